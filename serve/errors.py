@@ -1,0 +1,104 @@
+"""The one tree of errors that reach a client.
+
+Every error carries its HTTP status and its gRPC code as class attributes, and takes positional arguments only,
+passed whole to ``Exception``: an instance then survives pickling between Ray processes.
+
+    AtelierError
+    ├── InvalidRequest          400  INVALID_ARGUMENT
+    │   ├── BadImage            422  INVALID_ARGUMENT
+    │   └── TooLarge            413  INVALID_ARGUMENT
+    ├── NotFound                404  NOT_FOUND
+    ├── UnsupportedMedia        415  INVALID_ARGUMENT
+    ├── Unsupported             501  UNIMPLEMENTED
+    ├── Overloaded              503  UNAVAILABLE         (Retry-After)
+    ├── EngineUnavailable       503  UNAVAILABLE         (Retry-After)
+    ├── DeadlineExceeded        504  DEADLINE_EXCEEDED
+    ├── Cancelled               499  CANCELLED
+    └── EngineFailure           500  INTERNAL
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class AtelierError(Exception):
+    """``message`` says what is wrong and what to do; ``field`` names the input at fault, if one is."""
+
+    status: ClassVar[int] = 500
+    grpc_code: ClassVar[str] = "INTERNAL"
+    title: ClassVar[str] = "Internal error"
+    retry_after_s: ClassVar[int | None] = None
+
+    def __init__(self, message: str, field: str | None = None) -> None:
+        super().__init__(message, field)
+        self.message = message
+        self.field = field
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.message}" if self.field else self.message
+
+
+class InvalidRequest(AtelierError):
+    status = 400
+    grpc_code = "INVALID_ARGUMENT"
+    title = "Invalid request"
+
+
+class BadImage(InvalidRequest):
+    status = 422
+    title = "Image cannot be used"
+
+
+class TooLarge(InvalidRequest):
+    status = 413
+    title = "Input too large"
+
+
+class UnsupportedMedia(InvalidRequest):
+    status = 415
+    title = "Media type not supported"
+
+
+class NotFound(AtelierError):
+    status = 404
+    grpc_code = "NOT_FOUND"
+    title = "Not found"
+
+
+class Unsupported(AtelierError):
+    status = 501
+    grpc_code = "UNIMPLEMENTED"
+    title = "Not supported"
+
+
+class Overloaded(AtelierError):
+    status = 503
+    grpc_code = "UNAVAILABLE"
+    title = "Overloaded"
+    retry_after_s = 1
+
+
+class EngineUnavailable(AtelierError):
+    status = 503
+    grpc_code = "UNAVAILABLE"
+    title = "Engine unavailable"
+    retry_after_s = 2
+
+
+class DeadlineExceeded(AtelierError):
+    status = 504
+    grpc_code = "DEADLINE_EXCEEDED"
+    title = "Deadline exceeded"
+
+
+class Cancelled(AtelierError):
+    status = 499
+    grpc_code = "CANCELLED"
+    title = "Cancelled"
+
+
+class EngineFailure(AtelierError):
+    status = 500
+    grpc_code = "INTERNAL"
+    title = "Engine failed"

@@ -1,0 +1,1 @@
+"""Image → SVG as pure functions on arrays: decode, features, parameters, tracing, comparison."""

@@ -1,0 +1,153 @@
+"""What each tracer can be told, with ranges and effects, and the unit box that the models speak.
+
+A tracer's parameters are a frozen dataclass. The eight that are learned carry a range (and a scale) in their
+field's metadata and map to and from a vector in ``[0, 1]^8``; the rest keep their values.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import Field, asdict, dataclass, field, fields
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.errors import InvalidRequest
+
+LEARNED = 8
+"""How many parameters of each tracer are learned: the action of D-040 is ``Box(0, 1, (8,))``."""
+
+# A candidate as the `quality` engine sees it: is_vtracer, the eight unit values, refine rounds / 3.
+CANDIDATE_WIDTH = 1 + LEARNED + 1
+MAX_REFINE = 3
+
+
+def _learned(default: float, low: float, high: float, effect: str, *, log: bool = False) -> Any:
+    return field(default=default, metadata={"low": low, "high": high, "log": log, "learned": True, "effect": effect})
+
+
+def _fixed(default: Any, low: float | None, high: float | None, effect: str) -> Any:
+    return field(default=default, metadata={"low": low, "high": high, "learned": False, "effect": effect})
+
+
+class _Ranged:
+    """Checks and the unit-box codec shared by both tracers' parameter classes."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):  # type: ignore[arg-type]
+            low, high, value = f.metadata.get("low"), f.metadata.get("high"), getattr(self, f.name)
+            if low is None:
+                continue
+            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+                raise InvalidRequest(f"must be a number from {low} to {high}", f.name)
+            if not low <= value <= high:
+                raise InvalidRequest(f"must be from {low} to {high}, got {value}", f.name)
+
+    @classmethod
+    def learned(cls) -> tuple[Field[Any], ...]:
+        """The eight learned fields, in the order of the unit vector."""
+        return tuple(f for f in fields(cls) if f.metadata["learned"])  # type: ignore[arg-type]
+
+    def to_unit(self) -> npt.NDArray[np.float32]:
+        """Shape (8,), values in [0, 1]."""
+        return np.array([_to_unit(f, getattr(self, f.name)) for f in self.learned()], np.float32)
+
+    @classmethod
+    def from_unit(cls, unit: npt.ArrayLike, **fixed: Any) -> Self:
+        """The parameters at ``unit`` (shape (8,), clipped to [0, 1]); ``fixed`` sets parameters that are not learned."""
+        values = np.clip(np.asarray(unit, np.float64), 0.0, 1.0)
+        if values.shape != (LEARNED,) or not np.isfinite(values).all():
+            raise InvalidRequest(f"a unit vector has {LEARNED} finite values")
+        return cls(**{f.name: _from_unit(f, v) for f, v in zip(cls.learned(), values, strict=True)}, **fixed)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)  # type: ignore[call-overload, no-any-return]
+
+
+def _to_unit(f: Field[Any], value: float) -> float:
+    low, high = f.metadata["low"], f.metadata["high"]
+    if f.metadata["log"]:
+        return math.log(value / low) / math.log(high / low)
+    return float((value - low) / (high - low))
+
+
+def _from_unit(f: Field[Any], unit: float) -> float | int:
+    low, high = f.metadata["low"], f.metadata["high"]
+    value = low * (high / low) ** unit if f.metadata["log"] else low + unit * (high - low)
+    value = min(high, max(low, value))
+    return round(value) if isinstance(f.default, int) else float(f"{value:.6g}")
+
+
+@dataclass(frozen=True)
+class CoverageParameters(_Ranged):
+    """Our coverage tracer. Lengths are pixels of the input, colours 8-bit RGB, angles degrees."""
+
+    denoise: float = _learned(
+        0.0, 0.0, 40.0, "range sigma of the bilateral pre-filter; below 4 none. For JPEG noise and blur"
+    )
+    flatness: float = _learned(
+        8.0, 3.0, 24.0, "largest channel step to a neighbour in a flat or smooth area; higher accepts noise", log=True
+    )
+    palette_distance: float = _learned(
+        0.04, 0.015, 0.12, "OKLab distance under which two colours are one", log=True
+    )
+    max_colors: int = _learned(24, 2, 48, "most flat colours", log=True)
+    tolerance: float = _learned(
+        0.25, 0.12, 1.0, "distance a fitted curve may stray from the contour; higher is smaller and smoother", log=True
+    )
+    corner_angle: float = _learned(42.0, 25.0, 70.0, "turning angle from which a point is a sharp corner")
+    min_area: float = _learned(1.5, 0.5, 12.0, "smallest area kept, in square pixels; removes specks", log=True)
+    gradient_rms: float = _learned(
+        6.0, 0.0, 10.0, "largest RMS error of a fitted gradient in 8-bit steps; below 1 no gradients"
+    )
+    refine: int = _fixed(0, 0, MAX_REFINE, "rounds of boundary refinement against the rendered result")
+    decimals: int = _fixed(1, 0, 3, "decimal places of coordinates")
+    max_paths: int = _fixed(400, 1, 5000, "path budget: the smallest areas merge into their neighbours beyond it")
+
+
+@dataclass(frozen=True)
+class VTracerParameters(_Ranged):
+    """VTracer 0.6.15: all that its Python binding takes (``vtracer.convert_raw_image_to_svg``)."""
+
+    filter_speckle: int = _learned(4, 0, 16, "discard patches of fewer pixels than this squared")
+    color_precision: int = _learned(6, 1, 8, "significant bits of a colour channel")
+    layer_difference: int = _learned(16, 0, 128, "colour difference between layers; higher is fewer layers")
+    corner_threshold: int = _learned(60, 0, 180, "smallest angle in degrees that is a corner")
+    length_threshold: float = _learned(4.0, 3.5, 10.0, "subdivide until segments are shorter than this, in pixels")
+    max_iterations: int = _learned(10, 1, 20, "rounds of curve subdivision")
+    splice_threshold: int = _learned(45, 0, 180, "smallest angle in degrees to splice a spline")
+    path_precision: int = _learned(2, 0, 8, "decimal places of coordinates")
+    colormode: Literal["color", "binary"] = _fixed("color", None, None, "true colour or black and white")
+    hierarchical: Literal["stacked", "cutout"] = _fixed("stacked", None, None, "layers overlap or are cut out")
+    mode: Literal["spline", "polygon", "none"] = _fixed("spline", None, None, "curves, straight segments, or pixels")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, allowed in (
+            ("colormode", ("color", "binary")),
+            ("hierarchical", ("stacked", "cutout")),
+            ("mode", ("spline", "polygon", "none")),
+        ):
+            if getattr(self, name) not in allowed:
+                raise InvalidRequest(f"must be one of {', '.join(allowed)}", name)
+
+
+Parameters = CoverageParameters | VTracerParameters
+
+
+def to_candidate(parameters: Parameters) -> npt.NDArray[np.float32]:
+    """Shape (10,): the row of the `quality` engine's input ``parameters`` that stands for ``parameters``."""
+    is_vtracer = isinstance(parameters, VTracerParameters)
+    refine = 0 if isinstance(parameters, VTracerParameters) else parameters.refine
+    return np.concatenate([[is_vtracer], parameters.to_unit(), [refine / MAX_REFINE]]).astype(np.float32)
+
+
+def from_candidate(row: npt.ArrayLike) -> Parameters:
+    """The parameters that a candidate row (shape (10,)) stands for."""
+    values = np.asarray(row, np.float64)
+    if values.shape != (CANDIDATE_WIDTH,):
+        raise InvalidRequest(f"a candidate has {CANDIDATE_WIDTH} values")
+    if values[0] >= 0.5:
+        return VTracerParameters.from_unit(values[1:-1])
+    return CoverageParameters.from_unit(values[1:-1], refine=round(float(np.clip(values[-1], 0, 1)) * MAX_REFINE))
