@@ -1,0 +1,201 @@
+"""One frozen tree of settings: defaults, then the site's YAML file, then ``ATELIER_*``, then arguments.
+
+Nothing else in the project reads the environment. ``ATELIER_HTTP__PORT=8001`` sets ``http.port``; ``ATELIER_CONFIG``
+(or ``--config``) names the YAML file, whose keys are the section names below. A name that does not exist is an error
+everywhere, also in the environment: a misspelt setting is never ignored.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+
+from serve.errors import InvalidRequest
+
+PREFIX = "ATELIER_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+HOME = Path(__file__).resolve().parent.parent
+"""The project's folder: relative paths in settings are taken from here, wherever the command was started."""
+
+MEBIBYTE = 1024 * 1024
+
+
+def _from_home(path: Path) -> Path:
+    return path if path.is_absolute() else HOME / path
+
+
+ProjectPath = Annotated[Path, AfterValidator(_from_home)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class HttpSettings(Section):
+    host: str = Field("127.0.0.1", description="Address that HTTP and gRPC listen on. Loopback unless you change it.")
+    port: Port = Field(8000, description="HTTP port.")
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="Web origins that browsers may call from (CORS). None by default."
+    )
+
+
+class GrpcSettings(Section):
+    port: Port = Field(9000, description="gRPC port of the open inference protocol, on `http.host`.")
+
+
+class DashboardSettings(Section):
+    enabled: bool = Field(True, description="Whether Ray's dashboard runs.")
+    host: str = Field("127.0.0.1", description="Address of Ray's dashboard. It can run code: keep it on loopback.")
+    port: Port = Field(8265, description="Port of Ray's dashboard.")
+
+
+class RaySettings(Section):
+    num_cpus: int = Field(0, ge=0, le=4096, description="Logical CPUs that Ray may schedule on; 0 detects them.")
+    object_store_memory_bytes: int = Field(
+        256 * MEBIBYTE, ge=80 * MEBIBYTE, description="Ray's shared object store. Requests hardly use it."
+    )
+    temp_dir: ProjectPath | None = Field(None, description="Folder for Ray's logs and sockets; none: Ray's own choice.")
+    start_timeout_s: float = Field(120.0, gt=0, le=3600, description="How long `atelier up` waits for readiness.")
+
+
+class LimitsSettings(Section):
+    max_body_bytes: int = Field(
+        10 * MEBIBYTE,
+        ge=1024,
+        le=1024 * MEBIBYTE,
+        description="Largest file or tensor in a request (C-130); its envelope may add 64 KiB.",
+    )
+    max_form_fields: int = Field(32, ge=1, le=1000, description="Most fields in one multipart form.")
+    max_tensors: int = Field(16, ge=1, le=1000, description="Most input tensors in one inference request.")
+    body_timeout_s: float = Field(30.0, gt=0, le=3600, description="How long a request body may take to arrive.")
+    gzip_min_bytes: int = Field(1024, ge=0, description="Answers from this size are compressed, if the client asks.")
+
+
+class GatewaySettings(Section):
+    min_replicas: int = Field(1, ge=1, le=1000, description="Fewest gateway replicas.")
+    max_replicas: int = Field(1, ge=1, le=1000, description="Most gateway replicas.")
+    max_ongoing_requests: int = Field(256, ge=1, le=100_000, description="Requests that one gateway works on at once.")
+    max_queued_requests: int = Field(256, ge=1, le=100_000, description="Requests that may wait for a gateway.")
+    num_cpus: float = Field(0.1, ge=0, le=1024, description="CPUs that Ray reserves for one gateway.")
+
+
+class ImageLimitsSettings(Section):
+    max_bytes: int = Field(10 * MEBIBYTE, ge=1, le=1024 * MEBIBYTE, description="Largest encoded picture (C-130).")
+    max_pixels: int = Field(4096 * 4096, ge=1, description="Most pixels of a picture, checked before it is decoded.")
+    max_side_px: int = Field(4096, ge=1, description="Longest side of a picture.")
+    min_side_px: int = Field(2, ge=1, description="Shortest side of a picture.")
+
+
+class VectorizerSettings(Section):
+    model_repository: ProjectPath = Field(Path("model_repository"), description="Folder with one folder per engine.")
+    engines_url: str | None = Field(
+        None, description="host:port (gRPC) of an outside Triton; none: each replica runs its own, embedded."
+    )
+    engine_timeout_s: float = Field(10.0, gt=0, le=600, description="Longest wait for one inference.")
+    engine_start_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest wait for the embedded Triton.")
+    workers: int = Field(0, ge=0, le=1024, description="Tracing threads per replica; 0: one per core.")
+    min_replicas: int = Field(1, ge=1, le=1000, description="Fewest Vectorizer replicas.")
+    max_replicas: int = Field(1, ge=1, le=1000, description="Most Vectorizer replicas.")
+    num_cpus: float = Field(1.0, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
+    max_ongoing_requests: int = Field(32, ge=1, le=10_000, description="Requests that one replica works on at once.")
+    max_queued_requests: int = Field(
+        256, ge=1, le=100_000, description="Requests that may wait in a gateway; beyond it the answer is 503."
+    )
+    timeout_s: float = Field(60.0, gt=0, le=3600, description="Longest time for one conversion, queueing included.")
+    image: ImageLimitsSettings = Field(ImageLimitsSettings(), description="What a picture may measure.")
+
+
+class Settings(BaseSettings):
+    """The whole tree; build it with :func:`load`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", validate_default=True
+    )
+
+    http: HttpSettings = Field(HttpSettings(), description="The HTTP door.")
+    grpc: GrpcSettings = Field(GrpcSettings(), description="The gRPC door.")
+    dashboard: DashboardSettings = Field(DashboardSettings(), description="Ray's dashboard.")
+    ray: RaySettings = Field(RaySettings(), description="The Ray node that `atelier up` starts.")
+    limits: LimitsSettings = Field(LimitsSettings(), description="Caps on what a request may bring.")
+    gateway: GatewaySettings = Field(GatewaySettings(), description="The deployment behind both doors.")
+    vectorizer: VectorizerSettings = Field(VectorizerSettings(), description="Image to SVG.")
+    state_dir: ProjectPath = Field(Path("var"), description="Folder for what a running stack writes down.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        config = os.environ.get(CONFIG_VARIABLE)
+        site = (YamlConfigSettingsSource(settings_cls, yaml_file=config),) if config else ()
+        return (init_settings, env_settings, *site)
+
+
+def load(config: Path | None = None, **values: Any) -> Settings:
+    """The settings of this process.
+
+    ``config`` names the site's YAML file (also for child processes, by ``ATELIER_CONFIG``); ``values`` win over it and
+    over the environment. Raises ``InvalidRequest`` with the setting's dotted name as the field.
+    """
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config.resolve())
+    named = os.environ.get(CONFIG_VARIABLE)
+    if named and not Path(named).is_file():
+        raise InvalidRequest(f"there is no settings file {named}", "config")
+    for variable in os.environ:
+        section = variable.removeprefix(PREFIX).split("__")[0].lower()
+        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE and section not in Settings.model_fields:
+            raise InvalidRequest("no such setting; `atelier settings` lists them all", variable)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InvalidRequest(str(first["msg"]), ".".join(str(part) for part in first["loc"])) from error
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One leaf of the tree, as `atelier settings` and docs/SETTINGS.md show it."""
+
+    name: str
+    value: Any
+    default: Any
+    help: str
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper().replace(".", "__")
+
+
+def leaves(tree: BaseModel, prefix: str = "") -> Iterator[Setting]:
+    """Every leaf below ``tree`` in the order of definition, with dotted names."""
+    for name, field in type(tree).model_fields.items():
+        value = getattr(tree, name)
+        if isinstance(value, BaseModel):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield Setting(prefix + name, value, field.default, field.description or "")
+
+
+def to_markdown() -> str:
+    """docs/SETTINGS.md: every setting with its variable, default and help."""
+    rows = [f"| `{s.name}` | `{s.variable}` | `{s.default}` | {s.help} |" for s in leaves(Settings.model_construct())]
+    return "\n".join([_PREAMBLE, "| setting | variable | default | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+_PREAMBLE = """# Settings
+
+Written by `atelier settings --markdown`. A YAML file named by `--config` or `ATELIER_CONFIG` holds what differs from
+the defaults, nested as the dotted names are; environment variables win over it. A name that does not exist is an error.
+"""
