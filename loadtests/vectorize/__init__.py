@@ -1,0 +1,1 @@
+"""The vectorising benchmark: pictures of known vector sources, tracers, measures, tables."""

@@ -1,0 +1,186 @@
+"""Runs methods over pictures and keeps every measurement, so that an interrupted run goes on where it stopped.
+
+One JSON line per (method, picture) in a file per method. The file's name carries a hash of the sources that the
+method's result depends on: change a tracer and only its own lines are measured again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from build_engines.data import Icon
+from loadtests.vectorize.dataset import Picture, icon_key, key, prepare, size_px
+from loadtests.vectorize.methods import Method, Traced
+from serve.errors import AtelierError
+from serve.vector.svg import statistics
+
+ROOT = Path(__file__).resolve().parents[2]
+JUDGES = ("serve/vector/compare.py", "serve/vector/svg.py", "loadtests/vectorize/dataset.py", "build_engines/data")
+"""What every measurement depends on, whatever the method."""
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """``ssim`` and ``mse`` (of values in [0, 1]) at 1x and ``ssim4`` at 4x, against the clean target, on white."""
+
+    method: str
+    picture: str
+    icon: str
+    set: str
+    condition: str
+    width: int
+    height: int
+    size: int
+    ssim: float
+    ssim4: float
+    mse: float
+    bytes: int
+    gzip_bytes: int
+    paths: int
+    nodes: int
+    ms: float
+    failure: str = ""
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+def judge(method: str, picture: Picture, traced: Traced) -> Measurement:
+    """The measures of one result. Costs a rendering and a comparison at 1x and at 4x."""
+    at1, at4 = picture.goal.fidelity(traced.svg), picture.source.fidelity(traced.svg)
+    numbers = statistics(traced.svg)
+    return Measurement(
+        **_labels(method, picture),
+        ssim=at1.ssim,
+        ssim4=at4.ssim,
+        mse=at1.mse,
+        bytes=numbers.bytes,
+        gzip_bytes=numbers.gzip_bytes,
+        paths=numbers.paths,
+        nodes=numbers.nodes,
+        ms=traced.ms,
+        notes=traced.notes,
+    )
+
+
+def _labels(method: str, picture: Picture) -> dict[str, Any]:
+    return {
+        "method": method,
+        "picture": picture.key,
+        "icon": icon_key(picture.icon),
+        "set": picture.icon.set,
+        "condition": picture.condition,
+        "width": picture.width,
+        "height": picture.height,
+        "size": size_px(picture.icon, picture.condition),
+    }
+
+
+def _failed(method: str, picture: Picture, reason: str) -> Measurement:
+    """A conversion that failed counts as a blank page's worst case: no similarity, no bytes."""
+    zero: dict[str, Any] = dict.fromkeys(("ssim", "ssim4", "bytes", "gzip_bytes", "paths", "nodes", "ms"), 0)
+    return Measurement(**_labels(method, picture), **zero, mse=1.0, failure=reason)
+
+
+def measure(method: Method, picture: Picture) -> Measurement:
+    """One conversion, judged; a conversion that the method refuses is a measurement too."""
+    try:
+        return judge(method.name, picture, method.trace(picture))
+    except (AtelierError, ValueError, ArithmeticError, LookupError, subprocess.SubprocessError) as error:
+        return _failed(method.name, picture, f"{type(error).__name__}: {error}"[:300])
+
+
+def fingerprint(sources: Iterable[str], root: Path = ROOT) -> str:
+    """12 hex digits that change with any of the files; a folder stands for its Python, ONNX and config files."""
+    digest = hashlib.sha256()
+    for source in sources:
+        path = root / source
+        files = [path] if path.is_file() else sorted(f for f in path.rglob("*") if f.suffix in _COUNTED)
+        for file in files:
+            digest.update(str(file.relative_to(root)).encode())
+            digest.update(file.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+_COUNTED = {".py", ".onnx", ".pbtxt"}
+
+
+class Store:
+    """The measurements of one method on disk."""
+
+    def __init__(self, folder: Path, method: Method) -> None:
+        self.path = folder / f"{method.name}-{fingerprint((*JUDGES, *method.sources))}.jsonl"
+        self._known: dict[str, Measurement] = {}
+        if self.path.exists():
+            for line in self.path.read_text().splitlines():
+                if (row := _parse(line)) is not None:
+                    self._known[row.picture] = row
+
+    def get(self, picture_key: str) -> Measurement | None:
+        return self._known.get(picture_key)
+
+    def add(self, row: Measurement) -> None:
+        self._known[row.picture] = row
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with self.path.open("a") as file:
+            file.write(json.dumps(asdict(row)) + "\n")
+
+
+def _parse(line: str) -> Measurement | None:
+    """None for a line that an interrupted run left half written."""
+    try:
+        return Measurement(**json.loads(line))
+    except (json.JSONDecodeError, TypeError):
+        return None
+
+
+def _measure_icon(
+    icon: Icon, conditions: Sequence[str], todo: dict[str, set[str]], methods: Sequence[Method]
+) -> list[Measurement]:
+    """All that is missing of one icon, its renderings shared between methods."""
+    rows = []
+    for condition in conditions:
+        waiting = [m for m in methods if key(icon, condition) in todo.get(m.name, ())]
+        if waiting:
+            shown = prepare(icon, condition)
+            rows += [measure(m, shown) for m in waiting]
+    return rows
+
+
+_opened: list[Method] = []
+
+
+def _open_all(make: Callable[[], list[Method]]) -> None:
+    _opened.extend(make())
+    for method in _opened:
+        method.open()
+
+
+def _measure_in_worker(job: tuple[Icon, Sequence[str], dict[str, set[str]]]) -> list[Measurement]:
+    return _measure_icon(*job, _opened)
+
+
+Job = tuple[Icon, Sequence[str], dict[str, set[str]]]
+
+
+def run(make: Callable[[], list[Method]], work: Sequence[Job], jobs: int) -> Iterator[list[Measurement]]:
+    """The measurements of each job as they come. ``make`` builds the methods (picklable when ``jobs`` > 1)."""
+    if jobs > 1:
+        with ProcessPoolExecutor(jobs, initializer=partial(_open_all, make)) as pool:
+            yield from pool.map(_measure_in_worker, work)
+        return
+    methods = make()
+    try:
+        for method in methods:
+            method.open()
+        for icon, conditions, todo in work:
+            yield _measure_icon(icon, conditions, todo, methods)
+    finally:
+        for method in methods:
+            method.close()

@@ -1,0 +1,202 @@
+"""The tracers under test, each as one object that turns a picture into an SVG and says how long it took.
+
+GPL tracers (potrace, AutoTrace) are called as programs and are peers to compare with: nothing that ships uses them.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from loadtests.vectorize.dataset import Picture
+from serve.vector.compare import composite
+from serve.vector.parameters import CoverageParameters, VTracerParameters
+from serve.vector.stock import trace_vtracer
+
+SEED = 20
+BEST_OF = 40
+PALETTE = 12
+"""Colours that the picture is quantised to for potrace, which knows black and white only."""
+
+
+@dataclass(frozen=True)
+class Traced:
+    """``ms``: wall milliseconds from pixels (from the file's bytes, for the ensemble) to SVG text."""
+
+    svg: str
+    ms: float
+    notes: dict[str, Any] = field(default_factory=dict)
+
+
+class Method(Protocol):
+    """``sources``: what the result depends on, beside the picture: files and folders below the repository's root."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def title(self) -> str: ...
+    @property
+    def sources(self) -> tuple[str, ...]: ...
+
+    def missing(self) -> str | None:
+        """Why this method can't run here, or None."""
+
+    def open(self) -> None:
+        """Starts and warms what ``trace`` needs."""
+
+    def trace(self, picture: Picture) -> Traced: ...
+
+    def close(self) -> None: ...
+
+
+@dataclass
+class Function:
+    """A method that is one function of the pixels."""
+
+    name: str
+    title: str
+    convert: Callable[[Picture], str]
+    sources: tuple[str, ...] = ("serve/vector/stock.py",)
+    prepare: Callable[[], None] = lambda: None
+    absent: Callable[[], str | None] = lambda: None
+
+    def missing(self) -> str | None:
+        return self.absent()
+
+    def open(self) -> None:
+        self.prepare()
+
+    def trace(self, picture: Picture) -> Traced:
+        start = time.perf_counter()
+        svg = self.convert(picture)
+        return Traced(svg, (time.perf_counter() - start) * 1e3)
+
+    def close(self) -> None:
+        pass
+
+
+def vtracer_method(name: str, title: str, parameters: VTracerParameters) -> Function:
+    return Function(name, title, lambda p: trace_vtracer(p.rgba, parameters))
+
+
+def coverage_method(name: str, title: str, **parameters: Any) -> Function:
+    """The coverage tracer; imported late so that stock tracers can be measured without compiled kernels."""
+
+    def convert(picture: Picture) -> str:
+        from serve.vector.coverage import trace_coverage
+
+        return trace_coverage(picture.rgba, CoverageParameters(**parameters))
+
+    def prepare() -> None:
+        from serve.vector.coverage import warm
+
+        warm()
+
+    return Function(name, title, convert, ("serve/vector/coverage", "serve/vector/parameters.py"), prepare)
+
+
+def _random_settings(rng: np.random.Generator) -> VTracerParameters:
+    mode = "spline" if rng.random() < 0.67 else "polygon"
+    hierarchical = "stacked" if rng.random() < 0.67 else "cutout"
+    unit = rng.random(8)
+    parameters = VTracerParameters.from_unit(unit, mode=mode, hierarchical=hierarchical)
+    return VTracerParameters(**(parameters.to_dict() | {"path_precision": int(rng.integers(0, 3))}))
+
+
+def best_of_vtracer(picture: Picture) -> str:
+    """The best of 40 settings, the baseline's among them, that need at most the baseline's bytes.
+
+    The judge is SSIM against the clean target, which no server has: an upper bound that favours VTracer.
+    """
+    rng = np.random.default_rng(SEED)
+    best = trace_vtracer(picture.rgba, VTracerParameters())
+    budget, best_ssim = len(best.encode()), picture.goal.fidelity(best).ssim
+    for _ in range(BEST_OF - 1):
+        svg = trace_vtracer(picture.rgba, _random_settings(rng))
+        if len(svg.encode()) <= budget and (value := picture.goal.fidelity(svg).ssim) > best_ssim:
+            best, best_ssim = svg, value
+    return best
+
+
+def palette_layers(rgb: npt.NDArray[np.uint8], colors: int = PALETTE) -> list[tuple[str, npt.NDArray[np.bool_]]]:
+    """(hex colour, mask) per colour of a k-means palette, the largest area first."""
+    pixels = rgb.reshape(-1, 3).astype(np.float32)
+    count = min(colors, len(np.unique(pixels, axis=0)))
+    criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
+    cv2.setRNGSeed(SEED)
+    start = np.empty((len(pixels), 1), np.int32)
+    _, labels, centres = cv2.kmeans(pixels, count, start, criteria, 1, cv2.KMEANS_PP_CENTERS)
+    names = [f"#{bytes(np.rint(c).clip(0, 255).astype(np.uint8)).hex()}" for c in centres]
+    masks = [labels.reshape(rgb.shape[:2]) == k for k in range(count)]
+    return sorted(zip(names, masks, strict=True), key=lambda layer: -int(layer[1].sum()))
+
+
+def potrace_per_color(picture: Picture) -> str:
+    """Potrace on each palette colour, layers stacked from the largest area up (each holds all smaller ones too)."""
+    height, width = picture.rgba.shape[:2]
+    remaining = picture.rgba[..., 3] >= 128
+    parts = []
+    with tempfile.TemporaryDirectory() as folder:
+        for color, mask in palette_layers(composite(picture.rgba)):
+            parts.append(_potrace(remaining, color, Path(folder) / "layer.pbm"))
+            remaining &= ~mask
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
+    return f"{head}{''.join(parts)}</svg>"
+
+
+def _potrace(mask: npt.NDArray[np.bool_], color: str, bitmap: Path) -> str:
+    height, width = mask.shape
+    bitmap.write_bytes(b"P4\n%d %d\n" % (width, height) + np.packbits(mask, axis=1).tobytes())
+    command = ["potrace", "--svg", "--flat", "--output", "-", "--color", color, str(bitmap)]
+    svg = subprocess.run(command, check=True, capture_output=True, timeout=30).stdout.decode()
+    return svg[svg.index("<g") : svg.rindex("</g>") + 4]
+
+
+def _absent_program(program: str, how: str) -> Callable[[], str | None]:
+    return lambda: None if shutil.which(program) else f"no program `{program}`: {how}"
+
+
+def autotrace(picture: Picture) -> str:
+    with tempfile.TemporaryDirectory() as folder:
+        source, drawing = Path(folder) / "in.ppm", Path(folder) / "out.svg"
+        rgb = composite(picture.rgba)
+        source.write_bytes(b"P6\n%d %d\n255\n" % (rgb.shape[1], rgb.shape[0]) + rgb.tobytes())
+        command = ["autotrace", "-color-count", str(PALETTE), "-output-file", str(drawing), str(source)]
+        subprocess.run(command, check=True, capture_output=True, timeout=60)
+        return drawing.read_text()
+
+
+def all_methods() -> list[Method]:
+    """Every method, in the order of the tables."""
+    return [
+        vtracer_method("vtracer", "VTracer 0.6.15 default (8 decimals)", VTracerParameters(path_precision=8)),
+        vtracer_method("vtracer_pp2", "VTracer v0.6 pp2 (baseline)", VTracerParameters(path_precision=2)),
+        vtracer_method("vtracer_pp1", "VTracer path precision 1", VTracerParameters(path_precision=1)),
+        Function("vtracer_best40", "VTracer best of 40, at most pp2's bytes", best_of_vtracer),
+        Function(
+            "potrace",
+            f"potrace per colour ({PALETTE})",
+            potrace_per_color,
+            absent=_absent_program("potrace", "install Debian's package potrace"),
+        ),
+        Function(
+            "autotrace",
+            f"AutoTrace ({PALETTE} colours)",
+            autotrace,
+            absent=_absent_program("autotrace", "Debian 12 has no such package"),
+        ),
+        coverage_method("coverage", "coverage tracer, fixed parameters"),
+        coverage_method("coverage_refine1", "coverage tracer, fixed, refine 1", refine=1),
+        coverage_method("coverage_refine3", "coverage tracer, fixed, refine 3", refine=3),
+        Function("original", "the original SVG", lambda p: p.svg, ()),
+    ]
