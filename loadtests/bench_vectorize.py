@@ -18,6 +18,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
+from build_engines.data import Icon
 from loadtests.vectorize import table
 from loadtests.vectorize.dataset import CONDITIONS, held_out, key
 from loadtests.vectorize.measure import ROOT, Job, Measurement, Store, run
@@ -46,26 +47,29 @@ def present(methods: Sequence[Method], console: Console) -> list[Method]:
     return found
 
 
-def measure_all(
-    methods: Sequence[Method], limit: int, conditions: Sequence[str], jobs: int, folder: Path, console: Console
-) -> dict[str, list[Measurement]]:
-    """Measures what the stores lack; answers all measurements of the chosen pictures by method."""
-    icons = held_out(limit)
-    stores = {m.name: Store(folder, m) for m in methods}
-    wanted = {icon: [key(icon, c) for c in conditions] for icon in icons}
-    work: list[Job] = []
-    for icon, keys in wanted.items():
-        todo = {name: {k for k in keys if store.get(k) is None} for name, store in stores.items()}
-        if any(todo.values()):
-            work.append((icon, conditions, todo))
-    if work:
-        lacking = tuple(n for n in stores if any(todo[n] for _, _, todo in work))
-        batches = run(partial(choose, lacking), work, jobs)
-        for rows in track(batches, "icons", total=len(work), console=console):
-            for row in rows:
-                stores[row.method].add(row)
-    keys = [k for own in wanted.values() for k in own]
-    return {name: [kept for k in keys if (kept := store.get(k)) is not None] for name, store in stores.items()}
+def missing(icons: Sequence[Icon], conditions: Sequence[str], stores: dict[str, Store], at_4x: bool) -> list[Job]:
+    """What the stores lack, an icon a job."""
+    jobs = []
+    for icon in icons:
+        lack = {c: tuple(n for n, store in stores.items() if store.get(key(icon, c)) is None) for c in conditions}
+        if any(lack.values()):
+            jobs.append(Job(icon, {c: names for c, names in lack.items() if names}, at_4x))
+    return jobs
+
+
+def fill(stores: dict[str, Store], work: Sequence[Job], jobs: int, console: Console) -> None:
+    """Measures ``work`` into the stores, with a progress bar."""
+    lacking = {name for job in work for names in job.missing.values() for name in names}
+    batches = run(partial(choose, sorted(lacking)), work, jobs)
+    for rows in track(batches, "icons", total=len(work), console=console):
+        for row in rows:
+            stores[row.method].add(row)
+
+
+def collect(stores: dict[str, Store], icons: Sequence[Icon], conditions: Sequence[str]) -> dict[str, list[Measurement]]:
+    """All measurements of the chosen pictures by method."""
+    keys = [key(icon, c) for icon in icons for c in conditions]
+    return {name: [row for row in map(store.get, keys) if row is not None] for name, store in stores.items()}
 
 
 def report(rows: dict[str, list[Measurement]], methods: Sequence[Method], jobs: int) -> str:
@@ -90,13 +94,17 @@ def main() -> None:
     parser.add_argument("--methods", default="", help="names, comma-separated; default all")
     parser.add_argument("--conditions", default=",".join(CONDITIONS), help=f"default {','.join(CONDITIONS)}")
     parser.add_argument("--jobs", type=int, default=1, choices=(1, 2), help="processes; times need 1")
+    parser.add_argument("--skip-4x", action="store_true", help="leave out SSIM at 4x: several times faster")
     parser.add_argument("--out", type=Path, default=FOLDER / "results.json", help="all measurements as JSON")
     parser.add_argument("--cache", type=Path, default=FOLDER, help="folder of kept measurements")
     arguments = parser.parse_args()
     console = Console(stderr=True)
     methods = present(choose([n for n in arguments.methods.split(",") if n]), console)
     conditions = arguments.conditions.split(",")
-    rows = measure_all(methods, arguments.limit, conditions, arguments.jobs, arguments.cache, console)
+    icons = held_out(arguments.limit)
+    stores = {m.name: Store(arguments.cache, m, not arguments.skip_4x) for m in methods}
+    fill(stores, missing(icons, conditions, stores, not arguments.skip_4x), arguments.jobs, console)
+    rows = collect(stores, icons, conditions)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps({name: [asdict(r) for r in own] for name, own in rows.items()}, indent=1))
     print(report(rows, methods, arguments.jobs))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import subprocess
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -17,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from build_engines.data import Icon
-from loadtests.vectorize.dataset import Picture, icon_key, key, prepare, size_px
+from loadtests.vectorize.dataset import Picture, icon_key, prepare, size_px
 from loadtests.vectorize.methods import Method, Traced
 from serve.errors import AtelierError
 from serve.vector.svg import statistics
@@ -51,14 +52,14 @@ class Measurement:
     notes: dict[str, Any] = field(default_factory=dict)
 
 
-def judge(method: str, picture: Picture, traced: Traced) -> Measurement:
-    """The measures of one result. Costs a rendering and a comparison at 1x and at 4x."""
-    at1, at4 = picture.goal.fidelity(traced.svg), picture.source.fidelity(traced.svg)
+def judge(method: str, picture: Picture, traced: Traced, at_4x: bool = True) -> Measurement:
+    """The measures of one result. The rendering and comparison at 4x are most of the cost: ``ssim4`` is NaN without."""
+    at1 = picture.goal.fidelity(traced.svg)
     numbers = statistics(traced.svg)
     return Measurement(
         **_labels(method, picture),
         ssim=at1.ssim,
-        ssim4=at4.ssim,
+        ssim4=picture.source.fidelity(traced.svg).ssim if at_4x else math.nan,
         mse=at1.mse,
         bytes=numbers.bytes,
         gzip_bytes=numbers.gzip_bytes,
@@ -88,10 +89,10 @@ def _failed(method: str, picture: Picture, reason: str) -> Measurement:
     return Measurement(**_labels(method, picture), **zero, mse=1.0, failure=reason)
 
 
-def measure(method: Method, picture: Picture) -> Measurement:
+def measure(method: Method, picture: Picture, at_4x: bool = True) -> Measurement:
     """One conversion, judged; a conversion that the method refuses is a measurement too."""
     try:
-        return judge(method.name, picture, method.trace(picture))
+        return judge(method.name, picture, method.trace(picture), at_4x)
     except (AtelierError, ValueError, ArithmeticError, LookupError, subprocess.SubprocessError) as error:
         return _failed(method.name, picture, f"{type(error).__name__}: {error}"[:300])
 
@@ -114,8 +115,9 @@ _COUNTED = {".py", ".onnx", ".pbtxt"}
 class Store:
     """The measurements of one method on disk."""
 
-    def __init__(self, folder: Path, method: Method) -> None:
-        self.path = folder / f"{method.name}-{fingerprint((*JUDGES, *method.sources))}.jsonl"
+    def __init__(self, folder: Path, method: Method, at_4x: bool = True) -> None:
+        kind = "" if at_4x else "-1x"
+        self.path = folder / f"{method.name}{kind}-{fingerprint((*JUDGES, *method.sources))}.jsonl"
         self._known: dict[str, Measurement] = {}
         if self.path.exists():
             for line in self.path.read_text().splitlines():
@@ -140,20 +142,26 @@ def _parse(line: str) -> Measurement | None:
         return None
 
 
-def _measure_icon(
-    icon: Icon, conditions: Sequence[str], todo: dict[str, set[str]], methods: Sequence[Method]
-) -> list[Measurement]:
-    """All that is missing of one icon, its renderings shared between methods."""
+@dataclass(frozen=True)
+class Job:
+    """What is missing of one icon: by condition, the names of the methods."""
+
+    icon: Icon
+    missing: dict[str, tuple[str, ...]]
+    at_4x: bool = True
+
+
+def _measure_icon(job: Job, methods: Sequence[Method]) -> list[Measurement]:
+    """Renderings of the icon are shared between methods."""
     rows = []
-    for condition in conditions:
-        waiting = [m for m in methods if key(icon, condition) in todo.get(m.name, ())]
-        if waiting:
-            shown = prepare(icon, condition)
-            rows += [measure(m, shown) for m in waiting]
+    for condition, names in job.missing.items():
+        picture = prepare(job.icon, condition)
+        rows += [measure(m, picture, job.at_4x) for m in methods if m.name in names]
     return rows
 
 
 _opened: list[Method] = []
+"""The methods of a worker process."""
 
 
 def _open_all(make: Callable[[], list[Method]]) -> None:
@@ -162,11 +170,8 @@ def _open_all(make: Callable[[], list[Method]]) -> None:
         method.open()
 
 
-def _measure_in_worker(job: tuple[Icon, Sequence[str], dict[str, set[str]]]) -> list[Measurement]:
-    return _measure_icon(*job, _opened)
-
-
-Job = tuple[Icon, Sequence[str], dict[str, set[str]]]
+def _measure_in_worker(job: Job) -> list[Measurement]:
+    return _measure_icon(job, _opened)
 
 
 def run(make: Callable[[], list[Method]], work: Sequence[Job], jobs: int) -> Iterator[list[Measurement]]:
@@ -179,8 +184,8 @@ def run(make: Callable[[], list[Method]], work: Sequence[Job], jobs: int) -> Ite
     try:
         for method in methods:
             method.open()
-        for icon, conditions, todo in work:
-            yield _measure_icon(icon, conditions, todo, methods)
+        for job in work:
+            yield _measure_icon(job, methods)
     finally:
         for method in methods:
             method.close()
