@@ -1,0 +1,137 @@
+"""What goes into the Vectorizer and what comes out: plain, frozen, picklable values, light to import.
+
+The gateway speaks these without loading a tracer; ``serve.ensembles.vectorizer`` implements them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.errors import InvalidRequest
+
+Tier = Literal["auto", "basic", 1, 2, 3]
+TIERS: tuple[Tier, ...] = get_args(Tier)
+
+
+@dataclass(frozen=True)
+class VectorizeOptions:
+    """What a caller may ask for. Raises ``InvalidRequest`` with the field's name when a value is out of range."""
+
+    tier: Tier = "auto"
+    target_quality: float = 0.9
+    """SSIM that `auto` should reach, from 0 to 1."""
+    time_budget_s: float | None = None
+    """Seconds that the conversion may take; above 0."""
+    max_bytes: int | None = None
+    max_paths: int | None = None
+    validate: bool = False
+    """Render the result and report its true quality."""
+    timeout_s: float | None = None
+    """Seconds after which the answer is an error."""
+    parameters: Mapping[str, Any] | None = None
+    """An explicit tracer and its parameters: {"tracer": "coverage" | "vtracer", ...}."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.tier, bool) or self.tier not in TIERS:
+            raise InvalidRequest(f"must be one of {', '.join(str(tier) for tier in TIERS)}", "tier")
+        _check(self.target_quality, "target_quality", 0.0, 1.0)
+        _check(self.time_budget_s, "time_budget_s", 0.001, 600.0)
+        _check(self.timeout_s, "timeout_s", 0.001, 3600.0)
+        _check(self.max_bytes, "max_bytes", 100, 2**31 - 1)
+        _check(self.max_paths, "max_paths", 1, 2**31 - 1)
+
+
+def _check(value: float | None, name: str, low: float, high: float) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidRequest("must be a finite number", name)
+    if not low <= value <= high:
+        raise InvalidRequest(f"must be from {low:g} to {high:g}", name)
+
+
+@dataclass(frozen=True)
+class Vectorization:
+    """An SVG and how it came about (D-054)."""
+
+    svg: str
+    logo_type: str
+    confidence: float
+    tier: str
+    tracer: str
+    predicted_quality: float | None
+    actual_quality: float | None
+    bytes: int
+    paths: int
+    parameters: Mapping[str, Any]
+    model_versions: Mapping[str, str]
+    timings_s: Mapping[str, float]
+    input_sha256: str
+    width: int
+    height: int
+    processing_time_s: float
+    degraded: Sequence[str] = ()
+    """What could not be done as asked, and what was done instead."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """A picture looked at, not converted (D-014, D-053)."""
+
+    features: Mapping[str, float]
+    logo_type: str
+    confidence: float
+    recommended_tier: str
+    width: int
+    height: int
+    input_sha256: str
+    processing_time_s: float
+    method: str = ""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
+    model_versions: Mapping[str, str] = field(default_factory=dict)
+    degraded: Sequence[str] = ()
+
+
+@dataclass(frozen=True)
+class EngineHealth:
+    """The outcome of one real inference."""
+
+    ready: bool
+    latency_ms: float
+    version: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Health:
+    engines: Mapping[str, EngineHealth]
+
+    @property
+    def ready(self) -> bool:
+        return all(engine.ready for engine in self.engines.values())
+
+
+class VectorizerService(Protocol):
+    """What the doors need: the Vectorizer itself, or the same across a Ray hop."""
+
+    async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization: ...
+    async def analyze(self, data: bytes) -> Analysis: ...
+    async def health(self) -> Health: ...
+    async def infer(
+        self,
+        engine: str,
+        inputs: Mapping[str, npt.NDArray[np.generic]],
+        *,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, npt.NDArray[Any]]: ...
+    async def metadata(self, engine: str) -> dict[str, Any]: ...
+    async def config(self, engine: str) -> dict[str, Any]: ...
+    async def statistics(self, engine: str) -> dict[str, Any]: ...
+    async def engines(self) -> list[str]: ...
