@@ -1,0 +1,377 @@
+"""Curves: a closed contour of points becomes corners, straight lines and cubic Béziers within a tolerance.
+
+A segment is a row of nine numbers: 1 for a line or 0 for a cubic, then its four control points; a line's inner two
+lie at its thirds.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.vector.coverage.kernel import kernel
+
+Points = npt.NDArray[np.float64]
+Segments = npt.NDArray[np.float64]
+
+CORNER_REACH = 2.2
+"""Arc length over which directions are compared to find a corner, in pixels."""
+CORNER_WINDOW = 1.5
+SHARPEN_FROM, SHARPEN_TO, SHARPEN_MOST, SHARPEN_RMS = 0.9, 3.2, 1.6, 0.25
+"""A corner is the crossing of lines fitted to the contour this far away from it, and moves at most so far."""
+ROUNDED = 0.8
+"""Points nearer to a corner than this are rounded off by the pixel grid and are dropped."""
+TANGENT_REACH = 2.5
+LINE_SHARE = 0.6
+"""Tolerance of a line over that of a curve."""
+MIN_LINE = 6.0
+"""A line of at least this length, in pixels, is preferred to a cubic that reaches not much further."""
+NEWTON_ROUNDS = 4
+
+
+@kernel
+def _fit_cubic(points: Points, t1: Points, t2: Points, out: Points) -> float:
+    """Least-squares cubic through the ends of ``points`` (n, 2) with end directions t1, t2; largest squared distance.
+
+    Philip J. Schneider, "An algorithm for automatically fitting digitized curves", Graphics Gems, 1990.
+    """
+    n = points.shape[0]
+    u = np.empty(n)
+    u[0] = 0.0
+    for i in range(1, n):
+        u[i] = u[i - 1] + math.hypot(points[i, 0] - points[i - 1, 0], points[i, 1] - points[i - 1, 1])
+    length = u[n - 1]
+    if length <= 1e-9:
+        for k in range(4):
+            out[k] = points[0]
+        return 0.0
+    for i in range(n):
+        u[i] /= length
+    p0x, p0y, p3x, p3y = points[0, 0], points[0, 1], points[n - 1, 0], points[n - 1, 1]
+    best = 1e18
+    for _ in range(NEWTON_ROUNDS):
+        c00 = c01 = c11 = r0 = r1 = 0.0
+        for i in range(n):
+            t = u[i]
+            v = 1 - t
+            b1, b2 = 3 * v * v * t, 3 * v * t * t
+            b0, b3 = v * v * v + b1, t * t * t + b2
+            ax, ay, bx, by = t1[0] * b1, t1[1] * b1, t2[0] * b2, t2[1] * b2
+            c00 += ax * ax + ay * ay
+            c01 += ax * bx + ay * by
+            c11 += bx * bx + by * by
+            dx, dy = points[i, 0] - p0x * b0 - p3x * b3, points[i, 1] - p0y * b0 - p3y * b3
+            r0 += ax * dx + ay * dy
+            r1 += bx * dx + by * dy
+        det = c00 * c11 - c01 * c01
+        left = right = 0.0
+        if abs(det) > 1e-12:
+            left, right = (r0 * c11 - r1 * c01) / det, (c00 * r1 - c01 * r0) / det
+        if min(left, right) < 1e-3 * length or max(left, right) > 3 * length:
+            left = right = length / 3
+        p1x, p1y, p2x, p2y = p0x + t1[0] * left, p0y + t1[1] * left, p3x + t2[0] * right, p3y + t2[1] * right
+        worst = 0.0
+        for i in range(n):
+            t = u[i]
+            v = 1 - t
+            bx = v * v * v * p0x + 3 * v * v * t * p1x + 3 * v * t * t * p2x + t * t * t * p3x - points[i, 0]
+            by = v * v * v * p0y + 3 * v * v * t * p1y + 3 * v * t * t * p2y + t * t * t * p3y - points[i, 1]
+            worst = max(worst, bx * bx + by * by)
+            dx = 3 * (v * v * (p1x - p0x) + 2 * v * t * (p2x - p1x) + t * t * (p3x - p2x))
+            dy = 3 * (v * v * (p1y - p0y) + 2 * v * t * (p2y - p1y) + t * t * (p3y - p2y))
+            ddx = 6 * (v * (p2x - 2 * p1x + p0x) + t * (p3x - 2 * p2x + p1x))
+            ddy = 6 * (v * (p2y - 2 * p1y + p0y) + t * (p3y - 2 * p2y + p1y))
+            slope = dx * dx + dy * dy + bx * ddx + by * ddy
+            if abs(slope) > 1e-12:
+                u[i] = min(1.0, max(0.0, t - (bx * dx + by * dy) / slope))
+        u[0], u[n - 1] = 0.0, 1.0
+        if worst < best:
+            best = worst
+            out[0, 0], out[0, 1], out[1, 0], out[1, 1] = p0x, p0y, p1x, p1y
+            out[2, 0], out[2, 1], out[3, 0], out[3, 1] = p2x, p2y, p3x, p3y
+    return best
+
+
+@kernel
+def _line_error(points: Points) -> float:
+    """Largest distance of ``points`` (n, 2) from the chord of its ends."""
+    n = points.shape[0]
+    dx, dy = points[n - 1, 0] - points[0, 0], points[n - 1, 1] - points[0, 1]
+    length = math.hypot(dx, dy)
+    worst = 0.0
+    for i in range(n):
+        x, y = points[i, 0] - points[0, 0], points[i, 1] - points[0, 1]
+        worst = max(worst, math.hypot(x, y) if length < 1e-9 else abs(x * dy - y * dx) / length)
+    return worst
+
+
+@kernel
+def _direction(points: Points, i: int, step: int, low: int, high: int) -> tuple[float, float]:
+    """Unit direction from point ``i`` over TANGENT_REACH of arc, forwards or backwards, within [low, high]."""
+    sx = sy = arc = 0.0
+    j = i
+    while low <= j + step <= high and arc < TANGENT_REACH:
+        k = j + step
+        arc += math.hypot(points[k, 0] - points[j, 0], points[k, 1] - points[j, 1])
+        sx += points[k, 0] - points[i, 0]
+        sy += points[k, 1] - points[i, 1]
+        j = k
+    length = math.hypot(sx, sy)
+    if length < 1e-9:
+        return 0.0, 0.0
+    return sx / length, sy / length
+
+
+@kernel
+def _tangent(points: Points, i: int, low: int, high: int) -> tuple[float, float]:
+    """Unit tangent at an inner point, from both sides."""
+    ax, ay = _direction(points, i, 1, low, high)
+    bx, by = _direction(points, i, -1, low, high)
+    x, y = ax - bx, ay - by
+    length = math.hypot(x, y)
+    if length < 1e-9:
+        return ax, ay
+    return x / length, y / length
+
+
+@kernel
+def _longest_line(points: Points, i: int, high: int, tolerance: float) -> int:
+    """Last index up to which a line from ``i`` stays within ``tolerance``: doubling, then halving."""
+    good, step = i + 1, 1
+    while good + step <= high and _line_error(points[i : good + step + 1]) <= tolerance:
+        good += step
+        step *= 2
+    while step >= 1:
+        if good + step <= high and _line_error(points[i : good + step + 1]) <= tolerance:
+            good += step
+        step //= 2
+    return good
+
+
+@kernel
+def _longest_cubic(
+    points: Points, i: int, high: int, tolerance: float, t1: Points, closing: Points, curve: Points
+) -> int:
+    """Last index that one cubic from ``i`` reaches within ``tolerance``; writes it to ``curve`` (4, 2).
+
+    t1 (2,): start direction. closing (2,): end direction where the contour closes smoothly, else zeros.
+    """
+    t2, trial = np.empty(2), np.empty((4, 2))
+    good, bad, step = i + 1, high + 1, 8
+    curve[0], curve[3] = points[i], points[i + 1]
+    for c in range(2):
+        curve[1, c] = points[i, c] + (points[i + 1, c] - points[i, c]) / 3
+        curve[2, c] = points[i, c] + (points[i + 1, c] - points[i, c]) * 2 / 3
+    k = min(i + step, high)
+    while True:
+        if k == high and closing[0] == 0 and closing[1] == 0:
+            t2[0], t2[1] = _direction(points, high, -1, i, high)
+        elif k == high:
+            t2[0], t2[1] = -closing[0], -closing[1]
+        else:
+            x, y = _tangent(points, k, 0, high)
+            t2[0], t2[1] = -x, -y
+        if k > i + 1 and _fit_cubic(points[i : k + 1], t1, t2, trial) <= tolerance * tolerance:
+            good = k
+            curve[:] = trial
+            step *= 2
+            k = min(good + step, high) if bad > high else (good + bad) // 2
+        else:
+            bad = k
+            k = (good + bad) // 2
+        if good >= high or bad - good <= 1 or k <= good:
+            return good
+
+
+@kernel
+def _emit(out: Segments, n: int, line: bool, curve: Points) -> None:
+    out[n, 0] = 1.0 if line else 0.0
+    for i in range(4):
+        out[n, 1 + 2 * i], out[n, 2 + 2 * i] = curve[i, 0], curve[i, 1]
+
+
+@kernel
+def _fit_run(points: Points, tolerance: float, smooth: bool, out: Segments, n: int) -> int:
+    """Greedily the longest line or cubic from the start of ``points`` (m, 2); returns the new count of segments.
+
+    ``smooth``: first and last point are the same, with no corner there.
+    """
+    high = points.shape[0] - 1
+    curve = np.empty((4, 2))
+    t1, closing = np.zeros(2), np.zeros(2)
+    known = smooth
+    if smooth:
+        ax, ay = _direction(points, 0, 1, 0, high)
+        bx, by = _direction(points, high, -1, 0, high)
+        length = math.hypot(ax - bx, ay - by)
+        t1[0], t1[1] = ((ax - bx) / length, (ay - by) / length) if length > 1e-9 else (ax, ay)
+        closing[:] = t1
+    i = 0
+    while i < high:
+        if not known:
+            t1[0], t1[1] = _direction(points, i, 1, i, high)
+        line = _longest_line(points, i, high, tolerance * LINE_SHARE)
+        cubic = _longest_cubic(points, i, high, tolerance, t1, closing, curve)
+        dx, dy = points[line, 0] - points[i, 0], points[line, 1] - points[i, 1]
+        length = math.hypot(dx, dy)
+        if line >= cubic or (length >= MIN_LINE and line - i >= LINE_SHARE * (cubic - i)):
+            for k in range(4):
+                curve[k, 0], curve[k, 1] = points[i, 0] + dx * k / 3, points[i, 1] + dy * k / 3
+            _emit(out, n, True, curve)
+            if length > 1e-9:
+                t1[0], t1[1] = dx / length, dy / length
+            i = line
+        else:
+            _emit(out, n, False, curve)
+            t1[0], t1[1] = _tangent(points, cubic, 0, high)
+            i = cubic
+        known = True
+        n += 1
+    return n
+
+
+@kernel
+def _turning(points: Points, reach: float) -> Points:
+    """Angle between the directions before and after each point of a closed contour, in radians."""
+    n = points.shape[0]
+    angle = np.empty(n)
+    for i in range(n):
+        side = np.zeros((2, 2))
+        for s in range(2):
+            step = 1 if s == 0 else -1
+            arc, j = 0.0, i
+            while arc < reach:
+                k = (j + step) % n
+                arc += math.hypot(points[k, 0] - points[j, 0], points[k, 1] - points[j, 1])
+                side[s, 0] += points[k, 0] - points[i, 0]
+                side[s, 1] += points[k, 1] - points[i, 1]
+                j = k
+                if j == i:
+                    break
+        ax, ay, bx, by = side[0, 0], side[0, 1], -side[1, 0], -side[1, 1]
+        angle[i] = abs(math.atan2(bx * ay - by * ax, bx * ax + by * ay))
+    return angle
+
+
+@kernel
+def _corners(points: Points, threshold: float) -> npt.NDArray[np.int64]:
+    """Points where the contour turns by ``threshold`` radians or more, the sharpest within CORNER_WINDOW of arc."""
+    n = points.shape[0]
+    total = 0.0
+    for i in range(n):
+        j = (i + 1) % n
+        total += math.hypot(points[j, 0] - points[i, 0], points[j, 1] - points[i, 1])
+    angle = _turning(points, min(CORNER_REACH, total / 6))
+    found = np.empty(n, np.int64)
+    m = 0
+    for i in range(n):
+        sharpest = angle[i] >= threshold
+        for step in (1, -1):
+            arc, j = 0.0, i
+            while sharpest and arc < CORNER_WINDOW:
+                k = (j + step) % n
+                arc += math.hypot(points[k, 0] - points[j, 0], points[k, 1] - points[j, 1])
+                j = k
+                if j == i:
+                    break
+                if angle[j] > angle[i] or (step == -1 and angle[j] == angle[i]):
+                    sharpest = False
+        if sharpest:
+            found[m] = i
+            m += 1
+    return found[:m]
+
+
+@kernel
+def _line_beside(points: Points, corner: int, step: int, most: int) -> tuple[float, float, float, float, float]:
+    """Line through the contour on one side of ``corner``: a point, a direction, and the RMS distance (99: none)."""
+    n = points.shape[0]
+    sx = sy = sxx = sxy = syy = arc = 0.0
+    count, j = 0, corner
+    for _ in range(most):
+        k = (j + step) % n
+        arc += math.hypot(points[k, 0] - points[j, 0], points[k, 1] - points[j, 1])
+        j = k
+        if arc > SHARPEN_TO:
+            break
+        if arc >= SHARPEN_FROM:
+            x, y = points[k, 0] - points[corner, 0], points[k, 1] - points[corner, 1]
+            sx, sy, sxx, sxy, syy = sx + x, sy + y, sxx + x * x, sxy + x * y, syy + y * y
+            count += 1
+    if count < 2:
+        return 0.0, 0.0, 0.0, 0.0, 99.0
+    mx, my = sx / count, sy / count
+    cxx, cxy, cyy = sxx / count - mx * mx, sxy / count - mx * my, syy / count - my * my
+    angle = 0.5 * math.atan2(2 * cxy, cxx - cyy)
+    dx, dy = math.cos(angle), math.sin(angle)
+    rms = math.sqrt(max(0.0, cxx * dy * dy - 2 * cxy * dx * dy + cyy * dx * dx))
+    return mx + points[corner, 0], my + points[corner, 1], dx, dy, rms
+
+
+@kernel
+def _sharpen(points: Points, corners: npt.NDArray[np.int64]) -> Points:
+    """Move each corner to where the lines beside it cross, undoing the pixel grid's rounding."""
+    n, m = points.shape[0], corners.shape[0]
+    moved = points.copy()
+    for c in range(m):
+        i = corners[c]
+        after = (corners[(c + 1) % m] - i) % n if m > 1 else n // 2
+        before = (i - corners[c - 1]) % n if m > 1 else n // 2
+        ax, ay, adx, ady, a_rms = _line_beside(points, i, -1, max(3, before - 1))
+        bx, by, bdx, bdy, b_rms = _line_beside(points, i, 1, max(3, after - 1))
+        det = adx * bdy - ady * bdx
+        if max(a_rms, b_rms) > SHARPEN_RMS or abs(det) < 0.2:
+            continue
+        t = ((bx - ax) * bdy - (by - ay) * bdx) / det
+        x, y = ax + t * adx, ay + t * ady
+        if math.hypot(x - points[i, 0], y - points[i, 1]) <= SHARPEN_MOST:
+            moved[i, 0], moved[i, 1] = x, y
+    return moved
+
+
+@kernel
+def _drop_rounded(points: Points, corners: npt.NDArray[np.int64]) -> tuple[Points, npt.NDArray[np.int64]]:
+    """The contour without the points within ROUNDED of a corner, and the corners' new indices."""
+    n = points.shape[0]
+    keep, corner = np.ones(n, np.bool_), np.zeros(n, np.bool_)
+    corner[corners] = True
+    for c in corners:
+        for step in (1, -1):
+            arc, j = 0.0, c
+            while True:
+                k = (j + step) % n
+                arc += math.hypot(points[k, 0] - points[j, 0], points[k, 1] - points[j, 1])
+                j = k
+                if arc > ROUNDED or corner[k]:
+                    break
+                keep[k] = False
+    index = np.cumsum(keep) - 1
+    return points[keep], index[corners]
+
+
+@kernel
+def fit_contour(points: Points, tolerance: float, corner_angle: float) -> Segments:
+    """Segments (n, 9) of the closed contour ``points`` (m, 2), which they leave by at most about ``tolerance``.
+
+    tolerance in pixels; corner_angle in radians.
+    """
+    corners = _corners(points, corner_angle)
+    if corners.shape[0] > 0:
+        points = _sharpen(points, corners)
+        points, corners = _drop_rounded(points, corners)
+    n, m = points.shape[0], corners.shape[0]
+    out = np.empty((n + 4, 9))
+    first = corners[0] if m else 0
+    turned = np.empty((n + 1, 2))
+    for i in range(n + 1):
+        turned[i] = points[(first + i) % n]
+    if m == 0:
+        return out[: _fit_run(turned, tolerance, True, out, 0)].copy()
+    count = 0
+    for c in range(m):
+        a, b = corners[c] - first, corners[c + 1] - first if c + 1 < m else n
+        if b > a:
+            count = _fit_run(turned[a : b + 1], tolerance, False, out, count)
+    return out[:count].copy()

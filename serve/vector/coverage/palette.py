@@ -1,0 +1,137 @@
+"""The flat colours of a picture, found from its flat pixels only, so that blends at edges never become colours."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.vector.coverage.flat import FloatImage
+from serve.vector.coverage.kernel import kernel
+
+Colors = npt.NDArray[np.float32]
+
+BINS = 1 << 19
+"""Histogram cells: 5 bits for each of R, G and B, 4 for alpha."""
+MIN_SHARE = 2e-4
+"""Smallest share of the picture that a colour's flat pixels may have."""
+KMEANS_ROUNDS = 2
+
+# Björn Ottosson, "A perceptual color space for image processing", 2020: linear sRGB → LMS, cube root → Lab.
+_LMS = np.array(
+    [
+        [0.4122214708, 0.5363325363, 0.0514459929],
+        [0.2119034982, 0.6806995451, 0.1073969566],
+        [0.0883024619, 0.2817188376, 0.6299787005],
+    ],
+    np.float32,
+)
+_LAB = np.array(
+    [
+        [0.2104542553, 0.7936177850, -0.0040720468],
+        [1.9779984951, -2.4285922050, 0.4505937099],
+        [0.0259040371, 0.7827717662, -0.8086757660],
+    ],
+    np.float32,
+)
+
+
+def oklab(rgb: npt.ArrayLike) -> Colors:
+    """sRGB in 0..255, shape (..., 3) → OKLab, same shape; L from 0 to 1."""
+    c = np.asarray(rgb, np.float32) / 255
+    linear = np.where(c <= 0.04045, c / 12.92, ((np.maximum(c, 0) + 0.055) / 1.055) ** 2.4).astype(np.float32)
+    lab: Colors = np.cbrt(np.maximum(linear @ _LMS.T, 0)) @ _LAB.T
+    return lab
+
+
+def appearance(premultiplied: Colors) -> Colors:
+    """Premultiplied RGBA (n, 4) → coordinates (n, 4) whose Euclidean distance is OKLab's between opaque colours.
+
+    Colour counts for as much as it covers, and coverage is a fourth axis.
+    """
+    alpha = np.maximum(premultiplied[:, 3:], 1e-3) / 255
+    lab = oklab(np.clip(premultiplied[:, :3] / alpha, 0, 255)) * alpha
+    stacked: Colors = np.concatenate([lab, alpha], 1).astype(np.float32)
+    return stacked
+
+
+@kernel
+def bin_of(r: float, g: float, b: float, a: float) -> int:
+    """The histogram cell of a premultiplied colour."""
+    key = (min(255, max(0, int(r))) >> 3) << 10 | (min(255, max(0, int(g))) >> 3) << 5 | min(255, max(0, int(b))) >> 3
+    return (15 - (min(255, max(0, int(a))) >> 4)) << 15 | key
+
+
+@kernel
+def histogram(
+    pixels: FloatImage, mask: npt.NDArray[np.uint8]
+) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.int32]]:
+    """Of the pixels in ``mask``: occupied cells (n,), their mean colours (n, 4) and pixel counts (n,)."""
+    height, width = mask.shape
+    slot = np.full(BINS, -1, np.int32)
+    cells = np.empty(BINS, np.int32)
+    sums = np.zeros((4096, 4), np.float64)
+    counts = np.zeros(4096, np.int32)
+    used = 0
+    for y in range(height):
+        for x in range(width):
+            if mask[y, x] == 0:
+                continue
+            p = pixels[y, x]
+            cell = bin_of(p[0], p[1], p[2], p[3])
+            s = slot[cell]
+            if s < 0:
+                if used == sums.shape[0]:
+                    sums = np.concatenate((sums, np.zeros_like(sums)))
+                    counts = np.concatenate((counts, np.zeros_like(counts)))
+                s = used
+                slot[cell] = s
+                cells[s] = cell
+                used += 1
+            counts[s] += 1
+            for c in range(4):
+                sums[s, c] += p[c]
+    means = np.empty((used, 4), np.float32)
+    for s in range(used):
+        for c in range(4):
+            means[s, c] = sums[s, c] / counts[s]
+    return cells[:used].copy(), means, counts[:used].copy()
+
+
+def find_palette(pixels: FloatImage, mask: npt.NDArray[np.uint8], distance: float, max_colors: int) -> Colors:
+    """At most ``max_colors`` premultiplied colours (k, 4), the most frequent first, ``distance`` apart in OKLab.
+
+    Only pixels in ``mask`` count; where there are fewer than 16 of them, all pixels do.
+    """
+    area = mask.size
+    if int(mask.sum()) < 16:
+        mask = np.ones_like(mask)
+    _, means, counts = histogram(pixels, mask)
+    order = np.argsort(-counts, kind="stable")
+    means, counts = means[order], counts[order]
+    look = appearance(means)
+    kept = _separate(look, counts, distance, max_colors, max(4.0, MIN_SHARE * area))
+    colors = means[kept]
+    for _ in range(KMEANS_ROUNDS):
+        nearest = nearest_color(look, appearance(colors))
+        weight = np.bincount(nearest, counts, len(colors))
+        sums = np.stack([np.bincount(nearest, counts * means[:, c], len(colors)) for c in range(4)], 1)
+        colors = np.where(weight[:, None] > 0, sums / np.maximum(weight, 1)[:, None], colors).astype(np.float32)
+    return colors
+
+
+def nearest_color(look: Colors, palette_look: Colors) -> npt.NDArray[np.intp]:
+    """Index (n,) of the palette entry nearest to each of ``look`` (n, 4)."""
+    cross = look @ palette_look.T
+    nearest: npt.NDArray[np.intp] = ((palette_look**2).sum(1) - 2 * cross).argmin(1)
+    return nearest
+
+
+def _separate(look: Colors, counts: npt.NDArray[np.int32], distance: float, most: int, least: float) -> list[int]:
+    """Greedily the most frequent entries that lie ``distance`` from all kept before; at least one."""
+    kept = [0]
+    for i in range(1, len(look)):
+        if counts[i] < least or len(kept) >= most:
+            break
+        if ((look[kept] - look[i]) ** 2).sum(1).min() > distance * distance:
+            kept.append(i)
+    return kept

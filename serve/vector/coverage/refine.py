@@ -1,0 +1,2 @@
+def refine(shapes, paints, pixels, parameters):
+    return shapes

@@ -1,0 +1,182 @@
+"""Shares: every pixel is one paint or a mix of two.
+
+Flat pixels belong to their area's paint. Any other pixel is explained by the paints of the flat areas near it, one or
+two of them, by least squares in premultiplied colour; where none near explains it, by any colour of the palette.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.vector.coverage.flat import FloatImage
+from serve.vector.coverage.kernel import kernel
+from serve.vector.coverage.paints import Floats, PaintTable, paint_at
+
+RADIUS = 2
+"""How far, in pixels, the flat areas may lie whose paints explain a blend."""
+MAX_CANDIDATES = 8
+NEAREST_SOLIDS = 3
+UNKNOWN = -1
+
+Labels = npt.NDArray[np.int16]
+
+
+@dataclass(frozen=True)
+class Shares:
+    """Per pixel (H, W): ``first`` covers ``share`` of it and ``second`` the rest; second is -1 where first is all.
+
+    ``residual`` is the squared colour distance left unexplained, summed over premultiplied RGBA.
+    """
+
+    first: Labels
+    second: Labels
+    share: Floats
+    residual: Floats
+
+
+@kernel
+def _gather(labels: Labels, extra: Labels, y: int, x: int, found: npt.NDArray[np.int64]) -> int:
+    """Distinct labels of the flat pixels within RADIUS of (y, x), nearest rings first; returns how many."""
+    height, width = labels.shape
+    n = 0
+    for ring in range(RADIUS + 1):
+        for dy in range(-ring, ring + 1):
+            for dx in range(-ring, ring + 1):
+                if max(abs(dy), abs(dx)) != ring or abs(dy) + abs(dx) > RADIUS + 1:
+                    continue
+                yy, xx = y + dy, x + dx
+                if yy < 0 or xx < 0 or yy >= height or xx >= width:
+                    continue
+                for source in range(2):
+                    label = labels[yy, xx] if source == 0 else extra[yy, xx]
+                    if label < 0 or n == MAX_CANDIDATES:
+                        continue
+                    known = False
+                    for i in range(n):
+                        known = known or found[i] == label
+                    if not known:
+                        found[n] = label
+                        n += 1
+    return n
+
+
+@kernel
+def _nearest_solids(pixel: Floats, solids: Floats, found: npt.NDArray[np.int64], n: int) -> int:
+    """Append the NEAREST_SOLIDS palette colours nearest to ``pixel`` that ``found`` lacks; returns the new count."""
+    known = n
+    for _ in range(NEAREST_SOLIDS):
+        best, which = 1e18, -1
+        for k in range(solids.shape[0]):
+            skip = False
+            for i in range(n):
+                skip = skip or found[i] == k
+            if skip:
+                continue
+            d = 0.0
+            for c in range(4):
+                e = pixel[c] - solids[k, c]
+                d += e * e
+            if d < best:
+                best, which = d, k
+        if which < 0 or n >= known + NEAREST_SOLIDS:
+            break
+        found[n] = which
+        n += 1
+    return n
+
+
+@kernel
+def _best_mix(pixel: Floats, paint: Floats, n: int) -> tuple[float, int, float, int, int, float]:
+    """Best single and best pair of ``paint`` (n, 4) for ``pixel``: (error, index), (error, i, j, share of i)."""
+    single, which = 1e18, -1
+    for i in range(n):
+        d = 0.0
+        for c in range(4):
+            e = pixel[c] - paint[i, c]
+            d += e * e
+        if d < single:
+            single, which = d, i
+    pair, first, second, share = 1e18, -1, -1, 1.0
+    for i in range(n):
+        for j in range(i + 1, n):
+            dot = norm = 0.0
+            for c in range(4):
+                d = paint[i, c] - paint[j, c]
+                dot += (pixel[c] - paint[j, c]) * d
+                norm += d * d
+            if norm < 1.0:
+                continue
+            t = min(1.0, max(0.0, dot / norm))
+            error = 0.0
+            for c in range(4):
+                e = pixel[c] - paint[j, c] - t * (paint[i, c] - paint[j, c])
+                error += e * e
+            if error < pair:
+                pair, first, second, share = error, i, j, t
+    return single, which, pair, first, second, share
+
+
+@kernel
+def _unmix(
+    pixels: FloatImage,
+    labels: Labels,
+    extra: Labels,
+    todo: npt.NDArray[np.int64],
+    tables: tuple[npt.NDArray[np.int8], Floats, npt.NDArray[np.int32], Floats, Floats],
+    solids: Floats,
+    gain: float,
+    slack: float,
+    first: Labels,
+    second: Labels,
+    share: Floats,
+    residual: Floats,
+) -> None:
+    width = labels.shape[1]
+    found = np.empty(MAX_CANDIDATES + NEAREST_SOLIDS + 1, np.int64)
+    paint = np.empty((MAX_CANDIDATES + NEAREST_SOLIDS + 1, 4), np.float32)
+    for at in todo:
+        y, x = at // width, at % width
+        n = _gather(labels, extra, y, x, found)
+        for i in range(n):
+            paint_at(found[i], x + 0.5, y + 0.5, tables[0], tables[1], tables[2], tables[3], tables[4], paint[i])
+        single, which, pair, a, b, t = _best_mix(pixels[y, x], paint, n)
+        if min(single, pair) > gain and solids.shape[0] > 0:
+            more = _nearest_solids(pixels[y, x], solids, found, n)
+            for i in range(n, more):
+                paint[i] = solids[found[i]]
+            if more > n:
+                single, which, pair, a, b, t = _best_mix(pixels[y, x], paint, more)
+        residual[y, x] = min(single, pair)
+        if a < 0 or single <= pair + slack:
+            first[y, x], second[y, x], share[y, x] = found[which], UNKNOWN, 1.0
+        else:
+            first[y, x], second[y, x], share[y, x] = found[a], found[b], t
+
+
+def unmix(
+    pixels: FloatImage, labels: Labels, extra: Labels, paints: PaintTable, solids: Floats, flatness: float
+) -> Shares:
+    """Shares of every pixel of ``pixels`` (H, W, 4).
+
+    labels (H, W): the paint of each flat pixel, -1 for the others. extra (H, W): a paint that explains a blend
+    nearby though it is flat nowhere, or -1. solids (m, 4): the colours of the first m paints.
+    ``flatness`` scales how much unexplained colour is taken for noise.
+    """
+    first, share = labels.copy(), np.ones(labels.shape, np.float32)
+    second = np.full(labels.shape, UNKNOWN, np.int16)
+    residual = np.zeros(labels.shape, np.float32)
+    todo = np.flatnonzero(labels.ravel() < 0)
+    tables = (paints.kind, paints.geometry, paints.stops, paints.offsets, paints.colors)
+    _unmix(
+        pixels, labels, extra, todo, tables, solids, noise_floor(flatness), flatness * flatness * 0.47,
+        first, second, share, residual,
+    )  # fmt: skip
+    return Shares(first, second, share, residual)
+
+
+def noise_floor(flatness: float) -> float:
+    """Squared colour distance up to which a mix is taken to explain a pixel (300 at the default flatness of 8)."""
+    return 4.7 * flatness * flatness
