@@ -98,9 +98,9 @@ def coverage_method(name: str, title: str, **parameters: Any) -> Function:
         return trace_coverage(picture.rgba, CoverageParameters(**parameters))
 
     def prepare() -> None:
-        from serve.vector.coverage import warm
+        from serve.vector.coverage import trace_coverage
 
-        warm()
+        trace_coverage(np.full((64, 64, 4), 255, np.uint8), CoverageParameters(**parameters))
 
     return Function(name, title, convert, ("serve/vector/coverage", "serve/vector/parameters.py"), prepare)
 
