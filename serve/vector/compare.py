@@ -60,6 +60,9 @@ def render(svg: str, width: int, height: int) -> Rgba:
 
 def composite(rgba: Rgba, background: tuple[int, int, int] = WHITE) -> Rgb:
     """``rgba`` (straight alpha) laid on ``background``: shape (H, W, 3), rounded to the nearest step."""
+    if cv2.extractChannel(rgba, 3).min() == 255:
+        opaque: Rgb = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
+        return opaque
     laid: Rgb = _composite(np.ascontiguousarray(rgba), np.asarray(background, np.int32))
     return laid
 

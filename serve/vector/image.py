@@ -1,0 +1,148 @@
+"""Untrusted bytes to pixels: every way in which a picture can be bad ends here in one error that names `image`.
+
+The size is read from the header and checked before any pixel is decoded. What Pillow raises is mapped here and nowhere
+else. Colour profiles are converted to sRGB, EXIF orientation is applied, 16-bit samples keep their eight high bits, and
+of an animation the first frame is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from serve.errors import BadImage, TooLarge, UnsupportedMedia
+
+FIELD = "image"
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+MEBIBYTE = 1024 * 1024
+
+# Pillow's decoders meet hostile bytes with any of these.
+_DECODER_ERRORS = (
+    OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, EOFError,
+    MemoryError, NotImplementedError, struct.error, zlib.error,
+)  # fmt: skip
+_SIXTEEN_BITS = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+_SRGB = ImageCms.createProfile("sRGB")
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """What a picture may measure. The 10 MiB are C-130's."""
+
+    max_bytes: int = 10 * MEBIBYTE
+    max_pixels: int = 4096 * 4096
+    max_side_px: int = 4096
+    min_side_px: int = 2
+
+
+@dataclass(frozen=True)
+class Picture:
+    """``rgba``: shape (H, W, 4), 8-bit sRGB with straight alpha. ``sha256`` is of the bytes it came from."""
+
+    rgba: npt.NDArray[np.uint8]
+    format: str
+    sha256: str
+
+
+def decode(data: bytes, limits: ImageLimits = ImageLimits()) -> Picture:
+    """The picture in ``data``.
+
+    Raises TooLarge (bytes, side or pixels over ``limits``), UnsupportedMedia (not a picture of a known format, or
+    pixels that have no 8-bit meaning) and BadImage (empty, broken or cut off, under ``min_side_px``, all transparent).
+    """
+    if not data:
+        raise BadImage("is empty (0 bytes)", FIELD)
+    if len(data) > limits.max_bytes:
+        raise TooLarge(f"has {len(data)} bytes, more than the {limits.max_bytes} allowed", FIELD)
+    opened = _open(data)
+    _check_size(opened.size, limits)
+    rgba = _pixels(opened)
+    if not rgba[..., 3].any():
+        raise BadImage("is fully transparent: there is nothing to trace", FIELD)
+    return Picture(rgba, opened.format or "", hashlib.sha256(data).hexdigest())
+
+
+def _open(data: bytes) -> Image.Image:
+    try:
+        return Image.open(io.BytesIO(data), formats=FORMATS)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooLarge("has too many pixels", FIELD) from error
+    except UnidentifiedImageError as error:
+        raise UnsupportedMedia(f"is not a readable picture; send {', '.join(FORMATS)}", FIELD) from error
+    except _DECODER_ERRORS as error:
+        raise BadImage("has a broken header", FIELD) from error
+
+
+def _check_size(size: tuple[int, int], limits: ImageLimits) -> None:
+    width, height = size
+    if max(size) > limits.max_side_px:
+        raise TooLarge(f"is {width} x {height} px; a side may have {limits.max_side_px}", FIELD)
+    if width * height > limits.max_pixels:
+        raise TooLarge(f"is {width} x {height} px; {limits.max_pixels} pixels are allowed", FIELD)
+    if min(size) < limits.min_side_px:
+        raise BadImage(f"is {width} x {height} px; a side needs {limits.min_side_px}", FIELD)
+
+
+def _pixels(opened: Image.Image) -> npt.NDArray[np.uint8]:
+    try:
+        opened.load()
+        upright = _upright(opened)
+        return np.ascontiguousarray(np.asarray(_to_rgba(upright)))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooLarge("has too many pixels", FIELD) from error
+    except _DECODER_ERRORS as error:
+        raise BadImage(f"is a {opened.format} that is broken or cut off", FIELD) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """EXIF orientation applied; orientation that cannot be read is none."""
+    try:
+        return ImageOps.exif_transpose(image)
+    except _DECODER_ERRORS:
+        return image
+
+
+def _to_rgba(image: Image.Image) -> Image.Image:
+    if image.mode == "F":
+        raise UnsupportedMedia("has floating-point pixels; send 8 or 16 bits a channel", FIELD)
+    if image.mode in _SIXTEEN_BITS:
+        image = _eight_bits(image)
+    profile = image.info.get("icc_profile")
+    if isinstance(profile, bytes) and image.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
+        image = _to_srgb(image, profile)
+    return image.convert("RGBA")
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """The eight high bits of 16-bit grey, black where the file's one transparent grey (tRNS) stands."""
+    samples = np.clip(np.asarray(image, np.int64), 0, 65535)
+    grey = Image.fromarray((samples >> 8).astype(np.uint8))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        grey.putalpha(Image.fromarray(np.where(samples == transparent, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
+    """``image`` in sRGB; unchanged when its profile is sRGB by name, or is broken or of another colour model."""
+    alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
+    colours = image.convert({"RGBA": "RGB", "LA": "L"}.get(image.mode, image.mode))
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile))
+        if "srgb" in ImageCms.getProfileDescription(source).lower():
+            return image
+        converted = ImageCms.profileToProfile(colours, source, _SRGB, outputMode="RGB")
+    except (ImageCms.PyCMSError, *_DECODER_ERRORS):
+        return image
+    if converted is None:
+        return image
+    if alpha is not None:
+        converted.putalpha(alpha)
+    return converted

@@ -1,0 +1,34 @@
+"""The classifier by rules of D-012: the fallback when no trained one can answer.
+
+The first two rules and their confidences are D-012's. The others tell gradients by the share of slowly changing pixels
+and leave the rest as complex; their confidences are lower, for nothing calibrated them.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from serve.vector.features import Features
+
+LogoType = Literal["simple", "text", "gradient", "complex"]
+LOGO_TYPES: tuple[LogoType, ...] = ("simple", "text", "gradient", "complex")
+"""The order of the `logo_type` engine's probabilities."""
+
+_SIMPLE_EDGE_DENSITY = 0.05
+_SIMPLE_COLORS = 8
+_TEXT_CORNER_DENSITY = 0.01
+_GRADIENT_SMOOTH_SHARE = 0.15
+_NOISE = 1.0  # above it slow changes are noise, not a gradient
+
+
+def classify(features: Features) -> tuple[LogoType, float]:
+    """(logo type, confidence in [0, 1]) of a picture with these ``features``."""
+    gradient = features.smooth_share > _GRADIENT_SMOOTH_SHARE and features.noise < _NOISE
+    few = features.edge_density < _SIMPLE_EDGE_DENSITY and features.unique_colors < _SIMPLE_COLORS
+    if few and not gradient:
+        return "simple", 0.9
+    if features.corner_density > _TEXT_CORNER_DENSITY and not gradient:
+        return "text", 0.8
+    if gradient:
+        return "gradient", 0.7
+    return "complex", 0.6
