@@ -70,6 +70,7 @@ def test_a_fingerprint_follows_the_sources(tmp_path: Path) -> None:
     (tmp_path / "tracer" / "notes.txt").write_text("one")
     first = fingerprint(["tracer"], tmp_path)
     (tmp_path / "tracer" / "notes.txt").write_text("two")
+    (tmp_path / "tracer" / "a.py").write_text("x  =  1  # one")
     assert fingerprint(["tracer"], tmp_path) == first
     (tmp_path / "tracer" / "a.py").write_text("x = 2")
     assert fingerprint(["tracer"], tmp_path) != first

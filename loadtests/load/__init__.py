@@ -1,0 +1,1 @@
+"""Load on a running stack: drawn pictures, callers, scenarios and their limits."""
