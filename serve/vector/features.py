@@ -198,9 +198,9 @@ def _unique_colors(flat: npt.NDArray[np.uint8], alpha: Gray) -> float:
     return float(np.count_nonzero(counts >= max(4, flat.shape[0] * flat.shape[1] / 1000)))
 
 
-def _pack(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint16]:
-    high = (rgb >> 3).astype(np.uint16)
-    packed: npt.NDArray[np.uint16] = high[..., 0] << 10 | high[..., 1] << 5 | high[..., 2]
+def _pack(rgb: npt.NDArray[np.uint8]) -> npt.NDArray[np.int32]:
+    high = (rgb >> 3).astype(np.int32)
+    packed: npt.NDArray[np.int32] = high[..., 0] << 10 | high[..., 1] << 5 | high[..., 2]
     return packed
 
 
