@@ -1,0 +1,122 @@
+"""Concatenate the requests of a batch, run once, split; a request that cannot run is answered alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+from serve.engines.backends.contract import Contract
+
+Arrays = dict[str, NDArray[Any]]
+#: (inputs by name, names of the wanted outputs) -> the outputs in that order. Raises RunFailed.
+Run = Callable[[Arrays, Sequence[str]], Sequence[NDArray[Any]]]
+
+
+class RunFailed(Exception):
+    """The runtime refused inputs, with its own reason: for the log, as it may hold paths."""
+
+
+@dataclass(frozen=True)
+class _Member:
+    position: int
+    request: Any
+    inputs: Arrays
+    rows: int
+
+
+class Batcher:
+    """Answers Triton's requests with ``run``. Requests of one shape share one run."""
+
+    def __init__(self, contract: Contract, run: Run) -> None:
+        self._contract = contract
+        self._run = run
+        self._order = [spec.name for spec in contract.outputs]
+
+    def warm(self) -> None:
+        """Run zeros at batch size 1 and at the largest, and refuse the engine when its outputs are not its config's."""
+        for batch_size in sorted({1, max(1, self._contract.max_batch_size)}):
+            try:
+                outputs = self._run(self._contract.zeros(batch_size), self._order)
+            except RunFailed as error:
+                raise self._contract.fail(f"cannot run on zeros: {error}") from error
+            for spec, output in zip(self._contract.outputs, outputs, strict=True):
+                dims = (batch_size, *spec.dims) if self._contract.batched else spec.dims
+                fits = len(dims) == output.ndim and all(a in (b, -1) for a, b in zip(dims, output.shape, strict=True))
+                if not fits:
+                    raise self._contract.fail(f"output '{spec.name}' has shape {list(output.shape)}, not {list(dims)}")
+
+    def answer(self, requests: Sequence[Any]) -> list[Any]:
+        """One response per request, in their order."""
+        responses: list[Any] = [None] * len(requests)
+        for turn, members in enumerate(self._groups(requests)):
+            if turn:
+                # A request cancelled in the queue never gets here; those of later groups had time to be cancelled.
+                members = [member for member in members if not self._drop_cancelled(member, responses)]
+            if members:
+                self._answer_group(members, responses)
+        return responses
+
+    def _groups(self, requests: Sequence[Any]) -> list[list[_Member]]:
+        groups: dict[Any, list[_Member]] = {}
+        for position, request in enumerate(requests):
+            inputs = {tensor.name(): tensor.as_numpy() for tensor in request.inputs()}
+            rows = len(next(iter(inputs.values()))) if self._contract.batched else 1
+            shapes = tuple(sorted((name, array.shape[1:]) for name, array in inputs.items()))
+            key = shapes if self._contract.batched else position
+            groups.setdefault(key, []).append(_Member(position, request, inputs, rows))
+        return list(groups.values())
+
+    def _drop_cancelled(self, member: _Member, responses: list[Any]) -> bool:
+        cancelled = bool(member.request.is_cancelled())
+        if cancelled:
+            responses[member.position] = _refusal("cancelled", pb_utils.TritonError.CANCELLED)
+        return cancelled
+
+    def _answer_group(self, members: Sequence[_Member], responses: list[Any]) -> None:
+        wanted = [set(member.request.requested_output_names()) for member in members]
+        names = [name for name in self._order if any(name in names for names in wanted)]
+        try:
+            outputs = self._run(_concatenate(members), names)
+        except RunFailed as error:
+            if len(members) == 1:
+                responses[members[0].position] = self._blame(members[0], error)
+            else:
+                for member in members:
+                    self._answer_group([member], responses)
+            return
+        start = 0
+        for member, own in zip(members, wanted, strict=True):
+            stop = start + member.rows
+            tensors = [
+                pb_utils.Tensor(name, output[start:stop] if self._contract.batched else output)
+                for name, output in zip(names, outputs, strict=True)
+                if name in own
+            ]
+            responses[member.position] = pb_utils.InferenceResponse(tensors)
+            start = stop
+
+    def _blame(self, member: _Member, error: RunFailed) -> Any:
+        """The request is at fault when zeros still run, the engine when they do not."""
+        pb_utils.Logger.log_error(f"engine '{self._contract.engine}' could not run: {error}")
+        try:
+            self._run(self._contract.zeros(1), self._order)
+        except RunFailed:
+            return _refusal(f"engine '{self._contract.engine}' fails on every input", pb_utils.TritonError.INTERNAL)
+        shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in member.inputs.items())
+        reason = f"engine '{self._contract.engine}' cannot run inputs of these shapes or values: {shapes}"
+        return _refusal(reason, pb_utils.TritonError.INVALID_ARG)
+
+
+def _concatenate(members: Sequence[_Member]) -> Arrays:
+    if len(members) == 1:
+        return members[0].inputs
+    return {name: np.concatenate([member.inputs[name] for member in members]) for name in members[0].inputs}
+
+
+def _refusal(reason: str, code: Any) -> Any:
+    return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(reason, code))

@@ -1,0 +1,165 @@
+"""An engine's contract (its ``config.pbtxt``) as a backend sees it, and the check of the ONNX model against it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+
+from serve.engines.backends import THREADS_VARIABLE
+
+NUMPY_TYPES: dict[str, Any] = {
+    "TYPE_BOOL": np.bool_,
+    "TYPE_UINT8": np.uint8,
+    "TYPE_UINT16": np.uint16,
+    "TYPE_UINT32": np.uint32,
+    "TYPE_UINT64": np.uint64,
+    "TYPE_INT8": np.int8,
+    "TYPE_INT16": np.int16,
+    "TYPE_INT32": np.int32,
+    "TYPE_INT64": np.int64,
+    "TYPE_FP16": np.float16,
+    "TYPE_FP32": np.float32,
+    "TYPE_FP64": np.float64,
+    "TYPE_STRING": np.object_,
+}
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """``dtype`` is Triton's name (``TYPE_FP32``); ``dims`` has -1 for an axis of any length."""
+
+    name: str
+    dtype: str
+    dims: tuple[int, ...]
+    optional: bool = False
+
+
+@dataclass(frozen=True)
+class Contract:
+    """``dims`` of the specs leave the batch axis out when ``max_batch_size`` is above 0."""
+
+    engine: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    max_batch_size: int
+    parameters: Mapping[str, str]
+    graph_level: int
+    warmup: Mapping[str, tuple[int, ...]]
+    model_path: Path
+    on_gpu: bool
+    device_id: int
+
+    @property
+    def batched(self) -> bool:
+        return self.max_batch_size > 0
+
+    def zeros(self, batch_size: int) -> dict[str, NDArray[Any]]:
+        """Inputs of zeros; axes of any length take ``model_warmup``'s length, or 1."""
+        lead = (batch_size,) if self.batched else ()
+        return {spec.name: _zeros(spec, lead, self.warmup) for spec in self.inputs if not spec.optional}
+
+    def fail(self, reason: str) -> Exception:
+        """The error that makes Triton refuse the engine with this reason."""
+        error: Exception = pb_utils.TritonModelException(f"engine '{self.engine}': {reason}")
+        return error
+
+    def number(self, key: str, default: int) -> int:
+        """The parameter ``key`` as a whole number; anything else refuses the engine."""
+        text = self.parameters.get(key, "").strip()
+        if not text:
+            return default
+        if not text.isdigit():
+            raise self.fail(f"parameter {key} must be a non-negative number, got '{text}'")
+        return int(text)
+
+    def flag(self, key: str, default: bool) -> bool:
+        """The parameter ``key`` as a switch (``1``/``0``, ``true``/``false``, ``yes``/``no``)."""
+        text = self.parameters.get(key, "").strip().lower()
+        if not text:
+            return default
+        if text not in {"1", "true", "yes", "0", "false", "no"}:
+            raise self.fail(f"parameter {key} must be 1 or 0, got '{text}'")
+        return text in {"1", "true", "yes"}
+
+
+def thread_budget() -> int:
+    """Threads for an engine that names no number: what the server was given, or every core this process may use."""
+    return int(os.environ.get(THREADS_VARIABLE, 0)) or len(os.sched_getaffinity(0))
+
+
+def read_contract(args: Mapping[str, str]) -> Contract:
+    """The contract in the arguments that Triton gives to ``TritonPythonModel.initialize``."""
+    config = json.loads(args["model_config"])
+    file_name = config.get("default_model_filename") or "model.onnx"
+    contract = Contract(
+        engine=config["name"],
+        inputs=tuple(_spec(entry) for entry in config["input"]),
+        outputs=tuple(_spec(entry) for entry in config["output"]),
+        max_batch_size=int(config["max_batch_size"]),
+        parameters={key: entry["string_value"] for key, entry in config.get("parameters", {}).items()},
+        graph_level=int(config.get("optimization", {}).get("graph", {}).get("level", 0)),
+        warmup=_warmup(config),
+        model_path=Path(args["model_repository"]) / args["model_version"] / file_name,
+        on_gpu=args["model_instance_kind"] == "GPU",
+        device_id=int(args["model_instance_device_id"]),
+    )
+    if any("reshape" in entry for entry in [*config["input"], *config["output"]]):
+        raise contract.fail("'reshape' is not supported by this backend; put the reshape into the model")
+    if not contract.model_path.is_file():
+        raise contract.fail(f"version {args['model_version']} has no file '{file_name}'")
+    return contract
+
+
+def check_contract(contract: Contract, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    """Refuse the engine unless the model's tensors (``dims`` with the batch axis) are those of its config."""
+    for kind, declared, provided in (
+        ("input", contract.inputs, inputs),
+        ("output", contract.outputs, outputs),
+    ):
+        by_name = {spec.name: spec for spec in provided}
+        for spec in declared:
+            if spec.name not in by_name:
+                names = ", ".join(sorted(by_name))
+                raise contract.fail(f"the config names the {kind} '{spec.name}', the model has {names}")
+            _check_tensor(contract, kind, spec, by_name[spec.name])
+    missing = {spec.name for spec in inputs if not spec.optional} - {spec.name for spec in contract.inputs}
+    if missing:
+        raise contract.fail(f"the model needs the inputs {', '.join(sorted(missing))}, the config does not name them")
+
+
+def _check_tensor(contract: Contract, kind: str, declared: TensorSpec, provided: TensorSpec) -> None:
+    label = f"{kind} '{declared.name}'"
+    if declared.dtype != provided.dtype:
+        raise contract.fail(f"{label} is {declared.dtype} in the config and {provided.dtype} in the model")
+    dims = ((contract.max_batch_size,) if contract.batched else ()) + declared.dims
+    fits = len(dims) == len(provided.dims) and all(
+        length in (wanted, -1) for wanted, length in zip(dims, provided.dims, strict=True)
+    )
+    if not fits:
+        shape = f"{list(dims)}{' with the batch axis' if contract.batched else ''}"
+        raise contract.fail(f"{label} is {shape} in the config and {list(provided.dims)} in the model")
+
+
+def _spec(entry: Mapping[str, Any]) -> TensorSpec:
+    dims = tuple(int(length) for length in entry["dims"])
+    return TensorSpec(entry["name"], entry["data_type"], dims, bool(entry.get("optional", False)))
+
+
+def _warmup(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    samples = config.get("model_warmup") or [{}]
+    inputs: Mapping[str, Any] = samples[0].get("inputs", {})
+    return {name: tuple(int(length) for length in entry["dims"]) for name, entry in inputs.items()}
+
+
+def _zeros(spec: TensorSpec, lead: tuple[int, ...], warmup: Mapping[str, tuple[int, ...]]) -> NDArray[Any]:
+    free = warmup.get(spec.name, (1,) * len(spec.dims))
+    shape = lead + tuple(free[index] if length < 0 else length for index, length in enumerate(spec.dims))
+    return np.full(shape, b"", np.object_) if spec.dtype == "TYPE_STRING" else np.zeros(shape, NUMPY_TYPES[spec.dtype])

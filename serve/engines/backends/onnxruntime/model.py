@@ -1,0 +1,132 @@
+"""``backend: "onnxruntime"`` on ONNX Runtime's Python package, with the parameters of NVIDIA's C++ backend.
+
+``intra_op_thread_count``, ``inter_op_thread_count``, ``execution_mode``, ``enable_mem_arena``, ``enable_mem_pattern``
+and ``optimization.graph.level`` mean what they mean there
+(https://github.com/triton-inference-server/onnxruntime_backend). A thread count of 0 takes the server's budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import triton_python_backend_utils as pb_utils
+from numpy.typing import NDArray
+from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
+
+from serve.engines.backends.batch import Arrays, Batcher, RunFailed
+from serve.engines.backends.contract import Contract, TensorSpec, check_contract, read_contract, thread_budget
+
+RUNTIME_ERRORS = (
+    ort_errors.EPFail,
+    ort_errors.EngineError,
+    ort_errors.Fail,
+    ort_errors.InvalidArgument,
+    ort_errors.InvalidGraph,
+    ort_errors.InvalidProtobuf,
+    ort_errors.NoModel,
+    ort_errors.NoSuchFile,
+    ort_errors.NotImplemented,
+    ort_errors.RuntimeException,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+TRITON_TYPES = {
+    "tensor(bool)": "TYPE_BOOL",
+    "tensor(uint8)": "TYPE_UINT8",
+    "tensor(uint16)": "TYPE_UINT16",
+    "tensor(uint32)": "TYPE_UINT32",
+    "tensor(uint64)": "TYPE_UINT64",
+    "tensor(int8)": "TYPE_INT8",
+    "tensor(int16)": "TYPE_INT16",
+    "tensor(int32)": "TYPE_INT32",
+    "tensor(int64)": "TYPE_INT64",
+    "tensor(float16)": "TYPE_FP16",
+    "tensor(float)": "TYPE_FP32",
+    "tensor(double)": "TYPE_FP64",
+    "tensor(string)": "TYPE_STRING",
+}
+
+GRAPH_LEVELS = {
+    -1: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    0: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    1: onnxruntime.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    2: onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL,
+}
+
+
+class TritonPythonModel:
+    """One instance of one engine; Triton finds the class by this name."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        contract = read_contract(args)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                contract.model_path, _session_options(contract), providers=_providers(contract)
+            )
+        except RUNTIME_ERRORS as error:
+            raise contract.fail(f"ONNX Runtime cannot read the model: {error}") from error
+        check_contract(contract, _specs(self._session.get_inputs()), _specs(self._session.get_outputs()))
+        self._batcher = Batcher(contract, self._run)
+        self._batcher.warm()
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        return self._batcher.answer(requests)
+
+    def _run(self, inputs: Arrays, names: Sequence[str]) -> Sequence[NDArray[Any]]:
+        try:
+            feeds = {name: _as_text(array) if array.dtype == np.object_ else array for name, array in inputs.items()}
+            outputs: Sequence[NDArray[Any]] = self._session.run(names, feeds)
+        except RUNTIME_ERRORS as error:
+            raise RunFailed(str(error)) from error
+        return outputs
+
+
+def _session_options(contract: Contract) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = contract.number("intra_op_thread_count", 0) or thread_budget()
+    options.inter_op_num_threads = contract.number("inter_op_thread_count", 0)
+    mode = contract.number("execution_mode", 0)
+    if mode not in (0, 1):
+        raise contract.fail(f"parameter execution_mode must be 0 (sequential) or 1 (parallel), got {mode}")
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL if mode else options.execution_mode
+    if contract.graph_level not in GRAPH_LEVELS:
+        raise contract.fail(f"optimization.graph.level must be -1, 1 or 2, got {contract.graph_level}")
+    options.graph_optimization_level = GRAPH_LEVELS[contract.graph_level]
+    options.enable_cpu_mem_arena = contract.flag("enable_mem_arena", True)
+    options.enable_mem_pattern = contract.flag("enable_mem_pattern", True)
+    # Idle threads that spin would take the cores from Triton, its client and the other engines.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    return options
+
+
+def _providers(contract: Contract) -> list[Any]:
+    cpu = "CPUExecutionProvider"
+    if not contract.on_gpu:
+        return [cpu]
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        return [("CUDAExecutionProvider", {"device_id": contract.device_id}), cpu]
+    pb_utils.Logger.log_warn(f"engine '{contract.engine}' runs on the CPU: onnxruntime is installed without CUDA")
+    return [cpu]
+
+
+def _as_text(array: NDArray[Any]) -> NDArray[Any]:
+    """ONNX strings are text: bytes that are not UTF-8 raise ValueError."""
+    flat = [item.decode() if isinstance(item, bytes) else item for item in array.ravel()]
+    return np.array(flat, np.object_).reshape(array.shape)
+
+
+def _specs(arguments: Sequence[Any]) -> list[TensorSpec]:
+    return [
+        TensorSpec(
+            argument.name,
+            TRITON_TYPES.get(argument.type, argument.type),
+            tuple(length if isinstance(length, int) else -1 for length in argument.shape),
+        )
+        for argument in arguments
+    ]

@@ -1,0 +1,137 @@
+"""``backend: "openvino"`` on OpenVINO's Python package, with the parameters of NVIDIA's C++ backend.
+
+``INFERENCE_NUM_THREADS``, ``COMPILATION_NUM_THREADS``, ``NUM_STREAMS``, ``PERFORMANCE_HINT``, ``HINT_BF16``,
+``TARGET_DEVICE``, ``CPU_EXTENSION_PATH``, ``RESHAPE_IO_LAYERS``, ``SKIP_OV_DYNAMIC_BATCHSIZE`` and
+``ENABLE_BATCH_PADDING`` mean what they mean there (https://github.com/triton-inference-server/openvino_backend).
+Without a thread number an engine takes the server's budget.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from serve.engines.backends.batch import Arrays, Batcher, RunFailed
+from serve.engines.backends.contract import Contract, TensorSpec, check_contract, read_contract, thread_budget
+
+RUNTIME_ERRORS = (RuntimeError, TypeError, ValueError)
+
+TRITON_TYPES = {
+    "boolean": "TYPE_BOOL",
+    "u8": "TYPE_UINT8",
+    "u16": "TYPE_UINT16",
+    "u32": "TYPE_UINT32",
+    "u64": "TYPE_UINT64",
+    "i8": "TYPE_INT8",
+    "i16": "TYPE_INT16",
+    "i32": "TYPE_INT32",
+    "i64": "TYPE_INT64",
+    "f16": "TYPE_FP16",
+    "f32": "TYPE_FP32",
+    "f64": "TYPE_FP64",
+    "string": "TYPE_STRING",
+}
+
+
+class TritonPythonModel:
+    """One instance of one engine; Triton finds the class by this name."""
+
+    def initialize(self, args: dict[str, str]) -> None:
+        contract = read_contract(args)
+        settings = _settings(contract)
+        try:
+            core = openvino.Core()
+            if extension := contract.parameters.get("CPU_EXTENSION_PATH"):
+                core.add_extension(extension)
+            model = core.read_model(contract.model_path)
+            _reshape(model, contract)
+            device = contract.parameters.get("TARGET_DEVICE", "CPU").upper()
+            self._compiled = core.compile_model(model, device, settings)
+        except RUNTIME_ERRORS as error:
+            raise contract.fail(f"OpenVINO cannot compile the model: {_last_line(error)}") from error
+        check_contract(contract, _specs(self._compiled.inputs), _specs(self._compiled.outputs))
+        self._request = self._compiled.create_infer_request()
+        self._outputs = {port.get_any_name(): port for port in self._compiled.outputs}
+        self._padded_rows = contract.max_batch_size if contract.flag("ENABLE_BATCH_PADDING", False) else 0
+        self._batcher = Batcher(contract, self._run)
+        self._batcher.warm()
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        return self._batcher.answer(requests)
+
+    def _run(self, inputs: Arrays, names: Sequence[str]) -> Sequence[NDArray[Any]]:
+        rows = len(next(iter(inputs.values()))) if self._padded_rows else 0
+        if rows < self._padded_rows:
+            inputs = {name: _pad(array, self._padded_rows) for name, array in inputs.items()}
+        try:
+            # Outputs are copied: those of the next run, which may belong to the same batch, reuse the buffers.
+            results = self._request.infer(inputs, share_inputs=True, share_outputs=False)
+        except RUNTIME_ERRORS as error:
+            raise RunFailed(_last_line(error)) from error
+        outputs = [results[self._outputs[name]] for name in names]
+        return [output[:rows] for output in outputs] if rows else outputs
+
+
+def _settings(contract: Contract) -> dict[str, Any]:
+    settings: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": contract.number("INFERENCE_NUM_THREADS", 0) or thread_budget(),
+        "NUM_STREAMS": "1",
+        "PERFORMANCE_HINT": "LATENCY",
+        # OpenVINO's own default is bfloat16 on CPUs that have it: three digits, and other answers than elsewhere.
+        "INFERENCE_PRECISION_HINT": "f32",
+        # Several engines and Triton itself share the cores.
+        "ENABLE_CPU_PINNING": False,
+    }
+    for key, allowed in (
+        ("NUM_STREAMS", ("AUTO", "NUMA")),
+        ("PERFORMANCE_HINT", ("LATENCY", "THROUGHPUT", "CUMULATIVE_THROUGHPUT")),
+        ("HINT_BF16", ("YES",)),
+        ("COMPILATION_NUM_THREADS", ()),
+    ):
+        text = contract.parameters.get(key, "").strip().upper()
+        numeric = key in ("NUM_STREAMS", "COMPILATION_NUM_THREADS")
+        if text and text not in allowed and not (numeric and text.isdigit()):
+            raise contract.fail(f"parameter {key} must be one of {', '.join(allowed) or 'the numbers'}, got '{text}'")
+        if text and key == "HINT_BF16":
+            settings["INFERENCE_PRECISION_HINT"] = "bf16"
+        elif text:
+            settings[key] = text
+    return settings
+
+
+def _reshape(model: Any, contract: Contract) -> None:
+    """Free the batch axis (OpenVINO runs any batch size then), or take the config's shapes when asked to."""
+    if contract.flag("RESHAPE_IO_LAYERS", False):
+        lead = [-1] if contract.batched else []
+        model.reshape({spec.name: openvino.PartialShape(lead + list(spec.dims)) for spec in contract.inputs})
+    elif contract.batched and not contract.flag("SKIP_OV_DYNAMIC_BATCHSIZE", False):
+        shapes = {port.get_any_name(): port.get_partial_shape() for port in model.inputs}
+        for shape in shapes.values():
+            if shape.rank.is_static and shape.rank.get_length():
+                shape[0] = openvino.Dimension(1, contract.max_batch_size)
+        model.reshape(shapes)
+
+
+def _pad(array: NDArray[Any], rows: int) -> NDArray[Any]:
+    return np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])
+
+
+def _specs(ports: Sequence[Any]) -> list[TensorSpec]:
+    return [
+        TensorSpec(
+            port.get_any_name(),
+            TRITON_TYPES.get(port.get_element_type().get_type_name(), port.get_element_type().get_type_name()),
+            tuple(length.get_length() if length.is_static else -1 for length in port.get_partial_shape()),
+        )
+        for port in ports
+    ]
+
+
+def _last_line(error: Exception) -> str:
+    """OpenVINO puts its source locations first and the reason last."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

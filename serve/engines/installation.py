@@ -1,0 +1,76 @@
+"""Where the tritonserver of the ``nvidia-pytriton`` wheel is, and what it needs around it to run."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+import sysconfig
+from dataclasses import dataclass
+from pathlib import Path
+
+import serve
+from serve.engines.backends import EMBEDDED, THREADS_VARIABLE
+from serve.errors import EngineUnavailable
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The parts of the wheel: the binary, its libraries, its Python backend and the stub for this interpreter."""
+
+    binary: Path
+    libraries: Path
+    python_backend: Path
+    stub: Path
+
+
+def find() -> Installation:
+    """The installed wheel. Raises EngineUnavailable when it is absent or lacks this interpreter's stub."""
+    spec = importlib.util.find_spec("pytriton")
+    if spec is None or spec.origin is None:
+        raise EngineUnavailable("the tritonserver binary is missing: install the package nvidia-pytriton")
+    package = Path(spec.origin).parent
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    root = package / "tritonserver"
+    found = Installation(
+        binary=root / "bin" / "tritonserver",
+        libraries=package.parent / "nvidia_pytriton.libs",
+        python_backend=root / "backends" / "python",
+        stub=root / "python_backend_stubs" / version / "triton_python_backend_stub",
+    )
+    if not found.stub.is_file():
+        raise EngineUnavailable(f"nvidia-pytriton has no Python stub for Python {version}")
+    return found
+
+
+def assemble_backends(installation: Installation, target: Path) -> None:
+    """Fill ``target`` with the backends ``python``, ``onnxruntime`` and ``openvino``."""
+    python = target / "python"
+    python.mkdir(parents=True)
+    for source in (*installation.python_backend.glob("*.*"), installation.stub):
+        shutil.copy(source, python)  # Triton refuses a link that leaves the folder
+    for name in EMBEDDED:
+        folder = target / name
+        folder.mkdir()
+        shutil.copy(Path(__file__).parent / "backends" / name / "model.py", folder)
+
+
+def environment(installation: Installation, threads: int) -> dict[str, str]:
+    """This process's environment, with what the binary and its stubs need.
+
+    The stub embeds the interpreter: it loads ``libpython`` by name, finds this environment's packages through the
+    first ``python3`` on ``PATH``, and the backends' shared modules through ``PYTHONPATH``.
+    """
+    values = dict(os.environ)
+    libpython = (str(sysconfig.get_config_var("LIBDIR")), os.path.join(sys.base_prefix, "lib"))
+    prepend = {
+        "LD_LIBRARY_PATH": (str(installation.libraries), *libpython),
+        "PATH": (str(Path(sys.executable).parent),),
+        "PYTHONPATH": (str(Path(serve.__file__).parents[1]), sysconfig.get_path("purelib")),
+    }
+    for name, folders in prepend.items():
+        values[name] = os.pathsep.join(dict.fromkeys([*folders, *filter(None, [values.get(name)])]))
+    values.pop("PYTHONHOME", None)
+    values |= {THREADS_VARIABLE: str(threads), "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
+    return values

@@ -1,0 +1,106 @@
+"""Keeps one tritonserver: starts it, ends it with its owner, and leaves nothing behind.
+
+Run as a process of its own, between the owner and Triton, with the standard library alone::
+
+    python -I -S keeper.py OWNER_PID WORK_DIR SHM_PREFIX COMMAND [ARGUMENT ...]
+
+The owner's end is seen whichever way it comes: its end of our standard input closes, or its pid ends. A death signal
+set in the owner itself would not do, as it follows the thread that forked, and an executor's threads come and go.
+When the owner ends, closes our input or Triton exits, everything that Triton started is killed (the Python stubs become
+our children: we are their subreaper), and ``WORK_DIR``, the shared memory under ``SHM_PREFIX`` and the empty folder
+that Triton's Python backend makes in ``/tmp`` are removed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+
+PR_SET_PDEATHSIG = 1
+PR_SET_CHILD_SUBREAPER = 36
+SHM = Path("/dev/shm")
+START_WINDOW_S = 5.0
+
+
+def main(owner_pid: int, work_dir: Path, shm_prefix: str, command: list[str]) -> int:
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    for ignored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(ignored, signal.SIG_IGN)
+    started_at = time.time()
+    child = start(command, libc)
+    try:
+        wait(owner_pid, child)
+    finally:
+        end(child)
+        remove_environment_folder(started_at)
+        shutil.rmtree(work_dir, ignore_errors=True)
+        for region in SHM.glob(shm_prefix + "*"):
+            region.unlink(missing_ok=True)
+    return 0
+
+
+def start(command: list[str], libc: ctypes.CDLL) -> int:
+    """The pid of ``command`` in a process group of its own, killed should this process be."""
+    keeper = os.getpid()
+    pid = os.fork()
+    if pid:
+        with contextlib.suppress(PermissionError):  # the child was first, and has started the command
+            os.setpgid(pid, pid)
+        return pid
+    for restored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+        signal.signal(restored, signal.SIG_DFL)
+    os.setpgid(0, 0)
+    libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    if os.getppid() != keeper:
+        os._exit(1)
+    try:
+        os.execv(command[0], command)
+    except OSError as error:
+        print(f"cannot start {command[0]}: {error.strerror}", file=sys.stderr, flush=True)
+        os._exit(127)
+
+
+def wait(owner_pid: int, child: int) -> None:
+    """Until the owner ends or closes our input, or the child ends."""
+    poll = select.poll()
+    poll.register(0, select.POLLIN | select.POLLHUP)
+    poll.register(os.pidfd_open(child), select.POLLIN)
+    try:
+        poll.register(os.pidfd_open(owner_pid), select.POLLIN)
+    except ProcessLookupError:
+        return
+    poll.poll()
+
+
+def end(child: int) -> None:
+    """Kill the child and all that it started, and reap them."""
+    os.killpg(child, signal.SIGKILL)  # the group is there: nobody has reaped its leader yet
+    while True:
+        try:
+            os.waitpid(-1, 0)
+        except ChildProcessError:
+            return
+
+
+def remove_environment_folder(started_at: float) -> None:
+    """Triton's Python backend makes ``/tmp/python_env_*`` as it starts and removes it only when it ends in peace.
+
+    The name is its own secret, so the time tells; a folder that is in use is not empty, and stays.
+    """
+    for folder in Path("/tmp").glob("python_env_*"):
+        with contextlib.suppress(OSError):
+            if started_at - 1 <= folder.stat().st_mtime <= started_at + START_WINDOW_S:
+                folder.rmdir()
+
+
+if __name__ == "__main__":
+    sys.exit(main(int(sys.argv[1]), Path(sys.argv[2]), sys.argv[3], sys.argv[4:]))

@@ -1,0 +1,236 @@
+"""``TritonServer``: a real tritonserver as a child process that ends when this process does."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from serve.engines import installation, triton_log
+from serve.engines.backends import EMBEDDED
+from serve.errors import EngineUnavailable
+
+LOGGER = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+LOG_LINES = 400
+LOG_LINE_BYTES = 4096
+START_ATTEMPTS = 3
+STOP_TIMEOUT_S = 10.0
+
+
+class TritonServer:
+    """Serves ``engines`` out of ``repository`` (one folder per engine) on free loopback ports.
+
+    ``threads`` is the number of CPU threads for an engine whose config names none (default: every core);
+    ``start_timeout_s`` is the limit for all engines to load. ``start`` and ``stop`` block: call them in a thread from
+    async code. A server that has been stopped can be started again, and then keeps its ports if they are still free.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        engines: Sequence[str],
+        *,
+        threads: int | None = None,
+        start_timeout_s: float = 30.0,
+        load_threads: int = 4,
+    ) -> None:
+        self._repository = repository.resolve()
+        self._engines = tuple(dict.fromkeys(engines))
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._start_timeout_s = start_timeout_s
+        self._load_threads = load_threads
+        self._installation = installation.find()
+        self._lock = threading.RLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._ports: tuple[int, int] | None = None
+        self.restarts = 0
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        return self._engines
+
+    @property
+    def url(self) -> str:
+        """``host:port`` of the gRPC endpoint."""
+        return f"{LOOPBACK}:{self._running_ports()[0]}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus may read Triton's own metrics."""
+        return f"http://{LOOPBACK}:{self._running_ports()[1]}/metrics"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there; only an inference tells whether it works."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process that keeps tritonserver, which is its child."""
+        if self._process is None:
+            raise EngineUnavailable("tritonserver is not started")
+        return self._process.pid
+
+    def log(self) -> list[str]:
+        """The last lines that Triton wrote: for the operator, never for a client."""
+        return list(self._log)
+
+    def start(self) -> None:
+        """Start, and return once every engine is loaded.
+
+        Raises EngineUnavailable with Triton's own reason when one cannot be loaded, or none came in time.
+        """
+        with self._lock:
+            if self.running:
+                return
+            self._check_repository()
+            for _ in range(START_ATTEMPTS):
+                self._ports = self._ports or _free_ports()
+                started = self._launch(*self._ports)
+                if started:
+                    return
+                self._ports = None  # taken by another process meanwhile
+            raise EngineUnavailable("tritonserver found no free port")
+
+    def stop(self) -> None:
+        """Kill the server and its stubs at once (engines hold no state) and remove what they left."""
+        with self._lock:
+            process, self._process = self._process, None
+            if process is None:
+                return
+            if process.stdin is not None:
+                process.stdin.close()  # the keeper ends everything on this
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+    def restart(self) -> None:
+        with self._lock:
+            self.stop()
+            self.restarts += 1
+            self.start()
+
+    def __enter__(self) -> TritonServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _running_ports(self) -> tuple[int, int]:
+        if self._ports is None:
+            raise EngineUnavailable("tritonserver is not started")
+        return self._ports
+
+    def _check_repository(self) -> None:
+        for engine in self._engines:
+            if not (self._repository / engine / "config.pbtxt").is_file():
+                raise EngineUnavailable(f"engine '{engine}' is not in the model repository")
+
+    def _launch(self, grpc_port: int, metrics_port: int) -> bool:
+        """True when the engines are loaded, False when a port was taken. Raises EngineUnavailable on all else."""
+        started_at = time.monotonic()
+        work_dir = Path(tempfile.mkdtemp(prefix="atelier-triton-"))
+        shm_prefix = f"atelier_{os.getpid()}_{secrets.token_hex(4)}_"
+        installation.assemble_backends(self._installation, work_dir / "backends")
+        self._log.clear()
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-I", "-S", str(Path(__file__).with_name("keeper.py"))),
+                *(str(os.getpid()), str(work_dir), shm_prefix),
+                *self._command(work_dir, shm_prefix, grpc_port, metrics_port),
+            ],
+            env=installation.environment(self._installation, self._threads),
+            cwd=work_dir,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        ended_or_ready = threading.Event()
+        assert self._process.stdout is not None
+        reader = threading.Thread(
+            target=self._read_log, args=(self._process.stdout, ended_or_ready), name="triton-log", daemon=True
+        )
+        reader.start()
+        in_time = ended_or_ready.wait(self._start_timeout_s)
+        if in_time and triton_log.is_ready(self._log):
+            LOGGER.info("%d engines loaded in %.1f s", len(self._engines), time.monotonic() - started_at)
+            return True
+        self.stop()
+        reader.join(STOP_TIMEOUT_S)
+        lines = list(self._log)
+        if triton_log.port_was_taken(lines):
+            return False
+        LOGGER.error("tritonserver did not start:\n%s", "\n".join(lines[-40:]))
+        limit = f"the engines did not load within {self._start_timeout_s:g} s"
+        raise EngineUnavailable(triton_log.failure(lines) if in_time else limit)
+
+    def _command(self, work_dir: Path, shm_prefix: str, grpc_port: int, metrics_port: int) -> list[str]:
+        has_gpu = Path("/dev/nvidiactl").exists()
+        options = {
+            "model-repository": self._repository,
+            "model-control-mode": "explicit",
+            "model-load-thread-count": self._load_threads,
+            "backend-directory": work_dir / "backends",
+            "strict-readiness": "true",
+            "exit-on-error": "true",
+            "grpc-address": LOOPBACK,
+            "grpc-port": grpc_port,
+            "allow-http": "false",
+            "metrics-address": LOOPBACK,
+            "metrics-port": metrics_port,
+            "allow-gpu-metrics": str(has_gpu).lower(),
+        }
+        if not has_gpu:
+            options["pinned-memory-pool-byte-size"] = 0
+        stub_timeout = max(1, round(self._start_timeout_s))
+        return [
+            str(self._installation.binary),
+            # Completing a config starts a second Python process per engine (2 s more for five); ours are complete.
+            "--disable-auto-complete-config",
+            *(f"--{name}={value}" for name, value in options.items()),
+            *(f"--load-model={engine}" for engine in self._engines),
+            *(
+                f"--backend-config={backend},{setting}"
+                for backend in ("python", *EMBEDDED)
+                for setting in (f"shm-region-prefix-name={shm_prefix}", f"stub-timeout-seconds={stub_timeout}")
+            ),
+        ]
+
+    def _read_log(self, pipe: IO[bytes], ended_or_ready: threading.Event) -> None:
+        with pipe, contextlib.suppress(ValueError):
+            while raw := pipe.readline(LOG_LINE_BYTES):
+                line = raw.decode(errors="replace").rstrip()
+                self._log.append(line)
+                LOGGER.log(triton_log.level(line), "%s", line)
+                if triton_log.is_ready([line]):
+                    ended_or_ready.set()
+        ended_or_ready.set()
+
+
+def _free_ports() -> tuple[int, int]:
+    """Two loopback ports that are free now, held together so that they differ."""
+    with socket.socket() as first, socket.socket() as second:
+        first.bind((LOOPBACK, 0))
+        second.bind((LOOPBACK, 0))
+        return int(first.getsockname()[1]), int(second.getsockname()[1])

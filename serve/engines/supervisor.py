@@ -1,0 +1,106 @@
+"""``Supervisor``: finds out by real inference that an embedded Triton has stopped working, and restarts it.
+
+A Python stub that is killed leaves its server and its model "ready" while every request fails, and nothing recovers by
+itself; so readiness as Triton tells it counts for nothing here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from serve.engines import processes
+from serve.engines.client import Engines
+from serve.engines.server import TritonServer
+from serve.errors import AtelierError, DeadlineExceeded, EngineUnavailable, Overloaded
+
+LOGGER = logging.getLogger(__name__)
+
+FIRST_RETRY_S = 1.0
+LAST_RETRY_S = 30.0
+
+
+class Supervisor:
+    """Watches ``server`` through ``engines``.
+
+    Every ``interval_s`` each engine is probed; between probes, each ``look_s``, the processes are looked at, which
+    finds the stub of one instance out of several. A failed call of ``engines`` brings the next probe forward. An
+    engine that is slow is not broken: a probe past ``probe_timeout_s`` counts only when the engine completed nothing
+    in the meantime.
+    """
+
+    def __init__(
+        self,
+        server: TritonServer,
+        engines: Engines,
+        *,
+        interval_s: float = 5.0,
+        look_s: float = 0.5,
+        probe_timeout_s: float = 10.0,
+    ) -> None:
+        self._server = server
+        self._engines = engines
+        self._interval_s = interval_s
+        self._look_s = look_s
+        self._probe_timeout_s = probe_timeout_s
+        self._suspicion = asyncio.Event()
+        engines.on_unavailable = lambda engine: self._suspicion.set()
+
+    async def run(self) -> None:
+        """Watch until cancelled."""
+        while True:
+            self._suspicion.clear()
+            reason = await self._fault()
+            if reason is not None:
+                LOGGER.error("restarting tritonserver: %s", reason)
+                await self._restart()
+            await self._pause()
+
+    async def _fault(self) -> str | None:
+        if not self._server.running:
+            return "it ended"
+        if await asyncio.to_thread(processes.has_zombies, self._server.pid):
+            return "one of its Python stubs ended"
+        reasons = await asyncio.gather(*(self._probe(engine) for engine in self._server.engines))
+        return next((reason for reason in reasons if reason is not None), None)
+
+    async def _probe(self, engine: str) -> str | None:
+        """Why ``engine`` is broken; None when it works, or is only busy."""
+        try:
+            before = await self._completed(engine)
+            try:
+                await self._engines.probe(engine, timeout_s=self._probe_timeout_s)
+            except DeadlineExceeded as error:
+                return None if await self._completed(engine) > before else str(error)
+        except Overloaded:
+            return None
+        except AtelierError as error:
+            return str(error)
+        return None
+
+    async def _completed(self, engine: str) -> int:
+        statistics = await self._engines.statistics(engine)
+        return sum(int(version["execution_count"]) for version in statistics["model_stats"])
+
+    async def _restart(self) -> None:
+        delay_s = FIRST_RETRY_S
+        while True:
+            try:
+                await asyncio.to_thread(self._server.restart)
+                await self._engines.connect(self._server.url)
+                return
+            except EngineUnavailable as error:
+                LOGGER.error("tritonserver does not start (next try in %.0f s): %s", delay_s, error)
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, LAST_RETRY_S)
+
+    async def _pause(self) -> None:
+        """Until the next probe is due, a call failed, or a process is seen to be gone."""
+        loop = asyncio.get_running_loop()
+        due = loop.time() + self._interval_s
+        while loop.time() < due and not self._suspicion.is_set():
+            try:
+                await asyncio.wait_for(self._suspicion.wait(), self._look_s)
+            except TimeoutError:
+                if not self._server.running or await asyncio.to_thread(processes.has_zombies, self._server.pid):
+                    return

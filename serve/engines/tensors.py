@@ -1,0 +1,75 @@
+"""Arrays to the tensors of the open inference protocol (gRPC messages, raw contents) and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2
+from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
+
+from serve.errors import EngineFailure, InvalidRequest
+
+#: The protocol's datatype names and numpy's types. BYTES is an object array of ``bytes`` (or ``str``, sent as UTF-8).
+NUMPY_TYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BYTES": np.dtype(np.object_),
+}
+_DATATYPES = {dtype: name for name, dtype in NUMPY_TYPES.items()}
+
+
+def datatype(array: NDArray[Any], field: str | None = None) -> str:
+    """The protocol's name of the array's type. Raises InvalidRequest, naming ``field``, for one that it lacks."""
+    if array.dtype.kind in "SU":
+        return "BYTES"
+    try:
+        return _DATATYPES[array.dtype]
+    except KeyError:
+        raise InvalidRequest(f"arrays of type {array.dtype} cannot be sent", field) from None
+
+
+def encode(array: NDArray[Any]) -> bytes:
+    """The raw contents of a tensor: C order, little-endian; each BYTES element behind its 4-byte length."""
+    if array.dtype.kind not in "OSU":
+        return array.tobytes()
+    encoded = serialize_byte_tensor(array.astype(np.object_))
+    return b"" if encoded is None or encoded.size == 0 else bytes(encoded.item())
+
+
+def decode(raw: bytes, name: str, shape: Sequence[int]) -> NDArray[Any]:
+    """A read-only view of ``raw`` (a fresh object array for BYTES) of datatype ``name``."""
+    if name not in NUMPY_TYPES:
+        raise EngineFailure(f"tensors of type {name} cannot be read")
+    flat = deserialize_bytes_tensor(raw) if name == "BYTES" else np.frombuffer(raw, NUMPY_TYPES[name])
+    return flat.reshape(shape)
+
+
+def request(engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None) -> Any:
+    """A ``ModelInferRequest`` with the tensors' names and shapes; their contents are up to the caller."""
+    message = service_pb2.ModelInferRequest(model_name=engine)
+    for name, array in inputs.items():
+        message.inputs.add(name=name, datatype=datatype(array, name), shape=array.shape)
+    for name in outputs or ():
+        message.outputs.add(name=name)
+    return message
+
+
+def arrays(response: Any) -> dict[str, NDArray[Any]]:
+    """The outputs of a ``ModelInferResponse`` by name."""
+    return {
+        output.name: decode(raw, output.datatype, output.shape)
+        for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
+    }

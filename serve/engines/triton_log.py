@@ -1,0 +1,54 @@
+"""What Triton's log says: ready, a port that is taken, the reason for not starting; and how loud a line is."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterable, Sequence
+
+_READY = "Started GRPCInferenceService at"
+_PORT_TAKEN = re.compile(r"failed to start .* port|Address already in use|Failed to add port to server", re.IGNORECASE)
+_LEVELS = {"E": logging.ERROR, "W": logging.WARNING}
+#: Written at every start on a machine without a GPU.
+_HARMLESS = ("CudaDriverHelper has not been initialized", "Unable to allocate pinned system memory")
+_LEVEL = re.compile(r"^([EWI])\d{4} ")
+_FAILED = re.compile(r"failed to load '(?P<engine>[^']+)'(?: version \d+)?: (?P<reason>.*)")
+#: Python's and Triton's own words around a reason, and paths: not for a client.
+_WRAPPERS = re.compile(r"^(?:Internal|Invalid argument|Unavailable|Not found|Unsupported|TritonModelException): ")
+_PATH = re.compile(r"(?<![\w.])/(?:[\w.+-]+/)+[\w.+-]*")
+
+
+def is_ready(lines: Iterable[str]) -> bool:
+    return any(_READY in line for line in lines)
+
+
+def port_was_taken(lines: Iterable[str]) -> bool:
+    return any(_PORT_TAKEN.search(line) for line in lines)
+
+
+def level(line: str) -> int:
+    """The logging level of a line; information is kept for debugging only."""
+    match = None if any(text in line for text in _HARMLESS) else _LEVEL.match(line)
+    return _LEVELS.get(match.group(1), logging.DEBUG) if match else logging.DEBUG
+
+
+def failure(lines: Sequence[str]) -> str:
+    """Why the server did not start, in Triton's own words, without paths."""
+    reasons: dict[str, str] = {}
+    for line in lines:
+        match = _FAILED.search(line)
+        if match:
+            reasons.setdefault(match["engine"], _plain(match["reason"]))
+    if reasons:
+        return "; ".join(
+            reason if engine in reason else f"engine '{engine}': {reason}" for engine, reason in reasons.items()
+        )
+    errors = [line for line in lines if level(line) == logging.ERROR or line.startswith(("error:", "cannot start"))]
+    return f"tritonserver ended at start: {_plain(errors[-1])}" if errors else "tritonserver ended at start"
+
+
+def _plain(reason: str) -> str:
+    reason = reason.split(r"\n\nAt:")[0].replace(r"\n", " ").strip().strip('"')
+    while match := _WRAPPERS.match(reason):
+        reason = reason[match.end() :]
+    return _PATH.sub("…", reason)

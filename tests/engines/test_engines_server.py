@@ -1,0 +1,220 @@
+"""The life of the tritonserver process: reasons for not starting, restarts, and its end with its owner."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_onnx
+
+from serve.engines import processes
+from serve.engines.client import Engines
+from serve.engines.server import TritonServer
+from serve.engines.supervisor import Supervisor
+from serve.errors import EngineUnavailable
+
+pytestmark = pytest.mark.triton
+
+X = {"x": np.ones((1, 4), np.float32)}
+
+
+def wait_for(condition: Callable[[], bool], timeout_s: float = 10.0) -> None:
+    deadline = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def gone(pids: list[int]) -> bool:
+    return not any(Path(f"/proc/{pid}").exists() for pid in pids)
+
+
+def stubs(server: TritonServer) -> list[int]:
+    below = processes.descendants(server.pid)
+    return [pid for pid in below if b"python_backend_stub" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def regions(pid: int) -> list[Path]:
+    return list(Path("/dev/shm").glob(f"atelier_{pid}_*"))
+
+
+def test_an_engine_that_is_not_there(repository: Path) -> None:
+    with pytest.raises(EngineUnavailable, match=r"^engine 'nothing' is not in the model repository$"):
+        TritonServer(repository, ["affine_openvino", "nothing"]).start()
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+@pytest.mark.parametrize(
+    ("old", "new", "reason"),
+    [
+        ('name: "y"', 'name: "q"', "the config names the output 'q', the model has y, z"),
+        ("TYPE_FP32 dims: [4]", "TYPE_INT64 dims: [4]", "input 'x' is TYPE_INT64 in the config and TYPE_FP32"),
+        ("dims: [4]", "dims: [5]", "input 'x' is"),
+        ("model.onnx", "nothing.onnx", "version 1 has no file 'nothing.onnx'"),
+        (f'backend: "{"onnxruntime"}"', 'backend: "tensorrt"', "tensorrt"),
+    ],
+)
+def test_an_engine_that_cannot_load_says_why(tmp_path: Path, backend: str, old: str, new: str, reason: str) -> None:
+    config = tiny_onnx.affine(tmp_path, "affine", backend) / "config.pbtxt"
+    config.write_text(config.read_text().replace("openvino" if "backend" in old else "\0", "onnxruntime"))
+    config.write_text(config.read_text().replace(old, new, 1))
+    server = TritonServer(tmp_path, ["affine"])
+    with pytest.raises(EngineUnavailable) as caught:
+        server.start()
+    assert reason in caught.value.message
+    assert str(tmp_path) not in caught.value.message
+    assert "site-packages" not in caught.value.message
+    assert not server.running
+
+
+@pytest.mark.parametrize(
+    ("parameters", "reason"),
+    [
+        ("intra_op_thread_count: many", "intra_op_thread_count must be a non-negative number"),
+        ("execution_mode: 7", "execution_mode must be 0"),
+    ],
+)
+def test_bad_parameters_are_refused(tmp_path: Path, parameters: str, reason: str) -> None:
+    key, value = parameters.split(": ")
+    extra = f'parameters {{ key: "{key}" value: {{ string_value: "{value}" }} }}'
+    tiny_onnx.affine(tmp_path, "affine", "onnxruntime", extra=extra)
+    with pytest.raises(EngineUnavailable, match=reason):
+        TritonServer(tmp_path, ["affine"]).start()
+
+
+def test_a_start_that_takes_too_long(repository: Path) -> None:
+    server = TritonServer(repository, ["affine_openvino"], start_timeout_s=0.01)
+    with pytest.raises(EngineUnavailable, match=r"did not load within 0\.01 s"):
+        server.start()
+    assert not server.running
+
+
+def test_stop_leaves_nothing_behind(repository: Path) -> None:
+    server = TritonServer(repository, ["affine_onnxruntime"])
+    server.start()
+    pids = [server.pid, *processes.descendants(server.pid)]
+    folder = Path(f"/proc/{server.pid}/cwd").readlink()
+    mine = set(regions(os.getpid()))
+    assert len(stubs(server)) == 1
+    server.stop()
+    assert gone(pids)
+    assert not folder.exists()
+    assert len(mine - set(regions(os.getpid()))) == 1
+    server.stop()  # again is fine
+
+
+def test_the_server_outlives_the_thread_that_started_it(repository: Path) -> None:
+    server = TritonServer(repository, ["affine_onnxruntime"])
+    starter = threading.Thread(target=server.start)
+    starter.start()
+    starter.join()
+    time.sleep(0.3)
+    try:
+        assert server.running
+        assert len(stubs(server)) == 1
+    finally:
+        server.stop()
+
+
+OWNER = """
+import sys, time
+from pathlib import Path
+from serve.engines.server import TritonServer
+server = TritonServer(Path(sys.argv[1]), ["affine_onnxruntime", "affine_openvino"])
+server.start()
+print(server.pid, server.url, flush=True)
+time.sleep(60)
+"""
+
+
+async def test_an_outside_server_by_url_that_dies_with_its_owner(repository: Path) -> None:
+    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(repository)], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    try:
+        pid, url = (await asyncio.to_thread(owner.stdout.readline)).split()
+        outside = Engines(url)
+        answer = await outside.infer("affine_openvino", X)
+        np.testing.assert_allclose(answer["y"], X["x"] @ tiny_onnx.WEIGHTS, rtol=1e-5)
+        await outside.close()
+        pids = [int(pid), *processes.descendants(int(pid))]
+        assert len(pids) == 4  # the keeper, tritonserver, two stubs
+    finally:
+        owner.kill()
+        owner.wait()
+    wait_for(lambda: gone(pids), 5)
+    wait_for(lambda: not regions(owner.pid), 5)
+
+
+def test_a_killed_keeper_takes_the_server_with_it(repository: Path) -> None:
+    server = TritonServer(repository, ["affine_onnxruntime"])
+    server.start()
+    pids = processes.descendants(server.pid)
+    os.kill(server.pid, signal.SIGKILL)
+    wait_for(lambda: gone(pids), 5)
+    assert not server.running
+    server.restart()
+    assert server.running
+    server.stop()
+
+
+async def heal(server: TritonServer, engines: Engines, engine: str, timeout_s: float = 20.0) -> float:
+    """Seconds until ``engine`` answers again."""
+    started = time.monotonic()
+    while time.monotonic() - started < timeout_s:
+        try:
+            await engines.infer(engine, X)
+        except EngineUnavailable:
+            await asyncio.sleep(0.05)
+        else:
+            if server.restarts:
+                return time.monotonic() - started
+            await asyncio.sleep(0.05)
+    raise AssertionError(f"not healed: {server.log()[-5:]}")
+
+
+@pytest.mark.parametrize("victim", ["stub", "tritonserver", "keeper"])
+async def test_a_killed_process_is_noticed_and_replaced(repository: Path, victim: str) -> None:
+    """D-066: Triton goes on calling itself ready without its stub."""
+    server = TritonServer(repository, ["affine_onnxruntime", "affine_openvino"])
+    await asyncio.to_thread(server.start)
+    engines = Engines(server.url)
+    watch = asyncio.create_task(Supervisor(server, engines, interval_s=0.5).run())
+    try:
+        await engines.probe("affine_onnxruntime")
+        await engines.probe("affine_openvino")
+        pids = {
+            "stub": stubs(server)[0],
+            "tritonserver": processes.children(server.pid)[0],
+            "keeper": server.pid,
+        }
+        os.kill(pids[victim], signal.SIGKILL)
+        assert await heal(server, engines, "affine_onnxruntime") < 15
+        await engines.probe("affine_openvino")
+        assert server.restarts == 1
+    finally:
+        watch.cancel()
+        await engines.close()
+        await asyncio.to_thread(server.stop)
+
+
+async def test_a_killed_stub_fails_the_probe_while_triton_says_ready(repository: Path) -> None:
+    server = TritonServer(repository, ["affine_onnxruntime"])
+    await asyncio.to_thread(server.start)
+    engines = Engines(server.url)
+    try:
+        os.kill(stubs(server)[0], signal.SIGKILL)
+        with pytest.raises(EngineUnavailable):
+            await engines.probe("affine_onnxruntime")
+        assert await engines.engines() == ["affine_onnxruntime"]
+    finally:
+        await engines.close()
+        await asyncio.to_thread(server.stop)

@@ -1,0 +1,154 @@
+"""Tiny ONNX engines, written into a model repository: what the tests of ``serve.engines`` run on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+
+WEIGHTS = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
+TABLE = np.arange(10, dtype=np.float32) * 1.5
+SLOW_SIDE, SLOW_LAYERS = 1024, 40
+
+ONNX_TYPES = {"TYPE_FP32": TensorProto.FLOAT, "TYPE_INT64": TensorProto.INT64, "TYPE_STRING": TensorProto.STRING}
+Dims = Sequence[int | str]
+
+
+def write_engine(
+    repository: Path,
+    name: str,
+    backend: str,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Mapping[str, tuple[str, Dims]],
+    outputs: Mapping[str, tuple[str, Dims]],
+    constants: Mapping[str, NDArray[np.generic]] | None = None,
+    *,
+    max_batch_size: int = 8,
+    extra: str = "",
+    input_extra: str = "",
+) -> Path:
+    """Write ``config.pbtxt`` and ``1/model.onnx``. Dims leave the batch axis out when ``max_batch_size`` > 0."""
+    lead: list[int | str] = ["N"] if max_batch_size else []
+
+    def infos(tensors: Mapping[str, tuple[str, Dims]]) -> list[onnx.ValueInfoProto]:
+        return [
+            helper.make_tensor_value_info(tensor, ONNX_TYPES[dtype], [*lead, *dims])
+            for tensor, (dtype, dims) in tensors.items()
+        ]
+
+    graph = helper.make_graph(
+        list(nodes),
+        name,
+        infos(inputs),
+        infos(outputs),
+        [numpy_helper.from_array(array, key) for key, array in (constants or {}).items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    folder = repository / name
+    (folder / "1").mkdir(parents=True)
+    onnx.save(model, folder / "1" / "model.onnx")
+    blocks = [
+        f'backend: "{backend}"\nmax_batch_size: {max_batch_size}\ndefault_model_filename: "model.onnx"',
+        *(_block("input", tensor, dtype, dims, input_extra) for tensor, (dtype, dims) in inputs.items()),
+        *(_block("output", tensor, dtype, dims, "") for tensor, (dtype, dims) in outputs.items()),
+        "instance_group { count: 1 kind: KIND_CPU }",
+        extra,
+    ]
+    (folder / "config.pbtxt").write_text("\n".join(blocks) + "\n")
+    return folder
+
+
+def _block(kind: str, tensor: str, dtype: str, dims: Dims, extra: str) -> str:
+    lengths = ", ".join(str(-1 if isinstance(length, str) else length) for length in dims)
+    return f'{kind} {{ name: "{tensor}" data_type: {dtype} dims: [{lengths}] {extra} }}'
+
+
+def affine(repository: Path, name: str, backend: str, **options: object) -> Path:
+    """y = x · WEIGHTS and z = max(y, 0), x (N, 4)."""
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["y"]), helper.make_node("Relu", ["y"], ["z"])]
+    return write_engine(
+        repository,
+        name,
+        backend,
+        nodes,
+        {"x": ("TYPE_FP32", [4])},
+        {"y": ("TYPE_FP32", [3]), "z": ("TYPE_FP32", [3])},
+        {"w": WEIGHTS},
+        **{"extra": "dynamic_batching { }", **options},
+    )
+
+
+def pair(repository: Path, name: str, backend: str) -> Path:
+    """total = a + b over axes of any length, which must agree; ragged requests may share a batch."""
+    return write_engine(
+        repository,
+        name,
+        backend,
+        [helper.make_node("Add", ["a", "b"], ["total"])],
+        {"a": ("TYPE_FP32", ["A"]), "b": ("TYPE_FP32", ["B"])},
+        {"total": ("TYPE_FP32", ["C"])},
+        extra="dynamic_batching { max_queue_delay_microseconds: 100000 preferred_batch_size: [8] }",
+        input_extra="allow_ragged_batch: true",
+    )
+
+
+def lookup(repository: Path, name: str, backend: str) -> Path:
+    """value = TABLE[index]: an index past the table fails the whole run."""
+    return write_engine(
+        repository,
+        name,
+        backend,
+        [helper.make_node("Gather", ["table", "index"], ["value"])],
+        {"index": ("TYPE_INT64", [1])},
+        {"value": ("TYPE_FP32", [1])},
+        {"table": TABLE},
+        extra="dynamic_batching { max_queue_delay_microseconds: 100000 preferred_batch_size: [8] }",
+    )
+
+
+def whole(repository: Path, name: str, backend: str) -> Path:
+    """y = x · WEIGHTS without a batch axis, x (rows, 4)."""
+    return write_engine(
+        repository,
+        name,
+        backend,
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        {"x": ("TYPE_FP32", ["R", 4])},
+        {"y": ("TYPE_FP32", ["R", 3])},
+        {"w": WEIGHTS},
+        max_batch_size=0,
+    )
+
+
+def text(repository: Path, name: str, backend: str) -> Path:
+    """same = text, of strings."""
+    return write_engine(
+        repository,
+        name,
+        backend,
+        [helper.make_node("Identity", ["text"], ["same"])],
+        {"text": ("TYPE_STRING", [1])},
+        {"same": ("TYPE_STRING", [1])},
+    )
+
+
+def slow(repository: Path, name: str, backend: str) -> Path:
+    """40 products of 1024 x 1024 matrices: about a second on two cores."""
+    names = ["x", *(f"h{layer}" for layer in range(SLOW_LAYERS - 1)), "y"]
+    nodes = [helper.make_node("MatMul", [a, "w"], [b]) for a, b in zip(names, names[1:], strict=False)]
+    weights = np.random.default_rng(2).normal(size=(SLOW_SIDE, SLOW_SIDE)).astype(np.float32) / np.float32(32)
+    return write_engine(
+        repository,
+        name,
+        backend,
+        nodes,
+        {"x": ("TYPE_FP32", [SLOW_SIDE, SLOW_SIDE])},
+        {"y": ("TYPE_FP32", [SLOW_SIDE, SLOW_SIDE])},
+        {"w": weights},
+        max_batch_size=1,
+        extra="dynamic_batching { default_queue_policy { max_queue_size: 6 } }",
+    )
