@@ -26,6 +26,8 @@ RESIDUAL_COLORS = 4
 MIN_RESIDUAL = 900.0
 MIN_RESIDUAL_DISTANCE = 400.0
 MAX_PAINTS = 64
+BANDING = 4.0
+"""A flat pixel this many noise floors from its colour is a blend of two bands of an unfitted gradient."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def trace_coverage(rgba: npt.NDArray[np.uint8], parameters: CoverageParameters) 
     layers = _within_budget(stack(shares, paints, parameters.min_area), parameters.max_paths)
     shapes = _fit(layers, parameters)
     if parameters.refine:
-        shapes = refine(shapes, paints, premultiply(rgba), parameters)
+        shapes = refine(shapes, paints, pixels, parameters.refine, parameters.decimals)
     return to_svg(shapes, paints, width, height, parameters.decimals)
 
 
@@ -66,7 +68,7 @@ def _find_areas(pixels: FloatImage, parameters: CoverageParameters) -> _Areas:
     solids = np.zeros((0, 4), np.float32)
     if flat.sum() >= 8 or not len(gradients):
         solids = find_palette(pixels, flat.astype(np.uint8), parameters.palette_distance, parameters.max_colors)
-    labels = _label(pixels, flat.astype(np.uint8), gradient_of, solids, noise_floor(parameters.flatness))
+    labels = _label(pixels, flat.astype(np.uint8), gradient_of, solids, BANDING * noise_floor(parameters.flatness))
     return _Areas(labels, PaintTable.solid(solids).join(gradients), solids)
 
 

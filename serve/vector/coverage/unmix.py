@@ -18,7 +18,6 @@ from serve.vector.coverage.paints import Floats, PaintTable, paint_at
 RADIUS = 2
 """How far, in pixels, the flat areas may lie whose paints explain a blend."""
 MAX_CANDIDATES = 8
-NEAREST_SOLIDS = 3
 UNKNOWN = -1
 
 Labels = npt.NDArray[np.int16]
@@ -64,34 +63,46 @@ def _gather(labels: Labels, extra: Labels, y: int, x: int, found: npt.NDArray[np
 
 
 @kernel
-def _nearest_solids(pixel: Floats, solids: Floats, found: npt.NDArray[np.int64], n: int) -> int:
-    """Append the NEAREST_SOLIDS palette colours nearest to ``pixel`` that ``found`` lacks; returns the new count."""
-    known = n
-    for _ in range(NEAREST_SOLIDS):
-        best, which = 1e18, -1
-        for k in range(solids.shape[0]):
-            skip = False
-            for i in range(n):
-                skip = skip or found[i] == k
-            if skip:
-                continue
-            d = 0.0
-            for c in range(4):
-                e = pixel[c] - solids[k, c]
-                d += e * e
-            if d < best:
-                best, which = d, k
-        if which < 0 or n >= known + NEAREST_SOLIDS:
-            break
-        found[n] = which
-        n += 1
-    return n
+def _nearest_solid(pixel: Floats, solids: Floats) -> int:
+    """Index of the palette colour nearest to ``pixel`` (4,)."""
+    best, which = 1e18, -1
+    for k in range(solids.shape[0]):
+        d = 0.0
+        for c in range(4):
+            e = pixel[c] - solids[k, c]
+            d += e * e
+        if d < best:
+            best, which = d, k
+    return which
 
 
 @kernel
-def _best_mix(pixel: Floats, paint: Floats, n: int) -> tuple[float, int, float, int, int, float]:
-    """Best single and best pair of ``paint`` (n, 4) for ``pixel``: (error, index), (error, i, j, share of i)."""
+def _mix(pixel: Floats, a: Floats, b: Floats) -> tuple[float, float]:
+    """Squared error of the best mix of ``a`` and ``b`` for ``pixel``, and the share of ``a``."""
+    dot = norm = 0.0
+    for c in range(4):
+        d = a[c] - b[c]
+        dot += (pixel[c] - b[c]) * d
+        norm += d * d
+    if norm < 1.0:
+        return 1e18, 1.0
+    t = min(1.0, max(0.0, dot / norm))
+    error = 0.0
+    for c in range(4):
+        e = pixel[c] - b[c] - t * (a[c] - b[c])
+        error += e * e
+    return error, t
+
+
+@kernel
+def _best_mix(pixel: Floats, paint: Floats, n: int, solids: Floats) -> tuple[float, int, float, int, int, float]:
+    """Best single and best pair for ``pixel``: (error, index), (error, i, j, share of i).
+
+    Singles and the first of a pair are among the ``n`` rows of ``paint``; the second is another of them or, with an
+    index of n and more, one of ``solids``.
+    """
     single, which = 1e18, -1
+    pair, first, second, share = 1e18, -1, -1, 1.0
     for i in range(n):
         d = 0.0
         for c in range(4):
@@ -99,21 +110,8 @@ def _best_mix(pixel: Floats, paint: Floats, n: int) -> tuple[float, int, float, 
             d += e * e
         if d < single:
             single, which = d, i
-    pair, first, second, share = 1e18, -1, -1, 1.0
-    for i in range(n):
-        for j in range(i + 1, n):
-            dot = norm = 0.0
-            for c in range(4):
-                d = paint[i, c] - paint[j, c]
-                dot += (pixel[c] - paint[j, c]) * d
-                norm += d * d
-            if norm < 1.0:
-                continue
-            t = min(1.0, max(0.0, dot / norm))
-            error = 0.0
-            for c in range(4):
-                e = pixel[c] - paint[j, c] - t * (paint[i, c] - paint[j, c])
-                error += e * e
+        for j in range(i + 1, n + solids.shape[0]):
+            error, t = _mix(pixel, paint[i], paint[j] if j < n else solids[j - n])
             if error < pair:
                 pair, first, second, share = error, i, j, t
     return single, which, pair, first, second, share
@@ -135,25 +133,25 @@ def _unmix(
     residual: Floats,
 ) -> None:
     width = labels.shape[1]
-    found = np.empty(MAX_CANDIDATES + NEAREST_SOLIDS + 1, np.int64)
-    paint = np.empty((MAX_CANDIDATES + NEAREST_SOLIDS + 1, 4), np.float32)
+    found = np.empty(MAX_CANDIDATES + 1, np.int64)
+    paint = np.empty((MAX_CANDIDATES + 1, 4), np.float32)
+    none = solids[:0]
     for at in todo:
         y, x = at // width, at % width
         n = _gather(labels, extra, y, x, found)
         for i in range(n):
             paint_at(found[i], x + 0.5, y + 0.5, tables[0], tables[1], tables[2], tables[3], tables[4], paint[i])
-        single, which, pair, a, b, t = _best_mix(pixels[y, x], paint, n)
+        single, which, pair, a, b, t = _best_mix(pixels[y, x], paint, n, none)
         if min(single, pair) > gain and solids.shape[0] > 0:
-            more = _nearest_solids(pixels[y, x], solids, found, n)
-            for i in range(n, more):
-                paint[i] = solids[found[i]]
-            if more > n:
-                single, which, pair, a, b, t = _best_mix(pixels[y, x], paint, more)
+            found[n] = _nearest_solid(pixels[y, x], solids)
+            paint[n] = solids[found[n]]
+            n += 1
+            single, which, pair, a, b, t = _best_mix(pixels[y, x], paint, n, solids)
         residual[y, x] = min(single, pair)
         if a < 0 or single <= pair + slack:
             first[y, x], second[y, x], share[y, x] = found[which], UNKNOWN, 1.0
         else:
-            first[y, x], second[y, x], share[y, x] = found[a], found[b], t
+            first[y, x], second[y, x], share[y, x] = found[a], found[b] if b < n else b - n, t
 
 
 def unmix(
