@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
+import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, YamlConfigSettingsSource
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from serve.errors import InvalidRequest
 
@@ -62,7 +63,17 @@ class RaySettings(Section):
         256 * MEBIBYTE, ge=80 * MEBIBYTE, description="Ray's shared object store. Requests hardly use it."
     )
     temp_dir: ProjectPath | None = Field(None, description="Folder for Ray's logs and sockets; none: Ray's own choice.")
+    access_log: bool = Field(False, description="Whether replicas log every request (to Ray's log folder).")
+    drain_s: float = Field(2.0, ge=0, le=600, description="How long a stopping gateway goes on answering.")
     start_timeout_s: float = Field(120.0, gt=0, le=3600, description="How long `atelier up` waits for readiness.")
+
+
+class ProxySettings(Section):
+    metrics_port: Port = Field(9101, description="Port of HAProxy's Prometheus metrics, on `http.host`.")
+    stats_port: Port = Field(8404, description="Port of HAProxy's statistics page, on `http.host`.")
+    fallback_http_port: Port = Field(8500, description="Internal: where HAProxy sends HTTP while no gateway is up.")
+    fallback_grpc_port: Port = Field(9500, description="Internal: where HAProxy sends gRPC while no gateway is up.")
+    threads: int = Field(2, ge=1, le=64, description="Threads of HAProxy.")
 
 
 class LimitsSettings(Section):
@@ -122,6 +133,7 @@ class Settings(BaseSettings):
     http: HttpSettings = Field(HttpSettings(), description="The HTTP door.")
     grpc: GrpcSettings = Field(GrpcSettings(), description="The gRPC door.")
     dashboard: DashboardSettings = Field(DashboardSettings(), description="Ray's dashboard.")
+    proxy: ProxySettings = Field(ProxySettings(), description="The HAProxy in front of the gateways.")
     ray: RaySettings = Field(RaySettings(), description="The Ray node that `atelier up` starts.")
     limits: LimitsSettings = Field(LimitsSettings(), description="Caps on what a request may bring.")
     gateway: GatewaySettings = Field(GatewaySettings(), description="The deployment behind both doors.")
@@ -138,8 +150,21 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         config = os.environ.get(CONFIG_VARIABLE)
-        site = (YamlConfigSettingsSource(settings_cls, yaml_file=config),) if config else ()
-        return (init_settings, env_settings, *site)
+        site = InitSettingsSource(settings_cls, init_kwargs=_site_values(Path(config)) if config else {})
+        return (init_settings, env_settings, site)
+
+
+def _site_values(path: Path) -> dict[str, Any]:
+    """The settings in a site's file: the file itself, or the arguments of the application in a Ray Serve config."""
+    try:
+        document = yaml.safe_load(path.read_text()) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InvalidRequest(f"the settings file {path.name} cannot be read: {error}", "config") from error
+    if isinstance(document, dict) and "applications" in document:
+        document = document["applications"][0].get("args") or {}
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"the settings file {path.name} must hold a mapping", "config")
+    return document
 
 
 def load(config: Path | None = None, **values: Any) -> Settings:
@@ -150,9 +175,6 @@ def load(config: Path | None = None, **values: Any) -> Settings:
     """
     if config is not None:
         os.environ[CONFIG_VARIABLE] = str(config.resolve())
-    named = os.environ.get(CONFIG_VARIABLE)
-    if named and not Path(named).is_file():
-        raise InvalidRequest(f"there is no settings file {named}", "config")
     for variable in os.environ:
         section = variable.removeprefix(PREFIX).split("__")[0].lower()
         if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE and section not in Settings.model_fields:

@@ -73,10 +73,10 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: Any, param
             elements = [decode_base64(text, name) for text in strings]
             return Tensor(name, datatype, bytes_array(elements, shape, name))
         return Tensor(name, datatype, bytes_array([_utf8(text, name) for text in strings], shape, name), from_text=True)
-    return Tensor(name, datatype, _numbers(data, datatype, shape, name))
+    return Tensor(name, datatype, from_numbers(data, datatype, shape, name))
 
 
-def _numbers(data: list[Any], datatype: str, shape: tuple[int, ...], name: str) -> Array:
+def from_numbers(data: list[Any], datatype: str, shape: tuple[int, ...], name: str) -> Array:
     dtype = np.dtype(DTYPES[datatype])
     flat = _flatten(data, name)
     # Types are checked before numpy sees the list: it would widen mixed strings into a huge array.

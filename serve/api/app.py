@@ -1,0 +1,60 @@
+"""The HTTP application: every router, the handlers that turn errors into answers, the middleware. No Ray."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+
+from serve.api import health, native
+from serve.api.middleware import RequestId
+from serve.api.open_inference import http as open_inference
+from serve.api.open_inference.models import Models
+from serve.api.problems import as_problem, from_http_exception
+from serve.ensembles.vectorization import VectorizerService
+from serve.errors import AtelierError, EngineFailure, InvalidRequest
+from serve.settings import Settings
+
+
+def create_app(service: VectorizerService, settings: Settings, models: Models | None = None) -> FastAPI:
+    """``service`` is the Vectorizer itself or the same across a Ray hop; ``models`` is shared with the gRPC door."""
+    app = FastAPI(
+        title="Atelier",
+        version=version("atelier"),
+        description="Self-hosted serving stack for generative art.",
+        docs_url=None,  # its page loads scripts from elsewhere
+        redoc_url=None,
+    )
+    app.state.service = service
+    app.state.settings = settings
+    app.state.models = models or Models(service, settings)
+    app.include_router(native.router)
+    app.include_router(health.router)
+    app.include_router(open_inference.router)
+    app.add_exception_handler(AtelierError, _answer)
+    app.add_exception_handler(HTTPException, _answer)
+    app.add_exception_handler(RequestValidationError, _answer)
+    app.add_exception_handler(Exception, _answer)
+    if settings.http.allowed_origins:
+        app.add_middleware(CORSMiddleware, allow_origins=settings.http.allowed_origins, allow_methods=["GET", "POST"])
+    app.add_middleware(GZipMiddleware, minimum_size=settings.limits.gzip_min_bytes, compresslevel=5)
+    app.add_middleware(RequestId)
+    return app
+
+
+async def _answer(request: Request, error: Exception) -> Response:
+    """The one place where an error becomes an answer, in the words of the path's vocabulary."""
+    if isinstance(error, HTTPException):
+        error = from_http_exception(error)
+    elif isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        error = InvalidRequest(str(first["msg"]), str(first["loc"][-1]))
+    elif not isinstance(error, AtelierError):
+        error = EngineFailure("an internal error; the log has it under this request id")
+    if request.url.path.startswith(open_inference.router.prefix):
+        return open_inference.as_error(error)
+    return as_problem(request, error)

@@ -1,0 +1,115 @@
+"""Request bodies, read under a cap while they stream in: nothing unbounded is ever held."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import AsyncGenerator
+from dataclasses import dataclass
+
+from fastapi import Request
+from starlette.datastructures import UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
+from starlette.requests import ClientDisconnect
+
+from serve.errors import Cancelled, DeadlineExceeded, InvalidRequest, TooLarge, UnsupportedMedia
+from serve.settings import LimitsSettings
+
+ENVELOPE_BYTES = 64 * 1024
+"""What a form's boundaries and fields, or a protocol's JSON header, may add to the file or tensor itself."""
+
+# A refused body is read on for this many times the cap before the answer: a client that is still sending then
+# sees the 413, where a connection closed at once would show it a reset.
+DRAINED = 4
+
+
+@dataclass(frozen=True)
+class Form:
+    fields: dict[str, str]
+    files: dict[str, bytes]
+
+
+async def read_body(request: Request, limits: LimitsSettings) -> bytes:
+    """The whole body, inflated when ``Content-Encoding`` says so; ``TooLarge`` beyond the cap."""
+    cap = limits.max_body_bytes + ENVELOPE_BYTES
+    body = bytearray()
+    async for chunk in _stream(request, cap, limits.body_timeout_s):
+        body += chunk
+    encoding = request.headers.get("content-encoding", "identity").lower()
+    return bytes(body) if encoding in ("identity", "") else inflate(bytes(body), encoding, cap)
+
+
+async def read_form(request: Request, limits: LimitsSettings) -> Form:
+    """A multipart form. Text fields and files that appear twice are refused."""
+    cap = limits.max_body_bytes + ENVELOPE_BYTES
+    stream = _stream(request, cap, limits.body_timeout_s)
+    parser = MultiPartParser(
+        request.headers, stream, max_files=4, max_fields=limits.max_form_fields, max_part_size=ENVELOPE_BYTES
+    )
+    parser.spool_max_size = cap  # in memory: the cap already bounds it
+    try:
+        form = await parser.parse()
+    except MultiPartException as error:
+        raise InvalidRequest(f"the form cannot be read: {error.message}") from None
+    except (KeyError, UnicodeDecodeError):
+        # What Starlette 1.x lets through for a part without a name or with a broken charset.
+        raise InvalidRequest("the form cannot be read: a part's headers are not valid") from None
+    try:
+        fields: dict[str, str] = {}
+        files: dict[str, bytes] = {}
+        for name, value in form.multi_items():
+            if name in fields or name in files:
+                raise InvalidRequest("was sent twice", name)
+            if isinstance(value, UploadFile):
+                files[name] = _check_size(await value.read(), name, limits)
+            else:
+                fields[name] = value
+        return Form(fields, files)
+    finally:
+        await form.close()
+
+
+def _check_size(data: bytes, name: str, limits: LimitsSettings) -> bytes:
+    if len(data) > limits.max_body_bytes:
+        raise TooLarge(f"has more than {limits.max_body_bytes} bytes", name)
+    return data
+
+
+async def _stream(request: Request, cap: int, timeout_s: float) -> AsyncGenerator[bytes, None]:
+    declared = request.headers.get("content-length", "")
+    if declared.isascii() and declared.isdigit() and int(declared) > cap and "expect" in request.headers:
+        raise TooLarge(f"the body has more than {cap} bytes")  # the client waits to be told before it sends
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    chunks = request.stream()
+    received = 0
+    while received <= DRAINED * cap:
+        try:
+            async with asyncio.timeout_at(deadline):  # never across a yield: the consumer is not on this clock
+                chunk = await anext(chunks, None)
+        except TimeoutError:
+            raise DeadlineExceeded(f"the body did not arrive within {timeout_s:g} s") from None
+        except ClientDisconnect:
+            raise Cancelled("the client went away") from None
+        if chunk is None:
+            break
+        received += len(chunk)
+        if received <= cap:
+            yield chunk
+    if received > cap:
+        raise TooLarge(f"the body has more than {cap} bytes")
+
+
+def inflate(body: bytes, encoding: str, cap: int) -> bytes:
+    """``body`` decompressed (gzip or deflate), at most ``cap`` bytes of it."""
+    if encoding not in ("gzip", "deflate"):
+        raise UnsupportedMedia("must be gzip, deflate or identity", "Content-Encoding")
+    decompressor = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # 32: gzip or zlib header, whichever is there
+    try:
+        plain = decompressor.decompress(body, cap + 1)
+    except zlib.error:
+        raise InvalidRequest(f"the body is not valid {encoding} data") from None
+    if len(plain) > cap:
+        raise TooLarge(f"the body has more than {cap} bytes once decompressed")
+    if not decompressor.eof:
+        raise InvalidRequest(f"the {encoding} data is cut short")
+    return plain

@@ -1,0 +1,27 @@
+"""Probes for whoever runs the stack."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from fastapi import APIRouter, Response
+
+from serve.api.native import Service
+from serve.api.problems import render
+
+router = APIRouter()
+
+
+@router.get("/health/live")
+async def live() -> dict[str, str]:
+    """The gateway answers."""
+    return {"status": "live"}
+
+
+@router.get("/health/ready")
+async def ready(service: Service) -> Response:
+    """A real inference per engine went through; 503 with the reasons when one did not."""
+    health = await service.health()
+    engines = {name: dataclasses.asdict(engine) for name, engine in health.engines.items()}
+    status = "ready" if health.ready else "not ready"
+    return render({"status": status, "engines": engines}, 200 if health.ready else 503, None if health.ready else 2)

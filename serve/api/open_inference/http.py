@@ -1,0 +1,189 @@
+"""The open inference protocol over HTTP, as KServe and Triton speak it; paths and bodies are theirs.
+
+``tritonclient`` sends no Content-Type and a binary tail by default, so that bodies are read as bytes, never as a
+framework's JSON. kserve's client reads ``live`` from one health answer and ``ready`` from the other: both have both.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Depends, Request, Response
+
+from serve.api.bodies import read_body
+from serve.api.native import SiteSettings
+from serve.api.open_inference.codec import InferRequest, decode_request, encode_response, parse_json
+from serve.api.open_inference.models import Models
+from serve.api.open_inference.tensors import Array, Tensor
+from serve.api.problems import render
+from serve.errors import AtelierError, InvalidRequest, Unsupported
+
+router = APIRouter(prefix="/v2")
+
+HEADER_LENGTH = "Inference-Header-Content-Length"
+
+
+def models_of(request: Request) -> Models:
+    models: Models = request.app.state.models
+    return models
+
+
+Door = Annotated[Models, Depends(models_of)]
+
+
+def as_error(error: AtelierError) -> Response:
+    """The protocol's error body."""
+    return render({"error": str(error)}, error.status, error.retry_after_s)
+
+
+def _health(ok: bool) -> Response:
+    return render({"live": True, "ready": ok}, 200 if ok else 503, None if ok else 2)
+
+
+@router.get("")
+async def server_metadata(models: Door) -> dict[str, Any]:
+    return models.server_metadata()
+
+
+@router.get("/health/live")
+async def live() -> Response:
+    return _health(True)
+
+
+@router.get("/health/ready")
+async def ready(models: Door) -> Response:
+    return _health(await models.server_ready())
+
+
+@router.get("/models/stats")
+async def all_statistics(models: Door) -> dict[str, Any]:
+    return await models.statistics()
+
+
+@router.post("/repository/index")
+async def repository_index(request: Request, models: Door, settings: SiteSettings) -> list[dict[str, str]]:
+    await _ignored_json(request, settings)
+    return await models.index()
+
+
+@router.post("/repository/models/{name}/load")
+async def load(name: str, request: Request, models: Door, settings: SiteSettings) -> Response:
+    await _ignored_json(request, settings)
+    await models.load(name)
+    return Response(status_code=200)
+
+
+@router.post("/repository/models/{name}/unload")
+async def unload(name: str, request: Request, models: Door, settings: SiteSettings) -> Response:
+    await _ignored_json(request, settings)
+    await models.unload(name)
+    return Response(status_code=200)
+
+
+async def _ignored_json(request: Request, settings: SiteSettings) -> None:
+    body = await read_body(request, settings.limits)
+    if body:
+        parse_json(body)
+
+
+@router.api_route("/trace/setting", methods=["GET", "POST"])
+@router.api_route("/logging", methods=["GET", "POST"])
+@router.get("/systemsharedmemory/status")
+@router.get("/cudasharedmemory/status")
+async def unsupported() -> None:
+    raise Unsupported("this extension is not offered here")
+
+
+@router.get("/models/{name}")
+@router.get("/models/{name}/versions/{version}")
+async def model_metadata(models: Door, name: str, version: str = "") -> dict[str, Any]:
+    return await models.metadata(name, version)
+
+
+@router.get("/models/{name}/ready")
+@router.get("/models/{name}/versions/{version}/ready")
+async def model_ready(models: Door, name: str, version: str = "") -> Response:
+    is_ready = await models.model_ready(name, version)
+    return render({"name": name, "ready": is_ready}, 200 if is_ready else 503, None if is_ready else 2)
+
+
+@router.get("/models/{name}/config")
+@router.get("/models/{name}/versions/{version}/config")
+async def model_config(models: Door, name: str, version: str = "") -> dict[str, Any]:
+    return await models.config(name, version)
+
+
+@router.get("/models/{name}/stats")
+@router.get("/models/{name}/versions/{version}/stats")
+async def model_statistics(models: Door, name: str, version: str = "") -> dict[str, Any]:
+    return await models.statistics(name, version)
+
+
+@router.post("/models/{name}/infer")
+@router.post("/models/{name}/versions/{version}/infer")
+async def infer(request: Request, models: Door, settings: SiteSettings, name: str, version: str = "") -> Response:
+    body = await read_body(request, settings.limits)
+    decoded = decode_request(body, _header_length(request), max_tensors=settings.limits.max_tensors)
+    answered_by, outputs = await models.infer(name, version, decoded)
+    content, head = encode_response(name, answered_by, decoded, outputs)
+    if head is None:
+        return Response(content, 200, media_type="application/json")
+    return Response(content, 200, {HEADER_LENGTH: str(head)}, "application/octet-stream")
+
+
+def _header_length(request: Request) -> int | None:
+    value = request.headers.get(HEADER_LENGTH)
+    if value is None:
+        return None
+    if not value.isascii() or not value.isdigit() or len(value) > 12:
+        raise InvalidRequest("must be a number of bytes", HEADER_LENGTH)
+    return int(value)
+
+
+@router.post("/models/{name}/generate")
+@router.post("/models/{name}/versions/{version}/generate")
+async def generate(request: Request, models: Door, settings: SiteSettings, name: str, version: str = "") -> Response:
+    """Triton's generate extension: inputs, then parameters, as plain JSON members."""
+    return render(await _generate(request, models, settings, name, version), 200, None)
+
+
+@router.post("/models/{name}/generate_stream")
+@router.post("/models/{name}/versions/{version}/generate_stream")
+async def generate_stream(
+    request: Request, models: Door, settings: SiteSettings, name: str, version: str = ""
+) -> Response:
+    """The same as one server-sent event: these models answer once."""
+    answer = await _generate(request, models, settings, name, version)
+    return Response(f"data: {json.dumps(answer)}\n\n", 200, media_type="text/event-stream")
+
+
+async def _generate(
+    request: Request, models: Models, settings: SiteSettings, name: str, version: str
+) -> dict[str, Any]:
+    document = parse_json(await read_body(request, settings.limits))
+    known = {entry["name"]: entry for entry in (await models.metadata(name, version))["inputs"]}
+    parameters = document.pop("parameters", {})
+    if not isinstance(parameters, dict):
+        raise InvalidRequest("must be an object", "parameters")
+    inputs = tuple(_tensor(known[key], value) for key, value in document.items() if key in known)
+    parameters |= {key: value for key, value in document.items() if key not in known and key != "id"}
+    answered_by, outputs = await models.infer(name, version, InferRequest(inputs, (), "", parameters))
+    answer: dict[str, Any] = {"model_name": name, "model_version": answered_by}
+    return answer | {key: _plain(array) for key, array in outputs.items()}
+
+
+def _tensor(entry: dict[str, Any], value: Any) -> Tensor:
+    name, datatype = entry["name"], entry["datatype"]
+    if datatype != "BYTES" or not isinstance(value, str):
+        raise InvalidRequest("generate takes text inputs only; use infer", name)
+    try:
+        return Tensor(name, datatype, np.array([value.encode()], object), from_text=True)
+    except UnicodeEncodeError:
+        raise InvalidRequest("is not valid Unicode", name) from None
+
+
+def _plain(array: Array) -> Any:
+    values = [value.decode() if isinstance(value, bytes) else value for value in array.ravel().tolist()]
+    return values[0] if len(values) == 1 else values

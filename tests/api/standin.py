@@ -1,0 +1,114 @@
+"""A Vectorizer for tests of the doors: real decoding and VTracer, engines that add one. No models, no Triton, no Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.ensembles.vectorization import Analysis, EngineHealth, Health, Vectorization, VectorizeOptions
+from serve.errors import InvalidRequest, NotFound
+from serve.vector.image import decode
+from serve.vector.parameters import VTracerParameters
+from serve.vector.stock import trace_vtracer
+from serve.vector.svg import statistics
+
+Array = npt.NDArray[Any]
+
+
+class StandIn:
+    """``delay_s`` holds each conversion up; ``broken`` makes the engine's probe fail; ``cancelled`` counts."""
+
+    def __init__(self, settings: Any = None) -> None:
+        self.delay_s = 0.0
+        self.broken = False
+        self.cancelled = 0
+
+    async def start(self) -> None: ...
+    async def close(self) -> None: ...
+
+    async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
+        start = time.perf_counter()
+        picture = await asyncio.to_thread(decode, data)
+        try:
+            await asyncio.sleep(self.delay_s)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        parameters = VTracerParameters()
+        svg = await asyncio.to_thread(trace_vtracer, picture.rgba, parameters)
+        sizes = statistics(svg)
+        return Vectorization(
+            svg=svg,
+            logo_type="simple",
+            confidence=0.5,
+            tier=str(options.tier),
+            tracer="vtracer",
+            predicted_quality=0.9,
+            actual_quality=0.95 if options.validate else None,
+            bytes=sizes.bytes,
+            paths=sizes.paths,
+            parameters=parameters.to_dict(),
+            model_versions={"plus_one": "1"},
+            timings_s={"trace": 0.01},
+            input_sha256=hashlib.sha256(data).hexdigest(),
+            width=picture.rgba.shape[1],
+            height=picture.rgba.shape[0],
+            processing_time_s=time.perf_counter() - start,
+        )
+
+    async def analyze(self, data: bytes) -> Analysis:
+        height, width = decode(data).rgba.shape[:2]
+        return Analysis(
+            features={"edge_density": 0.1},
+            logo_type="simple",
+            confidence=0.5,
+            recommended_tier="1",
+            width=width,
+            height=height,
+            input_sha256=hashlib.sha256(data).hexdigest(),
+            processing_time_s=0.001,
+            method="local_optimized",
+        )
+
+    async def health(self) -> Health:
+        return Health({"plus_one": EngineHealth(not self.broken, 1.0, "1", "broken" if self.broken else "")})
+
+    async def infer(
+        self,
+        engine: str,
+        inputs: Mapping[str, Array],
+        *,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, Array]:
+        self._known(engine)
+        if list(inputs) != ["x"] or inputs["x"].dtype != np.float32 or inputs["x"].ndim != 2:
+            raise InvalidRequest("must be FP32 with 2 dimensions", "x")
+        return {"y": inputs["x"] + 1}
+
+    def _known(self, engine: str) -> None:
+        if engine != "plus_one":
+            raise NotFound(f"there is no model named {ascii(engine[:64])}")
+
+    async def metadata(self, engine: str) -> dict[str, Any]:
+        self._known(engine)
+        tensor = {"datatype": "FP32", "shape": [-1, 4]}
+        inputs, outputs = [{"name": "x", **tensor}], [{"name": "y", **tensor}]
+        return {"name": engine, "versions": ["1"], "platform": "test", "inputs": inputs, "outputs": outputs}
+
+    async def config(self, engine: str) -> dict[str, Any]:
+        self._known(engine)
+        return {"name": engine, "backend": "test", "max_batch_size": 8, "input": [], "output": []}
+
+    async def statistics(self, engine: str) -> dict[str, Any]:
+        self._known(engine)
+        return {"model_stats": [{"name": engine, "version": "1", "inference_count": 3, "execution_count": 3}]}
+
+    async def engines(self) -> list[str]:
+        return ["plus_one"]
