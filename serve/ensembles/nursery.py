@@ -1,0 +1,110 @@
+"""The process that worker processes are forked from: it has imported and warmed everything, so a fork takes ~20 ms.
+
+Run as ``python -m serve.ensembles.nursery CONTROL_FD MEMORY_BYTES``. On its control socket it receives one message with
+a socket's descriptor for each worker wanted, forks the worker onto that socket, and answers with the worker's pid. It
+ends when the control socket closes, whichever way its owner ended, and its workers are killed with it.
+
+A worker reads a task (a function and its arguments), runs it, answers, and reads the next, until its socket closes.
+Messages are pickles with their length before them: they go between a process and its own child, nowhere else.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import logging
+import os
+import pickle
+import resource
+import signal
+import socket
+import struct
+import sys
+import warnings
+from typing import Any
+
+from serve.errors import AtelierError
+
+LOGGER = logging.getLogger(__name__)
+LENGTH = struct.Struct("<Q")
+READY = b"ready"
+_PR_SET_PDEATHSIG = 1
+
+
+def main(control_fd: int, memory_bytes: int) -> None:
+    control = socket.socket(fileno=control_fd)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended workers leave no zombies
+    warnings.simplefilter("ignore")  # Pillow's remarks on hostile files
+    _warm()
+    gc.collect()
+    gc.freeze()  # what is shared with the workers stays shared
+    control.sendall(READY)
+    while True:
+        message, descriptors, _, _ = socket.recv_fds(control, 16, 1)
+        if not message:
+            return
+        worker = socket.socket(fileno=descriptors[0])
+        pid = os.fork()
+        if pid == 0:
+            control.close()
+            _work(worker, memory_bytes)
+        worker.close()
+        control.sendall(LENGTH.pack(pid))
+
+
+def _warm() -> None:
+    import cv2
+
+    from serve.ensembles import tasks
+
+    cv2.setNumThreads(1)  # the workers are the parallelism; and OpenCV's threads would not survive a fork
+    tasks.warm()
+
+
+def _work(tasks: socket.socket, memory_bytes: int) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    while (message := receive(tasks)) is not None:
+        answer = pickle.dumps(_run(message), protocol=5)
+        tasks.sendall(LENGTH.pack(len(answer)) + answer)
+    os._exit(0)
+
+
+def _run(message: bytes) -> tuple[str, Any]:
+    """("value", result), ("error", one of ours) or ("fault", its text).
+
+    Anything at all may come out of a native library, a Rust panic among it, which is no `Exception`: the worker is the
+    wall that stops it.
+    """
+    try:
+        task, arguments = pickle.loads(message)  # noqa: S301 (written by the owner of this very process)
+        return "value", task(*arguments)
+    except AtelierError as error:
+        return "error", error
+    except BaseException as fault:
+        LOGGER.exception("task failed")
+        return "fault", f"{type(fault).__name__}: {fault}"
+
+
+def receive(connection: socket.socket) -> bytes | None:
+    """The next message, or None when the other end has closed."""
+    header = _read(connection, LENGTH.size)
+    return None if header is None else _read(connection, LENGTH.unpack(header)[0])
+
+
+def _read(connection: socket.socket, count: int) -> bytes | None:
+    data = bytearray(count)
+    view, got = memoryview(data), 0
+    while got < count:
+        received = connection.recv_into(view[got:])
+        if received == 0:
+            return None
+        got += received
+    return bytes(data)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))

@@ -1,0 +1,191 @@
+"""The pool: values, errors, deadlines, cancellation, killed workers, and a bounded queue."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import operator
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from serve.ensembles import tasks
+from serve.ensembles.workers import TaskFault, Workers
+from serve.errors import BadImage, DeadlineExceeded, EngineUnavailable, Overloaded
+from serve.vector.image import ImageLimits
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def workers() -> AsyncIterator[Workers]:
+    pool = Workers(2, max_waiting=3)
+    await pool.start()
+    yield pool
+    await pool.close()
+
+
+in_module_loop = pytest.mark.asyncio(loop_scope="module")
+
+
+def gone(pid: int) -> bool:
+    """Whether the process has ended (a zombie has)."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
+    except OSError:
+        return True
+
+
+async def until_gone(pid: int, seconds: float = 5.0) -> bool:
+    end = time.monotonic() + seconds
+    while not gone(pid) and time.monotonic() < end:  # noqa: ASYNC110 (another process has no event to wait for)
+        await asyncio.sleep(0.01)
+    return gone(pid)
+
+
+@in_module_loop
+async def test_values_and_errors_come_back(workers: Workers) -> None:
+    assert await workers.run(None, operator.add, 2, 3) == 5
+    with pytest.raises(BadImage, match="empty") as raised:
+        await workers.run(None, tasks.inspect, b"", ImageLimits())
+    assert raised.value.field == "image"
+
+
+@in_module_loop
+async def test_foreign_errors_become_a_fault_without_details(workers: Workers) -> None:
+    with pytest.raises(TaskFault) as raised:
+        await workers.run(None, math.sqrt, -1)
+    assert "math" not in str(raised.value)
+    assert await workers.run(None, operator.add, 1, 1) == 2
+
+
+@in_module_loop
+async def test_tasks_run_in_parallel_processes(workers: Workers) -> None:
+    began = time.monotonic()
+    await asyncio.gather(*(workers.run(None, time.sleep, 0.4) for _ in range(2)))
+    assert time.monotonic() - began < 0.75
+    assert os.getpid() not in workers.pids
+
+
+@in_module_loop
+async def test_a_task_over_its_deadline_is_killed(workers: Workers) -> None:
+    before = set(workers.pids)
+    began = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await workers.run(time.monotonic() + 0.2, time.sleep, 30)
+    assert time.monotonic() - began < 1.0
+    assert await workers.run(None, operator.add, 1, 2) == 3
+    (killed,) = before - set(workers.pids)
+    assert await until_gone(killed)
+
+
+@in_module_loop
+async def test_a_deadline_already_past(workers: Workers) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await workers.run(time.monotonic() - 1, time.sleep, 30)
+
+
+@in_module_loop
+async def test_cancelling_frees_the_worker(workers: Workers) -> None:
+    before = set(workers.pids)
+    tasks_ = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(2)]
+    await asyncio.sleep(0.1)
+    for task in tasks_:
+        task.cancel()
+    results = await asyncio.gather(*tasks_, return_exceptions=True)
+    assert all(isinstance(result, asyncio.CancelledError) for result in results)
+    began = time.monotonic()
+    assert await workers.run(None, operator.add, 2, 2) == 4
+    assert time.monotonic() - began < 2.0
+    assert all([await until_gone(pid) for pid in before])
+
+
+@in_module_loop
+async def test_a_killed_worker_has_its_task_repeated(workers: Workers) -> None:
+    last_used = await workers.run(None, os.getpid)
+    running = asyncio.create_task(workers.run(None, time.sleep, 0.5))
+    await asyncio.sleep(0.15)
+    os.kill(last_used, signal.SIGKILL)
+    assert await running is None
+    assert await until_gone(last_used)
+    assert last_used not in workers.pids
+    assert await workers.run(None, operator.add, 3, 4) == 7
+
+
+@in_module_loop
+async def test_a_task_that_kills_its_worker_twice_fails(workers: Workers) -> None:
+    with pytest.raises(TaskFault, match="twice"):
+        await workers.run(None, os._exit, 3)
+    assert await workers.run(None, operator.add, 3, 4) == 7
+
+
+@in_module_loop
+async def test_a_full_queue_refuses(workers: Workers) -> None:
+    await asyncio.gather(*(workers.run(None, operator.add, 1, 1) for _ in range(2)))
+    running = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(5)]  # 2 work, 3 wait
+    await asyncio.sleep(0.1)
+    with pytest.raises(Overloaded) as raised:
+        await workers.run(None, operator.add, 1, 1)
+    assert raised.value.retry_after_s
+    for task in running:
+        task.cancel()
+    await asyncio.gather(*running, return_exceptions=True)
+    assert await workers.run(None, operator.add, 1, 1) == 2
+
+
+@in_module_loop
+async def test_a_lost_nursery_is_replaced(workers: Workers) -> None:
+    assert workers._nursery is not None
+    os.kill(workers._nursery._process.pid, signal.SIGKILL)
+    old = workers.pids
+    assert all([await until_gone(pid) for pid in old])
+    assert await workers.run(None, operator.add, 5, 5) == 10
+
+
+@in_module_loop
+async def test_large_messages(workers: Workers) -> None:
+    data = os.urandom(10 * 1024 * 1024)
+    assert await workers.run(None, bytes.__len__, data) == len(data)
+    assert await workers.run(None, bytes, 5_000_000) == bytes(5_000_000)
+
+
+@in_module_loop
+async def test_after_closing_nothing_is_left() -> None:
+    pool = Workers(1)
+    await pool.start()
+    pids = pool.pids
+    running = asyncio.create_task(pool.run(None, time.sleep, 30))
+    await asyncio.sleep(0.05)
+    await pool.close()
+    with pytest.raises((TaskFault, EngineUnavailable)):
+        await running
+    assert all([await until_gone(pid) for pid in pids])
+    with pytest.raises(EngineUnavailable):
+        await pool.run(None, operator.add, 1, 1)
+
+
+OWNER = """
+import asyncio, os, time
+from serve.ensembles.workers import Workers
+async def main():
+    pool = Workers(1)
+    await pool.start()
+    print(pool.pids[0], flush=True)
+    await pool.run(None, time.sleep, 60)
+asyncio.run(main())
+"""
+
+
+def test_workers_end_with_a_killed_owner() -> None:
+    owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
+    assert owner.stdout is not None
+    pid = int(owner.stdout.readline())
+    owner.kill()
+    owner.wait()
+    owner.stdout.close()
+    assert asyncio.run(until_gone(pid))
