@@ -22,18 +22,21 @@ from build_engines.data import Icon
 from loadtests.vectorize import table
 from loadtests.vectorize.dataset import CONDITIONS, held_out, key
 from loadtests.vectorize.measure import ROOT, Job, Measurement, Store, run
-from loadtests.vectorize.methods import Method, all_methods
+from loadtests.vectorize.methods import Method, all_methods, spelled
 
 FOLDER = ROOT / "var" / "bench" / "vectorize"
 
 
 def choose(names: Sequence[str]) -> list[Method]:
-    """The methods of those names (all when empty), in the order of the tables; SystemExit for an unknown name."""
+    """The methods of those names (all when empty), in the order of the tables; SystemExit for an unknown name.
+
+    A name with a colon is a tracer with parameters: ``coverage:denoise=24:flatness=12``.
+    """
     methods = all_methods()
-    unknown = set(names) - {m.name for m in methods}
+    unknown = {name for name in names if ":" not in name} - {m.name for m in methods}
     if unknown:
         sys.exit(f"no method {', '.join(sorted(unknown))}; there are {', '.join(m.name for m in methods)}")
-    return [m for m in methods if not names or m.name in names]
+    return [m for m in methods if not names or m.name in names] + [spelled(name) for name in names if ":" in name]
 
 
 def present(methods: Sequence[Method], console: Console) -> list[Method]:
@@ -91,7 +94,7 @@ def report(rows: dict[str, list[Measurement]], methods: Sequence[Method], jobs: 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=int, default=320, help="icons of the test split (default 320)")
-    parser.add_argument("--methods", default="", help="names, comma-separated; default all")
+    parser.add_argument("--methods", default="", help="comma-separated; also tracer:parameter=value:…")
     parser.add_argument("--conditions", default=",".join(CONDITIONS), help=f"default {','.join(CONDITIONS)}")
     parser.add_argument("--jobs", type=int, default=1, choices=(1, 2), help="processes; times need 1")
     parser.add_argument("--skip-4x", action="store_true", help="leave out SSIM at 4x: several times faster")
