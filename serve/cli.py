@@ -1,0 +1,208 @@
+"""The command `atelier`: start, stop and look at a stack, and turn pictures into SVG with or without one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from serve import ray_environment, stack
+from serve.client import StackClient
+from serve.errors import AtelierError
+from serve.settings import Settings, leaves, load, to_markdown
+from serve.vectorize_command import vectorize
+
+app = typer.Typer(
+    help="Self-hosted serving of generative art. `atelier up` starts the stack; `atelier vectorize` uses it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+app.command()(vectorize)
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+NOT_RUNNING = 3
+"""Exit code when there is no stack, or it did not start."""
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Settings as YAML, or a Ray Serve config.", dir_okay=False)
+]
+
+
+def fail(error: AtelierError, code: int = 1) -> NoReturn:
+    err.print(f"[red]error:[/] {error}", soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def settings_from(config: Path | None) -> Settings:
+    try:
+        return load(config)
+    except AtelierError as error:
+        fail(error, 2)
+
+
+@app.command()
+def up(
+    config: ConfigOption = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once the stack is ready.")] = False,
+) -> None:
+    """Start the stack on this machine: HTTP, gRPC and Ray's dashboard."""
+    settings = settings_from(config)
+    if (there := stack.running(settings)) is not None:
+        err.print(f"already running at {there.url} (pid {there.pid})")
+        show(there)
+        return
+    try:
+        stack.check_ports(settings)
+        if detach:
+            with err.status("Starting the stack"):
+                stack.start_detached(settings, ["--config", str(config)] if config else [])
+            show(stack.Running.of(settings))
+        else:
+            run(settings)
+    except AtelierError as error:
+        fail(error, NOT_RUNNING)
+
+
+def run(settings: Settings) -> None:
+    """Start, say where, and serve until a signal comes."""
+    with stack.recorded(settings) as here, ray_cluster(settings):
+        with err.status("Waiting until every engine has answered"):
+            stack.wait_ready(settings)
+        err.print("[green]ready[/]")
+        show(here)
+        err.print("Stop with Ctrl-C or `atelier down`.")
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+        err.print("stopping")
+
+
+@contextlib.contextmanager
+def ray_cluster(settings: Settings) -> Iterator[None]:
+    """A Ray node with the application on it, for as long as the block runs."""
+    ray_environment.apply(settings)
+    with err.status("Starting Ray"):
+        import ray  # after its environment is set, and only by the command that needs it
+        from ray import serve as ray_serve
+
+        from serve.app import APPLICATION, compose, grpc_options, http_options
+
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        ray.init(
+            num_cpus=settings.ray.num_cpus or None,
+            object_store_memory=settings.ray.object_store_memory_bytes,
+            include_dashboard=settings.dashboard.enabled,
+            dashboard_host=settings.dashboard.host,
+            dashboard_port=settings.dashboard.port,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _temp_dir=str(settings.ray.temp_dir) if settings.ray.temp_dir else None,
+        )
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, _interrupt)
+    try:
+        with err.status("Starting the application"):
+            ray_serve.start(http_options=http_options(settings), grpc_options=grpc_options(settings))
+            logging.getLogger("ray.serve").setLevel(logging.ERROR)
+            try:
+                ray_serve.run(compose(settings), name=APPLICATION)
+            except RuntimeError as error:  # how Ray Serve says that a deployment failed
+                raise AtelierError(f"the application did not start: {error}") from error
+        yield
+    finally:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, signal.SIG_IGN)  # one is enough: a second would cut the clean-up short
+        ray_serve.shutdown()  # type: ignore[no-untyped-call]
+        ray.shutdown()
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def show(here: stack.Running) -> None:
+    table = Table(box=None, show_header=False)
+    table.add_row("HTTP", here.url, "POST /api/convert-ai, /v2/models/vectorize/infer; GET /openapi.json")
+    table.add_row("gRPC", here.grpc, "inference.GRPCInferenceService")
+    if here.dashboard:
+        table.add_row("dashboard", here.dashboard, "Ray: replicas, logs")
+    out.print(table)
+
+
+@app.command()
+def down(config: ConfigOption = None) -> None:
+    """Stop the stack that `atelier up` started."""
+    settings = settings_from(config)
+    there = stack.running(settings)
+    if there is None:
+        err.print("no stack of these settings is running")
+        raise typer.Exit(NOT_RUNNING)
+    with err.status(f"Stopping {there.url}"):
+        stopped = stack.stop(there)
+    if not stopped:
+        err.print(f"process {there.pid} is still ending; look at {stack.log_file(settings)}")
+        raise typer.Exit(1)
+    err.print("stopped")
+
+
+@app.command()
+def status(
+    config: ConfigOption = None,
+    url: Annotated[str | None, typer.Option(help="A stack elsewhere; else the one of the settings.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Say whether the stack is ready: a real inference per engine. Exit code 0 ready, 1 degraded, 3 not there."""
+    settings = settings_from(config)
+    here = stack.Running.of(settings)
+    try:
+        health = StackClient(url or here.url, timeout_s=15.0).health()
+    except AtelierError as error:
+        fail(error, NOT_RUNNING)
+    if as_json:
+        print(json.dumps(health, indent=2))
+    else:
+        table = Table("engine", "version", "ready", "ms", "reason")
+        for name, engine in health["models"].items():
+            mark = "[green]yes[/]" if engine["ready"] else "[red]no[/]"
+            table.add_row(name, str(engine["version"]), mark, f"{engine['latency_ms']:.1f}", engine["reason"])
+        out.print(f"{url or here.url}: {health['status']}")
+        out.print(table)
+    raise typer.Exit(0 if health["status"] == "healthy" else 1)
+
+
+@app.command("settings")
+def show_settings(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/SETTINGS.md.")] = False,
+) -> None:
+    """Print every setting: its value here, its variable, its meaning."""
+    settings = settings_from(config)
+    if markdown:
+        print(to_markdown(), end="")
+    elif as_json:
+        print(settings.model_dump_json(indent=2))
+    else:
+        table = Table("setting", "value", "variable", "meaning")
+        for leaf in leaves(settings):
+            changed = str(leaf.value) != str(leaf.default) and not str(leaf.value).endswith(str(leaf.default))
+            table.add_row(leaf.name, f"[bold]{leaf.value}[/]" if changed else str(leaf.value), leaf.variable, leaf.help)
+        out.print(table)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,133 @@
+"""What the command line knows of a stack on this machine: its ports, and the process that runs it. No Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from serve.client import StackClient
+from serve.errors import EngineUnavailable
+from serve.settings import Settings
+
+
+@dataclass(frozen=True)
+class Running:
+    """The stack that `atelier up` started and `atelier down` stops."""
+
+    pid: int
+    url: str
+    grpc: str
+    dashboard: str | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Running:
+        dashboard = settings.dashboard
+        return cls(
+            pid=os.getpid(),
+            url=f"http://{settings.http.host}:{settings.http.port}",
+            grpc=f"{settings.http.host}:{settings.grpc.port}",
+            dashboard=f"http://{dashboard.host}:{dashboard.port}" if dashboard.enabled else None,
+        )
+
+
+def state_file(settings: Settings) -> Path:
+    return settings.state_dir / f"stack-{settings.http.port}.json"
+
+
+def log_file(settings: Settings) -> Path:
+    return settings.state_dir / f"stack-{settings.http.port}.log"
+
+
+def running(settings: Settings) -> Running | None:
+    """The stack that was recorded, if its process is still there."""
+    try:
+        recorded = Running(**json.loads(state_file(settings).read_text()))
+        command = Path(f"/proc/{recorded.pid}/cmdline").read_bytes()
+    except (OSError, ValueError, TypeError):
+        return None
+    return recorded if b"up" in command.split(b"\0") else None
+
+
+@contextlib.contextmanager
+def recorded(settings: Settings) -> Iterator[Running]:
+    """Keeps the record of this process while the stack runs."""
+    path, here = state_file(settings), Running.of(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(here)))
+    try:
+        yield here
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def check_ports(settings: Settings) -> None:
+    """Raises ``EngineUnavailable`` that names the setting of the first port that something else has."""
+    ports = {"http.port": settings.http.port, "grpc.port": settings.grpc.port}
+    ports |= {f"proxy.{name}": port for name, port in settings.proxy.model_dump().items() if name.endswith("_port")}
+    if settings.dashboard.enabled:
+        ports["dashboard.port"] = settings.dashboard.port
+    for name, port in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.http.host, port))
+            except OSError as error:
+                raise EngineUnavailable(
+                    f"port {port} is taken ({error.strerror}); stop what uses it, or set {name} to another", name
+                ) from None
+
+
+def wait_ready(settings: Settings) -> None:
+    """Until every engine has answered a real inference."""
+    client = StackClient(Running.of(settings).url)
+    deadline = time.monotonic() + settings.ray.start_timeout_s
+    reasons = "nothing answered"
+    while time.monotonic() < deadline:
+        with contextlib.suppress(EngineUnavailable):
+            ready, body = client.ready()
+            if ready:
+                return
+            reasons = json.dumps(body)
+        time.sleep(0.25)
+    raise EngineUnavailable(f"the stack was not ready within {settings.ray.start_timeout_s:g} s: {reasons}")
+
+
+def start_detached(settings: Settings, arguments: list[str]) -> None:
+    """`atelier up` in a session of its own, its output in the log file; returns once it is ready."""
+    path = log_file(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "serve.cli", "up", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + settings.ray.start_timeout_s + 60
+    while child.poll() is None and time.monotonic() < deadline:
+        if running(settings) and b"ready" in path.read_bytes():
+            return
+        time.sleep(0.25)
+    lines = path.read_text(errors="replace").splitlines()[-20:]
+    raise EngineUnavailable("the stack did not start. Its log ends:\n" + "\n".join(lines))
+
+
+def stop(stack: Running, timeout_s: float = 60.0) -> bool:
+    """Ask the process to end; whether it did within ``timeout_s``."""
+    os.kill(stack.pid, signal.SIGTERM)
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if not Path(f"/proc/{stack.pid}").exists():
+            return True
+        time.sleep(0.2)
+    return False

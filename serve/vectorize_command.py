@@ -1,0 +1,173 @@
+"""`atelier vectorize`: one picture or a folder of them, through a running stack or in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from serve.api.native import to_answer
+from serve.api.options import parse_options
+from serve.client import StackClient
+from serve.errors import AtelierError
+from serve.settings import Settings, load
+
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+
+err = Console(stderr=True, highlight=False)
+
+
+class Converter(Protocol):
+    def vectorize(self, image: bytes, options: dict[str, Any]) -> dict[str, Any]: ...
+
+
+class InProcess:
+    """The Vectorizer without Ray: an event loop in a thread of its own, the same answer as over HTTP."""
+
+    def __init__(self, settings: Settings) -> None:
+        from serve.ensembles.vectorizer import Vectorizer  # heavy: only when no stack runs
+
+        self._thread = ThreadPoolExecutor(1, "vectorizer")
+        self._loop = asyncio.new_event_loop()
+        self._thread.submit(self._loop.run_forever)
+        self._vectorizer = Vectorizer(settings.vectorizer)
+        self._run(self._vectorizer.start())
+
+    def _run(self, work: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def vectorize(self, image: bytes, options: dict[str, Any]) -> dict[str, Any]:
+        return to_answer(self._run(self._vectorizer.vectorize(image, parse_options(options))))
+
+    def close(self) -> None:
+        self._run(self._vectorizer.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.shutdown()
+
+
+@contextlib.contextmanager
+def converter(url: str | None, settings: Settings) -> Iterator[Converter]:
+    """The stack at ``url``; else the one of the settings if it answers; else this process."""
+    client = StackClient(url or f"http://{settings.http.host}:{settings.http.port}")
+    if url or client.reachable():
+        yield client
+        return
+    with err.status("No stack is running: starting the engines in this process"):
+        own = InProcess(settings)
+    try:
+        yield own
+    finally:
+        own.close()
+
+
+def vectorize(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", exists=True)],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="The SVG (- for standard output), or a folder for several.")
+    ] = None,
+    tier: Annotated[str, typer.Option(help="auto, basic, 1, 2 or 3.")] = "auto",
+    target_quality: Annotated[float, typer.Option(help="SSIM that auto should reach, 0 to 1.")] = 0.9,
+    time_budget: Annotated[float | None, typer.Option(help="Seconds a conversion may take.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="Largest SVG.")] = None,
+    max_paths: Annotated[int | None, typer.Option(help="Most paths.")] = None,
+    validate: Annotated[bool, typer.Option(help="Render the result and report its true quality.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON, one line per picture.")] = False,
+    url: Annotated[str | None, typer.Option(help="A running stack; else a local one, else this process.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Pictures at a time.")] = 2,
+) -> None:
+    """Turn pictures into SVG. Exit code 0 when all went well, 1 when one failed, 2 when the question was wrong."""
+    options: dict[str, Any] = {"tier": tier, "target_quality": target_quality, "validate": str(validate).lower()}
+    limits = {"time_budget": time_budget, "max_bytes": max_bytes, "max_paths": max_paths}
+    options |= {name: value for name, value in limits.items() if value is not None}
+    try:
+        parse_options(options)
+        pairs = plan(pictures, output)
+        with converter(url, load()) as backend:
+            results = _convert_all(backend, pairs, options, jobs)
+    except AtelierError as error:
+        err.print(f"[red]error:[/] {error}", soft_wrap=True)
+        raise typer.Exit(2) from None
+    if as_json:
+        for source, result in results.items():
+            details = {key: value for key, value in result.items() if key != "svg_content"}
+            print(json.dumps({"image": str(source), **details}))
+    else:
+        _summary(results)
+    raise typer.Exit(0 if all(result["success"] for result in results.values()) else 1)
+
+
+def plan(pictures: list[Path], output: str | None) -> list[tuple[Path, Path | None]]:
+    """Which picture goes where; ``None`` is standard output."""
+    sources = [source for picture in pictures for source in _sources(picture)]
+    if not sources:
+        raise AtelierError(f"there are no pictures ({', '.join(sorted(PICTURES))}) in {pictures[0]}")
+    if len(sources) == 1 and pictures[0].is_file() and output:
+        if output == "-":
+            return [(sources[0], None)]
+        target = Path(output)
+        return [(sources[0], target / f"{sources[0].stem}.svg" if target.is_dir() else target)]
+    folder = Path(output) if output else None
+    pairs: list[tuple[Path, Path | None]] = [(s, (folder or s.parent) / f"{s.stem}.svg") for s in sources]
+    if len({target for _, target in pairs}) < len(pairs):
+        raise AtelierError("two pictures would be written to one SVG; convert them apart")
+    return pairs
+
+
+def _sources(picture: Path) -> list[Path]:
+    if picture.is_file():
+        return [picture]
+    return sorted(path for path in picture.iterdir() if path.suffix.lower() in PICTURES)
+
+
+def _convert_all(
+    backend: Converter, pairs: list[tuple[Path, Path | None]], options: dict[str, Any], jobs: int
+) -> dict[Path, dict[str, Any]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, disable=len(pairs) == 1) as bar, ThreadPoolExecutor(jobs) as pool:
+        task = bar.add_task("Converting", total=len(pairs))
+
+        def convert(pair: tuple[Path, Path | None]) -> dict[str, Any]:
+            result = _convert(backend, *pair, options)
+            bar.advance(task)
+            return result
+
+        return {source: result for (source, _), result in zip(pairs, pool.map(convert, pairs), strict=True)}
+
+
+def _convert(backend: Converter, source: Path, target: Path | None, options: dict[str, Any]) -> dict[str, Any]:
+    try:
+        result = backend.vectorize(source.read_bytes(), options)
+    except (AtelierError, OSError) as error:
+        return {"success": False, "error": str(error)}
+    if target is None:
+        sys.stdout.write(result["svg_content"])
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(result["svg_content"])
+    return {**result, "svg": str(target) if target else "-"}
+
+
+def _summary(results: dict[Path, dict[str, Any]]) -> None:
+    table = Table("picture", "SVG", "kind", "tier", "SSIM", "bytes", "paths", "ms")
+    for source, result in results.items():
+        if not result["success"]:
+            table.add_row(source.name, f"[red]{result['error']}[/]")
+            continue
+        told = result["ai_metadata"]
+        actual, predicted = told["actual_quality"], told["predicted_quality"]
+        quality = f"{actual:.4f}" if actual is not None else f"~{predicted:.3f}" if predicted is not None else ""
+        cells = [told["logo_type"], f"{told['selected_tier']} {told['tracer']}", quality, told["bytes"], told["paths"]]
+        table.add_row(source.name, result["svg"], *map(str, cells), f"{result['processing_time'] * 1000:.0f}")
+    err.print(table)
+    failed = sum(not result["success"] for result in results.values())
+    err.print(f"{len(results) - failed} converted" + (f", [red]{failed} failed[/]" if failed else ""))
