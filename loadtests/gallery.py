@@ -115,7 +115,10 @@ def main() -> None:
     parser.add_argument("--crop", default="0,0,1,1", help="left,top,right,bottom as fractions of the picture")
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     arguments = parser.parse_args()
-    icons = named(arguments.icons.split(",")) if arguments.icons else held_out(arguments.count)
+    try:
+        icons = named(arguments.icons.split(",")) if arguments.icons else held_out(arguments.count)
+    except ValueError as error:
+        parser.error(str(error))
     pictures = [prepare(icon, arguments.condition, arguments.size) for icon in icons]
     left, top, right, bottom = (float(v) for v in arguments.crop.split(","))
     picture = sheet(pictures, choose(arguments.methods.split(",")), (left, top, right, bottom))

@@ -127,6 +127,8 @@ def held_out(limit: int) -> list[Icon]:
 
 
 def named(keys: Sequence[str]) -> list[Icon]:
-    """Icons by name (``noto:1f355`` or ``noto:pizza``), of whatever split; ``KeyError`` names the first unknown one."""
+    """Icons by name (``noto:pizza``), of whatever split; ValueError lists those that no set has."""
     known = {icon_key(icon): icon for icon in data.load()}
+    if unknown := [k for k in keys if k not in known]:
+        raise ValueError(f"no icon {', '.join(unknown)}; a name looks like noto:pizza")
     return [known[k] for k in keys]

@@ -1,0 +1,96 @@
+"""A whole stack for one measurement: `atelier up` on free ports, ended with the block."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loadtests.vectorize.measure import ROOT
+from serve.client import StackClient
+from serve.errors import EngineUnavailable
+
+START_TIMEOUT_S = 180.0
+STOP_TIMEOUT_S = 90.0
+
+
+@dataclass(frozen=True)
+class Started:
+    """``pid`` is the root of all of the stack's processes."""
+
+    pid: int
+    url: str
+    grpc: str
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports of loopback that nothing uses now."""
+    with contextlib.ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in sockets:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in sockets]
+
+
+def settings(folder: Path) -> dict[str, Any]:
+    """What differs from the defaults: every port, the state folder, no dashboard page."""
+    http, grpc, metrics, statistics, fallback_http, fallback_grpc = free_ports(6)
+    proxy = {
+        "metrics_port": metrics,
+        "stats_port": statistics,
+        "fallback_http_port": fallback_http,
+        "fallback_grpc_port": fallback_grpc,
+    }
+    dashboard = {"enabled": False}
+    return {
+        "http": {"port": http},
+        "grpc": {"port": grpc},
+        "proxy": proxy,
+        "dashboard": dashboard,
+        "state_dir": str(folder),
+    }
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Started]:
+    """Raises ``EngineUnavailable`` with the end of the stack's log when it does not become ready."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        values = settings(folder)
+        (folder / "settings.yaml").write_text(yaml.safe_dump(values))
+        log = folder / "stack.log"
+        command = [sys.executable, "-m", "serve.cli", "up", "--config", str(folder / "settings.yaml")]
+        with log.open("wb") as output:
+            child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
+        started = Started(
+            child.pid, f"http://127.0.0.1:{values['http']['port']}", f"127.0.0.1:{values['grpc']['port']}"
+        )
+        try:
+            _wait_ready(started, child, log)
+            yield started
+        finally:
+            child.terminate()
+            try:
+                child.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+def _wait_ready(started: Started, child: subprocess.Popen[bytes], log: Path) -> None:
+    client = StackClient(started.url)
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline and child.poll() is None:
+        with contextlib.suppress(EngineUnavailable):
+            if client.ready()[0]:
+                return
+        time.sleep(0.5)
+    raise EngineUnavailable("the stack did not start; its log ends:\n" + log.read_text(errors="replace")[-3000:])
