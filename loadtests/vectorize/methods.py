@@ -20,7 +20,9 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtests.vectorize.dataset import Picture
+from serve.ensembles.candidates import fixed_parameters
 from serve.vector.compare import composite
+from serve.vector.features import extract
 from serve.vector.parameters import CoverageParameters, VTracerParameters
 from serve.vector.stock import trace_vtracer
 from serve.vector.utility import reference_parameters, utility
@@ -128,6 +130,13 @@ def _literal(text: str) -> Any:
         with contextlib.suppress(ValueError):
             return kind(text)
     return text
+
+
+def coverage_by_rules(picture: Picture) -> str:
+    """Parameters by the ensemble's rules on noise and blur: what serving does without any model."""
+    from serve.vector.coverage import trace_coverage
+
+    return trace_coverage(picture.rgba, fixed_parameters(extract(picture.rgba)))
 
 
 def best_of_coverage(picture: Picture) -> str:
@@ -238,6 +247,12 @@ def all_methods() -> list[Method]:
         coverage_method("coverage", "coverage tracer, fixed parameters"),
         coverage_method("coverage_refine1", "coverage tracer, fixed, refine 1", refine=1),
         coverage_method("coverage_refine3", "coverage tracer, fixed, refine 3", refine=3),
+        Function(
+            "coverage_rules",
+            "coverage tracer, rules for noise and blur",
+            coverage_by_rules,
+            (*COVERAGE_SOURCES, "serve/vector/features.py", "serve/ensembles/candidates.py"),
+        ),
         Function(
             "coverage_best40",
             "coverage tracer, best of 40 by hindsight",
