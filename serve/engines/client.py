@@ -3,25 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import grpc
-import numpy as np
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from serve.engines import faults, tensors
+from serve.engines.shared_memory import Region, RegionPool
 from serve.engines.v2_json import to_json
-from serve.errors import EngineUnavailable
+from serve.engines.zeros import zeros
+from serve.errors import (
+    AtelierError,
+    DeadlineExceeded,
+    EngineFailure,
+    EngineUnavailable,
+    InvalidRequest,
+    NotFound,
+    Unsupported,
+)
+
+LOGGER = logging.getLogger(__name__)
 
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
+SHARED_MEMORY_MIN_BYTES = 64 * 1024
+SHARED_MEMORY_MAX_BYTES = 128 * 1024 * 1024
+LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
 class Engines:
     """Calls the engines of the Triton at ``url`` (``host:port`` of its gRPC endpoint); for one event loop.
 
-    ``timeout_s`` is the limit of a call that names none. ``on_unavailable`` is called with an engine's name whenever a
+    ``timeout_s`` is the limit of a call that names none. Inputs of ``shared_memory_min_bytes`` and more in all go
+    through shared memory, of at most ``shared_memory_max_bytes`` (0: never), when the Triton is on this machine and can
+    see it. ``on_unavailable`` is called with an engine's name whenever a
     call finds the engine gone, so that a supervisor need not wait for its next probe.
 
     Every method raises the errors of ``serve.errors``: NotFound (no such engine), InvalidRequest (a tensor's name,
@@ -35,14 +53,19 @@ class Engines:
         *,
         timeout_s: float = 10.0,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
+        shared_memory_min_bytes: int = SHARED_MEMORY_MIN_BYTES,
+        shared_memory_max_bytes: int = SHARED_MEMORY_MAX_BYTES,
         on_unavailable: Callable[[str], None] | None = None,
     ) -> None:
         self.url = url
         self._timeout_s = timeout_s
         self._max_message_bytes = max_message_bytes
+        self._shared_memory_min_bytes = shared_memory_min_bytes
+        self._shared_memory_max_bytes = shared_memory_max_bytes
         self.on_unavailable = on_unavailable
         self._channel: grpc.aio.Channel | None = None
         self._connection: Any = None
+        self._regions: RegionPool | None = None
         self._configs: dict[str, dict[str, Any]] = {}
 
     async def infer(
@@ -58,8 +81,20 @@ class Engines:
         The arrays that come back are read-only views of the message.
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
+        if limit_s <= 0:
+            raise DeadlineExceeded(f"no time was left for engine '{engine}'")
         request = tensors.request(engine, inputs, outputs)
         request.parameters["timeout"].int64_param = max(1, round(limit_s * 1e6))
+        try:
+            if self._is_large(inputs) and (regions := self._regions) is not None:
+                region = await self._lend(regions, inputs)
+                if region is not None:
+                    response = await self._infer_shared(request, inputs, regions, region, engine, limit_s)
+                    return tensors.arrays(response)
+        except faults.RegionLost:
+            self._regions = self._pool()  # Triton was restarted and has none of ours any more
+            request = tensors.request(engine, inputs, outputs)
+            request.parameters["timeout"].int64_param = max(1, round(limit_s * 1e6))
         request.raw_input_contents.extend(tensors.encode(array) for array in inputs.values())
         return tensors.arrays(await self._call("ModelInfer", request, engine, limit_s))
 
@@ -97,17 +132,17 @@ class Engines:
 
     async def close(self) -> None:
         """End the connection; calls under way are cancelled."""
+        regions, self._regions = self._regions, None
+        if regions is not None:
+            with contextlib.suppress(AtelierError, faults.RegionLost):  # a Triton that is gone has unmapped them
+                await regions.close()
         channel, self._channel, self._connection = self._channel, None, None
         self._configs.clear()
         if channel is not None:
             await channel.close()
 
     async def _call(self, method: str, request: Any, engine: str, timeout_s: float | None = None) -> Any:
-        if self._connection is None:
-            # Made here and not in the constructor: a channel belongs to the event loop that is running.
-            self._channel = grpc.aio.insecure_channel(self.url, options=self._options())
-            self._connection = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-        connection = self._connection
+        connection = self._connect()
         try:
             return await getattr(connection, method)(
                 request, timeout=self._timeout_s if timeout_s is None else timeout_s
@@ -123,6 +158,58 @@ class Engines:
                 self.on_unavailable(engine)
             raise fault from error
 
+    def _connect(self) -> Any:
+        if self._connection is None:
+            # Made here and not in the constructor: a channel belongs to the event loop that is running.
+            self._channel = grpc.aio.insecure_channel(self.url, options=self._options())
+            self._connection = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+            self._regions = self._pool()
+        return self._connection
+
+    def _pool(self) -> RegionPool | None:
+        if not self._shared_memory_max_bytes or self.url.rpartition(":")[0] not in LOOPBACK_HOSTS:
+            return None
+        return RegionPool(self._shared_memory_max_bytes, self._register, self._unregister)
+
+    def _is_large(self, inputs: Mapping[str, NDArray[Any]]) -> bool:
+        self._connect()
+        plain = all(array.dtype.kind not in "OSU" for array in inputs.values())
+        return plain and sum(array.nbytes for array in inputs.values()) >= self._shared_memory_min_bytes
+
+    async def _lend(self, regions: RegionPool, inputs: Mapping[str, NDArray[Any]]) -> Region | None:
+        try:
+            return await regions.lend(inputs)
+        except (InvalidRequest, NotFound, Unsupported, EngineFailure, faults.RegionLost) as error:
+            LOGGER.warning("Triton cannot see this process's shared memory, tensors go in messages: %s", error)
+            self._regions = None
+            return None
+
+    async def _infer_shared(
+        self,
+        request: Any,
+        inputs: Mapping[str, NDArray[Any]],
+        regions: RegionPool,
+        region: Region,
+        engine: str,
+        timeout_s: float,
+    ) -> Any:
+        abandoned = False
+        try:
+            region.fill(request, inputs)
+            return await self._call("ModelInfer", request, engine, timeout_s)
+        except (asyncio.CancelledError, DeadlineExceeded):
+            abandoned = True
+            raise
+        finally:
+            regions.give_back(region, abandoned=abandoned)
+
+    async def _register(self, name: str, key: str, byte_size: int) -> None:
+        request = service_pb2.SystemSharedMemoryRegisterRequest(name=name, key=key, byte_size=byte_size)
+        await self._call("SystemSharedMemoryRegister", request, "")
+
+    async def _unregister(self, name: str) -> None:
+        await self._call("SystemSharedMemoryUnregister", service_pb2.SystemSharedMemoryUnregisterRequest(name=name), "")
+
     def _options(self) -> list[tuple[str, int]]:
         return [
             ("grpc.max_send_message_length", self._max_message_bytes),
@@ -133,18 +220,3 @@ class Engines:
             ("grpc.use_local_subchannel_pool", 1),
             ("grpc.enable_http_proxy", 0),
         ]
-
-
-def zeros(config: Mapping[str, Any]) -> dict[str, NDArray[Any]]:
-    """Inputs of zeros for a config; axes of any length take the first ``model_warmup`` sample's length, or 1."""
-    samples = config["model_warmup"] or [{"inputs": {}}]
-    lead = (1,) if config["max_batch_size"] > 0 else ()
-    inputs = {}
-    for entry in config["input"]:
-        if entry["optional"]:
-            continue
-        warm = samples[0]["inputs"].get(entry["name"], {"dims": [1] * len(entry["dims"])})["dims"]
-        shape = lead + tuple(free if length < 0 else length for free, length in zip(warm, entry["dims"], strict=True))
-        name = entry["data_type"].removeprefix("TYPE_").replace("STRING", "BYTES")
-        inputs[entry["name"]] = np.full(shape, b"" if name == "BYTES" else 0, tensors.NUMPY_TYPES[name])
-    return inputs

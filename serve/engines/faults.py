@@ -26,13 +26,20 @@ _FIELD = re.compile(r"(?:inference )?(?:input|output) '([^']+)'")
 _NOISE = re.compile(r"^\[request id: [^\]]*\] | NOTE: .*$")
 #: A Python stub that is gone: its server goes on calling itself ready.
 _STUB_GONE = re.compile(r"[Ss]tub process .*(?:not healthy|unhealthy)|Failed to process the request")
+_REGION = re.compile(r"[Uu]nable to (?:find|open) .*shared memory region|[Ii]nvalid args.*shared memory")
 _QUEUE_FULL = re.compile(r"[Ee]xceeds? max(?:imum)? queue size")
 _QUEUE_TIMEOUT = re.compile(r"[Rr]equest timeout expired|timeout in queue")
 
 
-def from_grpc(error: grpc.aio.AioRpcError, engine: str) -> AtelierError:
+class RegionLost(Exception):
+    """Triton does not have the shared memory that a request points at: it was restarted, or cannot see ours."""
+
+
+def from_grpc(error: grpc.aio.AioRpcError, engine: str) -> AtelierError | RegionLost:
     """The error to raise for a failed call about ``engine``. Triton's words on bad inputs are kept, others logged."""
     code, details = error.code(), error.details() or ""
+    if _REGION.search(details):
+        return RegionLost(details)
     if code is grpc.StatusCode.INVALID_ARGUMENT:
         field = _FIELD.search(details)
         return InvalidRequest(_NOISE.sub("", details).strip(), field.group(1) if field else None)

@@ -10,23 +10,12 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
+from serve.engines.zeros import CONFIG_TYPES
 from serve.errors import EngineFailure, InvalidRequest
 
 #: The protocol's datatype names and numpy's types. BYTES is an object array of ``bytes`` (or ``str``, sent as UTF-8).
 NUMPY_TYPES: dict[str, np.dtype[Any]] = {
-    "BOOL": np.dtype(np.bool_),
-    "UINT8": np.dtype(np.uint8),
-    "UINT16": np.dtype(np.uint16),
-    "UINT32": np.dtype(np.uint32),
-    "UINT64": np.dtype(np.uint64),
-    "INT8": np.dtype(np.int8),
-    "INT16": np.dtype(np.int16),
-    "INT32": np.dtype(np.int32),
-    "INT64": np.dtype(np.int64),
-    "FP16": np.dtype(np.float16),
-    "FP32": np.dtype(np.float32),
-    "FP64": np.dtype(np.float64),
-    "BYTES": np.dtype(np.object_),
+    name.removeprefix("TYPE_").replace("STRING", "BYTES"): dtype for name, dtype in CONFIG_TYPES.items()
 }
 _DATATYPES = {dtype: name for name, dtype in NUMPY_TYPES.items()}
 

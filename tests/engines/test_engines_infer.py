@@ -147,6 +147,8 @@ async def test_a_deadline_ends_the_wait(engines: Engines) -> None:
     with pytest.raises(DeadlineExceeded):
         await engines.infer("slow_onnxruntime", slow_input(), timeout_s=0.05)
     assert time.monotonic() - started < 0.5
+    with pytest.raises(DeadlineExceeded):
+        await engines.infer("affine_onnxruntime", {"x": ROWS}, timeout_s=0)
 
 
 async def test_cancelled_requests_free_their_places(engines: Engines) -> None:
@@ -170,7 +172,7 @@ async def test_cancelled_requests_free_their_places(engines: Engines) -> None:
         isinstance(result, asyncio.CancelledError) for result in await asyncio.gather(*waiting, return_exceptions=True)
     )
     await running
-    await asyncio.sleep(0.1)  # Triton drops the cancelled ones as it looks for the next to run
+    await asyncio.sleep(1)  # Triton drops the cancelled ones when its batcher looks next, which can take half a second
     await engines.infer(engine, slow_input())
     assert await executions() - before == 2
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -136,22 +136,28 @@ time.sleep(60)
 """
 
 
-async def test_an_outside_server_by_url_that_dies_with_its_owner(repository: Path) -> None:
-    owner = subprocess.Popen([sys.executable, "-c", OWNER, str(repository)], stdout=subprocess.PIPE, text=True)
+@pytest.fixture
+def owner(repository: Path) -> Iterator[subprocess.Popen[str]]:
+    """Another process with a server of its own; its first line of output has the keeper's pid and the URL."""
+    process = subprocess.Popen([sys.executable, "-c", OWNER, str(repository)], stdout=subprocess.PIPE, text=True)
+    yield process
+    process.kill()
+    process.wait()
+
+
+async def test_an_outside_server_by_url_that_dies_with_its_owner(owner: subprocess.Popen[str]) -> None:
     assert owner.stdout is not None
-    try:
-        pid, url = (await asyncio.to_thread(owner.stdout.readline)).split()
-        outside = Engines(url)
-        answer = await outside.infer("affine_openvino", X)
-        np.testing.assert_allclose(answer["y"], X["x"] @ tiny_onnx.WEIGHTS, rtol=1e-5)
-        await outside.close()
-        pids = [int(pid), *processes.descendants(int(pid))]
-        assert len(pids) == 4  # the keeper, tritonserver, two stubs
-    finally:
-        owner.kill()
-        owner.wait()
-    wait_for(lambda: gone(pids), 5)
-    wait_for(lambda: not regions(owner.pid), 5)
+    pid, url = (await asyncio.to_thread(owner.stdout.readline)).split()
+    outside = Engines(url)
+    answer = await outside.infer("affine_openvino", X)
+    np.testing.assert_allclose(answer["y"], X["x"] @ tiny_onnx.WEIGHTS, rtol=1e-5)
+    await outside.close()
+    pids = [int(pid), *processes.descendants(int(pid))]
+    assert len(pids) == 4  # the keeper, tritonserver, two stubs
+    owner.kill()
+    owner.wait()
+    await asyncio.to_thread(wait_for, lambda: gone(pids), 5)
+    await asyncio.to_thread(wait_for, lambda: not regions(owner.pid), 5)
 
 
 def test_a_killed_keeper_takes_the_server_with_it(repository: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -139,7 +140,7 @@ def text(repository: Path, name: str, backend: str) -> Path:
 def slow(repository: Path, name: str, backend: str) -> Path:
     """40 products of 1024 x 1024 matrices: about a second on two cores."""
     names = ["x", *(f"h{layer}" for layer in range(SLOW_LAYERS - 1)), "y"]
-    nodes = [helper.make_node("MatMul", [a, "w"], [b]) for a, b in zip(names, names[1:], strict=False)]
+    nodes = [helper.make_node("MatMul", [a, "w"], [b]) for a, b in itertools.pairwise(names)]
     weights = np.random.default_rng(2).normal(size=(SLOW_SIDE, SLOW_SIDE)).astype(np.float32) / np.float32(32)
     return write_engine(
         repository,

@@ -9,27 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from serve.engines.backends import THREADS_VARIABLE
-
-NUMPY_TYPES: dict[str, Any] = {
-    "TYPE_BOOL": np.bool_,
-    "TYPE_UINT8": np.uint8,
-    "TYPE_UINT16": np.uint16,
-    "TYPE_UINT32": np.uint32,
-    "TYPE_UINT64": np.uint64,
-    "TYPE_INT8": np.int8,
-    "TYPE_INT16": np.int16,
-    "TYPE_INT32": np.int32,
-    "TYPE_INT64": np.int64,
-    "TYPE_FP16": np.float16,
-    "TYPE_FP32": np.float32,
-    "TYPE_FP64": np.float64,
-    "TYPE_STRING": np.object_,
-}
+from serve.engines.zeros import zeros
 
 
 @dataclass(frozen=True)
@@ -52,7 +36,7 @@ class Contract:
     max_batch_size: int
     parameters: Mapping[str, str]
     graph_level: int
-    warmup: Mapping[str, tuple[int, ...]]
+    config: Mapping[str, Any]
     model_path: Path
     on_gpu: bool
     device_id: int
@@ -62,9 +46,8 @@ class Contract:
         return self.max_batch_size > 0
 
     def zeros(self, batch_size: int) -> dict[str, NDArray[Any]]:
-        """Inputs of zeros; axes of any length take ``model_warmup``'s length, or 1."""
-        lead = (batch_size,) if self.batched else ()
-        return {spec.name: _zeros(spec, lead, self.warmup) for spec in self.inputs if not spec.optional}
+        """Inputs of zeros, see ``serve.engines.zeros``."""
+        return zeros(self.config, batch_size)
 
     def fail(self, reason: str) -> Exception:
         """The error that makes Triton refuse the engine with this reason."""
@@ -106,7 +89,7 @@ def read_contract(args: Mapping[str, str]) -> Contract:
         max_batch_size=int(config["max_batch_size"]),
         parameters={key: entry["string_value"] for key, entry in config.get("parameters", {}).items()},
         graph_level=int(config.get("optimization", {}).get("graph", {}).get("level", 0)),
-        warmup=_warmup(config),
+        config=config,
         model_path=Path(args["model_repository"]) / args["model_version"] / file_name,
         on_gpu=args["model_instance_kind"] == "GPU",
         device_id=int(args["model_instance_device_id"]),
@@ -151,15 +134,3 @@ def _check_tensor(contract: Contract, kind: str, declared: TensorSpec, provided:
 def _spec(entry: Mapping[str, Any]) -> TensorSpec:
     dims = tuple(int(length) for length in entry["dims"])
     return TensorSpec(entry["name"], entry["data_type"], dims, bool(entry.get("optional", False)))
-
-
-def _warmup(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
-    samples = config.get("model_warmup") or [{}]
-    inputs: Mapping[str, Any] = samples[0].get("inputs", {})
-    return {name: tuple(int(length) for length in entry["dims"]) for name, entry in inputs.items()}
-
-
-def _zeros(spec: TensorSpec, lead: tuple[int, ...], warmup: Mapping[str, tuple[int, ...]]) -> NDArray[Any]:
-    free = warmup.get(spec.name, (1,) * len(spec.dims))
-    shape = lead + tuple(free[index] if length < 0 else length for index, length in enumerate(spec.dims))
-    return np.full(shape, b"", np.object_) if spec.dtype == "TYPE_STRING" else np.zeros(shape, NUMPY_TYPES[spec.dtype])
