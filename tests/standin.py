@@ -1,4 +1,4 @@
-"""A Vectorizer for tests of the doors: real decoding and VTracer, engines that add one. No models, no Triton, no Ray."""
+"""A Vectorizer for tests of the doors: real decoding and VTracer, an engine that adds one. No models, Triton or Ray."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,14 @@ from serve.vector.stock import trace_vtracer
 from serve.vector.svg import statistics
 
 Array = npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Served:
+    """Where both doors listen, as host:port."""
+
+    http: str
+    grpc: str
 
 
 class StandIn:
@@ -94,7 +103,7 @@ class StandIn:
 
     def _known(self, engine: str) -> None:
         if engine != "plus_one":
-            raise NotFound(f"there is no model named {ascii(engine[:64])}")
+            raise NotFound(f"there is no model named {engine[:64]!a}")
 
     async def metadata(self, engine: str) -> dict[str, Any]:
         self._known(engine)

@@ -1,0 +1,203 @@
+"""The native vocabulary (D-060 to D-062): real forms posted to the real application."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+from pictures import ACCEPTED, REFUSED
+from standin import StandIn
+
+from serve.settings import LimitsSettings
+
+FORMS = ("/api/convert", "/api/convert-ai", "/api/analyze-image")
+LEAKS = re.compile(r"Traceback|site-packages|/home/|/root/|\.py\b|pid[ =]\d|0x[0-9a-f]{6,}")
+
+
+def assert_problem(answer: httpx.Response, status: int | None, field: str | None) -> None:
+    """RFC 9457, with the field and the reason, and nothing of the inside."""
+    assert 400 <= answer.status_code < 500
+    if status is not None:
+        assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    body = answer.json()
+    assert body["status"] == answer.status_code
+    assert body["detail"]
+    assert body["field"] == field
+    assert body["success"] is False
+    assert body["request_id"] == answer.headers["x-request-id"]
+    assert not LEAKS.search(answer.text)
+
+
+async def test_convert_ai_answers_as_d060_says(door: httpx.AsyncClient, logo: bytes) -> None:
+    """D-060, D-054."""
+    form = {"tier": "2", "target_quality": "0.95", "validate": "true"}
+    answer = await door.post("/api/convert-ai", files={"image": ("a.png", logo)}, data=form)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["success"] is True
+    assert body["svg_content"].startswith("<svg")
+    assert body["processing_time"] > 0
+    assert body["model_info"] == {"versions": {"plus_one": "1"}, "inference_engine": "exported_models"}
+    told = body["ai_metadata"]
+    assert told["selected_tier"] == "2"
+    assert told["actual_quality"] == 0.95
+    assert {"logo_type", "confidence", "predicted_quality", "parameters_used", "model_versions"} <= told.keys()
+    assert (told["width"], told["height"]) == (64, 64)
+
+
+async def test_convert_is_the_basic_tier(door: httpx.AsyncClient, logo: bytes) -> None:
+    """D-061."""
+    answer = await door.post("/api/convert", files={"image": ("a.png", logo)})
+    assert answer.json()["ai_metadata"]["selected_tier"] == "basic"
+
+
+@pytest.mark.parametrize("how", [{"params": {"format": "svg"}}, {"headers": {"accept": "image/svg+xml"}}])
+async def test_raw_svg_cannot_run_scripts(door: httpx.AsyncClient, logo: bytes, how: dict[str, dict[str, str]]) -> None:
+    answer = await door.post("/api/convert", files={"image": ("a.png", logo)}, **how)  # type: ignore[arg-type]
+    assert answer.headers["content-type"] == "image/svg+xml"
+    assert answer.text.startswith("<svg")
+    assert "default-src 'none'" in answer.headers["content-security-policy"]
+    assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+async def test_analyze_does_not_convert(door: httpx.AsyncClient, logo: bytes) -> None:
+    """D-014, D-061."""
+    body = (await door.post("/api/analyze-image", files={"image": ("a.png", logo)})).json()
+    assert body["success"] is True
+    assert body["features"]["edge_density"] == 0.1
+    assert body["processing_method"] == "local_optimized"
+    assert "svg_content" not in body
+
+
+async def test_ai_health_names_each_model(door: httpx.AsyncClient, service: StandIn) -> None:
+    """D-061."""
+    body = (await door.get("/api/ai-health")).json()
+    assert body["status"] == "healthy"
+    assert body["models"]["plus_one"]["ready"] is True
+    service.broken = True
+    assert (await door.get("/api/ai-health")).json()["status"] == "unavailable"
+
+
+async def test_ready_is_a_real_inference(door: httpx.AsyncClient, service: StandIn) -> None:
+    assert (await door.get("/health/live")).status_code == 200
+    assert (await door.get("/health/ready")).status_code == 200
+    service.broken = True
+    answer = await door.get("/health/ready")
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "2"
+    assert answer.json()["engines"]["plus_one"]["reason"] == "broken"
+    assert (await door.get("/health/live")).status_code == 200
+
+
+@pytest.mark.parametrize("path", FORMS)
+@pytest.mark.parametrize("kind", REFUSED)
+async def test_bad_pictures_are_refused(door: httpx.AsyncClient, path: str, kind: str) -> None:
+    answer = await door.post(path, files={"image": ("a.png", REFUSED[kind])})
+    assert_problem(answer, 413 if kind in ("too_large", "bomb", "very_wide") else None, "image")
+
+
+@pytest.mark.parametrize("path", FORMS)
+@pytest.mark.parametrize("kind", ACCEPTED)
+async def test_unusual_pictures_are_taken(door: httpx.AsyncClient, path: str, kind: str) -> None:
+    answer = await door.post(path, files={"image": ("a", ACCEPTED[kind])})
+    assert answer.status_code == 200, answer.text
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("tier", "7"),
+        ("tier", "best"),
+        ("target_quality", "2.0"),
+        ("target_quality", "nan"),
+        ("target_quality", "much"),
+        ("time_budget", "-1"),
+        ("time_budget", "inf"),
+        ("max_bytes", "1.5"),
+        ("max_paths", "0"),
+        ("max_paths", "9" * 5000),
+        ("validate", "perhaps"),
+        ("target_qualty", "0.9"),
+    ],
+)
+async def test_bad_options_are_refused(door: httpx.AsyncClient, logo: bytes, name: str, value: str) -> None:
+    answer = await door.post("/api/convert-ai", files={"image": ("a.png", logo)}, data={name: value})
+    assert_problem(answer, 400, name)
+
+
+@pytest.mark.parametrize("path", FORMS)
+async def test_forms_that_are_none(door: httpx.AsyncClient, path: str, logo: bytes) -> None:
+    form = {"content-type": "multipart/form-data; boundary=x"}
+    for content, headers in [
+        (b"", {}),
+        (b"{}", {"content-type": "application/json"}),
+        (b"--x\r\n", form),
+        (b"--x\r\nContent-Disposition: form-data\r\n\r\nv\r\n--x--\r\n", form),
+        (b"garbage", form),
+        (b"image=abc", {"content-type": "application/x-www-form-urlencoded"}),
+        (logo, {"content-type": "multipart/form-data"}),
+        (logo, {"content-type": b"multipart/form-data; boundary=\xff"}),
+    ]:
+        answer = await door.post(path, content=content, headers=headers)
+        assert 400 <= answer.status_code < 500, (content[:40], answer.text)
+        assert answer.headers["content-type"] == "application/problem+json"
+    answer = await door.post(path, data={"image": "text, not a file"}, files={"other": b"x"})
+    assert_problem(answer, 400, "other")
+
+
+async def test_a_field_sent_twice_is_refused(door: httpx.AsyncClient, logo: bytes) -> None:
+    answer = await door.post("/api/convert", files=[("image", ("a", logo)), ("image", ("b", logo))])
+    assert_problem(answer, 400, "image")
+
+
+async def test_an_endless_body_is_cut_off(door: httpx.AsyncClient) -> None:
+    """C-130: no more than a bounded part of it is ever read."""
+    sent = 0
+
+    async def endless() -> AsyncIterator[bytes]:
+        nonlocal sent
+        yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
+        while True:
+            sent += 1024 * 1024
+            yield bytes(1024 * 1024)
+
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    answer = await door.post("/api/convert", content=endless(), headers=headers)
+    assert_problem(answer, 413, None)
+    assert sent < 6 * LimitsSettings().max_body_bytes
+
+
+async def test_exactly_ten_mebibytes_are_read(door: httpx.AsyncClient, logo: bytes) -> None:
+    """C-130: the cap is on the file, not on the form around it."""
+    padded = logo + bytes(10 * 1024 * 1024 - len(logo))
+    assert (await door.post("/api/analyze-image", files={"image": ("a", padded)})).status_code == 200
+    answer = await door.post("/api/analyze-image", files={"image": ("a", padded + b"\0")})
+    assert_problem(answer, 413, "image")
+
+
+async def test_unknown_paths_and_methods(door: httpx.AsyncClient) -> None:
+    assert_problem(await door.get("/nothing/here"), 404, None)
+    assert_problem(await door.get("/api/convert"), 405, None)
+
+
+async def test_request_ids_are_echoed_when_plain(door: httpx.AsyncClient) -> None:
+    answer = await door.get("/health/live", headers={"x-request-id": "abc-1"})
+    assert answer.headers["x-request-id"] == "abc-1"
+    answer = await door.get("/health/live", headers={"x-request-id": "<script>"})
+    assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
+
+
+async def test_large_answers_are_compressed(door: httpx.AsyncClient, logo: bytes) -> None:
+    answer = await door.post("/api/convert", files={"image": ("a.png", logo)})
+    assert answer.headers["content-encoding"] == "gzip"
+
+
+async def test_an_unforeseen_error_tells_nothing(door: httpx.AsyncClient, logo: bytes, service: StandIn) -> None:
+    service.delay_s = "no number"  # type: ignore[assignment]
+    answer = await door.post("/api/convert", files={"image": ("a.png", logo)})
+    assert answer.status_code == 500
+    assert not LEAKS.search(answer.text)
+    assert "number" not in answer.text

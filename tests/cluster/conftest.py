@@ -1,0 +1,30 @@
+"""The whole stack, once per session: HAProxy, Ray Serve, Triton, on ports of its own, by the command of the users."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import pytest
+from whole_stack import PORTS, Stack, free_ports
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    folder = tmp_path_factory.mktemp("stack")
+    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+    environment = {
+        **os.environ,
+        **{f"ATELIER_{name}": str(port) for name, port in ports.items()},
+        "ATELIER_STATE_DIR": str(folder),
+        # 64 requests have a place; test_overload_is_told sends more.
+        "ATELIER_VECTORIZER__MAX_ONGOING_REQUESTS": "32",
+        "ATELIER_VECTORIZER__MAX_QUEUED_REQUESTS": "32",
+    }
+    addresses = [f"127.0.0.1:{ports[name]}" for name in PORTS[:3]]
+    running = Stack(*addresses, environment)
+    started = running.atelier("up", "--detach")
+    assert started.returncode == 0, started.stderr
+    yield running
+    stopped = running.atelier("down")
+    assert stopped.returncode == 0, stopped.stderr

@@ -1,0 +1,51 @@
+"""A handle on the stack that the tests run against."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+PORTS = (
+    "HTTP__PORT",
+    "GRPC__PORT",
+    "DASHBOARD__PORT",
+    "PROXY__METRICS_PORT",
+    "PROXY__STATS_PORT",
+    "PROXY__FALLBACK_HTTP_PORT",
+    "PROXY__FALLBACK_GRPC_PORT",
+)
+
+
+@dataclass(frozen=True)
+class Stack:
+    http: str
+    grpc: str
+    dashboard: str
+    environment: dict[str, str]
+
+    def pids(self, name: str = "") -> list[int]:
+        """Processes of this stack and no other (they inherit its environment) whose command holds ``name``."""
+        mark = f"ATELIER_STATE_DIR={self.environment['ATELIER_STATE_DIR']}".encode()
+        found = []
+        for folder in Path("/proc").iterdir():
+            with contextlib.suppress(OSError):
+                ours = folder.name.isdigit() and mark in (folder / "environ").read_bytes().split(b"\0")
+                if ours and name.encode() in (folder / "cmdline").read_bytes():
+                    found.append(int(folder.name))
+        return found
+
+    def atelier(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "serve.cli", *arguments]
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=timeout_s)
+
+
+def free_ports(count: int) -> list[int]:
+    with contextlib.ExitStack() as held:
+        probes = [held.enter_context(socket.socket()) for _ in range(count)]
+        for probe in probes:
+            probe.bind(("127.0.0.1", 0))
+        return [probe.getsockname()[1] for probe in probes]

@@ -1,0 +1,19 @@
+"""Fixtures that all tests share."""
+
+from __future__ import annotations
+
+import hypothesis
+import pytest
+from pictures import drawn, encode
+
+# Machines differ in speed: how long an example takes is not what these tests are about.
+hypothesis.settings.register_profile(
+    "atelier", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("atelier")
+
+
+@pytest.fixture(scope="session")
+def logo() -> bytes:
+    """A 64 x 64 PNG with transparency."""
+    return encode(drawn())
