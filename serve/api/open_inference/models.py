@@ -63,9 +63,9 @@ class Models:
         return {"model_stats": stats}
 
     async def index(self) -> list[dict[str, str]]:
-        health = await self._service.health()
+        health, engines = await self._service.health(), await self._service.engines()
         listed = [{"name": vectorize_model.NAME, "version": vectorize_model.VERSION, "state": "READY", "reason": ""}]
-        for name, engine in health.engines.items():
+        for name, engine in ((name, health.engines[name]) for name in engines if name in health.engines):
             state = "READY" if engine.ready else "UNAVAILABLE"
             listed.append({"name": name, "version": engine.version, "state": state, "reason": engine.reason})
         return listed

@@ -1,0 +1,77 @@
+# `make run` and `make test` work on a fresh clone: they make what they need. `make help` lists the rest.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
+CONFIG ?= deployments/laptop.yaml
+SAMPLE ?= docs/media/sample.png
+RESULT := var/$(basename $(notdir $(SAMPLE))).svg
+SCENARIO ?= smoke
+
+.PHONY: help run stop status test quick check clients load bench docs
+
+help: ## this list
+	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+
+run: .venv/.serving ## set up, start the stack, turn a logo into an SVG through it, keep serving
+	@$(BIN)/atelier up --detach --config $(CONFIG)
+	@mkdir -p var
+	@$(BIN)/atelier vectorize $(SAMPLE) --output $(RESULT) --validate
+	@echo
+	@echo "$(SAMPLE) went through the whole stack; the SVG is $(abspath $(RESULT))"
+	@echo "The stack keeps serving. Look at it with 'make status', stop it with 'make stop'."
+
+stop: ## stop the stack
+	@$(BIN)/atelier down --config $(CONFIG)
+
+status: ## whether the stack is ready
+	@$(BIN)/atelier status --config $(CONFIG)
+
+test: check clients ## everything that a fresh machine can run
+	$(BIN)/python -m pytest -m "not gpu" --durations=15
+
+quick: check ## lint, types, and the tests that start no server
+	$(BIN)/python -m pytest -m "not (cluster or triton or slow or gpu)" --durations=5
+
+check: .venv/.testing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clients: .venv-clients/.ready ## other projects' clients, in an environment of their own
+
+load: .venv/.testing ## users on a running stack; SCENARIO=smoke|...
+	$(BIN)/python -m loadtests.load $(SCENARIO)
+
+bench: .venv/.testing ## every table in the documents; an hour and more
+	$(BIN)/python -m loadtests.bench_engines
+	$(BIN)/python -m loadtests.bench_vectorize
+	$(BIN)/python -m loadtests.bench_time
+	$(BIN)/python -m loadtests.bench_load
+
+docs: .venv/.serving ## write docs/SETTINGS.md
+	$(BIN)/atelier settings --markdown > docs/SETTINGS.md
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
+	  || { echo "Atelier needs Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.serving: $(BIN)/python pyproject.toml constraints.txt
+	@echo "Installing what serving needs (a few minutes the first time)"
+	@$(PIP) --constraint constraints.txt --editable .
+	@touch $@
+
+.venv/.testing: .venv/.serving
+	@echo "Installing what tests, training and load tests need"
+	@$(PIP) --constraint constraints.txt --editable '.[dev,load,train]'
+	@touch $@
+
+.venv-clients/.ready: tests/clients/requirements.txt tests/clients/constraints.txt
+	$(PYTHON) -m venv .venv-clients
+	@.venv-clients/bin/python -m pip --disable-pip-version-check install --quiet \
+	  --constraint tests/clients/constraints.txt --requirement tests/clients/requirements.txt
+	@touch $@

@@ -1,0 +1,121 @@
+"""`atelier` as people type it, against a server on a real socket."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from standin import Served
+from typer.testing import CliRunner
+
+from serve.cli import app
+from serve.settings import Settings, leaves
+
+run = CliRunner().invoke
+
+
+def test_help_names_every_command() -> None:
+    shown = run(app, ["--help"]).output
+    assert all(command in shown for command in ("up", "down", "status", "settings", "vectorize"))
+
+
+def test_settings_as_table_json_and_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATELIER_HTTP__PORT", "8123")
+    assert json.loads(run(app, ["settings", "--json"]).stdout)["http"]["port"] == 8123
+    document = run(app, ["settings", "--markdown"]).stdout
+    assert all(f"`{leaf.name}`" in document for leaf in leaves(Settings.model_construct()))
+    monkeypatch.setenv("COLUMNS", "200")
+    assert "8123" in run(app, ["settings"]).stdout
+
+
+def test_a_wrong_setting_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATELIER_HTTP__PORT", "many")
+    done = run(app, ["status"])
+    assert done.exit_code == 2
+    assert "http.port" in done.stderr
+
+
+def test_one_picture(served: Served, logo: bytes, tmp_path: Path) -> None:
+    picture = tmp_path / "logo.png"
+    picture.write_bytes(logo)
+    out = tmp_path / "out.svg"
+    done = run(app, ["vectorize", str(picture), "-o", str(out), "--url", served.http, "--validate"])
+    assert done.exit_code == 0, done.output
+    assert out.read_text().startswith("<svg")
+    assert "0.9500" in done.stderr
+    done = run(app, ["vectorize", str(picture), "-o", "-", "--url", served.http])
+    assert done.stdout.startswith("<svg")
+    assert run(app, ["vectorize", str(picture), "--url", served.http]).exit_code == 0
+    assert (tmp_path / "logo.svg").exists()
+
+
+def test_a_folder_with_a_bad_picture(served: Served, logo: bytes, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(logo)
+    (tmp_path / "c.png").write_bytes(b"no picture")
+    (tmp_path / "notes.txt").write_text("left alone")
+    arguments = ["vectorize", str(tmp_path), "-o", str(tmp_path / "svg"), "--url", served.http, "--tier", "3"]
+    done = run(app, arguments, env={"COLUMNS": "200"})
+    assert done.exit_code == 1
+    assert "2 converted, 1 failed" in done.stderr
+    assert sorted(path.name for path in (tmp_path / "svg").iterdir()) == ["a.svg", "b.svg"]
+    lines = [json.loads(line) for line in run(app, [*arguments, "--json"]).stdout.splitlines()]
+    assert [line["success"] for line in lines] == [True, True, False]
+    assert lines[0]["ai_metadata"]["selected_tier"] == "3"
+    assert "not a readable picture" in lines[2]["error"]
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [
+        (["--tier", "9"], "tier"),
+        (["--target-quality", "2"], "target_quality"),
+        (["--time-budget", "-1"], "time_budget"),
+        (["--max-paths", "0"], "max_paths"),
+        (["--url", "ftp://here"], "url"),
+        (["--url", "http://127.0.0.1:9"], "no stack answers"),
+    ],
+)
+def test_a_wrong_question_says_what_is_wrong(logo: bytes, tmp_path: Path, options: list[str], word: str) -> None:
+    picture = tmp_path / "logo.png"
+    picture.write_bytes(logo)
+    options = options if "--url" in options else [*options, "--url", "http://127.0.0.1:9"]
+    done = run(app, ["vectorize", str(picture), *options])
+    assert done.exit_code in (1, 2)
+    assert word in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_two_pictures_never_share_an_svg(served: Served, logo: bytes, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(logo)
+    (tmp_path / "a.jpg").write_bytes(logo)
+    done = run(app, ["vectorize", str(tmp_path), "--url", served.http])
+    assert done.exit_code == 2
+    assert not (tmp_path / "a.svg").exists()
+
+
+def test_an_empty_folder_is_told(served: Served, tmp_path: Path) -> None:
+    done = run(app, ["vectorize", str(tmp_path), "--url", served.http])
+    assert done.exit_code == 2
+    assert "no pictures" in done.stderr
+
+
+def test_status(served: Served) -> None:
+    done = run(app, ["status", "--url", f"http://{served.http}"])
+    assert done.exit_code == 0
+    assert "plus_one" in done.stdout
+    assert run(app, ["status", "--url", "http://127.0.0.1:9"]).exit_code == 3
+
+
+def test_down_without_a_stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ATELIER_STATE_DIR", str(tmp_path))
+    assert run(app, ["down"]).exit_code == 3
+
+
+def test_up_names_the_port_that_is_taken(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ATELIER_STATE_DIR", str(tmp_path))
+    monkeypatch.setenv("ATELIER_HTTP__PORT", served.http.rpartition(":")[2])
+    done = run(app, ["up"])
+    assert done.exit_code == 3
+    assert "http.port" in done.stderr

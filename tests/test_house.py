@@ -1,0 +1,176 @@
+"""The house stands as drawn: who may import what, settings and their document, deployments that build."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from serve.errors import InvalidRequest
+from serve.settings import Settings, leaves, load, to_markdown
+
+HOME = Path(__file__).parents[1]
+SERVE = sorted((HOME / "serve").rglob("*.py"))
+TRAINING = {"torch", "diffusers", "transformers", "tensorflow", "sklearn", "stable_baselines3", "build_engines"}
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level packages that ``path`` imports, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+def loaded_by(statement: str) -> set[str]:
+    """Top-level packages in ``sys.modules`` after ``statement`` in a fresh interpreter."""
+    code = f"{statement}\nimport sys\nprint('\\n'.join({{name.partition('.')[0] for name in sys.modules}}))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, cwd=HOME)
+    assert done.returncode == 0, done.stderr
+    return set(done.stdout.split())
+
+
+@pytest.mark.parametrize("path", SERVE, ids=lambda path: str(path.relative_to(HOME)))
+def test_serving_never_imports_training(path: Path) -> None:
+    assert not imports(path) & TRAINING
+
+
+@pytest.mark.cluster
+def test_the_application_loads_no_training_package() -> None:
+    loaded = loaded_by("import serve.app")
+    assert "ray" in loaded
+    assert not loaded & TRAINING
+
+
+def test_only_the_edge_imports_ray() -> None:
+    users = {str(path.relative_to(HOME)) for path in SERVE if "ray" in imports(path)}
+    assert users == {"serve/app.py", "serve/cli.py"}
+
+
+def test_api_and_ensembles_run_without_ray() -> None:
+    loaded = loaded_by("import serve.api.app, serve.api.open_inference.grpc, serve.ensembles.vectorizer, serve.cli")
+    assert "ray" not in loaded
+    assert not loaded & TRAINING
+
+
+def test_the_gateway_loads_no_tracer() -> None:
+    """Its replicas only carry requests: what traces belongs to the Vectorizer's."""
+    assert not loaded_by("import serve.api.app, serve.api.open_inference.grpc") & {"numba", "cv2", "vtracer", "scipy"}
+
+
+def test_every_setting_has_a_default_and_a_help_text() -> None:
+    settings = list(leaves(Settings.model_construct()))
+    assert len(settings) > 30
+    for setting in settings:
+        assert setting.help.endswith("."), setting.name
+        assert str(setting.default) != "PydanticUndefined", setting.name
+
+
+def test_the_document_names_every_setting() -> None:
+    """`make docs` writes it."""
+    assert (HOME / "docs" / "SETTINGS.md").read_text() == to_markdown()
+
+
+def test_settings_are_frozen() -> None:
+    settings = load()
+    with pytest.raises(ValueError, match="frozen"):
+        settings.http.port = 1
+    with pytest.raises(ValueError, match="frozen"):
+        settings.state_dir = Path()
+
+
+@pytest.fixture
+def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for setting in leaves(Settings.model_construct()):
+        monkeypatch.delenv(setting.variable, raising=False)
+    monkeypatch.setenv("ATELIER_CONFIG", "")
+    return monkeypatch
+
+
+def test_environment_wins_over_file_and_arguments_over_both(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text("http: {host: 127.0.0.2, port: 1001}\ngrpc: {port: 1002}\nvectorizer: {workers: 3}\n")
+    clean.setenv("ATELIER_HTTP__PORT", "2001")
+    settings = load(site, vectorizer={"workers": 4})
+    assert (settings.http.host, settings.http.port) == ("127.0.0.2", 2001)
+    assert settings.grpc.port == 1002
+    assert settings.vectorizer.workers == 4
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "field"),
+    [
+        ("ATELIER_HTTP__PROT", "8000", "http.prot"),
+        ("ATELIER_HTPP__PORT", "8000", "ATELIER_HTPP__PORT"),
+        ("ATELIER_HTTP__PORT", "99999", "http.port"),
+        ("ATELIER_LIMITS__MAX_BODY_BYTES", "-1", "limits.max_body_bytes"),
+        ("ATELIER_VECTORIZER__TIMEOUT_S", "soon", "vectorizer.timeout_s"),
+    ],
+)
+def test_a_misspelt_or_wrong_setting_is_an_error(
+    clean: pytest.MonkeyPatch, variable: str, value: str, field: str
+) -> None:
+    clean.setenv(variable, value)
+    with pytest.raises(InvalidRequest) as caught:
+        load()
+    assert caught.value.field == field
+
+
+def test_a_broken_file_is_an_error(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for text in ("http: [", "- 1", "htpp: {}", "http: {port: x}"):
+        site = tmp_path / "site.yaml"
+        site.write_text(text)
+        with pytest.raises(InvalidRequest):
+            load(site)
+    with pytest.raises(InvalidRequest, match="cannot be read"):
+        load(tmp_path / "missing.yaml")
+
+
+DEPLOYMENTS = sorted((HOME / "deployments").glob("*.yaml"))
+
+
+@pytest.mark.parametrize("path", DEPLOYMENTS, ids=lambda path: path.name)
+def test_a_deployment_is_a_valid_ray_serve_config(clean: pytest.MonkeyPatch, path: Path) -> None:
+    """And says the same of its doors to Ray Serve and to Atelier."""
+    document = yaml.safe_load(path.read_text())
+    settings = load(path)
+    assert document["http_options"] == {"host": settings.http.host, "port": settings.http.port}
+    assert document["grpc_options"]["port"] == settings.grpc.port
+    assert settings.http.host == "127.0.0.1"
+    assert len(document["applications"]) == 1, "with more than one, gRPC clients would have to name theirs"
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("path", DEPLOYMENTS, ids=lambda path: path.name)
+def test_a_deployment_builds(clean: pytest.MonkeyPatch, path: Path) -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    from serve.app import build, grpc_options
+
+    schema = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+    application = schema.applications[0]
+    assert application.import_path == f"{build.__module__}:{build.__name__}"
+    assert build(application.args) is not None
+    assert schema.grpc_options.grpc_servicer_functions == grpc_options(load(path)).grpc_servicer_functions
+    assert schema.grpc_options.port == load(path).grpc.port
+
+
+def test_the_dependencies_of_serving_have_no_training_package() -> None:
+    import tomllib
+
+    project = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
+    names = {line.split("[")[0].split(">")[0].split("=")[0].strip() for line in project["dependencies"]}
+    assert not names & {"torch", "diffusers", "transformers", "stable-baselines3", "scikit-learn"}
+
+
+def test_constraints_hold_plain_versions() -> None:
+    """No addresses, no paths, no local builds: they have to resolve on any machine."""
+    for line in (HOME / "constraints.txt").read_text().splitlines():
+        assert line.startswith("#") or (line.count("==") == 1 and not set(line) & set("@/+ ")), line
