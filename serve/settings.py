@@ -111,7 +111,7 @@ class VectorizerSettings(Section):
     )
     engine_timeout_s: float = Field(10.0, gt=0, le=600, description="Longest wait for one inference.")
     engine_start_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest wait for the embedded Triton.")
-    workers: int = Field(0, ge=0, le=1024, description="Tracing threads per replica; 0: one per core.")
+    workers: int = Field(0, ge=0, le=1024, description="Tracing processes per replica; 0: one per core.")
     min_replicas: int = Field(1, ge=1, le=1000, description="Fewest Vectorizer replicas.")
     max_replicas: int = Field(1, ge=1, le=1000, description="Most Vectorizer replicas.")
     num_cpus: float = Field(1.0, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
@@ -120,6 +120,7 @@ class VectorizerSettings(Section):
         256, ge=1, le=100_000, description="Requests that may wait in a gateway; beyond it the answer is 503."
     )
     timeout_s: float = Field(60.0, gt=0, le=3600, description="Longest time for one conversion, queueing included.")
+    trace_timeout_s: float = Field(20.0, gt=0, le=600, description="Longest tracing; then VTracer takes over.")
     image: ImageLimitsSettings = Field(ImageLimitsSettings(), description="What a picture may measure.")
 
 

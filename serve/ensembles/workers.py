@@ -19,12 +19,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, TypeVar, TypeVarTuple
 
 from serve.ensembles.nursery import LENGTH, READY
 from serve.errors import DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
 
-P = ParamSpec("P")
+Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
 
 LOGGER = logging.getLogger(__name__)
@@ -87,28 +87,30 @@ class Workers:
     def pids(self) -> list[int]:
         return sorted(worker.pid for worker in self._all)
 
-    async def run(self, deadline: float | None, task: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    async def run(
+        self, deadline: float | None, task: Callable[[*Ts], R], *args: *Ts, limit_s: float | None = None
+    ) -> R:
         """``task(*args)`` in a worker; ``task`` is found by its module and name, so it must be a module's function.
 
-        ``deadline`` is a time of ``time.monotonic``. Raises what the task raises of `serve.errors`, TaskFault for
-        anything else, DeadlineExceeded, and Overloaded when too many tasks wait already.
+        ``deadline`` is a time of ``time.monotonic``; ``limit_s`` bounds the task itself, without its wait for a worker.
+        Raises what the task raises of `serve.errors`, TaskFault for anything else, DeadlineExceeded, and Overloaded
+        when too many tasks wait already.
         """
-        if kwargs:
-            raise TypeError("tasks take positional arguments only")
         message = pickle.dumps((task, args), protocol=5)
         remaining = None if deadline is None else deadline - time.monotonic()
         try:
             async with asyncio.timeout(remaining):
-                result: R = await self._repeat_if_lost(message)
+                result: R = await self._repeat_if_lost(message, limit_s)
                 return result
         except TimeoutError:
             raise DeadlineExceeded("there was not enough time to finish") from None
 
-    async def _repeat_if_lost(self, message: bytes) -> Any:
+    async def _repeat_if_lost(self, message: bytes, limit_s: float | None) -> Any:
         for _ in range(2):
             worker = await self._take()
             try:
-                kind, value = await self._call(worker, message)
+                async with asyncio.timeout(limit_s):
+                    kind, value = await self._call(worker, message)
             except _WorkerLost:
                 LOGGER.warning("worker %d died; its task is repeated", worker.pid)
                 continue

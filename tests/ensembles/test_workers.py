@@ -85,6 +85,15 @@ async def test_a_task_over_its_deadline_is_killed(workers: Workers) -> None:
 
 
 @in_module_loop
+async def test_a_limit_is_for_the_task_and_not_for_its_wait(workers: Workers) -> None:
+    waits = [workers.run(None, time.sleep, 0.3, limit_s=0.6) for _ in range(2 * 3)]  # the last waits for 0.6 s
+    assert await asyncio.gather(*waits[:5]) == [None] * 5
+    await waits[5]
+    with pytest.raises(DeadlineExceeded):
+        await workers.run(None, time.sleep, 30, limit_s=0.1)
+
+
+@in_module_loop
 async def test_a_deadline_already_past(workers: Workers) -> None:
     with pytest.raises(DeadlineExceeded):
         await workers.run(time.monotonic() - 1, time.sleep, 30)

@@ -1,0 +1,131 @@
+"""Which parameters to consider: fixed ones, samples around good ones, a varied few of many, and coarser ones.
+
+Rows are the candidate rows of `serve.vector.parameters` (shape (n, 10)). Everything is seeded by the picture's hash and
+lies on a grid of 1/256, so that neither chance nor the last bit of a prediction changes what is tried.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.vector.features import Features
+from serve.vector.parameters import (
+    CANDIDATE_WIDTH,
+    LEARNED,
+    CoverageParameters,
+    Parameters,
+    VTracerParameters,
+    from_candidate,
+    to_candidate,
+)
+
+Floats = npt.NDArray[np.float32]
+
+CONSIDERED = 1000
+_GRID = 256
+_VTRACER_SHARE = 0.05
+_UNIFORM_SHARE = 0.35
+_NEAR_SPREAD = 0.12
+_DISTINCT = 0.15  # rows closer than this (largest difference of one value) are nearly the same try
+
+_NOISY = 0.05  # features.noise from which a picture is treated as a JPEG; measured: clean 0.01, quality 90 0.10
+_BLURRED_PX = 3.5
+_DEGRADED = CoverageParameters(
+    denoise=24.0, flatness=12.0, palette_distance=0.06, max_colors=16, tolerance=0.3, min_area=4.0
+)
+
+
+def generator(sha256: str, stage: int) -> np.random.Generator:
+    """Random numbers that depend on the picture and the stage of its search alone."""
+    return np.random.default_rng([int(sha256[:16], 16), stage])
+
+
+def fixed_parameters(features: Features) -> CoverageParameters:
+    """Without any model: defaults for clean pictures, a pre-filter and wider thresholds for noisy or blurred ones."""
+    degraded = features.noise > _NOISY or features.edge_width > _BLURRED_PX
+    return _DEGRADED if degraded else CoverageParameters()
+
+
+def on_grid(rows: npt.ArrayLike) -> Floats:
+    """Unit values rounded to the grid, the tracer to 0 or 1, refinement to whole rounds; any leading shape."""
+    values = np.clip(np.asarray(rows, np.float32), 0, 1)
+    snapped = np.round(values * _GRID) / np.float32(_GRID)
+    snapped[..., 0] = values[..., 0] >= 0.5
+    snapped[..., -1] = np.round(values[..., -1] * 3) / np.float32(3)
+    return np.asarray(snapped, np.float32)
+
+
+def parameters_of(row: npt.ArrayLike) -> Parameters:
+    return from_candidate(on_grid(row))
+
+
+def consider(sha256: str, starts: Floats, refine: int, count: int = CONSIDERED) -> Floats:
+    """``starts`` (shape (k, 10)) and samples, ``count`` rows in all: a part all over the box, the rest around them."""
+    rng = generator(sha256, 0)
+    free = count - len(starts)
+    rows = np.empty((free, CANDIDATE_WIDTH), np.float32)
+    rows[:, 1:-1] = starts[np.arange(free) % len(starts), 1:-1] + rng.normal(0, _NEAR_SPREAD, (free, LEARNED))
+    everywhere = rng.random(free) < _UNIFORM_SHARE
+    rows[everywhere, 1:-1] = rng.random((int(everywhere.sum()), LEARNED))
+    rows[:, 0] = rng.random(free) < _VTRACER_SHARE
+    rows[:, -1] = np.where(rows[:, 0] == 1, 0, refine / 3)
+    return np.concatenate([on_grid(starts), on_grid(rows)])
+
+
+def around(sha256: str, stage: int, row: Floats, spread: Floats, count: int) -> Floats:
+    """``count`` rows near ``row`` (shape (10,)), by a standard deviation per unit value of ``spread`` (shape (8,))."""
+    rng = generator(sha256, stage)
+    rows = np.repeat(row[None], count, axis=0)
+    moved = rng.random((count, LEARNED)) < 0.6
+    rows[:, 1:-1] += moved * rng.normal(0, 1, (count, LEARNED)) * spread
+    return on_grid(rows)
+
+
+def pick(rows: Floats, worth: npt.NDArray[np.float64], count: int, taken: Floats | None = None) -> list[int]:
+    """Indices of the most worthy rows that differ from each other and from ``taken``; fewer when there are not so many.
+
+    Worths equal to 1e-4 go by index.
+    """
+    chosen: list[int] = []
+    avoided = [*taken] if taken is not None else []
+    for index in np.lexsort((np.arange(len(rows)), -np.round(worth, 4))):
+        if len(chosen) == count:
+            break
+        if all(_differ(rows[index], other) for other in avoided):
+            chosen.append(int(index))
+            avoided.append(rows[index])
+    return chosen
+
+
+def _differ(a: Floats, b: Floats) -> bool:
+    return bool(a[0] != b[0] or np.abs(a[1:] - b[1:]).max() >= _DISTINCT)
+
+
+def row_of(parameters: Parameters) -> Floats:
+    return on_grid(to_candidate(parameters))
+
+
+def coarser(parameters: Parameters, step: int) -> Parameters:
+    """Parameters that give fewer bytes and paths, more so with each ``step`` from 1 on."""
+    if isinstance(parameters, VTracerParameters):
+        return replace(
+            parameters,
+            filter_speckle=min(16, parameters.filter_speckle + 2 * step),
+            color_precision=max(1, parameters.color_precision - step // 2),
+            layer_difference=min(128, parameters.layer_difference + 12 * step),
+            path_precision=0,
+            mode="polygon" if step >= 4 else parameters.mode,
+        )
+    return replace(
+        parameters,
+        tolerance=min(1.0, parameters.tolerance * 1.3**step),
+        min_area=min(12.0, parameters.min_area * 1.5**step),
+        palette_distance=min(0.12, parameters.palette_distance * 1.2**step),
+        max_colors=max(2, round(parameters.max_colors * 0.75**step)),
+        max_paths=max(1, round(parameters.max_paths * 0.7**step)),
+        gradient_rms=parameters.gradient_rms if step < 4 else 0.0,
+        decimals=min(parameters.decimals, 1 if step < 2 else 0),
+    )

@@ -1,0 +1,142 @@
+"""The trials of one request: traced in worker processes, judged by fidelity and size, bounded in number and time."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy.typing as npt
+
+from serve.ensembles import tasks
+from serve.ensembles.candidates import coarser, parameters_of
+from serve.ensembles.routing import excess
+from serve.ensembles.tasks import Trial
+from serve.ensembles.vectorization import VectorizeOptions
+from serve.ensembles.workers import TaskFault, Workers
+from serve.errors import DeadlineExceeded, Overloaded
+from serve.vector.image import ImageLimits
+from serve.vector.parameters import Parameters, VTracerParameters
+from serve.vector.utility import utility
+
+LOGGER = logging.getLogger(__name__)
+
+_MOST_COARSENING = 8
+_GAP_NOISE = 0.004  # smaller differences between predicted fidelity and predicted SSIM are the predictor's error
+_BUDGET_MARGIN = 1.15  # a trial may take this much longer than the longest so far
+
+
+@dataclass(frozen=True)
+class Source:
+    """The picture as worker tasks take it."""
+
+    data: bytes
+    limits: ImageLimits
+
+
+@dataclass
+class Search:
+    """All trials of one request, by their parameters. Times are of ``time.monotonic``.
+
+    ``stop_at`` is the end of the time budget, if there is one: no trial begins that would not end before it.
+    ``gaps`` holds the predicted difference between fidelity to the picture before it was degraded and SSIM to the
+    picture as it came; what is measured is the latter. ``expected_s`` is what a trial should take, until one is timed.
+    """
+
+    workers: Workers
+    source: Source
+    options: VectorizeOptions
+    deadline: float
+    trace_timeout_s: float
+    reference_bytes: float
+    stop_at: float | None = None
+    expected_s: float = 0.0
+    trials: dict[Parameters, Trial] = field(default_factory=dict)
+    gaps: dict[Parameters, float] = field(default_factory=dict)
+    failed: int = 0
+    slowest_s: float = 0.0
+
+    async def attempt(self, wanted: Sequence[Parameters], *, measure: bool) -> None:
+        """Trace with each of ``wanted`` that was not tried (or not measured) yet, in parallel.
+
+        A trial that fails or takes too long is left out. Raises DeadlineExceeded and Overloaded, and what is wrong with
+        the picture.
+        """
+        new = [p for p in dict.fromkeys(wanted) if not self._known(p, measure)]
+        began = time.monotonic()
+        outcomes = await asyncio.gather(*(self._one(p, measure) for p in new), return_exceptions=True)
+        for parameters, outcome in zip(new, outcomes, strict=True):
+            if isinstance(outcome, Trial):
+                self.trials[parameters] = outcome
+                self.slowest_s = max(self.slowest_s, outcome.trace_s + outcome.measure_s)
+            elif isinstance(outcome, TaskFault | Overloaded | DeadlineExceeded) and time.monotonic() < self.deadline:
+                self.failed += 1
+                LOGGER.warning("a trial failed after %.1f s: %s", time.monotonic() - began, outcome)
+                if isinstance(outcome, Overloaded) and not self.trials:
+                    raise outcome
+            else:
+                raise outcome
+
+    def _known(self, parameters: Parameters, measure: bool) -> bool:
+        known = self.trials.get(parameters)
+        return known is not None and (known.ssim is not None or not measure)
+
+    async def _one(self, parameters: Parameters, measure: bool) -> Trial:
+        source = self.source
+        return await self.workers.run(
+            self.deadline, tasks.attempt, source.data, source.limits, parameters, measure, limit_s=self.trace_timeout_s
+        )
+
+    async def or_stock(self, *, measure: bool) -> bool:
+        """VTracer's defaults when no trial succeeded; whether that was needed. Raises TaskFault when it fails too."""
+        if self.trials:
+            return False
+        await self.attempt([VTracerParameters()], measure=measure)
+        if not self.trials:
+            raise TaskFault("tracing the picture failed")
+        return True
+
+    def admit(self, row: npt.ArrayLike) -> Parameters:
+        """The parameters of a candidate row, with the path budget that was asked for."""
+        parameters = parameters_of(row)
+        if isinstance(parameters, VTracerParameters) or self.options.max_paths is None:
+            return parameters
+        return replace(parameters, max_paths=min(parameters.max_paths, self.options.max_paths))
+
+    def worth(self, trial: Trial) -> float:
+        """Utility of a measured trial; below all measured ones when it was not measured."""
+        if trial.ssim is None:
+            return float("-inf")
+        gap = self.gaps.get(trial.parameters, 0.0)
+        shrunk = max(0.0, abs(gap) - _GAP_NOISE) * (1 if gap > 0 else -1)
+        return round(float(utility(trial.ssim + shrunk, trial.bytes, self.reference_bytes)), 4)
+
+    def excess(self, trial: Trial) -> float:
+        return excess(self.options, trial.bytes, trial.paths)
+
+    @property
+    def best(self) -> Trial:
+        """Within the bounds, or nearest to them, the most useful; of equals the first tried."""
+        return min(self.trials.values(), key=lambda trial: (self.excess(trial), -self.worth(trial)))
+
+    @property
+    def trial_s(self) -> float:
+        """What a trial takes: measured once there is one."""
+        return self.slowest_s or self.expected_s
+
+    def time_for(self, count: int) -> bool:
+        """Whether ``count`` more trials would end within the time budget."""
+        if self.stop_at is None:
+            return True
+        rounds = -(-count // self.workers.count)
+        return time.monotonic() + _BUDGET_MARGIN * rounds * self.trial_s <= self.stop_at
+
+    async def shrink(self, *, measure: bool) -> None:
+        """Coarser and coarser parameters until the best trial is within the bounds, or nothing more can be had."""
+        start = self.best.parameters
+        for step in range(1, _MOST_COARSENING + 1):
+            if self.excess(self.best) == 0.0 or not self.time_for(1):
+                return
+            await self.attempt([coarser(start, step)], measure=measure)
