@@ -3,16 +3,19 @@
 The same ONNX file, in this process through ONNX Runtime or OpenVINO, and through ``Engines`` and the embedded Triton
 with the same number of threads. The two take turns in one run, so that whatever else the machine does hits both alike;
 the ratio is the median over the turns of (time through Triton) / (time bare) for the same work. Concurrency is tasks on
-this side of Triton and threads on one session on the bare side.
+this side of Triton and threads on one session on the bare side. CPU time (of this process, tritonserver and its stubs)
+says the same on a machine that is busy with other things, where waiting for a core would drown the difference.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import shutil
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +28,7 @@ from numpy.typing import NDArray
 
 from loadtests import synthetic_engines
 from loadtests.vectorize.table import markdown
+from serve.engines import processes
 from serve.engines.client import Engines
 from serve.engines.server import TritonServer
 from serve.engines.zeros import zeros
@@ -45,6 +49,14 @@ class Cell:
     bare_ms: float
     triton_ms: float
     ratio: float
+    bare_cpu_ms: float
+    triton_cpu_ms: float
+
+
+@dataclass(frozen=True)
+class Turns:
+    repeats: int
+    seconds: float
 
 
 def bare_runtime(path: Path, backend: str, threads: int) -> Bare:
@@ -64,7 +76,14 @@ def bare_runtime(path: Path, backend: str, threads: int) -> Bare:
         "INFERENCE_PRECISION_HINT": "f32",
     }
     compiled = openvino.Core().compile_model(path, "CPU", settings)
-    return lambda inputs: compiled.create_infer_request().infer(inputs, share_inputs=True)
+    local = threading.local()
+
+    def run(inputs: Arrays) -> object:
+        if not hasattr(local, "request"):
+            local.request = compiled.create_infer_request()
+        return local.request.infer(inputs, share_inputs=True)
+
+    return run
 
 
 def bare_turn(run: Bare, inputs: Arrays, count: int, pool: ThreadPoolExecutor) -> float:
@@ -88,27 +107,44 @@ async def triton_turn(engines: Engines, engine: str, inputs: Arrays, count: int,
     return (time.perf_counter() - started) / count
 
 
+def cpu_seconds(server: TritonServer) -> tuple[float, float]:
+    """CPU seconds used so far by this process, and by the server's."""
+    ticks = 0
+    for pid in processes.descendants(server.pid):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        ticks += int(fields[11]) + int(fields[12])
+    return time.process_time(), ticks / os.sysconf("SC_CLK_TCK")
+
+
 async def measure(
-    engines: Engines, engine: str, run: Bare, inputs: Arrays, concurrency: int, repeats: int, seconds: float
-) -> tuple[float, float, float]:
-    """Median seconds per request (bare, through Triton) and the median ratio of the turns."""
+    server: TritonServer, engines: Engines, cell: tuple[str, int, int], run: Bare, inputs: Arrays, turns: Turns
+) -> Cell:
+    engine, _, concurrency = cell
+    taken: dict[str, list[float]] = {"bare": [], "triton": []}
+    cpu = {"bare": 0.0, "triton": 0.0}
     with ThreadPoolExecutor(concurrency) as pool:
         once = bare_turn(run, inputs, 2 * concurrency, pool)
         await triton_turn(engines, engine, inputs, 2 * concurrency, concurrency)
-        count = max(concurrency * 2, round(seconds / once))
-        turns = []
-        for repeat in range(repeats):
-            order = ("bare", "triton") if repeat % 2 else ("triton", "bare")
-            taken = {}
-            for side in order:
-                taken[side] = (
-                    bare_turn(run, inputs, count, pool)
-                    if side == "bare"
-                    else await triton_turn(engines, engine, inputs, count, concurrency)
-                )
-            turns.append((taken["bare"], taken["triton"], taken["triton"] / taken["bare"]))
-    bare, triton, ratio = (statistics.median(column) for column in zip(*turns, strict=True))
-    return bare, triton, ratio
+        count = max(concurrency * 2, round(turns.seconds / once))
+        for turn in range(turns.repeats):
+            for side in ("bare", "triton") if turn % 2 else ("triton", "bare"):
+                own, theirs = cpu_seconds(server)
+                if side == "bare":
+                    taken[side].append(bare_turn(run, inputs, count, pool))
+                else:
+                    taken[side].append(await triton_turn(engines, engine, inputs, count, concurrency))
+                own_after, theirs_after = cpu_seconds(server)
+                cpu[side] += own_after - own + (theirs_after - theirs if side == "triton" else 0)
+    ratios = [through / bare for through, bare in zip(taken["triton"], taken["bare"], strict=True)]
+    per_request = 1e3 / (count * turns.repeats)
+    return Cell(
+        *cell,
+        bare_ms=1e3 * statistics.median(taken["bare"]),
+        triton_ms=1e3 * statistics.median(taken["triton"]),
+        ratio=statistics.median(ratios),
+        bare_cpu_ms=cpu["bare"] * per_request,
+        triton_cpu_ms=cpu["triton"] * per_request,
+    )
 
 
 def random_inputs(config: dict[str, Any], batch: int, seed: int = 0) -> Arrays:
@@ -138,6 +174,7 @@ def prepare(repository: Path, wanted: Sequence[str]) -> dict[str, str]:
 
 async def bench(arguments: argparse.Namespace) -> list[Cell]:
     cells = []
+    turns = Turns(arguments.repeats, arguments.seconds)
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
         backends = prepare(repository, arguments.engine)
@@ -151,10 +188,8 @@ async def bench(arguments: argparse.Namespace) -> list[Cell]:
                 for batch in (size for size in arguments.batch if size <= config["max_batch_size"]):
                     inputs = random_inputs(config, batch)
                     for concurrency in arguments.concurrency:
-                        bare, triton, ratio = await measure(
-                            engines, engine, run, inputs, concurrency, arguments.repeats, arguments.seconds
-                        )
-                        cells.append(Cell(engine, batch, concurrency, 1e3 * bare, 1e3 * triton, ratio))
+                        cell = (engine, batch, concurrency)
+                        cells.append(await measure(server, engines, cell, run, inputs, turns))
         finally:
             await engines.close()
             await asyncio.to_thread(server.stop)
@@ -172,8 +207,10 @@ def main() -> None:
     arguments = parser.parse_args()
     cells = asyncio.run(bench(arguments))
     header = ["engine", "batch", "concurrency", "bare ms/request", "Triton ms/request", "Triton / bare"]
+    header += ["bare CPU ms", "Triton CPU ms"]
     lines = [
-        [c.engine, str(c.batch), str(c.concurrency), f"{c.bare_ms:.2f}", f"{c.triton_ms:.2f}", f"{c.ratio:.2f}"]
+        [c.engine, str(c.batch), str(c.concurrency)]
+        + [f"{value:.2f}" for value in (c.bare_ms, c.triton_ms, c.ratio, c.bare_cpu_ms, c.triton_cpu_ms)]
         for c in cells
     ]
     print(markdown(header, lines))

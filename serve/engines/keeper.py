@@ -4,11 +4,11 @@ Run as a process of its own, between the owner and Triton, with the standard lib
 
     python -I -S keeper.py OWNER_PID WORK_DIR SHM_PREFIX COMMAND [ARGUMENT ...]
 
-The owner's end is seen whichever way it comes: its end of our standard input closes, or its pid ends. A death signal
-set in the owner itself would not do, as it follows the thread that forked, and an executor's threads come and go.
-When the owner ends, closes our input or Triton exits, everything that Triton started is killed (the Python stubs become
-our children: we are their subreaper), and ``WORK_DIR``, the shared memory under ``SHM_PREFIX`` and the empty folder
-that Triton's Python backend makes in ``/tmp`` are removed.
+The owner's end is seen whichever way it comes: its end of our standard input closes, or we get another parent. A
+death signal set in the owner itself would not do, as it follows the thread that forked, and an executor's threads come
+and go. When the owner ends, closes our input or Triton exits, everything that Triton started is killed (the Python
+stubs become our children: we are their subreaper), and ``WORK_DIR``, the shared memory under ``SHM_PREFIX`` and the
+empty folder that Triton's Python backend makes in ``/tmp`` are removed.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 SHM = Path("/dev/shm")
 START_WINDOW_S = 5.0
+LOOK_MS = 200
 
 
 def main(owner_pid: int, work_dir: Path, shm_prefix: str, command: list[str]) -> int:
@@ -73,12 +74,9 @@ def wait(owner_pid: int, child: int) -> None:
     """Until the owner ends or closes our input, or the child ends."""
     poll = select.poll()
     poll.register(0, select.POLLIN | select.POLLHUP)
-    poll.register(os.pidfd_open(child), select.POLLIN)
-    try:
-        poll.register(os.pidfd_open(owner_pid), select.POLLIN)
-    except ProcessLookupError:
-        return
-    poll.poll()
+    while os.getppid() == owner_pid and not poll.poll(LOOK_MS):
+        if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
+            return
 
 
 def end(child: int) -> None:

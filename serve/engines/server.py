@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import logging
 import os
 import secrets
@@ -29,6 +30,7 @@ LOG_LINES = 400
 LOG_LINE_BYTES = 4096
 START_ATTEMPTS = 3
 STOP_TIMEOUT_S = 10.0
+CONFIRM_TIMEOUT_S = 2.0
 
 
 class TritonServer:
@@ -173,7 +175,7 @@ class TritonServer:
         )
         reader.start()
         in_time = ended_or_ready.wait(self._start_timeout_s)
-        if in_time and triton_log.is_ready(self._log):
+        if in_time and triton_log.is_ready(self._log) and self._serves_metrics(metrics_port):
             LOGGER.info("%d engines loaded in %.1f s", len(self._engines), time.monotonic() - started_at)
             return True
         self.stop()
@@ -184,6 +186,21 @@ class TritonServer:
         LOGGER.error("tritonserver did not start:\n%s", "\n".join(lines[-40:]))
         limit = f"the engines did not load within {self._start_timeout_s:g} s"
         raise EngineUnavailable(triton_log.failure(lines) if in_time else limit)
+
+    def _serves_metrics(self, port: int) -> bool:
+        """Whether the last service to start really did: Triton says so first, and then ends when its port is taken."""
+        deadline = time.monotonic() + CONFIRM_TIMEOUT_S
+        while self.running and time.monotonic() < deadline:
+            connection = http.client.HTTPConnection(LOOPBACK, port, timeout=CONFIRM_TIMEOUT_S)
+            try:
+                connection.request("GET", "/metrics")
+                if connection.getresponse().read(3) == b"# H":
+                    return True
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.01)
+            finally:
+                connection.close()
+        return False
 
     def _command(self, work_dir: Path, shm_prefix: str, grpc_port: int, metrics_port: int) -> list[str]:
         has_gpu = Path("/dev/nvidiactl").exists()
@@ -223,7 +240,7 @@ class TritonServer:
                 line = raw.decode(errors="replace").rstrip()
                 self._log.append(line)
                 LOGGER.log(triton_log.level(line), "%s", line)
-                if triton_log.is_ready([line]):
+                if triton_log.is_ready([line]) or triton_log.port_was_taken([line]):
                     ended_or_ready.set()
         ended_or_ready.set()
 

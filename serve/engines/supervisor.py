@@ -25,8 +25,8 @@ class Supervisor:
 
     Every ``interval_s`` each engine is probed; between probes, each ``look_s``, the processes are looked at, which
     finds the stub of one instance out of several. A failed call of ``engines`` brings the next probe forward. An
-    engine that is slow is not broken: a probe past ``probe_timeout_s`` counts only when the engine completed nothing
-    in the meantime.
+    engine that is slow is not broken: probes past ``probe_timeout_s`` count only when the engine completed nothing for
+    ``stall_s``.
     """
 
     def __init__(
@@ -37,12 +37,16 @@ class Supervisor:
         interval_s: float = 5.0,
         look_s: float = 0.5,
         probe_timeout_s: float = 10.0,
+        stall_s: float = 30.0,
     ) -> None:
         self._server = server
         self._engines = engines
         self._interval_s = interval_s
         self._look_s = look_s
         self._probe_timeout_s = probe_timeout_s
+        self._stall_s = stall_s
+        #: By engine: when a probe first timed out, and the executions it had completed by then.
+        self._stalls: dict[str, tuple[float, int]] = {}
         self._suspicion = asyncio.Event()
         engines.on_unavailable = lambda engine: self._suspicion.set()
 
@@ -67,16 +71,24 @@ class Supervisor:
     async def _probe(self, engine: str) -> str | None:
         """Why ``engine`` is broken; None when it works, or is only busy."""
         try:
-            before = await self._completed(engine)
-            try:
-                await self._engines.probe(engine, timeout_s=self._probe_timeout_s)
-            except DeadlineExceeded as error:
-                return None if await self._completed(engine) > before else str(error)
+            completed = await self._completed(engine)
+            await self._engines.probe(engine, timeout_s=self._probe_timeout_s)
         except Overloaded:
             return None
+        except DeadlineExceeded as error:
+            return str(error) if self._is_stalled(engine, completed) else None
         except AtelierError as error:
             return str(error)
+        self._stalls.pop(engine, None)
         return None
+
+    def _is_stalled(self, engine: str, completed: int) -> bool:
+        now = asyncio.get_running_loop().time()
+        since, completed_then = self._stalls.setdefault(engine, (now - self._probe_timeout_s, completed))
+        if completed > completed_then:
+            self._stalls[engine] = (now, completed)
+            return False
+        return now - since >= self._stall_s
 
     async def _completed(self, engine: str) -> int:
         statistics = await self._engines.statistics(engine)
@@ -84,6 +96,7 @@ class Supervisor:
 
     async def _restart(self) -> None:
         delay_s = FIRST_RETRY_S
+        self._stalls.clear()
         while True:
             try:
                 await asyncio.to_thread(self._server.restart)

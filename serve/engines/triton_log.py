@@ -6,8 +6,8 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 
-_READY = "Started GRPCInferenceService at"
-_PORT_TAKEN = re.compile(r"failed to start .* port|Address already in use|Failed to add port to server", re.IGNORECASE)
+_READY = "Started Metrics Service at"  # the last thing to start
+_PORT_TAKEN = re.compile(r"[Aa]ddress already in use|Socket '.*' already in use", re.IGNORECASE)
 _LEVELS = {"E": logging.ERROR, "W": logging.WARNING}
 #: Written at every start on a machine without a GPU.
 _HARMLESS = ("CudaDriverHelper has not been initialized", "Unable to allocate pinned system memory")
@@ -41,7 +41,7 @@ def failure(lines: Sequence[str]) -> str:
             reasons.setdefault(match["engine"], _plain(match["reason"]))
     if reasons:
         return "; ".join(
-            reason if engine in reason else f"engine '{engine}': {reason}" for engine, reason in reasons.items()
+            reason if f"'{engine}'" in reason else f"engine '{engine}': {reason}" for engine, reason in reasons.items()
         )
     errors = [line for line in lines if level(line) == logging.ERROR or line.startswith(("error:", "cannot start"))]
     return f"tritonserver ended at start: {_plain(errors[-1])}" if errors else "tritonserver ended at start"

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ import tiny_onnx
 
 from serve.engines import processes
 from serve.engines.client import Engines
-from serve.engines.server import TritonServer
+from serve.engines.server import TritonServer, _free_ports
 from serve.engines.supervisor import Supervisor
 from serve.errors import EngineUnavailable
 
@@ -128,7 +130,7 @@ def test_the_server_outlives_the_thread_that_started_it(repository: Path) -> Non
 OWNER = """
 import sys, time
 from pathlib import Path
-from serve.engines.server import TritonServer
+from serve.engines.server import TritonServer, _free_ports
 server = TritonServer(Path(sys.argv[1]), ["affine_onnxruntime", "affine_openvino"])
 server.start()
 print(server.pid, server.url, flush=True)
@@ -187,7 +189,7 @@ async def heal(server: TritonServer, engines: Engines, engine: str, timeout_s: f
     raise AssertionError(f"not healed: {server.log()[-5:]}")
 
 
-@pytest.mark.parametrize("victim", ["stub", "tritonserver", "keeper"])
+@pytest.mark.parametrize("victim", ["stub", "tritonserver", "keeper", "frozen stub"])
 async def test_a_killed_process_is_noticed_and_replaced(repository: Path, victim: str) -> None:
     """D-066: Triton goes on calling itself ready without its stub."""
     server = TritonServer(repository, ["affine_onnxruntime", "affine_openvino"])
@@ -202,7 +204,8 @@ async def test_a_killed_process_is_noticed_and_replaced(repository: Path, victim
             "tritonserver": processes.children(server.pid)[0],
             "keeper": server.pid,
         }
-        os.kill(pids[victim], signal.SIGKILL)
+        frozen = victim.startswith("frozen ")
+        os.kill(pids[victim.removeprefix("frozen ")], signal.SIGSTOP if frozen else signal.SIGKILL)
         assert await heal(server, engines, "affine_onnxruntime") < 15
         await engines.probe("affine_openvino")
         assert server.restarts == 1
@@ -224,3 +227,55 @@ async def test_a_killed_stub_fails_the_probe_while_triton_says_ready(repository:
     finally:
         await engines.close()
         await asyncio.to_thread(server.stop)
+
+
+async def test_a_killed_stub_is_noticed_between_probes(repository: Path) -> None:
+    """Of an engine with several instances, a probe may well meet the one that works."""
+    server = TritonServer(repository, ["affine_onnxruntime"])
+    await asyncio.to_thread(server.start)
+    engines = Engines(server.url)
+    watch = asyncio.create_task(Supervisor(server, engines, interval_s=60).run())
+    try:
+        await asyncio.sleep(1)
+        assert server.restarts == 0
+        os.kill(stubs(server)[0], signal.SIGKILL)
+        await asyncio.to_thread(wait_for, lambda: server.restarts == 1, 5)
+    finally:
+        watch.cancel()
+        await engines.close()
+        await asyncio.to_thread(server.stop)
+
+
+async def test_a_busy_engine_is_left_alone(repository: Path) -> None:
+    """Probes that time out in a queue that moves are no reason to restart."""
+    server = TritonServer(repository, ["slow_onnxruntime"])
+    await asyncio.to_thread(server.start)
+    engines = Engines(server.url, timeout_s=60)
+    x = {"x": np.zeros((1, tiny_onnx.SLOW_SIDE, tiny_onnx.SLOW_SIDE), np.float32)}
+    watch = asyncio.create_task(Supervisor(server, engines, interval_s=0.1, probe_timeout_s=1.0).run())
+    try:
+        await asyncio.gather(*(engines.infer("slow_onnxruntime", x) for _ in range(5)))
+        assert server.restarts == 0
+    finally:
+        watch.cancel()
+        await engines.close()
+        await asyncio.to_thread(server.stop)
+
+
+def test_metrics_are_served(triton: TritonServer) -> None:
+    with urllib.request.urlopen(triton.metrics_url, timeout=5) as answer:
+        assert b"nv_inference_request_success" in answer.read()
+
+
+@pytest.mark.parametrize("taken", [0, 1], ids=["gRPC", "metrics"])
+def test_a_port_that_is_taken_meanwhile(repository: Path, monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
+    """Between the choice of a port and its use, another process may take it."""
+    with socket.create_server(("127.0.0.1", 0)) as thief:
+        free = [_free_ports() for _ in range(2)]
+        stolen = list(free[0])
+        stolen[taken] = thief.getsockname()[1]
+        choices = iter([tuple(stolen), free[1]])
+        monkeypatch.setattr("serve.engines.server._free_ports", lambda: next(choices))
+        with TritonServer(repository, ["affine_onnxruntime"]) as server:
+            assert server.url == f"127.0.0.1:{free[1][0]}"
+            assert server.running

@@ -1,0 +1,135 @@
+"""The parts of ``serve.engines`` that need no process: tensors, configs, logs, errors."""
+
+from __future__ import annotations
+
+import grpc
+import numpy as np
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2, service_pb2
+
+from serve.engines import faults, tensors, triton_log
+from serve.engines.v2_json import to_json
+from serve.engines.zeros import zeros
+from serve.errors import (
+    AtelierError,
+    Cancelled,
+    DeadlineExceeded,
+    EngineFailure,
+    EngineUnavailable,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+    TooLarge,
+    Unsupported,
+)
+
+
+@pytest.mark.parametrize("name", [name for name in tensors.NUMPY_TYPES if name != "BYTES"])
+def test_every_type_survives_the_wire(name: str) -> None:
+    array = np.arange(6).reshape(2, 3).astype(tensors.NUMPY_TYPES[name])
+    assert tensors.datatype(array) == name
+    back = tensors.decode(tensors.encode(array[:, ::2]), name, (2, 2))
+    np.testing.assert_array_equal(back, array[:, ::2])
+    assert back.dtype == array.dtype
+
+
+@pytest.mark.parametrize(
+    "words", [[b"", b"\x00\xff", "é".encode()], [b"a"], []], ids=["empty and binary", "one", "none"]
+)
+def test_bytes_survive_the_wire(words: list[bytes]) -> None:
+    array = np.array(words, np.object_)
+    assert tensors.datatype(array) == "BYTES"
+    assert tensors.decode(tensors.encode(array), "BYTES", array.shape).tolist() == words
+
+
+def test_text_is_sent_as_utf8() -> None:
+    array = np.array(["é", "日本"])
+    assert tensors.datatype(array) == "BYTES"
+    assert tensors.decode(tensors.encode(array), "BYTES", (2,)).tolist() == ["é".encode(), "日本".encode()]
+
+
+@pytest.mark.parametrize("dtype", ["complex64", ">f4", "datetime64[s]"])
+def test_types_that_the_protocol_lacks_are_refused(dtype: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        tensors.datatype(np.zeros(1, dtype), "x")
+    assert caught.value.field == "x"
+
+
+CONFIG = """
+name: "quality" max_batch_size: 16
+input { name: "embedding" data_type: TYPE_FP32 dims: [512] }
+input { name: "parameters" data_type: TYPE_FP32 dims: [-1, 10] }
+input { name: "style" data_type: TYPE_STRING dims: [1] }
+input { name: "extra" data_type: TYPE_INT64 dims: [1] optional: true }
+output { name: "ssim" data_type: TYPE_FP32 dims: [-1] }
+parameters { key: "NUM_STREAMS" value { string_value: "1" } }
+model_warmup { batch_size: 1 inputs { key: "parameters" value { data_type: TYPE_FP32 dims: [7, 10] zero_data: true } } }
+"""
+
+
+def test_a_config_as_json_and_its_zeros() -> None:
+    config = to_json(text_format.Parse(CONFIG, model_config_pb2.ModelConfig()))
+    assert config["input"][1]["dims"] == [-1, 10]
+    assert config["input"][0]["data_type"] == "TYPE_FP32"
+    assert config["parameters"] == {"NUM_STREAMS": {"string_value": "1"}}
+    assert "dynamic_batching" not in config
+    inputs = zeros(config, 3)
+    assert {name: array.shape for name, array in inputs.items()} == {
+        "embedding": (3, 512),
+        "parameters": (3, 7, 10),
+        "style": (3, 1),
+    }
+    assert inputs["style"].ravel().tolist() == [b"", b"", b""]
+
+
+def test_statistics_as_json_have_numbers() -> None:
+    message = service_pb2.ModelStatisticsResponse()
+    message.model_stats.add(name="quality", version="1", inference_count=2**40)
+    assert to_json(message)["model_stats"][0]["inference_count"] == 2**40
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "kind"),
+    [
+        ("INVALID_ARGUMENT", "[request id: 7] unexpected shape for input 'x' for model 'm'", InvalidRequest),
+        ("NOT_FOUND", "Request for unknown model: 'm' is not found", NotFound),
+        ("UNAVAILABLE", "Request for unknown model: 'm' has no available versions", NotFound),
+        ("DEADLINE_EXCEEDED", "Deadline Exceeded", DeadlineExceeded),
+        ("UNAVAILABLE", "[request id: 1] Request timeout expired", DeadlineExceeded),
+        ("UNAVAILABLE", "Exceeds maximum queue size", Overloaded),
+        ("UNAVAILABLE", "failed to connect to all addresses; last error: ipv4:127.0.0.1:1", EngineUnavailable),
+        ("INTERNAL", "Stub process 'm_0_0' is not healthy.", EngineUnavailable),
+        ("INTERNAL", "Traceback: /srv/atelier/x.py pid 4711", EngineFailure),
+        ("RESOURCE_EXHAUSTED", "Sent message larger than max", TooLarge),
+        ("UNIMPLEMENTED", "", Unsupported),
+        ("CANCELLED", "", Cancelled),
+    ],
+)
+def test_every_grpc_error_has_its_own(code: str, details: str, kind: type[AtelierError]) -> None:
+    error = grpc.aio.AioRpcError(grpc.StatusCode[code], grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+    fault = faults.from_grpc(error, "m")
+    assert type(fault) is kind
+    assert "/srv" not in str(fault)
+    assert "4711" not in str(fault)
+    assert "127.0.0.1" not in str(fault)
+    assert "request id" not in str(fault)
+
+
+def test_a_lost_region_is_no_fault_of_the_request() -> None:
+    details = "Unable to find shared memory region: 'atelier_1_0'"
+    error = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
+    assert isinstance(faults.from_grpc(error, "m"), faults.RegionLost)
+
+
+def test_the_reason_in_a_log_without_paths_and_traces() -> None:
+    lines = [
+        'I1121 07:49:19.590 13443 model_lifecycle.cc:472] "loading: a:1"',
+        "E1121 07:49:21.207 13948 model_lifecycle.cc:642] \"failed to load 'a' version 1: Internal: "
+        "TritonModelException: engine 'a': cannot read /srv/models/a/1/model.onnx\\n\\nAt:\\n  /srv/x.py(117): f\\n\"",
+        "I1121 07:49:21.207 13948 model_lifecycle.cc:777] \"failed to load 'a'\"",
+        "E1121 07:49:21.300 13948 model_lifecycle.cc:642] \"failed to load 'b' version 1: Invalid argument: bad\"",
+    ]
+    assert triton_log.failure(lines) == "engine 'a': cannot read …; engine 'b': bad"
+    assert not triton_log.is_ready(lines)
+    assert triton_log.failure(["nothing of note"]) == "tritonserver ended at start"
