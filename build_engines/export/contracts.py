@@ -1,0 +1,83 @@
+"""The engines' contracts: names, shapes and types of what goes in and out, and how many requests a batch may join.
+
+``config.pbtxt`` is written from here, the ONNX is exported with these names, and a test compares both.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.vector.features import STATISTICS
+from serve.vector.parameters import CANDIDATE_WIDTH, LEARNED
+
+DataType = Literal["TYPE_FP32", "TYPE_UINT8"]
+SIDE_PX = 128
+EMBEDDING = 512
+
+
+@dataclass(frozen=True)
+class Tensor:
+    """One input or output without its batch axis; -1 is any length."""
+
+    name: str
+    dims: tuple[int, ...]
+    data_type: DataType = "TYPE_FP32"
+
+    def example(self, batch: int, length: int, rng: np.random.Generator) -> npt.NDArray[np.generic]:
+        """Random values of this tensor, ``length`` standing in for -1."""
+        shape = (batch, *(length if d == -1 else d for d in self.dims))
+        if self.data_type == "TYPE_UINT8":
+            return rng.integers(0, 256, shape, dtype=np.uint8)
+        return rng.random(shape, dtype=np.float32)
+
+
+@dataclass(frozen=True)
+class Contract:
+    """One engine. ``queue_delay_us`` is how long the batcher waits for company; 0 batches only what is waiting."""
+
+    name: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    max_batch_size: int
+    preferred_batch_sizes: tuple[int, ...]
+    max_queue_size: int = 256
+    queue_delay_us: int = 0
+
+    def example(self, batch: int, length: int = 16, seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:
+        rng = np.random.default_rng(seed)
+        return {t.name: t.example(batch, length, rng) for t in self.inputs}
+
+
+_PICTURE = (SIDE_PX, SIDE_PX, 4)
+_EMBEDDING = Tensor("embedding", (EMBEDDING,))
+
+CONTRACTS = {
+    c.name: c
+    for c in (
+        Contract(
+            "image_features",
+            (
+                Tensor("pixels", _PICTURE, "TYPE_UINT8"),
+                Tensor("detail", _PICTURE, "TYPE_UINT8"),
+                Tensor("statistics", (STATISTICS,)),
+            ),
+            (_EMBEDDING,),
+            max_batch_size=16,
+            preferred_batch_sizes=(4, 8, 16),
+        ),
+        Contract("logo_type", (_EMBEDDING,), (Tensor("probabilities", (4,)),), 64, (8, 32)),
+        Contract(
+            "quality",
+            (_EMBEDDING, Tensor("parameters", (-1, CANDIDATE_WIDTH))),
+            tuple(Tensor(n, (-1,)) for n in ("ssim", "fidelity", "log2_bytes", "log2_ms", "log2_paths")),
+            max_batch_size=16,
+            preferred_batch_sizes=(4, 8),
+        ),
+        Contract("tier1", (_EMBEDDING,), (Tensor("parameters", (CANDIDATE_WIDTH,)),), 64, (8, 32)),
+        Contract("policy", (_EMBEDDING,), (Tensor("action", (LEARNED,)), Tensor("log_std", (LEARNED,))), 64, (8, 32)),
+    )
+}

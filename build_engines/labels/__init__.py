@@ -1,0 +1,1 @@
+"""Labels: what the tracers made of sampled pictures under sampled parameters."""

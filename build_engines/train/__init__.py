@@ -1,0 +1,1 @@
+"""Training of the learned engines: networks, data sets, losses and metrics."""
