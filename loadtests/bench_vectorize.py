@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import partial
@@ -19,24 +18,14 @@ from rich.console import Console
 from rich.progress import track
 
 from build_engines.data import Icon
-from loadtests.vectorize import table
+from loadtests.vectorize import table, tiers_table
 from loadtests.vectorize.dataset import CONDITIONS, held_out, key
+from loadtests.vectorize.ensemble import AUTO_TARGETS
 from loadtests.vectorize.measure import ROOT, Job, Measurement, Store, run
-from loadtests.vectorize.methods import Method, all_methods, spelled
+from loadtests.vectorize.methods import Method
+from loadtests.vectorize.registry import choose
 
 FOLDER = ROOT / "var" / "bench" / "vectorize"
-
-
-def choose(names: Sequence[str]) -> list[Method]:
-    """The methods of those names (all when empty), in the order of the tables; SystemExit for an unknown name.
-
-    A name with a colon is a tracer with parameters: ``coverage:denoise=24:flatness=12``.
-    """
-    methods = all_methods()
-    unknown = {name for name in names if ":" not in name} - {m.name for m in methods}
-    if unknown:
-        sys.exit(f"no method {', '.join(sorted(unknown))}; there are {', '.join(m.name for m in methods)}")
-    return [m for m in methods if not names or m.name in names] + [spelled(name) for name in names if ":" in name]
 
 
 def present(methods: Sequence[Method], console: Console) -> list[Method]:
@@ -87,6 +76,11 @@ def report(rows: dict[str, list[Measurement]], methods: Sequence[Method], jobs: 
         table.by(rows, titles, "size"),
         table.definitions(rows, titles),
         table.goals(rows),
+        tiers_table.learning(rows, titles),
+        tiers_table.against_search(rows),
+        tiers_table.routes(rows, AUTO_TARGETS),
+        tiers_table.predictions(rows, titles),
+        tiers_table.stages(rows, titles),
     ]
     return "\n\n".join(parts)
 

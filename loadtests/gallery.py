@@ -15,9 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
-from loadtests.bench_vectorize import choose
 from loadtests.vectorize.dataset import Picture, held_out, named, prepare
 from loadtests.vectorize.methods import Method
+from loadtests.vectorize.registry import choose
 from serve.vector.compare import render
 
 ZOOM = 4

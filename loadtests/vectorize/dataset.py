@@ -17,6 +17,7 @@ from functools import cached_property, lru_cache
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from build_engines import data
 from build_engines.data import Icon
@@ -74,9 +75,11 @@ class Picture:
         """(H, W, 3): the clean picture on white."""
         return composite(self.clean)
 
-    def png(self) -> bytes:
-        buffer = io.BytesIO()
-        Image.fromarray(self.rgba).save(buffer, "PNG", compress_level=1)
+    def png(self, mark: str = "") -> bytes:
+        """The input as a file; ``mark`` is a comment in it, so that no cache by content knows it from another run."""
+        buffer, comment = io.BytesIO(), PngInfo()
+        comment.add_text("Comment", mark)
+        Image.fromarray(self.rgba).save(buffer, "PNG", compress_level=1, pnginfo=comment)
         return buffer.getvalue()
 
 

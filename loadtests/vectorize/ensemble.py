@@ -7,11 +7,10 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from serve.ensembles.vectorizer import Vectorizer
-
 from loadtests.vectorize.dataset import Picture
 from loadtests.vectorize.methods import Traced
 from serve.ensembles.vectorization import VectorizeOptions
+from serve.ensembles.vectorizer import Vectorizer
 from serve.settings import VectorizerSettings
 
 ENGINES = ("image_features", "logo_type", "quality", "tier1", "policy")
@@ -80,7 +79,7 @@ class Tier:
         Running.acquire()
 
     def trace(self, picture: Picture) -> Traced:
-        return Running.vectorize(picture.png(), VectorizeOptions(validate=True, **self.options))
+        return Running.vectorize(picture.png(self.name), VectorizeOptions(validate=True, **self.options))
 
     def close(self) -> None:
         Running.release()

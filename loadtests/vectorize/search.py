@@ -1,10 +1,12 @@
 """Searches over the coverage tracer's parameters without any model, for as long as tier 3 takes on the same picture.
 
-What PPO is compared with: the same time, the same judge (utility of the render against the input), no learning.
+What PPO is compared with: the same core time, the same judge (utility of the render against the input), no learning.
+Tier 3 works on all cores and these on one, so they get its wall time times the number of cores.
 """
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 
@@ -45,7 +47,8 @@ class EqualTime:
 
     def trace(self, picture: Picture) -> Traced:
         """Tier 3 is run first, for its time; the time to find the judge's reference size is not counted."""
-        allowed_ms = Running.vectorize(picture.png(), VectorizeOptions(tier=3)).ms
+        wall_ms = Running.vectorize(picture.png(self.name), VectorizeOptions(tier=3)).ms
+        allowed_ms = wall_ms * (os.cpu_count() or 1)
         reference_bytes = len(trace_vtracer(picture.rgba, reference_parameters())) / 2
         start = time.perf_counter()
         svg, tries = self._search(picture, reference_bytes, start + allowed_ms / 1e3)

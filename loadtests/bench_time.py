@@ -1,0 +1,152 @@
+"""Time at 512 px, stage by stage, against the goals (D-011 to D-055): ``python -m loadtests.bench_time``.
+
+Runs the Vectorizer with its own embedded Triton in this process, without Ray and without HTTP, on pictures of the
+test split, one at a time. The start is measured in a process of its own, with warm caches (compiled kernels and files
+read before).
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from loadtests.vectorize.dataset import Picture, held_out, prepare
+from loadtests.vectorize.measure import ROOT
+from loadtests.vectorize.table import markdown
+from serve.ensembles.vectorization import VectorizeOptions
+from serve.ensembles.vectorizer import Vectorizer
+from serve.settings import VectorizerSettings
+from serve.vector.features import extract, network_input
+from serve.vector.parameters import CANDIDATE_WIDTH
+
+SIZE_PX = 512
+CANDIDATES = 1000
+GOALS_MS = {
+    "features (statistics)": 100,
+    "features (network input)": 100,
+    "embedding": 50,
+    "classification (embedding given)": 50,
+    f"prediction of {CANDIDATES} candidates": 30,
+    "analysis and routing, whole": 100,
+    "tier 1": 200,
+    "tier 2": 500,
+    "tier 3": 1000,
+}
+START_GOAL_MS = 5000
+_START = """
+import asyncio, time
+start = time.perf_counter()
+from serve.ensembles.vectorizer import Vectorizer
+from serve.settings import VectorizerSettings
+async def main():
+    vectorizer = Vectorizer(VectorizerSettings())
+    await vectorizer.start()
+    print(time.perf_counter() - start)
+    await vectorizer.close()
+asyncio.run(main())
+"""
+
+
+@dataclass(frozen=True)
+class Timing:
+    stage: str
+    p50_ms: float
+    p95_ms: float
+    goal_ms: float
+
+    @property
+    def met(self) -> bool:
+        return self.p95_ms < self.goal_ms
+
+
+def summarise(stage: str, milliseconds: Sequence[float], goal_ms: float) -> Timing:
+    p50, p95 = np.quantile(milliseconds, [0.5, 0.95])
+    return Timing(stage, float(p50), float(p95), goal_ms)
+
+
+async def timed(work: Callable[[], Awaitable[object]]) -> float:
+    """Milliseconds of one call."""
+    start = time.perf_counter()
+    await work()
+    return (time.perf_counter() - start) * 1e3
+
+
+async def stages_of(picture: Picture, vectorizer: Vectorizer) -> dict[str, float]:
+    """Milliseconds per stage of one picture."""
+    found: dict[str, float] = {}
+
+    def measured(stage: str, start: float) -> None:
+        found[stage] = (time.perf_counter() - start) * 1e3
+
+    start = time.perf_counter()
+    features = extract(picture.rgba)
+    measured("features (statistics)", start)
+    start = time.perf_counter()
+    inputs = {name: value[None] for name, value in network_input(picture.rgba, features).items()}
+    measured("features (network input)", start)
+    start = time.perf_counter()
+    embedding = (await vectorizer.infer("image_features", inputs))["embedding"]
+    measured("embedding", start)
+    found["classification (embedding given)"] = await timed(
+        lambda: vectorizer.infer("logo_type", {"embedding": embedding})
+    )
+    candidates = np.random.default_rng(0).random((1, CANDIDATES, CANDIDATE_WIDTH), np.float32)
+    rows = {"embedding": embedding, "parameters": candidates}
+    found[f"prediction of {CANDIDATES} candidates"] = await timed(lambda: vectorizer.infer("quality", rows))
+    found["analysis and routing, whole"] = await timed(lambda: vectorizer.analyze(picture.png()))
+    for tier in (1, 2, 3):
+        options = VectorizeOptions(tier=tier)
+        data = picture.png(f"tier {tier}")  # bytes that no cache has seen
+        found[f"tier {tier}"] = await timed(lambda d=data, o=options: vectorizer.vectorize(d, o))  # type: ignore[misc]
+    return found
+
+
+async def measure(pictures: Sequence[Picture]) -> list[Timing]:
+    """All stages over ``pictures``; the first picture is run once more, before, to warm up."""
+    vectorizer = Vectorizer(VectorizerSettings())
+    await vectorizer.start()
+    try:
+        await stages_of(pictures[0], vectorizer)
+        rows = [await stages_of(picture, vectorizer) for picture in pictures]
+    finally:
+        await vectorizer.close()
+    return [summarise(stage, [row[stage] for row in rows], goal) for stage, goal in GOALS_MS.items()]
+
+
+def start_times(count: int) -> list[float]:
+    """Milliseconds from an empty interpreter to a ready Vectorizer, after one start that is not counted."""
+    command = [sys.executable, "-c", _START]
+    runs = [subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=120) for _ in range(count + 1)]
+    return [float(run.stdout.split()[-1]) * 1e3 for run in runs[1:]]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--count", type=int, default=40, help="icons of the test split")
+    parser.add_argument("--starts", type=int, default=3, help="how often the start is measured")
+    parser.add_argument("--out", type=Path, default=ROOT / "var" / "bench" / "time.json")
+    arguments = parser.parse_args()
+    conditions = ("clean", "jpeg70")
+    pictures = [prepare(icon, conditions[k % 2], SIZE_PX) for k, icon in enumerate(held_out(arguments.count))]
+    timings = asyncio.run(measure(pictures))
+    timings.append(summarise("start, warm caches", start_times(arguments.starts), START_GOAL_MS))
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps([asdict(t) for t in timings], indent=1))
+    lines = [
+        [t.stage, f"{t.p50_ms:.1f}", f"{t.p95_ms:.1f}", f"{t.goal_ms:.0f}", "yes" if t.met else "no"] for t in timings
+    ]
+    print(f"{len(pictures)} pictures with a long side of {SIZE_PX} px, half of them JPEG 70, one at a time\n")
+    print(markdown(["stage", "p50 ms", "p95 ms", "goal ms", "p95 within"], lines))
+
+
+if __name__ == "__main__":
+    main()
