@@ -131,12 +131,13 @@ def _interrupt(*_: Any) -> NoReturn:
 
 
 def show(here: stack.Running) -> None:
-    table = Table(box=None, show_header=False)
-    table.add_row("HTTP", here.url, "POST /api/convert-ai, /v2/models/vectorize/infer; GET /openapi.json")
-    table.add_row("gRPC", here.grpc, "inference.GRPCInferenceService")
-    if here.dashboard:
-        table.add_row("dashboard", here.dashboard, "Ray: replicas, logs")
-    out.print(table)
+    doors = {
+        "HTTP": f"{here.url}  (POST /api/convert-ai, /v2/models/vectorize/infer; GET /openapi.json)",
+        "gRPC": f"{here.grpc}  (inference.GRPCInferenceService)",
+        "dashboard": f"{here.dashboard}  (Ray: replicas, logs)" if here.dashboard else "off",
+    }
+    for name, where in doors.items():
+        out.print(f"{name:<10} {where}", soft_wrap=True)
 
 
 @app.command()
