@@ -16,7 +16,7 @@ from serve.vector.coverage.layers import Layer, signed_area, stack
 from serve.vector.coverage.paints import Floats, PaintTable, fit_gradients
 from serve.vector.coverage.palette import Colors, find_palette
 from serve.vector.coverage.refine import refine
-from serve.vector.coverage.unmix import Labels, Shares, noise_floor, unmix
+from serve.vector.coverage.unmix import Labels, Shares, noise_floor, settle, unmix
 from serve.vector.coverage.writer import Shape, to_svg
 from serve.vector.parameters import CoverageParameters
 
@@ -129,7 +129,7 @@ def _explain(pixels: FloatImage, areas: _Areas, parameters: CoverageParameters) 
                        paints.offsets[keep], paints.colors[keep])
         )  # fmt: skip
         shares = unmix(pixels, labels, extra, paints, solids, parameters.flatness)
-    return shares, paints
+    return settle(pixels, labels, shares, paints, parameters.flatness), paints
 
 
 def _shift(labels: Labels, start: int, by: int) -> Labels:

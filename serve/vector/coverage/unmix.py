@@ -19,6 +19,9 @@ RADIUS = 2
 """How far, in pixels, the flat areas may lie whose paints explain a blend."""
 MAX_CANDIDATES = 8
 UNKNOWN = -1
+SETTLE_ROUNDS = 3
+RARITY = 6.0
+"""Price, in noise floors times pixels, of a paint that covers little around a blend."""
 
 Labels = npt.NDArray[np.int16]
 
@@ -154,6 +157,72 @@ def _unmix(
             first[y, x], second[y, x], share[y, x] = found[a], found[b] if b < n else b - n, t
 
 
+@kernel
+def _support(
+    first: Labels, second: Labels, share: Floats, y: int, x: int, found: npt.NDArray[np.int64], area: Floats
+) -> int:
+    """Paints present within RADIUS of (y, x) and the area that each covers there; returns how many."""
+    height, width = first.shape
+    n = 0
+    for yy in range(max(0, y - RADIUS), min(height, y + RADIUS + 1)):
+        for xx in range(max(0, x - RADIUS), min(width, x + RADIUS + 1)):
+            for source in range(2):
+                label = first[yy, xx] if source == 0 else second[yy, xx]
+                if label < 0:
+                    continue
+                covered = share[yy, xx] if source == 0 else 1 - share[yy, xx]
+                i = 0
+                while i < n and found[i] != label:
+                    i += 1
+                if i == n:
+                    if n == MAX_CANDIDATES:
+                        continue
+                    found[n] = label
+                    area[n] = 0.0
+                    n += 1
+                area[i] += covered
+    return n
+
+
+@kernel
+def _settle(
+    pixels: FloatImage,
+    todo: npt.NDArray[np.int64],
+    tables: tuple[npt.NDArray[np.int8], Floats, npt.NDArray[np.int32], Floats, Floats],
+    rarity: float,
+    slack: float,
+    shares: tuple[Labels, Labels, Floats, Floats],
+    out: tuple[Labels, Labels, Floats, Floats],
+) -> None:
+    """Choose again among the paints around each pixel, at a price of ``rarity`` over the area a paint has there."""
+    first, second, share, residual = shares
+    width = first.shape[1]
+    found = np.empty(MAX_CANDIDATES, np.int64)
+    area = np.empty(MAX_CANDIDATES, np.float32)
+    paint = np.empty((MAX_CANDIDATES, 4), np.float32)
+    for at in todo:
+        y, x = at // width, at % width
+        n = _support(first, second, share, y, x, found, area)
+        best, bi, bj, bt, bare = 1e18, 0, -1, 1.0, 0.0
+        for i in range(n):
+            paint_at(found[i], x + 0.5, y + 0.5, tables[0], tables[1], tables[2], tables[3], tables[4], paint[i])
+        for i in range(n):
+            error = 0.0
+            for c in range(4):
+                e = pixels[y, x, c] - paint[i, c]
+                error += e * e
+            cost = error + rarity / (0.5 + area[i]) - slack
+            if cost < best:
+                best, bi, bj, bt, bare = cost, i, -1, 1.0, error
+            for j in range(i + 1, n):
+                error, t = _mix(pixels[y, x], paint[i], paint[j])
+                cost = error + rarity / (0.5 + area[i]) + rarity / (0.5 + area[j])
+                if cost < best:
+                    best, bi, bj, bt, bare = cost, i, j, t, error
+        out[0][y, x], out[1][y, x] = found[bi], found[bj] if bj >= 0 else UNKNOWN
+        out[2][y, x], out[3][y, x] = bt, bare
+
+
 def unmix(
     pixels: FloatImage, labels: Labels, extra: Labels, paints: PaintTable, solids: Floats, flatness: float
 ) -> Shares:
@@ -173,6 +242,22 @@ def unmix(
         first, second, share, residual,
     )  # fmt: skip
     return Shares(first, second, share, residual)
+
+
+def settle(pixels: FloatImage, labels: Labels, shares: Shares, paints: PaintTable, flatness: float) -> Shares:
+    """Shares in which a blend prefers paints that its neighbourhood has: no stripes of two near colours on thin lines.
+
+    Arguments as for `unmix`, and its result.
+    """
+    todo = np.flatnonzero(labels.ravel() < 0)
+    tables = (paints.kind, paints.geometry, paints.stops, paints.offsets, paints.colors)
+    rarity, slack = RARITY * noise_floor(flatness), flatness * flatness * 0.47
+    for _ in range(SETTLE_ROUNDS):
+        out = tuple(plane.copy() for plane in (shares.first, shares.second, shares.share, shares.residual))
+        planes = (shares.first, shares.second, shares.share, shares.residual)
+        _settle(pixels, todo, tables, rarity, slack, planes, out)
+        shares = Shares(*out)
+    return shares
 
 
 def noise_floor(flatness: float) -> float:
