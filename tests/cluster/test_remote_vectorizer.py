@@ -1,0 +1,130 @@
+"""The hop to the Vectorizer: Ray's errors become ours, and a call whose replica died is made once more."""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError, TaskCancelledError
+from ray.serve.exceptions import BackPressureError
+
+from serve.app import RemoteVectorizer
+from serve.ensembles.vectorization import VectorizeOptions
+from serve.errors import (
+    AtelierError,
+    BadImage,
+    Cancelled,
+    DeadlineExceeded,
+    EngineFailure,
+    EngineUnavailable,
+    Overloaded,
+)
+
+pytestmark = pytest.mark.cluster
+
+
+class Response:
+    """What a handle's ``remote`` gives: awaitable, and it can be cancelled."""
+
+    def __init__(self, outcome: Any) -> None:
+        self.outcome = outcome
+        self.cancelled = False
+
+    def __await__(self) -> Any:
+        if self.outcome == "hang":
+            yield from asyncio.sleep(60).__await__()
+        if isinstance(self.outcome, Exception) and not isinstance(self.outcome, AtelierError):
+            raise self.outcome
+        return self.outcome
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Handle:
+    """Gives one outcome after the other, and remembers the calls."""
+
+    def __init__(self, *outcomes: Any) -> None:
+        self.outcomes = list(outcomes)
+        self.responses: list[Response] = []
+
+    @property
+    def call(self) -> Handle:
+        return self
+
+    def remote(self, method: str, *arguments: Any, **named: Any) -> Response:
+        self.responses.append(Response(self.outcomes.pop(0)))
+        return self.responses[-1]
+
+
+def vectorize(handle: Handle, timeout_s: float = 5.0) -> Any:
+    return RemoteVectorizer(handle, timeout_s).vectorize(b"", VectorizeOptions())  # type: ignore[arg-type]
+
+
+DIED = ActorDiedError()
+GONE: Callable[[], Exception] = lambda: ActorUnavailableError("gone", None)  # noqa: E731
+
+
+async def test_an_answer_is_an_answer() -> None:
+    assert await vectorize(Handle("svg")) == "svg"
+
+
+@pytest.mark.parametrize("death", [DIED, GONE()])
+async def test_a_dead_replica_is_asked_once_more(death: Exception) -> None:
+    handle = Handle(death, "svg")
+    assert await vectorize(handle) == "svg"
+    assert len(handle.responses) == 2
+    handle = Handle(death, death, "too late")
+    with pytest.raises(EngineUnavailable):
+        await vectorize(handle)
+    assert len(handle.responses) == 2
+
+
+@pytest.mark.parametrize(
+    ("raised", "expected"),
+    [
+        (BackPressureError(num_queued_requests=9, max_queued_requests=9), Overloaded),
+        (TaskCancelledError(), Cancelled),
+        (BadImage("no pixels", "image"), BadImage),
+    ],
+)
+async def test_errors_are_mapped_and_not_repeated(raised: Exception, expected: type[AtelierError]) -> None:
+    handle = Handle(raised, "svg")
+    with pytest.raises(expected):
+        await vectorize(handle)
+    assert len(handle.responses) == 1
+
+
+async def test_a_trace_stays_inside() -> None:
+    """Ray's error text holds the replica's trace, its pid and its address."""
+    error = RayTaskError("call", "Traceback: secret", ValueError("secret"), pid=7, ip="127.0.0.1")
+    with pytest.raises(EngineFailure) as caught:
+        await vectorize(Handle(error))
+    assert "secret" not in str(caught.value)
+
+
+async def test_a_wait_has_an_end_and_cancels_its_work() -> None:
+    handle = Handle("hang")
+    with pytest.raises(DeadlineExceeded):
+        await vectorize(handle, timeout_s=0.05)
+    assert handle.responses[0].cancelled
+
+
+async def test_a_caller_who_leaves_cancels_the_work() -> None:
+    handle = Handle("hang")
+    task = asyncio.ensure_future(vectorize(handle))
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert handle.responses[0].cancelled
+
+
+@pytest.mark.parametrize("kind", [kind for kind in AtelierError.__subclasses__() if kind.__module__ == "serve.errors"])
+def test_errors_survive_the_hop(kind: type[AtelierError]) -> None:
+    back = pickle.loads(pickle.dumps(kind("reason", "field")))  # noqa: S301
+    assert type(back) is kind
+    assert (back.message, back.field, str(back)) == ("reason", "field", "field: reason")
