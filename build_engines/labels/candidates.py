@@ -37,7 +37,7 @@ def sample_unit(rng: np.random.Generator, centres: npt.NDArray[np.float32]) -> n
         return rng.random(LEARNED)
     centre = centres[0] if which < _UNIFORM + _NEAR_DEFAULT else centres[rng.integers(len(centres))]
     moved = np.where(rng.random(LEARNED) < 0.6, rng.normal(0.0, _SPREAD, LEARNED), 0.0)
-    return np.clip(centre + moved, 0.0, 1.0)
+    return np.asarray(np.clip(centre + moved, 0.0, 1.0))
 
 
 def sample_coverage(rng: np.random.Generator) -> CoverageParameters:

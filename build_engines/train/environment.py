@@ -60,7 +60,7 @@ def real(trials: Trials, pictures: Sequence[Drawn]) -> Reward:
     return reward
 
 
-class TracingEnv(gymnasium.Env[Floats, Floats]):
+class TracingEnv(gymnasium.Env[Floats, Floats]):  # type: ignore[misc]
     """One picture at a time. Observation Box(0, 1, (512,)), action Box(0, 1, (8,)), episodes of one step."""
 
     def __init__(self, embedding: Floats, reward: Reward) -> None:
@@ -73,14 +73,14 @@ class TracingEnv(gymnasium.Env[Floats, Floats]):
     def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Floats, dict[str, Any]]:
         super().reset(seed=seed)
         self._at = int(self.np_random.integers(len(self._embedding)))
-        return self._embedding[self._at], {"picture": self._at}
+        return self._embedding[self._at].copy(), {"picture": self._at}
 
     def step(self, action: Floats) -> tuple[Floats, float, bool, bool, dict[str, Any]]:
         reward = self._reward(np.array([self._at]), rows_of(action[None]))
-        return self._embedding[self._at], float(reward[0]), True, False, {}
+        return self._embedding[self._at].copy(), float(reward[0]), True, False, {}
 
 
-class BatchedTracing(VecEnv):
+class BatchedTracing(VecEnv):  # type: ignore[misc]
     """``count`` environments whose rewards are computed in one call; each step ends every episode."""
 
     def __init__(self, embedding: Floats, reward: Reward, count: int, seed: int = 0) -> None:
@@ -92,7 +92,7 @@ class BatchedTracing(VecEnv):
         self._actions = np.zeros((count, LEARNED), np.float32)
 
     def reset(self) -> Floats:
-        self._at = self._rng.integers(0, len(self._embedding), self.num_envs)
+        self._at = self._rng.integers(0, len(self._embedding), self.num_envs, dtype=np.int64)
         return self._embedding[self._at]
 
     def step_async(self, actions: Floats) -> None:
@@ -102,7 +102,7 @@ class BatchedTracing(VecEnv):
         rewards = self._reward(self._at, rows_of(self._actions))
         last = self._embedding[self._at]
         infos: list[dict[str, Any]] = [{"terminal_observation": o, "TimeLimit.truncated": False} for o in last]
-        return self.reset(), rewards, np.ones(self.num_envs, bool), infos
+        return self.reset(), rewards, np.ones(self.num_envs, np.bool_), infos
 
     def close(self) -> None:
         """Nothing is held."""

@@ -15,7 +15,8 @@ from tqdm import tqdm
 from build_engines.train.networks import ImageFeatures, LogoType, Quality
 from build_engines.train.pictures import Labelled, Pictures
 
-BATCH = 64
+EMBED_BATCH = 64
+Integers = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class JointData:
 
 @dataclass(frozen=True)
 class JointSettings:
-    """``steps`` of ``BATCH`` pictures each, half of them labelled; one-cycle learning rate up to ``peak_rate``."""
+    """``steps`` of ``batch`` pictures each, half of them labelled; one-cycle learning rate up to ``peak_rate``."""
 
     steps: int
+    batch: int = 64
     peak_rate: float = 2e-3
     weight_decay: float = 1e-4
     kind_weight: float = 1.0
@@ -72,13 +74,13 @@ def augment(rgba: Tensor, generator: torch.Generator) -> Tensor:
     return out
 
 
-def _batches(data: JointData, steps: int, seed: int) -> Iterator[tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]]:
+def _batches(data: JointData, settings: JointSettings, seed: int) -> Iterator[tuple[Integers, Integers]]:
     """Per step: half a batch of any pictures, and half of labelled ones (indices into pictures and into labels)."""
     rng = np.random.default_rng(seed)
-    for _ in range(steps):
+    for _ in range(settings.steps):
         yield (
-            rng.integers(0, len(data.pictures), BATCH // 2),
-            rng.integers(0, len(data.labelled.index), BATCH // 2),
+            rng.integers(0, len(data.pictures), settings.batch // 2),
+            rng.integers(0, len(data.labelled.index), settings.batch // 2),
         )
 
 
@@ -94,7 +96,7 @@ def train_joint(data: JointData, settings: JointSettings, seed: int = 0) -> Join
     optimizer = torch.optim.AdamW(parameters, lr=settings.peak_rate, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, settings.peak_rate, total_steps=settings.steps)
     generator = torch.Generator().manual_seed(seed)
-    bar = tqdm(_batches(data, settings.steps, seed), total=settings.steps, desc="embedding", unit="step")
+    bar = tqdm(_batches(data, settings, seed), total=settings.steps, desc="embedding", unit="step")
     for step, (anywhere, rows) in enumerate(bar):
         chosen = np.concatenate([anywhere, data.labelled.index[rows]])
         embedding = networks.features(*_inputs(data.pictures, chosen, generator))
@@ -104,7 +106,7 @@ def train_joint(data: JointData, settings: JointSettings, seed: int = 0) -> Join
         quality_loss = quality_error(predicted, targets[rows])
         loss = settings.kind_weight * kind_loss + settings.quality_weight * quality_loss
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(parameters, 5.0)
         optimizer.step()
         schedule.step()
@@ -146,7 +148,7 @@ def embed(features: ImageFeatures, pictures: Pictures) -> Tensor:
     """(N, 512), in batches."""
     features.eval()
     parts = []
-    for start in range(0, len(pictures), BATCH):
-        chosen = np.arange(start, min(len(pictures), start + BATCH))
+    for start in range(0, len(pictures), EMBED_BATCH):
+        chosen = np.arange(start, min(len(pictures), start + EMBED_BATCH))
         parts.append(features(*_inputs(pictures, chosen, None)))
     return torch.cat(parts)

@@ -93,7 +93,7 @@ class Labelled:
         ssim, fidelity, size, paths, ms = np.moveaxis(self.measures, -1, 0)
         errors = [np.clip(1 - v, LEAST_ERROR, 1.0) for v in (ssim, fidelity)]
         columns = [*errors, np.maximum(size, 1), np.maximum(ms, 0.1), np.maximum(paths, 0.5)]
-        return np.log2(np.stack(columns, axis=-1)).astype(np.float32)
+        return np.asarray(np.log2(np.stack(columns, axis=-1)), np.float32)
 
 
 LEAST_ERROR = 2.0**-11

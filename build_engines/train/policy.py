@@ -30,7 +30,7 @@ class PolicySettings:
     rollout: int = 8
 
 
-class _Progress(BaseCallback):
+class _Progress(BaseCallback):  # type: ignore[misc]
     def __init__(self, total: int, name: str) -> None:
         super().__init__()
         self._bar = tqdm(total=total, desc=name, unit="step")

@@ -38,7 +38,7 @@ def imitate(embedding: Tensor, labels: Labelled, steps: int, seed: int = 0) -> T
         error = F.smooth_l1_loss(network(embedding[chosen]), target[chosen], reduction="none", beta=0.1).mean(dim=1)
         loss = (error * gain[chosen]).mean() / gain[chosen].mean()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     network.eval()
     return network
@@ -63,7 +63,7 @@ def ascend(start: Tier1, quality: Quality, embedding: Tensor, steps: int, pull: 
         reward = predicted_reward(quality, embedding[chosen], tried[:, None], TIER1_LIMIT_MS)
         loss = pull * F.mse_loss(answer, anchor[chosen]) - reward.mean()
         optimizer.zero_grad()
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     network.eval()
     return network

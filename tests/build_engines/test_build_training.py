@@ -135,6 +135,7 @@ def test_actions_are_rows_of_the_coverage_tracer() -> None:
     assert rows.max() == 1
 
 
+@pytest.mark.slow
 def test_parity_check_refuses_another_network(tmp_path) -> None:
     """D-070: past 0.03 the build fails."""
     torch.manual_seed(0)
@@ -173,7 +174,7 @@ def test_tiny_training_from_icons_to_engines(tmp_path) -> None:
     """All five engines from 20 icons: trained, exported, equal to their networks."""
     torch.set_num_threads(1)
     data = _tiny_data(tmp_path / "labels")
-    networks = train_joint(data, JointSettings(steps=16), seed=1)
+    networks = train_joint(data, JointSettings(steps=60, batch=16), seed=1)
     embedding = embed(networks.features, data.pictures)
     assert embedding.shape == (20, 512)
     assert 0 < embedding.min() < embedding.max() < 1
