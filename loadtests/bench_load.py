@@ -11,6 +11,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +26,8 @@ from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown, percent
 
 CALLERS = (1, 10, 50, 100)
-WORK = ("trace", "verify", "refine", "search", "embed", "classify", "predict", "tier1", "policy", "validate")
-"""Stages that are tracing or inference; the rest of a request is overhead."""
+OUTSIDE = ("analyze",)
+"""Stages of the Vectorizer that neither trace nor ask an engine: decoding and features."""
 MIB = 1024 * 1024
 
 
@@ -36,14 +37,18 @@ def outside_share(load: Load) -> float:
     Meaningful with one caller; with more it is mostly queueing behind other requests' tracing.
     """
     good = [c for c in load.calls if c.ok]
-    if not good:
-        return float("nan")
-    work = sum(sum(seconds for stage, seconds in c.timings_s.items() if stage in WORK) for c in good)
-    return 1 - work / sum(c.latency_s for c in good)
+    work = sum(sum(seconds for stage, seconds in c.timings_s.items() if stage not in OUTSIDE) for c in good)
+    return 1 - work / sum(c.latency_s for c in good) if good else math.nan
+
+
+def overhead_ms(load: Load) -> float:
+    """Median milliseconds of a request outside the Vectorizer: client, HTTP, proxy, gateway, Ray's hop."""
+    spent = [(c.latency_s - c.processing_s) * 1e3 for c in load.calls if c.ok]
+    return float(np.median(spent)) if spent else math.nan
 
 
 def summary(load: Load, memory: dict[str, int]) -> dict[str, Any]:
-    waits = [c.latency_s * 1e3 for c in load.calls if c.ok] or [float("nan")]
+    waits = [c.latency_s * 1e3 for c in load.calls if c.ok] or [math.nan]
     p50, p95 = np.quantile(waits, [0.5, 0.95])
     return {
         "callers": load.callers,
@@ -54,6 +59,7 @@ def summary(load: Load, memory: dict[str, int]) -> dict[str, Any]:
         "errors": load.errors,
         "error_texts": sorted({c.error for c in load.calls if c.error})[:5],
         "outside_share": outside_share(load),
+        "overhead_ms": overhead_ms(load),
         "pss_bytes": memory,
     }
 
@@ -62,21 +68,13 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     lines = []
     for row in rows:
         total = sum(row["pss_bytes"].values())
-        outside = percent(row["outside_share"]) if row["callers"] == 1 else "–"
+        alone = row["callers"] == 1
+        outside = [percent(row["outside_share"]), f"{row['overhead_ms']:.1f}"] if alone else ["–", "–"]
         numbers = [f"{row['per_second']:.1f}", f"{row['p50_ms']:.0f}", f"{row['p95_ms']:.0f}", str(row["errors"])]
         memory = f"{total / MIB:,.0f}" if total else "–"
-        lines.append([str(row["callers"]), str(row["requests"]), *numbers, outside, memory])
-    header = [
-        "callers",
-        "requests",
-        "requests/s",
-        "p50 ms",
-        "p95 ms",
-        "errors",
-        "outside tracing and inference",
-        "PSS MiB",
-    ]
-    return markdown(header, lines)
+        lines.append([str(row["callers"]), str(row["requests"]), *numbers, *outside, memory])
+    header = ["callers", "requests", "requests/s", "p50 ms", "p95 ms", "errors"]
+    return markdown([*header, "outside tracing and inference", "outside the Vectorizer, ms", "PSS MiB"], lines)
 
 
 def memory_table(memory: dict[str, int]) -> str:

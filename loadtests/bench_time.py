@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import subprocess
 import sys
 import time
@@ -144,7 +145,10 @@ def main() -> None:
     lines = [
         [t.stage, f"{t.p50_ms:.1f}", f"{t.p95_ms:.1f}", f"{t.goal_ms:.0f}", "yes" if t.met else "no"] for t in timings
     ]
-    print(f"{len(pictures)} pictures with a long side of {SIZE_PX} px, half of them JPEG 70, one at a time\n")
+    print(
+        f"{len(pictures)} pictures with a long side of {SIZE_PX} px, half of them JPEG 70, one at a time; load average "
+        f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the end (about 1 when nothing else runs)\n"
+    )
     print(markdown(["stage", "p50 ms", "p95 ms", "goal ms", "p95 within"], lines))
 
 

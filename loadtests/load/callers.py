@@ -16,10 +16,14 @@ WARM_UP_S = 2.0
 
 @dataclass(frozen=True)
 class Call:
-    """``latency_s`` as the caller saw it; ``timings_s`` the stages that the answer names; ``status`` 0: no answer."""
+    """``latency_s`` as the caller saw it; ``processing_s`` and its stages ``timings_s`` as the answer says.
+
+    ``status`` 0: no answer.
+    """
 
     status: int
     latency_s: float
+    processing_s: float = 0.0
     timings_s: Mapping[str, float] = field(default_factory=dict)
     error: str = ""
 
@@ -55,7 +59,8 @@ async def call(client: httpx.AsyncClient, picture: bytes, form: Mapping[str, str
     latency_s = time.perf_counter() - start
     if answer.status_code != 200:
         return Call(answer.status_code, latency_s, error=answer.text[:200])
-    return Call(200, latency_s, answer.json()["ai_metadata"]["timings_s"])
+    metadata = answer.json()["ai_metadata"]
+    return Call(200, latency_s, metadata["processing_time"], metadata["timings_s"])
 
 
 async def _caller(

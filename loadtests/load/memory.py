@@ -51,6 +51,9 @@ _KINDS = {
     "gcs_server": "Ray core",
     "raylet": "Ray core",
     "dashboard": "Ray dashboard",
+    "multiprocessing.spawn": "tracing workers",
+    "multiprocessing.resource_tracker": "tracing workers",
+    "serve.cli": "atelier up",
     "log_monitor": "Ray core",
     "ray::": "Ray workers",
 }
