@@ -42,7 +42,7 @@ class Running:
 
     @classmethod
     def vectorize(cls, data: bytes, options: VectorizeOptions) -> Traced:
-        """``ms`` leaves out what measuring the result takes where only the benchmark asks for it: `auto` does anyway."""
+        """``ms`` leaves out measuring the result where only the benchmark asks for it; `auto` does it anyway."""
         if cls._runner is None or cls._vectorizer is None:
             raise RuntimeError("not started: call acquire first")
         result = cls._runner.run(cls._vectorizer.vectorize(data, options))
