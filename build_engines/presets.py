@@ -48,13 +48,13 @@ FULL = Preset(
     name="full",
     icons={"train": 10_000, "val": 10_000, "test": 10_000},
     draws=2,
-    labelled={"train": 1200, "val": 120, "test": 200},
-    candidates=10,
+    labelled={"train": 920, "val": 90, "test": 160},
+    candidates=9,
     joint_steps=1600,
     tier1_steps=1500,
     policy_steps=500_000,
     policy_real_steps=2048,
-    trial_pictures=96,
+    trial_pictures=64,
     search_tries=8,
 )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -53,8 +52,7 @@ def _run(job: _Job) -> None:
 
 
 def start_worker() -> None:
-    """A worker keeps to one core, at low priority, and compiles the tracer before its first measurement."""
-    os.nice(5)
+    """A worker keeps to one core, and compiles the tracer before its first measurement."""
     cv2.setNumThreads(1)
     from serve.vector.coverage.warm import warm
 

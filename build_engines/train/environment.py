@@ -88,11 +88,11 @@ class BatchedTracing(VecEnv):  # type: ignore[misc]
         self._embedding = embedding
         self._reward = reward
         self._rng = np.random.default_rng(seed)
-        self._at = np.zeros(count, np.int64)
+        self._at: npt.NDArray[np.int64] = np.zeros(count, np.int64)
         self._actions = np.zeros((count, LEARNED), np.float32)
 
     def reset(self) -> Floats:
-        self._at = self._rng.integers(0, len(self._embedding), self.num_envs, dtype=np.int64)
+        self._at = self._rng.integers(0, len(self._embedding), (self.num_envs,), dtype=np.int64)
         return self._embedding[self._at]
 
     def step_async(self, actions: Floats) -> None:

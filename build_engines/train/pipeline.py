@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import torch
 from build_engines.data import CONDITIONS, Split, draw, load_split
 from build_engines.data.kinds import LOGO_TYPES
 from build_engines.export.engine import MODEL_REPOSITORY, Provenance, write_engine
+from build_engines.export.served import check_served
 from build_engines.labels.collect import Drawn, collect
 from build_engines.labels.store import TRACING, LabelStore, fingerprint
 from build_engines.presets import Preset
@@ -75,16 +77,26 @@ def make_engines(run: Run) -> None:
     metrics = _judge(networks, data["test"], embeddings["test"])
     metrics["logo_type"]["temperature"] = round(temperature, 4)
 
+    written: dict[str, torch.nn.Module] = {}
+
     def write(name: str, network: torch.nn.Module, report: dict[str, Any]) -> None:
         write_engine(name, network, Provenance(run.version, run.command, facts, report), run.repository)
+        written[name] = network
 
     write("image_features", networks.features, {"trained_with": ["logo_type", "quality"]})
     write("logo_type", networks.logo_type, metrics["logo_type"])
     write("quality", networks.quality, metrics["quality"])
     train_actors(run, data, networks, embeddings, write)
+    check_served(written, run.repository)
 
 
-def train_actors(run: Run, data: dict[Split, JointData], networks: JointNetworks, embeddings: Any, write: Any) -> None:
+def train_actors(
+    run: Run,
+    data: dict[Split, JointData],
+    networks: JointNetworks,
+    embeddings: dict[Split, torch.Tensor],
+    write: Callable[[str, torch.nn.Module, dict[str, Any]], None],
+) -> None:
     """The two engines that choose parameters, judged by real traces of validation and test pictures."""
     with Trials(run.processes) as trials:
         labels = data["train"].labelled

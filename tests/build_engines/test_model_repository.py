@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 
@@ -16,6 +17,8 @@ from build_engines.export.contracts import CONTRACTS
 from build_engines.export.engine import MODEL_REPOSITORY
 from build_engines.export.parity import LIMIT
 from build_engines.export.runtimes import RUNTIMES
+from serve.engines.client import Engines
+from serve.engines.server import TritonServer
 
 LARGEST_BYTES = 8 * 2**20
 _ONNX_TYPES = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.UINT8: "TYPE_UINT8"}
@@ -97,6 +100,25 @@ def test_both_runtimes_agree_and_answer_in_range(name: str) -> None:
         if tensor.name in ("embedding", "probabilities", "parameters", "action", "ssim", "fidelity"):
             assert answers[0][tensor.name].min() >= 0
             assert answers[0][tensor.name].max() <= 1
+
+
+@pytest.mark.triton
+def test_served_engines_answer_as_the_files_do() -> None:
+    """D-070: the committed engines through a real Triton."""
+    with TritonServer(MODEL_REPOSITORY, list(CONTRACTS)) as server:
+        served = asyncio.run(_ask_each(server.url))
+    for name, contract in CONTRACTS.items():
+        expected = RUNTIMES["onnxruntime"](MODEL_REPOSITORY / name / "1" / "model.onnx", contract)(contract.example(3))
+        for tensor in contract.outputs:
+            np.testing.assert_allclose(served[name][tensor.name], expected[tensor.name], atol=LIMIT)
+
+
+async def _ask_each(url: str):
+    client = Engines(url)
+    try:
+        return {name: await client.infer(name, contract.example(3)) for name, contract in CONTRACTS.items()}
+    finally:
+        await client.close()
 
 
 def test_one_request_of_a_batch_is_not_changed_by_the_others() -> None:
