@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -116,14 +116,23 @@ def ray_cluster(settings: Settings) -> Iterator[None]:
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
             try:
                 ray_serve.run(compose(settings), name=APPLICATION)
-            except RuntimeError as error:  # how Ray Serve says that a deployment failed
-                raise AtelierError(f"the application did not start: {error}") from error
+            except RuntimeError as error:  # how Ray Serve says that a deployment failed, without the reason
+                deployments = ray_serve.status().applications[APPLICATION].deployments.values()
+                raise AtelierError(f"the application did not start: {reason_in(deployments) or error}") from error
         yield
     finally:
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, signal.SIG_IGN)  # one is enough: a second would cut the clean-up short
         ray_serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
+
+
+def reason_in(deployments: Iterable[Any]) -> str:
+    """The last line of the trace in a failed deployment's message: the error that its constructor raised."""
+    lines = [
+        line.strip() for d in deployments for line in d.message.splitlines() if "Error" in line or "serve." in line
+    ]
+    return lines[-1] if lines else ""
 
 
 def _interrupt(*_: Any) -> NoReturn:
