@@ -31,7 +31,7 @@ from loadtests.vectorize.table import markdown
 from serve.engines import processes
 from serve.engines.client import Engines
 from serve.engines.server import TritonServer
-from serve.engines.zeros import zeros
+from serve.engines.zeros import CONFIG_TYPES
 
 Arrays = dict[str, NDArray[Any]]
 Bare = Callable[[Arrays], object]
@@ -147,14 +147,22 @@ async def measure(
     )
 
 
-def random_inputs(config: dict[str, Any], batch: int, seed: int = 0) -> Arrays:
-    random = np.random.default_rng(seed)
-    return {
-        name: random.integers(0, 256, array.shape).astype(array.dtype)
-        if array.dtype == np.uint8
-        else random.random(array.shape).astype(array.dtype)
-        for name, array in zeros(config, batch).items()
-    }
+def random_inputs(config: dict[str, Any], batch: int, free: int) -> Arrays:
+    """Numbers in [0, 1), or all bytes; ``free`` is the length of axes of any length."""
+    random = np.random.default_rng(0)
+    inputs = {}
+    for entry in config["input"]:
+        shape = (batch, *(free if length < 0 else length for length in entry["dims"]))
+        dtype = CONFIG_TYPES[entry["data_type"]]
+        inputs[entry["name"]] = (random.random(shape) * (256 if dtype == np.uint8 else 1)).astype(dtype)
+    return inputs
+
+
+def threads_of(config: dict[str, Any], default: int) -> int:
+    """The threads that an engine's config gives it, or ``default``."""
+    parameters = config["parameters"]
+    named = [parameters.get(key, {}).get("string_value") for key in ("intra_op_thread_count", "INFERENCE_NUM_THREADS")]
+    return next((int(text) for text in named if text and text != "0"), default)
 
 
 def prepare(repository: Path, wanted: Sequence[str]) -> dict[str, str]:
@@ -183,10 +191,11 @@ async def bench(arguments: argparse.Namespace) -> list[Cell]:
         engines = Engines(server.url, timeout_s=60)
         try:
             for engine, backend in backends.items():
-                run = bare_runtime(repository / engine / "1" / "model.onnx", backend, arguments.threads)
                 config = await engines.config(engine)
+                threads = threads_of(config, arguments.threads)
+                run = bare_runtime(repository / engine / "1" / "model.onnx", backend, threads)
                 for batch in (size for size in arguments.batch if size <= config["max_batch_size"]):
-                    inputs = random_inputs(config, batch)
+                    inputs = random_inputs(config, batch, arguments.free_axis)
                     for concurrency in arguments.concurrency:
                         cell = (engine, batch, concurrency)
                         cells.append(await measure(server, engines, cell, run, inputs, turns))
@@ -201,7 +210,8 @@ def main() -> None:
     parser.add_argument("--engine", nargs="*", default=[], help="engines of model_repository (default: synthetic ones)")
     parser.add_argument("--batch", nargs="*", type=int, default=[1, 8, 32])
     parser.add_argument("--concurrency", nargs="*", type=int, default=[1, 8, 32])
-    parser.add_argument("--threads", type=int, default=2, help="threads of one engine, on both sides")
+    parser.add_argument("--threads", type=int, default=2, help="threads of an engine, on both sides")
+    parser.add_argument("--free-axis", type=int, default=256, help="length of axes of any length")
     parser.add_argument("--repeats", type=int, default=7, help="turns of each side")
     parser.add_argument("--seconds", type=float, default=0.3, help="length of a turn")
     arguments = parser.parse_args()

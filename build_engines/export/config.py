@@ -22,7 +22,10 @@ def _tensors(kind: str, tensors: tuple[Tensor, ...]) -> str:
 
 
 def config_text(contract: Contract, backend: Backend) -> str:
-    """The whole file. A full queue refuses at once, so that a caller can go elsewhere."""
+    """The whole file. No ``default_queue_policy``: with one, Triton's batcher sleeps through requests for 0.5 s.
+
+    The bound on what waits is ``max_in_flight`` of ``serve.engines.client.Engines``.
+    """
     preferred = ", ".join(str(n) for n in contract.preferred_batch_sizes)
     parts = [
         f'name: "{contract.name}"',
@@ -34,10 +37,6 @@ def config_text(contract: Contract, backend: Backend) -> str:
         "dynamic_batching {\n"
         f"  preferred_batch_size: [ {preferred} ]\n"
         f"  max_queue_delay_microseconds: {contract.queue_delay_us}\n"
-        "  default_queue_policy {\n"
-        "    timeout_action: REJECT\n"
-        f"    max_queue_size: {contract.max_queue_size}\n"
-        "  }\n"
         "}",
         "instance_group [ { count: 1 kind: KIND_CPU } ]",
         f'parameters {{ key: "{_THREADS[backend]}" value {{ string_value: "1" }} }}',

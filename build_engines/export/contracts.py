@@ -44,7 +44,6 @@ class Contract:
     outputs: tuple[Tensor, ...]
     max_batch_size: int
     preferred_batch_sizes: tuple[int, ...]
-    max_queue_size: int = 256
     queue_delay_us: int = 0
 
     def example(self, batch: int, length: int = 16, seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,11 +24,13 @@ from serve.errors import (
     EngineUnavailable,
     InvalidRequest,
     NotFound,
+    Overloaded,
     Unsupported,
 )
 
 LOGGER = logging.getLogger(__name__)
 
+MAX_IN_FLIGHT = 256
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 SHARED_MEMORY_MIN_BYTES = 64 * 1024
 SHARED_MEMORY_MAX_BYTES = 128 * 1024 * 1024
@@ -37,10 +40,11 @@ LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 class Engines:
     """Calls the engines of the Triton at ``url`` (``host:port`` of its gRPC endpoint); for one event loop.
 
-    ``timeout_s`` is the limit of a call that names none. Inputs of ``shared_memory_min_bytes`` and more in all go
-    through shared memory, of at most ``shared_memory_max_bytes`` (0: never), when the Triton is on this machine and can
-    see it. ``on_unavailable`` is called with an engine's name whenever a
-    call finds the engine gone, so that a supervisor need not wait for its next probe.
+    ``timeout_s`` is the limit of a call that names none. An engine with ``max_in_flight`` inferences under way refuses
+    the next (Triton's own bound on a queue costs stalls of 0.5 s). Inputs of ``shared_memory_min_bytes`` and more in
+    all go through shared memory, of at most ``shared_memory_max_bytes`` (0: never), when the Triton is on this machine
+    and can see it. ``on_unavailable`` is called with an engine's name whenever a call finds the engine gone, so that a
+    supervisor need not wait for its next probe.
 
     Every method raises the errors of ``serve.errors``: NotFound (no such engine), InvalidRequest (a tensor's name,
     type or shape, in ``field``), TooLarge, DeadlineExceeded, Overloaded (its queue is full), EngineUnavailable (it
@@ -52,6 +56,7 @@ class Engines:
         url: str,
         *,
         timeout_s: float = 10.0,
+        max_in_flight: int = MAX_IN_FLIGHT,
         max_message_bytes: int = MAX_MESSAGE_BYTES,
         shared_memory_min_bytes: int = SHARED_MEMORY_MIN_BYTES,
         shared_memory_max_bytes: int = SHARED_MEMORY_MAX_BYTES,
@@ -59,6 +64,8 @@ class Engines:
     ) -> None:
         self.url = url
         self._timeout_s = timeout_s
+        self._max_in_flight = max_in_flight
+        self._in_flight: Counter[str] = Counter()
         self._max_message_bytes = max_message_bytes
         self._shared_memory_min_bytes = shared_memory_min_bytes
         self._shared_memory_max_bytes = shared_memory_max_bytes
@@ -83,20 +90,13 @@ class Engines:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         if limit_s <= 0:
             raise DeadlineExceeded(f"no time was left for engine '{engine}'")
-        request = tensors.request(engine, inputs, outputs)
-        request.parameters["timeout"].int64_param = max(1, round(limit_s * 1e6))
+        if self._in_flight[engine] >= self._max_in_flight:
+            raise Overloaded(f"the queue of engine '{engine}' is full")
+        self._in_flight[engine] += 1
         try:
-            if self._is_large(inputs) and (regions := self._regions) is not None:
-                region = await self._lend(regions, inputs)
-                if region is not None:
-                    response = await self._infer_shared(request, inputs, regions, region, engine, limit_s)
-                    return tensors.arrays(response)
-        except faults.RegionLost:
-            self._regions = self._pool()  # Triton was restarted and has none of ours any more
-            request = tensors.request(engine, inputs, outputs)
-            request.parameters["timeout"].int64_param = max(1, round(limit_s * 1e6))
-        request.raw_input_contents.extend(tensors.encode(array) for array in inputs.values())
-        return tensors.arrays(await self._call("ModelInfer", request, engine, limit_s))
+            return tensors.arrays(await self._infer(engine, inputs, outputs, limit_s))
+        finally:
+            self._in_flight[engine] -= 1
 
     async def probe(self, engine: str, *, timeout_s: float | None = None) -> None:
         """One real inference on zeros of the configured shape (or of ``model_warmup``'s); raises if it fails."""
@@ -157,6 +157,21 @@ class Engines:
             if isinstance(fault, EngineUnavailable) and self.on_unavailable is not None:
                 self.on_unavailable(engine)
             raise fault from error
+
+    async def _infer(
+        self, engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None, timeout_s: float
+    ) -> Any:
+        request = tensors.request(engine, inputs, outputs)
+        if self._is_large(inputs) and (regions := self._regions) is not None:
+            try:
+                region = await self._lend(regions, inputs)
+                if region is not None:
+                    return await self._infer_shared(request, inputs, regions, region, engine, timeout_s)
+            except faults.RegionLost:
+                self._regions = self._pool()  # Triton was restarted and has none of ours any more
+                request = tensors.request(engine, inputs, outputs)
+        request.raw_input_contents.extend(tensors.encode(array) for array in inputs.values())
+        return await self._call("ModelInfer", request, engine, timeout_s)
 
     def _connect(self) -> Any:
         if self._connection is None:

@@ -14,6 +14,7 @@ import tiny_onnx
 from numpy.typing import NDArray
 
 from serve.engines.client import Engines
+from serve.engines.server import TritonServer
 from serve.errors import DeadlineExceeded, InvalidRequest, NotFound, Overloaded
 
 pytestmark = pytest.mark.triton
@@ -151,12 +152,13 @@ async def test_a_deadline_ends_the_wait(engines: Engines) -> None:
         await engines.infer("affine_onnxruntime", {"x": ROWS}, timeout_s=0)
 
 
-async def test_cancelled_requests_free_their_places(engines: Engines) -> None:
-    """Six requests wait in a queue of six; once they are cancelled, none of them runs."""
+async def test_cancelled_requests_free_their_places(triton: TritonServer) -> None:
+    """Six requests wait behind one that runs; once they are cancelled, none of them runs."""
     engine = "slow_onnxruntime"
+    engines = Engines(triton.url, timeout_s=30, max_in_flight=7)
 
     async def executions() -> int:
-        return int((await engines.statistics(engine))["model_stats"][0]["execution_count"])
+        return int((await engines.statistics(engine))["model_stats"][0]["inference_stats"]["compute_infer"]["count"])
 
     await engines.infer(engine, slow_input())
     before = await executions()
@@ -172,9 +174,20 @@ async def test_cancelled_requests_free_their_places(engines: Engines) -> None:
         isinstance(result, asyncio.CancelledError) for result in await asyncio.gather(*waiting, return_exceptions=True)
     )
     await running
-    await asyncio.sleep(1)  # Triton drops the cancelled ones when its batcher looks next, which can take half a second
     await engines.infer(engine, slow_input())
     assert await executions() - before == 2
+    await engines.close()
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+async def test_no_request_sleeps_in_the_batcher(engines: Engines, backend: str) -> None:
+    """With a queue policy in its config, one in ten such requests, or more, waited for 0.5 s."""
+    sleepers = 0
+    for _ in range(200):
+        started = time.monotonic()
+        await engines.infer(f"affine_{backend}", {"x": ROWS})
+        sleepers += time.monotonic() - started > 0.45
+    assert sleepers <= 2
 
 
 async def test_metadata_config_and_probe(engines: Engines) -> None:

@@ -151,5 +151,5 @@ def slow(repository: Path, name: str, backend: str) -> Path:
         {"y": ("TYPE_FP32", [SLOW_SIDE, SLOW_SIDE])},
         {"w": weights},
         max_batch_size=1,
-        extra="dynamic_batching { default_queue_policy { max_queue_size: 6 } }",
+        extra="dynamic_batching { }",
     )

@@ -96,6 +96,11 @@ def read_contract(args: Mapping[str, str]) -> Contract:
     )
     if any("reshape" in entry for entry in [*config["input"], *config["output"]]):
         raise contract.fail("'reshape' is not supported by this backend; put the reshape into the model")
+    if config.get("dynamic_batching", {}).get("default_queue_policy", {}).get("max_queue_size"):
+        pb_utils.Logger.log_warn(
+            f"engine '{contract.engine}' bounds its queue: Triton's batcher then misses requests that come as another "
+            "is answered, and sleeps for up to 0.5 s; bound what is in flight in the client instead"
+        )
     if not contract.model_path.is_file():
         raise contract.fail(f"version {args['model_version']} has no file '{file_name}'")
     return contract
