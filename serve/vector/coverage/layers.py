@@ -69,13 +69,21 @@ def _areas(first: Labels, second: Labels, share: Floats, k: int) -> npt.NDArray[
 
 @kernel
 def _own_pixels(first: Labels, second: Labels, k: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Pixels in which each paint has a share, as runs of flat indices: start (k + 1,) and indices."""
+    """Pixels at the rim of each paint, as runs of flat indices: start (k + 1,) and indices.
+
+    A pixel well inside an area (it and its eight neighbours are that paint alone) is left out: nothing happens there.
+    """
     height, width = first.shape
+    rim = np.ones((height, width), np.bool_)
     start = np.zeros(k + 1, np.int64)
     for y in range(height):
         for x in range(width):
-            if first[y, x] >= 0:
-                start[first[y, x] + 1] += 1
+            label = first[y, x]
+            if label >= 0 and second[y, x] < 0 and _surrounded(first, second, label, y, x):
+                rim[y, x] = False
+                continue
+            if label >= 0:
+                start[label + 1] += 1
             if second[y, x] >= 0:
                 start[second[y, x] + 1] += 1
     for i in range(k):
@@ -84,6 +92,8 @@ def _own_pixels(first: Labels, second: Labels, k: int) -> tuple[npt.NDArray[np.i
     own = np.empty(start[k], np.int32)
     for y in range(height):
         for x in range(width):
+            if not rim[y, x]:
+                continue
             for label in (first[y, x], second[y, x]):
                 if label >= 0:
                     own[fill[label]] = y * width + x
@@ -117,7 +127,7 @@ def _cover(
             n += 1
         else:
             field[y, x] = max(field[y, x], inside)
-        if inside < 0.02 or _surrounded(first, second, k, y, x):
+        if inside < 0.02:
             continue
         for dy in range(-TRAP, TRAP + 1):
             for dx in range(-TRAP, TRAP + 1):
@@ -176,24 +186,29 @@ _JOINED_5, _JOINED_10 = 16, 17
 
 
 @kernel
-def _value(field: Floats, stamp: npt.NDArray[np.int32], k: int, y: int, x: int) -> float:
+def _value(field: Floats, stamp: npt.NDArray[np.int32], first: Labels, k: int, y: int, x: int) -> float:
+    """Coverage at (y, x): from ``field`` at the rim of paint ``k``, one inside it, zero elsewhere."""
     height, width = field.shape
-    if y < 0 or x < 0 or y >= height or x >= width or stamp[y, x] != k:
+    if y < 0 or x < 0 or y >= height or x >= width:
         return 0.0
-    return field[y, x]
+    if stamp[y, x] == k:
+        return field[y, x]
+    return 1.0 if first[y, x] == k else 0.0
 
 
 @kernel
-def _crossing(field: Floats, stamp: npt.NDArray[np.int32], k: int, y: int, x: int, vertical: bool) -> float:
+def _crossing(
+    field: Floats, stamp: npt.NDArray[np.int32], first: Labels, k: int, y: int, x: int, vertical: bool
+) -> float:
     """Where coverage passes one half between (y, x) and its neighbour to the right, or below if ``vertical``; 0..1.
 
     At a sharp edge the covered length is the sum of coverages across it, which is exact for a box filter; a soft one
     is interpolated.
     """
     dy, dx = (1, 0) if vertical else (0, 1)
-    a, b = _value(field, stamp, k, y, x), _value(field, stamp, k, y + dy, x + dx)
-    before = _value(field, stamp, k, y - dy, x - dx)
-    after = _value(field, stamp, k, y + 2 * dy, x + 2 * dx)
+    a, b = _value(field, stamp, first, k, y, x), _value(field, stamp, first, k, y + dy, x + dx)
+    before = _value(field, stamp, first, k, y - dy, x - dx)
+    after = _value(field, stamp, first, k, y + 2 * dy, x + 2 * dx)
     linear = (0.5 - a) / (b - a)
     sharp = (abs(before - after) - SHARP) / (1 - SHARP)
     if sharp <= 0 or (before - after) * (a - b) <= 0:
@@ -204,10 +219,23 @@ def _crossing(field: Floats, stamp: npt.NDArray[np.int32], k: int, y: int, x: in
 
 
 @kernel
+def _edge(side: int, at: int, width: int) -> int:
+    """Number of the grid edge on a ``side`` (0 top, 1 right, 2 bottom, 3 left) of the cell at flat index ``at``."""
+    if side == 0:
+        return 2 * at
+    if side == 1:
+        return 2 * (at + 1) + 1
+    if side == 2:
+        return 2 * (at + width)
+    return 2 * at + 1
+
+
+@kernel
 def _march(
     k: int,
     field: Floats,
     stamp: npt.NDArray[np.int32],
+    first: Labels,
     active: npt.NDArray[np.int32],
     segments: npt.NDArray[np.int8],
     follow: npt.NDArray[np.int32],
@@ -224,8 +252,8 @@ def _march(
         y, x = at // width, at % width
         if y + 1 >= height or x + 1 >= width:
             continue
-        tl, tr = field[y, x], _value(field, stamp, k, y, x + 1)
-        bl, br = _value(field, stamp, k, y + 1, x), _value(field, stamp, k, y + 1, x + 1)
+        tl, tr = field[y, x], _value(field, stamp, first, k, y, x + 1)
+        bl, br = _value(field, stamp, first, k, y + 1, x), _value(field, stamp, first, k, y + 1, x + 1)
         case = (tl >= 0.5) | (tr >= 0.5) << 1 | (br >= 0.5) << 2 | (bl >= 0.5) << 3
         if case == 5 and tl + tr + bl + br >= 2.0:
             case = _JOINED_5
@@ -234,19 +262,8 @@ def _march(
         for s in range(0, 4, 2):
             if segments[case, s] < 0:
                 continue
-            ends = np.empty(2, np.int32)
-            for e in range(2):
-                side = segments[case, s + e]
-                if side == 0:
-                    ends[e] = 2 * at
-                elif side == 1:
-                    ends[e] = 2 * (at + 1) + 1
-                elif side == 2:
-                    ends[e] = 2 * (at + width)
-                else:
-                    ends[e] = 2 * at + 1
-            follow[ends[0]] = ends[1]
-            edges[n] = ends[0]
+            edges[n] = _edge(segments[case, s], at, width)
+            follow[edges[n]] = _edge(segments[case, s + 1], at, width)
             n += 1
     points = np.empty((n, 2))
     start = np.empty(n + 1, np.int64)
@@ -260,7 +277,7 @@ def _march(
         while edge >= 0 and follow[edge] >= 0:
             at, vertical = edge // 2, edge % 2 == 1
             y, x = at // width, at % width
-            t = _crossing(field, stamp, k, y, x, vertical)
+            t = _crossing(field, stamp, first, k, y, x, vertical)
             points[count, 0] = x + (0.0 if vertical else t)
             points[count, 1] = y + (t if vertical else 0.0)
             count += 1
@@ -352,7 +369,7 @@ def stack(shares: Shares, paints: PaintTable, min_area: float) -> list[Layer]:
             continue
         own = grid.own[grid.start[k] : grid.start[k + 1]]
         n = _cover(k, grid.first, grid.second, grid.share, grid.rank, grid.opaque, own, stamp, field, active)
-        points, start = _march(k, field, stamp, active[:n], _SEGMENTS, follow)
+        points, start = _march(k, field, stamp, grid.first, active[:n], _SEGMENTS, follow)
         contours = [_thin(points[a:b]) for a, b in zip(start[:-1], start[1:], strict=True)]
         kept = [c - (PAD - 0.5) for c in contours if _worth_drawing(c, k, grid, min_area)]
         if kept:
