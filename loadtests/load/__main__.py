@@ -1,11 +1,12 @@
 """``python -m loadtests.load callers_10``: one scenario against a running stack, with a report and a verdict.
 
-Writes locust's HTML and CSV reports to ``var/load`` and exits with 1 when a limit of limits.yaml is exceeded.
+Writes locust's HTML, CSV and JSON reports to ``var/load`` and exits with 1 when a limit of limits.yaml is exceeded.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -20,8 +21,19 @@ def command(scenario: Scenario, url: str, grpc_address: str, tier: str, report: 
     """Locust, headless; failures are judged by the limits and not by its exit status."""
     users = ["--users", str(scenario.callers), "--spawn-rate", str(scenario.spawn_rate)]
     doors = ["--http-weight", str(scenario.http), "--grpc-weight", str(scenario.grpc), "--grpc-address", grpc_address]
-    reports = ["--html", f"{report}.html", "--csv", str(report), "--only-summary", "--exit-code-on-error", "0"]
+    reports = ["--html", f"{report}.html", "--csv", str(report), "--json-file", str(report), "--only-summary"]
+        "--html",
+        f"{report}.html",
+        "--csv",
+        str(report),
+        "--json-file",
+        str(report),
+        "--only-summary",
+        "--exit-code-on-error",
+        "0",
+    ]
     run = ["--headless", "--run-time", f"{scenario.run_time_s}s", "--stop-timeout", "60", "--host", url]
+    run += ["--exit-code-on-error", "0"]
     users_file = str(Path(__file__).with_name("users.py"))
     return [sys.executable, "-m", "locust", "-f", users_file, *run, *users, *doors, "--tier", tier, *reports]
 
@@ -40,7 +52,7 @@ def main() -> None:
     report = arguments.reports / scenario.name
     line = command(scenario, arguments.url, arguments.grpc, arguments.tier, report)
     subprocess.run(line, check=True, timeout=scenario.run_time_s + GRACE_S, cwd=ROOT)
-    found = outcome(Path(f"{report}_stats.csv").read_text())
+    found = outcome(json.loads(Path(f"{report}.json").read_text()))
     reasons = broken(found, limits(scenario.name))
     print(
         f"{scenario.name}: {found.requests} requests, {found.requests_per_second:.1f}/s, p50 {found.p50_ms:.0f} ms, "

@@ -12,6 +12,8 @@ import httpx
 
 TIMEOUT_S = 120.0
 WARM_UP_S = 2.0
+PAUSE_S = 1.0
+"""After a failure, so that a stack that refuses is not flooded."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +70,8 @@ async def _caller(
 ) -> None:
     while time.perf_counter() < until:
         calls.append(await call(client, next(pictures), form))
+        if not calls[-1].ok:
+            await asyncio.sleep(PAUSE_S)
 
 
 async def drive(

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import csv
-import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +34,7 @@ class Limits:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The aggregated line of a run."""
+    """A run in numbers. Waiting times as locust keeps them: rounded to two digits from 100 ms on."""
 
     requests: int
     failures: int
@@ -58,19 +58,29 @@ def _read(path: Path) -> dict[str, dict[str, Any]]:
     return loaded
 
 
-def outcome(statistics_csv: str) -> Outcome:
-    """Of locust's ``*_stats.csv``. ValueError when it has no line of totals."""
-    for row in csv.DictReader(io.StringIO(statistics_csv)):
-        if row["Name"] == "Aggregated":
-            requests = int(row["Request Count"])
-            return Outcome(
-                requests,
-                int(row["Failure Count"]),
-                float(row["50%"]) if requests else 0.0,
-                float(row["95%"]) if requests else 0.0,
-                float(row["Requests/s"]),
-            )
-    raise ValueError("no line of totals: locust did not finish")
+def outcome(entries: Sequence[Mapping[str, Any]]) -> Outcome:
+    """Of the entries of locust's ``--json-file``, one per endpoint, all endpoints together."""
+    waits: Counter[float] = Counter()
+    for entry in entries:
+        waits.update({float(ms): count for ms, count in entry["response_times"].items()})
+    requests = sum(entry["num_requests"] for entry in entries)
+    failures = sum(entry["num_failures"] for entry in entries)
+    if not requests:
+        return Outcome(0, failures, 0.0, 0.0, 0.0)
+    begin = min(entry["start_time"] for entry in entries)
+    end = max(entry["last_request_timestamp"] for entry in entries)
+    rate = requests / max(end - begin, 1e-3)
+    return Outcome(requests, failures, _quantile(waits, 0.5), _quantile(waits, 0.95), rate)
+
+
+def _quantile(waits: Counter[float], share: float) -> float:
+    """The smallest value that at least ``share`` of the counted values do not exceed."""
+    left = share * waits.total()
+    for value, count in sorted(waits.items()):
+        left -= count
+        if left <= 0:
+            return value
+    return 0.0
 
 
 def broken(found: Outcome, limits: Limits) -> list[str]:

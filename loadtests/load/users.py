@@ -6,6 +6,7 @@ import itertools
 import time
 from typing import Any
 
+import gevent
 import grpc.experimental.gevent as grpc_gevent
 import numpy as np
 from locust import FastHttpUser, User, constant, events, task
@@ -17,6 +18,8 @@ from loadtests.load.drawings import all_encoded
 grpc_gevent.init_gevent()
 PICTURES = all_encoded()
 TIMEOUT_S = 120.0
+PAUSE_S = 1.0
+"""After a failure, so that a stack that refuses is not flooded."""
 
 
 @events.init_command_line_parser.add_listener
@@ -52,6 +55,8 @@ class HttpCaller(FastHttpUser):  # type: ignore[misc]
                 answer.failure(f"{answer.status_code}: {(answer.text or '')[:120]}")
             elif not answer.json()["svg_content"].startswith("<svg"):
                 answer.failure("no SVG in the answer")
+        if answer.status_code != 200:
+            gevent.sleep(PAUSE_S)
 
 
 class GrpcCaller(User):  # type: ignore[misc]
@@ -86,3 +91,5 @@ class GrpcCaller(User):  # type: ignore[misc]
             exception=failure,
             context={},
         )
+        if failure:
+            gevent.sleep(PAUSE_S)

@@ -15,11 +15,22 @@ from loadtests.load.drawings import DRAWINGS, SIZES_PX, all_encoded, encoded
 from loadtests.load.memory import kind_of, pss_bytes
 from loadtests.load.scenario import FOLDER, Limits, Outcome, broken, limits, outcome, scenarios
 
-STATISTICS = """Type,Name,Request Count,Failure Count,Median Response Time,Average Response Time,Min Response Time,\
-Max Response Time,Average Content Size,Requests/s,Failures/s,50%,66%,75%,80%,90%,95%,98%,99%,99.9%,99.99%,100%
-POST,/api/convert-ai,90,1,100,110,50,400,9000,9.0,0.1,100,120,130,140,200,250,300,350,400,400,400
-,Aggregated,100,2,100,110,50,400,9000,10.0,0.2,100,120,130,140,200,260,300,350,400,400,400
-"""
+ENTRIES = [
+    {
+        "num_requests": 90,
+        "num_failures": 1,
+        "start_time": 100.0,
+        "last_request_timestamp": 109.0,
+        "response_times": {"50": 45, "100": 40, "260": 5},
+    },
+    {
+        "num_requests": 10,
+        "num_failures": 1,
+        "start_time": 101.0,
+        "last_request_timestamp": 110.0,
+        "response_times": {"100": 9, "400": 1},
+    },
+]
 
 
 def test_every_named_number_of_callers_is_a_scenario() -> None:
@@ -36,11 +47,9 @@ def test_limits_name_only_known_scenarios_and_override_the_default() -> None:
     assert limits("callers_1").failure_ratio == 0.0
 
 
-def test_the_verdict_reads_the_line_of_totals() -> None:
-    found = outcome(STATISTICS)
-    assert found == Outcome(100, 2, 100.0, 260.0, 10.0)
-    with pytest.raises(ValueError, match="no line of totals"):
-        outcome(STATISTICS.splitlines()[0])
+def test_the_verdict_is_on_all_endpoints_together() -> None:
+    assert outcome(ENTRIES) == Outcome(100, 2, 100.0, 260.0, 10.0)
+    assert outcome([]) == Outcome(0, 0, 0.0, 0.0, 0.0)
 
 
 def test_each_limit_is_judged() -> None:
