@@ -12,7 +12,7 @@ from starlette.datastructures import UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
-from serve.errors import Cancelled, DeadlineExceeded, InvalidRequest, TooLarge, UnsupportedMedia
+from serve.errors import Cancelled, InvalidRequest, TooLarge, UnsupportedMedia
 from serve.settings import LimitsSettings
 
 ENVELOPE_BYTES = 64 * 1024
@@ -21,6 +21,13 @@ ENVELOPE_BYTES = 64 * 1024
 # A refused body is read on for this many times the cap before the answer: a client that is still sending then
 # sees the 413, where a connection closed at once would show it a reset.
 DRAINED = 4
+
+
+class SlowBody(InvalidRequest):
+    """A body that does not arrive in time is the client's fault, unlike an answer that does not."""
+
+    status = 408
+    title = "Request timeout"
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,7 @@ async def _stream(request: Request, cap: int, timeout_s: float) -> AsyncGenerato
             async with asyncio.timeout_at(deadline):  # never across a yield: the consumer is not on this clock
                 chunk = await anext(chunks, None)
         except TimeoutError:
-            raise DeadlineExceeded(f"the body did not arrive within {timeout_s:g} s") from None
+            raise SlowBody(f"the body did not arrive within {timeout_s:g} s") from None
         except ClientDisconnect:
             raise Cancelled("the client went away") from None
         if chunk is None:

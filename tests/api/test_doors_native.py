@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
 
@@ -10,7 +11,9 @@ import pytest
 from pictures import ACCEPTED, REFUSED
 from standin import StandIn
 
-from serve.settings import LimitsSettings
+from serve.api.app import create_app
+from serve.api.options import NAMES
+from serve.settings import LimitsSettings, Settings
 
 FORMS = ("/api/convert", "/api/convert-ai", "/api/analyze-image")
 LEAKS = re.compile(r"Traceback|site-packages|/home/|/root/|\.py\b|pid[ =]\d|0x[0-9a-f]{6,}")
@@ -168,6 +171,25 @@ async def test_an_endless_body_is_cut_off(door: httpx.AsyncClient) -> None:
     answer = await door.post("/api/convert", content=endless(), headers=headers)
     assert_problem(answer, 413, None)
     assert sent < 6 * LimitsSettings().max_body_bytes
+
+
+async def test_a_body_that_never_ends_is_not_waited_for(service: StandIn) -> None:
+    async def trickle() -> AsyncIterator[bytes]:
+        yield b"--x\r\n"
+        await asyncio.sleep(30)
+
+    settings = Settings(limits=LimitsSettings(body_timeout_s=0.1))
+    transport = httpx.ASGITransport(create_app(service, settings), raise_app_exceptions=False)
+    headers = {"content-type": "multipart/form-data; boundary=x"}
+    async with httpx.AsyncClient(transport=transport, base_url="http://atelier") as client:
+        assert_problem(await client.post("/api/convert", content=trickle(), headers=headers), 408, None)
+
+
+async def test_the_openapi_document_describes_the_forms(door: httpx.AsyncClient) -> None:
+    paths = (await door.get("/openapi.json")).json()["paths"]
+    form = paths["/api/convert-ai"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
+    assert set(form["properties"]) == {"image", *NAMES}
+    assert "/v2/models/{name}/infer" in paths
 
 
 async def test_exactly_ten_mebibytes_are_read(door: httpx.AsyncClient, logo: bytes) -> None:
