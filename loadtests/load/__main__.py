@@ -22,16 +22,6 @@ def command(scenario: Scenario, url: str, grpc_address: str, tier: str, report: 
     users = ["--users", str(scenario.callers), "--spawn-rate", str(scenario.spawn_rate)]
     doors = ["--http-weight", str(scenario.http), "--grpc-weight", str(scenario.grpc), "--grpc-address", grpc_address]
     reports = ["--html", f"{report}.html", "--csv", str(report), "--json-file", str(report), "--only-summary"]
-        "--html",
-        f"{report}.html",
-        "--csv",
-        str(report),
-        "--json-file",
-        str(report),
-        "--only-summary",
-        "--exit-code-on-error",
-        "0",
-    ]
     run = ["--headless", "--run-time", f"{scenario.run_time_s}s", "--stop-timeout", "60", "--host", url]
     run += ["--exit-code-on-error", "0"]
     users_file = str(Path(__file__).with_name("users.py"))
