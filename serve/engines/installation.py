@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,3 +75,44 @@ def environment(installation: Installation, threads: int) -> dict[str, str]:
     values.pop("PYTHONHOME", None)
     values |= {THREADS_VARIABLE: str(threads), "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
     return values
+
+
+def command(
+    installation: Installation,
+    *,
+    repository: Path,
+    engines: Sequence[str],
+    backends: Path,
+    shm_prefix: str,
+    host: str,
+    ports: tuple[int, int],
+    load_threads: int,
+    stub_timeout_s: float,
+) -> list[str]:
+    """The command that serves ``engines`` alone: gRPC and metrics on ``ports`` of ``host``, no HTTP."""
+    has_gpu = Path("/dev/nvidiactl").exists()
+    options = {
+        "model-repository": repository,
+        "model-control-mode": "explicit",
+        "model-load-thread-count": load_threads,
+        "backend-directory": backends,
+        "strict-readiness": "true",
+        "exit-on-error": "true",
+        "grpc-address": host,
+        "grpc-port": ports[0],
+        "allow-http": "false",
+        "metrics-address": host,
+        "metrics-port": ports[1],
+        "allow-gpu-metrics": str(has_gpu).lower(),
+    }
+    if not has_gpu:
+        options["pinned-memory-pool-byte-size"] = 0
+    settings = (f"shm-region-prefix-name={shm_prefix}", f"stub-timeout-seconds={max(1, round(stub_timeout_s))}")
+    return [
+        str(installation.binary),
+        # Completing a config starts a second Python process per engine (2 s more for five engines); ours are complete.
+        "--disable-auto-complete-config",
+        *(f"--{name}={value}" for name, value in options.items()),
+        *(f"--load-model={engine}" for engine in engines),
+        *(f"--backend-config={backend},{value}" for backend in ("python", *EMBEDDED) for value in settings),
+    ]

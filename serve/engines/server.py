@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import http.client
 import logging
 import os
@@ -17,10 +16,8 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import IO
 
 from serve.engines import installation, triton_log
-from serve.engines.backends import EMBEDDED
 from serve.errors import EngineUnavailable
 
 LOGGER = logging.getLogger(__name__)
@@ -58,7 +55,10 @@ class TritonServer:
         self._installation = installation.find()
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
         self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._ready = threading.Event()
+        self._ended_or_ready = threading.Event()
         self._ports: tuple[int, int] | None = None
         self.restarts = 0
 
@@ -122,6 +122,8 @@ class TritonServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            if self._reader is not None:
+                self._reader.join(STOP_TIMEOUT_S)
 
     def restart(self) -> None:
         with self._lock:
@@ -151,16 +153,42 @@ class TritonServer:
     def _launch(self, grpc_port: int, metrics_port: int) -> bool:
         """True when the engines are loaded, False when a port was taken. Raises EngineUnavailable on all else."""
         started_at = time.monotonic()
+        self._log.clear()
+        self._ready.clear()
+        self._ended_or_ready.clear()
+        self._process = self._spawn(grpc_port, metrics_port)
+        self._reader = threading.Thread(target=self._read_log, args=(self._process,), name="triton-log", daemon=True)
+        self._reader.start()
+        in_time = self._ended_or_ready.wait(self._start_timeout_s)
+        if in_time and self._ready.is_set() and self._serves_metrics(metrics_port):
+            LOGGER.info("%d engines loaded in %.1f s", len(self._engines), time.monotonic() - started_at)
+            return True
+        self.stop()
+        lines = self.log()
+        if triton_log.port_was_taken(lines):
+            return False
+        LOGGER.error("tritonserver did not start:\n%s", "\n".join(lines[-40:]))
+        limit = f"the engines did not load within {self._start_timeout_s:g} s"
+        raise EngineUnavailable(triton_log.failure(lines) if in_time else limit)
+
+    def _spawn(self, grpc_port: int, metrics_port: int) -> subprocess.Popen[bytes]:
         work_dir = Path(tempfile.mkdtemp(prefix="atelier-triton-"))
         shm_prefix = f"atelier_{os.getpid()}_{secrets.token_hex(4)}_"
         installation.assemble_backends(self._installation, work_dir / "backends")
-        self._log.clear()
-        self._process = subprocess.Popen(
-            [
-                *(sys.executable, "-I", "-S", str(Path(__file__).with_name("keeper.py"))),
-                *(str(os.getpid()), str(work_dir), shm_prefix),
-                *self._command(work_dir, shm_prefix, grpc_port, metrics_port),
-            ],
+        command = installation.command(
+            self._installation,
+            repository=self._repository,
+            engines=self._engines,
+            backends=work_dir / "backends",
+            shm_prefix=shm_prefix,
+            host=LOOPBACK,
+            ports=(grpc_port, metrics_port),
+            load_threads=self._load_threads,
+            stub_timeout_s=self._start_timeout_s,
+        )
+        keeper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("keeper.py"))]
+        return subprocess.Popen(
+            [*keeper, str(os.getpid()), str(work_dir), shm_prefix, *command],
             env=installation.environment(self._installation, self._threads),
             cwd=work_dir,
             stdin=subprocess.PIPE,
@@ -168,24 +196,6 @@ class TritonServer:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
-        ended_or_ready = threading.Event()
-        assert self._process.stdout is not None
-        reader = threading.Thread(
-            target=self._read_log, args=(self._process.stdout, ended_or_ready), name="triton-log", daemon=True
-        )
-        reader.start()
-        in_time = ended_or_ready.wait(self._start_timeout_s)
-        if in_time and triton_log.is_ready(self._log) and self._serves_metrics(metrics_port):
-            LOGGER.info("%d engines loaded in %.1f s", len(self._engines), time.monotonic() - started_at)
-            return True
-        self.stop()
-        reader.join(STOP_TIMEOUT_S)
-        lines = list(self._log)
-        if triton_log.port_was_taken(lines):
-            return False
-        LOGGER.error("tritonserver did not start:\n%s", "\n".join(lines[-40:]))
-        limit = f"the engines did not load within {self._start_timeout_s:g} s"
-        raise EngineUnavailable(triton_log.failure(lines) if in_time else limit)
 
     def _serves_metrics(self, port: int) -> bool:
         """Whether the last service to start really did: Triton says so first, and then ends when its port is taken."""
@@ -202,47 +212,18 @@ class TritonServer:
                 connection.close()
         return False
 
-    def _command(self, work_dir: Path, shm_prefix: str, grpc_port: int, metrics_port: int) -> list[str]:
-        has_gpu = Path("/dev/nvidiactl").exists()
-        options = {
-            "model-repository": self._repository,
-            "model-control-mode": "explicit",
-            "model-load-thread-count": self._load_threads,
-            "backend-directory": work_dir / "backends",
-            "strict-readiness": "true",
-            "exit-on-error": "true",
-            "grpc-address": LOOPBACK,
-            "grpc-port": grpc_port,
-            "allow-http": "false",
-            "metrics-address": LOOPBACK,
-            "metrics-port": metrics_port,
-            "allow-gpu-metrics": str(has_gpu).lower(),
-        }
-        if not has_gpu:
-            options["pinned-memory-pool-byte-size"] = 0
-        stub_timeout = max(1, round(self._start_timeout_s))
-        return [
-            str(self._installation.binary),
-            # Completing a config starts a second Python process per engine (2 s more for five); ours are complete.
-            "--disable-auto-complete-config",
-            *(f"--{name}={value}" for name, value in options.items()),
-            *(f"--load-model={engine}" for engine in self._engines),
-            *(
-                f"--backend-config={backend},{setting}"
-                for backend in ("python", *EMBEDDED)
-                for setting in (f"shm-region-prefix-name={shm_prefix}", f"stub-timeout-seconds={stub_timeout}")
-            ),
-        ]
-
-    def _read_log(self, pipe: IO[bytes], ended_or_ready: threading.Event) -> None:
-        with pipe, contextlib.suppress(ValueError):
+    def _read_log(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        with process.stdout as pipe:
             while raw := pipe.readline(LOG_LINE_BYTES):
                 line = raw.decode(errors="replace").rstrip()
                 self._log.append(line)
                 LOGGER.log(triton_log.level(line), "%s", line)
-                if triton_log.is_ready([line]) or triton_log.port_was_taken([line]):
-                    ended_or_ready.set()
-        ended_or_ready.set()
+                if triton_log.is_ready(line):
+                    self._ready.set()
+                if self._ready.is_set() or triton_log.port_was_taken([line]):
+                    self._ended_or_ready.set()
+        self._ended_or_ready.set()
 
 
 def _free_ports() -> tuple[int, int]:

@@ -65,6 +65,13 @@ class Supervisor:
             return "it ended"
         if await asyncio.to_thread(processes.has_zombies, self._server.pid):
             return "one of its Python stubs ended"
+        if await self._probe_all() is None:
+            return None
+        # On a machine short of cores Triton may find a stub unhealthy that was only late: look twice.
+        await asyncio.sleep(self._look_s)
+        return await self._probe_all()
+
+    async def _probe_all(self) -> str | None:
         reasons = await asyncio.gather(*(self._probe(engine) for engine in self._server.engines))
         return next((reason for reason in reasons if reason is not None), None)
 

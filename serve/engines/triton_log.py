@@ -18,8 +18,8 @@ _WRAPPERS = re.compile(r"^(?:Internal|Invalid argument|Unavailable|Not found|Uns
 _PATH = re.compile(r"(?<![\w.])/(?:[\w.+-]+/)+[\w.+-]*")
 
 
-def is_ready(lines: Iterable[str]) -> bool:
-    return any(_READY in line for line in lines)
+def is_ready(line: str) -> bool:
+    return _READY in line
 
 
 def port_was_taken(lines: Iterable[str]) -> bool:

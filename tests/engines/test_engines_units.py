@@ -131,5 +131,5 @@ def test_the_reason_in_a_log_without_paths_and_traces() -> None:
         "E1121 07:49:21.300 13948 model_lifecycle.cc:642] \"failed to load 'b' version 1: Invalid argument: bad\"",
     ]
     assert triton_log.failure(lines) == "engine 'a': cannot read …; engine 'b': bad"
-    assert not triton_log.is_ready(lines)
+    assert not any(triton_log.is_ready(line) for line in lines)
     assert triton_log.failure(["nothing of note"]) == "tritonserver ended at start"

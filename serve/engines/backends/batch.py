@@ -40,13 +40,13 @@ class Batcher:
     def __init__(self, contract: Contract, run: Run) -> None:
         self._contract = contract
         self._timed_run = run
-        self._slowest_run_s = 0.0
+        self._last_run_s = 0.0
         self._order = [spec.name for spec in contract.outputs]
 
     def _run(self, inputs: Arrays, names: Sequence[str]) -> Sequence[NDArray[Any]]:
         started = time.perf_counter()
         outputs = self._timed_run(inputs, names)
-        self._slowest_run_s = max(self._slowest_run_s, time.perf_counter() - started)
+        self._last_run_s = time.perf_counter() - started
         return outputs
 
     def warm(self) -> None:
@@ -67,7 +67,7 @@ class Batcher:
         responses: list[Any] = [None] * len(requests)
         for members in self._groups(requests):
             # To ask costs a message to Triton and back, so engines that are done sooner than that are not asked for.
-            if self._slowest_run_s > CANCEL_CHECK_ABOVE_S:
+            if self._last_run_s > CANCEL_CHECK_ABOVE_S:
                 members = [member for member in members if not self._drop_cancelled(member, responses)]
             if members:
                 self._answer_group(members, responses)
