@@ -21,6 +21,7 @@ from serve.vector.parameters import (
     from_candidate,
     to_candidate,
 )
+from serve.vector.rules import degradation
 
 Floats = npt.NDArray[np.float32]
 
@@ -31,11 +32,13 @@ _UNIFORM_SHARE = 0.35
 _NEAR_SPREAD = 0.12
 _DISTINCT = 0.15  # rows closer than this (largest difference of one value) are nearly the same try
 
-_NOISY = 0.05  # features.noise from which a picture is treated as a JPEG; measured: clean 0.01, quality 90 0.10
-_BLURRED_PX = 3.5
-_DEGRADED = CoverageParameters(
-    denoise=24.0, flatness=12.0, palette_distance=0.06, max_colors=16, tolerance=0.3, min_area=4.0
-)
+_FIXED = {
+    "none": CoverageParameters(),
+    "noisy": CoverageParameters(
+        denoise=24.0, flatness=12.0, palette_distance=0.06, max_colors=16, tolerance=0.3, min_area=4.0
+    ),
+    "blurred": CoverageParameters(),
+}
 
 
 def generator(sha256: str, stage: int) -> np.random.Generator:
@@ -44,9 +47,8 @@ def generator(sha256: str, stage: int) -> np.random.Generator:
 
 
 def fixed_parameters(features: Features) -> CoverageParameters:
-    """Without any model: defaults for clean pictures, a pre-filter and wider thresholds for noisy or blurred ones."""
-    degraded = features.noise > _NOISY or features.edge_width > _BLURRED_PX
-    return _DEGRADED if degraded else CoverageParameters()
+    """Without any model: defaults for clean pictures, a pre-filter and wider thresholds for noisy ones."""
+    return _FIXED[degradation(features)]
 
 
 def on_grid(rows: npt.ArrayLike) -> Floats:

@@ -124,7 +124,7 @@ class Conversion:
     def _satisfied(self, search: Search) -> bool:
         if not search.trials:
             return False
-        return routing.satisfies(self.options, search.best.ssim, search.best.bytes, search.best.paths)
+        return routing.satisfies(self.options, search.estimate(search.best), search.best.bytes, search.best.paths)
 
     def _search(self, insight: Insight) -> Search:
         return Search(
@@ -141,7 +141,7 @@ class Conversion:
     def _answer(self, search: Search, insight: Insight, tier: str, predicted: float | None) -> Vectorization:
         best = search.best
         spent_s = time.perf_counter() - self.began
-        self.account.degraded += self._unmet(best, spent_s)
+        self.account.degraded += self._unmet(best, search.estimate(best), spent_s)
         timings = {name: seconds for name, seconds in self.account.timings_s.items() if seconds > 0}
         if tier in ("1", "basic", "fixed", "explicit") and best.measure_s:
             timings["validate"] = best.measure_s
@@ -166,16 +166,16 @@ class Conversion:
             degraded=tuple(dict.fromkeys(self.account.degraded)),
         )
 
-    def _unmet(self, best: Trial, spent_s: float) -> list[str]:
+    def _unmet(self, best: Trial, quality: float | None, spent_s: float) -> list[str]:
         """What was asked for and could not be had."""
         options = self.options
         asked: list[tuple[str, float | None, float, bool]] = [
             ("max_bytes", options.max_bytes, best.bytes, best.bytes > (options.max_bytes or best.bytes)),
             ("max_paths", options.max_paths, best.paths, best.paths > (options.max_paths or best.paths)),
         ]
-        if options.tier == "auto" and best.ssim is not None:
-            missed = best.ssim < options.target_quality
-            asked.append(("target_quality", options.target_quality, round(best.ssim, 4), missed))
+        if options.tier == "auto" and quality is not None:
+            missed = quality < options.target_quality
+            asked.append(("target_quality", options.target_quality, round(quality, 4), missed))
         if options.time_budget_s is not None:
             over = spent_s > options.time_budget_s * _BUDGET_SLACK
             asked.append(("time_budget_s", options.time_budget_s, round(spent_s, 3), over))

@@ -105,13 +105,24 @@ class Search:
             return parameters
         return replace(parameters, max_paths=min(parameters.max_paths, self.options.max_paths))
 
+    def estimate(self, trial: Trial) -> float | None:
+        """Fidelity to what the picture showed before it was degraded; its SSIM where nothing tells of degradation.
+
+        A noisy picture is a bad judge: there the SSIM against the picture without its noise, and that against the
+        picture corrected by the predicted difference, are averaged.
+        """
+        if trial.ssim is None:
+            return None
+        gap = self.gaps.get(trial.parameters, 0.0)
+        corrected = trial.ssim + max(0.0, abs(gap) - _GAP_NOISE) * (1 if gap > 0 else -1)
+        return min(1.0, corrected if trial.quiet_ssim is None else (corrected + trial.quiet_ssim) / 2)
+
     def worth(self, trial: Trial) -> float:
         """Utility of a measured trial; below all measured ones when it was not measured."""
-        if trial.ssim is None:
+        estimate = self.estimate(trial)
+        if estimate is None:
             return float("-inf")
-        gap = self.gaps.get(trial.parameters, 0.0)
-        shrunk = max(0.0, abs(gap) - _GAP_NOISE) * (1 if gap > 0 else -1)
-        return round(float(utility(trial.ssim + shrunk, trial.bytes, self.reference_bytes)), 4)
+        return round(float(utility(estimate, trial.bytes, self.reference_bytes)), 4)
 
     def excess(self, trial: Trial) -> float:
         return excess(self.options, trial.bytes, trial.paths)

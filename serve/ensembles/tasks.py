@@ -14,10 +14,11 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.vector import compare, coverage
-from serve.vector.compare import Reference
+from serve.vector.compare import Reference, smoothed
 from serve.vector.features import Features, extract, network_input
 from serve.vector.image import ImageLimits, Picture, decode
 from serve.vector.parameters import CoverageParameters, Parameters, VTracerParameters
+from serve.vector.rules import degradation
 from serve.vector.svg import count_paths
 from serve.vector.trace import trace
 
@@ -39,7 +40,11 @@ class Inspection:
 
 @dataclass(frozen=True)
 class Trial:
-    """One tracing. ``ssim`` and ``mse`` are None unless it was measured; ``trace_s`` and ``measure_s`` are seconds."""
+    """One tracing. ``trace_s`` and ``measure_s`` are seconds.
+
+    ``ssim`` and ``mse`` are against the picture, None unless it was measured; ``quiet_ssim`` is against the picture
+    with its noise removed, for noisy pictures only.
+    """
 
     parameters: Parameters
     svg: str
@@ -48,14 +53,15 @@ class Trial:
     trace_s: float
     ssim: float | None = None
     mse: float | None = None
+    quiet_ssim: float | None = None
     measure_s: float = 0.0
 
 
 def inspect(data: bytes, limits: ImageLimits) -> Inspection:
-    """Decode and describe; raises what `serve.vector.image.decode` raises."""
+    """Decode and describe. Raises what `serve.vector.image.decode` raises."""
     began = time.perf_counter()
     picture = _picture(data, limits)
-    features = extract(picture.rgba)
+    features = _features(data, limits)
     height, width = picture.rgba.shape[:2]
     inputs = network_input(picture.rgba, features)
     seconds = time.perf_counter() - began
@@ -69,6 +75,7 @@ def attempt(data: bytes, limits: ImageLimits, parameters: Parameters, measure: b
     svg = trace(picture.rgba, parameters)
     traced = time.perf_counter()
     found = _reference(data, limits).fidelity(svg) if measure else None
+    quiet = _quiet_reference(data, limits) if measure else None
     return Trial(
         parameters=parameters,
         svg=svg,
@@ -77,6 +84,7 @@ def attempt(data: bytes, limits: ImageLimits, parameters: Parameters, measure: b
         trace_s=traced - began,
         ssim=found.ssim if found else None,
         mse=found.mse if found else None,
+        quiet_ssim=quiet.fidelity(svg).ssim if quiet else None,
         measure_s=time.perf_counter() - traced if found else 0.0,
     )
 
@@ -107,3 +115,17 @@ def _picture(data: bytes, limits: ImageLimits) -> Picture:
 @lru_cache(maxsize=_REMEMBERED)
 def _reference(data: bytes, limits: ImageLimits) -> Reference:
     return Reference(_picture(data, limits).rgba)
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _quiet_reference(data: bytes, limits: ImageLimits) -> Reference | None:
+    """The picture with its noise removed; None when it is not noisy, or is transparent."""
+    rgba = _picture(data, limits).rgba
+    if rgba[..., 3].min() < 255 or degradation(_features(data, limits)) != "noisy":
+        return None
+    return Reference(smoothed(rgba))
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _features(data: bytes, limits: ImageLimits) -> Features:
+    return extract(_picture(data, limits).rgba)

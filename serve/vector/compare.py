@@ -172,6 +172,18 @@ class Reference:
         )
 
 
+def smoothed(rgba: Rgba) -> Rgba:
+    """``rgba`` with the noise of a JPEG mostly removed, to judge drawings of noisy pictures by; opaque pictures only.
+
+    A drawing that follows the noise comes closer to the noisy picture, and farther from what it shows. Of the filters
+    tried, a median and then a bilateral one ranked drawings most like the clean picture does.
+    """
+    rgb = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
+    quiet = cv2.bilateralFilter(cv2.medianBlur(rgb, 3), 5, 40, 2)
+    result: Rgba = cv2.merge([*cv2.split(quiet), cv2.extractChannel(rgba, 3)])
+    return result
+
+
 def fidelity(rgba: Rgba, svg: str) -> Fidelity:
     """How close ``svg`` comes to ``rgba`` (shape (H, W, 4)): see `Reference`, which is faster for several SVGs."""
     return Reference(rgba).fidelity(svg)

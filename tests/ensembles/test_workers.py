@@ -48,6 +48,12 @@ async def until_gone(pid: int, seconds: float = 5.0) -> bool:
     return gone(pid)
 
 
+async def until_full(workers: Workers) -> None:
+    """Workers that a test killed are replaced a moment later."""
+    while len(workers.pids) < workers.count:  # noqa: ASYNC110 (another process has no event to wait for)
+        await asyncio.sleep(0.01)
+
+
 @in_module_loop
 async def test_values_and_errors_come_back(workers: Workers) -> None:
     assert await workers.run(None, operator.add, 2, 3) == 5
@@ -86,9 +92,9 @@ async def test_a_task_over_its_deadline_is_killed(workers: Workers) -> None:
 
 @in_module_loop
 async def test_a_limit_is_for_the_task_and_not_for_its_wait(workers: Workers) -> None:
-    waits = [workers.run(None, time.sleep, 0.3, limit_s=0.6) for _ in range(2 * 3)]  # the last waits for 0.6 s
-    assert await asyncio.gather(*waits[:5]) == [None] * 5
-    await waits[5]
+    await until_full(workers)
+    waits = [workers.run(None, time.sleep, 0.3, limit_s=0.5) for _ in range(5)]  # the last waits for 0.6 s
+    assert await asyncio.gather(*waits) == [None] * 5
     with pytest.raises(DeadlineExceeded):
         await workers.run(None, time.sleep, 30, limit_s=0.1)
 
@@ -135,8 +141,7 @@ async def test_a_task_that_kills_its_worker_twice_fails(workers: Workers) -> Non
 
 @in_module_loop
 async def test_a_full_queue_refuses(workers: Workers) -> None:
-    while len(workers.pids) < workers.count:  # noqa: ASYNC110 (replacements of the tests above)
-        await asyncio.sleep(0.01)
+    await until_full(workers)
     running = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(5)]  # 2 work, 3 wait
     await asyncio.sleep(0.1)
     with pytest.raises(Overloaded) as raised:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from serve.vector.features import STATISTICS, Features, extract, network_input
-from serve.vector.rules import LOGO_TYPES, classify
+from serve.vector.rules import LOGO_TYPES, classify, degradation
 
 Rgba = npt.NDArray[np.uint8]
 
@@ -149,3 +149,9 @@ def test_rules_of_d_012(changes: dict[str, float], expected: tuple[str, float]) 
     flat = extract(opaque(np.full((64, 64, 3), 90, np.uint8)))
     assert classify(replace(flat, **changes)) == expected
     assert expected[0] in LOGO_TYPES
+
+
+def test_degradation_is_told_apart() -> None:
+    assert degradation(extract(disc())) == "none"
+    assert degradation(extract(jpeg(disc(), 70))) == "noisy"
+    assert degradation(extract(opaque(cv2.GaussianBlur(disc()[..., :3], (0, 0), 1.5)))) == "blurred"
