@@ -7,21 +7,14 @@ one is forked in some 20 ms. A worker that dies by itself, or is killed from out
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
 import pickle
-import select
-import signal
-import socket
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar, TypeVarTuple
 
-from serve.ensembles.nursery import LENGTH, READY
+from serve.ensembles.processes import Nursery, Worker, WorkerLost
 from serve.errors import DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
 
 Ts = TypeVarTuple("Ts")
@@ -29,16 +22,10 @@ R = TypeVar("R")
 
 LOGGER = logging.getLogger(__name__)
 GIBIBYTE = 1024**3
-_SOURCES = str(Path(__file__).resolve().parents[2])
-_ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
 
 
 class TaskFault(EngineFailure):
     """A task raised what is none of our errors, or its worker died twice. The worker's log has the details."""
-
-
-class _WorkerLost(Exception):
-    """The worker's socket closed under a task."""
 
 
 class Workers:
@@ -59,9 +46,9 @@ class Workers:
         self._max_waiting = max_waiting
         self._memory_bytes = memory_bytes
         self._start_timeout_s = start_timeout_s
-        self._nursery: _Nursery | None = None
-        self._idle: asyncio.LifoQueue[_Worker] = asyncio.LifoQueue()
-        self._all: set[_Worker] = set()
+        self._nursery: Nursery | None = None
+        self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()
+        self._all: set[Worker] = set()
         self._replacements: set[asyncio.Task[None]] = set()
         self._forking = asyncio.Lock()
         self._waiting = 0
@@ -111,7 +98,7 @@ class Workers:
             try:
                 async with asyncio.timeout(limit_s):
                     kind, value = await self._call(worker, message)
-            except _WorkerLost:
+            except WorkerLost:
                 LOGGER.warning("worker %d died; its task is repeated", worker.pid)
                 continue
             if kind == "value":
@@ -119,7 +106,7 @@ class Workers:
             raise value if kind == "error" else TaskFault("processing the picture failed")
         raise TaskFault("processing the picture ended its worker twice")
 
-    async def _take(self) -> _Worker:
+    async def _take(self) -> Worker:
         """The worker that was idle last: its memory is the warmest."""
         if self._closed:
             raise EngineUnavailable("the workers are stopped")
@@ -133,16 +120,16 @@ class Workers:
         finally:
             self._waiting -= 1
 
-    async def _call(self, worker: _Worker, message: bytes) -> tuple[str, Any]:
+    async def _call(self, worker: Worker, message: bytes) -> tuple[str, Any]:
         try:
             answer = await worker.ask(message)
-        except (asyncio.CancelledError, _WorkerLost):
+        except (asyncio.CancelledError, WorkerLost):
             self._replace(worker)
             raise
         self._idle.put_nowait(worker)
         return answer
 
-    def _replace(self, worker: _Worker) -> None:
+    def _replace(self, worker: Worker) -> None:
         worker.kill()
         self._all.discard(worker)
         if not self._closed:
@@ -163,99 +150,8 @@ class Workers:
     async def _add(self) -> None:
         async with self._forking:
             if self._nursery is None or not self._nursery.alive:
-                self._nursery = await asyncio.to_thread(_Nursery, self._memory_bytes, self._start_timeout_s)
+                self._nursery = await asyncio.to_thread(Nursery, self._memory_bytes, self._start_timeout_s)
             pid, connection = await asyncio.to_thread(self._nursery.fork)
-        worker = await _Worker.connect(pid, connection)
+        worker = await Worker.connect(pid, connection)
         self._all.add(worker)
         self._idle.put_nowait(worker)
-
-
-class _Nursery:
-    """The owner's side of `serve.ensembles.nursery`; its methods block, for a thread."""
-
-    def __init__(self, memory_bytes: int, start_timeout_s: float) -> None:
-        self._control, theirs = socket.socketpair()
-        path = os.pathsep.join(filter(None, [_SOURCES, os.environ.get("PYTHONPATH")]))
-        with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "serve.ensembles.nursery", str(theirs.fileno()), str(memory_bytes)],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
-            )
-        self._control.settimeout(start_timeout_s)
-        if self._receive(len(READY)) != READY:
-            self.close()
-            raise EngineUnavailable("the worker processes did not start")
-
-    @property
-    def alive(self) -> bool:
-        return self._process.poll() is None
-
-    def fork(self) -> tuple[int, socket.socket]:
-        """(pid, our end of the socket) of a new worker."""
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
-            return LENGTH.unpack(self._receive(LENGTH.size))[0], ours
-        except (OSError, EngineUnavailable):
-            ours.close()
-            raise EngineUnavailable("the process that starts workers has ended") from None
-
-    def close(self) -> None:
-        self._control.close()
-        try:
-            self._process.wait(5)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            self._process.wait()
-
-    def _receive(self, count: int) -> bytes:
-        try:
-            data = self._control.recv(count, socket.MSG_WAITALL)
-        except OSError:
-            data = b""
-        if len(data) != count:
-            self.close()
-            raise EngineUnavailable("the worker processes did not start")
-        return data
-
-
-class _Worker:
-    def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.pid = pid
-        self._reader = reader
-        self._writer = writer
-        try:
-            self._handle: int | None = os.pidfd_open(pid)
-        except ProcessLookupError:
-            self._handle = None
-
-    @classmethod
-    async def connect(cls, pid: int, connection: socket.socket) -> _Worker:
-        connection.setblocking(False)
-        return cls(pid, *await asyncio.open_unix_connection(sock=connection, limit=1 << 20))
-
-    @property
-    def alive(self) -> bool:
-        return self._handle is not None and not select.select([self._handle], [], [], 0)[0]
-
-    async def ask(self, message: bytes) -> tuple[str, Any]:
-        try:
-            self._writer.write(LENGTH.pack(len(message)))
-            self._writer.write(message)
-            await self._writer.drain()
-            (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
-            answer = await self._reader.readexactly(length)
-        except (asyncio.IncompleteReadError, OSError):
-            raise _WorkerLost from None
-        return pickle.loads(answer)  # type: ignore[no-any-return]  # noqa: S301 (from our own child)
-
-    def kill(self) -> None:
-        self._writer.close()
-        if self._handle is not None:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
-            os.close(self._handle)
-            self._handle = None

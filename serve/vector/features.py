@@ -17,22 +17,19 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.vector.compare import composite
+from serve.vector.views import detail, local_range, native_sample, reduced, thumbnail
 
 Rgba = npt.NDArray[np.uint8]
 Gray = npt.NDArray[np.uint8]
 Plane = npt.NDArray[np.float32]
 
 WORKING_SIDE_PX = 512
-THUMBNAIL_PX = 128
-PATCH_PX = 64
 STATISTICS = 13
 """Length of `Features.to_vector`, the engine input ``statistics``."""
 
 _CANNY = (60, 160)  # thresholds on the L1 Sobel sum of 8-bit grey
 _EDGE_STEP = 24  # a central difference from which a pixel lies on an edge, in 8-bit steps
 _HARRIS_FLOOR = 1e-6  # no corner at all: under the response of one step of 8 bits
-_TILE_PX = 128
-_TILES = 4
 
 
 @dataclass(frozen=True)
@@ -93,11 +90,11 @@ class Features:
 def extract(rgba: Rgba) -> Features:
     """The statistics of ``rgba``: shape (H, W, 4), straight alpha, at least 1 x 1."""
     height, width = rgba.shape[:2]
-    small = _reduced(rgba, WORKING_SIDE_PX)
+    small = reduced(rgba, WORKING_SIDE_PX)
     flat = composite(small)
     gray, alpha = _padded(cv2.cvtColor(flat, cv2.COLOR_RGB2GRAY)), _padded(cv2.extractChannel(small, 3))
     gx, gy = cv2.Sobel(gray, cv2.CV_16S, 1, 0), cv2.Sobel(gray, cv2.CV_16S, 0, 1)
-    native = gray if small is rgba else _padded(_native_sample(rgba))
+    native = gray if small is rgba else _padded(native_sample(rgba))
     noise, blockiness, edge_width = _degradation(native)
     levels = cv2.calcHist([rgba], [3], None, [256], [0, 256]).ravel() / (height * width)
     opaque, invisible = float(levels[255]), float(levels[0])
@@ -127,57 +124,13 @@ def network_input(rgba: Rgba, features: Features | None = None) -> dict[str, npt
     ``statistics`` float32 (STATISTICS,): `Features.to_vector`; ``features`` saves extracting them again.
     """
     found = features if features is not None else extract(rgba)
-    return {"pixels": _thumbnail(rgba), "detail": _detail(rgba), "statistics": found.to_vector()}
-
-
-def _reduced(rgba: Rgba, side: int) -> Rgba:
-    """``rgba`` itself, or its area average with a longer side of ``side``."""
-    height, width = rgba.shape[:2]
-    scale = side / max(height, width)
-    if scale >= 1:
-        return rgba
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    seen = _on_white(rgba)
-    if scale < 0.25:  # a whole factor first: the general area average is slow
-        factor = int(0.5 / scale)
-        seen = cv2.resize(seen, (max(1, width // factor), max(1, height // factor)), interpolation=cv2.INTER_AREA)
-    reduced: Rgba = cv2.resize(seen, size, interpolation=cv2.INTER_AREA)
-    return reduced
-
-
-def _on_white(rgba: Rgba) -> Rgba:
-    """Colours as seen on white, alpha kept: safe to average."""
-    alpha = cv2.extractChannel(rgba, 3)
-    if alpha.min() == 255:
-        return rgba
-    seen: Rgba = cv2.merge([*cv2.split(composite(rgba)), alpha])
-    return seen
+    return {"pixels": thumbnail(rgba), "detail": detail(rgba), "statistics": found.to_vector()}
 
 
 def _padded(plane: Gray) -> Gray:
     """At least 8 x 8, continued by the edge pixels: the filters below need some room."""
     below, right = max(0, 8 - plane.shape[0]), max(0, 8 - plane.shape[1])
     return np.pad(plane, ((0, below), (0, right)), mode="edge") if below or right else plane
-
-
-def _native_sample(rgba: Rgba) -> Gray:
-    """Grey of up to 4 x 4 tiles of 128 px, spread evenly and aligned to JPEG's grid, as one mosaic."""
-    height, width = rgba.shape[:2]
-    rows, columns = _tile_starts(height), _tile_starts(width)
-    strips = [
-        np.hstack([composite(rgba[y : y + _TILE_PX, x : x + _TILE_PX]) for x in columns])
-        for y in rows
-    ]  # fmt: skip
-    gray: Gray = cv2.cvtColor(np.vstack(strips), cv2.COLOR_RGB2GRAY)
-    return gray
-
-
-def _tile_starts(length: int) -> list[int]:
-    if length <= _TILE_PX:
-        return [0]
-    count = min(_TILES, length // _TILE_PX)
-    last = (length - _TILE_PX) // 8 * 8
-    return [round(last * i / max(1, count - 1)) // 8 * 8 for i in range(count)]
 
 
 def _edge_density(gx: npt.NDArray[np.int16], gy: npt.NDArray[np.int16], alpha: Gray) -> float:
@@ -218,15 +171,8 @@ def _corner_density(gray: Gray) -> float:
 
 def _degradation(gray: Gray) -> tuple[float, float, float]:
     """(noise, blockiness, edge_width) of grey pixels at their own scale."""
-    local_range = _local_range(gray, 3)
-    noise = _noise(gray, local_range < _EDGE_STEP)
+    noise = _noise(gray, local_range(gray, 3) < _EDGE_STEP)
     return noise, (_blockiness(gray) + _blockiness(gray.T)) / 2, _edge_width(gray)
-
-
-def _local_range(gray: Gray, size: int) -> Gray:
-    kernel = np.ones((size, size), np.uint8)
-    found: Gray = cv2.subtract(cv2.dilate(gray, kernel), cv2.erode(gray, kernel))
-    return found
 
 
 def _noise(gray: Gray, calm: npt.NDArray[np.bool_]) -> float:
@@ -257,49 +203,9 @@ def _edge_width(gray: Gray) -> float:
     ridge = (step >= _EDGE_STEP) & (step == cv2.dilate(step, np.ones((3, 3), np.uint8)))
     if not ridge.any():
         return 0.0
-    return float(np.median(2.0 * _local_range(gray, 7)[ridge] / step[ridge]))
+    return float(np.median(2.0 * local_range(gray, 7)[ridge] / step[ridge]))
 
 
 def _smooth_share(gray: Gray) -> float:
-    spread = _local_range(gray, 5)
+    spread = local_range(gray, 5)
     return float(np.mean((spread > 0) & (spread < _EDGE_STEP)))
-
-
-def _thumbnail(rgba: Rgba) -> npt.NDArray[np.uint8]:
-    """Letterboxed to 128 x 128; a smaller picture is not enlarged, for its scale is telling."""
-    small = _on_white(_reduced(rgba, THUMBNAIL_PX))
-    frame = np.full((THUMBNAIL_PX, THUMBNAIL_PX, 4), (255, 255, 255, 0), np.uint8)
-    top, left = (THUMBNAIL_PX - small.shape[0]) // 2, (THUMBNAIL_PX - small.shape[1]) // 2
-    frame[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return frame
-
-
-def _detail(rgba: Rgba) -> npt.NDArray[np.uint8]:
-    """A 2 x 2 mosaic of the 64 px cells with the most gradient energy, in reading order of their rank."""
-    height, width = rgba.shape[:2]
-    below, right = max(0, PATCH_PX - height), max(0, PATCH_PX - width)
-    if below or right:
-        rgba = np.pad(rgba, ((0, below), (0, right), (0, 0)), mode="edge")
-    rows, columns = _cells(rgba.shape[0]), _cells(rgba.shape[1])
-    energy = _energy(rgba)
-    cells = [(y, x) for y in rows for x in columns]
-    scores = [int(energy[y : y + PATCH_PX, x : x + PATCH_PX].sum(dtype=np.int64)) for y, x in cells]
-    best = sorted(range(len(cells)), key=lambda i: (-scores[i], i))[:4]
-    best += best[:1] * (4 - len(best))
-    patches = [_on_white(rgba[y : y + PATCH_PX, x : x + PATCH_PX]) for y, x in (cells[i] for i in best)]
-    return np.vstack([np.hstack(patches[:2]), np.hstack(patches[2:])])
-
-
-def _cells(length: int) -> list[int]:
-    """Starts of the fewest 64 px cells that cover ``length``, spread evenly."""
-    count = math.ceil(length / PATCH_PX)
-    return [round((length - PATCH_PX) * i / max(1, count - 1)) for i in range(count)]
-
-
-def _energy(rgba: Rgba) -> npt.NDArray[np.uint8]:
-    """Largest neighbour step of luma on white and of alpha, in 8-bit steps."""
-    planes = [cv2.cvtColor(composite(rgba), cv2.COLOR_RGB2GRAY)]
-    if rgba[..., 3].min() < 255:
-        planes.append(cv2.extractChannel(rgba, 3))
-    steps = [_local_range(plane, 2) for plane in planes]
-    return steps[0] if len(steps) == 1 else np.maximum(steps[0], steps[1])
