@@ -89,9 +89,7 @@ class CoverageParameters(_Ranged):
     flatness: float = _learned(
         8.0, 3.0, 24.0, "largest channel step to a neighbour in a flat or smooth area; higher accepts noise", log=True
     )
-    palette_distance: float = _learned(
-        0.04, 0.015, 0.12, "OKLab distance under which two colours are one", log=True
-    )
+    palette_distance: float = _learned(0.04, 0.015, 0.12, "OKLab distance under which two colours are one", log=True)
     max_colors: int = _learned(24, 2, 48, "most flat colours", log=True)
     tolerance: float = _learned(
         0.25, 0.12, 1.0, "distance a fitted curve may stray from the contour; higher is smaller and smoother", log=True
@@ -103,7 +101,7 @@ class CoverageParameters(_Ranged):
     )
     refine: int = _fixed(0, 0, MAX_REFINE, "rounds of boundary refinement against the rendered result")
     decimals: int = _fixed(1, 0, 3, "decimal places of coordinates")
-    max_paths: int = _fixed(400, 1, 5000, "path budget: the smallest areas merge into their neighbours beyond it")
+    max_paths: int = _fixed(1000, 1, 5000, "path budget: the smallest areas merge into their neighbours beyond it")
 
 
 @dataclass(frozen=True)

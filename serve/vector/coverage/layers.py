@@ -316,6 +316,27 @@ def signed_area(points: Points) -> float:
 
 
 @kernel
+def _worth_drawing(
+    points: Points, start: npt.NDArray[np.int64], min_area: float, most: int
+) -> tuple[npt.NDArray[np.int64], Points]:
+    """Contours of at least ``min_area``, at most the ``most`` largest: their indices, in order, and signed areas."""
+    n = start.shape[0] - 1
+    area = np.empty(n)
+    kept = np.empty(n, np.int64)
+    m = 0
+    for i in range(n):
+        area[i] = signed_area(points[start[i] : start[i + 1]])
+        if start[i + 1] - start[i] >= 4 and abs(area[i]) >= min_area:
+            kept[m] = i
+            m += 1
+    kept = kept[:m]
+    if m > most:
+        largest = np.argsort(-np.abs(area[kept]))[:most]
+        kept = np.sort(kept[largest])
+    return kept, area[kept]
+
+
+@kernel
 def _uncovered(
     mask: npt.NDArray[np.uint8],
     y0: int,
@@ -353,8 +374,11 @@ def _hidden(hole: Points, k: int, grid: _Grid) -> bool:
     return area > 0 and shown <= 0.5 + 0.03 * area
 
 
-def stack(shares: Shares, paints: PaintTable, min_area: float) -> list[Layer]:
-    """The layers from the bottom up. Contours of less than ``min_area`` square pixels are dropped."""
+def stack(shares: Shares, paints: PaintTable, min_area: float, max_contours: int) -> list[Layer]:
+    """The layers from the bottom up, of at most ``max_contours`` contours each.
+
+    Contours of less than ``min_area`` square pixels are dropped.
+    """
     area = _areas(shares.first, shares.second, shares.share, len(paints))
     visible = paints.peak_alpha() >= INVISIBLE_ALPHA
     opaque = paints.alpha() >= OPAQUE_ALPHA
@@ -363,6 +387,7 @@ def stack(shares: Shares, paints: PaintTable, min_area: float) -> list[Layer]:
     shape = grid.first.shape
     stamp, field = np.full(shape, -1, np.int32), np.zeros(shape, np.float32)
     active, follow = np.empty(grid.first.size, np.int32), np.full(2 * grid.first.size, -1, np.int32)
+    min_area = min(min_area, 0.5 * shares.first.size)
     layers = []
     for k in order:
         if not visible[k] or area[k] < min_area:
@@ -370,18 +395,15 @@ def stack(shares: Shares, paints: PaintTable, min_area: float) -> list[Layer]:
         own = grid.own[grid.start[k] : grid.start[k + 1]]
         n = _cover(k, grid.first, grid.second, grid.share, grid.rank, grid.opaque, own, stamp, field, active)
         points, start = _march(k, field, stamp, grid.first, active[:n], _SEGMENTS, follow)
-        contours = [_thin(points[a:b]) for a, b in zip(start[:-1], start[1:], strict=True)]
-        kept = [c - (PAD - 0.5) for c in contours if _worth_drawing(c, k, grid, min_area)]
-        if kept:
-            layers.append(Layer(k, kept))
+        kept, areas = _worth_drawing(points, start, min_area, max_contours)
+        contours = []
+        for i, signed in zip(kept, areas, strict=True):
+            contour = points[start[i] : start[i + 1]]
+            if signed < 0 or not _hidden(contour, k, grid):
+                contours.append(_thin(contour) - (PAD - 0.5))
+        if contours:
+            layers.append(Layer(k, contours))
     return layers
-
-
-def _worth_drawing(contour: Points, k: int, grid: _Grid, min_area: float) -> bool:
-    if len(contour) < 4:
-        return False
-    area = signed_area(contour)
-    return abs(area) >= min_area and not (area > 0 and _hidden(contour, k, grid))
 
 
 def _grid(shares: Shares, order: list[int], opaque: npt.NDArray[np.bool_]) -> _Grid:

@@ -46,7 +46,7 @@ def refine(shapes: list[Shape], paints: PaintTable, target: FloatImage, rounds: 
     best = current = shapes
     least = math.inf
     for round_ in range(rounds + 1):
-        svg = to_svg(current, paints, width, height, decimals)
+        svg = to_svg(current, paints, (width, height), (width, height), decimals)
         residual = premultiply(render(svg, width, height)) - target
         error = float(np.square(residual).mean())
         if error < least:

@@ -16,7 +16,7 @@ from serve.vector.coverage.layers import Layer, signed_area, stack
 from serve.vector.coverage.paints import Floats, PaintTable, fit_gradients
 from serve.vector.coverage.palette import Colors, find_palette
 from serve.vector.coverage.refine import refine
-from serve.vector.coverage.unmix import Labels, Shares, noise_floor, settle, unmix
+from serve.vector.coverage.unmix import Labels, Shares, noise_floor, settle, unexplained_share, unmix
 from serve.vector.coverage.writer import Shape, to_svg
 from serve.vector.parameters import CoverageParameters
 
@@ -26,6 +26,9 @@ RESIDUAL_COLORS = 4
 MIN_RESIDUAL = 900.0
 MIN_RESIDUAL_DISTANCE = 400.0
 MAX_PAINTS = 64
+MAX_PIXELS = 2_000_000
+MAX_UNEXPLAINED, MIN_TEXTURE_PIXELS = 0.2, 1 << 14
+"""A picture with a larger share of colours that no mix explains is a texture; it is halved down to so many pixels."""
 BANDING = 4.0
 """A flat pixel this many noise floors from its colour is a blend of two bands of an unfitted gradient."""
 
@@ -40,16 +43,39 @@ class _Areas:
 
 
 def trace_coverage(rgba: npt.NDArray[np.uint8], parameters: CoverageParameters) -> str:
-    """The SVG of a straight 8-bit RGBA picture (H, W, 4); the same picture and parameters give the same text."""
+    """The SVG of a straight 8-bit RGBA picture (H, W, 4); the same picture and parameters give the same text.
+
+    Pictures of more than MAX_PIXELS, and dense textures, are traced at a reduced size, so that time and text stay
+    bounded.
+    """
     height, width = rgba.shape[:2]
-    pixels = denoise(premultiply(rgba), parameters.denoise)
+    pixels = denoise(_shrink(premultiply(rgba), MAX_PIXELS), parameters.denoise)
     areas = _find_areas(pixels, parameters)
+    while pixels[..., 0].size > MIN_TEXTURE_PIXELS and _is_texture(pixels, areas, parameters):
+        pixels = _shrink(pixels, pixels[..., 0].size // 4)
+        areas = _find_areas(pixels, parameters)
     shares, paints = _explain(pixels, areas, parameters)
-    layers = _within_budget(stack(shares, paints, parameters.min_area), parameters.max_paths)
-    shapes = _fit(layers, parameters)
+    layers = stack(shares, paints, parameters.min_area, parameters.max_paths)
+    shapes = _fit(_within_budget(layers, parameters.max_paths), parameters)
     if parameters.refine:
         shapes = refine(shapes, paints, pixels, parameters.refine, parameters.decimals)
-    return to_svg(shapes, paints, width, height, parameters.decimals)
+    return to_svg(shapes, paints, (pixels.shape[1], pixels.shape[0]), (width, height), parameters.decimals)
+
+
+def _shrink(pixels: FloatImage, most: int) -> FloatImage:
+    """``pixels`` averaged down, proportions kept, to about ``most`` pixels where they are more."""
+    height, width = pixels.shape[:2]
+    if height * width <= most:
+        return pixels
+    scale = math.sqrt(most / (height * width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    smaller: FloatImage = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return smaller
+
+
+def _is_texture(pixels: FloatImage, areas: _Areas, parameters: CoverageParameters) -> bool:
+    share = unexplained_share(pixels, areas.labels, areas.paints, areas.solids, parameters.flatness)
+    return share > MAX_UNEXPLAINED
 
 
 def _find_areas(pixels: FloatImage, parameters: CoverageParameters) -> _Areas:

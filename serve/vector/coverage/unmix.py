@@ -19,6 +19,9 @@ RADIUS = 2
 """How far, in pixels, the flat areas may lie whose paints explain a blend."""
 MAX_CANDIDATES = 8
 UNKNOWN = -1
+TEXTURE_SAMPLES = 4096
+SLACK = 0.47
+"""A single paint is preferred to a mix that is better by up to this, times flatness squared."""
 SETTLE_ROUNDS = 3
 RARITY = 6.0
 """Price, in noise floors times pixels, of a paint that covers little around a blend."""
@@ -232,13 +235,39 @@ def unmix(
     nearby though it is flat nowhere, or -1. solids (m, 4): the colours of the first m paints.
     ``flatness`` scales how much unexplained colour is taken for noise.
     """
+    todo = np.flatnonzero(labels.ravel() < 0)
+    return _unmix_some(pixels, labels, extra, paints, solids, flatness, todo)
+
+
+def unexplained_share(
+    pixels: FloatImage, labels: Labels, paints: PaintTable, solids: Floats, flatness: float
+) -> float:
+    """Share of the picture, estimated from TEXTURE_SAMPLES blends, whose colour no mix of paints explains."""
+    todo = np.flatnonzero(labels.ravel() < 0)
+    if not len(todo):
+        return 0.0
+    sample = todo[:: max(1, len(todo) // TEXTURE_SAMPLES)]
+    extra = np.full(labels.shape, -1, np.int16)
+    shares = _unmix_some(pixels, labels, extra, paints, solids, flatness, sample)
+    high = (shares.residual.ravel()[sample] > noise_floor(flatness)).mean()
+    return float(high) * len(todo) / labels.size
+
+
+def _unmix_some(
+    pixels: FloatImage,
+    labels: Labels,
+    extra: Labels,
+    paints: PaintTable,
+    solids: Floats,
+    flatness: float,
+    todo: npt.NDArray[np.int64],
+) -> Shares:
     first, share = labels.copy(), np.ones(labels.shape, np.float32)
     second = np.full(labels.shape, UNKNOWN, np.int16)
     residual = np.zeros(labels.shape, np.float32)
-    todo = np.flatnonzero(labels.ravel() < 0)
     tables = (paints.kind, paints.geometry, paints.stops, paints.offsets, paints.colors)
     _unmix(
-        pixels, labels, extra, todo, tables, solids, noise_floor(flatness), flatness * flatness * 0.47,
+        pixels, labels, extra, todo, tables, solids, noise_floor(flatness), SLACK * flatness * flatness,
         first, second, share, residual,
     )  # fmt: skip
     return Shares(first, second, share, residual)
@@ -251,7 +280,7 @@ def settle(pixels: FloatImage, labels: Labels, shares: Shares, paints: PaintTabl
     """
     todo = np.flatnonzero(labels.ravel() < 0)
     tables = (paints.kind, paints.geometry, paints.stops, paints.offsets, paints.colors)
-    rarity, slack = RARITY * noise_floor(flatness), flatness * flatness * 0.47
+    rarity, slack = RARITY * noise_floor(flatness), SLACK * flatness * flatness
     for _ in range(SETTLE_ROUNDS):
         out = tuple(plane.copy() for plane in (shares.first, shares.second, shares.share, shares.residual))
         planes = (shares.first, shares.second, shares.share, shares.residual)

@@ -20,13 +20,21 @@ class Shape:
     outlines: list[Segments]
 
 
-def to_svg(shapes: list[Shape], paints: PaintTable, width: int, height: int, decimals: int) -> str:
-    """The SVG of ``shapes``, the bottom one first, on a canvas of ``width`` by ``height`` pixels."""
+def to_svg(
+    shapes: list[Shape], paints: PaintTable, traced: tuple[int, int], size: tuple[int, int], decimals: int
+) -> str:
+    """The SVG of ``shapes``, the bottom one first.
+
+    ``traced`` is the width and height in pixels that their coordinates refer to, ``size`` that of the picture.
+    """
     gradients = sorted({s.paint for s in shapes if paints.kind[s.paint] != SOLID})
     names = {k: _name(i) for i, k in enumerate(gradients)}
-    defs = "".join(_gradient(paints, k, names[k]) for k in gradients)
-    paths = "".join(_path(s, paints, names, width, height, decimals) for s in shapes)
-    return f'<svg xmlns="{NAMESPACE}" viewBox="0 0 {width} {height}">{defs}{paths}</svg>'
+    body = "".join(_gradient(paints, k, names[k]) for k in gradients)
+    body += "".join(_path(s, paints, names, *traced, decimals) for s in shapes)
+    if traced != size:
+        scale = " ".join(number(whole / part, 5) for whole, part in zip(size, traced, strict=True))
+        body = f'<g transform="scale({scale})">{body}</g>'
+    return f'<svg xmlns="{NAMESPACE}" viewBox="0 0 {size[0]} {size[1]}">{body}</svg>'
 
 
 def _name(index: int) -> str:
