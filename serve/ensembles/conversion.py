@@ -13,7 +13,7 @@ from serve.ensembles.predictors import Predictors
 from serve.ensembles.search import Search, Source
 from serve.ensembles.tasks import Trial
 from serve.ensembles.tiers import Tiers
-from serve.ensembles.vectorization import Vectorization, VectorizeOptions
+from serve.ensembles.vectorization import TierForecast, Vectorization, VectorizeOptions
 from serve.ensembles.workers import Workers
 from serve.vector.image import ImageLimits
 from serve.vector.parameters import Parameters, VTracerParameters
@@ -58,10 +58,21 @@ class Conversion:
             return await self._plain(VTracerParameters(), "basic")
         return await self._with_models()
 
-    async def recommended(self) -> tuple[Insight, int]:
-        """The picture's insight and the tier that `auto` would begin with."""
+    async def recommended(self) -> tuple[Insight, int, dict[str, TierForecast]]:
+        """The picture's insight, the tier that `auto` would begin with, and what each tier should give."""
         tiers = await self._prepared()
-        return tiers.insight, await self._route(tiers)
+        tier = await self._route(tiers)
+        await tiers.consider()
+        return tiers.insight, tier, {str(each): self._forecast(tiers, each) for each in (1, 2, 3)}
+
+    def _forecast(self, tiers: Tiers, tier: int) -> TierForecast:
+        """Tier 3 begins with what tier 2 finds, so it promises the same."""
+        known = tiers.forecasts.get(min(tier, 2))
+        return TierForecast(
+            quality=known.quality if known else None,
+            bytes=round(known.bytes) if known else None,
+            seconds=routing.duration_s(tier, tiers.plan_s, self.studio.workers.count),
+        )
 
     async def _plain(self, parameters: Parameters, tier: str) -> Vectorization:
         """One tracing with the parameters given; no engine is asked."""

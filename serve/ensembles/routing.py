@@ -20,11 +20,11 @@ _TIER2_SECONDS = 4.0
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a tier should give; ``quality`` is an SSIM, None when nothing can predict it."""
+    """What a tier should give; ``quality`` is an SSIM."""
 
-    quality: float | None
-    bytes: float | None
-    paths: float | None
+    quality: float
+    bytes: float
+    paths: float
 
 
 def expected_trial_s(width: int, height: int) -> float:

@@ -81,6 +81,15 @@ class Vectorization:
 
 
 @dataclass(frozen=True)
+class TierForecast:
+    """What a tier should give and take. ``quality`` is an SSIM, None when nothing could predict it."""
+
+    quality: float | None
+    bytes: int | None
+    seconds: float
+
+
+@dataclass(frozen=True)
 class Analysis:
     """A picture looked at, not converted (D-014, D-053)."""
 
@@ -94,6 +103,8 @@ class Analysis:
     processing_time_s: float
     method: str = ""
     probabilities: Mapping[str, float] = field(default_factory=dict)
+    forecasts: Mapping[str, TierForecast] = field(default_factory=dict)
+    """By tier."""
     model_versions: Mapping[str, str] = field(default_factory=dict)
     degraded: Sequence[str] = ()
 

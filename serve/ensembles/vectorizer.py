@@ -92,7 +92,7 @@ class Vectorizer:
         """What `vectorize` would know of the picture, and the tier that `auto` would begin with."""
         began = time.perf_counter()
         account = self._account(None)
-        insight, tier = await Conversion(self._studio, data, VectorizeOptions(), account).recommended()
+        insight, tier, forecasts = await Conversion(self._studio, data, VectorizeOptions(), account).recommended()
         return Analysis(
             features=asdict(insight.features),
             logo_type=insight.logo_type,
@@ -104,6 +104,7 @@ class Vectorizer:
             processing_time_s=time.perf_counter() - began,
             method=insight.method,
             probabilities=insight.probabilities,
+            forecasts=forecasts,
             model_versions={name: self._studio.versions.get(name, "unknown") for name in sorted(account.used)},
             degraded=tuple(dict.fromkeys(account.degraded)),
         )

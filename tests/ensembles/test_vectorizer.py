@@ -203,6 +203,9 @@ async def test_analyze_recommends_what_auto_begins_with(vectorizer: Vectorizer, 
     assert (analysis.recommended_tier, analysis.logo_type, analysis.method) == ("1", "simple", "trained")
     assert analysis.features["edge_density"] > 0
     assert sum(analysis.probabilities.values()) == pytest.approx(1)
+    assert list(analysis.forecasts) == ["1", "2", "3"]
+    assert analysis.forecasts["2"].quality > analysis.forecasts["1"].quality > 0.9  # type: ignore[operator]
+    assert 0 < analysis.forecasts["1"].seconds < analysis.forecasts["3"].seconds
     engines.answers = models(quality=0.5)
     assert (await vectorizer.analyze(DATA)).recommended_tier == "3"
 
