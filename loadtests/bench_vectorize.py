@@ -19,12 +19,14 @@ from rich.progress import track
 
 from build_engines.data import Icon
 from loadtests.vectorize import table, tiers_table
-from loadtests.vectorize.dataset import CONDITIONS, held_out, key
+from loadtests.vectorize.dataset import CONDITIONS, drawn_conditions, held_out, key
 from loadtests.vectorize.ensemble import AUTO_TARGETS
 from loadtests.vectorize.measure import ROOT, Job, Measurement, Store, run
 from loadtests.vectorize.methods import Method
-from loadtests.vectorize.registry import choose
+from loadtests.vectorize.registry import SLOW, choose
 
+Chosen = Sequence[tuple[Icon, Sequence[str]]]
+"""Icons, each with its conditions."""
 FOLDER = ROOT / "var" / "bench" / "vectorize"
 
 
@@ -39,11 +41,12 @@ def present(methods: Sequence[Method], console: Console) -> list[Method]:
     return found
 
 
-def missing(icons: Sequence[Icon], conditions: Sequence[str], stores: dict[str, Store], at_4x: bool) -> list[Job]:
-    """What the stores lack, an icon a job."""
+def missing(chosen: Chosen, stores: dict[str, Store], at_4x: bool) -> list[Job]:
+    """What the stores lack, an icon a job; slow methods stop after their share of the icons."""
     jobs = []
-    for icon in icons:
-        lack = {c: tuple(n for n, store in stores.items() if store.get(key(icon, c)) is None) for c in conditions}
+    for place, (icon, conditions) in enumerate(chosen):
+        due = {name: store for name, store in stores.items() if place < SLOW.get(name, len(chosen))}
+        lack = {c: tuple(n for n, store in due.items() if store.get(key(icon, c)) is None) for c in conditions}
         if any(lack.values()):
             jobs.append(Job(icon, {c: names for c, names in lack.items() if names}, at_4x))
     return jobs
@@ -51,6 +54,8 @@ def missing(icons: Sequence[Icon], conditions: Sequence[str], stores: dict[str, 
 
 def fill(stores: dict[str, Store], work: Sequence[Job], jobs: int, console: Console) -> None:
     """Measures ``work`` into the stores, with a progress bar."""
+    if not work:
+        return
     lacking = {name for job in work for names in job.missing.values() for name in names}
     batches = run(partial(choose, sorted(lacking)), work, jobs)
     for rows in track(batches, "icons", total=len(work), console=console):
@@ -58,9 +63,9 @@ def fill(stores: dict[str, Store], work: Sequence[Job], jobs: int, console: Cons
             stores[row.method].add(row)
 
 
-def collect(stores: dict[str, Store], icons: Sequence[Icon], conditions: Sequence[str]) -> dict[str, list[Measurement]]:
+def collect(stores: dict[str, Store], chosen: Chosen) -> dict[str, list[Measurement]]:
     """All measurements of the chosen pictures by method."""
-    keys = [key(icon, c) for icon in icons for c in conditions]
+    keys = [key(icon, c) for icon, conditions in chosen for c in conditions]
     return {name: [row for row in map(store.get, keys) if row is not None] for name, store in stores.items()}
 
 
@@ -82,14 +87,18 @@ def report(rows: dict[str, list[Measurement]], methods: Sequence[Method], jobs: 
         tiers_table.predictions(rows, titles),
         tiers_table.stages(rows, titles),
     ]
-    return "\n\n".join(parts)
+    return "\n\n".join(part for part in parts if part)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=int, default=320, help="icons of the test split (default 320)")
     parser.add_argument("--methods", default="", help="comma-separated; also tracer:parameter=value:…")
-    parser.add_argument("--conditions", default=",".join(CONDITIONS), help=f"default {','.join(CONDITIONS)}")
+    parser.add_argument(
+        "--conditions",
+        default="",
+        help=f"of every icon: {','.join(CONDITIONS)}; default clean and two that its name decides",
+    )
     parser.add_argument("--jobs", type=int, default=1, choices=(1, 2), help="processes; times need 1")
     parser.add_argument("--skip-4x", action="store_true", help="leave out SSIM at 4x: several times faster")
     parser.add_argument("--out", type=Path, default=FOLDER / "results.json", help="all measurements as JSON")
@@ -97,11 +106,11 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console(stderr=True)
     methods = present(choose([n for n in arguments.methods.split(",") if n]), console)
-    conditions = arguments.conditions.split(",")
-    icons = held_out(arguments.limit)
+    conditions = [c for c in arguments.conditions.split(",") if c]
+    chosen = [(icon, conditions or drawn_conditions(icon)) for icon in held_out(arguments.limit)]
     stores = {m.name: Store(arguments.cache, m, not arguments.skip_4x) for m in methods}
-    fill(stores, missing(icons, conditions, stores, not arguments.skip_4x), arguments.jobs, console)
-    rows = collect(stores, icons, conditions)
+    fill(stores, missing(chosen, stores, not arguments.skip_4x), arguments.jobs, console)
+    rows = collect(stores, chosen)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps({name: [asdict(r) for r in own] for name, own in rows.items()}, indent=1))
     print(report(rows, methods, arguments.jobs))

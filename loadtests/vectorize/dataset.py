@@ -122,6 +122,14 @@ def prepare(icon: Icon, condition: str, size: int | None = None) -> Picture:
     return Picture(icon, condition, made.rgba, made.clean, made.svg)
 
 
+def drawn_conditions(icon: Icon) -> tuple[str, ...]:
+    """Clean, and two others that the icon's name decides: the mixture of the whole split, a third of it clean."""
+    others = CONDITIONS[1:]
+    first = _number("condition", icon_key(icon)) % len(others)
+    step = 1 + _number("second condition", icon_key(icon)) % (len(others) - 1)
+    return ("clean", others[first], others[(first + step) % len(others)])
+
+
 def held_out(limit: int) -> list[Icon]:
     """The first ``limit`` icons of the test split, the sets taking turns so that each is well represented."""
     queues = [[i for i in data.load_split("test") if i.set == s.name] for s in data.ICON_SETS]

@@ -9,6 +9,16 @@ from loadtests.vectorize.ensemble import tiers
 from loadtests.vectorize.methods import Method, original, plain_methods, spelled
 from loadtests.vectorize.search import searches
 
+SLOW = {
+    "vtracer_best40": 120,
+    "coverage_best40": 60,
+    "random_search": 60,
+    "local_search": 60,
+    "auto95": 120,
+    "auto98": 120,
+}
+"""Methods that are measured on so many icons only; comparisons are on the pictures that both sides have."""
+
 
 def all_methods() -> list[Method]:
     return [*plain_methods(), *tiers(), *searches(), original()]

@@ -20,7 +20,10 @@ Rows = Mapping[str, Sequence[Measurement]]
 
 
 def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
-    """A Markdown table, numbers to the right."""
+    """A Markdown table, numbers to the right; empty without lines."""
+    lines = list(lines)
+    if not lines:
+        return ""
     rule = ["---", *["---:"] * (len(header) - 1)]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *lines))
 
@@ -92,6 +95,8 @@ def definitions(rows: Rows, titles: Mapping[str, str]) -> str:
         found = compare(own, stock)
         if found and name != STOCK:
             lines.append([titles[name], percent(found.relative_gain), percent(found.removed)])
+    if not lines:
+        return ""
     possible = sum(r.ssim * 1.2 <= 1 for r in stock)
     note = f"SSIM +20 % is possible on {possible} of {len(stock)} pictures: elsewhere it would exceed 1."
     return markdown(["against VTracer's default", "mean relative SSIM gain", "error removed"], lines) + f"\n\n{note}"

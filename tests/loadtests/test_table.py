@@ -61,3 +61,9 @@ def test_a_goal_is_met_only_with_bytes_and_wins_too() -> None:
     worse = MEASURED | {"tier1": [*rows("tier1", 0.99, 400)[:-1], rows("tier1", 0.5, 400)[-1]]}
     assert cells(table.goals(worse), "tier1, whole split")[-1] == "no"
     assert cells(table.goals(MEASURED), "tier2, clean")[2] == "not measured"
+
+
+def test_a_table_without_lines_is_left_out() -> None:
+    only_base = {"vtracer_pp2": MEASURED["vtracer_pp2"]}
+    assert table.by(only_base, TITLES, "condition") == ""
+    assert table.definitions(only_base, TITLES) == ""
