@@ -231,7 +231,7 @@ async def test_the_same_bytes_and_options_give_the_same_svg(vectorizer: Vectoriz
 
 
 @in_module_loop
-@pytest.mark.parametrize("error", [EngineUnavailable("gone"), EngineFailure("broken"), Overloaded("full"), None])
+@pytest.mark.parametrize("error", [EngineFailure("broken"), None])
 @pytest.mark.parametrize("engine", ENGINES)
 async def test_a_conversion_never_fails_because_a_model_did(
     vectorizer: Vectorizer, engines: Any, engine: str, error: AtelierError | None
