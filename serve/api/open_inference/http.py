@@ -88,10 +88,10 @@ async def _ignored_json(request: Request, settings: SiteSettings) -> None:
         parse_json(body)
 
 
-@router.api_route("/trace/setting", methods=["GET", "POST"])
-@router.api_route("/logging", methods=["GET", "POST"])
-@router.get("/systemsharedmemory/status")
-@router.get("/cudasharedmemory/status")
+@router.api_route("/trace/setting", methods=["GET", "POST"], include_in_schema=False)
+@router.api_route("/logging", methods=["GET", "POST"], include_in_schema=False)
+@router.get("/systemsharedmemory/status", include_in_schema=False)
+@router.get("/cudasharedmemory/status", include_in_schema=False)
 async def unsupported() -> None:
     raise Unsupported("this extension is not offered here")
 
