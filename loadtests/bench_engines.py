@@ -165,7 +165,7 @@ def threads_of(config: dict[str, Any], default: int) -> int:
     return next((int(text) for text in named if text and text != "0"), default)
 
 
-def prepare(repository: Path, wanted: Sequence[str]) -> dict[str, str]:
+def prepare(repository: Path, wanted: Sequence[str], instances: int) -> dict[str, str]:
     """Fill ``repository``: trained engines by name, or synthetic ones. Backend by engine."""
     backends = {}
     for name in wanted:
@@ -176,7 +176,7 @@ def prepare(repository: Path, wanted: Sequence[str]) -> dict[str, str]:
         for engine in (synthetic_engines.image_network(), synthetic_engines.candidate_network()):
             print(f"{engine.name}: {8 * engine.mflops:.0f} MFLOPs at batch 8")
             for backend in BACKENDS:
-                backends[synthetic_engines.write(engine, repository, backend)] = backend
+                backends[synthetic_engines.write(engine, repository, backend, instances)] = backend
     return backends
 
 
@@ -185,7 +185,7 @@ async def bench(arguments: argparse.Namespace) -> list[Cell]:
     turns = Turns(arguments.repeats, arguments.seconds)
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
-        backends = prepare(repository, arguments.engine)
+        backends = prepare(repository, arguments.engine, arguments.instances)
         server = TritonServer(repository, list(backends), threads=arguments.threads)
         await asyncio.to_thread(server.start)
         engines = Engines(server.url, timeout_s=60)
@@ -212,6 +212,7 @@ def main() -> None:
     parser.add_argument("--concurrency", nargs="*", type=int, default=[1, 8, 32])
     parser.add_argument("--threads", type=int, default=2, help="threads of an engine, on both sides")
     parser.add_argument("--free-axis", type=int, default=256, help="length of axes of any length")
+    parser.add_argument("--instances", type=int, default=1, help="instances of a synthetic engine in Triton")
     parser.add_argument("--repeats", type=int, default=7, help="turns of each side")
     parser.add_argument("--seconds", type=float, default=0.3, help="length of a turn")
     arguments = parser.parse_args()

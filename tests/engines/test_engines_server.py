@@ -78,21 +78,6 @@ def test_an_engine_that_cannot_load_says_why(tmp_path: Path, backend: str, old: 
     assert not server.running
 
 
-@pytest.mark.parametrize(
-    ("parameters", "reason"),
-    [
-        ("intra_op_thread_count: many", "intra_op_thread_count must be a non-negative number"),
-        ("execution_mode: 7", "execution_mode must be 0"),
-    ],
-)
-def test_bad_parameters_are_refused(tmp_path: Path, parameters: str, reason: str) -> None:
-    key, value = parameters.split(": ")
-    extra = f'parameters {{ key: "{key}" value: {{ string_value: "{value}" }} }}'
-    tiny_onnx.affine(tmp_path, "affine", "onnxruntime", extra=extra)
-    with pytest.raises(EngineUnavailable, match=reason):
-        TritonServer(tmp_path, ["affine"]).start()
-
-
 def test_a_start_that_takes_too_long(repository: Path) -> None:
     server = TritonServer(repository, ["affine_openvino"], start_timeout_s=0.01)
     with pytest.raises(EngineUnavailable, match=r"did not load within 0\.01 s"):
