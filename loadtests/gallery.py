@@ -123,7 +123,7 @@ def main() -> None:
     left, top, right, bottom = (float(v) for v in arguments.crop.split(","))
     picture = sheet(pictures, choose(arguments.methods.split(",")), (left, top, right, bottom))
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    picture.save(arguments.out)
+    picture.save(arguments.out, optimize=True)
     print(f"{arguments.out}: {picture.width}x{picture.height}, {len(pictures)} icons")
 
 
