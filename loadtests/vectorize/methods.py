@@ -1,37 +1,25 @@
-"""The tracers under test, each as one object that turns a picture into an SVG and says how long it took.
-
-GPL tracers (potrace, AutoTrace) are called as programs and are peers to compare with: nothing that ships uses them.
-"""
+"""The tracers under test, each as one object that turns a picture into an SVG and says how long it took."""
 
 from __future__ import annotations
 
 import contextlib
-import shutil
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Protocol
 
-import cv2
 import numpy as np
-import numpy.typing as npt
 
 from loadtests.vectorize.dataset import Picture
+from loadtests.vectorize.peers import PALETTE, SEED, absent_program, autotrace, potrace_per_color
 from serve.ensembles.candidates import fixed_parameters
-from serve.vector.compare import composite
 from serve.vector.features import extract
 from serve.vector.parameters import CoverageParameters, VTracerParameters
 from serve.vector.stock import trace_vtracer
 from serve.vector.utility import reference_parameters, utility
 
-SEED = 20
 COVERAGE_SOURCES = ("serve/vector/coverage", "serve/vector/parameters.py")
 BEST_OF = 40
-PALETTE = 12
-"""Colours that the picture is quantised to for potrace, which knows black and white only."""
 
 
 @dataclass(frozen=True)
@@ -177,54 +165,6 @@ def best_of_vtracer(picture: Picture) -> str:
     return best
 
 
-def palette_layers(rgb: npt.NDArray[np.uint8], colors: int = PALETTE) -> list[tuple[str, npt.NDArray[np.bool_]]]:
-    """(hex colour, mask) per colour of a k-means palette, the largest area first."""
-    pixels = rgb.reshape(-1, 3).astype(np.float32)
-    count = min(colors, len(np.unique(pixels, axis=0)))
-    criteria = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_MAX_ITER, 20, 0.5)
-    cv2.setRNGSeed(SEED)
-    start = np.empty((len(pixels), 1), np.int32)
-    _, labels, centres = cv2.kmeans(pixels, count, start, criteria, 1, cv2.KMEANS_PP_CENTERS)
-    names = [f"#{bytes(np.rint(c).clip(0, 255).astype(np.uint8)).hex()}" for c in centres]
-    masks = [labels.reshape(rgb.shape[:2]) == k for k in range(count)]
-    return sorted(zip(names, masks, strict=True), key=lambda layer: -int(layer[1].sum()))
-
-
-def potrace_per_color(picture: Picture) -> str:
-    """Potrace on each palette colour, layers stacked from the largest area up (each holds all smaller ones too)."""
-    height, width = picture.rgba.shape[:2]
-    remaining = picture.rgba[..., 3] >= 128
-    parts = []
-    with tempfile.TemporaryDirectory() as folder:
-        for color, mask in palette_layers(composite(picture.rgba)):
-            parts.append(_potrace(remaining, color, Path(folder) / "layer.pbm"))
-            remaining &= ~mask
-    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" width="{width}" height="{height}">'
-    return f"{head}{''.join(parts)}</svg>"
-
-
-def _potrace(mask: npt.NDArray[np.bool_], color: str, bitmap: Path) -> str:
-    height, width = mask.shape
-    bitmap.write_bytes(b"P4\n%d %d\n" % (width, height) + np.packbits(mask, axis=1).tobytes())
-    command = ["potrace", "--svg", "--flat", "--output", "-", "--color", color, str(bitmap)]
-    svg = subprocess.run(command, check=True, capture_output=True, timeout=30).stdout.decode()
-    return svg[svg.index("<g") : svg.rindex("</g>") + 4]
-
-
-def _absent_program(program: str, how: str) -> Callable[[], str | None]:
-    return lambda: None if shutil.which(program) else f"no program `{program}`: {how}"
-
-
-def autotrace(picture: Picture) -> str:
-    with tempfile.TemporaryDirectory() as folder:
-        source, drawing = Path(folder) / "in.ppm", Path(folder) / "out.svg"
-        rgb = composite(picture.rgba)
-        source.write_bytes(b"P6\n%d %d\n255\n" % (rgb.shape[1], rgb.shape[0]) + rgb.tobytes())
-        command = ["autotrace", "-color-count", str(PALETTE), "-output-file", str(drawing), str(source)]
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-        return drawing.read_text()
-
-
 def plain_methods() -> list[Method]:
     """Every method that needs no engine."""
     return [
@@ -236,13 +176,13 @@ def plain_methods() -> list[Method]:
             "potrace",
             f"potrace per colour ({PALETTE})",
             potrace_per_color,
-            absent=_absent_program("potrace", "install Debian's package potrace"),
+            absent=absent_program("potrace", "install Debian's package potrace"),
         ),
         Function(
             "autotrace",
             f"AutoTrace ({PALETTE} colours)",
             autotrace,
-            absent=_absent_program("autotrace", "Debian 12 has no such package"),
+            absent=absent_program("autotrace", "Debian 12 has no such package"),
         ),
         coverage_method("coverage", "coverage tracer, fixed parameters"),
         coverage_method("coverage_refine1", "coverage tracer, fixed, refine 1", refine=1),

@@ -10,7 +10,8 @@ import pytest
 from build_engines.data import Icon
 from loadtests.vectorize.dataset import Picture
 from loadtests.vectorize.measure import Measurement, Store, fingerprint, measure
-from loadtests.vectorize.methods import Function, palette_layers, vtracer_method
+from loadtests.vectorize.methods import Function, vtracer_method
+from loadtests.vectorize.peers import palette_layers
 from serve.errors import BadImage
 from serve.vector.compare import render
 from serve.vector.parameters import VTracerParameters
