@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from loadtests.vectorize.dataset import Picture
 from loadtests.vectorize.ensemble import SOURCES, Running, missing_engines
-from loadtests.vectorize.methods import SEED, Traced
+from loadtests.vectorize.methods import Traced
+from loadtests.vectorize.peers import SEED
 from serve.ensembles.vectorization import VectorizeOptions
 from serve.vector.compare import Reference
 from serve.vector.coverage import trace_coverage
