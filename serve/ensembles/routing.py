@@ -14,8 +14,10 @@ TIER3_TRIALS = 4
 
 _SECONDS_PER_TRIAL = 0.015
 _SECONDS_PER_MEGAPIXEL = 0.32
-_TIER3_SECONDS = 6.0  # of one core, for the whole search
-_TIER2_SECONDS = 4.0
+_TIER2_SECONDS = 0.7  # of one core, for all of its trials
+_TIER3_SECONDS = 1.5
+_TIER2_FEWEST = 2
+_TIER3_FEWEST = 5
 
 
 @dataclass(frozen=True)
@@ -37,16 +39,14 @@ def trials_of(tier: int, trial_s: float) -> int:
     if tier == 1:
         return 1
     if tier == 2:
-        return min(TIER2_TRIALS, max(1, int(_TIER2_SECONDS / trial_s)))
-    return min(TIER3_TRIALS * (1 + TIER3_GENERATIONS), max(2, int(_TIER3_SECONDS / trial_s)))
+        return min(TIER2_TRIALS, max(_TIER2_FEWEST, int(_TIER2_SECONDS / trial_s)))
+    return min(TIER3_TRIALS * (1 + TIER3_GENERATIONS), max(_TIER3_FEWEST, int(_TIER3_SECONDS / trial_s)))
 
 
 def duration_s(tier: int, trial_s: float, workers: int) -> float:
     """Expected wall time of the trials of ``tier``."""
-    if tier < 3:
-        return math.ceil(trials_of(tier, trial_s) / workers) * trial_s
-    generations = math.ceil(trials_of(3, trial_s) / TIER3_TRIALS)
-    return generations * math.ceil(TIER3_TRIALS / workers) * trial_s + trial_s
+    refined_s = 0.0 if tier == 1 else trial_s  # the best once more, refined further
+    return math.ceil(trials_of(tier, trial_s) / min(workers, TIER3_TRIALS)) * trial_s + refined_s
 
 
 def fitting(tiers: tuple[int, ...], left_s: float | None, trial_s: float, workers: int) -> tuple[int, ...]:

@@ -41,6 +41,8 @@ class Tiers:
     insight: Insight
     account: Account
     suggestion: Floats = field(init=False)
+    by_rule: Floats = field(init=False)
+    """The row of `candidates.fixed_parameters`: also tried in tiers 2 and 3, for predictions may all be wrong."""
     suggested: bool = False
     """Whether ``suggestion`` came from the `tier1` engine."""
     predicted: dict[Parameters, float] = field(default_factory=dict)
@@ -53,7 +55,7 @@ class Tiers:
         """Tier 1's parameters, their forecast, and the size that drawings are measured against."""
         insight, search = self.insight, self.search
         self.plan_s = routing.expected_trial_s(insight.width, insight.height)
-        self.suggestion = candidates.row_of(candidates.fixed_parameters(insight.features))
+        self.by_rule = self.suggestion = candidates.row_of(candidates.fixed_parameters(insight.features))
         search.reference_bytes = reference_from_area(insight.width, insight.height)
         embedding = insight.embedding
         if embedding is not None:
@@ -76,16 +78,16 @@ class Tiers:
         """Score some 1,000 candidates at once and keep the few to trace; False when nothing can score them."""
         if self._picks:
             return True
-        starts = np.stack([self.suggestion, candidates.row_of(CoverageParameters())])
+        starts = np.stack([self.suggestion, self.by_rule, candidates.row_of(CoverageParameters())])
         rows = candidates.consider(self.insight.sha256, starts, _SEARCH_REFINE)
         scores = await self._score(rows, "tier 1's parameters") if self.forecasts else None
         if scores is None:
             return False
         worth = self._worth(scores)
         count = routing.trials_of(2, self.plan_s)
-        chosen = candidates.pick(rows, worth, max(1, count - 1), taken=self.suggestion[None])
+        chosen = candidates.pick(rows, worth, max(1, count - 2), taken=starts[:2])
         self._remember([self.search.admit(rows[i]) for i in chosen], scores[chosen])
-        self._picks = [self.suggestion, *(rows[i] for i in chosen)]
+        self._picks = [self.suggestion, self.by_rule, *(rows[i] for i in chosen)]
         self.forecasts[2] = self._forecast(scores[[int(np.argmax(np.round(worth, 4)))]])
         return True
 
@@ -99,6 +101,7 @@ class Tiers:
             await self.search.attempt([self.search.admit(self.suggestion)], measure=measure)
         elif tier == 2:
             await self._try_in_time([self.search.admit(row) for row in self._picks])
+            await self._refine_best()
         else:
             await self._local_search()
         self.account.spend("trace" if tier == 1 else "optimize", began)
@@ -108,16 +111,17 @@ class Tiers:
         """Tier 3: from the policy's parameters and the best predicted ones, to better ones near the best measured."""
         await self.consider()
         start, spread = await self._start()
-        picks = self._picks or [self.suggestion, candidates.row_of(CoverageParameters())]
+        picks = self._picks or [self.suggestion, self.by_rule]
         count = routing.trials_of(3, self.plan_s)
-        await self._try_in_time([self.search.admit(row) for row in [start, *picks][: min(count, 4)]])
+        await self._try_in_time([self.search.admit(row) for row in [start, *picks][: routing.TIER3_TRIALS]])
         if not self.search.trials:
             return
-        left = count - 4
+        left = count - routing.TIER3_TRIALS
         generation = 1
         while self._goes_on(left, generation):
             rows = await self._neighbours(generation, spread * _SHRINK ** (generation - 1))
-            await self._try_in_time([self.search.admit(row) for row in rows])
+            few = rows[:left] if self.search.stop_at is None else rows
+            await self._try_in_time([self.search.admit(row) for row in few])
             left -= routing.TIER3_TRIALS
             generation += 1
         await self._refine_best()
@@ -156,6 +160,8 @@ class Tiers:
 
     async def _refine_best(self) -> None:
         """The best once more, with the most rounds of boundary refinement."""
+        if not self.search.trials:
+            return
         best = self.search.best.parameters
         if isinstance(best, CoverageParameters) and best.refine < MAX_REFINE and self.search.time_for(1):
             refined = replace(best, refine=MAX_REFINE)
