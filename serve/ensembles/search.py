@@ -24,7 +24,6 @@ from serve.vector.utility import utility
 LOGGER = logging.getLogger(__name__)
 
 _MOST_COARSENING = 8
-_GAP_NOISE = 0.004  # smaller differences between predicted fidelity and predicted SSIM are the predictor's error
 _BUDGET_MARGIN = 1.15  # a trial may take this much longer than the longest so far
 
 
@@ -41,8 +40,7 @@ class Search:
     """All trials of one request, by their parameters. Times are of ``time.monotonic``.
 
     ``stop_at`` is the end of the time budget, if there is one: no trial begins that would not end before it.
-    ``gaps`` holds the predicted difference between fidelity to the picture before it was degraded and SSIM to the
-    picture as it came; what is measured is the latter. ``expected_s`` is what a trial should take, until one is timed.
+    ``expected_s`` is what a trial should take, until one is timed.
     """
 
     workers: Workers
@@ -54,7 +52,6 @@ class Search:
     stop_at: float | None = None
     expected_s: float = 0.0
     trials: dict[Parameters, Trial] = field(default_factory=dict)
-    gaps: dict[Parameters, float] = field(default_factory=dict)
     failed: int = 0
     slowest_s: float = 0.0
 
@@ -105,17 +102,10 @@ class Search:
             return parameters
         return replace(parameters, max_paths=min(parameters.max_paths, self.options.max_paths))
 
-    def estimate(self, trial: Trial) -> float | None:
-        """Fidelity to what the picture showed before it was degraded; its SSIM where nothing tells of degradation.
-
-        A noisy picture is a bad judge: there the SSIM against the picture without its noise, and that against the
-        picture corrected by the predicted difference, are averaged.
-        """
-        if trial.ssim is None:
-            return None
-        gap = self.gaps.get(trial.parameters, 0.0)
-        corrected = trial.ssim + max(0.0, abs(gap) - _GAP_NOISE) * (1 if gap > 0 else -1)
-        return min(1.0, corrected if trial.quiet_ssim is None else (corrected + trial.quiet_ssim) / 2)
+    @staticmethod
+    def estimate(trial: Trial) -> float | None:
+        """Fidelity to what the picture shows: a noisy one is a bad judge as it is, and judges without its noise."""
+        return trial.ssim if trial.quiet_ssim is None else trial.quiet_ssim
 
     def worth(self, trial: Trial) -> float:
         """Utility of a measured trial; below all measured ones when it was not measured."""

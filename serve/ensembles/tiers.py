@@ -164,9 +164,7 @@ class Tiers:
             return
         best = self.search.best.parameters
         if isinstance(best, CoverageParameters) and best.refine < MAX_REFINE and self.search.time_for(1):
-            refined = replace(best, refine=MAX_REFINE)
-            self.search.gaps[refined] = self.search.gaps.get(best, 0.0)
-            await self.search.attempt([refined], measure=True)
+            await self.search.attempt([replace(best, refine=MAX_REFINE)], measure=True)
 
     async def _try_in_time(self, wanted: list[Parameters]) -> None:
         """All at once; with a time budget, in rounds of as many as there are workers, while time lasts."""
@@ -196,9 +194,7 @@ class Tiers:
         return scores
 
     def _remember(self, parameters: Sequence[Parameters], scores: Scores) -> None:
-        for each, ssim, fidelity in zip(parameters, scores.ssim, scores.fidelity, strict=True):
-            self.predicted[each] = float(ssim)
-            self.search.gaps[each] = float(fidelity - ssim)
+        self.predicted.update(zip(parameters, map(float, scores.ssim), strict=True))
 
     def _worth(self, scores: Scores) -> npt.NDArray[np.float64]:
         """Predicted utility, less what lies beyond the bounds."""
