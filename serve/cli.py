@@ -143,7 +143,9 @@ def show(here: stack.Running) -> None:
     doors = {
         "HTTP": f"{here.url}  (POST /api/convert-ai, /v2/models/vectorize/infer; GET /openapi.json)",
         "gRPC": f"{here.grpc}  (inference.GRPCInferenceService)",
-        "dashboard": f"{here.dashboard}  (Ray: replicas, logs)" if here.dashboard else "off",
+        "dashboard": f"{here.dashboard}  (Ray: replicas, logs; its token: ray get-auth-token)"
+        if here.dashboard
+        else "off",
     }
     for name, where in doors.items():
         out.print(f"{name:<10} {where}", soft_wrap=True)

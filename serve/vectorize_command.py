@@ -41,7 +41,11 @@ class InProcess:
         self._loop = asyncio.new_event_loop()
         self._thread.submit(self._loop.run_forever)
         self._vectorizer = Vectorizer(settings.vectorizer)
-        self._run(self._vectorizer.start())
+        try:
+            self._run(self._vectorizer.start())
+        except AtelierError:
+            self.close()  # else the loop's thread would keep the command from ending
+            raise
 
     def _run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()

@@ -215,6 +215,12 @@ async def test_no_request_is_lost_when_a_replica_dies(stack: Stack, logo: bytes)
     assert set(codes) == {200}
 
 
+def test_the_dashboard_is_on_and_locked(stack: Stack) -> None:
+    """Ray's dashboard can run code: its page is there, its API wants the token."""
+    assert httpx.get(f"http://{stack.dashboard}/", timeout=30).status_code == 200
+    assert httpx.get(f"http://{stack.dashboard}/api/version", timeout=30).status_code == 401
+
+
 def test_everything_listens_on_loopback_only(stack: Stack) -> None:
     """Doors, HAProxy's pages, Ray Serve's and Ray's internal ports, Triton's."""
     inodes = {}
