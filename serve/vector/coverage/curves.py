@@ -33,7 +33,8 @@ NEWTON_ROUNDS = 4
 
 @kernel
 def _fit_cubic(points: Points, t1: Points, t2: Points, out: Points) -> float:
-    """Least-squares cubic through the ends of ``points`` (n, 2) with end directions t1, t2; largest squared distance.
+    """Least-squares cubic through the ends of ``points`` (n, 3) with end directions t1, t2; largest squared distance
+    times squared rigidity.
 
     Philip J. Schneider, "An algorithm for automatically fitting digitized curves", Graphics Gems, 1990.
     """
@@ -45,7 +46,7 @@ def _fit_cubic(points: Points, t1: Points, t2: Points, out: Points) -> float:
     length = u[n - 1]
     if length <= 1e-9:
         for k in range(4):
-            out[k] = points[0]
+            out[k, 0], out[k, 1] = points[0, 0], points[0, 1]
         return 0.0
     for i in range(n):
         u[i] /= length
@@ -78,7 +79,7 @@ def _fit_cubic(points: Points, t1: Points, t2: Points, out: Points) -> float:
             v = 1 - t
             bx = v * v * v * p0x + 3 * v * v * t * p1x + 3 * v * t * t * p2x + t * t * t * p3x - points[i, 0]
             by = v * v * v * p0y + 3 * v * v * t * p1y + 3 * v * t * t * p2y + t * t * t * p3y - points[i, 1]
-            worst = max(worst, bx * bx + by * by)
+            worst = max(worst, (bx * bx + by * by) * points[i, 2] * points[i, 2])
             dx = 3 * (v * v * (p1x - p0x) + 2 * v * t * (p2x - p1x) + t * t * (p3x - p2x))
             dy = 3 * (v * v * (p1y - p0y) + 2 * v * t * (p2y - p1y) + t * t * (p3y - p2y))
             ddx = 6 * (v * (p2x - 2 * p1x + p0x) + t * (p3x - 2 * p2x + p1x))
@@ -96,14 +97,15 @@ def _fit_cubic(points: Points, t1: Points, t2: Points, out: Points) -> float:
 
 @kernel
 def _line_error(points: Points) -> float:
-    """Largest distance of ``points`` (n, 2) from the chord of its ends."""
+    """Largest distance, times rigidity, of ``points`` (n, 3) from the chord of its ends."""
     n = points.shape[0]
     dx, dy = points[n - 1, 0] - points[0, 0], points[n - 1, 1] - points[0, 1]
     length = math.hypot(dx, dy)
     worst = 0.0
     for i in range(n):
         x, y = points[i, 0] - points[0, 0], points[i, 1] - points[0, 1]
-        worst = max(worst, math.hypot(x, y) if length < 1e-9 else abs(x * dy - y * dx) / length)
+        distance = math.hypot(x, y) if length < 1e-9 else abs(x * dy - y * dx) / length
+        worst = max(worst, distance * points[i, 2])
     return worst
 
 
@@ -160,8 +162,8 @@ def _longest_cubic(
     """
     t2, trial = np.empty(2), np.empty((4, 2))
     good, bad, step = i + 1, high + 1, 8
-    curve[0], curve[3] = points[i], points[i + 1]
     for c in range(2):
+        curve[0, c], curve[3, c] = points[i, c], points[i + 1, c]
         curve[1, c] = points[i, c] + (points[i + 1, c] - points[i, c]) / 3
         curve[2, c] = points[i, c] + (points[i + 1, c] - points[i, c]) * 2 / 3
     k = min(i + step, high)
@@ -267,7 +269,7 @@ def _corners(points: Points, threshold: float) -> npt.NDArray[np.int64]:
     found = np.empty(n, np.int64)
     m = 0
     for i in range(n):
-        sharpest = angle[i] >= threshold
+        sharpest = angle[i] >= threshold and points[i, 2] == 1.0
         for step in (1, -1):
             arc, j = 0.0, i
             while sharpest and arc < CORNER_WINDOW:
@@ -353,7 +355,9 @@ def _drop_rounded(points: Points, corners: npt.NDArray[np.int64]) -> tuple[Point
 
 @kernel
 def fit_contour(points: Points, tolerance: float, corner_angle: float) -> Segments:
-    """Segments (n, 9) of the closed contour ``points`` (m, 2), which they leave by at most about ``tolerance``.
+    """Segments (n, 9) of the closed contour ``points`` (m, 3), which they leave by at most about ``tolerance``.
+
+    The third column is rigidity: the tolerance is divided by it.
 
     tolerance in pixels; corner_angle in radians.
     """
@@ -364,7 +368,7 @@ def fit_contour(points: Points, tolerance: float, corner_angle: float) -> Segmen
     n, m = points.shape[0], corners.shape[0]
     out = np.empty((n + 4, 9))
     first = corners[0] if m else 0
-    turned = np.empty((n + 1, 2))
+    turned = np.empty((n + 1, 3))
     for i in range(n + 1):
         turned[i] = points[(first + i) % n]
     if m == 0:

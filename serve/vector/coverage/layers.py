@@ -27,6 +27,9 @@ TRAP = 3
 INVISIBLE_ALPHA = 8.0
 OPAQUE_ALPHA = 250.0
 SHARP = 0.8
+COVERED = 0.98
+HIDDEN_RIGIDITY = 0.25
+"""A curve may stray four times as far from a hidden stretch of contour: TRAP leaves it the room."""
 MIN_STEP = 0.05
 """Contour points nearer than this to the one before are dropped, in pixels."""
 
@@ -35,7 +38,11 @@ Points = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Layer:
-    """One paint and the closed contours, each (n, 2) in pixels, that bound what it covers (even-odd)."""
+    """One paint and the closed contours that bound what it covers (even-odd).
+
+    A contour is (n, 3): x and y in pixels, and the rigidity with which a curve has to follow it there, 1 where it
+    shows and HIDDEN_RIGIDITY where later layers hide it.
+    """
 
     paint: int
     contours: list[Points]
@@ -305,6 +312,54 @@ def _thin(points: Points) -> Points:
 
 
 @kernel
+def _is_covered(
+    y: int,
+    x: int,
+    k: int,
+    first: Labels,
+    second: Labels,
+    share: Floats,
+    rank: npt.NDArray[np.int32],
+    opaque: npt.NDArray[np.uint8],
+) -> bool:
+    """Whether layers after ``k`` cover pixel (y, x) of the grid."""
+    if y < 0 or x < 0 or y >= first.shape[0] or x >= first.shape[1]:
+        return False
+    later = 0.0
+    a, b = first[y, x], second[y, x]
+    if a >= 0 and rank[a] > rank[k] and opaque[a]:
+        later += share[y, x]
+    if b >= 0 and rank[b] > rank[k] and opaque[b]:
+        later += 1 - share[y, x]
+    return later >= COVERED
+
+
+@kernel
+def _rigidity(
+    points: Points,
+    k: int,
+    first: Labels,
+    second: Labels,
+    share: Floats,
+    rank: npt.NDArray[np.int32],
+    opaque: npt.NDArray[np.uint8],
+) -> Points:
+    """``points`` (n, 2) of a contour of paint ``k``, in grid pixels, with their rigidity: (n, 3)."""
+    n = points.shape[0]
+    out = np.ones((n, 3))
+    for i in range(n):
+        out[i, 0], out[i, 1] = points[i, 0], points[i, 1]
+        y, x = int(math.floor(points[i, 1] + 0.5)), int(math.floor(points[i, 0] + 0.5))
+        hidden = True
+        for dy in range(-1, 2):
+            for dx in range(-1, 2):
+                hidden = hidden and _is_covered(y + dy, x + dx, k, first, second, share, rank, opaque)
+        if hidden:
+            out[i, 2] = HIDDEN_RIGIDITY
+    return out
+
+
+@kernel
 def signed_area(points: Points) -> float:
     """Shoelace area of a closed polygon (n, 2); with y downwards, holes of a contour here are positive."""
     total = 0.0
@@ -400,7 +455,8 @@ def stack(shares: Shares, paints: PaintTable, min_area: float, max_contours: int
         for i, signed in zip(kept, areas, strict=True):
             contour = points[start[i] : start[i + 1]]
             if signed < 0 or not _hidden(contour, k, grid):
-                contours.append(_thin(contour) - (PAD - 0.5))
+                thin = _rigidity(_thin(contour), k, grid.first, grid.second, grid.share, grid.rank, grid.opaque)
+                contours.append(thin - (PAD - 0.5, PAD - 0.5, 0.0))
         if contours:
             layers.append(Layer(k, contours))
     return layers
