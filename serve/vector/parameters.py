@@ -37,7 +37,7 @@ class _Ranged:
     def __post_init__(self) -> None:
         for f in fields(self):  # type: ignore[arg-type]
             low, high, value = f.metadata.get("low"), f.metadata.get("high"), getattr(self, f.name)
-            if low is None:
+            if low is None or high is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
                 raise InvalidRequest(f"must be a number from {low} to {high}", f.name)

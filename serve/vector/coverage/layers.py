@@ -12,28 +12,27 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from serve.vector.coverage.contours import SEGMENTS, Points, march, thin, worth_drawing
 from serve.vector.coverage.kernel import kernel
 from serve.vector.coverage.paints import Floats, PaintTable
 from serve.vector.coverage.unmix import Labels, Shares
+
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 PAD = 2
 TRAP = 3
 """Reach below later layers: full up to 1 px, half at 2 px, none at 3 px."""
 INVISIBLE_ALPHA = 8.0
 OPAQUE_ALPHA = 250.0
-SHARP = 0.8
 COVERED = 0.98
 HIDDEN_RIGIDITY = 0.25
 """A curve may stray four times as far from a hidden stretch of contour: TRAP leaves it the room."""
-MIN_STEP = 0.05
-"""Contour points nearer than this to the one before are dropped, in pixels."""
-
-Points = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ def _cover(
     field: Floats,
     active: npt.NDArray[np.int32],
 ) -> int:
-    """Write the coverage of paint ``k`` to ``field`` on the pixels it reaches; returns how many, listed in ``active``."""
+    """Write the coverage of paint ``k`` to ``field`` on the pixels it reaches, list them in ``active``; how many."""
     height, width = first.shape
     n = 0
     for at in own:
@@ -177,140 +176,6 @@ def _surrounded(first: Labels, second: Labels, k: int, y: int, x: int) -> bool:
     return True
 
 
-# Segments of marching squares: per case of inside corners (1 top left, 2 top right, 4 bottom right, 8 bottom left)
-# pairs of cell sides (0 top, 1 right, 2 bottom, 3 left) from → to, with the inside on the left hand; -1 is none.
-_SEGMENTS = np.array(
-    [
-        [-1, -1, -1, -1], [3, 0, -1, -1], [0, 1, -1, -1], [3, 1, -1, -1],
-        [1, 2, -1, -1], [3, 0, 1, 2], [0, 2, -1, -1], [3, 2, -1, -1],
-        [2, 3, -1, -1], [2, 0, -1, -1], [0, 1, 2, 3], [2, 1, -1, -1],
-        [1, 3, -1, -1], [1, 0, -1, -1], [0, 3, -1, -1], [-1, -1, -1, -1],
-        [3, 2, 1, 0], [0, 3, 2, 1],
-    ],
-    np.int8,
-)  # fmt: skip
-_JOINED_5, _JOINED_10 = 16, 17
-
-
-@kernel
-def _value(field: Floats, stamp: npt.NDArray[np.int32], first: Labels, k: int, y: int, x: int) -> float:
-    """Coverage at (y, x): from ``field`` at the rim of paint ``k``, one inside it, zero elsewhere."""
-    height, width = field.shape
-    if y < 0 or x < 0 or y >= height or x >= width:
-        return 0.0
-    if stamp[y, x] == k:
-        return field[y, x]
-    return 1.0 if first[y, x] == k else 0.0
-
-
-@kernel
-def _crossing(
-    field: Floats, stamp: npt.NDArray[np.int32], first: Labels, k: int, y: int, x: int, vertical: bool
-) -> float:
-    """Where coverage passes one half between (y, x) and its neighbour to the right, or below if ``vertical``; 0..1.
-
-    At a sharp edge the covered length is the sum of coverages across it, which is exact for a box filter; a soft one
-    is interpolated.
-    """
-    dy, dx = (1, 0) if vertical else (0, 1)
-    a, b = _value(field, stamp, first, k, y, x), _value(field, stamp, first, k, y + dy, x + dx)
-    before = _value(field, stamp, first, k, y - dy, x - dx)
-    after = _value(field, stamp, first, k, y + 2 * dy, x + 2 * dx)
-    linear = (0.5 - a) / (b - a)
-    sharp = (abs(before - after) - SHARP) / (1 - SHARP)
-    if sharp <= 0 or (before - after) * (a - b) <= 0:
-        return linear
-    box = a + b - 0.5 if a > b else 1.5 - a - b
-    weight = min(1.0, sharp)
-    return min(1.0, max(0.0, weight * box + (1 - weight) * linear))
-
-
-@kernel
-def _edge(side: int, at: int, width: int) -> int:
-    """Number of the grid edge on a ``side`` (0 top, 1 right, 2 bottom, 3 left) of the cell at flat index ``at``."""
-    if side == 0:
-        return 2 * at
-    if side == 1:
-        return 2 * (at + 1) + 1
-    if side == 2:
-        return 2 * (at + width)
-    return 2 * at + 1
-
-
-@kernel
-def _march(
-    k: int,
-    field: Floats,
-    stamp: npt.NDArray[np.int32],
-    first: Labels,
-    active: npt.NDArray[np.int32],
-    segments: npt.NDArray[np.int8],
-    follow: npt.NDArray[np.int32],
-) -> tuple[Points, npt.NDArray[np.int64]]:
-    """Contours of ``field`` at one half: all points (n, 2) as (x, y) in grid pixels, and where each contour starts.
-
-    ``follow`` (2 H W,) maps a crossed grid edge to the next one (even: to the right, odd: downwards); it must hold -1
-    and does so again afterwards.
-    """
-    height, width = field.shape
-    edges = np.empty(4 * active.shape[0] + 4, np.int32)
-    n = 0
-    for at in active:
-        y, x = at // width, at % width
-        if y + 1 >= height or x + 1 >= width:
-            continue
-        tl, tr = field[y, x], _value(field, stamp, first, k, y, x + 1)
-        bl, br = _value(field, stamp, first, k, y + 1, x), _value(field, stamp, first, k, y + 1, x + 1)
-        case = (tl >= 0.5) | (tr >= 0.5) << 1 | (br >= 0.5) << 2 | (bl >= 0.5) << 3
-        if case == 5 and tl + tr + bl + br >= 2.0:
-            case = _JOINED_5
-        elif case == 10 and tl + tr + bl + br >= 2.0:
-            case = _JOINED_10
-        for s in range(0, 4, 2):
-            if segments[case, s] < 0:
-                continue
-            edges[n] = _edge(segments[case, s], at, width)
-            follow[edges[n]] = _edge(segments[case, s + 1], at, width)
-            n += 1
-    points = np.empty((n, 2))
-    start = np.empty(n + 1, np.int64)
-    contours, count = 0, 0
-    for i in range(n):
-        edge = edges[i]
-        if follow[edge] < 0:
-            continue
-        start[contours] = count
-        contours += 1
-        while edge >= 0 and follow[edge] >= 0:
-            at, vertical = edge // 2, edge % 2 == 1
-            y, x = at // width, at % width
-            t = _crossing(field, stamp, first, k, y, x, vertical)
-            points[count, 0] = x + (0.0 if vertical else t)
-            points[count, 1] = y + (t if vertical else 0.0)
-            count += 1
-            following = follow[edge]
-            follow[edge] = -1
-            edge = following
-    start[contours] = count
-    return points[:count], start[: contours + 1]
-
-
-@kernel
-def _thin(points: Points) -> Points:
-    """Drop points nearer than MIN_STEP to the one kept before."""
-    n = points.shape[0]
-    keep = np.empty((n, 2))
-    m = 0
-    for i in range(n):
-        if m and math.hypot(points[i, 0] - keep[m - 1, 0], points[i, 1] - keep[m - 1, 1]) < MIN_STEP:
-            continue
-        keep[m] = points[i]
-        m += 1
-    while m > 1 and math.hypot(keep[0, 0] - keep[m - 1, 0], keep[0, 1] - keep[m - 1, 1]) < MIN_STEP:
-        m -= 1
-    return keep[:m].copy()
-
-
 @kernel
 def _is_covered(
     y: int,
@@ -349,7 +214,7 @@ def _rigidity(
     out = np.ones((n, 3))
     for i in range(n):
         out[i, 0], out[i, 1] = points[i, 0], points[i, 1]
-        y, x = int(math.floor(points[i, 1] + 0.5)), int(math.floor(points[i, 0] + 0.5))
+        y, x = math.floor(points[i, 1] + 0.5), math.floor(points[i, 0] + 0.5)
         hidden = True
         for dy in range(-1, 2):
             for dx in range(-1, 2):
@@ -357,38 +222,6 @@ def _rigidity(
         if hidden:
             out[i, 2] = HIDDEN_RIGIDITY
     return out
-
-
-@kernel
-def signed_area(points: Points) -> float:
-    """Shoelace area of a closed polygon (n, 2); with y downwards, holes of a contour here are positive."""
-    total = 0.0
-    n = points.shape[0]
-    for i in range(n):
-        j = i + 1 if i + 1 < n else 0
-        total += points[i, 0] * points[j, 1] - points[j, 0] * points[i, 1]
-    return 0.5 * total
-
-
-@kernel
-def _worth_drawing(
-    points: Points, start: npt.NDArray[np.int64], min_area: float, most: int
-) -> tuple[npt.NDArray[np.int64], Points]:
-    """Contours of at least ``min_area``, at most the ``most`` largest: their indices, in order, and signed areas."""
-    n = start.shape[0] - 1
-    area = np.empty(n)
-    kept = np.empty(n, np.int64)
-    m = 0
-    for i in range(n):
-        area[i] = signed_area(points[start[i] : start[i + 1]])
-        if start[i + 1] - start[i] >= 4 and abs(area[i]) >= min_area:
-            kept[m] = i
-            m += 1
-    kept = kept[:m]
-    if m > most:
-        largest = np.argsort(-np.abs(area[kept]))[:most]
-        kept = np.sort(kept[largest])
-    return kept, area[kept]
 
 
 @kernel
@@ -449,29 +282,29 @@ def stack(shares: Shares, paints: PaintTable, min_area: float, max_contours: int
             continue
         own = grid.own[grid.start[k] : grid.start[k + 1]]
         n = _cover(k, grid.first, grid.second, grid.share, grid.rank, grid.opaque, own, stamp, field, active)
-        points, start = _march(k, field, stamp, grid.first, active[:n], _SEGMENTS, follow)
-        kept, areas = _worth_drawing(points, start, min_area, max_contours)
+        points, start = march(k, field, stamp, grid.first, active[:n], SEGMENTS, follow)
+        kept, areas = worth_drawing(points, start, min_area, max_contours)
         contours = []
         for i, signed in zip(kept, areas, strict=True):
             contour = points[start[i] : start[i + 1]]
             if signed < 0 or not _hidden(contour, k, grid):
-                thin = _rigidity(_thin(contour), k, grid.first, grid.second, grid.share, grid.rank, grid.opaque)
-                contours.append(thin - (PAD - 0.5, PAD - 0.5, 0.0))
+                outline = _rigidity(thin(contour), k, grid.first, grid.second, grid.share, grid.rank, grid.opaque)
+                contours.append(outline - (PAD - 0.5, PAD - 0.5, 0.0))
         if contours:
             layers.append(Layer(k, contours))
     return layers
 
 
 def _grid(shares: Shares, order: list[int], opaque: npt.NDArray[np.bool_]) -> _Grid:
-    first, second, share = (_pad(a) for a in (shares.first, shares.second, shares.share))
+    first, second, share = _pad(shares.first), _pad(shares.second), _pad(shares.share)
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
     start, own = _own_pixels(first, second, len(order))
     return _Grid(first, second, share, rank, opaque.astype(np.uint8), start, own)
 
 
-def _pad(plane: npt.NDArray[np.generic]) -> npt.NDArray[np.generic]:
-    padded = np.pad(plane, PAD, mode="edge")
+def _pad(plane: npt.NDArray[Scalar]) -> npt.NDArray[Scalar]:
+    padded: npt.NDArray[Scalar] = np.pad(plane, PAD, mode="edge")
     empty = -1 if plane.dtype == np.int16 else 0
     for edge in (padded[0], padded[-1], padded[:, 0], padded[:, -1]):
         edge[...] = empty

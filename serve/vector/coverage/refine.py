@@ -109,7 +109,7 @@ def _side(
     """The shape that shows at (x, y); its colour there goes to ``out`` (4,)."""
     row = min(ids.shape[0] - 1, max(0, int(y * OVERSAMPLING)))
     column = min(ids.shape[1] - 1, max(0, int(x * OVERSAMPLING)))
-    shape = ids[row, column]
+    shape: int = ids[row, column]
     if shape == 0:
         out[:] = 0
     else:

@@ -9,11 +9,13 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from serve.vector.coverage.contours import signed_area
 from serve.vector.coverage.curves import fit_contour
 from serve.vector.coverage.flat import FloatImage, denoise, flat_mask, premultiply
+from serve.vector.coverage.gradients import fit_gradients
 from serve.vector.coverage.kernel import kernel
-from serve.vector.coverage.layers import Layer, signed_area, stack
-from serve.vector.coverage.paints import Floats, PaintTable, fit_gradients
+from serve.vector.coverage.layers import Layer, stack
+from serve.vector.coverage.paints import Floats, PaintTable
 from serve.vector.coverage.palette import Colors, find_palette
 from serve.vector.coverage.refine import refine
 from serve.vector.coverage.unmix import Labels, Shares, noise_floor, settle, unexplained_share, unmix
@@ -86,9 +88,11 @@ def _find_areas(pixels: FloatImage, parameters: CoverageParameters) -> _Areas:
     if parameters.gradient_rms >= 1.0:
         _, regions, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
         counts = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
-        paint_of, *arrays = fit_gradients(pixels, regions, counts, parameters.gradient_rms)
-        if len(arrays[0]):
-            gradients = PaintTable(*arrays)
+        paint_of, kind, geometry, stops, offsets, colors = fit_gradients(
+            pixels, regions, counts, parameters.gradient_rms
+        )
+        if len(kind):
+            gradients = PaintTable(kind, geometry, stops, offsets, colors)
             gradient_of = paint_of[regions]
     flat = (mask > 0) & (gradient_of < 0)
     solids = np.zeros((0, 4), np.float32)
@@ -196,7 +200,7 @@ def _within_budget(layers: list[Layer], most: int) -> list[Layer]:
     if len(sizes) <= most:
         return layers
     least = sorted(sizes)[-most]
-    kept = [Layer(l.paint, [c for c in l.contours if abs(signed_area(c)) >= least]) for l in layers]
+    kept = [Layer(x.paint, [c for c in x.contours if abs(signed_area(c)) >= least]) for x in layers]
     return [layer for layer in kept if layer.contours]
 
 

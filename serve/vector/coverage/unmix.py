@@ -41,6 +41,14 @@ class Shares:
     share: Floats
     residual: Floats
 
+    def planes(self) -> tuple[Labels, Labels, Floats, Floats]:
+        """The four arrays, in the order above."""
+        return self.first, self.second, self.share, self.residual
+
+    def copy(self) -> Shares:
+        """The same shares in arrays of their own."""
+        return Shares(self.first.copy(), self.second.copy(), self.share.copy(), self.residual.copy())
+
 
 @kernel
 def _gather(labels: Labels, extra: Labels, y: int, x: int, found: npt.NDArray[np.int64]) -> int:
@@ -198,7 +206,7 @@ def _settle(
     out: tuple[Labels, Labels, Floats, Floats],
 ) -> None:
     """Choose again among the paints around each pixel, at a price of ``rarity`` over the area a paint has there."""
-    first, second, share, residual = shares
+    first, second, share, _ = shares
     width = first.shape[1]
     found = np.empty(MAX_CANDIDATES, np.int64)
     area = np.empty(MAX_CANDIDATES, np.float32)
@@ -239,9 +247,7 @@ def unmix(
     return _unmix_some(pixels, labels, extra, paints, solids, flatness, todo)
 
 
-def unexplained_share(
-    pixels: FloatImage, labels: Labels, paints: PaintTable, solids: Floats, flatness: float
-) -> float:
+def unexplained_share(pixels: FloatImage, labels: Labels, paints: PaintTable, solids: Floats, flatness: float) -> float:
     """Share of the picture, estimated from TEXTURE_SAMPLES blends, whose colour no mix of paints explains."""
     todo = np.flatnonzero(labels.ravel() < 0)
     if not len(todo):
@@ -282,10 +288,9 @@ def settle(pixels: FloatImage, labels: Labels, shares: Shares, paints: PaintTabl
     tables = (paints.kind, paints.geometry, paints.stops, paints.offsets, paints.colors)
     rarity, slack = RARITY * noise_floor(flatness), SLACK * flatness * flatness
     for _ in range(SETTLE_ROUNDS):
-        out = tuple(plane.copy() for plane in (shares.first, shares.second, shares.share, shares.residual))
-        planes = (shares.first, shares.second, shares.share, shares.residual)
-        _settle(pixels, todo, tables, rarity, slack, planes, out)
-        shares = Shares(*out)
+        out = shares.copy()
+        _settle(pixels, todo, tables, rarity, slack, shares.planes(), out.planes())
+        shares = out
     return shares
 
 

@@ -119,7 +119,7 @@ def outline_data(outline: Segments, decimals: int) -> str:
         if outline[i, 0] == 1:
             if i == len(rows) - 1 or (dx == 0 and dy == 0):
                 continue
-            command, values = ("h", (dx,)) if dy == 0 else ("v", (dy,)) if dx == 0 else ("l", (dx, dy))
+            command, values = _line(dx, dy)
         else:
             command, values = "c", (x1 - x, y1 - y, x2 - x, y2 - y, dx, dy)
         text = _join(values, scale)
@@ -131,6 +131,13 @@ def outline_data(outline: Segments, decimals: int) -> str:
         last, x, y = command, x3, y3
     parts.append("z")
     return "".join(parts)
+
+
+def _line(dx: int, dy: int) -> tuple[str, tuple[int, ...]]:
+    """The shortest command for a line."""
+    if dy == 0:
+        return "h", (dx,)
+    return ("v", (dy,)) if dx == 0 else ("l", (dx, dy))
 
 
 def _join(values: tuple[int, ...], scale: int) -> str:
