@@ -2,9 +2,10 @@
 
 The same ONNX file, in this process through ONNX Runtime or OpenVINO, and through ``Engines`` and the embedded Triton
 with the same number of threads. The two take turns in one run, so that whatever else the machine does hits both alike;
-the ratio is the median over the turns of (time through Triton) / (time bare) for the same work. Concurrency is tasks on
-this side of Triton and threads on one session on the bare side. CPU time (of this process, tritonserver and its stubs)
-says the same on a machine that is busy with other things, where waiting for a core would drown the difference.
+the ratio is the median over the turns of (time through Triton) / (time bare) for the same work. Concurrency is callers
+that wait for their answer; on both sides as many requests run at once as the engine has instances. CPU time (of this
+process, tritonserver and its stubs) says the same on a machine that is busy with other things, where waiting for a core
+would drown the difference.
 """
 
 from __future__ import annotations
@@ -55,8 +56,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Turns:
+    """How often each side's turn comes, how long it is, and how many requests the engine may run at once."""
+
     repeats: int
     seconds: float
+    instances: int
 
 
 def bare_runtime(path: Path, backend: str, threads: int) -> Bare:
@@ -122,7 +126,7 @@ async def measure(
     engine, _, concurrency = cell
     taken: dict[str, list[float]] = {"bare": [], "triton": []}
     cpu = {"bare": 0.0, "triton": 0.0}
-    with ThreadPoolExecutor(concurrency) as pool:
+    with ThreadPoolExecutor(min(concurrency, turns.instances)) as pool:
         once = bare_turn(run, inputs, 2 * concurrency, pool)
         await triton_turn(engines, engine, inputs, 2 * concurrency, concurrency)
         count = max(concurrency * 2, round(turns.seconds / once))
@@ -182,7 +186,6 @@ def prepare(repository: Path, wanted: Sequence[str], instances: int) -> dict[str
 
 async def bench(arguments: argparse.Namespace) -> list[Cell]:
     cells = []
-    turns = Turns(arguments.repeats, arguments.seconds)
     with tempfile.TemporaryDirectory() as folder:
         repository = Path(folder)
         backends = prepare(repository, arguments.engine, arguments.instances)
@@ -193,6 +196,8 @@ async def bench(arguments: argparse.Namespace) -> list[Cell]:
             for engine, backend in backends.items():
                 config = await engines.config(engine)
                 threads = threads_of(config, arguments.threads)
+                instances = sum(group["count"] for group in config["instance_group"])
+                turns = Turns(arguments.repeats, arguments.seconds, instances)
                 run = bare_runtime(repository / engine / "1" / "model.onnx", backend, threads)
                 for batch in (size for size in arguments.batch if size <= config["max_batch_size"]):
                     inputs = random_inputs(config, batch, arguments.free_axis)

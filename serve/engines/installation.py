@@ -15,6 +15,16 @@ import serve
 from serve.engines.backends import EMBEDDED, THREADS_VARIABLE
 from serve.errors import EngineUnavailable
 
+#: What the backends import of this package. A stub looks beside its ``model.py`` but ignores ``PYTHONPATH``.
+STUB_MODULES = (
+    "__init__.py",
+    "engines/__init__.py",
+    "engines/zeros.py",
+    "engines/backends/__init__.py",
+    "engines/backends/batch.py",
+    "engines/backends/contract.py",
+)
+
 
 @dataclass(frozen=True)
 class Installation:
@@ -51,24 +61,28 @@ def assemble_backends(installation: Installation, target: Path) -> None:
     python.mkdir(parents=True)
     for source in (*installation.python_backend.glob("*.*"), installation.stub):
         shutil.copy(source, python)  # Triton refuses a link that leaves the folder
+    package = Path(serve.__file__).parent
     for name in EMBEDDED:
         folder = target / name
         folder.mkdir()
-        shutil.copy(Path(__file__).parent / "backends" / name / "model.py", folder)
+        shutil.copy(package / "engines" / "backends" / name / "model.py", folder)
+        for module in STUB_MODULES:
+            copy = folder / "serve" / module
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(package / module, copy)
 
 
 def environment(installation: Installation, threads: int) -> dict[str, str]:
     """This process's environment, with what the binary and its stubs need.
 
-    The stub embeds the interpreter: it loads ``libpython`` by name, finds this environment's packages through the
-    first ``python3`` on ``PATH``, and the backends' shared modules through ``PYTHONPATH``.
+    The stub embeds the interpreter: it loads ``libpython`` by name, and finds this environment's packages through the
+    first ``python3`` on ``PATH``.
     """
     values = dict(os.environ)
     libpython = (str(sysconfig.get_config_var("LIBDIR")), os.path.join(sys.base_prefix, "lib"))
     prepend = {
         "LD_LIBRARY_PATH": (str(installation.libraries), *libpython),
         "PATH": (str(Path(sys.executable).parent),),
-        "PYTHONPATH": (str(Path(serve.__file__).parents[1]), sysconfig.get_path("purelib")),
     }
     for name, folders in prepend.items():
         values[name] = os.pathsep.join(dict.fromkeys([*folders, *filter(None, [values.get(name)])]))
