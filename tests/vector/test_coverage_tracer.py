@@ -96,7 +96,8 @@ def test_no_gaps_between_neighbours():
 
 def test_thin_lines_are_one_colour():
     """A 2 px line is one stroke, not stripes of the colours it blends with."""
-    source = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 120 120"><rect width="120" height="120" fill="#fff"/>
+    source = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 120 120">
+<rect width="120" height="120" fill="#fff"/>
 <rect width="120" height="30" fill="#888"/><rect y="90" width="120" height="30" fill="#999"/>
 <path d="M20 20 95 105" stroke="#888" stroke-width="2"/></svg>"""
     svg = trace_coverage(render(source, 120, 120), CoverageParameters())
