@@ -23,6 +23,7 @@ STUB_MODULES = (
     "engines/backends/__init__.py",
     "engines/backends/batch.py",
     "engines/backends/contract.py",
+    "engines/backends/lifeline.py",
 )
 
 

@@ -41,10 +41,7 @@ def main(owner_pid: int, work_dir: Path, shm_prefix: str, command: list[str]) ->
         wait(owner_pid, child)
     finally:
         end(child)
-        remove_environment_folder(started_at)
-        shutil.rmtree(work_dir, ignore_errors=True)
-        for region in SHM.glob(shm_prefix + "*"):
-            region.unlink(missing_ok=True)
+        remove_leftovers(work_dir, shm_prefix, started_at)
     return 0
 
 
@@ -89,11 +86,15 @@ def end(child: int) -> None:
             return
 
 
-def remove_environment_folder(started_at: float) -> None:
-    """Triton's Python backend makes ``/tmp/python_env_*`` as it starts and removes it only when it ends in peace.
+def remove_leftovers(work_dir: Path, shm_prefix: str, started_at: float) -> None:
+    """Remove the files of a server that has ended. ``started_at`` is in seconds since the epoch.
 
-    The name is its own secret, so the time tells; a folder that is in use is not empty, and stays.
+    Triton's Python backend makes ``/tmp/python_env_*`` as it starts and removes it only when it ends in peace; the name
+    is its own secret, so the time tells. A folder that is in use is not empty, and stays.
     """
+    shutil.rmtree(work_dir, ignore_errors=True)
+    for region in SHM.glob(shm_prefix + "*"):
+        region.unlink(missing_ok=True)
     for folder in Path("/tmp").glob("python_env_*"):
         with contextlib.suppress(OSError):
             if started_at - 1 <= folder.stat().st_mtime <= started_at + START_WINDOW_S:

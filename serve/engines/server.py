@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from serve.engines import installation, triton_log
+from serve.engines import installation, keeper, triton_log
 from serve.errors import EngineUnavailable
 
 LOGGER = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class TritonServer:
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
+        self._leftovers: tuple[Path, str, float] | None = None
         self._log: deque[str] = deque(maxlen=LOG_LINES)
         self._ready = threading.Event()
         self._ended_or_ready = threading.Event()
@@ -124,6 +125,8 @@ class TritonServer:
                 process.wait()
             if self._reader is not None:
                 self._reader.join(STOP_TIMEOUT_S)
+            if process.returncode != 0 and self._leftovers is not None:
+                keeper.remove_leftovers(*self._leftovers)  # the keeper was killed before it could
 
     def restart(self) -> None:
         with self._lock:
@@ -174,6 +177,7 @@ class TritonServer:
     def _spawn(self, grpc_port: int, metrics_port: int) -> subprocess.Popen[bytes]:
         work_dir = Path(tempfile.mkdtemp(prefix="atelier-triton-"))
         shm_prefix = f"atelier_{os.getpid()}_{secrets.token_hex(4)}_"
+        self._leftovers = (work_dir, shm_prefix, time.time())
         installation.assemble_backends(self._installation, work_dir / "backends")
         command = installation.command(
             self._installation,
@@ -186,9 +190,9 @@ class TritonServer:
             load_threads=self._load_threads,
             stub_timeout_s=self._start_timeout_s,
         )
-        keeper = [sys.executable, "-I", "-S", str(Path(__file__).with_name("keeper.py"))]
+        interpreter = [sys.executable, "-I", "-S", str(Path(keeper.__file__))]
         return subprocess.Popen(
-            [*keeper, str(os.getpid()), str(work_dir), shm_prefix, *command],
+            [*interpreter, str(os.getpid()), str(work_dir), shm_prefix, *command],
             env=installation.environment(self._installation, self._threads),
             cwd=work_dir,
             stdin=subprocess.PIPE,

@@ -149,14 +149,19 @@ async def test_an_outside_server_by_url_that_dies_with_its_owner(owner: subproce
 
 def test_a_killed_keeper_takes_the_server_with_it(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
+    before = set(regions(os.getpid()))
     server.start()
     pids = processes.descendants(server.pid)
+    folder = Path(f"/proc/{server.pid}/cwd").readlink()
+    assert len(pids) == 2  # tritonserver and its stub
     os.kill(server.pid, signal.SIGKILL)
-    wait_for(lambda: gone(pids), 5)
+    wait_for(lambda: gone(pids), 10)
     assert not server.running
     server.restart()
     assert server.running
+    assert not folder.exists()
     server.stop()
+    assert set(regions(os.getpid())) == before
 
 
 async def heal(server: TritonServer, engines: Engines, engine: str, timeout_s: float = 60.0) -> float:
