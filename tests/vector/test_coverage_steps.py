@@ -1,6 +1,8 @@
 """The coverage tracer's steps, one by one."""
 
 import math
+from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,3 +144,15 @@ def test_candidate_rows_round_trip(parameters):
     assert row.max() <= 1
     again = from_candidate(row)
     assert again == parameters or to_candidate(again) == pytest.approx(row, abs=1e-5)
+
+
+@pytest.mark.parametrize("parameters", [CoverageParameters(), VTracerParameters()])
+def test_every_parameter_is_documented(parameters):
+    """docs/VECTORIZE.md names every parameter with its default, range and effect."""
+    text = (Path(__file__).parents[2] / "docs" / "VECTORIZE.md").read_text()
+    for f in fields(parameters):
+        low, high, effect = f.metadata["low"], f.metadata["high"], f.metadata["effect"]
+        if low is None:
+            assert f"`{f.name}`" in text
+        else:
+            assert f"| `{f.name}` | {f.default:g} | {low:g} | {high:g} | {effect} |" in text
