@@ -16,7 +16,7 @@ SCENARIO ?= smoke
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-run: .venv/.serving ## set up, start the stack, turn a logo into an SVG through it, keep serving
+run: .venv/.compiled ## set up, start the stack, turn a logo into an SVG through it, keep serving
 	@$(BIN)/atelier up --detach --config $(CONFIG)
 	@mkdir -p var
 	@$(BIN)/atelier vectorize $(SAMPLE) --output $(RESULT) --validate
@@ -30,10 +30,10 @@ stop: ## stop the stack
 status: ## whether the stack is ready
 	@$(BIN)/atelier status --config $(CONFIG)
 
-test: check clients ## everything that a fresh machine can run
+test: check clients .venv/.compiled ## everything that a fresh machine can run
 	$(BIN)/python -m pytest -m "not gpu" --durations=15
 
-quick: check ## lint, types, and the tests that start no server
+quick: check .venv/.compiled ## lint, types, and the tests that start no server
 	$(BIN)/python -m pytest -m "not (cluster or triton or slow or gpu)" --durations=5
 
 check: .venv/.testing
@@ -67,7 +67,13 @@ $(BIN)/python:
 
 .venv/.testing: .venv/.serving
 	@echo "Installing what tests, training and load tests need"
-	@$(PIP) --constraint constraints.txt --editable '.[dev,load,train]'
+	@$(PIP) --constraint constraints.txt --editable '.[build,dev,load]'
+	@touch $@
+
+# Numba keeps what it compiled beside the sources, so that no start and no request has to wait for it.
+.venv/.compiled: .venv/.serving $(wildcard serve/vector/coverage/*.py)
+	@echo "Compiling the tracer (a minute, once)"
+	@$(BIN)/python -c 'from serve.vector.coverage import warm; warm()'
 	@touch $@
 
 .venv-clients/.ready: tests/clients/requirements.txt tests/clients/constraints.txt
