@@ -18,6 +18,7 @@ class Preset:
     labelled: dict[Split, int]
     candidates: int
     joint_steps: int
+    head_steps: int
     tier1_steps: int
     policy_steps: int
     policy_real_steps: int
@@ -37,6 +38,7 @@ QUICK = Preset(
     labelled={"train": 160, "val": 24, "test": 40},
     candidates=6,
     joint_steps=120,
+    head_steps=200,
     tier1_steps=200,
     policy_steps=20_000,
     policy_real_steps=0,
@@ -47,10 +49,11 @@ QUICK = Preset(
 FULL = Preset(
     name="full",
     icons={"train": 10_000, "val": 10_000, "test": 10_000},
-    draws=2,
+    draws=1,
     labelled={"train": 920, "val": 90, "test": 160},
     candidates=9,
-    joint_steps=1600,
+    joint_steps=1000,
+    head_steps=2500,
     tier1_steps=1500,
     policy_steps=500_000,
     policy_real_steps=2048,

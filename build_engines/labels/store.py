@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from build_engines.data.icons import VAR
-
-ROOT = Path(__file__).parents[2]
 
 TRACING = (
     "serve/vector/coverage",
@@ -27,25 +23,11 @@ TRACING = (
 )
 PICTURES = (
     "serve/vector/features.py",
+    "serve/vector/views.py",
     "build_engines/data/degrade.py",
-    "build_engines/data/kinds.py",
     "build_engines/data/render.py",
     "build_engines/data/samples.py",
 )
-
-
-@cache
-def fingerprint(sources: tuple[str, ...]) -> str:
-    """Twelve hex digits over the named files (folders: their Python files), so a change starts new labels.
-
-    Read once per process: a file edited during a run does not split its labels in two.
-    """
-    digest = hashlib.sha256()
-    for name in sources:
-        path = ROOT / name
-        for file in sorted(path.glob("*.py")) if path.is_dir() else [path]:
-            digest.update(file.read_bytes())
-    return digest.hexdigest()[:12]
 
 
 @dataclass(frozen=True)

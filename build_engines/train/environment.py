@@ -21,7 +21,7 @@ from build_engines.labels.collect import Drawn
 from build_engines.train.networks import EMBEDDING, Quality
 from build_engines.train.reward import predicted_reward
 from build_engines.train.trial import Trials
-from serve.vector.parameters import CANDIDATE_WIDTH, LEARNED
+from serve.vector.parameters import CANDIDATE_WIDTH, LEARNED, MAX_REFINE
 
 Floats = npt.NDArray[np.float32]
 Reward = Callable[[npt.NDArray[np.int64], Floats], Floats]
@@ -32,10 +32,11 @@ ACTION = spaces.Box(0.0, 1.0, (LEARNED,), np.float32)
 
 
 def rows_of(actions: npt.ArrayLike) -> Floats:
-    """Actions (B, 8) as candidate rows (B, 10) of the coverage tracer, without refinement."""
+    """Actions (B, 8) as candidate rows (B, 10) of the coverage tracer, with one round of refinement as in tier 3."""
     values = np.clip(np.asarray(actions, np.float32), 0.0, 1.0)
     rows = np.zeros((len(values), CANDIDATE_WIDTH), np.float32)
     rows[:, 1 : 1 + LEARNED] = values
+    rows[:, -1] = 1 / MAX_REFINE
     return rows
 
 

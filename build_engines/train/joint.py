@@ -100,8 +100,8 @@ def train_joint(data: JointData, settings: JointSettings, seed: int = 0) -> Join
     for step, (anywhere, rows) in enumerate(bar):
         chosen = np.concatenate([anywhere, data.labelled.index[rows]])
         embedding = networks.features(*_inputs(data.pictures, chosen, generator))
-        kind = _to_torch(data.pictures.kind[chosen])
-        kind_loss = F.cross_entropy(networks.logo_type.logits(embedding), kind, weights, label_smoothing=0.05)
+        shares = _to_torch(data.pictures.shares[chosen])
+        kind_loss = F.cross_entropy(networks.logo_type.logits(embedding), shares, weights)
         predicted = networks.quality.logarithms(embedding[len(anywhere) :], candidates[rows])
         quality_loss = quality_error(predicted, targets[rows])
         loss = settings.kind_weight * kind_loss + settings.quality_weight * quality_loss
@@ -144,11 +144,12 @@ def quality_error(predicted: Tensor, target: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def embed(features: ImageFeatures, pictures: Pictures) -> Tensor:
-    """(N, 512), in batches."""
+def embed(features: ImageFeatures, pictures: Pictures, augmentation: int | None = None) -> Tensor:
+    """(N, 512), in batches; of pictures augmented with the seed ``augmentation``, if it is given."""
     features.eval()
+    generator = None if augmentation is None else torch.Generator().manual_seed(augmentation)
     parts = []
     for start in range(0, len(pictures), EMBED_BATCH):
         chosen = np.arange(start, min(len(pictures), start + EMBED_BATCH))
-        parts.append(features(*_inputs(pictures, chosen, None)))
+        parts.append(features(*_inputs(pictures, chosen, generator)))
     return torch.cat(parts)

@@ -31,7 +31,10 @@ def confidence_correlation(probabilities: Floats, kinds: Integers, bins: int = 1
     return float(np.corrcoef(np.array(means).T)[0, 1])
 
 
-def type_metrics(probabilities: Floats, kinds: Integers, conditions: Integers) -> dict[str, Any]:
+def type_metrics(
+    probabilities: Floats, kinds: Integers, conditions: Integers, clear: npt.NDArray[np.bool_]
+) -> dict[str, Any]:
+    """``accuracy`` and all else is over every picture; ``accuracy_of_clear`` over those whose type is ``clear``."""
     predicted = probabilities.argmax(axis=1)
     correct = predicted == kinds
     confusion = np.zeros((len(LOGO_TYPES), len(LOGO_TYPES)), int)
@@ -39,6 +42,14 @@ def type_metrics(probabilities: Floats, kinds: Integers, conditions: Integers) -
     return {
         "count": len(kinds),
         "accuracy": _round(correct.mean()),
+        "clear_share": _round(clear.mean()),
+        "accuracy_of_clear": _round(correct[clear].mean()),
+        "recall_of_clear": {
+            t: _round(correct[clear & (kinds == i)].mean())
+            for i, t in enumerate(LOGO_TYPES)
+            if (clear & (kinds == i)).any()
+        },
+        "accuracy_of_clear_by_condition": _by_condition(correct[clear], conditions[clear]),
         "recall": {t: _round(correct[kinds == i].mean()) for i, t in enumerate(LOGO_TYPES) if (kinds == i).any()},
         "accuracy_by_condition": _by_condition(correct, conditions),
         "expected_calibration_error": _round(calibration_error(probabilities, kinds)),

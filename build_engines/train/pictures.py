@@ -6,16 +6,19 @@ import multiprocessing
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
 from build_engines.data import CONDITIONS, draw
+from build_engines.data.construction import construction
 from build_engines.data.icons import VAR
-from build_engines.data.kinds import LOGO_TYPES, logo_type
+from build_engines.data.kinds import CLEAR, shares_of, type_shares
+from build_engines.fingerprint import fingerprint
 from build_engines.labels.collect import Drawn
-from build_engines.labels.store import PICTURES, Labels, LabelStore, fingerprint
+from build_engines.labels.store import PICTURES, Labels, LabelStore
 from serve.vector.features import network_input
 
 CHUNK = 128
@@ -23,17 +26,27 @@ CHUNK = 128
 
 @dataclass(frozen=True)
 class Pictures:
-    """N pictures: the three inputs of `image_features`, the index of the type, of the condition, and the size."""
+    """N pictures: inputs of `image_features`, index of the condition, size in pixels, shares (N, 4) of the types."""
 
     pixels: npt.NDArray[np.uint8]
     detail: npt.NDArray[np.uint8]
     statistics: npt.NDArray[np.float32]
-    kind: npt.NDArray[np.int64]
     condition: npt.NDArray[np.int64]
     size: npt.NDArray[np.int64]
+    shares: npt.NDArray[np.float32]
 
     def __len__(self) -> int:
-        return len(self.kind)
+        return len(self.size)
+
+    @property
+    def kind(self) -> npt.NDArray[np.int64]:
+        """(N,): the type with the largest share."""
+        return np.asarray(self.shares.argmax(axis=1), np.int64)
+
+    @property
+    def clear(self) -> npt.NDArray[np.bool_]:
+        """(N,): whether the type is beyond doubt."""
+        return np.asarray(self.shares.max(axis=1) >= CLEAR)
 
     @staticmethod
     def join(parts: Sequence[Pictures]) -> Pictures:
@@ -43,20 +56,20 @@ class Pictures:
 def make_picture(picture: Drawn) -> Pictures:
     sample = draw(picture.icon, picture.seed)
     inputs = network_input(sample.rgba)
-    numbers = (
-        LOGO_TYPES.index(logo_type(picture.icon)),
-        CONDITIONS.index(sample.condition),
-        sample.size,
+    arrays: dict[str, Any] = {name: inputs[name][None] for name in ("pixels", "detail", "statistics")}
+    return Pictures(
+        **arrays,
+        condition=np.array([CONDITIONS.index(sample.condition)]),
+        size=np.array([sample.size]),
+        shares=shares_of(construction(picture.icon))[None],
     )
-    arrays = [inputs[name][None] for name in ("pixels", "detail", "statistics")]
-    return Pictures(*arrays, *(np.array([n], np.int64) for n in numbers))
 
 
 def _make_chunk(job: tuple[Sequence[Drawn], Path]) -> None:
     drawn, path = job
     made = Pictures.join([make_picture(picture) for picture in drawn])
     temporary = path.with_suffix(".part.npz")
-    np.savez_compressed(temporary, **made.__dict__)
+    np.savez_compressed(temporary, **{name: getattr(made, name) for name in _KEPT})
     temporary.rename(path)
 
 
@@ -71,12 +84,17 @@ def prepare(drawn: Sequence[Drawn], name: str, processes: int, folder: Path = VA
         with multiprocessing.get_context("spawn").Pool(processes) as pool:
             for _ in tqdm(pool.imap_unordered(_make_chunk, jobs), total=len(jobs), desc=f"pictures {name}"):
                 pass
-    return Pictures.join([_read(path) for path in paths])
+    shares = type_shares([picture.icon for picture in drawn], processes)
+    parts = np.split(shares, range(CHUNK, len(drawn), CHUNK))
+    return Pictures.join([_read(path, part) for path, part in zip(paths, parts, strict=True)])
 
 
-def _read(path: Path) -> Pictures:
+_KEPT = ("pixels", "detail", "statistics", "condition", "size")
+
+
+def _read(path: Path, shares: npt.NDArray[np.float32]) -> Pictures:
     with np.load(path, allow_pickle=False) as arrays:
-        return Pictures(**{key: arrays[key] for key in Pictures.__dataclass_fields__})
+        return Pictures(**{key: arrays[key] for key in _KEPT}, shares=shares)
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,9 @@ from build_engines.data import CONDITIONS, Split, draw, load_split
 from build_engines.data.kinds import LOGO_TYPES
 from build_engines.export.engine import MODEL_REPOSITORY, Provenance, write_engine
 from build_engines.export.served import check_served
+from build_engines.fingerprint import fingerprint
 from build_engines.labels.collect import Drawn, collect
-from build_engines.labels.store import TRACING, LabelStore, fingerprint
+from build_engines.labels.store import TRACING, LabelStore
 from build_engines.presets import Preset
 from build_engines.train.calibrate import set_temperature
 from build_engines.train.environment import predicted, real
@@ -23,8 +24,9 @@ from build_engines.train.joint import JointData, JointNetworks, JointSettings, e
 from build_engines.train.metrics import quality_metrics, type_metrics
 from build_engines.train.pictures import labelled, prepare
 from build_engines.train.policy import PolicySettings, train_policy
-from build_engines.train.search import compare_tier1, compare_with_search
-from build_engines.train.tier1 import ascend, imitate
+from build_engines.train.polish import polish
+from build_engines.train.search import compare_tier1, compare_with_search, rules_rows
+from build_engines.train.tier1 import ascend, imitate, imitate_rows
 from build_engines.train.trial import Trials
 from serve.vector.parameters import CoverageParameters
 
@@ -72,6 +74,7 @@ def make_engines(run: Run) -> None:
     data = {split: _load(run, split) for split in SPLITS}
     facts = _facts(run, data)
     networks = train_joint(data["train"], JointSettings(run.preset.joint_steps), run.seed)
+    networks = polish(networks, data["train"], data["val"], run.preset.head_steps, run.seed)
     embeddings = {split: embed(networks.features, data[split].pictures) for split in SPLITS}
     temperature = set_temperature(networks.logo_type, embeddings["val"], data["val"].pictures.kind)
     metrics = _judge(networks, data["test"], embeddings["test"])
@@ -101,11 +104,15 @@ def train_actors(
     with Trials(run.processes) as trials:
         labels = data["train"].labelled
         imitation = imitate(embeddings["train"][labels.index], labels, run.preset.tier1_steps, run.seed)
-        climbed = ascend(imitation, networks.quality, embeddings["train"], run.preset.tier1_steps, seed=run.seed)
+        labelled_train = [run.to_label("train")[i] for i in labels.index]
+        rules = imitate_rows(embeddings["train"][labels.index], rules_rows(labelled_train), run.preset.tier1_steps)
+        starts = {"imitation": imitation, "rules": rules}
+        climbed = {
+            f"ascent_from_{name}": ascend(start, networks.quality, embeddings["train"], run.preset.tier1_steps)
+            for name, start in starts.items()
+        }
         val = run.to_label("val")[: run.preset.trial_pictures]
-        report, tier1 = compare_tier1(
-            {"imitation": imitation, "ascent": climbed}, trials, val, embeddings["val"][: len(val)]
-        )
+        report, tier1 = compare_tier1({**starts, **climbed}, trials, val, embeddings["val"][: len(val)])
         write("tier1", tier1, report)
         train_embedding = embeddings["train"].numpy()
         real_pictures = [p for p in run.to_label("train") if _is_small(p)]
@@ -149,7 +156,7 @@ def _judge(networks: JointNetworks, data: JointData, embedding: torch.Tensor) ->
         guessed = networks.quality.logarithms(embedding[index], torch.from_numpy(data.labelled.candidates)).numpy()
     conditions = data.pictures.condition
     return {
-        "logo_type": type_metrics(probabilities, data.pictures.kind, conditions),
+        "logo_type": type_metrics(probabilities, data.pictures.kind, conditions, data.pictures.clear),
         "quality": quality_metrics(guessed, data.labelled.logarithms, conditions[index]),
     }
 

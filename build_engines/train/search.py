@@ -10,12 +10,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from build_engines.data import draw
 from build_engines.labels.candidates import candidates
 from build_engines.labels.collect import Drawn
 from build_engines.train.environment import rows_of
 from build_engines.train.networks import Quality, Tier1
-from build_engines.train.reward import predicted_reward
+from build_engines.train.reward import TIER1_LIMIT_MS, predicted_reward
 from build_engines.train.trial import Trials
+from serve.ensembles.candidates import fixed_parameters
+from serve.vector.features import extract
 from serve.vector.parameters import LEARNED, CoverageParameters, to_candidate
 
 Floats = npt.NDArray[np.float32]
@@ -27,15 +30,25 @@ POOL = 1000
 def compare_tier1(
     networks: Mapping[str, Tier1], trials: Trials, pictures: Sequence[Drawn], embedding: Tensor
 ) -> tuple[dict[str, Any], Tier1]:
-    """Mean true reward on ``pictures`` of each network and of the defaults; the best network is returned."""
+    """Mean true reward on ``pictures`` of each network, of the defaults and of the rules; the best network too."""
     names = list(networks)
     with torch.no_grad():
         answers = [networks[n](embedding).numpy() for n in names]
-    defaults = np.repeat(to_candidate(CoverageParameters())[None], len(pictures), axis=0)
-    rewards = trials.rewards(pictures, np.stack([*answers, defaults], axis=1))
-    means = {name: round(float(v), 4) for name, v in zip([*names, "defaults"], rewards.mean(axis=0), strict=True)}
+    fixed = [_defaults(len(pictures)), rules_rows(pictures)]
+    rewards = trials.rewards(pictures, np.stack([*answers, *fixed], axis=1), TIER1_LIMIT_MS).mean(axis=0)
+    means = {name: round(float(v), 4) for name, v in zip([*names, "defaults", "rules"], rewards, strict=True)}
     best = max(names, key=lambda n: means[n])
     return {"chosen": best, "validation_pictures": len(pictures), "mean_true_reward": means}, networks[best]
+
+
+def rules_rows(pictures: Sequence[Drawn]) -> Rows:
+    """(N, 10): what serving chooses without any model, by how the picture was degraded."""
+    found = (extract(draw(p.icon, p.seed).rgba) for p in pictures)
+    return np.stack([to_candidate(fixed_parameters(features)) for features in found])
+
+
+def _defaults(count: int) -> Rows:
+    return np.repeat(to_candidate(CoverageParameters(refine=1))[None], count, axis=0)
 
 
 def ranked(quality: Quality, embedding: Tensor, keep: int, seed: int = 0) -> Rows:
@@ -86,14 +99,13 @@ def compare_with_search(
 
     Every way gets the same number of tries: embedding and heads take under 10 ms against the 50 ms of a try.
     """
-    default = np.repeat(to_candidate(CoverageParameters())[None], len(pictures), axis=0)
     with torch.no_grad():
         first = tier1(embedding).numpy()
     policy = rows_of(act(np.asarray(embedding.numpy(), np.float32)))
     top = trials.rewards(pictures, ranked(quality, embedding, tries))
     ways = {
-        "random_search": search(trials, pictures, default, tries, 0.0, 1),
-        "local_search_from_defaults": search(trials, pictures, default, tries, 0.1, 2),
+        "random_search": search(trials, pictures, _defaults(len(pictures)), tries, 0.0, 1),
+        "local_search_from_rules": search(trials, pictures, rules_rows(pictures), tries, 0.1, 2),
         "local_search_from_policy": search(trials, pictures, policy, tries, 0.1, 3),
         "local_search_from_tier1": search(trials, pictures, first, tries, 0.1, 4),
         "predictor_ranked": np.maximum.accumulate(top, axis=1),

@@ -1,9 +1,10 @@
 """Tier 1: straight from the embedding to one candidate, in one small network.
 
-Two steps. Imitation: the best of each labelled picture's candidates, by true reward, weighted by how much it gains.
-Ascent: the frozen `quality` network's predicted reward of the answer is climbed over all pictures, with a pull
-back to the imitation, for a predictor can be fooled far from what it has seen. Which of the two is exported is
-decided by really tracing pictures of the validation split (`build_engines.train.trial`).
+Two steps. Imitation: of the best of each labelled picture's candidates by true reward, weighted by how much it gains,
+or of the parameters that serving's rules choose without a model. Ascent: the frozen `quality` network's predicted
+reward of the answer is climbed over all pictures, with a pull back to the imitation, for a predictor can be fooled far
+from what it has seen. Which network is exported is decided by really tracing pictures of the validation split
+(`build_engines.train.trial`).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import copy
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -31,9 +33,19 @@ def imitate(embedding: Tensor, labels: Labelled, steps: int, seed: int = 0) -> T
     rows = np.arange(len(best))
     target = torch.from_numpy(labels.candidates[rows, best])
     gain = torch.from_numpy((rewards[rows, best] - np.median(rewards, axis=1)).clip(0.05, 2.0).astype(np.float32))
+    return _fit(embedding, target, gain, steps, "tier 1: imitation")
+
+
+def imitate_rows(embedding: Tensor, rows: npt.NDArray[np.float32], steps: int, seed: int = 0) -> Tier1:
+    """A network that answers ``rows`` (M, 10) for ``embedding`` (M, 512)."""
+    torch.manual_seed(seed)
+    return _fit(embedding, torch.from_numpy(rows), torch.ones(len(rows)), steps, "tier 1: rules")
+
+
+def _fit(embedding: Tensor, target: Tensor, gain: Tensor, steps: int, name: str) -> Tier1:
     network = Tier1()
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-3, weight_decay=1e-2)
-    for _ in trange(steps, desc="tier 1: imitation", unit="step"):
+    for _ in trange(steps, desc=name, unit="step"):
         chosen = torch.randint(0, len(target), (BATCH,))
         error = F.smooth_l1_loss(network(embedding[chosen]), target[chosen], reduction="none", beta=0.1).mean(dim=1)
         loss = (error * gain[chosen]).mean() / gain[chosen].mean()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import multiprocessing
 from collections.abc import Sequence
 from types import TracebackType
@@ -51,7 +52,7 @@ class Trials:
             self._baselines[picture.name] = baseline
         return np.stack([a[0] for a in answers]), np.stack([a[1] for a in answers])
 
-    def rewards(self, pictures: Sequence[Drawn], rows: Floats) -> Floats:
+    def rewards(self, pictures: Sequence[Drawn], rows: Floats, limit_ms: float = math.inf) -> Floats:
         """(N, K) true rewards of candidate ``rows`` (N, K, 10)."""
         baselines, measures = self.measure(pictures, rows)
-        return true_reward(measures, baselines)
+        return true_reward(measures, baselines, limit_ms)

@@ -8,9 +8,10 @@ from drawn_icons import KINDS, icons, simple
 
 from build_engines.data import CONDITIONS, draw, installed, load
 from build_engines.data import icons as icon_module
+from build_engines.data.construction import Construction, flatten
 from build_engines.data.degrade import render_degraded
 from build_engines.data.icons import is_variant, read_set, split_of, stem_of
-from build_engines.data.kinds import flatten, logo_type
+from build_engines.data.kinds import logo_type, shares_of
 from build_engines.data.samples import make
 from serve.vector import compare
 
@@ -103,6 +104,15 @@ def test_white_icon_gets_a_background_that_shows_it() -> None:
 def test_types_by_construction(kind: str) -> None:
     """D-012: the type is read from the source."""
     assert logo_type(KINDS[kind](8)) == kind
+
+
+def test_shares_run_across_a_border() -> None:
+    """An icon on a border is half of each type, one far from it is clear."""
+    assert shares_of(Construction(1.0, 0, 0.0, 10, 3)).tolist() == [0.5, 0, 0, 0.5]
+    assert shares_of(Construction(1.0, 0, 0.0, 3, 2)).tolist() == [1, 0, 0, 0]
+    assert shares_of(Construction(1.0, 0, 0.9, 30, 9)).tolist() == [0, 0, 1, 0]
+    assert shares_of(Construction(3.0, 7, 0.9, 30, 9)).tolist() == [0, 1, 0, 0]
+    assert shares_of(Construction(1.0, 0, 0.11, 12, 3)).sum() == pytest.approx(1)
 
 
 def test_flattened_gradient_is_its_mean_colour() -> None:

@@ -1,0 +1,90 @@
+"""The heads once more, on a finished embedding: cheap steps, stopped where the validation split is best."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm import trange
+
+from build_engines.train.joint import JointData, JointNetworks, embed, quality_error
+from build_engines.train.networks import LogoType, Quality
+
+Integers = npt.NDArray[np.int64]
+VIEWS = 3
+"""Embeddings per training picture: as it is, and augmented twice."""
+_BATCH = 128
+_EVERY = 100
+T = TypeVar("T", bound=nn.Module)
+
+
+def polish(networks: JointNetworks, train: JointData, val: JointData, steps: int, seed: int = 0) -> JointNetworks:
+    """New heads of ``networks``, each the best on ``val`` among its checkpoints; the embedding stays."""
+    torch.manual_seed(seed)
+    views = torch.stack([embed(networks.features, train.pictures, augmentation=v or None) for v in range(VIEWS)])
+    known = embed(networks.features, val.pictures)
+    logo_type = _best(
+        networks.logo_type,
+        steps,
+        lambda head: _type_loss(head, views, train),
+        lambda head: _type_score(head, known, val),
+    )
+    quality = _best(
+        networks.quality,
+        steps,
+        lambda head: _quality_loss(head, views, train),
+        lambda head: _quality_score(head, known, val),
+    )
+    return JointNetworks(networks.features, logo_type, quality)
+
+
+def _best(start: T, steps: int, loss: Callable[[T], Tensor], score: Callable[[T], float]) -> T:
+    """``start`` trained on ``loss`` for ``steps``; the checkpoint with the lowest ``score``, itself included."""
+    head = copy.deepcopy(start)
+    best, least = copy.deepcopy(start), score(start.eval())
+    optimizer = torch.optim.AdamW([p for p in head.parameters() if p.requires_grad], lr=5e-4, weight_decay=1e-2)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    for step in trange(1, steps + 1, desc=f"head: {type(start).__name__}", unit="step"):
+        head.train()
+        optimizer.zero_grad()
+        loss(head).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        if step % _EVERY == 0 and (now := score(head.eval())) < least:
+            best, least = copy.deepcopy(head), now
+    return best.eval()
+
+
+def _pick(views: Tensor, index: Integers) -> Tensor:
+    """Embeddings of pictures ``index``, each under a random view."""
+    return views[torch.randint(0, len(views), (len(index),)), torch.from_numpy(index)]
+
+
+def _type_loss(head: LogoType, views: Tensor, data: JointData) -> Tensor:
+    chosen = torch.randint(0, len(data.pictures), (_BATCH,)).numpy()
+    return F.cross_entropy(head.logits(_pick(views, chosen)), torch.from_numpy(data.pictures.shares[chosen]))
+
+
+@torch.no_grad()
+def _type_score(head: LogoType, embedding: Tensor, data: JointData) -> float:
+    return F.cross_entropy(head.logits(embedding), torch.from_numpy(data.pictures.shares)).item()
+
+
+def _quality_loss(head: Quality, views: Tensor, data: JointData) -> Tensor:
+    rows = torch.randint(0, len(data.labelled.index), (_BATCH // 2,)).numpy()
+    predicted = head.logarithms(
+        _pick(views, data.labelled.index[rows]), torch.from_numpy(data.labelled.candidates[rows])
+    )
+    return quality_error(predicted, torch.from_numpy(data.labelled.logarithms[rows]))
+
+
+@torch.no_grad()
+def _quality_score(head: Quality, embedding: Tensor, data: JointData) -> float:
+    predicted = head.logarithms(embedding[data.labelled.index], torch.from_numpy(data.labelled.candidates))
+    return quality_error(predicted, torch.from_numpy(data.labelled.logarithms)).item()
