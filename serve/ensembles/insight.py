@@ -15,16 +15,17 @@ import numpy.typing as npt
 
 from serve.ensembles import tasks
 from serve.ensembles.predictors import CLASSIFIER, EMBEDDER, Predictors
-from serve.ensembles.workers import Workers
-from serve.errors import AtelierError, Cancelled, DeadlineExceeded
+from serve.ensembles.workers import TaskFault, Workers
+from serve.errors import AtelierError, BadImage, Cancelled, DeadlineExceeded
 from serve.vector.features import Features
-from serve.vector.image import ImageLimits
+from serve.vector.image import FIELD, ImageLimits
 from serve.vector.rules import classify
 
 LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")
 
 REMEMBERED = 256
+INSPECT_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -107,9 +108,12 @@ class Observer:
         return insight
 
     async def inspect(self, data: bytes, account: Account) -> tasks.Inspection:
-        """Decode and take the statistics, without any engine."""
-        work = self._workers.run(account.deadline, tasks.inspect, data, self._limits)
-        return await account.timed("analyze", work)
+        """Decode and take the statistics, without any engine. A picture that no worker survives is a bad picture."""
+        work = self._workers.run(account.deadline, tasks.inspect, data, self._limits, limit_s=INSPECT_LIMIT_S)
+        try:
+            return await account.timed("analyze", work)
+        except TaskFault as fault:
+            raise BadImage("cannot be decoded", FIELD) from fault
 
     async def _look(self, data: bytes, account: Account) -> Insight:
         seen = await self.inspect(data, account)

@@ -24,7 +24,7 @@ from serve.vector.utility import utility
 LOGGER = logging.getLogger(__name__)
 
 _MOST_COARSENING = 8
-_BUDGET_MARGIN = 1.15  # a trial may take this much longer than the longest so far
+_BUDGET_MARGIN = 1.2  # a trial may take this much longer than the longest so far
 
 
 @dataclass(frozen=True)

@@ -94,7 +94,7 @@ def _pixels(opened: Image.Image) -> npt.NDArray[np.uint8]:
     try:
         opened.load()
         upright = _upright(opened)
-        return np.ascontiguousarray(np.asarray(_to_rgba(upright)))
+        return np.array(_to_rgba(upright))  # a copy: Pillow's own array is read-only, another type to the kernels
     except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise TooLarge("has too many pixels", FIELD) from error
     except _DECODER_ERRORS as error:
@@ -121,7 +121,7 @@ def _to_rgba(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """The eight high bits of 16-bit grey, black where the file's one transparent grey (tRNS) stands."""
+    """The eight high bits of 16-bit grey; the one grey that the file names as transparent (tRNS) becomes so."""
     samples = np.clip(np.asarray(image, np.int64), 0, 65535)
     grey = Image.fromarray((samples >> 8).astype(np.uint8))
     transparent = image.info.get("transparency")

@@ -21,7 +21,8 @@ from fakes import FakeEngines
 from PIL import Image
 
 from serve.ensembles.conversion import Conversion
-from serve.ensembles.predictors import ENGINES
+from serve.ensembles.insight import Account, Observer
+from serve.ensembles.predictors import ENGINES, Predictors
 from serve.ensembles.vectorization import Vectorization, VectorizeOptions
 from serve.ensembles.vectorizer import TRACERS, Vectorizer
 from serve.ensembles.workers import TaskFault, Workers
@@ -38,6 +39,7 @@ from serve.errors import (
 )
 from serve.settings import VectorizerSettings
 from serve.vector.compare import fidelity, render
+from serve.vector.image import ImageLimits
 from serve.vector.parameters import CoverageParameters
 
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
@@ -278,6 +280,18 @@ async def test_when_our_tracer_fails_vtracer_takes_over(vectorizer: Vectorizer, 
     made = await Conversion(failing, DATA, VectorizeOptions(tier=tier), account).run()
     assert made.tracer == "vtracer"
     assert any("tracer failed" in note for note in made.degraded)
+
+
+@in_module_loop
+async def test_a_picture_that_no_worker_survives_is_a_bad_picture() -> None:
+    class Deadly(CoverageFails):
+        async def run(self, deadline: float | None, task: Any, *arguments: Any, limit_s: float | None = None) -> Any:
+            raise TaskFault("processing the picture ended its worker twice")
+
+    observer = Observer(Deadly(Workers(1)), Predictors(FakeEngines({}), timeout_s=1), ImageLimits())
+    with pytest.raises(BadImage) as raised:
+        await observer.look(b"deadly", Account(time.monotonic() + 5))
+    assert raised.value.field == "image"
 
 
 @in_module_loop

@@ -1,0 +1,93 @@
+"""Routing and candidates as pure functions: the table of tiers (D-053, F8), seeded samples, varied picks, bounds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serve.ensembles import candidates, routing
+from serve.ensembles.routing import Forecast
+from serve.ensembles.vectorization import VectorizeOptions
+from serve.errors import InvalidRequest
+from serve.vector.parameters import CoverageParameters, Parameters, VTracerParameters
+
+GOOD, POOR = Forecast(0.97, 4000, 10), Forecast(0.80, 4000, 10)
+SHA = "5f" * 32
+
+
+@pytest.mark.parametrize(
+    ("asked", "forecasts", "fit", "tier"),
+    [
+        ({}, {1: GOOD, 2: GOOD}, (1, 2, 3), 1),
+        ({}, {1: POOR, 2: GOOD}, (1, 2, 3), 2),
+        ({}, {1: POOR, 2: POOR}, (1, 2, 3), 3),
+        ({}, {1: POOR, 2: POOR}, (1, 2), 2),
+        ({}, {1: POOR}, (1,), 1),
+        ({}, {1: POOR}, (), 1),
+        ({}, {}, (1, 2, 3), 1),
+        ({"target_quality": 0.98}, {1: GOOD, 2: GOOD}, (1, 2, 3), 3),
+        ({"target_quality": 0.5}, {1: POOR}, (1, 2, 3), 1),
+        ({"max_bytes": 3000}, {1: GOOD, 2: Forecast(0.95, 2900, 10)}, (1, 2, 3), 2),
+        ({"max_paths": 5}, {1: GOOD, 2: Forecast(0.95, 2900, 5)}, (1, 2, 3), 2),
+    ],
+)
+def test_the_table_of_tiers(asked: dict[str, Any], forecasts: dict[int, Forecast], fit: Any, tier: int) -> None:
+    assert routing.choose(VectorizeOptions(**asked), forecasts, fit) == tier
+
+
+def test_tiers_that_take_too_long_do_not_fit() -> None:
+    assert routing.fitting((1, 2, 3), None, 0.1, 2) == (1, 2, 3)
+    assert routing.fitting((1, 2, 3), 10, 0.1, 2) == (1, 2, 3)
+    assert routing.fitting((1, 2, 3), 0.5, 0.1, 2) == (1, 2)
+    assert routing.fitting((1, 2, 3), 0.15, 0.1, 2) == (1,)
+    assert routing.fitting((1, 2, 3), 0.05, 0.1, 2) == ()
+
+
+def test_large_pictures_get_fewer_trials() -> None:
+    counts = [[routing.trials_of(tier, s) for tier in (1, 2, 3)] for s in (0.02, 0.15, 2.0)]
+    assert counts == [[1, 4, 12], [1, 4, 10], [1, 2, 5]]
+
+
+@pytest.mark.parametrize("tier", ["1", "2", "best", 4, 0, True, None])
+def test_tiers_are_numbers_and_words(tier: Any) -> None:
+    """F8: a form's "2" must not silently be another tier; the doors make numbers of it."""
+    with pytest.raises(InvalidRequest) as raised:
+        VectorizeOptions(tier=tier)
+    assert raised.value.field == "tier"
+
+
+def test_candidates_depend_on_the_picture_alone() -> None:
+    starts = candidates.row_of(CoverageParameters())[None]
+    rows = candidates.consider(SHA, starts, refine=1)
+    assert rows.shape == (1000, 10)
+    assert np.array_equal(rows, candidates.consider(SHA, starts, refine=1))
+    assert not np.array_equal(rows, candidates.consider("60" * 32, starts, refine=1))
+    assert np.array_equal(rows[0], starts[0])
+    assert 0.02 < rows[:, 0].mean() < 0.1
+    for row in rows[::50]:
+        candidates.parameters_of(row)
+
+
+def test_the_last_bit_of_a_prediction_changes_nothing() -> None:
+    row = candidates.row_of(CoverageParameters())
+    assert candidates.parameters_of(row) == candidates.parameters_of(row + np.float32(1e-6))
+
+
+def test_picks_are_worthy_and_varied() -> None:
+    rows = candidates.consider(SHA, candidates.row_of(CoverageParameters())[None], refine=1)
+    worth = -np.abs(rows[:, 5] - 0.5).astype(np.float64)
+    chosen = candidates.pick(rows, worth, 4)
+    assert len(chosen) == 4
+    assert worth[chosen].min() > np.quantile(worth, 0.9)
+    for i in chosen:
+        for j in chosen:
+            assert i == j or rows[i, 0] != rows[j, 0] or np.abs(rows[i] - rows[j]).max() >= 0.15
+    assert candidates.pick(rows[:1], worth[:1], 4) == [0]
+
+
+@pytest.mark.parametrize("parameters", [CoverageParameters(), VTracerParameters()])
+def test_coarser_parameters_stay_within_their_ranges(parameters: Parameters) -> None:
+    for step in range(1, 12):
+        assert candidates.coarser(parameters, step) != parameters

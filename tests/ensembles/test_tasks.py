@@ -1,0 +1,86 @@
+"""What runs in the workers, run here: no request ever waits for a compiler, and noisy pictures are judged as such."""
+
+from __future__ import annotations
+
+import io
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+
+from serve.ensembles import tasks
+from serve.vector import compare
+from serve.vector.coverage.kernel import KERNELS
+from serve.vector.image import ImageLimits
+from serve.vector.parameters import CoverageParameters, VTracerParameters
+
+LIMITS = ImageLimits()
+
+
+def disc() -> npt.NDArray[np.uint8]:
+    rgb = np.full((96, 96, 3), 255, np.uint8)
+    cv2.circle(rgb, (48, 48), 30, (220, 30, 40), -1, cv2.LINE_AA)
+    cv2.circle(rgb, (60, 40), 12, (20, 90, 200), -1, cv2.LINE_AA)
+    return rgb
+
+
+def encode(pixels: npt.NDArray[np.uint8], kind: str = "PNG") -> bytes:
+    out = io.BytesIO()
+    Image.fromarray(pixels).save(out, kind, **({"quality": 60} if kind == "JPEG" else {}))
+    return out.getvalue()
+
+
+def transparent() -> bytes:
+    rgba = np.dstack([disc(), np.full((96, 96), 255, np.uint8)])
+    rgba[(disc() == 255).all(-1), 3] = 0
+    rgba[20:30, 20:80, 3] = 90
+    return encode(rgba)
+
+
+PICTURES = {
+    "opaque": encode(disc()),
+    "alpha": transparent(),
+    "jpeg": encode(disc(), "JPEG"),
+    "tiny": encode(disc()[:5, :3]),
+}
+
+
+def signatures() -> int:
+    return sum(len(kernel.signatures) for kernel in (*KERNELS, compare._ssim, compare._composite))
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_nothing_is_compiled_after_warming(name: str) -> None:
+    tasks.warm()
+    before = signatures()
+    tasks.inspect(PICTURES[name], LIMITS)
+    for parameters in (CoverageParameters(refine=1), CoverageParameters(denoise=24.0), VTracerParameters()):
+        tasks.attempt(PICTURES[name], LIMITS, parameters, True)
+    assert signatures() == before
+
+
+def test_an_attempt_tells_what_it_measured() -> None:
+    trial = tasks.attempt(PICTURES["opaque"], LIMITS, CoverageParameters(), True)
+    assert trial.ssim is not None
+    assert trial.ssim > 0.97
+    assert trial.quiet_ssim is None
+    assert trial.bytes == len(trial.svg)
+    assert trial.paths == 3
+    assert trial.measure_s > 0
+    assert tasks.attempt(PICTURES["opaque"], LIMITS, CoverageParameters(), False).ssim is None
+
+
+def test_a_noisy_picture_is_also_judged_without_its_noise() -> None:
+    trial = tasks.attempt(PICTURES["jpeg"], LIMITS, CoverageParameters(denoise=24.0, flatness=20.0), True)
+    assert trial.ssim is not None
+    assert trial.quiet_ssim is not None
+    assert trial.quiet_ssim > trial.ssim
+
+
+def test_an_inspection_describes_the_picture() -> None:
+    seen = tasks.inspect(PICTURES["alpha"], LIMITS)
+    assert (seen.width, seen.height, seen.format) == (96, 96, "PNG")
+    assert seen.features.alpha_share > 0.3
+    assert set(seen.inputs) == {"pixels", "detail", "statistics"}
