@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import warnings
 from pathlib import Path
 
@@ -25,6 +26,7 @@ def write_onnx(network: nn.Module, contract: Contract, path: Path) -> None:
     network.eval()
     example = {name: torch.from_numpy(value) for name, value in contract.example(batch=3).items()}
     path.parent.mkdir(parents=True, exist_ok=True)
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns about packages that are not needed
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from build_engines.data import CONDITIONS, Split, draw, load_split
+from build_engines.data.icons import VAR
 from build_engines.data.kinds import LOGO_TYPES
 from build_engines.export.engine import MODEL_REPOSITORY, Provenance, write_engine
 from build_engines.export.served import check_served
@@ -73,8 +74,7 @@ def make_engines(run: Run) -> None:
     torch.manual_seed(run.seed)
     data = {split: _load(run, split) for split in SPLITS}
     facts = _facts(run, data)
-    networks = train_joint(data["train"], JointSettings(run.preset.joint_steps), run.seed)
-    networks = polish(networks, data["train"], data["val"], run.preset.head_steps, run.seed)
+    networks = _networks(run, data)
     embeddings = {split: embed(networks.features, data[split].pictures) for split in SPLITS}
     temperature = set_temperature(networks.logo_type, embeddings["val"], data["val"].pictures.kind)
     metrics = _judge(networks, data["test"], embeddings["test"])
@@ -132,6 +132,26 @@ def train_actors(
             act, tier1, networks.quality, trials, test, embeddings["test"][: len(test)], run.preset.search_tries
         )
         write("policy", policy, {"settings": asdict(settings), "real_trials": comparison})
+
+
+_NETWORK_SOURCES = ("build_engines/train/networks.py", "build_engines/train/joint.py", "build_engines/train/polish.py")
+
+
+def _networks(run: Run, data: dict[Split, JointData]) -> JointNetworks:
+    """The jointly trained networks: from ``var/networks`` if this very training has been done before."""
+    code = fingerprint((*_NETWORK_SOURCES, "build_engines/presets.py", "build_engines/data/kinds.py"))
+    path = VAR / "networks" / f"{run.preset.name}-{run.store.folder.name}-{code}-{run.seed}.pt"
+    if path.is_file():
+        networks = JointNetworks.fresh()
+        for module, state in zip(networks.modules(), torch.load(path, weights_only=True), strict=True):
+            module.load_state_dict(state)
+        networks.train(False)
+        return networks
+    networks = train_joint(data["train"], JointSettings(run.preset.joint_steps), run.seed)
+    networks = polish(networks, data["train"], data["val"], run.preset.head_steps, run.seed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save([module.state_dict() for module in networks.modules()], path)
+    return networks
 
 
 _LARGEST_REAL_PX = 256
