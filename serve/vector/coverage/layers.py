@@ -26,13 +26,13 @@ from serve.vector.coverage.unmix import Labels, Shares
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 PAD = 2
-TRAP = 3
-"""Reach below later layers: full up to 1 px, half at 2 px, none at 3 px."""
+TRAP = 4
+"""Reach below later layers: full up to 2 px, half at 3 px, none at 4 px."""
 INVISIBLE_ALPHA = 8.0
 OPAQUE_ALPHA = 250.0
 COVERED = 0.98
-HIDDEN_RIGIDITY = 0.25
-"""A curve may stray four times as far from a hidden stretch of contour: TRAP leaves it the room."""
+HIDDEN_RIGIDITY = 0.15
+"""A curve may stray six times as far from a hidden stretch of contour: TRAP leaves it the room."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +145,7 @@ def _cover(
                     field[yy, xx] = 0.0
                     active[n] = yy * width + xx
                     n += 1
-                near = inside * min(1.0, max(0.0, 1.5 - 0.5 * math.hypot(dy, dx)))
+                near = inside * min(1.0, max(0.0, 2.0 - 0.5 * math.hypot(dy, dx)))
                 field[yy, xx] = max(field[yy, xx], near)
     for i in range(n):
         y, x = active[i] // width, active[i] % width
