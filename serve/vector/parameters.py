@@ -55,7 +55,7 @@ class _Ranged:
 
     @classmethod
     def from_unit(cls, unit: npt.ArrayLike, **fixed: Any) -> Self:
-        """The parameters at ``unit`` (shape (8,), clipped to [0, 1]); ``fixed`` sets parameters that are not learned."""
+        """The parameters at ``unit`` (shape (8,), clipped to [0, 1]); ``fixed`` sets those that are not learned."""
         values = np.clip(np.asarray(unit, np.float64), 0.0, 1.0)
         if values.shape != (LEARNED,) or not np.isfinite(values).all():
             raise InvalidRequest(f"a unit vector has {LEARNED} finite values")
