@@ -19,6 +19,7 @@ class Preset:
     candidates: int
     joint_steps: int
     head_steps: int
+    rounds: int
     tier1_steps: int
     policy_steps: int
     policy_real_steps: int
@@ -39,6 +40,7 @@ QUICK = Preset(
     candidates=6,
     joint_steps=120,
     head_steps=200,
+    rounds=1,
     tier1_steps=200,
     policy_steps=20_000,
     policy_real_steps=0,
@@ -49,15 +51,16 @@ QUICK = Preset(
 FULL = Preset(
     name="full",
     icons={"train": 10_000, "val": 10_000, "test": 10_000},
-    draws=1,
+    draws=2,
     labelled={"train": 920, "val": 90, "test": 160},
     candidates=9,
-    joint_steps=1000,
+    joint_steps=1200,
     head_steps=2500,
-    tier1_steps=1500,
+    rounds=2,
+    tier1_steps=1000,
     policy_steps=500_000,
-    policy_real_steps=2048,
-    trial_pictures=64,
+    policy_real_steps=1024,
+    trial_pictures=48,
     search_tries=8,
 )
 

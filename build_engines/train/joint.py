@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,6 +15,7 @@ from tqdm import tqdm
 
 from build_engines.train.networks import ImageFeatures, LogoType, Quality
 from build_engines.train.pictures import Labelled, Pictures
+from serve.vector.utility import EPSILON, WEIGHT_OVER, WEIGHT_UNDER
 
 EMBED_BATCH = 64
 Integers = npt.NDArray[np.int64]
@@ -136,11 +138,20 @@ _SCALES = (2.0, 2.0, 2.0, 1.5, 2.0)
 
 
 def quality_error(predicted: Tensor, target: Tensor) -> Tensor:
-    """Huber loss of the five logarithms, plus the absolute error of both SSIMs themselves (large ones matter more)."""
+    """Huber loss of the five logarithms, the absolute error of both SSIMs themselves (large ones matter more), and
+    the error of what tells a picture's candidates apart: their worth less its mean over the picture."""
     scale = predicted.new_tensor(_SCALES)
     logarithmic = F.smooth_l1_loss(predicted / scale, target / scale, beta=0.25)
     ssim = (torch.exp2(predicted[..., :2].clamp(max=0.0)) - torch.exp2(target[..., :2])).abs().mean()
-    return logarithmic + 2.0 * ssim
+    apart = F.smooth_l1_loss(_worth_apart(predicted), _worth_apart(target), beta=0.25)
+    return logarithmic + 2.0 * ssim + apart
+
+
+def _worth_apart(logarithms: Tensor) -> Tensor:
+    """(N, K, 5) → (N, K): a smooth stand-in for the utility (its weights of bytes averaged), centred per picture."""
+    error = torch.exp2(logarithms[..., 1].clamp(max=0.0)) + EPSILON
+    worth = -torch.log(error) - math.log(2) * (WEIGHT_OVER + WEIGHT_UNDER) / 2 * logarithms[..., 2]
+    return worth - worth.mean(dim=1, keepdim=True)
 
 
 @torch.no_grad()

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from build_engines.data import CONDITIONS, Split, draw, load_split
+from build_engines.data import CONDITIONS, Split, load_split
 from build_engines.data.icons import VAR
 from build_engines.data.kinds import LOGO_TYPES
 from build_engines.export.engine import MODEL_REPOSITORY, Provenance, write_engine
@@ -19,17 +18,15 @@ from build_engines.fingerprint import fingerprint
 from build_engines.labels.collect import Drawn, collect
 from build_engines.labels.store import TRACING, LabelStore
 from build_engines.presets import Preset
+from build_engines.train.actors import choose_tier1, learn_in_rounds, make_policy
 from build_engines.train.calibrate import set_temperature
-from build_engines.train.environment import predicted, real
 from build_engines.train.joint import JointData, JointNetworks, JointSettings, embed, train_joint
 from build_engines.train.metrics import quality_metrics, type_metrics
 from build_engines.train.pictures import labelled, prepare
-from build_engines.train.policy import PolicySettings, train_policy
-from build_engines.train.polish import polish
-from build_engines.train.search import compare_tier1, compare_with_search, rules_rows
-from build_engines.train.tier1 import ascend, imitate, imitate_rows
+from build_engines.train.polish import polish, views_of
+from build_engines.train.rounds import Ground
+from build_engines.train.search import rules_rows
 from build_engines.train.trial import Trials
-from serve.vector.parameters import CoverageParameters
 
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
@@ -77,70 +74,53 @@ def make_engines(run: Run) -> None:
     networks = _networks(run, data)
     embeddings = {split: embed(networks.features, data[split].pictures) for split in SPLITS}
     temperature = set_temperature(networks.logo_type, embeddings["val"], data["val"].pictures.kind)
-    metrics = _judge(networks, data["test"], embeddings["test"])
-    metrics["logo_type"]["temperature"] = round(temperature, 4)
+    with Trials(run.processes) as trials:
+        grounds = {split: _ground(run.to_label(split), data[split], embeddings[split]) for split in SPLITS}
+        views = views_of(networks.features, data["train"].pictures)[:, data["train"].labelled.index]
+        quality, grounds = learn_in_rounds(
+            networks.quality, grounds, views, run.preset.rounds, run.preset.head_steps, trials, run.store
+        )
+        networks = JointNetworks(networks.features, networks.logo_type, quality)
+        metrics = _judge(networks, data["test"], embeddings["test"])
+        metrics["logo_type"]["temperature"] = round(temperature, 4)
+        pairs = sum(int(np.prod(ground.labels.measures.shape[:2])) for ground in grounds.values())
+        metrics["quality"]["labelled_pairs_after_rounds"] = pairs
+        written: dict[str, torch.nn.Module] = {}
 
-    written: dict[str, torch.nn.Module] = {}
+        def write(name: str, network: torch.nn.Module, report: dict[str, Any]) -> None:
+            write_engine(name, network, Provenance(run.version, run.command, facts, report), run.repository)
+            written[name] = network
 
-    def write(name: str, network: torch.nn.Module, report: dict[str, Any]) -> None:
-        write_engine(name, network, Provenance(run.version, run.command, facts, report), run.repository)
-        written[name] = network
-
-    write("image_features", networks.features, {"trained_with": ["logo_type", "quality"]})
-    write("logo_type", networks.logo_type, metrics["logo_type"])
-    write("quality", networks.quality, metrics["quality"])
-    train_actors(run, data, networks, embeddings, write)
+        write("image_features", networks.features, {"trained_with": ["logo_type", "quality"]})
+        write("logo_type", networks.logo_type, metrics["logo_type"])
+        write("quality", networks.quality, metrics["quality"])
+        tier1, report = choose_tier1(quality, grounds, embeddings["train"], trials, run.preset.tier1_steps)
+        write("tier1", tier1, report)
+        policy, report = make_policy(run.preset, quality, tier1, grounds, embeddings["train"], trials, run.seed)
+        write("policy", policy, report)
     check_served(written, run.repository)
 
 
-def train_actors(
-    run: Run,
-    data: dict[Split, JointData],
-    networks: JointNetworks,
-    embeddings: dict[Split, torch.Tensor],
-    write: Callable[[str, torch.nn.Module, dict[str, Any]], None],
-) -> None:
-    """The two engines that choose parameters, judged by real traces of validation and test pictures."""
-    with Trials(run.processes) as trials:
-        labels = data["train"].labelled
-        imitation = imitate(embeddings["train"][labels.index], labels, run.preset.tier1_steps, run.seed)
-        labelled_train = [run.to_label("train")[i] for i in labels.index]
-        rules = imitate_rows(embeddings["train"][labels.index], rules_rows(labelled_train), run.preset.tier1_steps)
-        starts = {"imitation": imitation, "rules": rules}
-        climbed = {
-            f"ascent_from_{name}": ascend(start, networks.quality, embeddings["train"], run.preset.tier1_steps)
-            for name, start in starts.items()
-        }
-        val = run.to_label("val")[: run.preset.trial_pictures]
-        report, tier1 = compare_tier1({**starts, **climbed}, trials, val, embeddings["val"][: len(val)])
-        write("tier1", tier1, report)
-        train_embedding = embeddings["train"].numpy()
-        real_pictures = [p for p in run.to_label("train") if _is_small(p)]
-        index = {p.name: i for i, p in enumerate(run.drawn("train"))}
-        settings = PolicySettings(steps=run.preset.policy_steps, real_steps=run.preset.policy_real_steps)
-        policy, act = train_policy(
-            train_embedding,
-            predicted(networks.quality, train_embedding),
-            real(trials, real_pictures),
-            train_embedding[[index[p.name] for p in real_pictures]],
-            settings,
-            CoverageParameters().to_unit(),
-            run.seed,
-        )
-        test = run.to_label("test")[: run.preset.trial_pictures]
-        comparison = compare_with_search(
-            act, tier1, networks.quality, trials, test, embeddings["test"][: len(test)], run.preset.search_tries
-        )
-        write("policy", policy, {"settings": asdict(settings), "real_trials": comparison})
+def _ground(pictures: list[Drawn], data: JointData, embedding: torch.Tensor) -> Ground:
+    """The labelled pictures of a split."""
+    index = data.labelled.index
+    chosen = [pictures[i] for i in index]
+    return Ground(chosen, embedding[index], rules_rows(chosen), data.labelled)
 
 
-_NETWORK_SOURCES = ("build_engines/train/networks.py", "build_engines/train/joint.py", "build_engines/train/polish.py")
+_NETWORK_SOURCES = (
+    "build_engines/train/networks.py",
+    "build_engines/train/joint.py",
+    "build_engines/train/polish.py",
+    "build_engines/data/kinds.py",
+)
 
 
 def _networks(run: Run, data: dict[Split, JointData]) -> JointNetworks:
     """The jointly trained networks: from ``var/networks`` if this very training has been done before."""
-    code = fingerprint((*_NETWORK_SOURCES, "build_engines/presets.py", "build_engines/data/kinds.py"))
-    path = VAR / "networks" / f"{run.preset.name}-{run.store.folder.name}-{code}-{run.seed}.pt"
+    code = fingerprint(_NETWORK_SOURCES)
+    steps = f"{run.preset.draws}-{run.preset.joint_steps}-{run.preset.head_steps}"
+    path = VAR / "networks" / f"{run.preset.name}-{run.store.folder.name}-{code}-{steps}-{run.seed}.pt"
     if path.is_file():
         networks = JointNetworks.fresh()
         for module, state in zip(networks.modules(), torch.load(path, weights_only=True), strict=True):
@@ -152,14 +132,6 @@ def _networks(run: Run, data: dict[Split, JointData]) -> JointNetworks:
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.save([module.state_dict() for module in networks.modules()], path)
     return networks
-
-
-_LARGEST_REAL_PX = 256
-"""Real rewards of the policy come from pictures up to this size: traces there take a few tens of milliseconds."""
-
-
-def _is_small(picture: Drawn) -> bool:
-    return draw(picture.icon, picture.seed).size <= _LARGEST_REAL_PX
 
 
 def _load(run: Run, split: Split) -> JointData:

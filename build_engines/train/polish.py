@@ -14,7 +14,8 @@ from torch.nn import functional as F
 from tqdm import trange
 
 from build_engines.train.joint import JointData, JointNetworks, embed, quality_error
-from build_engines.train.networks import LogoType, Quality
+from build_engines.train.networks import ImageFeatures, LogoType, Quality
+from build_engines.train.pictures import Labelled, Pictures
 
 Integers = npt.NDArray[np.int64]
 VIEWS = 3
@@ -27,7 +28,7 @@ T = TypeVar("T", bound=nn.Module)
 def polish(networks: JointNetworks, train: JointData, val: JointData, steps: int, seed: int = 0) -> JointNetworks:
     """New heads of ``networks``, each the best on ``val`` among its checkpoints; the embedding stays."""
     torch.manual_seed(seed)
-    views = torch.stack([embed(networks.features, train.pictures, augmentation=v or None) for v in range(VIEWS)])
+    views = views_of(networks.features, train.pictures)
     known = embed(networks.features, val.pictures)
     logo_type = _best(
         networks.logo_type,
@@ -35,13 +36,27 @@ def polish(networks: JointNetworks, train: JointData, val: JointData, steps: int
         lambda head: _type_loss(head, views, train),
         lambda head: _type_score(head, known, val),
     )
-    quality = _best(
-        networks.quality,
-        steps,
-        lambda head: _quality_loss(head, views, train),
-        lambda head: _quality_score(head, known, val),
+    quality = train_quality(
+        networks.quality, views[:, train.labelled.index], train.labelled, known[val.labelled.index], val.labelled, steps
     )
     return JointNetworks(networks.features, logo_type, quality)
+
+
+def views_of(features: ImageFeatures, pictures: Pictures) -> Tensor:
+    """(VIEWS, N, 512): each picture as it is, and augmented."""
+    return torch.stack([embed(features, pictures, augmentation=v or None) for v in range(VIEWS)])
+
+
+def train_quality(
+    start: Quality, views: Tensor, labels: Labelled, known: Tensor, val_labels: Labelled, steps: int
+) -> Quality:
+    """``views`` (V, M, 512) are the embeddings of ``labels``; ``known`` (M', 512) those of ``val_labels``."""
+    return _best(
+        start,
+        steps,
+        lambda head: _quality_loss(head, views, labels),
+        lambda head: _quality_score(head, known, val_labels),
+    )
 
 
 def _best(start: T, steps: int, loss: Callable[[T], Tensor], score: Callable[[T], float]) -> T:
@@ -76,15 +91,13 @@ def _type_score(head: LogoType, embedding: Tensor, data: JointData) -> float:
     return F.cross_entropy(head.logits(embedding), torch.from_numpy(data.pictures.shares)).item()
 
 
-def _quality_loss(head: Quality, views: Tensor, data: JointData) -> Tensor:
-    rows = torch.randint(0, len(data.labelled.index), (_BATCH // 2,)).numpy()
-    predicted = head.logarithms(
-        _pick(views, data.labelled.index[rows]), torch.from_numpy(data.labelled.candidates[rows])
-    )
-    return quality_error(predicted, torch.from_numpy(data.labelled.logarithms[rows]))
+def _quality_loss(head: Quality, views: Tensor, labels: Labelled) -> Tensor:
+    rows = torch.randint(0, len(labels.index), (_BATCH // 2,)).numpy()
+    predicted = head.logarithms(_pick(views, rows), torch.from_numpy(labels.candidates[rows]))
+    return quality_error(predicted, torch.from_numpy(labels.logarithms[rows]))
 
 
 @torch.no_grad()
-def _quality_score(head: Quality, embedding: Tensor, data: JointData) -> float:
-    predicted = head.logarithms(embedding[data.labelled.index], torch.from_numpy(data.labelled.candidates))
-    return quality_error(predicted, torch.from_numpy(data.labelled.logarithms)).item()
+def _quality_score(head: Quality, embedding: Tensor, labels: Labelled) -> float:
+    predicted = head.logarithms(embedding, torch.from_numpy(labels.candidates))
+    return quality_error(predicted, torch.from_numpy(labels.logarithms)).item()

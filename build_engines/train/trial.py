@@ -10,6 +10,7 @@ from typing import Self
 
 import numpy as np
 import numpy.typing as npt
+from tqdm import tqdm
 
 from build_engines.data import draw
 from build_engines.labels.candidates import BASELINE
@@ -47,7 +48,8 @@ class Trials:
     def measure(self, pictures: Sequence[Drawn], rows: Floats) -> tuple[Floats, Floats]:
         """``rows`` (N, K, 10) → measures of the baselines (N, 5) and of the candidates (N, K, 5)."""
         jobs: list[_Job] = [(p, r, self._baselines.get(p.name)) for p, r in zip(pictures, rows, strict=True)]
-        answers = self._pool.map(_measure, jobs, chunksize=2)
+        bar = tqdm(self._pool.imap(_measure, jobs, chunksize=2), total=len(jobs), desc="trials", leave=False)
+        answers = list(bar)
         for picture, (baseline, _) in zip(pictures, answers, strict=True):
             self._baselines[picture.name] = baseline
         return np.stack([a[0] for a in answers]), np.stack([a[1] for a in answers])
