@@ -20,6 +20,7 @@ class Preset:
     joint_steps: int
     head_steps: int
     rounds: int
+    round_steps: int
     tier1_steps: int
     policy_steps: int
     policy_real_steps: int
@@ -41,6 +42,7 @@ QUICK = Preset(
     joint_steps=120,
     head_steps=200,
     rounds=1,
+    round_steps=150,
     tier1_steps=200,
     policy_steps=20_000,
     policy_real_steps=0,
@@ -57,7 +59,8 @@ FULL = Preset(
     joint_steps=1200,
     head_steps=2500,
     rounds=2,
-    tier1_steps=1000,
+    round_steps=1000,
+    tier1_steps=800,
     policy_steps=500_000,
     policy_real_steps=1024,
     trial_pictures=48,

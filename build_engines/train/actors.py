@@ -25,7 +25,7 @@ Grounds = dict[Split, Ground]
 
 _LARGEST_REAL_PX = 256
 """Real rewards of the policy come from pictures up to this size: traces there take a few tens of milliseconds."""
-_PULLS = (0.3, 1.0, 3.0, 10.0)
+_PULLS = (3.0, 10.0, 30.0)
 
 
 def learn_in_rounds(

@@ -78,7 +78,7 @@ def make_engines(run: Run) -> None:
         grounds = {split: _ground(run.to_label(split), data[split], embeddings[split]) for split in SPLITS}
         views = views_of(networks.features, data["train"].pictures)[:, data["train"].labelled.index]
         quality, grounds = learn_in_rounds(
-            networks.quality, grounds, views, run.preset.rounds, run.preset.head_steps, trials, run.store
+            networks.quality, grounds, views, run.preset.rounds, run.preset.round_steps, trials, run.store
         )
         networks = JointNetworks(networks.features, networks.logo_type, quality)
         metrics = _judge(networks, data["test"], embeddings["test"])

@@ -27,8 +27,10 @@ from build_engines.train.metrics import calibration_error, quality_metrics
 from build_engines.train.networks import LogoType, Quality
 from build_engines.train.pictures import Labelled, Pictures, labelled, make_picture
 from build_engines.train.policy import PolicySettings, train_policy
+from build_engines.train.polish import polish
 from build_engines.train.reward import predicted_reward, true_reward
-from build_engines.train.tier1 import ascend, imitate
+from build_engines.train.rounds import PROPOSED, Ground, propose
+from build_engines.train.tier1 import ascend, imitate, imitate_rows
 from serve.vector.parameters import CoverageParameters, VTracerParameters, from_candidate, to_candidate
 
 
@@ -84,6 +86,23 @@ def test_reward_of_the_baseline_is_zero_and_late_costs() -> None:
     assert rewards[0, 1] > math.log(3)
     late = true_reward(better[None, None], row[None], limit_ms=50)
     assert late[0, 0] == pytest.approx(rewards[0, 1] - 1, abs=1e-5)
+
+
+def test_rounds_propose_the_rules_first_and_then_what_is_predicted_best() -> None:
+    torch.manual_seed(0)
+    rules = np.stack([to_candidate(CoverageParameters(refine=1))] * 3)
+    labels = Labelled(np.arange(3), np.zeros((3, 2, 10), np.float32), np.zeros((3, 2, 5), np.float32))
+    ground = Ground([Drawn(icon, 0) for icon in icons(3)], torch.rand(3, 512), rules, labels)
+    quality = Quality().eval()
+    first, second = propose(quality, ground, 0), propose(quality, ground, 1)
+    assert first.shape == second.shape == (3, PROPOSED, 10)
+    np.testing.assert_array_equal(first[:, 0], rules)
+    np.testing.assert_array_equal(second, propose(quality, ground, 1))
+    for row in (*first.reshape(-1, 10), *second.reshape(-1, 10)):
+        assert isinstance(from_candidate(row), CoverageParameters | VTracerParameters)
+    with torch.no_grad():
+        chosen, fixed = (predicted_reward(quality, ground.embedding, torch.from_numpy(r)) for r in (second, first))
+    assert chosen.mean() > fixed.mean()
 
 
 def test_calibration_error_of_certain_and_wrong_is_one() -> None:
@@ -180,7 +199,11 @@ def test_tiny_training_from_icons_to_engines(tmp_path) -> None:
     assert 0 < embedding.min() < embedding.max() < 1
     kinds = networks.logo_type(embedding).argmax(dim=1).numpy()
     assert (kinds == data.pictures.kind).mean() > 0.5, "learns its own few pictures"
+    networks = polish(networks, data, data, steps=100)
     tier1 = ascend(imitate(embedding, data.labelled, 20), networks.quality, embedding, 10)
+    target = np.repeat(to_candidate(CoverageParameters())[None], 20, axis=0)
+    taught = imitate_rows(embedding, target, 200)(embedding).detach().numpy()
+    assert np.abs(taught - target).max() < 0.2
     known = embedding.numpy()
     reward = predicted(networks.quality, known)
     settings = PolicySettings(steps=512, count=64, real_steps=128, real_count=16)
