@@ -101,7 +101,7 @@ class CoverageParameters(_Ranged):
     )
     refine: int = _fixed(0, 0, MAX_REFINE, "rounds of boundary refinement against the rendered result")
     decimals: int = _fixed(1, 0, 3, "decimal places of coordinates")
-    max_paths: int = _fixed(1000, 1, 5000, "path budget: the smallest areas merge into their neighbours beyond it")
+    max_paths: int = _fixed(1000, 1, 5000, "most path elements; beyond it fewer colours, at last no gradients")
 
 
 @dataclass(frozen=True)

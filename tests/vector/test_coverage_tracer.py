@@ -121,12 +121,38 @@ def test_large_picture_keeps_its_view_box():
 
 
 def test_texture_is_bounded():
-    """USERS_ASK 14: noise costs no more contours than the budget."""
+    """USERS_ASK 14: noise costs no more than a bounded number of contours, and opaque stays opaque."""
     rgba = np.random.default_rng(0).integers(0, 256, (300, 300, 4), np.uint8)
     rgba[..., 3] = 255
-    svg = trace_coverage(rgba, CoverageParameters(max_paths=100))
-    assert svg.count("M") <= 100
-    assert render(svg, 30, 30).shape == (30, 30, 4)
+    svg = trace_coverage(rgba, CoverageParameters())
+    assert svg.count("M") <= 1500
+    assert np.mean(render(svg, 75, 75)[..., 3] > 250) > 0.99
+
+
+@pytest.mark.parametrize("most", [1, 2, 3, 6])
+def test_path_budget_takes_colours_and_leaves_no_holes(most):
+    """USERS_ASK 14: ``max_paths`` bounds the path elements; what they drew goes to other colours."""
+    rng = np.random.default_rng(3)
+    tiles = rng.integers(0, 256, (12, 12, 3), np.uint8).repeat(8, 0).repeat(8, 1)
+    rgba = np.dstack([tiles, np.full(tiles.shape[:2], 255, np.uint8)])
+    svg = trace_coverage(rgba, CoverageParameters(max_paths=most))
+    assert statistics(svg).paths <= most
+    if most > 1:
+        assert np.mean(render(svg, 96, 96)[..., 3] > 250) > 0.97
+
+
+def test_path_budget_spares_what_is_within_it():
+    rgba = picture()
+    assert trace_coverage(rgba, CoverageParameters(max_paths=8)) == trace_coverage(rgba, CoverageParameters())
+
+
+def test_gradient_beside_texture_traces():
+    """Pixels with no flat area near them find a colour also where all flat areas are gradients."""
+    rgba = np.full((60, 90, 4), 255, np.uint8)
+    rgba[..., 0] = np.linspace(0, 255, 90).astype(np.uint8)
+    rgba[..., 1:3] = 40
+    rgba[20:23, 40:44, :3] = np.random.default_rng(4).integers(0, 256, (3, 4, 3), np.uint8)
+    assert score(rgba, trace_coverage(rgba, CoverageParameters())) > 0.9
 
 
 def test_noise_is_smoothed_by_the_parameters_for_it():

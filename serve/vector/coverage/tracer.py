@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from serve.vector.coverage.contours import signed_area
 from serve.vector.coverage.curves import fit_contour
 from serve.vector.coverage.flat import FloatImage, denoise, flat_mask, premultiply
 from serve.vector.coverage.gradients import fit_gradients
@@ -28,7 +27,9 @@ RESIDUAL_COLORS = 4
 MIN_RESIDUAL = 900.0
 MIN_RESIDUAL_DISTANCE = 400.0
 MAX_PAINTS = 64
+MIN_FLAT = 8
 MAX_PIXELS = 2_000_000
+MAX_CONTOURS = 1500
 MAX_UNEXPLAINED, MIN_TEXTURE_PIXELS = 0.2, 1 << 14
 """A picture with a larger share of colours that no mix explains is a texture; it is halved down to so many pixels."""
 BANDING = 4.0
@@ -47,21 +48,40 @@ class _Areas:
 def trace_coverage(rgba: npt.NDArray[np.uint8], parameters: CoverageParameters) -> str:
     """The SVG of a straight 8-bit RGBA picture (H, W, 4); the same picture and parameters give the same text.
 
-    Pictures of more than MAX_PIXELS, and dense textures, are traced at a reduced size, so that time and text stay
-    bounded.
+    Pictures of more than MAX_PIXELS, dense textures and what has more than MAX_CONTOURS contours are traced at a
+    reduced size, so that time and text stay bounded.
     """
     height, width = rgba.shape[:2]
     pixels = denoise(_shrink(premultiply(rgba), MAX_PIXELS), parameters.denoise)
-    areas = _find_areas(pixels, parameters)
-    while pixels[..., 0].size > MIN_TEXTURE_PIXELS and _is_texture(pixels, areas, parameters):
-        pixels = _shrink(pixels, pixels[..., 0].size // 4)
-        areas = _find_areas(pixels, parameters)
-    shares, paints = _explain(pixels, areas, parameters)
-    layers = stack(shares, paints, parameters.min_area, parameters.max_paths)
-    shapes = _fit(_within_budget(layers, parameters.max_paths), parameters)
+    pixels, layers, paints = _draw(pixels, parameters)
+    while len(layers) > parameters.max_paths and (fewer := _with_fewer_paints(parameters, len(layers))) != parameters:
+        parameters = fewer
+        pixels, layers, paints = _draw(pixels, parameters)
+    shapes = _fit(layers[: parameters.max_paths], parameters)
     if parameters.refine:
         shapes = refine(shapes, paints, pixels, parameters.refine, parameters.decimals)
     return to_svg(shapes, paints, (pixels.shape[1], pixels.shape[0]), (width, height), parameters.decimals)
+
+
+def _draw(pixels: FloatImage, parameters: CoverageParameters) -> tuple[FloatImage, list[Layer], PaintTable]:
+    """The layers and their paints, and the picture at the size at which it is simple enough to be drawn."""
+    while True:
+        small = pixels[..., 0].size <= MIN_TEXTURE_PIXELS
+        areas = _find_areas(pixels, parameters)
+        if small or not _is_texture(pixels, areas, parameters):
+            shares, paints = _explain(pixels, areas, parameters)
+            layers = stack(shares, paints, parameters.min_area, MAX_CONTOURS)
+            if small or sum(len(layer.contours) for layer in layers) <= MAX_CONTOURS:
+                return pixels, layers, paints
+        pixels = _shrink(pixels, pixels[..., 0].size // 4)
+
+
+def _with_fewer_paints(parameters: CoverageParameters, layers: int) -> CoverageParameters:
+    """Parameters that lead to fewer than ``layers`` layers: fewer colours, and at last no gradients."""
+    colors = min(parameters.max_colors, layers) - (layers - parameters.max_paths)
+    if colors >= 2:
+        return replace(parameters, max_colors=colors)
+    return replace(parameters, max_colors=max(2, min(parameters.max_paths, parameters.max_colors)), gradient_rms=0.0)
 
 
 def _shrink(pixels: FloatImage, most: int) -> FloatImage:
@@ -95,9 +115,8 @@ def _find_areas(pixels: FloatImage, parameters: CoverageParameters) -> _Areas:
             gradients = PaintTable(kind, geometry, stops, offsets, colors)
             gradient_of = paint_of[regions]
     flat = (mask > 0) & (gradient_of < 0)
-    solids = np.zeros((0, 4), np.float32)
-    if flat.sum() >= 8 or not len(gradients):
-        solids = find_palette(pixels, flat.astype(np.uint8), parameters.palette_distance, parameters.max_colors)
+    source = flat if flat.sum() >= MIN_FLAT else np.ones_like(flat)
+    solids = find_palette(pixels, source.astype(np.uint8), parameters.palette_distance, parameters.max_colors)
     labels = _label(pixels, flat.astype(np.uint8), gradient_of, solids, BANDING * noise_floor(parameters.flatness))
     return _Areas(labels, PaintTable.solid(solids).join(gradients), solids)
 
@@ -192,16 +211,6 @@ def _unexplained(
             where = cv2.dilate((patches == i).astype(np.uint8), np.ones((3, 3), np.uint8)) > 0
             found.append((color, where))
     return found
-
-
-def _within_budget(layers: list[Layer], most: int) -> list[Layer]:
-    """The layers with their ``most`` largest contours."""
-    sizes = [abs(signed_area(c)) for layer in layers for c in layer.contours]
-    if len(sizes) <= most:
-        return layers
-    least = sorted(sizes)[-most]
-    kept = [Layer(x.paint, [c for c in x.contours if abs(signed_area(c)) >= least]) for x in layers]
-    return [layer for layer in kept if layer.contours]
 
 
 def _fit(layers: list[Layer], parameters: CoverageParameters) -> list[Shape]:
