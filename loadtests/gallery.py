@@ -8,6 +8,7 @@ Columns come from ``--methods``; under each picture stand SSIM against the clean
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw, ImageFont
 
+from build_engines.data import Icon
 from loadtests.vectorize.dataset import Picture, held_out, named, prepare
 from loadtests.vectorize.methods import Method
 from loadtests.vectorize.registry import choose
@@ -92,6 +94,15 @@ def below(rows: Sequence[Image.Image]) -> Image.Image:
     return sheet
 
 
+def own(path: Path) -> Icon:
+    """A drawing of one's own as an icon: an SVG file with a ``viewBox``."""
+    found = re.search(r'<svg[^>]*viewBox="([^"]*)"[^>]*>(.*)</svg>', path.read_text(), re.DOTALL)
+    if found is None:
+        raise ValueError(f"{path}: no <svg> with a viewBox")
+    left, top, width, height = (float(v) for v in found[1].split())
+    return Icon("own", path.stem, found[2], (left, top, width, height))
+
+
 def sheet(pictures: Sequence[Picture], methods: Sequence[Method], crop: Crop = (0, 0, 1, 1)) -> Image.Image:
     """One row per picture, one column for the input and for each method."""
     for method in methods:
@@ -108,6 +119,7 @@ def sheet(pictures: Sequence[Picture], methods: Sequence[Method], crop: Crop = (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--icons", default="", help="set:name, comma-separated; default the test split's first")
+    parser.add_argument("--svg", type=Path, nargs="*", default=[], help="SVG files of your own instead of icons")
     parser.add_argument("--count", type=int, default=6, help="icons of the test split when none is named")
     parser.add_argument("--methods", default="vtracer_pp2,coverage", help="columns, comma-separated")
     parser.add_argument("--condition", default="clean", help="see loadtests.bench_vectorize")
@@ -116,7 +128,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="PNG to write")
     arguments = parser.parse_args()
     try:
-        icons = named(arguments.icons.split(",")) if arguments.icons else held_out(arguments.count)
+        icons = [own(path) for path in arguments.svg]
+        icons += named(arguments.icons.split(",")) if arguments.icons else []
+        icons = icons or held_out(arguments.count)
     except ValueError as error:
         parser.error(str(error))
     pictures = [prepare(icon, arguments.condition, arguments.size) for icon in icons]
