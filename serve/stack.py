@@ -101,8 +101,11 @@ def wait_ready(settings: Settings) -> None:
     raise EngineUnavailable(f"the stack was not ready within {settings.ray.start_timeout_s:g} s: {reasons}")
 
 
-def start_detached(settings: Settings, arguments: list[str]) -> None:
-    """`atelier up` in a session of its own, its output in the log file; returns once it is ready."""
+def start_detached(settings: Settings, arguments: list[str], spare_s: float = 60.0) -> None:
+    """`atelier up` in a session of its own, its output in the log file; returns once its doors say that it is ready.
+
+    It has ``ray.start_timeout_s`` and ``spare_s`` for that, else it is ended and ``EngineUnavailable`` raised.
+    """
     path = log_file(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as log:
@@ -113,21 +116,46 @@ def start_detached(settings: Settings, arguments: list[str]) -> None:
             stderr=log,
             start_new_session=True,
         )
-    deadline = time.monotonic() + settings.ray.start_timeout_s + 60
+    client = StackClient(Running.of(settings).url)
+    deadline = time.monotonic() + settings.ray.start_timeout_s + spare_s
     while child.poll() is None and time.monotonic() < deadline:
-        if running(settings) and b"ready" in path.read_bytes():
-            return
+        here = running(settings)
+        with contextlib.suppress(EngineUnavailable):
+            if here is not None and here.pid == child.pid and client.ready()[0]:
+                return
         time.sleep(0.25)
+    _end(child)
     lines = path.read_text(errors="replace").splitlines()[-20:]
     raise EngineUnavailable("the stack did not start. Its log ends:\n" + "\n".join(lines))
 
 
+def _end(child: subprocess.Popen[bytes], grace_s: float = 30.0) -> None:
+    """Ends ``child``, and all of its session when it does not clean up within ``grace_s``."""
+    child.terminate()
+    try:
+        child.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _alive(pid: int) -> bool:
+    """A process that has ended but that nobody has waited for still has its folder, without a command line."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False
+
+
 def stop(stack: Running, timeout_s: float = 60.0) -> bool:
     """Ask the process to end; whether it did within ``timeout_s``."""
-    os.kill(stack.pid, signal.SIGTERM)
+    try:
+        os.kill(stack.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return True  # it ended by itself since its record was read
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        if not Path(f"/proc/{stack.pid}").exists():
+        if not _alive(stack.pid):
             return True
         time.sleep(0.2)
     return False

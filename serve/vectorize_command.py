@@ -19,7 +19,7 @@ from rich.table import Table
 from serve.api.native import to_answer
 from serve.api.options import parse_options
 from serve.client import StackClient
-from serve.errors import AtelierError
+from serve.errors import AtelierError, EngineUnavailable
 from serve.settings import Settings, load
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -40,12 +40,16 @@ class InProcess:
         self._thread = ThreadPoolExecutor(1, "vectorizer")
         self._loop = asyncio.new_event_loop()
         self._thread.submit(self._loop.run_forever)
-        self._vectorizer = Vectorizer(settings.vectorizer)
-        try:
+        with contextlib.ExitStack() as undo:  # whatever fails: the loop's thread would keep the command from ending
+            undo.callback(self._stop_loop)
+            try:
+                self._vectorizer = Vectorizer(settings.vectorizer)
+            except (OSError, ValueError, LookupError, TypeError) as error:  # what reading a broken manifest raises
+                where = settings.vectorizer.model_repository
+                raise EngineUnavailable(f"the models in {where} cannot be read: {error!r}") from error
+            undo.callback(lambda: self._run(self._vectorizer.close()))
             self._run(self._vectorizer.start())
-        except AtelierError:
-            self.close()  # else the loop's thread would keep the command from ending
-            raise
+            self._undo = undo.pop_all()
 
     def _run(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -54,9 +58,12 @@ class InProcess:
         return to_answer(self._run(self._vectorizer.vectorize(image, parse_options(options))))
 
     def close(self) -> None:
-        self._run(self._vectorizer.close())
+        self._undo.close()
+
+    def _stop_loop(self) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.shutdown()
+        self._loop.close()
 
 
 @contextlib.contextmanager
@@ -151,13 +158,13 @@ def _convert_all(
 def _convert(backend: Converter, source: Path, target: Path | None, options: dict[str, Any]) -> dict[str, Any]:
     try:
         result = backend.vectorize(source.read_bytes(), options)
-    except (AtelierError, OSError) as error:
+        if target is None:
+            sys.stdout.write(result["svg_content"])
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(result["svg_content"], encoding="utf-8")
+    except (AtelierError, OSError) as error:  # this picture's alone: the rest of the folder goes on
         return {"success": False, "error": str(error)}
-    if target is None:
-        sys.stdout.write(result["svg_content"])
-    else:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(result["svg_content"])
     return {**result, "svg": str(target) if target else "-"}
 
 

@@ -58,9 +58,10 @@ async def read_form(request: Request, limits: LimitsSettings) -> Form:
         form = await parser.parse()
     except MultiPartException as error:
         raise InvalidRequest(f"the form cannot be read: {error.message}") from None
-    except (KeyError, UnicodeDecodeError):
-        # What Starlette 1.x lets through for a part without a name or with a broken charset.
-        raise InvalidRequest("the form cannot be read: a part's headers are not valid") from None
+    except (LookupError, ValueError):
+        # What Starlette 1.x lets through: a part without a name, text that its charset does not fit (UnicodeError,
+        # a ValueError), a charset whose very name Python refuses.
+        raise InvalidRequest("the form cannot be read: its charset or a part's headers are not valid") from None
     try:
         fields: dict[str, str] = {}
         files: dict[str, bytes] = {}

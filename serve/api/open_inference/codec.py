@@ -73,9 +73,7 @@ def decode_request(body: bytes, header_length: int | None = None, *, max_tensors
     names = [tensor.name for tensor in tensors]
     if len(set(names)) != len(names):
         raise InvalidRequest("an input is named twice", "inputs")
-    request_id = document.get("id", "")
-    if not isinstance(request_id, str) or len(request_id) > MAX_NAME:
-        raise InvalidRequest(f"must be a string of at most {MAX_NAME} characters", "id")
+    request_id = check_id(document.get("id", ""))
     outputs = tuple(_requested_output(entry) for entry in _list(document.get("outputs") or [], "outputs"))
     return InferRequest(tuple(tensors), outputs, request_id, _parameters(document, "parameters"))
 
@@ -99,7 +97,7 @@ def _decode_input(entry: Any, tail: memoryview) -> tuple[Tensor, int]:
     """One input and how many bytes of ``tail`` it took."""
     if not isinstance(entry, dict):
         raise InvalidRequest("each must be an object", "inputs")
-    name = _name(entry.get("name"), "inputs")
+    name = check_name(entry.get("name"), "inputs")
     datatype = entry.get("datatype")
     if not isinstance(datatype, str) or datatype not in {*DTYPES, "BF16", "BYTES"}:
         raise InvalidRequest(f"datatype must be one of {', '.join([*DTYPES, 'BF16', 'BYTES'])}", name)
@@ -116,7 +114,7 @@ def _decode_input(entry: Any, tail: memoryview) -> tuple[Tensor, int]:
 def _requested_output(entry: Any) -> RequestedOutput:
     if not isinstance(entry, dict):
         raise InvalidRequest("each must be an object", "outputs")
-    name = _name(entry.get("name"), "outputs")
+    name = check_name(entry.get("name"), "outputs")
     parameters = _parameters(entry, name)
     if "classification" in parameters:
         raise InvalidRequest("the classification extension is not supported", name)
@@ -124,10 +122,18 @@ def _requested_output(entry: Any) -> RequestedOutput:
     return RequestedOutput(name, binary if isinstance(binary, bool) else None)
 
 
-def _name(name: Any, field: str) -> str:
+def check_name(name: Any, field: str) -> str:
+    """``name`` of a tensor, if it is one that an answer can repeat."""
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise InvalidRequest(f"each needs a name of 1 to {MAX_NAME} printable characters", field)
     return name
+
+
+def check_id(request_id: Any) -> str:
+    """The request's ``id``, which the answer repeats."""
+    if not isinstance(request_id, str) or len(request_id) > MAX_NAME:
+        raise InvalidRequest(f"must be a string of at most {MAX_NAME} characters", "id")
+    return request_id
 
 
 def _list(value: Any, field: str) -> list[Any]:

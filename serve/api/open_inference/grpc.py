@@ -6,6 +6,7 @@ The servicer takes raw bytes and parses them itself: a message that cannot be pa
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
@@ -14,7 +15,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2 as pb
 
-from serve.api.open_inference.codec import InferRequest, RequestedOutput
+from serve.api.open_inference.codec import InferRequest, RequestedOutput, check_id, check_name
 from serve.api.open_inference.models import Models
 from serve.api.open_inference.tensors import (
     DTYPES,
@@ -28,9 +29,14 @@ from serve.api.open_inference.tensors import (
     from_numbers,
     to_binary,
 )
-from serve.errors import AtelierError, InvalidRequest, TooLarge, Unsupported
+from serve.errors import AtelierError, EngineFailure, InvalidRequest, TooLarge, Unsupported
+
+log = logging.getLogger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
+
+MAX_DETAILS = 1024
+"""Characters of an error's text: clients refuse headers, which carry it, beyond 8 KiB."""
 
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -76,13 +82,17 @@ class OpenInferenceServicer:
         self, raw: bytes, kind: type[Message], empty: Message, context: Context, do: Callable[[Any], Awaitable[Message]]
     ) -> Message:
         try:
-            if len(raw) > self._max_body_bytes:
-                raise TooLarge(f"the message has more than {self._max_body_bytes} bytes")
-            return await do(parse(raw, kind))
-        except AtelierError as error:
-            context.set_code(getattr(grpc.StatusCode, error.grpc_code))
-            context.set_details(ascii_text(error))
+            return await do(self._parse(raw, kind))
+        except Exception as error:  # the last handler, as HTTP has one: what is no error of ours stays in the log
+            known = as_known(error)
+            context.set_code(getattr(grpc.StatusCode, known.grpc_code))
+            context.set_details(ascii_text(known))
             return empty
+
+    def _parse(self, raw: bytes, kind: type[Message]) -> Any:
+        if len(raw) > self._max_body_bytes:
+            raise TooLarge(f"the message has more than {self._max_body_bytes} bytes")
+        return parse(raw, kind)
 
     async def ServerLive(self, request: bytes, grpc_context: Context) -> Message:
         async def do(_: Any) -> Message:
@@ -155,10 +165,10 @@ class OpenInferenceServicer:
         """One answer per request, in order; a bad request gets an error message and the stream goes on."""
         async for raw in requests:
             try:
-                message = parse(raw, pb.ModelInferRequest)
+                message = self._parse(raw, pb.ModelInferRequest)
                 answer = await self._infer(message)
-            except AtelierError as error:
-                yield pb.ModelStreamInferResponse(error_message=ascii_text(error))
+            except Exception as error:  # as for the other methods
+                yield pb.ModelStreamInferResponse(error_message=ascii_text(as_known(error)))
                 continue
             if message.parameters["triton_enable_empty_final_response"].bool_param:
                 answer.parameters["triton_final_response"].bool_param = True
@@ -194,9 +204,18 @@ def parse(raw: bytes, kind: type[Message]) -> Any:
         raise InvalidRequest(f"is not a {kind.DESCRIPTOR.name} message") from None
 
 
+def as_known(error: Exception) -> AtelierError:
+    """``error`` if it is one of ours; else a failure with a fixed text, its own being logged and kept inside."""
+    if isinstance(error, AtelierError):
+        return error
+    log.error("an unforeseen error at the gRPC door", exc_info=error)
+    return EngineFailure("an internal error; the log has it")
+
+
 def ascii_text(error: AtelierError) -> str:
-    """gRPC details travel in a header."""
-    return str(error).encode("ascii", "backslashreplace").decode()
+    """gRPC details travel in a header: ASCII, and not too long for one."""
+    text = str(error).encode("ascii", "backslashreplace").decode()
+    return text if len(text) <= MAX_DETAILS else f"{text[: MAX_DETAILS - 3]}..."
 
 
 def _fill(message: Message, values: dict[str, Any]) -> Message:
@@ -213,13 +232,13 @@ def to_request(message: Any, max_tensors: int) -> InferRequest:
     tensors = tuple(_tensor(entry, raw[i] if raw else None) for i, entry in enumerate(message.inputs))
     if len({tensor.name for tensor in tensors}) != len(tensors):
         raise InvalidRequest("an input is named twice", "inputs")
-    outputs = tuple(RequestedOutput(entry.name) for entry in message.outputs)
+    outputs = tuple(RequestedOutput(check_name(entry.name, "outputs")) for entry in message.outputs)
     parameters = {name: _parameter(value) for name, value in message.parameters.items()}
-    return InferRequest(tensors, outputs, message.id, parameters)
+    return InferRequest(tensors, outputs, check_id(message.id), parameters)
 
 
 def _tensor(entry: Any, raw: bytes | None) -> Tensor:
-    name, datatype = entry.name, entry.datatype
+    name, datatype = check_name(entry.name, "inputs"), entry.datatype
     if datatype not in {*DTYPES, "BF16", "BYTES"}:
         raise InvalidRequest(f"datatype must be one of {', '.join([*DTYPES, 'BF16', 'BYTES'])}", name)
     shape = check_shape(list(entry.shape), name)

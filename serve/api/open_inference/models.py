@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
+import math
 import time
+from collections.abc import Iterable
 from importlib.metadata import version
 from typing import Any
 
 from serve.api.open_inference import vectorize_model
 from serve.api.open_inference.codec import InferRequest
-from serve.api.open_inference.tensors import Array
+from serve.api.open_inference.tensors import Array, Tensor
 from serve.ensembles.vectorization import VectorizerService
-from serve.errors import InvalidRequest, NotFound
+from serve.errors import InvalidRequest, NotFound, TooLarge
 from serve.settings import Settings
 
 EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "statistics", "parameters", "generate"]
+
+MAX_ROWS = 4096
+"""Most rows of one engine input: the product of its free axes (those of size -1), the batch's among them."""
 
 
 class Models:
@@ -83,7 +89,9 @@ class Models:
         if name == vectorize_model.NAME:
             await self.metadata(name, version)
             return vectorize_model.VERSION, await self._vectorize(request)
-        versions = (await self.metadata(name, version)).get("versions", [])
+        described = await self.metadata(name, version)
+        versions = described.get("versions", [])
+        _check_rows(described.get("inputs", []), request.inputs)
         outputs = await self._service.infer(
             name,
             {tensor.name: tensor.array for tensor in request.inputs},
@@ -96,7 +104,8 @@ class Models:
         start = time.perf_counter_ns()
         outcome = "fail"
         try:
-            image = vectorize_model.read_image(request, self._settings.vectorizer.image)
+            # In a thread: to pack ten megabytes of pixels would hold every other request up.
+            image = await asyncio.to_thread(vectorize_model.read_image, request, self._settings.vectorizer.image)
             options = vectorize_model.read_options(request, timeout_s=self._timeout_s(request))
             outputs = vectorize_model.to_outputs(await self._service.vectorize(image, options), request)
             outcome = "success"
@@ -126,6 +135,16 @@ class Models:
             "inference_stats": inference_stats,
             "batch_stats": [],
         }
+
+
+def _check_rows(described: list[dict[str, Any]], tensors: Iterable[Tensor]) -> None:
+    """Raises ``TooLarge``: an engine takes any size along a free axis, and memory in proportion."""
+    shapes = {entry["name"]: [int(size) for size in entry.get("shape", [])] for entry in described}
+    for tensor in tensors:
+        declared = shapes.get(tensor.name, ())
+        rows = math.prod(size for size, wanted in zip(tensor.array.shape, declared, strict=False) if wanted < 0)
+        if rows > MAX_ROWS:
+            raise TooLarge(f"has {rows} rows on its free axes; at most {MAX_ROWS} fit one request", tensor.name)
 
 
 def _shown(text: str) -> str:

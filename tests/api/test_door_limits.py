@@ -1,0 +1,174 @@
+"""What the doors keep from the stack behind them: errors of its inside, endless names, rows and forms, slow packing."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+from standin import StandIn
+from tritonclient.grpc import service_pb2 as pb
+
+from serve.api.open_inference.codec import MAX_NAME, InferRequest
+from serve.api.open_inference.grpc import MAX_DETAILS, OpenInferenceServicer
+from serve.api.open_inference.models import MAX_ROWS, Models
+from serve.api.open_inference.tensors import Tensor
+from serve.ensembles.vectorization import Vectorization, VectorizeOptions
+from serve.errors import InvalidRequest, NotFound, TooLarge
+from serve.settings import Settings
+
+CAP = 100_000
+
+
+class Told:
+    """A gRPC context that keeps what it is told."""
+
+    code: grpc.StatusCode | None = None
+    details = ""
+
+    def set_code(self, code: grpc.StatusCode) -> None:
+        self.code = code
+
+    def set_details(self, details: str) -> None:
+        self.details = details
+
+
+class Failing(StandIn):
+    """Has a fault that nobody foresaw, and a reason without end."""
+
+    async def infer(self, engine: str, *_: Any, **__: Any) -> dict[str, Any]:
+        raise RuntimeError("secret of the inside")
+
+    async def metadata(self, engine: str) -> dict[str, Any]:
+        if engine == "unknown":
+            raise NotFound("é" * 5000)
+        return await super().metadata(engine)
+
+
+@pytest.fixture
+def failing() -> OpenInferenceServicer:
+    return OpenInferenceServicer(Models(Failing(), Settings()), CAP, 16)
+
+
+def question(name: str = "x", rows: int = 1, model: str = "plus_one", **more: Any) -> bytes:
+    request = pb.ModelInferRequest(model_name=model, **more)
+    request.inputs.add(name=name, datatype="FP32", shape=[rows, 4])
+    request.raw_input_contents.append(bytes(rows * 16))
+    raw: bytes = request.SerializeToString()
+    return raw
+
+
+async def streamed(servicer: OpenInferenceServicer, *messages: bytes) -> list[str]:
+    async def requests() -> AsyncIterator[bytes]:
+        for message in messages:
+            yield message
+
+    return [answer.error_message async for answer in servicer.ModelStreamInfer(requests(), Told())]
+
+
+async def test_an_unforeseen_error_keeps_its_text_to_the_log(
+    failing: OpenInferenceServicer, caplog: pytest.LogCaptureFixture
+) -> None:
+    context = Told()
+    with caplog.at_level(logging.ERROR):
+        answer = await failing.ModelInfer(question(), context)
+    assert answer == pb.ModelInferResponse()
+    assert (context.code, context.details) == (grpc.StatusCode.INTERNAL, "an internal error; the log has it")
+    assert "secret of the inside" in caplog.text
+    assert await streamed(failing, question(), question()) == ["an internal error; the log has it"] * 2
+
+
+async def test_details_fit_a_header(failing: OpenInferenceServicer) -> None:
+    context = Told()
+    await failing.ModelMetadata(pb.ModelMetadataRequest(name="unknown").SerializeToString(), context)
+    assert context.code is grpc.StatusCode.NOT_FOUND
+    assert len(context.details) == MAX_DETAILS
+    assert context.details.isascii()
+    assert context.details.endswith("...")
+
+
+async def test_a_stream_keeps_the_cap_of_a_message() -> None:
+    """And goes on after a message beyond it."""
+    servicer = OpenInferenceServicer(Models(StandIn(), Settings()), CAP, 16)
+    errors = await streamed(servicer, question(), bytes(CAP + 1), question())
+    assert [bool(error) for error in errors] == [False, True, False]
+    assert f"more than {CAP} bytes" in errors[1]
+
+
+@pytest.mark.parametrize("name", ["", "n" * (MAX_NAME + 1), "a\0b"])
+async def test_names_are_as_limited_as_over_http(name: str) -> None:
+    servicer = OpenInferenceServicer(Models(StandIn(), Settings()), CAP, 16)
+    output = pb.ModelInferRequest.InferRequestedOutputTensor(name=name)
+    for raw, field in ((question(name), "inputs"), (question(outputs=[output]), "outputs")):
+        context = Told()
+        await servicer.ModelInfer(raw, context)
+        assert context.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert context.details.startswith(f"{field}: each needs a name of 1 to {MAX_NAME}")
+    context = Told()
+    await servicer.ModelInfer(question(id="i" * (MAX_NAME + 1)), context)
+    assert context.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert context.details.startswith("id: ")
+
+
+@pytest.mark.parametrize("charset", ["undefined", '"a\0b"', "idna", "punycode", "nothing", "hex", "utf-16", "utf-7"])
+@pytest.mark.parametrize("path", ["/api/convert", "/api/convert-ai", "/api/analyze-image"])
+async def test_no_charset_of_a_form_breaks_the_server(door: httpx.AsyncClient, path: str, charset: str) -> None:
+    body = b'--x\r\nContent-Disposition: form-data; name="\xff\xd8"\r\n\r\n\xff\xfe\xd8\r\n--x--\r\n'
+    headers = {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}
+    answer = await door.post(path, content=body, headers=headers)
+    assert answer.status_code == 400
+    assert answer.json()["detail"]
+
+
+async def test_rows_on_a_free_axis_are_capped(door: httpx.AsyncClient) -> None:
+    for rows, status in ((MAX_ROWS, 200), (MAX_ROWS + 1, 413)):
+        tensor = {"name": "x", "datatype": "FP32", "shape": [rows, 1], "data": [0.0] * rows}
+        answer = await door.post("/v2/models/plus_one/infer", json={"inputs": [tensor]})
+        assert answer.status_code == status
+    assert answer.json()["error"].startswith("x: ")
+
+
+async def test_the_free_axes_count_together() -> None:
+    """As in the engine `quality`: a batch of [candidates, 10], with the sizes as text, as Triton's JSON has them."""
+
+    class Free(StandIn):
+        async def metadata(self, engine: str) -> dict[str, Any]:
+            free = {"name": "x", "datatype": "FP32", "shape": ["-1", "-1", "10"]}
+            return {**await super().metadata(engine), "inputs": [free]}
+
+    models = Models(Free(), Settings())
+    tensor = Tensor("x", "FP32", np.zeros((3, MAX_ROWS // 2, 10), np.float32))
+    with pytest.raises(TooLarge) as caught:
+        await models.infer("plus_one", "", InferRequest((tensor,)))
+    assert caught.value.field == "x"
+
+
+async def test_pixels_are_packed_off_the_event_loop() -> None:
+    class Idle(StandIn):
+        turns = 0
+        seen = 0
+
+        async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
+            self.seen = self.turns
+            raise InvalidRequest("enough")
+
+        async def turn(self) -> None:
+            while True:
+                self.turns += 1
+                await asyncio.sleep(0)
+
+    service = Idle()
+    pixels = np.random.default_rng(0).integers(0, 256, (512, 512, 4), np.uint8)
+    ticking = asyncio.create_task(service.turn())
+    with pytest.raises(InvalidRequest, match="enough"):
+        await Models(service, Settings()).infer("vectorize", "", InferRequest((Tensor("image", "UINT8", pixels),)))
+    ticking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await ticking
+    assert service.seen > 0

@@ -1,0 +1,99 @@
+"""The process behind `atelier up -d` and `atelier down`, and `atelier vectorize` when something fails: no Ray."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+from standin import Served
+from typer.testing import CliRunner
+
+from serve import stack
+from serve.cli import app
+from serve.errors import EngineUnavailable
+from serve.settings import Settings, load
+from serve.vectorize_command import InProcess
+
+# Stands in for the interpreter: records itself as a stack does, says "ready" in the log, and stays.
+CHILD = """#!/bin/sh
+{trap}
+echo $$ > {folder}/child
+echo "already ready"
+echo '{{"pid": '$$', "url": "", "grpc": "", "dashboard": null}}' > {state}
+while :; do sleep 0.1; done
+"""
+
+
+def settings_at(folder: Path, port: int) -> Settings:
+    return load(state_dir=str(folder), http={"port": port}, ray={"start_timeout_s": 0.5})
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, settings: Settings, folder: Path, trap: str = "") -> None:
+    script = folder / "python"
+    script.write_text(CHILD.format(trap=trap, folder=folder, state=stack.state_file(settings)))
+    script.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(script))
+
+
+def test_a_word_in_the_log_is_not_readiness(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """And a stack that is not ready in time is ended."""
+    settings = settings_at(tmp_path, 9)  # nothing answers there
+    stand_in(monkeypatch, settings, tmp_path)
+    with pytest.raises(EngineUnavailable, match="already ready"):
+        stack.start_detached(settings, [], spare_s=0.5)
+    pid = int((tmp_path / "child").read_text())
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_record_and_door_together_are_readiness(
+    served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    settings = settings_at(tmp_path, int(served.http.rpartition(":")[2]))
+    stand_in(monkeypatch, settings, tmp_path)
+    stack.start_detached(settings, [], spare_s=20)
+    there = stack.running(settings)
+    assert there is not None
+    assert there.pid == int((tmp_path / "child").read_text())
+    assert stack.stop(there, 10)
+    assert stack.running(settings) is None
+
+
+def test_a_child_that_ignores_the_signal_is_ended_too(tmp_path: Path) -> None:
+    shell = "trap '' TERM; echo up; while :; do sleep 0.1; done"
+    with subprocess.Popen(["/bin/sh", "-c", shell], stdout=subprocess.PIPE, start_new_session=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == b"up\n"
+        stack._end(child, grace_s=0.3)
+        assert child.returncode == -9
+
+
+def test_stopping_what_has_ended_is_no_error() -> None:
+    child = subprocess.Popen(["true"])
+    child.wait()
+    assert stack.stop(stack.Running(child.pid, "", "", None), 1)
+
+
+def test_a_broken_manifest_is_told_and_leaves_no_thread(tmp_path: Path) -> None:
+    for engine in ("image_features", "quality"):
+        (tmp_path / engine).mkdir()
+        (tmp_path / engine / "manifest.json").write_text("{")
+    before = set(threading.enumerate())
+    with pytest.raises(EngineUnavailable, match="cannot be read"):
+        InProcess(load(vectorizer={"model_repository": str(tmp_path)}))
+    assert set(threading.enumerate()) <= before
+
+
+def test_an_svg_that_cannot_be_written_fails_alone(served: Served, logo: bytes, tmp_path: Path) -> None:
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(logo)
+    (tmp_path / "svg" / "a.svg").mkdir(parents=True)  # a folder where a file should go
+    arguments = ["vectorize", str(tmp_path), "-o", str(tmp_path / "svg"), "--url", served.http]
+    done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
+    assert done.exit_code == 1
+    assert "1 converted, 1 failed" in done.stderr
+    assert (tmp_path / "svg" / "b.svg").read_text().startswith("<svg")
