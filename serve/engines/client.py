@@ -7,6 +7,7 @@ import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -127,22 +128,25 @@ class Engines:
 
     async def connect(self, url: str) -> None:
         """Call the Triton at ``url`` from now on."""
+        self.url = url  # first: a call made while the old connection ends must not reach for it again
         await self.close()
-        self.url = url
 
     async def close(self) -> None:
         """End the connection; calls under way are cancelled."""
+        # All at once, before anything is awaited: a call made meanwhile finds the old connection whole, or a new one.
         regions, self._regions = self._regions, None
+        channel, self._channel, self._connection = self._channel, None, None
+        self._configs.clear()
         if regions is not None:
             with contextlib.suppress(AtelierError, faults.RegionLost):  # a Triton that is gone has unmapped them
                 await regions.close()
-        channel, self._channel, self._connection = self._channel, None, None
-        self._configs.clear()
         if channel is not None:
             await channel.close()
 
-    async def _call(self, method: str, request: Any, engine: str, timeout_s: float | None = None) -> Any:
-        connection = self._connect()
+    async def _call(
+        self, method: str, request: Any, engine: str, timeout_s: float | None = None, *, connection: Any = None
+    ) -> Any:
+        connection = connection or self._connect()
         try:
             return await getattr(connection, method)(
                 request, timeout=self._timeout_s if timeout_s is None else timeout_s
@@ -168,7 +172,9 @@ class Engines:
                 if region is not None:
                     return await self._infer_shared(request, inputs, regions, region, engine, timeout_s)
             except faults.RegionLost:
-                self._regions = self._pool()  # Triton was restarted and has none of ours any more
+                # Triton was restarted and has none of ours any more; the first to learn it makes the new pool.
+                if self._regions is regions:
+                    self._regions = self._pool(self._connect())
                 request = tensors.request(engine, inputs, outputs)
         request.raw_input_contents.extend(tensors.encode(array) for array in inputs.values())
         return await self._call("ModelInfer", request, engine, timeout_s)
@@ -178,13 +184,16 @@ class Engines:
             # Made here and not in the constructor: a channel belongs to the event loop that is running.
             self._channel = grpc.aio.insecure_channel(self.url, options=self._options())
             self._connection = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
-            self._regions = self._pool()
+            self._regions = self._pool(self._connection)
         return self._connection
 
-    def _pool(self) -> RegionPool | None:
+    def _pool(self, connection: Any) -> RegionPool | None:
+        """Regions known to the Triton of ``connection``, and to be forgotten by that one."""
         if not self._shared_memory_max_bytes or self.url.rpartition(":")[0] not in LOOPBACK_HOSTS:
             return None
-        return RegionPool(self._shared_memory_max_bytes, self._register, self._unregister)
+        return RegionPool(
+            self._shared_memory_max_bytes, partial(self._register, connection), partial(self._unregister, connection)
+        )
 
     def _is_large(self, inputs: Mapping[str, NDArray[Any]]) -> bool:
         self._connect()
@@ -196,7 +205,8 @@ class Engines:
             return await regions.lend(inputs)
         except (InvalidRequest, NotFound, Unsupported, EngineFailure, faults.RegionLost) as error:
             LOGGER.warning("Triton cannot see this process's shared memory, tensors go in messages: %s", error)
-            self._regions = None
+            if self._regions is regions:
+                self._regions = None
             return None
 
     async def _infer_shared(
@@ -218,12 +228,13 @@ class Engines:
         finally:
             regions.give_back(region, abandoned=abandoned)
 
-    async def _register(self, name: str, key: str, byte_size: int) -> None:
+    async def _register(self, connection: Any, name: str, key: str, byte_size: int) -> None:
         request = service_pb2.SystemSharedMemoryRegisterRequest(name=name, key=key, byte_size=byte_size)
-        await self._call("SystemSharedMemoryRegister", request, "")
+        await self._call("SystemSharedMemoryRegister", request, "", connection=connection)
 
-    async def _unregister(self, name: str) -> None:
-        await self._call("SystemSharedMemoryUnregister", service_pb2.SystemSharedMemoryUnregisterRequest(name=name), "")
+    async def _unregister(self, connection: Any, name: str) -> None:
+        request = service_pb2.SystemSharedMemoryUnregisterRequest(name=name)
+        await self._call("SystemSharedMemoryUnregister", request, "", connection=connection)
 
     def _options(self) -> list[tuple[str, int]]:
         return [

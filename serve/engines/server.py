@@ -159,7 +159,12 @@ class TritonServer:
         self._log.clear()
         self._ready.clear()
         self._ended_or_ready.clear()
-        self._process = self._spawn(grpc_port, metrics_port)
+        try:
+            self._process = self._spawn(grpc_port, metrics_port)
+        except OSError:
+            if self._leftovers is not None:
+                keeper.remove_leftovers(*self._leftovers)  # no keeper came to be that would
+            raise
         self._reader = threading.Thread(target=self._read_log, args=(self._process,), name="triton-log", daemon=True)
         self._reader.start()
         in_time = self._ended_or_ready.wait(self._start_timeout_s)

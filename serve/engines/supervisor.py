@@ -109,7 +109,7 @@ class Supervisor:
                 await asyncio.to_thread(self._server.restart)
                 await self._engines.connect(self._server.url)
                 return
-            except EngineUnavailable as error:
+            except (EngineUnavailable, OSError) as error:  # OSError: no disk, memory or process to be had
                 LOGGER.error("tritonserver does not start (next try in %.0f s): %s", delay_s, error)
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LAST_RETRY_S)

@@ -94,7 +94,11 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        return self._handle is not None and not select.select([self._handle], [], [], 0)[0]
+        if self._handle is None:
+            return False
+        poll = select.poll()  # select.select refuses descriptors of 1024 and above
+        poll.register(self._handle, select.POLLIN)
+        return not poll.poll(0)
 
     async def ask(self, message: bytes) -> tuple[str, Any]:
         try:

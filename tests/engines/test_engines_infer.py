@@ -73,7 +73,7 @@ async def test_concurrent_requests_share_runs_and_keep_their_rows(engines: Engin
 
 @BACKENDS
 async def test_ragged_requests_and_a_bad_one_in_one_batch(engines: Engines, backend: str) -> None:
-    """D-059: lengths that disagree pass Triton, as both axes are free; only their own request fails."""
+    """Lengths that disagree pass Triton, as both axes are free; only their own request fails."""
     lengths = [(2, 2), (3, 3), (2, 2), (2, 3), (5, 5)]
     answers = await asyncio.gather(
         *(
@@ -194,7 +194,7 @@ async def test_no_request_sleeps_in_the_batcher(engines: Engines, backend: str) 
 
 
 async def test_metadata_config_and_probe(engines: Engines) -> None:
-    """D-064: the shapes of the open inference protocol's JSON."""
+    """The shapes of the open inference protocol's JSON."""
     metadata = await engines.metadata("affine_openvino")
     assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
     assert metadata["versions"] == ["1"]

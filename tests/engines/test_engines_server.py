@@ -181,7 +181,7 @@ async def heal(server: TritonServer, engines: Engines, engine: str, timeout_s: f
 
 @pytest.mark.parametrize("victim", ["stub", "tritonserver", "keeper", "frozen stub"])
 async def test_a_killed_process_is_noticed_and_replaced(repository: Path, victim: str) -> None:
-    """D-066: Triton goes on calling itself ready without its stub."""
+    """Triton goes on calling itself ready without its stub."""
     server = TritonServer(repository, ["affine_onnxruntime", "affine_openvino"])
     await asyncio.to_thread(server.start)
     engines = Engines(server.url)

@@ -1,0 +1,172 @@
+"""A Triton that is restarted or moves: the supervisor and the client, against a server that keeps Triton's books."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+from tritonclient.grpc import service_pb2, service_pb2_grpc
+
+from serve.engines import supervisor
+from serve.engines.client import Engines
+from serve.engines.server import TritonServer
+from serve.engines.supervisor import Supervisor
+
+LARGE = {"x": np.zeros((1, 4), np.float32)}  # for clients with shared_memory_min_bytes=1
+
+
+class Books(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """Answers as the engine ``name``, and knows which regions are registered."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.regions: set[str] = set()
+        self.unregistering = asyncio.Event()
+        self.may_unregister = asyncio.Event()
+        self.may_unregister.set()
+        #: Each holds up one request that points at an unknown region.
+        self.gates: list[asyncio.Event] = []
+        self.held = asyncio.Event()
+
+    async def RepositoryIndex(self, request: Any, context: Any) -> Any:
+        return service_pb2.RepositoryIndexResponse(models=[{"name": self.name}])
+
+    async def SystemSharedMemoryRegister(self, request: Any, context: Any) -> Any:
+        self.regions.add(request.name)
+        return service_pb2.SystemSharedMemoryRegisterResponse()
+
+    async def SystemSharedMemoryUnregister(self, request: Any, context: Any) -> Any:
+        self.unregistering.set()
+        await self.may_unregister.wait()
+        self.regions.discard(request.name)
+        return service_pb2.SystemSharedMemoryUnregisterResponse()
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:
+        region = request.inputs[0].parameters["shared_memory_region"].string_param
+        if region and region not in self.regions:
+            if self.gates:
+                gate = self.gates.pop()
+                self.held.set()
+                await gate.wait()
+            await context.abort(grpc.StatusCode.NOT_FOUND, f"Unable to find shared memory region: '{region}'")
+        return service_pb2.ModelInferResponse(model_name=self.name)
+
+
+async def serve(books: Books) -> tuple[grpc.aio.Server, str]:
+    server = grpc.aio.server()
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(books, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    return server, f"127.0.0.1:{port}"
+
+
+async def test_calls_go_to_the_new_server_while_the_old_connection_ends() -> None:
+    old, new = Books("old"), Books("new")
+    (old_server, old_url), (new_server, new_url) = await serve(old), await serve(new)
+    client = Engines(old_url, shared_memory_min_bytes=1)
+    try:
+        await client.infer("old", LARGE)
+        assert len(old.regions) == 1
+        old.may_unregister.clear()
+        move = asyncio.create_task(client.connect(new_url))
+        await asyncio.wait_for(old.unregistering.wait(), 5)
+        assert await client.engines() == ["new"]
+        await client.infer("new", LARGE)
+        old.may_unregister.set()
+        await move
+        assert await client.engines() == ["new"]
+        assert (len(old.regions), len(new.regions)) == (0, 1)
+    finally:
+        await client.close()
+        await old_server.stop(None)
+        await new_server.stop(None)
+
+
+async def test_requests_that_lose_their_regions_together_make_one_new_pool() -> None:
+    books = Books("engine")
+    server, url = await serve(books)
+    client = Engines(url, shared_memory_min_bytes=1)
+    try:
+        await asyncio.gather(client.infer("engine", LARGE), client.infer("engine", LARGE))
+        assert len(books.regions) == 2
+        books.regions.clear()  # as a restart on the same port does
+        gate = asyncio.Event()
+        books.gates.append(gate)
+        late = asyncio.create_task(client.infer("engine", LARGE))
+        await asyncio.wait_for(books.held.wait(), 5)
+        await client.infer("engine", LARGE)  # learns it first, and goes in its message
+        await client.infer("engine", LARGE)
+        assert len(books.regions) == 1
+        gate.set()
+        await late
+        await client.infer("engine", LARGE)
+        assert len(books.regions) == 1
+        await client.close()
+        assert not books.regions
+    finally:
+        await client.close()
+        await server.stop(None)
+
+
+class FlakyServer(TritonServer):
+    """Ended; the first attempts to restart it meet ``failures``."""
+
+    def __init__(self, url: str, failures: list[OSError]) -> None:
+        self._new_url = url
+        self._failures = failures
+        self._up = False
+        self.restarts = 0
+
+    engines = ()
+    pid = 2**22 + 1  # above every pid: no process, so no stubs
+
+    @property
+    def running(self) -> bool:
+        return self._up
+
+    @property
+    def url(self) -> str:
+        return self._new_url
+
+    def restart(self) -> None:
+        self.restarts += 1
+        if self._failures:
+            raise self._failures.pop()
+        self._up = True
+
+
+async def test_a_restart_that_meets_an_os_error_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "FIRST_RETRY_S", 0.01)
+    server = FlakyServer("127.0.0.1:2", [OSError(errno.ENOSPC, "No space left on device")])
+    client = Engines("127.0.0.1:1")
+    watch = asyncio.create_task(Supervisor(server, client, look_s=0.01).run())
+    try:
+        async with asyncio.timeout(5):
+            while client.url != server.url and not watch.done():  # noqa: ASYNC110 (no event tells)
+                await asyncio.sleep(0.01)
+        assert not watch.done()
+        assert (client.url, server.restarts) == (server.url, 2)
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+        await client.close()
+
+
+def test_a_spawn_that_fails_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor tries again and again: a folder each time would fill the disk."""
+    (tmp_path / "models" / "engine").mkdir(parents=True)
+    (tmp_path / "models" / "engine" / "config.pbtxt").touch()
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(scratch))
+    monkeypatch.setattr("sys.executable", str(tmp_path / "nothing"))
+    server = TritonServer(tmp_path / "models", ["engine"])
+    with pytest.raises(FileNotFoundError):
+        server.start()
+    assert not server.running
+    assert not list(scratch.iterdir())

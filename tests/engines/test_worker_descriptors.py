@@ -1,0 +1,36 @@
+"""A process with many descriptors open: a worker whose own is beyond what ``select.select`` takes."""
+
+from __future__ import annotations
+
+import os
+import resource
+import socket
+import subprocess
+
+from serve.ensembles.processes import Worker
+
+SELECT_LIMIT = 1024
+
+
+async def test_a_worker_with_a_high_descriptor_is_seen_alive_and_dead() -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
+    opened = [os.open(os.devnull, os.O_RDONLY)]
+    child = subprocess.Popen(["sleep", "60"])  # noqa: ASYNC220 (a moment)
+    ours, theirs = socket.socketpair()
+    try:
+        while opened[-1] < SELECT_LIMIT:
+            opened.append(os.dup(opened[0]))
+        worker = await Worker.connect(child.pid, ours)
+        assert worker.alive
+        child.kill()
+        child.wait()
+        assert not worker.alive
+        worker.kill()
+    finally:
+        child.kill()
+        child.wait()
+        theirs.close()
+        for descriptor in opened:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
