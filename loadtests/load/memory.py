@@ -51,6 +51,7 @@ _KINDS = {
     "gcs_server": "Ray core",
     "raylet": "Ray core",
     "dashboard": "Ray dashboard",
+    "serve.ensembles.nursery": "tracing workers",
     "multiprocessing.spawn": "tracing workers",
     "multiprocessing.resource_tracker": "tracing workers",
     "serve.cli": "atelier up",

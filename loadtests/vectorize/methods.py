@@ -19,6 +19,7 @@ from serve.vector.stock import trace_vtracer
 from serve.vector.utility import reference_parameters, utility
 
 COVERAGE_SOURCES = ("serve/vector/coverage", "serve/vector/parameters.py")
+VTRACER_SOURCES = ("serve/vector/stock.py", "serve/vector/parameters.py")
 BEST_OF = 40
 
 
@@ -79,7 +80,7 @@ class Function:
 
 
 def vtracer_method(name: str, title: str, parameters: VTracerParameters) -> Function:
-    return Function(name, title, lambda p: trace_vtracer(p.rgba, parameters))
+    return Function(name, title, lambda p: trace_vtracer(p.rgba, parameters), VTRACER_SOURCES)
 
 
 def coverage_method(name: str, title: str, **parameters: Any) -> Function:
@@ -171,7 +172,7 @@ def plain_methods() -> list[Method]:
         vtracer_method("vtracer", "VTracer 0.6.15 default (8 decimals)", VTracerParameters(path_precision=8)),
         vtracer_method("vtracer_pp2", "VTracer v0.6 pp2 (baseline)", VTracerParameters(path_precision=2)),
         vtracer_method("vtracer_pp1", "VTracer path precision 1", VTracerParameters(path_precision=1)),
-        Function("vtracer_best40", "VTracer best of 40, at most pp2's bytes", best_of_vtracer),
+        Function("vtracer_best40", "VTracer best of 40, at most pp2's bytes", best_of_vtracer, VTRACER_SOURCES),
         Function(
             "potrace",
             f"potrace per colour ({PALETTE})",

@@ -35,7 +35,7 @@ class EqualTime:
     name: str
     title: str
     local: bool
-    sources: tuple[str, ...] = SOURCES
+    sources: tuple[str, ...] = (*SOURCES, "loadtests/vectorize/search.py")
 
     def missing(self) -> str | None:
         return missing_engines()
@@ -62,7 +62,8 @@ class EqualTime:
         best_svg, best_value, best_unit, tries = "", -np.inf, CoverageParameters().to_unit(), 0
         while tries == 0 or time.perf_counter() < until:
             unit = self._next(rng, best_unit, tries)
-            svg = trace_coverage(picture.rgba, CoverageParameters.from_unit(unit, refine=int(rng.integers(MAX_REFINE))))
+            refine = int(rng.integers(MAX_REFINE + 1))
+            svg = trace_coverage(picture.rgba, CoverageParameters.from_unit(unit, refine=refine))
             value = float(utility(judge.fidelity(svg).ssim, len(svg), reference_bytes))
             if value > best_value:
                 best_svg, best_value, best_unit = svg, value, unit

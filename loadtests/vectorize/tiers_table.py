@@ -10,20 +10,26 @@ from loadtests.vectorize.paired import compare
 from loadtests.vectorize.routing import TIERS, foresight, routing
 from loadtests.vectorize.table import Rows, markdown, percent
 
-FIXED = "coverage"
+BASES = {"coverage_rules": "the rules (no model)", "coverage": "one fixed setting"}
+"""The coverage tracer without any model: as serving sets it then, and with the same parameters for every picture."""
 RIVALS = ("random_search", "local_search")
 
 
 def learning(rows: Rows, titles: Mapping[str, str]) -> str:
-    """Every tier and search against the coverage tracer with fixed parameters."""
-    base, lines = rows.get(FIXED, ()), []
+    """Every tier and search against the coverage tracer without a model, a table for each of `BASES`."""
+    tables = [_against(base, rows, titles) for base in BASES]
+    return "\n\n".join(table for table in tables if table)
+
+
+def _against(base_name: str, rows: Rows, titles: Mapping[str, str]) -> str:
+    base, lines = rows.get(base_name, ()), []
     for name in (*TIERS, *RIVALS):
         found = compare(rows.get(name, ()), base)
         if found:
             interval = f"{percent(found.removed)} ({100 * found.low:.1f}–{100 * found.high:.1f})"
             ratio = f"{found.bytes_ratio:.2f}"
             lines.append([titles[name], str(found.pictures), interval, ratio, percent(found.base_wins)])
-    header = ["against fixed parameters", "pictures", "error removed (95 %)", "bytes ratio", "fixed wins"]
+    header = [f"against {BASES[base_name]}", "pictures", "error removed (95 %)", "bytes ratio", "it wins"]
     return markdown(header, lines)
 
 

@@ -1,13 +1,15 @@
 """What runs in worker processes: bytes and parameters in, small plain values out.
 
 A worker remembers the last pictures that it decoded, so a request that tries several parameters decodes once a worker.
+A large picture is remembered alone and only until the next one comes: with all that is made of it, it takes hundreds of
+MiB.
 """
 
 from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -16,13 +18,14 @@ import numpy.typing as npt
 from serve.vector import compare, coverage
 from serve.vector.compare import Reference, smoothed
 from serve.vector.features import Features, extract, network_input
-from serve.vector.image import ImageLimits, Picture, decode
+from serve.vector.image import ImageLimits, decode
 from serve.vector.parameters import CoverageParameters, Parameters, VTracerParameters
 from serve.vector.rules import degradation
 from serve.vector.svg import count_paths
 from serve.vector.trace import trace
 
 _REMEMBERED = 2
+_LARGE_PIXELS = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,8 @@ class Trial:
 def inspect(data: bytes, limits: ImageLimits) -> Inspection:
     """Decode and describe. Raises what `serve.vector.image.decode` raises."""
     began = time.perf_counter()
-    picture = _picture(data, limits)
-    features = _features(data, limits)
+    known = _known(data, limits)
+    picture, features = known.picture, known.features
     height, width = picture.rgba.shape[:2]
     inputs = network_input(picture.rgba, features)
     seconds = time.perf_counter() - began
@@ -70,12 +73,12 @@ def inspect(data: bytes, limits: ImageLimits) -> Inspection:
 
 def attempt(data: bytes, limits: ImageLimits, parameters: Parameters, measure: bool) -> Trial:
     """Trace the picture in ``data``; with ``measure`` render the result and compare it with the picture."""
-    picture = _picture(data, limits)
+    known = _known(data, limits)
     began = time.perf_counter()
-    svg = trace(picture.rgba, parameters)
+    svg = trace(known.picture.rgba, parameters)
     traced = time.perf_counter()
-    found = _reference(data, limits).fidelity(svg) if measure else None
-    quiet = _quiet_reference(data, limits) if measure else None
+    found = known.reference.fidelity(svg) if measure else None
+    quiet = known.quiet_reference if measure else None
     return Trial(
         parameters=parameters,
         svg=svg,
@@ -107,25 +110,45 @@ def ping() -> float:
     return Reference(rgba).fidelity(trace(rgba, CoverageParameters())).ssim
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def _picture(data: bytes, limits: ImageLimits) -> Picture:
-    return decode(data, limits)
+class _Known:
+    """A decoded picture and what is made of it, each thing when it is first asked for."""
+
+    def __init__(self, data: bytes, limits: ImageLimits) -> None:
+        self.picture = decode(data, limits)
+
+    @property
+    def large(self) -> bool:
+        return self.picture.rgba[..., 0].size > _LARGE_PIXELS
+
+    @cached_property
+    def features(self) -> Features:
+        return extract(self.picture.rgba)
+
+    @cached_property
+    def reference(self) -> Reference:
+        return Reference(self.picture.rgba)
+
+    @cached_property
+    def quiet_reference(self) -> Reference | None:
+        """The picture with its noise removed; None when it is not noisy, or is transparent."""
+        rgba = self.picture.rgba
+        if rgba[..., 3].min() < 255 or degradation(self.features) != "noisy":
+            return None
+        return Reference(smoothed(rgba))
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def _reference(data: bytes, limits: ImageLimits) -> Reference:
-    return Reference(_picture(data, limits).rgba)
+_remembered: dict[tuple[bytes, ImageLimits], _Known] = {}
+"""The last used one last."""
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def _quiet_reference(data: bytes, limits: ImageLimits) -> Reference | None:
-    """The picture with its noise removed; None when it is not noisy, or is transparent."""
-    rgba = _picture(data, limits).rgba
-    if rgba[..., 3].min() < 255 or degradation(_features(data, limits)) != "noisy":
-        return None
-    return Reference(smoothed(rgba))
-
-
-@lru_cache(maxsize=_REMEMBERED)
-def _features(data: bytes, limits: ImageLimits) -> Features:
-    return extract(_picture(data, limits).rgba)
+def _known(data: bytes, limits: ImageLimits) -> _Known:
+    key = (data, limits)
+    if (found := _remembered.pop(key, None)) is None:
+        for other in [old for old, known in _remembered.items() if known.large]:
+            del _remembered[other]  # before the next is decoded: not both at once
+        found = _Known(data, limits)
+        kept = 0 if found.large else _REMEMBERED - 1
+        for other in list(_remembered)[: max(0, len(_remembered) - kept)]:
+            del _remembered[other]
+    _remembered[key] = found
+    return found

@@ -22,7 +22,7 @@ from serve.ensembles.insight import Account, Observer
 from serve.ensembles.predictors import ENGINES, Predictors
 from serve.ensembles.vectorization import Analysis, EngineHealth, Health, Vectorization, VectorizeOptions
 from serve.ensembles.workers import Workers
-from serve.errors import AtelierError, Overloaded
+from serve.errors import AtelierError, DeadlineExceeded, EngineUnavailable, Overloaded
 from serve.settings import VectorizerSettings
 from serve.vector.image import ImageLimits
 
@@ -30,6 +30,8 @@ TRACERS = "tracers"
 """The name under which `Vectorizer.health` tells of the worker processes."""
 _TASKS_PER_REQUEST = 4
 _PROBE_TIMEOUT_S = 5.0
+HEALTH_S = 1.0
+"""How long `Vectorizer.health` repeats its last answer, so that many probes cost as much as one."""
 
 
 class Vectorizer:
@@ -48,6 +50,8 @@ class Vectorizer:
             )
         self._engines = engines or Engines(settings.engines_url or "", timeout_s=settings.engine_timeout_s)
         self._watch: asyncio.Task[None] | None = None
+        self._examining = asyncio.Lock()
+        self._health: tuple[float, Health] | None = None
         workers = Workers(settings.workers, max_waiting=_TASKS_PER_REQUEST * settings.max_ongoing_requests)
         predictors = Predictors(self._engines, timeout_s=settings.engine_timeout_s)
         limits = ImageLimits(**settings.image.model_dump())
@@ -61,23 +65,42 @@ class Vectorizer:
         )
 
     async def start(self) -> None:
-        await asyncio.gather(self._studio.workers.start(), self._connect())
+        """Raises EngineUnavailable when a worker or an engine does not start; what did start is then closed."""
+        async with contextlib.AsyncExitStack() as undoing:
+            undoing.push_async_callback(self.close)
+            sides = self._studio.workers.start(), self._connect()
+            for outcome in await asyncio.gather(*sides, return_exceptions=True):
+                if outcome is not None:
+                    raise outcome
+            undoing.pop_all()
 
     async def _connect(self) -> None:
         if self._server is not None:
             await asyncio.to_thread(self._server.start)
             await self._engines.connect(self._server.url)
             self._watch = asyncio.create_task(Supervisor(self._server, self._engines).run())
+        elif self._settings.engines_url is not None:
+            await asyncio.gather(*(self._reach(engine) for engine in ENGINES))
+
+    async def _reach(self, engine: str) -> None:
+        try:
+            await self._engines.probe(engine, timeout_s=self._settings.engine_timeout_s)
+        except Overloaded:
+            pass  # busy with the requests of others: it is there
+        except AtelierError as error:
+            raise EngineUnavailable(f"engine '{engine}' at {self._settings.engines_url}: {error}") from error
 
     async def close(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._watch
-        await self._studio.workers.close()
-        await self._engines.close()
-        if self._server is not None:
-            await asyncio.to_thread(self._server.stop)
+        """End everything; what one part raises at its end keeps no other from ending."""
+        async with contextlib.AsyncExitStack() as closing:  # the last one pushed ends first
+            if self._server is not None:
+                closing.push_async_callback(asyncio.to_thread, self._server.stop)
+            closing.push_async_callback(self._engines.close)
+            closing.push_async_callback(self._studio.workers.close)
+            if self._watch is not None:
+                self._watch.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._watch
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
         """The SVG of the picture in ``data``.
@@ -110,7 +133,14 @@ class Vectorizer:
         )
 
     async def health(self) -> Health:
-        """A real inference of every engine, and a real tracing under the name `tracers`."""
+        """A real inference of every engine, and a real tracing under the name `tracers`; at most `HEALTH_S` old."""
+        async with self._examining:
+            if self._health is None or time.monotonic() - self._health[0] >= HEALTH_S:
+                examined = await self._examine()
+                self._health = time.monotonic(), examined
+            return self._health[1]
+
+    async def _examine(self) -> Health:
         outcomes = await asyncio.gather(*(self._engine_health(engine) for engine in ENGINES), self._tracer_health())
         return Health(dict(zip((*ENGINES, TRACERS), outcomes, strict=True)))
 
@@ -124,12 +154,16 @@ class Vectorizer:
         return EngineHealth(not reason, latency_ms, self._studio.versions.get(engine, "unknown"), reason)
 
     async def _tracer_health(self) -> EngineHealth:
-        """Workers that are merely busy are well: only a tracing that fails, or none in time, tells otherwise."""
+        """Workers that are merely busy are well, for longer than a probe waits too: only a tracing that fails tells
+        otherwise, or that no worker lives. A tracing that hangs meets its own limit of time.
+        """
         began, reason = time.perf_counter(), ""
         try:
             await self._studio.workers.run(time.monotonic() + _PROBE_TIMEOUT_S, tasks.ping)
         except Overloaded:
             pass
+        except DeadlineExceeded as error:
+            reason = "" if self._studio.workers.alive else str(error)
         except AtelierError as error:
             reason = str(error)
         return EngineHealth(not reason, (time.perf_counter() - began) * 1000, "", reason)

@@ -22,6 +22,7 @@ R = TypeVar("R")
 
 LOGGER = logging.getLogger(__name__)
 GIBIBYTE = 1024**3
+_STOPPED = "the workers are stopped"
 
 
 class TaskFault(EngineFailure):
@@ -47,7 +48,8 @@ class Workers:
         self._memory_bytes = memory_bytes
         self._start_timeout_s = start_timeout_s
         self._nursery: Nursery | None = None
-        self._idle: asyncio.LifoQueue[Worker] = asyncio.LifoQueue()
+        self._idle: asyncio.LifoQueue[Worker | None] = asyncio.LifoQueue()
+        """None, once for each task that waits, tells of the end."""
         self._all: set[Worker] = set()
         self._replacements: set[asyncio.Task[None]] = set()
         self._forking = asyncio.Lock()
@@ -60,11 +62,13 @@ class Workers:
             await self._add()
 
     async def close(self) -> None:
-        """End all workers; tasks under way fail with EngineFailure."""
+        """End all workers; tasks under way fail with EngineFailure, and those that wait with EngineUnavailable."""
         self._closed = True
         for worker in tuple(self._all):
             worker.kill()
         self._all.clear()
+        for _ in range(self._waiting):
+            self._idle.put_nowait(None)
         for task in tuple(self._replacements):
             task.cancel()
         if self._nursery is not None:
@@ -73,6 +77,11 @@ class Workers:
     @property
     def pids(self) -> list[int]:
         return sorted(worker.pid for worker in self._all)
+
+    @property
+    def alive(self) -> bool:
+        """Whether any worker's process lives, busy or not."""
+        return any(worker.alive for worker in self._all)
 
     async def run(
         self, deadline: float | None, task: Callable[[*Ts], R], *args: *Ts, limit_s: float | None = None
@@ -109,14 +118,16 @@ class Workers:
     async def _take(self) -> Worker:
         """The worker that was idle last: its memory is the warmest."""
         if self._closed:
-            raise EngineUnavailable("the workers are stopped")
+            raise EngineUnavailable(_STOPPED)
         if self._idle.empty() and self._waiting >= self._max_waiting:
             raise Overloaded(f"{self._waiting} tasks wait already")
         self._waiting += 1
         try:
-            while not (worker := await self._idle.get()).alive:
+            while (worker := await self._idle.get()) is not None:
+                if worker.alive:
+                    return worker
                 self._replace(worker)
-            return worker
+            raise EngineUnavailable(_STOPPED)
         finally:
             self._waiting -= 1
 
@@ -153,5 +164,8 @@ class Workers:
                 self._nursery = await asyncio.to_thread(Nursery, self._memory_bytes, self._start_timeout_s)
             pid, connection = await asyncio.to_thread(self._nursery.fork)
         worker = await Worker.connect(pid, connection)
+        if self._closed:
+            worker.kill()
+            raise EngineUnavailable(_STOPPED)
         self._all.add(worker)
         self._idle.put_nowait(worker)

@@ -116,6 +116,8 @@ def _to_rgba(image: Image.Image) -> Image.Image:
         image = _eight_bits(image)
     profile = image.info.get("icc_profile")
     if isinstance(profile, bytes) and image.mode in ("RGB", "RGBA", "L", "LA", "CMYK"):
+        if "transparency" in image.info and image.mode in ("RGB", "L"):
+            image = image.convert(image.mode + "A")  # tRNS names a colour as the file has it, not as sRGB has it
         image = _to_srgb(image, profile)
     return image.convert("RGBA")
 

@@ -79,6 +79,29 @@ def test_a_noisy_picture_is_also_judged_without_its_noise() -> None:
     assert trial.quiet_ssim > trial.ssim
 
 
+def drawn(seed: int, side: int) -> bytes:
+    rgb = np.full((side, side, 3), 255, np.uint8)
+    rgb[: side // 2] = (seed, 40, 90)
+    return encode(rgb)
+
+
+def remembered(*pictures: bytes) -> list[bytes]:
+    for data in pictures:
+        tasks.inspect(data, LIMITS)
+    return [data for data, _ in tasks._remembered]
+
+
+def test_a_large_picture_is_remembered_alone() -> None:
+    first, second, third, large, larger = (drawn(seed, side) for seed, side in enumerate((32, 32, 32, 2050, 2052)))
+    assert remembered(first, second) == [first, second]
+    assert remembered(first, third) == [first, third]
+    assert remembered(large) == [large]
+    assert remembered(larger) == [larger]
+    known = tasks._known(larger, LIMITS)
+    assert tasks._known(larger, LIMITS) is known
+    assert remembered(first) == [first]
+
+
 def test_an_inspection_describes_the_picture() -> None:
     seen = tasks.inspect(PICTURES["alpha"], LIMITS)
     assert (seen.width, seen.height, seen.format) == (96, 96, "PNG")

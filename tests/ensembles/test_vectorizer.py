@@ -24,7 +24,7 @@ from serve.ensembles.conversion import Conversion
 from serve.ensembles.insight import Account, Observer
 from serve.ensembles.predictors import ENGINES, Predictors
 from serve.ensembles.vectorization import Vectorization, VectorizeOptions
-from serve.ensembles.vectorizer import TRACERS, Vectorizer
+from serve.ensembles.vectorizer import HEALTH_S, TRACERS, Vectorizer
 from serve.ensembles.workers import TaskFault, Workers
 from serve.errors import (
     AtelierError,
@@ -77,6 +77,7 @@ def engines(vectorizer: Vectorizer) -> Any:
     fake = vectorizer._engines
     fake.answers = models()  # type: ignore[attr-defined]
     fake.calls.clear()  # type: ignore[attr-defined]
+    vectorizer._health = None
     vectorizer._studio.observer._seen.clear()
     return fake
 
@@ -387,10 +388,74 @@ async def test_many_at_once(vectorizer: Vectorizer, engines: Any) -> None:
 async def test_health_is_a_real_inference_and_a_real_tracing(vectorizer: Vectorizer, engines: Any) -> None:
     assert (await vectorizer.health()).ready
     engines.answers["policy"] = EngineUnavailable("its process is gone")
+    assert (await vectorizer.health()).ready  # the answer of a moment ago
+    await asyncio.sleep(HEALTH_S)
     health = await vectorizer.health()
     assert not health.ready
     assert health.engines["policy"].reason == "its process is gone"
     assert health.engines[TRACERS].ready
+
+
+class Counting(FakeEngines):
+    probes = 0
+
+    async def probe(self, engine: str, *, timeout_s: float | None = None) -> None:
+        self.probes += 1
+        await asyncio.sleep(0.05)
+        await super().probe(engine, timeout_s=timeout_s)
+
+
+@in_module_loop
+async def test_probes_at_the_same_time_are_one(vectorizer: Vectorizer, engines: Any) -> None:
+    counting = Counting(models())
+    whole, vectorizer._engines = vectorizer._engines, counting  # type: ignore[assignment]
+    answers = await asyncio.gather(*(vectorizer.health() for _ in range(10)))
+    vectorizer._engines = whole
+    assert counting.probes == len(ENGINES)
+    assert all(answer is answers[0] for answer in answers)
+
+
+@in_module_loop
+async def test_busy_tracers_are_well_and_dead_ones_are_not(
+    vectorizer: Vectorizer, engines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.ensembles.vectorizer._PROBE_TIMEOUT_S", 0.2)
+    workers = vectorizer._studio.workers
+    busy = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(2 * workers.count)]
+    await asyncio.sleep(0.05)
+    assert (await vectorizer.health()).engines[TRACERS].ready
+    for task in busy:
+        task.cancel()
+    await asyncio.gather(*busy, return_exceptions=True)
+    made = Vectorizer(VectorizerSettings(workers=1), engines=FakeEngines(models()))  # type: ignore[arg-type]
+    health = await made.health()  # never started: no worker lives
+    assert not health.engines[TRACERS].ready
+    assert "time" in health.engines[TRACERS].reason
+
+
+@in_module_loop
+async def test_a_failed_watch_keeps_nothing_from_closing() -> None:
+    made = Vectorizer(VectorizerSettings(workers=1), engines=FakeEngines(models()))  # type: ignore[arg-type]
+    await made.start()
+
+    async def watch() -> None:
+        raise OSError("no descriptors are left")
+
+    made._watch = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    with pytest.raises(OSError, match="descriptors"):
+        await made.close()
+    assert not made._studio.workers.alive
+    assert made._studio.workers.pids == []
+
+
+@in_module_loop
+async def test_an_outside_triton_that_lacks_an_engine_fails_the_start_with_its_reason() -> None:
+    fake = FakeEngines(models() | {"policy": EngineUnavailable("connection refused")})
+    made = Vectorizer(VectorizerSettings(workers=1, engines_url="127.0.0.1:1"), engines=fake)  # type: ignore[arg-type]
+    with pytest.raises(EngineUnavailable, match=r"'policy' at 127\.0\.0\.1:1: connection refused"):
+        await made.start()
+    assert made._studio.workers.pids == []
 
 
 @in_module_loop
@@ -417,7 +482,8 @@ def test_a_missing_engine_is_not_half_a_start(tmp_path: Any) -> None:
         try:
             await made.start()
         finally:
-            await made.close()
+            assert made._studio.workers.pids == []
+            assert not made._server or not made._server.running
 
     with pytest.raises(AtelierError):
         asyncio.run(start())

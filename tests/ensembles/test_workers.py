@@ -184,6 +184,20 @@ async def test_after_closing_nothing_is_left() -> None:
         await pool.run(None, operator.add, 1, 1)
 
 
+@in_module_loop
+async def test_closing_fails_the_tasks_that_wait() -> None:
+    pool = Workers(1)
+    await pool.start()
+    running = [asyncio.create_task(pool.run(None, time.sleep, 30)) for _ in range(4)]
+    await asyncio.sleep(0.1)
+    assert pool.alive
+    await pool.close()
+    async with asyncio.timeout(2):
+        outcomes = await asyncio.gather(*running, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [EngineUnavailable] * 4
+    assert not pool.alive
+
+
 OWNER = """
 import asyncio, os, time
 from serve.ensembles.workers import Workers

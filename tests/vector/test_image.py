@@ -136,6 +136,42 @@ def test_a_colour_profile_is_converted() -> None:
     assert np.array_equal(decode(encode(image, icc_profile=b"junk")).rgba[..., :3], RGB)
 
 
+def foreign_profile(mode: str) -> bytes:
+    """A linear profile that is not sRGB: of grey for L, else of colours. Built by hand, as Pillow makes sRGB only."""
+
+    def xyz(*values: float) -> bytes:
+        return b"XYZ \0\0\0\0" + struct.pack(">3i", *(round(65536 * value) for value in values))
+
+    linear, white = b"curv" + bytes(8), xyz(0.9642, 1.0, 0.8249)
+    tags = {b"desc": b"desc" + bytes(4) + struct.pack(">I", 7) + b"linear\0" + bytes(78), b"wtpt": white}
+    if mode == "L":
+        tags[b"kTRC"] = linear
+    else:
+        primaries = {b"r": (0.6097, 0.3111, 0.0195), b"g": (0.2053, 0.6257, 0.0609), b"b": (0.1492, 0.0632, 0.7446)}
+        for name, values in primaries.items():
+            tags |= {name + b"XYZ": xyz(*values), name + b"TRC": linear}
+    table, body = struct.pack(">I", len(tags)), b""
+    for name, tag in tags.items():
+        table += name + struct.pack(">II", 132 + 12 * len(tags) + len(body), len(tag))
+        body += tag + bytes(-len(tag) % 4)
+    space = b"GRAY" if mode == "L" else b"RGB "
+    header = bytes(4) + struct.pack(">I", 0x02100000) + b"mntr" + space + b"XYZ " + bytes(12) + b"acsp" + bytes(28)
+    header += struct.pack(">3i", 63190, 65536, 54061)
+    return struct.pack(">I", 128 + len(table + body)) + header + bytes(124 - len(header)) + table + body
+
+
+@pytest.mark.parametrize(("mode", "named"), [("RGB", (60, 60, 60)), ("L", 60)])
+def test_a_transparent_colour_stays_so_beside_a_colour_profile(mode: str, named: Any) -> None:
+    """tRNS names a colour of the file, which the profile turns into another one."""
+    image = Image.new(mode, (8, 8), named)
+    image.paste(image.point(lambda value: 120).crop((0, 0, 4, 8)), (4, 0))
+    data = encode(image, transparency=named, icc_profile=foreign_profile(mode))
+    rgba = decode(data).rgba
+    assert rgba[0, 0, 3] == 0
+    assert rgba[0, 7, 3] == 255
+    assert rgba[0, 7, 0] > 150  # linear 120 is a lighter sRGB: the profile was applied
+
+
 @pytest.mark.parametrize(
     ("data", "error", "says"),
     [
