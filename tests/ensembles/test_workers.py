@@ -122,6 +122,7 @@ async def test_cancelling_frees_the_worker(workers: Workers) -> None:
 
 @in_module_loop
 async def test_a_killed_worker_has_its_task_repeated(workers: Workers) -> None:
+    await until_full(workers)  # a worker that a test before this one cost may be on its way, and would be taken first
     last_used = await workers.run(None, os.getpid)
     running = asyncio.create_task(workers.run(None, time.sleep, 0.5))
     await asyncio.sleep(0.15)
