@@ -28,6 +28,7 @@ def create_app(service: VectorizerService, settings: Settings, models: Models | 
         description="Self-hosted serving stack for generative art.",
         docs_url=None,  # its page loads scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # the address would be made from the caller's Host header
     )
     app.state.service = service
     app.state.settings = settings

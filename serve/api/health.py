@@ -12,12 +12,14 @@ from serve.api.problems import render
 router = APIRouter()
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live")
 async def live() -> dict[str, str]:
     """The gateway answers."""
     return {"status": "live"}
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready")
 async def ready(service: Service) -> Response:
     """A real inference per engine went through; 503 with the reasons when one did not."""

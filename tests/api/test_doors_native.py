@@ -223,3 +223,17 @@ async def test_an_unforeseen_error_tells_nothing(door: httpx.AsyncClient, logo: 
     assert answer.status_code == 500
     assert not LEAKS.search(answer.text)
     assert "number" not in answer.text
+
+
+async def test_nobody_is_sent_where_the_host_header_says(door: httpx.AsyncClient) -> None:
+    answer = await door.get("/health/live/", headers={"host": "evil.example"})
+    assert answer.status_code == 404
+    assert "location" not in answer.headers
+
+
+async def test_health_answers_head(door: httpx.AsyncClient) -> None:
+    """Load balancers ask with HEAD."""
+    for path in ("/health/live", "/health/ready"):
+        answer = await door.head(path)
+        assert answer.status_code == 200
+        assert answer.content == b""
