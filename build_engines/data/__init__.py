@@ -1,16 +1,12 @@
-"""Icons, the pictures made of them, and their types.
-
-The benchmark and the training share one entry: ``samples(split, conditions, sizes, limit, seed)``.
-"""
+"""Icons, the pictures made of them, and their types."""
 
 from build_engines.data.degrade import CONDITIONS, Condition
 from build_engines.data.icons import ICON_SETS, Icon, Split, install, installed, load, load_split
-from build_engines.data.samples import SIZES, Sample, draw, samples
+from build_engines.data.samples import Sample, draw
 
 __all__ = [
     "CONDITIONS",
     "ICON_SETS",
-    "SIZES",
     "Condition",
     "Icon",
     "Sample",
@@ -20,5 +16,4 @@ __all__ = [
     "installed",
     "load",
     "load_split",
-    "samples",
 ]

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from build_engines.data.degrade import CONDITIONS, Condition, is_opaque, render_degraded
-from build_engines.data.icons import Icon, Split, load_split
+from build_engines.data.icons import Icon
 from build_engines.data.render import size_of, source_on
 from serve.vector import compare
 
 Rgba = npt.NDArray[np.uint8]
-SIZES = (64, 128, 256, 512)
 
 # Half of the pictures are transparent, as icons mostly are; the others stand on white, black or a colour.
 _BACKGROUNDS: tuple[tuple[float, str | None], ...] = ((0.5, None), (0.82, "#ffffff"), (0.9, "#000000"))
@@ -61,25 +59,6 @@ def background_of(rng: np.random.Generator) -> str | None:
         if at < upto:
             return background
     return "#{:02x}{:02x}{:02x}".format(*rng.integers(0, 256, 3))
-
-
-def samples(
-    split: Split,
-    conditions: Sequence[Condition] = CONDITIONS,
-    sizes: Sequence[int] = SIZES,
-    limit: int | None = None,
-    seed: int = 0,
-) -> Iterator[Sample]:
-    """Every icon of ``split`` under every condition at every size, in an order that mixes the icon sets.
-
-    ``limit`` is a number of icons. An icon keeps one background over all conditions and sizes, drawn from ``seed``.
-    The same arguments give the same pictures everywhere.
-    """
-    for icon in load_split(split)[:limit]:
-        background = background_of(np.random.default_rng(_seed(icon, seed)))
-        for condition in conditions:
-            for size in sizes:
-                yield make(icon, condition, size, background, seed)
 
 
 def draw(icon: Icon, seed: int) -> Sample:

@@ -15,7 +15,7 @@ from build_engines.train.environment import predicted, real
 from build_engines.train.networks import Policy, Quality, Tier1
 from build_engines.train.policy import PolicySettings, train_policy
 from build_engines.train.polish import train_quality
-from build_engines.train.rounds import Ground, trace_proposed
+from build_engines.train.rounds import Ground, proposer, trace_proposed
 from build_engines.train.search import compare_tier1, compare_with_search
 from build_engines.train.tier1 import ascend, imitate, imitate_rows
 from build_engines.train.trial import Trials
@@ -31,10 +31,15 @@ _PULLS = (3.0, 10.0, 30.0)
 def learn_in_rounds(
     quality: Quality, grounds: Grounds, views: Tensor, rounds: int, steps: int, trials: Trials, store: LabelStore
 ) -> tuple[Quality, Grounds]:
-    """`build_engines.train.rounds`, on training and validation pictures; ``views`` (V, M, 512) are the former's."""
+    """`build_engines.train.rounds`, on training and validation pictures; ``views`` (V, M, 512) are the former's.
+
+    Each round's labels are kept beside ``store``, for another run that begins with the same network.
+    """
     grounds = dict(grounds)
+    folder = store.folder
+    key = proposer(quality, grounds["train"].rules, steps)
     for round_ in range(rounds):
-        kept = LabelStore(f"{store.folder.name}-round{round_}", store.folder.parent)
+        kept = LabelStore(f"{folder.name}-{key}-round{round_}", folder.parent)
         for split in ("train", "val"):
             grounds[split] = trace_proposed(quality, grounds[split], round_, trials, kept)
         train, val = grounds["train"], grounds["val"]

@@ -1,8 +1,8 @@
 """Tracing as a Gymnasium environment (D-040): see a picture's embedding, choose eight parameters, be paid.
 
-An episode is one decision, so this is a contextual bandit. ``TracingEnv`` is the plain environment, with a reward
-that is whatever function it is given; ``PredictedTracing`` is many of them at once, rewarded by the `quality` network
-in one batch; ``RealTracing`` the same, rewarded by real traces.
+An episode is one decision, so this is a contextual bandit. ``TracingEnv`` is the plain environment, and
+``BatchedTracing`` many of them at once, whose rewards are computed together. Both are paid by the function they are
+given: ``predicted`` makes one of the `quality` network, ``real`` one of real traces.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ best to it. So in each round the candidates that it likes best for a picture are
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -39,6 +40,17 @@ class Ground:
     embedding: Tensor
     rules: Rows
     labels: Labelled
+
+
+def proposer(quality: Quality, rules: Rows, steps: int) -> str:
+    """Twelve hex digits that tell who proposes: the network that the rounds begin with, the rules' rows, and the steps
+    between rounds. What another proposed is no label of this one's choices.
+    """
+    digest = hashlib.sha256(f"{steps}".encode())
+    for name, tensor in quality.state_dict().items():
+        digest.update(name.encode() + tensor.numpy().tobytes())
+    digest.update(rules.tobytes())
+    return digest.hexdigest()[:12]
 
 
 def propose(quality: Quality, ground: Ground, round_: int, seed: int = 0) -> Rows:
