@@ -107,8 +107,10 @@ class TritonServer:
                 started = self._launch(*self._ports)
                 if started:
                     return
-                self._ports = None  # taken by another process meanwhile
-            raise EngineUnavailable("tritonserver found no free port")
+                self._ports = None  # taken by another process meanwhile, or left by a server that crashed
+            lines = self.log()
+            taken = triton_log.port_was_taken(lines)
+            raise EngineUnavailable("tritonserver found no free port" if taken else triton_log.failure(lines))
 
     def stop(self) -> None:
         """Kill the server and its stubs at once (engines hold no state) and remove what they left."""
@@ -154,7 +156,9 @@ class TritonServer:
                 raise EngineUnavailable(f"engine '{engine}' is not in the model repository")
 
     def _launch(self, grpc_port: int, metrics_port: int) -> bool:
-        """True when the engines are loaded, False when a port was taken. Raises EngineUnavailable on all else."""
+        """True when the engines are loaded, False when another try may succeed: a port was taken, or Triton crashed in
+        a way that passes. Raises EngineUnavailable on all else.
+        """
         started_at = time.monotonic()
         self._log.clear()
         self._ready.clear()
@@ -173,7 +177,7 @@ class TritonServer:
             return True
         self.stop()
         lines = self.log()
-        if triton_log.port_was_taken(lines):
+        if triton_log.port_was_taken(lines) or triton_log.fault_passes(lines):
             return False
         LOGGER.error("tritonserver did not start:\n%s", "\n".join(lines[-40:]))
         limit = f"the engines did not load within {self._start_timeout_s:g} s"

@@ -8,6 +8,9 @@ from collections.abc import Iterable, Sequence
 
 _READY = "Started Metrics Service at"  # the last thing to start
 _PORT_TAKEN = re.compile(r"[Aa]ddress already in use|Socket '.*' already in use", re.IGNORECASE)
+#: A fault of Triton's own in a lock of shared memory: seldom seen, and gone at the next start.
+_PASSING = "boost::interprocess::lock_exception"
+_LAST_WORDS = ("error:", "cannot start", "terminate called")
 _LEVELS = {"E": logging.ERROR, "W": logging.WARNING}
 #: Written at every start on a machine without a GPU.
 _HARMLESS = ("CudaDriverHelper has not been initialized", "Unable to allocate pinned system memory")
@@ -24,6 +27,11 @@ def is_ready(line: str) -> bool:
 
 def port_was_taken(lines: Iterable[str]) -> bool:
     return any(_PORT_TAKEN.search(line) for line in lines)
+
+
+def fault_passes(lines: Iterable[str]) -> bool:
+    """Whether the server ended of something that another start should not meet."""
+    return any(_PASSING in line for line in lines)
 
 
 def level(line: str) -> int:
@@ -43,7 +51,7 @@ def failure(lines: Sequence[str]) -> str:
         return "; ".join(
             reason if f"'{engine}'" in reason else f"engine '{engine}': {reason}" for engine, reason in reasons.items()
         )
-    errors = [line for line in lines if level(line) == logging.ERROR or line.startswith(("error:", "cannot start"))]
+    errors = [line for line in lines if level(line) == logging.ERROR or line.startswith(_LAST_WORDS)]
     return f"tritonserver ended at start: {_plain(errors[-1])}" if errors else "tritonserver ended at start"
 
 

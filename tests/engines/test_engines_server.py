@@ -252,6 +252,30 @@ async def test_a_busy_engine_is_left_alone(repository: Path) -> None:
         await asyncio.to_thread(server.stop)
 
 
+CRASH = "terminate called after throwing an instance of 'boost::interprocess::lock_exception'"
+
+
+def crashing(server: TritonServer, grpc_port: int, metrics_port: int) -> subprocess.Popen[bytes]:
+    command = ["sh", "-c", 'echo "$0"; exit 134', CRASH]
+    return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+
+
+def test_a_crash_that_passes_is_met_with_another_start(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    spawns = iter([crashing, TritonServer._spawn])
+    monkeypatch.setattr(TritonServer, "_spawn", lambda *arguments: next(spawns)(*arguments))
+    with TritonServer(repository, ["affine_onnxruntime"]) as server:
+        assert server.running
+    assert next(spawns, None) is None
+
+
+def test_a_crash_at_every_start_is_told(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(TritonServer, "_spawn", crashing)
+    server = TritonServer(repository, ["affine_onnxruntime"])
+    with pytest.raises(EngineUnavailable, match=r"ended at start: terminate called .*lock_exception"):
+        server.start()
+    assert not server.running
+
+
 def test_metrics_are_served(triton: TritonServer) -> None:
     with urllib.request.urlopen(triton.metrics_url, timeout=5) as answer:
         assert b"nv_inference_request_success" in answer.read()
