@@ -3,32 +3,67 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import in_process
 import numpy as np
 import pytest
 import tiny_onnx
 from onnx import helper
+from openvino import Core, Type
 
 from serve.engines.client import Engines
 from serve.engines.server import TritonServer
 from serve.errors import EngineUnavailable
 
-pytestmark = pytest.mark.triton
-
 ROWS = np.random.default_rng(5).normal(size=(3, 4)).astype(np.float32)
 
-VARIANTS: dict[str, tuple[str, dict[str, str], str]] = {
-    "threads": ("onnxruntime", {"intra_op_thread_count": "1", "inter_op_thread_count": "1"}, ""),
-    "parallel": ("onnxruntime", {"execution_mode": "1", "inter_op_thread_count": "2"}, ""),
-    "plain_memory": ("onnxruntime", {"enable_mem_arena": "0", "enable_mem_pattern": "0"}, ""),
-    "unoptimized": ("onnxruntime", {}, "optimization { graph { level: 2 } }"),
-    "basic": ("onnxruntime", {}, "optimization { graph { level: -1 } }"),
-    "streams": ("openvino", {"NUM_STREAMS": "AUTO", "INFERENCE_NUM_THREADS": "1"}, ""),
-    "throughput": ("openvino", {"PERFORMANCE_HINT": "throughput"}, ""),
-    "reshaped": ("openvino", {"RESHAPE_IO_LAYERS": "yes", "TARGET_DEVICE": "CPU"}, ""),
-    "padded": ("openvino", {"ENABLE_BATCH_PADDING": "YES"}, ""),
-    "half": ("openvino", {"HINT_BF16": "YES"}, ""),
+VARIANTS: dict[str, tuple[str, dict[str, str], str, dict[str, Any]]] = {
+    "threads": (
+        "onnxruntime",
+        {"intra_op_thread_count": "3", "inter_op_thread_count": "2"},
+        "",
+        {"intra_op_num_threads": 3, "inter_op_num_threads": 2},
+    ),
+    "parallel": ("onnxruntime", {"execution_mode": "1"}, "", {"execution_mode": "ORT_PARALLEL"}),
+    "plain_memory": (
+        "onnxruntime",
+        {"enable_mem_arena": "0", "enable_mem_pattern": "0"},
+        "",
+        {"enable_cpu_mem_arena": False, "enable_mem_pattern": False},
+    ),
+    "spinning": (
+        "onnxruntime",
+        {"session.intra_op.allow_spinning": "1"},
+        "",
+        {"session.intra_op.allow_spinning": "1"},
+    ),
+    "unoptimized": (
+        "onnxruntime",
+        {},
+        "optimization { graph { level: 2 } }",
+        {"graph_optimization_level": "ORT_DISABLE_ALL"},
+    ),
+    "basic": (
+        "onnxruntime",
+        {},
+        "optimization { graph { level: -1 } }",
+        {"graph_optimization_level": "ORT_ENABLE_BASIC"},
+    ),
+    "streams": (
+        "openvino",
+        {"NUM_STREAMS": "2", "INFERENCE_NUM_THREADS": "2"},
+        "",
+        {"NUM_STREAMS": 2, "INFERENCE_NUM_THREADS": 2},
+    ),
+    "automatic": ("openvino", {"NUM_STREAMS": "AUTO"}, "", {}),
+    "throughput": ("openvino", {"PERFORMANCE_HINT": "throughput"}, "", {"PERFORMANCE_HINT": "THROUGHPUT"}),
+    "reshaped": ("openvino", {"RESHAPE_IO_LAYERS": "yes", "TARGET_DEVICE": "CPU"}, "", {"x": "[?,4]"}),
+    "static": ("openvino", {"SKIP_OV_DYNAMIC_BATCHSIZE": "yes"}, "", {"x": "[?,4]"}),
+    "padded": ("openvino", {"ENABLE_BATCH_PADDING": "YES"}, "", {"padded_rows": 8}),
+    "half": ("openvino", {"HINT_BF16": "YES"}, "", {"INFERENCE_PRECISION_HINT": "bf16"}),
 }
+"""Backend, parameters, more of the config, and what the runtime then says of itself: nothing of it by default."""
 
 
 def parameters(values: dict[str, str]) -> str:
@@ -37,8 +72,35 @@ def parameters(values: dict[str, str]) -> str:
     )
 
 
-async def test_every_parameter_is_taken_and_changes_no_answer(tmp_path: Path) -> None:
-    for name, (backend, values, extra) in VARIANTS.items():
+def properties(model: Any, backend: str, names: list[str]) -> dict[str, Any]:
+    """What the runtime of a loaded model says of itself."""
+    if backend == "openvino":
+        ours = {"padded_rows": model._padded_rows, "x": str(model._compiled.input("x").get_partial_shape())}
+        found = {name: ours[name] if name in ours else model._compiled.get_property(name) for name in names}
+        return {name: value.get_type_name() if isinstance(value, Type) else value for name, value in found.items()}
+    options = model._session.get_session_options()
+    found = {name: options.get_session_config_entry(name) if "." in name else getattr(options, name) for name in names}
+    return {name: getattr(value, "name", value) for name, value in found.items()}
+
+
+@pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if variant[3]])
+def test_a_parameter_reaches_the_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    backend, values, extra, expected = VARIANTS[name]
+    if name == "half" and "BF16" not in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        pytest.skip("this CPU has no bfloat16")
+    monkeypatch.setenv("ATELIER_ENGINE_THREADS", "1")
+    plain = in_process.load(monkeypatch, tiny_onnx.affine(tmp_path, "plain", backend), backend)
+    folder = tiny_onnx.affine(tmp_path, name, backend, extra=f"{extra}\n{parameters(values)}")
+    found, default = (
+        properties(model, backend, list(expected)) for model in (in_process.load(monkeypatch, folder, backend), plain)
+    )
+    assert {key: type(expected[key])(value) for key, value in found.items()} == expected
+    assert not any(default[key] == found[key] for key in expected)
+
+
+@pytest.mark.triton
+async def test_no_parameter_changes_an_answer(tmp_path: Path) -> None:
+    for name, (backend, values, extra, _) in VARIANTS.items():
         tiny_onnx.affine(tmp_path, name, backend, extra=f"dynamic_batching {{ }}\n{extra}\n{parameters(values)}")
     with TritonServer(tmp_path, list(VARIANTS), threads=1) as server:
         engines = Engines(server.url)
@@ -50,6 +112,7 @@ async def test_every_parameter_is_taken_and_changes_no_answer(tmp_path: Path) ->
         await engines.close()
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize(
     ("backend", "values", "reason"),
     [
@@ -59,6 +122,7 @@ async def test_every_parameter_is_taken_and_changes_no_answer(tmp_path: Path) ->
         ("openvino", {"NUM_STREAMS": "few"}, "NUM_STREAMS must be one of AUTO, NUMA"),
         ("openvino", {"HINT_BF16": "NO"}, "HINT_BF16 must be one of YES"),
         ("openvino", {"TARGET_DEVICE": "ABACUS"}, "OpenVINO cannot compile the model"),
+        ("openvino", {"COMPILATION_NUM_THREADS": "2"}, "Unsupported property COMPILATION_NUM_THREADS by CPU"),
     ],
 )
 def test_bad_parameters_are_refused(tmp_path: Path, backend: str, values: dict[str, str], reason: str) -> None:
@@ -67,6 +131,7 @@ def test_bad_parameters_are_refused(tmp_path: Path, backend: str, values: dict[s
         TritonServer(tmp_path, ["affine"]).start()
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_a_file_that_is_no_model(tmp_path: Path, backend: str) -> None:
     folder = tiny_onnx.affine(tmp_path, "affine", backend)
@@ -77,6 +142,7 @@ def test_a_file_that_is_no_model(tmp_path: Path, backend: str) -> None:
     assert str(tmp_path) not in caught.value.message
 
 
+@pytest.mark.triton
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_an_engine_that_cannot_run_on_zeros_or_loses_its_batch(tmp_path: Path, backend: str) -> None:
     """A model that sums its batch away answers one row for all requests: refused before it serves any."""

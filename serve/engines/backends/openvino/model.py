@@ -3,7 +3,7 @@
 ``INFERENCE_NUM_THREADS``, ``COMPILATION_NUM_THREADS``, ``NUM_STREAMS``, ``PERFORMANCE_HINT``, ``HINT_BF16``,
 ``TARGET_DEVICE``, ``CPU_EXTENSION_PATH``, ``RESHAPE_IO_LAYERS``, ``SKIP_OV_DYNAMIC_BATCHSIZE`` and
 ``ENABLE_BATCH_PADDING`` mean what they mean there (https://github.com/triton-inference-server/openvino_backend).
-Without a thread number an engine takes the server's budget.
+Without a thread number an engine takes the server's budget. OpenVINO's CPUs refuse ``COMPILATION_NUM_THREADS``.
 """
 
 from __future__ import annotations

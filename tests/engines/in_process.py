@@ -1,0 +1,47 @@
+"""A backend's model in this process, where its session can be looked into: Triton's part is stood in for."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2
+
+from serve.engines.v2_json import to_json
+
+
+class TritonModelException(Exception):
+    """How a model tells Triton that it cannot be loaded."""
+
+
+def utilities() -> ModuleType:
+    """Of the module that Triton's stub brings, what loading a model takes."""
+    module = ModuleType("triton_python_backend_utils")
+    module.TritonModelException = TritonModelException  # type: ignore[attr-defined]
+    module.Logger = SimpleNamespace(log_warn=print, log_error=print)  # type: ignore[attr-defined]
+    return module
+
+
+def load(monkeypatch: pytest.MonkeyPatch, folder: Path, backend: str) -> Any:
+    """The initialized ``TritonPythonModel`` of the engine in ``folder``."""
+    monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities())
+    module = importlib.import_module(f"serve.engines.backends.{backend}.model")
+    monkeypatch.setattr(module, "end_with_parent", lambda: None)
+    config = to_json(text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig()))
+    model = module.TritonPythonModel()
+    model.initialize(
+        {
+            "model_config": json.dumps({**config, "name": folder.name}),
+            "model_repository": str(folder),
+            "model_version": "1",
+            "model_instance_kind": "CPU",
+            "model_instance_device_id": "0",
+        }
+    )
+    return model
