@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from serve.ensembles import routing
-from serve.ensembles.explicit import parameters_from
 from serve.ensembles.insight import Account, Insight, Observer, described
 from serve.ensembles.predictors import Predictors
 from serve.ensembles.search import Search, Source
@@ -16,7 +15,6 @@ from serve.ensembles.tiers import Tiers
 from serve.ensembles.vectorization import TierForecast, Vectorization, VectorizeOptions
 from serve.ensembles.workers import Workers
 from serve.vector.image import ImageLimits
-from serve.vector.parameters import Parameters, VTracerParameters
 from serve.vector.trace import tracer_name
 from serve.vector.utility import reference_from_area
 
@@ -52,11 +50,7 @@ class Conversion:
             self.stop_at = time.monotonic() + self.options.time_budget_s
 
     async def run(self) -> Vectorization:
-        if self.options.parameters is not None:
-            return await self._plain(parameters_from(self.options.parameters), "explicit")
-        if self.options.tier == "basic":
-            return await self._plain(VTracerParameters(), "basic")
-        return await self._with_models()
+        return await (self._basic() if self.options.tier == "basic" else self._with_models())
 
     async def recommended(self) -> tuple[Insight, int, dict[str, TierForecast]]:
         """The picture's insight, the tier that `auto` would begin with, and what each tier should give."""
@@ -74,17 +68,14 @@ class Conversion:
             seconds=routing.duration_s(tier, tiers.plan_s, self.studio.workers.count),
         )
 
-    async def _plain(self, parameters: Parameters, tier: str) -> Vectorization:
-        """One tracing with the parameters given; no engine is asked."""
+    async def _basic(self) -> Vectorization:
+        """VTracer with its defaults, coarser where bounds ask for it; no engine is asked."""
         insight = described(await self.studio.observer.inspect(self.data, self.account))
         search = self._search(insight)
         measure = self.options.validate
-        await self.account.timed("trace", search.attempt([parameters], measure=measure))
-        if await search.or_stock(measure=measure):
-            self.account.degraded.append(_STOCK)
-        if tier == "basic":
-            await self.account.timed("optimize", search.shrink(measure=measure))
-        return self._answer(search, insight, tier, None)
+        await self.account.timed("trace", search.or_stock(measure=measure))
+        await self.account.timed("optimize", search.shrink(measure=measure))
+        return self._answer(search, insight, "basic", None)
 
     async def _with_models(self) -> Vectorization:
         tiers = await self._prepared()
@@ -154,7 +145,7 @@ class Conversion:
         spent_s = time.perf_counter() - self.began
         self.account.degraded += self._unmet(best, search.estimate(best), spent_s)
         timings = {name: seconds for name, seconds in self.account.timings_s.items() if seconds > 0}
-        if tier in ("1", "basic", "fixed", "explicit") and best.measure_s:
+        if tier in ("1", "basic", "fixed") and best.measure_s:
             timings["validate"] = best.measure_s
             timings["trace"] = max(0.0, timings.get("trace", 0.0) - best.measure_s)
         return Vectorization(

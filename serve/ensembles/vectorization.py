@@ -34,8 +34,6 @@ class VectorizeOptions:
     """Render the result and report its true quality."""
     timeout_s: float | None = None
     """Seconds after which the answer is an error."""
-    parameters: Mapping[str, Any] | None = None
-    """An explicit tracer and its parameters: {"tracer": "coverage" | "vtracer", ...}."""
 
     def __post_init__(self) -> None:
         if isinstance(self.tier, bool) or self.tier not in TIERS:
@@ -53,7 +51,7 @@ def _check(value: float | None, name: str, low: float, high: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise InvalidRequest("must be a finite number", name)
     if not low <= value <= high:
-        raise InvalidRequest(f"must be from {low:g} to {high:g}", name)
+        raise InvalidRequest(f"must be from {low:.10g} to {high:.10g}", name)
 
 
 @dataclass(frozen=True)

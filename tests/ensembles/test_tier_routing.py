@@ -58,6 +58,20 @@ def test_tiers_are_numbers_and_words(tier: Any) -> None:
     assert raised.value.field == "tier"
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ({"max_bytes": 7}, "must be from 100 to 2147483647"),
+        ({"target_quality": 1.5}, "must be from 0 to 1"),
+        ({"time_budget_s": 0}, "must be from 0.001 to 600"),
+    ],
+)
+def test_ranges_are_told_in_plain_numbers(asked: dict[str, Any], said: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        VectorizeOptions(**asked)
+    assert raised.value.message == said
+
+
 def test_candidates_depend_on_the_picture_alone() -> None:
     starts = candidates.row_of(CoverageParameters())[None]
     rows = candidates.consider(SHA, starts, refine=1)

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from fake_models import models
+from fakes import FakeEngines
+
+from serve.ensembles.vectorizer import Vectorizer
+from serve.settings import VectorizerSettings
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def vectorizer() -> AsyncIterator[Vectorizer]:
+    """On stand-in engines and real tracers."""
+    made = Vectorizer(VectorizerSettings(workers=2), engines=FakeEngines(models()))  # type: ignore[arg-type]
+    await made.start()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def engines(vectorizer: Vectorizer) -> Any:
+    """The stand-in engines, whole again and with nothing remembered."""
+    fake = vectorizer._engines
+    fake.answers = models()  # type: ignore[attr-defined]
+    fake.calls.clear()  # type: ignore[attr-defined]
+    vectorizer._health = None
+    vectorizer._studio.observer._seen.clear()
+    return fake

@@ -1,0 +1,198 @@
+"""Models, tracers and workers that fail: conversions go on, and health says what is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from conversions import DATA, convert, in_module_loop, logo, png
+from fake_models import models
+from fakes import FakeEngines
+
+from serve.ensembles.conversion import Conversion
+from serve.ensembles.insight import Account, Observer
+from serve.ensembles.predictors import ENGINES, Predictors
+from serve.ensembles.processes import Worker
+from serve.ensembles.vectorization import VectorizeOptions
+from serve.ensembles.vectorizer import HEALTH_S, TRACERS, Vectorizer
+from serve.ensembles.workers import TaskFault, Workers
+from serve.errors import AtelierError, BadImage, EngineFailure, EngineUnavailable
+from serve.settings import VectorizerSettings
+from serve.vector.image import ImageLimits
+from serve.vector.parameters import CoverageParameters
+
+
+@in_module_loop
+@pytest.mark.parametrize("error", [EngineFailure("broken"), None])
+@pytest.mark.parametrize("engine", ENGINES)
+async def test_a_conversion_never_fails_because_a_model_did(
+    vectorizer: Vectorizer, engines: Any, engine: str, error: AtelierError | None
+) -> None:
+    """D-055, D-091; None: the engine answers nonsense."""
+    engines.answers[engine] = error or {"embedding": np.zeros(3), "ssim": np.full((1, 1), np.nan)}
+    for tier in ("auto", 1, 2, 3):
+        made = await convert(vectorizer, tier=tier, target_quality=1.0)
+        assert made.paths >= 1
+        assert made.tracer == "coverage"
+        assert engine not in made.model_versions
+        if engine != "policy" or tier in ("auto", 3):
+            assert any(engine in note for note in made.degraded)
+
+
+@in_module_loop
+async def test_without_any_engine_fixed_parameters_trace(vectorizer: Vectorizer, engines: Any) -> None:
+    engines.answers = dict.fromkeys(ENGINES, EngineUnavailable("gone"))
+    made = await convert(vectorizer, tier=1, validate=True)
+    assert (made.tier, made.tracer, made.predicted_quality, made.model_versions) == ("fixed", "coverage", None, {})
+    assert made.logo_type in ("simple", "text", "gradient", "complex")
+    assert (made.actual_quality or 0) > 0.95
+    assert (await convert(vectorizer, tier=2)).tier == "fixed"
+    assert (await convert(vectorizer, tier=3)).tier == "3"
+
+
+class CoverageFails(Workers):
+    """The real pool, in which our tracer never succeeds."""
+
+    def __init__(self, real: Workers) -> None:
+        self.real, self.count = real, real.count
+
+    async def run(self, deadline: float | None, task: Any, *arguments: Any, limit_s: float | None = None) -> Any:
+        if any(isinstance(argument, CoverageParameters) for argument in arguments):
+            raise TaskFault("processing the picture failed")
+        return await self.real.run(deadline, task, *arguments, limit_s=limit_s)
+
+
+@in_module_loop
+@pytest.mark.parametrize("tier", ["auto", 1, 2, 3])
+async def test_when_our_tracer_fails_vtracer_takes_over(vectorizer: Vectorizer, engines: Any, tier: Any) -> None:
+    failing = replace(vectorizer._studio, workers=CoverageFails(vectorizer._studio.workers))
+    account = vectorizer._account(None)
+    made = await Conversion(failing, DATA, VectorizeOptions(tier=tier), account).run()
+    assert made.tracer == "vtracer"
+    assert any("tracer failed" in note for note in made.degraded)
+
+
+@in_module_loop
+async def test_a_picture_that_no_worker_survives_is_a_bad_picture() -> None:
+    class Deadly(CoverageFails):
+        async def run(self, deadline: float | None, task: Any, *arguments: Any, limit_s: float | None = None) -> Any:
+            raise TaskFault("processing the picture ended its worker twice")
+
+    observer = Observer(Deadly(Workers(1)), Predictors(FakeEngines({}), timeout_s=1), ImageLimits())
+    with pytest.raises(BadImage) as raised:
+        await observer.look(b"deadly", Account(time.monotonic() + 5))
+    assert raised.value.field == "image"
+
+
+@in_module_loop
+async def test_a_killed_worker_is_not_noticed(
+    vectorizer: Vectorizer, engines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = png(logo(13, 1024))
+    expected = await convert(vectorizer, data, tier=1)
+    ask, asked = Worker.ask, []
+
+    async def killing(worker: Worker, message: bytes) -> tuple[str, Any]:
+        if b"attempt" in message:
+            asked.append(worker.pid)
+            if len(asked) == 1:
+                asyncio.get_running_loop().call_later(0.03, os.kill, worker.pid, signal.SIGKILL)
+        return await ask(worker, message)
+
+    monkeypatch.setattr(Worker, "ask", killing)
+    assert (await convert(vectorizer, data, tier=1)).svg == expected.svg
+    assert len(asked) == 2  # the tracing was under way, and was repeated
+    assert asked[0] not in vectorizer._studio.workers.pids
+
+
+@in_module_loop
+async def test_health_is_a_real_inference_and_a_real_tracing(vectorizer: Vectorizer, engines: Any) -> None:
+    assert (await vectorizer.health()).ready
+    engines.answers["policy"] = EngineUnavailable("its process is gone")
+    assert (await vectorizer.health()).ready  # the answer of a moment ago
+    await asyncio.sleep(HEALTH_S)
+    health = await vectorizer.health()
+    assert not health.ready
+    assert health.engines["policy"].reason == "its process is gone"
+    assert health.engines[TRACERS].ready
+
+
+class Counting(FakeEngines):
+    probes = 0
+
+    async def probe(self, engine: str, *, timeout_s: float | None = None) -> None:
+        self.probes += 1
+        await asyncio.sleep(0.05)
+        await super().probe(engine, timeout_s=timeout_s)
+
+
+@in_module_loop
+async def test_probes_at_the_same_time_are_one(vectorizer: Vectorizer, engines: Any) -> None:
+    counting = Counting(models())
+    whole, vectorizer._engines = vectorizer._engines, counting  # type: ignore[assignment]
+    answers = await asyncio.gather(*(vectorizer.health() for _ in range(10)))
+    vectorizer._engines = whole
+    assert counting.probes == len(ENGINES)
+    assert all(answer is answers[0] for answer in answers)
+
+
+@in_module_loop
+async def test_busy_tracers_are_well_and_dead_ones_are_not(
+    vectorizer: Vectorizer, engines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serve.ensembles.vectorizer._PROBE_TIMEOUT_S", 0.2)
+    workers = vectorizer._studio.workers
+    busy = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(2 * workers.count)]
+    await asyncio.sleep(0.05)
+    assert (await vectorizer.health()).engines[TRACERS].ready
+    for task in busy:
+        task.cancel()
+    await asyncio.gather(*busy, return_exceptions=True)
+    made = Vectorizer(VectorizerSettings(workers=1), engines=FakeEngines(models()))  # type: ignore[arg-type]
+    health = await made.health()  # never started: no worker lives
+    assert not health.engines[TRACERS].ready
+    assert "time" in health.engines[TRACERS].reason
+
+
+@in_module_loop
+async def test_a_failed_watch_keeps_nothing_from_closing() -> None:
+    made = Vectorizer(VectorizerSettings(workers=1), engines=FakeEngines(models()))  # type: ignore[arg-type]
+    await made.start()
+
+    async def watch() -> None:
+        raise OSError("no descriptors are left")
+
+    made._watch = asyncio.create_task(watch())
+    await asyncio.sleep(0)
+    with pytest.raises(OSError, match="descriptors"):
+        await made.close()
+    assert not made._studio.workers.alive
+    assert made._studio.workers.pids == []
+
+
+@in_module_loop
+async def test_an_outside_triton_that_lacks_an_engine_fails_the_start_with_its_reason() -> None:
+    fake = FakeEngines(models() | {"policy": EngineUnavailable("connection refused")})
+    made = Vectorizer(VectorizerSettings(workers=1, engines_url="127.0.0.1:1"), engines=fake)  # type: ignore[arg-type]
+    with pytest.raises(EngineUnavailable, match=r"'policy' at 127\.0\.0\.1:1: connection refused"):
+        await made.start()
+    assert made._studio.workers.pids == []
+
+
+def test_a_missing_engine_is_not_half_a_start(tmp_path: Any) -> None:
+    async def start() -> None:
+        made = Vectorizer(VectorizerSettings(model_repository=tmp_path, workers=1))
+        try:
+            await made.start()
+        finally:
+            assert made._studio.workers.pids == []
+            assert not made._server or not made._server.running
+
+    with pytest.raises(AtelierError):
+        asyncio.run(start())

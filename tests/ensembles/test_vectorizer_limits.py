@@ -1,0 +1,108 @@
+"""What bounds a conversion: bad bytes, sizes, paths, time budgets, deadlines, cancelling, overload."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+from conversions import DATA, convert, in_module_loop, logo, png
+
+from serve.ensembles.vectorization import Vectorization
+from serve.ensembles.vectorizer import Vectorizer
+from serve.errors import AtelierError, BadImage, DeadlineExceeded, Overloaded, TooLarge, UnsupportedMedia
+
+
+@in_module_loop
+@pytest.mark.parametrize(
+    ("data", "error"),
+    [
+        (b"", BadImage),
+        (b"not an image", UnsupportedMedia),
+        (DATA[: len(DATA) // 2], BadImage),
+        (DATA + bytes(10 * 1024 * 1024), TooLarge),
+        (png(logo()[:1, :1]), BadImage),
+        (png(np.zeros((10, 5000, 4), np.uint8)), TooLarge),
+        (png(np.zeros((8, 8, 4), np.uint8)), BadImage),
+    ],
+)
+async def test_bad_bytes(vectorizer: Vectorizer, data: bytes, error: type[AtelierError]) -> None:
+    good = asyncio.create_task(convert(vectorizer, tier=1))
+    for call in (convert(vectorizer, data), vectorizer.analyze(data)):
+        with pytest.raises(error) as raised:
+            await call
+        assert raised.value.field == "image"
+    assert (await good).paths >= 1
+
+
+@in_module_loop
+async def test_max_bytes_is_kept_or_named(vectorizer: Vectorizer, engines: Any) -> None:
+    data = png(logo(7))
+    free = await convert(vectorizer, data, tier=1)
+    for tier in ("auto", "basic", 1, 2, 3):
+        made = await convert(vectorizer, data, tier=tier, max_bytes=free.bytes * 7 // 10)
+        assert made.bytes <= free.bytes * 7 // 10
+        assert not any("max_bytes" in note for note in made.degraded)
+    hopeless = await convert(vectorizer, data, tier=1, max_bytes=100)
+    assert any(note.startswith("max_bytes 100 was not reached") for note in hopeless.degraded)
+
+
+@in_module_loop
+async def test_max_paths_is_kept(vectorizer: Vectorizer, engines: Any) -> None:
+    data = png(logo(8))
+    assert (await convert(vectorizer, data, tier=1)).paths > 3
+    for tier in ("auto", 1, 2, 3):
+        assert (await convert(vectorizer, data, tier=tier, max_paths=3)).paths <= 3
+
+
+@in_module_loop
+async def test_a_time_budget_ends_the_search(vectorizer: Vectorizer, engines: Any) -> None:
+    """D-053."""
+    data = png(logo(9, 256))
+    await convert(vectorizer, data, tier=3)
+    for budget_s in (0.4, 0.8, 1.6):
+        began = time.perf_counter()
+        made = await convert(vectorizer, data, tier=3, time_budget_s=budget_s)
+        assert time.perf_counter() - began < budget_s * 1.25  # the machine may be busy; loadtests measures the 5 %
+        assert made.paths >= 1
+
+
+@in_module_loop
+async def test_a_budget_too_small_for_anything_is_named(vectorizer: Vectorizer, engines: Any) -> None:
+    made = await convert(vectorizer, png(logo(10, 256)), tier="auto", time_budget_s=0.002, target_quality=1.0)
+    assert made.tier == "1"
+    assert any("time_budget_s" in note for note in made.degraded)
+
+
+@in_module_loop
+async def test_a_deadline_is_an_error(vectorizer: Vectorizer, engines: Any) -> None:
+    with pytest.raises(DeadlineExceeded):
+        await convert(vectorizer, png(logo(11, 1024)), tier=3, timeout_s=0.05)
+
+
+@in_module_loop
+async def test_cancelling_frees_the_workers(vectorizer: Vectorizer, engines: Any) -> None:
+    running = asyncio.create_task(convert(vectorizer, png(logo(12, 2048)), tier=3))
+    await asyncio.sleep(0.4)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    began = time.perf_counter()
+    await convert(vectorizer, tier=1)
+    assert time.perf_counter() - began < 2
+
+
+@in_module_loop
+async def test_overload_is_refused_and_passes(vectorizer: Vectorizer, engines: Any) -> None:
+    workers = vectorizer._studio.workers
+    bound, workers._max_waiting = workers._max_waiting, 2
+    results = await asyncio.gather(
+        *(convert(vectorizer, png(logo(seed)), tier=1) for seed in range(20, 40)), return_exceptions=True
+    )
+    workers._max_waiting = bound
+    assert any(isinstance(result, Overloaded) for result in results)
+    assert any(isinstance(result, Vectorization) for result in results)
+    assert all(isinstance(result, Overloaded | Vectorization) for result in results)
+    assert (await convert(vectorizer, tier=1)).paths >= 1
