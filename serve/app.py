@@ -20,9 +20,9 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentRes
 from ray.serve.schema import LoggingConfig
 from starlette.middleware import Middleware
 
-from serve.api.app import create_app
-from serve.api.bodies import ENVELOPE_BYTES
-from serve.api.middleware import ScrubHeaders
+from serve.api.admission import Admission
+from serve.api.app import answer, create_app
+from serve.api.middleware import RequestId, ScrubHeaders
 from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.open_inference.models import Models
 from serve.api.open_inference.tensors import Array
@@ -33,6 +33,9 @@ from serve.settings import Settings, load
 APPLICATION = "atelier"
 ATTEMPTS = 2
 """A call whose replica died is made once more: every call of ours gives the same answer when repeated."""
+
+HEALTH_TIMEOUT_S = 10.0
+"""Who asks for health does not wait as long as for a conversion: a full queue before it is an answer too."""
 
 
 class VectorizerReplica:
@@ -66,14 +69,17 @@ class RemoteVectorizer:
         self._timeout_s = timeout_s
 
     async def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
+        """Within one deadline, however often it asks."""
+        timeout_s = min(self._timeout_s, HEALTH_TIMEOUT_S) if method == "health" else self._timeout_s
+        deadline = asyncio.get_running_loop().time() + timeout_s
         for attempt in range(1, ATTEMPTS + 1):
             response = self._handle.call.remote(method, *arguments, **named)
             try:
-                async with asyncio.timeout(self._timeout_s):
+                async with asyncio.timeout_at(deadline):
                     result = await response
             except TimeoutError:
                 _cancel(response)
-                raise DeadlineExceeded(f"no answer within {self._timeout_s:g} s") from None
+                raise DeadlineExceeded(f"no answer within {timeout_s:g} s") from None
             except asyncio.CancelledError:
                 _cancel(response)
                 raise
@@ -145,7 +151,7 @@ class Gateway(OpenInferenceServicer):
         self._service = RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s)
         self._settings = settings
         models = Models(self._service, settings)
-        super().__init__(models, settings.limits.max_body_bytes + ENVELOPE_BYTES, settings.limits.max_tensors)
+        super().__init__(models, settings)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Ray Serve asks for the application once the constructor has run."""
@@ -172,8 +178,10 @@ def compose(settings: Settings) -> ray_serve.Application:
     )(VectorizerReplica)
     gateway = ray_serve.deployment(
         name="Gateway",
-        max_ongoing_requests=gate.max_ongoing_requests,
-        max_queued_requests=gate.max_queued_requests,
+        # HTTP, gRPC and open streams are each bounded by ``Places``: with room for all of them, and as much again for
+        # what takes no place (health), nothing waits for Ray Serve without a deadline.
+        max_ongoing_requests=4 * gate.max_ongoing_requests,
+        max_queued_requests=gate.max_ongoing_requests,
         backpressure_config=BackpressureConfig(retry_after_s=Overloaded.retry_after_s),
         ray_actor_options={"num_cpus": gate.num_cpus},
         graceful_shutdown_timeout_s=10,
@@ -202,8 +210,10 @@ def grpc_options(settings: Settings) -> gRPCOptions:
 
 def before_ray_serve() -> list[Middleware]:
     """Ray Serve calls this in every process that opens an HTTP server; what it returns runs before Ray Serve does."""
-    keep_to(load().http.host)
-    return [Middleware(ScrubHeaders)]
+    settings = load()
+    keep_to(settings.http.host)
+    admission = Middleware(Admission, settings.limits, settings.gateway, answer)
+    return [admission, Middleware(RequestId), Middleware(ScrubHeaders)]  # the last one runs first
 
 
 def keep_to(host: str) -> None:

@@ -12,7 +12,7 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
     ├── Unsupported             501  UNIMPLEMENTED
     ├── Overloaded              503  UNAVAILABLE         (Retry-After)
     ├── EngineUnavailable       503  UNAVAILABLE         (Retry-After)
-    ├── DeadlineExceeded        504  DEADLINE_EXCEEDED
+    ├── DeadlineExceeded        504  DEADLINE_EXCEEDED   (Retry-After)
     ├── Cancelled               499  CANCELLED
     └── EngineFailure           500  INTERNAL
 """
@@ -90,6 +90,7 @@ class DeadlineExceeded(AtelierError):
     status = 504
     grpc_code = "DEADLINE_EXCEEDED"
     title = "Deadline exceeded"
+    retry_after_s = 2
 
 
 class Cancelled(AtelierError):

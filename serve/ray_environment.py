@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
+import math
 import os
 from importlib.util import find_spec
 from pathlib import Path
 
-from serve.settings import HOME, MEBIBYTE, Settings
+from serve.settings import HOME, MEBIBYTE, Settings, leaves
 
 
 def ray_environment(settings: Settings) -> dict[str, str]:
@@ -18,7 +19,13 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(HOME / "deployments" / "haproxy"),
         "HAPROXY_BINARY": str(_haproxy()),
         "ATELIER_HTTP__HOST": settings.http.host,
+        # What is read before a request reaches the application, and its arguments, is bounded by these.
+        **{leaf.variable: str(leaf.value) for leaf in leaves(settings.limits, "limits.")},
+        **{leaf.variable: str(leaf.value) for leaf in leaves(settings.gateway, "gateway.")},
         "HAPROXY_HOST": settings.http.host,
+        "HAPROXY_REQUEST_S": str(math.ceil(settings.limits.body_timeout_s)),
+        # Later than every deadline of a gateway that still runs.
+        "HAPROXY_ANSWER_S": str(math.ceil(settings.limits.body_timeout_s + settings.vectorizer.timeout_s + 15)),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(proxy.threads),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(proxy.metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(proxy.stats_port),

@@ -92,8 +92,12 @@ class LimitsSettings(Section):
 class GatewaySettings(Section):
     min_replicas: int = Field(1, ge=1, le=1000, description="Fewest gateway replicas.")
     max_replicas: int = Field(1, ge=1, le=1000, description="Most gateway replicas.")
-    max_ongoing_requests: int = Field(256, ge=1, le=100_000, description="Requests that one gateway works on at once.")
-    max_queued_requests: int = Field(256, ge=1, le=100_000, description="Requests that may wait for a gateway.")
+    max_ongoing_requests: int = Field(
+        512, ge=1, le=100_000, description="Requests that one gateway works on at once; beyond it the answer is 503."
+    )
+    max_held_bytes: int = Field(
+        256 * MEBIBYTE, ge=1024, description="Bodies that one gateway holds at once; beyond it the answer is 503."
+    )
     num_cpus: float = Field(0.1, ge=0, le=1024, description="CPUs that Ray reserves for one gateway.")
 
 

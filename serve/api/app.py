@@ -36,10 +36,10 @@ def create_app(service: VectorizerService, settings: Settings, models: Models | 
     app.include_router(native.router)
     app.include_router(health.router)
     app.include_router(open_inference.router)
-    app.add_exception_handler(AtelierError, _answer)
-    app.add_exception_handler(HTTPException, _answer)
-    app.add_exception_handler(RequestValidationError, _answer)
-    app.add_exception_handler(Exception, _answer)
+    app.add_exception_handler(AtelierError, answer)
+    app.add_exception_handler(HTTPException, answer)
+    app.add_exception_handler(RequestValidationError, answer)
+    app.add_exception_handler(Exception, answer)
     if settings.http.allowed_origins:
         app.add_middleware(CORSMiddleware, allow_origins=settings.http.allowed_origins, allow_methods=["GET", "POST"])
     app.add_middleware(GZipMiddleware, minimum_size=settings.limits.gzip_min_bytes, compresslevel=5)
@@ -47,7 +47,7 @@ def create_app(service: VectorizerService, settings: Settings, models: Models | 
     return app
 
 
-async def _answer(request: Request, error: Exception) -> Response:
+async def answer(request: Request, error: Exception) -> Response:
     """The one place where an error becomes an answer, in the words of the path's vocabulary."""
     if isinstance(error, HTTPException):
         error = from_http_exception(error)

@@ -18,6 +18,8 @@ from serve.settings import LimitsSettings
 ENVELOPE_BYTES = 64 * 1024
 """What a form's boundaries and fields, or a protocol's JSON header, may add to the file or tensor itself."""
 
+PIECE_BYTES = 256 * 1024
+
 # A refused body is read on for this many times the cap before the answer: a client that is still sending then
 # sees the 413, where a connection closed at once would show it a reset.
 DRAINED = 4
@@ -38,22 +40,20 @@ class Form:
 
 async def read_body(request: Request, limits: LimitsSettings) -> bytes:
     """The whole body, inflated when ``Content-Encoding`` says so; ``TooLarge`` beyond the cap."""
-    cap = limits.max_body_bytes + ENVELOPE_BYTES
     body = bytearray()
-    async for chunk in _stream(request, cap, limits.body_timeout_s):
+    async for chunk in capped(request, limits):
         body += chunk
     encoding = request.headers.get("content-encoding", "identity").lower()
-    return bytes(body) if encoding in ("identity", "") else inflate(bytes(body), encoding, cap)
+    return bytes(body) if encoding in ("identity", "") else inflate(bytes(body), encoding, _cap(limits))
 
 
 async def read_form(request: Request, limits: LimitsSettings) -> Form:
     """A multipart form. Text fields and files that appear twice are refused."""
-    cap = limits.max_body_bytes + ENVELOPE_BYTES
-    stream = _stream(request, cap, limits.body_timeout_s)
+    stream = _pieces(await read_body(request, limits))
     parser = MultiPartParser(
         request.headers, stream, max_files=4, max_fields=limits.max_form_fields, max_part_size=ENVELOPE_BYTES
     )
-    parser.spool_max_size = cap  # in memory: the cap already bounds it
+    parser.spool_max_size = _cap(limits)  # in memory: the cap already bounds it
     try:
         form = await parser.parse()
     except MultiPartException as error:
@@ -77,13 +77,26 @@ async def read_form(request: Request, limits: LimitsSettings) -> Form:
         await form.close()
 
 
+async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
+    """``body`` with turns of the event loop in between: a large form takes a while to parse."""
+    for start in range(0, len(body), PIECE_BYTES):
+        yield body[start : start + PIECE_BYTES]
+        await asyncio.sleep(0)
+
+
 def _check_size(data: bytes, name: str, limits: LimitsSettings) -> bytes:
     if len(data) > limits.max_body_bytes:
         raise TooLarge(f"has more than {limits.max_body_bytes} bytes", name)
     return data
 
 
-async def _stream(request: Request, cap: int, timeout_s: float) -> AsyncGenerator[bytes, None]:
+def _cap(limits: LimitsSettings) -> int:
+    return limits.max_body_bytes + ENVELOPE_BYTES
+
+
+async def capped(request: Request, limits: LimitsSettings) -> AsyncGenerator[bytes, None]:
+    """The body as it arrives. ``TooLarge`` beyond the cap, at its end; ``SlowBody`` after ``body_timeout_s``."""
+    cap, timeout_s = _cap(limits), limits.body_timeout_s
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > cap and "expect" in request.headers:
         raise TooLarge(f"the body has more than {cap} bytes")  # the client waits to be told before it sends

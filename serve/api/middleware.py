@@ -12,7 +12,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class RequestId:
-    """Takes the client's ``x-request-id`` when it is plain, else makes one; the answer carries it."""
+    """Takes the client's ``x-request-id`` when it is plain, else makes one; the request and the answer carry it."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -24,11 +24,13 @@ class RequestId:
         given = dict(scope["headers"]).get(b"x-request-id", b"")
         request_id = given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
         scope["request_id"] = request_id
+        others = [(name, value) for name, value in scope["headers"] if name != b"x-request-id"]
+        scope["headers"] = [*others, (b"x-request-id", request_id.encode())]
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id
+                headers["x-request-id"] = request_id  # once: Ray Serve adds one beside ours
                 headers.setdefault("x-content-type-options", "nosniff")
                 headers.setdefault("cache-control", "no-store")
             await send(message)
@@ -37,7 +39,7 @@ class RequestId:
 
 
 class ScrubHeaders:
-    """Runs before Ray Serve sees a request: drops headers that would steer Ray Serve, or that it fails to decode."""
+    """Runs before Ray Serve sees a request: drops headers that would steer Ray Serve."""
 
     _STEERING = frozenset(
         [b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve_multiplexed_model_id", b"x-session-id"]
@@ -51,15 +53,6 @@ class ScrubHeaders:
             scope["headers"] = [
                 (name, value)
                 for name, value in scope["headers"]
-                if name.replace(b"-", b"_") != b"serve_multiplexed_model_id"
-                and name not in self._STEERING
-                and (name != b"x-request-id" or _REQUEST_ID.fullmatch(value))
+                if name not in self._STEERING and name.replace(b"-", b"_") != b"serve_multiplexed_model_id"
             ]
-
-        async def send_one_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = headers.get("x-request-id", "")  # Ray Serve adds one beside ours
-            await send(message)
-
-        await self.app(scope, receive, send_one_id)
+        await self.app(scope, receive, send)

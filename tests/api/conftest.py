@@ -18,8 +18,6 @@ from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to
 from serve.api.open_inference.models import Models
 from serve.settings import Settings
 
-LIMIT = 10 * 1024 * 1024 + 64 * 1024
-
 
 @pytest.fixture
 def service() -> StandIn:
@@ -48,7 +46,7 @@ def served() -> Iterator[Served]:
     async def serve() -> None:
         options = [("grpc.max_receive_message_length", 64 * 1024 * 1024)]
         door = grpc.aio.server(options=options)
-        add_servicer_to_server(OpenInferenceServicer(models, LIMIT, 16), door)
+        add_servicer_to_server(OpenInferenceServicer(models, settings), door)
         found["grpc"] = door.add_insecure_port("127.0.0.1:0")
         await door.start()
         task = asyncio.ensure_future(server.serve())

@@ -15,15 +15,17 @@ import pytest
 from standin import StandIn
 from tritonclient.grpc import service_pb2 as pb
 
+from serve.api.bodies import ENVELOPE_BYTES
 from serve.api.open_inference.codec import MAX_NAME, InferRequest
 from serve.api.open_inference.grpc import MAX_DETAILS, OpenInferenceServicer
 from serve.api.open_inference.models import MAX_ROWS, Models
 from serve.api.open_inference.tensors import Tensor
 from serve.ensembles.vectorization import Vectorization, VectorizeOptions
 from serve.errors import InvalidRequest, NotFound, TooLarge
-from serve.settings import Settings
+from serve.settings import LimitsSettings, Settings
 
-CAP = 100_000
+CAP = 100_000 + ENVELOPE_BYTES
+SMALL = Settings(limits=LimitsSettings(max_body_bytes=100_000))
 
 
 class Told:
@@ -53,7 +55,7 @@ class Failing(StandIn):
 
 @pytest.fixture
 def failing() -> OpenInferenceServicer:
-    return OpenInferenceServicer(Models(Failing(), Settings()), CAP, 16)
+    return OpenInferenceServicer(Models(Failing(), SMALL), SMALL)
 
 
 def question(name: str = "x", rows: int = 1, model: str = "plus_one", **more: Any) -> bytes:
@@ -95,7 +97,7 @@ async def test_details_fit_a_header(failing: OpenInferenceServicer) -> None:
 
 async def test_a_stream_keeps_the_cap_of_a_message() -> None:
     """And goes on after a message beyond it."""
-    servicer = OpenInferenceServicer(Models(StandIn(), Settings()), CAP, 16)
+    servicer = OpenInferenceServicer(Models(StandIn(), SMALL), SMALL)
     errors = await streamed(servicer, question(), bytes(CAP + 1), question())
     assert [bool(error) for error in errors] == [False, True, False]
     assert f"more than {CAP} bytes" in errors[1]
@@ -103,7 +105,7 @@ async def test_a_stream_keeps_the_cap_of_a_message() -> None:
 
 @pytest.mark.parametrize("name", ["", "n" * (MAX_NAME + 1), "a\0b"])
 async def test_names_are_as_limited_as_over_http(name: str) -> None:
-    servicer = OpenInferenceServicer(Models(StandIn(), Settings()), CAP, 16)
+    servicer = OpenInferenceServicer(Models(StandIn(), SMALL), SMALL)
     output = pb.ModelInferRequest.InferRequestedOutputTensor(name=name)
     for raw, field in ((question(name), "inputs"), (question(outputs=[output]), "outputs")):
         context = Told()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError
 
+import serve.app
 from serve.app import RemoteVectorizer
 from serve.ensembles.vectorization import VectorizeOptions
 from serve.errors import (
@@ -36,6 +38,9 @@ class Response:
     def __await__(self) -> Any:
         if self.outcome == "hang":
             yield from asyncio.sleep(60).__await__()
+        if self.outcome == "late death":
+            yield from asyncio.sleep(0.5).__await__()
+            raise DIED
         if isinstance(self.outcome, Exception) and not isinstance(self.outcome, AtelierError):
             raise self.outcome
         return self.outcome
@@ -111,6 +116,19 @@ async def test_a_wait_has_an_end_and_cancels_its_work() -> None:
     with pytest.raises(DeadlineExceeded):
         await vectorize(handle, timeout_s=0.05)
     assert handle.responses[0].cancelled
+
+
+async def test_both_attempts_share_one_deadline() -> None:
+    start = time.monotonic()
+    with pytest.raises(DeadlineExceeded):
+        await vectorize(Handle("late death", "hang"), timeout_s=0.6)
+    assert time.monotonic() - start < 0.9
+
+
+async def test_health_is_not_waited_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.app, "HEALTH_TIMEOUT_S", 0.05)
+    with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s"):
+        await RemoteVectorizer(Handle("hang"), 60.0).health()  # type: ignore[arg-type]
 
 
 async def test_a_caller_who_leaves_cancels_the_work() -> None:

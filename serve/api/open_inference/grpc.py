@@ -15,6 +15,8 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2 as pb
 
+from serve.api.admission import Places
+from serve.api.bodies import ENVELOPE_BYTES
 from serve.api.open_inference.codec import InferRequest, RequestedOutput, check_id, check_name
 from serve.api.open_inference.models import Models
 from serve.api.open_inference.tensors import (
@@ -29,7 +31,8 @@ from serve.api.open_inference.tensors import (
     from_numbers,
     to_binary,
 )
-from serve.errors import AtelierError, EngineFailure, InvalidRequest, TooLarge, Unsupported
+from serve.errors import AtelierError, EngineFailure, InvalidRequest, Overloaded, TooLarge, Unsupported
+from serve.settings import Settings
 
 log = logging.getLogger(__name__)
 
@@ -73,10 +76,12 @@ def add_servicer_to_server(servicer: Any, server: Any) -> None:
 class OpenInferenceServicer:
     """One coroutine per method. Errors set the status and answer an empty message, so that no trace is logged."""
 
-    def __init__(self, models: Models, max_body_bytes: int, max_tensors: int) -> None:
+    def __init__(self, models: Models, settings: Settings) -> None:
         self._models = models
-        self._max_body_bytes = max_body_bytes
-        self._max_tensors = max_tensors
+        self._max_body_bytes = settings.limits.max_body_bytes + ENVELOPE_BYTES
+        self._max_tensors = settings.limits.max_tensors
+        self._inferences = Places(settings.gateway.max_ongoing_requests)
+        self._streams = Places(settings.gateway.max_ongoing_requests)
 
     async def _unary(
         self, raw: bytes, kind: type[Message], empty: Message, context: Context, do: Callable[[Any], Awaitable[Message]]
@@ -84,9 +89,7 @@ class OpenInferenceServicer:
         try:
             return await do(self._parse(raw, kind))
         except Exception as error:  # the last handler, as HTTP has one: what is no error of ours stays in the log
-            known = as_known(error)
-            context.set_code(getattr(grpc.StatusCode, known.grpc_code))
-            context.set_details(ascii_text(known))
+            _tell(context, as_known(error))
             return empty
 
     def _parse(self, raw: bytes, kind: type[Message]) -> Any:
@@ -163,20 +166,27 @@ class OpenInferenceServicer:
 
     async def ModelStreamInfer(self, requests: AsyncIterator[bytes], grpc_context: Context) -> AsyncIterator[Message]:
         """One answer per request, in order; a bad request gets an error message and the stream goes on."""
-        async for raw in requests:
-            try:
-                message = self._parse(raw, pb.ModelInferRequest)
-                answer = await self._infer(message)
-            except Exception as error:  # as for the other methods
-                yield pb.ModelStreamInferResponse(error_message=ascii_text(as_known(error)))
-                continue
-            if message.parameters["triton_enable_empty_final_response"].bool_param:
-                answer.parameters["triton_final_response"].bool_param = True
-            yield pb.ModelStreamInferResponse(infer_response=answer)
+        try:
+            with self._streams.taken():
+                async for raw in requests:
+                    yield await self._streamed(raw)
+        except Overloaded as error:
+            _tell(grpc_context, error)
+
+    async def _streamed(self, raw: bytes) -> Message:
+        try:
+            message = self._parse(raw, pb.ModelInferRequest)
+            answer = await self._infer(message)
+        except Exception as error:  # as for the other methods
+            return pb.ModelStreamInferResponse(error_message=ascii_text(as_known(error)))
+        if message.parameters["triton_enable_empty_final_response"].bool_param:
+            answer.parameters["triton_final_response"].bool_param = True
+        return pb.ModelStreamInferResponse(infer_response=answer)
 
     async def _infer(self, message: Any) -> Any:
         request = to_request(message, self._max_tensors)
-        version, outputs = await self._models.infer(message.model_name, message.model_version, request)
+        with self._inferences.taken():
+            version, outputs = await self._models.infer(message.model_name, message.model_version, request)
         return to_message(message.model_name, version, message.id, outputs)
 
 
@@ -184,8 +194,7 @@ def _unsupported(name: str) -> Callable[..., Awaitable[Message]]:
     output = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name[name].output_type
 
     async def method(self: OpenInferenceServicer, request: bytes, grpc_context: Context) -> Message:
-        grpc_context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        grpc_context.set_details(ascii_text(Unsupported("this extension is not offered here")))
+        _tell(grpc_context, Unsupported("this extension is not offered here"))
         return getattr(pb, output.name)()
 
     method.__name__ = name
@@ -210,6 +219,11 @@ def as_known(error: Exception) -> AtelierError:
         return error
     log.error("an unforeseen error at the gRPC door", exc_info=error)
     return EngineFailure("an internal error; the log has it")
+
+
+def _tell(context: Context, error: AtelierError) -> None:
+    context.set_code(getattr(grpc.StatusCode, error.grpc_code))
+    context.set_details(ascii_text(error))
 
 
 def ascii_text(error: AtelierError) -> str:

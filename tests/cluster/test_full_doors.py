@@ -1,0 +1,102 @@
+"""Doors that are full, or that someone holds open: every request is answered in time, health first of all."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+
+import grpc
+import httpx
+import pytest
+from pictures import drawn, encode
+from whole_stack import Stack
+
+from serve.settings import Settings
+
+pytestmark = pytest.mark.cluster
+
+HEALTH = ("/health/live", "/health/ready", "/api/ai-health", "/v2/health/live", "/v2/health/ready")
+ANSWERED_WITHIN_S = 5.0
+
+
+@contextlib.contextmanager
+def slow_uploads(address: str, count: int) -> Iterator[list[socket.socket]]:
+    """``count`` uploads that have sent 20 KB, more than HAProxy itself holds, of a body that they never end."""
+    host, _, port = address.rpartition(":")
+    head = b"POST /api/convert-ai HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    with contextlib.ExitStack() as held:
+        uploads = [held.enter_context(socket.create_connection((host, int(port)))) for _ in range(count)]
+        for upload in uploads:
+            upload.sendall(head + b"Content-Length: 1000000\r\n\r\n" + bytes(20_000))
+        yield uploads
+
+
+def test_health_answers_beside_slow_uploads(stack: Stack) -> None:
+    """More of them than a gateway has places."""
+    with slow_uploads(stack.http, Settings().gateway.max_ongoing_requests + 100) as uploads:
+        time.sleep(1)
+        for path in HEALTH:
+            start = time.monotonic()
+            answer = httpx.get(f"http://{stack.http}{path}", timeout=20)
+            assert answer.status_code == 200, (path, answer.text)
+            assert time.monotonic() - start < ANSWERED_WITHIN_S, path
+        logo = encode(drawn(size=32))
+        files = {"image": ("a", logo)}
+        assert httpx.post(f"http://{stack.http}/api/convert", files=files, timeout=20).status_code == 200
+        uploads[0].settimeout(Settings().limits.body_timeout_s + 10)
+        assert uploads[0].recv(4096).startswith(b"HTTP/1.1 408 ")
+
+
+async def test_every_request_of_a_crowd_is_answered(stack: Stack) -> None:
+    """In JSON, with Retry-After where it was refused, within the deadline of a conversion."""
+    slow = encode(drawn(size=768))
+    limits = httpx.Limits(max_connections=None)
+    async with httpx.AsyncClient(base_url=f"http://{stack.http}", timeout=300, limits=limits) as client:
+
+        async def one() -> httpx.Response:
+            return await client.post("/api/convert", files={"image": ("a", slow)})
+
+        start = time.monotonic()
+        answers = await asyncio.gather(*(one() for _ in range(900)))
+        took = time.monotonic() - start
+    assert took < Settings().vectorizer.timeout_s + 15
+    counted = Counter(answer.status_code for answer in answers)
+    assert set(counted) <= {200, 503, 504}
+    assert counted[200] > 0
+    assert counted[503] > 0
+    for answer in answers:
+        body = answer.json()
+        if answer.status_code != 200:
+            assert answer.headers["content-type"] == "application/problem+json"
+            assert body["status"] == answer.status_code
+            assert int(answer.headers["retry-after"]) >= 1
+
+
+@pytest.mark.parametrize(
+    "method",
+    ["/ray.serve.RayServeAPIService/ListApplications", "/ray.serve.RayServeAPIService/Healthz", "/nothing/Nothing"],
+)
+def test_grpc_offers_nothing_of_ray_serve(stack: Stack, method: str) -> None:
+    with grpc.insecure_channel(stack.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(method)(b"", timeout=20)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_grpc_has_no_reflection(stack: Stack) -> None:
+    with grpc.insecure_channel(stack.grpc) as channel:
+        call = channel.stream_stream("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo")
+        answers = call(iter([b":\x01*"]), timeout=20)
+        with pytest.raises(grpc.RpcError) as caught:
+            next(answers)
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("name", ["application", "multiplexed_model_id", "request_id"])
+def test_grpc_metadata_does_not_steer(stack: Stack, name: str) -> None:
+    with grpc.insecure_channel(stack.grpc) as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ServerLive")
+        assert call(b"", metadata=[(name, "other")], timeout=20)
