@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,6 +12,7 @@ from serve.errors import InvalidRequest
 
 NAMES = ("tier", "target_quality", "time_budget", "max_bytes", "max_paths", "validate")
 _TO_CLIENT = {"time_budget_s": "time_budget"}
+_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off", "")
 
 
@@ -48,13 +50,22 @@ def _number(values: Mapping[str, Any], name: str, default: float | None) -> floa
     value = values.get(name)
     if value is None or value == "":
         return default
-    try:
-        number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
-    except (ValueError, OverflowError):
-        number = math.nan
+    number = _to_float(value)
     if not math.isfinite(number):
         raise InvalidRequest("must be a finite number", name)
     return number
+
+
+def _to_float(value: Any) -> float:
+    """``value``, or NaN if it is no number. Python itself would also read Arabic digits, ``0_1`` and spaces."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        return math.nan
+    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+        return math.nan
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
 
 
 def _whole(values: Mapping[str, Any], name: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
 from collections.abc import AsyncIterator
 
@@ -122,6 +123,12 @@ async def test_unusual_pictures_are_taken(door: httpx.AsyncClient, path: str, ki
         ("max_bytes", "1.5"),
         ("max_paths", "0"),
         ("max_paths", "9" * 5000),
+        ("max_paths", "1_0"),
+        ("max_paths", "\u0665"),
+        ("target_quality", "0.\u0669"),
+        ("target_quality", "0_1"),
+        ("time_budget", " 5"),
+        ("time_budget", "1e"),
         ("validate", "perhaps"),
         ("target_qualty", "0.9"),
     ],
@@ -149,6 +156,21 @@ async def test_forms_that_are_none(door: httpx.AsyncClient, path: str, logo: byt
         assert answer.headers["content-type"] == "application/problem+json"
     answer = await door.post(path, data={"image": "text, not a file"}, files={"other": b"x"})
     assert_problem(answer, 400, "other")
+
+
+async def test_a_compressed_form_is_inflated(door: httpx.AsyncClient, logo: bytes) -> None:
+    """Or refused, where it is compressed in a way that is not known."""
+    plain = httpx.Request("POST", "http://a", files={"image": ("a.png", logo)}, data={"max_paths": "1e2"})
+    kind = plain.headers["content-type"]
+    for encoding, body, status in (
+        ("gzip", gzip.compress(plain.read()), 200),
+        ("br", plain.read(), 415),
+        ("gzip", plain.read(), 400),
+        ("gzip", gzip.compress(bytes(20 * 1024 * 1024)), 413),
+    ):
+        headers = {"content-type": kind, "content-encoding": encoding}
+        answer = await door.post("/api/convert", content=body, headers=headers)
+        assert answer.status_code == status, answer.text
 
 
 async def test_a_field_sent_twice_is_refused(door: httpx.AsyncClient, logo: bytes) -> None:

@@ -19,9 +19,9 @@ from serve.errors import AtelierError, InvalidRequest
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, max_side=4, min_side=0)
 NUMBERS = st.sampled_from(sorted(DTYPES)).flatmap(
     lambda name: hnp.arrays(
-        np.dtype(DTYPES[name]),
+        DTYPES[name],
         SHAPES,
-        elements={"allow_nan": False, "allow_infinity": False} if np.dtype(DTYPES[name]).kind == "f" else None,
+        elements={"allow_nan": False, "allow_infinity": False} if DTYPES[name].kind == "f" else None,
     )
 )
 STRINGS = st.lists(st.binary(max_size=20), max_size=6)

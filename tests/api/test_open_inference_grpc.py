@@ -48,6 +48,8 @@ def test_stock_client_asks_around(client: triton.InferenceServerClient) -> None:
     assert len(client.get_inference_statistics().model_stats) == 2
     assert {model.name for model in client.get_model_repository_index().models} == {"vectorize", "plus_one"}
     client.load_model("plus_one")
+    with pytest.raises(InferenceServerException, match="configuration"):
+        client.load_model("plus_one", config="{}")
     with pytest.raises(InferenceServerException, match="stay loaded"):
         client.unload_model("plus_one")
 
@@ -118,6 +120,8 @@ def test_wrong_tensors_and_models_are_refused(client: triton.InferenceServerClie
     nan = triton.InferInput("x", [1, 1], "FP32")
     nan.set_data_from_numpy(np.full((1, 1), np.nan, np.float32))
     assert "finite" in str(refused(client, nan, model="plus_one"))
+    nan.set_data_from_numpy(np.full((1, 1), -3e38, np.float32))
+    assert "the output y is not finite" in str(refused(client, nan, model="plus_one"))
     assert refused(client, image_input(logo), model="nothing").status() == "StatusCode.NOT_FOUND"
     assert "png" in str(refused(client, image_input(logo), outputs=[triton.InferRequestedOutput("png")]))
     assert refused(client, image_input(logo), model_version="9").status() == "StatusCode.NOT_FOUND"

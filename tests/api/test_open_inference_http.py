@@ -47,6 +47,9 @@ def test_stock_client_asks_around(client: triton.InferenceServerClient) -> None:
     assert client.get_model_config("vectorize")["input"][0]["data_type"] == "TYPE_STRING"
     assert {entry["name"] for entry in client.get_model_repository_index()} == {"vectorize", "plus_one"}
     client.load_model("plus_one")
+    for override in ({"config": "{}"}, {"files": {"file:1/model.onnx": b"x"}, "config": "{}"}):
+        with pytest.raises(InferenceServerException, match=r"^\[400\].*configuration"):
+            client.load_model("plus_one", **override)
     with pytest.raises(InferenceServerException, match="stay loaded"):
         client.unload_model("plus_one")
 
@@ -160,6 +163,9 @@ async def test_unusual_pictures_are_taken(door: httpx.AsyncClient, kind: str) ->
         ({"datatype": "UINT8", "data": [1]}, "shape"),
         ({"datatype": "UINT8", "shape": [1, 1, 2], "data": [1, 2]}, "shape"),
         ({"shape": [2]}, "shape"),
+        ({"shape": []}, "shape"),
+        ({"shape": [1, 1, 1]}, "shape"),
+        ({"parameters": {"binary_data_size": 0}}, "`data`"),
         ({"shape": [-1]}, "shape"),
         ({"shape": "1"}, "shape"),
         ({"datatype": "COMPLEX64"}, "datatype"),
@@ -168,7 +174,7 @@ async def test_unusual_pictures_are_taken(door: httpx.AsyncClient, kind: str) ->
         ({"data": ["@@@"]}, "base64"),
         ({"name": "picture"}, "image"),
         ({"name": "x" * 9999}, "name"),
-        ({"parameters": {"binary_data_size": 10}}, "binary_data_size"),
+        ({"data": None, "parameters": {"binary_data_size": 10}}, "binary_data_size"),
         ({"parameters": 5}, "parameters"),
     ],
 )
@@ -209,6 +215,8 @@ async def test_wrong_requests_are_refused(door: httpx.AsyncClient, logo: bytes) 
     assert_refused(await door.post(INFER, content=b""), 400, "JSON")
     assert_refused(await door.post(INFER, content=b"[]"), 400, "object")
     assert_refused(await door.post(INFER, json={"inputs": []}), 400, "inputs")
+    for twice in (b'{"inputs": [], "inputs": []}', b'{"inputs": [{"name": "a", "name": "image"}]}'):
+        assert_refused(await door.post(INFER, content=twice), 400, "twice")
     assert_refused(await door.post(INFER, content=b"{}", headers={length: "99"}), 400, length)
     assert_refused(await door.post(INFER, content=b"{}", headers={length: "-1"}), 400, length)
     bomb = gzip.compress(bytes(20 * 1024 * 1024))
@@ -221,3 +229,12 @@ async def test_wrong_requests_are_refused(door: httpx.AsyncClient, logo: bytes) 
     wrong = {"inputs": [{"name": "x", "shape": [4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
     assert_refused(await door.post("/v2/models/plus_one/infer", json=wrong), 400, "x")
     assert_refused(await door.get("/v2/trace/setting"), 501)
+
+
+@pytest.mark.parametrize("binary", [False, True])
+def test_an_output_that_is_not_finite_is_refused(client: triton.InferenceServerClient, binary: bool) -> None:
+    tensor = triton.InferInput("x", [1, 4], "FP32")
+    tensor.set_data_from_numpy(np.full((1, 4), -3e38, np.float32))
+    output = triton.InferRequestedOutput("y", binary_data=binary)
+    with pytest.raises(InferenceServerException, match=r"^\[400\] inputs: the output y is not finite"):
+        client.infer("plus_one", [tensor], outputs=[output])

@@ -75,17 +75,24 @@ def decode_request(body: bytes, header_length: int | None = None, *, max_tensors
         raise InvalidRequest("an input is named twice", "inputs")
     request_id = check_id(document.get("id", ""))
     outputs = tuple(_requested_output(entry) for entry in _list(document.get("outputs") or [], "outputs"))
-    return InferRequest(tuple(tensors), outputs, request_id, _parameters(document, "parameters"))
+    return InferRequest(tuple(tensors), outputs, request_id, parameters_of(document, "parameters"))
 
 
 def parse_json(text: bytes) -> dict[str, Any]:
-    """The JSON object in ``text``; NaN and Infinity, which are not JSON, are refused."""
+    """The JSON object in ``text``; NaN and Infinity, which are not JSON, and a name given twice are refused."""
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
+        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once)
     except (ValueError, RecursionError):
         raise InvalidRequest("the body is not valid JSON") from None
     if not isinstance(document, dict):
         raise InvalidRequest("the body must be a JSON object")
+    return document
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise InvalidRequest("an object of the body names a member twice")
     return document
 
 
@@ -102,10 +109,12 @@ def _decode_input(entry: Any, tail: memoryview) -> tuple[Tensor, int]:
     if not isinstance(datatype, str) or datatype not in {*DTYPES, "BF16", "BYTES"}:
         raise InvalidRequest(f"datatype must be one of {', '.join([*DTYPES, 'BF16', 'BYTES'])}", name)
     shape = check_shape(entry.get("shape"), name)
-    parameters = _parameters(entry, name)
+    parameters = parameters_of(entry, name)
     size = parameters.get("binary_data_size")
     if size is None:
         return from_json(name, datatype, shape, entry.get("data"), parameters), 0
+    if entry.get("data") is not None:
+        raise InvalidRequest("has `data` and binary_data_size; send one of them", name)
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(tail):
         raise InvalidRequest(f"binary_data_size must be from 0 to the {len(tail)} bytes that are left", name)
     return Tensor(name, datatype, from_binary(tail[:size], datatype, shape, name)), size
@@ -115,7 +124,7 @@ def _requested_output(entry: Any) -> RequestedOutput:
     if not isinstance(entry, dict):
         raise InvalidRequest("each must be an object", "outputs")
     name = check_name(entry.get("name"), "outputs")
-    parameters = _parameters(entry, name)
+    parameters = parameters_of(entry, name)
     if "classification" in parameters:
         raise InvalidRequest("the classification extension is not supported", name)
     binary = parameters.get("binary_data")
@@ -142,7 +151,8 @@ def _list(value: Any, field: str) -> list[Any]:
     return value
 
 
-def _parameters(entry: dict[str, Any], field: str) -> dict[str, Any]:
+def parameters_of(entry: dict[str, Any], field: str) -> dict[str, Any]:
+    """The member ``parameters`` of ``entry``, which may leave it out."""
     parameters = entry.get("parameters")
     if parameters is None:
         return {}

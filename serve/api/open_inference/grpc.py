@@ -147,7 +147,7 @@ class OpenInferenceServicer:
 
     async def RepositoryModelLoad(self, request: bytes, grpc_context: Context) -> Message:
         async def do(message: Any) -> Message:
-            await self._models.load(message.model_name)
+            await self._models.load(message.model_name, message.parameters)
             return pb.RepositoryModelLoadResponse()
 
         empty = pb.RepositoryModelLoadResponse()

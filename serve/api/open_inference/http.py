@@ -14,7 +14,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from serve.api.bodies import read_body
 from serve.api.native import SiteSettings
-from serve.api.open_inference.codec import InferRequest, decode_request, encode_response, parse_json
+from serve.api.open_inference.codec import InferRequest, decode_request, encode_response, parameters_of, parse_json
 from serve.api.open_inference.models import Models
 from serve.api.open_inference.tensors import Array, Tensor
 from serve.api.problems import render
@@ -64,28 +64,27 @@ async def all_statistics(models: Door) -> dict[str, Any]:
 
 @router.post("/repository/index")
 async def repository_index(request: Request, models: Door, settings: SiteSettings) -> list[dict[str, str]]:
-    await _ignored_json(request, settings)
+    await _optional_json(request, settings)
     return await models.index()
 
 
 @router.post("/repository/models/{name}/load")
 async def load(name: str, request: Request, models: Door, settings: SiteSettings) -> Response:
-    await _ignored_json(request, settings)
-    await models.load(name)
+    document = await _optional_json(request, settings)
+    await models.load(name, parameters_of(document, "parameters"))
     return Response(status_code=200)
 
 
 @router.post("/repository/models/{name}/unload")
 async def unload(name: str, request: Request, models: Door, settings: SiteSettings) -> Response:
-    await _ignored_json(request, settings)
+    await _optional_json(request, settings)
     await models.unload(name)
     return Response(status_code=200)
 
 
-async def _ignored_json(request: Request, settings: SiteSettings) -> None:
+async def _optional_json(request: Request, settings: SiteSettings) -> dict[str, Any]:
     body = await read_body(request, settings.limits)
-    if body:
-        parse_json(body)
+    return parse_json(body) if body else {}
 
 
 @router.api_route("/trace/setting", methods=["GET", "POST"], include_in_schema=False)
@@ -164,9 +163,8 @@ async def _generate(
 ) -> dict[str, Any]:
     document = parse_json(await read_body(request, settings.limits))
     known = {entry["name"]: entry for entry in (await models.metadata(name, version))["inputs"]}
-    parameters = document.pop("parameters", {})
-    if not isinstance(parameters, dict):
-        raise InvalidRequest("must be an object", "parameters")
+    parameters = parameters_of(document, "parameters")
+    document.pop("parameters", None)
     inputs = tuple(_tensor(known[key], value) for key, value in document.items() if key in known)
     parameters |= {key: value for key, value in document.items() if key not in known and key != "id"}
     answered_by, outputs = await models.infer(name, version, InferRequest(inputs, (), "", parameters))

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib.metadata import version
 from typing import Any
+
+import numpy as np
 
 from serve.api.open_inference import vectorize_model
 from serve.api.open_inference.codec import InferRequest
@@ -76,9 +78,15 @@ class Models:
             listed.append({"name": name, "version": engine.version, "state": state, "reason": engine.reason})
         return listed
 
-    async def load(self, name: str) -> None:
-        """Every model is loaded as long as the stack runs, so that this only checks the name."""
+    async def load(self, name: str, parameters: Iterable[str]) -> None:
+        """Every model is loaded as long as the stack runs, so that this only checks the name.
+
+        ``parameters`` of Triton's would replace the model's configuration or files: that is refused.
+        """
         await self.metadata(name)
+        overrides = list(parameters)
+        if overrides:
+            raise InvalidRequest("the stack's models keep the configuration that they have", overrides[0][:64])
 
     async def unload(self, name: str) -> None:
         await self.metadata(name)
@@ -98,6 +106,7 @@ class Models:
             outputs=[output.name for output in request.outputs] or None,
             timeout_s=self._timeout_s(request),
         )
+        _check_outputs(outputs)
         return version or str(versions[-1] if versions else "1"), outputs
 
     async def _vectorize(self, request: InferRequest) -> dict[str, Array]:
@@ -145,6 +154,13 @@ def _check_rows(described: list[dict[str, Any]], tensors: Iterable[Tensor]) -> N
         rows = math.prod(size for size, wanted in zip(tensor.array.shape, declared, strict=False) if wanted < 0)
         if rows > MAX_ROWS:
             raise TooLarge(f"has {rows} rows on its free axes; at most {MAX_ROWS} fit one request", tensor.name)
+
+
+def _check_outputs(outputs: Mapping[str, Array]) -> None:
+    """Inputs are finite; an output that is not tells that they lie far outside what the engine can take."""
+    for name, array in outputs.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise InvalidRequest(f"the output {name} is not finite for these inputs; send smaller numbers", "inputs")
 
 
 def _shown(text: str) -> str:

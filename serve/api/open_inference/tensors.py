@@ -18,23 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serve.engines.zeros import CONFIG_TYPES
 from serve.errors import EngineFailure, InvalidRequest
 
 Array = npt.NDArray[Any]
 
-DTYPES: dict[str, str] = {
-    "BOOL": "?",
-    "UINT8": "u1",
-    "UINT16": "<u2",
-    "UINT32": "<u4",
-    "UINT64": "<u8",
-    "INT8": "i1",
-    "INT16": "<i2",
-    "INT32": "<i4",
-    "INT64": "<i8",
-    "FP16": "<f2",
-    "FP32": "<f4",
-    "FP64": "<f8",
+DTYPES: dict[str, np.dtype[Any]] = {
+    name.removeprefix("TYPE_"): dtype.newbyteorder("<") for name, dtype in CONFIG_TYPES.items() if dtype != np.object_
 }
 """Datatypes with a numpy equal. BF16 travels as float32 here, BYTES as an object array of ``bytes``."""
 
@@ -77,7 +67,7 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: Any, param
 
 
 def from_numbers(data: list[Any], datatype: str, shape: tuple[int, ...], name: str) -> Array:
-    dtype = np.dtype(DTYPES[datatype])
+    dtype = DTYPES[datatype]
     flat = _flatten(data, name)
     # Types are checked before numpy sees the list: it would widen mixed strings into a huge array.
     if not set(map(type, flat)) <= _JSON_TYPES[dtype.kind]:
@@ -113,7 +103,7 @@ def from_binary(raw: memoryview | bytes, datatype: str, shape: tuple[int, ...], 
     """The array that ``raw`` holds in the protocol's binary form."""
     if datatype == "BYTES":
         return bytes_array(_split_bytes(bytes(raw), name), shape, name)
-    dtype = np.dtype("<u2" if datatype == "BF16" else DTYPES[datatype])
+    dtype = np.dtype("<u2") if datatype == "BF16" else DTYPES[datatype]
     if len(raw) != math.prod(shape) * dtype.itemsize:
         raise InvalidRequest(f"{len(raw)} bytes of data do not fill the shape {list(shape)} of {datatype}", name)
     values = np.frombuffer(raw, dtype)
@@ -173,7 +163,7 @@ def datatype_of(array: Array) -> str:
     if array.dtype.kind in "OSU":
         return "BYTES"
     for name, dtype in DTYPES.items():
-        if array.dtype == np.dtype(dtype):
+        if array.dtype == dtype:
             return name
     raise EngineFailure(f"an output has the type {array.dtype}, which the protocol cannot carry")
 
@@ -195,7 +185,5 @@ def to_json(name: str, array: Array) -> list[Any]:
             return [element.decode() for element in _elements(array)]
         except UnicodeDecodeError:
             raise InvalidRequest("holds bytes that JSON cannot carry; ask for binary data", name) from None
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise EngineFailure(f"the output {name} is not finite")
     values: list[Any] = array.ravel().tolist()
     return values

@@ -100,8 +100,8 @@ def read_image(request: InferRequest, limits: ImageLimitsSettings) -> bytes:
 
 
 def _encoded(tensor: Tensor) -> bytes:
-    if tensor.array.size != 1:
-        raise InvalidRequest(f"BYTES must hold one picture, not {tensor.array.size}", "image")
+    if tensor.array.shape not in ((1,), (1, 1)):  # the second is a batch of one
+        raise InvalidRequest(f"BYTES must have the shape [1], not {list(tensor.array.shape)}", "image")
     data: bytes = tensor.array.ravel()[0]
     return decode_base64(data.rpartition(b",")[2], "image") if tensor.from_text else data
 
