@@ -14,7 +14,7 @@ from serve.api import health, native
 from serve.api.middleware import RequestId
 from serve.api.open_inference import http as open_inference
 from serve.api.open_inference.models import Models
-from serve.api.problems import as_problem, from_http_exception
+from serve.api.problems import as_problem, described, from_http_exception
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import AtelierError, EngineFailure, InvalidRequest
 from serve.settings import Settings
@@ -33,9 +33,9 @@ def create_app(service: VectorizerService, settings: Settings, models: Models | 
     app.state.service = service
     app.state.settings = settings
     app.state.models = models or Models(service, settings)
-    app.include_router(native.router)
+    app.include_router(native.router, responses=described())
     app.include_router(health.router)
-    app.include_router(open_inference.router)
+    app.include_router(open_inference.router, responses=described("application/json", {"error": {"type": "string"}}))
     app.add_exception_handler(AtelierError, answer)
     app.add_exception_handler(HTTPException, answer)
     app.add_exception_handler(RequestValidationError, answer)

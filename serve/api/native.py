@@ -51,13 +51,21 @@ def _form_schema(*options: str) -> dict[str, Any]:
     return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
 
 
-@router.post("/api/convert", openapi_extra=_form_schema("max_bytes", "max_paths", "validate"))
+def _conversion_schema(*options: str) -> dict[str, Any]:
+    names = {"name": "format", "in": "query", "schema": {"type": "string", "enum": _FORMATS}}
+    what = "The kind of answer; without it the Accept header decides, and JSON is the default."
+    pictures = {"image/svg+xml": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "object"}}}
+    responses = {"200": {"description": "The picture, alone or with what was done", "content": pictures}}
+    return {**_form_schema(*options), "parameters": [{**names, "description": what}], "responses": responses}
+
+
+@router.post("/api/convert", openapi_extra=_conversion_schema("max_bytes", "max_paths", "validate"))
 async def convert(request: Request, service: Service, settings: SiteSettings) -> Response:
     """Image to SVG with fixed parameters and no model: the plain way, and the fallback of the other."""
     return await _convert(request, service, settings, ("max_bytes", "max_paths", "validate"), tier="basic")
 
 
-@router.post("/api/convert-ai", openapi_extra=_form_schema(*NAMES))
+@router.post("/api/convert-ai", openapi_extra=_conversion_schema(*NAMES))
 async def convert_ai(request: Request, service: Service, settings: SiteSettings) -> Response:
     """Image to SVG, with tracer and parameters chosen by the models."""
     return await _convert(request, service, settings, NAMES)

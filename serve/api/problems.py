@@ -44,6 +44,32 @@ def from_http_exception(error: HTTPException) -> AtelierError:
     return known(str(error.detail))
 
 
+_TEXT = {"type": "string"}
+_PROBLEM: dict[str, Any] = {
+    "type": _TEXT,
+    "title": _TEXT,
+    "status": {"type": "integer"},
+    "detail": _TEXT,
+    "field": {"type": ["string", "null"]},
+    "request_id": {"type": ["string", "null"]},
+    "success": {"type": "boolean", "const": False},
+    "error": _TEXT,
+    "fallback_used": {"type": "boolean", "const": False},
+}
+
+
+def described(
+    media_type: str = "application/problem+json", properties: dict[str, Any] = _PROBLEM
+) -> dict[int | str, dict[str, Any]]:
+    """What a router's OpenAPI says of errors, in its vocabulary."""
+    required = [name for name in properties if name != "request_id"]  # HAProxy's own problems have none
+    schema = {"type": "object", "required": required, "properties": properties}
+    content = {media_type: {"schema": schema}}
+    client = "400: what is wrong, and in which field. 408, 413, 415, 422: the body or the picture cannot be used."
+    server = "503 and 504 with Retry-After: come again. 500: the log has it under the request id."
+    return {"4XX": {"description": client, "content": content}, "5XX": {"description": server, "content": content}}
+
+
 class MethodNotAllowed(AtelierError):
     status = 405
     title = "Method not allowed"

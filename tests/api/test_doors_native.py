@@ -211,7 +211,25 @@ async def test_the_openapi_document_describes_the_forms(door: httpx.AsyncClient)
     paths = (await door.get("/openapi.json")).json()["paths"]
     form = paths["/api/convert-ai"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(form["properties"]) == {"image", *NAMES}
-    assert "/v2/models/{name}/infer" in paths
+    assert paths["/v2/models/{name}/infer"]["post"]["responses"]["4XX"]["content"].keys() == {"application/json"}
+
+
+@pytest.mark.parametrize("path", FORMS)
+async def test_the_openapi_document_describes_the_answers(door: httpx.AsyncClient, path: str, logo: bytes) -> None:
+    described = (await door.get("/openapi.json")).json()["paths"][path]["post"]
+    assert "422" not in described["responses"]  # FastAPI's own, which is never the answer
+    for told in ("4XX", "5XX"):
+        schema = described["responses"][told]["content"]["application/problem+json"]["schema"]
+        problem = (await door.post(path)).json()
+        assert set(schema["required"]) <= problem.keys() == schema["properties"].keys()
+    if path == "/api/analyze-image":
+        assert "parameters" not in described
+        return
+    (parameter,) = described["parameters"]
+    for kind in described["responses"]["200"]["content"]:
+        (name,) = (name for name in parameter["schema"]["enum"] if name in kind)
+        answer = await door.post(path, params={parameter["name"]: name}, files={"image": ("a", logo)})
+        assert answer.headers["content-type"] == kind
 
 
 async def test_exactly_ten_mebibytes_are_read(door: httpx.AsyncClient, logo: bytes) -> None:

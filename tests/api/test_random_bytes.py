@@ -96,3 +96,12 @@ def test_random_messages(channel: grpc.Channel, method: str, message: bytes) -> 
     except grpc.RpcError as error:
         code = error.code()
     assert code in CLIENTS_FAULT, code
+
+
+@given(messages=st.lists(st.binary(max_size=300), max_size=5))
+def test_random_messages_of_a_stream(channel: grpc.Channel, messages: list[bytes]) -> None:
+    """Each has its answer, and none is a fault of the server's."""
+    call = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+    answers = [pb.ModelStreamInferResponse.FromString(raw) for raw in call(iter(messages), timeout=20)]
+    assert len(answers) == len(messages)
+    assert not any("internal" in answer.error_message for answer in answers)

@@ -72,19 +72,34 @@ def throw_at_socket(address: str, until: float, seen: Counter[str], rng: random.
         seen[f"socket {status}"] += 1
 
 
+def grpc_message(rng: random.Random) -> bytes:
+    """Noise, or a request for an inference that is half right."""
+    if rng.random() < 0.5:
+        return rng.randbytes(rng.randint(0, 400))
+    request = pb.ModelInferRequest(model_name="vectorize", raw_input_contents=[rng.randbytes(40)])
+    request.inputs.add(name="image", datatype=rng.choice(["BYTES", "UINT8", "X"]), shape=[rng.randint(-1, 5)])
+    message: bytes = request.SerializeToString()
+    return message
+
+
+def throw_at_stream(address: str, until: float, seen: Counter[str], rng: random.Random) -> None:
+    """A stream answers every message, and goes on."""
+    with grpc.insecure_channel(address) as channel:
+        call = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
+        while time.monotonic() < until:
+            messages = [grpc_message(rng) for _ in range(rng.randint(0, 8))]
+            answers = [pb.ModelStreamInferResponse.FromString(raw) for raw in call(iter(messages), timeout=60)]
+            assert len(answers) == len(messages)
+            for answer in answers:
+                seen["stream INTERNAL" if "internal" in answer.error_message else "stream answered"] += 1
+
+
 def throw_at_grpc(address: str, until: float, seen: Counter[str], rng: random.Random) -> None:
     with grpc.insecure_channel(address) as channel:
         while time.monotonic() < until:
-            message = rng.randbytes(rng.randint(0, 400))
-            if rng.random() < 0.5:
-                request = pb.ModelInferRequest(model_name="vectorize", raw_input_contents=[rng.randbytes(40)])
-                request.inputs.add(
-                    name="image", datatype=rng.choice(["BYTES", "UINT8", "X"]), shape=[rng.randint(-1, 5)]
-                )
-                message = request.SerializeToString()
             call = channel.unary_unary(f"/inference.GRPCInferenceService/{rng.choice(UNARY)}")
             try:
-                call(message, timeout=60)
+                call(grpc_message(rng), timeout=60)
                 code = grpc.StatusCode.OK
             except grpc.RpcError as error:
                 code = error.code()
@@ -95,7 +110,7 @@ def test_half_a_minute_of_random_bytes(stack: Stack) -> None:
     seen: Counter[str] = Counter()
     until = time.monotonic() + DURATION_S
     jobs = [(throw_at_http, stack.http), (throw_at_http, stack.http), (throw_at_socket, stack.http)]
-    jobs += [(throw_at_grpc, stack.grpc), (throw_at_socket, stack.grpc)]
+    jobs += [(throw_at_grpc, stack.grpc), (throw_at_stream, stack.grpc), (throw_at_socket, stack.grpc)]
     with ThreadPoolExecutor(len(jobs)) as pool:
         thrown = [
             pool.submit(job, address, until, seen, random.Random(index)) for index, (job, address) in enumerate(jobs)
@@ -105,6 +120,6 @@ def test_half_a_minute_of_random_bytes(stack: Stack) -> None:
     assert [repr(future.exception()) for future in thrown if future.exception() is not None] == []
     faults = [kind for kind in seen if kind.split()[1].startswith("5") or kind.split()[1] in ("INTERNAL", "UNKNOWN")]
     assert faults == []
-    assert {"http 400", "grpc INVALID_ARGUMENT"} <= set(seen)
+    assert {"http 400", "grpc INVALID_ARGUMENT", "stream answered"} <= set(seen)
     assert sum(seen.values()) > 100
     assert httpx.get(f"http://{stack.http}/health/ready", timeout=60).status_code == 200

@@ -84,6 +84,16 @@ def test_engines_are_passed_through(stack: Stack) -> None:
         client.infer("logo_type", [tensor])
 
 
+@pytest.mark.parametrize("kind", [tritonclient.http, tritonclient.grpc])
+def test_an_output_that_is_not_finite_is_the_clients_error(stack: Stack, kind: object) -> None:
+    client = kind.InferenceServerClient(stack.http if kind is tritonclient.http else stack.grpc)  # type: ignore[attr-defined]
+    tensor = kind.InferInput("embedding", [1, 512], "FP32")  # type: ignore[attr-defined]
+    tensor.set_data_from_numpy(np.full((1, 512), -3e38, np.float32))
+    with pytest.raises(tritonclient.utils.InferenceServerException, match="not finite") as caught:
+        client.infer("logo_type", [tensor])
+    assert caught.value.status() in ("400", "StatusCode.INVALID_ARGUMENT")
+
+
 def test_kserve_client(stack: Stack, logo: bytes, tmp_path: Path) -> None:
     """KServe's REST and gRPC clients, from an environment of their own (`make clients`)."""
     assert PYTHON_OF_CLIENTS.exists(), "run `make clients` first"
