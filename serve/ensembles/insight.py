@@ -126,8 +126,9 @@ class Observer:
         began = time.perf_counter()
         probabilities = None
         if embedding is not None:
+            inputs = (embedding, seen.inputs["statistics"], seen.structure)
             probabilities = await account.or_without(
-                CLASSIFIER, "logo type by rules", lambda: self._predictors.classify(embedding, account.deadline)
+                CLASSIFIER, "logo type by rules", lambda: self._predictors.classify(*inputs, account.deadline)
             )
         account.spend("classify", began)
         degraded = tuple(account.degraded[before:])

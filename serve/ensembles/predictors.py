@@ -74,10 +74,13 @@ class Predictors:
         embedding: Floats = found["embedding"][0]
         return embedding
 
-    async def classify(self, embedding: Floats, deadline: float) -> dict[str, float]:
-        """Probability of each logo type."""
+    async def classify(
+        self, embedding: Floats, statistics: Floats, structure: Floats, deadline: float
+    ) -> dict[str, float]:
+        """Probability of each logo type, of `Features.to_vector` and `Structure.to_vector` beside the embedding."""
         shape = {"probabilities": (1, len(LOGO_TYPES))}
-        found = await self._ask(CLASSIFIER, {"embedding": embedding[None]}, shape, deadline)
+        inputs = {"embedding": embedding[None], "statistics": statistics[None], "structure": structure[None]}
+        found = await self._ask(CLASSIFIER, inputs, shape, deadline)
         return {name: float(p) for name, p in zip(LOGO_TYPES, found["probabilities"][0], strict=True)}
 
     async def suggest(self, embedding: Floats, deadline: float) -> Floats:

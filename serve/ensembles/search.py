@@ -23,6 +23,8 @@ from serve.vector.utility import utility
 
 LOGGER = logging.getLogger(__name__)
 
+Task = asyncio.Task[Trial]
+
 _MOST_COARSENING = 8
 _BUDGET_MARGIN = 1.2  # a trial may take this much longer than the longest so far
 
@@ -39,7 +41,8 @@ class Source:
 class Search:
     """All trials of one request, by their parameters. Times are of ``time.monotonic``.
 
-    ``stop_at`` is the end of the time budget, if there is one: no trial begins that would not end before it.
+    ``stop_at`` is the end of the time budget, if there is one: no trial begins that would not end before it, and none
+    goes on after it but the first.
     ``expected_s`` is what a trial should take, until one is timed.
     """
 
@@ -58,13 +61,22 @@ class Search:
     async def attempt(self, wanted: Sequence[Parameters], *, measure: bool) -> None:
         """Trace with each of ``wanted`` that was not tried (or not measured) yet, in parallel.
 
-        A trial that fails or takes too long is left out. Raises DeadlineExceeded and Overloaded, and what is wrong with
-        the picture.
+        A trial that fails or takes too long is left out; and what is under way at the end of the time budget is given
+        up, if there is a trial to answer with. Raises DeadlineExceeded and Overloaded, and what is wrong with the
+        picture.
         """
         new = [p for p in dict.fromkeys(wanted) if not self._known(p, measure)]
         began = time.monotonic()
-        outcomes = await asyncio.gather(*(self._one(p, measure) for p in new), return_exceptions=True)
-        for parameters, outcome in zip(new, outcomes, strict=True):
+        running = [asyncio.create_task(self._one(p, measure)) for p in new]
+        try:
+            late = await self._late(running)
+        finally:
+            for task in running:
+                task.cancel()
+        outcomes = await asyncio.gather(*running, return_exceptions=True)
+        for parameters, task, outcome in zip(new, running, outcomes, strict=True):
+            if task in late:
+                continue
             if isinstance(outcome, Trial):
                 self.trials[parameters] = outcome
                 self.slowest_s = max(self.slowest_s, outcome.trace_s + outcome.measure_s)
@@ -75,6 +87,17 @@ class Search:
                     raise outcome
             else:
                 raise outcome
+
+    async def _late(self, running: Sequence[Task]) -> set[Task]:
+        """Wait for all of ``running``, or until there is a trial and the time budget is spent: those not done then."""
+        left = set(running)
+        while left:
+            enough = bool(self.trials) or any(task.done() and not task.exception() for task in running)
+            limit_s = max(0.0, self.stop_at - time.monotonic()) if enough and self.stop_at is not None else None
+            done, left = await asyncio.wait(left, timeout=limit_s, return_when=asyncio.FIRST_COMPLETED)
+            if not done:
+                return left
+        return left
 
     def _known(self, parameters: Parameters, measure: bool) -> bool:
         known = self.trials.get(parameters)

@@ -17,10 +17,12 @@ import numpy.typing as npt
 
 from serve.vector import compare, coverage
 from serve.vector.compare import Reference, smoothed
+from serve.vector.dither import is_dithered
 from serve.vector.features import Features, extract, network_input
 from serve.vector.image import ImageLimits, decode
 from serve.vector.parameters import CoverageParameters, Parameters, VTracerParameters
 from serve.vector.rules import degradation
+from serve.vector.structure import Structure, structure_of
 from serve.vector.svg import count_paths
 from serve.vector.trace import trace
 
@@ -30,7 +32,10 @@ _LARGE_PIXELS = 4 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Inspection:
-    """A decoded picture in numbers; ``inputs`` are those of the `image_features` engine, without the batch axis."""
+    """A decoded picture in numbers.
+
+    ``inputs`` are those of the `image_features` engine, ``structure`` that of `logo_type`, without the batch axis.
+    """
 
     sha256: str
     format: str
@@ -38,6 +43,7 @@ class Inspection:
     height: int
     features: Features
     inputs: dict[str, npt.NDArray[Any]]
+    structure: npt.NDArray[np.float32]
     seconds: float
 
 
@@ -66,9 +72,9 @@ def inspect(data: bytes, limits: ImageLimits) -> Inspection:
     known = _known(data, limits)
     picture, features = known.picture, known.features
     height, width = picture.rgba.shape[:2]
-    inputs = network_input(picture.rgba, features)
+    inputs, structure = network_input(picture.rgba, features), known.structure.to_vector()
     seconds = time.perf_counter() - began
-    return Inspection(picture.sha256, picture.format, width, height, features, inputs, seconds)
+    return Inspection(picture.sha256, picture.format, width, height, features, inputs, structure, seconds)
 
 
 def attempt(data: bytes, limits: ImageLimits, parameters: Parameters, measure: bool) -> Trial:
@@ -99,6 +105,7 @@ def warm() -> None:
     rgba = np.full((16, 16, 4), 255, np.uint8)
     rgba[4:12, 4:12, :3] = 0
     network_input(rgba)
+    structure_of(rgba)
     for parameters in (CoverageParameters(), VTracerParameters()):
         Reference(rgba).fidelity(trace(rgba, parameters))
 
@@ -125,14 +132,18 @@ class _Known:
         return extract(self.picture.rgba)
 
     @cached_property
+    def structure(self) -> Structure:
+        return structure_of(self.picture.rgba)
+
+    @cached_property
     def reference(self) -> Reference:
         return Reference(self.picture.rgba)
 
     @cached_property
     def quiet_reference(self) -> Reference | None:
-        """The picture with its noise removed; None when it is not noisy, or is transparent."""
+        """The picture with its noise removed; None when it has none (dithering is none), or is transparent."""
         rgba = self.picture.rgba
-        if rgba[..., 3].min() < 255 or degradation(self.features) != "noisy":
+        if rgba[..., 3].min() < 255 or degradation(self.features) != "noisy" or is_dithered(rgba):
             return None
         return Reference(smoothed(rgba))
 

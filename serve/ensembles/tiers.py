@@ -112,11 +112,10 @@ class Tiers:
         await self.consider()
         start, spread = await self._start()
         picks = self._picks or [self.suggestion, self.by_rule]
-        count = routing.trials_of(3, self.plan_s)
-        await self._try_in_time([self.search.admit(row) for row in [start, *picks][: routing.TIER3_TRIALS]])
+        await self._try_in_time([self.search.admit(row) for row in (start, *picks)])
         if not self.search.trials:
             return
-        left = count - routing.TIER3_TRIALS
+        left = routing.trials_of(3, self.plan_s) - 1 - len(picks)
         generation = 1
         while self._goes_on(left, generation):
             rows = await self._neighbours(generation, spread * _SHRINK ** (generation - 1))

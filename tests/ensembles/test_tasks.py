@@ -15,6 +15,7 @@ from serve.vector import compare
 from serve.vector.coverage.kernel import KERNELS
 from serve.vector.image import ImageLimits
 from serve.vector.parameters import CoverageParameters, VTracerParameters
+from serve.vector.rules import degradation
 
 LIMITS = ImageLimits()
 
@@ -39,10 +40,17 @@ def transparent() -> bytes:
     return encode(rgba)
 
 
+def dithered() -> bytes:
+    """To the 216 colours of the web, on a ground that is none of them."""
+    rgb = np.where(disc() == 255, np.array([240, 225, 200], np.uint8), disc())
+    return encode(np.asarray(Image.fromarray(rgb).convert("P", palette=Image.Palette.WEB).convert("RGB")))
+
+
 PICTURES = {
     "opaque": encode(disc()),
     "alpha": transparent(),
     "jpeg": encode(disc(), "JPEG"),
+    "dithered": dithered(),
     "tiny": encode(disc()[:5, :3]),
 }
 
@@ -77,6 +85,13 @@ def test_a_noisy_picture_is_also_judged_without_its_noise() -> None:
     assert trial.ssim is not None
     assert trial.quiet_ssim is not None
     assert trial.quiet_ssim > trial.ssim
+
+
+def test_a_dithered_picture_is_judged_as_it_is() -> None:
+    assert degradation(tasks.inspect(PICTURES["dithered"], LIMITS).features) == "noisy"
+    trial = tasks.attempt(PICTURES["dithered"], LIMITS, CoverageParameters(), True)
+    assert trial.ssim is not None
+    assert trial.quiet_ssim is None
 
 
 def drawn(seed: int, side: int) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import pickle
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,10 @@ import pytest
 from conversions import DATA, convert, in_module_loop, logo, png
 from fake_models import models
 
+from serve.ensembles.search import Search
 from serve.ensembles.vectorizer import Vectorizer
 from serve.vector.compare import fidelity, render
+from serve.vector.parameters import MAX_REFINE, Parameters
 
 
 @in_module_loop
@@ -46,6 +49,25 @@ async def test_higher_tiers_are_not_worse(vectorizer: Vectorizer, engines: Any) 
     assert qualities[1] >= qualities[0] - 0.001
     assert qualities[2] >= qualities[1] - 0.001
     assert sum(name == "quality" for name, _ in engines.calls) <= 12
+
+
+@in_module_loop
+async def test_tier_3_tries_all_that_tier_2_tries(
+    vectorizer: Vectorizer, engines: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempt, tried = Search.attempt, set()
+
+    async def noting(search: Search, wanted: Sequence[Parameters], *, measure: bool) -> None:
+        tried.update(wanted)
+        await attempt(search, wanted, measure=measure)
+
+    monkeypatch.setattr(Search, "attempt", noting)
+    await convert(vectorizer, png(logo(4)), tier=2)
+    second = {parameters for parameters in tried if parameters.to_dict().get("refine") != MAX_REFINE}
+    tried.clear()
+    await convert(vectorizer, png(logo(4)), tier=3)
+    assert 4 <= len(second) < len(tried) <= 13
+    assert second <= tried
 
 
 @in_module_loop

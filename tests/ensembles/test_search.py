@@ -1,0 +1,106 @@
+"""The trials of a request and its time budget, on stand-in workers whose traces take as long as they are told to."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any
+
+import pytest
+
+from serve.ensembles.search import Search, Source
+from serve.ensembles.tasks import Trial
+from serve.ensembles.vectorization import VectorizeOptions
+from serve.errors import BadImage
+from serve.vector.image import ImageLimits
+from serve.vector.parameters import CoverageParameters, Parameters
+
+QUICK, SLOW, SLOWEST = (CoverageParameters(tolerance=tolerance) for tolerance in (0.2, 0.3, 0.4))
+
+
+class TimedWorkers:
+    """Traces take ``seconds[parameters]``; ``given_up`` has those that were cancelled."""
+
+    count = 2
+
+    def __init__(self, seconds: dict[Parameters, float]) -> None:
+        self.seconds = seconds
+        self.given_up: list[Parameters] = []
+
+    async def run(
+        self,
+        deadline: float,
+        task: Any,
+        data: bytes,
+        limits: Any,
+        parameters: Parameters,
+        measure: bool,
+        limit_s: float,
+    ) -> Trial:
+        try:
+            await asyncio.sleep(self.seconds[parameters])
+        except asyncio.CancelledError:
+            self.given_up.append(parameters)
+            raise
+        if data == b"bad":
+            raise BadImage("no pixels")
+        return Trial(parameters, "<svg/>", 6, 1, self.seconds[parameters], ssim=0.9)
+
+
+def search(workers: TimedWorkers, budget_s: float | None, data: bytes = b"good") -> Search:
+    now = time.monotonic()
+    return Search(
+        workers=workers,  # type: ignore[arg-type]
+        source=Source(data, ImageLimits()),
+        options=VectorizeOptions(time_budget_s=budget_s),
+        deadline=now + 60,
+        trace_timeout_s=60,
+        reference_bytes=1000,
+        stop_at=None if budget_s is None else now + budget_s,
+    )
+
+
+async def test_what_is_under_way_at_the_end_of_the_budget_is_given_up() -> None:
+    """D-053."""
+    workers = TimedWorkers({QUICK: 0.01, SLOW: 30, SLOWEST: 30})
+    trials = search(workers, budget_s=0.2)
+    began = time.monotonic()
+    await trials.attempt([QUICK, SLOW, SLOWEST], measure=True)
+    assert 0.15 < time.monotonic() - began < 1
+    assert list(trials.trials) == [QUICK]
+    assert workers.given_up == [SLOW, SLOWEST]
+    assert trials.failed == 0
+    await trials.attempt([SLOW], measure=True)
+    assert list(trials.trials) == [QUICK]
+
+
+async def test_the_first_trial_is_waited_for_and_no_other() -> None:
+    workers = TimedWorkers({SLOW: 0.3, SLOWEST: 30})
+    trials = search(workers, budget_s=0.05)
+    began = time.monotonic()
+    await trials.attempt([SLOWEST, SLOW], measure=True)
+    assert 0.25 < time.monotonic() - began < 2
+    assert list(trials.trials) == [SLOW]
+    assert workers.given_up == [SLOWEST]
+
+
+async def test_without_a_budget_all_are_waited_for() -> None:
+    trials = search(TimedWorkers({QUICK: 0.01, SLOW: 0.2}), budget_s=None)
+    await trials.attempt([QUICK, SLOW], measure=True)
+    assert list(trials.trials) == [QUICK, SLOW]
+    assert trials.slowest_s == 0.2
+
+
+async def test_what_is_wrong_with_the_picture_is_raised() -> None:
+    with pytest.raises(BadImage):
+        await search(TimedWorkers({QUICK: 0.0}), budget_s=0.2, data=b"bad").attempt([QUICK], measure=True)
+
+
+async def test_cancelling_ends_the_trials() -> None:
+    workers = TimedWorkers({QUICK: 30, SLOW: 30})
+    running = asyncio.create_task(search(workers, budget_s=None).attempt([QUICK, SLOW], measure=True))
+    await asyncio.sleep(0.05)
+    running.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await running
+    assert workers.given_up == [QUICK, SLOW]
