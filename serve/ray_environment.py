@@ -23,8 +23,8 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         **{leaf.variable: str(leaf.value) for leaf in leaves(settings.limits, "limits.")},
         **{leaf.variable: str(leaf.value) for leaf in leaves(settings.gateway, "gateway.")},
         "HAPROXY_HOST": settings.http.host,
-        "HAPROXY_REQUEST_S": str(math.ceil(settings.limits.body_timeout_s)),
-        # Later than every deadline of a gateway that still runs.
+        # Later than the deadlines of a gateway that still runs: it says more.
+        "HAPROXY_REQUEST_S": str(math.ceil(settings.limits.body_timeout_s + 5)),
         "HAPROXY_ANSWER_S": str(math.ceil(settings.limits.body_timeout_s + settings.vectorizer.timeout_s + 15)),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(proxy.threads),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(proxy.metrics_port),

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from whole_stack import PORTS, Stack, free_ports
+from whole_stack import BODY_TIMEOUT_S, PORTS, Stack, free_ports
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +20,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         # A burst first waits as a whole: 64 have a place, test_overload_is_told sends more.
         "ATELIER_VECTORIZER__MAX_ONGOING_REQUESTS": "32",
         "ATELIER_VECTORIZER__MAX_QUEUED_REQUESTS": "64",
+        "ATELIER_LIMITS__BODY_TIMEOUT_S": str(BODY_TIMEOUT_S),
     }
     addresses = [f"127.0.0.1:{ports[name]}" for name in PORTS[:3]]
     running = Stack(*addresses, environment)

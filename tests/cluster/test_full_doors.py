@@ -11,9 +11,11 @@ from collections.abc import Iterator
 
 import grpc
 import httpx
+import numpy as np
 import pytest
 from pictures import drawn, encode
-from whole_stack import Stack
+from PIL import Image
+from whole_stack import BODY_TIMEOUT_S, Stack
 
 from serve.settings import Settings
 
@@ -36,19 +38,41 @@ def slow_uploads(address: str, count: int) -> Iterator[list[socket.socket]]:
 
 
 def test_health_answers_beside_slow_uploads(stack: Stack) -> None:
-    """More of them than a gateway has places."""
-    with slow_uploads(stack.http, Settings().gateway.max_ongoing_requests + 100) as uploads:
+    """More of them than a gateway has places. They are told to hurry; who does not read its answer is cut off."""
+    with (
+        slow_uploads(stack.http, Settings().gateway.max_ongoing_requests + 100) as uploads,
+        unread(stack.http) as answer,
+    ):
         time.sleep(1)
         for path in HEALTH:
             start = time.monotonic()
-            answer = httpx.get(f"http://{stack.http}{path}", timeout=20)
-            assert answer.status_code == 200, (path, answer.text)
+            told = httpx.get(f"http://{stack.http}{path}", timeout=20)
+            assert told.status_code == 200, (path, told.text)
             assert time.monotonic() - start < ANSWERED_WITHIN_S, path
-        logo = encode(drawn(size=32))
-        files = {"image": ("a", logo)}
+        files = {"image": ("a", encode(drawn(size=32)))}
         assert httpx.post(f"http://{stack.http}/api/convert", files=files, timeout=20).status_code == 200
-        uploads[0].settimeout(Settings().limits.body_timeout_s + 10)
+        uploads[0].settimeout(BODY_TIMEOUT_S + 10)
         assert uploads[0].recv(4096).startswith(b"HTTP/1.1 408 ")
+        time.sleep(15)
+        head, _, body = answer.makefile("rb").read().partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200 ")
+        assert len(body) < int(head.lower().partition(b"content-length: ")[2].split()[0])
+
+
+@contextlib.contextmanager
+def unread(address: str) -> Iterator[socket.socket]:
+    """A conversion to an SVG larger than every buffer on its way, which nobody reads."""
+    host, _, port = address.rpartition(":")
+    noise = np.random.default_rng(0).integers(0, 255, (240, 240, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+    files = {"image": ("a", encode(Image.fromarray(noise)))}
+    request = httpx.Request("POST", f"http://{address}/api/convert", files=files)
+    head = f"POST /api/convert HTTP/1.1\r\nHost: a\r\nContent-Type: {request.headers['content-type']}\r\n"
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect((host, int(port)))
+        client.sendall(f"{head}Content-Length: {len(request.read())}\r\n\r\n".encode() + request.read())
+        client.settimeout(20)
+        yield client
 
 
 async def test_every_request_of_a_crowd_is_answered(stack: Stack) -> None:

@@ -19,6 +19,9 @@ PORTS = (
     "PROXY__FALLBACK_GRPC_PORT",
 )
 
+BODY_TIMEOUT_S = 10
+"""Shorter than the default: a test waits for its end."""
+
 
 @dataclass(frozen=True)
 class Stack:
