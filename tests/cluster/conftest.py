@@ -27,5 +27,8 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     started = running.atelier("up", "--detach")
     assert started.returncode == 0, started.stderr
     yield running
+    (folder,) = running.temporary_folders()
     stopped = running.atelier("down")
     assert stopped.returncode == 0, stopped.stderr
+    assert not folder.exists()
+    assert running.atelier("down").returncode == 0  # again is fine

@@ -30,10 +30,11 @@ def slow_uploads(address: str, count: int) -> Iterator[list[socket.socket]]:
     """``count`` uploads that have sent 20 KB, more than HAProxy itself holds, of a body that they never end."""
     host, _, port = address.rpartition(":")
     head = b"POST /api/convert-ai HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\n"
+    part = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + bytes(20_000)
     with contextlib.ExitStack() as held:
         uploads = [held.enter_context(socket.create_connection((host, int(port)))) for _ in range(count)]
         for upload in uploads:
-            upload.sendall(head + b"Content-Length: 1000000\r\n\r\n" + bytes(20_000))
+            upload.sendall(head + b"Content-Length: 1000000\r\n\r\n" + part)
         yield uploads
 
 

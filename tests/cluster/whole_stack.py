@@ -41,6 +41,12 @@ class Stack:
                     found.append(int(folder.name))
         return found
 
+    def temporary_folders(self) -> set[Path]:
+        """Where the processes of Ray, those of this stack, keep what is theirs alone."""
+        variables = (Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in self.pids("ray::"))
+        named = {variable.decode().removeprefix("TMPDIR=") for some in variables for variable in some}
+        return {Path(name) for name in named if name.startswith("/tmp/atelier-")}
+
     def atelier(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "serve.cli", *arguments]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=timeout_s)
