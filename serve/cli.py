@@ -18,6 +18,7 @@ from serve import ray_environment, stack
 from serve.client import StackClient
 from serve.errors import AtelierError
 from serve.settings import Settings, leaves, load, to_markdown
+from serve.temporary_folder import temporary_folder
 from serve.vectorize_command import vectorize
 
 app = typer.Typer(
@@ -75,16 +76,20 @@ def up(
 
 
 def run(settings: Settings) -> None:
-    """Start, say where, and serve until a signal comes."""
-    with stack.recorded(settings) as here, ray_cluster(settings):
+    """Start, say where, and serve until a signal comes; one that comes earlier is no failure either."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        stack.recorded(settings) as here,
+        temporary_folder(),
+        ray_cluster(settings),
+    ):
         with err.status("Waiting until every engine has answered"):
             stack.wait_ready(settings)
         err.print("[green]ready[/]")
         show(here)
         err.print("Stop with Ctrl-C or `atelier down`.")
-        with contextlib.suppress(KeyboardInterrupt):
-            signal.pause()
-        err.print("stopping")
+        signal.pause()
 
 
 @contextlib.contextmanager
@@ -109,7 +114,7 @@ def ray_cluster(settings: Settings) -> Iterator[None]:
             _temp_dir=str(settings.ray.temp_dir) if settings.ray.temp_dir else None,
         )
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, _interrupt)
+        signal.signal(name, _interrupt)  # Ray has set its own
     try:
         with err.status("Starting the application"):
             ray_serve.start(http_options=http_options(settings), grpc_options=grpc_options(settings))
@@ -123,6 +128,7 @@ def ray_cluster(settings: Settings) -> Iterator[None]:
     finally:
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, signal.SIG_IGN)  # one is enough: a second would cut the clean-up short
+        err.print("stopping")
         ray_serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
 
@@ -158,7 +164,7 @@ def down(config: ConfigOption = None) -> None:
     there = stack.running(settings)
     if there is None:
         err.print("no stack of these settings is running")
-        raise typer.Exit(NOT_RUNNING)
+        return
     with err.status(f"Stopping {there.url}"):
         stopped = stack.stop(there)
     if not stopped:

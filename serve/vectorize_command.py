@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +24,9 @@ from serve.errors import AtelierError, EngineUnavailable
 from serve.settings import Settings, load
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+
+_WIDE = 1000
+"""Columns of a table that goes into a file or a pipe: no line of it is broken."""
 
 err = Console(stderr=True, highlight=False)
 
@@ -119,25 +123,47 @@ def vectorize(
 
 def plan(pictures: list[Path], output: str | None) -> list[tuple[Path, Path | None]]:
     """Which picture goes where; ``None`` is standard output."""
-    sources = [source for picture in pictures for source in _sources(picture)]
+    sources = list(dict.fromkeys(source for picture in pictures for source in _sources(picture)))
     if not sources:
         raise AtelierError(f"there are no pictures ({', '.join(sorted(PICTURES))}) in {pictures[0]}")
-    if len(sources) == 1 and pictures[0].is_file() and output:
+    if len(pictures) == 1 and pictures[0].is_file() and output:
         if output == "-":
             return [(sources[0], None)]
         target = Path(output)
         return [(sources[0], target / f"{sources[0].stem}.svg" if target.is_dir() else target)]
-    folder = Path(output) if output else None
-    pairs: list[tuple[Path, Path | None]] = [(s, (folder or s.parent) / f"{s.stem}.svg") for s in sources]
-    if len({target for _, target in pairs}) < len(pairs):
-        raise AtelierError("two pictures would be written to one SVG; convert them apart")
-    return pairs
+    if output and not _may_be_folder(Path(output)):
+        raise AtelierError(f"--output {output} is no folder, which a folder or several pictures need")
+    return list(_in_folder(sources, Path(output) if output else None).items())
+
+
+def _may_be_folder(output: Path) -> bool:
+    return output.is_dir() or not (output.exists() or str(output) == "-" or output.suffix.lower() == ".svg")
+
+
+def _in_folder(sources: list[Path], folder: Path | None) -> dict[Path, Path | None]:
+    """An SVG for each, in ``folder`` or beside it; pictures that differ by their ending alone keep it in the name."""
+
+    def beside(source: Path, name: str) -> Path:
+        return (folder or source.parent) / f"{name}.svg"
+
+    shared = Counter(beside(source, source.stem) for source in sources)
+    found: dict[Path, Path] = {}  # by target
+    for source in sources:
+        plain = beside(source, source.stem)
+        target = plain if shared[plain] == 1 else beside(source, source.name)
+        if target in found:
+            raise AtelierError(f"{found[target]} and {source} would both become {target}; convert them apart")
+        found[target] = source
+    return {source: target for target, source in found.items()}
 
 
 def _sources(picture: Path) -> list[Path]:
     if picture.is_file():
         return [picture]
-    return sorted(path for path in picture.iterdir() if path.suffix.lower() in PICTURES)
+    try:
+        return sorted(path for path in picture.iterdir() if path.suffix.lower() in PICTURES)
+    except OSError as error:
+        raise AtelierError(f"the folder {picture} cannot be read: {error.strerror}") from None
 
 
 def _convert_all(
@@ -169,7 +195,11 @@ def _convert(backend: Converter, source: Path, target: Path | None, options: dic
 
 
 def _summary(results: dict[Path, dict[str, Any]]) -> None:
-    table = Table("picture", "SVG", "kind", "tier", "SSIM", "bytes", "paths", "ms")
+    table = Table()
+    for name in ("picture", "SVG"):
+        table.add_column(name, overflow="fold")
+    for name in ("kind", "tier", "SSIM", "bytes", "paths", "ms"):
+        table.add_column(name, no_wrap=True)
     for source, result in results.items():
         if not result["success"]:
             table.add_row(source.name, f"[red]{result['error']}[/]")
@@ -179,6 +209,6 @@ def _summary(results: dict[Path, dict[str, Any]]) -> None:
         quality = f"{actual:.4f}" if actual is not None else f"~{predicted:.3f}" if predicted is not None else ""
         cells = [told["logo_type"], f"{told['selected_tier']} {told['tracer']}", quality, told["bytes"], told["paths"]]
         table.add_row(source.name, result["svg"], *map(str, cells), f"{result['processing_time'] * 1000:.0f}")
-    err.print(table)
+    (err if err.is_terminal else Console(stderr=True, highlight=False, width=_WIDE)).print(table)
     failed = sum(not result["success"] for result in results.values())
     err.print(f"{len(results) - failed} converted" + (f", [red]{failed} failed[/]" if failed else ""))

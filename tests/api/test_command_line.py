@@ -87,12 +87,71 @@ def test_a_wrong_question_says_what_is_wrong(logo: bytes, tmp_path: Path, option
     assert "Traceback" not in done.output
 
 
+def test_pictures_of_one_name_keep_their_ending(served: Served, logo: bytes, tmp_path: Path) -> None:
+    for name in ("a.png", "a.jpg", "b.png"):
+        (tmp_path / name).write_bytes(logo)
+    done = run(app, ["vectorize", str(tmp_path), "--url", served.http, "--json"])
+    assert done.exit_code == 0, done.output
+    assert [Path(json.loads(line)["svg"]).name for line in done.stdout.splitlines()] == [
+        "a.jpg.svg",
+        "a.png.svg",
+        "b.svg",
+    ]
+    assert {path.name for path in tmp_path.glob("*.svg")} == {"a.jpg.svg", "a.png.svg", "b.svg"}
+
+
 def test_two_pictures_never_share_an_svg(served: Served, logo: bytes, tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(logo)
-    (tmp_path / "a.jpg").write_bytes(logo)
+    pictures = [tmp_path / folder / "a.png" for folder in ("one", "two")]
+    for picture in pictures:
+        picture.parent.mkdir()
+        picture.write_bytes(logo)
+    out = tmp_path / "out"
+    done = run(app, ["vectorize", *map(str, pictures), "-o", str(out), "--url", served.http])
+    assert done.exit_code == 2
+    assert all(str(picture) in done.stderr for picture in pictures)
+    assert not out.exists()
+    assert run(app, ["vectorize", *map(str, pictures), "--url", served.http]).exit_code == 0
+    assert all(picture.with_suffix(".svg").exists() for picture in pictures)
+
+
+@pytest.mark.parametrize("output", ["-", "out.svg", "notes"])
+@pytest.mark.parametrize("given", [["a.png", "b.png"], ["."]])
+def test_several_pictures_go_into_a_folder(
+    served: Served, logo: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], output: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png"):
+        Path(name).write_bytes(logo)
+    Path("notes").write_text("a file")
+    done = run(app, ["vectorize", *given, "-o", output, "--url", served.http])
+    assert done.exit_code == 2
+    assert f"--output {output} is no folder" in done.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "notes"]
+
+
+def test_a_folder_that_cannot_be_read(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
     done = run(app, ["vectorize", str(tmp_path), "--url", served.http])
     assert done.exit_code == 2
-    assert not (tmp_path / "a.svg").exists()
+    assert f"the folder {tmp_path} cannot be read: Permission denied" in done.stderr
+
+
+def test_the_table_shows_whole_paths(served: Served, logo: bytes, tmp_path: Path) -> None:
+    deep = tmp_path / ("a-long-name-" * 8)
+    deep.mkdir()
+    (deep / "logo.png").write_bytes(logo)
+    done = run(app, ["vectorize", str(deep), "--url", served.http], env={"COLUMNS": "80"})
+    assert f" {deep / 'logo.svg'} " in done.stderr
+
+
+def test_numbers_in_messages_are_plain(logo: bytes, tmp_path: Path) -> None:
+    picture = tmp_path / "logo.png"
+    picture.write_bytes(logo)
+    done = run(app, ["vectorize", str(picture), "--max-bytes", "5"])
+    assert "from 100 to 2147483647" in done.stderr
 
 
 def test_an_empty_folder_is_told(served: Served, tmp_path: Path) -> None:
@@ -110,7 +169,9 @@ def test_status(served: Served) -> None:
 
 def test_down_without_a_stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ATELIER_STATE_DIR", str(tmp_path))
-    assert run(app, ["down"]).exit_code == 3
+    done = run(app, ["down"])
+    assert done.exit_code == 0
+    assert "no stack of these settings is running" in done.stderr
 
 
 def test_up_names_the_port_that_is_taken(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

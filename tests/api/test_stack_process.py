@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,6 +19,7 @@ from serve import stack
 from serve.cli import app
 from serve.errors import EngineUnavailable
 from serve.settings import Settings, load
+from serve.temporary_folder import temporary_folder
 from serve.vectorize_command import InProcess
 
 # Stands in for the interpreter: records itself as a stack does, says "ready" in the log, and stays.
@@ -76,6 +80,41 @@ def test_stopping_what_has_ended_is_no_error() -> None:
     child = subprocess.Popen(["true"])
     child.wait()
     assert stack.stop(stack.Running(child.pid, "", "", None), 1)
+
+
+@pytest.fixture
+def _signals() -> Iterator[None]:
+    """As they were before a test."""
+    handlers = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for name, handler in handlers.items():
+        signal.signal(name, handler)
+
+
+@pytest.mark.usefixtures("_signals")
+@pytest.mark.parametrize("moment", ["serve.cli.ray_cluster", "serve.stack.wait_ready", "serve.cli.show"])
+def test_a_stack_that_is_ended_while_it_starts_has_not_failed(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, moment: str
+) -> None:
+    """`up --detach` returns when the doors are ready, a moment before the stack itself knows."""
+    monkeypatch.setattr("serve.cli.ray_cluster", contextlib.nullcontext)
+    monkeypatch.setattr("serve.stack.wait_ready", lambda _: None)
+    monkeypatch.setattr(moment, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setenv("ATELIER_STATE_DIR", str(tmp_path))
+    monkeypatch.setattr("serve.stack.check_ports", lambda _: None)
+    done = CliRunner().invoke(app, ["up"])
+    assert done.exit_code == 0, done.output
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_temporary_folder_goes_with_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "environ", dict(os.environ))
+    with temporary_folder():
+        folder = Path(os.environ["TMPDIR"])
+        Path(os.environ["RAY_SERVE_HAPROXY_CONFIG_FILE_LOC"]).write_text("a configuration")
+        assert [path.name for path in folder.iterdir()] == ["haproxy.cfg"]
+        assert os.environ["RAY_TMPDIR"] != str(folder)
+    assert not folder.exists()
 
 
 def test_a_broken_manifest_is_told_and_leaves_no_thread(tmp_path: Path) -> None:
