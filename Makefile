@@ -31,7 +31,7 @@ status: ## whether the stack is ready
 	@$(BIN)/atelier status --config $(CONFIG)
 
 test: check clients .venv/.compiled ## everything that a fresh machine can run
-	$(BIN)/python -m pytest -m "not gpu" --durations=15
+	$(BIN)/python -m pytest -m "not gpu" --durations=15 --cov
 
 quick: check .venv/.compiled ## lint, types, and the tests that start no server
 	$(BIN)/python -m pytest -m "not (cluster or triton or slow or gpu)" --durations=5
