@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from serve.vector.features import STATISTICS
 from serve.vector.parameters import CANDIDATE_WIDTH, LEARNED
+from serve.vector.structure import STRUCTURE
 
 DataType = Literal["TYPE_FP32", "TYPE_UINT8"]
 SIDE_PX = 128
@@ -53,6 +54,7 @@ class Contract:
 
 _PICTURE = (SIDE_PX, SIDE_PX, 4)
 _EMBEDDING = Tensor("embedding", (EMBEDDING,))
+_STATISTICS = Tensor("statistics", (STATISTICS,))
 
 CONTRACTS = {
     c.name: c
@@ -62,13 +64,19 @@ CONTRACTS = {
             (
                 Tensor("pixels", _PICTURE, "TYPE_UINT8"),
                 Tensor("detail", _PICTURE, "TYPE_UINT8"),
-                Tensor("statistics", (STATISTICS,)),
+                _STATISTICS,
             ),
             (_EMBEDDING,),
             max_batch_size=16,
             preferred_batch_sizes=(4, 8, 16),
         ),
-        Contract("logo_type", (_EMBEDDING,), (Tensor("probabilities", (4,)),), 64, (8, 32)),
+        Contract(
+            "logo_type",
+            (_EMBEDDING, _STATISTICS, Tensor("structure", (STRUCTURE,))),
+            (Tensor("probabilities", (4,)),),
+            max_batch_size=64,
+            preferred_batch_sizes=(8, 32),
+        ),
         Contract(
             "quality",
             (_EMBEDDING, Tensor("parameters", (-1, CANDIDATE_WIDTH))),

@@ -23,6 +23,7 @@ TRACING = (
 )
 PICTURES = (
     "serve/vector/features.py",
+    "serve/vector/structure.py",
     "serve/vector/views.py",
     "build_engines/data/degrade.py",
     "build_engines/data/render.py",

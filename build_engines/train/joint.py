@@ -91,6 +91,7 @@ def train_joint(data: JointData, settings: JointSettings, seed: int = 0) -> Join
     torch.manual_seed(seed)
     networks = JointNetworks.fresh()
     networks.train()
+    networks.logo_type.normalise_by(*counted(data.pictures))
     weights = _class_weights(data.pictures.kind)
     targets = _to_torch(data.labelled.logarithms)
     candidates = _to_torch(data.labelled.candidates)
@@ -102,8 +103,8 @@ def train_joint(data: JointData, settings: JointSettings, seed: int = 0) -> Join
     for step, (anywhere, rows) in enumerate(bar):
         chosen = np.concatenate([anywhere, data.labelled.index[rows]])
         embedding = networks.features(*_inputs(data.pictures, chosen, generator))
-        shares = _to_torch(data.pictures.shares[chosen])
-        kind_loss = F.cross_entropy(networks.logo_type.logits(embedding), shares, weights)
+        logits = networks.logo_type.logits(embedding, *counted(data.pictures, chosen))
+        kind_loss = F.cross_entropy(logits, _to_torch(data.pictures.shares[chosen]), weights)
         predicted = networks.quality.logarithms(embedding[len(anywhere) :], candidates[rows])
         quality_loss = quality_error(predicted, targets[rows])
         loss = settings.kind_weight * kind_loss + settings.quality_weight * quality_loss
@@ -123,6 +124,12 @@ def _class_weights(kinds: npt.NDArray[np.int64]) -> Tensor:
     counts = np.bincount(kinds, minlength=4).clip(1)
     weights = np.sqrt(counts.sum() / counts)
     return torch.tensor(weights / weights.mean(), dtype=torch.float32)
+
+
+def counted(pictures: Pictures, chosen: Integers | None = None) -> tuple[Tensor, Tensor]:
+    """What `logo_type` is told beside the embedding: statistics and structure, of all pictures or of those chosen."""
+    rows = np.arange(len(pictures)) if chosen is None else chosen
+    return _to_torch(pictures.statistics[rows]), _to_torch(pictures.structure[rows])
 
 
 def _inputs(

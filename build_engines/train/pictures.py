@@ -20,17 +20,20 @@ from build_engines.fingerprint import fingerprint
 from build_engines.labels.collect import Drawn
 from build_engines.labels.store import PICTURES, Labels, LabelStore
 from serve.vector.features import network_input
+from serve.vector.structure import structure_of
 
 CHUNK = 128
 
 
 @dataclass(frozen=True)
 class Pictures:
-    """N pictures: inputs of `image_features`, index of the condition, size in pixels, shares (N, 4) of the types."""
+    """N pictures: inputs of `image_features` and `logo_type`, index of the condition, size in pixels, shares (N, 4) of
+    the types."""
 
     pixels: npt.NDArray[np.uint8]
     detail: npt.NDArray[np.uint8]
     statistics: npt.NDArray[np.float32]
+    structure: npt.NDArray[np.float32]
     condition: npt.NDArray[np.int64]
     size: npt.NDArray[np.int64]
     shares: npt.NDArray[np.float32]
@@ -59,6 +62,7 @@ def make_picture(picture: Drawn) -> Pictures:
     arrays: dict[str, Any] = {name: inputs[name][None] for name in ("pixels", "detail", "statistics")}
     return Pictures(
         **arrays,
+        structure=structure_of(sample.rgba).to_vector()[None],
         condition=np.array([CONDITIONS.index(sample.condition)]),
         size=np.array([sample.size]),
         shares=shares_of(construction(picture.icon))[None],
@@ -89,7 +93,7 @@ def prepare(drawn: Sequence[Drawn], name: str, processes: int, folder: Path = VA
     return Pictures.join([_read(path, part) for path, part in zip(paths, parts, strict=True)])
 
 
-_KEPT = ("pixels", "detail", "statistics", "condition", "size")
+_KEPT = ("pixels", "detail", "statistics", "structure", "condition", "size")
 
 
 def _read(path: Path, shares: npt.NDArray[np.float32]) -> Pictures:

@@ -16,11 +16,11 @@ from build_engines.export.engine import MODEL_REPOSITORY, Provenance, write_engi
 from build_engines.export.served import check_served
 from build_engines.fingerprint import fingerprint
 from build_engines.labels.collect import Drawn, collect
-from build_engines.labels.store import TRACING, LabelStore
+from build_engines.labels.store import PICTURES, TRACING, LabelStore
 from build_engines.presets import Preset
 from build_engines.train.actors import choose_tier1, learn_in_rounds, make_policy
 from build_engines.train.calibrate import set_temperature
-from build_engines.train.joint import JointData, JointNetworks, JointSettings, embed, train_joint
+from build_engines.train.joint import JointData, JointNetworks, JointSettings, counted, embed, train_joint
 from build_engines.train.metrics import quality_metrics, type_metrics
 from build_engines.train.pictures import labelled, prepare
 from build_engines.train.polish import polish, views_of
@@ -73,7 +73,7 @@ def make_engines(run: Run) -> None:
     facts = _facts(run, data)
     networks = _networks(run, data)
     embeddings = {split: embed(networks.features, data[split].pictures) for split in SPLITS}
-    temperature = set_temperature(networks.logo_type, embeddings["val"], data["val"].pictures.kind)
+    temperature = set_temperature(networks.logo_type, embeddings["val"], data["val"].pictures)
     with Trials(run.processes) as trials:
         grounds = {split: _ground(run.to_label(split), data[split], embeddings[split]) for split in SPLITS}
         views = views_of(networks.features, data["train"].pictures)[:, data["train"].labelled.index]
@@ -113,6 +113,7 @@ _NETWORK_SOURCES = (
     "build_engines/train/joint.py",
     "build_engines/train/polish.py",
     "build_engines/data/kinds.py",
+    *PICTURES,
 )
 
 
@@ -144,7 +145,7 @@ def _judge(networks: JointNetworks, data: JointData, embedding: torch.Tensor) ->
     """The metrics of both heads on one split."""
     index = data.labelled.index
     with torch.no_grad():
-        probabilities = networks.logo_type(embedding).numpy()
+        probabilities = networks.logo_type(embedding, *counted(data.pictures)).numpy()
         guessed = networks.quality.logarithms(embedding[index], torch.from_numpy(data.labelled.candidates)).numpy()
     conditions = data.pictures.condition
     return {

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm import trange
 
-from build_engines.train.joint import JointData, JointNetworks, embed, quality_error
+from build_engines.train.joint import JointData, JointNetworks, counted, embed, quality_error
 from build_engines.train.networks import ImageFeatures, LogoType, Quality
 from build_engines.train.pictures import Labelled, Pictures
 
@@ -30,12 +30,7 @@ def polish(networks: JointNetworks, train: JointData, val: JointData, steps: int
     torch.manual_seed(seed)
     views = views_of(networks.features, train.pictures)
     known = embed(networks.features, val.pictures)
-    logo_type = _best(
-        networks.logo_type,
-        steps,
-        lambda head: _type_loss(head, views, train),
-        lambda head: _type_score(head, known, val),
-    )
+    logo_type = train_type(networks.logo_type, views, train.pictures, known, val.pictures, steps)
     quality = train_quality(
         networks.quality, views[:, train.labelled.index], train.labelled, known[val.labelled.index], val.labelled, steps
     )
@@ -45,6 +40,18 @@ def polish(networks: JointNetworks, train: JointData, val: JointData, steps: int
 def views_of(features: ImageFeatures, pictures: Pictures) -> Tensor:
     """(VIEWS, N, 512): each picture as it is, and augmented."""
     return torch.stack([embed(features, pictures, augmentation=v or None) for v in range(VIEWS)])
+
+
+def train_type(
+    start: LogoType, views: Tensor, pictures: Pictures, known: Tensor, val_pictures: Pictures, steps: int
+) -> LogoType:
+    """``views`` (V, N, 512) are the embeddings of ``pictures``; ``known`` (N', 512) those of ``val_pictures``."""
+    return _best(
+        start,
+        steps,
+        lambda head: _type_loss(head, views, pictures),
+        lambda head: _type_score(head, known, val_pictures),
+    )
 
 
 def train_quality(
@@ -81,14 +88,15 @@ def _pick(views: Tensor, index: Integers) -> Tensor:
     return views[torch.randint(0, len(views), (len(index),)), torch.from_numpy(index)]
 
 
-def _type_loss(head: LogoType, views: Tensor, data: JointData) -> Tensor:
-    chosen = torch.randint(0, len(data.pictures), (_BATCH,)).numpy()
-    return F.cross_entropy(head.logits(_pick(views, chosen)), torch.from_numpy(data.pictures.shares[chosen]))
+def _type_loss(head: LogoType, views: Tensor, pictures: Pictures) -> Tensor:
+    chosen = torch.randint(0, len(pictures), (_BATCH,)).numpy()
+    logits = head.logits(_pick(views, chosen), *counted(pictures, chosen))
+    return F.cross_entropy(logits, torch.from_numpy(pictures.shares[chosen]))
 
 
 @torch.no_grad()
-def _type_score(head: LogoType, embedding: Tensor, data: JointData) -> float:
-    return F.cross_entropy(head.logits(embedding), torch.from_numpy(data.pictures.shares)).item()
+def _type_score(head: LogoType, embedding: Tensor, pictures: Pictures) -> float:
+    return F.cross_entropy(head.logits(embedding, *counted(pictures)), torch.from_numpy(pictures.shares)).item()
 
 
 def _quality_loss(head: Quality, views: Tensor, labels: Labelled) -> Tensor:
