@@ -59,13 +59,13 @@ async def test_max_paths_is_kept(vectorizer: Vectorizer, engines: Any) -> None:
 
 @in_module_loop
 async def test_a_time_budget_ends_the_search(vectorizer: Vectorizer, engines: Any) -> None:
-    """D-053."""
+    """D-053: less than 5 % over, as long as one tracing fits."""
     data = png(logo(9, 256))
     await convert(vectorizer, data, tier=3)
     for budget_s in (0.4, 0.8, 1.6):
         began = time.perf_counter()
         made = await convert(vectorizer, data, tier=3, time_budget_s=budget_s)
-        assert time.perf_counter() - began < budget_s * 1.25  # the machine may be busy; loadtests measures the 5 %
+        assert time.perf_counter() - began < budget_s * 1.05
         assert made.paths >= 1
 
 
