@@ -11,13 +11,16 @@ import subprocess
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc
 import tritonclient.http
+from google.protobuf import text_format
 from pictures import ACCEPTED, REFUSED, drawn, encode
+from tritonclient.grpc import model_config_pb2
 from whole_stack import Stack
 
 pytestmark = pytest.mark.cluster
@@ -35,6 +38,17 @@ def image_input(kind: object, data: bytes) -> object:
     tensor = kind.InferInput("image", [1], "BYTES")  # type: ignore[attr-defined]
     tensor.set_data_from_numpy(np.array([data], object))
     return tensor
+
+
+def logo_type_inputs(kind: Any, rows: int, value: float) -> list[Any]:
+    """Every input of the engine, filled with ``value``."""
+    config = (Path(__file__).parents[2] / "model_repository" / "logo_type" / "config.pbtxt").read_text()
+    inputs = []
+    for entry in text_format.Parse(config, model_config_pb2.ModelConfig()).input:
+        tensor = kind.InferInput(entry.name, [rows, *entry.dims], "FP32")
+        tensor.set_data_from_numpy(np.full(tensor.shape(), value, np.float32))
+        inputs.append(tensor)
+    return inputs
 
 
 def test_convert_ai_through_the_whole_stack(door: httpx.Client, logo: bytes) -> None:
@@ -69,19 +83,23 @@ def test_stock_triton_client(stack: Stack, kind: object, logo: bytes) -> None:
 def test_engines_are_passed_through(stack: Stack) -> None:
     """Metadata, config and statistics are Triton's; so is the answer."""
     client = tritonclient.http.InferenceServerClient(stack.http)
-    assert client.get_model_metadata("logo_type")["inputs"][0]["name"] == "embedding"
+    wanted = client.get_model_metadata("logo_type")["inputs"]
+    assert [entry["name"] for entry in wanted] == ["embedding", "statistics", "structure"]
     assert client.get_model_config("logo_type")["max_batch_size"] == 64
-    tensor = tritonclient.http.InferInput("embedding", [3, 512], "FP32")
-    tensor.set_data_from_numpy(np.full((3, 512), 0.5, np.float32))
-    probabilities = client.infer("logo_type", [tensor]).as_numpy("probabilities")
+    tensors = [_halves(entry["name"], (3, int(entry["shape"][-1]))) for entry in wanted]
+    probabilities = client.infer("logo_type", tensors).as_numpy("probabilities")
     assert probabilities.shape == (3, 4)
     np.testing.assert_allclose(probabilities.sum(1), 1.0, atol=1e-4)
     statistics = client.get_inference_statistics("logo_type")["model_stats"][0]
     assert int(statistics["inference_count"]) >= 3
-    tensor = tritonclient.http.InferInput("embedding", [3, 7], "FP32")
-    tensor.set_data_from_numpy(np.zeros((3, 7), np.float32))
     with pytest.raises(tritonclient.utils.InferenceServerException, match="embedding"):
-        client.infer("logo_type", [tensor])
+        client.infer("logo_type", [_halves("embedding", (3, 7)), *tensors[1:]])
+
+
+def _halves(name: str, shape: tuple[int, int]) -> tritonclient.http.InferInput:
+    tensor = tritonclient.http.InferInput(name, list(shape), "FP32")
+    tensor.set_data_from_numpy(np.full(shape, 0.5, np.float32))
+    return tensor
 
 
 @pytest.mark.parametrize("kind", [tritonclient.http, tritonclient.grpc])
@@ -90,7 +108,7 @@ def test_an_output_that_is_not_finite_is_the_clients_error(stack: Stack, kind: o
     tensor = kind.InferInput("embedding", [1, 512], "FP32")  # type: ignore[attr-defined]
     tensor.set_data_from_numpy(np.full((1, 512), -3e38, np.float32))
     with pytest.raises(tritonclient.utils.InferenceServerException, match="not finite") as caught:
-        client.infer("logo_type", [tensor])
+        client.infer("tier1", [tensor])
     assert caught.value.status() in ("400", "StatusCode.INVALID_ARGUMENT")
 
 
