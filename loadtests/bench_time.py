@@ -28,12 +28,14 @@ from serve.ensembles.vectorizer import Vectorizer
 from serve.settings import VectorizerSettings
 from serve.vector.features import extract, network_input
 from serve.vector.parameters import CANDIDATE_WIDTH
+from serve.vector.structure import structure_of
 
 SIZE_PX = 512
 CANDIDATES = 1000
 GOALS_MS = {
     "features (statistics)": 100,
     "features (network input)": 100,
+    "features (structure)": 100,
     "embedding": 50,
     "classification (embedding given)": 50,
     f"prediction of {CANDIDATES} candidates": 30,
@@ -95,11 +97,13 @@ async def stages_of(picture: Picture, vectorizer: Vectorizer) -> dict[str, float
     inputs = {name: value[None] for name, value in network_input(picture.rgba, features).items()}
     measured("features (network input)", start)
     start = time.perf_counter()
+    structure = structure_of(picture.rgba).to_vector()[None]
+    measured("features (structure)", start)
+    start = time.perf_counter()
     embedding = (await vectorizer.infer("image_features", inputs))["embedding"]
     measured("embedding", start)
-    found["classification (embedding given)"] = await timed(
-        lambda: vectorizer.infer("logo_type", {"embedding": embedding})
-    )
+    known = {"embedding": embedding, "statistics": inputs["statistics"], "structure": structure}
+    found["classification (embedding given)"] = await timed(lambda: vectorizer.infer("logo_type", known))
     candidates = np.random.default_rng(0).random((1, CANDIDATES, CANDIDATE_WIDTH), np.float32)
     rows = {"embedding": embedding, "parameters": candidates}
     found[f"prediction of {CANDIDATES} candidates"] = await timed(lambda: vectorizer.infer("quality", rows))

@@ -22,7 +22,7 @@ from build_engines.labels.measure import Judge
 from build_engines.labels.store import Labels, LabelStore
 from build_engines.train.calibrate import set_temperature
 from build_engines.train.environment import BatchedTracing, TracingEnv, predicted, rows_of
-from build_engines.train.joint import JointData, JointSettings, embed, train_joint
+from build_engines.train.joint import JointData, JointSettings, counted, embed, train_joint
 from build_engines.train.metrics import calibration_error, quality_metrics
 from build_engines.train.networks import LogoType, Quality
 from build_engines.train.pictures import Labelled, Pictures, labelled, make_picture
@@ -31,7 +31,9 @@ from build_engines.train.polish import polish
 from build_engines.train.reward import predicted_reward, true_reward
 from build_engines.train.rounds import PROPOSED, Ground, propose
 from build_engines.train.tier1 import ascend, imitate, imitate_rows
+from serve.vector.features import STATISTICS
 from serve.vector.parameters import CoverageParameters, VTracerParameters, from_candidate, to_candidate
+from serve.vector.structure import STRUCTURE
 
 
 def test_candidates_start_with_both_defaults_and_repeat() -> None:
@@ -115,8 +117,23 @@ def test_temperature_softens_a_head_that_is_too_sure() -> None:
     torch.manual_seed(0)
     head = LogoType()
     nn.init.normal_(head.layers[-1].weight, std=3.0)
-    kinds = np.random.default_rng(0).integers(0, 4, 200)
-    assert set_temperature(head, torch.rand(200, 512), kinds) > 1.5
+    rng, dummy = np.random.default_rng(0), np.zeros((200, 1), np.uint8)
+    statistics, structure = (rng.random((200, n), np.float32) for n in (STATISTICS, STRUCTURE))
+    shares = np.eye(4, dtype=np.float32)[rng.integers(0, 4, 200)]
+    pictures = Pictures(dummy, dummy, statistics, structure, dummy[:, 0], dummy[:, 0], shares)
+    assert set_temperature(head, torch.rand(200, 512), pictures) > 1.5
+
+
+def test_type_head_brings_what_is_counted_to_one_scale() -> None:
+    """Inside the engine: an input on another scale gives the same answer once the head knows that scale."""
+    torch.manual_seed(0)
+    head, embedding = LogoType().eval(), torch.rand(50, 512)
+    statistics, structure = torch.rand(50, STATISTICS), torch.rand(50, STRUCTURE)
+    head.normalise_by(statistics, structure)
+    expected = head(embedding, statistics, structure)
+    assert expected.std(dim=0).max() > 0.01, "what is counted matters"
+    head.normalise_by(9 * statistics - 3, 4 * structure)
+    torch.testing.assert_close(head(embedding, 9 * statistics - 3, 4 * structure), expected, atol=1e-4, rtol=1e-3)
 
 
 def test_quality_metrics_of_a_perfect_prediction() -> None:
@@ -197,7 +214,7 @@ def test_tiny_training_from_icons_to_engines(tmp_path) -> None:
     embedding = embed(networks.features, data.pictures)
     assert embedding.shape == (20, 512)
     assert 0 <= embedding.min() < embedding.max() <= 1
-    kinds = networks.logo_type(embedding).argmax(dim=1).numpy()
+    kinds = networks.logo_type(embedding, *counted(data.pictures)).argmax(dim=1).numpy()
     assert (kinds == data.pictures.kind).mean() > 0.5, "learns its own few pictures"
     networks = polish(networks, data, data, steps=100)
     tier1 = ascend(imitate(embedding, data.labelled, 20), networks.quality, embedding, 10)

@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.vector.features import STATISTICS
 from serve.vector.parameters import CoverageParameters, to_candidate
+from serve.vector.structure import STRUCTURE
 
 Arrays = Mapping[str, NDArray[Any]]
 
@@ -22,6 +24,11 @@ def embed(inputs: Arrays) -> Arrays:
 
 
 def classify(inputs: Arrays) -> Arrays:
+    assert {name: array.shape for name, array in inputs.items()} == {
+        "embedding": (1, 512),
+        "statistics": (1, STATISTICS),
+        "structure": (1, STRUCTURE),
+    }
     return {"probabilities": np.array([[0.7, 0.1, 0.15, 0.05]], np.float32)}
 
 
