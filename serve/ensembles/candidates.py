@@ -36,7 +36,7 @@ _DISTINCT = 0.15  # rows closer than this (largest difference of one value) are 
 _FIXED = {
     "none": CoverageParameters(refine=1),
     "noisy": CoverageParameters(
-        denoise=24.0, flatness=20.0, palette_distance=0.065, max_colors=16, tolerance=0.25, min_area=4.0, refine=1
+        denoise=24.0, flatness=20.0, palette_distance=0.065, max_colors=16, tolerance=0.25, refine=1
     ),
     "blurred": CoverageParameters(tolerance=0.21, refine=1),
 }

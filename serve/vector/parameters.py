@@ -95,7 +95,7 @@ class CoverageParameters(_Ranged):
         0.25, 0.12, 1.0, "distance a fitted curve may stray from the contour; higher is smaller and smoother", log=True
     )
     corner_angle: float = _learned(42.0, 25.0, 70.0, "turning angle from which a point is a sharp corner")
-    min_area: float = _learned(1.5, 0.5, 12.0, "smallest area kept, in square pixels; removes specks", log=True)
+    min_area: float = _learned(1.0, 0.5, 12.0, "smallest area kept, in square pixels; removes specks", log=True)
     gradient_rms: float = _learned(
         6.0, 0.0, 10.0, "largest RMS error of a fitted gradient in 8-bit steps; below 1 no gradients"
     )

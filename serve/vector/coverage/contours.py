@@ -12,12 +12,17 @@ import numpy.typing as npt
 
 from serve.vector.coverage.kernel import kernel
 from serve.vector.coverage.paints import Floats
+from serve.vector.coverage.thin import LINE, value_at
 from serve.vector.coverage.unmix import Labels
 
 Points = npt.NDArray[np.float64]
 
 SHARP = 0.8
 """Drop of coverage, over four pixels, from which an edge counts as sharp."""
+EDGE = 0.02
+"""Least distance of a thin line's edge from the pixel centres on its two sides, in pixels."""
+JOINED = 1.2
+"""Sum of four pixels' coverage from which two that touch at a corner are one area."""
 MIN_STEP = 0.05
 """Contour points nearer than this to the one before are dropped, in pixels."""
 
@@ -38,37 +43,69 @@ _JOINED_5, _JOINED_10 = 16, 17
 
 
 @kernel
-def _value(field: Floats, stamp: npt.NDArray[np.int32], first: Labels, k: int, y: int, x: int) -> float:
-    """Coverage at (y, x): from ``field`` at the rim of paint ``k``, one inside it, zero elsewhere."""
+def _inside(
+    field: Floats,
+    stamp: npt.NDArray[np.int32],
+    first: Labels,
+    sense: npt.NDArray[np.uint8],
+    k: int,
+    y: int,
+    x: int,
+) -> bool:
+    """Whether (y, x) is covered by half, or on a thin line and not in a thin gap."""
     height, width = field.shape
     if y < 0 or x < 0 or y >= height or x >= width:
-        return 0.0
-    if stamp[y, x] == k:
-        value: float = field[y, x]
-        return value
-    return 1.0 if first[y, x] == k else 0.0
+        return False
+    if stamp[y, x] != k:
+        return bool(first[y, x] == k)
+    if sense[y, x] != 0:
+        return bool(sense[y, x] == LINE)
+    return bool(field[y, x] >= 0.5)
 
 
 @kernel
 def _crossing(
-    field: Floats, stamp: npt.NDArray[np.int32], first: Labels, k: int, y: int, x: int, vertical: bool
+    field: Floats,
+    stamp: npt.NDArray[np.int32],
+    first: Labels,
+    sense: npt.NDArray[np.uint8],
+    k: int,
+    y: int,
+    x: int,
+    vertical: bool,
 ) -> float:
     """Where coverage passes one half between (y, x) and its neighbour to the right, or below if ``vertical``; 0..1.
 
     At a sharp edge the covered length is the sum of coverages across it, which is exact for a box filter; a soft one
-    is interpolated.
+    is interpolated. A line or gap of a single pixel is as wide as the coverages across it add up to.
     """
     dy, dx = (1, 0) if vertical else (0, 1)
-    a, b = _value(field, stamp, first, k, y, x), _value(field, stamp, first, k, y + dy, x + dx)
-    before = _value(field, stamp, first, k, y - dy, x - dx)
-    after = _value(field, stamp, first, k, y + 2 * dy, x + 2 * dx)
-    linear = (0.5 - a) / (b - a)
-    sharp = (abs(before - after) - SHARP) / (1 - SHARP)
-    if sharp <= 0 or (before - after) * (a - b) <= 0:
-        return linear
-    box = a + b - 0.5 if a > b else 1.5 - a - b
-    weight = min(1.0, sharp)
-    return min(1.0, max(0.0, weight * box + (1 - weight) * linear))
+    forward = _inside(field, stamp, first, sense, k, y, x)
+    if not forward:
+        y, x, dy, dx = y + dy, x + dx, -dy, -dx
+    behind = value_at(field, stamp, first, k, y - dy, x - dx)
+    inner = value_at(field, stamp, first, k, y, x)
+    outer = value_at(field, stamp, first, k, y + dy, x + dx)
+    beyond = value_at(field, stamp, first, k, y + 2 * dy, x + 2 * dx)
+    line = not _inside(field, stamp, first, sense, k, y - dy, x - dx)
+    gap = _inside(field, stamp, first, sense, k, y + 2 * dy, x + 2 * dx)
+    at = 0.0
+    if line or gap:
+        if line:
+            covered = behind + inner + outer
+            at += 0.5 * covered + (outer - behind) / max(covered, 1e-6)
+        if gap:
+            bare = 3.0 - inner - outer - beyond
+            at += 1.0 - 0.5 * bare + (inner - beyond) / max(bare, 1e-6)
+        if line and gap:
+            at *= 0.5
+    else:
+        at = (inner - 0.5) / (inner - outer) if inner > outer else 0.0
+        sharp = min(1.0, (behind - beyond - SHARP) / (1 - SHARP))
+        if sharp > 0:
+            at = sharp * (inner + outer - 0.5) + (1 - sharp) * at
+    at = min(1 - EDGE, max(EDGE, at)) if line or gap else min(1.0, max(0.0, at))
+    return at if forward else 1.0 - at
 
 
 @kernel
@@ -89,6 +126,7 @@ def march(
     field: Floats,
     stamp: npt.NDArray[np.int32],
     first: Labels,
+    sense: npt.NDArray[np.uint8],
     active: npt.NDArray[np.int32],
     segments: npt.NDArray[np.int8],
     follow: npt.NDArray[np.int32],
@@ -105,13 +143,20 @@ def march(
         y, x = at // width, at % width
         if y + 1 >= height or x + 1 >= width:
             continue
-        tl, tr = field[y, x], _value(field, stamp, first, k, y, x + 1)
-        bl, br = _value(field, stamp, first, k, y + 1, x), _value(field, stamp, first, k, y + 1, x + 1)
-        case = (tl >= 0.5) | (tr >= 0.5) << 1 | (br >= 0.5) << 2 | (bl >= 0.5) << 3
-        if case == 5 and tl + tr + bl + br >= 2.0:
-            case = _JOINED_5
-        elif case == 10 and tl + tr + bl + br >= 2.0:
-            case = _JOINED_10
+        tl = _inside(field, stamp, first, sense, k, y, x)
+        tr = _inside(field, stamp, first, sense, k, y, x + 1)
+        bl = _inside(field, stamp, first, sense, k, y + 1, x)
+        br = _inside(field, stamp, first, sense, k, y + 1, x + 1)
+        case = tl | tr << 1 | br << 2 | bl << 3
+        if case == 5 or case == 10:
+            covered = (
+                field[y, x]
+                + value_at(field, stamp, first, k, y, x + 1)
+                + value_at(field, stamp, first, k, y + 1, x)
+                + value_at(field, stamp, first, k, y + 1, x + 1)
+            )
+            if covered >= JOINED:
+                case = _JOINED_5 if case == 5 else _JOINED_10
         for s in range(0, 4, 2):
             if segments[case, s] < 0:
                 continue
@@ -130,7 +175,7 @@ def march(
         while edge >= 0 and follow[edge] >= 0:
             at, vertical = edge // 2, edge % 2 == 1
             y, x = at // width, at % width
-            t = _crossing(field, stamp, first, k, y, x, vertical)
+            t = _crossing(field, stamp, first, sense, k, y, x, vertical)
             points[count, 0] = x + (0.0 if vertical else t)
             points[count, 1] = y + (t if vertical else 0.0)
             count += 1

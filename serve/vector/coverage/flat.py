@@ -6,13 +6,47 @@ mix of its neighbours also where one of them is transparent.
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
 from serve.vector.coverage.kernel import kernel
 
+MAX_PIXELS = 2_000_000
+"""Larger pictures are averaged down first."""
+LEAST_SIGMA = 4.0
+"""Range of the pre-filter below which there is none."""
+
+BLOCK = 0.25
+"""Share of the flatness within which four pixels are one area."""
+
 FloatImage = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What is traced, (H, W, 4), and the same before the pre-filter; one array where there was none."""
+
+    pixels: FloatImage
+    raw: FloatImage
+
+    @property
+    def noisy(self) -> bool:
+        return self.raw is not self.pixels
+
+    def shrunk(self, most: int) -> Source:
+        """Averaged down to about ``most`` pixels where there are more."""
+        pixels = shrink(self.pixels, most)
+        return Source(pixels, shrink(self.raw, most) if self.noisy else pixels)
+
+
+def prepare(rgba: npt.NDArray[np.uint8], sigma: float) -> Source:
+    """Straight 8-bit RGBA (H, W, 4), at most about MAX_PIXELS of it, filtered with range ``sigma``."""
+    raw = shrink(premultiply(rgba), MAX_PIXELS)
+    return Source(denoise(raw, sigma), raw)
 
 
 def premultiply(rgba: npt.NDArray[np.uint8]) -> FloatImage:
@@ -23,9 +57,20 @@ def premultiply(rgba: npt.NDArray[np.uint8]) -> FloatImage:
     return pixels
 
 
+def shrink(pixels: FloatImage, most: int) -> FloatImage:
+    """``pixels`` averaged down, proportions kept, to about ``most`` pixels where they are more."""
+    height, width = pixels.shape[:2]
+    if height * width <= most:
+        return pixels
+    scale = math.sqrt(most / (height * width))
+    size = max(1, round(width * scale)), max(1, round(height * scale))
+    smaller: FloatImage = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    return smaller
+
+
 def denoise(pixels: FloatImage, sigma: float) -> FloatImage:
     """Bilateral filter of range ``sigma`` (8-bit steps) that evens out JPEG noise and keeps edges; below 4 nothing."""
-    if sigma < 4.0:
+    if sigma < LEAST_SIGMA:
         return pixels
     out = pixels.copy()
     out[..., :3] = cv2.bilateralFilter(np.ascontiguousarray(pixels[..., :3]), 5, sigma, 2.0)
@@ -47,4 +92,23 @@ def flat_mask(pixels: FloatImage, flatness: float) -> npt.NDArray[np.uint8]:
                     mask[y, x] = mask[y, x + 1] = 0
                 if down and abs(pixels[y + 1, x, c] - value) > flatness:
                     mask[y, x] = mask[y + 1, x] = 0
+    return mask
+
+
+@kernel
+def block_mask(pixels: FloatImage, flatness: float) -> npt.NDArray[np.uint8]:
+    """1 in blocks of 2 x 2 whose channels spread by at most BLOCK times ``flatness``, else 0. Shape (H, W).
+
+    It finds thin lines of one colour, of which every pixel touches an edge; a blend is never so even.
+    """
+    height, width, channels = pixels.shape
+    mask = np.zeros((height, width), np.uint8)
+    for y in range(height - 1):
+        for x in range(width - 1):
+            spread = 0.0
+            for c in range(channels):
+                p, q, r, s = pixels[y, x, c], pixels[y, x + 1, c], pixels[y + 1, x, c], pixels[y + 1, x + 1, c]
+                spread = max(spread, max(max(p, q), max(r, s)) - min(min(p, q), min(r, s)))
+            if spread <= BLOCK * flatness:
+                mask[y, x] = mask[y, x + 1] = mask[y + 1, x] = mask[y + 1, x + 1] = 1
     return mask

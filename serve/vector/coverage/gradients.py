@@ -23,6 +23,8 @@ MAX_GRADIENTS = 20
 MIN_GRADIENT_RANGE = 12.0
 MIN_GRADIENT_DEVIATION = 2.5
 GOOD_LINEAR_RMS = 2.5
+MOST_LEFT = 0.4
+"""Share of an area's deviation from its mean colour that a gradient may leave; one that leaves more fits noise."""
 
 
 @kernel
@@ -302,6 +304,7 @@ def fit_gradients(
     pixels: FloatImage, labels: npt.NDArray[np.int32], counts: npt.NDArray[np.int64], max_rms: float
 ) -> tuple[
     npt.NDArray[np.int32],
+    npt.NDArray[np.uint8],
     npt.NDArray[np.int8],
     Floats,
     npt.NDArray[np.int32],
@@ -310,13 +313,14 @@ def fit_gradients(
 ]:
     """Fit gradients to the smooth regions of ``labels`` (H, W; 0 is none) that vary enough.
 
-    Returns the paint of each label (-1: none), and the table's arrays. A paint that also explains another region
+    Returns the paint of each label (-1: none), whether one was sought in vain, and the table's arrays. A paint that also explains another region
     is used again there, so a gradient cut in two by a shape stays one.
     """
     width = labels.shape[1]
     n = counts.shape[0]
     reach, deviation = _spread(pixels, labels, n)
     paint_of = np.full(n, -1, np.int32)
+    unfitted = np.zeros(n, np.uint8)
     kind = np.zeros(MAX_GRADIENTS, np.int8)
     geometry = np.zeros((MAX_GRADIENTS, 4), np.float32)
     stops = np.zeros(MAX_GRADIENTS, np.int32)
@@ -325,7 +329,7 @@ def fit_gradients(
     used = 0
     regions = _varying_regions(counts, reach, deviation)
     if regions.shape[0] == 0:
-        return paint_of, kind[:0], geometry[:0], stops[:0], offsets[:0], colors[:0]
+        return paint_of, unfitted, kind[:0], geometry[:0], stops[:0], offsets[:0], colors[:0]
     start, order = _region_pixels(labels, counts)
     for label in regions:
         take = min(SAMPLES, counts[label])
@@ -355,8 +359,10 @@ def fit_gradients(
                 best_stops, best = r_stops, error
                 kind[used] = RADIAL
                 geometry[used], offsets[used], colors[used] = r_geometry, r_offsets, r_colors
-        if best_stops > 0 and best <= limit:
+        if best_stops > 0 and best <= min(limit, MOST_LEFT * math.sqrt(total)):
             stops[used] = best_stops
             paint_of[label] = used
             used += 1
-    return paint_of, kind[:used], geometry[:used], stops[:used], offsets[:used], colors[:used]
+        else:
+            unfitted[label] = 1
+    return paint_of, unfitted, kind[:used], geometry[:used], stops[:used], offsets[:used], colors[:used]

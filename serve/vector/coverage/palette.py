@@ -9,12 +9,21 @@ from serve.vector.coverage.flat import FloatImage
 from serve.vector.coverage.kernel import kernel
 
 Colors = npt.NDArray[np.float32]
+Floats = npt.NDArray[np.float32]
 
 BINS = 1 << 19
 """Histogram cells: 5 bits for each of R, G and B, 4 for alpha."""
 MIN_SHARE = 2e-4
 """Smallest share of the picture that a colour's flat pixels may have."""
 KMEANS_ROUNDS = 2
+HEAVY, HEAVY_AREA = 0.05, 10.0
+"""A colour with this share of a kept one's pixels, and this many times the least, is one of the picture's own..."""
+HEAVY_DISTANCE = 0.5
+"""...and may come this much nearer to it."""
+CHROMA = 0.5
+"""What chroma counts for beside luma at the edges of noisy pictures: JPEG keeps it at half of the resolution."""
+SNAP = 2.0
+"""Steps of 255 from an end of the scale within which a noisy channel is taken for that end."""
 
 # Björn Ottosson, "A perceptual color space for image processing", 2020: linear sRGB → LMS, cube root → Lab.
 _LMS = np.array(
@@ -33,6 +42,9 @@ _LAB = np.array(
     ],
     np.float32,
 )
+
+_FADE = np.eye(4, dtype=np.float32)
+_FADE[:3, :3] = CHROMA * np.eye(3) + (1 - CHROMA) * np.array([0.299, 0.587, 0.114])
 
 
 def oklab(rgb: npt.ArrayLike) -> Colors:
@@ -119,6 +131,37 @@ def find_palette(pixels: FloatImage, mask: npt.NDArray[np.uint8], distance: floa
     return colors
 
 
+def median_colors(pixels: FloatImage, labels: npt.NDArray[np.int16], colors: Colors) -> Colors:
+    """``colors`` (k, 4) with the channel-wise median of the pixels labelled with each, where there are some.
+
+    Noise at an end of the scale is cut off there, so a mean lies inside: black becomes dark grey. A median stays.
+    """
+    medians = colors.copy()
+    chosen = labels >= 0
+    of = labels[chosen].astype(np.int64)
+    values = np.clip(np.rint(pixels[chosen]), 0, 255).astype(np.int64)
+    for c in range(4):
+        counts = np.bincount(of * 256 + values[:, c], minlength=256 * len(colors))[: 256 * len(colors)]
+        below = counts.reshape(len(colors), 256).cumsum(1)
+        half = (below >= 0.5 * below[:, -1:]).argmax(1)
+        medians[:, c] = np.where(below[:, -1] > 0, half, colors[:, c])
+    top = np.where(np.arange(4) == 3, np.float32(255), medians[:, 3:])
+    snapped: Colors = np.where(medians <= SNAP, 0, np.where(medians >= top - SNAP, top, medians)).astype(np.float32)
+    return snapped
+
+
+def fade(colors: Floats) -> Floats:
+    """Colours (..., 4) with their difference from grey of the same luma times CHROMA."""
+    faded: Floats = np.asarray(colors, np.float32) @ _FADE.T
+    return np.ascontiguousarray(faded)
+
+
+def unfade(faded: Floats) -> Floats:
+    """The inverse of `fade`."""
+    colors: Floats = np.asarray(faded, np.float32) @ np.linalg.inv(_FADE).T.astype(np.float32)
+    return np.ascontiguousarray(colors)
+
+
 def nearest_color(look: Colors, palette_look: Colors) -> npt.NDArray[np.intp]:
     """Index (n,) of the palette entry nearest to each of ``look`` (n, 4)."""
     cross = look @ palette_look.T
@@ -127,11 +170,13 @@ def nearest_color(look: Colors, palette_look: Colors) -> npt.NDArray[np.intp]:
 
 
 def _separate(look: Colors, counts: npt.NDArray[np.int32], distance: float, most: int, least: float) -> list[int]:
-    """Greedily the most frequent entries that lie ``distance`` from all kept before; at least one."""
+    """Greedily the most frequent entries that lie ``distance`` from all kept before, heavy ones less; at least one."""
     kept = [0]
     for i in range(1, len(look)):
         if counts[i] < least or len(kept) >= most:
             break
-        if ((look[kept] - look[i]) ** 2).sum(1).min() > distance * distance:
+        apart = np.sqrt(((look[kept] - look[i]) ** 2).sum(1))
+        heavy = counts[i] >= np.maximum(HEAVY * counts[kept], HEAVY_AREA * least)
+        if (apart > np.where(heavy, HEAVY_DISTANCE * distance, distance)).all():
             kept.append(i)
     return kept

@@ -24,9 +24,11 @@ from serve.vector.coverage.writer import Shape, to_svg
 SAMPLES = np.array([0.06, 0.22, 0.38, 0.5, 0.62, 0.78, 0.94])
 """Where each segment is sampled, as the curve's parameter."""
 FLATTEN = 10
-OVERSAMPLING = 2
+OVERSAMPLING = 4
 SIDE = 0.7
 """How far beside the boundary its two paints are read, in pixels."""
+NEAR_SIDE, NEAR_STEP = 0.3, 0.5
+"""For thin lines, where SIDE is beyond the other edge: how far to look, and a smaller step, for both edges move."""
 STEP, MOST = 0.8, 0.35
 """Share of the measured distance that a round moves, and the most it does, in pixels."""
 DAMPING = 0.15
@@ -153,8 +155,13 @@ def _offset(
         return False, 0.0
     a = _side(x - SIDE * nx, y - SIDE * ny, ids, paint_of, tables, contrast)
     b = _side(x + SIDE * nx, y + SIDE * ny, ids, paint_of, tables, other)
+    pull = STEP
     if (a == me) == (b == me):
-        return False, 0.0
+        a = _side(x - NEAR_SIDE * nx, y - NEAR_SIDE * ny, ids, paint_of, tables, contrast)
+        b = _side(x + NEAR_SIDE * nx, y + NEAR_SIDE * ny, ids, paint_of, tables, other)
+        pull = NEAR_STEP
+        if (a == me) == (b == me):
+            return False, 0.0
     norm = 0.0
     for c in range(4):
         contrast[c] -= other[c]
@@ -164,7 +171,7 @@ def _offset(
     total = 0.0
     for o in range(-1, 2):
         total += _residual_along(residual, x + o * nx, y + o * ny, contrast)
-    return True, STEP * min(MOST, max(-MOST, -total / norm))
+    return True, pull * min(MOST, max(-MOST, -total / norm))
 
 
 @kernel

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from serve.vector.coverage.areas import Areas, find_areas
 from serve.vector.coverage.curves import fit_contour
-from serve.vector.coverage.flat import FloatImage, denoise, flat_mask, premultiply
-from serve.vector.coverage.gradients import fit_gradients
-from serve.vector.coverage.kernel import kernel
+from serve.vector.coverage.flat import FloatImage, Source, prepare
 from serve.vector.coverage.layers import Layer, stack
 from serve.vector.coverage.paints import Floats, PaintTable
-from serve.vector.coverage.palette import Colors, find_palette
+from serve.vector.coverage.palette import fade, unfade
 from serve.vector.coverage.refine import refine
 from serve.vector.coverage.unmix import Labels, Shares, noise_floor, settle, unexplained_share, unmix
 from serve.vector.coverage.writer import Shape, to_svg
@@ -27,22 +26,9 @@ RESIDUAL_COLORS = 4
 MIN_RESIDUAL = 900.0
 MIN_RESIDUAL_DISTANCE = 400.0
 MAX_PAINTS = 64
-MIN_FLAT = 8
-MAX_PIXELS = 2_000_000
 MAX_CONTOURS = 1500
 MAX_UNEXPLAINED, MIN_TEXTURE_PIXELS = 0.2, 1 << 14
 """A picture with a larger share of colours that no mix explains is a texture; it is halved down to so many pixels."""
-BANDING = 4.0
-"""A flat pixel this many noise floors from its colour is a blend of two bands of an unfitted gradient."""
-
-
-@dataclass(frozen=True)
-class _Areas:
-    """Flat pixels labelled with paints (-1 elsewhere), the paints, and the flat colours they begin with."""
-
-    labels: Labels
-    paints: PaintTable
-    solids: Floats
 
 
 def trace_coverage(rgba: npt.NDArray[np.uint8], parameters: CoverageParameters) -> str:
@@ -52,28 +38,28 @@ def trace_coverage(rgba: npt.NDArray[np.uint8], parameters: CoverageParameters) 
     reduced size, so that time and text stay bounded.
     """
     height, width = rgba.shape[:2]
-    pixels = denoise(_shrink(premultiply(rgba), MAX_PIXELS), parameters.denoise)
-    pixels, layers, paints = _draw(pixels, parameters)
+    source, layers, paints = _draw(prepare(rgba, parameters.denoise), parameters)
     while len(layers) > parameters.max_paths and (fewer := _with_fewer_paints(parameters, len(layers))) != parameters:
         parameters = fewer
-        pixels, layers, paints = _draw(pixels, parameters)
+        source, layers, paints = _draw(source, parameters)
+    pixels = source.pixels
     shapes = _fit(layers[: parameters.max_paths], parameters)
     if parameters.refine:
         shapes = refine(shapes, paints, pixels, parameters.refine, parameters.decimals)
     return to_svg(shapes, paints, (pixels.shape[1], pixels.shape[0]), (width, height), parameters.decimals)
 
 
-def _draw(pixels: FloatImage, parameters: CoverageParameters) -> tuple[FloatImage, list[Layer], PaintTable]:
+def _draw(source: Source, parameters: CoverageParameters) -> tuple[Source, list[Layer], PaintTable]:
     """The layers and their paints, and the picture at the size at which it is simple enough to be drawn."""
     while True:
-        small = pixels[..., 0].size <= MIN_TEXTURE_PIXELS
-        areas = _find_areas(pixels, parameters)
-        if small or not _is_texture(pixels, areas, parameters):
-            shares, paints = _explain(pixels, areas, parameters)
+        size = source.pixels[..., 0].size
+        areas = find_areas(source, parameters)
+        if size <= MIN_TEXTURE_PIXELS or not _is_texture(source.pixels, areas, parameters):
+            shares, paints = _explain(source, areas, parameters)
             layers = stack(shares, paints, parameters.min_area, MAX_CONTOURS)
-            if small or sum(len(layer.contours) for layer in layers) <= MAX_CONTOURS:
-                return pixels, layers, paints
-        pixels = _shrink(pixels, pixels[..., 0].size // 4)
+            if size <= MIN_TEXTURE_PIXELS or sum(len(layer.contours) for layer in layers) <= MAX_CONTOURS:
+                return source, layers, paints
+        source = source.shrunk(size // 4)
 
 
 def _with_fewer_paints(parameters: CoverageParameters, layers: int) -> CoverageParameters:
@@ -84,79 +70,21 @@ def _with_fewer_paints(parameters: CoverageParameters, layers: int) -> CoverageP
     return replace(parameters, max_colors=max(2, min(parameters.max_paths, parameters.max_colors)), gradient_rms=0.0)
 
 
-def _shrink(pixels: FloatImage, most: int) -> FloatImage:
-    """``pixels`` averaged down, proportions kept, to about ``most`` pixels where they are more."""
-    height, width = pixels.shape[:2]
-    if height * width <= most:
-        return pixels
-    scale = math.sqrt(most / (height * width))
-    size = max(1, round(width * scale)), max(1, round(height * scale))
-    smaller: FloatImage = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
-    return smaller
-
-
-def _is_texture(pixels: FloatImage, areas: _Areas, parameters: CoverageParameters) -> bool:
+def _is_texture(pixels: FloatImage, areas: Areas, parameters: CoverageParameters) -> bool:
     share = unexplained_share(pixels, areas.labels, areas.paints, areas.solids, parameters.flatness)
     return share > MAX_UNEXPLAINED
 
 
-def _find_areas(pixels: FloatImage, parameters: CoverageParameters) -> _Areas:
-    """Flat areas with their paints: gradients where an area varies smoothly, palette colours elsewhere."""
-    mask = flat_mask(pixels, parameters.flatness)
-    gradient_of = np.full(mask.shape, -1, np.int32)
-    gradients = PaintTable.solid(np.zeros((0, 4), np.float32))
-    if parameters.gradient_rms >= 1.0:
-        _, regions, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
-        counts = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
-        paint_of, kind, geometry, stops, offsets, colors = fit_gradients(
-            pixels, regions, counts, parameters.gradient_rms
-        )
-        if len(kind):
-            gradients = PaintTable(kind, geometry, stops, offsets, colors)
-            gradient_of = paint_of[regions]
-    flat = (mask > 0) & (gradient_of < 0)
-    source = flat if flat.sum() >= MIN_FLAT else np.ones_like(flat)
-    solids = find_palette(pixels, source.astype(np.uint8), parameters.palette_distance, parameters.max_colors)
-    labels = _label(pixels, flat.astype(np.uint8), gradient_of, solids, BANDING * noise_floor(parameters.flatness))
-    return _Areas(labels, PaintTable.solid(solids).join(gradients), solids)
+def _explain(source: Source, areas: Areas, parameters: CoverageParameters) -> tuple[Shares, PaintTable]:
+    """Shares of every pixel, and the paints with those that were added; of noisy pictures in faded colours."""
+    if not source.noisy:
+        return _unmix(source.pixels, areas, parameters)
+    faded = Areas(areas.labels, replace(areas.paints, colors=fade(areas.paints.colors)), fade(areas.solids))
+    shares, paints = _unmix(fade(source.pixels), faded, parameters)
+    return shares, replace(paints, colors=unfade(paints.colors))
 
 
-@kernel
-def _label(
-    pixels: FloatImage, flat: npt.NDArray[np.uint8], gradient_of: npt.NDArray[np.int32], solids: Colors, limit: float
-) -> Labels:
-    """Paint of each flat pixel: its gradient's, else the nearest solid unless that is ``limit`` away (squared).
-
-    Flat pixels that no paint fits lie in smooth areas between two colours; they are left to be unmixed.
-    """
-    height, width = flat.shape
-    labels = np.full((height, width), -1, np.int16)
-    k = solids.shape[0]
-    for y in range(height):
-        previous = 0
-        for x in range(width):
-            if gradient_of[y, x] >= 0:
-                labels[y, x] = k + gradient_of[y, x]
-            if flat[y, x] == 0 or k == 0:
-                continue
-            best, which = 1e18, -1
-            for j in range(-1, k):
-                i = previous if j < 0 else j
-                d = 0.0
-                for c in range(4):
-                    e = pixels[y, x, c] - solids[i, c]
-                    d += e * e
-                if d < best:
-                    best, which = d, i
-                if best < 4.0:
-                    break
-            previous = which
-            if best <= limit:
-                labels[y, x] = which
-    return labels
-
-
-def _explain(pixels: FloatImage, areas: _Areas, parameters: CoverageParameters) -> tuple[Shares, PaintTable]:
+def _unmix(pixels: FloatImage, areas: Areas, parameters: CoverageParameters) -> tuple[Shares, PaintTable]:
     """Unmix every pixel; where colour is left unexplained, add it to the palette and unmix again."""
     solids, paints, labels = areas.solids, areas.paints, areas.labels
     extra = np.full(labels.shape, -1, np.int16)
