@@ -313,8 +313,8 @@ def fit_gradients(
 ]:
     """Fit gradients to the smooth regions of ``labels`` (H, W; 0 is none) that vary enough.
 
-    Returns the paint of each label (-1: none), whether one was sought in vain, and the table's arrays. A paint that also explains another region
-    is used again there, so a gradient cut in two by a shape stays one.
+    Returns the paint of each label (-1: none), whether one was sought in vain, and the table's arrays. A paint that
+    also explains another region is used again there, so a gradient cut in two by a shape stays one.
     """
     width = labels.shape[1]
     n = counts.shape[0]
