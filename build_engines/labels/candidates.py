@@ -15,9 +15,9 @@ from serve.vector.parameters import LEARNED, MAX_REFINE, CoverageParameters, Par
 BASELINE = VTracerParameters()
 
 GOOD_POINTS = (
-    CoverageParameters(denoise=24, flatness=12, palette_distance=0.06, max_colors=16, min_area=4.0, tolerance=0.4),
-    CoverageParameters(denoise=12, flatness=12, palette_distance=0.05, max_colors=24, min_area=3.0, tolerance=0.35),
-    CoverageParameters(denoise=0, flatness=5, palette_distance=0.03, max_colors=40, min_area=1.0, tolerance=0.2),
+    CoverageParameters(denoise=24, flatness=19, palette_distance=0.06, max_colors=16, min_area=1.0, tolerance=0.25),
+    CoverageParameters(denoise=14, flatness=14, palette_distance=0.05, max_colors=24, min_area=1.5, tolerance=0.3),
+    CoverageParameters(denoise=0, flatness=5, palette_distance=0.03, max_colors=40, min_area=0.7, tolerance=0.2),
     CoverageParameters(denoise=0, flatness=8, palette_distance=0.04, max_colors=24, min_area=1.5, tolerance=0.5),
 )
 
