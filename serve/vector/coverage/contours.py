@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from serve.vector.coverage.kernel import kernel
 from serve.vector.coverage.paints import Floats
-from serve.vector.coverage.thin import LINE, value_at
+from serve.vector.coverage.thin import value_at
 from serve.vector.coverage.unmix import Labels
 
 Points = npt.NDArray[np.float64]
@@ -43,24 +43,13 @@ _JOINED_5, _JOINED_10 = 16, 17
 
 
 @kernel
-def _inside(
-    field: Floats,
-    stamp: npt.NDArray[np.int32],
-    first: Labels,
-    sense: npt.NDArray[np.uint8],
-    k: int,
-    y: int,
-    x: int,
+def _is_inside(
+    inside: npt.NDArray[np.uint8], stamp: npt.NDArray[np.int32], first: Labels, k: int, y: int, x: int
 ) -> bool:
-    """Whether (y, x) is covered by half, or on a thin line and not in a thin gap."""
-    height, width = field.shape
-    if y < 0 or x < 0 or y >= height or x >= width:
-        return False
-    if stamp[y, x] != k:
-        return bool(first[y, x] == k)
-    if sense[y, x] != 0:
-        return bool(sense[y, x] == LINE)
-    return bool(field[y, x] >= 0.5)
+    """Whether (y, x), a pixel of the grid, is inside paint ``k``."""
+    if stamp[y, x] == k:
+        return bool(inside[y, x] != 0)
+    return bool(first[y, x] == k)
 
 
 @kernel
@@ -68,7 +57,7 @@ def _crossing(
     field: Floats,
     stamp: npt.NDArray[np.int32],
     first: Labels,
-    sense: npt.NDArray[np.uint8],
+    inside: npt.NDArray[np.uint8],
     k: int,
     y: int,
     x: int,
@@ -80,15 +69,17 @@ def _crossing(
     is interpolated. A line or gap of a single pixel is as wide as the coverages across it add up to.
     """
     dy, dx = (1, 0) if vertical else (0, 1)
-    forward = _inside(field, stamp, first, sense, k, y, x)
+    forward = _is_inside(inside, stamp, first, k, y, x)
     if not forward:
         y, x, dy, dx = y + dy, x + dx, -dy, -dx
     behind = value_at(field, stamp, first, k, y - dy, x - dx)
     inner = value_at(field, stamp, first, k, y, x)
     outer = value_at(field, stamp, first, k, y + dy, x + dx)
     beyond = value_at(field, stamp, first, k, y + 2 * dy, x + 2 * dx)
-    line = not _inside(field, stamp, first, sense, k, y - dy, x - dx)
-    gap = _inside(field, stamp, first, sense, k, y + 2 * dy, x + 2 * dx)
+    height, width = field.shape
+    by, bx, oy, ox = y - dy, x - dx, y + 2 * dy, x + 2 * dx
+    line = by < 0 or bx < 0 or by >= height or bx >= width or not _is_inside(inside, stamp, first, k, by, bx)
+    gap = oy >= 0 and ox >= 0 and oy < height and ox < width and _is_inside(inside, stamp, first, k, oy, ox)
     at = 0.0
     if line or gap:
         if line:
@@ -126,7 +117,7 @@ def march(
     field: Floats,
     stamp: npt.NDArray[np.int32],
     first: Labels,
-    sense: npt.NDArray[np.uint8],
+    inside: npt.NDArray[np.uint8],
     active: npt.NDArray[np.int32],
     segments: npt.NDArray[np.int8],
     follow: npt.NDArray[np.int32],
@@ -143,10 +134,10 @@ def march(
         y, x = at // width, at % width
         if y + 1 >= height or x + 1 >= width:
             continue
-        tl = _inside(field, stamp, first, sense, k, y, x)
-        tr = _inside(field, stamp, first, sense, k, y, x + 1)
-        bl = _inside(field, stamp, first, sense, k, y + 1, x)
-        br = _inside(field, stamp, first, sense, k, y + 1, x + 1)
+        tl = _is_inside(inside, stamp, first, k, y, x)
+        tr = _is_inside(inside, stamp, first, k, y, x + 1)
+        bl = _is_inside(inside, stamp, first, k, y + 1, x)
+        br = _is_inside(inside, stamp, first, k, y + 1, x + 1)
         case = tl | tr << 1 | br << 2 | bl << 3
         if case == 5 or case == 10:
             covered = (
@@ -175,7 +166,7 @@ def march(
         while edge >= 0 and follow[edge] >= 0:
             at, vertical = edge // 2, edge % 2 == 1
             y, x = at // width, at % width
-            t = _crossing(field, stamp, first, sense, k, y, x, vertical)
+            t = _crossing(field, stamp, first, inside, k, y, x, vertical)
             points[count, 0] = x + (0.0 if vertical else t)
             points[count, 1] = y + (t if vertical else 0.0)
             count += 1

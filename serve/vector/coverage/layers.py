@@ -21,7 +21,7 @@ import numpy.typing as npt
 from serve.vector.coverage.contours import SEGMENTS, Points, march, thin, worth_drawing
 from serve.vector.coverage.kernel import kernel
 from serve.vector.coverage.paints import Floats, PaintTable
-from serve.vector.coverage.thin import find_thin
+from serve.vector.coverage.thin import classify
 from serve.vector.coverage.unmix import Labels, Shares
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -275,7 +275,7 @@ def stack(shares: Shares, paints: PaintTable, min_area: float, max_contours: int
     grid = _grid(shares, order, opaque)
     shape = grid.first.shape
     stamp, field = np.full(shape, -1, np.int32), np.zeros(shape, np.float32)
-    sense = np.zeros(shape, np.uint8)
+    inside = np.zeros(shape, np.uint8)
     active, follow = np.empty(grid.first.size, np.int32), np.full(2 * grid.first.size, -1, np.int32)
     min_area = min(min_area, 0.5 * shares.first.size)
     layers = []
@@ -284,8 +284,8 @@ def stack(shares: Shares, paints: PaintTable, min_area: float, max_contours: int
             continue
         own = grid.own[grid.start[k] : grid.start[k + 1]]
         n = _cover(k, grid.first, grid.second, grid.share, grid.rank, grid.opaque, own, stamp, field, active)
-        find_thin(k, field, stamp, grid.first, active[:n], sense)
-        points, start = march(k, field, stamp, grid.first, sense, active[:n], SEGMENTS, follow)
+        classify(k, field, stamp, grid.first, active[:n], inside)
+        points, start = march(k, field, stamp, grid.first, inside, active[:n], SEGMENTS, follow)
         kept, areas = worth_drawing(points, start, min_area, max_contours)
         contours = []
         for i, signed in zip(kept, areas, strict=True):

@@ -13,7 +13,6 @@ from serve.vector.coverage.kernel import kernel
 from serve.vector.coverage.paints import Floats
 from serve.vector.coverage.unmix import Labels
 
-LINE, GAP = 1, 2
 MIN_PEAK = 0.2
 """Least coverage of a pixel on the ridge of a line."""
 MIN_WIDTH = 0.35
@@ -60,25 +59,24 @@ def _is_ridge(
 
 
 @kernel
-def find_thin(
+def classify(
     k: int,
     field: Floats,
     stamp: npt.NDArray[np.int32],
     first: Labels,
     active: npt.NDArray[np.int32],
-    sense: npt.NDArray[np.uint8],
+    inside: npt.NDArray[np.uint8],
 ) -> None:
-    """Write LINE, GAP or 0 to ``sense`` for every pixel of ``active``."""
+    """Write 1 to ``inside`` for every pixel of ``active`` that is covered by half or on a thin line, not in a thin gap;
+    else 0."""
     width = field.shape[1]
     for at in active:
         y, x = at // width, at % width
-        sense[y, x] = 0
         value = field[y, x]
-        if 0.0 < value < 0.5:
-            for vertical in (False, True):
-                if _is_ridge(field, stamp, first, k, y, x, vertical, False):
-                    sense[y, x] = LINE
-        elif 0.5 <= value < 1.0:
-            for vertical in (False, True):
-                if _is_ridge(field, stamp, first, k, y, x, vertical, True):
-                    sense[y, x] = GAP
+        covered = value >= 0.5
+        inside[y, x] = covered
+        if 0.0 < value < 1.0 and (
+            _is_ridge(field, stamp, first, k, y, x, False, covered)
+            or _is_ridge(field, stamp, first, k, y, x, True, covered)
+        ):
+            inside[y, x] = not covered
