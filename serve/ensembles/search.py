@@ -127,8 +127,8 @@ class Search:
 
     @staticmethod
     def estimate(trial: Trial) -> float | None:
-        """Fidelity to what the picture shows: a noisy one is a bad judge as it is, and judges without its noise."""
-        return trial.ssim if trial.quiet_ssim is None else trial.quiet_ssim
+        """Fidelity to what the picture shows: a noisy or blurred one is a bad judge as it is, and is restored first."""
+        return trial.ssim if trial.restored_ssim is None else trial.restored_ssim
 
     def worth(self, trial: Trial) -> float:
         """Utility of a measured trial; below all measured ones when it was not measured."""

@@ -16,11 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.vector import compare, coverage
-from serve.vector.compare import Reference, smoothed
+from serve.vector.compare import LENIENT, Reference
 from serve.vector.dither import is_dithered
 from serve.vector.features import Features, extract, network_input
 from serve.vector.image import ImageLimits, decode
 from serve.vector.parameters import CoverageParameters, Parameters, VTracerParameters
+from serve.vector.restore import without_blur, without_noise
 from serve.vector.rules import degradation
 from serve.vector.structure import Structure, structure_of
 from serve.vector.svg import count_paths
@@ -51,8 +52,8 @@ class Inspection:
 class Trial:
     """One tracing. ``trace_s`` and ``measure_s`` are seconds.
 
-    ``ssim`` and ``mse`` are against the picture, None unless it was measured; ``quiet_ssim`` is against the picture
-    with its noise removed, for noisy pictures only.
+    ``ssim`` and ``mse`` are against the picture, None unless it was measured; ``restored_ssim`` is against the picture
+    without its noise or blur, for pictures that have some.
     """
 
     parameters: Parameters
@@ -62,7 +63,7 @@ class Trial:
     trace_s: float
     ssim: float | None = None
     mse: float | None = None
-    quiet_ssim: float | None = None
+    restored_ssim: float | None = None
     measure_s: float = 0.0
 
 
@@ -84,7 +85,7 @@ def attempt(data: bytes, limits: ImageLimits, parameters: Parameters, measure: b
     svg = trace(known.picture.rgba, parameters)
     traced = time.perf_counter()
     found = known.reference.fidelity(svg) if measure else None
-    quiet = known.quiet_reference if measure else None
+    restored = known.restored if measure else None
     return Trial(
         parameters=parameters,
         svg=svg,
@@ -93,7 +94,7 @@ def attempt(data: bytes, limits: ImageLimits, parameters: Parameters, measure: b
         trace_s=traced - began,
         ssim=found.ssim if found else None,
         mse=found.mse if found else None,
-        quiet_ssim=quiet.fidelity(svg).ssim if quiet else None,
+        restored_ssim=restored.fidelity(svg).ssim if restored else None,
         measure_s=time.perf_counter() - traced if found else 0.0,
     )
 
@@ -140,12 +141,12 @@ class _Known:
         return Reference(self.picture.rgba)
 
     @cached_property
-    def quiet_reference(self) -> Reference | None:
-        """The picture with its noise removed; None when it has none (dithering is none), or is transparent."""
-        rgba = self.picture.rgba
-        if rgba[..., 3].min() < 255 or degradation(self.features) != "noisy" or is_dithered(rgba):
+    def restored(self) -> Reference | None:
+        """The picture without its noise or blur; None when it has none (dithering is none), or is transparent."""
+        rgba, fault = self.picture.rgba, degradation(self.features)
+        if rgba[..., 3].min() < 255 or fault == "none" or (fault == "noisy" and is_dithered(rgba)):
             return None
-        return Reference(smoothed(rgba))
+        return Reference(without_noise(rgba), LENIENT) if fault == "noisy" else Reference(without_blur(rgba))
 
 
 _remembered: dict[tuple[bytes, ImageLimits], _Known] = {}

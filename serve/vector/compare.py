@@ -28,8 +28,10 @@ Sums = npt.NDArray[np.float32]
 WHITE = (255, 255, 255)
 BLACK = (0, 0, 0)
 WINDOW = 7
-_C1 = (0.01 * 255) ** 2
-_C2 = (0.03 * 255) ** 2
+EXACT = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
+"""The constants of the paper."""
+LENIENT = (60.0, 600.0)
+"""For a reference that has been noisy: what is left of the noise in its flat areas hardly counts."""
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # rows of the matrix, as `affine` orders them
 # Nothing that could make the renderer read a file or expand an entity; references inside the document are fine.
 _REFUSED = re.compile(r"<!(?:DOCTYPE|ENTITY)|<(?:image|feImage|style)\b|href\s*=\s*(?:\"[^#\"]|'[^#'])", re.IGNORECASE)
@@ -72,13 +74,16 @@ def mse(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
     return float(cv2.norm(a, b, cv2.NORM_L2SQR)) / (a.size * 255.0**2)
 
 
-def ssim(a: Rgb, b: Rgb) -> float:
-    """Mean SSIM of two pictures of shape (H, W, 3). Sides under 7 px are first continued by their edge pixels."""
+def ssim(a: Rgb, b: Rgb, constants: tuple[float, float] = EXACT) -> float:
+    """Mean SSIM of two pictures of shape (H, W, 3). Sides under 7 px are first continued by their edge pixels.
+
+    ``constants`` are the C1 and C2 of the formula, which keep what is hardly seen from counting.
+    """
     height, width = a.shape[:2]
     if min(height, width) < WINDOW:
         beyond = ((0, max(0, WINDOW - height)), (0, max(0, WINDOW - width)), (0, 0))
         a, b = np.pad(a, beyond, mode="edge"), np.pad(b, beyond, mode="edge")
-    return float(_ssim(np.ascontiguousarray(a), np.ascontiguousarray(b)))
+    return float(_ssim(np.ascontiguousarray(a), np.ascontiguousarray(b), *map(np.float32, constants)))
 
 
 @nb.njit(cache=True)
@@ -94,7 +99,7 @@ def _composite(rgba: Rgba, background: npt.NDArray[np.int32]) -> Rgb:
 
 
 @nb.njit(cache=True)
-def _ssim(a: Rgb, b: Rgb) -> float:
+def _ssim(a: Rgb, b: Rgb, c1: np.float32, c2: np.float32) -> float:
     """One pass over the pixels with window sums per column, moved down row by row.
 
     The values, centred on 128, are small integers whose sums float32 holds exactly (all under 2^24), and float32 loops
@@ -111,7 +116,7 @@ def _ssim(a: Rgb, b: Rgb) -> float:
         if y >= WINDOW:
             _add_row(sums, first[y - WINDOW], second[y - WINDOW], np.float32(-1))
         if y >= WINDOW - 1:
-            _score_row(sums, channels, scores)
+            _score_row(sums, channels, c1, c2, scores)
             for x in range(scores.size):
                 total += scores[x]
     return total / (scores.size * (height - WINDOW + 1))
@@ -130,11 +135,10 @@ def _add_row(sums: Sums, a: Row, b: Row, sign: np.float32) -> None:
 
 
 @nb.njit(cache=True)
-def _score_row(sums: Sums, channels: int, scores: npt.NDArray[np.float32]) -> None:
+def _score_row(sums: Sums, channels: int, c1: np.float32, c2: np.float32, scores: npt.NDArray[np.float32]) -> None:
     n, two, middle = np.float32(WINDOW * WINDOW), np.float32(2), np.float32(128)
     unit = np.float32(1) / n
     sample = unit / (n - np.float32(1))
-    c1, c2 = np.float32(_C1), np.float32(_C2)
     for x in range(scores.size):
         sa = sb = saa = sbb = sab = np.float32(0)
         for k in range(WINDOW):
@@ -157,7 +161,8 @@ class Reference:
     filled in with either is seen.
     """
 
-    def __init__(self, rgba: Rgba) -> None:
+    def __init__(self, rgba: Rgba, constants: tuple[float, float] = EXACT) -> None:
+        self._constants = constants
         self._backgrounds = (WHITE,) if rgba[..., 3].min() == 255 else (WHITE, BLACK)
         self._height, self._width = rgba.shape[:2]
         self._pictures = [composite(rgba, background) for background in self._backgrounds]
@@ -167,21 +172,9 @@ class Reference:
         laid = [composite(drawn, background) for background in self._backgrounds]
         pairs = list(zip(self._pictures, laid, strict=True))
         return Fidelity(
-            ssim=math.fsum(ssim(a, b) for a, b in pairs) / len(pairs),
+            ssim=math.fsum(ssim(a, b, self._constants) for a, b in pairs) / len(pairs),
             mse=math.fsum(mse(a, b) for a, b in pairs) / len(pairs),
         )
-
-
-def smoothed(rgba: Rgba) -> Rgba:
-    """``rgba`` with the noise of a JPEG mostly removed, to judge drawings of noisy pictures by; opaque pictures only.
-
-    A drawing that follows the noise comes closer to the noisy picture, and farther from what it shows. Of the filters
-    tried, a median and then a bilateral one ranked drawings most like the clean picture does.
-    """
-    rgb = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
-    quiet = cv2.bilateralFilter(cv2.medianBlur(rgb, 3), 5, 40, 2)
-    result: Rgba = cv2.merge([*cv2.split(quiet), cv2.extractChannel(rgba, 3)])
-    return result
 
 
 def fidelity(rgba: Rgba, svg: str) -> Fidelity:

@@ -73,7 +73,7 @@ def test_an_attempt_tells_what_it_measured() -> None:
     trial = tasks.attempt(PICTURES["opaque"], LIMITS, CoverageParameters(), True)
     assert trial.ssim is not None
     assert trial.ssim > 0.97
-    assert trial.quiet_ssim is None
+    assert trial.restored_ssim is None
     assert trial.bytes == len(trial.svg)
     assert trial.paths == 3
     assert trial.measure_s > 0
@@ -83,15 +83,15 @@ def test_an_attempt_tells_what_it_measured() -> None:
 def test_a_noisy_picture_is_also_judged_without_its_noise() -> None:
     trial = tasks.attempt(PICTURES["jpeg"], LIMITS, CoverageParameters(denoise=24.0, flatness=20.0), True)
     assert trial.ssim is not None
-    assert trial.quiet_ssim is not None
-    assert trial.quiet_ssim > trial.ssim
+    assert trial.restored_ssim is not None
+    assert trial.restored_ssim > trial.ssim
 
 
 def test_a_dithered_picture_is_judged_as_it_is() -> None:
     assert degradation(tasks.inspect(PICTURES["dithered"], LIMITS).features) == "noisy"
     trial = tasks.attempt(PICTURES["dithered"], LIMITS, CoverageParameters(), True)
     assert trial.ssim is not None
-    assert trial.quiet_ssim is None
+    assert trial.restored_ssim is None
 
 
 def drawn(seed: int, side: int) -> bytes:

@@ -1,0 +1,41 @@
+"""Pictures restored to judge drawings by: a drawing that repeats noise or blur is nearer to the picture as it is, and
+farther from what it shows.
+
+Of the filters tried, these ranked drawings of the `val` split most like the clean picture does.
+"""
+
+from __future__ import annotations
+
+import math
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+Rgba = npt.NDArray[np.uint8]
+
+_REACH_PX, _RANGE = 7, 40
+_LEVEL_PIXELS = 1 << 19  # larger pictures are filtered as a pyramid, at a quarter of the pixels a level
+_END = 3
+_SIGMA_PX, _GAIN, _NEAR_PX = 1.0, 4.0, 5
+
+
+def without_noise(rgba: Rgba) -> Rgba:
+    """``rgba`` (H, W, 4) in flat colours: mean shift (Comaniciu and Meer, 2002). The alpha is left as it is.
+
+    Colours within three steps of 0 or 255 become that: noise is cut off there, so what it leaves lies inside.
+    """
+    levels = max(0, math.ceil(math.log(rgba[..., 0].size / _LEVEL_PIXELS, 4)))
+    flat = cv2.pyrMeanShiftFiltering(np.ascontiguousarray(rgba[..., :3]), _REACH_PX, _RANGE, maxLevel=levels)
+    flat[flat <= _END] = 0
+    flat[flat >= 255 - _END] = 255
+    return np.dstack([flat, rgba[..., 3]])
+
+
+def without_blur(rgba: Rgba) -> Rgba:
+    """``rgba`` (H, W, 4) with steep edges: sharpened, but nowhere beyond the colours around it. Alpha is left."""
+    rgb = rgba[..., :3].astype(np.float32)
+    around = np.ones((_NEAR_PX, _NEAR_PX), np.uint8)
+    sharp = rgb + _GAIN * (rgb - cv2.GaussianBlur(rgb, (0, 0), _SIGMA_PX))
+    sharp = np.clip(sharp, cv2.erode(rgb, around), cv2.dilate(rgb, around))
+    return np.dstack([np.rint(sharp).astype(np.uint8), rgba[..., 3]])
