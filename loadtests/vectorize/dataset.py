@@ -130,9 +130,9 @@ def drawn_conditions(icon: Icon) -> tuple[str, ...]:
     return ("clean", others[first], others[(first + step) % len(others)])
 
 
-def held_out(limit: int) -> list[Icon]:
-    """The first ``limit`` icons of the test split, the sets taking turns so that each is well represented."""
-    queues = [[i for i in data.load_split("test") if i.set == s.name] for s in data.ICON_SETS]
+def held_out(limit: int, split: data.Split = "test") -> list[Icon]:
+    """The first ``limit`` icons of ``split``, the sets taking turns so that each is well represented."""
+    queues = [[i for i in data.load_split(split) if i.set == s.name] for s in data.ICON_SETS]
     turns = itertools.chain.from_iterable(itertools.zip_longest(*queues))
     return list(itertools.islice((icon for icon in turns if icon is not None), limit))
 
