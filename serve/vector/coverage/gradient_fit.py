@@ -13,43 +13,32 @@ import numpy.typing as npt
 from serve.vector.coverage.kernel import kernel
 from serve.vector.coverage.paints import MAX_STOPS, Floats
 
+Numbers = npt.NDArray[np.float64]
+
 PROFILE_BINS = 24
 STOP_TOLERANCE = 2.0
 """Largest deviation from the profile, in 8-bit steps, before another stop is added."""
 
 
 @kernel
-def _profile(
-    t: npt.NDArray[np.float64], color: npt.NDArray[np.float64], offsets: Floats, colors: Floats
-) -> tuple[int, float, float, float]:
-    """Fit a piecewise linear colour over position ``t`` (n,) to ``color`` (n, 4).
-
-    Writes stops to ``offsets`` and ``colors``; returns how many, the range of t, and the RMS error in 8-bit steps
-    (0 stops where the positions do not spread).
-    """
-    n = t.shape[0]
-    low, high = t.min(), t.max()
-    if high - low < 1e-6:
-        return 0, low, high, 1e9
-    count = np.zeros(PROFILE_BINS)
-    position = np.zeros(PROFILE_BINS)
-    mean = np.zeros((PROFILE_BINS, 4))
-    for i in range(n):
-        u = (t[i] - low) / (high - low)
-        b = min(int(u * PROFILE_BINS), PROFILE_BINS - 1)
+def _bins(u: Numbers, color: Numbers) -> tuple[Numbers, Numbers, Numbers]:
+    """Samples at positions ``u`` (n,) in [0, 1] in up to PROFILE_BINS bins: positions (m,), colours (m, 4), counts."""
+    count, position, total = np.zeros(PROFILE_BINS), np.zeros(PROFILE_BINS), np.zeros((PROFILE_BINS, 4))
+    for i in range(u.shape[0]):
+        b = min(int(u[i] * PROFILE_BINS), PROFILE_BINS - 1)
         count[b] += 1
-        position[b] += u
+        position[b] += u[i]
         for c in range(4):
-            mean[b, c] += color[i, c]
+            total[b, c] += color[i, c]
     used = np.nonzero(count)[0]
-    m = len(used)
-    if m < 2:
-        return 0, low, high, 1e9
-    x = position[used] / count[used]
-    y = mean[used] / count[used].reshape(-1, 1)
-    weight = count[used]
+    return position[used] / count[used], total[used] / count[used].reshape(-1, 1), count[used]
+
+
+@kernel
+def _knots(x: Numbers, y: Numbers) -> Numbers:
+    """Positions of stops for the profile ``y`` (m, 4) over ``x`` (m,): one more at the worst place, till it fits."""
     at = np.zeros(MAX_STOPS, np.int64)
-    at[1] = m - 1
+    at[1] = x.shape[0] - 1
     k = 2
     while k < MAX_STOPS:
         worst, where = STOP_TOLERANCE, -1
@@ -70,13 +59,25 @@ def _profile(
     for s in range(k):
         knots[s] = x[at[s]]
     knots[0], knots[k - 1] = 0.0, 1.0
-    normal = np.eye(k) * 1e-3
-    right = np.zeros((k, 4))
-    for i in range(m):
-        s = 0
-        while s < k - 2 and x[i] > knots[s + 1]:
-            s += 1
-        w = (x[i] - knots[s]) / max(1e-9, knots[s + 1] - knots[s])
+    return knots
+
+
+@kernel
+def _between(knots: Numbers, u: float) -> tuple[int, float]:
+    """The stop before ``u``, and how far ``u`` is on the way to the next: 0 to 1."""
+    s = 0
+    while s < knots.shape[0] - 2 and u > knots[s + 1]:
+        s += 1
+    return s, (u - knots[s]) / max(1e-9, knots[s + 1] - knots[s])
+
+
+@kernel
+def _stop_colors(knots: Numbers, x: Numbers, y: Numbers, weight: Numbers) -> Numbers:
+    """Colours (k, 4) at ``knots`` (k,) by weighted least squares."""
+    k = knots.shape[0]
+    normal, right = np.eye(k) * 1e-3, np.zeros((k, 4))
+    for i in range(x.shape[0]):
+        s, w = _between(knots, x[i])
         normal[s, s] += weight[i] * (1 - w) * (1 - w)
         normal[s, s + 1] += weight[i] * w * (1 - w)
         normal[s + 1, s] += weight[i] * w * (1 - w)
@@ -84,28 +85,40 @@ def _profile(
         for c in range(4):
             right[s, c] += weight[i] * (1 - w) * y[i, c]
             right[s + 1, c] += weight[i] * w * y[i, c]
-    solution = np.linalg.solve(normal, right)
-    for s in range(k):
+    return np.linalg.solve(normal, right)
+
+
+@kernel
+def _profile(t: Numbers, color: Numbers, offsets: Floats, colors: Floats) -> tuple[int, float, float, float]:
+    """Fit a piecewise linear colour over position ``t`` (n,) to ``color`` (n, 4).
+
+    Writes stops to ``offsets`` and ``colors``; returns how many, the range of t, and the RMS error in 8-bit steps
+    (0 stops where the positions do not spread).
+    """
+    low, high = t.min(), t.max()
+    if high - low < 1e-6:
+        return 0, low, high, 1e9
+    u = (t - low) / (high - low)
+    x, y, weight = _bins(u, color)
+    if x.shape[0] < 2:
+        return 0, low, high, 1e9
+    knots = _knots(x, y)
+    solution = _stop_colors(knots, x, y, weight)
+    for s in range(knots.shape[0]):
         offsets[s] = knots[s]
         for c in range(4):
             colors[s, c] = min(255.0, max(0.0, solution[s, c]))
     error = 0.0
-    for i in range(n):
-        u = (t[i] - low) / (high - low)
-        s = 0
-        while s < k - 2 and u > knots[s + 1]:
-            s += 1
-        w = (u - knots[s]) / max(1e-9, knots[s + 1] - knots[s])
+    for i in range(t.shape[0]):
+        s, w = _between(knots, u[i])
         for c in range(4):
             e = colors[s, c] * (1 - w) + colors[s + 1, c] * w - color[i, c]
             error += e * e
-    return k, low, high, math.sqrt(error / n)
+    return knots.shape[0], low, high, math.sqrt(error / t.shape[0])
 
 
 @kernel
-def _plane(
-    x: npt.NDArray[np.float64], y: npt.NDArray[np.float64], value: npt.NDArray[np.float64], quadratic: bool
-) -> npt.NDArray[np.float64]:
+def _plane(x: Numbers, y: Numbers, value: Numbers, quadratic: bool) -> Numbers:
     """Least squares of ``value`` (n, m) on [x, y, 1] or [x, y, 1, x² + y²]; the coefficients (3 or 4, m)."""
     n, m = value.shape
     k = 4 if quadratic else 3
@@ -126,9 +139,9 @@ def _plane(
 
 @kernel
 def fit_linear(
-    x: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    color: npt.NDArray[np.float64],
+    x: Numbers,
+    y: Numbers,
+    color: Numbers,
     geometry: Floats,
     offsets: Floats,
     colors: Floats,
@@ -149,9 +162,9 @@ def fit_linear(
 
 @kernel
 def fit_radial(
-    x: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    color: npt.NDArray[np.float64],
+    x: Numbers,
+    y: Numbers,
+    color: Numbers,
     geometry: Floats,
     offsets: Floats,
     colors: Floats,

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.vector.coverage.flat import FloatImage
-from serve.vector.coverage.gradient_fit import fit_linear, fit_radial
+from serve.vector.coverage.gradient_fit import Numbers, fit_linear, fit_radial
 from serve.vector.coverage.kernel import kernel
 from serve.vector.coverage.paints import LINEAR, MAX_STOPS, RADIAL, Floats, paint_at
 
@@ -18,6 +18,8 @@ MAX_GRADIENTS = 20
 MIN_GRADIENT_RANGE = 12.0
 MIN_GRADIENT_DEVIATION = 2.5
 GOOD_LINEAR_RMS = 2.5
+RADIAL_GAIN = 0.75
+"""Share of a linear gradient's error that a radial one may leave to be preferred."""
 MOST_LEFT = 0.4
 """Share of an area's deviation from its mean colour that a gradient may leave; one that leaves more fits noise."""
 
@@ -42,7 +44,7 @@ def _region_pixels(
 
 
 @kernel
-def _spread(pixels: FloatImage, labels: npt.NDArray[np.int32], n: int) -> tuple[Floats, npt.NDArray[np.float64]]:
+def _spread(pixels: FloatImage, labels: npt.NDArray[np.int32], n: int) -> tuple[Floats, Numbers]:
     """Of each labelled region: the largest range of a channel, and its largest standard deviation. Shapes (n,)."""
     low = np.full((n, 4), 1e9, np.float32)
     high = np.full((n, 4), -1e9, np.float32)
@@ -75,9 +77,9 @@ def _spread(pixels: FloatImage, labels: npt.NDArray[np.int32], n: int) -> tuple[
 @kernel
 def _paint_rms(
     k: int,
-    x: npt.NDArray[np.float64],
-    y: npt.NDArray[np.float64],
-    color: npt.NDArray[np.float64],
+    x: Numbers,
+    y: Numbers,
+    color: Numbers,
     kind: npt.NDArray[np.int8],
     geometry: Floats,
     stops: npt.NDArray[np.int32],
@@ -96,9 +98,7 @@ def _paint_rms(
 
 
 @kernel
-def _varying_regions(
-    counts: npt.NDArray[np.int64], reach: Floats, deviation: npt.NDArray[np.float64]
-) -> npt.NDArray[np.int64]:
+def _varying_regions(counts: npt.NDArray[np.int64], reach: Floats, deviation: Numbers) -> npt.NDArray[np.int64]:
     """Labels (from 1) of regions large and varied enough to carry a gradient, the largest first."""
     found = np.empty(counts.shape[0], np.int64)
     n = 0
@@ -108,6 +108,35 @@ def _varying_regions(
             n += 1
     found = found[:n]
     return found[np.argsort(-counts[found])]
+
+
+@kernel
+def _samples(pixels: FloatImage, at: npt.NDArray[np.int32]) -> tuple[Numbers, Numbers, Numbers]:
+    """Up to SAMPLES of the pixels at flat indices ``at``, spread evenly: x (n,) and y (n,), colours (n, 4)."""
+    width, take = pixels.shape[1], min(SAMPLES, at.shape[0])
+    x, y, color = np.empty(take), np.empty(take), np.empty((take, 4))
+    for i in range(take):
+        py, px = divmod(at[i * at.shape[0] // take], width)
+        x[i], y[i] = px + 0.5, py + 0.5
+        for c in range(4):
+            color[i, c] = pixels[py, px, c]
+    return x, y, color
+
+
+@kernel
+def _fit_best(
+    x: Numbers, y: Numbers, color: Numbers, geometry: Floats, offsets: Floats, colors: Floats
+) -> tuple[int, int, float]:
+    """Kind, stops and RMS error of a linear gradient, or of a radial one where that is clearly better."""
+    stops, error = fit_linear(x, y, color, geometry, offsets, colors)
+    if error <= GOOD_LINEAR_RMS:
+        return LINEAR, stops, error
+    r_geometry, r_offsets, r_colors = geometry.copy(), offsets.copy(), colors.copy()
+    r_stops, r_error = fit_radial(x, y, color, r_geometry, r_offsets, r_colors)
+    if r_stops == 0 or r_error >= RADIAL_GAIN * error:
+        return LINEAR, stops, error
+    geometry[:], offsets[:], colors[:] = r_geometry, r_offsets, r_colors
+    return RADIAL, r_stops, r_error
 
 
 @kernel
@@ -127,7 +156,6 @@ def fit_gradients(
     Returns the paint of each label (-1: none), whether one was sought in vain, and the table's arrays. A paint that
     also explains another region is used again there, so a gradient cut in two by a shape stays one.
     """
-    width = labels.shape[1]
     n = counts.shape[0]
     reach, deviation = _spread(pixels, labels, n)
     paint_of = np.full(n, -1, np.int32)
@@ -143,14 +171,7 @@ def fit_gradients(
         return paint_of, unfitted, kind[:0], geometry[:0], stops[:0], offsets[:0], colors[:0]
     start, order = _region_pixels(labels, counts)
     for label in regions:
-        take = min(SAMPLES, counts[label])
-        x, y, color = np.empty(take), np.empty(take), np.empty((take, 4))
-        for i in range(take):
-            at = order[start[label] + i * counts[label] // take]
-            py, px = at // width, at % width
-            x[i], y[i] = px + 0.5, py + 0.5
-            for c in range(4):
-                color[i, c] = pixels[py, px, c]
+        x, y, color = _samples(pixels, order[start[label] : start[label + 1]])
         total = 0.0
         for c in range(4):
             total += color[:, c].var()
@@ -161,15 +182,7 @@ def fit_gradients(
                 break
         if paint_of[label] >= 0 or used == MAX_GRADIENTS:
             continue
-        best_stops, best = fit_linear(x, y, color, geometry[used], offsets[used], colors[used])
-        kind[used] = LINEAR
-        if best > GOOD_LINEAR_RMS:
-            r_geometry, r_offsets, r_colors = geometry[used].copy(), offsets[used].copy(), colors[used].copy()
-            r_stops, error = fit_radial(x, y, color, r_geometry, r_offsets, r_colors)
-            if r_stops > 0 and error < 0.75 * best:
-                best_stops, best = r_stops, error
-                kind[used] = RADIAL
-                geometry[used], offsets[used], colors[used] = r_geometry, r_offsets, r_colors
+        kind[used], best_stops, best = _fit_best(x, y, color, geometry[used], offsets[used], colors[used])
         if best_stops > 0 and best <= min(limit, MOST_LEFT * math.sqrt(total)):
             stops[used] = best_stops
             paint_of[label] = used
