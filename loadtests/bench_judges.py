@@ -14,6 +14,7 @@ from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
+from rich.console import Console
 from rich.progress import track
 from scipy.stats import rankdata
 
@@ -62,10 +63,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--limit", type=int, default=60, help="icons of the val split (default 60)")
     arguments = parser.parse_args()
-    rows = []
+    console, rows = Console(stderr=True), []
     for condition in CONDITIONS:
         found: dict[str, list[tuple[float, float]]] = {name: [] for name in JUDGES}
-        for icon in track(held_out(arguments.limit, "val"), condition):
+        for icon in track(held_out(arguments.limit, "val"), condition, console=console):
             picture = prepare(icon, condition)
             svgs = drawings(picture)
             truth = judged(picture.goal, svgs)
