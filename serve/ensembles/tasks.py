@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.vector import compare, coverage
-from serve.vector.compare import LENIENT, Reference
+from serve.vector.compare import LENIENT, Reference, render
 from serve.vector.dither import is_dithered
 from serve.vector.features import Features, extract, network_input
 from serve.vector.image import ImageLimits, decode
@@ -84,8 +84,10 @@ def attempt(data: bytes, limits: ImageLimits, parameters: Parameters, measure: b
     began = time.perf_counter()
     svg = trace(known.picture.rgba, parameters)
     traced = time.perf_counter()
-    found = known.reference.fidelity(svg) if measure else None
-    restored = known.restored if measure else None
+    height, width = known.picture.rgba.shape[:2]
+    drawn = render(svg, width, height) if measure else None
+    found = known.reference.compare(drawn) if drawn is not None else None
+    restored = known.restored.compare(drawn) if drawn is not None and known.restored else None
     return Trial(
         parameters=parameters,
         svg=svg,
@@ -94,7 +96,7 @@ def attempt(data: bytes, limits: ImageLimits, parameters: Parameters, measure: b
         trace_s=traced - began,
         ssim=found.ssim if found else None,
         mse=found.mse if found else None,
-        restored_ssim=restored.fidelity(svg).ssim if restored else None,
+        restored_ssim=restored.ssim if restored else None,
         measure_s=time.perf_counter() - traced if found else 0.0,
     )
 

@@ -168,7 +168,10 @@ class Reference:
         self._pictures = [composite(rgba, background) for background in self._backgrounds]
 
     def fidelity(self, svg: str) -> Fidelity:
-        drawn = render(svg, self._width, self._height)
+        return self.compare(render(svg, self._width, self._height))
+
+    def compare(self, drawn: Rgba) -> Fidelity:
+        """How close ``drawn`` comes, which is as large as the picture."""
         laid = [composite(drawn, background) for background in self._backgrounds]
         pairs = list(zip(self._pictures, laid, strict=True))
         return Fidelity(

@@ -29,6 +29,8 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 PAD = 2
 TRAP = 4
 """Reach below later layers: full up to 2 px, half at 3 px, none at 4 px."""
+_AWAY = np.arange(-TRAP, TRAP + 1)
+REACH = np.clip(2.0 - 0.5 * np.hypot(_AWAY[:, None], _AWAY), 0.0, 1.0).astype(np.float32)
 INVISIBLE_ALPHA = 8.0
 OPAQUE_ALPHA = 250.0
 COVERED = 0.98
@@ -146,8 +148,7 @@ def _cover(
                     field[yy, xx] = 0.0
                     active[n] = yy * width + xx
                     n += 1
-                near = inside * min(1.0, max(0.0, 2.0 - 0.5 * math.hypot(dy, dx)))
-                field[yy, xx] = max(field[yy, xx], near)
+                field[yy, xx] = max(field[yy, xx], inside * REACH[TRAP + dy, TRAP + dx])
     for i in range(n):
         y, x = active[i] // width, active[i] % width
         mine = later = 0.0

@@ -74,6 +74,15 @@ def bin_of(r: float, g: float, b: float, a: float) -> int:
 
 
 @kernel
+def _add(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.int32], s: int, color: Floats, times: int) -> None:
+    """Add ``times`` pixels of ``color`` (4,) to cell ``s``."""
+    if times:
+        counts[s] += times
+        for c in range(4):
+            sums[s, c] += times * color[c]
+
+
+@kernel
 def histogram(
     pixels: FloatImage, mask: npt.NDArray[np.uint8]
 ) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32], npt.NDArray[np.int32]]:
@@ -83,12 +92,20 @@ def histogram(
     cells = np.empty(BINS, np.int32)
     sums = np.zeros((4096, 4), np.float64)
     counts = np.zeros(4096, np.int32)
-    used = 0
+    used, s, run = 0, -1, 0
+    last = np.full(4, -1.0, np.float32)
     for y in range(height):
         for x in range(width):
             if mask[y, x] == 0:
                 continue
             p = pixels[y, x]
+            if p[0] == last[0] and p[1] == last[1] and p[2] == last[2] and p[3] == last[3]:
+                run += 1
+                continue
+            _add(sums, counts, s, last, run)
+            run = 1
+            for c in range(4):
+                last[c] = p[c]
             cell = bin_of(p[0], p[1], p[2], p[3])
             s = slot[cell]
             if s < 0:
@@ -99,9 +116,7 @@ def histogram(
                 slot[cell] = s
                 cells[s] = cell
                 used += 1
-            counts[s] += 1
-            for c in range(4):
-                sums[s, c] += p[c]
+    _add(sums, counts, s, last, run)
     means = np.empty((used, 4), np.float32)
     for s in range(used):
         for c in range(4):

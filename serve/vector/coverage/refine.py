@@ -24,7 +24,8 @@ from serve.vector.coverage.writer import Shape, to_svg
 SAMPLES = np.array([0.06, 0.22, 0.38, 0.5, 0.62, 0.78, 0.94])
 """Where each segment is sampled, as the curve's parameter."""
 FLATTEN = 10
-OVERSAMPLING = 4
+FINE, COARSE, FINE_PIXELS = 4, 2, 1 << 17
+"""How many times as fine as the picture the grid is that tells which shape shows: more for small pictures."""
 SIDE = 0.7
 """How far beside the boundary its two paints are read, in pixels."""
 NEAR_SIDE, NEAR_STEP = 0.3, 0.5
@@ -74,10 +75,11 @@ def _move(shapes: list[Shape], paints: PaintTable, residual: FloatImage) -> list
 
 
 def _visible(shapes: list[Shape], width: int, height: int) -> Flags:
-    """Which shape shows, counted from 1 (0: none), on a grid OVERSAMPLING times as fine. Shape (H', W')."""
-    ids = np.zeros((height * OVERSAMPLING, width * OVERSAMPLING), np.uint8)
+    """Which shape shows, counted from 1 (0: none), on a grid FINE or COARSE times as fine. Shape (H', W')."""
+    times = FINE if height * width <= FINE_PIXELS else COARSE
+    ids = np.zeros((height * times, width * times), np.uint8)
     for i, shape in enumerate(shapes, start=1):
-        polygons = [np.round((_flatten(o, FLATTEN) * OVERSAMPLING - 0.5) * 16).astype(np.int32) for o in shape.outlines]
+        polygons = [np.round((_flatten(o, FLATTEN) * times - 0.5) * 16).astype(np.int32) for o in shape.outlines]
         cv2.fillPoly(ids, polygons, i, shift=4)
     return ids
 
@@ -103,14 +105,15 @@ def _flatten(outline: Segments, steps: int) -> npt.NDArray[np.float64]:
 def _side(
     x: float,
     y: float,
+    times: int,
     ids: Flags,
     paint_of: npt.NDArray[np.int32],
     tables: tuple[npt.NDArray[np.int8], Floats, npt.NDArray[np.int32], Floats, Floats],
     out: Floats,
 ) -> int:
-    """The shape that shows at (x, y); its colour there goes to ``out`` (4,)."""
-    row = min(ids.shape[0] - 1, max(0, int(y * OVERSAMPLING)))
-    column = min(ids.shape[1] - 1, max(0, int(x * OVERSAMPLING)))
+    """The shape that shows at (x, y); its colour there goes to ``out`` (4,). ``ids`` has ``times`` rows a pixel."""
+    row = min(ids.shape[0] - 1, max(0, int(y * times)))
+    column = min(ids.shape[1] - 1, max(0, int(x * times)))
     shape: int = ids[row, column]
     if shape == 0:
         out[:] = 0
@@ -153,12 +156,13 @@ def _offset(
     height, width = residual.shape[:2]
     if x <= 0.5 or y <= 0.5 or x >= width - 0.5 or y >= height - 0.5:
         return False, 0.0
-    a = _side(x - SIDE * nx, y - SIDE * ny, ids, paint_of, tables, contrast)
-    b = _side(x + SIDE * nx, y + SIDE * ny, ids, paint_of, tables, other)
+    times = ids.shape[0] // height
+    a = _side(x - SIDE * nx, y - SIDE * ny, times, ids, paint_of, tables, contrast)
+    b = _side(x + SIDE * nx, y + SIDE * ny, times, ids, paint_of, tables, other)
     pull = STEP
     if (a == me) == (b == me):
-        a = _side(x - NEAR_SIDE * nx, y - NEAR_SIDE * ny, ids, paint_of, tables, contrast)
-        b = _side(x + NEAR_SIDE * nx, y + NEAR_SIDE * ny, ids, paint_of, tables, other)
+        a = _side(x - NEAR_SIDE * nx, y - NEAR_SIDE * ny, times, ids, paint_of, tables, contrast)
+        b = _side(x + NEAR_SIDE * nx, y + NEAR_SIDE * ny, times, ids, paint_of, tables, other)
         pull = NEAR_STEP
         if (a == me) == (b == me):
             return False, 0.0
