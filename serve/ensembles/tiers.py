@@ -30,6 +30,7 @@ _SHRINK = 0.6
 _MOST_GENERATIONS = 16
 _BOUND_PENALTY = 10.0
 _MEASURE_S_PER_MEGAPIXEL = 0.08
+_REFERENCE_SHARE = 0.45  # of what VTracer's drawing should weigh: half of it (`utility`), less what the forecast errs
 
 
 @dataclass
@@ -67,7 +68,7 @@ class Tiers:
             reference = candidates.row_of(reference_parameters())
             scores = await self._score(np.stack([reference, self.suggestion]), "no prediction")
             if scores is not None:
-                search.reference_bytes = float(scores.bytes[0]) / 2
+                search.reference_bytes = _REFERENCE_SHARE * float(scores.bytes[0])
                 self._remember([self.search.admit(self.suggestion)], scores[1:])
                 self.forecasts[1] = self._forecast(scores[1:])
                 megapixels = insight.width * insight.height / 1e6
@@ -101,7 +102,8 @@ class Tiers:
             await self.search.attempt([self.search.admit(self.suggestion)], measure=measure)
         elif tier == 2:
             await self._try_in_time([self.search.admit(row) for row in self._picks])
-            await self._refine_best()
+            if routing.refines(2, self.plan_s):
+                await self._refine_best()
         else:
             await self._local_search()
         self.account.spend("trace" if tier == 1 else "optimize", began)

@@ -146,20 +146,27 @@ def find_palette(pixels: FloatImage, mask: npt.NDArray[np.uint8], distance: floa
     return colors
 
 
+@kernel
+def _levels(pixels: FloatImage, labels: npt.NDArray[np.int16], k: int) -> npt.NDArray[np.int32]:
+    """How many pixels of each of ``k`` labels have each level in each channel: shape (k, 4, 256)."""
+    counts = np.zeros((k, 4, 256), np.int32)
+    height, width = labels.shape
+    for y in range(height):
+        for x in range(width):
+            if 0 <= labels[y, x] < k:
+                for c in range(4):
+                    counts[labels[y, x], c, min(255, max(0, int(pixels[y, x, c] + 0.5)))] += 1
+    return counts
+
+
 def median_colors(pixels: FloatImage, labels: npt.NDArray[np.int16], colors: Colors) -> Colors:
     """``colors`` (k, 4) with the channel-wise median of the pixels labelled with each, where there are some.
 
     Noise at an end of the scale is cut off there, so a mean lies inside: black becomes dark grey. A median stays.
     """
-    medians = colors.copy()
-    chosen = labels >= 0
-    of = labels[chosen].astype(np.int64)
-    values = np.clip(np.rint(pixels[chosen]), 0, 255).astype(np.int64)
-    for c in range(4):
-        counts = np.bincount(of * 256 + values[:, c], minlength=256 * len(colors))[: 256 * len(colors)]
-        below = counts.reshape(len(colors), 256).cumsum(1)
-        half = (below >= 0.5 * below[:, -1:]).argmax(1)
-        medians[:, c] = np.where(below[:, -1] > 0, half, colors[:, c])
+    below = _levels(pixels, labels, len(colors)).cumsum(2)
+    half = (below >= 0.5 * below[:, :, -1:]).argmax(2)
+    medians = np.where(below[:, :, -1] > 0, half, colors)
     top = np.where(np.arange(4) == 3, np.float32(255), medians[:, 3:])
     snapped: Colors = np.where(medians <= SNAP, 0, np.where(medians >= top - SNAP, top, medians)).astype(np.float32)
     return snapped
