@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -15,6 +16,7 @@ GOALS = {"tier1": (0.80, 0.83), "tier2": (0.85, 0.88), "tier3": (0.88, 0.92)}
 """Share of error to remove against the baseline: over the whole split, on clean pictures."""
 TIER3_GOALS = {"jpeg90": 0.75, "jpeg70": 0.68, "128px": 0.70, "blurred": 0.70}
 BYTES_GOAL = 0.50
+UNMEASURED = "–"
 
 Rows = Mapping[str, Sequence[Measurement]]
 
@@ -29,7 +31,7 @@ def markdown(header: Sequence[str], lines: Iterable[Sequence[str]]) -> str:
 
 
 def percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
+    return UNMEASURED if math.isnan(value) else f"{100 * value:.1f} %"
 
 
 def overview(rows: Rows, titles: Mapping[str, str]) -> str:
@@ -53,7 +55,7 @@ def _means(rows: Sequence[Measurement]) -> list[str]:
     middle, tail = np.quantile([r.ms for r in rows], [0.5, 0.95])
     return [
         f"{mean('ssim'):.4f}",
-        f"{mean('ssim4'):.4f}",
+        UNMEASURED if math.isnan(mean("ssim4")) else f"{mean('ssim4'):.4f}",
         f"{mean('mse') * 1e4:.1f}",
         *(f"{mean(name):,.0f}" for name in ("bytes", "gzip_bytes", "paths", "nodes")),
         f"{middle:.0f}",
