@@ -14,6 +14,7 @@ import numpy.typing as npt
 from build_engines.data.icons import Icon
 from build_engines.data.render import size_of, source_on
 from serve.vector import compare
+from serve.vector.structure import glyphs_among
 
 ElementTree.register_namespace("", "http://www.w3.org/2000/svg")
 ElementTree.register_namespace("xlink", "http://www.w3.org/1999/xlink")
@@ -93,13 +94,5 @@ def _areas_and_colors(flat: npt.NDArray[np.uint8]) -> tuple[int, int]:
 
 
 def _glyphs(flat: npt.NDArray[np.uint8]) -> int:
-    """The largest number of separate shapes that share a height (within 40 %) and a line (by their middles)."""
     _, _, stats, centroids = cv2.connectedComponentsWithStats((flat[..., 3] > 96).astype(np.uint8), connectivity=8)
-    heights, middles = stats[1:, cv2.CC_STAT_HEIGHT].astype(float), centroids[1:, 1]
-    tall = heights >= 0.12 * flat.shape[0]
-    heights, middles = heights[tall], middles[tall]
-    best = 0
-    for height, middle in zip(heights, middles, strict=True):
-        alike = (heights > 0.6 * height) & (heights < height / 0.6) & (np.abs(middles - middle) < 0.4 * height)
-        best = max(best, int(alike.sum()))
-    return best
+    return glyphs_among(stats, centroids, flat.shape[0])

@@ -38,7 +38,12 @@ _BORDER = 1.0
 """Doublings from one side of a border to the other."""
 CLEAR = 0.9
 
-SOURCES = ("build_engines/data/construction.py", "build_engines/data/render.py", "build_engines/data/icons.py")
+SOURCES = (
+    "build_engines/data/construction.py",
+    "build_engines/data/render.py",
+    "build_engines/data/icons.py",
+    "serve/vector/structure.py",
+)
 
 
 def shares_of(counted: Construction) -> npt.NDArray[np.float32]:

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.vector.compare import composite
-from serve.vector.views import detail, local_range, native_sample, reduced, thumbnail
+from serve.vector.views import continued, detail, local_range, native_sample, reduced, thumbnail
 
 Rgba = npt.NDArray[np.uint8]
 Gray = npt.NDArray[np.uint8]
@@ -128,9 +128,8 @@ def network_input(rgba: Rgba, features: Features | None = None) -> dict[str, npt
 
 
 def _padded(plane: Gray) -> Gray:
-    """At least 8 x 8, continued by the edge pixels: the filters below need some room."""
-    below, right = max(0, 8 - plane.shape[0]), max(0, 8 - plane.shape[1])
-    return np.pad(plane, ((0, below), (0, right)), mode="edge") if below or right else plane
+    """The filters below need some room."""
+    return continued(plane, 8)
 
 
 def _edge_density(gx: npt.NDArray[np.int16], gy: npt.NDArray[np.int16], alpha: Gray) -> float:

@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.vector.compare import composite
-from serve.vector.views import local_range, reduced
+from serve.vector.views import continued, local_range, reduced
 
 Rgba = npt.NDArray[np.uint8]
 Rgb = npt.NDArray[np.uint8]
@@ -100,7 +100,7 @@ class Structure:
 
 def structure_of(rgba: Rgba) -> Structure:
     """The structure of ``rgba``: shape (H, W, 4), straight alpha, at least 1 x 1."""
-    small = _padded(reduced(rgba, _SIDE_PX))
+    small = continued(reduced(rgba, _SIDE_PX), _LEAST_SIDE_PX)
     opaque = small[..., 3] >= _OPAQUE
     rgb: Rgb = cv2.bilateralFilter(composite(small), 5, 24, 2)
     rim = _rim(rgb)
@@ -125,11 +125,6 @@ def structure_of(rgba: Rgba) -> Structure:
         segments=tuple(count for counts, _ in segments for count in counts),
         varied=tuple(share for _, shares in segments for share in shares),
     )
-
-
-def _padded(rgba: Rgba) -> Rgba:
-    below, right = max(0, _LEAST_SIDE_PX - rgba.shape[0]), max(0, _LEAST_SIDE_PX - rgba.shape[1])
-    return np.pad(rgba, ((0, below), (0, right), (0, 0)), mode="edge") if below or right else rgba
 
 
 def _rim(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
@@ -167,15 +162,23 @@ def _area_shares(mask: Mask, connectivity: int = 4) -> npt.NDArray[np.float64]:
 
 
 def _parts(drawn: Mask) -> tuple[Counts, int]:
-    """(parts, glyphs): glyphs are alike in height within 40 % and in a line by their middles, as in a word."""
+    """(parts, glyphs)."""
     _, _, stats, centroids = cv2.connectedComponentsWithStats(drawn.astype(np.uint8), connectivity=8)
     parts = _counted(stats[1:, cv2.CC_STAT_AREA] / drawn.size, PART_SHARES)
+    return parts, glyphs_among(stats, centroids, drawn.shape[0])
+
+
+def glyphs_among(stats: npt.NDArray[np.int32], centroids: npt.NDArray[np.float64], height: int) -> int:
+    """The most shapes of about one height in a line, of those in OpenCV's ``stats`` and ``centroids`` (0 is none).
+
+    They are alike in height within 40 % and in a line by their middles, as in a word, and not tiny beside ``height``.
+    """
     heights, middles = stats[1:, cv2.CC_STAT_HEIGHT].astype(float), centroids[1:, 1]
-    tall = heights >= _GLYPH_HEIGHT * drawn.shape[0]
+    tall = heights >= _GLYPH_HEIGHT * height
     heights, middles = heights[tall], middles[tall]
     ratio = heights[None] / heights[:, None]
     alike = (ratio > 0.6) & (ratio < 1 / 0.6) & (np.abs(middles[None] - middles[:, None]) < 0.4 * heights[:, None])
-    return parts, int(alike.sum(axis=1).max(initial=0))
+    return int(alike.sum(axis=1).max(initial=0))
 
 
 def _colors(rgb: Rgb, flat: Mask) -> tuple[Counts, Counts, float, Counts]:

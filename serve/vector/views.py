@@ -37,6 +37,14 @@ def reduced(rgba: Rgba, side: int) -> Rgba:
     return reduced
 
 
+def continued(picture: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
+    """``picture`` (H, W) or (H, W, channels), continued by its edge pixels to at least ``side`` in both directions."""
+    below, right = (max(0, side - length) for length in picture.shape[:2])
+    if not (below or right):
+        return picture
+    return np.pad(picture, ((0, below), (0, right), *((0, 0),) * (picture.ndim - 2)), mode="edge")
+
+
 def on_white(rgba: Rgba) -> Rgba:
     """Colours as seen on white, alpha kept: safe to average."""
     alpha = cv2.extractChannel(rgba, 3)
@@ -77,10 +85,7 @@ def thumbnail(rgba: Rgba) -> npt.NDArray[np.uint8]:
 
 def detail(rgba: Rgba) -> npt.NDArray[np.uint8]:
     """A 2 x 2 mosaic of the 64 px cells with the most gradient energy, in reading order of their rank."""
-    height, width = rgba.shape[:2]
-    below, right = max(0, PATCH_PX - height), max(0, PATCH_PX - width)
-    if below or right:
-        rgba = np.pad(rgba, ((0, below), (0, right), (0, 0)), mode="edge")
+    rgba = continued(rgba, PATCH_PX)
     rows, columns = _cells(rgba.shape[0]), _cells(rgba.shape[1])
     energy = _energy(rgba)
     cells = [(y, x) for y in rows for x in columns]
