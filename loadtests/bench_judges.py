@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from rich.console import Console
 from rich.progress import track
-from scipy.stats import rankdata
+from scipy.stats import spearmanr
 
 from build_engines.labels.candidates import candidates
 from loadtests.vectorize.dataset import Picture, held_out, prepare
@@ -55,8 +55,8 @@ def judged(reference: Reference, svgs: list[str]) -> Floats:
 
 
 def regret_and_rank(verdict: Floats, truth: Floats) -> tuple[float, float]:
-    ranks = np.corrcoef(rankdata(verdict), rankdata(truth))[0, 1]
-    return float(truth.max() - truth[verdict.argmax()]), float(np.nan_to_num(ranks))
+    rank = float(np.nan_to_num(spearmanr(verdict, truth).statistic))
+    return float(truth.max() - truth[verdict.argmax()]), rank
 
 
 def main() -> None:

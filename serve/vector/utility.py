@@ -9,8 +9,9 @@ nobody asked for.
 
 ``reference_bytes`` is half of what VTracer writes with its defaults and path precision 2 (`reference_parameters`).
 In training and benchmarks that is measured. In serving it is predicted: the `quality` engine scores the candidate row
-of `reference_parameters()` in the same batch as all others, and its ``2 ** log2_bytes / 2`` is the reference. It only
-has to be the same for all candidates of one picture. Where no prediction is at hand, `reference_from_area` stands in.
+of `reference_parameters()` in the same batch as all others, and a little less than half of its ``2 ** log2_bytes`` is
+the reference, for forecasts err. It only has to be the same for all candidates of one picture. Where no prediction is
+at hand, `reference_from_area` stands in.
 """
 
 from __future__ import annotations

@@ -58,23 +58,25 @@ def _fit_gradients(
     An area that none fits is looked at again at half the flatness, which parts gradients that run into each other;
     not in noisy pictures, where it would part noise.
     """
-    gradient_of = np.full(mask.shape, -1, np.int32)
-    gradients = PaintTable.solid(np.zeros((0, 4), np.float32))
     if parameters.gradient_rms < 1.0:
+        return np.full(mask.shape, -1, np.int32), PaintTable.solid(np.zeros((0, 4), np.float32))
+    pixels = source.pixels
+    gradient_of, gradients, left = _fit_areas(pixels, mask, parameters.gradient_rms)
+    if source.noisy or not left.any():
         return gradient_of, gradients
-    for flatness in (parameters.flatness,) if source.noisy else (parameters.flatness, parameters.flatness / 2):
-        _, regions, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
-        counts = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
-        paint_of, unfitted, kind, geometry, stops, offsets, colors = fit_gradients(
-            source.pixels, regions, counts, parameters.gradient_rms
-        )
-        fitted = paint_of[regions]
-        gradient_of = np.where(fitted >= 0, fitted + len(gradients), gradient_of).astype(np.int32)
-        gradients = gradients.join(PaintTable(kind, geometry, stops, offsets, colors))
-        if not unfitted.any():
-            break
-        mask = flat_mask(source.pixels, flatness / 2) * unfitted[regions]
-    return gradient_of, gradients
+    parts = flat_mask(pixels, parameters.flatness / 2) * left
+    part_of, more, _ = _fit_areas(pixels, parts, parameters.gradient_rms)
+    return np.where(part_of >= 0, part_of + np.int32(len(gradients)), gradient_of), gradients.join(more)
+
+
+def _fit_areas(
+    pixels: FloatImage, mask: npt.NDArray[np.uint8], max_rms: float
+) -> tuple[Integers, PaintTable, npt.NDArray[np.uint8]]:
+    """As `_fit_gradients`, of the connected areas of ``mask``; and those (H, W) that vary but that none fits."""
+    _, regions, stats, _ = cv2.connectedComponentsWithStats(mask, connectivity=4)
+    counts = stats[:, cv2.CC_STAT_AREA].astype(np.int64)
+    paint_of, unfitted, kind, geometry, stops, offsets, colors = fit_gradients(pixels, regions, counts, max_rms)
+    return paint_of[regions], PaintTable(kind, geometry, stops, offsets, colors), unfitted[regions]
 
 
 @kernel

@@ -9,7 +9,6 @@ from serve.vector.coverage.flat import FloatImage
 from serve.vector.coverage.kernel import kernel
 
 Colors = npt.NDArray[np.float32]
-Floats = npt.NDArray[np.float32]
 
 BINS = 1 << 19
 """Histogram cells: 5 bits for each of R, G and B, 4 for alpha."""
@@ -45,6 +44,7 @@ _LAB = np.array(
 
 _FADE = np.eye(4, dtype=np.float32)
 _FADE[:3, :3] = CHROMA * np.eye(3) + (1 - CHROMA) * np.array([0.299, 0.587, 0.114])
+_UNFADE = np.linalg.inv(_FADE).astype(np.float32)
 
 
 def oklab(rgb: npt.ArrayLike) -> Colors:
@@ -74,7 +74,7 @@ def bin_of(r: float, g: float, b: float, a: float) -> int:
 
 
 @kernel
-def _add(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.int32], s: int, color: Floats, times: int) -> None:
+def _add(sums: npt.NDArray[np.float64], counts: npt.NDArray[np.int32], s: int, color: Colors, times: int) -> None:
     """Add ``times`` pixels of ``color`` (4,) to cell ``s``."""
     if times:
         counts[s] += times
@@ -172,15 +172,15 @@ def median_colors(pixels: FloatImage, labels: npt.NDArray[np.int16], colors: Col
     return snapped
 
 
-def fade(colors: Floats) -> Floats:
+def fade(colors: Colors) -> Colors:
     """Colours (..., 4) with their difference from grey of the same luma times CHROMA."""
-    faded: Floats = np.asarray(colors, np.float32) @ _FADE.T
+    faded: Colors = np.asarray(colors, np.float32) @ _FADE.T
     return np.ascontiguousarray(faded)
 
 
-def unfade(faded: Floats) -> Floats:
+def unfade(faded: Colors) -> Colors:
     """The inverse of `fade`."""
-    colors: Floats = np.asarray(faded, np.float32) @ np.linalg.inv(_FADE).T.astype(np.float32)
+    colors: Colors = np.asarray(faded, np.float32) @ _UNFADE.T
     return np.ascontiguousarray(colors)
 
 
