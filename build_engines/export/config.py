@@ -6,9 +6,9 @@ from typing import Literal
 
 from build_engines.export.contracts import Contract, Tensor
 
-Backend = Literal["onnxruntime", "openvino"]
+Backend = Literal["onnxruntime", "openvino", "tensorrt"]
 
-# These engines are small: one thread each, and the cores go to requests and to tracing.
+FILES: dict[Backend, str] = {"onnxruntime": "model.onnx", "openvino": "model.onnx", "tensorrt": "model.plan"}
 _THREADS: dict[Backend, str] = {"onnxruntime": "intra_op_thread_count", "openvino": "INFERENCE_NUM_THREADS"}
 
 
@@ -26,19 +26,35 @@ def config_text(contract: Contract, backend: Backend) -> str:
 
     The bound on what waits is ``max_in_flight`` of ``serve.engines.client.Engines``.
     """
-    preferred = ", ".join(str(n) for n in contract.preferred_batch_sizes)
     parts = [
         f'name: "{contract.name}"',
         f'backend: "{backend}"',
-        'default_model_filename: "model.onnx"',
+        f'default_model_filename: "{FILES[backend]}"',
         f"max_batch_size: {contract.max_batch_size}",
         _tensors("input", contract.inputs),
         _tensors("output", contract.outputs),
-        "dynamic_batching {\n"
-        f"  preferred_batch_size: [ {preferred} ]\n"
-        f"  max_queue_delay_microseconds: {contract.queue_delay_us}\n"
-        "}",
-        "instance_group [ { count: 1 kind: KIND_CPU } ]",
-        f'parameters {{ key: "{_THREADS[backend]}" value {{ string_value: "1" }} }}',
+        _batching(contract),
+        f"instance_group [ {{ count: 1 kind: {'KIND_GPU' if backend == 'tensorrt' else 'KIND_CPU'} }} ]",
     ]
+    if contract.threads and backend in _THREADS:
+        parts.append(f'parameters {{ key: "{_THREADS[backend]}" value {{ string_value: "{contract.threads}" }} }}')
+    if contract.warmup:
+        parts.append(_warmup(contract))
     return "\n".join(parts) + "\n"
+
+
+def _batching(contract: Contract) -> str:
+    preferred = ", ".join(str(n) for n in contract.preferred_batch_sizes)
+    lines = [f"  preferred_batch_size: [ {preferred} ]"] if preferred else []
+    lines.append(f"  max_queue_delay_microseconds: {contract.queue_delay_us}")
+    return "dynamic_batching {\n" + "\n".join(lines) + "\n}"
+
+
+def _warmup(contract: Contract) -> str:
+    """One sample of zeros; the embedded backends and probes take the lengths of free axes from it."""
+    lines = ['model_warmup [ {\n  name: "zeros" batch_size: 1']
+    for tensor in contract.inputs:
+        dims = ", ".join(str(d) for d in tensor.shape(contract.warmup))
+        value = f"data_type: {tensor.data_type} dims: [ {dims} ] zero_data: true"
+        lines.append(f'  inputs {{ key: "{tensor.name}" value {{ {value} }} }}')
+    return "\n".join(lines) + "\n} ]"

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
@@ -15,22 +16,33 @@ from serve.vector.features import STATISTICS
 from serve.vector.parameters import CANDIDATE_WIDTH, LEARNED
 from serve.vector.structure import STRUCTURE
 
-DataType = Literal["TYPE_FP32", "TYPE_UINT8"]
+DataType = Literal["TYPE_FP32", "TYPE_UINT8", "TYPE_INT32"]
 SIDE_PX = 128
 EMBEDDING = 512
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output without its batch axis; -1 is any length."""
+    """One input or output without its batch axis; -1 is any length, and ``axes`` names those lengths in their order."""
 
     name: str
     dims: tuple[int, ...]
     data_type: DataType = "TYPE_FP32"
+    axes: tuple[str, ...] = ()
+
+    @property
+    def free(self) -> dict[int, str]:
+        """The names of the axes of any length, by position behind the batch axis (which is 0)."""
+        positions = [i + 1 for i, d in enumerate(self.dims) if d == -1]
+        return dict(zip(positions, self.axes or ("length",) * len(positions), strict=True))
+
+    def shape(self, lengths: Mapping[str, int]) -> tuple[int, ...]:
+        """The dims with ``lengths`` of the free axes in place, without the batch axis."""
+        return tuple(lengths[self.free[i + 1]] if d == -1 else d for i, d in enumerate(self.dims))
 
     def example(self, batch: int, length: int, rng: np.random.Generator) -> npt.NDArray[np.generic]:
         """Random values of this tensor, ``length`` standing in for -1."""
-        shape = (batch, *(length if d == -1 else d for d in self.dims))
+        shape = (batch, *self.shape(dict.fromkeys(self.free.values(), length)))
         if self.data_type == "TYPE_UINT8":
             return rng.integers(0, 256, shape, dtype=np.uint8)
         return rng.random(shape, dtype=np.float32)
@@ -38,7 +50,11 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Contract:
-    """One engine. ``queue_delay_us`` is how long the batcher waits for company; 0 batches only what is waiting."""
+    """One engine. ``queue_delay_us`` is how long the batcher waits for company; 0 batches only what is waiting.
+
+    Without ``preferred_batch_sizes`` a batch is all that waits. ``threads`` is per engine; 0 takes every core that the
+    server was given. ``warmup`` has lengths of the free axes that the engine can run, for its warm-up at load.
+    """
 
     name: str
     inputs: tuple[Tensor, ...]
@@ -46,6 +62,8 @@ class Contract:
     max_batch_size: int
     preferred_batch_sizes: tuple[int, ...]
     queue_delay_us: int = 0
+    threads: int = 1
+    warmup: Mapping[str, int] = field(default_factory=dict)
 
     def example(self, batch: int, length: int = 16, seed: int = 0) -> dict[str, npt.NDArray[np.generic]]:
         rng = np.random.default_rng(seed)

@@ -16,9 +16,7 @@ OPSET = 18
 
 
 def _axes(tensor: Tensor) -> dict[int, torch.export.Dim]:
-    return {0: torch.export.Dim("batch", min=1)} | {
-        i + 1: torch.export.Dim("length", min=1) for i, d in enumerate(tensor.dims) if d == -1
-    }
+    return {i: torch.export.Dim(name, min=1) for i, name in {0: "batch", **tensor.free}.items()}
 
 
 def write_onnx(network: nn.Module, contract: Contract, path: Path) -> None:
@@ -44,4 +42,5 @@ def write_onnx(network: nn.Module, contract: Contract, path: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
