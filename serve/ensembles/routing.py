@@ -14,8 +14,8 @@ TIER3_TRIALS = 4
 
 _SECONDS_PER_TRIAL = 0.015
 _SECONDS_PER_MEGAPIXEL = 0.32
-_TIER2_SECONDS = 0.4  # of one core, for all of its trials
-_TIER3_SECONDS = 1.1
+_TIER2_SECONDS = 0.3  # of one core, for all of its trials
+_TIER3_SECONDS = 0.8
 _TIER2_FEWEST = 2
 _TIER3_FEWEST = 4
 _TIER2_REFINES_WITHIN_S = 0.15

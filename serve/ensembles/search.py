@@ -17,8 +17,9 @@ from serve.ensembles.tasks import Trial
 from serve.ensembles.vectorization import VectorizeOptions
 from serve.ensembles.workers import TaskFault, Workers
 from serve.errors import DeadlineExceeded, Overloaded
+from serve.vector.coverage import Drawing
 from serve.vector.image import ImageLimits
-from serve.vector.parameters import Parameters, VTracerParameters
+from serve.vector.parameters import CoverageParameters, Parameters, VTracerParameters
 from serve.vector.utility import utility
 
 LOGGER = logging.getLogger(__name__)
@@ -104,10 +105,16 @@ class Search:
         return known is not None and (known.ssim is not None or not measure)
 
     async def _one(self, parameters: Parameters, measure: bool) -> Trial:
-        source = self.source
-        return await self.workers.run(
-            self.deadline, tasks.attempt, source.data, source.limits, parameters, measure, limit_s=self.trace_timeout_s
-        )
+        task = self.source.data, self.source.limits, parameters, measure, self._drawn(parameters)
+        return await self.workers.run(self.deadline, tasks.attempt, *task, limit_s=self.trace_timeout_s)
+
+    def _drawn(self, parameters: Parameters) -> Drawing | None:
+        """The drawing of a trial that differed in nothing but its rounds of refinement."""
+        if not isinstance(parameters, CoverageParameters):
+            return None
+        wanted = _unrefined(parameters)
+        same = (t for p, t in self.trials.items() if isinstance(p, CoverageParameters) and _unrefined(p) == wanted)
+        return next((trial.drawing for trial in same), None)
 
     async def or_stock(self, *, measure: bool) -> bool:
         """VTracer's defaults when no trial succeeded; whether that was needed. Raises TaskFault when it fails too."""
@@ -164,3 +171,7 @@ class Search:
             if self.excess(self.best) == 0.0 or not self.time_for(1):
                 return
             await self.attempt([coarser(start, step)], measure=measure)
+
+
+def _unrefined(parameters: CoverageParameters) -> CoverageParameters:
+    return replace(parameters, refine=0)

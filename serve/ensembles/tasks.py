@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from serve.vector import compare, coverage
 from serve.vector.compare import LENIENT, Reference, render
+from serve.vector.coverage import Drawing
 from serve.vector.dither import is_dithered
 from serve.vector.features import Features, extract, network_input
 from serve.vector.image import ImageLimits, decode
@@ -25,7 +26,7 @@ from serve.vector.restore import without_blur, without_noise
 from serve.vector.rules import degradation
 from serve.vector.structure import Structure, structure_of
 from serve.vector.svg import count_paths
-from serve.vector.trace import trace
+from serve.vector.trace import draw, trace
 
 _REMEMBERED = 2
 _LARGE_PIXELS = 4 * 1024 * 1024
@@ -53,7 +54,7 @@ class Trial:
     """One tracing. ``trace_s`` and ``measure_s`` are seconds.
 
     ``ssim`` and ``mse`` are against the picture, None unless it was measured; ``restored_ssim`` is against the picture
-    without its noise or blur, for pictures that have some.
+    without its noise or blur, for pictures that have some. ``drawing`` is what refining it further begins with.
     """
 
     parameters: Parameters
@@ -65,6 +66,7 @@ class Trial:
     mse: float | None = None
     restored_ssim: float | None = None
     measure_s: float = 0.0
+    drawing: Drawing | None = None
 
 
 def inspect(data: bytes, limits: ImageLimits) -> Inspection:
@@ -78,11 +80,16 @@ def inspect(data: bytes, limits: ImageLimits) -> Inspection:
     return Inspection(picture.sha256, picture.format, width, height, features, inputs, structure, seconds)
 
 
-def attempt(data: bytes, limits: ImageLimits, parameters: Parameters, measure: bool) -> Trial:
-    """Trace the picture in ``data``; with ``measure`` render the result and compare it with the picture."""
+def attempt(
+    data: bytes, limits: ImageLimits, parameters: Parameters, measure: bool, drawing: Drawing | None = None
+) -> Trial:
+    """Trace the picture in ``data``; with ``measure`` render the result and compare it with the picture.
+
+    ``drawing`` is of a trial with these parameters, ``refine`` aside.
+    """
     known = _known(data, limits)
     began = time.perf_counter()
-    svg = trace(known.picture.rgba, parameters)
+    svg, drawing = draw(known.picture.rgba, parameters, drawing)
     traced = time.perf_counter()
     height, width = known.picture.rgba.shape[:2]
     drawn = render(svg, width, height) if measure else None
@@ -98,6 +105,7 @@ def attempt(data: bytes, limits: ImageLimits, parameters: Parameters, measure: b
         mse=found.mse if found else None,
         restored_ssim=restored.ssim if restored else None,
         measure_s=time.perf_counter() - traced if found else 0.0,
+        drawing=drawing,
     )
 
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
 from serve.ensembles.search import Search, Source
 from serve.ensembles.tasks import Trial
 from serve.ensembles.vectorization import VectorizeOptions
 from serve.errors import BadImage
+from serve.vector.coverage import Drawing
+from serve.vector.coverage.paints import PaintTable
 from serve.vector.image import ImageLimits
 from serve.vector.parameters import CoverageParameters, Parameters
 
@@ -26,6 +30,7 @@ class TimedWorkers:
     def __init__(self, seconds: dict[Parameters, float]) -> None:
         self.seconds = seconds
         self.given_up: list[Parameters] = []
+        self.began_with: dict[Parameters, Drawing | None] = {}
 
     async def run(
         self,
@@ -35,8 +40,10 @@ class TimedWorkers:
         limits: Any,
         parameters: Parameters,
         measure: bool,
+        drawing: Drawing | None,
         limit_s: float,
     ) -> Trial:
+        self.began_with[parameters] = drawing
         try:
             await asyncio.sleep(self.seconds[parameters])
         except asyncio.CancelledError:
@@ -44,7 +51,8 @@ class TimedWorkers:
             raise
         if data == b"bad":
             raise BadImage("no pixels")
-        return Trial(parameters, "<svg/>", 6, 1, self.seconds[parameters], ssim=0.9)
+        drawn = drawing or Drawing([], PaintTable.solid(np.zeros((0, 4), np.float32)), (1, 1))
+        return Trial(parameters, "<svg/>", 6, 1, self.seconds[parameters], ssim=0.9, drawing=drawn)
 
 
 def search(workers: TimedWorkers, budget_s: float | None, data: bytes = b"good") -> Search:
@@ -89,6 +97,16 @@ async def test_without_a_budget_all_are_waited_for() -> None:
     await trials.attempt([QUICK, SLOW], measure=True)
     assert list(trials.trials) == [QUICK, SLOW]
     assert trials.slowest_s == 0.2
+
+
+async def test_refining_a_trial_further_begins_with_its_drawing() -> None:
+    refined = replace(QUICK, refine=3)
+    workers = TimedWorkers({QUICK: 0.0, SLOW: 0.0, refined: 0.0})
+    trials = search(workers, budget_s=None)
+    await trials.attempt([QUICK, SLOW], measure=True)
+    await trials.attempt([refined], measure=True)
+    assert workers.began_with[QUICK] is None
+    assert workers.began_with[refined] is trials.trials[QUICK].drawing
 
 
 async def test_what_is_wrong_with_the_picture_is_raised() -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from serve.errors import InvalidRequest
 from serve.vector.compare import composite, render, ssim
-from serve.vector.coverage import trace_coverage, warm
+from serve.vector.coverage import draw_coverage, trace_coverage, warm
 from serve.vector.coverage.kernel import KERNELS
 from serve.vector.parameters import CoverageParameters, VTracerParameters
 from serve.vector.stock import trace_vtracer
@@ -44,6 +44,16 @@ def test_gradient_becomes_one_paint():
     svg = trace_coverage(picture(), CoverageParameters())
     assert svg.count("<linearGradient") == 1
     assert trace_coverage(picture(), CoverageParameters(gradient_rms=0.0)).count("Gradient") == 0
+
+
+@pytest.mark.parametrize("dense", [False, True])
+def test_a_drawing_saves_work_and_changes_nothing(dense):
+    """What is too dense is traced at a reduced size, and so is its drawing."""
+    rgba = np.random.default_rng(3).integers(0, 256, (256, 256, 4), np.uint8) if dense else picture()
+    first, more = CoverageParameters(denoise=8.0, refine=1), CoverageParameters(denoise=8.0, refine=3)
+    _, drawing = draw_coverage(rgba, first)
+    assert (drawing.size != rgba.shape[1::-1]) == dense
+    assert draw_coverage(rgba, more, drawing)[0] == trace_coverage(rgba, more)
 
 
 def test_refinement_helps():

@@ -37,8 +37,14 @@ class Source:
     def noisy(self) -> bool:
         return self.raw is not self.pixels
 
-    def shrunk(self, most: int) -> Source:
-        """Averaged down to about ``most`` pixels where there are more."""
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.pixels.shape[1], self.pixels.shape[0]
+
+    def shrunk(self) -> Source:
+        """Averaged down to about a quarter of the pixels."""
+        most = self.pixels[..., 0].size // 4
         pixels = shrink(self.pixels, most)
         return Source(pixels, shrink(self.raw, most) if self.noisy else pixels)
 

@@ -44,13 +44,14 @@ Flags = npt.NDArray[np.uint8]
 
 
 def refine(shapes: list[Shape], paints: PaintTable, target: FloatImage, rounds: int, decimals: int) -> list[Shape]:
-    """``shapes`` with their boundaries moved in up to ``rounds`` rounds towards ``target`` (H, W, 4), premultiplied."""
-    height, width = target.shape[:2]
+    """``shapes`` with their boundaries moved in up to ``rounds`` rounds towards ``target`` (H, W, 4), premultiplied.
+
+    Of several rounds the best is kept; a single one is trusted, which saves a rendering and loses next to nothing.
+    """
     best = current = shapes
     least = math.inf
-    for round_ in range(rounds + 1):
-        svg = to_svg(current, paints, (width, height), (width, height), decimals)
-        residual = premultiply(render(svg, width, height)) - target
+    for round_ in range(rounds if rounds == 1 else rounds + 1):
+        residual = _residual(current, paints, target, decimals)
         error = float(np.square(residual).mean())
         if error < least:
             best, least = current, error
@@ -58,7 +59,15 @@ def refine(shapes: list[Shape], paints: PaintTable, target: FloatImage, rounds: 
             break
         if round_ < rounds:
             current = _move(current, paints, residual)
-    return best
+    return current if rounds == 1 else best
+
+
+def _residual(shapes: list[Shape], paints: PaintTable, target: FloatImage, decimals: int) -> FloatImage:
+    """What is rendered less what is wanted, (H, W, 4), premultiplied."""
+    height, width = target.shape[:2]
+    drawn = render(to_svg(shapes, paints, (width, height), (width, height), decimals), width, height)
+    residual: FloatImage = premultiply(drawn) - target
+    return residual
 
 
 def _move(shapes: list[Shape], paints: PaintTable, residual: FloatImage) -> list[Shape]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -31,22 +31,46 @@ MAX_UNEXPLAINED, MIN_TEXTURE_PIXELS = 0.2, 1 << 14
 """A picture with a larger share of colours that no mix explains is a texture; it is halved down to so many pixels."""
 
 
+@dataclass(frozen=True)
+class Drawing:
+    """Shapes whose boundaries are not refined yet; ``size`` is the (width, height) in pixels that they were traced at.
+
+    It is small: a few KB for each KB of SVG.
+    """
+
+    shapes: list[Shape]
+    paints: PaintTable
+    size: tuple[int, int]
+
+
 def trace_coverage(rgba: npt.NDArray[np.uint8], parameters: CoverageParameters) -> str:
     """The SVG of a straight 8-bit RGBA picture (H, W, 4); the same picture and parameters give the same text.
 
     Pictures of more than MAX_PIXELS, dense textures and what has more than MAX_CONTOURS contours are traced at a
     reduced size, so that time and text stay bounded.
     """
-    height, width = rgba.shape[:2]
-    source, layers, paints = _draw(prepare(rgba, parameters.denoise), parameters)
-    while len(layers) > parameters.max_paths and (fewer := _with_fewer_paints(parameters, len(layers))) != parameters:
-        parameters = fewer
+    return draw_coverage(rgba, parameters)[0]
+
+
+def draw_coverage(
+    rgba: npt.NDArray[np.uint8], parameters: CoverageParameters, drawing: Drawing | None = None
+) -> tuple[str, Drawing]:
+    """As `trace_coverage`, with what the text was made of: ``drawing`` from a call whose parameters differed in
+    nothing but ``refine`` and ``decimals`` saves making it again, and gives the same text."""
+    source = prepare(rgba, parameters.denoise)
+    if drawing is None:
         source, layers, paints = _draw(source, parameters)
-    pixels = source.pixels
-    shapes = _fit(layers[: parameters.max_paths], parameters)
+        while len(layers) > parameters.max_paths and (few := _with_fewer_paints(parameters, len(layers))) != parameters:
+            parameters = few
+            source, layers, paints = _draw(source, parameters)
+        drawing = Drawing(_fit(layers[: parameters.max_paths], parameters), paints, source.size)
+    while source.size != drawing.size:
+        source = source.shrunk()
+    shapes, paints = drawing.shapes, drawing.paints
     if parameters.refine:
-        shapes = refine(shapes, paints, pixels, parameters.refine, parameters.decimals)
-    return to_svg(shapes, paints, (pixels.shape[1], pixels.shape[0]), (width, height), parameters.decimals)
+        shapes = refine(shapes, paints, source.pixels, parameters.refine, parameters.decimals)
+    size = rgba.shape[1], rgba.shape[0]
+    return to_svg(shapes, paints, drawing.size, size, parameters.decimals), drawing
 
 
 def _draw(source: Source, parameters: CoverageParameters) -> tuple[Source, list[Layer], PaintTable]:
@@ -59,7 +83,7 @@ def _draw(source: Source, parameters: CoverageParameters) -> tuple[Source, list[
             layers = stack(shares, paints, parameters.min_area, MAX_CONTOURS)
             if size <= MIN_TEXTURE_PIXELS or sum(len(layer.contours) for layer in layers) <= MAX_CONTOURS:
                 return source, layers, paints
-        source = source.shrunk(size // 4)
+        source = source.shrunk()
 
 
 def _with_fewer_paints(parameters: CoverageParameters, layers: int) -> CoverageParameters:
