@@ -26,7 +26,8 @@ from serve.api.middleware import RequestId, ScrubHeaders
 from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.open_inference.models import Models
 from serve.api.open_inference.tensors import Array
-from serve.ensembles.vectorization import Analysis, Health, Vectorization, VectorizeOptions
+from serve.engines.service import Health
+from serve.ensembles.vectorization import Analysis, Vectorization, VectorizeOptions
 from serve.errors import AtelierError, Cancelled, DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
 from serve.settings import Settings, load
 

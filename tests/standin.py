@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serve.ensembles.vectorization import Analysis, EngineHealth, Health, Vectorization, VectorizeOptions
+from serve.engines.service import EngineHealth, Health
+from serve.ensembles.vectorization import Analysis, Vectorization, VectorizeOptions
 from serve.errors import InvalidRequest, NotFound
 from serve.vector.image import decode
 from serve.vector.parameters import VTracerParameters

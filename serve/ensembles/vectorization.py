@@ -10,9 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
-import numpy as np
-import numpy.typing as npt
-
+from serve.engines.service import EngineService
 from serve.errors import InvalidRequest
 
 Tier = Literal["auto", "basic", 1, 2, 3]
@@ -107,40 +105,8 @@ class Analysis:
     degraded: Sequence[str] = ()
 
 
-@dataclass(frozen=True)
-class EngineHealth:
-    """The outcome of one real inference."""
-
-    ready: bool
-    latency_ms: float
-    version: str
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class Health:
-    engines: Mapping[str, EngineHealth]
-
-    @property
-    def ready(self) -> bool:
-        return all(engine.ready for engine in self.engines.values())
-
-
-class VectorizerService(Protocol):
+class VectorizerService(EngineService, Protocol):
     """What the doors need: the Vectorizer itself, or the same across a Ray hop."""
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization: ...
     async def analyze(self, data: bytes) -> Analysis: ...
-    async def health(self) -> Health: ...
-    async def infer(
-        self,
-        engine: str,
-        inputs: Mapping[str, npt.NDArray[np.generic]],
-        *,
-        outputs: Sequence[str] | None = None,
-        timeout_s: float | None = None,
-    ) -> dict[str, npt.NDArray[Any]]: ...
-    async def metadata(self, engine: str) -> dict[str, Any]: ...
-    async def config(self, engine: str) -> dict[str, Any]: ...
-    async def statistics(self, engine: str) -> dict[str, Any]: ...
-    async def engines(self) -> list[str]: ...

@@ -135,9 +135,9 @@ class Counting(FakeEngines):
 @in_module_loop
 async def test_probes_at_the_same_time_are_one(vectorizer: Vectorizer, engines: Any) -> None:
     counting = Counting(models())
-    whole, vectorizer._engines = vectorizer._engines, counting  # type: ignore[assignment]
+    whole, vectorizer.room.client = vectorizer.room.client, counting  # type: ignore[assignment]
     answers = await asyncio.gather(*(vectorizer.health() for _ in range(10)))
-    vectorizer._engines = whole
+    vectorizer.room.client = whole
     assert counting.probes == len(ENGINES)
     assert all(answer is answers[0] for answer in answers)
 
@@ -146,7 +146,7 @@ async def test_probes_at_the_same_time_are_one(vectorizer: Vectorizer, engines: 
 async def test_busy_tracers_are_well_and_dead_ones_are_not(
     vectorizer: Vectorizer, engines: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve.ensembles.vectorizer._PROBE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("serve.ensembles.vectorizer.PROBE_TIMEOUT_S", 0.2)
     workers = vectorizer._studio.workers
     busy = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(2 * workers.count)]
     await asyncio.sleep(0.05)
@@ -192,7 +192,7 @@ def test_a_missing_engine_is_not_half_a_start(tmp_path: Any) -> None:
             await made.start()
         finally:
             assert made._studio.workers.pids == []
-            assert not made._server or not made._server.running
+            assert not made.room._server or not made.room._server.running
 
     with pytest.raises(AtelierError):
         asyncio.run(start())

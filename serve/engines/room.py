@@ -1,0 +1,128 @@
+"""``EngineRoom``: the engines of one ensemble, in a Triton of its own or in one outside."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from serve.engines.client import Engines
+from serve.engines.server import TritonServer
+from serve.engines.service import EngineHealth
+from serve.engines.supervisor import Supervisor
+from serve.errors import AtelierError, EngineUnavailable, Overloaded
+
+PROBE_TIMEOUT_S = 5.0
+
+
+class EngineRoom:
+    """``names`` of the engines in ``repository``, behind one client; for one event loop.
+
+    Without ``client`` it owns a Triton with just these engines, watched and restarted, unless ``url`` (``host:port`` of
+    a gRPC endpoint) names one outside.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        names: Sequence[str],
+        *,
+        url: str | None = None,
+        timeout_s: float = 10.0,
+        start_timeout_s: float = 30.0,
+        client: Engines | None = None,
+    ) -> None:
+        self.names = tuple(names)
+        self.versions = versions(repository, names)
+        self.client = client or Engines(url or "", timeout_s=timeout_s)
+        self._outside = url if client is None else None
+        self._server: TritonServer | None = None
+        if client is None and url is None and self.names:
+            self._server = TritonServer(repository, self.names, start_timeout_s=start_timeout_s)
+        self._timeout_s = timeout_s
+        self._watch: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Raises EngineUnavailable, with the reason, when an engine does not start or cannot be reached."""
+        if self._server is not None:
+            await asyncio.to_thread(self._server.start)
+            await self.client.connect(self._server.url)
+            self._watch = asyncio.create_task(Supervisor(self._server, self.client).run())
+        elif self._outside is not None:
+            await asyncio.gather(*map(self._reach, self.names))
+
+    async def _reach(self, engine: str) -> None:
+        try:
+            await self.client.probe(engine, timeout_s=self._timeout_s)
+        except Overloaded:
+            pass  # busy with the requests of others: it is there
+        except AtelierError as error:
+            raise EngineUnavailable(f"engine '{engine}' at {self._outside}: {error}") from error
+
+    async def close(self) -> None:
+        """End everything; what one part raises at its end keeps no other from ending."""
+        async with contextlib.AsyncExitStack() as closing:  # the last one pushed ends first
+            if self._server is not None:
+                closing.push_async_callback(asyncio.to_thread, self._server.stop)
+            closing.push_async_callback(self.client.close)
+            if self._watch is not None:
+                self._watch.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await self._watch
+
+    async def health(self) -> dict[str, EngineHealth]:
+        """A real inference of every engine."""
+        return dict(zip(self.names, await asyncio.gather(*map(self._health_of, self.names)), strict=True))
+
+    async def _health_of(self, engine: str) -> EngineHealth:
+        began, reason = time.perf_counter(), ""
+        try:
+            await self.client.probe(engine, timeout_s=PROBE_TIMEOUT_S)
+        except AtelierError as error:
+            reason = str(error)
+        latency_ms = (time.perf_counter() - began) * 1000
+        return EngineHealth(not reason, latency_ms, self.versions.get(engine, "unknown"), reason)
+
+
+class EngineDoors:
+    """The calls that an ensemble passes on to its engines as they are; see `serve.engines.client.Engines`."""
+
+    room: EngineRoom
+
+    async def infer(
+        self,
+        engine: str,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        *,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
+        return await self.room.client.infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
+
+    async def metadata(self, engine: str) -> dict[str, Any]:
+        return await self.room.client.metadata(engine)
+
+    async def config(self, engine: str) -> dict[str, Any]:
+        return await self.room.client.config(engine)
+
+    async def statistics(self, engine: str) -> dict[str, Any]:
+        return await self.room.client.statistics(engine)
+
+    async def engines(self) -> list[str]:
+        return await self.room.client.engines()
+
+
+def versions(repository: Path, names: Sequence[str]) -> dict[str, str]:
+    """The version in each engine's manifest; engines without one are left out."""
+    found = {}
+    for engine in names:
+        manifest = repository / engine / "manifest.json"
+        if manifest.is_file():
+            found[engine] = str(json.loads(manifest.read_text())["version"])
+    return found

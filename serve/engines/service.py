@@ -1,0 +1,47 @@
+"""What the doors may ask of the engines behind an ensemble, light to import."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+
+@dataclass(frozen=True)
+class EngineHealth:
+    """The outcome of one real inference."""
+
+    ready: bool
+    latency_ms: float
+    version: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Health:
+    engines: Mapping[str, EngineHealth]
+
+    @property
+    def ready(self) -> bool:
+        return all(engine.ready for engine in self.engines.values())
+
+
+class EngineService(Protocol):
+    """An ensemble, or the same across a Ray hop; each call is that of `serve.engines.client.Engines`."""
+
+    async def health(self) -> Health: ...
+    async def infer(
+        self,
+        engine: str,
+        inputs: Mapping[str, npt.NDArray[np.generic]],
+        *,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, npt.NDArray[Any]]: ...
+    async def metadata(self, engine: str) -> dict[str, Any]: ...
+    async def config(self, engine: str) -> dict[str, Any]: ...
+    async def statistics(self, engine: str) -> dict[str, Any]: ...
+    async def engines(self) -> list[str]: ...

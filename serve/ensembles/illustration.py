@@ -1,0 +1,183 @@
+"""What goes into the Illustrator and what comes out: plain, frozen, picklable values, light to import."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from serve.engines.service import EngineService
+from serve.errors import InvalidRequest
+
+MAX_PICTURES = 10
+MAX_PROMPT_CHARACTERS = 32_000
+MAX_SIDE_PX = 4096
+MAX_STEPS = 1000
+MAX_GUIDANCE = 50.0
+MAX_SEED = 2**63 - 1
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class IllustrateOptions:
+    """What a caller may ask for; None is the family's own default.
+
+    Raises ``InvalidRequest`` with the field's name when a value is out of range. What only the family knows (its sizes,
+    its samplers) is checked by the Illustrator.
+    """
+
+    prompt: str
+    negative_prompt: str = ""
+    model: str | None = None
+    """The family; None is the site's first."""
+    width: int | None = None
+    height: int | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    guidance_rescale: float = 0.0
+    sampler: str | None = None
+    seed: int | None = None
+    """Of the first picture; those that follow have ``seed + i``. None: one is drawn, and told."""
+    n: int = 1
+    preview_every: int = 0
+    """A preview after every so many steps of a picture; 0 is none."""
+    timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        _check_text(self.prompt, "prompt")
+        _check_text(self.negative_prompt, "negative_prompt")
+        if not self.prompt.strip():
+            raise InvalidRequest("must not be empty", "prompt")
+        for name, low, high in (
+            ("width", 1, MAX_SIDE_PX),
+            ("height", 1, MAX_SIDE_PX),
+            ("num_inference_steps", 1, MAX_STEPS),
+            ("seed", 0, MAX_SEED),
+            ("n", 1, MAX_PICTURES),
+            ("preview_every", 0, MAX_STEPS),
+        ):
+            _check_whole(getattr(self, name), name, low, high)
+        _check_number(self.guidance_scale, "guidance_scale", 0.0, MAX_GUIDANCE)
+        _check_number(self.guidance_rescale, "guidance_rescale", 0.0, 1.0)
+        _check_number(self.timeout_s, "timeout_s", 0.001, 3600.0)
+
+
+def _check_text(text: str, name: str) -> None:
+    if not isinstance(text, str):
+        raise InvalidRequest("must be text", name)
+    if len(text) > MAX_PROMPT_CHARACTERS:
+        raise InvalidRequest(f"has {len(text)} characters, more than the {MAX_PROMPT_CHARACTERS} allowed", name)
+
+
+def _check_whole(value: int | None, name: str, low: int, high: int) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise InvalidRequest("must be a whole number", name)
+    if not low <= value <= high:
+        raise InvalidRequest(f"must be from {low} to {high}", name)
+
+
+def _check_number(value: float | None, name: str, low: float, high: float) -> None:
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidRequest("must be a finite number", name)
+    if not low <= value <= high:
+        raise InvalidRequest(f"must be from {low:.10g} to {high:.10g}", name)
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """``pixels``: shape (height, width, 3), 8-bit sRGB. ``seed`` alone, with n = 1, gives it again."""
+
+    pixels: Pixels
+    seed: int
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """What a picture was made with, nothing left open."""
+
+    prompt: str
+    negative_prompt: str
+    model: str
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float
+    guidance_rescale: float
+    sampler: str
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class Illustration:
+    """Pictures and how they came about."""
+
+    pictures: Sequence[Picture]
+    parameters: Parameters
+    """Of the first picture."""
+    tokens: int
+    """Tokens of the prompt, all of which were used."""
+    negative_tokens: int
+    evaluations: int
+    """How often the UNet was asked for each picture."""
+    model_versions: Mapping[str, str]
+    timings_s: Mapping[str, float]
+    processing_time_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Preview:
+    """Picture ``index`` as the model sees it after ``step`` of ``steps``; ``pixels`` may be smaller than it."""
+
+    index: int
+    step: int
+    steps: int
+    pixels: Pixels
+
+
+@dataclass(frozen=True)
+class FamilyInfo:
+    """What a caller may choose of one family."""
+
+    name: str
+    architecture: str
+    width: int
+    height: int
+    multiple_of_px: int
+    min_px: int
+    max_px: int
+    num_inference_steps: int
+    guidance_scale: float
+    sampler: str
+    samplers: Sequence[str]
+    few_step: bool
+    version: str
+    created: int
+    """Seconds since the epoch."""
+
+    def nearest(self, side_px: int) -> int:
+        """The side nearest to ``side_px`` that the family draws."""
+        step = self.multiple_of_px
+        low, high = -(-self.min_px // step) * step, self.max_px // step * step
+        return min(high, max(low, round(side_px / step) * step))
+
+
+class IllustratorService(EngineService, Protocol):
+    """What the doors need: the Illustrator itself, or the same across a Ray hop."""
+
+    async def draw(self, options: IllustrateOptions) -> Illustration: ...
+    def stream(self, options: IllustrateOptions) -> AsyncIterator[Preview | Illustration]:
+        """Previews as they come, and the Illustration last; the order of previews within a picture is kept."""
+        ...
+
+    async def families(self) -> Sequence[FamilyInfo]:
+        """The first is the one that a request gets which names none; none: nothing can be drawn here."""
+        ...
