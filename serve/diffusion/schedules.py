@@ -81,7 +81,7 @@ class NoiseSchedule(BaseModel):
         for name, harmless in _NOT_IMPLEMENTED.items():
             if config.get(name) not in harmless:
                 raise ValueError(f"{name} = {config[name]!r} is not implemented by any sampler of this project")
-        defaults = config.get("_use_default_values") or ()
+        defaults = {*(config.get("_use_default_values") or ())} - {"prediction_type"}
         return {name: value for name, value in config.items() if value is not None and name not in defaults}
 
     @model_validator(mode="after")

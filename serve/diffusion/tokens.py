@@ -23,8 +23,8 @@ Embeds = npt.NDArray[np.float32]
 
 MAX_CHUNKS = 8
 """Most chunks of a prompt: 600 tokens of a CLIP encoder. A longer one is refused."""
-_LEAST_WEIGHT = 0.1
-"""Smaller weights do not explain a larger change of the mean than this one."""
+_EXPLAINED = 1.5
+"""By what factor the mean of weighted embeddings may differ from what the mean weight made of it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,7 +117,10 @@ def encode_all(tokenizers: Sequence[PromptTokenizer], prompts: Mapping[str, str]
 
 
 def joined(embeds: Embeds, weights: npt.NDArray[np.float32]) -> Embeds:
-    """Chunks as the UNet takes them: (chunks, T, D) and (chunks, T) -> (chunks * T, D), weighted chunk by chunk."""
+    """Chunks as the UNet takes them: (chunks, T, D) and (chunks, T) -> (chunks * T, D), weighted chunk by chunk.
+
+    A pooled embedding has one row a picture: that of the first chunk, unweighted, as in AUTOMATIC1111's web UI.
+    """
     weighted = [weigh(chunk, row) for chunk, row in zip(embeds, weights, strict=True)]
     return np.concatenate(weighted)
 
@@ -125,13 +128,13 @@ def joined(embeds: Embeds, weights: npt.NDArray[np.float32]) -> Embeds:
 def weigh(embeds: Embeds, weights: npt.NDArray[np.float32]) -> Embeds:
     """``embeds`` (T, D) of one chunk, each token multiplied by its weight (T,), and the chunk's mean restored.
 
-    As AUTOMATIC1111's web UI does it (modules/sd_emphasis.py, "Original"). The mean is left where it is when it changed
-    by more than the weights can explain: then it is a sum of values that cancel, and a ratio of such means nothing.
+    As AUTOMATIC1111's web UI does it (modules/sd_emphasis.py, "Original"). The mean is left where it is when the
+    weights do not explain its change: then it is a sum of values that cancel, and a ratio of such could be any number.
     """
     if (weights == 1.0).all():
         return embeds
     weighted: Embeds = embeds * weights[:, None]
     before, after = float(embeds.mean(dtype=np.float64)), float(weighted.mean(dtype=np.float64))
     ratio = before / after if after else 0.0
-    most, least = max(1.0, float(weights.max())), min(1.0, max(_LEAST_WEIGHT, float(weights.min())))
-    return weighted * ratio if 1.0 / most <= ratio <= 1.0 / least else weighted
+    explained = 1.0 / _EXPLAINED <= ratio * float(weights.mean()) <= _EXPLAINED
+    return weighted * ratio if explained else weighted

@@ -18,10 +18,11 @@ loop and asks the model itself, so it can wait, stop, show or store the picture 
   continue elsewhere; noise is a function of the seed (`serve.diffusion.noise`).
 - ``trajectory.predict_x0(output, sample, i)``: the latents as the model sees them at ``i``, for previews.
 - ``trajectory.add_noise(latents, noise, i)``: clean latents at the level of evaluation ``i``, for inpainting.
-- The last sample is free of noise and goes to the VAE as it is.
+- The last sample goes to the VAE as it is. It is free of noise (of DDIM, up to the checkpoint's ``set_alpha_to_one``).
 
-Precision: schedules and coefficients are float64, tensors float32. diffusers computes both in float32; the largest
-difference over a trajectory, relative to its largest value, stays under 1e-4, and mostly under 1e-5.
+Precision: schedules and coefficients are float64, tensors float32. diffusers computes both in float32. No sample of a
+trajectory differs by more than 1e-4 of its largest value, as a rule by 1e-6; only where diffusers' Euler steps
+down from sigma 4096 (zero terminal SNR) does its own float32 cost it up to 4e-4.
 """
 
 from __future__ import annotations
