@@ -41,7 +41,7 @@ class EngineRoom:
         self.names = tuple(names)
         self.versions = versions(repository, names)
         self.client = client or Engines(url or "", timeout_s=timeout_s)
-        self._outside = url if client is None else None
+        self._outside = url
         self._server: TritonServer | None = None
         if client is None and url is None and self.names:
             self._server = TritonServer(repository, self.names, start_timeout_s=start_timeout_s)

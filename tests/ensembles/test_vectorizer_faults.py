@@ -168,7 +168,7 @@ async def test_a_failed_watch_keeps_nothing_from_closing() -> None:
     async def watch() -> None:
         raise OSError("no descriptors are left")
 
-    made._watch = asyncio.create_task(watch())
+    made.room._watch = asyncio.create_task(watch())
     await asyncio.sleep(0)
     with pytest.raises(OSError, match="descriptors"):
         await made.close()
