@@ -128,6 +128,27 @@ class VectorizerSettings(Section):
     image: ImageLimitsSettings = Field(ImageLimitsSettings(), description="What a picture may measure.")
 
 
+class IllustratorSettings(Section):
+    model_repository: ProjectPath = Field(Path("model_repository"), description="Folder with one folder per engine.")
+    families: tuple[str, ...] = Field(
+        (), description="Illustration models to serve, the default first; none: all in the repository."
+    )
+    engines_url: str | None = Field(
+        None, description="host:port (gRPC) of an outside Triton; none: each replica runs its own, embedded."
+    )
+    engine_timeout_s: float = Field(60.0, gt=0, le=3600, description="Longest wait for one step.")
+    engine_start_timeout_s: float = Field(120.0, gt=0, le=3600, description="Longest wait for the embedded Triton.")
+    min_replicas: int = Field(1, ge=1, le=1000, description="Fewest Illustrator replicas.")
+    max_replicas: int = Field(1, ge=1, le=1000, description="Most Illustrator replicas.")
+    num_cpus: float = Field(0.5, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
+    num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs that Ray reserves for one replica.")
+    max_ongoing_requests: int = Field(16, ge=1, le=10_000, description="Requests that one replica draws at once.")
+    max_queued_requests: int = Field(
+        64, ge=1, le=100_000, description="Requests that may wait in a gateway; beyond it the answer is 503."
+    )
+    timeout_s: float = Field(300.0, gt=0, le=3600, description="Longest time for one request, queueing included.")
+
+
 class Settings(BaseSettings):
     """The whole tree; build it with :func:`load`."""
 
@@ -143,6 +164,7 @@ class Settings(BaseSettings):
     limits: LimitsSettings = Field(LimitsSettings(), description="Caps on what a request may bring.")
     gateway: GatewaySettings = Field(GatewaySettings(), description="The deployment behind both doors.")
     vectorizer: VectorizerSettings = Field(VectorizerSettings(), description="Image to SVG.")
+    illustrator: IllustratorSettings = Field(IllustratorSettings(), description="Prompt to pictures.")
     state_dir: ProjectPath = Field(Path("var"), description="Folder for what a running stack writes down.")
 
     @classmethod

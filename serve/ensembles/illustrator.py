@@ -1,0 +1,196 @@
+"""`Illustrator`: prompt to pictures, every denoising step a request of its own to the UNet's engine.
+
+Triton's batcher merges the steps of whatever pictures are under way, at whatever timesteps; nothing is batched here.
+So a request joins at the next step, and one that is cancelled or late is gone at the next step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import time
+from collections.abc import AsyncIterator, Coroutine, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from serve.diffusion.family import Family, parse
+from serve.diffusion.noise import derived_seeds
+from serve.engines.client import Engines
+from serve.engines.room import EngineDoors, EngineRoom
+from serve.engines.service import Health
+from serve.ensembles.artist import Artist, Plan, Watcher
+from serve.ensembles.illustration import FamilyInfo, IllustrateOptions, Illustration, Picture, Pixels, Preview
+from serve.errors import EngineUnavailable, NotFound
+from serve.settings import IllustratorSettings
+
+_SUFFIX = "_unet"
+_HOW_TO_BUILD = "build one with `python -m build_engines illustrate --source DIR_OR_HUB_ID --name NAME`"
+_RANDOM_SEEDS = 2**32
+"""Seeds that nobody named are short enough to note down."""
+_WAITING_PREVIEWS = 32
+HEALTH_S = 1.0
+"""How long `Illustrator.health` repeats its last answer."""
+
+
+class Illustrator(EngineDoors):
+    """Composes the engines of every family it is given; a plain class, for one event loop.
+
+    Without ``engines`` it owns a Triton with them, unless the settings name the URL of one outside. With no family at
+    all it starts, and says what to run when it is asked to draw. Call `start` first: it raises EngineUnavailable, with
+    the reason, when anything cannot start.
+    """
+
+    def __init__(self, settings: IllustratorSettings, engines: Engines | None = None) -> None:
+        self._settings = settings
+        repository = settings.model_repository
+        manifests = {name: _manifest(repository, name) for name in settings.families or families_in(repository)}
+        families = {name: parse(manifest) for name, manifest in manifests.items()}
+        self.room = EngineRoom(
+            repository,
+            [engine for family in families.values() for engine in _drawing_engines(family)],
+            url=settings.engines_url,
+            timeout_s=settings.engine_timeout_s,
+            start_timeout_s=settings.engine_start_timeout_s,
+            client=engines,
+        )
+        limit_s = settings.engine_timeout_s
+        self._artists = {
+            name: Artist(family, repository, self.room.client, engine_timeout_s=limit_s)
+            for name, family in families.items()
+        }
+        created = {name: datetime.fromisoformat(str(manifest["created"])) for name, manifest in manifests.items()}
+        self._infos = tuple(
+            artist.info(self.room.versions[artist.family.unet], int(created[name].timestamp()))
+            for name, artist in self._artists.items()
+        )
+        self._examining = asyncio.Lock()
+        self._health: tuple[float, Health] | None = None
+
+    async def start(self) -> None:
+        """Raises EngineUnavailable when an engine does not start; what did start is then closed."""
+        try:
+            await self.room.start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        await self.room.close()
+
+    async def families(self) -> Sequence[FamilyInfo]:
+        """The first is the one that a request gets which names none."""
+        return self._infos
+
+    async def draw(self, options: IllustrateOptions) -> Illustration:
+        """The pictures of ``options``, all under way at once.
+
+        The same options with the same seed give the same pictures, whatever else is being drawn, to the engines'
+        rounding. Raises InvalidRequest, NotFound (no such family), DeadlineExceeded, Overloaded, EngineUnavailable,
+        EngineFailure; a cancelled call asks for no further step.
+        """
+        return await self._draw(options, None)
+
+    async def stream(self, options: IllustrateOptions) -> AsyncIterator[Preview | Illustration]:
+        """Previews as they come, then the Illustration; closing the iterator ends the drawing."""
+        waiting: asyncio.Queue[Preview | None] = asyncio.Queue(_WAITING_PREVIEWS)
+
+        async def drawn() -> Illustration:
+            try:
+                return await self._draw(options, waiting)
+            finally:
+                await waiting.put(None)
+
+        drawing = asyncio.create_task(drawn())
+        try:
+            while (preview := await waiting.get()) is not None:
+                yield preview
+            yield await drawing
+        finally:
+            drawing.cancel()
+            while not waiting.empty():  # what is being put would wait for ever
+                waiting.get_nowait()
+            await asyncio.gather(drawing, return_exceptions=True)
+
+    async def health(self) -> Health:
+        """A real inference of every engine; at most HEALTH_S old."""
+        async with self._examining:
+            if self._health is None or time.monotonic() - self._health[0] >= HEALTH_S:
+                examined = Health(await self.room.health())
+                self._health = time.monotonic(), examined
+            return self._health[1]
+
+    async def _draw(self, options: IllustrateOptions, previews: asyncio.Queue[Preview | None] | None) -> Illustration:
+        began = time.perf_counter()
+        limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
+        artist = self._artist(options.model)
+        seeds = derived_seeds(secrets.randbelow(_RANDOM_SEEDS) if options.seed is None else options.seed, options.n)
+        plan = await artist.plan(options, seeds[0], time.monotonic() + limit_s)
+        planned = time.perf_counter()
+        pictures = await _all([artist.paint(plan, seed, _watcher(previews, plan, i)) for i, seed in enumerate(seeds)])
+        ended = time.perf_counter()
+        return Illustration(
+            pictures=[Picture(pixels, seed) for pixels, seed in zip(pictures, seeds, strict=True)],
+            parameters=plan.parameters,
+            tokens=plan.tokens,
+            negative_tokens=plan.negative_tokens,
+            evaluations=len(plan.trajectory),
+            model_versions={engine: self.room.versions[engine] for engine in _drawing_engines(artist.family)},
+            timings_s={"prompt": planned - began, "draw": ended - planned},
+            processing_time_s=ended - began,
+        )
+
+    def _artist(self, name: str | None) -> Artist:
+        if not self._artists:
+            raise NotFound(f"there is no illustration model here; {_HOW_TO_BUILD}", "model")
+        if name is None:
+            return next(iter(self._artists.values()))
+        if name not in self._artists:
+            known = ", ".join(self._artists)
+            raise NotFound(f"there is no model {name[:64]!a}; there are: {known}. {_HOW_TO_BUILD}", "model")
+        return self._artists[name]
+
+
+async def _all(paintings: Sequence[Coroutine[Any, Any, Pixels]]) -> list[Pixels]:
+    """All at once; the first error ends the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(painting) for painting in paintings]
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    return [task.result() for task in tasks]
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _watcher(previews: asyncio.Queue[Preview | None] | None, plan: Plan, index: int) -> Watcher | None:
+    if previews is None:
+        return None
+    steps = len(plan.trajectory)
+
+    async def watch(evaluations: int, pixels: Pixels) -> None:
+        await previews.put(Preview(index, evaluations, steps, pixels))
+
+    return watch
+
+
+def _drawing_engines(family: Family) -> tuple[str, ...]:
+    """Those that drawing asks; the VAE's encoder is for pictures that come in."""
+    return (*(encoder.engine for encoder in family.text), family.unet, family.vae_decoder)
+
+
+def families_in(repository: Path) -> tuple[str, ...]:
+    """The names of the families in ``repository``, in order of the alphabet."""
+    manifests = sorted(repository.glob(f"*{_SUFFIX}/manifest.json"))
+    return tuple(manifest.parent.name.removesuffix(_SUFFIX) for manifest in manifests)
+
+
+def _manifest(repository: Path, family: str) -> dict[str, Any]:
+    path = repository / f"{family}{_SUFFIX}" / "manifest.json"
+    if not path.is_file():
+        raise EngineUnavailable(f"there is no model '{family}' in {repository.name}/; {_HOW_TO_BUILD}", "families")
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    return manifest
