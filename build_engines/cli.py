@@ -11,6 +11,7 @@ import typer
 
 from build_engines import data
 from build_engines.export.engine import MODEL_REPOSITORY
+from build_engines.illustrate.command import illustrate
 from build_engines.presets import PRESETS
 
 app = typer.Typer(
@@ -19,6 +20,8 @@ app = typer.Typer(
     help="Build the learned engines. Stages: data, labels, train; `all` runs the three. Everything slow is cached "
     "under var/ and resumed; seeds are fixed.",
 )
+
+app.command()(illustrate)
 
 PresetName = Annotated[
     str, typer.Option("--preset", help="quick: minutes, to see that all works. full: what is committed, under an hour.")

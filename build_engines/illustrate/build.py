@@ -1,0 +1,111 @@
+"""All engines of a family: each exported, compared and timed in a staged folder, then all put in place together."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from build_engines.export.config import FILES, Backend, config_text
+from build_engines.export.runtimes import RUNTIMES, Run, choose_backend, medians
+from build_engines.illustrate import onnx_file, parity, parts, tensorrt
+from build_engines.illustrate.contracts import Engine
+from build_engines.illustrate.design import Design, Order
+from build_engines.illustrate.examples import Examples
+from build_engines.illustrate.manifest import write_manifest
+
+STAGES = ("load", "export", "compare", "time")
+
+#: Called with an engine's name and the stage of STAGES that it enters.
+Report = Callable[[str, str], None]
+
+
+def build(order: Order, design: Design, report: Report) -> list[Path]:
+    """The engines' folders in ``order.repository``, changed only when all went well. Raises Refused, ParityError."""
+    staged = order.repository / f".{order.name}.staged"
+    shutil.rmtree(staged, ignore_errors=True)
+    try:
+        component, network = "", None
+        for engine in design.engines:
+            report(engine.contract.name, "load")
+            if engine.component != component:
+                component, network = engine.component, None  # frees the one before
+                network = parts.load(design.checkpoint, component)
+            wrapped = parts.wrap(design.checkpoint, engine, network)
+            _stage(order, design, engine, wrapped, staged / engine.contract.name, report)
+        return _place(staged, order)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def _stage(order: Order, design: Design, engine: Engine, network: nn.Module, folder: Path, report: Report) -> None:
+    """Writes the whole folder of one engine."""
+    tokenizer = design.tokenizers.get(engine.part)
+    any_tokenizer = next(iter(design.tokenizers.values()))
+    examples = Examples(engine, tokenizer or any_tokenizer, design.timesteps)
+    write = _write_plan if order.target == "tensorrt" else _write_onnx
+    backend, facts = write(order, engine, network, examples, folder / "1", partial(report, engine.contract.name))
+    (folder / "config.pbtxt").write_text(config_text(engine.contract, backend))
+    if tokenizer:
+        (folder / "tokenizer.json").write_text(tokenizer.json)
+    facts["parameters"] = sum(p.numel() for p in network.parameters())
+    write_manifest(order, design, engine, folder, FILES[backend], facts)
+
+
+def _write_onnx(
+    order: Order, engine: Engine, network: nn.Module, examples: Examples, folder: Path, report: Callable[[str], None]
+) -> tuple[Backend, dict[str, Any]]:
+    """``model.onnx``, and the runtime for it: the faster, or OpenVINO when that is the target."""
+    contract, path = engine.contract, folder / "model.onnx"
+    backends: tuple[Backend, ...] = ("openvino",) if order.target == "openvino" else tuple(RUNTIMES)
+    report("export")
+    onnx_file.write_onnx(network, contract, examples.traced(), order.precision, path)
+    report("compare")
+    openers: dict[str, Callable[[], Run]] = {name: partial(RUNTIMES[name], path, contract) for name in backends}
+    expected = parity.answers(network, contract, examples.parity())
+    checked = parity.check(contract, openers, expected, order.precision)
+    report("time")
+    backend, benchmark = choose_backend(path, contract, examples.timing(), backends)
+    return backend, {"parity": checked, "backend_benchmark": benchmark}
+
+
+def _write_plan(
+    order: Order, engine: Engine, network: nn.Module, examples: Examples, folder: Path, report: Callable[[str], None]
+) -> tuple[Backend, dict[str, Any]]:
+    """``model.plan``, by way of an ONNX that is not kept."""
+    module = tensorrt.require_gpu(order.command)
+    contract, path = engine.contract, folder / FILES["tensorrt"]
+    expected = parity.answers(network, contract, examples.parity())
+    report("export")
+    folder.mkdir(parents=True)
+    typed = parts.halved(network) if order.precision == "fp16" else network
+    with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
+        source = Path(scratch) / "model.onnx"
+        onnx_file.write_onnx(typed, contract, examples.traced(), "fp32", source)
+        tensorrt.build_plan(module, source, engine, path)
+    report("compare")
+    run: Run = tensorrt.open_plan(module, path, engine)
+    checked = parity.check(contract, {"tensorrt": lambda: run}, expected, order.precision)
+    report("time")
+    return "tensorrt", {
+        "parity": checked,
+        "backend_benchmark": {"chosen": "tensorrt", "tensorrt": medians(run, examples.timing())},
+    }
+
+
+def _place(staged: Path, order: Order) -> list[Path]:
+    """Moves the finished folders over those of an earlier build, and removes a second text encoder left of it."""
+    placed = []
+    for folder in sorted(staged.iterdir()):
+        target = order.repository / folder.name
+        shutil.rmtree(target, ignore_errors=True)
+        placed.append(folder.rename(target))
+    second = order.repository / f"{order.name}_text_encoder_2"
+    if second not in placed:
+        shutil.rmtree(second, ignore_errors=True)
+    return placed

@@ -1,0 +1,116 @@
+"""``python -m build_engines illustrate``."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from build_engines.export.engine import MODEL_REPOSITORY
+from build_engines.export.parity import ParityError
+from build_engines.illustrate.precision import Precision
+from build_engines.illustrate.refusal import Refused
+from build_engines.illustrate.targets import Target
+
+if TYPE_CHECKING:
+    from build_engines.illustrate.design import Design, Order
+
+SourceOption = Annotated[
+    str, typer.Option("--source", help="A folder in diffusers' layout, or an id of the Hugging Face hub (OWNER/NAME).")
+]
+RevisionOption = Annotated[str | None, typer.Option("--revision", help="A commit, branch or tag of the hub id.")]
+NameOption = Annotated[str, typer.Option("--name", help="The family's name: NAME_unet and so on are its engines.")]
+TargetOption = Annotated[
+    Target,
+    typer.Option(
+        "--target",
+        help="onnx: the faster CPU runtime of two, measured. openvino: that one. tensorrt: plans for this GPU.",
+    ),
+]
+PrecisionOption = Annotated[
+    Precision,
+    typer.Option("--precision", help="How weights are stored; fp16 halves and int8 (CPU targets) quarters the files."),
+]
+RepositoryOption = Annotated[Path, typer.Option("--repository", help="Where the engines' folders are written.")]
+
+
+def illustrate(
+    source: SourceOption,
+    name: NameOption,
+    target: TargetOption = "onnx",
+    precision: PrecisionOption = "fp32",
+    revision: RevisionOption = None,
+    repository: RepositoryOption = MODEL_REPOSITORY,
+) -> None:
+    """Build the engines of a Stable Diffusion 1.5, 2.1 or SDXL checkpoint (turbo and LCM ones too).
+
+    Each is compared with torch; nothing in the repository changes unless all agree.
+    """
+    console = Console(stderr=True)
+    arguments = {"source": source, "name": name, "target": target, "precision": precision, "revision": revision}
+    try:
+        _run(console, arguments, repository)
+    except (Refused, ParityError) as error:
+        console.print(f"[bold red]Not built:[/] {escape(str(error))}", soft_wrap=True, highlight=False)
+        raise typer.Exit(1) from error
+
+
+def _run(console: Console, arguments: dict[str, Any], repository: Path) -> None:
+    from build_engines.illustrate.design import Order, design
+    from build_engines.illustrate.source import locate
+    from build_engines.illustrate.tensorrt import require_gpu
+
+    options = [f"--{key} {shlex.quote(value)}" for key, value in arguments.items() if value]
+    command = " ".join(["python -m build_engines illustrate", *options])
+    order = Order(arguments["name"], arguments["target"], arguments["precision"], repository, command)
+    order.check()
+    if order.target == "tensorrt":
+        require_gpu(command)
+    with console.status(f"Finding {escape(arguments['source'])}"):
+        found = locate(arguments["source"], arguments["revision"])
+        plan = design(order, found)
+    for note in plan.notes:
+        console.print(f"Note: {escape(note)}", soft_wrap=True, highlight=False)
+    _build(console, order, plan)
+
+
+def _build(console: Console, order: Order, plan: Design) -> None:
+    """Builds behind a progress bar; each engine passes the four stages."""
+    from build_engines.illustrate.build import STAGES, build
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console) as progress:
+        task = progress.add_task("", total=len(plan.engines) * len(STAGES))
+        entered = 0
+
+        def report(engine: str, stage: str) -> None:
+            nonlocal entered
+            progress.update(task, completed=entered, description=f"{engine}: {stage}")
+            entered += 1
+
+        folders = build(order, plan, report)
+        progress.update(task, completed=entered, description="done")
+    console.print(_summary(folders))
+    console.print(f"in {escape(str(order.repository))}", soft_wrap=True, highlight=False)
+
+
+def _summary(folders: list[Path]) -> Table:
+    table = Table("engine", "MB", "runtime", "largest error", "RMS error", box=None)
+    for folder in folders:
+        manifest = json.loads((folder / "manifest.json").read_text())
+        parity = manifest["parity"]
+        table.add_row(
+            manifest["name"],
+            f"{manifest['bytes'] / 1e6:.1f}",
+            manifest["backend_benchmark"]["chosen"],
+            f"{parity['max_abs_error']:.2g}",
+            f"{parity['relative_rms_error']:.2g}",
+        )
+    return table

@@ -1,0 +1,106 @@
+"""The contracts of a family's engines: tensors, batch sizes, and the lengths that their free axes may have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from build_engines.export.contracts import Contract, Tensor
+from build_engines.illustrate.checkpoint import Checkpoint
+from build_engines.illustrate.sizes import Sizes
+
+PartName = Literal["text_encoder", "text_encoder_2", "unet", "vae_decoder", "vae_encoder"]
+Lengths = Mapping[str, int]
+
+#: The longest prompt that a TensorRT plan takes, in chunks of ``max_tokens``.
+MAX_CHUNKS = 4
+TIME_IDS = 6
+
+_LATENT_AXES = ("height", "width")
+_PIXEL_AXES = ("height_px", "width_px")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """One engine to build, and ``Lengths`` of its free axes: the smallest, an odd oblong, the default, the largest."""
+
+    part: PartName
+    contract: Contract
+    smallest: Lengths
+    odd: Lengths
+    typical: Lengths
+    largest: Lengths
+
+    @property
+    def component(self) -> str:
+        """The checkpoint's folder that the engine is made of."""
+        return "vae" if self.part.startswith("vae") else self.part
+
+
+def engines(name: str, checkpoint: Checkpoint, tokens: int, sizes: Sizes) -> list[Engine]:
+    """The engines of the family ``name``. ``tokens`` is the length of a chunk of the prompt."""
+    texts = [_text_encoder(name, checkpoint, part, tokens) for part in checkpoint.text_encoders]
+    return [*texts, _unet(name, checkpoint, tokens, sizes), *_vae(name, checkpoint, sizes)]
+
+
+def _text_encoder(name: str, checkpoint: Checkpoint, part: str, tokens: int) -> Engine:
+    config = checkpoint.config(part)
+    outputs = [Tensor("prompt_embeds", (tokens, int(config["hidden_size"])))]
+    if part == "text_encoder_2":
+        outputs.append(Tensor("pooled_prompt_embeds", (int(config["projection_dim"]),)))
+    inputs = (Tensor("input_ids", (tokens,), "TYPE_INT32"),)
+    contract = Contract(f"{name}_{part}", inputs, tuple(outputs), 16, (), threads=0)
+    return Engine("text_encoder_2" if part == "text_encoder_2" else "text_encoder", contract, {}, {}, {}, {})
+
+
+def _unet(name: str, checkpoint: Checkpoint, tokens: int, sizes: Sizes) -> Engine:
+    """``timestep`` is one per sample of the batch, so that steps of different requests share a run."""
+    latents = (checkpoint.latent_channels, -1, -1)
+    width = int(checkpoint.config("unet")["cross_attention_dim"])
+    inputs = [
+        Tensor("sample", latents, axes=_LATENT_AXES),
+        Tensor("timestep", (1,)),
+        Tensor("encoder_hidden_states", (-1, width), axes=("tokens",)),
+    ]
+    if checkpoint.family_class == "stable-diffusion-xl":
+        pooled = int(checkpoint.config("text_encoder_2")["projection_dim"])
+        inputs += [Tensor("text_embeds", (pooled,)), Tensor("time_ids", (TIME_IDS,))]
+    outputs = (Tensor("noise_pred", latents, axes=_LATENT_AXES),)
+    chunks = (1, 2, 1, MAX_CHUNKS)
+    lengths = [
+        _lengths(_LATENT_AXES, side, sizes.downsample) | {"tokens": n * tokens}
+        for side, n in zip(_sides(sizes), chunks, strict=True)
+    ]
+    batch = 16 if sizes.default_px <= 512 else 8
+    contract = Contract(f"{name}_unet", tuple(inputs), outputs, batch, (), threads=0, warmup=lengths[0])
+    return Engine("unet", contract, *lengths)
+
+
+def _vae(name: str, checkpoint: Checkpoint, sizes: Sizes) -> list[Engine]:
+    """Latents are in the UNet's space. Memory grows with the square of the side: larger pictures, smaller batches."""
+    channels = (checkpoint.latent_channels, -1, -1)
+    image = Tensor("image", (-1, -1, 3), "TYPE_UINT8", _PIXEL_AXES)
+    latents = Tensor("latents", channels, axes=_LATENT_AXES)
+    posterior = tuple(Tensor(n, channels, axes=_LATENT_AXES) for n in ("mean", "std"))
+    batch = max(1, min(16, 4 * 512**2 // sizes.default_px**2))
+    lengths = [_lengths(_LATENT_AXES, side, sizes.downsample) for side in _sides(sizes)]
+    decoder = Contract(f"{name}_vae_decoder", (latents,), (image,), batch, (), threads=0, warmup=lengths[0])
+    pixels = [_lengths(_PIXEL_AXES, side, 1) for side in _sides(sizes)]
+    encoder = Contract(f"{name}_vae_encoder", (image,), posterior, batch, (), threads=0, warmup=pixels[0])
+    return [Engine("vae_decoder", decoder, *lengths), Engine("vae_encoder", encoder, *pixels)]
+
+
+def _sides(sizes: Sizes) -> list[tuple[int, int]]:
+    """Height and width in px: the smallest, an odd oblong, the default, the largest."""
+    small, step = sizes.min_px, sizes.multiple_of
+    return [
+        (small, small),
+        (small + step, small + 3 * step),
+        (sizes.default[1], sizes.default[0]),
+        (sizes.max_px, sizes.max_px),
+    ]
+
+
+def _lengths(axes: tuple[str, str], side: tuple[int, int], px: int) -> dict[str, int]:
+    return {axis: length // px for axis, length in zip(axes, side, strict=True)}

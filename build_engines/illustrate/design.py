@@ -1,0 +1,88 @@
+"""What will be built from a checkpoint, known (or refused) before anything heavy is loaded."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from build_engines.illustrate.checkpoint import Checkpoint, open_checkpoint
+from build_engines.illustrate.contracts import Engine, engines
+from build_engines.illustrate.family import family
+from build_engines.illustrate.parts import DISTILLED_GUIDANCE
+from build_engines.illustrate.precision import Precision
+from build_engines.illustrate.refusal import Refused
+from build_engines.illustrate.schedulers import read_schedule
+from build_engines.illustrate.sizes import sizes_of
+from build_engines.illustrate.source import Source
+from build_engines.illustrate.targets import Target
+from build_engines.illustrate.tokenizer import Tokenizer, read_tokenizer
+from serve.diffusion.family import parse
+from serve.errors import InvalidRequest
+
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
+
+
+@dataclass(frozen=True)
+class Order:
+    """What the caller asked for; ``command`` is how, for the manifests."""
+
+    name: str
+    target: Target
+    precision: Precision
+    repository: Path
+    command: str
+
+    def check(self) -> None:
+        """Raises Refused for a name that cannot be an engine's, or a precision that the target lacks."""
+        if not _NAME.fullmatch(self.name):
+            raise Refused(f"--name {self.name!r}: small letters, digits and _, a letter first, at most 40 in all")
+        if self.target == "tensorrt" and self.precision == "int8":
+            raise Refused("--target tensorrt builds fp32 and fp16; 8-bit plans need calibration on real prompts")
+
+
+@dataclass(frozen=True)
+class Design:
+    """``notes`` say what is not as the checkpoint has it; ``timesteps`` is how many the UNet was trained with."""
+
+    checkpoint: Checkpoint
+    engines: list[Engine]
+    tokenizers: dict[str, Tokenizer]
+    family: dict[str, Any]
+    timesteps: int
+    notes: tuple[str, ...]
+
+
+def design(order: Order, source: Source) -> Design:
+    """Raises Refused for whatever does not fit."""
+    checkpoint = open_checkpoint(source)
+    tokenizers = {encoder: read_tokenizer(checkpoint, encoder) for encoder in checkpoint.text_encoders}
+    lengths = {tokenizer.max_tokens for tokenizer in tokenizers.values()}
+    if len(lengths) > 1:
+        raise Refused(f"the tokenizers differ in model_max_length: {sorted(lengths)}")
+    distilled = checkpoint.config("unet").get("time_cond_proj_dim") is not None
+    schedule = read_schedule(checkpoint.config("scheduler"), distilled)
+    sizes = sizes_of(checkpoint)
+    described = family(order.name, checkpoint, schedule, tokenizers, sizes)
+    try:
+        parse({"family": described})
+    except InvalidRequest as error:
+        raise Refused(f"the checkpoint, or its atelier.json, could not be served: {error}") from error
+    return Design(
+        checkpoint,
+        engines(order.name, checkpoint, lengths.pop(), sizes),
+        tokenizers,
+        described,
+        int(checkpoint.config("scheduler").get("num_train_timesteps", 1000)),
+        (*schedule.notes, *_notes(checkpoint, distilled)),
+    )
+
+
+def _notes(checkpoint: Checkpoint, distilled: bool) -> list[str]:
+    notes = []
+    if distilled:
+        notes.append(f"the UNet is distilled with guidance inside; its engine is always told {DISTILLED_GUIDANCE}")
+    if (checkpoint.index.get("safety_checker") or [None])[0]:
+        notes.append("the checkpoint's safety_checker is not exported")
+    return notes

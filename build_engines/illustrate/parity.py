@@ -1,0 +1,71 @@
+"""Whether an engine answers what its network answered. Both limits are relative to the RMS of the network's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+
+from build_engines.export.contracts import Contract
+from build_engines.export.parity import ParityError, torch_answers
+from build_engines.export.runtimes import Arrays, Run
+from build_engines.illustrate.precision import Precision
+
+LIMITS: dict[Precision, float] = {"fp32": 1e-4, "fp16": 1e-2, "int8": 1e-1}
+"""Largest RMS error. fp32 differs by the order of sums only; fp16 by 11 bits of each weight, int8 by 8."""
+
+LARGEST = 20
+"""The largest single error may be this many times the limit of the RMS error."""
+
+_KEYS = ("max_abs_error", "max_relative_error", "relative_rms_error")
+
+Pair = tuple[Arrays, list[npt.NDArray[Any]]]
+
+
+def answers(network: nn.Module, contract: Contract, examples: Sequence[Arrays]) -> list[Pair]:
+    """Each example with what ``network`` says to it."""
+    return [(inputs, torch_answers(network, contract, inputs)) for inputs in examples]
+
+
+def check(
+    contract: Contract, openers: Mapping[str, Callable[[], Run]], expected: Sequence[Pair], precision: Precision
+) -> dict[str, Any]:
+    """The largest errors per runtime and overall, for the manifest. Raises ParityError past the precision's limits.
+
+    One runtime is open at a time: an engine may take half of the memory.
+    """
+    limit = LIMITS[precision]
+    report: dict[str, Any] = {}
+    for name, opener in openers.items():
+        run = opener()
+        errors = [_errors(run(inputs), contract, outputs) for inputs, outputs in expected]
+        worst = np.max(np.array(errors), axis=0)
+        report[name] = {key: float(f"{value:.3g}") for key, value in zip(_KEYS, worst, strict=True)}
+    for key in _KEYS:
+        report[key] = max(report[name][key] for name in openers)
+    report |= {"limit": limit, "largest_limit": LARGEST * limit, "examples": len(expected)}
+    if not (report["relative_rms_error"] <= limit and report["max_relative_error"] <= LARGEST * limit):
+        raise ParityError(
+            f"{contract.name} differs from its network: {report['relative_rms_error']} of the RMS of the answer "
+            f"(limit {limit}), at most {report['max_relative_error']} (limit {LARGEST * limit}) in {precision}"
+        )
+    return report
+
+
+def _errors(answer: Arrays, contract: Contract, expected: Sequence[npt.NDArray[Any]]) -> npt.NDArray[np.float64]:
+    """(largest, largest relative, RMS relative) over the outputs. A level of a picture's 255 is rounding."""
+    rows = []
+    for tensor, reference in zip(contract.outputs, expected, strict=True):
+        if answer[tensor.name].shape != reference.shape:
+            raise ParityError(
+                f"{contract.name}: {tensor.name} has shape {answer[tensor.name].shape}, its network's {reference.shape}"
+            )
+        gap = np.abs(answer[tensor.name].astype(np.float64) - reference)
+        beyond = np.maximum(gap - 1, 0) if tensor.data_type == "TYPE_UINT8" else gap
+        scale = float(np.sqrt(np.mean(reference.astype(np.float64) ** 2))) or 1.0
+        rows.append([gap.max(), beyond.max() / scale, np.sqrt(np.mean(beyond**2)) / scale])
+    worst: npt.NDArray[np.float64] = np.array(rows).max(axis=0)
+    return worst

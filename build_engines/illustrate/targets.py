@@ -1,0 +1,5 @@
+"""What engines are built for."""
+
+from typing import Literal
+
+Target = Literal["onnx", "openvino", "tensorrt"]

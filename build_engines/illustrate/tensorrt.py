@@ -1,0 +1,97 @@
+"""TensorRT plans, on the GPU that will serve them. Needs the packages ``tensorrt`` (10 or newer) and torch with CUDA.
+
+Networks are strongly typed: TensorRT computes in the types of the ONNX. For fp16 the part is traced in float16, with
+float32 at its doors, as diffusers runs it on a GPU. Its parity is checked against the float32 network like any other.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from build_engines.export.runtimes import Arrays, Run
+from build_engines.illustrate.contracts import Engine, Lengths
+from build_engines.illustrate.refusal import Refused
+
+WORKSPACE_BYTES = 8 * 2**30
+_TYPES = {"TYPE_FP32": torch.float32, "TYPE_UINT8": torch.uint8, "TYPE_INT32": torch.int32}
+
+
+def require_gpu(command: str) -> Any:
+    """The module ``tensorrt``. Raises Refused, with what to run, where a plan cannot be built."""
+    try:
+        tensorrt = importlib.import_module("tensorrt")
+    except ImportError:
+        tensorrt = None
+    missing = [] if tensorrt else ["the package tensorrt"]
+    if not torch.cuda.is_available():
+        missing.append("a CUDA GPU that torch can use")
+    if missing:
+        raise Refused(
+            f"a TensorRT plan is built on the GPU that serves it; here is missing: {' and '.join(missing)}. "
+            "On a GPU host, with the CUDA build of torch, run:\n"
+            "  pip install '.[build]' tensorrt\n"
+            f"  {command}\n"
+            "The plan belongs to that GPU and that TensorRT: take the version of the Triton container that will serve "
+            "it. Without a GPU, --target onnx or --target openvino builds engines for the CPU."
+        )
+    return tensorrt
+
+
+def build_plan(tensorrt: Any, onnx_path: Path, engine: Engine, plan_path: Path) -> None:
+    """Compiles ``onnx_path`` with one optimisation profile: batches of 1 to the cap, smallest to largest sizes."""
+    logger = tensorrt.Logger(tensorrt.Logger.WARNING)
+    builder = tensorrt.Builder(logger)
+    network = builder.create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    parser = tensorrt.OnnxParser(network, logger)
+    if not parser.parse_from_file(str(onnx_path)):
+        errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
+        raise Refused(f"TensorRT cannot read {engine.contract.name}: {errors}")
+    config = builder.create_builder_config()
+    config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+    profile = builder.create_optimization_profile()
+    for name, shapes in profile_shapes(engine).items():
+        profile.set_shape(name, *shapes)
+    config.add_optimization_profile(profile)
+    plan = builder.build_serialized_network(network, config)
+    if plan is None:
+        raise Refused(f"TensorRT cannot build {engine.contract.name}; its log above says why")
+    plan_path.write_bytes(bytes(plan))
+
+
+def profile_shapes(engine: Engine) -> dict[str, list[tuple[int, ...]]]:
+    """By input, the smallest, the most usual and the largest shape. Guidance makes two the most usual batch."""
+    cap = engine.contract.max_batch_size
+    cases: tuple[tuple[int, Lengths], ...] = (
+        (1, engine.smallest),
+        (min(2, cap), engine.typical),
+        (cap, engine.largest),
+    )
+    return {t.name: [(batch, *t.shape(lengths)) for batch, lengths in cases] for t in engine.contract.inputs}
+
+
+def open_plan(tensorrt: Any, plan_path: Path, engine: Engine) -> Run:
+    """The plan on this GPU, with arrays in and out."""
+    runtime = tensorrt.Runtime(tensorrt.Logger(tensorrt.Logger.WARNING))
+    compiled = runtime.deserialize_cuda_engine(plan_path.read_bytes())
+    context = compiled.create_execution_context()
+
+    def run(inputs: Mapping[str, np.ndarray[Any, Any]]) -> Arrays:
+        held = {name: torch.from_numpy(array).cuda() for name, array in inputs.items()}
+        for name, tensor in held.items():
+            context.set_input_shape(name, tuple(tensor.shape))
+        for output in engine.contract.outputs:
+            shape = tuple(context.get_tensor_shape(output.name))
+            held[output.name] = torch.empty(shape, dtype=_TYPES[output.data_type], device="cuda")
+        for name, tensor in held.items():
+            context.set_tensor_address(name, tensor.data_ptr())
+        torch.cuda.synchronize()  # what was copied is there, whatever stream TensorRT runs on
+        context.execute_async_v3(torch.cuda.current_stream().cuda_stream)
+        return {output.name: held[output.name].cpu().numpy() for output in engine.contract.outputs}
+
+    return run
