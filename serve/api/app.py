@@ -15,13 +15,19 @@ from serve.api.middleware import RequestId
 from serve.api.open_inference import http as open_inference
 from serve.api.open_inference.models import Models
 from serve.api.problems import as_problem, described, from_http_exception
+from serve.ensembles.illustration import IllustratorService
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import AtelierError, EngineFailure, InvalidRequest
 from serve.settings import Settings
 
 
-def create_app(service: VectorizerService, settings: Settings, models: Models | None = None) -> FastAPI:
-    """``service`` is the Vectorizer itself or the same across a Ray hop; ``models`` is shared with the gRPC door."""
+def create_app(
+    service: VectorizerService,
+    settings: Settings,
+    models: Models | None = None,
+    illustrator: IllustratorService | None = None,
+) -> FastAPI:
+    """The services are the ensembles or the same across a Ray hop; ``models`` is shared with the gRPC door."""
     app = FastAPI(
         title="Atelier",
         version=version("atelier"),
@@ -31,6 +37,7 @@ def create_app(service: VectorizerService, settings: Settings, models: Models | 
         redirect_slashes=False,  # the address would be made from the caller's Host header
     )
     app.state.service = service
+    app.state.illustrator = illustrator
     app.state.settings = settings
     app.state.models = models or Models(service, settings)
     app.include_router(native.router, responses=described())

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,6 +19,7 @@ MAX_SIDE_PX = 4096
 MAX_STEPS = 1000
 MAX_GUIDANCE = 50.0
 MAX_SEED = 2**63 - 1
+HOW_TO_BUILD = "build one with `python -m build_engines illustrate --source DIR_OR_HUB_ID --name NAME`"
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -174,8 +175,11 @@ class IllustratorService(EngineService, Protocol):
     """What the doors need: the Illustrator itself, or the same across a Ray hop."""
 
     async def draw(self, options: IllustrateOptions) -> Illustration: ...
-    def stream(self, options: IllustrateOptions) -> AsyncIterator[Preview | Illustration]:
-        """Previews as they come, and the Illustration last; the order of previews within a picture is kept."""
+    def stream(self, options: IllustrateOptions) -> AsyncGenerator[Preview | Illustration]:
+        """Previews as they come, and the Illustration last; the order of previews within a picture is kept.
+
+        Closing it ends the drawing.
+        """
         ...
 
     async def families(self) -> Sequence[FamilyInfo]:

@@ -10,7 +10,7 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,19 @@ from serve.engines.client import Engines
 from serve.engines.room import EngineDoors, EngineRoom
 from serve.engines.service import Health
 from serve.ensembles.artist import Artist, Plan, Watcher
-from serve.ensembles.illustration import FamilyInfo, IllustrateOptions, Illustration, Picture, Pixels, Preview
+from serve.ensembles.illustration import (
+    HOW_TO_BUILD,
+    FamilyInfo,
+    IllustrateOptions,
+    Illustration,
+    Picture,
+    Pixels,
+    Preview,
+)
 from serve.errors import EngineUnavailable, NotFound
 from serve.settings import IllustratorSettings
 
 _SUFFIX = "_unet"
-_HOW_TO_BUILD = "build one with `python -m build_engines illustrate --source DIR_OR_HUB_ID --name NAME`"
 _RANDOM_SEEDS = 2**32
 """Seeds that nobody named are short enough to note down."""
 _WAITING_PREVIEWS = 32
@@ -92,7 +99,7 @@ class Illustrator(EngineDoors):
         """
         return await self._draw(options, None)
 
-    async def stream(self, options: IllustrateOptions) -> AsyncIterator[Preview | Illustration]:
+    async def stream(self, options: IllustrateOptions) -> AsyncGenerator[Preview | Illustration]:
         """Previews as they come, then the Illustration; closing the iterator ends the drawing."""
         waiting: asyncio.Queue[Preview | None] = asyncio.Queue(_WAITING_PREVIEWS)
 
@@ -143,12 +150,12 @@ class Illustrator(EngineDoors):
 
     def _artist(self, name: str | None) -> Artist:
         if not self._artists:
-            raise NotFound(f"there is no illustration model here; {_HOW_TO_BUILD}", "model")
+            raise NotFound(f"there is no illustration model here; {HOW_TO_BUILD}", "model")
         if name is None:
             return next(iter(self._artists.values()))
         if name not in self._artists:
             known = ", ".join(self._artists)
-            raise NotFound(f"there is no model {name[:64]!a}; there are: {known}. {_HOW_TO_BUILD}", "model")
+            raise NotFound(f"there is no model {name[:64]!a}; there are: {known}. {HOW_TO_BUILD}", "model")
         return self._artists[name]
 
 
@@ -191,6 +198,6 @@ def families_in(repository: Path) -> tuple[str, ...]:
 def _manifest(repository: Path, family: str) -> dict[str, Any]:
     path = repository / f"{family}{_SUFFIX}" / "manifest.json"
     if not path.is_file():
-        raise EngineUnavailable(f"there is no model '{family}' in {repository.name}/; {_HOW_TO_BUILD}", "families")
+        raise EngineUnavailable(f"there is no model '{family}' in {repository.name}/; {HOW_TO_BUILD}", "families")
     manifest: dict[str, Any] = json.loads(path.read_text())
     return manifest

@@ -1,4 +1,4 @@
-"""The hop to the Vectorizer: Ray's errors become ours, and a call whose replica died is made once more."""
+"""The hop to an ensemble: Ray's errors become ours, and a call whose replica died is made once more."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError
 
-import serve.app
-from serve.app import RemoteVectorizer
+import serve.remote
+from serve.ensembles.illustration import IllustrateOptions
 from serve.ensembles.vectorization import VectorizeOptions
 from serve.errors import (
     AtelierError,
@@ -24,6 +24,7 @@ from serve.errors import (
     EngineUnavailable,
     Overloaded,
 )
+from serve.remote import RemoteIllustrator, RemoteVectorizer
 
 pytestmark = pytest.mark.cluster
 
@@ -126,7 +127,7 @@ async def test_both_attempts_share_one_deadline() -> None:
 
 
 async def test_health_is_not_waited_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve.app, "HEALTH_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(serve.remote, "HEALTH_TIMEOUT_S", 0.05)
     with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s"):
         await RemoteVectorizer(Handle("hang"), 60.0).health()  # type: ignore[arg-type]
 
@@ -146,3 +147,76 @@ def test_errors_survive_the_hop(kind: type[AtelierError]) -> None:
     back = pickle.loads(pickle.dumps(kind("reason", "field")))  # noqa: S301
     assert type(back) is kind
     assert (back.message, back.field, str(back)) == ("reason", "field", "field: reason")
+
+
+class Items:
+    """What a streaming handle gives: items, then an end or an error."""
+
+    def __init__(self, items: list[Any]) -> None:
+        self.items = list(items)
+        self.cancelled = False
+
+    def __aiter__(self) -> Items:
+        return self
+
+    async def __anext__(self) -> Any:
+        if not self.items:
+            raise StopAsyncIteration
+        item = self.items.pop(0)
+        if item == "hang":
+            await asyncio.sleep(60)
+        if isinstance(item, Exception) and not isinstance(item, AtelierError):
+            raise item
+        return item
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class StreamHandle:
+    def __init__(self, *streams: list[Any]) -> None:
+        self.streams = [Items(items) for items in streams]
+        self.asked: list[Any] = []
+
+    @property
+    def stream(self) -> StreamHandle:
+        return self
+
+    def options(self, *, stream: bool) -> StreamHandle:
+        assert stream
+        return self
+
+    def remote(self, method: str, *arguments: Any) -> Items:
+        self.asked.append(arguments)
+        return self.streams[len(self.asked) - 1]
+
+
+def stream(handle: StreamHandle, timeout_s: float = 5.0) -> Any:
+    return RemoteIllustrator(handle, timeout_s).stream(IllustrateOptions("red"))  # type: ignore[arg-type]
+
+
+async def test_a_stream_goes_on_where_a_dead_replica_left_off() -> None:
+    handle = StreamHandle(["a", "b", DIED], ["a", "b", "c"])
+    assert [item async for item in stream(handle)] == ["a", "b", "c"]
+    (first,), (second,) = handle.asked
+    assert first == second
+    assert first.seed is not None  # so that the second draws what the first began
+
+
+async def test_a_stream_that_dies_twice_or_fails_is_an_error() -> None:
+    with pytest.raises(EngineUnavailable, match="Illustrator"):
+        [item async for item in stream(StreamHandle([DIED], [DIED]))]
+    with pytest.raises(Overloaded):
+        [item async for item in stream(StreamHandle(["a", Overloaded("full")]))]
+
+
+async def test_a_stream_has_a_deadline_and_ends_with_its_reader() -> None:
+    handle = StreamHandle(["a", "hang"])
+    with pytest.raises(DeadlineExceeded):
+        [item async for item in stream(handle, timeout_s=0.05)]
+    assert handle.streams[0].cancelled
+    handle = StreamHandle(["a", "b"])
+    reading = stream(handle)
+    assert await anext(reading) == "a"
+    await reading.aclose()
+    assert handle.streams[0].cancelled
