@@ -23,6 +23,8 @@ app = typer.Typer(
 
 app.command()(illustrate)
 
+FAMILIES = ("vector", "mini")
+
 PresetName = Annotated[
     str, typer.Option("--preset", help="quick: minutes, to see that all works. full: what is committed, under an hour.")
 ]
@@ -32,11 +34,18 @@ Version = Annotated[str, typer.Option("--version", help="The version that the ma
 LabelsTag = Annotated[
     str | None, typer.Option("--labels", help="Train on this folder of var/labels, not on the current tracers' own.")
 ]
+Family = Annotated[str, typer.Argument(help="vector: the engines of image to SVG. mini: the illustration family.")]
 
 
 def _preset(name: str) -> str:
     if name not in PRESETS:
         raise typer.BadParameter(f"one of {', '.join(PRESETS)}", param_hint="--preset")
+    return name
+
+
+def _family(name: str) -> str:
+    if name not in FAMILIES:
+        raise typer.BadParameter(f"one of {', '.join(FAMILIES)}", param_hint="FAMILY")
     return name
 
 
@@ -62,16 +71,35 @@ def labels(preset: PresetName = "quick", processes: Processes = 2) -> None:
 
 @app.command()
 def train(
-    preset: PresetName = "quick",
+    family: Family = "vector",
+    preset: Annotated[str | None, typer.Option("--preset", help="vector: quick|full. mini: cpu|gpu.")] = None,
     processes: Processes = 2,
     repository: Repository = MODEL_REPOSITORY,
     version: Version = "1",
     labels_tag: LabelsTag = None,
+    stages: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--stage",
+            help="mini: data, autoencoder, latents, unet (these four when none is named), decoder. May be repeated.",
+        ),
+    ] = None,
+    minutes: Annotated[float | None, typer.Option("--minutes", min=0, help="mini: stop after so long.")] = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="mini: CPU threads; as many as are free.")] = 1,
 ) -> None:
-    """Train on the labels and write the five engines, each with ONNX, config.pbtxt and manifest.json."""
+    """Train what the engines are made of.
+
+    vector: trains on the labels and writes the five engines, each with ONNX, config.pbtxt and manifest.json.
+    mini: trains the illustration family into var/mini/checkpoint (a diffusers folder). It can be stopped at any time
+    by SIGTERM or Ctrl-C, and the same command goes on where it stopped.
+    """
+    if _family(family) == "mini":
+        from build_engines.mini.commands import train_mini
+
+        return train_mini(preset or "cpu", stages or [], minutes, threads)
     from build_engines.train.pipeline import Run, make_engines
 
-    make_engines(Run(PRESETS[_preset(preset)], processes, repository, version, labels_tag=labels_tag))
+    make_engines(Run(PRESETS[_preset(preset or "quick")], processes, repository, version, labels_tag=labels_tag))
 
 
 @app.command("all")
@@ -85,5 +113,5 @@ def everything(
     start = time.monotonic()
     install()
     labels(preset, processes)
-    train(preset, processes, repository, version)
+    train("vector", preset, processes, repository, version)
     typer.echo(f"built in {(time.monotonic() - start) / 60:.1f} minutes")

@@ -1,0 +1,80 @@
+"""The family as a diffusers folder, which the engines are built from and every other tool of that format reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import diffusers
+from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
+from diffusers.models.attention_processor import AttnProcessor
+from tokenizers import Tokenizer
+from transformers import CLIPTextModel
+
+from build_engines.mini.drawing import GUIDANCE_SCALE, STEPS, Painter
+from build_engines.mini.flow import TRAIN_TIMESTEPS, Denoiser
+from build_engines.mini.networks import DOWNSAMPLE
+from build_engines.mini.pictures import SIDE_PX
+from build_engines.mini.tokenizer import save_tokenizer
+
+MODEL_INDEX = {
+    "_class_name": "StableDiffusionPipeline",
+    "_diffusers_version": diffusers.__version__,
+    "feature_extractor": [None, None],
+    "image_encoder": [None, None],
+    "requires_safety_checker": False,
+    "safety_checker": [None, None],
+    "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+    "text_encoder": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+    "unet": ["diffusers", "UNet2DConditionModel"],
+    "vae": ["diffusers", "AutoencoderTiny"],
+}
+ATELIER = {
+    "defaults": {
+        "size": [SIDE_PX, SIDE_PX],
+        "num_inference_steps": STEPS,
+        "guidance_scale": GUIDANCE_SCALE,
+        "sampler": "flow_euler",
+    },
+    "sizes": {"multiple_of": DOWNSAMPLE, "min_px": SIDE_PX, "max_px": SIDE_PX},
+    "few_step": False,
+}
+"""What serving takes as defaults for this family. It has learned one size only."""
+
+
+def save(painter: Painter, folder: Path) -> None:
+    """Writes the folder anew; a reader finds the old one or the new one, not a mixture of files."""
+    staged, replaced = folder.with_name(f".{folder.name}.staged"), folder.with_name(f".{folder.name}.replaced")
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    painter.denoiser.unet.save_pretrained(staged / "unet")
+    painter.denoiser.text_encoder.save_pretrained(staged / "text_encoder")
+    painter.autoencoder.register_to_config(scaling_factor=painter.scale)
+    painter.autoencoder.save_pretrained(staged / "vae")
+    save_tokenizer(painter.tokenizer, staged / "tokenizer")
+    FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS, shift=1.0).save_pretrained(
+        staged / "scheduler"
+    )
+    (staged / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2) + "\n")
+    (staged / "atelier.json").write_text(json.dumps(ATELIER, indent=2) + "\n")
+    shutil.rmtree(replaced, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, replaced)
+    os.replace(staged, folder)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def load(folder: Path, device: str = "cpu") -> Painter:
+    """What draws, from a folder that ``save`` wrote. Raises FileNotFoundError with the command that makes one."""
+    if not (folder / "model_index.json").is_file():
+        raise FileNotFoundError(f"no checkpoint in {folder}: run `python -m build_engines train mini`")
+    unet = UNet2DConditionModel.from_pretrained(folder / "unet")
+    unet.set_attn_processor(AttnProcessor())
+    text_encoder = CLIPTextModel.from_pretrained(folder / "text_encoder", attn_implementation="eager")
+    autoencoder = AutoencoderTiny.from_pretrained(folder / "vae")
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer" / "tokenizer.json"))
+    denoiser = Denoiser(text_encoder, unet).to(device).eval()
+    return Painter(denoiser, autoencoder.to(device).eval(), tokenizer, autoencoder.config.scaling_factor, device)

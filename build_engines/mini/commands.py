@@ -1,0 +1,30 @@
+"""What ``python -m build_engines train mini`` runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import typer
+
+from build_engines.mini.loop import Stop
+from build_engines.mini.pipeline import DEFAULT_STAGES, STAGES, Run
+from build_engines.mini.presets import MINI_PRESETS, MiniPreset
+
+
+def preset_of(name: str) -> MiniPreset:
+    if name not in MINI_PRESETS:
+        raise typer.BadParameter(f"one of {', '.join(MINI_PRESETS)} for the family mini", param_hint="--preset")
+    return MINI_PRESETS[name]
+
+
+def train_mini(preset: str, stages: Sequence[str], minutes: float | None, threads: int) -> None:
+    """Trains the stages in order, or goes on where they stopped."""
+    unknown = [s for s in stages if s not in STAGES]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(STAGES)}", param_hint="--stage")
+    torch.set_num_threads(threads)
+    stop = Stop(minutes)
+    with stop.on_signals():
+        finished = Run(preset_of(preset), stop).train(tuple(stages) or DEFAULT_STAGES)
+    typer.echo("finished" if finished else "stopped; the same command goes on from here")
