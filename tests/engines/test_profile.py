@@ -1,0 +1,53 @@
+"""The batch cap: from a measured curve, and into the engine's config."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import tiny_onnx
+
+from serve.engines.client import Engines
+from serve.engines.profile import FILE, Profile, cap, profile, store
+from serve.engines.server import TritonServer
+from serve.errors import InvalidRequest, NotFound
+
+BATCHING = "dynamic_batching {\n  preferred_batch_size: [ 4, 8 ]\n  max_queue_delay_microseconds: 0\n}"
+
+
+def test_the_cap_is_the_smallest_batch_that_is_nearly_the_best() -> None:
+    assert cap({1: 10, 2: 12, 4: 16, 8: 31, 16: 62}) == 4  # a device that is full at four
+    assert cap({1: 10, 2: 19.5, 4: 39, 8: 79}) == 2  # a CPU: batching gains nothing
+    assert cap({1: 10, 2: 10, 4: 10, 8: 10.2}) == 8  # an accelerator that is far from full
+    assert cap({1: 10}) == 2
+
+
+@pytest.mark.triton
+async def test_an_engine_is_measured_and_its_config_takes_the_cap(tmp_path: Path) -> None:
+    tiny_onnx.affine(tmp_path, "affine", "onnxruntime", extra=BATCHING)
+    seen: list[int] = []
+    found = await profile(
+        tmp_path, "affine", "a test", sizes=(1, 2, 4), seconds=0.05, report=lambda size, _: seen.append(size)
+    )
+    assert seen == list(found.milliseconds) == [1, 2, 4]
+    assert all(ms > 0 for ms in found.milliseconds.values())
+    assert found.shapes == {"x": (4,)}
+    chosen = Profile("affine", "a test", found.shapes, found.milliseconds, 2, found.measured)
+    store(tmp_path, chosen)
+    assert json.loads((tmp_path / "affine" / FILE).read_text())["milliseconds"]["4"] == found.milliseconds[4]
+    with TritonServer(tmp_path, ["affine"]) as server:
+        client = Engines(server.url)
+        config = await client.config("affine")
+        await client.close()
+    assert config["max_batch_size"] == 2
+    assert config["dynamic_batching"]["preferred_batch_size"] == [2]
+    assert chosen.gain == pytest.approx(2 * found.milliseconds[1] / found.milliseconds[2])
+
+
+async def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match="no engine"):
+        await profile(tmp_path, "none", "a test")
+    tiny_onnx.affine(tmp_path, "whole", "onnxruntime", max_batch_size=0)
+    with pytest.raises(InvalidRequest, match="no batches"):
+        await profile(tmp_path, "whole", "a test")
