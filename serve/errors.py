@@ -19,6 +19,8 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator, Mapping
 from typing import ClassVar
 
 
@@ -103,3 +105,14 @@ class EngineFailure(AtelierError):
     status = 500
     grpc_code = "INTERNAL"
     title = "Engine failed"
+
+
+@contextlib.contextmanager
+def in_words_of(names: Mapping[str, str]) -> Iterator[None]:
+    """An error that names a field names it as its caller does: ``names`` has the caller's word by ours."""
+    try:
+        yield
+    except AtelierError as error:
+        if error.field is None or error.field not in names:
+            raise
+        raise type(error)(error.message, names[error.field]) from None

@@ -11,8 +11,9 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
+from serve.api.json_body import parse_json
 from serve.api.open_inference.tensors import (
     BINARY_ONLY,
     DTYPES,
@@ -76,28 +77,6 @@ def decode_request(body: bytes, header_length: int | None = None, *, max_tensors
     request_id = check_id(document.get("id", ""))
     outputs = tuple(_requested_output(entry) for entry in _list(document.get("outputs") or [], "outputs"))
     return InferRequest(tuple(tensors), outputs, request_id, parameters_of(document, "parameters"))
-
-
-def parse_json(text: bytes) -> dict[str, Any]:
-    """The JSON object in ``text``; NaN and Infinity, which are not JSON, and a name given twice are refused."""
-    try:
-        document = json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_once)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("the body is not valid JSON") from None
-    if not isinstance(document, dict):
-        raise InvalidRequest("the body must be a JSON object")
-    return document
-
-
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    document = dict(pairs)
-    if len(document) != len(pairs):
-        raise InvalidRequest("an object of the body names a member twice")
-    return document
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)
 
 
 def _decode_input(entry: Any, tail: memoryview) -> tuple[Tensor, int]:

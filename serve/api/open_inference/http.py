@@ -13,8 +13,9 @@ import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 
 from serve.api.bodies import read_body
+from serve.api.json_body import parse_json
 from serve.api.native import SiteSettings
-from serve.api.open_inference.codec import InferRequest, decode_request, encode_response, parameters_of, parse_json
+from serve.api.open_inference.codec import InferRequest, decode_request, encode_response, parameters_of
 from serve.api.open_inference.models import Models
 from serve.api.open_inference.tensors import Array, Tensor
 from serve.api.problems import render
