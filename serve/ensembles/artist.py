@@ -148,7 +148,7 @@ class Artist:
             return known
         answers = await asyncio.gather(
             *(
-                self._ask(encoder.engine, {"input_ids": each.ids}, deadline)
+                self.ask(encoder.engine, {"input_ids": each.ids}, deadline)
                 for encoder, each in zip(self.family.text, tokens, strict=True)
             )
         )
@@ -174,7 +174,7 @@ class Artist:
             "timestep": np.full((plan.rows, 1), timestep, np.float32),
             **plan.constant,
         }
-        output: Floats = (await self._ask(self.family.unet, inputs, plan.deadline))["noise_pred"]
+        output: Floats = (await self.ask(self.family.unet, inputs, plan.deadline))["noise_pred"]
         if not np.isfinite(output).all():
             raise EngineFailure(f"engine '{self.family.unet}' gave numbers that are not finite")
         if plan.rows == 1:
@@ -184,13 +184,13 @@ class Artist:
 
     async def _decode(self, plan: Plan, latents: Floats) -> Pixels:
         inputs = {"latents": np.ascontiguousarray(latents[None], np.float32)}
-        pixels: Pixels = (await self._ask(self.family.vae_decoder, inputs, plan.deadline))["image"][0]
+        pixels: Pixels = (await self.ask(self.family.vae_decoder, inputs, plan.deadline))["image"][0]
         return pixels
 
     async def _show(self, plan: Plan, evaluations: int, latents: Floats, watch: Watcher) -> None:
         await watch(evaluations, await self._decode(plan, _reduced(latents)))
 
-    async def _ask(self, engine: str, inputs: Mapping[str, npt.NDArray[Any]], deadline: float) -> dict[str, Any]:
+    async def ask(self, engine: str, inputs: Mapping[str, npt.NDArray[Any]], deadline: float) -> dict[str, Any]:
         """One inference. Engines that are gone are asked again while they are being restarted: nothing is lost."""
         patience = time.monotonic() + RESTART_S
         while True:

@@ -156,3 +156,14 @@ def test_an_engine_that_cannot_run_on_zeros_or_loses_its_batch(tmp_path: Path, b
     )
     with pytest.raises(EngineUnavailable, match=r"output 'y'"):
         TritonServer(tmp_path, ["sum"]).start()
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+async def test_tensors_keep_their_names_where_casts_change_nothing(tmp_path: Path, backend: str) -> None:
+    """OpenVINO drops such casts, and gives their names to the tensors that are left."""
+    tiny_onnx.aliased(tmp_path, "aliased", backend)
+    with TritonServer(tmp_path, ["aliased"]) as server:
+        client = Engines(server.url)
+        found = await client.infer("aliased", {"x": np.array([[-1, 0, 1, 2]], np.float32)})
+        await client.close()
+    assert found["y"].tolist() == [[0, 0, 1, 2]]

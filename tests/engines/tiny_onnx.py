@@ -97,6 +97,17 @@ def pair(repository: Path, name: str, backend: str) -> Path:
     )
 
 
+def aliased(repository: Path, name: str, backend: str) -> Path:
+    """y = max(x, 0) between two casts that change nothing, as exporters leave them; x and y (N, 4)."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["/Cast_output_0"], to=TensorProto.FLOAT),
+        helper.make_node("Relu", ["/Cast_output_0"], ["/Relu_output_0"]),
+        helper.make_node("Cast", ["/Relu_output_0"], ["y"], to=TensorProto.FLOAT),
+    ]
+    floats: tuple[str, Dims] = ("TYPE_FP32", [4])
+    return write_engine(repository, name, backend, nodes, {"x": floats}, {"y": floats})
+
+
 def lookup(repository: Path, name: str, backend: str) -> Path:
     """value = TABLE[index]: an index past the table fails the whole run."""
     return write_engine(

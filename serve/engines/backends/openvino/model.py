@@ -8,7 +8,7 @@ Without a thread number an engine takes the server's budget. OpenVINO's CPUs ref
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -55,9 +55,11 @@ class TritonPythonModel:
             self._compiled = core.compile_model(model, device, settings)
         except RUNTIME_ERRORS as error:
             raise contract.fail(f"OpenVINO cannot compile the model: {_last_line(error)}") from error
-        check_contract(contract, _specs(self._compiled.inputs), _specs(self._compiled.outputs))
+        known = [spec.name for spec in (*contract.inputs, *contract.outputs)]
+        inputs, outputs = _named(self._compiled.inputs, known), _named(self._compiled.outputs, known)
+        check_contract(contract, _specs(inputs), _specs(outputs))
         self._request = self._compiled.create_infer_request()
-        self._outputs = {port.get_any_name(): port for port in self._compiled.outputs}
+        self._outputs = outputs
         self._padded_rows = contract.max_batch_size if contract.flag("ENABLE_BATCH_PADDING", False) else 0
         self._batcher = Batcher(contract, self._run)
         self._batcher.warm()
@@ -111,7 +113,8 @@ def _reshape(model: Any, contract: Contract) -> None:
         lead = [-1] if contract.batched else []
         model.reshape({spec.name: openvino.PartialShape(lead + list(spec.dims)) for spec in contract.inputs})
     elif contract.batched and not contract.flag("SKIP_OV_DYNAMIC_BATCHSIZE", False):
-        shapes = {port.get_any_name(): port.get_partial_shape() for port in model.inputs}
+        named = _named(model.inputs, [spec.name for spec in contract.inputs])
+        shapes = {name: port.get_partial_shape() for name, port in named.items()}
         for shape in shapes.values():
             if shape.rank.is_static and shape.rank.get_length():
                 shape[0] = openvino.Dimension(1, contract.max_batch_size)
@@ -122,14 +125,19 @@ def _pad(array: NDArray[Any], rows: int) -> NDArray[Any]:
     return np.concatenate([array, np.zeros((rows - len(array), *array.shape[1:]), array.dtype)])
 
 
-def _specs(ports: Sequence[Any]) -> list[TensorSpec]:
+def _named(ports: Sequence[Any], known: Sequence[str]) -> dict[str, Any]:
+    """Ports by name: of the several that OpenVINO gives to one (those of casts that change nothing), the ``known``."""
+    return {next((n for n in known if n in port.get_names()), port.get_any_name()): port for port in ports}
+
+
+def _specs(ports: Mapping[str, Any]) -> list[TensorSpec]:
     return [
         TensorSpec(
-            port.get_any_name(),
+            name,
             TRITON_TYPES.get(port.get_element_type().get_type_name(), port.get_element_type().get_type_name()),
             tuple(length.get_length() if length.is_static else -1 for length in port.get_partial_shape()),
         )
-        for port in ports
+        for name, port in ports.items()
     ]
 
 

@@ -1,0 +1,1 @@
+"""The parts of ``python -m loadtests.bench_illustrate``."""
