@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from build_engines import data
+from build_engines.data.icons import VAR
 from build_engines.export.engine import MODEL_REPOSITORY
 from build_engines.illustrate.command import illustrate
 from build_engines.presets import PRESETS
@@ -24,6 +25,7 @@ app = typer.Typer(
 app.command()(illustrate)
 
 FAMILIES = ("vector", "mini")
+MINI_CHECKPOINT = VAR / "mini" / "checkpoint"
 
 PresetName = Annotated[
     str, typer.Option("--preset", help="quick: minutes, to see that all works. full: what is committed, under an hour.")
@@ -100,6 +102,20 @@ def train(
     from build_engines.train.pipeline import Run, make_engines
 
     make_engines(Run(PRESETS[_preset(preset or "quick")], processes, repository, version, labels_tag=labels_tag))
+
+
+@app.command()
+def evaluate(
+    family: Annotated[str, typer.Argument(help="mini: the illustration family.")] = "mini",
+    checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A diffusers folder.")] = MINI_CHECKPOINT,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads; as many as are free.")] = 1,
+) -> None:
+    """Draw 260 captions and print how often a judge of real icons finds the right one; also two contact sheets."""
+    if family != "mini":
+        raise typer.BadParameter("only mini is evaluated by drawing", param_hint="FAMILY")
+    from build_engines.mini.commands import evaluate_mini
+
+    evaluate_mini(checkpoint, threads)
 
 
 @app.command("all")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import torch
 import typer
 
+from build_engines.mini.evaluate import evaluate
 from build_engines.mini.loop import Stop
-from build_engines.mini.pipeline import DEFAULT_STAGES, STAGES, Run
+from build_engines.mini.pipeline import DEFAULT_STAGES, MINI_DIR, STAGES, Run
 from build_engines.mini.presets import MINI_PRESETS, MiniPreset
 
 
@@ -16,6 +18,12 @@ def preset_of(name: str) -> MiniPreset:
     if name not in MINI_PRESETS:
         raise typer.BadParameter(f"one of {', '.join(MINI_PRESETS)} for the family mini", param_hint="--preset")
     return MINI_PRESETS[name]
+
+
+def evaluate_mini(checkpoint: Path, threads: int) -> None:
+    """Prints the table of ``build_engines.mini.evaluate`` for a checkpoint folder."""
+    torch.set_num_threads(threads)
+    evaluate(MINI_DIR, checkpoint)
 
 
 def train_mini(preset: str, stages: Sequence[str], minutes: float | None, threads: int) -> None:

@@ -112,20 +112,21 @@ def load(folder: Path) -> Pictures:
     return Pictures(np.load(path), tuple(Entry(**e) for e in json.loads(names.read_text())))
 
 
-def variants(pictures: Pictures, colours: Sequence[str] = tuple(COLOURS)) -> list[Variant]:
+def variants(pictures: Pictures, held_too: bool = False) -> list[Variant]:
     """What the denoiser may see: the original, its mirror image where that is right, and every allowed colour once.
 
-    A picture in a colour is mirrored or not by a hash, so that the list is the same everywhere.
+    A picture in a colour is mirrored or not by a hash, so that the list is the same everywhere. ``held_too`` adds
+    what is held out.
     """
     found = []
     for index, entry in enumerate(pictures.entries):
-        if not entry.trained:
+        if not (entry.trained or held_too):
             continue
         flips = (False, True) if flippable(entry.name) else (False,)
         found += [Variant(index, None, flip) for flip in flips]
         if entry.own_colour is None:
             continue
-        others = [c for c in colours if c != entry.own_colour and not held_colour(entry.name, c)]
+        others = [c for c in COLOURS if c != entry.own_colour and (held_too or not held_colour(entry.name, c))]
         found += [Variant(index, c, flips[_bit(entry, c) % len(flips)]) for c in others]
     return [v for v in found if pictures.has(v)]
 
