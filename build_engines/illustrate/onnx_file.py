@@ -40,6 +40,7 @@ def write_onnx(
         traced = Path(folder) / path.name
         _trace(network, contract, example, traced)
         model = onnx.load(str(traced))
+    _declare(model.graph, contract)
     store(model, precision)
     external = sum(len(t.raw_data) for t in model.graph.initializer) > external_above_bytes
     onnx.save_model(model, str(path), save_as_external_data=external, location=f"{path.name}.data", size_threshold=1024)
@@ -60,3 +61,12 @@ def _trace(network: nn.Module, contract: Contract, example: Arrays, path: Path) 
             opset_version=OPSET,
             dynamo=False,
         )
+
+
+def _declare(graph: onnx.GraphProto, contract: Contract) -> None:
+    """The graph's doors get the contract's shapes: tracing forgets lengths that it computed."""
+    for values, tensors in ((graph.input, contract.inputs), (graph.output, contract.outputs)):
+        for value, tensor in zip(values, tensors, strict=True):
+            shape = ["batch", *(tensor.free.get(i + 1, length) for i, length in enumerate(tensor.dims))]
+            kind = value.type.tensor_type.elem_type
+            value.CopyFrom(onnx.helper.make_tensor_value_info(tensor.name, kind, shape))

@@ -49,24 +49,22 @@ def locate(source: str, revision: str | None = None) -> Source:
 
 def _download(hub_id: str, revision: str | None) -> Source:
     """Exactly the files that the export needs, at one commit, through the hub client's own cache."""
-    import httpx
-    from huggingface_hub import HfApi, hf_hub_download, snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+    from huggingface_hub import hf_hub_download, snapshot_download
 
     try:
-        info = HfApi().model_info(hub_id, revision=revision)
-        names = [sibling.rfilename for sibling in info.siblings or []]
+        listed = snapshot_download(hub_id, revision=revision, dry_run=True)
+        names, commit = [file.filename for file in listed], listed[0].commit_hash
         if "model_index.json" not in names:
             raise Refused(f"{hub_id} is not in diffusers' layout: it has no model_index.json")
-        index = json.loads(Path(hf_hub_download(hub_id, "model_index.json", revision=info.sha)).read_text())
-        folder = snapshot_download(hub_id, revision=info.sha, allow_patterns=needed(index, names))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.HTTPError, OSError) as error:
+        index = json.loads(Path(hf_hub_download(hub_id, "model_index.json", revision=commit)).read_text())
+        folder = snapshot_download(hub_id, revision=commit, allow_patterns=needed(index, names))
+    except (OSError, ValueError) as error:  # the hub client's own errors are of these kinds
         reason = str(error).strip().splitlines()[0]
         raise Refused(
             f"{hub_id} cannot be downloaded ({type(error).__name__}: {reason}). Where the hub can be reached, run "
             f"'hf download {hub_id} --local-dir FOLDER' and give --source FOLDER; a gated one needs 'hf auth login'"
         ) from error
-    return Source(hub_id, info.sha, Path(folder))
+    return Source(hub_id, commit, Path(folder))
 
 
 def needed(index: dict[str, Any], names: list[str]) -> list[str]:

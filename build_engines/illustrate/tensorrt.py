@@ -47,13 +47,15 @@ def build_plan(tensorrt: Any, onnx_path: Path, engine: Engine, plan_path: Path) 
     """Compiles ``onnx_path`` with one optimisation profile: batches of 1 to the cap, smallest to largest sizes."""
     logger = tensorrt.Logger(tensorrt.Logger.WARNING)
     builder = tensorrt.Builder(logger)
-    network = builder.create_network(1 << int(tensorrt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
+    typed = getattr(tensorrt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)  # later versions know no other
+    network = builder.create_network(0 if typed is None else 1 << int(typed))
     parser = tensorrt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx_path)):
         errors = "; ".join(str(parser.get_error(i)) for i in range(parser.num_errors))
         raise Refused(f"TensorRT cannot read {engine.contract.name}: {errors}")
     config = builder.create_builder_config()
     config.set_memory_pool_limit(tensorrt.MemoryPoolType.WORKSPACE, WORKSPACE_BYTES)
+    config.clear_flag(tensorrt.BuilderFlag.TF32)  # its 10 bits would not pass for float32
     profile = builder.create_optimization_profile()
     for name, shapes in profile_shapes(engine).items():
         profile.set_shape(name, *shapes)
