@@ -17,6 +17,7 @@ from rich.table import Table
 from serve import ray_environment, stack
 from serve.client import StackClient
 from serve.errors import AtelierError
+from serve.profile_command import profile_engine
 from serve.settings import Settings, leaves, load, to_markdown
 from serve.temporary_folder import temporary_folder
 from serve.vectorize_command import vectorize
@@ -28,6 +29,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
 )
 app.command()(vectorize)
+app.command("profile")(profile_engine)
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 import tiny_onnx
+from typer.testing import CliRunner
 
+from serve.cli import app
 from serve.engines.client import Engines
 from serve.engines.profile import FILE, Profile, cap, profile, store
 from serve.engines.server import TritonServer
@@ -51,3 +53,19 @@ async def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
     tiny_onnx.affine(tmp_path, "whole", "onnxruntime", max_batch_size=0)
     with pytest.raises(InvalidRequest, match="no batches"):
         await profile(tmp_path, "whole", "a test")
+
+
+@pytest.mark.triton
+def test_the_command_stores_what_it_found_unless_it_is_dry(tmp_path: Path) -> None:
+    tiny_onnx.affine(tmp_path, "affine", "onnxruntime", extra=BATCHING)
+    asked = ["profile", "affine", "--seconds", "0.1", "--largest", "2", "--repository", str(tmp_path)]
+    dry = CliRunner().invoke(app, [*asked, "--dry-run"])
+    assert dry.exit_code == 0, dry.output
+    assert not (tmp_path / "affine" / FILE).exists()
+    kept = CliRunner().invoke(app, [*asked, "--device", "a test"])
+    assert kept.exit_code == 0, kept.output
+    assert "Batch cap 2" in kept.output
+    assert json.loads((tmp_path / "affine" / FILE).read_text())["device"] == "a test"
+    missing = CliRunner().invoke(app, ["profile", "none", "--repository", str(tmp_path)])
+    assert missing.exit_code == 1
+    assert "there is no engine 'none'" in missing.output
