@@ -22,7 +22,7 @@ from build_engines.mini.networks import make_autoencoder, mixed_precision
 from build_engines.mini.pictures import Pictures, Rgb, Variant
 from build_engines.mini.presets import MiniPreset
 
-LATENT_NOISE = 0.12
+LATENT_NOISE = 0.08
 """Standard deviation of the noise before decoding, in units of the latents' own."""
 _MOMENT_WEIGHT = 0.02
 _SHIFT_PX = 3

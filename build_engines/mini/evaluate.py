@@ -20,7 +20,7 @@ from build_engines.mini import autoencoder, checkpoint, drawing, pictures
 from build_engines.mini.captions import caption
 from build_engines.mini.colours import COLOURS
 from build_engines.mini.holdout import COLOURED, RESTYLED
-from build_engines.mini.judge import JudgeLearner, PictureEncoder, embed
+from build_engines.mini.judge import STEPS, JudgeLearner, PictureEncoder, embed
 from build_engines.mini.loop import Loop, Stop
 from build_engines.mini.pictures import Pictures, Rgb, Variant
 
@@ -105,9 +105,9 @@ def recall(found: Ranks, k: int) -> float:
     return float((found < k).mean())
 
 
-def trained_judge(folder: Path, known: Pictures) -> PictureEncoder:
+def trained_judge(folder: Path, known: Pictures, steps: int) -> PictureEncoder:
     """Trained once into ``judge.pt`` of ``folder``; Ctrl-C and the same command goes on."""
-    learner, stop = JudgeLearner(known), Stop()
+    learner, stop = JudgeLearner(known, steps), Stop()
     with stop.on_signals():
         done = Loop(folder / "judge.pt", learner.steps, 120.0, stop).run(learner)
     if not done:
@@ -116,11 +116,11 @@ def trained_judge(folder: Path, known: Pictures) -> PictureEncoder:
     return learner.model
 
 
-def evaluate(folder: Path, checkpoint_folder: Path) -> dict[str, dict[str, float]]:
+def evaluate(folder: Path, checkpoint_folder: Path, judge_steps: int = STEPS) -> dict[str, dict[str, float]]:
     """Draws, judges, prints the table, and writes ``evaluation.json`` and two contact sheets into ``folder``."""
     painter = checkpoint.load(checkpoint_folder)
     known = pictures.load(folder)
-    judge = trained_judge(folder, known)
+    judge = trained_judge(folder, known, judge_steps)
     cases = CaseMaker(known).all()
     drawn = drawing.draw_all(painter, [c.caption for c in cases], range(len(cases)))
     real = np.stack([known.draw(c.target) for c in cases])
@@ -130,10 +130,10 @@ def evaluate(folder: Path, checkpoint_folder: Path) -> dict[str, dict[str, float
     table = _table(cases, {name: ranks(judge, known, cases, made) for name, made in subjects.items()})
     _print(table)
     (folder / "evaluation.json").write_text(json.dumps(table, indent=2) + "\n")
-    for group, path in (("known", "known.png"), ("unseen", "unseen.png")):
+    for group in ("known", "unseen"):
         kept = [i for i, c in enumerate(cases) if c.group.startswith(group)]
         made = drawing.sheet([drawn[i] for i in kept], [cases[i].caption for i in kept], columns=10)
-        Image.fromarray(made).save(folder / path)
+        Image.fromarray(made).save(folder / f"{group}.png")
     return table
 
 

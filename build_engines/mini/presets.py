@@ -13,7 +13,7 @@ class AutoencoderPreset:
     channels: int = 16
     encoder_blocks: tuple[int, ...] = (0, 2, 3, 3)
     decoder_blocks: tuple[int, ...] = (3, 3, 2, 1)
-    batch: int = 32
+    batch: int = 8
     learning_rate: float = 1e-3
     samples: int = 120_000
     decoder_samples: int = 120_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from collections.abc import Iterator
@@ -209,3 +210,17 @@ def test_colour_cases_compete_with_the_same_object_in_other_colours(drawn: Pictu
     assert case.caption == "red kite, noto"
     assert (case.target.index, case.target.colour) == (index, "red")
     assert sum(v.index == index for v in case.candidates) == 8
+
+
+def test_the_evaluation_writes_its_table_and_sheets(
+    drawn: Pictures, painter: Painter, tmp_path: Path, monkeypatch: Any, capsys: Any
+) -> None:
+    monkeypatch.setattr(pictures, "load", lambda _: drawn)
+    checkpoint.save(painter, tmp_path / "checkpoint")
+    made = evaluate.evaluate(tmp_path, tmp_path / "checkpoint", judge_steps=2)
+    assert made == json.loads((tmp_path / "evaluation.json").read_text())
+    assert made["drawn: known"]["captions"] == 11
+    assert made["drawn: unseen"]["captions"] == 2
+    assert "real, through the autoencoder: known" in capsys.readouterr().out
+    assert (tmp_path / "known.png").is_file()
+    assert (tmp_path / "unseen.png").is_file()
