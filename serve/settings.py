@@ -149,6 +149,13 @@ class IllustratorSettings(Section):
     timeout_s: float = Field(300.0, gt=0, le=3600, description="Longest time for one request, queueing included.")
 
 
+class PicturesSettings(Section):
+    embed_metadata: bool = Field(
+        True, description="Whether pictures tell in their metadata how they were made. A request can say otherwise."
+    )
+    heartbeat_s: float = Field(10.0, gt=0, le=300, description="Longest silence of a stream of previews.")
+
+
 class Settings(BaseSettings):
     """The whole tree; build it with :func:`load`."""
 
@@ -165,6 +172,7 @@ class Settings(BaseSettings):
     gateway: GatewaySettings = Field(GatewaySettings(), description="The deployment behind both doors.")
     vectorizer: VectorizerSettings = Field(VectorizerSettings(), description="Image to SVG.")
     illustrator: IllustratorSettings = Field(IllustratorSettings(), description="Prompt to pictures.")
+    pictures: PicturesSettings = Field(PicturesSettings(), description="Pictures in answers.")
     state_dir: ProjectPath = Field(Path("var"), description="Folder for what a running stack writes down.")
 
     @classmethod

@@ -10,14 +10,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from serve.api import health, native
+from serve.api import diffusion, health, illustrations, native, openai
 from serve.api.middleware import RequestId
 from serve.api.open_inference import http as open_inference
 from serve.api.open_inference.models import Models
-from serve.api.problems import as_problem, described, from_http_exception
+from serve.api.problems import as_ours, as_problem, described
 from serve.ensembles.illustration import IllustratorService
 from serve.ensembles.vectorization import VectorizerService
-from serve.errors import AtelierError, EngineFailure, InvalidRequest
+from serve.errors import AtelierError
 from serve.settings import Settings
 
 
@@ -39,8 +39,11 @@ def create_app(
     app.state.service = service
     app.state.illustrator = illustrator
     app.state.settings = settings
-    app.state.models = models or Models(service, settings)
+    app.state.models = models or Models(service, settings, illustrator)
     app.include_router(native.router, responses=described())
+    app.include_router(illustrations.router, responses=described())
+    app.include_router(diffusion.router, responses=described())
+    app.include_router(openai.router, responses=described("application/json", openai.ERROR_SCHEMA))
     app.include_router(health.router)
     app.include_router(open_inference.router, responses=described("application/json", {"error": {"type": "string"}}))
     app.add_exception_handler(AtelierError, answer)
@@ -56,13 +59,10 @@ def create_app(
 
 async def answer(request: Request, error: Exception) -> Response:
     """The one place where an error becomes an answer, in the words of the path's vocabulary."""
-    if isinstance(error, HTTPException):
-        error = from_http_exception(error)
-    elif isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        error = InvalidRequest(str(first["msg"]), str(first["loc"][-1]))
-    elif not isinstance(error, AtelierError):
-        error = EngineFailure("an internal error; the log has it under this request id")
-    if request.url.path.startswith(open_inference.router.prefix):
+    error = as_ours(error)
+    path = request.url.path
+    if path.startswith(open_inference.router.prefix):
         return open_inference.as_error(error)
+    if path.startswith(openai.router.prefix):
+        return openai.as_error(request, error)
     return as_problem(request, error)

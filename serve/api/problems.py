@@ -7,9 +7,10 @@ import re
 from typing import Any
 
 from fastapi import Request, Response
+from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from serve.errors import AtelierError, InvalidRequest, NotFound
+from serve.errors import AtelierError, EngineFailure, InvalidRequest, NotFound
 
 
 def as_problem(request: Request, error: AtelierError) -> Response:
@@ -17,9 +18,8 @@ def as_problem(request: Request, error: AtelierError) -> Response:
 
     ``success``, ``error`` and ``fallback_used`` repeat it in the words of D-060.
     """
-    kebab = re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
     body: dict[str, Any] = {
-        "type": f"urn:atelier:problem:{kebab}",
+        "type": f"urn:atelier:problem:{kind_of(error)}",
         "title": error.title,
         "status": error.status,
         "detail": error.message,
@@ -32,16 +32,28 @@ def as_problem(request: Request, error: AtelierError) -> Response:
     return render(body, error.status, error.retry_after_s, "application/problem+json")
 
 
+def kind_of(error: AtelierError) -> str:
+    """The name of its class, in lower case with hyphens."""
+    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+
+
 def render(body: Any, status: int, retry_after_s: int | None, media_type: str = "application/json") -> Response:
     """Pure ASCII JSON: a lone surrogate in an echoed name must not break the answer that reports it."""
     headers = {} if retry_after_s is None else {"Retry-After": str(retry_after_s)}
     return Response(json.dumps(body), status, headers, media_type)
 
 
-def from_http_exception(error: HTTPException) -> AtelierError:
-    """Starlette's own 404 and 405 as an error of ours."""
-    known = _BY_STATUS.get(error.status_code, AtelierError)
-    return known(str(error.detail))
+def as_ours(error: Exception) -> AtelierError:
+    """Any error as one of ours: Starlette's own 404 and 405, FastAPI's of parameters, and what nobody foresaw."""
+    if isinstance(error, AtelierError):
+        return error
+    if isinstance(error, HTTPException):
+        known = _BY_STATUS.get(error.status_code, AtelierError)
+        return known(str(error.detail))
+    if isinstance(error, RequestValidationError):
+        first = error.errors()[0]
+        return InvalidRequest(str(first["msg"]), str(first["loc"][-1]))
+    return EngineFailure("an internal error; the log has it under this request id")
 
 
 _TEXT = {"type": "string"}

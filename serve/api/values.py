@@ -88,9 +88,17 @@ def text(values: Mapping[str, Any], name: str, longest: int | None = None) -> st
         raise InvalidRequest("must be text", name)
     if longest is not None and len(value) > longest:
         raise InvalidRequest(f"has {len(value)} characters, more than the {longest} allowed", name)
-    if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+    if "\0" in value or not _is_unicode(value):
         raise InvalidRequest("is not valid Unicode text", name)
     return value
+
+
+def _is_unicode(value: str) -> bool:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def required_text(values: Mapping[str, Any], name: str, longest: int | None = None) -> str:

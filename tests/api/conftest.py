@@ -11,6 +11,7 @@ import grpc.aio
 import httpx
 import pytest
 import uvicorn
+from illustrator_standin import IllustratorStandIn
 from standin import Served, StandIn
 
 from serve.api.app import create_app
@@ -28,6 +29,20 @@ def service() -> StandIn:
 async def door(service: StandIn) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the application without a network between them."""
     transport = httpx.ASGITransport(create_app(service, Settings()), raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+def illustrator() -> IllustratorStandIn:
+    return IllustratorStandIn()
+
+
+@pytest.fixture
+async def studio(service: StandIn, illustrator: IllustratorStandIn) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of the application that also draws."""
+    app = create_app(service, Settings(), illustrator=illustrator)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as client:
         yield client
 

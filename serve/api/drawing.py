@@ -1,0 +1,148 @@
+"""What the drawing doors share: who draws, what a caller may ask for, what an answer tells."""
+
+from __future__ import annotations
+
+import re
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from serve.api.pictures import Encoding, encode_all, parse_encoding
+from serve.api.presets import Quality, steps_of
+from serve.api.values import number, text, whole
+from serve.ensembles.illustration import (
+    HOW_TO_BUILD,
+    MAX_PROMPT_CHARACTERS,
+    FamilyInfo,
+    IllustrateOptions,
+    Illustration,
+    IllustratorService,
+)
+from serve.ensembles.vectorization import VectorizerService
+from serve.errors import InvalidRequest, NotFound, in_words_of
+
+Vocabulary = Mapping[str, tuple[str, ...]]
+"""The names that clients may use, by ours. The first is the one that answers and documents use."""
+
+SNAKE_CASE: Vocabulary = {
+    "negative_prompt": ("negative_prompt",),
+    "model": ("model",),
+    "width": ("width",),
+    "height": ("height",),
+    "num_inference_steps": ("num_inference_steps", "steps"),
+    "guidance_scale": ("guidance_scale", "guidance"),
+    "sampler": ("sampler",),
+    "seed": ("seed",),
+    "output_format": ("output_format",),
+    "output_compression": ("output_compression",),
+    "metadata": ("metadata",),
+}
+RANDOM_SEED = -1
+"""What many clients send for "any seed"."""
+
+
+def camel_case(name: str) -> str:
+    return re.sub(r"_(\w)", lambda match: match[1].upper(), name)
+
+
+CAMEL_CASE: Vocabulary = {ours: tuple(map(camel_case, names)) for ours, names in SNAKE_CASE.items()}
+
+
+def names_of(vocabulary: Vocabulary) -> tuple[str, ...]:
+    return tuple(name for names in vocabulary.values() for name in names)
+
+
+def illustrator_of(request: Request) -> IllustratorService:
+    illustrator: IllustratorService | None = request.app.state.illustrator
+    if illustrator is None:
+        raise nothing_draws()
+    return illustrator
+
+
+def nothing_draws() -> NotFound:
+    return NotFound(f"there is no illustration model here; {HOW_TO_BUILD}", "model")
+
+
+Illustrates = Annotated[IllustratorService, Depends(illustrator_of)]
+
+
+def chosen(families: Sequence[FamilyInfo], model: str | None) -> FamilyInfo:
+    """The family called ``model``, else the first. Raises NotFound when there is none at all."""
+    if not families:
+        raise nothing_draws()
+    return next((family for family in families if family.name == model), families[0])
+
+
+@dataclass(frozen=True)
+class Order:
+    """What one request wants. ``names`` has the client's words by ours, for errors that the Illustrator finds."""
+
+    options: IllustrateOptions
+    encoding: Encoding
+    names: Mapping[str, str]
+
+    def with_quality(self, quality: Quality, family: FamilyInfo) -> Order:
+        """``quality`` decides on the steps, unless the caller did."""
+        if self.options.num_inference_steps is not None:
+            return self
+        return replace(self, options=replace(self.options, num_inference_steps=steps_of(quality, family)))
+
+
+def parse_order(values: Mapping[str, Any], vocabulary: Vocabulary, metadata: bool, **fixed: Any) -> Order:
+    """``fixed`` by the fields of ``IllustrateOptions``, and they win; ``metadata`` where the caller says nothing.
+
+    Raises ``InvalidRequest`` naming the field as the caller does.
+    """
+    names = {ours: _used(values, known) for ours, known in vocabulary.items()}
+    seed = whole(values, names["seed"])
+    options: dict[str, Any] = {
+        "negative_prompt": text(values, names["negative_prompt"], MAX_PROMPT_CHARACTERS) or "",
+        "model": text(values, names["model"], 256),
+        "width": whole(values, names["width"]),
+        "height": whole(values, names["height"]),
+        "num_inference_steps": whole(values, names["num_inference_steps"]),
+        "guidance_scale": number(values, names["guidance_scale"]),
+        "sampler": text(values, names["sampler"], 256),
+        "seed": None if seed == RANDOM_SEED else seed,
+    }
+    with in_words_of(names):
+        return Order(IllustrateOptions(**{**options, **fixed}), parse_encoding(values, names, metadata), names)
+
+
+def _used(values: Mapping[str, Any], known: tuple[str, ...]) -> str:
+    """The one of ``known`` that the caller used."""
+    used = [name for name in known if values.get(name) is not None]
+    if len(used) > 1:
+        raise InvalidRequest(f"says the same as {used[0]}; send one of them", used[1])
+    return used[0] if used else known[0]
+
+
+async def draw(
+    order: Order, illustrator: IllustratorService, vectorizer: VectorizerService
+) -> tuple[Illustration, list[bytes]]:
+    """What was drawn, and a file for each of its pictures."""
+    with in_words_of(order.names):
+        illustration = await illustrator.draw(order.options)
+    return illustration, await encode_all(illustration, order.encoding, vectorizer)
+
+
+def told(illustration: Illustration, **more: Any) -> dict[str, Any]:
+    """The metadata of an answer (A-070, A-072); ``more`` joins the parameters."""
+    return {
+        "model": illustration.parameters.model,
+        "parameters": {**asdict(illustration.parameters), **more},
+        "generation_time": illustration.processing_time_s,
+        "tokens": illustration.tokens,
+        "negative_tokens": illustration.negative_tokens,
+        "evaluations": illustration.evaluations,
+        "model_versions": dict(illustration.model_versions),
+        "timings_s": dict(illustration.timings_s),
+    }
+
+
+def new_id() -> str:
+    """Of one generation."""
+    return str(uuid.uuid4())

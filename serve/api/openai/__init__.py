@@ -1,0 +1,15 @@
+"""The OpenAI vocabulary under /v1, as its clients send it."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from serve.api.openai import images, models
+from serve.api.openai.errors import SCHEMA as ERROR_SCHEMA
+from serve.api.openai.errors import as_error
+
+__all__ = ["ERROR_SCHEMA", "as_error", "router"]
+
+router = APIRouter(prefix="/v1")
+router.include_router(images.router)
+router.include_router(models.router)

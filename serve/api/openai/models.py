@@ -1,0 +1,34 @@
+"""`GET /v1/models`: the illustration families."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request
+
+from serve.api.drawing import Illustrates
+from serve.ensembles.illustration import FamilyInfo, IllustratorService
+from serve.errors import NotFound
+
+router = APIRouter()
+
+
+@router.get("/models")
+async def list_models(request: Request) -> dict[str, Any]:
+    """Every model that draws here; none is an empty list."""
+    illustrator: IllustratorService | None = request.app.state.illustrator
+    families = [] if illustrator is None else await illustrator.families()
+    return {"object": "list", "data": [_model(family) for family in families]}
+
+
+@router.get("/models/{model}")
+async def retrieve_model(model: str, illustrator: Illustrates) -> dict[str, Any]:
+    """One of them."""
+    for family in await illustrator.families():
+        if family.name == model:
+            return _model(family)
+    raise NotFound(f"there is no model {model[:64]!a}; GET /v1/models lists them", "model")
+
+
+def _model(family: FamilyInfo) -> dict[str, Any]:
+    return {"id": family.name, "object": "model", "created": family.created, "owned_by": "atelier"}

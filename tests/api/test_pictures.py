@@ -1,0 +1,96 @@
+"""Pictures as files: formats, what they tell of how they were made, and that the loop goes on meanwhile."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+
+import numpy as np
+import pytest
+from drawn_pictures import infotext, opened, record
+from illustrator_standin import IllustratorStandIn
+from standin import StandIn
+
+from serve.api import provenance
+from serve.api.pictures import Encoding, encode_all, encode_preview
+from serve.ensembles.illustration import IllustrateOptions, Illustration
+
+
+async def drawn(**more: object) -> Illustration:
+    return await IllustratorStandIn().draw(IllustrateOptions("a (red:1.2) apple", seed=7, **more))  # type: ignore[arg-type]
+
+
+async def files(illustration: Illustration, encoding: Encoding) -> list[bytes]:
+    return await encode_all(illustration, encoding, StandIn())
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+async def test_pictures_tell_how_they_were_made(kind: str) -> None:
+    options = {"negative_prompt": "täxt", "sampler": "DPM++ 2M Karras", "guidance_rescale": 0.5, "n": 2}
+    illustration = await drawn(**options)
+    for index, data in enumerate(await files(illustration, Encoding(kind))):
+        image = opened(base64.b64encode(data).decode())
+        assert image.format == kind.upper()
+        np.testing.assert_allclose(
+            np.asarray(image), illustration.pictures[index].pixels, atol=0 if kind == "png" else 60
+        )
+        lines = (infotext(image) or "").split("\n")
+        assert lines[:2] == ["a (red:1.2) apple", "Negative prompt: täxt"]
+        assert lines[2].startswith(
+            f"Steps: 8, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 3, Seed: {7 + index}, Size: 64x64, "
+        )
+        assert "CFG rescale: 0.5, Model: mini, Version: atelier " in lines[2]
+        told = record(image)
+        assert told is not None
+        assert told["software"].startswith("atelier ")
+        assert told["model_versions"] == {"mini_unet": "1"}
+        made = dataclasses.replace(illustration.parameters, seed=7 + index)
+        assert {name: told[name] for name in dataclasses.asdict(made)} == dataclasses.asdict(made)
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
+async def test_pictures_can_keep_it_to_themselves(kind: str) -> None:
+    (data,) = await files(await drawn(), Encoding(kind, metadata=False))
+    image = opened(base64.b64encode(data).decode())
+    assert infotext(image) is None
+    assert record(image) is None
+    assert b"apple" not in data
+
+
+async def test_no_negative_prompt_is_no_line() -> None:
+    text = provenance.infotext((await drawn()).parameters)
+    assert text.count("\n") == 1
+    assert "Sampler: Euler, CFG scale" in text
+
+
+@pytest.mark.parametrize("characters", [9_000, 16_000, 31_000])
+async def test_exif_has_a_limit(characters: int) -> None:
+    """The JSON of a long prompt in another alphabet goes first; what is left is whole."""
+    prompt = "é" * characters
+    illustration = await IllustratorStandIn().draw(IllustrateOptions(prompt, negative_prompt=prompt[:12_000]))
+    (data,) = await files(illustration, Encoding("jpeg"))
+    image = opened(base64.b64encode(data).decode())
+    text, told = infotext(image), record(image)
+    assert (text is None, told is None) == (characters > 20_000, True)
+    assert text is None or text.startswith(prompt)
+
+
+@pytest.mark.parametrize("kind", ["jpeg", "webp"])
+async def test_quality_is_size(kind: str) -> None:
+    illustration = await drawn(width=128, height=128)
+    sizes = [len((await files(illustration, Encoding(kind, quality)))[0]) for quality in (0, 1, 60, 100)]
+    assert sizes == sorted(sizes)
+    assert sizes[0] < sizes[2] < sizes[3]
+
+
+async def test_svg_comes_from_the_vectorizer() -> None:
+    svgs = await files(await drawn(n=2), Encoding("svg"))
+    assert len(set(svgs)) == 2
+    assert all(svg.startswith(b"<svg") and b"</svg>" in svg for svg in svgs)
+
+
+async def test_a_preview_has_the_size_of_its_picture() -> None:
+    pixels = (await drawn()).pictures[0].pixels[::4, ::4]
+    image = opened(base64.b64encode(await encode_preview(pixels, (96, 64), Encoding("webp"))).decode())
+    assert image.size == (96, 64)
+    assert infotext(image) is None

@@ -1,0 +1,127 @@
+"""An Illustrator for tests of the doors: real options, samplers' names and sizes; disks in place of drawings."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+from standin import StandIn
+
+from serve.diffusion.samplers import by_name
+from serve.ensembles.illustration import (
+    FamilyInfo,
+    IllustrateOptions,
+    Illustration,
+    Parameters,
+    Picture,
+    Pixels,
+    Preview,
+)
+from serve.errors import InvalidRequest, NotFound
+
+
+def family(name: str, side: int = 64, **more: object) -> FamilyInfo:
+    values = {
+        "name": name, "architecture": "stable-diffusion", "width": side, "height": side, "multiple_of_px": 8,
+        "min_px": 32, "max_px": 2 * side, "num_inference_steps": 8, "guidance_scale": 3.0, "sampler": "euler",
+        "samplers": ("euler", "ddim"), "few_step": False, "version": "1", "created": 1_700_000_000,
+    }  # fmt: skip
+    return FamilyInfo(**{**values, **more})  # type: ignore[arg-type]
+
+
+class IllustratorStandIn(StandIn):
+    """``step_s`` is how long a step takes; ``failure`` is raised after ``fails_after`` steps of a picture.
+
+    ``asked`` keeps the options; ``cancelled`` and ``closed`` count drawings and streams that were ended early.
+    """
+
+    def __init__(self, *families: FamilyInfo) -> None:
+        super().__init__()
+        self.known = families or (family("mini"), family("turbo", 96, num_inference_steps=2, few_step=True))
+        self.asked: list[IllustrateOptions] = []
+        self.step_s = 0.0
+        self.failure: Exception | None = None
+        self.fails_after = 0
+        self.closed = 0
+
+    async def families(self) -> Sequence[FamilyInfo]:
+        return self.known
+
+    async def draw(self, options: IllustrateOptions) -> Illustration:
+        async for item in self._drawn(options):
+            if isinstance(item, Illustration):
+                return item
+        raise AssertionError("unreachable")
+
+    async def stream(self, options: IllustrateOptions) -> AsyncGenerator[Preview | Illustration]:
+        finished = False
+        try:
+            async for item in self._drawn(options):
+                yield item
+            finished = True
+        finally:
+            self.closed += not finished
+
+    async def _drawn(self, options: IllustrateOptions) -> AsyncGenerator[Preview | Illustration]:
+        self.asked.append(options)
+        made, began = self._resolved(options), time.perf_counter()
+        steps = made.num_inference_steps
+        for step in range(1, steps + 1):
+            await self._step(step)
+            if options.preview_every and step % options.preview_every == 0 and step < steps:
+                for index in range(options.n):
+                    yield Preview(index, step, steps, disk(made.width // 2, made.height // 2, made.seed))
+        seeds = [made.seed + index for index in range(options.n)]
+        yield Illustration(
+            pictures=[Picture(disk(made.width, made.height, seed), seed) for seed in seeds],
+            parameters=made,
+            tokens=len(made.prompt.split()),
+            negative_tokens=len(made.negative_prompt.split()),
+            evaluations=steps,
+            model_versions={f"{made.model}_unet": "1"},
+            timings_s={"draw": time.perf_counter() - began},
+            processing_time_s=time.perf_counter() - began,
+        )
+
+    async def _step(self, step: int) -> None:
+        if self.failure is not None and step > self.fails_after:
+            raise self.failure
+        try:
+            await asyncio.sleep(self.step_s)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
+    def _resolved(self, options: IllustrateOptions) -> Parameters:
+        """As the Illustrator does: only the family knows its sizes and samplers."""
+        found = [one for one in self.known if options.model in (None, one.name)]
+        if not found:
+            raise NotFound("there is no such model", "model")
+        chosen = found[0]
+        width, height = options.width or chosen.width, options.height or chosen.height
+        for name, side in (("width", width), ("height", height)):
+            if chosen.nearest(side) != side:
+                raise InvalidRequest("must be a size of the model", name)
+        return Parameters(
+            prompt=options.prompt,
+            negative_prompt=options.negative_prompt,
+            model=chosen.name,
+            width=width,
+            height=height,
+            num_inference_steps=options.num_inference_steps or chosen.num_inference_steps,
+            guidance_scale=chosen.guidance_scale if options.guidance_scale is None else options.guidance_scale,
+            guidance_rescale=options.guidance_rescale,
+            sampler=by_name(options.sampler or chosen.sampler).name,
+            seed=41 if options.seed is None else options.seed,
+        )
+
+
+def disk(width: int, height: int, seed: int) -> Pixels:
+    """(height, width, 3): a disk whose colour is the seed's."""
+    red, green, blue = (int(value) for value in np.random.default_rng(seed % 2**32).integers(0, 200, 3))
+    image = Image.new("RGB", (width, height), (255, 255, 255))
+    ImageDraw.Draw(image).ellipse((width // 8, height // 8, width * 7 // 8, height * 7 // 8), fill=(red, green, blue))
+    return np.asarray(image)
