@@ -83,7 +83,7 @@ class Gateway(OpenInferenceServicer):
         self._service = RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s)
         self._illustrator = RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None
         self._settings = settings
-        models = Models(self._service, settings)
+        models = Models(self._service, settings, self._illustrator)
         super().__init__(models, settings)
 
     def __serve_build_asgi_app__(self) -> FastAPI:

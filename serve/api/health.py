@@ -6,7 +6,7 @@ import dataclasses
 
 from fastapi import APIRouter, Response
 
-from serve.api.native import Service
+from serve.api.native import StackEngines
 from serve.api.problems import render
 
 router = APIRouter()
@@ -21,9 +21,9 @@ async def live() -> dict[str, str]:
 
 @router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready")
-async def ready(service: Service) -> Response:
+async def ready(stack: StackEngines) -> Response:
     """A real inference per engine went through; 503 with the reasons when one did not."""
-    health = await service.health()
+    health = await stack.health()
     engines = {name: dataclasses.asdict(engine) for name, engine in health.engines.items()}
     status = "ready" if health.ready else "not ready"
     return render({"status": status, "engines": engines}, 200 if health.ready else 503, None if health.ready else 2)

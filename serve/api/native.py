@@ -10,6 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from serve.api.bodies import Form, read_form
 from serve.api.options import NAMES, parse_options
 from serve.api.problems import render
+from serve.engines.service import EngineService
 from serve.ensembles.vectorization import Vectorization, VectorizerService
 from serve.errors import InvalidRequest
 from serve.settings import Settings
@@ -27,12 +28,19 @@ def service_of(request: Request) -> VectorizerService:
     return service
 
 
+def engines_of(request: Request) -> EngineService:
+    """Every engine of the stack."""
+    engines: EngineService = request.app.state.models.engines
+    return engines
+
+
 def settings_of(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 
 
 Service = Annotated[VectorizerService, Depends(service_of)]
+StackEngines = Annotated[EngineService, Depends(engines_of)]
 SiteSettings = Annotated[Settings, Depends(settings_of)]
 
 
@@ -127,18 +135,18 @@ async def analyze_image(request: Request, service: Service, settings: SiteSettin
 
 
 @router.get("/api/ai-health")
-async def ai_health(service: Service) -> Response:
+async def ai_health(engines: StackEngines) -> Response:
     """A real inference per engine. 200 even when one fails: conversion then goes on without it, and says so."""
-    health = await service.health()
+    health = await engines.health()
     ready = sum(engine.ready for engine in health.engines.values())
     status = "healthy" if health.ready else "degraded" if ready else "unavailable"
-    engines = {name: dataclasses.asdict(engine) for name, engine in health.engines.items()}
+    models = {name: dataclasses.asdict(engine) for name, engine in health.engines.items()}
     versions = {name: engine.version for name, engine in health.engines.items()}
     body = {
         "status": status,
         "models_ready": ready,
         "models_total": len(health.engines),
-        "models": engines,
+        "models": models,
         "model_info": {"versions": versions, "inference_engine": "exported_models"},
     }
     return render(body, 200, None)

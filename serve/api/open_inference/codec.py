@@ -30,6 +30,9 @@ from serve.errors import InvalidRequest
 
 MAX_NAME = 256
 
+MAX_JSON_VALUES = 4 * 1024 * 1024
+"""Values of one output in JSON, which takes ten times the memory and time of the binary form."""
+
 
 @dataclass(frozen=True)
 class RequestedOutput:
@@ -155,6 +158,8 @@ def encode_response(
         if request.wants_binary(name) or datatype in BINARY_ONLY:
             tail.append(to_binary(array))
             entry["parameters"] = {"binary_data_size": len(tail[-1])}
+        elif array.size > MAX_JSON_VALUES:
+            raise InvalidRequest(f"has {array.size} values, too many for JSON; ask for binary data", name)
         else:
             entry["data"] = to_json(name, array)
         entries.append(entry)

@@ -6,32 +6,23 @@ The servicer takes raw bytes and parses them itself: a message that cannot be pa
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any, Protocol
 
 import grpc
-from google.protobuf import json_format
-from google.protobuf.message import DecodeError, Message
+from google.protobuf.message import Message
 from tritonclient.grpc import service_pb2 as pb
 
 from serve.api.admission import Places
 from serve.api.bodies import ENVELOPE_BYTES
-from serve.api.open_inference.codec import InferRequest, RequestedOutput, check_id, check_name
+from serve.api.open_inference.codec import MAX_NAME
+from serve.api.open_inference.description import Answer
+from serve.api.open_inference.messages import filled, parse, tell_parameters, to_message, to_request
 from serve.api.open_inference.models import Models
-from serve.api.open_inference.tensors import (
-    DTYPES,
-    Array,
-    Tensor,
-    bytes_array,
-    check_finite,
-    check_shape,
-    datatype_of,
-    from_binary,
-    from_numbers,
-    to_binary,
-)
-from serve.errors import AtelierError, EngineFailure, InvalidRequest, Overloaded, TooLarge, Unsupported
+from serve.api.open_inference.stream import Job, interleaved
+from serve.errors import AtelierError, EngineFailure, Overloaded, TooLarge, Unsupported
 from serve.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -40,18 +31,6 @@ SERVICE = "inference.GRPCInferenceService"
 
 MAX_DETAILS = 1024
 """Characters of an error's text: clients refuse headers, which carry it, beyond 8 KiB."""
-
-_CONTENTS = {
-    "BOOL": "bool_contents",
-    "UINT64": "uint64_contents",
-    "INT64": "int64_contents",
-    "FP32": "fp32_contents",
-    "FP64": "fp64_contents",
-    "BYTES": "bytes_contents",
-    **{f"INT{bits}": "int_contents" for bits in (8, 16, 32)},
-    **{f"UINT{bits}": "uint_contents" for bits in (8, 16, 32)},
-}
-"""Where ``InferTensorContents`` keeps each datatype; FP16 and BF16 only travel raw."""
 
 
 class Context(Protocol):
@@ -123,25 +102,27 @@ class OpenInferenceServicer:
 
     async def ModelMetadata(self, request: bytes, grpc_context: Context) -> Message:
         async def do(message: Any) -> Message:
-            return _fill(pb.ModelMetadataResponse(), await self._models.metadata(message.name, message.version))
+            return filled(pb.ModelMetadataResponse(), await self._models.metadata(message.name, message.version))
 
         return await self._unary(request, pb.ModelMetadataRequest, pb.ModelMetadataResponse(), grpc_context, do)
 
     async def ModelConfig(self, request: bytes, grpc_context: Context) -> Message:
         async def do(message: Any) -> Message:
-            return _fill(pb.ModelConfigResponse(), {"config": await self._models.config(message.name, message.version)})
+            return filled(
+                pb.ModelConfigResponse(), {"config": await self._models.config(message.name, message.version)}
+            )
 
         return await self._unary(request, pb.ModelConfigRequest, pb.ModelConfigResponse(), grpc_context, do)
 
     async def ModelStatistics(self, request: bytes, grpc_context: Context) -> Message:
         async def do(message: Any) -> Message:
-            return _fill(pb.ModelStatisticsResponse(), await self._models.statistics(message.name, message.version))
+            return filled(pb.ModelStatisticsResponse(), await self._models.statistics(message.name, message.version))
 
         return await self._unary(request, pb.ModelStatisticsRequest, pb.ModelStatisticsResponse(), grpc_context, do)
 
     async def RepositoryIndex(self, request: bytes, grpc_context: Context) -> Message:
         async def do(_: Any) -> Message:
-            return _fill(pb.RepositoryIndexResponse(), {"models": await self._models.index()})
+            return filled(pb.RepositoryIndexResponse(), {"models": await self._models.index()})
 
         return await self._unary(request, pb.RepositoryIndexRequest, pb.RepositoryIndexResponse(), grpc_context, do)
 
@@ -165,23 +146,43 @@ class OpenInferenceServicer:
         return await self._unary(request, pb.ModelInferRequest, pb.ModelInferResponse(), grpc_context, self._infer)
 
     async def ModelStreamInfer(self, requests: AsyncIterator[bytes], grpc_context: Context) -> AsyncIterator[Message]:
-        """One answer per request, in order; a bad request gets an error message and the stream goes on."""
+        """Every answer to every request; a bad request gets an error message and the stream goes on.
+
+        Models that answer once are asked one request after another, in order. Drawings run beside them and one
+        another, and their answers (previews too, `preview_every`) come as they are ready: the request's id tells which.
+        """
         try:
             with self._streams.taken():
-                async for raw in requests:
-                    yield await self._streamed(raw)
+                async with contextlib.aclosing(interleaved(self._jobs(requests))) as answers:
+                    async for answer in answers:
+                        yield answer
         except Overloaded as error:
             _tell(grpc_context, error)
 
-    async def _streamed(self, raw: bytes) -> Message:
+    async def _jobs(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Job]:
+        async for raw in requests:
+            try:
+                message = self._parse(raw, pb.ModelInferRequest)
+            except AtelierError as error:
+                yield Job(_once(_refusal(error)), beside=False)
+            else:
+                yield Job(self._answers(message), self._models.is_streaming(message.model_name))
+
+    async def _answers(self, message: Any) -> AsyncGenerator[tuple[Message, bool]]:
+        """The messages that answer one request, and whether each is the last; an error is a message too."""
+        asked = message.parameters["triton_enable_empty_final_response"].bool_param
+        flagged = asked or self._models.is_streaming(message.model_name)
         try:
-            message = self._parse(raw, pb.ModelInferRequest)
-            answer = await self._infer(message)
+            request = to_request(message, self._max_tensors)
+            with self._inferences.taken():  # not while the last answer waits for its reader
+                items = self._models.stream(message.model_name, message.model_version, request)
+                async with contextlib.aclosing(items):
+                    async for answer in items:
+                        if not answer.final:
+                            yield _streamed(message, answer, flagged), False
+            yield _streamed(message, answer, flagged), True
         except Exception as error:  # as for the other methods
-            return pb.ModelStreamInferResponse(error_message=ascii_text(as_known(error)))
-        if message.parameters["triton_enable_empty_final_response"].bool_param:
-            answer.parameters["triton_final_response"].bool_param = True
-        return pb.ModelStreamInferResponse(infer_response=answer)
+            yield _refusal(as_known(error), message, flagged), True
 
     async def _infer(self, message: Any) -> Any:
         request = to_request(message, self._max_tensors)
@@ -206,13 +207,6 @@ for _method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
         setattr(OpenInferenceServicer, _method.name, _unsupported(_method.name))
 
 
-def parse(raw: bytes, kind: type[Message]) -> Any:
-    try:
-        return kind.FromString(raw)
-    except DecodeError:
-        raise InvalidRequest(f"is not a {kind.DESCRIPTOR.name} message") from None
-
-
 def as_known(error: Exception) -> AtelierError:
     """``error`` if it is one of ours; else a failure with a fixed text, its own being logged and kept inside."""
     if isinstance(error, AtelierError):
@@ -232,49 +226,24 @@ def ascii_text(error: AtelierError) -> str:
     return text if len(text) <= MAX_DETAILS else f"{text[: MAX_DETAILS - 3]}..."
 
 
-def _fill(message: Message, values: dict[str, Any]) -> Message:
-    return json_format.ParseDict(values, message, ignore_unknown_fields=True)
+def _streamed(asked: Any, answer: Answer, flagged: bool) -> Message:
+    """``answer`` to the request ``asked``; ``flagged``: it says whether it is the last one."""
+    response = to_message(asked.model_name, answer.version, asked.id, answer.outputs)
+    tell_parameters(response, answer.parameters)
+    if flagged:
+        tell_parameters(response, {"triton_final_response": answer.final})
+    return pb.ModelStreamInferResponse(infer_response=response)
 
 
-def to_request(message: Any, max_tensors: int) -> InferRequest:
-    """A ``ModelInferRequest`` with raw or typed contents as the request that both doors share."""
-    if not 1 <= len(message.inputs) <= max_tensors:
-        raise InvalidRequest(f"must name 1 to {max_tensors} tensors", "inputs")
-    raw = list(message.raw_input_contents)
-    if raw and len(raw) != len(message.inputs):
-        raise InvalidRequest(f"{len(raw)} raw contents for {len(message.inputs)} inputs", "raw_input_contents")
-    tensors = tuple(_tensor(entry, raw[i] if raw else None) for i, entry in enumerate(message.inputs))
-    if len({tensor.name for tensor in tensors}) != len(tensors):
-        raise InvalidRequest("an input is named twice", "inputs")
-    outputs = tuple(RequestedOutput(check_name(entry.name, "outputs")) for entry in message.outputs)
-    parameters = {name: _parameter(value) for name, value in message.parameters.items()}
-    return InferRequest(tensors, outputs, check_id(message.id), parameters)
+def _refusal(error: AtelierError, asked: Any = None, flagged: bool = False) -> Message:
+    """The error's text, and the id of the request that it answers."""
+    response = pb.ModelStreamInferResponse(error_message=ascii_text(error))
+    if asked is not None:
+        response.infer_response.id = asked.id[:MAX_NAME]
+        if flagged:
+            tell_parameters(response.infer_response, {"triton_final_response": True})
+    return response
 
 
-def _tensor(entry: Any, raw: bytes | None) -> Tensor:
-    name, datatype = check_name(entry.name, "inputs"), entry.datatype
-    if datatype not in {*DTYPES, "BF16", "BYTES"}:
-        raise InvalidRequest(f"datatype must be one of {', '.join([*DTYPES, 'BF16', 'BYTES'])}", name)
-    shape = check_shape(list(entry.shape), name)
-    if raw is not None:
-        return Tensor(name, datatype, from_binary(raw, datatype, shape, name))
-    if datatype not in _CONTENTS:
-        raise InvalidRequest(f"{datatype} can only be sent as raw contents", name)
-    values = getattr(entry.contents, _CONTENTS[datatype])
-    if datatype == "BYTES":
-        return Tensor(name, datatype, bytes_array(list(values), shape, name))
-    return Tensor(name, datatype, check_finite(from_numbers(list(values), datatype, shape, name), name))
-
-
-def _parameter(value: Any) -> Any:
-    choice = value.WhichOneof("parameter_choice")
-    return getattr(value, choice) if choice else None
-
-
-def to_message(model: str, version: str, request_id: str, outputs: dict[str, Array]) -> Any:
-    """A ``ModelInferResponse`` with raw contents, which every client reads."""
-    answer = pb.ModelInferResponse(model_name=model, model_version=version, id=request_id)
-    for name, array in outputs.items():
-        answer.outputs.add(name=name, datatype=datatype_of(array), shape=list(array.shape))
-        answer.raw_output_contents.append(to_binary(array))
-    return answer
+async def _once(message: Message) -> AsyncGenerator[tuple[Message, bool]]:
+    yield message, True

@@ -6,18 +6,28 @@ framework's JSON. kserve's client reads ``live`` from one health answer and ``re
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
+from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
-import numpy as np
 from fastapi import APIRouter, Depends, Request, Response
 
 from serve.api.bodies import read_body
+from serve.api.event_stream import EventStream
 from serve.api.json_body import parse_json
 from serve.api.native import SiteSettings
-from serve.api.open_inference.codec import InferRequest, decode_request, encode_response, parameters_of
+from serve.api.open_inference.codec import (
+    MAX_JSON_VALUES,
+    InferRequest,
+    decode_request,
+    encode_response,
+    parameters_of,
+)
+from serve.api.open_inference.description import Answer
 from serve.api.open_inference.models import Models
-from serve.api.open_inference.tensors import Array, Tensor
+from serve.api.open_inference.tensors import Array, Tensor, from_json, to_json
 from serve.api.problems import render
 from serve.errors import AtelierError, InvalidRequest, Unsupported
 
@@ -127,7 +137,8 @@ async def infer(request: Request, models: Door, settings: SiteSettings, name: st
     body = await read_body(request, settings.limits)
     decoded = decode_request(body, _header_length(request), max_tensors=settings.limits.max_tensors)
     answered_by, outputs = await models.infer(name, version, decoded)
-    content, head = encode_response(name, answered_by, decoded, outputs)
+    # In a thread: pixels as JSON would hold every other request up.
+    content, head = await asyncio.to_thread(encode_response, name, answered_by, decoded, outputs)
     if head is None:
         return Response(content, 200, media_type="application/json")
     return Response(content, 200, {HEADER_LENGTH: str(head)}, "application/octet-stream")
@@ -146,7 +157,9 @@ def _header_length(request: Request) -> int | None:
 @router.post("/models/{name}/versions/{version}/generate")
 async def generate(request: Request, models: Door, settings: SiteSettings, name: str, version: str = "") -> Response:
     """Triton's generate extension: inputs, then parameters, as plain JSON members."""
-    return render(await _generate(request, models, settings, name, version), 200, None)
+    decoded = await _to_request(request, models, settings, name, version)
+    answered_by, outputs = await models.infer(name, version, decoded)
+    return render(await asyncio.to_thread(_to_json, name, Answer(answered_by, outputs)), 200, None)
 
 
 @router.post("/models/{name}/generate_stream")
@@ -154,35 +167,48 @@ async def generate(request: Request, models: Door, settings: SiteSettings, name:
 async def generate_stream(
     request: Request, models: Door, settings: SiteSettings, name: str, version: str = ""
 ) -> Response:
-    """The same as one server-sent event: these models answer once."""
-    answer = await _generate(request, models, settings, name, version)
-    return Response(f"data: {json.dumps(answer)}\n\n", 200, media_type="text/event-stream")
+    """The same as server-sent events: previews, if they are asked for, and the answer."""
+    decoded = await _to_request(request, models, settings, name, version)
+    return await EventStream.of(_events(models, name, version, decoded), settings.pictures.heartbeat_s, _error_event)
 
 
-async def _generate(
+async def _events(models: Models, name: str, version: str, request: InferRequest) -> AsyncGenerator[str]:
+    async with contextlib.aclosing(models.stream(name, version, request)) as answers:
+        async for answer in answers:
+            # In a thread, as above.
+            yield f"data: {json.dumps(await asyncio.to_thread(_to_json, name, answer))}\n\n"
+
+
+def _error_event(error: AtelierError) -> str:
+    return f"data: {json.dumps({'error': str(error)})}\n\n"
+
+
+async def _to_request(
     request: Request, models: Models, settings: SiteSettings, name: str, version: str
-) -> dict[str, Any]:
+) -> InferRequest:
     document = parse_json(await read_body(request, settings.limits))
     known = {entry["name"]: entry for entry in (await models.metadata(name, version))["inputs"]}
     parameters = parameters_of(document, "parameters")
     document.pop("parameters", None)
     inputs = tuple(_tensor(known[key], value) for key, value in document.items() if key in known)
     parameters |= {key: value for key, value in document.items() if key not in known and key != "id"}
-    answered_by, outputs = await models.infer(name, version, InferRequest(inputs, (), "", parameters))
-    answer: dict[str, Any] = {"model_name": name, "model_version": answered_by}
-    return answer | {key: _plain(array) for key, array in outputs.items()}
+    return InferRequest(inputs, (), "", parameters)
 
 
 def _tensor(entry: dict[str, Any], value: Any) -> Tensor:
-    name, datatype = entry["name"], entry["datatype"]
-    if datatype != "BYTES" or not isinstance(value, str):
-        raise InvalidRequest("generate takes text inputs only; use infer", name)
-    try:
-        return Tensor(name, datatype, np.array([value.encode()], object), from_text=True)
-    except UnicodeEncodeError:
-        raise InvalidRequest("is not valid Unicode", name) from None
+    if isinstance(value, list | dict) or value is None:
+        raise InvalidRequest("generate takes single values only; use infer", entry["name"])
+    return from_json(entry["name"], entry["datatype"], (1,), [value], {})
 
 
-def _plain(array: Array) -> Any:
-    values = [value.decode() if isinstance(value, bytes) else value for value in array.ravel().tolist()]
+def _to_json(name: str, answer: Answer) -> dict[str, Any]:
+    told: dict[str, Any] = {"model_name": name, "model_version": answer.version, **answer.parameters}
+    return told | {key: _plain(key, array) for key, array in answer.outputs.items()}
+
+
+def _plain(name: str, array: Array) -> Any:
+    """A single value as it is, more of them as a flat list."""
+    if array.size > MAX_JSON_VALUES:
+        raise InvalidRequest(f"has {array.size} values, too many for JSON; use infer", name)
+    values = to_json(name, array)
     return values[0] if len(values) == 1 else values

@@ -1,19 +1,24 @@
-"""The models that the open inference doors show: `vectorize`, and the engines that it is made of."""
+"""The models that the open inference doors show: the ensembles, and the engines that they are made of."""
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import math
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from importlib.metadata import version
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
-from serve.api.open_inference import vectorize_model
 from serve.api.open_inference.codec import InferRequest
+from serve.api.open_inference.description import Answer, Description
+from serve.api.open_inference.illustrate_model import IllustrateModel
+from serve.api.open_inference.statistics import Statistics
 from serve.api.open_inference.tensors import Array, Tensor
+from serve.api.open_inference.vectorize_model import VectorizeModel
+from serve.engines.service import EngineService
+from serve.engines.switchboard import Switchboard
+from serve.ensembles.illustration import HOW_TO_BUILD, IllustratorService
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import InvalidRequest, NotFound, TooLarge
 from serve.settings import Settings
@@ -23,60 +28,96 @@ EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "
 MAX_ROWS = 4096
 """Most rows of one engine input: the product of its free axes (those of size -1), the batch's among them."""
 
+MAX_PIXELS = 16 * 256 * 256
+"""Instead of MAX_ROWS for inputs with three free axes and more (pictures, latents): a batch of the largest latents.
+
+What one family's engines may be sent is bounded by its own sizes, in its ensemble.
+"""
+
+
+class EnsembleModel(Protocol):
+    """An ensemble as a model."""
+
+    description: Description
+
+    async def ready(self) -> bool: ...
+    async def config(self) -> dict[str, Any]: ...
+    async def infer(self, request: InferRequest, timeout_s: float | None) -> dict[str, Array]: ...
+
 
 class Models:
     """Requests that both doors (HTTP and gRPC) have already decoded; answers as the protocol's JSON or arrays."""
 
-    def __init__(self, service: VectorizerService, settings: Settings) -> None:
-        self._service = service
-        self._settings = settings
-        self._stats = {"success": [0, 0], "fail": [0, 0]}  # count, nanoseconds: this gateway's share
-        self._last_inference_ms = 0
-        self._metadata: dict[str, dict[str, Any]] = {vectorize_model.NAME: vectorize_model.metadata()}
+    def __init__(
+        self, vectorizer: VectorizerService, settings: Settings, illustrator: IllustratorService | None = None
+    ) -> None:
+        self._ensembles: dict[str, EnsembleModel] = {}
+        self._streaming: dict[str, IllustrateModel] = {}
+        services: list[EngineService] = [vectorizer]
+        self._add(VectorizeModel(vectorizer, settings.vectorizer.image))
+        if illustrator is not None:
+            drawing = IllustrateModel(illustrator)
+            self._add(drawing)
+            self._streaming[drawing.description.name] = drawing
+            services.append(illustrator)
+        self.engines = Switchboard(services)
+        shown = [model.description for model in self._ensembles.values()]
+        self._stats = {told.name: Statistics(told.name, told.version) for told in shown}
+        self._metadata: dict[str, dict[str, Any]] = {told.name: told.metadata() for told in shown}
+
+    def _add(self, model: EnsembleModel) -> None:
+        self._ensembles[model.description.name] = model
 
     def server_metadata(self) -> dict[str, Any]:
         return {"name": "atelier", "version": version("atelier"), "extensions": EXTENSIONS}
 
     async def server_ready(self) -> bool:
-        return (await self._service.health()).ready
+        """Whether every engine of every ensemble is."""
+        return (await self.engines.health()).ready
 
     async def model_ready(self, name: str, version: str = "") -> bool:
         await self.metadata(name, version)
-        if name == vectorize_model.NAME:
-            return True  # it converts without any engine, if it must
-        engines = (await self._service.health()).engines
+        if name in self._ensembles:
+            return await self._ensembles[name].ready()
+        engines = (await self.engines.health()).engines
         return name in engines and engines[name].ready
 
     async def metadata(self, name: str, version: str = "") -> dict[str, Any]:
         """An engine's is kept once it is known: it cannot change while the stack runs."""
         known = self._metadata.get(name)
         if known is None:
-            known = self._metadata[name] = await self._service.metadata(name)
+            if name == IllustrateModel.description.name:
+                raise NotFound(f"there is no illustration model here; {HOW_TO_BUILD}, then start the stack again")
+            known = self._metadata[name] = await self.engines.metadata(name)
         if version and version not in known.get("versions", []):
             raise NotFound(f"the model {name} has no version {_shown(version)}")
         return known
 
     async def config(self, name: str, version: str = "") -> dict[str, Any]:
         await self.metadata(name, version)
-        return vectorize_model.config() if name == vectorize_model.NAME else await self._service.config(name)
+        return await (self._ensembles[name].config() if name in self._ensembles else self.engines.config(name))
 
     async def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
         """Of one model, or of all when ``name`` is empty."""
         if name:
             await self.metadata(name, version)
-        stats = [self._own_statistics()] if name in ("", vectorize_model.NAME) else []
-        for engine in await self._service.engines() if not name else [name]:
-            if engine != vectorize_model.NAME:
-                stats += (await self._service.statistics(engine)).get("model_stats", [])
+        names = [name] if name else [*self._ensembles, *await self.engines.engines()]
+        stats: list[dict[str, Any]] = []
+        for each in names:
+            if each in self._stats:
+                stats.append(self._stats[each].entry())
+            else:
+                stats += (await self.engines.statistics(each)).get("model_stats", [])
         return {"model_stats": stats}
 
     async def index(self) -> list[dict[str, str]]:
-        health, engines = await self._service.health(), await self._service.engines()
-        listed = [{"name": vectorize_model.NAME, "version": vectorize_model.VERSION, "state": "READY", "reason": ""}]
-        for name, engine in ((name, health.engines[name]) for name in engines if name in health.engines):
-            state = "READY" if engine.ready else "UNAVAILABLE"
-            listed.append({"name": name, "version": engine.version, "state": state, "reason": engine.reason})
-        return listed
+        listed = []
+        for model in self._ensembles.values():
+            is_ready = await model.ready()
+            reason = "" if is_ready else "an engine of it is not ready"
+            listed.append(_entry(model.description.name, model.description.version, is_ready, reason))
+        engines = (await self.engines.health()).engines
+        return listed + [_entry(name, e.version, e.ready, e.reason) for name, e in engines.items()]
 
     async def load(self, name: str, parameters: Iterable[str]) -> None:
         """Every model is loaded as long as the stack runs, so that this only checks the name.
@@ -92,58 +133,54 @@ class Models:
         await self.metadata(name)
         raise InvalidRequest("the stack's models stay loaded while it runs", "model")
 
+    def is_streaming(self, name: str) -> bool:
+        """Whether a request to the model ``name`` may get several answers."""
+        return name in self._streaming
+
     async def infer(self, name: str, version: str, request: InferRequest) -> tuple[str, dict[str, Array]]:
         """The version that answered, and its outputs by name."""
-        if name == vectorize_model.NAME:
-            await self.metadata(name, version)
-            return vectorize_model.VERSION, await self._vectorize(request)
         described = await self.metadata(name, version)
-        versions = described.get("versions", [])
+        answered_by = version or str(next(reversed(described.get("versions", [])), "1"))
+        timeout_s = _timeout_s(request)
+        if name in self._ensembles:
+            with self._stats[name].counted():
+                return answered_by, await self._ensembles[name].infer(request, timeout_s)
         _check_rows(described.get("inputs", []), request.inputs)
-        outputs = await self._service.infer(
+        outputs = await self.engines.infer(
             name,
             {tensor.name: tensor.array for tensor in request.inputs},
             outputs=[output.name for output in request.outputs] or None,
-            timeout_s=self._timeout_s(request),
+            timeout_s=timeout_s,
         )
         _check_outputs(outputs)
-        return version or str(versions[-1] if versions else "1"), outputs
+        return answered_by, outputs
 
-    async def _vectorize(self, request: InferRequest) -> dict[str, Array]:
-        start = time.perf_counter_ns()
-        outcome = "fail"
-        try:
-            # In a thread: to pack ten megabytes of pixels would hold every other request up.
-            image = await asyncio.to_thread(vectorize_model.read_image, request, self._settings.vectorizer.image)
-            options = vectorize_model.read_options(request, timeout_s=self._timeout_s(request))
-            outputs = vectorize_model.to_outputs(await self._service.vectorize(image, options), request)
-            outcome = "success"
-            return outputs
-        finally:
-            self._stats[outcome][0] += 1
-            self._stats[outcome][1] += time.perf_counter_ns() - start
-            self._last_inference_ms = time.time_ns() // 1_000_000
+    async def stream(self, name: str, version: str, request: InferRequest) -> AsyncGenerator[Answer]:
+        """Every answer to ``request``: one, or previews before it. Closing it ends the work."""
+        if not self.is_streaming(name):
+            answered_by, outputs = await self.infer(name, version, request)
+            yield Answer(answered_by, outputs)
+            return
+        await self.metadata(name, version)
+        model = self._streaming[name]
+        with self._stats[name].counted():
+            async with contextlib.aclosing(model.stream(request, _timeout_s(request))) as items:
+                async for answer in items:
+                    if not answer.final:
+                        yield answer
+        yield answer
 
-    @staticmethod
-    def _timeout_s(request: InferRequest) -> float | None:
-        """Triton's request parameter ``timeout``, in microseconds; 0 is none."""
-        timeout_us = request.parameters.get("timeout", 0)
-        if isinstance(timeout_us, bool) or not isinstance(timeout_us, int) or not 0 <= timeout_us <= 3_600_000_000:
-            raise InvalidRequest("must be a number of microseconds, at most an hour", "timeout")
-        return timeout_us / 1e6 or None
 
-    def _own_statistics(self) -> dict[str, Any]:
-        inference_stats = {key: {"count": count, "ns": ns} for key, (count, ns) in self._stats.items()}
-        succeeded = self._stats["success"][0]
-        return {
-            "name": vectorize_model.NAME,
-            "version": vectorize_model.VERSION,
-            "last_inference": self._last_inference_ms,
-            "inference_count": succeeded,
-            "execution_count": succeeded,
-            "inference_stats": inference_stats,
-            "batch_stats": [],
-        }
+def _timeout_s(request: InferRequest) -> float | None:
+    """Triton's request parameter ``timeout``, in microseconds; 0 is none."""
+    timeout_us = request.parameters.get("timeout", 0)
+    if isinstance(timeout_us, bool) or not isinstance(timeout_us, int) or not 0 <= timeout_us <= 3_600_000_000:
+        raise InvalidRequest("must be a number of microseconds, at most an hour", "timeout")
+    return timeout_us / 1e6 or None
+
+
+def _entry(name: str, version: str, ready: bool, reason: str) -> dict[str, str]:
+    return {"name": name, "version": version, "state": "READY" if ready else "UNAVAILABLE", "reason": reason}
 
 
 def _check_rows(described: list[dict[str, Any]], tensors: Iterable[Tensor]) -> None:
@@ -151,9 +188,10 @@ def _check_rows(described: list[dict[str, Any]], tensors: Iterable[Tensor]) -> N
     shapes = {entry["name"]: [int(size) for size in entry.get("shape", [])] for entry in described}
     for tensor in tensors:
         declared = shapes.get(tensor.name, ())
-        rows = math.prod(size for size, wanted in zip(tensor.array.shape, declared, strict=False) if wanted < 0)
-        if rows > MAX_ROWS:
-            raise TooLarge(f"has {rows} rows on its free axes; at most {MAX_ROWS} fit one request", tensor.name)
+        free = [size for size, wanted in zip(tensor.array.shape, declared, strict=False) if wanted < 0]
+        rows, most = math.prod(free), MAX_ROWS if len(free) < 3 else MAX_PIXELS
+        if rows > most:
+            raise TooLarge(f"has {rows} rows on its free axes; at most {most} fit one request", tensor.name)
 
 
 def _check_outputs(outputs: Mapping[str, Array]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import io
 import json
@@ -11,79 +12,60 @@ import numpy as np
 from PIL import Image
 
 from serve.api.open_inference.codec import InferRequest
+from serve.api.open_inference.description import Description, TensorSpec, own_parameters, to_tensors
 from serve.api.open_inference.tensors import Array, Tensor, decode_base64
 from serve.api.options import parse_options
-from serve.ensembles.vectorization import Vectorization, VectorizeOptions
+from serve.ensembles.vectorization import Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import InvalidRequest, TooLarge
 from serve.settings import ImageLimitsSettings
 
-NAME = "vectorize"
-VERSION = "1"
-
-# Parameters of the protocol and of Triton itself: they are not ours, and not a mistake either.
-_PROTOCOL_PARAMETERS = frozenset(
-    [
-        "binary_data_output",
-        "headers",
-        "priority",
-        "timeout",
-        "sequence_id",
-        "sequence_start",
-        "sequence_end",
-        "triton_enable_empty_final_response",
-    ]
+DESCRIPTION = Description(
+    name="vectorize",
+    platform="atelier_vectorizer",
+    inputs=[TensorSpec("image", "BYTES")],
+    outputs=[
+        TensorSpec("svg", "BYTES"),
+        TensorSpec("logo_type", "BYTES"),
+        TensorSpec("confidence", "FP32"),
+        TensorSpec("tier", "BYTES"),
+        TensorSpec("tracer", "BYTES"),
+        TensorSpec("predicted_quality", "FP32"),
+        TensorSpec("actual_quality", "FP32"),
+        TensorSpec("bytes", "INT64"),
+        TensorSpec("paths", "INT64"),
+        TensorSpec("processing_time_ms", "FP32"),
+        TensorSpec("metadata", "BYTES"),
+    ],
 )
-
-_OUTPUTS: dict[str, str] = {
-    "svg": "BYTES",
-    "logo_type": "BYTES",
-    "confidence": "FP32",
-    "tier": "BYTES",
-    "tracer": "BYTES",
-    "predicted_quality": "FP32",
-    "actual_quality": "FP32",
-    "bytes": "INT64",
-    "paths": "INT64",
-    "processing_time_ms": "FP32",
-    "metadata": "BYTES",
-}
 """``predicted_quality`` and ``actual_quality`` (SSIM) are left out when there is none; ``metadata`` is JSON."""
 
 
-def metadata() -> dict[str, Any]:
-    outputs = [{"name": name, "datatype": datatype, "shape": [1]} for name, datatype in _OUTPUTS.items()]
-    image = {"name": "image", "datatype": "BYTES", "shape": [1]}
-    return {
-        "name": NAME,
-        "versions": [VERSION],
-        "platform": "atelier_vectorizer",
-        "inputs": [image],
-        "outputs": outputs,
-    }
+class VectorizeModel:
+    description = DESCRIPTION
 
+    def __init__(self, service: VectorizerService, limits: ImageLimitsSettings) -> None:
+        self._service = service
+        self._limits = limits
 
-def config() -> dict[str, Any]:
-    def tensor(name: str, datatype: str) -> dict[str, Any]:
-        return {"name": name, "data_type": "TYPE_STRING" if datatype == "BYTES" else f"TYPE_{datatype}", "dims": [1]}
+    async def ready(self) -> bool:
+        return True  # it converts without any engine, if it must
 
-    return {
-        "name": NAME,
-        "platform": "atelier_vectorizer",
-        "backend": "atelier",
-        "max_batch_size": 0,
-        "input": [tensor("image", "BYTES")],
-        "output": [tensor(name, datatype) for name, datatype in _OUTPUTS.items()],
-    }
+    async def config(self) -> dict[str, Any]:
+        return DESCRIPTION.config()
+
+    async def infer(self, request: InferRequest, timeout_s: float | None) -> dict[str, Array]:
+        # In a thread: to pack ten megabytes of pixels would hold every other request up.
+        image = await asyncio.to_thread(read_image, request, self._limits)
+        options = read_options(request, timeout_s=timeout_s)
+        return to_outputs(await self._service.vectorize(image, options), request)
 
 
 def read_options(request: InferRequest, **fixed: Any) -> VectorizeOptions:
     """Options from the request's parameters. Asking for the output ``actual_quality`` validates the result."""
-    values = {name: value for name, value in request.parameters.items() if name not in _PROTOCOL_PARAMETERS}
+    values = own_parameters(request)
+    DESCRIPTION.wanted(request)
     if any(output.name == "actual_quality" for output in request.outputs):
         values["validate"] = True
-    for output in request.outputs:
-        if output.name not in _OUTPUTS:
-            raise InvalidRequest(f"is not an output of {NAME}; known: {', '.join(_OUTPUTS)}", output.name[:64])
     return parse_options(values, **fixed)
 
 
@@ -120,14 +102,7 @@ def _to_png(array: Array, limits: ImageLimitsSettings) -> bytes:
 
 def to_outputs(result: Vectorization, request: InferRequest) -> dict[str, Array]:
     """The outputs that were asked for, or all that there are; each of shape [1]."""
-    values: dict[str, Any] = {name: getattr(result, name, None) for name in _OUTPUTS}
     details = {key: value for key, value in dataclasses.asdict(result).items() if key != "svg"}
+    values = {spec.name: getattr(result, spec.name, None) for spec in DESCRIPTION.outputs}
     values |= {"processing_time_ms": result.processing_time_s * 1000.0, "metadata": json.dumps(details)}
-    wanted = [output.name for output in request.outputs] or list(_OUTPUTS)
-    return {name: _one(values[name], _OUTPUTS[name]) for name in wanted if values[name] is not None}
-
-
-def _one(value: Any, datatype: str) -> Array:
-    if datatype == "BYTES":
-        return np.array([str(value).encode()], object)
-    return np.array([value], np.float32 if datatype == "FP32" else np.int64)
+    return to_tensors(values, DESCRIPTION.wanted(request))

@@ -1,0 +1,123 @@
+"""The Illustrator as a model of the open inference protocol: a prompt in, pixels out, previews on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any
+
+import numpy as np
+
+from serve.api.open_inference.codec import InferRequest
+from serve.api.open_inference.description import Answer, Description, TensorSpec, to_tensors
+from serve.api.open_inference.illustrate_request import INPUTS, read_options
+from serve.api.open_inference.tensors import Array
+from serve.ensembles.illustration import (
+    FamilyInfo,
+    IllustrateOptions,
+    Illustration,
+    IllustratorService,
+    Preview,
+)
+from serve.errors import AtelierError, TooLarge
+
+DESCRIPTION = Description(
+    name="illustrate",
+    platform="atelier_illustrator",
+    inputs=INPUTS,
+    outputs=[
+        TensorSpec("image", "UINT8", (-1, -1, -1, 3)),
+        TensorSpec("seed", "INT64", (-1,)),
+        TensorSpec("tokens", "INT64"),
+        TensorSpec("evaluations", "INT64"),
+        TensorSpec("processing_time_ms", "FP32"),
+        TensorSpec("parameters", "BYTES"),
+        TensorSpec("metadata", "BYTES"),
+    ],
+    decoupled=True,
+)
+"""``image`` is [n, height, width, 3] sRGB, ``seed`` [n]: each alone, with n = 1, gives its picture again.
+
+``parameters`` is JSON: what the first picture was made with. ``metadata`` is JSON: that, and all that there is to know.
+"""
+
+MAX_ANSWER_BYTES = 60 * 1024 * 1024
+"""Pixels of one answer: a gRPC message of the stack holds 64 MiB."""
+
+
+class IllustrateModel:
+    description = DESCRIPTION
+
+    def __init__(self, service: IllustratorService) -> None:
+        self._service = service
+        self._known: Sequence[FamilyInfo] = ()
+
+    async def ready(self) -> bool:
+        try:
+            return bool(await self._families()) and (await self._service.health()).ready
+        except AtelierError:
+            return False
+
+    async def config(self) -> dict[str, Any]:
+        """With the parameter ``models``: JSON of what each family draws, the default first."""
+        told = json.dumps([dataclasses.asdict(family) for family in await self._families()])
+        return {**DESCRIPTION.config(), "parameters": {"models": {"string_value": told}}}
+
+    async def infer(self, request: InferRequest, timeout_s: float | None) -> dict[str, Array]:
+        return to_outputs(await self._service.draw(await self._options(request, timeout_s)), request)
+
+    async def stream(self, request: InferRequest, timeout_s: float | None) -> AsyncGenerator[Answer]:
+        """Previews (``preview_every``) with the output ``image`` alone, and where they are; all outputs at last."""
+        options = await self._options(request, timeout_s)
+        async with contextlib.aclosing(self._service.stream(options)) as items:
+            async for item in items:
+                if isinstance(item, Preview):
+                    yield _preview(item, request)
+                else:
+                    yield Answer(DESCRIPTION.version, to_outputs(item, request))
+
+    async def _options(self, request: InferRequest, timeout_s: float | None) -> IllustrateOptions:
+        DESCRIPTION.wanted(request)
+        options = read_options(request, timeout_s)
+        await self._check_size(options)
+        return options
+
+    async def _check_size(self, options: IllustrateOptions) -> None:
+        """Raises ``TooLarge`` before anything is drawn that no answer could hold."""
+        for family in await self._families():
+            if options.model in (None, family.name):
+                width, height = options.width or family.width, options.height or family.height
+                if options.n * width * height * 3 > MAX_ANSWER_BYTES:
+                    what = f"{options.n} pictures of {width} x {height}"
+                    raise TooLarge(f"{what} are more than the {MAX_ANSWER_BYTES} bytes that one answer holds", "n")
+                return
+
+    async def _families(self) -> Sequence[FamilyInfo]:
+        """Kept once they are known: they cannot change while the stack runs."""
+        if not self._known:
+            self._known = await self._service.families()
+        return self._known
+
+
+def _preview(preview: Preview, request: InferRequest) -> Answer:
+    shown = any(spec.name == "image" for spec in DESCRIPTION.wanted(request))
+    where = {"index": preview.index, "step": preview.step, "steps": preview.steps}
+    return Answer(DESCRIPTION.version, {"image": preview.pixels[None]} if shown else {}, where, final=False)
+
+
+def to_outputs(drawn: Illustration, request: InferRequest) -> dict[str, Array]:
+    """The outputs that were asked for, or all."""
+    parameters = dataclasses.asdict(drawn.parameters)
+    details = {key: value for key, value in vars(drawn).items() if key not in ("pictures", "parameters")}
+    values = {
+        "image": np.stack([picture.pixels for picture in drawn.pictures]),
+        "seed": np.array([picture.seed for picture in drawn.pictures], np.int64),
+        "tokens": drawn.tokens,
+        "evaluations": drawn.evaluations,
+        "processing_time_ms": drawn.processing_time_s * 1000.0,
+        "parameters": json.dumps(parameters),
+        "metadata": json.dumps({"parameters": parameters, **details}),
+    }
+    return to_tensors(values, DESCRIPTION.wanted(request))

@@ -1,0 +1,80 @@
+"""The answers of one gRPC stream: those that take long come as they are ready, the others one after another."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator
+from dataclasses import dataclass
+from typing import Any
+
+MAX_BESIDE = 16
+"""Requests of one stream that are worked on beside one another; what comes then waits, unread."""
+
+_WAITING = 16
+"""Answers that wait for the reader of a stream."""
+
+PREVIEW_PATIENCE_S = 1.0
+"""How long a preview waits for a slow reader before it is left out: no drawing waits for its reader."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one message of the stream asks for. ``answers`` are messages, and whether each is the job's last.
+
+    ``beside``: whether the stream goes on to its next message meanwhile.
+    """
+
+    answers: AsyncGenerator[tuple[Any, bool]]
+    beside: bool
+
+
+async def interleaved(jobs: AsyncIterator[Job]) -> AsyncGenerator[Any]:
+    """The messages of every job, each job's in order; closing it ends all of them."""
+    waiting: asyncio.Queue[Any] = asyncio.Queue(_WAITING)
+
+    async def drive() -> None:
+        try:
+            await _work(jobs, waiting)
+        finally:
+            await waiting.put(None)
+
+    driving = asyncio.create_task(drive())
+    try:
+        while (message := await waiting.get()) is not None:
+            yield message
+        await driving  # for its error
+    finally:
+        driving.cancel()
+        while not waiting.empty():  # what is being put would wait for ever
+            waiting.get_nowait()
+        await asyncio.gather(driving, return_exceptions=True)
+
+
+async def _work(jobs: AsyncIterator[Job], waiting: asyncio.Queue[Any]) -> None:
+    places = asyncio.Semaphore(MAX_BESIDE)
+
+    async def aside(job: Job) -> None:
+        try:
+            await _send(job, waiting)
+        finally:
+            places.release()
+
+    async with asyncio.TaskGroup() as group:
+        async for job in jobs:
+            if job.beside:
+                await places.acquire()
+                group.create_task(aside(job))
+            else:
+                await _send(job, waiting)
+
+
+async def _send(job: Job, waiting: asyncio.Queue[Any]) -> None:
+    async with contextlib.aclosing(job.answers) as answers:
+        async for message, last in answers:
+            if last:
+                await waiting.put(message)
+                continue
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(PREVIEW_PATIENCE_S):
+                    await waiting.put(message)
