@@ -58,7 +58,8 @@ def profile_engine(
         raise typer.Exit(1) from None
     out.print(_table(found))
     what = "is in its config now" if keep else "would be put in its config without --dry-run"
-    out.print(f"Batch cap {found.max_batch_size} ({found.gain:.2f} times the throughput of batch 1) {what}.", soft_wrap=True)
+    gain = f"{found.gain:.2f} times the throughput of batch 1"
+    out.print(f"Batch cap {found.max_batch_size} ({gain}) {what}.", soft_wrap=True)
 
 
 def _powers(largest: int) -> list[int]:

@@ -10,11 +10,14 @@ import asyncio
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy.typing as npt
+
+from serve.diffusion.bounds import check_engine_inputs
 from serve.diffusion.family import Family, parse
 from serve.diffusion.noise import derived_seeds
 from serve.engines.client import Engines
@@ -119,6 +122,19 @@ class Illustrator(EngineDoors):
             while not waiting.empty():  # what is being put would wait for ever
                 waiting.get_nowait()
             await asyncio.gather(drawing, return_exceptions=True)
+
+    async def infer(
+        self,
+        engine: str,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        *,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, npt.NDArray[Any]]:
+        """An engine's own answer, for inputs no larger than those of the largest picture."""
+        for artist in self._artists.values():
+            check_engine_inputs(artist.family, engine, inputs)
+        return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
 
     async def health(self) -> Health:
         """A real inference of every engine; at most HEALTH_S old."""

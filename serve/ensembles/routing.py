@@ -14,11 +14,10 @@ TIER3_TRIALS = 4
 
 _SECONDS_PER_TRIAL = 0.015
 _SECONDS_PER_MEGAPIXEL = 0.32
-_TIER2_SECONDS = 0.3  # of one core, for all of its trials
+_TIER2_SECONDS = 0.35  # of one core, for all of its trials
 _TIER3_SECONDS = 0.8
 _TIER2_FEWEST = 2
 _TIER3_FEWEST = 4
-_TIER2_REFINES_WITHIN_S = 0.15
 
 
 @dataclass(frozen=True)
@@ -44,14 +43,9 @@ def trials_of(tier: int, trial_s: float) -> int:
     return min(TIER3_TRIALS * (1 + TIER3_GENERATIONS), max(_TIER3_FEWEST, int(_TIER3_SECONDS / trial_s)))
 
 
-def refines(tier: int, trial_s: float) -> bool:
-    """Whether ``tier`` ends with the best once more, refined further: tier 2 only where that is quick."""
-    return tier == 3 or (tier == 2 and trial_s <= _TIER2_REFINES_WITHIN_S)
-
-
 def duration_s(tier: int, trial_s: float, workers: int) -> float:
     """Expected wall time of the trials of ``tier``."""
-    refined_s = trial_s if refines(tier, trial_s) else 0.0
+    refined_s = trial_s if tier > 1 else 0.0
     return math.ceil(trials_of(tier, trial_s) / min(workers, TIER3_TRIALS)) * trial_s + refined_s
 
 

@@ -86,9 +86,10 @@ class Tiers:
             return False
         worth = self._worth(scores)
         count = routing.trials_of(2, self.plan_s)
-        chosen = candidates.pick(rows, worth, max(1, count - 2), taken=starts[:2])
+        known = starts[: min(2, count - 1)]  # pictures that take long do without the rules
+        chosen = candidates.pick(rows, worth, count - len(known), taken=known)
         self._remember([self.search.admit(rows[i]) for i in chosen], scores[chosen])
-        self._picks = [self.suggestion, self.by_rule, *(rows[i] for i in chosen)]
+        self._picks = [*known, *(rows[i] for i in chosen)]
         self.forecasts[2] = self._forecast(scores[[int(np.argmax(np.round(worth, 4)))]])
         return True
 
@@ -101,23 +102,32 @@ class Tiers:
         if tier == 1:
             await self.search.attempt([self.search.admit(self.suggestion)], measure=measure)
         elif tier == 2:
-            await self._try_in_time([self.search.admit(row) for row in self._picks])
-            if routing.refines(2, self.plan_s):
-                await self._refine_best()
+            await self._try_and_refine(self._picks)
         else:
             await self._local_search()
         self.account.spend("trace" if tier == 1 else "optimize", began)
         return tier
+
+    async def _try_and_refine(self, rows: Sequence[Floats]) -> None:
+        """All ``rows``, and the best of them refined further. Of an odd number the last is tried beside the refinement
+        of what is best before it: nobody waits for one tracing alone."""
+        wanted = [self.search.admit(row) for row in rows]
+        even = len(wanted) // 2 * 2
+        await self._try_in_time(wanted[:even])
+        await self._refine_best(wanted[even:])
 
     async def _local_search(self) -> None:
         """Tier 3: from the policy's parameters and the best predicted ones, to better ones near the best measured."""
         await self.consider()
         start, spread = await self._start()
         picks = self._picks or [self.suggestion, self.by_rule]
+        left = routing.trials_of(3, self.plan_s) - 1 - len(picks)
+        if not self._goes_on(left, 1):
+            await self._try_and_refine([start, *picks])
+            return
         await self._try_in_time([self.search.admit(row) for row in (start, *picks)])
         if not self.search.trials:
             return
-        left = routing.trials_of(3, self.plan_s) - 1 - len(picks)
         generation = 1
         while self._goes_on(left, generation):
             rows = await self._neighbours(generation, spread * _SHRINK ** (generation - 1))
@@ -130,7 +140,7 @@ class Tiers:
     def _goes_on(self, left: int, generation: int) -> bool:
         """By count without a time budget, and by time with one."""
         if self.search.stop_at is None:
-            return left > 0
+            return left > 1
         return generation <= _MOST_GENERATIONS and self.search.time_for(routing.TIER3_TRIALS + 1)
 
     async def _start(self) -> tuple[Floats, Floats]:
@@ -159,13 +169,15 @@ class Tiers:
         self._remember([self.search.admit(rows[i]) for i in chosen], scores[chosen])
         return [rows[i] for i in chosen]
 
-    async def _refine_best(self) -> None:
-        """The best once more, with the most rounds of boundary refinement."""
-        if not self.search.trials:
-            return
-        best = self.search.best.parameters
-        if isinstance(best, CoverageParameters) and best.refine < MAX_REFINE and self.search.time_for(1):
-            await self.search.attempt([replace(best, refine=MAX_REFINE)], measure=True)
+    async def _refine_best(self, beside: Sequence[Parameters] = ()) -> None:
+        """The best once more, with the most rounds of boundary refinement, and what is to be tried ``beside`` it."""
+        wanted = list(beside)
+        if self.search.trials:
+            best = self.search.best.parameters
+            if isinstance(best, CoverageParameters) and best.refine < MAX_REFINE:
+                wanted.append(replace(best, refine=MAX_REFINE))
+        if wanted and self.search.time_for(len(wanted)):
+            await self.search.attempt(wanted, measure=True)
 
     async def _try_in_time(self, wanted: list[Parameters]) -> None:
         """All at once; with a time budget, in rounds of as many as there are workers, while time lasts."""
