@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Annotated, Any
 
@@ -92,24 +92,35 @@ class Order:
 
 
 def parse_order(values: Mapping[str, Any], vocabulary: Vocabulary, metadata: bool, **fixed: Any) -> Order:
-    """``fixed`` by the fields of ``IllustrateOptions``, and they win; ``metadata`` where the caller says nothing.
+    """``fixed`` by the fields of ``IllustrateOptions``, which are not read; ``metadata`` where the caller says nothing.
 
     Raises ``InvalidRequest`` naming the field as the caller does.
     """
     names = {ours: _used(values, known) for ours, known in vocabulary.items()}
-    seed = whole(values, names["seed"])
-    options: dict[str, Any] = {
-        "negative_prompt": text(values, names["negative_prompt"], MAX_PROMPT_CHARACTERS) or "",
-        "model": text(values, names["model"], 256),
-        "width": whole(values, names["width"]),
-        "height": whole(values, names["height"]),
-        "num_inference_steps": whole(values, names["num_inference_steps"]),
-        "guidance_scale": number(values, names["guidance_scale"]),
-        "sampler": text(values, names["sampler"], 256),
-        "seed": None if seed == RANDOM_SEED else seed,
-    }
+    read = {ours: reader(values, names[ours]) for ours, reader in _READERS.items() if ours not in fixed}
     with in_words_of(names):
-        return Order(IllustrateOptions(**{**options, **fixed}), parse_encoding(values, names, metadata), names)
+        return Order(IllustrateOptions(**read, **fixed), parse_encoding(values, names, metadata), names)
+
+
+def _negative_prompt(values: Mapping[str, Any], name: str) -> str:
+    return text(values, name, MAX_PROMPT_CHARACTERS) or ""
+
+
+def _seed(values: Mapping[str, Any], name: str) -> int | None:
+    seed = whole(values, name)
+    return None if seed == RANDOM_SEED else seed
+
+
+_READERS: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
+    "negative_prompt": _negative_prompt,
+    "model": text,
+    "width": whole,
+    "height": whole,
+    "num_inference_steps": whole,
+    "guidance_scale": number,
+    "sampler": text,
+    "seed": _seed,
+}
 
 
 def _used(values: Mapping[str, Any], known: tuple[str, ...]) -> str:

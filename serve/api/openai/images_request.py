@@ -32,10 +32,7 @@ _LEGACY = {"auto": "medium", "standard": "medium", "hd": "high"}
 _BACKGROUNDS = ("auto", "transparent", "opaque")
 _RESPONSE_FORMATS = ("b64_json", "url")
 
-# ``size`` says what width and height are.
-_VOCABULARY: Vocabulary = {
-    ours: names for ours, names in SNAKE_CASE.items() if ours not in ("width", "height", "model")
-}
+_VOCABULARY: Vocabulary = {**SNAKE_CASE, "width": ("size",), "height": ("size",)}
 
 
 @dataclass(frozen=True)
@@ -69,8 +66,7 @@ def parse(values: Mapping[str, Any], families: Sequence[FamilyInfo], metadata: b
     if values.get("output_format") == "gif":
         raise InvalidRequest("gif is not offered; use png, jpeg, webp or svg", "output_format")
     asked: dict[str, Any] = {"width": size[0], "height": size[1], "model": family.name, "n": whole(values, "n", 1)}
-    rest = {name: value for name, value in values.items() if name not in ("size", "model")}
-    order = parse_order(rest, _VOCABULARY, metadata, prompt=prompt, **asked)
+    order = parse_order(values, _VOCABULARY, metadata, prompt=prompt, **asked)
     quality = choice(values, "quality", _QUALITIES, "auto")
     choice(values, "background", _BACKGROUNDS, "auto")
     order = order.with_quality(quality_of(_QUALITIES[quality]), family)
@@ -125,5 +121,5 @@ PROPERTIES: dict[str, Any] = {
     "safety_identifier": _TEXT,
     "moderation": {**_TEXT, "description": "accepted, without effect"},
     "style": {**_TEXT, "description": "accepted, without effect"},
-    **options_of({ours: names for ours, names in _VOCABULARY.items() if ours not in ("width", "height", "model")}),
+    **{name: schema for name, schema in options_of(SNAKE_CASE).items() if name not in ("width", "height", "model")},
 }
