@@ -87,7 +87,7 @@ async def generate_illustration(
     prompt = folded(required_text(values, "prompt", MAX_PROMPT_CHARACTERS), style, memory)
     order = parse_order(values, CAMEL_CASE, settings.pictures.embed_metadata, prompt=prompt)
     illustration, files = await draw(order, illustrator, service)
-    asked = {name: told for name, told in (("style_preferences", style), ("memory_context", memory)) if told}
+    asked = {name: given for name, given in (("style_preferences", style), ("memory_context", memory)) if given}
     metadata = told(illustration, **asked)
     metadata["parameters"] = {camel_case(name): value for name, value in metadata["parameters"].items()}
     body = {
