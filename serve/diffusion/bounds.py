@@ -1,0 +1,34 @@
+"""How much one request may make an engine of a family compute: no more than drawing itself may ask of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy.typing as npt
+
+from serve.diffusion.family import Family
+from serve.diffusion.tokens import MAX_CHUNKS
+from serve.errors import TooLarge
+
+
+def check_engine_inputs(family: Family, engine: str, inputs: Mapping[str, npt.NDArray[Any]]) -> None:
+    """Raises ``TooLarge`` with the input's name, if ``engine`` is one of ``family``'s.
+
+    Attention's memory grows with the fourth power of a picture's side. The batch is bounded by the engine's
+    ``max_batch_size``.
+    """
+    if engine not in family.engines:
+        return
+    side = family.sizes.max_px // family.latents.downsample
+    tokens = MAX_CHUNKS * max(encoder.max_tokens for encoder in family.text)
+    longest: dict[str, tuple[int | None, ...]] = {
+        "sample": (None, None, side, side),
+        "latents": (None, None, side, side),
+        "image": (None, family.sizes.max_px, family.sizes.max_px, None),
+        "encoder_hidden_states": (None, tokens, None),
+    }
+    for name, array in inputs.items():
+        for axis, (size, most) in enumerate(zip(array.shape, longest.get(name, ()), strict=False)):
+            if most is not None and size > most:
+                raise TooLarge(f"has {size} on axis {axis}; model '{family.name}' takes at most {most}", name)

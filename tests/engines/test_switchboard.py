@@ -1,0 +1,91 @@
+"""Engines of several ensembles behind one face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from serve.engines.service import EngineHealth, Health
+from serve.engines.switchboard import Switchboard
+from serve.errors import EngineUnavailable, NotFound
+from tests.fakes import FakeEngines
+
+
+class Ensemble(FakeEngines):
+    """``away`` is the error that everything about it raises; ``listed`` counts how often it was asked what it has."""
+
+    away: EngineUnavailable | None = None
+    listed = 0
+
+    async def engines(self) -> list[str]:
+        self.listed += 1
+        self._check()
+        return await super().engines()
+
+    async def health(self) -> Health:
+        self._check()
+        return Health({name: EngineHealth(True, 1.0, "1") for name in self.answers})
+
+    async def infer(self, engine: str, inputs: Mapping[str, Any], **options: Any) -> dict[str, Any]:
+        self._check()
+        return await super().infer(engine, inputs, **options)
+
+    def _check(self) -> None:
+        if self.away is not None:
+            raise self.away
+
+
+@pytest.fixture
+def one() -> Ensemble:
+    return Ensemble({"a": {"y": np.zeros(1)}})
+
+
+@pytest.fixture
+def two() -> Ensemble:
+    return Ensemble({"b": {"y": np.ones(1)}, "c": {"y": np.ones(1)}})
+
+
+async def test_an_engine_is_reached_where_it_is(one: Ensemble, two: Ensemble) -> None:
+    board = Switchboard([one, two])
+    assert await board.engines() == ["a", "b", "c"]
+    assert (await board.infer("b", {}))["y"].tolist() == [1]
+    for told in (await board.metadata("c"), await board.config("c"), (await board.statistics("c"))["model_stats"][0]):
+        assert told["name"] == "c"
+    assert two.calls
+    assert not one.calls
+
+
+async def test_where_an_engine_is_was_asked_once(one: Ensemble, two: Ensemble) -> None:
+    board = Switchboard([one, two])
+    for _ in range(3):
+        await board.infer("a", {})
+        await board.infer("b", {})
+    assert (one.listed, two.listed) == (1, 1)
+
+
+async def test_a_name_that_nobody_has(one: Ensemble, two: Ensemble) -> None:
+    with pytest.raises(NotFound, match="'z'"):
+        await Switchboard([one, two]).metadata("z")
+
+
+async def test_one_that_is_away_leaves_the_other(one: Ensemble, two: Ensemble) -> None:
+    board = Switchboard([one, two])
+    two.away = EngineUnavailable("restarting")
+    assert (await board.infer("a", {}))["y"].tolist() == [0]
+    with pytest.raises(EngineUnavailable, match="restarting"):
+        await board.infer("b", {})
+
+
+async def test_health_is_that_of_all(one: Ensemble, two: Ensemble) -> None:
+    board = Switchboard([one, two])
+    assert (await board.health()).ready
+    two.away = EngineUnavailable("restarting")
+    health = await board.health()
+    assert not health.ready
+    assert {name: engine.ready for name, engine in health.engines.items()} == {"a": True, "b": False, "c": False}
+    assert health.engines["b"].reason == "restarting"
+    with pytest.raises(EngineUnavailable):  # its engines are not known yet: nothing could be told of them
+        await Switchboard([one, two]).health()
