@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from diffusers import LatentConsistencyModelPipeline
 from torch import nn
 
 from build_engines.export.contracts import Contract, Tensor
@@ -99,6 +100,19 @@ def test_wrong_answers_and_wrong_shapes_do_not_pass() -> None:
         opener = {"wrong": lambda wrong=wrong: lambda inputs: {"out": wrong.astype(np.float32)}}
         with pytest.raises(parity.ParityError):
             parity.check(CONTRACT, opener, expected, "fp32")
+
+
+@pytest.mark.parametrize("width", [16, 17])
+def test_a_distilled_unet_is_told_its_guidance_as_diffusers_tells_it(width: int) -> None:
+    """B-100: LCM checkpoints embed the guidance that they were distilled with."""
+    theirs = LatentConsistencyModelPipeline.get_guidance_scale_embedding
+    expected = theirs(None, torch.tensor([parts.DISTILLED_GUIDANCE - 1]), embedding_dim=width)
+    torch.testing.assert_close(parts.guidance_embedding(parts.DISTILLED_GUIDANCE, width), expected)
+    network = checkpoints.unet(32, time_cond_proj_dim=width)
+    sample, timestep, text = torch.randn(2, 4, 5, 7), torch.tensor([[900.0], [20.0]]), torch.randn(2, 9, 32)
+    with torch.no_grad():
+        told = network(sample, timestep[:, 0], text, timestep_cond=expected.expand(2, -1)).sample
+        torch.testing.assert_close(parts.UNet(network)(sample, timestep, text), told)
 
 
 @pytest.mark.slow
