@@ -36,15 +36,15 @@ def build(order: Order, design: Design, report: Report) -> list[Path]:
             if engine.component != component:
                 component, network = engine.component, None  # frees the one before
                 network = parts.load(design.checkpoint, component)
-            wrapped = parts.wrap(design.checkpoint, engine, network)
-            _stage(order, design, engine, wrapped, staged / engine.contract.name, report)
+            _stage(order, design, engine, network, staged / engine.contract.name, report)
         return _place(staged, order)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _stage(order: Order, design: Design, engine: Engine, network: nn.Module, folder: Path, report: Report) -> None:
-    """Writes the whole folder of one engine."""
+def _stage(order: Order, design: Design, engine: Engine, loaded: Any, folder: Path, report: Report) -> None:
+    """Writes the whole folder of one engine, made of the ``loaded`` network."""
+    network = parts.wrap(design.checkpoint, engine, loaded)
     tokenizer = design.tokenizers.get(engine.part)
     any_tokenizer = next(iter(design.tokenizers.values()))
     examples = Examples(engine, tokenizer or any_tokenizer, design.timesteps)

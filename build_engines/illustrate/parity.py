@@ -15,7 +15,7 @@ from build_engines.export.runtimes import Arrays, Run
 from build_engines.illustrate.precision import Precision
 
 LIMITS: dict[Precision, float] = {"fp32": 1e-3, "fp16": 1e-2, "int8": 1e-1}
-"""Largest RMS error. fp32 differs by the order of sums only, most in norms over large pictures (4e-5 in a VAE at 512 px);
+"""Largest RMS error. fp32 differs by the order of sums only, most in a VAE at large sizes (4e-5 at 512 px);
 fp16 by 11 bits of each weight, int8 by 8."""
 
 LARGEST = 20
