@@ -1,4 +1,4 @@
-"""The command `atelier`: start, stop and look at a stack, and turn pictures into SVG with or without one."""
+"""The command `atelier`: start, stop and look at a stack; draw, and turn pictures into SVG, with or without one."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ from rich.table import Table
 from serve import ray_environment, stack
 from serve.client import StackClient
 from serve.errors import AtelierError
+from serve.illustrate_command import illustrate
 from serve.profile_command import profile_engine
 from serve.settings import Settings, leaves, load, to_markdown
 from serve.temporary_folder import temporary_folder
 from serve.vectorize_command import vectorize
 
 app = typer.Typer(
-    help="Self-hosted serving of generative art. `atelier up` starts the stack; `atelier vectorize` uses it.",
+    help="Self-hosted serving of generative art. `up` starts the stack; `illustrate` and `vectorize` use it.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
 )
+app.command()(illustrate)
 app.command()(vectorize)
 app.command("profile")(profile_engine)
 
@@ -149,7 +151,7 @@ def _interrupt(*_: Any) -> NoReturn:
 
 def show(here: stack.Running) -> None:
     doors = {
-        "HTTP": f"{here.url}  (POST /api/convert-ai, /v2/models/vectorize/infer; GET /openapi.json)",
+        "HTTP": f"{here.url}  (POST /generate, /v1/images/generations, /api/convert-ai; GET /openapi.json)",
         "gRPC": f"{here.grpc}  (inference.GRPCInferenceService)",
         "dashboard": f"{here.dashboard}  (Ray: replicas, logs; its token: ray get-auth-token)"
         if here.dashboard

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import sys
@@ -20,7 +19,9 @@ from rich.table import Table
 from serve.api.native import to_answer
 from serve.api.options import parse_options
 from serve.client import StackClient
+from serve.ensembles.vectorization import VectorizerService
 from serve.errors import AtelierError, EngineUnavailable
+from serve.event_loop_thread import EventLoopThread
 from serve.settings import Settings, load
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
@@ -36,38 +37,36 @@ class Converter(Protocol):
 
 
 class InProcess:
-    """The Vectorizer without Ray: an event loop in a thread of its own, the same answer as over HTTP."""
+    """The Vectorizer without Ray, the same answer as over HTTP."""
 
     def __init__(self, settings: Settings) -> None:
-        from serve.ensembles.vectorizer import Vectorizer  # heavy: only when no stack runs
-
-        self._thread = ThreadPoolExecutor(1, "vectorizer")
-        self._loop = asyncio.new_event_loop()
-        self._thread.submit(self._loop.run_forever)
-        with contextlib.ExitStack() as undo:  # whatever fails: the loop's thread would keep the command from ending
-            undo.callback(self._stop_loop)
-            try:
-                self._vectorizer = Vectorizer(settings.vectorizer)
-            except (OSError, ValueError, LookupError, TypeError) as error:  # what reading a broken manifest raises
-                where = settings.vectorizer.model_repository
-                raise EngineUnavailable(f"the models in {where} cannot be read: {error!r}") from error
-            undo.callback(lambda: self._run(self._vectorizer.close()))
-            self._run(self._vectorizer.start())
+        with contextlib.ExitStack() as undo:
+            self._loop = undo.enter_context(contextlib.closing(EventLoopThread("vectorizer")))
+            self._vectorizer = undo.enter_context(own_vectorizer(self._loop, settings))
             self._undo = undo.pop_all()
 
-    def _run(self, work: Any) -> Any:
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
-
     def vectorize(self, image: bytes, options: dict[str, Any]) -> dict[str, Any]:
-        return to_answer(self._run(self._vectorizer.vectorize(image, parse_options(options))))
+        return to_answer(self._loop.run(self._vectorizer.vectorize(image, parse_options(options))))
 
     def close(self) -> None:
         self._undo.close()
 
-    def _stop_loop(self) -> None:
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.shutdown()
-        self._loop.close()
+
+@contextlib.contextmanager
+def own_vectorizer(loop: EventLoopThread, settings: Settings) -> Iterator[VectorizerService]:
+    """A Vectorizer in this process, on ``loop``. Raises EngineUnavailable when it does not start."""
+    from serve.ensembles.vectorizer import Vectorizer  # heavy: only when no stack runs
+
+    try:
+        vectorizer = Vectorizer(settings.vectorizer)
+    except (OSError, ValueError, LookupError, TypeError) as error:  # what reading a broken manifest raises
+        where = settings.vectorizer.model_repository
+        raise EngineUnavailable(f"the models in {where} cannot be read: {error!r}") from error
+    try:
+        loop.run(vectorizer.start())
+        yield vectorizer
+    finally:
+        loop.run(vectorizer.close())
 
 
 @contextlib.contextmanager

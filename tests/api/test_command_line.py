@@ -17,7 +17,7 @@ run = CliRunner().invoke
 
 def test_help_names_every_command() -> None:
     shown = run(app, ["--help"]).output
-    assert all(command in shown for command in ("up", "down", "status", "settings", "vectorize"))
+    assert all(command in shown for command in ("up", "down", "status", "settings", "vectorize", "illustrate"))
 
 
 def test_settings_as_table_json_and_markdown(monkeypatch: pytest.MonkeyPatch) -> None:

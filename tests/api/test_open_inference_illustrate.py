@@ -433,6 +433,7 @@ def test_an_error_tells_whose_it_is(studio_doors: Served) -> None:
     assert answer.error_message.startswith("inputs: ")
     assert answer.infer_response.id == "mine"
     assert answer.infer_response.parameters["triton_final_response"].bool_param
+    assert answer.infer_response.parameters["grpc_status"].string_param == "INVALID_ARGUMENT"
 
 
 def test_drawings_of_a_stream_run_beside_one_another(stream: Stream, slow: Slow) -> None:

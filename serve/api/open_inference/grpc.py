@@ -19,7 +19,7 @@ from serve.api.admission import Places
 from serve.api.bodies import ENVELOPE_BYTES
 from serve.api.open_inference.codec import MAX_NAME
 from serve.api.open_inference.description import Answer
-from serve.api.open_inference.messages import filled, parse, tell_parameters, to_message, to_request
+from serve.api.open_inference.messages import CODE, filled, parse, tell_parameters, to_message, to_request
 from serve.api.open_inference.models import Models
 from serve.api.open_inference.stream import Job, interleaved
 from serve.errors import AtelierError, EngineFailure, Overloaded, TooLarge, Unsupported
@@ -236,8 +236,9 @@ def _streamed(asked: Any, answer: Answer, flagged: bool) -> Message:
 
 
 def _refusal(error: AtelierError, asked: Any = None, flagged: bool = False) -> Message:
-    """The error's text, and the id of the request that it answers."""
+    """The error's text; in the response beside it its code, and the id of the request that it answers."""
     response = pb.ModelStreamInferResponse(error_message=ascii_text(error))
+    tell_parameters(response.infer_response, {CODE: error.grpc_code})
     if asked is not None:
         response.infer_response.id = asked.id[:MAX_NAME]
         if flagged:

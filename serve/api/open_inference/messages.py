@@ -24,6 +24,9 @@ from serve.api.open_inference.tensors import (
 )
 from serve.errors import InvalidRequest
 
+CODE = "grpc_status"
+"""The parameter with the name of the status that a unary call would have had: a stream's errors are only text."""
+
 _CONTENTS = {
     "BOOL": "bool_contents",
     "UINT64": "uint64_contents",
@@ -35,6 +38,9 @@ _CONTENTS = {
     **{f"UINT{bits}": "uint_contents" for bits in (8, 16, 32)},
 }
 """Where ``InferTensorContents`` keeps each datatype; FP16 and BF16 only travel raw."""
+
+
+_PARAMETERS = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
 
 
 def parse(raw: bytes, kind: type[Message]) -> Any:
@@ -59,7 +65,7 @@ def to_request(message: Any, max_tensors: int) -> InferRequest:
     if len({tensor.name for tensor in tensors}) != len(tensors):
         raise InvalidRequest("an input is named twice", "inputs")
     outputs = tuple(RequestedOutput(check_name(entry.name, "outputs")) for entry in message.outputs)
-    parameters = {name: _parameter(value) for name, value in message.parameters.items()}
+    parameters = {name: parameter_of(value) for name, value in message.parameters.items()}
     return InferRequest(tensors, outputs, check_id(message.id), parameters)
 
 
@@ -78,7 +84,7 @@ def _tensor(entry: Any, raw: bytes | None) -> Tensor:
     return Tensor(name, datatype, check_finite(from_numbers(list(values), datatype, shape, name), name))
 
 
-def _parameter(value: Any) -> Any:
+def parameter_of(value: Any) -> Any:
     choice = value.WhichOneof("parameter_choice")
     return getattr(value, choice) if choice else None
 
@@ -92,8 +98,7 @@ def to_message(model: str, version: str, request_id: str, outputs: dict[str, Arr
     return answer
 
 
-def tell_parameters(answer: Any, parameters: Mapping[str, Any]) -> None:
-    """``parameters`` of a ``ModelInferResponse``: truth values, whole numbers or text."""
+def tell_parameters(message: Any, parameters: Mapping[str, Any]) -> None:
+    """``parameters`` of a request or a response: truth values, numbers or text."""
     for name, value in parameters.items():
-        kind = "bool_param" if isinstance(value, bool) else "int64_param" if isinstance(value, int) else "string_param"
-        setattr(answer.parameters[name], kind, value)
+        setattr(message.parameters[name], _PARAMETERS[type(value)], value)

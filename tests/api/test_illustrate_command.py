@@ -1,0 +1,271 @@
+"""`atelier illustrate` as people type it: through a stack on real sockets, and without one."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from both_doors import both_doors
+from drawn_pictures import infotext, record
+from illustrator_standin import IllustratorStandIn
+from PIL import Image
+from rich.console import Console
+from standin import Served, StandIn
+from typer.testing import CliRunner
+
+import serve.ensembles.illustrator
+import serve.ensembles.vectorizer
+from serve import illustrate_command
+from serve.cli import app
+from serve.ensembles.illustration import IllustrateOptions
+from serve.ensembles.illustrator import Illustrator
+from serve.errors import EngineFailure, EngineUnavailable, Overloaded
+from serve.grpc_client import GrpcClient
+from serve.settings import IllustratorSettings
+from tests.ensembles.drawn_family import engines, write_family
+
+PROMPT = "red apple, flat"
+NOWHERE = "127.0.0.1:9"
+
+
+@pytest.fixture(scope="module")
+def artist() -> IllustratorStandIn:
+    return IllustratorStandIn()
+
+
+@pytest.fixture(scope="module")
+def stack(artist: IllustratorStandIn) -> Iterator[Served]:
+    with both_doors(artist) as doors:
+        yield doors
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def run(*arguments: object, stack: Served | None = None) -> Any:
+    at = ["--url", stack.grpc] if stack else []
+    return CliRunner().invoke(app, ["illustrate", *map(str, arguments), *at])
+
+
+def test_a_picture_that_tells_how_it_was_made(stack: Served) -> None:
+    done = run(
+        PROMPT, "-o", "apple.png", "--seed", 7, "--steps", 5, "--negative", "pear", "--guidance", 2.5,
+        "--sampler", "ddim", "--width", 96, "--height", 72, "--model", "mini", stack=stack,
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    picture = Image.open("apple.png")
+    assert (picture.format, picture.size) == ("PNG", (96, 72))
+    made = record(picture)
+    assert made is not None
+    expected = {
+        "prompt": PROMPT, "negative_prompt": "pear", "model": "mini", "num_inference_steps": 5, "guidance_scale": 2.5,
+        "sampler": "ddim", "seed": 7, "width": 96, "height": 72,
+    }  # fmt: skip
+    assert made.items() >= expected.items()
+    assert "Negative prompt: pear" in (infotext(picture) or "")
+    assert "apple.png" in done.stderr
+    assert "seed 7" in done.stderr
+    assert "ddim, 5 steps, guidance 2.5" in done.stderr
+
+
+@pytest.mark.parametrize(("name", "form"), [("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.webp", "WEBP")])
+def test_the_ending_decides_on_the_format(stack: Served, name: str, form: str) -> None:
+    assert run(PROMPT, "-o", name, "--no-metadata", "--quality", 60, stack=stack).exit_code == 0
+    picture = Image.open(name)
+    assert picture.format == form
+    assert not picture.getexif()
+
+
+def test_svg_goes_through_the_vectorizer(stack: Served) -> None:
+    assert run(PROMPT, "-o", "new/apple.svg", "-n", 2, stack=stack).exit_code == 0
+    assert Path("new/apple-1.svg").read_text().startswith("<svg")
+    assert Path("new/apple-2.svg").exists()
+
+
+def test_several_pictures_have_seeds_of_their_own(stack: Served) -> None:
+    done = run(PROMPT, "-o", "apple.png", "--n", 3, "--seed", 40, "--json", stack=stack)
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(line["image"], line["seed"]) for line in lines] == [(f"apple-{i + 1}.png", 40 + i) for i in range(3)]
+    assert all(Path(line["image"]).stat().st_size == line["bytes"] for line in lines)
+    alone = run(PROMPT, "-o", "again.png", "--seed", 41, stack=stack)
+    assert alone.exit_code == 0
+    assert np.array_equal(np.asarray(Image.open("again.png")), np.asarray(Image.open("apple-2.png")))
+
+
+def test_without_a_name_the_prompt_is_one(stack: Served) -> None:
+    assert run(PROMPT, stack=stack).exit_code == 0
+    assert Path("red-apple-flat.png").exists()
+    Path("folder").mkdir()
+    assert run("林檎", "-o", "folder", stack=stack).exit_code == 0
+    assert Path("folder/illustration.png").exists()
+
+
+def test_standard_output_takes_the_picture_alone(stack: Served) -> None:
+    done = run(PROMPT, "-o", "-", "--json", stack=stack)
+    assert Image.open(io.BytesIO(done.stdout_bytes)).size == (64, 64)
+    assert json.loads(done.stderr.splitlines()[0])["image"] == "-"
+
+
+def test_a_terminal_sees_a_bar(stack: Served, artist: IllustratorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(illustrate_command, "err", Console(file=shown, force_terminal=True, width=100))
+    monkeypatch.setattr(artist, "step_s", 0.02)
+    assert run(PROMPT, "--steps", 20, "-n", 2, stack=stack).exit_code == 0
+    assert "Drawing" in shown.getvalue()
+    assert "/40" in shown.getvalue()
+    assert artist.asked[-1].preview_every == 2
+    assert run(PROMPT, stack=stack).exit_code == 0
+    assert artist.asked[-1].preview_every == 3
+
+
+def test_nobody_pays_for_previews_that_nobody_sees(stack: Served, artist: IllustratorStandIn) -> None:
+    run(PROMPT, stack=stack)
+    assert artist.asked[-1].preview_every == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["", "-o", "a.png"], "prompt: must not be empty"),
+        (["x" * 100_000], "prompt: has 100000 characters"),
+        (["red", "--steps", "0"], "--steps: must be from 1 to 1000"),
+        (["red", "--seed", "-1"], "--seed: must be from 0"),
+        (["red", "-n", "11"], "--n: must be from 1 to 10"),
+        (["red", "--guidance", "nan"], "--guidance: must be a finite number"),
+        (["red", "--guidance", "99"], "--guidance: must be from 0 to 50"),
+        (["red", "--width", "1000000000"], "--width: must be from 1 to 4096"),
+        (["red", "--width", "65"], "--width: must be a size of the model"),
+        (["red", "--sampler", "magic"], "--sampler: no such sampler; there are ddim, euler"),
+        (["red", "--model", "sdxl"], "--model: there is no such model"),
+        (["red", "--timeout", "0"], "--timeout: must be from 0.001 to 3600"),
+        (["red", "-o", "a.gif"], "--output: must end in .png, .jpg, .jpeg, .webp, .svg"),
+        (["red", "-o", "no-such-folder/a"], "--output: must end in"),
+        (["red", "-o", "-", "-n", "2"], "--output: standard output takes one picture"),
+        (["red", "--url", "http://127.0.0.1:8000"], "--url: must be the host:port of a gRPC door"),
+        (["red", "--quality", "101"], "--quality"),
+        (["red", "--steps", "many"], "--steps"),
+        ([], "prompt"),
+    ],
+)
+def test_a_wrong_question_names_what_is_wrong(stack: Served, arguments: list[str], words: str) -> None:
+    done = run(*arguments, stack=None if "--url" in arguments else stack)
+    assert done.exit_code == 2
+    assert words in " ".join(done.stderr.split())
+    assert "Traceback" not in done.output
+    assert not list(Path().iterdir())
+
+
+@pytest.mark.parametrize("error", [EngineFailure("it burst"), Overloaded("it burst"), RuntimeError("it burst")])
+def test_a_drawing_that_fails(
+    stack: Served, artist: IllustratorStandIn, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    monkeypatch.setattr(artist, "failure", error)
+    done = run(PROMPT, stack=stack)
+    assert done.exit_code == 1
+    assert ("internal error" if isinstance(error, RuntimeError) else "it burst") in done.stderr
+    assert not list(Path().iterdir())
+
+
+def test_a_file_that_cannot_be_written(stack: Served) -> None:
+    Path("file").touch()
+    done = run(PROMPT, "-o", "file/apple.png", stack=stack)
+    assert done.exit_code == 1
+    assert "error:" in done.stderr
+
+
+def test_no_stack_answers() -> None:
+    done = run(PROMPT, "--url", NOWHERE)
+    assert done.exit_code == 1
+    assert f"no stack answers at {NOWHERE}" in done.stderr
+
+
+def test_a_stack_that_draws_nothing_says_what_to_run(served: Served) -> None:
+    done = run(PROMPT, stack=served)
+    assert done.exit_code == 2
+    assert "python -m build_engines illustrate" in done.stderr
+
+
+def test_who_stops_reading_ends_the_drawing(
+    stack: Served, artist: IllustratorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artist, "step_s", 0.05)
+    closed, client = artist.closed, GrpcClient(stack.grpc)
+    drawing = client.draw(IllustrateOptions(PROMPT, num_inference_steps=900, preview_every=1))
+    next(drawing)
+    drawing.close()  # type: ignore[attr-defined]
+    client.close()
+    deadline = time.monotonic() + 5
+    while artist.closed == closed and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert artist.closed == closed + 1
+
+
+# --- without a stack --------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def alone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No stack at the ports of the settings; a family whose engines are functions, and a stand-in Vectorizer."""
+    repository = write_family(tmp_path_factory.mktemp("repository"))
+    monkeypatch.setenv("ATELIER_GRPC__PORT", "9")
+    monkeypatch.setenv("ATELIER_ILLUSTRATOR__MODEL_REPOSITORY", str(repository))
+
+    def own(settings: IllustratorSettings) -> Illustrator:
+        return Illustrator(settings, engines=engines())  # type: ignore[arg-type]
+
+    monkeypatch.setattr(serve.ensembles.illustrator, "Illustrator", own)
+    monkeypatch.setattr(serve.ensembles.vectorizer, "Vectorizer", StandIn)
+    return repository
+
+
+def test_this_process_draws_when_there_is_no_stack(alone: Path) -> None:
+    assert run("red apple", "-o", "apple.png", "--seed", 7, "-n", 2).exit_code == 0
+    assert record(Image.open("apple-1.png"))["model_versions"]["toy_unet"] == "7"  # type: ignore[index]
+    assert run("red apple", "-o", "apple.svg", "--seed", 7).exit_code == 0
+    assert Path("apple.svg").read_text().startswith("<svg")
+
+
+def test_a_bar_without_a_stack(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(illustrate_command, "err", Console(file=shown, force_terminal=True, width=100))
+    assert run("red apple", "--steps", 20).exit_code == 0
+    assert "/20" in shown.getvalue()
+
+
+@pytest.mark.parametrize(("option", "value"), [("--sampler", "magic"), ("--width", 65), ("--model", "sdxl")])
+def test_a_wrong_question_without_a_stack(alone: Path, option: str, value: object) -> None:
+    done = run("red apple", option, value)
+    assert done.exit_code == 2
+    assert f"{option}: " in done.stderr
+
+
+def test_without_any_model_it_says_what_to_run(alone: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ATELIER_ILLUSTRATOR__MODEL_REPOSITORY", str(tmp_path))
+    done = run("red apple")
+    assert done.exit_code == 2
+    assert "python -m build_engines illustrate" in " ".join(done.stderr.split())
+
+
+def test_a_manifest_that_is_broken(alone: Path) -> None:
+    (alone / "toy_unet" / "manifest.json").write_text("{")
+    done = run("red apple")
+    assert done.exit_code == 1
+    assert "cannot be read" in done.stderr
+
+
+def test_engines_that_do_not_start(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refuse(self: Illustrator) -> None:
+        raise EngineUnavailable("no Triton here")
+
+    monkeypatch.setattr(Illustrator, "start", refuse)
+    done = run("red apple")
+    assert done.exit_code == 1
+    assert "no Triton here" in done.stderr
