@@ -3,97 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
-import checkpoints
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 import torch
-from diffusers import DDIMScheduler, StableDiffusionPipeline, StableDiffusionXLPipeline
+from built import MAKERS, Built
 from google.protobuf import text_format
 from tokenizers import Tokenizer
 from tritonclient.grpc import model_config_pb2
-from typer.testing import CliRunner
 
-from build_engines.cli import app
 from serve.diffusion import family as families
 from serve.engines.client import Engines
 from serve.engines.server import TritonServer
 
-MAKERS: dict[str, Callable[[Path], Path]] = {
-    "sd15": checkpoints.stable_diffusion_15,
-    "sd21": checkpoints.stable_diffusion_21,
-    "sdxl": checkpoints.stable_diffusion_xl,
-    "starter": checkpoints.starter,
-}
-PROMPT, STEPS, GUIDANCE = "red cat re d", 6, 7.5
-LARGEST_PSNR_DB = 99.0
-
 pytestmark = pytest.mark.slow
-
-
-class Built:
-    """A checkpoint and the repository that the command made of it."""
-
-    def __init__(self, name: str, folder: Path) -> None:
-        self.name = name
-        self.checkpoint = MAKERS[name](folder / "checkpoint")
-        self.repository = folder / "model_repository"
-        arguments = ["illustrate", "--source", str(self.checkpoint), "--name", name]
-        self.result = CliRunner().invoke(app, [*arguments, "--repository", str(self.repository)])
-        assert self.result.exit_code == 0, self.result.output
-        self._sessions: dict[str, Any] = {}
-
-    def engine(self, part: str) -> Path:
-        return self.repository / f"{self.name}_{part}"
-
-    def manifest(self, part: str) -> dict[str, Any]:
-        return json.loads((self.engine(part) / "manifest.json").read_text())
-
-    def run(self, part: str, **inputs: np.ndarray) -> dict[str, np.ndarray]:
-        if part not in self._sessions:
-            path = str(self.engine(part) / "1" / "model.onnx")
-            self._sessions[part] = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        session = self._sessions[part]
-        names = [output.name for output in session.get_outputs()]
-        return dict(zip(names, session.run(names, inputs), strict=True))
-
-    def embed(self, part: str, text: str) -> dict[str, np.ndarray]:
-        """The answer of a text encoder to one prompt, tokenised as serving does."""
-        family = families.load(self.engine("unet") / "manifest.json")
-        encoder = next(e for e in family.text if e.engine.endswith(part))
-        ids = Tokenizer.from_file(str(self.engine(part) / "tokenizer.json")).encode(text, add_special_tokens=False).ids
-        row = [encoder.bos, *ids, encoder.eos]
-        row += [encoder.pad] * (encoder.max_tokens - len(row))
-        return self.run(part, input_ids=np.array([row], np.int32))
-
-
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Built]:
-    """Each checkpoint is built once."""
-    made: dict[str, Built] = {}
-
-    def get(name: str) -> Built:
-        if name not in made:
-            made[name] = Built(name, tmp_path_factory.mktemp(name))
-        return made[name]
-
-    return get
 
 
 def parts(name: str) -> list[str]:
     second = ["text_encoder_2"] if name == "sdxl" else []
     return ["text_encoder", *second, "unet", "vae_decoder", "vae_encoder"]
-
-
-def psnr_db(a: np.ndarray, b: np.ndarray) -> float:
-    error = np.mean((a.astype(np.float64) - b) ** 2)
-    return LARGEST_PSNR_DB if error == 0 else float(10 * np.log10(255**2 / error))
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -167,68 +97,6 @@ def test_a_batch_of_different_timesteps_equals_single_runs(built: Callable[[str]
     np.testing.assert_allclose(together, np.concatenate(alone), atol=1e-5)
     same = built(name).run("unet", **{**inputs, "timestep": np.full((4, 1), 981, np.float32)})["noise_pred"]
     assert np.abs(together - same)[1:].max() > 1e-2, "the timestep matters"
-
-
-@pytest.mark.parametrize("name", ["sd15", "sd21"])
-def test_whole_pictures_equal_diffusers(built: Callable[[str], Built], name: str) -> None:
-    """A-007: the same weights, latents and sampler give the picture of StableDiffusionPipeline."""
-    pipeline = StableDiffusionPipeline.from_pretrained(built(name).checkpoint, safety_checker=None)
-    pipeline.scheduler = DDIMScheduler.from_config(pipeline.scheduler.config)
-    expected, latents = pictured(pipeline)
-    embeds = np.concatenate([built(name).embed("text_encoder", text)["prompt_embeds"] for text in ("", PROMPT)])
-    drawn = draw(built(name), pipeline.scheduler, latents, encoder_hidden_states=embeds)
-    assert psnr_db(drawn, expected) > 45
-
-
-def test_whole_pictures_equal_diffusers_xl(built: Callable[[str], Built]) -> None:
-    """A-002: both encoders, the pooled embedding and the sizes arrive where StableDiffusionXLPipeline has them."""
-    pipeline = StableDiffusionXLPipeline.from_pretrained(built("sdxl").checkpoint, add_watermarker=False)
-    expected, latents = pictured(pipeline)
-    first = [built("sdxl").embed("text_encoder", text) for text in ("", PROMPT)]
-    second = [built("sdxl").embed("text_encoder_2", text) for text in ("", PROMPT)]
-    embeds = [np.concatenate([a["prompt_embeds"], b["prompt_embeds"]], 2) for a, b in zip(first, second, strict=True)]
-    height, width = (8 * n for n in latents.shape[2:])
-    drawn = draw(
-        built("sdxl"),
-        pipeline.scheduler,
-        latents,
-        encoder_hidden_states=np.concatenate(embeds),
-        text_embeds=np.concatenate([answer["pooled_prompt_embeds"] for answer in second]),
-        time_ids=np.array([[height, width, 0, 0, height, width]] * 2, np.float32),
-    )
-    assert psnr_db(drawn, expected) > 45
-
-
-def pictured(pipeline: Any) -> tuple[np.ndarray, np.ndarray]:
-    """(picture, the latents it began with), 72 x 40 px: sides whose latents do not halve evenly."""
-    pipeline.set_progress_bar_config(disable=True)
-    latents = torch.randn(1, 4, 5, 9, generator=torch.Generator().manual_seed(7))
-    image = pipeline(
-        PROMPT,
-        negative_prompt="",
-        height=40,
-        width=72,
-        latents=latents.clone(),
-        num_inference_steps=STEPS,
-        guidance_scale=GUIDANCE,
-        output_type="np",
-    ).images[0]
-    picture = (255 * image).round()
-    assert picture.std() > 10, "a picture that could differ"
-    return picture, latents.numpy()
-
-
-def draw(family: Built, scheduler: Any, latents: np.ndarray, **conditions: np.ndarray) -> np.ndarray:
-    """Guided denoising by the engines, stepped by diffusers' ``scheduler``; the picture."""
-    scheduler.set_timesteps(STEPS)
-    sample = torch.from_numpy(latents) * scheduler.init_noise_sigma
-    for timestep in scheduler.timesteps:
-        doubled = torch.cat([scheduler.scale_model_input(sample, timestep)] * 2).numpy()
-        times = np.full((2, 1), float(timestep), np.float32)
-        negative, positive = family.run("unet", sample=doubled, timestep=times, **conditions)["noise_pred"][:, None]
-        guided = torch.from_numpy(negative + GUIDANCE * (positive - negative))
-        sample = scheduler.step(guided, timestep, sample).prev_sample
-    return family.run("vae_decoder", latents=sample.numpy())["image"][0]
 
 
 def test_a_picture_comes_back_from_its_latents(built: Callable[[str], Built]) -> None:
