@@ -13,6 +13,7 @@ from serve.settings import HOME, MEBIBYTE, Settings, leaves
 
 def ray_environment(settings: Settings) -> dict[str, str]:
     proxy = settings.proxy
+    longest_s = max(settings.vectorizer.timeout_s, settings.illustrator.timeout_s)
     variables = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
@@ -25,7 +26,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "HAPROXY_HOST": settings.http.host,
         # Later than the deadlines of a gateway that still runs: it says more.
         "HAPROXY_REQUEST_S": str(math.ceil(settings.limits.body_timeout_s + 5)),
-        "HAPROXY_ANSWER_S": str(math.ceil(settings.limits.body_timeout_s + settings.vectorizer.timeout_s + 15)),
+        "HAPROXY_ANSWER_S": str(math.ceil(settings.limits.body_timeout_s + longest_s + 15)),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(proxy.threads),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(proxy.metrics_port),
         "RAY_SERVE_HAPROXY_STATS_PORT": str(proxy.stats_port),

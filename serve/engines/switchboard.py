@@ -24,7 +24,7 @@ class Switchboard:
         """Of every engine. An ensemble that cannot be asked answers for its engines: none of them is ready."""
         found: dict[str, EngineHealth] = {}
         for examined in await asyncio.gather(*map(self._health_of, self._services)):
-            found = {**examined, **found}
+            found.update(examined)
         return Health(found)
 
     async def _health_of(self, service: EngineService) -> Mapping[str, EngineHealth]:

@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from onnx_family import write_onnx_family
 from whole_stack import BODY_TIMEOUT_S, PORTS, Stack, free_ports
 
 
@@ -17,6 +18,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         **os.environ,
         **{f"ATELIER_{name}": str(port) for name, port in ports.items()},
         "ATELIER_STATE_DIR": str(folder),
+        "ATELIER_ILLUSTRATOR__MODEL_REPOSITORY": str(write_onnx_family(folder / "family")),
         # A burst first waits as a whole: 64 have a place, test_overload_is_told sends more.
         "ATELIER_VECTORIZER__MAX_ONGOING_REQUESTS": "32",
         "ATELIER_VECTORIZER__MAX_QUEUED_REQUESTS": "64",

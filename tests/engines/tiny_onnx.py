@@ -15,7 +15,13 @@ WEIGHTS = np.random.default_rng(1).normal(size=(4, 3)).astype(np.float32)
 TABLE = np.arange(10, dtype=np.float32) * 1.5
 SLOW_SIDE, SLOW_LAYERS = 1024, 24
 
-ONNX_TYPES = {"TYPE_FP32": TensorProto.FLOAT, "TYPE_INT64": TensorProto.INT64, "TYPE_STRING": TensorProto.STRING}
+ONNX_TYPES = {
+    "TYPE_FP32": TensorProto.FLOAT,
+    "TYPE_INT32": TensorProto.INT32,
+    "TYPE_INT64": TensorProto.INT64,
+    "TYPE_UINT8": TensorProto.UINT8,
+    "TYPE_STRING": TensorProto.STRING,
+}
 Dims = Sequence[int | str]
 
 

@@ -116,8 +116,9 @@ class Models:
             is_ready = await model.ready()
             reason = "" if is_ready else "an engine of it is not ready"
             listed.append(_entry(model.description.name, model.description.version, is_ready, reason))
-        engines = (await self.engines.health()).engines
-        return listed + [_entry(name, e.version, e.ready, e.reason) for name, e in engines.items()]
+        health, names = (await self.engines.health()).engines, await self.engines.engines()
+        engines = [(name, health[name]) for name in names if name in health]
+        return listed + [_entry(name, engine.version, engine.ready, engine.reason) for name, engine in engines]
 
     async def load(self, name: str, parameters: Iterable[str]) -> None:
         """Every model is loaded as long as the stack runs, so that this only checks the name.
