@@ -37,7 +37,15 @@ def family(
         "defaults": defaults | overrides.get("defaults", {}),
         "sizes": {"multiple_of": sizes.multiple_of, "min_px": sizes.min_px, "max_px": sizes.max_px},
         "few_step": few_step,
+        "zeros_for_no_prompt": _zeros_for_no_prompt(checkpoint),
     }
+
+
+def _zeros_for_no_prompt(checkpoint: Checkpoint) -> bool:
+    """As diffusers' SDXL pipeline reads its model_index.json; other classes encode the empty prompt."""
+    if checkpoint.family_class != "stable-diffusion-xl":
+        return False
+    return bool(checkpoint.index.get("force_zeros_for_empty_prompt", True))
 
 
 def _text(name: str, checkpoint: Checkpoint, encoder: str, tokenizer: Tokenizer) -> dict[str, Any]:

@@ -74,6 +74,8 @@ class Family(_Part):
     defaults: Defaults
     sizes: Sizes
     few_step: bool = False
+    zeros_for_no_prompt: bool = False
+    """Whether the model was trained with zeros for no prompt; the others have the embedding of an empty one."""
 
     @property
     def prediction_type(self) -> PredictionType:

@@ -161,8 +161,7 @@ class Artist:
         return found
 
     def _unconditional(self, negative: Conditioning, prompt: str) -> Conditioning:
-        """SDXL was trained with zeros for no prompt, where the others have the embedding of an empty one."""
-        if self.family.architecture != "stable-diffusion-xl" or prompt:
+        if prompt or not self.family.zeros_for_no_prompt:
             return negative
         pooled = None if negative.pooled is None else np.zeros_like(negative.pooled)
         return Conditioning(np.zeros_like(negative.embeds), pooled)

@@ -283,7 +283,12 @@ async def test_health_asks_every_engine(repository: Path) -> None:
 def test_sdxl_is_told_zeros_for_no_prompt_and_its_sizes(tmp_path: Path) -> None:
     """Podell et al. 2023, section 2.2; diffusers' force_zeros_for_empty_prompt."""
     second = {**FAMILY["text"][0], "engine": "toy_text_encoder_2", "pooled_width": 2}
-    family = {**FAMILY, "class": "stable-diffusion-xl", "text": [FAMILY["text"][0], second]}
+    family = {
+        **FAMILY,
+        "class": "stable-diffusion-xl",
+        "text": [FAMILY["text"][0], second],
+        "zeros_for_no_prompt": True,
+    }
     asked = engines()
     encode = asked.answers["toy_text_encoder"]
     asked.answers["toy_text_encoder_2"] = lambda inputs: {
