@@ -15,7 +15,7 @@ class AutoencoderPreset:
     decoder_blocks: tuple[int, ...] = (3, 3, 2, 1)
     batch: int = 8
     learning_rate: float = 1e-3
-    samples: int = 100_000
+    samples: int = 66_000
     decoder_samples: int = 120_000
 
 
