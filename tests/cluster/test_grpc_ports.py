@@ -1,0 +1,39 @@
+"""The gRPC servers of Ray Serve: on the address that is asked for, each on a port of its own."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from ray.serve._private import grpc_util
+from ray.serve.config import gRPCOptions
+from whole_stack import free_ports
+
+from serve.app import keep_to
+
+pytestmark = pytest.mark.cluster
+
+
+async def start(port: int) -> tuple[asyncio.Task[None], Any]:
+    def factory(**_: Any) -> None:
+        return None
+
+    loop = asyncio.get_running_loop()
+    started: tuple[asyncio.Task[None], Any] = await grpc_util.start_grpc_server(
+        factory, gRPCOptions(port=port), event_loop=loop
+    )
+    return started
+
+
+async def test_two_gateways_never_share_a_port() -> None:
+    """A second stack's gateway has to find another port; with the first one's it would take half of its requests."""
+    keep_to("127.0.0.1")
+    (port,) = free_ports(1)
+    task, server = await start(port)
+    try:
+        with pytest.raises(RuntimeError, match="bind"):
+            await start(port)
+    finally:
+        await server.stop(0)
+        await task
