@@ -84,7 +84,7 @@ def test_previews_come_while_it_draws_and_a_cancel_ends_it(client: triton.Infere
     time.sleep(0.5)
     begun = inferences(client)
     time.sleep(0.5)
-    assert inferences(client) == begun
+    assert inferences(client) <= begun + 2  # the supervisor's own probe may come in between
     assert begun < 2 * 2 * 900
 
 
