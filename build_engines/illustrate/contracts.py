@@ -9,12 +9,11 @@ from typing import Literal
 from build_engines.export.contracts import Contract, Tensor
 from build_engines.illustrate.checkpoint import Checkpoint
 from build_engines.illustrate.sizes import Sizes
+from serve.diffusion.tokens import MAX_CHUNKS
 
 PartName = Literal["text_encoder", "text_encoder_2", "unet", "vae_decoder", "vae_encoder"]
 Lengths = Mapping[str, int]
 
-#: The longest prompt that a TensorRT plan takes, in chunks of ``max_tokens``.
-MAX_CHUNKS = 4
 TIME_IDS = 6
 
 _LATENT_AXES = ("height", "width")
