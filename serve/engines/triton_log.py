@@ -12,8 +12,12 @@ _PORT_TAKEN = re.compile(r"[Aa]ddress already in use|Socket '.*' already in use"
 _PASSING = "boost::interprocess::lock_exception"
 _LAST_WORDS = ("error:", "cannot start", "terminate called")
 _LEVELS = {"E": logging.ERROR, "W": logging.WARNING}
-#: Written at every start on a machine without a GPU.
-_HARMLESS = ("CudaDriverHelper has not been initialized", "Unable to allocate pinned system memory")
+#: Written on every machine without a GPU, at the start or by the first batch.
+_HARMLESS = (
+    "CudaDriverHelper has not been initialized",
+    "Unable to allocate pinned system memory",
+    "failed to allocate pinned system memory",
+)
 _LEVEL = re.compile(r"^([EWI])\d{4} ")
 _FAILED = re.compile(r"failed to load '(?P<engine>[^']+)'(?: version \d+)?: (?P<reason>.*)")
 #: Python's and Triton's own words around a reason, and paths: not for a client.
