@@ -19,7 +19,7 @@ help: ## this list
 run: .venv/.compiled ## set up, start the stack, turn a logo into an SVG through it, keep serving
 	@$(BIN)/atelier up --detach --config $(CONFIG)
 	@mkdir -p var
-	@$(BIN)/atelier vectorize $(SAMPLE) --output $(RESULT) --validate
+	@ATELIER_CONFIG=$(CONFIG) $(BIN)/atelier vectorize $(SAMPLE) --output $(RESULT) --validate
 	@echo
 	@echo "$(SAMPLE) went through the whole stack; the SVG is $(abspath $(RESULT))"
 	@echo "The stack keeps serving. Look at it with 'make status', stop it with 'make stop'."

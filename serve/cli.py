@@ -12,6 +12,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from serve import ray_environment, stack
@@ -45,7 +46,7 @@ ConfigOption = Annotated[
 
 
 def fail(error: AtelierError, code: int = 1) -> NoReturn:
-    err.print(f"[red]error:[/] {error}", soft_wrap=True)
+    err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
     raise typer.Exit(code)
 
 
@@ -196,7 +197,7 @@ def status(
         table = Table("engine", "version", "ready", "ms", "reason")
         for name, engine in health["models"].items():
             mark = "[green]yes[/]" if engine["ready"] else "[red]no[/]"
-            table.add_row(name, str(engine["version"]), mark, f"{engine['latency_ms']:.1f}", engine["reason"])
+            table.add_row(name, str(engine["version"]), mark, f"{engine['latency_ms']:.1f}", escape(engine["reason"]))
         out.print(f"{url or here.url}: {health['status']}")
         out.print(table)
     raise typer.Exit(0 if health["status"] == "healthy" else 1)
@@ -218,7 +219,8 @@ def show_settings(
         table = Table("setting", "value", "variable", "meaning")
         for leaf in leaves(settings):
             changed = str(leaf.value) != str(leaf.default) and not str(leaf.value).endswith(str(leaf.default))
-            table.add_row(leaf.name, f"[bold]{leaf.value}[/]" if changed else str(leaf.value), leaf.variable, leaf.help)
+            value = escape(str(leaf.value))
+            table.add_row(leaf.name, f"[bold]{value}[/]" if changed else value, leaf.variable, leaf.help)
         out.print(table)
 
 

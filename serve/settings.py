@@ -15,7 +15,13 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
 from serve.errors import InvalidRequest
 
@@ -196,10 +202,17 @@ def _site_values(path: Path) -> dict[str, Any]:
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InvalidRequest(f"the settings file {path.name} cannot be read: {error}", "config") from error
     if isinstance(document, dict) and "applications" in document:
-        document = document["applications"][0].get("args") or {}
+        document = _arguments(document["applications"])
     if not isinstance(document, dict):
         raise InvalidRequest(f"the settings file {path.name} must hold a mapping", "config")
     return document
+
+
+def _arguments(applications: Any) -> Any:
+    """Of the first application of a Ray Serve config."""
+    if not isinstance(applications, list) or not applications or not isinstance(applications[0], dict):
+        raise InvalidRequest("must be a list of applications, as Ray Serve takes them", "config.applications")
+    return applications[0].get("args") or {}
 
 
 def load(config: Path | None = None, **values: Any) -> Settings:
@@ -219,6 +232,8 @@ def load(config: Path | None = None, **values: Any) -> Settings:
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         raise InvalidRequest(str(first["msg"]), ".".join(str(part) for part in first["loc"])) from error
+    except SettingsError as error:  # of the environment: it names the section alone
+        raise InvalidRequest(f"{error}: a list is written as JSON there, such as '[\"one\"]'", "environment") from error
 
 
 @dataclass(frozen=True)
@@ -254,5 +269,6 @@ def to_markdown() -> str:
 _PREAMBLE = """# Settings
 
 Written by `atelier settings --markdown`. A YAML file named by `--config` or `ATELIER_CONFIG` holds what differs from
-the defaults, nested as the dotted names are; environment variables win over it. A name that does not exist is an error.
+the defaults, nested as the dotted names are; environment variables win over it, with lists as JSON
+(`'["one"]'`). A name that does not exist is an error.
 """

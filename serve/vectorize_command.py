@@ -13,6 +13,7 @@ from typing import Annotated, Any, Protocol
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -109,7 +110,7 @@ def vectorize(
         with converter(url, load()) as backend:
             results = _convert_all(backend, pairs, options, jobs)
     except AtelierError as error:
-        err.print(f"[red]error:[/] {error}", soft_wrap=True)
+        err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
         raise typer.Exit(2) from None
     if as_json:
         for source, result in results.items():
@@ -201,13 +202,15 @@ def _summary(results: dict[Path, dict[str, Any]]) -> None:
         table.add_column(name, no_wrap=True)
     for source, result in results.items():
         if not result["success"]:
-            table.add_row(source.name, f"[red]{result['error']}[/]")
+            table.add_row(escape(source.name), f"[red]{escape(result['error'])}[/]")
             continue
         told = result["ai_metadata"]
         actual, predicted = told["actual_quality"], told["predicted_quality"]
         quality = f"{actual:.4f}" if actual is not None else f"~{predicted:.3f}" if predicted is not None else ""
         cells = [told["logo_type"], f"{told['selected_tier']} {told['tracer']}", quality, told["bytes"], told["paths"]]
-        table.add_row(source.name, result["svg"], *map(str, cells), f"{result['processing_time'] * 1000:.0f}")
+        table.add_row(
+            escape(source.name), escape(result["svg"]), *map(str, cells), f"{result['processing_time'] * 1000:.0f}"
+        )
     (err if err.is_terminal else Console(stderr=True, highlight=False, width=_WIDE)).print(table)
     failed = sum(not result["success"] for result in results.values())
     err.print(f"{len(results) - failed} converted" + (f", [red]{failed} failed[/]" if failed else ""))

@@ -36,6 +36,33 @@ def test_a_wrong_setting_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "http.port" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "word"),
+    [
+        ("ATELIER_ILLUSTRATOR__FAMILIES", "mini", "illustrator"),
+        ("ATELIER_HTTP", "8000", "http"),
+        ("ATELIER_CONFIG", "[/no such tag].yaml", "[/no such tag].yaml"),
+    ],
+)
+def test_no_setting_ends_in_a_trace(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, word: str) -> None:
+    monkeypatch.setenv(variable, value)
+    done = run(app, ["settings"], env={"COLUMNS": "200"})
+    assert done.exit_code == 2, done.exception
+    assert word in done.stderr
+
+
+@pytest.mark.parametrize("applications", ["3", "[]", "[none]", "{}"])
+def test_a_broken_config_of_ray_serve_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, applications: str
+) -> None:
+    config = tmp_path / "site.yaml"
+    config.write_text(f"applications: {applications}")
+    monkeypatch.setenv("ATELIER_CONFIG", str(config))
+    done = run(app, ["settings"])
+    assert done.exit_code == 2, done.exception
+    assert "applications" in done.stderr
+
+
 def test_one_picture(served: Served, logo: bytes, tmp_path: Path) -> None:
     picture = tmp_path / "logo.png"
     picture.write_bytes(logo)
@@ -145,6 +172,20 @@ def test_the_table_shows_whole_paths(served: Served, logo: bytes, tmp_path: Path
     (deep / "logo.png").write_bytes(logo)
     done = run(app, ["vectorize", str(deep), "--url", served.http], env={"COLUMNS": "80"})
     assert f" {deep / 'logo.svg'} " in done.stderr
+
+
+def test_names_that_look_like_markup_are_shown_as_they_are(served: Served, logo: bytes, tmp_path: Path) -> None:
+    folder = tmp_path / "x["
+    folder.mkdir()
+    (folder / "red].png").write_bytes(logo)  # "[/red]" would end a colour that was never begun
+    done = run(app, ["vectorize", str(folder), "--url", served.http])
+    assert done.exit_code == 0, done.exception
+    assert "x[/red].svg" in done.stderr
+    done = run(
+        app, ["vectorize", str(folder / "red].png"), str(folder), "-o", str(folder / "red].svg"), "--url", served.http]
+    )
+    assert done.exit_code == 2, done.exception
+    assert "x[/red].svg" in done.stderr.replace("\n", "")
 
 
 def test_numbers_in_messages_are_plain(logo: bytes, tmp_path: Path) -> None:
