@@ -13,12 +13,13 @@ from collections.abc import Awaitable, Callable, Iterator
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from serve.api.bodies import capped
+from serve.api.bodies import capped, plain
 from serve.errors import AtelierError, Overloaded
 from serve.settings import GatewaySettings, LimitsSettings
 
 Answer = Callable[[Request, Exception], Awaitable[Response]]
 
+_TOO_MUCH = "too many large requests are in work; try again later"
 _WITHOUT_BODY = frozenset(["GET", "HEAD", "OPTIONS"])
 
 
@@ -63,8 +64,9 @@ class Admission:
         body = bytearray()
         try:
             await self._read(request, body)
+            self._inflate(request, body)
             with self._places.taken():
-                await self.app(scope, _again(bytes(body), receive), send)
+                await self.app(_unencoded(scope), _again(bytes(body), receive), send)
         except AtelierError as error:
             await (await self._answer(request, error))(scope, receive, send)
         finally:
@@ -82,7 +84,16 @@ class Admission:
                 self._held_bytes += len(chunk)
                 body += chunk
         if full:
-            raise Overloaded("too many large requests are in work; try again later")
+            raise Overloaded(_TOO_MUCH)
+
+    def _inflate(self, request: Request, body: bytearray) -> None:
+        """What is held is what a body becomes: a few kilobytes may stand for megabytes."""
+        whole = plain(bytes(body), request.headers, self._limits)
+        more = len(whole) - len(body)
+        if self._held_bytes + more > self._max_held_bytes:
+            raise Overloaded(_TOO_MUCH)
+        self._held_bytes += more
+        body[:] = whole
 
     def _in_our_words(self, request: Request, send: Send) -> Send:
         """Ray Serve refuses in plain text."""
@@ -103,6 +114,11 @@ class Admission:
 def _is_rays_refusal(start: Message) -> bool:
     kinds = [value for name, value in start["headers"] if name.lower() == b"content-type"]
     return start["status"] == 503 and any(kind.startswith(b"text/plain") for kind in kinds)
+
+
+def _unencoded(scope: Scope) -> Scope:
+    """``scope`` of a request whose body is plain by now."""
+    return {**scope, "headers": [header for header in scope["headers"] if header[0] != b"content-encoding"]}
 
 
 def _again(body: bytes, receive: Receive) -> Receive:

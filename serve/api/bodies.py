@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 from fastapi import Request
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
@@ -43,8 +43,13 @@ async def read_body(request: Request, limits: LimitsSettings) -> bytes:
     body = bytearray()
     async for chunk in capped(request, limits):
         body += chunk
-    encoding = request.headers.get("content-encoding", "identity").lower()
-    return bytes(body) if encoding in ("identity", "") else inflate(bytes(body), encoding, _cap(limits))
+    return plain(bytes(body), request.headers, limits)
+
+
+def plain(body: bytes, headers: Headers, limits: LimitsSettings) -> bytes:
+    """``body``, inflated when ``Content-Encoding`` says so; ``TooLarge`` beyond the cap."""
+    encoding = headers.get("content-encoding", "identity").lower()
+    return body if encoding in ("identity", "") else inflate(body, encoding, _cap(limits))
 
 
 async def read_form(request: Request, limits: LimitsSettings) -> Form:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -119,6 +120,22 @@ async def test_held_bodies_are_bounded(ray_serve: RayServe) -> None:
         release.set()
         assert (await first).status_code == 400
         assert (await door.post("/v2/models/plus_one/infer", content=bytes(100_000))).status_code == 400
+
+
+async def test_held_bodies_count_as_they_are_once_inflated(service: StandIn, logo: bytes) -> None:
+    """Bodies of 200 bytes that stand for 100,000 do not get past the bound on what is held."""
+    service.delay_s = 1.0
+    inside = RayServe(create_app(service, Settings(limits=LIMITS)))
+    form = httpx.Request("POST", "http://atelier", files={"image": ("a", logo + bytes(90_000))})
+    packed = gzip.compress(form.read())
+    headers = {"content-type": form.headers["content-type"], "content-encoding": "gzip"}
+    async with client(inside, max_held_bytes=150_000) as door:
+        first = asyncio.ensure_future(door.post("/api/convert", content=packed, headers=headers))
+        await asyncio.sleep(0.3)
+        refused(await door.post("/api/convert", content=packed, headers=headers), 503)
+        assert (await first).status_code == 200
+        refused(await door.post("/api/convert", content=packed[:-9], headers=headers), 400)
+        assert (await door.post("/api/convert", content=packed, headers=headers)).status_code == 200
 
 
 async def test_too_large_a_body_is_read_to_a_bound_and_refused(ray_serve: RayServe) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -13,7 +14,14 @@ from hypothesis.extra import numpy as hnp
 
 from serve.api.bodies import inflate
 from serve.api.open_inference.codec import InferRequest, decode_request, encode_response
-from serve.api.open_inference.tensors import DTYPES, bytes_array, datatype_of, from_binary, to_binary
+from serve.api.open_inference.tensors import (
+    DTYPES,
+    bytes_array,
+    datatype_of,
+    from_binary,
+    from_numbers,
+    to_binary,
+)
 from serve.errors import AtelierError, InvalidRequest
 
 SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, max_side=4, min_side=0)
@@ -126,11 +134,27 @@ def test_almost_right_requests_are_answered_or_refused(document: dict[str, Any])
         b'{"inputs":[{"name":"x","datatype":"BYTES","shape":[1],"data":["\\ud800"]}]}',
         b'{"inputs":[{"name":"x","datatype":"FP32","shape":[99999999,99999999],"data":[1]}]}',
         b'{"inputs":[{"name":"x","datatype":"FP16","shape":[1],"data":[1]}]}',
+        b'{"inputs":[{"name":"x","datatype":"UINT8","shape":[1],"data":%s1%s}]}' % (b"[" * 9, b"]" * 9),
     ],
 )
 def test_known_traps(text: bytes) -> None:
     with pytest.raises(InvalidRequest):
         decode_request(text)
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_a_million_empty_elements_are_counted_and_not_read(size: int) -> None:
+    """Their lengths alone are 4 MB: reading them all would hold every other request up."""
+    raw = memoryview(bytes(4_000_000))
+    with pytest.raises(InvalidRequest, match=f"{size + 1} elements"):
+        from_binary(raw, "BYTES", (size,), "x")
+
+
+def test_lists_within_lists_have_as_many_levels_as_a_shape() -> None:
+    for levels, fits in ((8, True), (9, False)):
+        data = json.loads("[" * levels + "1" + "]" * levels)
+        with contextlib.nullcontext() if fits else pytest.raises(InvalidRequest, match="levels"):
+            assert from_numbers(data, "UINT8", (1,), "x").tolist() == [1]
 
 
 def test_mixed_strings_do_not_swell() -> None:

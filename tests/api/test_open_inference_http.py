@@ -196,6 +196,7 @@ async def test_wrong_tensors_are_refused(
         ({"max_paths": "many"}, "max_paths"),
         ({"tieer": 1}, "tieer"),
         ({"timeout": -5}, "timeout"),
+        ({"timeout": 1}, "timeout: "),
     ],
 )
 async def test_wrong_parameters_are_refused(

@@ -15,6 +15,7 @@ from serve.api.open_inference.tensors import (
     Array,
     Tensor,
     bytes_array,
+    check_count,
     check_finite,
     check_shape,
     datatype_of,
@@ -79,6 +80,7 @@ def _tensor(entry: Any, raw: bytes | None) -> Tensor:
     if datatype not in _CONTENTS:
         raise InvalidRequest(f"{datatype} can only be sent as raw contents", name)
     values = getattr(entry.contents, _CONTENTS[datatype])
+    check_count(len(values), shape, name)
     if datatype == "BYTES":
         return Tensor(name, datatype, bytes_array(list(values), shape, name))
     return Tensor(name, datatype, check_finite(from_numbers(list(values), datatype, shape, name), name))

@@ -69,6 +69,7 @@ def from_json(name: str, datatype: str, shape: tuple[int, ...], data: Any, param
 def from_numbers(data: list[Any], datatype: str, shape: tuple[int, ...], name: str) -> Array:
     dtype = DTYPES[datatype]
     flat = _flatten(data, name)
+    check_count(len(flat), shape, name)
     # Types are checked before numpy sees the list: it would widen mixed strings into a huge array.
     if not set(map(type, flat)) <= _JSON_TYPES[dtype.kind]:
         raise InvalidRequest(f"data does not hold {datatype} values", name)
@@ -85,11 +86,14 @@ def from_numbers(data: list[Any], datatype: str, shape: tuple[int, ...], name: s
 
 
 def _flatten(data: list[Any], name: str) -> list[Any]:
-    while any(isinstance(value, list) for value in data):
-        if not all(isinstance(value, list) for value in data):
+    for _ in range(MAX_DIMENSIONS):
+        nested = [isinstance(value, list) for value in data]
+        if not any(nested):
+            return data
+        if not all(nested):
             raise InvalidRequest("data must be a flat or evenly nested list", name)
         data = [value for row in data for value in row]
-    return data
+    raise InvalidRequest(f"data must be lists within lists of at most {MAX_DIMENSIONS} levels", name)
 
 
 def _strings(data: list[Any], name: str) -> list[str]:
@@ -102,7 +106,7 @@ def _strings(data: list[Any], name: str) -> list[str]:
 def from_binary(raw: memoryview | bytes, datatype: str, shape: tuple[int, ...], name: str) -> Array:
     """The array that ``raw`` holds in the protocol's binary form."""
     if datatype == "BYTES":
-        return bytes_array(_split_bytes(bytes(raw), name), shape, name)
+        return bytes_array(_split_bytes(bytes(raw), math.prod(shape), name), shape, name)
     dtype = np.dtype("<u2") if datatype == "BF16" else DTYPES[datatype]
     if len(raw) != math.prod(shape) * dtype.itemsize:
         raise InvalidRequest(f"{len(raw)} bytes of data do not fill the shape {list(shape)} of {datatype}", name)
@@ -125,14 +129,21 @@ def bytes_array(elements: Sequence[bytes], shape: tuple[int, ...], name: str) ->
 
 
 def _shaped(values: Array, shape: tuple[int, ...], name: str) -> Array:
-    if values.size != math.prod(shape):
-        raise InvalidRequest(f"{values.size} elements do not fill the shape {list(shape)}", name)
+    check_count(values.size, shape, name)
     return values.reshape(shape)
 
 
-def _split_bytes(raw: bytes, name: str) -> list[bytes]:
-    elements, at = [], 0
-    while at < len(raw):
+def check_count(count: int, shape: tuple[int, ...], name: str) -> None:
+    """Raises ``InvalidRequest`` unless ``count`` elements fill ``shape``; before millions of them are looked at."""
+    if count != math.prod(shape):
+        raise InvalidRequest(f"{count} elements do not fill the shape {list(shape)}", name)
+
+
+def _split_bytes(raw: bytes, most: int, name: str) -> list[bytes]:
+    """The elements in ``raw``; one more than ``most`` tells that the shape is wrong, and the rest is not looked at."""
+    elements: list[bytes] = []
+    at = 0
+    while at < len(raw) and len(elements) <= most:
         if at + 4 > len(raw):
             raise InvalidRequest("an element of BYTES data lacks its 4-byte length", name)
         (length,) = struct.unpack_from("<I", raw, at)

@@ -16,7 +16,7 @@ from serve.api.open_inference.description import Description, TensorSpec, own_pa
 from serve.api.open_inference.tensors import Array, Tensor, decode_base64
 from serve.api.options import parse_options
 from serve.ensembles.vectorization import Vectorization, VectorizeOptions, VectorizerService
-from serve.errors import InvalidRequest, TooLarge
+from serve.errors import InvalidRequest, TooLarge, in_words_of
 from serve.settings import ImageLimitsSettings
 
 DESCRIPTION = Description(
@@ -66,7 +66,8 @@ def read_options(request: InferRequest, **fixed: Any) -> VectorizeOptions:
     DESCRIPTION.wanted(request)
     if any(output.name == "actual_quality" for output in request.outputs):
         values["validate"] = True
-    return parse_options(values, **fixed)
+    with in_words_of({"timeout_s": "timeout"}):
+        return parse_options(values, **fixed)
 
 
 def read_image(request: InferRequest, limits: ImageLimitsSettings) -> bytes:
