@@ -15,31 +15,40 @@ from serve.errors import AtelierError
 FIRST_EVENT_S = 1.0
 """How long the answer waits for its first event: a request that is refused by then gets an error of its own."""
 
+WAITING_EVENTS = 8
+"""Events that wait for a slow reader; then what makes them waits too."""
+
 _HEARTBEAT = ": still drawing\n\n"
 
 
 class Relay:
-    """``source`` in a task of its own: to wait for its next event does not disturb it, to stop it closes it.
-
-    The queue holds what ``source`` yields, which has an end.
-    """
+    """``source`` in a task of its own: to wait for its next event does not disturb it, to stop it closes it."""
 
     def __init__(self, source: AsyncGenerator[str]) -> None:
-        self._events: asyncio.Queue[str | None] = asyncio.Queue()
+        self._events: asyncio.Queue[str | None] = asyncio.Queue(WAITING_EVENTS)
         self._task = asyncio.create_task(self._run(source))
 
     async def _run(self, source: AsyncGenerator[str]) -> None:
         try:
             async with contextlib.aclosing(source):
                 async for event in source:
-                    self._events.put_nowait(event)
-        finally:
-            self._events.put_nowait(None)
+                    await self._events.put(event)
+        except asyncio.CancelledError:
+            raise  # stopped: nobody reads on
+        except BaseException:
+            await self._events.put(None)
+            raise
+        await self._events.put(None)
 
     async def next(self, timeout_s: float) -> str | None:
-        """None at the end. Raises TimeoutError, and what ``source`` raised, once what it yielded was read."""
-        async with asyncio.timeout(timeout_s):
-            event = await self._events.get()
+        """A heartbeat if there is none in time, None at the end. Raises what ``source`` raised, after its events."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                event = await self._events.get()
+        except TimeoutError:
+            if not self._task.done():
+                return _HEARTBEAT
+            event = None  # it was cancelled, and had no room to say so
         if event is None:
             await self._task
         return event
@@ -59,8 +68,6 @@ class EventStream(StreamingResponse):
         relay = Relay(source)
         try:
             first = await relay.next(FIRST_EVENT_S)
-        except TimeoutError:
-            first = _HEARTBEAT
         except BaseException:
             relay.stop()
             raise
@@ -86,8 +93,6 @@ async def _events(
         yield event
         try:
             event = await relay.next(heartbeat_s)
-        except TimeoutError:
-            event = _HEARTBEAT
         except Exception as error:
             yield as_event(as_ours(error))
             if not isinstance(error, AtelierError):

@@ -33,13 +33,15 @@ from serve.ensembles.illustration import (
     Pixels,
     Preview,
 )
-from serve.errors import EngineUnavailable, NotFound
+from serve.errors import EngineUnavailable, InvalidRequest, NotFound
 from serve.settings import IllustratorSettings
 
 _SUFFIX = "_unet"
 _RANDOM_SEEDS = 2**32
 """Seeds that nobody named are short enough to note down."""
 _WAITING_PREVIEWS = 32
+MAX_PREVIEWS = 1000
+"""Of one request: nothing between here and a slow reader holds them back."""
 HEALTH_S = 1.0
 """How long `Illustrator.health` repeats its last answer."""
 
@@ -150,6 +152,7 @@ class Illustrator(EngineDoors):
         artist = self._artist(options.model)
         seeds = derived_seeds(secrets.randbelow(_RANDOM_SEEDS) if options.seed is None else options.seed, options.n)
         plan = await artist.plan(options, seeds[0], time.monotonic() + limit_s)
+        _check_previews(options, plan)
         planned = time.perf_counter()
         pictures = await _all([artist.paint(plan, seed, _watcher(previews, plan, i)) for i, seed in enumerate(seeds)])
         ended = time.perf_counter()
@@ -183,6 +186,14 @@ async def _all(paintings: Sequence[Coroutine[Any, Any, Pixels]]) -> list[Pixels]
     except BaseExceptionGroup as errors:
         raise _first(errors) from None
     return [task.result() for task in tasks]
+
+
+def _check_previews(options: IllustrateOptions, plan: Plan) -> None:
+    every, steps = options.preview_every, len(plan.trajectory)
+    count = options.n * ((steps - 1) // every) if every else 0
+    if count > MAX_PREVIEWS:
+        what = f"{options.n} pictures of {steps} evaluations would have {count}"
+        raise InvalidRequest(f"at most {MAX_PREVIEWS} previews fit one request; {what}: show fewer", "preview_every")
 
 
 def _first(error: BaseException) -> BaseException:

@@ -167,6 +167,16 @@ async def test_previews_of_large_pictures_are_small(repository: Path) -> None:
     assert preview.pixels.shape == (128, 256, 3)
 
 
+async def test_previews_of_one_request_are_bounded(repository: Path) -> None:
+    """A slow reader leaves them all waiting for it."""
+    options = IllustrateOptions("red", n=10, num_inference_steps=200, preview_every=1)
+    asked = engines()
+    with pytest.raises(InvalidRequest, match="1990") as raised:
+        await anext(illustrator(repository, asked).stream(options))
+    assert raised.value.field == "preview_every"
+    assert not steps_of(asked)
+
+
 async def test_closing_the_stream_ends_the_drawing(repository: Path) -> None:
     asked = Slow(engines().answers)
     stream = illustrator(repository, asked).stream(IllustrateOptions("red", num_inference_steps=500, preview_every=1))

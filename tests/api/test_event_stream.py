@@ -1,0 +1,57 @@
+"""Server-sent events from slow work, without a socket."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+import pytest
+
+from serve.api.event_stream import WAITING_EVENTS, Relay
+
+
+async def test_what_makes_events_waits_for_a_slow_reader() -> None:
+    made = []
+
+    async def source() -> AsyncGenerator[str]:
+        for i in range(100):
+            made.append(i)
+            yield str(i)
+            await asyncio.sleep(0)
+
+    relay = Relay(source())
+    await asyncio.sleep(0.05)
+    assert len(made) == WAITING_EVENTS + 1
+    assert [await relay.next(1) for _ in range(101)] == [*map(str, range(100)), None]
+
+
+async def test_stopping_closes_a_source_that_waits_for_its_reader() -> None:
+    closed = asyncio.Event()
+
+    async def source() -> AsyncGenerator[str]:
+        try:
+            while True:
+                yield "event"
+        finally:
+            closed.set()
+
+    relay = Relay(source())
+    await asyncio.sleep(0.05)
+    relay.stop()
+    async with asyncio.timeout(1):
+        await closed.wait()
+
+
+async def test_an_error_comes_after_the_events_before_it() -> None:
+    """Also one that asyncio uses itself: it is no silence."""
+
+    async def source() -> AsyncGenerator[str]:
+        for _ in range(WAITING_EVENTS):
+            yield "event"
+        raise TimeoutError("of the work")
+
+    relay = Relay(source())
+    await asyncio.sleep(0.05)
+    assert [await relay.next(1) for _ in range(WAITING_EVENTS)] == ["event"] * WAITING_EVENTS
+    with pytest.raises(TimeoutError, match="of the work"):
+        await relay.next(1)
