@@ -8,8 +8,12 @@ from typing import Any, NoReturn
 from fastapi import Request
 
 from serve.api.bodies import read_body
-from serve.errors import InvalidRequest
+from serve.errors import InvalidRequest, TooLarge
 from serve.settings import LimitsSettings
+
+
+MAX_GROUPS = 1_000_000
+"""Lists and objects of one body: an image nested by rows and pixels has fewer, and more would take seconds to read."""
 
 
 async def read_json(request: Request, limits: LimitsSettings) -> dict[str, Any]:
@@ -19,6 +23,8 @@ async def read_json(request: Request, limits: LimitsSettings) -> dict[str, Any]:
 
 def parse_json(text: bytes, *, named_constants: bool = False) -> dict[str, Any]:
     """The JSON object in ``text``. A name given twice is refused, as are NaN and Infinity, which are not JSON."""
+    if text.count(b"[") + text.count(b"{") > MAX_GROUPS:
+        raise TooLarge(f"the body has more than {MAX_GROUPS} lists and objects; send tensors as binary data")
     constant = float if named_constants else _refuse_constant
     try:
         document = json.loads(text, parse_constant=constant, object_pairs_hook=_once)
