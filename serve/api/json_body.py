@@ -11,7 +11,6 @@ from serve.api.bodies import read_body
 from serve.errors import InvalidRequest, TooLarge
 from serve.settings import LimitsSettings
 
-
 MAX_GROUPS = 1_000_000
 """Lists and objects of one body: an image nested by rows and pixels has fewer, and more would take seconds to read."""
 
