@@ -126,6 +126,8 @@ def test_almost_right_requests_are_answered_or_refused(document: dict[str, Any])
     [
         b"[" * 100_000,
         b'{"inputs":[' + b"{}," * 1_000_000 + b"{}]}",
+        b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1]}],"outputs":[%s]}'
+        % b",".join([b'{"name":"y"}'] * 257),
         b'{"inputs":' + b"[" * 5000,
         b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[NaN]}]}',
         b'{"inputs":[{"name":"x","datatype":"FP32","shape":[1],"data":[1e999]}]}',

@@ -9,7 +9,7 @@ bytes. Anything that does not fit raises ``InvalidRequest`` with the input's nam
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -29,6 +29,7 @@ from serve.api.open_inference.tensors import (
 from serve.errors import InvalidRequest
 
 MAX_NAME = 256
+MAX_OUTPUTS = 256
 
 MAX_JSON_VALUES = 4 * 1024 * 1024
 """Values of one output in JSON, which takes ten times the memory and time of the binary form."""
@@ -78,7 +79,7 @@ def decode_request(body: bytes, header_length: int | None = None, *, max_tensors
     if len(set(names)) != len(names):
         raise InvalidRequest("an input is named twice", "inputs")
     request_id = check_id(document.get("id", ""))
-    outputs = tuple(_requested_output(entry) for entry in _list(document.get("outputs") or [], "outputs"))
+    outputs = tuple(map(_requested_output, check_outputs(_list(document.get("outputs") or [], "outputs"))))
     return InferRequest(tuple(tensors), outputs, request_id, parameters_of(document, "parameters"))
 
 
@@ -118,6 +119,13 @@ def check_name(name: Any, field: str) -> str:
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise InvalidRequest(f"each needs a name of 1 to {MAX_NAME} printable characters", field)
     return name
+
+
+def check_outputs(outputs: Sequence[Any]) -> Sequence[Any]:
+    """``outputs`` that a request asks for, unless they are more than any model has."""
+    if len(outputs) > MAX_OUTPUTS:
+        raise InvalidRequest(f"must be at most {MAX_OUTPUTS}", "outputs")
+    return outputs
 
 
 def check_id(request_id: Any) -> str:

@@ -9,7 +9,7 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2 as pb
 
-from serve.api.open_inference.codec import InferRequest, RequestedOutput, check_id, check_name
+from serve.api.open_inference.codec import InferRequest, RequestedOutput, check_id, check_name, check_outputs
 from serve.api.open_inference.tensors import (
     DTYPES,
     Array,
@@ -65,7 +65,7 @@ def to_request(message: Any, max_tensors: int) -> InferRequest:
     tensors = tuple(_tensor(entry, raw[i] if raw else None) for i, entry in enumerate(message.inputs))
     if len({tensor.name for tensor in tensors}) != len(tensors):
         raise InvalidRequest("an input is named twice", "inputs")
-    outputs = tuple(RequestedOutput(check_name(entry.name, "outputs")) for entry in message.outputs)
+    outputs = tuple(RequestedOutput(check_name(entry.name, "outputs")) for entry in check_outputs(message.outputs))
     parameters = {name: parameter_of(value) for name, value in message.parameters.items()}
     return InferRequest(tensors, outputs, check_id(message.id), parameters)
 
