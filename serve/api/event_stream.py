@@ -48,7 +48,8 @@ class Relay:
         except TimeoutError:
             if not self._task.done():
                 return _HEARTBEAT
-            event = None  # it was cancelled, and had no room to say so
+            # It ended meanwhile; one that was cancelled may have had no room to say so.
+            event = None if self._events.empty() else self._events.get_nowait()
         if event is None:
             await self._task
         return event

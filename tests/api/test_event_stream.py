@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -55,3 +56,18 @@ async def test_an_error_comes_after_the_events_before_it() -> None:
     assert [await relay.next(1) for _ in range(WAITING_EVENTS)] == ["event"] * WAITING_EVENTS
     with pytest.raises(TimeoutError, match="of the work"):
         await relay.next(1)
+
+
+async def test_events_that_come_at_the_very_end_of_the_wait_are_not_lost() -> None:
+    """A busy loop sees the end of the work and the end of the wait at once."""
+
+    async def source() -> AsyncGenerator[str]:
+        await asyncio.sleep(0.01)
+        yield "event"
+
+    relay = Relay(source())
+    waiting = asyncio.create_task(relay.next(0.02))
+    for _ in range(3):
+        await asyncio.sleep(0)  # both wait by now
+    time.sleep(0.05)  # noqa: ASYNC251  # that is what is tested
+    assert [await waiting, await relay.next(1)] == ["event", None]
