@@ -74,7 +74,7 @@ class Illustrator(EngineDoors):
         }
         created = {name: datetime.fromisoformat(str(manifest["created"])) for name, manifest in manifests.items()}
         self._infos = tuple(
-            artist.info(self.room.versions[artist.family.unet], int(created[name].timestamp()))
+            artist.info(self.room.versions.get(artist.family.unet, "unknown"), int(created[name].timestamp()))
             for name, artist in self._artists.items()
         )
         self._examining = asyncio.Lock()
@@ -162,7 +162,9 @@ class Illustrator(EngineDoors):
             tokens=plan.tokens,
             negative_tokens=plan.negative_tokens,
             evaluations=len(plan.trajectory),
-            model_versions={engine: self.room.versions[engine] for engine in _drawing_engines(artist.family)},
+            model_versions={
+                engine: self.room.versions.get(engine, "unknown") for engine in _drawing_engines(artist.family)
+            },
             timings_s={"prompt": planned - began, "draw": ended - planned},
             processing_time_s=ended - began,
         )
