@@ -35,6 +35,8 @@ MAX_IN_FLIGHT = 256
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 SHARED_MEMORY_MIN_BYTES = 64 * 1024
 SHARED_MEMORY_MAX_BYTES = 128 * 1024 * 1024
+ABANDONED_S = 60.0
+"""How much longer than its caller a call may go on in Triton."""
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
@@ -49,7 +51,8 @@ class Engines:
 
     Every method raises the errors of ``serve.errors``: NotFound (no such engine), InvalidRequest (a tensor's name,
     type or shape, in ``field``), TooLarge, DeadlineExceeded, Overloaded (its queue is full), EngineUnavailable (it
-    cannot be reached, or its process is gone), EngineFailure. A cancelled task cancels its call.
+    cannot be reached, or its process is gone), EngineFailure. A cancelled task is free at once; what it asked for runs
+    to its end in Triton, and is in flight until then.
     """
 
     def __init__(
@@ -67,6 +70,8 @@ class Engines:
         self._timeout_s = timeout_s
         self._max_in_flight = max_in_flight
         self._in_flight: Counter[str] = Counter()
+        self._abandoned: Counter[str] = Counter()
+        self._calls: set[asyncio.Future[Any]] = set()
         self._max_message_bytes = max_message_bytes
         self._shared_memory_min_bytes = shared_memory_min_bytes
         self._shared_memory_max_bytes = shared_memory_max_bytes
@@ -91,7 +96,7 @@ class Engines:
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         if limit_s <= 0:
             raise DeadlineExceeded(f"no time was left for engine '{engine}'")
-        if self._in_flight[engine] >= self._max_in_flight:
+        if self._in_flight[engine] + self._abandoned[engine] >= self._max_in_flight:
             raise Overloaded(f"the queue of engine '{engine}' is full")
         self._in_flight[engine] += 1
         try:
@@ -147,10 +152,10 @@ class Engines:
         self, method: str, request: Any, engine: str, timeout_s: float | None = None, *, connection: Any = None
     ) -> Any:
         connection = connection or self._connect()
+        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        call = asyncio.ensure_future(getattr(connection, method)(request, timeout=limit_s + ABANDONED_S))
         try:
-            return await getattr(connection, method)(
-                request, timeout=self._timeout_s if timeout_s is None else timeout_s
-            )
+            return await self._answer(call, engine, limit_s)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if connection is self._connection or (task is not None and task.cancelling()):
@@ -161,6 +166,28 @@ class Engines:
             if isinstance(fault, EngineUnavailable) and self.on_unavailable is not None:
                 self.on_unavailable(engine)
             raise fault from error
+
+    async def _answer(self, call: asyncio.Future[Any], engine: str, limit_s: float) -> Any:
+        """The answer of ``call``, which goes on in Triton when nobody waits for it any more, and counts as in flight.
+
+        Triton 2.51 may crash (SIGSEGV) when a call that it works on is cancelled or its deadline passes.
+        """
+        self._calls.add(call)
+        call.add_done_callback(self._calls.discard)
+        try:
+            async with asyncio.timeout(limit_s):
+                return await asyncio.shield(call)
+        except TimeoutError:
+            raise DeadlineExceeded(f"engine '{engine}' did not answer in time") from None
+        finally:
+            if not call.done():
+                self._abandoned[engine] += 1
+                call.add_done_callback(partial(self._forget, engine))
+
+    def _forget(self, engine: str, call: asyncio.Future[Any]) -> None:
+        self._abandoned[engine] -= 1
+        if not call.cancelled():
+            call.exception()  # was seen: asyncio would tell of it otherwise
 
     async def _infer(
         self, engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None, timeout_s: float

@@ -134,7 +134,7 @@ def test_a_family_in_eight_bits_for_openvino(tmp_path: Path) -> None:
     network = parts.wrap(plan.checkpoint, engine, parts.load(plan.checkpoint, "unet"))
     shapes = profile_shapes(engine)
     assert shapes["sample"] == [(1, 8, 8, 8), (2, 8, 16, 16), (16, 8, 24, 24)]
-    assert shapes["encoder_hidden_states"] == [(1, 16, 32), (2, 16, 32), (16, 64, 32)]
+    assert shapes["encoder_hidden_states"] == [(1, 16, 32), (2, 16, 32), (16, 128, 32)]
     rng = np.random.default_rng(0)
     inputs = {name: rng.standard_normal(shape[1], dtype=np.float32) for name, shape in shapes.items()}
     path = tmp_path / "half" / "model.onnx"
