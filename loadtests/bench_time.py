@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +24,7 @@ import numpy as np
 from loadtests.vectorize.dataset import Picture, held_out, prepare
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown
+from serve.ensembles.candidates import fixed_parameters
 from serve.ensembles.vectorization import VectorizeOptions
 from serve.ensembles.vectorizer import Vectorizer
 from serve.settings import VectorizerSettings
@@ -35,6 +36,7 @@ from serve.vector.utility import reference_parameters
 
 SIZE_PX = 512
 CANDIDATES = 1000
+TRACE = "one trace of the coverage tracer, not refined"
 PEER = "VTracer alone, same pictures"
 """In the same run, because a machine's speed differs from hour to hour: what can be compared are ratios to it."""
 GOALS_MS = {
@@ -48,6 +50,7 @@ GOALS_MS = {
     "tier 1": 200,
     "tier 2": 500,
     "tier 3": 1000,
+    TRACE: 100,
     PEER: math.inf,
 }
 START_GOAL_MS = 5000
@@ -118,6 +121,10 @@ async def stages_of(picture: Picture, vectorizer: Vectorizer) -> dict[str, float
         options = VectorizeOptions(tier=tier)
         data = picture.png(f"tier {tier}")  # bytes that no cache has seen
         found[f"tier {tier}"] = await timed(lambda d=data, o=options: vectorizer.vectorize(d, o))  # type: ignore[misc]
+    plain = replace(fixed_parameters(features), refine=0)
+    start = time.perf_counter()
+    trace(picture.rgba, plain)
+    measured(TRACE, start)
     start = time.perf_counter()
     trace(picture.rgba, reference_parameters())
     measured(PEER, start)
