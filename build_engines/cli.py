@@ -88,6 +88,9 @@ def train(
     ] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0, help="mini: stop after so long.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="mini: CPU threads; as many as are free.")] = 1,
+    compiled: Annotated[
+        bool, typer.Option("--compile", help="mini: compile the UNet first, for two minutes; needs a C++ compiler.")
+    ] = False,
 ) -> None:
     """Train what the engines are made of.
 
@@ -98,7 +101,7 @@ def train(
     if _family(family) == "mini":
         from build_engines.mini.commands import train_mini
 
-        return train_mini(preset or "cpu", stages or [], minutes, threads)
+        return train_mini(preset or "cpu", stages or [], minutes, threads, compiled)
     from build_engines.train.pipeline import Run, make_engines
 
     make_engines(Run(PRESETS[_preset(preset or "quick")], processes, repository, version, labels_tag=labels_tag))

@@ -23,7 +23,7 @@ from serve.api.app import answer, create_app
 from serve.api.middleware import RequestId, ScrubHeaders
 from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.open_inference.models import Models
-from serve.ensembles.illustrator import Illustrator, families_in
+from serve.diffusion.family import families_in
 from serve.errors import AtelierError, Overloaded
 from serve.remote import RemoteIllustrator, RemoteVectorizer
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
@@ -69,6 +69,8 @@ class VectorizerReplica(Replica):
 class IllustratorReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         keep_to(settings.http.host)
+        from serve.ensembles.illustrator import Illustrator  # here: nor for a Triton and tokenizers
+
         self._ensemble = Illustrator(settings.illustrator)
         await self._ensemble.start()
 

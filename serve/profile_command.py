@@ -39,7 +39,7 @@ def profile_engine(
     """
     try:
         where = repository or load().illustrator.model_repository
-        sizes = [size for size in _powers(largest) if size <= largest]
+        sizes = _powers(largest)
         with Progress(console=err, transient=True) as progress:
             task = progress.add_task(engine, total=len(sizes))
             measuring = profile(
@@ -63,6 +63,7 @@ def profile_engine(
 
 
 def _powers(largest: int) -> list[int]:
+    """Of two, up to ``largest``."""
     return [2**exponent for exponent in range(largest.bit_length())]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -24,8 +23,6 @@ ATTEMPTS = 2
 
 HEALTH_TIMEOUT_S = 10.0
 """Who asks for health does not wait as long as for a conversion: a full queue before it is an answer too."""
-
-RANDOM_SEEDS = 2**32
 
 
 class _Lost(Exception):
@@ -162,7 +159,7 @@ class RemoteIllustrator(RemoteEnsemble):
 
 
 def _seeded(options: IllustrateOptions) -> IllustrateOptions:
-    return options if options.seed is not None else replace(options, seed=secrets.randbelow(RANDOM_SEEDS))
+    return replace(options, seed=options.named_seed())
 
 
 def _value(result: Any) -> Any:

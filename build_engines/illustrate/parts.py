@@ -67,8 +67,8 @@ class UNet(nn.Module):
         return answer.float()
 
 
-class VaeDecoder(nn.Module):
-    """``latents`` (B, C, h, w) in the UNet's space to ``image`` (B, H, W, 3) of bytes."""
+class _VaePart(nn.Module):
+    """A VAE and the way between its latents and the UNet's, see `latent_affine`."""
 
     vae: Any
     scale: torch.Tensor
@@ -80,6 +80,10 @@ class VaeDecoder(nn.Module):
         scale, shift = latent_affine(vae.config)
         self.register_buffer("scale", scale, persistent=False)
         self.register_buffer("shift", shift, persistent=False)
+
+
+class VaeDecoder(_VaePart):
+    """``latents`` (B, C, h, w) in the UNet's space to ``image`` (B, H, W, 3) of bytes."""
 
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         raw = (latents / self.scale + self.shift).to(self.vae.dtype)
@@ -88,19 +92,8 @@ class VaeDecoder(nn.Module):
         return levels.permute(0, 2, 3, 1).round().to(torch.uint8)
 
 
-class VaeEncoder(nn.Module):
+class VaeEncoder(_VaePart):
     """``image`` (B, H, W, 3) of bytes to mean and deviation (B, C, h, w) of its latents in the UNet's space."""
-
-    vae: Any
-    scale: torch.Tensor
-    shift: torch.Tensor
-
-    def __init__(self, vae: Any) -> None:
-        super().__init__()
-        self.vae = vae
-        scale, shift = latent_affine(vae.config)
-        self.register_buffer("scale", scale, persistent=False)
-        self.register_buffer("shift", shift, persistent=False)
 
     def forward(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         pixels = image.to(torch.float32).permute(0, 3, 1, 2) / 127.5 - 1

@@ -8,8 +8,6 @@ alike, and makes the decoder forgive the denoiser's errors.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import torch
 from diffusers import AutoencoderTiny
@@ -18,6 +16,7 @@ from torch.nn import functional as F
 
 from build_engines.mini.captions import flippable
 from build_engines.mini.colours import COLOURS
+from build_engines.mini.loop import Descent
 from build_engines.mini.networks import make_autoencoder, mixed_precision
 from build_engines.mini.pictures import Pictures, Rgb, Variant
 from build_engines.mini.presets import MiniPreset
@@ -70,7 +69,7 @@ def falling_rate(step: int, steps: int, warm_up: int, falling: float) -> float:
     return rising * (0.02 + 0.98 * 0.5 * (1 + float(np.cos(np.pi * (step - start) / max(steps - start, 1)))))
 
 
-class AutoencoderLearner:
+class AutoencoderLearner(Descent[AutoencoderTiny]):
     """Learns from originals and coloured variants, mirrored and shifted by up to 3 pixels.
 
     ``decoder_only`` freezes the encoder (latents that were made with it stay valid) and trains the decoder alone.
@@ -114,18 +113,7 @@ class AutoencoderLearner:
             noise = torch.randn(latents.shape, generator=generator).to(latents.device)
             made = self.model.decoder(latents + LATENT_NOISE * noise).float()
         loss = picture_loss(made, images) + edge_loss(made, images) + _MOMENT_WEIGHT * moments_loss(latents)
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return float(loss.detach())
-
-    def state(self) -> dict[str, Any]:
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        return self.descend(loss, 1.0)
 
 
 @torch.no_grad()

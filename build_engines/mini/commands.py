@@ -26,7 +26,7 @@ def evaluate_mini(checkpoint: Path, threads: int) -> None:
     evaluate(MINI_DIR, checkpoint)
 
 
-def train_mini(preset: str, stages: Sequence[str], minutes: float | None, threads: int) -> None:
+def train_mini(preset: str, stages: Sequence[str], minutes: float | None, threads: int, compiled: bool) -> None:
     """Trains the stages in order, or goes on where they stopped."""
     unknown = [s for s in stages if s not in STAGES]
     if unknown:
@@ -34,5 +34,5 @@ def train_mini(preset: str, stages: Sequence[str], minutes: float | None, thread
     torch.set_num_threads(threads)
     stop = Stop(minutes)
     with stop.on_signals():
-        finished = Run(preset_of(preset), stop).train(tuple(stages) or DEFAULT_STAGES)
+        finished = Run(preset_of(preset), stop, compiled=compiled).train(tuple(stages) or DEFAULT_STAGES)
     typer.echo("finished" if finished else "stopped; the same command goes on from here")

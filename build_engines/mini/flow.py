@@ -20,6 +20,7 @@ from transformers import CLIPTextModel
 from build_engines.mini.autoencoder import falling_rate
 from build_engines.mini.captions import CaptionRule, vocabulary
 from build_engines.mini.latents import Latents
+from build_engines.mini.loop import Descent
 from build_engines.mini.networks import make_text_encoder, make_unet, mixed_precision
 from build_engines.mini.pictures import Pictures, Variant
 from build_engines.mini.presets import MiniPreset
@@ -27,8 +28,6 @@ from build_engines.mini.tokenizer import UNKNOWN_WORD, encode, make_tokenizer
 
 TRAIN_TIMESTEPS = 1000
 _COLOURED_SHARE = 0.5
-_FALLING = 0.2
-"""Share of the training at whose end the learning rate falls."""
 
 
 class Denoiser(nn.Module):
@@ -71,16 +70,21 @@ def make_denoiser(preset: MiniPreset, words: int) -> Denoiser:
     return Denoiser(make_text_encoder(preset.flow, words), unet).to(preset.device)
 
 
-class FlowLearner:
-    """``average`` holds the exponential moving average of the weights, which is what draws."""
+class FlowLearner(Descent[Denoiser]):
+    """``average`` holds the exponential moving average of the weights, which is what draws.
 
-    def __init__(self, preset: MiniPreset, pictures: Pictures, latents: Latents) -> None:
+    ``compiled``: the UNet through torch.compile, after two minutes of compiling a fifth to a third faster on a CPU.
+    """
+
+    def __init__(self, preset: MiniPreset, pictures: Pictures, latents: Latents, compiled: bool = False) -> None:
         self.preset, self.pictures, self.latents, self.batch = preset, pictures, latents, preset.flow.batch
         words = vocabulary([e.name for e in pictures.entries])
         self.tokenizer: Tokenizer = make_tokenizer(words)
         self.model = make_denoiser(preset, self.tokenizer.get_vocab_size())
         self.average = make_denoiser(preset, self.tokenizer.get_vocab_size()).eval().requires_grad_(False)
         self.average.load_state_dict(self.model.state_dict())
+        if compiled:
+            self.model.unet.compile()
         self.steps = preset.flow.samples // self.batch
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), 1.0, betas=(0.9, 0.99), weight_decay=0.01, fused=True
@@ -106,7 +110,7 @@ class FlowLearner:
     def step(self, n: int) -> float:
         preset = self.preset.flow
         self.optimizer.param_groups[0]["lr"] = preset.learning_rate * falling_rate(
-            n, self.steps, preset.warm_up_steps, _FALLING
+            n, self.steps, preset.warm_up_steps, preset.falling
         )
         wanted, noise, sigmas, ids = self.pick(n)
         share = sigmas[:, None, None, None]
@@ -114,28 +118,20 @@ class FlowLearner:
         with mixed_precision(self.preset.device):
             velocity = self.model(noisy, sigmas * TRAIN_TIMESTEPS, ids)
         loss = (velocity.float() - (noise - wanted)).square().mean()
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
+        value = self.descend(loss, 1.0)
         self._follow(min(preset.ema_decay, (1 + n) / (20 + n)))
-        return float(loss.detach())
+        return value
 
     @torch.no_grad()
     def _follow(self, decay: float) -> None:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.model.parameters()), 1 - decay)
 
     def state(self) -> dict[str, Any]:
-        return {
-            "model": self.model.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
+        return super().state() | {"average": self.average.state_dict()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
+        super().restore(state)
         self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
 
     @property
     def parameters(self) -> int:

@@ -7,8 +7,6 @@ embedding tells colours apart as well as objects.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import numpy.typing as npt
 import torch
@@ -18,6 +16,7 @@ from torch.nn import functional as F
 from build_engines.mini.autoencoder import falling_rate, to_tensor
 from build_engines.mini.captions import flippable
 from build_engines.mini.flow import group_rows
+from build_engines.mini.loop import Descent
 from build_engines.mini.networks import mixed_precision
 from build_engines.mini.pictures import Pictures, Rgb, Variant, variants
 
@@ -42,7 +41,7 @@ class PictureEncoder(nn.Module):
         return F.normalize(self.layers(images).float(), dim=1)
 
 
-class JudgeLearner:
+class JudgeLearner(Descent[PictureEncoder]):
     """Step ``n`` sees ``_ICONS`` icons, each in up to ``_COLOURS`` colours, twice."""
 
     batch = _ICONS * _COLOURS
@@ -86,17 +85,7 @@ class JudgeLearner:
         alike = alike.masked_fill(torch.eye(len(alike), dtype=torch.bool), -torch.inf)
         count = len(chosen)
         loss = F.cross_entropy(alike, torch.cat([torch.arange(count) + count, torch.arange(count)]))
-        loss.backward()  # type: ignore[no-untyped-call]
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        return float(loss.detach())
-
-    def state(self) -> dict[str, Any]:
-        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
-
-    def restore(self, state: dict[str, Any]) -> None:
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        return self.descend(loss)
 
 
 def _moved(rng: np.random.Generator, images: Tensor) -> Tensor:

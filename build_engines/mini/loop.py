@@ -10,9 +10,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import Any, Protocol
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
+
+Model = TypeVar("Model", bound=torch.nn.Module)
 
 
 class Learner(Protocol):
@@ -28,6 +30,29 @@ class Learner(Protocol):
 
     def restore(self, state: dict[str, Any]) -> None:
         """The inverse of ``state``."""
+
+
+class Descent(Generic[Model]):
+    """What the learners share: a model, its optimiser, a step down, and the state of both."""
+
+    model: Model
+    optimizer: torch.optim.Optimizer
+
+    def descend(self, loss: torch.Tensor, longest: float | None = None) -> float:
+        """One step of the optimiser down ``loss``, its gradient no longer than ``longest``; the loss."""
+        loss.backward()  # type: ignore[no-untyped-call]
+        if longest is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), longest)
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return float(loss.detach())
+
+    def state(self) -> dict[str, Any]:
+        return {"model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
 
 
 @dataclass

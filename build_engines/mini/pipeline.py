@@ -28,11 +28,15 @@ DEFAULT_STAGES = STAGES[:4]
 
 @dataclass
 class Run:
-    """``folder`` keeps everything; ``stop`` ends a stage early, which the same run goes on from."""
+    """``folder`` keeps everything; ``stop`` ends a stage early, which the same run goes on from.
+
+    ``compiled``: see ``FlowLearner``.
+    """
 
     preset: MiniPreset
     stop: Stop
     folder: Path = MINI_DIR
+    compiled: bool = False
 
     def train(self, stages: Sequence[str] = DEFAULT_STAGES) -> bool:
         """Runs the stages; whether all of them are finished."""
@@ -93,7 +97,7 @@ class Run:
         return True
 
     def _unet(self) -> bool:
-        learner = FlowLearner(self.preset, self.pictures, self.load_latents())
+        learner = FlowLearner(self.preset, self.pictures, self.load_latents(), self.compiled)
         decoder = self._finished_autoencoder().model.eval()
         painter = Painter(learner.average, decoder, learner.tokenizer, learner.latents.scale, self.preset.device)
         print(f"unet: {learner.parameters / 1e6:.1f} M parameters with the text encoder's", flush=True)

@@ -21,7 +21,7 @@ class AutoencoderPreset:
 
 @dataclass(frozen=True)
 class FlowPreset:
-    """The denoiser and its text encoder; ``samples`` is the wanted total, the last fifth of it with a falling rate."""
+    """The denoiser and its text encoder; ``samples``: wanted in all, the last ``falling`` of them at a falling rate."""
 
     widths: tuple[int, ...] = (128, 224)
     heads: tuple[int, ...] = (4, 7)
@@ -32,7 +32,8 @@ class FlowPreset:
     batch: int = 64
     learning_rate: float = 5e-4
     warm_up_steps: int = 500
-    samples: int = 2_000_000
+    samples: int = 750_000
+    falling: float = 0.4
     ema_decay: float = 0.9995
 
 

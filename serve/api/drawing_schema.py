@@ -6,7 +6,8 @@ from typing import Any
 
 from serve.api.drawing import Vocabulary
 from serve.api.pictures import DEFAULT_QUALITY, MEDIA_TYPES
-from serve.ensembles.illustration import MAX_GUIDANCE, MAX_PROMPT_CHARACTERS, MAX_SEED, MAX_SIDE_PX, MAX_STEPS
+from serve.diffusion.noise import MAX_SEED
+from serve.ensembles.illustration import MAX_GUIDANCE, MAX_PROMPT_CHARACTERS, MAX_SIDE_PX, MAX_STEPS
 
 _SIDE = {"type": "integer", "minimum": 1, "maximum": MAX_SIDE_PX, "description": "pixels; the model's own by default"}
 PROMPT = {"type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARACTERS}

@@ -17,6 +17,9 @@ from serve.diffusion.samplers import by_name
 from serve.diffusion.schedules import NoiseSchedule, PredictionType
 from serve.errors import InvalidRequest
 
+_UNET = "_unet"
+"""What the name of a family's UNet ends in; its manifest describes the family."""
+
 
 class _Part(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -83,7 +86,7 @@ class Family(_Part):
 
     @property
     def unet(self) -> str:
-        return f"{self.name}_unet"
+        return self.name + _UNET
 
     @property
     def vae_decoder(self) -> str:
@@ -150,3 +153,13 @@ def parse(manifest: Mapping[str, Any]) -> Family:
 def load(manifest: Path) -> Family:
     """The family that the file ``NAME_unet/manifest.json`` describes; errors as of ``parse``."""
     return parse(json.loads(manifest.read_text()))
+
+
+def manifest_of(repository: Path, family: str) -> Path:
+    return repository / f"{family}{_UNET}" / "manifest.json"
+
+
+def families_in(repository: Path) -> tuple[str, ...]:
+    """The names of the families in ``repository``, in order of the alphabet."""
+    manifests = sorted(repository.glob(f"*{_UNET}/manifest.json"))
+    return tuple(manifest.parent.name.removesuffix(_UNET) for manifest in manifests)

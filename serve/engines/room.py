@@ -14,11 +14,13 @@ import numpy.typing as npt
 
 from serve.engines.client import Engines
 from serve.engines.server import TritonServer
-from serve.engines.service import EngineHealth
+from serve.engines.service import EngineHealth, Health
 from serve.engines.supervisor import Supervisor
 from serve.errors import AtelierError, EngineUnavailable, Overloaded
 
 PROBE_TIMEOUT_S = 5.0
+HEALTH_S = 1.0
+"""How long an ensemble repeats its last answer about health, so that many probes cost as much as one."""
 
 
 class EngineRoom:
@@ -91,9 +93,24 @@ class EngineRoom:
 
 
 class EngineDoors:
-    """The calls that an ensemble passes on to its engines as they are; see `serve.engines.client.Engines`."""
+    """What an ensemble answers about its engines. Calls are passed on: see `serve.engines.client.Engines`."""
 
-    room: EngineRoom
+    def __init__(self, room: EngineRoom) -> None:
+        self.room = room
+        self._examining = asyncio.Lock()
+        self._health: tuple[float, Health] | None = None
+
+    async def health(self) -> Health:
+        """What ``examine`` found, at most HEALTH_S old."""
+        async with self._examining:
+            if self._health is None or time.monotonic() - self._health[0] >= HEALTH_S:
+                examined = await self.examine()
+                self._health = time.monotonic(), examined
+            return self._health[1]
+
+    async def examine(self) -> Health:
+        """A real inference of every engine."""
+        return Health(await self.room.health())
 
     async def infer(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -10,7 +10,9 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from serve.diffusion.noise import MAX_SEED
 from serve.engines.service import EngineService
+from serve.ensembles.ranges import check_number
 from serve.errors import InvalidRequest
 
 MAX_PICTURES = 10
@@ -18,7 +20,8 @@ MAX_PROMPT_CHARACTERS = 32_000
 MAX_SIDE_PX = 4096
 MAX_STEPS = 1000
 MAX_GUIDANCE = 50.0
-MAX_SEED = 2**63 - 1
+RANDOM_SEEDS = 2**32
+"""Seeds that nobody named are below: short enough to note down."""
 HOW_TO_BUILD = "build one with `python -m build_engines illustrate --source DIR_OR_HUB_ID --name NAME`"
 
 Pixels = npt.NDArray[np.uint8]
@@ -63,9 +66,13 @@ class IllustrateOptions:
             ("preview_every", 0, MAX_STEPS),
         ):
             _check_whole(getattr(self, name), name, low, high)
-        _check_number(self.guidance_scale, "guidance_scale", 0.0, MAX_GUIDANCE)
-        _check_number(self.guidance_rescale, "guidance_rescale", 0.0, 1.0)
-        _check_number(self.timeout_s, "timeout_s", 0.001, 3600.0)
+        check_number(self.guidance_scale, "guidance_scale", 0.0, MAX_GUIDANCE)
+        check_number(self.guidance_rescale, "guidance_rescale", 0.0, 1.0)
+        check_number(self.timeout_s, "timeout_s", 0.001, 3600.0)
+
+    def named_seed(self) -> int:
+        """The seed, or one that is drawn."""
+        return secrets.randbelow(RANDOM_SEEDS) if self.seed is None else self.seed
 
 
 def _check_text(text: str, name: str) -> None:
@@ -82,15 +89,6 @@ def _check_whole(value: int | None, name: str, low: int, high: int) -> None:
         raise InvalidRequest("must be a whole number", name)
     if not low <= value <= high:
         raise InvalidRequest(f"must be from {low} to {high}", name)
-
-
-def _check_number(value: float | None, name: str, low: float, high: float) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidRequest("must be a finite number", name)
-    if not low <= value <= high:
-        raise InvalidRequest(f"must be from {low:.10g} to {high:.10g}", name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,22 +7,22 @@ So a request joins at the next step, and one that is cancelled or late is gone a
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
-import secrets
 import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy.typing as npt
 
 from serve.diffusion.bounds import check_engine_inputs
-from serve.diffusion.family import Family, parse
+from serve.diffusion.family import Family, families_in, manifest_of, parse
 from serve.diffusion.noise import derived_seeds
 from serve.engines.client import Engines
 from serve.engines.room import EngineDoors, EngineRoom
-from serve.engines.service import Health
 from serve.ensembles.artist import Artist, Plan, Watcher
 from serve.ensembles.illustration import (
     HOW_TO_BUILD,
@@ -33,17 +33,13 @@ from serve.ensembles.illustration import (
     Pixels,
     Preview,
 )
+from serve.ensembles.relay import relay
 from serve.errors import EngineUnavailable, InvalidRequest, NotFound
 from serve.settings import IllustratorSettings
 
-_SUFFIX = "_unet"
-_RANDOM_SEEDS = 2**32
-"""Seeds that nobody named are short enough to note down."""
 _WAITING_PREVIEWS = 32
 MAX_PREVIEWS = 1000
 """Of one request: nothing between here and a slow reader holds them back."""
-HEALTH_S = 1.0
-"""How long `Illustrator.health` repeats its last answer."""
 
 
 class Illustrator(EngineDoors):
@@ -59,13 +55,15 @@ class Illustrator(EngineDoors):
         repository = settings.model_repository
         manifests = {name: _manifest(repository, name) for name in settings.families or families_in(repository)}
         families = {name: parse(manifest) for name, manifest in manifests.items()}
-        self.room = EngineRoom(
-            repository,
-            [engine for family in families.values() for engine in _drawing_engines(family)],
-            url=settings.engines_url,
-            timeout_s=settings.engine_timeout_s,
-            start_timeout_s=settings.engine_start_timeout_s,
-            client=engines,
+        super().__init__(
+            EngineRoom(
+                repository,
+                [engine for family in families.values() for engine in _drawing_engines(family)],
+                url=settings.engines_url,
+                timeout_s=settings.engine_timeout_s,
+                start_timeout_s=settings.engine_start_timeout_s,
+                client=engines,
+            )
         )
         limit_s = settings.engine_timeout_s
         self._artists = {
@@ -77,8 +75,6 @@ class Illustrator(EngineDoors):
             artist.info(self.room.versions.get(artist.family.unet, "unknown"), int(created[name].timestamp()))
             for name, artist in self._artists.items()
         )
-        self._examining = asyncio.Lock()
-        self._health: tuple[float, Health] | None = None
 
     async def start(self) -> None:
         """Raises EngineUnavailable when an engine does not start; what did start is then closed."""
@@ -106,24 +102,10 @@ class Illustrator(EngineDoors):
 
     async def stream(self, options: IllustrateOptions) -> AsyncGenerator[Preview | Illustration]:
         """Previews as they come, then the Illustration; closing the iterator ends the drawing."""
-        waiting: asyncio.Queue[Preview | None] = asyncio.Queue(_WAITING_PREVIEWS)
-
-        async def drawn() -> Illustration:
-            try:
-                return await self._draw(options, waiting)
-            finally:
-                await waiting.put(None)
-
-        drawing = asyncio.create_task(drawn())
-        try:
-            while (preview := await waiting.get()) is not None:
-                yield preview
-            yield await drawing
-        finally:
-            drawing.cancel()
-            while not waiting.empty():  # what is being put would wait for ever
-                waiting.get_nowait()
-            await asyncio.gather(drawing, return_exceptions=True)
+        relayed = relay(partial(self._draw, options), _WAITING_PREVIEWS)
+        async with contextlib.aclosing(relayed) as items:
+            async for item in items:
+                yield item
 
     async def infer(
         self,
@@ -138,19 +120,11 @@ class Illustrator(EngineDoors):
             check_engine_inputs(artist.family, engine, inputs)
         return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
 
-    async def health(self) -> Health:
-        """A real inference of every engine; at most HEALTH_S old."""
-        async with self._examining:
-            if self._health is None or time.monotonic() - self._health[0] >= HEALTH_S:
-                examined = Health(await self.room.health())
-                self._health = time.monotonic(), examined
-            return self._health[1]
-
-    async def _draw(self, options: IllustrateOptions, previews: asyncio.Queue[Preview | None] | None) -> Illustration:
+    async def _draw(self, options: IllustrateOptions, previews: asyncio.Queue[Any] | None) -> Illustration:
         began = time.perf_counter()
         limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
         artist = self._artist(options.model)
-        seeds = derived_seeds(secrets.randbelow(_RANDOM_SEEDS) if options.seed is None else options.seed, options.n)
+        seeds = derived_seeds(options.named_seed(), options.n)
         plan = await artist.plan(options, seeds[0], time.monotonic() + limit_s)
         _check_previews(options, plan)
         planned = time.perf_counter()
@@ -218,14 +192,8 @@ def _drawing_engines(family: Family) -> tuple[str, ...]:
     return (*(encoder.engine for encoder in family.text), family.unet, family.vae_decoder)
 
 
-def families_in(repository: Path) -> tuple[str, ...]:
-    """The names of the families in ``repository``, in order of the alphabet."""
-    manifests = sorted(repository.glob(f"*{_SUFFIX}/manifest.json"))
-    return tuple(manifest.parent.name.removesuffix(_SUFFIX) for manifest in manifests)
-
-
 def _manifest(repository: Path, family: str) -> dict[str, Any]:
-    path = repository / f"{family}{_SUFFIX}" / "manifest.json"
+    path = manifest_of(repository, family)
     if not path.is_file():
         raise EngineUnavailable(f"there is no model '{family}' in {repository.name}/; {HOW_TO_BUILD}", "families")
     manifest: dict[str, Any] = json.loads(path.read_text())

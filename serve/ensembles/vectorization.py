@@ -5,12 +5,12 @@ The gateway speaks these without loading a tracer; ``serve.ensembles.vectorizer`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
 from serve.engines.service import EngineService
+from serve.ensembles.ranges import check_number
 from serve.errors import InvalidRequest
 
 Tier = Literal["auto", "basic", 1, 2, 3]
@@ -36,20 +36,11 @@ class VectorizeOptions:
     def __post_init__(self) -> None:
         if isinstance(self.tier, bool) or self.tier not in TIERS:
             raise InvalidRequest(f"must be one of {', '.join(str(tier) for tier in TIERS)}", "tier")
-        _check(self.target_quality, "target_quality", 0.0, 1.0)
-        _check(self.time_budget_s, "time_budget_s", 0.001, 600.0)
-        _check(self.timeout_s, "timeout_s", 0.001, 3600.0)
-        _check(self.max_bytes, "max_bytes", 100, 2**31 - 1)
-        _check(self.max_paths, "max_paths", 1, 2**31 - 1)
-
-
-def _check(value: float | None, name: str, low: float, high: float) -> None:
-    if value is None:
-        return
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidRequest("must be a finite number", name)
-    if not low <= value <= high:
-        raise InvalidRequest(f"must be from {low:.10g} to {high:.10g}", name)
+        check_number(self.target_quality, "target_quality", 0.0, 1.0)
+        check_number(self.time_budget_s, "time_budget_s", 0.001, 600.0)
+        check_number(self.timeout_s, "timeout_s", 0.001, 3600.0)
+        check_number(self.max_bytes, "max_bytes", 100, 2**31 - 1)
+        check_number(self.max_paths, "max_paths", 1, 2**31 - 1)
 
 
 @dataclass(frozen=True)

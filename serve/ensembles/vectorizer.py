@@ -23,8 +23,6 @@ from serve.vector.image import ImageLimits
 TRACERS = "tracers"
 """The name under which `Vectorizer.health` tells of the worker processes."""
 _TASKS_PER_REQUEST = 4
-HEALTH_S = 1.0
-"""How long `Vectorizer.health` repeats its last answer, so that many probes cost as much as one."""
 
 
 class Vectorizer(EngineDoors):
@@ -36,16 +34,16 @@ class Vectorizer(EngineDoors):
 
     def __init__(self, settings: VectorizerSettings, engines: Engines | None = None) -> None:
         self._settings = settings
-        self.room = EngineRoom(
-            settings.model_repository,
-            ENGINES,
-            url=settings.engines_url,
-            timeout_s=settings.engine_timeout_s,
-            start_timeout_s=settings.engine_start_timeout_s,
-            client=engines,
+        super().__init__(
+            EngineRoom(
+                settings.model_repository,
+                ENGINES,
+                url=settings.engines_url,
+                timeout_s=settings.engine_timeout_s,
+                start_timeout_s=settings.engine_start_timeout_s,
+                client=engines,
+            )
         )
-        self._examining = asyncio.Lock()
-        self._health: tuple[float, Health] | None = None
         workers = Workers(settings.workers, max_waiting=_TASKS_PER_REQUEST * settings.max_ongoing_requests)
         predictors = Predictors(self.room.client, timeout_s=settings.engine_timeout_s)
         limits = ImageLimits(**settings.image.model_dump())
@@ -104,15 +102,8 @@ class Vectorizer(EngineDoors):
             degraded=tuple(dict.fromkeys(account.degraded)),
         )
 
-    async def health(self) -> Health:
-        """A real inference of every engine, and a real tracing under the name `tracers`; at most `HEALTH_S` old."""
-        async with self._examining:
-            if self._health is None or time.monotonic() - self._health[0] >= HEALTH_S:
-                examined = await self._examine()
-                self._health = time.monotonic(), examined
-            return self._health[1]
-
-    async def _examine(self) -> Health:
+    async def examine(self) -> Health:
+        """A real inference of every engine, and a real tracing under the name `tracers`."""
         engines, tracers = await asyncio.gather(self.room.health(), self._tracer_health())
         return Health(engines | {TRACERS: tracers})
 

@@ -15,12 +15,13 @@ from conversions import DATA, convert, in_module_loop, logo, png
 from fake_models import models
 from fakes import FakeEngines
 
+from serve.engines.room import HEALTH_S
 from serve.ensembles.conversion import Conversion
 from serve.ensembles.insight import Account, Observer
 from serve.ensembles.predictors import ENGINES, Predictors
 from serve.ensembles.processes import Worker
 from serve.ensembles.vectorization import VectorizeOptions
-from serve.ensembles.vectorizer import HEALTH_S, TRACERS, Vectorizer
+from serve.ensembles.vectorizer import TRACERS, Vectorizer
 from serve.ensembles.workers import TaskFault, Workers
 from serve.errors import AtelierError, BadImage, EngineFailure, EngineUnavailable
 from serve.settings import VectorizerSettings

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
+
+from serve.ensembles.relay import relay
 
 MAX_BESIDE = 16
 """Requests of one stream that are worked on beside one another; what comes then waits, unread."""
@@ -29,26 +32,9 @@ class Job:
     beside: bool
 
 
-async def interleaved(jobs: AsyncIterator[Job]) -> AsyncGenerator[Any]:
+def interleaved(jobs: AsyncIterator[Job]) -> AsyncGenerator[Any]:
     """The messages of every job, each job's in order; closing it ends all of them."""
-    waiting: asyncio.Queue[Any] = asyncio.Queue(_WAITING)
-
-    async def drive() -> None:
-        try:
-            await _work(jobs, waiting)
-        finally:
-            await waiting.put(None)
-
-    driving = asyncio.create_task(drive())
-    try:
-        while (message := await waiting.get()) is not None:
-            yield message
-        await driving  # for its error
-    finally:
-        driving.cancel()
-        while not waiting.empty():  # what is being put would wait for ever
-            waiting.get_nowait()
-        await asyncio.gather(driving, return_exceptions=True)
+    return relay(partial(_work, jobs), _WAITING)
 
 
 async def _work(jobs: AsyncIterator[Job], waiting: asyncio.Queue[Any]) -> None:

@@ -1,0 +1,17 @@
+"""The check of a number that a caller may leave out, shared by the options of the ensembles."""
+
+from __future__ import annotations
+
+import math
+
+from serve.errors import InvalidRequest
+
+
+def check_number(value: float | None, name: str, low: float, high: float) -> None:
+    """Raises ``InvalidRequest`` naming ``name`` unless ``value`` is None or finite and from ``low`` to ``high``."""
+    if value is None:
+        return
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise InvalidRequest("must be a finite number", name)
+    if not low <= value <= high:
+        raise InvalidRequest(f"must be from {low:.10g} to {high:.10g}", name)
