@@ -7,8 +7,8 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 CONFIG ?= deployments/laptop.yaml
-SAMPLE ?= docs/media/sample.png
-RESULT := var/$(basename $(notdir $(SAMPLE))).svg
+PROMPT ?= blue heart, noto
+SEED ?= 7
 SCENARIO ?= smoke
 
 .PHONY: help run stop status test quick check clients load bench docs
@@ -16,12 +16,15 @@ SCENARIO ?= smoke
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-run: .venv/.compiled ## set up, start the stack, turn a logo into an SVG through it, keep serving
+run: .venv/.compiled ## set up, start the stack, draw PROMPT through it, make an SVG of the drawing, keep serving
 	@$(BIN)/atelier up --detach --config $(CONFIG)
 	@mkdir -p var
-	@ATELIER_CONFIG=$(CONFIG) $(BIN)/atelier vectorize $(SAMPLE) --output $(RESULT) --validate
+	@ATELIER_CONFIG=$(CONFIG) $(BIN)/atelier illustrate "$(PROMPT)" --seed $(SEED) --output var/drawing.png
+	@ATELIER_CONFIG=$(CONFIG) $(BIN)/atelier vectorize var/drawing.png --output var/drawing.svg --validate
 	@echo
-	@echo "$(SAMPLE) went through the whole stack; the SVG is $(abspath $(RESULT))"
+	@echo "\"$(PROMPT)\" was drawn and vectorised by the stack:"
+	@echo "  $(abspath var/drawing.png)"
+	@echo "  $(abspath var/drawing.svg)"
 	@echo "The stack keeps serving. Look at it with 'make status', stop it with 'make stop'."
 
 stop: ## stop the stack

@@ -112,13 +112,14 @@ def evaluate(
     family: Annotated[str, typer.Argument(help="mini: the illustration family.")] = "mini",
     checkpoint: Annotated[Path, typer.Option("--checkpoint", help="A diffusers folder.")] = MINI_CHECKPOINT,
     threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads; as many as are free.")] = 1,
+    repository: Annotated[Path, typer.Option("--repository", help="Where its engines are, if any.")] = MODEL_REPOSITORY,
 ) -> None:
     """Draw 260 captions and print how often a judge of real icons finds the right one; also two contact sheets."""
     if family != "mini":
         raise typer.BadParameter("only mini is evaluated by drawing", param_hint="FAMILY")
     from build_engines.mini.commands import evaluate_mini
 
-    evaluate_mini(checkpoint, threads)
+    evaluate_mini(checkpoint, threads, repository)
 
 
 @app.command("all")

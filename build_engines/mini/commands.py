@@ -20,10 +20,10 @@ def preset_of(name: str) -> MiniPreset:
     return MINI_PRESETS[name]
 
 
-def evaluate_mini(checkpoint: Path, threads: int) -> None:
+def evaluate_mini(checkpoint: Path, threads: int, repository: Path) -> None:
     """Prints the table of ``build_engines.mini.evaluate`` for a checkpoint folder."""
     torch.set_num_threads(threads)
-    evaluate(MINI_DIR, checkpoint)
+    evaluate(MINI_DIR, checkpoint, repository=repository)
 
 
 def train_mini(preset: str, stages: Sequence[str], minutes: float | None, threads: int, compiled: bool) -> None:

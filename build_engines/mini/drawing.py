@@ -80,10 +80,12 @@ def flow_sigmas(steps: int) -> npt.NDArray[np.float64]:
     return np.append(np.linspace(1.0, 1 / TRAIN_TIMESTEPS, steps), 0.0)
 
 
-def draw_all(painter: Painter, prompts: Sequence[str], seeds: Sequence[int], chunk: int = 32) -> Rgb:
+def draw_all(
+    painter: Painter, prompts: Sequence[str], seeds: Sequence[int], chunk: int = 32, steps: int = STEPS
+) -> Rgb:
     """``Painter.draw`` in chunks, for many prompts."""
     starts = range(0, len(prompts), chunk)
-    return np.concatenate([painter.draw(prompts[i : i + chunk], seeds[i : i + chunk]) for i in starts])
+    return np.concatenate([painter.draw(prompts[i : i + chunk], seeds[i : i + chunk], steps) for i in starts])
 
 
 def sheet(pictures: Sequence[Rgb], titles: Sequence[str], columns: int, scale: int = 2) -> Rgb:

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from build_engines.mini import autoencoder, checkpoint, drawing, pictures
+from build_engines.mini import autoencoder, checkpoint, drawing, engines, pictures
 from build_engines.mini.captions import caption
 from build_engines.mini.colours import COLOURS
 from build_engines.mini.holdout import COLOURED, RESTYLED
@@ -26,6 +26,7 @@ from build_engines.mini.pictures import Pictures, Rgb, Variant
 
 CANDIDATES = 100
 KNOWN = 200
+FEW_STEPS = (8, 4)
 Ranks = npt.NDArray[np.int64]
 
 
@@ -116,16 +117,26 @@ def trained_judge(folder: Path, known: Pictures, steps: int) -> PictureEncoder:
     return learner.model
 
 
-def evaluate(folder: Path, checkpoint_folder: Path, judge_steps: int = STEPS) -> dict[str, dict[str, float]]:
-    """Draws, judges, prints the table, and writes ``evaluation.json`` and two contact sheets into ``folder``."""
+def evaluate(
+    folder: Path, checkpoint_folder: Path, judge_steps: int = STEPS, repository: Path | None = None
+) -> dict[str, dict[str, float]]:
+    """Draws, judges, prints the table, and writes ``evaluation.json`` and two contact sheets into ``folder``.
+
+    The checkpoint draws in torch; the engines in ``repository``, when it has the family, draw too.
+    """
     painter = checkpoint.load(checkpoint_folder)
     known = pictures.load(folder)
     judge = trained_judge(folder, known, judge_steps)
     cases = CaseMaker(known).all()
-    drawn = drawing.draw_all(painter, [c.caption for c in cases], range(len(cases)))
+    captions, seeds = [c.caption for c in cases], range(len(cases))
+    drawn = drawing.draw_all(painter, captions, seeds)
     real = np.stack([known.draw(c.target) for c in cases])
     noise = np.random.default_rng(0).integers(0, 256, real.shape, np.uint8)
-    subjects = {"drawn": drawn, "real, through the autoencoder": autoencoder.reconstruct(painter.autoencoder, real)}
+    subjects = {"drawn": drawn}
+    subjects |= {f"drawn in {n} steps": drawing.draw_all(painter, captions, seeds, steps=n) for n in FEW_STEPS}
+    if repository is not None and engines.are_there(repository):
+        subjects["drawn by the engines"] = engines.draw_all(repository, captions, seeds)
+    subjects |= {"real, through the autoencoder": autoencoder.reconstruct(painter.autoencoder, real)}
     subjects |= {"real": real, "noise": noise}
     table = _table(cases, {name: ranks(judge, known, cases, made) for name, made in subjects.items()})
     _print(table)
@@ -133,7 +144,7 @@ def evaluate(folder: Path, checkpoint_folder: Path, judge_steps: int = STEPS) ->
     for group in ("known", "unseen"):
         kept = [i for i, c in enumerate(cases) if c.group.startswith(group)]
         made = drawing.sheet([drawn[i] for i in kept], [cases[i].caption for i in kept], columns=10)
-        Image.fromarray(made).save(folder / f"{group}.png")
+        Image.fromarray(made).save(folder / f"{group}.webp", quality=80, method=6)
     return table
 
 

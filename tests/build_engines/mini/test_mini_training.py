@@ -221,6 +221,7 @@ def test_the_evaluation_writes_its_table_and_sheets(
     assert made == json.loads((tmp_path / "evaluation.json").read_text())
     assert made["drawn: known"]["captions"] == 11
     assert made["drawn: unseen"]["captions"] == 2
+    assert made["drawn in 8 steps: known"]["captions"] == 11
     assert "real, through the autoencoder: known" in capsys.readouterr().out
-    assert (tmp_path / "known.png").is_file()
-    assert (tmp_path / "unseen.png").is_file()
+    assert (tmp_path / "known.webp").is_file()
+    assert (tmp_path / "unseen.webp").is_file()
