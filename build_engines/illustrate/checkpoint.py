@@ -24,11 +24,13 @@ _CLASSES = {
     "unet": ("UNet2DConditionModel",),
     "vae": ("AutoencoderKL", "AutoencoderTiny"),
 }
+OVERRIDES = ("defaults", "sizes", "few_step", "origin")
+"""What atelier.json may have. ``origin`` tells of data, training and metrics, and goes into the manifests as it is."""
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """``index`` is model_index.json, ``overrides`` the optional atelier.json (defaults, sizes, few_step)."""
+    """``index`` is model_index.json, ``overrides`` the optional atelier.json (its keys: OVERRIDES)."""
 
     source: Source
     index: dict[str, Any]
@@ -96,9 +98,9 @@ def _check_pipeline(checkpoint: Checkpoint) -> None:
         raise Refused(f"{name} is an inpainting checkpoint; take the base checkpoint of the same model")
     if name not in PIPELINES:
         raise Refused(f"pipelines of the class {name} have no engines here; those that do: {', '.join(PIPELINES)}")
-    unknown = set(checkpoint.overrides) - {"defaults", "sizes", "few_step"}
+    unknown = set(checkpoint.overrides) - set(OVERRIDES)
     if unknown:
-        raise Refused(f"atelier.json: unknown {', '.join(sorted(unknown))}; it may have defaults, sizes and few_step")
+        raise Refused(f"atelier.json: unknown {', '.join(sorted(unknown))}; it may have {', '.join(OVERRIDES)}")
 
 
 def _check_part(checkpoint: Checkpoint, part: str) -> None:

@@ -36,6 +36,7 @@ def write_manifest(
         "bytes": sum(path.stat().st_size for path in files.values()),
         "files": {name: {"sha256": sha256(path), "bytes": path.stat().st_size} for name, path in files.items()},
         **facts,
+        "origin": design.checkpoint.overrides.get("origin"),
         "notes": list(design.notes),
         "built_with": {"python": platform.python_version()} | {name: metadata.version(name) for name in _PACKAGES},
     }

@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import diffusers
 from diffusers import AutoencoderTiny, FlowMatchEulerDiscreteScheduler, UNet2DConditionModel
@@ -45,8 +47,11 @@ ATELIER = {
 """What serving takes as defaults for this family. It has learned one size only."""
 
 
-def save(painter: Painter, folder: Path) -> None:
-    """Writes the folder anew; a reader finds the old one or the new one, not a mixture of files."""
+def save(painter: Painter, folder: Path, origin: Mapping[str, Any]) -> None:
+    """Writes the folder anew; a reader finds the old one or the new one, not a mixture of files.
+
+    ``origin``: what the weights come from; it ends in the engines' manifests.
+    """
     staged, replaced = folder.with_name(f".{folder.name}.staged"), folder.with_name(f".{folder.name}.replaced")
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir(parents=True)
@@ -58,13 +63,24 @@ def save(painter: Painter, folder: Path) -> None:
     FlowMatchEulerDiscreteScheduler(num_train_timesteps=TRAIN_TIMESTEPS, shift=1.0).save_pretrained(
         staged / "scheduler"
     )
-    (staged / "model_index.json").write_text(json.dumps(MODEL_INDEX, indent=2) + "\n")
-    (staged / "atelier.json").write_text(json.dumps(ATELIER, indent=2) + "\n")
+    _write(staged / "model_index.json", MODEL_INDEX)
+    _write(staged / "atelier.json", ATELIER | {"origin": dict(origin)})
     shutil.rmtree(replaced, ignore_errors=True)
     if folder.exists():
         os.replace(folder, replaced)
     os.replace(staged, folder)
     shutil.rmtree(replaced, ignore_errors=True)
+
+
+def add_metrics(folder: Path, metrics: Mapping[str, Any]) -> None:
+    """Puts what was measured of the weights beside where they come from."""
+    path = folder / "atelier.json"
+    stated = json.loads(path.read_text())
+    _write(path, stated | {"origin": stated["origin"] | {"metrics": dict(metrics)}})
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")
 
 
 def load(folder: Path, device: str = "cpu") -> Painter:

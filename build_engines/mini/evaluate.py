@@ -141,6 +141,7 @@ def evaluate(
     table = _table(cases, {name: ranks(judge, known, cases, made) for name, made in subjects.items()})
     _print(table)
     (folder / "evaluation.json").write_text(json.dumps(table, indent=2) + "\n")
+    checkpoint.add_metrics(checkpoint_folder, {name: row for name, row in table.items() if name.startswith("drawn")})
     for group in ("known", "unseen"):
         kept = [i for i, c in enumerate(cases) if c.group.startswith(group)]
         made = drawing.sheet([drawn[i] for i in kept], [cases[i].caption for i in kept], columns=10)

@@ -139,6 +139,11 @@ class Loop:
         os.replace(partial, self.path)
 
 
+def samples_of(log: Path) -> int:
+    """How many samples training had seen when ``log``, the CSV of a ``Loop``, was last written."""
+    return int(log.read_text().splitlines()[-1].partition(",")[0])
+
+
 class _Log:
     """One CSV row for every ``log_s`` seconds of training, also printed."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +15,11 @@ from build_engines import data
 from build_engines.data.icons import VAR
 from build_engines.mini import autoencoder, checkpoint, pictures
 from build_engines.mini.autoencoder import AutoencoderLearner
+from build_engines.mini.captions import STYLES
 from build_engines.mini.drawing import Painter, save_grid
 from build_engines.mini.flow import FlowLearner
 from build_engines.mini.latents import Latents, load_or_make
-from build_engines.mini.loop import Every, Loop, Stop
+from build_engines.mini.loop import Every, Loop, Stop, samples_of
 from build_engines.mini.pictures import Pictures
 from build_engines.mini.presets import MiniPreset
 
@@ -101,7 +103,7 @@ class Run:
         decoder = self._finished_autoencoder().model.eval()
         painter = Painter(learner.average, decoder, learner.tokenizer, learner.latents.scale, self.preset.device)
         print(f"unet: {learner.parameters / 1e6:.1f} M parameters with the text encoder's", flush=True)
-        save = Every(self.preset.checkpoint_s, lambda _: checkpoint.save(painter, self.folder / "checkpoint"))
+        save = Every(self.preset.checkpoint_s, lambda _: self._save(painter))
         samples = self.folder / "samples"
         grid = Every(self.preset.grid_s, lambda n: save_grid(painter, samples / f"{n * learner.batch:08d}.png"))
         return self._loop("unet", learner.steps, save, grid).run(learner)
@@ -115,5 +117,24 @@ class Run:
         folder = self.folder / "checkpoint"
         if folder.is_dir():
             drawn = checkpoint.load(folder, self.preset.device)
-            checkpoint.save(replace(drawn, autoencoder=learner.model.eval()), folder)
+            self._save(replace(drawn, autoencoder=learner.model.eval()))
         return finished
+
+    def _save(self, painter: Painter) -> None:
+        checkpoint.save(painter, self.folder / "checkpoint", self._origin())
+
+    def _origin(self) -> dict[str, Any]:
+        """Which pictures the family was trained on, how, and how long."""
+        entries = self.pictures.entries
+        sets = [s for s in data.ICON_SETS if s.name in STYLES]
+        logs = {name: self.folder / f"{name}.csv" for name in ("autoencoder", "unet", "decoder")}
+        return {
+            "data": {
+                "sets": [{"package": s.package, "version": s.version, "license": s.license} for s in sets],
+                "pictures": len(entries),
+                "never_shown": len(entries) - sum(e.trained for e in entries),
+            },
+            "command": f"python -m build_engines train mini --preset {self.preset.name}",
+            "seed": self.preset.seed,
+            "samples": {name: samples_of(log) for name, log in logs.items() if log.is_file()},
+        }

@@ -36,7 +36,8 @@ def random_checkpoint(folder: Path) -> Path:
     """The starter family's networks with random weights: speed does not depend on what they have learned."""
     text_encoder = make_text_encoder(CPU.flow, len(WORDS) + len(SPECIAL))
     denoiser = Denoiser(text_encoder, make_unet(CPU.flow, CPU.autoencoder.channels)).eval()
-    mini.save(Painter(denoiser, make_autoencoder(CPU.autoencoder).eval(), make_tokenizer(WORDS), 1.0), folder)
+    painter = Painter(denoiser, make_autoencoder(CPU.autoencoder).eval(), make_tokenizer(WORDS), 1.0)
+    mini.save(painter, folder, {"weights": "random"})
     return folder
 
 

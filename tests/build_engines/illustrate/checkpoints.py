@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from transformers import (
 )
 
 BETAS = {"beta_start": 0.00085, "beta_end": 0.012, "beta_schedule": "scaled_linear", "num_train_timesteps": 1000}
+ORIGIN = {"data": "random numbers"}
 WORDS = ("red", "green", "apple", "cat", "flat", "noto")
 
 
@@ -173,7 +175,8 @@ def starter(folder: Path) -> Path:
     )
     scheduler = diffusers.FlowMatchEulerDiscreteScheduler(num_train_timesteps=1000, shift=2.0)
     _save(folder, text_encoder(tokenizer, 32), tokenizer, unet(32, channels=8, sample_size=16), vae.eval(), scheduler)
-    (folder / "atelier.json").write_text('{"defaults": {"guidance_scale": 3.0}, "sizes": {"min_px": 32, "max_px": 96}}')
+    stated = {"defaults": {"guidance_scale": 3.0}, "sizes": {"min_px": 32, "max_px": 96}, "origin": ORIGIN}
+    (folder / "atelier.json").write_text(json.dumps(stated))
     return folder
 
 

@@ -10,6 +10,7 @@ import onnx
 import pytest
 import torch
 from built import MAKERS, Built
+from checkpoints import ORIGIN
 from google.protobuf import text_format
 from tokenizers import Tokenizer
 from tritonclient.grpc import model_config_pb2
@@ -55,6 +56,7 @@ def test_manifests_say_what_was_built(built: Callable[[str], Built], name: str) 
     for part in parts(name):
         manifest = built(name).manifest(part)
         assert manifest["source"] == str(built(name).checkpoint)
+        assert manifest["origin"] == (ORIGIN if name == "starter" else None)
         assert manifest["precision"] == "fp32"
         assert manifest["opset"] >= 17
         assert manifest["bytes"] == (built(name).engine(part) / "1" / "model.onnx").stat().st_size

@@ -26,6 +26,8 @@ from build_engines.mini.loop import Learner, Loop, Stop
 from build_engines.mini.pictures import Pictures
 from build_engines.mini.pipeline import Run
 
+ORIGIN = {"command": "a test"}
+
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread() -> Iterator[None]:
@@ -136,8 +138,8 @@ def test_latents_have_unit_size(drawn: Pictures) -> None:
 
 
 def test_the_checkpoint_loads_with_diffusers_own_classes(painter: Painter, tmp_path: Path) -> None:
-    checkpoint.save(painter, tmp_path / "mini")
-    checkpoint.save(painter, tmp_path / "mini")
+    checkpoint.save(painter, tmp_path / "mini", ORIGIN)
+    checkpoint.save(painter, tmp_path / "mini", ORIGIN)
     pipeline = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path / "mini")
     assert isinstance(pipeline.vae, diffusers.AutoencoderTiny)
     assert isinstance(pipeline.text_encoder, CLIPTextModel)
@@ -148,7 +150,7 @@ def test_the_checkpoint_loads_with_diffusers_own_classes(painter: Painter, tmp_p
 
 
 def test_our_drawing_is_what_diffusers_parts_draw(painter: Painter, tmp_path: Path) -> None:
-    checkpoint.save(painter, tmp_path / "mini")
+    checkpoint.save(painter, tmp_path / "mini", ORIGIN)
     parts = diffusers.StableDiffusionPipeline.from_pretrained(tmp_path / "mini")
     tokens = parts.tokenizer(["red apple, flat", ""], padding="max_length", return_tensors="pt")
     parts.scheduler.set_timesteps(4)
@@ -186,6 +188,9 @@ def test_all_stages_after_one_another(drawn: Pictures, tmp_path: Path, monkeypat
     tiny = replace(TINY, autoencoder=replace(TINY.autoencoder, decoder_samples=8))
     assert Run(tiny, Stop(), tmp_path).train(["autoencoder", "latents", "unet", "decoder"])
     assert (tmp_path / "checkpoint" / "model_index.json").is_file()
+    origin = json.loads((tmp_path / "checkpoint" / "atelier.json").read_text())["origin"]
+    assert origin["samples"] == {"autoencoder": 16, "unet": 32, "decoder": 8}
+    assert origin["data"]["pictures"] == len(drawn.entries)
     assert {p.name for p in (tmp_path / "samples").iterdir()} >= {"autoencoder.png", "00000032.png"}
     assert Run(tiny, Stop(), tmp_path).train(["autoencoder", "latents", "unet"])
 
@@ -216,9 +221,11 @@ def test_the_evaluation_writes_its_table_and_sheets(
     drawn: Pictures, painter: Painter, tmp_path: Path, monkeypatch: Any, capsys: Any
 ) -> None:
     monkeypatch.setattr(pictures, "load", lambda _: drawn)
-    checkpoint.save(painter, tmp_path / "checkpoint")
+    checkpoint.save(painter, tmp_path / "checkpoint", ORIGIN)
     made = evaluate.evaluate(tmp_path, tmp_path / "checkpoint", judge_steps=2)
     assert made == json.loads((tmp_path / "evaluation.json").read_text())
+    origin = json.loads((tmp_path / "checkpoint" / "atelier.json").read_text())["origin"]
+    assert origin == ORIGIN | {"metrics": {name: row for name, row in made.items() if name.startswith("drawn")}}
     assert made["drawn: known"]["captions"] == 11
     assert made["drawn: unseen"]["captions"] == 2
     assert made["drawn in 8 steps: known"]["captions"] == 11
