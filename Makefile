@@ -53,6 +53,7 @@ bench: .venv/.testing ## every table in the documents; an hour and more
 	$(BIN)/python -m loadtests.bench_engines
 	$(BIN)/python -m loadtests.bench_vectorize
 	$(BIN)/python -m loadtests.bench_time
+	$(BIN)/python -m loadtests.bench_illustrate
 	$(BIN)/python -m loadtests.bench_load
 
 docs: .venv/.serving ## write docs/SETTINGS.md

@@ -27,26 +27,43 @@ from serve.diffusion.family import families_in
 from serve.errors import AtelierError, Overloaded
 from serve.remote import RemoteIllustrator, RemoteVectorizer
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
+from serve.turns import Turns
 
 APPLICATION = "atelier"
+WORK = ("vectorize", "analyze", "draw", "infer")
+"""The methods of ensembles that take a turn; every stream does."""
+
+
+ASIDE = 32
+"""How many calls that only ask about an ensemble, or are refused, find room in a replica that is full."""
 
 
 class Replica:
-    """Owns an ensemble, with its Triton, for as long as Ray keeps this replica."""
+    """Owns an ensemble, with its Triton, for as long as Ray keeps this replica.
+
+    Work takes turns here and not in Ray Serve's queue, where it would keep those waiting who only ask how it is.
+    """
 
     _ensemble: Any
+    _turns: Turns
 
     async def call(self, method: str, *arguments: Any, **named: Any) -> Any:
         """What the ensemble's ``method`` returns or raises: errors of ours as values, see `serve.remote`."""
         try:
-            return await getattr(self._ensemble, method)(*arguments, **named)
+            if method not in WORK:
+                return await getattr(self._ensemble, method)(*arguments, **named)
+            async with self._turns.taken():
+                return await getattr(self._ensemble, method)(*arguments, **named)
         except AtelierError as error:
             return error
 
     async def stream(self, method: str, *arguments: Any) -> AsyncIterator[Any]:
         """What the ensemble's ``method`` yields; an error of ours is the last item."""
         try:
-            async with contextlib.aclosing(getattr(self._ensemble, method)(*arguments)) as items:
+            async with (
+                self._turns.taken(),
+                contextlib.aclosing(getattr(self._ensemble, method)(*arguments)) as items,
+            ):
                 async for item in items:
                     yield item
         except AtelierError as error:
@@ -62,6 +79,7 @@ class VectorizerReplica(Replica):
         keep_to(settings.http.host)
         from serve.ensembles.vectorizer import Vectorizer  # here: the gateway has no use for tracers
 
+        self._turns = turns_of(settings.vectorizer)
         self._ensemble = Vectorizer(settings.vectorizer)
         await self._ensemble.start()
 
@@ -71,8 +89,13 @@ class IllustratorReplica(Replica):
         keep_to(settings.http.host)
         from serve.ensembles.illustrator import Illustrator  # here: nor for a Triton and tokenizers
 
+        self._turns = turns_of(settings.illustrator)
         self._ensemble = Illustrator(settings.illustrator)
         await self._ensemble.start()
+
+
+def turns_of(own: VectorizerSettings | IllustratorSettings) -> Turns:
+    return Turns(own.max_ongoing_requests, own.max_queued_requests)
 
 
 class Gateway(OpenInferenceServicer):
@@ -129,7 +152,7 @@ def _ensemble(
         resources["num_gpus"] = own.num_gpus
     deployment: ray_serve.Deployment = ray_serve.deployment(
         name=name,
-        max_ongoing_requests=own.max_ongoing_requests,
+        max_ongoing_requests=own.max_ongoing_requests + own.max_queued_requests + ASIDE,
         max_queued_requests=own.max_queued_requests,
         ray_actor_options=resources,
         graceful_shutdown_timeout_s=10,

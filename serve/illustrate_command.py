@@ -210,4 +210,5 @@ def tell(drawn: Illustration, targets: list[Path | None], files: list[bytes], as
             err.print(f"{target}  {size}, seed {picture.seed}, {len(data):,} bytes", markup=False, soft_wrap=True)
     if not as_json:
         how = f"{made.sampler}, {made.num_inference_steps} steps, guidance {made.guidance_scale:g}"
-        err.print(f"{made.model}: {how}, {drawn.processing_time_s:.1f} s", markup=False, soft_wrap=True)
+        what = f"{drawn.tokens} tokens, {drawn.processing_time_s:.1f} s"
+        err.print(f"{made.model}: {how}, {what}", markup=False, soft_wrap=True)

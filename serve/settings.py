@@ -127,7 +127,7 @@ class VectorizerSettings(Section):
     num_cpus: float = Field(1.0, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
     max_ongoing_requests: int = Field(32, ge=1, le=10_000, description="Requests that one replica works on at once.")
     max_queued_requests: int = Field(
-        256, ge=1, le=100_000, description="Requests that may wait in a gateway; beyond it the answer is 503."
+        256, ge=1, le=100_000, description="Requests that may wait for one replica; beyond it the answer is 503."
     )
     timeout_s: float = Field(60.0, gt=0, le=3600, description="Longest time for one conversion, queueing included.")
     trace_timeout_s: float = Field(20.0, gt=0, le=600, description="Longest tracing; then VTracer takes over.")
@@ -150,7 +150,7 @@ class IllustratorSettings(Section):
     num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs that Ray reserves for one replica.")
     max_ongoing_requests: int = Field(16, ge=1, le=10_000, description="Requests that one replica draws at once.")
     max_queued_requests: int = Field(
-        64, ge=1, le=100_000, description="Requests that may wait in a gateway; beyond it the answer is 503."
+        64, ge=1, le=100_000, description="Requests that may wait for one replica; beyond it the answer is 503."
     )
     timeout_s: float = Field(300.0, gt=0, le=3600, description="Longest time for one request, queueing included.")
 

@@ -28,7 +28,7 @@ def open_onnxruntime(path: Path, contract: Contract) -> Run:
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = contract.threads
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # as it is served
+    options.add_session_config_entry("session.force_spinning_stop", "1")  # as it is served
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     names = [t.name for t in contract.outputs]

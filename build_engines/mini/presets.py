@@ -32,7 +32,7 @@ class FlowPreset:
     batch: int = 64
     learning_rate: float = 5e-4
     warm_up_steps: int = 500
-    samples: int = 750_000
+    samples: int = 640_000
     falling: float = 0.4
     ema_decay: float = 0.9995
 

@@ -19,6 +19,7 @@ from serve.diffusion.samplers import State
 from serve.ensembles.artist import Artist, Plan
 from serve.ensembles.illustration import IllustrateOptions
 from serve.ensembles.illustrator import Illustrator
+from serve.errors import AtelierError
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,14 @@ class RequestLevel:
     async def _run(self) -> None:
         while self._waiting:
             batch, self._waiting = self._waiting[: self._most], self._waiting[self._most :]
-            await self._draw([arrival for arrival, _ in batch])
-            for _, done in batch:
-                done.set_result(None)
+            try:
+                await self._draw([arrival for arrival, _ in batch])
+            except AtelierError as error:
+                for _, done in batch:
+                    done.set_exception(error)
+            else:
+                for _, done in batch:
+                    done.set_result(None)
 
     async def _draw(self, batch: Sequence[Arrival]) -> None:
         artist, family = self._artist, self._artist.family

@@ -40,8 +40,6 @@ SNAKE_CASE: Vocabulary = {
     "output_compression": ("output_compression",),
     "metadata": ("metadata",),
 }
-RANDOM_SEED = -1
-"""What many clients send for "any seed"."""
 
 
 def camel_case(name: str) -> str:
@@ -106,11 +104,6 @@ def _negative_prompt(values: Mapping[str, Any], name: str) -> str:
     return text(values, name, MAX_PROMPT_CHARACTERS) or ""
 
 
-def _seed(values: Mapping[str, Any], name: str) -> int | None:
-    seed = whole(values, name)
-    return None if seed == RANDOM_SEED else seed
-
-
 _READERS: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
     "negative_prompt": _negative_prompt,
     "model": text,
@@ -119,7 +112,7 @@ _READERS: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
     "num_inference_steps": whole,
     "guidance_scale": number,
     "sampler": text,
-    "seed": _seed,
+    "seed": whole,
 }
 
 

@@ -12,7 +12,9 @@ from typing import Any
 
 from serve.errors import InvalidRequest
 
-_DECIMAL = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
+_LONGEST_NUMBER = 64
+"""Characters. No float needs more, and Python takes quadratic time over millions of digits."""
 _DIGITS = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
@@ -38,7 +40,7 @@ def _to_float(value: Any) -> float:
     """``value``, or NaN if it is no number. Python itself would also read Arabic digits, ``0_1`` and spaces."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return math.nan
-    if isinstance(value, str) and not _DECIMAL.fullmatch(value):
+    if isinstance(value, str) and (len(value) > _LONGEST_NUMBER or not _DECIMAL.fullmatch(value)):
         return math.nan
     try:
         return float(value)

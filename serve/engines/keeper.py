@@ -86,6 +86,14 @@ def end(child: int) -> None:
             return
 
 
+def end_strays(shm_prefix: str) -> None:
+    """Kill what a keeper that was killed itself has left running: the processes of its Triton name its prefix."""
+    for folder in Path("/proc").iterdir():
+        with contextlib.suppress(OSError):
+            if folder.name.isdigit() and shm_prefix.encode() in (folder / "cmdline").read_bytes():
+                os.kill(int(folder.name), signal.SIGKILL)
+
+
 def remove_leftovers(work_dir: Path, shm_prefix: str, started_at: float) -> None:
     """Remove the files of a server that has ended. ``started_at`` is in seconds since the epoch.
 

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from serve.diffusion.tokens import MAX_CHUNKS
 from serve.engines.client import Engines
 from serve.engines.server import TritonServer
 from serve.engines.zeros import zeros
@@ -31,10 +32,13 @@ NEARLY = 0.95
 """Share of the best throughput that the cap's has to reach."""
 FEWEST = 2
 """With classifier-free guidance one picture's step is a batch of two."""
+FEWEST_CHUNKS = MAX_CHUNKS
+"""A text encoder gets all chunks of a prompt in one request."""
 FILE = "profile.json"
 _LEAST_RUNS, _MOST_RUNS = 3, 50
 _MAX_BATCH = re.compile(r"^max_batch_size:\s*(\d+)\s*$", re.MULTILINE)
 _PREFERRED = re.compile(r"preferred_batch_size:\s*\[[^\]]*\]")
+_PLAN = re.compile(r'^(backend|platform):\s*"tensorrt', re.MULTILINE)
 _BATCHING = re.compile(r"^dynamic_batching\s*\{[^}]*\}\n?", re.MULTILINE)
 
 Report = Callable[[int, float], None]
@@ -83,8 +87,11 @@ async def profile(
     The free axes of its inputs have the lengths of its ``model_warmup``. Raises NotFound for an engine that is not
     there, InvalidRequest for one that takes no batches, and what starting it raises.
     """
+    text = _config(repository, engine)
+    fewest = FEWEST_CHUNKS if "_text_encoder" in engine else FEWEST
+    sizes = _possible(text, sorted({*sizes, fewest}))
     with tempfile.TemporaryDirectory(prefix="atelier-profile-") as folder:
-        alone = _alone(repository, engine, Path(folder), max(sizes))
+        alone = _alone(repository, engine, text, Path(folder), max(sizes))
         server = TritonServer(alone, [engine], start_timeout_s=300)
         await asyncio.to_thread(server.start)
         client = Engines(server.url, timeout_s=600)
@@ -100,7 +107,7 @@ async def profile(
             await asyncio.to_thread(server.stop)
     shapes = {name: array.shape[1:] for name, array in zeros(config).items()}
     now = datetime.now(UTC).isoformat(timespec="seconds")
-    return Profile(engine, device, shapes, milliseconds, cap(milliseconds), now)
+    return Profile(engine, device, shapes, milliseconds, cap(milliseconds, min(fewest, max(sizes))), now)
 
 
 def store(repository: Path, found: Profile) -> None:
@@ -114,14 +121,25 @@ def store(repository: Path, found: Profile) -> None:
     (folder / FILE).write_text(json.dumps(asdict(found), indent=2) + "\n")
 
 
-def _alone(repository: Path, engine: str, folder: Path, largest: int) -> Path:
-    """A repository with ``engine`` alone, which takes batches up to ``largest`` and makes none."""
+def _config(repository: Path, engine: str) -> str:
     if not (repository / engine / "config.pbtxt").is_file():
         raise NotFound(f"there is no engine {engine!a} in {repository.name}/", "engine")
     text = (repository / engine / "config.pbtxt").read_text()
     known = _MAX_BATCH.search(text)
     if known is None or int(known[1]) == 0:
         raise InvalidRequest("takes no batches: its max_batch_size is 0", "engine")
+    return text
+
+
+def _possible(text: str, sizes: Sequence[int]) -> list[int]:
+    """Those of ``sizes`` that the engine can take: a plan of TensorRT was built for its batches, and for no larger."""
+    known = _MAX_BATCH.search(text)
+    built_for = int(known[1]) if known is not None and _PLAN.search(text) else max(sizes)
+    return [size for size in sizes if size <= built_for] or [built_for]
+
+
+def _alone(repository: Path, engine: str, text: str, folder: Path, largest: int) -> Path:
+    """A repository with ``engine`` alone, which takes batches up to ``largest`` and makes none."""
     shutil.copytree(repository / engine, folder / engine, copy_function=_link)
     text = _BATCHING.sub("", _MAX_BATCH.sub(f"max_batch_size: {largest}", text))
     (folder / engine / "config.pbtxt").unlink()

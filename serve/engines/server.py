@@ -125,10 +125,15 @@ class TritonServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+            left = (
+                self._leftovers if process.returncode != 0 else None
+            )  # the keeper was killed before it could clear up
+            if left is not None:
+                keeper.end_strays(left[1])  # they would hold the log open, too
             if self._reader is not None:
                 self._reader.join(STOP_TIMEOUT_S)
-            if process.returncode != 0 and self._leftovers is not None:
-                keeper.remove_leftovers(*self._leftovers)  # the keeper was killed before it could
+            if left is not None:
+                keeper.remove_leftovers(*left)
 
     def restart(self) -> None:
         with self._lock:

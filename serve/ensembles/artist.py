@@ -99,8 +99,8 @@ class Artist:
     async def paint(self, plan: Plan, seed: int, watch: Watcher | None = None) -> Pixels:
         """The picture of ``seed``: shape (height, width, 3), 8 bits.
 
-        The same whatever else is under way, to the engine's rounding. Cancelled, it asks for nothing any more; raises
-        DeadlineExceeded between steps, and the engines' errors.
+        The same whatever else is under way, to the engine's rounding. Cancelled, it asks for nothing any more. Raises
+        an exception group of DeadlineExceeded (between steps) or the engines' errors.
         """
         trajectory, shape = plan.trajectory, self._latents_shape(plan)
         sample = trajectory.start(gaussian(seed, LATENTS, shape))

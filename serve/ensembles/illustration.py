@@ -20,6 +20,8 @@ MAX_PROMPT_CHARACTERS = 32_000
 MAX_SIDE_PX = 4096
 MAX_STEPS = 1000
 MAX_GUIDANCE = 50.0
+RANDOM_SEED = -1
+"""What many clients send for "any seed"."""
 RANDOM_SEEDS = 2**32
 """Seeds that nobody named are below: short enough to note down."""
 HOW_TO_BUILD = "build one with `python -m build_engines illustrate --source DIR_OR_HUB_ID --name NAME`"
@@ -46,7 +48,7 @@ class IllustrateOptions:
     guidance_rescale: float = 0.0
     sampler: str | None = None
     seed: int | None = None
-    """Of the first picture; those that follow have ``seed + i``. None: one is drawn, and told."""
+    """Of the first picture; those that follow have ``seed + i``. None or -1: one is drawn, and told."""
     n: int = 1
     preview_every: int = 0
     """A preview after every so many steps of a picture; 0 is none."""
@@ -61,7 +63,7 @@ class IllustrateOptions:
             ("width", 1, MAX_SIDE_PX),
             ("height", 1, MAX_SIDE_PX),
             ("num_inference_steps", 1, MAX_STEPS),
-            ("seed", 0, MAX_SEED),
+            ("seed", RANDOM_SEED, MAX_SEED),
             ("n", 1, MAX_PICTURES),
             ("preview_every", 0, MAX_STEPS),
         ):
@@ -72,7 +74,7 @@ class IllustrateOptions:
 
     def named_seed(self) -> int:
         """The seed, or one that is drawn."""
-        return secrets.randbelow(RANDOM_SEEDS) if self.seed is None else self.seed
+        return secrets.randbelow(RANDOM_SEEDS) if self.seed in (None, RANDOM_SEED) else int(self.seed)
 
 
 def _check_text(text: str, name: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
 from datetime import datetime
@@ -37,6 +38,8 @@ from serve.ensembles.relay import relay
 from serve.errors import EngineUnavailable, InvalidRequest, NotFound
 from serve.settings import IllustratorSettings
 
+LOGGER = logging.getLogger(__name__)
+
 _WAITING_PREVIEWS = 32
 MAX_PREVIEWS = 1000
 """Of one request: nothing between here and a slow reader holds them back."""
@@ -54,7 +57,12 @@ class Illustrator(EngineDoors):
         self._settings = settings
         repository = settings.model_repository
         manifests = {name: _manifest(repository, name) for name in settings.families or families_in(repository)}
-        families = {name: parse(manifest) for name, manifest in manifests.items()}
+        known = {name: parse(manifest) for name, manifest in manifests.items()}
+        owned = engines is None and settings.engines_url is None
+        self._lacking = {name: gone for name, family in known.items() if (gone := _absent(repository, family, owned))}
+        for name, gone in self._lacking.items():
+            LOGGER.error("model '%s' is not served: it lacks %s; %s", name, ", ".join(gone), HOW_TO_BUILD)
+        families = {name: family for name, family in known.items() if name not in self._lacking}
         super().__init__(
             EngineRoom(
                 repository,
@@ -144,14 +152,16 @@ class Illustrator(EngineDoors):
         )
 
     def _artist(self, name: str | None) -> Artist:
+        wanted = next(iter(self._artists or self._lacking), None) if name is None else name
+        if wanted in self._artists:
+            return self._artists[wanted]
+        if wanted in self._lacking:
+            what = ", ".join(self._lacking[wanted])
+            raise NotFound(f"model '{wanted}' lacks {what}; {HOW_TO_BUILD}", "model")
         if not self._artists:
             raise NotFound(f"there is no illustration model here; {HOW_TO_BUILD}", "model")
-        if name is None:
-            return next(iter(self._artists.values()))
-        if name not in self._artists:
-            known = ", ".join(self._artists)
-            raise NotFound(f"there is no model {name[:64]!a}; there are: {known}. {HOW_TO_BUILD}", "model")
-        return self._artists[name]
+        known = ", ".join(self._artists)
+        raise NotFound(f"there is no model {str(wanted)[:64]!a}; there are: {known}. {HOW_TO_BUILD}", "model")
 
 
 async def _all(paintings: Sequence[Coroutine[Any, Any, Pixels]]) -> list[Pixels]:
@@ -190,6 +200,14 @@ def _watcher(previews: asyncio.Queue[Preview | None] | None, plan: Plan, index: 
 def _drawing_engines(family: Family) -> tuple[str, ...]:
     """Those that drawing asks; the VAE's encoder is for pictures that come in."""
     return (*(encoder.engine for encoder in family.text), family.unet, family.vae_decoder)
+
+
+def _absent(repository: Path, family: Family, owned: bool) -> list[str]:
+    """What drawing needs of the family and ``repository`` has not; engines only when they run from it."""
+    files = [f"{encoder.engine}/tokenizer.json" for encoder in family.text]
+    if owned:
+        files += [f"{engine}/config.pbtxt" for engine in _drawing_engines(family)]
+    return [file for file in files if not (repository / file).is_file()]
 
 
 def _manifest(repository: Path, family: str) -> dict[str, Any]:

@@ -137,7 +137,7 @@ def test_nobody_pays_for_previews_that_nobody_sees(stack: Served, artist: Illust
         (["", "-o", "a.png"], "prompt: must not be empty"),
         (["x" * 100_000], "prompt: has 100000 characters"),
         (["red", "--steps", "0"], "--steps: must be from 1 to 1000"),
-        (["red", "--seed", "-1"], "--seed: must be from 0"),
+        (["red", "--seed", "-2"], "--seed: must be from -1"),
         (["red", "-n", "11"], "--n: must be from 1 to 10"),
         (["red", "--guidance", "nan"], "--guidance: must be a finite number"),
         (["red", "--guidance", "99"], "--guidance: must be from 0 to 50"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import queue
 import time
 from collections.abc import Iterator
@@ -86,6 +87,38 @@ def test_previews_come_while_it_draws_and_a_cancel_ends_it(client: triton.Infere
     time.sleep(0.5)
     assert inferences(client) <= begun + 2  # the supervisor's own probe may come in between
     assert begun < 2 * 2 * 900
+
+
+def cpu_s(pids: list[int]) -> float:
+    """Seconds of processor time that ``pids`` have used."""
+    fields = [Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split() for pid in pids]
+    return sum(int(one[11]) + int(one[12]) for one in fields) / os.sysconf("SC_CLK_TCK")
+
+
+async def test_a_full_illustrator_is_well_and_ends_with_its_clients(
+    stack: Stack, client: triton.InferenceServerClient
+) -> None:
+    """More drawings than there are turns: health and questions are answered at once, and all of them can be abandoned
+    together (with ``option splice-request`` HAProxy 2.8 then spins, and tells no gateway)."""
+    body = {"prompt": PROMPT, "steps": 1000, "n": 4}
+    async with httpx.AsyncClient(base_url=f"http://{stack.http}", timeout=60) as http:
+        drawings = [asyncio.create_task(http.post("/v1/images/generations", json=body)) for _ in range(40)]
+        await asyncio.sleep(1)
+        began = time.monotonic()
+        assert (await http.get("/health/ready")).status_code == 200
+        assert (await http.get("/v1/models")).status_code == 200
+        assert (await http.post("/v1/images/generations", json={**body, "steps": 0})).status_code == 400
+        assert time.monotonic() - began < 5
+        assert not any(drawing.done() for drawing in drawings)
+        for drawing in drawings:
+            drawing.cancel()
+        await asyncio.gather(*drawings, return_exceptions=True)
+    await asyncio.sleep(3)
+    proxies, begun = stack.pids("haproxy.cfg"), inferences(client)
+    used_s = cpu_s(proxies)
+    await asyncio.sleep(1)
+    assert inferences(client) <= begun + 2
+    assert cpu_s(proxies) - used_s < 0.3
 
 
 def test_the_command_draws_with_the_stack(stack: Stack, tmp_path: Path) -> None:

@@ -164,6 +164,33 @@ def test_a_killed_keeper_takes_the_server_with_it(repository: Path) -> None:
     assert set(regions(os.getpid())) == before
 
 
+def test_a_stub_that_hangs_ends_although_its_keeper_was_killed(repository: Path) -> None:
+    server = TritonServer(repository, ["affine_onnxruntime"])
+    server.start()
+    pids = processes.descendants(server.pid)
+    os.kill(stubs(server)[0], signal.SIGSTOP)  # so it does not see that its parent is gone
+    os.kill(server.pid, signal.SIGKILL)
+    began = time.monotonic()
+    server.restart()
+    assert time.monotonic() - began < 8
+    wait_for(lambda: gone(pids), 5)
+    server.stop()
+
+
+HANGS = """
+import re
+from serve.engines.backends import lifeline
+lifeline.ALARM_S = 1
+lifeline.end_with_parent()
+re.fullmatch(r"(x+x+)+y", "x" * 60)  # for ages, with the interpreter's lock
+"""
+
+
+def test_a_stub_that_keeps_the_interpreters_lock_ends_by_the_kernels_alarm() -> None:
+    ended = subprocess.run([sys.executable, "-c", HANGS], timeout=20, check=False)
+    assert ended.returncode == -signal.SIGALRM
+
+
 async def heal(server: TritonServer, engines: Engines, engine: str, timeout_s: float = 60.0) -> float:
     """Seconds until ``engine`` answers again."""
     started = time.monotonic()

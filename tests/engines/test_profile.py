@@ -10,8 +10,9 @@ import tiny_onnx
 from typer.testing import CliRunner
 
 from serve.cli import app
+from serve.diffusion.tokens import MAX_CHUNKS
 from serve.engines.client import Engines
-from serve.engines.profile import FILE, Profile, cap, profile, store
+from serve.engines.profile import FILE, Profile, _possible, cap, profile, store
 from serve.engines.server import TritonServer
 from serve.errors import InvalidRequest, NotFound
 
@@ -45,6 +46,19 @@ async def test_an_engine_is_measured_and_its_config_takes_the_cap(tmp_path: Path
     assert config["max_batch_size"] == 2
     assert config["dynamic_batching"]["preferred_batch_size"] == [2]
     assert chosen.gain == pytest.approx(2 * found.milliseconds[1] / found.milliseconds[2])
+
+
+@pytest.mark.triton
+async def test_a_text_encoder_keeps_room_for_every_chunk_of_a_prompt(tmp_path: Path) -> None:
+    tiny_onnx.affine(tmp_path, "x_text_encoder", "onnxruntime")
+    found = await profile(tmp_path, "x_text_encoder", "a test", sizes=(1, 2), seconds=0.02)
+    assert list(found.milliseconds) == [1, 2, MAX_CHUNKS]
+    assert found.max_batch_size == MAX_CHUNKS
+
+
+def test_a_plan_is_not_tried_beyond_what_it_was_built_for() -> None:
+    assert _possible('backend: "tensorrt"\nmax_batch_size: 4', [1, 2, 4, 8, 16]) == [1, 2, 4]
+    assert _possible('backend: "onnxruntime"\nmax_batch_size: 4', [1, 2, 4, 8]) == [1, 2, 4, 8]
 
 
 async def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -101,7 +102,7 @@ async def test_each_of_n_pictures_can_be_had_alone(repository: Path) -> None:
 
 
 async def test_a_seed_that_nobody_named_is_told(repository: Path) -> None:
-    first, second = [await illustrator(repository).draw(IllustrateOptions("red")) for _ in range(2)]
+    first, second = [await illustrator(repository).draw(IllustrateOptions("red", seed=s)) for s in (None, -1)]
     assert first.parameters.seed != second.parameters.seed
     again = await illustrator(repository).draw(IllustrateOptions("red", seed=first.parameters.seed))
     assert np.array_equal(again.pictures[0].pixels, first.pictures[0].pixels)
@@ -244,7 +245,7 @@ async def test_numbers_that_are_not_finite_are_an_error_of_the_engine(repository
         ("guidance_scale", {"guidance_scale": -1.0}),
         ("sampler", {"sampler": "magic"}),
         ("sampler", {"sampler": "flow_euler"}),
-        ("seed", {"seed": -1}),
+        ("seed", {"seed": -2}),
         ("seed", {"seed": 2**63}),
         ("n", {"n": 11}),
         ("n", {"n": True}),
@@ -270,6 +271,18 @@ async def test_an_unknown_model_says_what_there_is_and_what_to_run(repository: P
 def test_a_family_that_was_asked_for_and_is_not_there_stops_the_start(tmp_path: Path) -> None:
     with pytest.raises(AtelierError, match="no model 'sdxl'"):
         illustrator(tmp_path, families=("sdxl",))
+
+
+async def test_a_family_without_its_files_is_left_out_and_says_so(repository: Path, tmp_path: Path) -> None:
+    """D-042: absent engines are a 404 with what to run, and the other families are served."""
+    shutil.copytree(repository, tmp_path, dirs_exist_ok=True)
+    (tmp_path / "toy_text_encoder" / "tokenizer.json").unlink()
+    made = illustrator(tmp_path)
+    assert await made.families() == ()
+    for model in (None, "toy"):
+        with pytest.raises(NotFound, match="'toy' lacks toy_text_encoder/tokenizer\\.json; build one with") as refused:
+            await made.draw(IllustrateOptions("red apple", model=model))
+        assert refused.value.field == "model"
 
 
 async def test_families_tell_what_can_be_chosen(repository: Path) -> None:

@@ -1,7 +1,8 @@
 """Ends a Python stub with the tritonserver that started it.
 
 The stub's own watch on its parent can hang in a lock that the dead server held. A death signal from the kernel would
-not do, as it follows the thread that forked, and Triton's loading threads end.
+not do, as it follows the thread that forked, and Triton's loading threads end. And a thread of the stub that hangs with
+the interpreter's lock stops ours too: then the kernel's alarm, which nobody puts off any more, ends the process.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import threading
 import time
 
 LOOK_S = 1.0
+ALARM_S = 600
+"""Longer than the interpreter's lock is ever held, loading the largest engines included."""
 
 
 def end_with_parent() -> None:
@@ -20,6 +23,7 @@ def end_with_parent() -> None:
 
     def watch() -> None:
         while os.getppid() == parent:
+            signal.alarm(ALARM_S)
             time.sleep(LOOK_S)
         os.kill(os.getpid(), signal.SIGKILL)
 

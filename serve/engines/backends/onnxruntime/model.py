@@ -104,8 +104,9 @@ def _session_options(contract: Contract) -> Any:
     options.enable_mem_pattern = contract.flag("enable_mem_pattern", True)
     # Threads that spin while they wait would take the cores from Triton, its client and the other engines: on two
     # cores, 8 callers at batch 8, an engine of two threads took 6.8 ms a request with it and 3.7 ms without.
-    spin = contract.flag("session.intra_op.allow_spinning", False)
+    spin = contract.flag("session.intra_op.allow_spinning", True)
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
     return options
 

@@ -1,0 +1,72 @@
+"""The family that ships: what is committed is what was built, and it draws what it is asked (D-042, B-072)."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from serve.diffusion.family import families_in, load, manifest_of
+from serve.ensembles.illustration import IllustrateOptions, Pixels
+from serve.ensembles.illustrator import Illustrator
+from serve.settings import IllustratorSettings
+
+ROOT = Path(__file__).parents[2]
+REPOSITORY = ROOT / "model_repository"
+LARGEST_BYTES = 40 * 2**20
+SHOWN = ("blue heart, noto", 7)
+"""What `make run` draws, and README shows."""
+
+
+def manifests() -> dict[str, Any]:
+    names = ("mini_text_encoder", "mini_unet", "mini_vae_decoder", "mini_vae_encoder")
+    return {name: json.loads((REPOSITORY / name / "manifest.json").read_text()) for name in names}
+
+
+def draw(*requests: tuple[str, int]) -> list[Pixels]:
+    async def all_of_them() -> list[Pixels]:
+        illustrator = Illustrator(IllustratorSettings(model_repository=REPOSITORY))
+        await illustrator.start()
+        try:
+            drawn = [illustrator.draw(IllustrateOptions(prompt, seed=seed)) for prompt, seed in requests]
+            return [made.pictures[0].pixels for made in await asyncio.gather(*drawn)]
+        finally:
+            await illustrator.close()
+
+    return asyncio.run(all_of_them())
+
+
+def test_mini_is_the_family_that_ships() -> None:
+    assert families_in(REPOSITORY) == ("mini",)
+    assert load(manifest_of(REPOSITORY, "mini")).defaults.size == (64, 64)
+
+
+def test_manifests_are_of_these_files_and_say_where_they_come_from() -> None:
+    for name, manifest in manifests().items():
+        for file, facts in manifest["files"].items():
+            assert hashlib.sha256((REPOSITORY / name / "1" / file).read_bytes()).hexdigest() == facts["sha256"]
+        origin = manifest["origin"]
+        assert {s["license"] for s in origin["data"]["sets"]} <= {"Apache-2.0", "MIT"}
+        assert origin["command"].startswith("python -m build_engines train mini")
+        assert {"drawn: known", "drawn: unseen"} <= set(origin["metrics"])
+    assert sum(manifest["bytes"] for manifest in manifests().values()) < LARGEST_BYTES
+
+
+@pytest.mark.triton
+def test_it_draws_what_readme_shows_and_what_it_is_asked() -> None:
+    colours = {"red": 0, "green": 1, "blue": 2}
+    asked = [(f"{colour} heart, flat", 3) for colour in colours]
+    shown, *hearts = draw(SHOWN, *asked)
+    committed = np.asarray(Image.open(ROOT / "docs" / "media" / "drawing.png").convert("RGB"), np.float64)
+    assert 10 * np.log10(255**2 / np.mean((shown - committed) ** 2)) > 30
+    for heart, channel in zip(hearts, colours.values(), strict=True):
+        ink = heart[heart.min(axis=2) < 128].mean(axis=0)
+        assert len(heart[heart.min(axis=2) < 128]) > 600
+        assert ink.argmax() == channel
+        assert ink[channel] > 1.5 * np.delete(ink, channel).max()
