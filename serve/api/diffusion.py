@@ -7,14 +7,25 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.drawing import SNAKE_CASE, Illustrates, Vocabulary, chosen, draw, names_of, new_id, parse_order, told
+from serve.api.drawing import (
+    SNAKE_CASE,
+    Illustrates,
+    Vocabulary,
+    chosen,
+    draw,
+    how_many,
+    names_of,
+    new_id,
+    parse_order,
+    told,
+)
 from serve.api.drawing_schema import PROMPT, described, options_of
 from serve.api.json_body import read_json
 from serve.api.native import Service, SiteSettings
 from serve.api.pictures import as_url
 from serve.api.presets import CATEGORIES, QUALITIES, apply, quality_of, steps_of, template_of
 from serve.api.problems import render
-from serve.api.values import refuse_unknown, required_text, text, whole
+from serve.api.values import refuse_unknown, required_text, text
 from serve.ensembles.illustration import MAX_PICTURES, MAX_PROMPT_CHARACTERS
 
 router = APIRouter()
@@ -56,7 +67,7 @@ async def generate(request: Request, illustrator: Illustrates, service: Service,
     preset, quality = text(values, "preset", 256), quality_of(text(values, "quality", 256) or "standard")
     if preset is not None and prompt.strip():
         prompt, negative_prompt = apply(template_of(preset), prompt, negative_prompt)
-    asked: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative_prompt, "n": whole(values, "n", 1)}
+    asked: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative_prompt, "n": how_many(values)}
     order = parse_order(values, VOCABULARY, settings.pictures.embed_metadata, **asked)
     family = chosen(await illustrator.families(), order.options.model)
     order = order.with_quality(quality, family)

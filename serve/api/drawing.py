@@ -6,6 +6,7 @@ import re
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
@@ -16,6 +17,8 @@ from serve.api.values import number, text, whole
 from serve.ensembles.illustration import (
     HOW_TO_BUILD,
     MAX_PROMPT_CHARACTERS,
+    RANGES,
+    SCALES,
     FamilyInfo,
     IllustrateOptions,
     Illustration,
@@ -107,13 +110,14 @@ def _negative_prompt(values: Mapping[str, Any], name: str) -> str:
 _READERS: Mapping[str, Callable[[Mapping[str, Any], str], Any]] = {
     "negative_prompt": _negative_prompt,
     "model": text,
-    "width": whole,
-    "height": whole,
-    "num_inference_steps": whole,
-    "guidance_scale": number,
+    "guidance_scale": partial(number, told=SCALES["guidance_scale"]),
     "sampler": text,
-    "seed": whole,
+    **{name: partial(whole, told=RANGES[name]) for name in ("width", "height", "num_inference_steps", "seed")},
 }
+
+
+def how_many(values: Mapping[str, Any]) -> int | None:
+    return whole(values, "n", 1, RANGES["n"])
 
 
 def _used(values: Mapping[str, Any], known: tuple[str, ...]) -> str:

@@ -16,6 +16,9 @@ _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGN
 _LONGEST_NUMBER = 64
 """Characters. No float needs more, and Python takes quadratic time over millions of digits."""
 _DIGITS = re.compile(r"[+-]?\d{1,19}", re.ASCII)
+Range = tuple[float, float]
+"""The least and the largest."""
+
 _TRUE, _FALSE = ("true", "1", "yes", "on"), ("false", "0", "no", "off")
 
 
@@ -26,14 +29,21 @@ def refuse_unknown(values: Mapping[str, Any], known: Collection[str]) -> None:
             raise InvalidRequest(f"is not an option; known: {', '.join(known)}", name[:64])
 
 
-def number(values: Mapping[str, Any], name: str, default: float | None = None) -> float | None:
+def number(
+    values: Mapping[str, Any], name: str, default: float | None = None, told: Range | None = None
+) -> float | None:
+    """``told`` is what a refusal says of the range; whoever knows it checks it."""
     value = values.get(name)
     if value is None or value == "":
         return default
     found = _to_float(value)
     if not math.isfinite(found):
-        raise InvalidRequest("must be a finite number", name)
+        raise InvalidRequest(f"must be a finite number{_from_to(told)}", name)
     return found
+
+
+def _from_to(told: Range | None) -> str:
+    return f" from {told[0]:.19g} to {told[1]:.19g}" if told else ""
 
 
 def _to_float(value: Any) -> float:
@@ -48,17 +58,19 @@ def _to_float(value: Any) -> float:
         return math.nan
 
 
-def whole(values: Mapping[str, Any], name: str, default: int | None = None) -> int | None:
-    """Exact up to 19 digits: a seed has more of them than a float."""
+def whole(values: Mapping[str, Any], name: str, default: int | None = None, told: Range | None = None) -> int | None:
+    """Exact up to 19 digits: a seed has more of them than a float. ``told`` as of ``number``."""
     value = values.get(name)
+    if value is None or value == "":
+        return default
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**19:
         return value
     if isinstance(value, str) and _DIGITS.fullmatch(value):
         return int(value)
-    found = number(values, name)
-    if found is not None and not found.is_integer():
-        raise InvalidRequest("must be a whole number", name)
-    return default if found is None else int(found)
+    found = _to_float(value)
+    if not found.is_integer():
+        raise InvalidRequest(f"must be a whole number{_from_to(told)}", name)
+    return int(found)
 
 
 def whole_within(values: Mapping[str, Any], name: str, low: int, high: int, default: int) -> int:

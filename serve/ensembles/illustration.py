@@ -26,6 +26,21 @@ RANDOM_SEEDS = 2**32
 """Seeds that nobody named are below: short enough to note down."""
 HOW_TO_BUILD = "build one with `python -m build_engines illustrate --source DIR_OR_HUB_ID --name NAME`"
 
+RANGES: Mapping[str, tuple[int, int]] = {
+    "width": (1, MAX_SIDE_PX),
+    "height": (1, MAX_SIDE_PX),
+    "num_inference_steps": (1, MAX_STEPS),
+    "seed": (RANDOM_SEED, MAX_SEED),
+    "n": (1, MAX_PICTURES),
+    "preview_every": (0, MAX_STEPS),
+}
+"""Of the whole numbers that a caller may ask for."""
+SCALES: Mapping[str, tuple[float, float]] = {
+    "guidance_scale": (0.0, MAX_GUIDANCE),
+    "guidance_rescale": (0.0, 1.0),
+    "timeout_s": (0.001, 3600.0),
+}
+
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -59,18 +74,10 @@ class IllustrateOptions:
         _check_text(self.negative_prompt, "negative_prompt")
         if not self.prompt.strip():
             raise InvalidRequest("must not be empty", "prompt")
-        for name, low, high in (
-            ("width", 1, MAX_SIDE_PX),
-            ("height", 1, MAX_SIDE_PX),
-            ("num_inference_steps", 1, MAX_STEPS),
-            ("seed", RANDOM_SEED, MAX_SEED),
-            ("n", 1, MAX_PICTURES),
-            ("preview_every", 0, MAX_STEPS),
-        ):
-            _check_whole(getattr(self, name), name, low, high)
-        check_number(self.guidance_scale, "guidance_scale", 0.0, MAX_GUIDANCE)
-        check_number(self.guidance_rescale, "guidance_rescale", 0.0, 1.0)
-        check_number(self.timeout_s, "timeout_s", 0.001, 3600.0)
+        for name, whole in RANGES.items():
+            _check_whole(getattr(self, name), name, *whole)
+        for name, scale in SCALES.items():
+            check_number(getattr(self, name), name, *scale)
 
     def named_seed(self) -> int:
         """The seed, or one that is drawn."""
@@ -88,7 +95,7 @@ def _check_whole(value: int | None, name: str, low: int, high: int) -> None:
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int):
-        raise InvalidRequest("must be a whole number", name)
+        raise InvalidRequest(f"must be a whole number from {low} to {high}", name)
     if not low <= value <= high:
         raise InvalidRequest(f"must be from {low} to {high}", name)
 

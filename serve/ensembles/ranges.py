@@ -12,6 +12,6 @@ def check_number(value: float | None, name: str, low: float, high: float) -> Non
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise InvalidRequest("must be a finite number", name)
+        raise InvalidRequest(f"must be a finite number from {low:.10g} to {high:.10g}", name)
     if not low <= value <= high:
         raise InvalidRequest(f"must be from {low:.10g} to {high:.10g}", name)

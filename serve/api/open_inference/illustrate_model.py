@@ -89,7 +89,8 @@ class IllustrateModel:
         for family in await self._families():
             if options.model in (None, family.name):
                 width, height = options.width or family.width, options.height or family.height
-                if options.n * width * height * 3 > MAX_ANSWER_BYTES:
+                drawn = max(width, height) <= family.max_px  # else the family refuses it, by the name of the side
+                if drawn and options.n * width * height * 3 > MAX_ANSWER_BYTES:
                     what = f"{options.n} pictures of {width} x {height}"
                     raise TooLarge(f"{what} are more than the {MAX_ANSWER_BYTES} bytes that one answer holds", "n")
                 return

@@ -8,7 +8,7 @@ from serve.api.open_inference.codec import InferRequest
 from serve.api.open_inference.description import TensorSpec, own_parameters
 from serve.api.open_inference.tensors import Tensor
 from serve.api.values import number, refuse_unknown, required_text, text, whole
-from serve.ensembles.illustration import MAX_PROMPT_CHARACTERS, IllustrateOptions
+from serve.ensembles.illustration import MAX_PROMPT_CHARACTERS, RANGES, SCALES, IllustrateOptions
 from serve.errors import InvalidRequest, in_words_of
 
 _TEXTS = ("prompt", "negative_prompt", "model", "sampler")
@@ -34,8 +34,8 @@ def read_options(request: InferRequest, timeout_s: float | None) -> IllustrateOp
         if tensor.name in values:
             raise InvalidRequest("is an input and a parameter; send one of them", tensor.name)
         values[tensor.name] = _element(tensor)
-    options: dict[str, Any] = {name: whole(values, name) for name in _WHOLES}
-    options |= {name: number(values, name) for name in _NUMBERS}
+    options: dict[str, Any] = {name: whole(values, name, told=RANGES[name]) for name in _WHOLES}
+    options |= {name: number(values, name, told=SCALES[name]) for name in _NUMBERS}
     options |= {name: text(values, name, MAX_PROMPT_CHARACTERS) for name in _TEXTS[1:]}
     given = {name: value for name, value in options.items() if value is not None}
     with in_words_of({"timeout_s": "timeout"}):

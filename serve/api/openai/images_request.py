@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serve.api.drawing import SNAKE_CASE, Order, Vocabulary, chosen, parse_order
+from serve.api.drawing import SNAKE_CASE, Order, Vocabulary, chosen, how_many, parse_order
 from serve.api.drawing_schema import PROMPT, options_of
 from serve.api.presets import quality_of
-from serve.api.values import choice, flag, required_text, text, whole, whole_within
+from serve.api.values import choice, flag, required_text, text, whole_within
 from serve.ensembles.illustration import MAX_PICTURES, MAX_PROMPT_CHARACTERS, FamilyInfo
 from serve.errors import InvalidRequest
 
@@ -65,7 +65,12 @@ def parse(values: Mapping[str, Any], families: Sequence[FamilyInfo], metadata: b
     size = snapped(text(values, "size") or "auto", family)
     if values.get("output_format") == "gif":
         raise InvalidRequest("gif is not offered; use png, jpeg, webp or svg", "output_format")
-    asked: dict[str, Any] = {"width": size[0], "height": size[1], "model": family.name, "n": whole(values, "n", 1)}
+    asked: dict[str, Any] = {
+        "width": size[0],
+        "height": size[1],
+        "model": family.name,
+        "n": how_many(values),
+    }
     order = parse_order(values, _VOCABULARY, metadata, prompt=prompt, **asked)
     quality = choice(values, "quality", _QUALITIES, "auto")
     choice(values, "background", _BACKGROUNDS, "auto")
