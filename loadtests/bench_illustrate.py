@@ -184,9 +184,11 @@ async def bench(arguments: argparse.Namespace, subject: Subject) -> dict[str, ob
         memory = pss_bytes([os.getpid()])
     finally:
         await illustrator.close()
+    joined = float(np.median(moves["join"]))
     print(
-        f"\njoin: first step answered after {np.median(moves['join']):.2f} step times (median of {len(moves['join'])})"
+        f"\njoin: first step answered and shown after {joined:.2f} step times (median of {len(moves['join'])}),", end=""
     )
+    print(f" one of them its own: it waited {max(0.0, joined - 1):.2f}")
     print(f"cancel: the engine was free after {np.median(moves['cancel']):.2f} step times")
     triton = sum(size for kind, size in memory.items() if "Triton" in kind) / 2**20
     print(f"start to first picture: {np.median(starts):.2f} s; memory of its Triton: {triton:.0f} MiB")

@@ -33,7 +33,7 @@ from serve.api.pictures import as_url
 from serve.api.problems import render
 from serve.api.values import mapping, number, refuse_unknown, required_text, text
 from serve.ensembles.illustration import MAX_PROMPT_CHARACTERS
-from serve.errors import InvalidRequest
+from serve.errors import InvalidRequest, in_words_of
 
 router = APIRouter()
 
@@ -84,9 +84,12 @@ async def generate_illustration(
     required_text(values, "userId", MAX_USER)
     _refuse_references(values.get("subjectReferences"))
     style, memory = _style(values), _texts(values, "memoryContext", _MEMORY, MAX_PROMPT_CHARACTERS)
-    prompt = folded(required_text(values, "prompt", MAX_PROMPT_CHARACTERS), style, memory)
-    order = parse_order(values, CAMEL_CASE, settings.pictures.embed_metadata, prompt=prompt)
-    illustration, files = await draw(order, illustrator, service)
+    own_prompt = required_text(values, "prompt", MAX_PROMPT_CHARACTERS)
+    prompt = folded(own_prompt, style, memory)
+    longest = "prompt" if len(own_prompt) >= len(memory.get("content", "")) else "memoryContext.content"
+    with in_words_of({"prompt": longest}):  # what to shorten, should all of it be too long
+        order = parse_order(values, CAMEL_CASE, settings.pictures.embed_metadata, prompt=prompt)
+        illustration, files = await draw(order, illustrator, service)
     asked = {name: given for name, given in (("style_preferences", style), ("memory_context", memory)) if given}
     metadata = told(illustration, **asked)
     metadata["parameters"] = {camel_case(name): value for name, value in metadata["parameters"].items()}
