@@ -7,7 +7,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 CONFIG ?= deployments/laptop.yaml
-PROMPT ?= blue heart, noto
+PROMPT ?= man lifting weights, flat
 SEED ?= 7
 SCENARIO ?= smoke
 

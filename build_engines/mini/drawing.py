@@ -21,7 +21,7 @@ from build_engines.mini.networks import GRID, mixed_precision
 from build_engines.mini.pictures import Rgb
 from build_engines.mini.tokenizer import encode
 
-STEPS, GUIDANCE_SCALE = 20, 3.0
+STEPS, GUIDANCE_SCALE = 20, 4.0
 GRID_PROMPTS = (
     ("red apple, noto", "red apple, flat", "banana, flat", "strawberry, noto", "pizza, flat", "hamburger, flat"),
     ("grinning face, noto", "grinning face, flat", "cat face, flat", "dog, noto", "owl, noto", "panda, flat"),

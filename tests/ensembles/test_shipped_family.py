@@ -20,7 +20,7 @@ from serve.settings import IllustratorSettings
 ROOT = Path(__file__).parents[2]
 REPOSITORY = ROOT / "model_repository"
 LARGEST_BYTES = 40 * 2**20
-SHOWN = ("blue heart, noto", 7)
+SHOWN = ("man lifting weights, flat", 7)
 """What `make run` draws, and README shows."""
 
 
