@@ -34,9 +34,9 @@ VARIANTS: dict[str, tuple[str, dict[str, str], str, dict[str, Any]]] = {
     ),
     "spinning": (
         "onnxruntime",
-        {"session.intra_op.allow_spinning": "1"},
+        {"session.intra_op.allow_spinning": "0"},
         "",
-        {"session.intra_op.allow_spinning": "1"},
+        {"session.intra_op.allow_spinning": "0"},
     ),
     "unoptimized": (
         "onnxruntime",

@@ -64,7 +64,7 @@ def test_it_draws_what_readme_shows_and_what_it_is_asked() -> None:
     asked = [(f"{colour} heart, flat", 3) for colour in colours]
     shown, *hearts = draw(SHOWN, *asked)
     committed = np.asarray(Image.open(ROOT / "docs" / "media" / "drawing.png").convert("RGB"), np.float64)
-    assert 10 * np.log10(255**2 / np.mean((shown - committed) ** 2)) > 30
+    assert np.mean((shown - committed) ** 2) < 65  # 30 dB: other processors round otherwise
     for heart, channel in zip(hearts, colours.values(), strict=True):
         ink = heart[heart.min(axis=2) < 128].mean(axis=0)
         assert len(heart[heart.min(axis=2) < 128]) > 600
