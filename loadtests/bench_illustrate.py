@@ -1,7 +1,8 @@
 """Prompt to picture against its peers, same weights, steps and sampler: ``python -m loadtests.bench_illustrate``.
 
-One caller: ours, diffusers' eager mode, the bare engines in a loop. Eight callers at once, coming at random with 8 or
-30 steps: steps batched (ours), requests batched, one at a time. Then what joining, cancelling and starting take.
+One caller: ours, diffusers' eager mode, the bare engines in a loop, in this process and in Triton. Eight callers at
+once, coming at random with 8 or 30 steps: steps batched (ours), requests batched, one at a time. Then what joining,
+cancelling and starting take.
 
 Without ``--checkpoint`` it measures the starter family's networks with random weights, which are as fast as trained
 ones. Interleaved, so that a machine whose speed changes is unfair to nobody; ratios can be compared, times cannot.
@@ -43,10 +44,12 @@ def settings_of(subject: Subject) -> IllustratorSettings:
 
 async def one_caller(subject: Subject, illustrator: Illustrator, pictures: int) -> dict[str, list[float]]:
     """Seconds of each picture by side, taken in turns."""
-    from loadtests.illustrate.peers import bare_loop, diffusers_eager  # torch: only in this process, and only now
+    from loadtests.illustrate import peers  # torch: only in this process, and only now
 
     guidance = subject.family.defaults.guidance_scale
-    eager, bare = diffusers_eager(subject, STEPS, guidance), bare_loop(subject, STEPS, guidance)
+    eager, bare = peers.diffusers_eager(subject, STEPS, guidance), peers.bare_loop(subject, STEPS, guidance)
+
+    served = peers.served_loop(subject, illustrator.room.client, STEPS, guidance)
 
     async def ours(seed: int) -> None:
         await illustrator.draw(IllustrateOptions(PROMPT, num_inference_steps=STEPS, seed=seed))
@@ -54,10 +57,11 @@ async def one_caller(subject: Subject, illustrator: Illustrator, pictures: int) 
     async def in_thread(draw: Callable[[str, int], object], seed: int) -> None:
         await asyncio.to_thread(draw, PROMPT, seed)
 
-    sides: dict[str, Callable[[int], Awaitable[None]]] = {
+    sides: dict[str, Callable[[int], Awaitable[object]]] = {
         "ours": ours,
         "diffusers, eager": lambda seed: in_thread(eager, seed),
         "bare engine loop": lambda seed: in_thread(bare, seed),
+        "bare loop over Triton": lambda seed: served(PROMPT, seed),
     }
     taken: dict[str, list[float]] = {side: [] for side in sides}
     for seed in range(pictures + 1):  # the first of each does not count

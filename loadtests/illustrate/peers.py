@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Generator
 from typing import Any
 
 import numpy as np
@@ -20,8 +20,12 @@ from serve.diffusion.guidance import guide
 from serve.diffusion.noise import LATENTS, gaussian
 from serve.diffusion.samplers import State, by_name
 from serve.diffusion.tokens import PromptTokenizer, encode_all
+from serve.engines.client import Engines
 
-Draw = Callable[[str, int], npt.NDArray[np.uint8]]
+Arrays = dict[str, npt.NDArray[Any]]
+Pixels = npt.NDArray[np.uint8]
+Draw = Callable[[str, int], Pixels]
+AsyncDraw = Callable[[str, int], Awaitable[Pixels]]
 """Takes a prompt and a seed; returns one picture, (H, W, 3)."""
 
 
@@ -54,28 +58,62 @@ def diffusers_eager(subject: Subject, steps: int, guidance_scale: float) -> Draw
 def bare_loop(subject: Subject, steps: int, guidance_scale: float) -> Draw:
     """The same engines and sampler in this process: no Triton, no requests, nothing checked."""
     family = subject.family
-    encoder, unet, decoder = (
-        _open(subject, engine) for engine in (family.text[0].engine, family.unet, family.vae_decoder)
-    )
-    path = subject.repository / family.text[0].engine / "tokenizer.json"
-    tokenizer = PromptTokenizer.load(path, family.text[0])
-    trajectory = by_name(family.defaults.sampler).trajectory(family.scheduler, steps)
-    shape = family.latents_shape(*family.defaults.size)
+    runs = {engine: _open(subject, engine) for engine in (family.text[0].engine, family.unet, family.vae_decoder)}
+    tokenizer = _tokenizer(subject)
 
-    def draw(prompt: str, seed: int) -> npt.NDArray[np.uint8]:
-        tokens = encode_all([tokenizer], {"negative_prompt": "", "prompt": prompt})
-        embeds = encoder({"input_ids": np.concatenate([t[0].ids for t in tokens.values()])})["prompt_embeds"]
-        sample = trajectory.start(gaussian(seed, LATENTS, shape))
-        state: State = {}
-        for i, timestep in enumerate(trajectory.timesteps):
-            both = np.repeat(trajectory.scale_model_input(sample, i)[None], 2, axis=0)
-            inputs: dict[str, Any] = {"sample": both, "timestep": np.full((2, 1), timestep, np.float32)}
-            free, conditional = unet({**inputs, "encoder_hidden_states": embeds})["noise_pred"]
-            sample, state = trajectory.step(state, guide(free, conditional, guidance_scale), sample, i, None)
-        pixels: npt.NDArray[np.uint8] = decoder({"latents": sample[None]})["image"][0]
-        return pixels
+    def draw(prompt: str, seed: int) -> Pixels:
+        asks = _asks(subject, tokenizer, steps, guidance_scale, prompt, seed)
+        engine, inputs = next(asks)
+        while True:
+            try:
+                engine, inputs = asks.send(runs[engine](inputs))
+            except StopIteration as end:
+                pixels: Pixels = end.value
+                return pixels
 
     return draw
+
+
+def served_loop(subject: Subject, engines: Engines, steps: int, guidance_scale: float) -> AsyncDraw:
+    """The same loop over the engines in their Triton: what is left beside it is the Illustrator's own."""
+    tokenizer = _tokenizer(subject)
+
+    async def draw(prompt: str, seed: int) -> Pixels:
+        asks = _asks(subject, tokenizer, steps, guidance_scale, prompt, seed)
+        engine, inputs = next(asks)
+        while True:
+            try:
+                engine, inputs = asks.send(await engines.infer(engine, inputs))
+            except StopIteration as end:
+                pixels: Pixels = end.value
+                return pixels
+
+    return draw
+
+
+def _asks(
+    subject: Subject, tokenizer: PromptTokenizer, steps: int, guidance_scale: float, prompt: str, seed: int
+) -> Generator[tuple[str, Arrays], Arrays, Pixels]:
+    """The requests that make one picture, engine and inputs; takes their answers, returns the picture."""
+    family = subject.family
+    trajectory = by_name(family.defaults.sampler).trajectory(family.scheduler, steps)
+    tokens = encode_all([tokenizer], {"negative_prompt": "", "prompt": prompt})
+    ids = np.concatenate([t[0].ids for t in tokens.values()])
+    embeds = (yield family.text[0].engine, {"input_ids": ids})["prompt_embeds"]
+    sample = trajectory.start(gaussian(seed, LATENTS, family.latents_shape(*family.defaults.size)))
+    state: State = {}
+    for i, timestep in enumerate(trajectory.timesteps):
+        both = np.repeat(trajectory.scale_model_input(sample, i)[None], 2, axis=0)
+        inputs = {"sample": both, "timestep": np.full((2, 1), timestep, np.float32), "encoder_hidden_states": embeds}
+        free, conditional = (yield family.unet, inputs)["noise_pred"]
+        sample, state = trajectory.step(state, guide(free, conditional, guidance_scale), sample, i, None)
+    pixels: Pixels = (yield family.vae_decoder, {"latents": sample[None]})["image"][0]
+    return pixels
+
+
+def _tokenizer(subject: Subject) -> PromptTokenizer:
+    encoder = subject.family.text[0]
+    return PromptTokenizer.load(subject.repository / encoder.engine / "tokenizer.json", encoder)
 
 
 def _open(subject: Subject, engine: str) -> Run:
