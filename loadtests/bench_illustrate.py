@@ -48,19 +48,15 @@ async def one_caller(subject: Subject, illustrator: Illustrator, pictures: int) 
 
     guidance = subject.family.defaults.guidance_scale
     eager, bare = peers.diffusers_eager(subject, STEPS, guidance), peers.bare_loop(subject, STEPS, guidance)
-
     served = peers.served_loop(subject, illustrator.room.client, STEPS, guidance)
 
     async def ours(seed: int) -> None:
         await illustrator.draw(IllustrateOptions(PROMPT, num_inference_steps=STEPS, seed=seed))
 
-    async def in_thread(draw: Callable[[str, int], object], seed: int) -> None:
-        await asyncio.to_thread(draw, PROMPT, seed)
-
     sides: dict[str, Callable[[int], Awaitable[object]]] = {
         "ours": ours,
-        "diffusers, eager": lambda seed: in_thread(eager, seed),
-        "bare engine loop": lambda seed: in_thread(bare, seed),
+        "diffusers, eager": lambda seed: asyncio.to_thread(eager, PROMPT, seed),
+        "bare engine loop": lambda seed: bare(PROMPT, seed),
         "bare loop over Triton": lambda seed: served(PROMPT, seed),
     }
     taken: dict[str, list[float]] = {side: [] for side in sides}
@@ -188,11 +184,7 @@ async def bench(arguments: argparse.Namespace, subject: Subject) -> dict[str, ob
         memory = pss_bytes([os.getpid()])
     finally:
         await illustrator.close()
-    joined = float(np.median(moves["join"]))
-    print(
-        f"\njoin: first step answered and shown after {joined:.2f} step times (median of {len(moves['join'])}),", end=""
-    )
-    print(f" one of them its own: it waited {max(0.0, joined - 1):.2f}")
+    print(f"\njoin: first step answered and shown after {np.median(moves['join']):.2f} step times, its own among them")
     print(f"cancel: the engine was free after {np.median(moves['cancel']):.2f} step times")
     triton = sum(size for kind, size in memory.items() if "Triton" in kind) / 2**20
     print(f"start to first picture: {np.median(starts):.2f} s; memory of its Triton: {triton:.0f} MiB")

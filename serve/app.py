@@ -32,8 +32,6 @@ from serve.turns import Turns
 APPLICATION = "atelier"
 WORK = ("vectorize", "analyze", "draw", "infer")
 """The methods of ensembles that take a turn; every stream does."""
-
-
 ASIDE = 32
 """How many calls that only ask about an ensemble, or are refused, find room in a replica that is full."""
 

@@ -22,7 +22,7 @@ ATTEMPTS = 2
 """A call whose replica died is made once more: every call of ours gives the same answer when repeated."""
 
 HEALTH_TIMEOUT_S = 10.0
-"""Who asks for health does not wait as long as for a conversion: a full queue before it is an answer too."""
+"""Who asks for health does not wait as long as for a conversion: no answer is one, too."""
 
 
 class _Lost(Exception):

@@ -136,8 +136,8 @@ def evaluate(
     subjects |= {f"drawn in {n} steps": drawing.draw_all(painter, captions, seeds, steps=n) for n in FEW_STEPS}
     if repository is not None and engines.are_there(repository):
         subjects["drawn by the engines"] = engines.draw_all(repository, captions, seeds)
-    subjects |= {"real, through the autoencoder": autoencoder.reconstruct(painter.autoencoder, real)}
-    subjects |= {"real": real, "noise": noise}
+    reconstructed = autoencoder.reconstruct(painter.autoencoder, real)
+    subjects |= {"real, through the autoencoder": reconstructed, "real": real, "noise": noise}
     table = _table(cases, {name: ranks(judge, known, cases, made) for name, made in subjects.items()})
     _print(table)
     (folder / "evaluation.json").write_text(json.dumps(table, indent=2) + "\n")

@@ -73,7 +73,7 @@ def make_denoiser(preset: MiniPreset, words: int) -> Denoiser:
 class FlowLearner(Descent[Denoiser]):
     """``average`` holds the exponential moving average of the weights, which is what draws.
 
-    ``compiled``: the UNet through torch.compile, after two minutes of compiling a fifth to a third faster on a CPU.
+    ``compiled``: the UNet through torch.compile, after two minutes of compiling, which pay on a CPU.
     """
 
     def __init__(self, preset: MiniPreset, pictures: Pictures, latents: Latents, compiled: bool = False) -> None:

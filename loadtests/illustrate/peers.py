@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import numpy as np
@@ -25,8 +25,8 @@ from serve.engines.client import Engines
 Arrays = dict[str, npt.NDArray[Any]]
 Pixels = npt.NDArray[np.uint8]
 Draw = Callable[[str, int], Pixels]
-AsyncDraw = Callable[[str, int], Awaitable[Pixels]]
 """Takes a prompt and a seed; returns one picture, (H, W, 3)."""
+AsyncDraw = Callable[[str, int], Awaitable[Pixels]]
 
 
 def diffusers_eager(subject: Subject, steps: int, guidance_scale: float) -> Draw:
@@ -55,60 +55,44 @@ def diffusers_eager(subject: Subject, steps: int, guidance_scale: float) -> Draw
     return draw
 
 
-def bare_loop(subject: Subject, steps: int, guidance_scale: float) -> Draw:
+def bare_loop(subject: Subject, steps: int, guidance_scale: float) -> AsyncDraw:
     """The same engines and sampler in this process: no Triton, no requests, nothing checked."""
     family = subject.family
     runs = {engine: _open(subject, engine) for engine in (family.text[0].engine, family.unet, family.vae_decoder)}
-    tokenizer = _tokenizer(subject)
 
-    def draw(prompt: str, seed: int) -> Pixels:
-        asks = _asks(subject, tokenizer, steps, guidance_scale, prompt, seed)
-        engine, inputs = next(asks)
-        while True:
-            try:
-                engine, inputs = asks.send(runs[engine](inputs))
-            except StopIteration as end:
-                pixels: Pixels = end.value
-                return pixels
+    async def ask(engine: str, inputs: Arrays) -> Arrays:
+        return runs[engine](inputs)
 
-    return draw
+    return _loop(subject, ask, steps, guidance_scale)
 
 
 def served_loop(subject: Subject, engines: Engines, steps: int, guidance_scale: float) -> AsyncDraw:
     """The same loop over the engines in their Triton: what is left beside it is the Illustrator's own."""
-    tokenizer = _tokenizer(subject)
+    return _loop(subject, engines.infer, steps, guidance_scale)
+
+
+def _loop(
+    subject: Subject, ask: Callable[[str, Arrays], Awaitable[Arrays]], steps: int, guidance_scale: float
+) -> AsyncDraw:
+    family, tokenizer = subject.family, _tokenizer(subject)
+    trajectory = by_name(family.defaults.sampler).trajectory(family.scheduler, steps)
+    shape = family.latents_shape(*family.defaults.size)
 
     async def draw(prompt: str, seed: int) -> Pixels:
-        asks = _asks(subject, tokenizer, steps, guidance_scale, prompt, seed)
-        engine, inputs = next(asks)
-        while True:
-            try:
-                engine, inputs = asks.send(await engines.infer(engine, inputs))
-            except StopIteration as end:
-                pixels: Pixels = end.value
-                return pixels
+        tokens = encode_all([tokenizer], {"negative_prompt": "", "prompt": prompt})
+        ids = np.concatenate([t[0].ids for t in tokens.values()])
+        embeds = (await ask(family.text[0].engine, {"input_ids": ids}))["prompt_embeds"]
+        sample = trajectory.start(gaussian(seed, LATENTS, shape))
+        state: State = {}
+        for i, timestep in enumerate(trajectory.timesteps):
+            both = np.repeat(trajectory.scale_model_input(sample, i)[None], 2, axis=0)
+            inputs = {"sample": both, "timestep": np.full((2, 1), timestep, np.float32)}
+            free, conditional = (await ask(family.unet, {**inputs, "encoder_hidden_states": embeds}))["noise_pred"]
+            sample, state = trajectory.step(state, guide(free, conditional, guidance_scale), sample, i, None)
+        pixels: Pixels = (await ask(family.vae_decoder, {"latents": sample[None]}))["image"][0]
+        return pixels
 
     return draw
-
-
-def _asks(
-    subject: Subject, tokenizer: PromptTokenizer, steps: int, guidance_scale: float, prompt: str, seed: int
-) -> Generator[tuple[str, Arrays], Arrays, Pixels]:
-    """The requests that make one picture, engine and inputs; takes their answers, returns the picture."""
-    family = subject.family
-    trajectory = by_name(family.defaults.sampler).trajectory(family.scheduler, steps)
-    tokens = encode_all([tokenizer], {"negative_prompt": "", "prompt": prompt})
-    ids = np.concatenate([t[0].ids for t in tokens.values()])
-    embeds = (yield family.text[0].engine, {"input_ids": ids})["prompt_embeds"]
-    sample = trajectory.start(gaussian(seed, LATENTS, family.latents_shape(*family.defaults.size)))
-    state: State = {}
-    for i, timestep in enumerate(trajectory.timesteps):
-        both = np.repeat(trajectory.scale_model_input(sample, i)[None], 2, axis=0)
-        inputs = {"sample": both, "timestep": np.full((2, 1), timestep, np.float32), "encoder_hidden_states": embeds}
-        free, conditional = (yield family.unet, inputs)["noise_pred"]
-        sample, state = trajectory.step(state, guide(free, conditional, guidance_scale), sample, i, None)
-    pixels: Pixels = (yield family.vae_decoder, {"latents": sample[None]})["image"][0]
-    return pixels
 
 
 def _tokenizer(subject: Subject) -> PromptTokenizer:

@@ -15,7 +15,6 @@ from serve.api.pictures import Encoding, encode_all, parse_encoding
 from serve.api.presets import Quality, steps_of
 from serve.api.values import number, text, whole
 from serve.ensembles.illustration import (
-    HOW_TO_BUILD,
     MAX_PROMPT_CHARACTERS,
     RANGES,
     SCALES,
@@ -23,9 +22,10 @@ from serve.ensembles.illustration import (
     IllustrateOptions,
     Illustration,
     IllustratorService,
+    nothing_draws,
 )
 from serve.ensembles.vectorization import VectorizerService
-from serve.errors import InvalidRequest, NotFound, in_words_of
+from serve.errors import InvalidRequest, in_words_of
 
 Vocabulary = Mapping[str, tuple[str, ...]]
 """The names that clients may use, by ours. The first is the one that answers and documents use."""
@@ -61,10 +61,6 @@ def illustrator_of(request: Request) -> IllustratorService:
     if illustrator is None:
         raise nothing_draws()
     return illustrator
-
-
-def nothing_draws() -> NotFound:
-    return NotFound(f"there is no illustration model here; {HOW_TO_BUILD}", "model")
 
 
 Illustrates = Annotated[IllustratorService, Depends(illustrator_of)]

@@ -32,8 +32,6 @@ NEARLY = 0.95
 """Share of the best throughput that the cap's has to reach."""
 FEWEST = 2
 """With classifier-free guidance one picture's step is a batch of two."""
-FEWEST_CHUNKS = MAX_CHUNKS
-"""A text encoder gets all chunks of a prompt in one request."""
 FILE = "profile.json"
 _LEAST_RUNS, _MOST_RUNS = 3, 50
 _MAX_BATCH = re.compile(r"^max_batch_size:\s*(\d+)\s*$", re.MULTILINE)
@@ -88,7 +86,8 @@ async def profile(
     there, InvalidRequest for one that takes no batches, and what starting it raises.
     """
     text = _config(repository, engine)
-    fewest = FEWEST_CHUNKS if "_text_encoder" in engine else FEWEST
+    # A text encoder gets all chunks of a prompt in one request.
+    fewest = MAX_CHUNKS if "_text_encoder" in engine else FEWEST
     sizes = _possible(text, sorted({*sizes, fewest}))
     with tempfile.TemporaryDirectory(prefix="atelier-profile-") as folder:
         alone = _alone(repository, engine, text, Path(folder), max(sizes))

@@ -125,9 +125,8 @@ class TritonServer:
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            left = (
-                self._leftovers if process.returncode != 0 else None
-            )  # the keeper was killed before it could clear up
+            # A keeper that was killed itself has cleared nothing up.
+            left = self._leftovers if process.returncode != 0 else None
             if left is not None:
                 keeper.end_strays(left[1])  # they would hold the log open, too
             if self._reader is not None:

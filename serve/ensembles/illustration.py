@@ -13,7 +13,7 @@ import numpy.typing as npt
 from serve.diffusion.noise import MAX_SEED
 from serve.engines.service import EngineService
 from serve.ensembles.ranges import check_number
-from serve.errors import InvalidRequest
+from serve.errors import InvalidRequest, NotFound
 
 MAX_PICTURES = 10
 MAX_PROMPT_CHARACTERS = 32_000
@@ -81,7 +81,13 @@ class IllustrateOptions:
 
     def named_seed(self) -> int:
         """The seed, or one that is drawn."""
-        return secrets.randbelow(RANDOM_SEEDS) if self.seed in (None, RANDOM_SEED) else int(self.seed)
+        if self.seed is None or self.seed == RANDOM_SEED:
+            return secrets.randbelow(RANDOM_SEEDS)
+        return self.seed
+
+
+def nothing_draws() -> NotFound:
+    return NotFound(f"there is no illustration model here; {HOW_TO_BUILD}", "model")
 
 
 def _check_text(text: str, name: str) -> None:

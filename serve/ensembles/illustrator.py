@@ -33,6 +33,7 @@ from serve.ensembles.illustration import (
     Picture,
     Pixels,
     Preview,
+    nothing_draws,
 )
 from serve.ensembles.relay import relay
 from serve.errors import EngineUnavailable, InvalidRequest, NotFound
@@ -159,7 +160,7 @@ class Illustrator(EngineDoors):
             what = ", ".join(self._lacking[wanted])
             raise NotFound(f"model '{wanted}' lacks {what}; {HOW_TO_BUILD}", "model")
         if not self._artists:
-            raise NotFound(f"there is no illustration model here; {HOW_TO_BUILD}", "model")
+            raise nothing_draws()
         known = ", ".join(self._artists)
         raise NotFound(f"there is no model {str(wanted)[:64]!a}; there are: {known}. {HOW_TO_BUILD}", "model")
 

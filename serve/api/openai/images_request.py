@@ -65,12 +65,7 @@ def parse(values: Mapping[str, Any], families: Sequence[FamilyInfo], metadata: b
     size = snapped(text(values, "size") or "auto", family)
     if values.get("output_format") == "gif":
         raise InvalidRequest("gif is not offered; use png, jpeg, webp or svg", "output_format")
-    asked: dict[str, Any] = {
-        "width": size[0],
-        "height": size[1],
-        "model": family.name,
-        "n": how_many(values),
-    }
+    asked: dict[str, Any] = {"width": size[0], "height": size[1], "model": family.name, "n": how_many(values)}
     order = parse_order(values, _VOCABULARY, metadata, prompt=prompt, **asked)
     quality = choice(values, "quality", _QUALITIES, "auto")
     choice(values, "background", _BACKGROUNDS, "auto")
