@@ -6,12 +6,18 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
     AtelierError
     ├── InvalidRequest          400  INVALID_ARGUMENT
     │   ├── BadImage            422  INVALID_ARGUMENT
-    │   └── TooLarge            413  INVALID_ARGUMENT
+    │   ├── TooLarge            413  INVALID_ARGUMENT
+    │   └── KeyReused           422  INVALID_ARGUMENT
     ├── NotFound                404  NOT_FOUND
     ├── UnsupportedMedia        415  INVALID_ARGUMENT
     ├── Unsupported             501  UNIMPLEMENTED
     ├── Overloaded              503  UNAVAILABLE         (Retry-After)
     ├── EngineUnavailable       503  UNAVAILABLE         (Retry-After)
+    ├── StateUnavailable        503  UNAVAILABLE         (Retry-After)
+    ├── OutOfSpace              507  RESOURCE_EXHAUSTED  (Retry-After)
+    ├── TooManyJobs             429  RESOURCE_EXHAUSTED  (Retry-After)
+    ├── Conflict                409  FAILED_PRECONDITION
+    ├── Forbidden               403  PERMISSION_DENIED
     ├── DeadlineExceeded        504  DEADLINE_EXCEEDED   (Retry-After)
     ├── Cancelled               499  CANCELLED
     └── EngineFailure           500  INTERNAL
@@ -62,6 +68,13 @@ class UnsupportedMedia(InvalidRequest):
     title = "Media type not supported"
 
 
+class KeyReused(InvalidRequest):
+    """An idempotency key that stands for another request."""
+
+    status = 422
+    title = "Idempotency key reused"
+
+
 class NotFound(AtelierError):
     status = 404
     grpc_code = "NOT_FOUND"
@@ -86,6 +99,47 @@ class EngineUnavailable(AtelierError):
     grpc_code = "UNAVAILABLE"
     title = "Engine unavailable"
     retry_after_s = 2
+
+
+class StateUnavailable(AtelierError):
+    """The database or the object store does not answer."""
+
+    status = 503
+    grpc_code = "UNAVAILABLE"
+    title = "State unavailable"
+    retry_after_s = 5
+
+
+class OutOfSpace(AtelierError):
+    """The disk of the database or of the object store is full."""
+
+    status = 507
+    grpc_code = "RESOURCE_EXHAUSTED"
+    title = "Insufficient storage"
+    retry_after_s = 60
+
+
+class TooManyJobs(AtelierError):
+    """A bound of the queue is reached, for one user or for all."""
+
+    status = 429
+    grpc_code = "RESOURCE_EXHAUSTED"
+    title = "Too many jobs"
+    retry_after_s = 10
+
+
+class Conflict(AtelierError):
+    """What was asked does not fit the state that it is in."""
+
+    status = 409
+    grpc_code = "FAILED_PRECONDITION"
+    title = "Conflict"
+
+
+class Forbidden(AtelierError):
+    status = 403
+    grpc_code = "PERMISSION_DENIED"
+    title = "Forbidden"
 
 
 class DeadlineExceeded(AtelierError):

@@ -16,8 +16,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from serve.api.pictures import DEFAULT_QUALITY, Encoding, encode_all
 from serve.ensembles.illustration import IllustrateOptions, Illustration, Preview
+from serve.ensembles.pictures import DEFAULT_QUALITY, Encoding, encode_all
 from serve.ensembles.vectorization import Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, NotFound, in_words_of
 from serve.event_loop_thread import EventLoopThread

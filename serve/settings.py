@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -48,6 +48,9 @@ class Section(BaseModel):
 class HttpSettings(Section):
     host: str = Field("127.0.0.1", description="Address that HTTP and gRPC listen on. Loopback unless you change it.")
     port: Port = Field(8000, description="HTTP port.")
+    public_url: str | None = Field(
+        None, description="Where clients reach the HTTP door, for addresses in answers; none: http://host:port."
+    )
     allowed_origins: tuple[str, ...] = Field(
         (), description="Web origins that browsers may call from (CORS). None by default."
     )
@@ -162,6 +165,88 @@ class PicturesSettings(Section):
     heartbeat_s: float = Field(10.0, gt=0, le=300, description="Longest silence of a stream of previews.")
 
 
+class DatabaseSettings(Section):
+    url: SecretStr | None = Field(
+        None,
+        description="sqlite:///path or postgresql://user:password@host/name; none: SQLite in `state_dir`.",
+    )
+    timeout_s: float = Field(5.0, gt=0, le=60, description="Longest wait for a connection, a lock, or an answer.")
+    connections: int = Field(5, ge=2, le=100, description="Connections that each process keeps.")
+
+
+class ObjectsSettings(Section):
+    url: str | None = Field(
+        None,
+        description="Where pictures are kept: a folder (file:///path), s3://, gs:// or az://; none: in `state_dir`.",
+    )
+    options: dict[str, SecretStr] = Field(
+        {}, description="Credentials and endpoint of that store, named as `obstore` does, such as `aws_region`."
+    )
+    timeout_s: float = Field(10.0, gt=0, le=300, description="Longest wait for one read or write.")
+    keep_unused_h: float = Field(24.0, ge=0.01, le=8760, description="Objects that nothing refers to go after this.")
+
+
+class JobsSettings(Section):
+    slots: dict[str, int] = Field(
+        {"illustrate": 4, "vectorize": 2},
+        description="Jobs of each lane that one worker does at once.",
+    )
+    min_workers: int = Field(1, ge=1, le=1000, description="Fewest worker replicas.")
+    max_workers: int = Field(1, ge=1, le=1000, description="Most worker replicas.")
+    num_cpus: float = Field(0.1, ge=0, le=1024, description="CPUs that Ray reserves for one worker.")
+    max_queued: int = Field(100_000, ge=1, description="Jobs that wait in all; beyond it the answer is 429.")
+    max_queued_per_user: int = Field(1000, ge=1, description="Jobs of one user that wait; beyond it the answer is 429.")
+    max_batch: int = Field(100, ge=1, le=10_000, description="Most jobs in one batch.")
+    max_failures: int = Field(3, ge=1, le=100, description="Attempts without any progress before a job has failed.")
+    retry_s: float = Field(1.0, gt=0, le=3600, description="First wait before another attempt; it doubles each time.")
+    retry_max_s: float = Field(60.0, gt=0, le=86_400, description="Longest wait before another attempt.")
+    beat_s: float = Field(2.0, gt=0, le=60, description="How often a worker shows that it lives.")
+    lease_s: float = Field(10.0, gt=0, le=600, description="A worker that has not shown it for so long loses its jobs.")
+    poll_s: float = Field(0.05, gt=0, le=10, description="How often workers look for jobs, and watchers for events.")
+    checkpoint_every: int = Field(5, ge=1, le=1000, description="Steps of a picture between two checkpoints.")
+    previews: int = Field(4, ge=0, le=100, description="Previews of each picture of a job, evenly over its steps.")
+    progress_s: float = Field(0.25, ge=0, le=60, description="Shortest time between two events about progress.")
+    timeout_s: float = Field(3600.0, gt=0, le=86_400, description="Longest time for one attempt.")
+    max_watchers: int = Field(256, ge=1, le=100_000, description="Event streams and sockets that one gateway keeps.")
+    keep_events_h: float = Field(168.0, gt=0, description="How long events of jobs that ended are kept.")
+    keep_keys_h: float = Field(24.0, gt=0, description="How long an idempotency key stands for its request.")
+    abandoned_s: float = Field(
+        2.0, ge=0, le=60, description="How long a direct request goes on without its client, which may ask again."
+    )
+
+
+class CacheSettings(Section):
+    enabled: bool = Field(True, description="Whether the same request gets the stored answer.")
+    ttl_h: float = Field(24.0, gt=0, description="How long generated pictures and drawings are answered from it.")
+    max_bytes: int = Field(2048 * MEBIBYTE, ge=0, description="What it may hold; the longest unused goes first.")
+    preset_ttl_h: float = Field(24.0, gt=0, description="The same for prompt presets.")
+    analysis_ttl_h: float = Field(1.0, gt=0, description="The same for analyses of prompts and choices of models.")
+    preferences_ttl_h: float = Field(0.5, gt=0, description="The same for users' preferences.")
+
+
+class WebhookSettings(Section):
+    secret: SecretStr | None = Field(
+        None, description="Signs what is sent (Standard Webhooks, whsec_...); none: webhooks are refused."
+    )
+    allow_private: bool = Field(False, description="Whether they may go to loopback and private addresses, and http.")
+    timeout_s: float = Field(10.0, gt=0, le=60, description="Longest wait for a receiver.")
+    max_attempts: int = Field(8, ge=1, le=50, description="Attempts before a delivery has failed.")
+    retry_s: float = Field(5.0, gt=0, le=3600, description="First wait before another attempt; it doubles each time.")
+
+
+class AdminSettings(Section):
+    token: SecretStr | None = Field(
+        None, description="Bearer token of the routes below /api/admin; none: they are closed."
+    )
+
+
+class BackupSettings(Section):
+    url: str | None = Field(None, description="Folder or object URL for scheduled backups; none: no schedule.")
+    options: dict[str, SecretStr] = Field({}, description="Credentials and endpoint of that URL, as `objects.options`.")
+    every_h: float = Field(24.0, gt=0, description="Hours between two scheduled backups (C-131).")
+    keep_days: float = Field(30.0, gt=0, description="Scheduled backups older than this are deleted (C-131).")
+
+
 class Settings(BaseSettings):
     """The whole tree; build it with :func:`load`."""
 
@@ -179,6 +264,13 @@ class Settings(BaseSettings):
     vectorizer: VectorizerSettings = Field(VectorizerSettings(), description="Image to SVG.")
     illustrator: IllustratorSettings = Field(IllustratorSettings(), description="Prompt to pictures.")
     pictures: PicturesSettings = Field(PicturesSettings(), description="Pictures in answers.")
+    database: DatabaseSettings = Field(DatabaseSettings(), description="Where state is kept.")
+    objects: ObjectsSettings = Field(ObjectsSettings(), description="Where pictures are kept.")
+    jobs: JobsSettings = Field(JobsSettings(), description="The queue and its workers.")
+    cache: CacheSettings = Field(CacheSettings(), description="Answers that are given again.")
+    webhooks: WebhookSettings = Field(WebhookSettings(), description="What tells others about jobs.")
+    admin: AdminSettings = Field(AdminSettings(), description="Routes for who runs the site.")
+    backup: BackupSettings = Field(BackupSettings(), description="Scheduled backups.")
     state_dir: ProjectPath = Field(Path("var"), description="Folder for what a running stack writes down.")
 
     @classmethod

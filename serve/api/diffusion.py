@@ -22,11 +22,11 @@ from serve.api.drawing import (
 from serve.api.drawing_schema import PROMPT, described, options_of
 from serve.api.json_body import read_json
 from serve.api.native import Service, SiteSettings
-from serve.api.pictures import as_url
 from serve.api.presets import CATEGORIES, QUALITIES, apply, quality_of, steps_of, template_of
 from serve.api.problems import render
 from serve.api.values import refuse_unknown, required_text, text
 from serve.ensembles.illustration import MAX_PICTURES, MAX_PROMPT_CHARACTERS
+from serve.ensembles.pictures import as_url
 
 router = APIRouter()
 

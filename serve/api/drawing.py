@@ -11,9 +11,8 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from serve.api.pictures import Encoding, encode_all, parse_encoding
 from serve.api.presets import Quality, steps_of
-from serve.api.values import number, text, whole
+from serve.api.values import choice, flag, number, text, whole, whole_within
 from serve.ensembles.illustration import (
     MAX_PROMPT_CHARACTERS,
     RANGES,
@@ -24,6 +23,7 @@ from serve.ensembles.illustration import (
     IllustratorService,
     nothing_draws,
 )
+from serve.ensembles.pictures import DEFAULT_QUALITY, MEDIA_TYPES, Encoding, encode_all
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import InvalidRequest, in_words_of
 
@@ -97,6 +97,15 @@ def parse_order(values: Mapping[str, Any], vocabulary: Vocabulary, metadata: boo
     read = {ours: reader(values, names[ours]) for ours, reader in _READERS.items() if ours not in fixed}
     with in_words_of(names):
         return Order(IllustrateOptions(**read, **fixed), parse_encoding(values, names, metadata), names)
+
+
+def parse_encoding(values: Mapping[str, Any], names: Mapping[str, str], metadata: bool) -> Encoding:
+    """``names`` has the client's words for ``output_format``, ``output_compression`` and ``metadata``."""
+    return Encoding(
+        choice(values, names["output_format"], MEDIA_TYPES, "png"),
+        whole_within(values, names["output_compression"], 0, 100, DEFAULT_QUALITY),
+        flag(values, names["metadata"], metadata),
+    )
 
 
 def _negative_prompt(values: Mapping[str, Any], name: str) -> str:

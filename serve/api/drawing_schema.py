@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from serve.api.drawing import Vocabulary
-from serve.api.pictures import DEFAULT_QUALITY, MEDIA_TYPES
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustration import MAX_GUIDANCE, MAX_PROMPT_CHARACTERS, MAX_SIDE_PX, MAX_STEPS
+from serve.ensembles.pictures import DEFAULT_QUALITY, MEDIA_TYPES
 
 _SIDE = {"type": "integer", "minimum": 1, "maximum": MAX_SIDE_PX, "description": "pixels; the model's own by default"}
 PROMPT = {"type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARACTERS}

@@ -29,10 +29,10 @@ from serve.api.drawing import (
 from serve.api.drawing_schema import PROMPT, described, options_of
 from serve.api.json_body import read_json
 from serve.api.native import Service, SiteSettings
-from serve.api.pictures import as_url
 from serve.api.problems import render
 from serve.api.values import mapping, number, refuse_unknown, required_text, text
 from serve.ensembles.illustration import MAX_PROMPT_CHARACTERS
+from serve.ensembles.pictures import as_url
 from serve.errors import InvalidRequest, in_words_of
 
 router = APIRouter()

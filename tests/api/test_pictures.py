@@ -11,9 +11,9 @@ from drawn_pictures import infotext, opened, record
 from illustrator_standin import IllustratorStandIn
 from standin import StandIn
 
-from serve.api import provenance
-from serve.api.pictures import Encoding, encode_all, encode_preview
+from serve.ensembles import provenance
 from serve.ensembles.illustration import IllustrateOptions, Illustration
+from serve.ensembles.pictures import Encoding, encode_all, encode_preview
 
 
 async def drawn(**more: object) -> Illustration:

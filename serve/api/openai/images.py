@@ -22,9 +22,9 @@ from serve.api.json_body import read_json
 from serve.api.native import Service, SiteSettings
 from serve.api.openai.errors import body_of
 from serve.api.openai.images_request import PROPERTIES, ImagesRequest, parse
-from serve.api.pictures import as_base64, as_url, encode_all, encode_preview
 from serve.api.problems import render
 from serve.ensembles.illustration import Illustration, IllustratorService, Preview
+from serve.ensembles.pictures import as_base64, as_url, encode_all, encode_preview
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import AtelierError, in_words_of
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from PIL import Image
 
-from serve.api import provenance
-from serve.api.values import choice, flag, whole_within
+from serve.ensembles import provenance
 from serve.ensembles.illustration import Illustration, Pixels
 from serve.ensembles.vectorization import VectorizeOptions, VectorizerService
 
@@ -33,15 +31,6 @@ class Encoding:
     @property
     def media_type(self) -> str:
         return MEDIA_TYPES[self.format]
-
-
-def parse_encoding(values: Mapping[str, Any], names: Mapping[str, str], metadata: bool) -> Encoding:
-    """``names`` has the client's words for ``output_format``, ``output_compression`` and ``metadata``."""
-    return Encoding(
-        choice(values, names["output_format"], MEDIA_TYPES, "png"),
-        whole_within(values, names["output_compression"], 0, 100, DEFAULT_QUALITY),
-        flag(values, names["metadata"], metadata),
-    )
 
 
 async def encode_all(illustration: Illustration, encoding: Encoding, vectorizer: VectorizerService) -> list[bytes]:

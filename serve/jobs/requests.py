@@ -1,0 +1,120 @@
+"""What a job asks for and what comes of it: plain values that a database keeps as JSON.
+
+The JSON of a request is canonical: the same wish, whatever door it came by, is the same text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, ClassVar
+
+from serve.ensembles.illustration import FamilyInfo, IllustrateOptions
+from serve.ensembles.pictures import Encoding
+from serve.ensembles.vectorization import VectorizeOptions
+from serve.errors import InvalidRequest
+
+ILLUSTRATE, VECTORIZE = "illustrate", "vectorize"
+"""The lanes of the queue: a lane has slots of its own, so that fast jobs do not wait behind slow ones."""
+
+
+@dataclass(frozen=True)
+class IllustrateRequest:
+    """Prompt to pictures, or to drawings when ``encoding`` is SVG. ``more`` is only told in the answer."""
+
+    options: IllustrateOptions
+    encoding: Encoding = field(default_factory=Encoding)
+    more: Mapping[str, Any] = field(default_factory=dict)
+    kind: ClassVar[str] = "illustrate"
+    lane: ClassVar[str] = ILLUSTRATE
+
+    @property
+    def prompt(self) -> str:
+        return self.options.prompt
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether the same request must give the same answer."""
+        return self.options.seed is not None and self.options.seed >= 0
+
+    def seeded(self) -> IllustrateRequest:
+        """With a seed drawn, if it names none."""
+        return replace(self, options=replace(self.options, seed=self.options.named_seed()))
+
+    def resolved(self, family: FamilyInfo) -> IllustrateRequest:
+        """With the defaults of ``family`` written out: what a caller left out and what it spelt out become the same."""
+        asked = self.options
+        options = replace(
+            asked,
+            model=family.name,
+            width=asked.width or family.width,
+            height=asked.height or family.height,
+            num_inference_steps=asked.num_inference_steps or family.num_inference_steps,
+            guidance_scale=family.guidance_scale if asked.guidance_scale is None else asked.guidance_scale,
+            sampler=asked.sampler or family.sampler,
+        )
+        return replace(self, options=options)
+
+    def to_json(self) -> dict[str, Any]:
+        options = asdict(self.options)
+        del options["preview_every"], options["timeout_s"]  # they decide nothing about the pictures
+        return {"kind": self.kind, "options": options, "encoding": asdict(self.encoding), "more": dict(self.more)}
+
+
+@dataclass(frozen=True)
+class VectorizeRequest:
+    """Picture to SVG. ``image`` is the picture's name in the object store, which tells its content."""
+
+    image: str
+    options: VectorizeOptions
+    kind: ClassVar[str] = "vectorize"
+    lane: ClassVar[str] = VECTORIZE
+    prompt: ClassVar[str] = ""
+    repeatable: ClassVar[bool] = True
+
+    def to_json(self) -> dict[str, Any]:
+        options = asdict(self.options)
+        del options["timeout_s"]
+        return {"kind": self.kind, "image": self.image, "options": options}
+
+
+JobRequest = IllustrateRequest | VectorizeRequest
+
+
+def from_json(document: Mapping[str, Any]) -> JobRequest:
+    """The inverse of ``to_json``."""
+    if document["kind"] == IllustrateRequest.kind:
+        options = IllustrateOptions(**document["options"])
+        return IllustrateRequest(options, Encoding(**document["encoding"]), document["more"])
+    if document["kind"] == VectorizeRequest.kind:
+        return VectorizeRequest(document["image"], VectorizeOptions(**document["options"]))
+    raise InvalidRequest("is no kind of job", "kind")
+
+
+def digest(document: Any) -> str:
+    """The SHA-256 of ``document`` as JSON with sorted keys, in hex."""
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, eq=False)
+class File:
+    """One picture or drawing of an answer, as it goes to the object store."""
+
+    data: bytes
+    media_type: str
+    width: int | None = None
+    height: int | None = None
+    seed: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What a request came to. ``details`` is what an answer tells beside its files, JSON as it stands."""
+
+    files: Sequence[File]
+    details: Mapping[str, Any]
+    model: str | None
+    generation_time_s: float

@@ -1,0 +1,151 @@
+"""One database, SQLite or PostgreSQL, and its errors as ours.
+
+`Database.read` and `Database.write` each give a connection with a transaction around it. On SQLite writers of one
+process take turns here, without asking the file, and writers of several processes take turns by its lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable
+from serve.settings import DatabaseSettings, Settings
+
+_WRITES = "atelier_writes"
+_DRIVERS = {
+    "sqlite": "sqlite+aiosqlite",
+    "postgresql": "postgresql+asyncpg",
+    "postgres": "postgresql+asyncpg",
+}
+_FULL = ("database or disk is full", "No space left on device", "disk I/O error")
+_FULL_STATES = ("53100", "53200")
+"""PostgreSQL's disk_full and out_of_memory."""
+
+
+def database_url(settings: Settings) -> URL:
+    """The URL of ``settings`` with the drivers that are used here; SQLite in the state's folder when there is none.
+
+    Raises ``InvalidRequest`` for one that names no database of these.
+    """
+    given = settings.database.url
+    if given is None:
+        return URL.create(_DRIVERS["sqlite"], database=str(settings.state_dir / "atelier.db"))
+    try:
+        url = make_url(given.get_secret_value())
+    except ArgumentError:
+        raise InvalidRequest("is not a URL such as postgresql://user:password@host/name", "database.url") from None
+    kind = url.drivername.partition("+")[0]
+    if kind not in _DRIVERS or (kind == "sqlite" and url.database in (None, "", ":memory:")):
+        raise InvalidRequest("must be sqlite:///path or postgresql://user:password@host/name", "database.url")
+    return url.set(drivername=_DRIVERS[kind])
+
+
+class Database:
+    """For one event loop; `open` it first. Its tables are those of `serve.state.tables`."""
+
+    def __init__(self, url: URL, settings: DatabaseSettings) -> None:
+        self.url = url
+        self.is_sqlite = url.get_backend_name() == "sqlite"
+        self._settings = settings
+        self._engine: AsyncEngine = _sqlite(url, settings) if self.is_sqlite else _postgresql(url, settings)
+        self._writers = self._engine.execution_options(**{_WRITES: True})
+        self._turn: contextlib.AbstractAsyncContextManager[Any] = (
+            asyncio.Lock() if self.is_sqlite else contextlib.nullcontext()
+        )
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that changes nothing. Raises StateUnavailable."""
+        with errors_as_ours():
+            async with self._engine.connect() as connection:
+                yield connection
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncConnection]:
+        """A transaction that is kept when the block ends, and undone when it raises.
+
+        On SQLite nobody else writes meanwhile. Raises StateUnavailable, OutOfSpace.
+        """
+        with errors_as_ours():
+            async with self._turn, self._writers.begin() as connection:
+                yield connection
+
+
+@contextlib.contextmanager
+def errors_as_ours() -> Iterator[None]:
+    """What the libraries raise when the database is gone, busy or full; errors of the code itself stay as they are."""
+    try:
+        yield
+    except DBAPIError as error:
+        if any(text in str(error.orig) for text in _FULL) or _sql_state(error) in _FULL_STATES:
+            raise OutOfSpace("there is no space left to write this down; make room on the site's disk") from error
+        if _is_the_codes(error):
+            raise
+        raise StateUnavailable("the database does not answer; try again") from error
+    except (PoolTimeout, OSError, TimeoutError) as error:
+        raise StateUnavailable("the database does not answer; try again") from error
+    except SQLAlchemyError:
+        raise
+
+
+def _is_the_codes(error: DBAPIError) -> bool:
+    return isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError | sa.exc.DataError)
+
+
+def _sql_state(error: DBAPIError) -> str | None:
+    return getattr(error.orig, "sqlstate", None)
+
+
+def _sqlite(url: URL, settings: DatabaseSettings) -> AsyncEngine:
+    engine = create_async_engine(
+        url, pool_size=settings.connections, max_overflow=0, pool_timeout=settings.timeout_s, hide_parameters=True
+    )
+
+    @sa.event.listens_for(engine.sync_engine, "connect")
+    def prepare(connection: Any, _: Any) -> None:
+        connection.isolation_level = None  # transactions begin below, not where the driver thinks best
+        cursor = connection.cursor()
+        for pragma in (
+            "journal_mode=WAL",
+            "synchronous=NORMAL",
+            "foreign_keys=ON",
+            f"busy_timeout={round(1000 * settings.timeout_s)}",
+            f"journal_size_limit={64 * 1024 * 1024}",
+        ):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @sa.event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: sa.Connection) -> None:
+        writes = connection.get_execution_options().get(_WRITES)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def _postgresql(url: URL, settings: DatabaseSettings) -> AsyncEngine:
+    limits = {"timeout": settings.timeout_s, "command_timeout": 2 * settings.timeout_s}
+    # A statement that waits for a lock gives up before the driver does, which would lose the connection.
+    own = {"lock_timeout": f"{round(1000 * settings.timeout_s)}", "application_name": "atelier"}
+    return create_async_engine(
+        url,
+        pool_size=settings.connections,
+        max_overflow=settings.connections,
+        pool_timeout=settings.timeout_s,
+        pool_pre_ping=False,
+        pool_recycle=1800,
+        connect_args={**limits, "server_settings": own},
+        hide_parameters=True,
+    )

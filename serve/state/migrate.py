@@ -1,0 +1,56 @@
+"""The schema, brought up to date by Alembic: at every start, by one process at a time."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from serve.errors import StateUnavailable
+from serve.state.database import Database
+
+_MIGRATIONS = Path(__file__).parent / "migrations"
+_LOCK = 0x617465_6C696572
+"""Of PostgreSQL's advisory locks: "atelier" in ASCII."""
+
+
+async def migrate(database: Database, revision: str = "head") -> None:
+    """Up to ``revision``. Who comes second waits, and finds it done.
+
+    Raises StateUnavailable when the database is newer than this code, or does not answer.
+    """
+    if database.is_sqlite:
+        Path(str(database.url.database)).parent.mkdir(parents=True, exist_ok=True)
+    async with database.write() as connection:  # on SQLite the lock is the transaction itself
+        if not database.is_sqlite:
+            await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+        await connection.run_sync(_upgrade, revision)
+
+
+def _upgrade(connection: sa.Connection, revision: str) -> None:
+    config = configuration()
+    script = ScriptDirectory.from_config(config)
+    known = {found.revision for found in script.walk_revisions()}
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is not None and current not in known:
+        raise StateUnavailable(f"the database is of a newer Atelier (revision {current}); update this one")
+    config.attributes["connection"] = connection
+    command.upgrade(config, revision)
+
+
+def configuration() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    config.set_main_option("path_separator", "os")
+    return config
+
+
+def head() -> str:
+    """The newest revision."""
+    found = ScriptDirectory.from_config(configuration()).get_current_head()
+    assert found is not None
+    return found

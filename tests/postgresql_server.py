@@ -1,0 +1,81 @@
+"""A PostgreSQL server of the tests' own, from Debian's package."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+ACCOUNT = "postgres"
+"""PostgreSQL refuses to run as root."""
+
+
+@dataclass(frozen=True)
+class PostgreSQL:
+    """Listens on a socket in ``folder`` alone."""
+
+    folder: Path
+    binaries: Path
+
+    @classmethod
+    @contextlib.contextmanager
+    def started(cls, folder: Path) -> Iterator[PostgreSQL]:
+        """Raises AssertionError that says what to install."""
+        assert BINARIES, "run `make postgresql` first: it installs Debian's package"
+        # Its account must get through to it, and the path of a socket has to be short.
+        home = Path("/tmp") / f"atelier-postgresql-{uuid.uuid4().hex[:8]}"
+        home.mkdir(mode=0o755)
+        server = cls(home, BINARIES[-1])
+        try:
+            if os.getuid() == 0:
+                shutil.chown(home, ACCOUNT)
+            server.run("initdb", "-D", f"{home}/data", "-A", "trust", "-U", ACCOUNT, "--no-sync", "-E", "UTF8")
+            server.start()
+            yield server
+        finally:
+            server.stop()
+            shutil.rmtree(home, ignore_errors=True)
+
+    def start(self) -> None:
+        # Tests kill processes, never the machine: what the kernel has is safe.
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off -c max_connections=200"
+        self.run("pg_ctl", "-D", f"{self.folder}/data", "-w", "-l", f"{self.folder}/log", "-o", options, "start")
+
+    def stop(self) -> None:
+        """At once: connections are cut, and what was under way is undone."""
+        with contextlib.suppress(subprocess.CalledProcessError):
+            self.run("pg_ctl", "-D", f"{self.folder}/data", "-w", "-m", "immediate", "stop")
+
+    def freeze(self) -> None:
+        """It is there, and does not answer; `thaw` ends that."""
+        self._signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def new_database(self) -> str:
+        """The URL of an empty one."""
+        name = f"test_{uuid.uuid4().hex}"
+        self.run("createdb", "-h", str(self.folder), "-U", ACCOUNT, name)
+        return f"postgresql://{ACCOUNT}@/{name}?host={self.folder}"
+
+    def run(self, program: str, *arguments: str) -> str:
+        command = [str(self.binaries / program), *arguments]
+        if os.getuid() == 0:
+            command = ["setpriv", f"--reuid={ACCOUNT}", f"--regid={ACCOUNT}", "--clear-groups", *command]
+        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd="/", timeout=60)
+        return done.stdout
+
+    def _signal(self, number: int) -> None:
+        main = int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        for pid in (main, *map(int, children)):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)

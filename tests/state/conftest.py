@@ -1,0 +1,38 @@
+"""Every test here runs on both databases: SQLite, and a real PostgreSQL server."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from postgresql_server import PostgreSQL
+from pydantic import SecretStr
+
+from serve.settings import DatabaseSettings, Settings
+from serve.state.database import Database, database_url
+from serve.state.migrate import migrate
+
+
+@pytest.fixture(scope="session")
+def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
+    with PostgreSQL.started(tmp_path_factory.mktemp("postgresql")) as server:
+        yield server
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_settings(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseSettings:
+    """An empty database of its own for each test."""
+    if request.param == "sqlite":
+        return DatabaseSettings(url=SecretStr(f"sqlite:///{tmp_path}/atelier.db"))
+    server: PostgreSQL = request.getfixturevalue("postgresql")
+    return DatabaseSettings(url=SecretStr(server.new_database()))
+
+
+@pytest.fixture
+async def database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
+    url = database_url(Settings(database=database_settings))
+    opened = Database(url, database_settings)
+    await migrate(opened)
+    yield opened
+    await opened.close()

@@ -1,0 +1,55 @@
+"""The schema: made by migrations, by one process at a time, and equal to the tables that the code uses."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from serve.errors import StateUnavailable
+from serve.settings import DatabaseSettings, Settings
+from serve.state.database import Database, database_url
+from serve.state.migrate import head, migrate
+from serve.state.tables import lanes, metadata
+
+
+async def test_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:
+    def differences(connection: sa.Connection) -> list[object]:
+        return list(compare_metadata(MigrationContext.configure(connection), metadata))
+
+    async with database.read() as connection:
+        assert await connection.run_sync(differences) == []
+
+
+async def test_several_processes_may_start_at_once(database_settings: DatabaseSettings) -> None:
+    url = database_url(Settings(database=database_settings))
+    opened = [Database(url, database_settings) for _ in range(4)]
+    await asyncio.gather(*(migrate(one) for one in opened))
+    async with opened[0].read() as connection:
+        assert (await connection.execute(sa.text("SELECT version_num FROM alembic_version"))).scalars().all() == [
+            head()
+        ]
+    for one in opened:
+        await one.close()
+
+
+async def test_a_newer_database_is_left_alone(database: Database) -> None:
+    async with database.write() as connection:
+        await connection.execute(sa.text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(StateUnavailable, match="newer Atelier"):
+        await migrate(database)
+
+
+async def test_a_transaction_that_raises_is_undone(database: Database) -> None:
+    async def fail() -> None:
+        async with database.write() as connection:
+            await connection.execute(lanes.insert().values(lane="x", paused=True))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        await fail()
+    async with database.read() as connection:
+        assert (await connection.execute(sa.select(lanes))).all() == []
