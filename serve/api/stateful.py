@@ -1,0 +1,22 @@
+"""What the routes that need a database and an object store take them from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from serve.errors import StateUnavailable
+from serve.state import State
+
+
+def state_of(connection: HTTPConnection) -> State:
+    """Of a request or a WebSocket. Raises StateUnavailable as long as there is none."""
+    state: State | None = getattr(connection.app.state, "state", None)
+    if state is None:
+        raise StateUnavailable("the database is not open; try again")
+    return state
+
+
+StateOf = Annotated[State, Depends(state_of)]
