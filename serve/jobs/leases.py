@@ -1,0 +1,219 @@
+"""`Leases`: how a worker gets jobs, keeps them, and loses them.
+
+A worker has a row with a number that it counts up, its beat; `serve.jobs.takeover` takes the jobs of those whose beat
+stands still. Every write of a worker names itself and the attempt, so that one that comes back late changes nothing.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve.errors import AtelierError, EngineUnavailable, OutOfSpace, Overloaded, StateUnavailable
+from serve.jobs.requests import JobRequest, Outcome, from_json
+from serve.jobs.states import (
+    CANCEL,
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    PAUSED,
+    PENDING,
+    PROCESSING,
+    change,
+    new_id,
+)
+from serve.jobs.takeover import forget, give_back
+from serve.state import State
+from serve.state.objects import Stored
+from serve.state.recording import ended, measure, put_results
+from serve.state.tables import checkpoints, generations, jobs, lanes, utc_now, workers
+
+PASSING = (Overloaded, EngineUnavailable, StateUnavailable, OutOfSpace)
+"""Faults that are not the job's."""
+
+
+class LeaseLost(Exception):
+    """The job, or every job, is somebody else's by now: what was made of it is not wanted."""
+
+
+@dataclass(frozen=True)
+class Claimed:
+    """A job that is this worker's until `Leases` says otherwise."""
+
+    id: str
+    user_id: str
+    request: JobRequest
+    attempt: int
+    webhook_url: str | None
+
+
+class Leases:
+    """Of one worker; `register` first. Every method raises StateUnavailable, and LeaseLost where it writes."""
+
+    def __init__(self, state: State, slots: Mapping[str, int]) -> None:
+        self.worker_id = ""
+        self._state = state
+        self._database = state.database
+        self._limits = state.settings.jobs
+        self._slots = dict(slots)
+
+    async def register(self) -> None:
+        """As a new worker, with no jobs."""
+        worker_id = new_id()
+        row = {"id": worker_id, "beat": 0, "slots": self._slots, "started_at": utc_now()}
+        async with self._database.write() as connection:
+            await connection.execute(workers.insert(), row)
+        self.worker_id = worker_id
+
+    async def beat(self, held: Collection[str]) -> None:
+        """Shows that the worker lives. A job that is said to be its and that it does not hold goes back to the queue.
+
+        Raises LeaseLost when it was taken for dead: then nothing that it has is its any more.
+        """
+        async with self._database.write() as connection:
+            mine = workers.c.id == self.worker_id
+            row = await connection.execute(sa.update(workers).where(mine).values(beat=workers.c.beat + 1))
+            if row.rowcount == 0:
+                raise LeaseLost
+            stray = (jobs.c.worker_id == self.worker_id, jobs.c.generation_id.not_in(list(held)))
+            await give_back(connection, stray, "its worker forgot it", self._limits.max_failures)
+
+    async def leave(self) -> None:
+        """The end of this worker; what it still has goes back to the queue as it is."""
+        async with self._database.write() as connection:
+            await give_back(connection, [jobs.c.worker_id == self.worker_id], None, self._limits.max_failures)
+            await forget(connection, self.worker_id)
+
+    async def claim(self, lane: str, most: int) -> list[Claimed]:
+        """Up to ``most`` jobs of ``lane``, in its order, which are this worker's from now on."""
+        now = utc_now()
+        # A time further ahead than any that is ever set: the clock was put back since.
+        ready = (jobs.c.available_at <= now) | (
+            jobs.c.available_at > now + timedelta(seconds=2 * self._limits.retry_max_s)
+        )
+        runs = ~sa.exists().where(lanes.c.lane == lane, lanes.c.paused)
+        first = (
+            sa.select(jobs.c.generation_id)
+            .where(jobs.c.lane == lane, jobs.c.status == PENDING, ready, runs)
+            .order_by(jobs.c.rank, jobs.c.round, jobs.c.seq)
+        )
+        async with self._database.read() as connection:  # most often there is nothing, and that needs no writer
+            if await connection.scalar(first.limit(1)) is None:
+                return []
+        async with self._database.write() as connection:
+            ids = (await connection.scalars(first.limit(most).with_for_update(skip_locked=True))).all()
+            if not ids:
+                return []
+            started = {"started_at": sa.func.coalesce(generations.c.started_at, now)}
+            await change(
+                connection, [jobs.c.generation_id.in_(ids)], "started", None, started,
+                status=PROCESSING, worker_id=self.worker_id, attempt=jobs.c.attempt + 1, wish=None,
+            )  # fmt: skip
+            query = sa.select(jobs).where(jobs.c.generation_id.in_(ids))
+            rows = (await connection.execute(query.order_by(jobs.c.rank, jobs.c.round, jobs.c.seq))).all()
+        return [Claimed(r.generation_id, r.user_id, from_json(r.request), r.attempt, r.webhook_url) for r in rows]
+
+    async def wishes(self) -> dict[str, str]:
+        """What is wished of this worker's jobs, by their ids."""
+        query = sa.select(jobs.c.generation_id, jobs.c.wish)
+        query = query.where(jobs.c.worker_id == self.worker_id, jobs.c.wish.is_not(None))
+        async with self._database.read() as connection:
+            return {row.generation_id: row.wish for row in await connection.execute(query)}
+
+    async def report(
+        self, job: Claimed, event: str, stage: Mapping[str, Any], progress: float, kept: Mapping[int, tuple[int, bytes]]
+    ) -> None:
+        """How far ``job`` is. ``stage`` joins what is told of it; ``kept`` has (step, data) by a picture's place."""
+        values: dict[str, Any] = {"stage": dict(stage), "progress": progress}
+        if kept:
+            values["failures"] = 0  # whatever comes now, this attempt was not for nothing
+        async with self._database.write() as connection:
+            await self._change(connection, job, event, None, None, **values)
+            if kept:
+                places = checkpoints.c.place.in_(list(kept))
+                await connection.execute(sa.delete(checkpoints).where(checkpoints.c.generation_id == job.id, places))
+                rows = [
+                    {"generation_id": job.id, "place": place, "step": step, "data": data}
+                    for place, (step, data) in kept.items()
+                ]
+                await connection.execute(checkpoints.insert(), rows)
+
+    async def checkpoints(self, job: Claimed) -> dict[int, tuple[int, bytes]]:
+        """(step, data) by a picture's place."""
+        query = sa.select(checkpoints).where(checkpoints.c.generation_id == job.id)
+        async with self._database.read() as connection:
+            return {row.place: (row.step, row.data) for row in await connection.execute(query)}
+
+    async def complete(self, job: Claimed, outcome: Outcome, stored: Sequence[Stored], *, cached: bool = False) -> None:
+        """Nothing completes twice: who is too late gets LeaseLost, and his results are not kept."""
+        values = {"status": COMPLETED, "worker_id": None, "wish": None, "progress": 1.0}
+        async with self._database.write() as connection:
+            await self._change(connection, job, COMPLETED, None, ended(outcome, cached=cached), **values)
+            await put_results(connection, job.id, outcome, stored)
+            await connection.execute(sa.delete(checkpoints).where(checkpoints.c.generation_id == job.id))
+            await measure(connection, job.id, outcome.generation_time_s)
+
+    async def fail(self, job: Claimed, error: AtelierError, took_s: float) -> None:
+        """Another attempt when the fault may pass and there were not too many; else ``failed``.
+
+        What is only full or away at the moment does not count: the job waits for it.
+        """
+        told = told_of(error)
+        async with self._database.write() as connection:
+            failures = await connection.scalar(
+                sa.select(jobs.c.failures).where(jobs.c.generation_id == job.id).with_for_update()
+            )
+            counts = not isinstance(error, PASSING)
+            if not counts or (error.status >= 500 and (failures or 0) + 1 < self._limits.max_failures):
+                due_at = utc_now() + timedelta(seconds=self._backoff_s(failures or 0 if counts else job.attempt - 1))
+                values: dict[str, Any] = {"status": PENDING, "available_at": due_at}
+                values["failures"] = jobs.c.failures + counts
+                await self._change(connection, job, "retrying", {"error": told}, None, worker_id=None, **values)
+                return
+            over = {"error": told, "completed_at": utc_now(), "generation_time_s": took_s}
+            await self._change(connection, job, FAILED, {"error": told}, over, status=FAILED, worker_id=None, wish=None)
+            await connection.execute(sa.delete(checkpoints).where(checkpoints.c.generation_id == job.id))
+            await measure(connection, job.id, took_s, error=str(error))
+
+    async def let_go(self, job: Claimed, wish: str) -> None:
+        """As its user wished: cancelled, or paused with its checkpoint."""
+        async with self._database.write() as connection:
+            if wish == CANCEL:
+                over = {"completed_at": utc_now()}
+                await self._change(connection, job, CANCELLED, None, over, status=CANCELLED, worker_id=None, wish=None)
+                await connection.execute(sa.delete(checkpoints).where(checkpoints.c.generation_id == job.id))
+            else:
+                await self._change(connection, job, PAUSED, None, None, status=PAUSED, worker_id=None, wish=None)
+
+    async def _change(
+        self,
+        connection: AsyncConnection,
+        job: Claimed,
+        event: str,
+        told: Mapping[str, Any] | None,
+        generation: Mapping[str, Any] | None,
+        **values: Any,
+    ) -> None:
+        mine = (
+            jobs.c.generation_id == job.id,
+            jobs.c.worker_id == self.worker_id,
+            jobs.c.attempt == job.attempt,
+            jobs.c.status == PROCESSING,
+        )
+        if not await change(connection, mine, event, told, generation, **values):
+            raise LeaseLost
+
+    def _backoff_s(self, failures: int) -> float:
+        """Twice as long each time, and up to half as long again, so that not all come back at once."""
+        longest_s = min(self._limits.retry_max_s, self._limits.retry_s * 2.0 ** min(failures, 32))
+        return longest_s * random.uniform(1.0, 1.5)
+
+
+def told_of(error: AtelierError) -> dict[str, Any]:
+    return {"type": type(error).__name__, "status": error.status, "detail": error.message, "field": error.field}

@@ -1,0 +1,249 @@
+"""`GenerationQueue`: jobs come in, and are told what to do (C-042). `serve.jobs.rounds` decides who comes when."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve.errors import Conflict, NotFound
+from serve.jobs import idempotency
+from serve.jobs.requests import JobRequest, VectorizeRequest, digest, from_json
+from serve.jobs.rounds import check_bounds, lock_user, places
+from serve.jobs.states import (
+    CANCEL,
+    CANCELLED,
+    COMPLETED,
+    FAILED,
+    PAUSE,
+    PAUSED,
+    PENDING,
+    PROCESSING,
+    change,
+    new_id,
+)
+from serve.state import State
+from serve.state.tables import batches, events, generations, inputs, jobs, utc_now
+
+MAX_PRIORITY = 10
+"""From minus this to this; 0 is normal."""
+PRIORITIES = {"low": -5, "normal": 0, "high": 5}
+
+
+@dataclass(frozen=True)
+class Order:
+    """What is asked of the queue with each job."""
+
+    user_id: str
+    priority: int = 0
+    webhook_url: str | None = None
+    webhook_events: Sequence[str] = (COMPLETED, FAILED, CANCELLED)
+    idempotency_key: str | None = None
+    retried_from: str | None = None
+
+
+@dataclass(frozen=True)
+class Added:
+    """``ids`` in the order of the requests. ``again``: the idempotency key stood for it already."""
+
+    ids: Sequence[str]
+    batch_id: str | None = None
+    again: bool = False
+
+
+@dataclass(frozen=True)
+class GenerationQueue:
+    """For one event loop. Every method raises StateUnavailable; those that take an id raise NotFound."""
+
+    state: State
+
+    async def add(self, request: JobRequest, order: Order) -> Added:
+        """Raises TooManyJobs, and KeyReused when the key stands for another request."""
+        return await self._add([request], order, None)
+
+    async def add_batch(self, requests: Sequence[JobRequest], order: Order) -> Added:
+        """All or none; they share a ``batch_id``."""
+        return await self._add(requests, order, new_id())
+
+    async def cancel(self, job_id: str) -> str:
+        """Its status then. A job that a worker has is ``processing`` until the worker has let go of it.
+
+        Raises Conflict when it is over, unless it was cancelled.
+        """
+        return (await self._wish([job_id], CANCEL))[0]
+
+    async def pause(self, job_id: str) -> str:
+        """As ``cancel``, but it can be resumed, and goes on from its checkpoint."""
+        return (await self._wish([job_id], PAUSE))[0]
+
+    async def resume(self, job_id: str) -> str:
+        """Back to the end of its user's turns. Raises Conflict when it is over."""
+        async with self.state.database.write() as connection:
+            row = await _locked(connection, job_id)
+            if row.status == PROCESSING and row.wish == PAUSE:
+                await connection.execute(sa.update(jobs).where(jobs.c.generation_id == job_id).values(wish=None))
+                return PROCESSING
+            if row.status != PAUSED:
+                return _unless_over(row, "resumed")
+            place = (await places(connection, row.user_id, [row.lane], row.rank))[0]
+            await change(connection, [jobs.c.generation_id == job_id], "resumed", status=PENDING, round=place.round)
+            return PENDING
+
+    async def retry(self, job_id: str) -> Added:
+        """The same request as a new job. Raises Conflict unless it failed or was cancelled."""
+        async with self.state.database.read() as connection:
+            columns = (jobs, generations.c.priority)
+            query = sa.select(*columns).join(generations, generations.c.id == jobs.c.generation_id)
+            row = (await connection.execute(query.where(jobs.c.generation_id == job_id))).one_or_none()
+        if row is None:
+            raise _unknown()
+        if row.status not in (FAILED, CANCELLED):
+            raise Conflict(f"is {row.status}; only what failed or was cancelled can be tried again", "id")
+        order = Order(row.user_id, row.priority, row.webhook_url, row.webhook_events or (), retried_from=job_id)
+        return await self.add(from_json(row.request), order)
+
+    async def set_priority(self, job_id: str, priority: int) -> None:
+        """Of a job that waits: it gets a round among its new equals. Raises Conflict for any other."""
+        async with self.state.database.write() as connection:
+            row = await _locked(connection, job_id)
+            if row.status not in (PENDING, PAUSED):
+                raise Conflict(f"is {row.status}; only what waits can be moved", "id")
+            place = (await places(connection, row.user_id, [row.lane], -priority))[0]
+            await change(
+                connection, [jobs.c.generation_id == job_id], "moved", {"priority": priority},
+                {"priority": priority}, rank=place.rank, round=place.round,
+            )  # fmt: skip
+
+    async def cancel_batch(self, batch_id: str) -> int:
+        """Cancels what is not over; how many that were. Raises NotFound."""
+        async with self.state.database.read() as connection:
+            query = sa.select(jobs.c.generation_id).join(generations, generations.c.id == jobs.c.generation_id)
+            waiting = jobs.c.status.in_([PENDING, PAUSED, PROCESSING])
+            ids = (await connection.scalars(query.where(generations.c.batch_id == batch_id, waiting))).all()
+            if not ids and await connection.scalar(sa.select(batches.c.id).where(batches.c.id == batch_id)) is None:
+                raise NotFound("there is no such batch", "id")
+        return len(await self._wish(ids, CANCEL, strict=False))
+
+    async def _wish(self, ids: Sequence[str], wish: str, strict: bool = True) -> list[str]:
+        found: list[str] = []
+        reached = CANCELLED if wish == CANCEL else PAUSED
+        async with self.state.database.write() as connection:
+            for job_id in sorted(ids):
+                row = await _locked(connection, job_id)
+                this = jobs.c.generation_id == job_id
+                if row.status == PENDING or (row.status == PAUSED and wish == CANCEL):
+                    over = {"completed_at": utc_now()} if wish == CANCEL else {}
+                    await change(connection, [this], reached, None, over, status=reached)
+                    found.append(reached)
+                elif row.status == PROCESSING:
+                    if row.wish != CANCEL:  # there is no way back from that
+                        await connection.execute(sa.update(jobs).where(this).values(wish=wish))
+                    found.append(PROCESSING)
+                elif row.status == reached or not strict:
+                    found.append(row.status)
+                else:
+                    _unless_over(row, reached)
+        return found
+
+    async def _add(self, requests: Sequence[JobRequest], order: Order, batch_id: str | None) -> Added:
+        ids = [new_id() for _ in requests]
+        async with self.state.database.write() as connection:
+            await lock_user(connection, order.user_id)
+            if order.idempotency_key is not None:
+                asked = [request.to_json() for request in requests]
+                body = digest([asked, order.priority, order.webhook_url, list(order.webhook_events)])
+                keep = timedelta(hours=self.state.settings.jobs.keep_keys_h)
+                target = batch_id or ids[0]
+                known = await idempotency.claim(connection, order.user_id, order.idempotency_key, body, target, keep)
+                if known is not None:
+                    return await _known(connection, known, batch_id is not None)
+            await check_bounds(connection, order.user_id, len(requests), self.state.settings.jobs)
+            if batch_id is not None:
+                row = {"id": batch_id, "user_id": order.user_id, "size": len(ids), "created_at": utc_now()}
+                await connection.execute(batches.insert(), row)
+            await self._insert(connection, ids, [_seeded(request) for request in requests], order, batch_id)
+        return Added(ids, batch_id)
+
+    async def _insert(
+        self,
+        connection: AsyncConnection,
+        ids: Sequence[str],
+        requests: Sequence[JobRequest],
+        order: Order,
+        batch_id: str | None,
+    ) -> None:
+        now = utc_now()
+        found = await places(connection, order.user_id, [r.lane for r in requests], -order.priority)
+        rows = [
+            {
+                "id": job_id, "user_id": order.user_id, "kind": request.kind, "direct": False, "batch_id": batch_id,
+                "retried_from": order.retried_from, "prompt": request.prompt, "model": model_of(request),
+                "parameters": request.to_json(), "status": PENDING, "priority": order.priority, "created_at": now,
+            }
+            for job_id, request in zip(ids, requests, strict=True)
+        ]  # fmt: skip
+        inserted = sa.insert(generations).returning(generations.c.seq, sort_by_parameter_order=True)
+        seqs = (await connection.scalars(inserted, rows)).all()
+        await connection.execute(
+            jobs.insert(),
+            [
+                {
+                    "generation_id": job_id, "seq": seq, "user_id": order.user_id, "lane": place.lane,
+                    "status": PENDING, "rank": place.rank, "round": place.round, "available_at": now,
+                    "request": request.to_json(), "events": 1, "webhook_url": order.webhook_url,
+                    "webhook_events": list(order.webhook_events),
+                }
+                for job_id, seq, place, request in zip(ids, seqs, found, requests, strict=True)
+            ],
+        )  # fmt: skip
+        told = {"status": PENDING, "progress": 0.0, "attempt": 0}
+        await connection.execute(
+            events.insert(),
+            [{"generation_id": i, "n": 1, "kind": "queued", "data": told, "created_at": now} for i in ids],
+        )
+        used = [
+            {"generation_id": i, "object": r.image}
+            for i, r in zip(ids, requests, strict=True)
+            if isinstance(r, VectorizeRequest)
+        ]
+        if used:
+            await connection.execute(inputs.insert(), used)
+
+
+def model_of(request: JobRequest) -> str | None:
+    return None if isinstance(request, VectorizeRequest) else request.options.model
+
+
+def _seeded(request: JobRequest) -> JobRequest:
+    """What is drawn is decided now: another attempt, and a job that goes on elsewhere, draw the same."""
+    return request if isinstance(request, VectorizeRequest) else request.seeded()
+
+
+async def _known(connection: AsyncConnection, target: str, batch: bool) -> Added:
+    if not batch:
+        return Added([target], again=True)
+    query = sa.select(generations.c.id).where(generations.c.batch_id == target).order_by(generations.c.seq)
+    return Added((await connection.scalars(query)).all(), target, again=True)
+
+
+async def _locked(connection: AsyncConnection, job_id: str) -> sa.Row[Any]:
+    query = sa.select(jobs).where(jobs.c.generation_id == job_id).with_for_update()
+    row = (await connection.execute(query)).one_or_none()
+    if row is None:
+        raise _unknown()
+    return row
+
+
+def _unknown() -> NotFound:
+    return NotFound("there is no such job", "id")
+
+
+def _unless_over(row: sa.Row[Any], what: str) -> str:
+    if row.status in (COMPLETED, FAILED, CANCELLED):
+        raise Conflict(f"is {row.status}: it cannot be {what} any more", "id")
+    status: str = row.status
+    return status

@@ -1,0 +1,64 @@
+"""Who comes when: the order of a lane, decided as jobs come in.
+
+Priority first; within one, users take turns; within a user's, first come, first served. Each job gets a round: the one
+after its user's last waiting job, and not before the round that the lane has come to. So jobs start in the order of
+(priority, round, arrival), a position is a count, and someone with one job waits for at most one job of each other user
+(start-time fair queueing: Goyal, Vin and Cheng 1996, with jobs as packets of one size).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve.errors import TooManyJobs
+from serve.jobs.states import PAUSED, PENDING
+from serve.settings import JobsSettings
+from serve.state.tables import jobs, utc_now
+
+
+@dataclass(frozen=True)
+class Place:
+    lane: str
+    rank: int
+    round: int
+
+
+async def places(connection: AsyncConnection, user_id: str, wanted: Sequence[str], rank: int) -> list[Place]:
+    """A round for each of ``wanted`` (lanes), one after the other."""
+    found: list[Place] = []
+    following: dict[str, int] = {}
+    for lane in wanted:
+        if lane not in following:
+            waiting = (jobs.c.lane == lane, jobs.c.status == PENDING, jobs.c.rank == rank)
+            last = sa.select(sa.func.max(jobs.c.round)).where(*waiting, jobs.c.user_id == user_id).scalar_subquery()
+            # A job that waits for another attempt holds nobody's round back.
+            ready = (*waiting, jobs.c.available_at <= utc_now())
+            come_to = sa.select(sa.func.min(jobs.c.round)).where(*ready).scalar_subquery()
+            row = (await connection.execute(sa.select(last.label("last"), come_to.label("come_to")))).one()
+            following[lane] = max(0 if row.last is None else row.last + 1, row.come_to or 0)
+        found.append(Place(lane, rank, following[lane]))
+        following[lane] += 1
+    return found
+
+
+async def check_bounds(connection: AsyncConnection, user_id: str, more: int, limits: JobsSettings) -> None:
+    """Raises TooManyJobs when ``more`` would be too many, of the user or in all."""
+    waiting = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.status.in_([PENDING, PAUSED]))
+    of_user = await connection.scalar(waiting.where(jobs.c.user_id == user_id)) or 0
+    if of_user + more > limits.max_queued_per_user:
+        most = limits.max_queued_per_user
+        raise TooManyJobs(f"{of_user} jobs of this user are waiting, and at most {most} may; come again later")
+    in_all = await connection.scalar(waiting) or 0
+    if in_all + more > limits.max_queued:
+        raise TooManyJobs(f"{in_all} jobs are waiting, and at most {limits.max_queued} may; come again later")
+
+
+async def lock_user(connection: AsyncConnection, user_id: str) -> None:
+    """Whoever adds jobs of one user does so after another; on SQLite they do anyway."""
+    if connection.dialect.name == "postgresql":
+        key = sa.func.hashtextextended(user_id, 0)
+        await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(key)))

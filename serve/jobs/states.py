@@ -1,0 +1,99 @@
+"""The states of a job, and the one way from one to another.
+
+    pending ──> processing ──> completed | failed
+       ^  │         │
+       │  └─> paused <┘           cancelled: from pending, paused and processing
+       └──── paused, processing (another attempt, or its worker stopped)
+
+The names are C-044's, with ``cancelled`` and ``paused``. A change, its event, the generation's status and the webhooks
+that it sets off are one transaction: whoever looks sees all of it or nothing.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve.state.tables import deliveries, events, generations, jobs, utc_now
+
+PENDING, PROCESSING, PAUSED = "pending", "processing", "paused"
+COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
+OVER = frozenset([COMPLETED, FAILED, CANCELLED])
+STATUSES = (PENDING, PROCESSING, PAUSED, COMPLETED, FAILED, CANCELLED)
+
+CANCEL, PAUSE = "cancel", "pause"
+"""Wishes: what is to become of a job that a worker has, as soon as the worker sees it."""
+
+Told = Callable[[sa.Row[Any]], Mapping[str, Any]]
+
+_RETURNED = (
+    jobs.c.generation_id,
+    jobs.c.events,
+    jobs.c.status,
+    jobs.c.attempt,
+    jobs.c.progress,
+    jobs.c.stage,
+    jobs.c.webhook_url,
+    jobs.c.webhook_events,
+)
+
+
+def new_id() -> str:
+    """128 random bits in hex: nobody guesses one."""
+    return secrets.token_hex(16)
+
+
+async def change(
+    connection: AsyncConnection,
+    which: Sequence[sa.ColumnElement[bool]],
+    event: str,
+    told: Mapping[str, Any] | Told | None = None,
+    generation: Mapping[str, Any] | None = None,
+    **values: Any,
+) -> Sequence[sa.Row[Any]]:
+    """Every job that fits ``which`` gets ``values`` and an event that tells ``told``; the rows as they are then.
+
+    ``generation`` goes into the generation's row, as a new status does.
+    """
+    statement = sa.update(jobs).where(*which).values(events=jobs.c.events + 1, **values).returning(*_RETURNED)
+    changed = (await connection.execute(statement)).all()
+    if not changed:
+        return changed
+    now = utc_now()
+    await connection.execute(events.insert(), [_event(row, event, told, now) for row in changed])
+    kept = dict(generation or {}) | ({"status": values["status"]} if "status" in values else {})
+    if kept:
+        ids = [row.generation_id for row in changed]
+        await connection.execute(sa.update(generations).where(generations.c.id.in_(ids)).values(**kept))
+    calls = [_delivery(row, event, told, now) for row in changed if row.webhook_url and event in row.webhook_events]
+    if calls:
+        await connection.execute(deliveries.insert(), calls)
+    return changed
+
+
+def _told(row: sa.Row[Any], told: Mapping[str, Any] | Told | None) -> dict[str, Any]:
+    """Every event tells where the job stands, so that the newest one alone says it."""
+    stands = {"status": row.status, "progress": row.progress, "attempt": row.attempt, **(row.stage or {})}
+    return {**stands, **(told(row) if callable(told) else told or {})}
+
+
+def _event(row: sa.Row[Any], kind: str, told: Mapping[str, Any] | Told | None, now: Any) -> dict[str, Any]:
+    data = _told(row, told)
+    return {"generation_id": row.generation_id, "n": row.events, "kind": kind, "data": data, "created_at": now}
+
+
+def _delivery(row: sa.Row[Any], kind: str, told: Mapping[str, Any] | Told | None, now: Any) -> dict[str, Any]:
+    return {
+        "id": new_id(),
+        "generation_id": row.generation_id,
+        "url": row.webhook_url,
+        "kind": kind,
+        "body": {"id": row.generation_id, "event": row.events, **_told(row, told)},
+        "status": PENDING,
+        "due_at": now,
+        "created_at": now,
+    }

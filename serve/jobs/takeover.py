@@ -1,0 +1,103 @@
+"""What becomes of the jobs of a worker that is gone.
+
+Who has watched a worker's beat stand still for ``lease_s`` of his own monotonic clock takes its jobs away, in one
+transaction with its row: no two clocks are compared, and one that is set changes nothing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve.errors import StateUnavailable
+from serve.jobs.states import CANCEL, CANCELLED, FAILED, PAUSE, PAUSED, PENDING, PROCESSING, change
+from serve.state import State
+from serve.state.recording import measure
+from serve.state.tables import deliveries, flights, jobs, utc_now, workers
+
+
+async def give_back(
+    connection: AsyncConnection, which: Sequence[sa.ColumnElement[bool]], reason: str | None, max_failures: int
+) -> None:
+    """Jobs that a worker has go to the queue, or where it was wished; a ``reason`` counts as a failed attempt."""
+    now = utc_now()
+    free: dict[str, Any] = {"worker_id": None, "wish": None}
+    held = (*which, jobs.c.status == PROCESSING)
+    over = {"completed_at": now}
+    await change(connection, [*held, jobs.c.wish == CANCEL], CANCELLED, None, over, status=CANCELLED, **free)
+    await change(connection, [*held, jobs.c.wish == PAUSE], PAUSED, None, None, status=PAUSED, **free)
+    if reason is not None:
+        error = {"type": "WorkerLost", "status": 500, "detail": f"{reason}, as often as a job is tried", "field": None}
+        too_often = (*held, jobs.c.failures + 1 >= max_failures)
+        ends = {"error": error, "completed_at": now}
+        for row in await change(connection, too_often, FAILED, {"error": error}, ends, status=FAILED, **free):
+            await measure(connection, row.generation_id, 0.0, error=str(error["detail"]))
+        free["failures"] = jobs.c.failures + 1
+    await change(connection, held, "retrying", {"reason": reason or "its worker stopped"}, status=PENDING, **free)
+
+
+async def forget(connection: AsyncConnection, worker_id: str) -> None:
+    """Every other trace of a worker that is gone."""
+    await connection.execute(sa.delete(workers).where(workers.c.id == worker_id))
+    await connection.execute(sa.delete(flights).where(flights.c.worker_id == worker_id))
+    mine = deliveries.c.worker_id == worker_id
+    await connection.execute(sa.update(deliveries).where(mine).values(worker_id=None))
+
+
+class Watch:
+    """Looks after the workers of a site. Any number of processes may do so."""
+
+    def __init__(self, state: State, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database = state.database
+        self._lease_s = state.settings.jobs.lease_s
+        self._max_failures = state.settings.jobs.max_failures
+        self._clock = clock
+        self._seen: dict[str, tuple[int, float]] = {}
+        """By worker: its beat, and since when it is that."""
+
+    async def look(self) -> list[str]:
+        """The workers whose jobs were taken. To be called several times in ``lease_s``.
+
+        An error forgets what was seen: without a database nobody can beat. Raises StateUnavailable.
+        """
+        try:
+            beats = await self._beats()
+            now = self._clock()
+            self._seen = {
+                worker: seen if (seen := self._seen.get(worker)) and seen[0] == beat else (beat, now)
+                for worker, beat in beats.items()
+            }
+            still = [worker for worker, (_, since) in self._seen.items() if now - since >= self._lease_s]
+            taken = [worker for worker in still if await self._take(worker, beats[worker])]
+            await self._take_orphans()
+        except StateUnavailable:
+            self._seen.clear()
+            raise
+        return taken
+
+    async def _beats(self) -> dict[str, int]:
+        async with self._database.read() as connection:
+            return {row.id: row.beat for row in await connection.execute(sa.select(workers.c.id, workers.c.beat))}
+
+    async def _take(self, worker_id: str, beat: int) -> bool:
+        """Whether its beat still was ``beat``."""
+        async with self._database.write() as connection:
+            same = (workers.c.id == worker_id, workers.c.beat == beat)
+            if (await connection.execute(sa.delete(workers).where(*same))).rowcount == 0:
+                return False
+            await give_back(connection, [jobs.c.worker_id == worker_id], "its worker died", self._max_failures)
+            await forget(connection, worker_id)
+            return True
+
+    async def _take_orphans(self) -> None:
+        """Jobs of workers that have no row at all."""
+        orphans = (jobs.c.worker_id.is_not(None), ~sa.exists().where(workers.c.id == jobs.c.worker_id))
+        async with self._database.read() as connection:
+            if await connection.scalar(sa.select(jobs.c.generation_id).where(*orphans).limit(1)) is None:
+                return
+        async with self._database.write() as connection:
+            await give_back(connection, orphans, "its worker died", self._max_failures)

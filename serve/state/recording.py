@@ -1,0 +1,64 @@
+"""What a request came to, written down: its results, its end, and the row that quality is measured by (A-090)."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve.jobs.requests import File, Outcome
+from serve.state.objects import Stored
+from serve.state.tables import generations, measurements, results, utc_now
+
+
+async def put_results(
+    connection: AsyncConnection, generation_id: str, outcome: Outcome, stored: Sequence[Stored]
+) -> list[str]:
+    """The ids of the results, in the order of the files, which are in the object store as ``stored`` says."""
+    now = utc_now()
+    rows = [
+        {
+            "id": secrets.token_hex(16), "generation_id": generation_id, "place": place, "object": kept.name,
+            "media_type": file.media_type, "model": outcome.model, "width": file.width, "height": file.height,
+            "bytes": kept.bytes, "seed": file.seed, "created_at": now,
+        }
+        for place, (file, kept) in enumerate(zip(outcome.files, stored, strict=True))
+    ]  # fmt: skip
+    if rows:
+        await connection.execute(results.insert(), rows)
+    return [str(row["id"]) for row in rows]
+
+
+def ended(outcome: Outcome, *, cached: bool = False) -> dict[str, Any]:
+    """The columns of a generation that is completed."""
+    return {
+        "completed_at": utc_now(),
+        "details": dict(outcome.details),
+        "model": outcome.model,
+        "generation_time_s": outcome.generation_time_s,
+        "cached": cached,
+    }
+
+
+async def measure(
+    connection: AsyncConnection, generation_id: str, generation_time_s: float, *, error: str | None = None
+) -> None:
+    """One row of A-090 for a generation that ended just now."""
+    g = generations.c
+    told = sa.select(
+        g.id, g.user_id, g.kind, g.prompt, sa.literal(generation_time_s), sa.literal(error is None),
+        sa.literal(error, sa.Text), g.model, g.cached, sa.literal(utc_now()),
+    ).where(g.id == generation_id)  # fmt: skip
+    columns = [
+        "generation_id", "user_id", "kind", "prompt", "generation_time_s", "success", "error_message", "model_used",
+        "cached", "created_at",
+    ]  # fmt: skip
+    await connection.execute(measurements.insert().from_select(columns, told))
+
+
+def as_stored(files: Sequence[File]) -> list[tuple[bytes, str]]:
+    """``files`` as the object store takes them."""
+    return [(file.data, file.media_type) for file in files]
