@@ -18,6 +18,7 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
     ├── TooManyJobs             429  RESOURCE_EXHAUSTED  (Retry-After)
     ├── Conflict                409  FAILED_PRECONDITION
     ├── Forbidden               403  PERMISSION_DENIED
+    ├── Unauthorized            401  UNAUTHENTICATED     (WWW-Authenticate)
     ├── DeadlineExceeded        504  DEADLINE_EXCEEDED   (Retry-After)
     ├── Cancelled               499  CANCELLED
     └── EngineFailure           500  INTERNAL
@@ -140,6 +141,14 @@ class Forbidden(AtelierError):
     status = 403
     grpc_code = "PERMISSION_DENIED"
     title = "Forbidden"
+
+
+class Unauthorized(AtelierError):
+    """No token, or a wrong one."""
+
+    status = 401
+    grpc_code = "UNAUTHENTICATED"
+    title = "Unauthorized"
 
 
 class DeadlineExceeded(AtelierError):

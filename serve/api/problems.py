@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from serve.errors import AtelierError, EngineFailure, InvalidRequest, NotFound
+from serve.errors import AtelierError, EngineFailure, InvalidRequest, NotFound, Unauthorized
 
 
 def as_problem(request: Request, error: AtelierError) -> Response:
@@ -29,7 +29,10 @@ def as_problem(request: Request, error: AtelierError) -> Response:
         "error": str(error),
         "fallback_used": False,
     }
-    return render(body, error.status, error.retry_after_s, "application/problem+json")
+    response = render(body, error.status, error.retry_after_s, "application/problem+json")
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
 
 
 def kind_of(error: AtelierError) -> str:

@@ -9,6 +9,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import StateUnavailable
 from serve.state.database import Database
@@ -26,12 +27,18 @@ async def migrate(database: Database, revision: str = "head") -> None:
     if database.is_sqlite:
         Path(str(database.url.database)).parent.mkdir(parents=True, exist_ok=True)
     async with database.write() as connection:  # on SQLite the lock is the transaction itself
-        if not database.is_sqlite:
-            await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
-        await connection.run_sync(_upgrade, revision)
+        await lock(database, connection)
+        await connection.run_sync(upgrade, revision)
 
 
-def _upgrade(connection: sa.Connection, revision: str) -> None:
+async def lock(database: Database, connection: AsyncConnection) -> None:
+    """Until the end of the transaction nobody else changes the schema."""
+    if not database.is_sqlite:
+        await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_LOCK)))
+
+
+def upgrade(connection: sa.Connection, revision: str) -> None:
+    """As ``migrate``, in the transaction of ``connection``."""
     config = configuration()
     script = ScriptDirectory.from_config(config)
     known = {found.revision for found in script.walk_revisions()}

@@ -11,17 +11,20 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections.abc import AsyncIterator, Iterator, Sequence
+import time
+from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 import obstore
 import sqlalchemy as sa
-from obstore.exceptions import BaseError, NotFoundError
+from obstore.exceptions import BaseError
 from obstore.store import LocalStore, ObjectStore, from_url
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import InvalidRequest, NotFound, OutOfSpace, StateUnavailable
 from serve.settings import ObjectsSettings, Settings
@@ -33,9 +36,13 @@ EXTENSIONS = {
     "image/png": "png", "image/jpeg": "jpg", "image/webp": "webp", "image/svg+xml": "svg", "image/gif": "gif",
     "application/octet-stream": "bin",
 }  # fmt: skip
+PIECE_BYTES = 1024 * 1024
 _NAME = re.compile(r"[0-9a-f]{64}\.[a-z]{3,4}", re.ASCII)
-_PIECE_BYTES = 256 * 1024
+_SCHEMES = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss")
+_OF_CLIENTS = ("allow_http", "allow_invalid_certificates", "proxy_url", "proxy_ca_certificate", "user_agent")
+"""Options that obstore takes apart from those of a store."""
 _FULL = ("No space left", "os error 28", "StorageFull", "QuotaExceeded", "Disk quota")
+_NO_STORE = "NoSuchBucket"
 
 
 def name_of(data: bytes, media_type: str) -> str:
@@ -57,8 +64,11 @@ class Objects:
     def __init__(self, settings: Settings, database: Database) -> None:
         """Raises ``InvalidRequest`` for a URL of no store."""
         self._timeout_s = settings.objects.timeout_s
+        self._delete_timeout_s = min(self._timeout_s, settings.database.timeout_s / 2)  # writers of SQLite wait for it
         self._database = database
-        self._store = store_at(settings.objects, settings.state_dir / "objects")
+        default = settings.state_dir / "objects"
+        self._folder = folder_of(settings.objects, default)
+        self._store = store_at(settings.objects, default)
 
     async def put(self, data: bytes, media_type: str) -> Stored:
         """Raises StateUnavailable, OutOfSpace. The same content twice is one object."""
@@ -66,53 +76,61 @@ class Objects:
 
     async def put_all(self, files: Sequence[tuple[bytes, str]]) -> list[Stored]:
         """As ``put``, all of them with one entry in the database."""
-        found = [Stored(name_of(data, media_type), len(data)) for data, media_type in files]
-        kinds = [media_type for _, media_type in files]
+        found = await asyncio.to_thread(_named, files)
         if found:
-            await self._touch(found, kinds)
+            await self._touch(found, [media_type for _, media_type in files])
         await asyncio.gather(*(self._put(one.name, data) for one, (data, _) in zip(found, files, strict=True)))
         return found
 
     async def get(self, name: str) -> bytes:
         """Raises NotFound, StateUnavailable."""
-        with self._errors():
-            async with asyncio.timeout(self._timeout_s):
-                answer = await obstore.get_async(self._store, path_of(name))
-                return bytes(await answer.bytes_async())
+        path = path_of(name)
+        async with self._asking(self._timeout_s):
+            answer = await obstore.get_async(self._store, path)
+            return bytes(await answer.bytes_async())
 
     async def read(self, name: str, start: int, end: int) -> AsyncIterator[bytes]:
-        """The bytes from ``start`` up to, without, ``end``, in pieces."""
+        """The bytes from ``start`` up to, without, ``end``, in pieces. Raises as ``get``."""
+        path = path_of(name)
         while start < end:
-            stop = min(end, start + _PIECE_BYTES)
-            with self._errors():
-                async with asyncio.timeout(self._timeout_s):
-                    piece = await obstore.get_range_async(self._store, path_of(name), start=start, end=stop)
+            stop = min(end, start + PIECE_BYTES)
+            async with self._asking(self._timeout_s):
+                piece = await obstore.get_range_async(self._store, path, start=start, end=stop)
             yield bytes(piece)
             start = stop
 
     async def delete_unused(self, older_than: timedelta, most: int = 1000) -> int:
-        """Deletes up to ``most`` objects that nothing refers to and nobody has put for that long; how many."""
-        o = tables.objects
-        nobody = [~sa.exists().where(user == o.c.name) for user in _USES]
-        unused = sa.select(o.c.name).where(o.c.touched_at < utc_now() - older_than, *nobody)
+        """Deletes up to ``most`` objects that nothing refers to and nobody has put for that long; how many.
+
+        Raises StateUnavailable; what was deleted until then is.
+        """
         deleted = 0
-        while deleted < most:
-            # One at a time: who puts it again waits for this transaction, and then puts after the deletion.
-            async with self._database.write() as connection:
-                victim = unused.limit(1).with_for_update(skip_locked=True).scalar_subquery()
-                name = await connection.scalar(sa.delete(o).where(o.c.name == victim).returning(o.c.name))
-                if name is None:
-                    break
-                with contextlib.suppress(NotFound), self._errors():
-                    await obstore.delete_async(self._store, path_of(name))
+        while deleted < most and await self._delete_one(older_than):
             deleted += 1
+        if self._folder is not None:
+            await asyncio.to_thread(_delete_half_written, self._folder, older_than)
         return deleted
 
     async def check(self) -> None:
         """Raises StateUnavailable when the store does not answer."""
-        with contextlib.suppress(NotFound), self._errors():
-            async with asyncio.timeout(self._timeout_s):
-                await obstore.head_async(self._store, path_of("0" * 64 + ".bin"))
+        async with self._asking(self._timeout_s):
+            await self._find_folder()
+            await anext(obstore.list(self._store, "00/", chunk_size=1).__aiter__(), None)
+
+    async def _delete_one(self, older_than: timedelta) -> bool:
+        o = tables.objects
+        nobody = [~sa.exists().where(user == o.c.name) for user in _USES]
+        unused = sa.select(o.c.name).where(o.c.touched_at < utc_now() - older_than, *nobody)
+        victim = unused.limit(1).with_for_update(skip_locked=True).scalar_subquery()
+        # One a transaction: who puts it again waits for the end of this, and then puts after the deletion.
+        async with self._database.write() as connection:
+            name = await connection.scalar(sa.delete(o).where(o.c.name == victim).returning(o.c.name))
+            if name is None:
+                return False
+            with contextlib.suppress(NotFound):
+                async with self._asking(self._delete_timeout_s):
+                    await obstore.delete_async(self._store, path_of(name))
+        return True
 
     async def _touch(self, found: Sequence[Stored], kinds: Sequence[str]) -> None:
         insert = (sqlite if self._database.is_sqlite else postgresql).insert(tables.objects)
@@ -128,20 +146,46 @@ class Objects:
             )
 
     async def _put(self, name: str, data: bytes) -> None:
-        with self._errors():
-            async with asyncio.timeout(self._timeout_s):
-                await obstore.put_async(self._store, path_of(name), data)
-
-    @contextlib.contextmanager
-    def _errors(self) -> Iterator[None]:
         try:
-            yield
-        except (NotFoundError, FileNotFoundError):
-            raise NotFound("this picture is no longer kept") from None
+            async with self._asking(self._timeout_s):
+                await self._find_folder()
+                await obstore.put_async(self._store, path_of(name), data, use_multipart=False)
+        except NotFound as error:
+            raise StateUnavailable("the object store is not there; try again") from error
+
+    @contextlib.asynccontextmanager
+    async def _asking(self, timeout_s: float) -> AsyncIterator[None]:
+        """Of the store: its errors are ours."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                try:
+                    yield
+                except FileNotFoundError as error:
+                    await self._find_folder()
+                    if _NO_STORE in str(error):
+                        raise StateUnavailable("the object store is not there; try again") from error
+                    raise NotFound("this picture is no longer kept") from None
         except (BaseError, OSError) as error:
             if any(text in str(error) for text in _FULL):
                 raise OutOfSpace("there is no space left to keep this; make room in the site's store") from error
             raise StateUnavailable("the object store does not answer; try again") from error
+
+    async def _find_folder(self) -> None:
+        """A folder that is gone, such as a disk that is not mounted, must not come again as another, empty one."""
+        if self._folder is not None and not await asyncio.to_thread(self._folder.is_dir):
+            raise StateUnavailable("the folder of the object store is not there; try again")
+
+
+async def hold(connection: AsyncConnection, names: Collection[str]) -> bool:
+    """Whether the objects ``names`` are still there, for a transaction that adds uses of what it did not just put.
+
+    If so, nobody deletes them before it ends, and they count as put now.
+    """
+    o, wanted = tables.objects, set(names)
+    ordered = sa.select(o.c.name).where(o.c.name.in_(wanted)).order_by(o.c.name).with_for_update()
+    found = (await connection.scalars(ordered)).all()
+    await connection.execute(sa.update(o).where(o.c.name.in_(found)).values(touched_at=utc_now()))
+    return len(found) == len(wanted)
 
 
 def path_of(name: str) -> str:
@@ -151,18 +195,43 @@ def path_of(name: str) -> str:
     return f"{name[:2]}/{name}"
 
 
+def folder_of(settings: ObjectsSettings, default: Path) -> Path | None:
+    """The folder of ``settings.url``; none when it is elsewhere."""
+    if settings.url is None:
+        return default.resolve()
+    url = urlsplit(settings.url)
+    return Path(unquote(url.path)) if url.scheme == "file" and url.netloc in ("", "localhost") else None
+
+
 def store_at(settings: ObjectsSettings, default: Path) -> ObjectStore:
     """The store of ``settings.url``; a folder is made when it is not there."""
-    url = settings.url or default.resolve().as_uri()
-    options: Any = {name: value.get_secret_value() for name, value in settings.options.items()}
+    folder = folder_of(settings, default)
+    if folder is None and urlsplit(settings.url or "").scheme not in _SCHEMES:
+        raise InvalidRequest("must be file:///path, s3://bucket, gs://bucket or az://container", "objects.url")
+    given = {name: value.get_secret_value() for name, value in settings.options.items()}
+    client: Any = {"allow_http": True, **{name: given.pop(name) for name in _OF_CLIENTS if name in given}}
+    retries: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=settings.timeout_s)}
+    config: Any = given
     try:
-        if url.startswith("file:"):
-            return LocalStore(url.removeprefix("file://"), mkdir=True)
-        retries: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=settings.timeout_s)}
-        found: ObjectStore = from_url(url, config=options, retry_config=retries, client_options={"allow_http": True})
+        if folder is not None:
+            return LocalStore(folder, mkdir=True)
+        found: ObjectStore = from_url(str(settings.url), config=config, retry_config=retries, client_options=client)
         return found
-    except (BaseError, ValueError, TypeError) as error:
+    except (BaseError, ValueError, TypeError, OSError) as error:
         raise InvalidRequest(f"is no store that can be used: {str(error).splitlines()[0]}", "objects.url") from None
+
+
+def _named(files: Sequence[tuple[bytes, str]]) -> list[Stored]:
+    return [Stored(name_of(data, media_type), len(data)) for data, media_type in files]
+
+
+def _delete_half_written(folder: Path, older_than: timedelta) -> None:
+    """What a process was writing when it was killed: obstore writes ``name#1`` and renames it."""
+    before = time.time() - older_than.total_seconds()
+    for path in folder.glob("??/*#*"):
+        with contextlib.suppress(OSError):
+            if path.stat().st_mtime < before:
+                path.unlink()
 
 
 _USES: tuple[sa.Column[Any], ...] = (
