@@ -129,7 +129,7 @@ class JobViews:
         if position is not None:
             return math.ceil(position / max(1, slots)) * took_s
         if row.progress > 0 and row.started_at is not None:
-            so_far = (utc_now() - row.started_at).total_seconds()
+            so_far: float = (utc_now() - row.started_at).total_seconds()
             return max(0.0, so_far * (1 / float(row.progress) - 1))
         return took_s
 

@@ -1,0 +1,42 @@
+"""What ensembles answer, as the outcome of a request: files, and what an answer tells beside them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from serve.ensembles.illustration import Illustration
+from serve.ensembles.pictures import Encoding
+from serve.ensembles.vectorization import Vectorization
+from serve.jobs.requests import File, Outcome
+
+
+def of_illustration(
+    illustration: Illustration, encoding: Encoding, files: Sequence[bytes], more: Mapping[str, Any]
+) -> Outcome:
+    """``files`` has the pictures as ``encoding`` says; ``more`` joins the parameters (A-070, A-072)."""
+    made = illustration.parameters
+    details = {
+        "model": made.model,
+        "parameters": {**dataclasses.asdict(made), **more},
+        "generation_time": illustration.processing_time_s,
+        "tokens": illustration.tokens,
+        "negative_tokens": illustration.negative_tokens,
+        "evaluations": illustration.evaluations,
+        "model_versions": dict(illustration.model_versions),
+        "timings_s": dict(illustration.timings_s),
+    }
+    kept = [
+        File(data, encoding.media_type, picture.pixels.shape[1], picture.pixels.shape[0], picture.seed)
+        for data, picture in zip(files, illustration.pictures, strict=True)
+    ]
+    return Outcome(kept, details, made.model, illustration.processing_time_s)
+
+
+def of_vectorization(result: Vectorization) -> Outcome:
+    """The SVG, and all that D-054 tells of it."""
+    details = dataclasses.asdict(result)
+    svg = details.pop("svg")
+    file = File(svg.encode(), "image/svg+xml", result.width, result.height)
+    return Outcome([file], details, None, result.processing_time_s)
