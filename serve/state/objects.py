@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -67,8 +67,8 @@ class Objects:
         self._delete_timeout_s = min(self._timeout_s, settings.database.timeout_s / 2)  # writers of SQLite wait for it
         self._database = database
         default = settings.state_dir / "objects"
-        self._folder = folder_of(settings.objects, default)
         self._store = store_at(settings.objects, default)
+        self._folder = folder_of(settings.objects, default)
 
     async def put(self, data: bytes, media_type: str) -> Stored:
         """Raises StateUnavailable, OutOfSpace. The same content twice is one object."""
@@ -104,9 +104,12 @@ class Objects:
 
         Raises StateUnavailable; what was deleted until then is.
         """
+        unused = _unused(utc_now() - older_than)
+        async with self._database.read() as connection:
+            names = (await connection.scalars(unused.limit(most))).all()
         deleted = 0
-        while deleted < most and await self._delete_one(older_than):
-            deleted += 1
+        for name in names:
+            deleted += await self._delete(name, unused)
         if self._folder is not None:
             await asyncio.to_thread(_delete_half_written, self._folder, older_than)
         return deleted
@@ -117,15 +120,12 @@ class Objects:
             await self._find_folder()
             await anext(obstore.list(self._store, "00/", chunk_size=1).__aiter__(), None)
 
-    async def _delete_one(self, older_than: timedelta) -> bool:
+    async def _delete(self, name: str, unused: sa.Select[str]) -> bool:
+        """``name``, if it is unused still. Who puts it again waits for the end of this, and puts after the deletion."""
         o = tables.objects
-        nobody = [~sa.exists().where(user == o.c.name) for user in _USES]
-        unused = sa.select(o.c.name).where(o.c.touched_at < utc_now() - older_than, *nobody)
-        victim = unused.limit(1).with_for_update(skip_locked=True).scalar_subquery()
-        # One a transaction: who puts it again waits for the end of this, and then puts after the deletion.
+        victim = unused.where(o.c.name == name).with_for_update(skip_locked=True).scalar_subquery()
         async with self._database.write() as connection:
-            name = await connection.scalar(sa.delete(o).where(o.c.name == victim).returning(o.c.name))
-            if name is None:
+            if await connection.scalar(sa.delete(o).where(o.c.name == victim).returning(o.c.name)) is None:
                 return False
             with contextlib.suppress(NotFound):
                 async with self._asking(self._delete_timeout_s):
@@ -200,25 +200,34 @@ def folder_of(settings: ObjectsSettings, default: Path) -> Path | None:
     if settings.url is None:
         return default.resolve()
     url = urlsplit(settings.url)
-    return Path(unquote(url.path)) if url.scheme == "file" and url.netloc in ("", "localhost") else None
+    folder = Path(unquote(url.path))
+    return folder if url.scheme == "file" and url.netloc in ("", "localhost") and folder.is_absolute() else None
 
 
 def store_at(settings: ObjectsSettings, default: Path) -> ObjectStore:
     """The store of ``settings.url``; a folder is made when it is not there."""
-    folder = folder_of(settings, default)
-    if folder is None and urlsplit(settings.url or "").scheme not in _SCHEMES:
-        raise InvalidRequest("must be file:///path, s3://bucket, gs://bucket or az://container", "objects.url")
-    given = {name: value.get_secret_value() for name, value in settings.options.items()}
+    given: Any = {name: value.get_secret_value() for name, value in settings.options.items()}
     client: Any = {"allow_http": True, **{name: given.pop(name) for name in _OF_CLIENTS if name in given}}
     retries: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=settings.timeout_s)}
-    config: Any = given
     try:
-        if folder is not None:
+        if (folder := folder_of(settings, default)) is not None:
             return LocalStore(folder, mkdir=True)
-        found: ObjectStore = from_url(str(settings.url), config=config, retry_config=retries, client_options=client)
+        url = str(settings.url)
+        if urlsplit(url).scheme not in _SCHEMES:
+            raise InvalidRequest("must be file:///path, s3://bucket, gs://bucket or az://container", "objects.url")
+        found: ObjectStore = from_url(url, config=given, retry_config=retries, client_options=client)
         return found
     except (BaseError, ValueError, TypeError, OSError) as error:
-        raise InvalidRequest(f"is no store that can be used: {str(error).splitlines()[0]}", "objects.url") from None
+        reason = str(error).partition("\n")[0]
+        for secret in settings.options.values():  # some are quoted in it
+            reason = reason.replace(secret.get_secret_value() or "\n", "***")
+        raise InvalidRequest(f"is no store that can be used: {reason}", "objects.url") from None
+
+
+def _unused(before: datetime) -> sa.Select[str]:
+    o = tables.objects
+    nobody = [~sa.exists().where(user == o.c.name) for user in _USES]
+    return sa.select(o.c.name).where(o.c.touched_at < before, *nobody)
 
 
 def _named(files: Sequence[tuple[bytes, str]]) -> list[Stored]:
