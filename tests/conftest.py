@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hypothesis
 import pytest
+from databases import database, database_settings, postgresql, settings, state  # noqa: F401
 from pictures import drawn, encode
 
 # Machines differ in speed: how long an example takes is not what these tests are about.

@@ -173,7 +173,7 @@ class Leases:
             if not counts or (error.status >= 500 and (failures or 0) + 1 < self._limits.max_failures):
                 due_at = utc_now() + timedelta(seconds=self._backoff_s(failures or 0 if counts else job.attempt - 1))
                 values: dict[str, Any] = {"status": PENDING, "available_at": due_at}
-                values["failures"] = jobs.c.failures + counts
+                values["failures"] = jobs.c.failures + int(counts)
                 await self._change(connection, job, "retrying", {"error": told}, None, worker_id=None, **values)
                 return
             over = {"error": told, "completed_at": utc_now(), "generation_time_s": took_s}

@@ -1,4 +1,4 @@
-"""Every test here runs on both databases: SQLite, and a real PostgreSQL server."""
+"""Fixtures: what asks for a ``database`` or a ``state`` runs on SQLite and on a real PostgreSQL server."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from postgresql_server import PostgreSQL
 from pydantic import SecretStr
 
 from serve.settings import DatabaseSettings, Settings
+from serve.state import State
 from serve.state.database import Database, database_url
 from serve.state.migrate import migrate
 
@@ -34,5 +35,17 @@ async def database(database_settings: DatabaseSettings) -> AsyncIterator[Databas
     url = database_url(Settings(database=database_settings))
     opened = Database(url, database_settings)
     await migrate(opened)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def settings(database_settings: DatabaseSettings, tmp_path: Path) -> Settings:
+    return Settings(database=database_settings, state_dir=tmp_path / "state")
+
+
+@pytest.fixture
+async def state(settings: Settings) -> AsyncIterator[State]:
+    opened = await State.open(settings)
     yield opened
     await opened.close()

@@ -1,0 +1,320 @@
+"""Who has a job: claims, heartbeats, fencing, and what becomes of the jobs of workers that die."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+import sqlalchemy as sa
+from test_queue import ANA, BEN, request, with_jobs
+
+from serve.errors import EngineFailure, InvalidRequest, Overloaded, StateUnavailable
+from serve.jobs.events import events_after
+from serve.jobs.leases import Claimed, LeaseLost, Leases
+from serve.jobs.queue import GenerationQueue
+from serve.jobs.requests import File, Outcome
+from serve.jobs.states import COMPLETED, FAILED, PENDING
+from serve.jobs.takeover import Watch
+from serve.jobs.views import JobViews
+from serve.state import State
+from serve.state.tables import checkpoints, generations, jobs, measurements, results, utc_now, workers
+
+DONE = Outcome([File(b"picture", "image/png", 8, 8, 7)], {"tokens": 3}, "mini", 0.5)
+
+
+class Clock:
+    """A monotonic clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def worker(state: State) -> Leases:
+    found = Leases(state, {"illustrate": 2})
+    await found.register()
+    return found
+
+
+async def one_job(state: State, leases: Leases) -> Claimed:
+    await GenerationQueue(state).add(request(), ANA)
+    (claimed,) = await leases.claim("illustrate", 1)
+    return claimed
+
+
+async def complete(state: State, leases: Leases, job: Claimed) -> None:
+    await leases.complete(job, DONE, await state.objects.put_all([(b"picture", "image/png")]))
+
+
+async def kinds(state: State, job_id: str) -> list[str]:
+    return [event.kind for event in await events_after(state.database, job_id)]
+
+
+async def test_two_workers_never_have_the_same_job(state: State) -> None:
+    await GenerationQueue(state).add_batch([request()] * 40, ANA)
+    leases = [await worker(state) for _ in range(4)]
+
+    async def all_of(one: Leases) -> list[str]:
+        found = []
+        while claimed := await one.claim("illustrate", 3):
+            found += [job.id for job in claimed]
+        return found
+
+    taken = [job for found in await asyncio.gather(*(all_of(one) for one in leases)) for job in found]
+    assert len(taken) == len(set(taken)) == 40
+
+
+async def test_what_is_done_is_kept_once(state: State) -> None:
+    leases = await worker(state)
+    job = await one_job(state, leases)
+    await leases.report(job, "progress", {"step": 2, "steps": 8}, 0.25, {0: (2, b"latents")})
+    await complete(state, leases, job)
+    with pytest.raises(LeaseLost):
+        await complete(state, leases, job)
+    view = await JobViews(state.database).get(job.id)
+    assert (view.status, view.progress, len(view.results)) == (COMPLETED, 1.0, 1)
+    assert view.details == {"tokens": 3}
+    assert await kinds(state, job.id) == ["queued", "started", "progress", "completed"]
+    async with state.database.read() as connection:
+        assert (await connection.execute(sa.select(checkpoints))).all() == []
+        row = (await connection.execute(sa.select(measurements))).one()
+        assert (row.user_id, row.success, row.generation_time_s, row.model_used) == ("ana", True, 0.5, "mini")
+
+
+async def test_a_worker_that_stands_still_loses_its_jobs(state: State) -> None:
+    dead, alive, clock = await worker(state), await worker(state), Clock()
+    watch = Watch(state, clock)
+    job = await one_job(state, dead)
+    await dead.report(job, "progress", {"step": 2, "steps": 8}, 0.25, {0: (2, b"latents")})
+    assert await watch.look() == []
+    for _ in range(3):
+        clock.now += 4
+        await alive.beat([])
+        taken = await watch.look()
+    assert taken == [dead.worker_id]
+    (again,) = await alive.claim("illustrate", 1)
+    assert (again.id, again.attempt) == (job.id, 2)
+    assert await alive.checkpoints(again) == {0: (2, b"latents")}
+
+
+async def test_who_comes_back_late_is_refused(state: State) -> None:
+    late, other, clock = await worker(state), await worker(state), Clock()
+    watch = Watch(state, clock)
+    job = await one_job(state, late)
+    await watch.look()
+    clock.now += 11
+    await other.beat([])
+    await watch.look()
+    (again,) = await other.claim("illustrate", 1)
+    with pytest.raises(LeaseLost):
+        await late.beat([job.id])
+    with pytest.raises(LeaseLost):
+        await late.report(job, "progress", {"step": 7}, 0.9, {0: (7, b"late")})
+    with pytest.raises(LeaseLost):
+        await complete(state, late, job)
+    with pytest.raises(LeaseLost):
+        await late.fail(job, EngineFailure("late"), 1.0)
+    with pytest.raises(LeaseLost):
+        await late.let_go(job, "cancel")
+    assert await other.checkpoints(again) == {}
+    await complete(state, other, again)
+    async with state.database.read() as connection:
+        assert len((await connection.execute(sa.select(results))).all()) == 1
+
+
+async def test_a_later_attempt_of_the_same_worker_is_fenced_too(state: State) -> None:
+    leases = await worker(state)
+    first = await one_job(state, leases)
+    await leases.beat([])  # it has forgotten the job
+    (second,) = await leases.claim("illustrate", 1)
+    with pytest.raises(LeaseLost):
+        await complete(state, leases, first)
+    await complete(state, leases, second)
+
+
+async def test_a_beat_while_the_watch_looks_keeps_the_jobs(state: State) -> None:
+    slow, clock = await worker(state), Clock()
+    watch = Watch(state, clock)
+    await one_job(state, slow)
+    for _ in range(5):
+        await watch.look()
+        clock.now += 9
+        await slow.beat([])
+    assert await watch.look() == []
+
+
+async def test_time_without_a_database_is_no_silence_of_a_worker(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    alive, clock = await worker(state), Clock()
+    watch = Watch(state, clock)
+    await watch.look()
+    clock.now += 30
+
+    async def gone() -> dict[str, int]:
+        raise StateUnavailable("gone")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "_beats", gone)
+        with pytest.raises(StateUnavailable):
+            await watch.look()
+    assert await watch.look() == []  # nobody could beat meanwhile
+    clock.now += 5
+    await alive.beat([])
+    assert await watch.look() == []
+
+
+async def test_jobs_of_a_worker_without_a_row_are_taken(state: State) -> None:
+    leases = await worker(state)
+    job = await one_job(state, leases)
+    async with state.database.write() as connection:
+        await connection.execute(sa.delete(workers))
+    await Watch(state, Clock()).look()
+    assert (await JobViews(state.database).get(job.id)).status == PENDING
+
+
+async def test_wishes_hold_when_the_worker_dies(state: State) -> None:
+    leases, queue = await worker(state), GenerationQueue(state)
+    cancelled, paused = await one_job(state, leases), await one_job(state, leases)
+    await queue.cancel(cancelled.id)
+    await queue.pause(paused.id)
+    await leases.leave()
+    views = JobViews(state.database)
+    assert (await views.get(cancelled.id)).status == "cancelled"
+    assert (await views.get(paused.id)).status == "paused"
+
+
+async def test_who_leaves_gives_back_without_a_failure(state: State) -> None:
+    state = with_jobs(state, max_failures=1)
+    leases = await worker(state)
+    job = await one_job(state, leases)
+    await leases.leave()
+    other = await worker(state)
+    (again,) = await other.claim("illustrate", 1)
+    assert again.id == job.id
+
+
+async def test_a_job_that_kills_its_workers_fails_in_the_end(state: State) -> None:
+    clock = Clock()
+    watch = Watch(state, clock)
+    await GenerationQueue(state).add(request(), ANA)
+    for _ in range(3):
+        leases = await worker(state)
+        (job,) = await leases.claim("illustrate", 1)
+        await watch.look()
+        clock.now += 11
+        assert await watch.look() == [leases.worker_id]
+    view = await JobViews(state.database).get(job.id)
+    assert (view.status, view.attempt) == (FAILED, 3)
+    assert view.error is not None
+    assert "worker died" in view.error["detail"]
+    assert await kinds(state, job.id) == ["queued"] + ["started", "retrying"] * 2 + ["started", "failed"]
+
+
+async def test_a_job_that_gets_further_each_time_is_not_given_up(state: State) -> None:
+    clock = Clock()
+    watch = Watch(state, clock)
+    await GenerationQueue(state).add(request(), ANA)
+    for step in range(1, 11):
+        leases = await worker(state)
+        (job,) = await leases.claim("illustrate", 1)
+        await leases.report(job, "progress", {}, step / 20, {0: (step, b"")})
+        await watch.look()
+        clock.now += 11
+        await watch.look()
+    assert (await JobViews(state.database).get(job.id)).status == PENDING
+
+
+async def test_faults_are_tried_again_with_longer_waits_and_a_limit(state: State) -> None:
+    leases = await worker(state)
+    job = await one_job(state, leases)
+    for wait_s in (1.0, 2.0):
+        await leases.fail(job, EngineFailure("broke"), 0.1)
+        assert await leases.claim("illustrate", 1) == []  # not yet
+        due_s = await until_due_s(state, job.id)
+        assert wait_s - 0.5 < due_s <= 1.5 * wait_s
+        await due_now(state, job.id)
+        (job,) = await leases.claim("illustrate", 1)
+    await leases.fail(job, EngineFailure("broke"), 0.1)
+    view = await JobViews(state.database).get(job.id)
+    assert view.error == {"type": "EngineFailure", "status": 500, "detail": "broke", "field": None}
+    assert (view.status, view.attempt) == (FAILED, 3)
+
+
+async def test_what_the_client_did_wrong_is_not_tried_again(state: State) -> None:
+    leases = await worker(state)
+    job = await one_job(state, leases)
+    await leases.fail(job, InvalidRequest("no such size", "width"), 0.1)
+    assert (await JobViews(state.database).get(job.id)).status == FAILED
+
+
+async def test_what_is_only_full_is_waited_for(state: State) -> None:
+    leases = await worker(state)
+    job = await one_job(state, leases)
+    for _ in range(6):
+        await leases.fail(job, Overloaded("full"), 0.1)
+        await due_now(state, job.id)
+        (job,) = await leases.claim("illustrate", 1)
+    assert job.attempt == 7
+
+
+async def test_a_clock_that_is_put_back_holds_no_job_up(state: State) -> None:
+    leases = await worker(state)
+    job = await one_job(state, leases)
+    await leases.fail(job, EngineFailure("broke"), 0.1)
+    async with state.database.write() as connection:
+        await connection.execute(sa.update(jobs).values(available_at=utc_now() + timedelta(days=400)))
+    assert len(await leases.claim("illustrate", 1)) == 1
+
+
+async def test_a_paused_lane_starts_nothing(state: State) -> None:
+    from serve.state.tables import lanes
+
+    leases = await worker(state)
+    await GenerationQueue(state).add(request(), ANA)
+    async with state.database.write() as connection:
+        await connection.execute(lanes.insert().values(lane="illustrate", paused=True))
+    assert await leases.claim("illustrate", 1) == []
+    async with state.database.write() as connection:
+        await connection.execute(sa.update(lanes).values(paused=False))
+    assert len(await leases.claim("illustrate", 1)) == 1
+
+
+async def test_webhooks_are_written_with_what_they_tell_of(state: State) -> None:
+    from serve.state.tables import deliveries
+
+    leases = await worker(state)
+    order = replace(BEN, webhook_url="https://example.org/hook", webhook_events=("started", "completed"))
+    await GenerationQueue(state).add(request(), order)
+    (job,) = await leases.claim("illustrate", 1)
+    await leases.report(job, "progress", {"step": 1}, 0.1, {})
+    await complete(state, leases, job)
+    async with state.database.read() as connection:
+        rows = (await connection.execute(sa.select(deliveries).order_by(deliveries.c.created_at))).all()
+    assert [(row.kind, row.body["status"]) for row in rows] == [("started", "processing"), ("completed", "completed")]
+
+
+async def test_deleting_a_generation_takes_everything_of_it(state: State) -> None:
+    leases = await worker(state)
+    job = await one_job(state, leases)
+    await complete(state, leases, job)
+    async with state.database.write() as connection:
+        await connection.execute(sa.delete(generations))
+    async with state.database.read() as connection:
+        for table in (jobs, results):
+            assert (await connection.execute(sa.select(table))).all() == []
+
+
+async def until_due_s(state: State, job_id: str) -> float:
+    async with state.database.read() as connection:
+        due_at = await connection.scalar(sa.select(jobs.c.available_at).where(jobs.c.generation_id == job_id))
+    assert due_at is not None
+    return (due_at - utc_now()).total_seconds()
+
+
+async def due_now(state: State, job_id: str) -> None:
+    async with state.database.write() as connection:
+        this = jobs.c.generation_id == job_id
+        await connection.execute(sa.update(jobs).where(this).values(available_at=utc_now()))

@@ -1,0 +1,220 @@
+"""The queue: fairness, bounds, positions, what users may do with their jobs (C-042, C-043)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+
+from serve.ensembles.illustration import IllustrateOptions
+from serve.errors import Conflict, KeyReused, NotFound, TooManyJobs
+from serve.jobs.events import events_after
+from serve.jobs.leases import Leases
+from serve.jobs.queue import GenerationQueue, Order
+from serve.jobs.requests import File, IllustrateRequest, Outcome
+from serve.jobs.views import JobViews
+from serve.settings import Settings
+from serve.state import State
+from serve.state.tables import generations, jobs
+
+ANA, BEN = Order("ana"), Order("ben")
+
+
+def request(prompt: str = "a fox", seed: int | None = 7) -> IllustrateRequest:
+    return IllustrateRequest(IllustrateOptions(prompt, seed=seed))
+
+
+def with_jobs(state: State, **values: object) -> State:
+    settings: Settings = state.settings.model_copy(update={"jobs": state.settings.jobs.model_copy(update=values)})
+    return replace(state, settings=settings)
+
+
+@pytest.fixture
+def queue(state: State) -> GenerationQueue:
+    return GenerationQueue(state)
+
+
+@pytest.fixture
+async def leases(state: State) -> Leases:
+    found = Leases(state, {"illustrate": 4})
+    await found.register()
+    return found
+
+
+async def started(leases: Leases, count: int) -> list[str]:
+    """The users of the next jobs, in the order in which they start."""
+    return [job.user_id for _ in range(count) for job in await leases.claim("illustrate", 1)]
+
+
+async def test_users_take_turns(queue: GenerationQueue, leases: Leases) -> None:
+    for _ in range(3):
+        await queue.add(request(), ANA)
+    await queue.add(request(), BEN)
+    await queue.add(request(), BEN)
+    assert await started(leases, 6) == ["ana", "ben", "ana", "ben", "ana"]
+
+
+async def test_who_has_one_job_waits_for_at_most_one_of_another(state: State, leases: Leases) -> None:
+    queue = GenerationQueue(with_jobs(state, max_queued_per_user=20_000))
+    for _ in range(10):
+        await queue.add_batch([request()] * 1000, ANA)
+    assert await started(leases, 3) == ["ana"] * 3
+    (ben,) = (await queue.add(request(), BEN)).ids
+    assert (await JobViews(state.database).get(ben)).position == 2
+    assert "ben" in await started(leases, 2)
+    assert await started(leases, 1) == ["ana"]
+
+
+async def test_who_comes_back_at_once_does_not_overtake(queue: GenerationQueue, leases: Leases) -> None:
+    await queue.add_batch([request()] * 6, ANA)
+    order = []
+    for _ in range(3):
+        await queue.add(request(), BEN)
+        order += await started(leases, 2)
+    assert order == ["ana", "ben"] * 3
+
+
+async def test_priority_comes_first(queue: GenerationQueue, leases: Leases) -> None:
+    await queue.add(request(), ANA)
+    await queue.add(request(), replace(BEN, priority=-5))
+    await queue.add(request(), replace(ANA, priority=5))
+    await queue.add(request(), Order("cyd", priority=5))
+    assert await started(leases, 4) == ["ana", "cyd", "ana", "ben"]
+
+
+async def test_positions_count_what_starts_before(queue: GenerationQueue, state: State) -> None:
+    ids = [(await queue.add(request(), order)).ids[0] for order in (ANA, ANA, ANA, BEN)]
+    views = JobViews(state.database)
+    assert [(await views.get(job_id)).position for job_id in ids] == [1, 3, 4, 2]
+    await queue.set_priority(ids[2], 3)
+    assert [(await views.get(job_id)).position for job_id in ids] == [2, 4, 1, 3]
+    assert (await views.get(ids[2])).priority == 3
+
+
+async def test_a_user_has_a_bound_and_so_have_all(state: State) -> None:
+    queue = GenerationQueue(with_jobs(state, max_queued_per_user=2, max_queued=3))
+    await queue.add_batch([request()] * 2, ANA)
+    with pytest.raises(TooManyJobs, match="of this user"):
+        await queue.add(request(), ANA)
+    await queue.add(request(), BEN)
+    with pytest.raises(TooManyJobs, match="3 jobs are waiting"):
+        await queue.add(request(), BEN)
+    with pytest.raises(TooManyJobs):
+        await queue.add_batch([request()] * 2, BEN)
+    assert len(await JobViews(state.database).waiting()) == 1
+
+
+async def test_the_bound_of_a_user_holds_for_many_at_once(state: State) -> None:
+    queue = GenerationQueue(with_jobs(state, max_queued_per_user=5))
+    answers = await asyncio.gather(*(queue.add(request(), ANA) for _ in range(12)), return_exceptions=True)
+    assert sum(isinstance(answer, TooManyJobs) for answer in answers) == 7
+    assert (await JobViews(state.database).waiting())["illustrate"] == {"pending": 5}
+    async with state.database.read() as connection:
+        rounds = (await connection.scalars(sa.select(jobs.c.round).order_by(jobs.c.round))).all()
+    assert rounds == [0, 1, 2, 3, 4]
+
+
+async def test_a_key_stands_for_one_request(queue: GenerationQueue, state: State) -> None:
+    order = replace(ANA, idempotency_key="k")
+    first = await queue.add(request(seed=None), order)
+    again = await asyncio.gather(*(queue.add(request(seed=None), order) for _ in range(8)))
+    assert all(found.ids == first.ids and found.again for found in again)
+    with pytest.raises(KeyReused):
+        await queue.add(request("a cat", seed=None), order)
+    assert (await queue.add(request("a cat"), replace(BEN, idempotency_key="k"))).ids != first.ids
+    batch = await queue.add_batch([request()] * 2, replace(ANA, idempotency_key="b"))
+    assert await queue.add_batch([request()] * 2, replace(ANA, idempotency_key="b")) == replace(batch, again=True)
+
+
+async def test_the_seed_is_drawn_as_the_job_comes_in(queue: GenerationQueue, leases: Leases) -> None:
+    await queue.add(request(seed=None), ANA)
+    ((job,),) = [await leases.claim("illustrate", 1)]
+    assert isinstance(job.request, IllustrateRequest)
+    assert job.request.options.seed is not None
+
+
+async def test_cancelled_while_it_waits(queue: GenerationQueue, state: State, leases: Leases) -> None:
+    (job,) = (await queue.add(request(), ANA)).ids
+    assert await queue.cancel(job) == "cancelled"
+    assert await queue.cancel(job) == "cancelled"
+    assert await leases.claim("illustrate", 1) == []
+    assert [event.kind for event in await events_after(state.database, job)] == ["queued", "cancelled"]
+    with pytest.raises(Conflict, match="cancelled"):
+        await queue.resume(job)
+
+
+async def test_cancelled_while_it_is_done(queue: GenerationQueue, leases: Leases) -> None:
+    (job,) = (await queue.add(request(), ANA)).ids
+    (claimed,) = await leases.claim("illustrate", 1)
+    assert await queue.cancel(job) == "processing"
+    assert await queue.pause(job) == "processing"  # too late for that
+    assert await leases.wishes() == {job: "cancel"}
+    await leases.let_go(claimed, "cancel")
+    assert await queue.cancel(job) == "cancelled"
+
+
+async def test_paused_and_resumed(queue: GenerationQueue, state: State, leases: Leases) -> None:
+    waiting, running = [(await queue.add(request(), order)).ids[0] for order in (ANA, BEN)]
+    assert await queue.pause(waiting) == "paused"
+    ((claimed,),) = [await leases.claim("illustrate", 5)]
+    assert claimed.id == running
+    assert await queue.pause(running) == "processing"
+    assert await queue.resume(running) == "processing"
+    assert await leases.wishes() == {}
+    await queue.pause(running)
+    await leases.let_go(claimed, "pause")
+    assert (await JobViews(state.database).get(running)).status == "paused"
+    assert await queue.resume(running) == "pending"
+    assert await queue.resume(waiting) == "pending"
+    assert await started(leases, 3) == ["ana", "ben"]
+
+
+async def test_only_what_failed_is_tried_again(queue: GenerationQueue, state: State) -> None:
+    (job,) = (await queue.add(request(), replace(ANA, priority=4))).ids
+    with pytest.raises(Conflict, match="pending"):
+        await queue.retry(job)
+    await queue.cancel(job)
+    (again,) = (await queue.retry(job)).ids
+    view = await JobViews(state.database).get(again)
+    assert (view.retried_from, view.priority, view.status) == (job, 4, "pending")
+    assert view.parameters == (await JobViews(state.database).get(job)).parameters
+
+
+async def test_a_batch_is_cancelled_as_a_whole(queue: GenerationQueue, state: State, leases: Leases) -> None:
+    batch = await queue.add_batch([request(seed=n) for n in range(4)], ANA)
+    assert batch.batch_id is not None
+    (claimed,) = await leases.claim("illustrate", 1)
+    done = Outcome([File(b"x", "image/png", 1, 1, 0)], {}, "mini", 0.5)
+    await leases.complete(claimed, done, await state.objects.put_all([(b"x", "image/png")]))
+    assert await queue.cancel_batch(batch.batch_id) == 3
+    views = await JobViews(state.database).of_batch(batch.batch_id)
+    assert [view.status for view in views] == ["completed"] + ["cancelled"] * 3
+    assert [view.parameters["options"]["seed"] for view in views] == [0, 1, 2, 3]
+    with pytest.raises(NotFound):
+        await queue.cancel_batch("0" * 32)
+
+
+async def test_unknown_jobs_are_not_found(queue: GenerationQueue, state: State) -> None:
+    for act in (queue.cancel, queue.pause, queue.resume, queue.retry, JobViews(state.database).get):
+        with pytest.raises(NotFound):
+            await act("0" * 32)
+
+
+async def test_the_generation_says_what_the_job_says(queue: GenerationQueue, state: State, leases: Leases) -> None:
+    (job,) = (await queue.add(request(), ANA)).ids
+
+    async def both() -> tuple[str, str]:
+        query = sa.select(jobs.c.status, generations.c.status).join(
+            generations, generations.c.id == jobs.c.generation_id
+        )
+        async with state.database.read() as connection:
+            row = (await connection.execute(query.where(jobs.c.generation_id == job))).one()
+            return row[0], row[1]
+
+    assert await both() == ("pending", "pending")
+    (claimed,) = await leases.claim("illustrate", 1)
+    assert await both() == ("processing", "processing")
+    await leases.complete(claimed, Outcome([], {"tokens": 3}, "mini", 0.5), [])
+    assert await both() == ("completed", "completed")
