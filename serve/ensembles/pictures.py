@@ -42,39 +42,53 @@ async def encode_all(illustration: Illustration, encoding: Encoding, vectorizer:
 async def _encode(illustration: Illustration, index: int, encoding: Encoding, vectorizer: VectorizerService) -> bytes:
     if encoding.format != "svg":
         return await asyncio.to_thread(_with_metadata, illustration, index, encoding)
-    png = await asyncio.to_thread(_save, illustration.pictures[index].pixels, Encoding(), {})
+    png = await asyncio.to_thread(to_file, illustration.pictures[index].pixels, Encoding())
     return (await vectorizer.vectorize(png, VectorizeOptions())).svg.encode()
 
 
 def _with_metadata(illustration: Illustration, index: int, encoding: Encoding) -> bytes:
     picture = illustration.pictures[index]
     if not encoding.metadata:
-        return _save(picture.pixels, encoding, {})
+        return to_file(picture.pixels, encoding)
     made = replace(illustration.parameters, seed=picture.seed)
-    texts = provenance.infotext(made), provenance.record(illustration, made)
-    if encoding.format == "png":
-        return _save(picture.pixels, encoding, {"pnginfo": provenance.png_text(*texts)})
-    return _save(picture.pixels, encoding, {"exif": provenance.exif(*texts)})
+    return to_file(picture.pixels, encoding, (provenance.infotext(made), provenance.record(illustration, made)))
 
 
 async def encode_preview(pixels: Pixels, size: tuple[int, int], encoding: Encoding) -> bytes:
     """A preview at the ``size`` (width, height) of the picture that it becomes; without metadata."""
-    return await asyncio.to_thread(_save, pixels, encoding, {}, size)
+    return await asyncio.to_thread(to_file, pixels, encoding, None, size)
 
 
-def _save(pixels: Pixels, encoding: Encoding, options: dict[str, Any], size: tuple[int, int] | None = None) -> bytes:
+def to_file(
+    pixels: Pixels, encoding: Encoding, texts: tuple[str, str] | None = None, size: tuple[int, int] | None = None
+) -> bytes:
+    """``pixels``, shape (H, W, 3) or (H, W, 4), in a format of pixels; what is transparent is white in a JPEG.
+
+    ``texts`` are the infotext and the record of `serve.ensembles.provenance`.
+    """
     image = Image.fromarray(pixels)
     if size is not None and size != image.size:
         image = image.resize(size, Image.Resampling.BICUBIC)
+    options: dict[str, Any] = {}
+    if texts is not None and encoding.format == "png":
+        options["pnginfo"] = provenance.png_text(*texts)
+    elif texts is not None:
+        options["exif"] = provenance.exif(*texts)
     if encoding.format == "jpeg":
+        image = _on_white(image)
         # Pillow takes 0 for "not given".
-        chroma = 0 if encoding.quality >= _FULL_CHROMA else 2
-        options = {**options, "quality": max(1, encoding.quality), "subsampling": chroma}
+        options |= {"quality": max(1, encoding.quality), "subsampling": 0 if encoding.quality >= _FULL_CHROMA else 2}
     elif encoding.format == "webp":
-        options = {**options, "quality": encoding.quality}
+        options["quality"] = encoding.quality
     stream = io.BytesIO()
     image.save(stream, encoding.format.upper(), **options)
     return stream.getvalue()
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode != "RGBA":
+        return image
+    return Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image).convert("RGB")
 
 
 def as_base64(data: bytes) -> str:

@@ -18,6 +18,7 @@ from serve.diffusion.samplers import by_name
 from serve.ensembles.illustration import Illustration, Parameters
 
 _KARRAS = " Karras"
+_INFOTEXT, _RECORD = "parameters", "atelier"
 _IMAGE_DESCRIPTION, _EXIF_IFD, _USER_COMMENT = 0x010E, 0x8769, 0x9286
 _UTF_16 = b"UNICODE\0"
 _MAX_EXIF_BYTES = 65_500
@@ -46,8 +47,9 @@ def record(illustration: Illustration, made: Parameters) -> str:
 
 def png_text(infotext: str, record: str) -> PngInfo:
     chunks = PngInfo()
-    chunks.add_text("parameters", infotext)  # iTXt where Latin-1 has not all of it
-    chunks.add_text("atelier", record)
+    for name, text in ((_INFOTEXT, infotext), (_RECORD, record)):
+        if text:
+            chunks.add_text(name, text)  # iTXt where Latin-1 has not all of it
     return chunks
 
 
@@ -58,6 +60,24 @@ def exif(infotext: str, record: str) -> bytes:
         if len(block) <= _MAX_EXIF_BYTES:
             return block
     return b""
+
+
+def read(image: Image.Image) -> tuple[str, str] | None:
+    """The infotext and the record that ``image`` carries, each empty if it has only the other; None if neither."""
+    texts = _of_png(image) if image.format == "PNG" else _of_exif(image)
+    return texts if any(texts) else None
+
+
+def _of_png(image: Image.Image) -> tuple[str, str]:
+    return str(image.info.get(_INFOTEXT, "")), str(image.info.get(_RECORD, ""))
+
+
+def _of_exif(image: Image.Image) -> tuple[str, str]:
+    tags = image.getexif()
+    comment = tags.get_ifd(_EXIF_IFD).get(_USER_COMMENT, b"")
+    ours = isinstance(comment, bytes) and comment.startswith(_UTF_16)
+    infotext = comment.removeprefix(_UTF_16).decode("utf-16-be", "replace") if ours else ""
+    return infotext, str(tags.get(_IMAGE_DESCRIPTION, ""))
 
 
 def _exif(comment: str, description: str) -> bytes:

@@ -8,17 +8,14 @@ covariances, the mean over channels and over the pixels whose window lies inside
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass
 
 import cv2
 import numba as nb
 import numpy as np
 import numpy.typing as npt
-from resvg import render as resvg_render
-from resvg import usvg
 
-from serve.vector.svg import with_size
+from serve.vector.rendering import to_png
 
 Rgb = npt.NDArray[np.uint8]
 Rgba = npt.NDArray[np.uint8]
@@ -32,9 +29,6 @@ EXACT = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
 """The constants of the paper."""
 LENIENT = (60.0, 600.0)
 """For a reference that has been noisy: what is left of the noise in its flat areas hardly counts."""
-_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # rows of the matrix, as `affine` orders them
-# Nothing that could make the renderer read a file or expand an entity; references inside the document are fine.
-_REFUSED = re.compile(r"<!(?:DOCTYPE|ENTITY)|<(?:image|feImage|style)\b|href\s*=\s*(?:\"[^#\"]|'[^#'])", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -46,16 +40,9 @@ class Fidelity:
 
 
 def render(svg: str, width: int, height: int) -> Rgba:
-    """``svg`` as straight-alpha RGBA, shape (height, width, 4), filling the whole size.
-
-    For SVG text of our own tracers, and other text only as long as it refers to nothing outside itself. Raises
-    ValueError for text that does, or that is not SVG.
-    """
-    if _REFUSED.search(svg):
-        raise ValueError("the SVG refers to something outside itself")
-    tree = usvg.Tree.from_str(with_size(svg, width, height), usvg.Options.default())
-    png = resvg_render(tree, _IDENTITY)
-    pixels = cv2.imdecode(np.frombuffer(png, np.uint8), cv2.IMREAD_UNCHANGED)
+    """``svg`` as straight-alpha RGBA, shape (height, width, 4), filling the whole size. Raises as ``to_png``."""
+    png = np.frombuffer(to_png(svg, width, height), np.uint8)
+    pixels = cv2.imdecode(png, cv2.IMREAD_UNCHANGED)
     drawn: Rgba = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
     return drawn
 

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 _ROOT = re.compile(r"<svg\b[^>]*>")
+_VIEW_BOX = re.compile(r"\sviewBox=[\"']\s*[-+.\deE]+[\s,]+[-+.\deE]+[\s,]+([.\d]+)[\s,]+([.\d]+)\s*[\"']")
 _SHAPE = re.compile(r"<(?:path|rect|circle|ellipse|polygon|polyline|line|use|text)\b")
 _PATH_DATA = re.compile(r"\bd=[\"']([^\"']*)[\"']")
 _COMMAND = re.compile(r"([MmLlHhVvCcSsQqTtAaZz])([^MmLlHhVvCcSsQqTtAaZz]*)")
@@ -65,6 +66,22 @@ def with_size(svg: str, width: int, height: int) -> str:
             raise ValueError("the <svg> element has neither a viewBox nor a width and height")
         added += f' viewBox="0 0 {size["width"]} {size["height"]}"'
     return svg[: match.start()] + bare.replace("<svg", "<svg" + added, 1) + svg[match.end() :]
+
+
+def size_of(svg: str) -> tuple[float, float]:
+    """Width and height as ``svg`` names them, or else those of its ``viewBox``; both above 0.
+
+    Raises ValueError when it tells neither.
+    """
+    match = _ROOT.search(svg)
+    root = match.group(0) if match else ""
+    told = _length(root, "width"), _length(root, "height")
+    view = _VIEW_BOX.search(root)
+    named = told if all(told) else view.groups() if view else ()
+    width, height = (float(value or 0) for value in named or (0, 0))
+    if not (width > 0 and height > 0):
+        raise ValueError("the <svg> element does not tell its size")
+    return width, height
 
 
 def _length(root: str, name: str) -> str | None:
