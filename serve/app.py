@@ -92,6 +92,30 @@ class IllustratorReplica(Replica):
         await self._ensemble.start()
 
 
+class WorkerReplica:
+    """Does the jobs of the queue, by the other replicas, for as long as Ray keeps it."""
+
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
+        self, vectorizer: DeploymentHandle[Any], illustrator: DeploymentHandle[Any] | None, settings: Settings
+    ) -> None:
+        keep_to(settings.http.host)
+        from serve.jobs.site import SiteWorker
+
+        self._worker = await SiteWorker.started(
+            settings,
+            RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s),
+            RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None,
+        )
+
+    async def check_health(self) -> None:
+        """Ray Serve replaces a replica that raises."""
+        self._worker.check()
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_worker"):
+            await self._worker.close()
+
+
 def turns_of(own: VectorizerSettings | IllustratorSettings) -> Turns:
     return Turns(own.max_ongoing_requests, own.max_queued_requests)
 
@@ -138,7 +162,17 @@ def compose(settings: Settings) -> ray_serve.Application:
     illustrator = None
     if settings.illustrator.families or families_in(settings.illustrator.model_repository):
         illustrator = _ensemble("Illustrator", IllustratorReplica, settings.illustrator, logging).bind(settings)
-    application: ray_serve.Application = gateway.bind(vectorizer, illustrator, settings)
+    jobs = settings.jobs
+    worker = ray_serve.deployment(
+        name="Worker",
+        ray_actor_options={"num_cpus": jobs.num_cpus},
+        graceful_shutdown_timeout_s=10,
+        logging_config=logging,
+        num_replicas=jobs.workers,
+    )(WorkerReplica)
+    # The gateway never calls it: they meet in the database. Bound, so that it is part of the application.
+    working = worker.bind(vectorizer, illustrator, settings)
+    application: ray_serve.Application = gateway.bind(vectorizer, illustrator, working, settings)
     return application
 
 

@@ -187,12 +187,11 @@ class ObjectsSettings(Section):
 
 
 class JobsSettings(Section):
+    workers: int = Field(1, ge=1, le=1000, description="Worker replicas; each has the slots below.")
     slots: dict[str, int] = Field(
         {"illustrate": 4, "vectorize": 2},
         description="Jobs of each lane that one worker does at once.",
     )
-    min_workers: int = Field(1, ge=1, le=1000, description="Fewest worker replicas.")
-    max_workers: int = Field(1, ge=1, le=1000, description="Most worker replicas.")
     num_cpus: float = Field(0.1, ge=0, le=1024, description="CPUs that Ray reserves for one worker.")
     max_queued: int = Field(100_000, ge=1, description="Jobs that wait in all; beyond it the answer is 429.")
     max_queued_per_user: int = Field(1000, ge=1, description="Jobs of one user that wait; beyond it the answer is 429.")

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from dataclasses import dataclass
 
+from serve.errors import StateUnavailable
 from serve.settings import Settings
 from serve.state.database import Database, database_url
 from serve.state.migrate import migrate
@@ -30,6 +33,18 @@ class State:
         except BaseException:
             await database.close()
             raise
+
+    @classmethod
+    async def open_patiently(cls, settings: Settings, patience_s: float = 60.0) -> State:
+        """As ``open``; a database that does not answer yet is waited for."""
+        deadline = time.monotonic() + patience_s
+        while True:
+            try:
+                return await cls.open(settings)
+            except StateUnavailable:
+                if time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(1.0)
 
     async def close(self) -> None:
         await self.database.close()

@@ -1,0 +1,65 @@
+"""A worker with what belongs to it on a site: the state, webhooks, and the chores that somebody has to do."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+from serve.ensembles.illustration import IllustratorService
+from serve.ensembles.vectorization import VectorizerService
+from serve.errors import AtelierError, EngineUnavailable
+from serve.jobs.webhooks import Deliverer
+from serve.jobs.work import Work
+from serve.jobs.worker import Worker
+from serve.settings import Settings
+from serve.state import State
+from serve.state.chores import run_due
+
+LOGGER = logging.getLogger(__name__)
+CHORES_EVERY_S = 60.0
+
+
+class SiteWorker:
+    """For one event loop."""
+
+    def __init__(self, state: State, worker: Worker) -> None:
+        self._state = state
+        self._worker = worker
+        self._deliverer = Deliverer(state, lambda: worker.worker_id)
+        self._tasks = [asyncio.create_task(self._deliverer.run()), asyncio.create_task(self._chores())]
+
+    @classmethod
+    async def started(
+        cls, settings: Settings, vectorizer: VectorizerService, illustrator: IllustratorService | None
+    ) -> SiteWorker:
+        """Raises StateUnavailable when the database does not answer for a while."""
+        state = await State.open_patiently(settings)
+        worker = Worker(state, Work(state, vectorizer, illustrator))
+        try:
+            await worker.start()
+        except BaseException:
+            await state.close()
+            raise
+        return cls(state, worker)
+
+    def check(self) -> None:
+        """Raises EngineUnavailable when something of it has ended that never should."""
+        if any(task.done() for task in self._tasks) or not self._worker.is_running:
+            raise EngineUnavailable("the worker has ended")
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._worker.close()
+        await self._state.close()
+
+    async def _chores(self) -> None:
+        while True:
+            try:
+                await run_due(self._state)
+            except AtelierError as error:
+                LOGGER.warning("chores wait: %s", error)
+            except Exception:
+                LOGGER.exception("a chore failed; it is tried again")
+            await asyncio.sleep(CHORES_EVERY_S)

@@ -1,0 +1,111 @@
+"""What is done for each kind of job: the ensembles are asked, and what they tell on the way is reported."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from serve.ensembles.illustration import (
+    Checkpoint,
+    Follow,
+    Illustration,
+    IllustratorService,
+    Preview,
+    Progress,
+    nothing_draws,
+)
+from serve.ensembles.pictures import Encoding, encode_all, encode_preview
+from serve.ensembles.vectorization import VectorizerService
+from serve.errors import EngineFailure, OutOfSpace, StateUnavailable
+from serve.jobs.leases import Claimed, Leases
+from serve.jobs.outcomes import of_illustration, of_vectorization
+from serve.jobs.reports import Reporter
+from serve.jobs.requests import IllustrateRequest, Outcome, VectorizeRequest
+from serve.state import State
+from serve.state.objects import Stored
+from serve.state.recording import as_stored
+
+PREVIEW = Encoding("webp", quality=75, metadata=False)
+
+
+@dataclass(frozen=True, eq=False)
+class Done:
+    """``stored`` says where the files of ``outcome`` are."""
+
+    outcome: Outcome
+    stored: Sequence[Stored]
+    cached: bool = False
+
+
+class Work:
+    """Composes the ensembles; without an illustrator, illustrations fail and say what to run."""
+
+    def __init__(self, state: State, vectorizer: VectorizerService, illustrator: IllustratorService | None) -> None:
+        self._objects = state.objects
+        self._limits = state.settings.jobs
+        self._vectorizer = vectorizer
+        self._illustrator = illustrator
+
+    async def do(self, job: Claimed, leases: Leases) -> Done:
+        """Raises the ensembles' errors, and LeaseLost. Cancelled, it asks for nothing any more."""
+        if isinstance(job.request, VectorizeRequest):
+            outcome = await self._vectorize(job.request)
+        else:
+            outcome = await self._illustrate(job, job.request, leases)
+        return Done(outcome, await self._keep(outcome))
+
+    async def _vectorize(self, request: VectorizeRequest) -> Outcome:
+        image = await self._objects.get(request.image)
+        return of_vectorization(await self._vectorizer.vectorize(image, request.options))
+
+    async def _illustrate(self, job: Claimed, request: IllustrateRequest, leases: Leases) -> Outcome:
+        if self._illustrator is None:
+            raise nothing_draws()
+        kept = await leases.checkpoints(job)
+        resume = [Checkpoint(place, step, data) for place, (step, data) in kept.items()]
+        options = replace(request.options, preview_every=await self._preview_every(request))
+        follow = Follow(self._limits.checkpoint_every, max(0.001, self._limits.progress_s))
+        drawn: Illustration | None = None
+        async with (
+            Reporter(job, leases, self._limits.progress_s, self._show) as reporter,
+            contextlib.aclosing(self._illustrator.stream(options, follow, resume)) as items,
+        ):
+            async for item in items:
+                if isinstance(item, Illustration):
+                    drawn = item
+                elif isinstance(item, Progress | Checkpoint | Preview):
+                    reporter.take(item)
+        if drawn is None:
+            raise EngineFailure("the drawing ended without a picture")
+        files = await encode_all(drawn, request.encoding, self._vectorizer)
+        return of_illustration(drawn, request.encoding, files, request.more)
+
+    async def _show(self, preview: Preview) -> str:
+        """The name of the object that it becomes."""
+        height, width = preview.pixels.shape[:2]
+        data = await encode_preview(preview.pixels, (width, height), PREVIEW)
+        return (await self._objects.put(data, PREVIEW.media_type)).name
+
+    async def _preview_every(self, request: IllustrateRequest) -> int:
+        if not self._limits.previews or self._illustrator is None:
+            return 0
+        steps = request.options.num_inference_steps
+        if steps is None:
+            families = await self._illustrator.families()
+            named = [family for family in families if family.name == request.options.model]
+            steps = next((family.num_inference_steps for family in [*named, *families]), 0)
+        return max(1, -(-steps // (self._limits.previews + 1)))
+
+    async def _keep(self, outcome: Outcome) -> list[Stored]:
+        """Puts the files where they stay; a store that is away is waited for, a picture is not drawn again for it."""
+        deadline = time.monotonic() + self._limits.timeout_s
+        while True:
+            try:
+                return await self._objects.put_all(as_stored(outcome.files))
+            except (StateUnavailable, OutOfSpace):
+                if time.monotonic() >= deadline:
+                    raise
+                await asyncio.sleep(self._limits.beat_s)

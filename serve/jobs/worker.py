@@ -1,0 +1,157 @@
+"""`Worker`: takes jobs from the queue, has the ensembles do them, and writes down what they came to.
+
+It holds a lease on what it does (`serve.jobs.leases`). While the database is away it goes on working and keeps what it
+has to say until it can say it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, OutOfSpace, StateUnavailable
+from serve.jobs.leases import Claimed, LeaseLost, Leases
+from serve.jobs.takeover import Watch
+from serve.jobs.work import Work
+from serve.state import State
+
+LOGGER = logging.getLogger(__name__)
+
+
+class Worker:
+    """For one event loop; `start` it, and `close` it."""
+
+    def __init__(self, state: State, work: Work) -> None:
+        self._limits = state.settings.jobs
+        self._leases = Leases(state, self._limits.slots)
+        self._watch = Watch(state)
+        self._work = work
+        self._doing: dict[str, tuple[Claimed, asyncio.Task[None]]] = {}
+        self._wishes: dict[str, str] = {}
+        self._claiming = asyncio.Lock()
+        """A job that is claimed and not in ``_doing`` yet must not look forgotten to a beat."""
+        self._loops: list[asyncio.Task[None]] = []
+        self._away = False
+
+    @property
+    def worker_id(self) -> str:
+        return self._leases.worker_id
+
+    async def start(self) -> None:
+        """Raises StateUnavailable when the database does not answer."""
+        await self._leases.register()
+        self._loops = [
+            asyncio.create_task(self._often(self._beat, self._limits.beat_s)),
+            asyncio.create_task(self._often(self._claim, self._limits.poll_s)),
+            asyncio.create_task(self._often(self._heed, self._limits.poll_s)),
+        ]
+
+    async def close(self) -> None:
+        """Jobs that are under way go back to the queue, with their checkpoints."""
+        await _end(self._loops)
+        await _end([task for _, task in self._doing.values()])
+        with contextlib.suppress(StateUnavailable, OutOfSpace):
+            await self._leases.leave()
+
+    @property
+    def is_running(self) -> bool:
+        """Whether its loops go round; a database that is away does not end them."""
+        return bool(self._loops) and not any(loop.done() for loop in self._loops)
+
+    async def _often(self, act: Callable[[], Awaitable[None]], pause_s: float) -> None:
+        while True:
+            try:
+                await act()
+                if self._away:
+                    LOGGER.warning("the database answers again")
+                self._away = False
+            except (StateUnavailable, OutOfSpace) as error:
+                if not self._away:
+                    LOGGER.warning("the worker goes on without the database: %s", error)
+                self._away = True
+            except LeaseLost:
+                await self._start_over()
+            except Exception:
+                LOGGER.exception("a worker's loop failed, and goes on")
+            await asyncio.sleep(pause_s)
+
+    async def _beat(self) -> None:
+        async with self._claiming:
+            await self._leases.beat(list(self._doing))
+        await self._watch.look()
+
+    async def _start_over(self) -> None:
+        """It was taken for dead: all that it did is somebody else's by now."""
+        LOGGER.warning("this worker was taken for dead; it starts over with nothing")
+        async with self._claiming:
+            await _end([task for _, task in self._doing.values()])
+            await self._leases.register()
+
+    async def _claim(self) -> None:
+        for lane, slots in self._limits.slots.items():
+            free = slots - sum(job.request.lane == lane for job, _ in self._doing.values())
+            if free <= 0:
+                continue
+            async with self._claiming:
+                for job in await self._leases.claim(lane, free):
+                    self._doing[job.id] = (job, asyncio.create_task(self._do(job)))
+
+    async def _heed(self) -> None:
+        """What users wish of the jobs that are under way."""
+        if not self._doing:
+            return
+        for job_id, wish in (await self._leases.wishes()).items():
+            if job_id in self._doing and job_id not in self._wishes:
+                self._wishes[job_id] = wish
+                self._doing[job_id][1].cancel()
+
+    async def _do(self, job: Claimed) -> None:
+        began = time.monotonic()
+        try:
+            await self._attempt(job, began)
+        except LeaseLost:
+            LOGGER.warning("job %s is somebody else's by now", job.id)
+        except asyncio.CancelledError:
+            if (wish := self._wishes.get(job.id)) is None:
+                raise  # the worker ends, or starts over
+            with contextlib.suppress(LeaseLost):
+                await self._insist(lambda: self._leases.let_go(job, wish))
+        finally:
+            self._wishes.pop(job.id, None)
+            self._doing.pop(job.id, None)
+
+    async def _attempt(self, job: Claimed, began: float) -> None:
+        try:
+            try:
+                async with asyncio.timeout(self._limits.timeout_s):
+                    done = await self._work.do(job, self._leases)
+            except TimeoutError:
+                raise DeadlineExceeded(f"was not done within {self._limits.timeout_s:g} s") from None
+            except (AtelierError, LeaseLost):
+                raise
+            except Exception as error:
+                LOGGER.exception("job %s failed", job.id)
+                raise EngineFailure("an internal error; the log has it under the job's id") from error
+        except AtelierError as error:
+            failed = error
+            await self._insist(lambda: self._leases.fail(job, failed, time.monotonic() - began))
+            return
+        await self._insist(lambda: self._leases.complete(job, done.outcome, done.stored, cached=done.cached))
+
+    async def _insist(self, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Until it is written, or nobody waits for it any more. Cancelled only between two tries."""
+        while True:
+            try:
+                return await asyncio.shield(write())
+            except (StateUnavailable, OutOfSpace):
+                await asyncio.sleep(min(1.0, self._limits.beat_s))
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

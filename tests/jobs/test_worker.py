@@ -1,0 +1,240 @@
+"""The worker: jobs are done, followed, stopped, and go on where they were, by stand-ins for the ensembles."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from illustrator_standin import IllustratorStandIn, disk
+from PIL import Image
+from standin import StandIn
+from test_queue import ANA, BEN, with_jobs
+
+from serve.ensembles.illustration import IllustrateOptions
+from serve.ensembles.pictures import Encoding
+from serve.ensembles.vectorization import VectorizeOptions
+from serve.errors import EngineFailure, StateUnavailable
+from serve.jobs.events import events_after
+from serve.jobs.queue import GenerationQueue
+from serve.jobs.requests import IllustrateRequest, JobRequest, VectorizeRequest
+from serve.jobs.views import JobView, JobViews
+from serve.jobs.work import Work
+from serve.jobs.worker import Worker
+from serve.state import State
+from serve.state.tables import results, workers
+
+QUICK = {"poll_s": 0.01, "beat_s": 0.05, "lease_s": 0.5, "progress_s": 0.0, "retry_s": 0.01, "checkpoint_every": 1}
+
+
+@pytest.fixture
+def quick(state: State) -> State:
+    return with_jobs(state, **QUICK)
+
+
+@pytest.fixture
+def illustrator() -> IllustratorStandIn:
+    return IllustratorStandIn()
+
+
+@pytest.fixture
+async def worker(quick: State, illustrator: IllustratorStandIn) -> AsyncIterator[Worker]:
+    found = Worker(quick, Work(quick, StandIn(), illustrator))
+    await found.start()
+    yield found
+    await found.close()
+
+
+def request(**options: object) -> IllustrateRequest:
+    return IllustrateRequest(IllustrateOptions("a fox", **{"seed": 7, **options}))  # type: ignore[arg-type]
+
+
+async def add(state: State, asked: JobRequest) -> str:
+    return (await GenerationQueue(state).add(asked, ANA)).ids[0]
+
+
+async def until(state: State, job_id: str, is_so: Callable[[JobView], bool], limit_s: float = 20.0) -> JobView:
+    views = JobViews(state.database)
+    async with asyncio.timeout(limit_s):
+        while not is_so(view := await views.get(job_id)):
+            await asyncio.sleep(0.01)
+    return view
+
+
+def over(view: JobView) -> bool:
+    return view.status in ("completed", "failed", "cancelled")
+
+
+async def pixels(state: State, view: JobView, place: int = 0) -> np.ndarray:
+    query = sa.select(results.c.object).where(results.c.id == view.results[place].id)
+    async with state.database.read() as connection:
+        name = await connection.scalar(query)
+    assert name is not None
+    return np.asarray(Image.open(io.BytesIO(await state.objects.get(name))))
+
+
+async def test_an_illustration(quick: State, worker: Worker) -> None:
+    view = await until(quick, await add(quick, request(n=2)), over)
+    assert (view.status, view.error, view.progress) == ("completed", None, 1.0)
+    assert [(found.seed, found.media_type, found.width) for found in view.results] == [
+        (7, "image/png", 64),
+        (8, "image/png", 64),
+    ]
+    assert np.array_equal(await pixels(quick, view, 1), disk(64, 64, 8))
+    assert view.details is not None
+    assert view.details["parameters"]["seed"] == 7
+    kinds = [event.kind for event in await events_after(quick.database, view.id)]
+    assert kinds[:2] == ["queued", "started"]
+    assert kinds[-1] == "completed"
+    assert set(kinds[2:-1]) <= {"progress", "preview"}
+
+
+async def test_an_illustration_as_a_drawing(quick: State, worker: Worker) -> None:
+    asked = replace(request(), encoding=Encoding("svg"))
+    view = await until(quick, await add(quick, asked), over)
+    assert [found.media_type for found in view.results] == ["image/svg+xml"]
+
+
+async def test_a_vectorization(quick: State, worker: Worker, logo: bytes) -> None:
+    image = await quick.objects.put(logo, "image/png")
+    view = await until(quick, await add(quick, VectorizeRequest(image.name, VectorizeOptions())), over)
+    assert (view.status, view.results[0].media_type, view.lane) == ("completed", "image/svg+xml", "vectorize")
+    assert view.details is not None
+    assert view.details["tier"]
+
+
+async def test_progress_and_previews_on_the_way(quick: State, worker: Worker, illustrator: IllustratorStandIn) -> None:
+    illustrator.step_s = 0.05
+    view = await until(quick, await add(quick, request()), lambda view: "preview" in view.stage)
+    assert 0 < view.stage["step"] <= view.stage["steps"] == 8
+    preview = Image.open(io.BytesIO(await quick.objects.get(view.stage["preview"])))
+    assert preview.format == "WEBP"
+    told = [event.data["progress"] for event in await events_after(quick.database, view.id)]
+    assert told == sorted(told)
+
+
+async def test_cancelled_on_the_way(quick: State, worker: Worker, illustrator: IllustratorStandIn) -> None:
+    illustrator.step_s = 0.05
+    job_id = await add(quick, request(num_inference_steps=200))
+    await until(quick, job_id, lambda view: view.progress > 0)
+    await GenerationQueue(quick).cancel(job_id)
+    view = await until(quick, job_id, over)
+    assert view.status == "cancelled"
+    assert illustrator.cancelled == 1
+    await until(quick, await add(quick, request(num_inference_steps=1)), over)  # its slot is free
+
+
+async def test_paused_on_the_way_it_goes_on_where_it_was(
+    quick: State, worker: Worker, illustrator: IllustratorStandIn
+) -> None:
+    illustrator.step_s = 0.02
+    queue, job_id = GenerationQueue(quick), await add(quick, request(num_inference_steps=30))
+    await until(quick, job_id, lambda view: view.progress > 0.2)
+    await queue.pause(job_id)
+    await until(quick, job_id, lambda view: view.status == "paused")
+    made = len(illustrator.steps)
+    await queue.resume(job_id)
+    view = await until(quick, job_id, over)
+    assert view.status == "completed"
+    assert len(illustrator.steps) <= 30 + 3  # what was not written down yet
+    assert made >= 6
+    assert np.array_equal(await pixels(quick, view), disk(64, 64, 7))
+
+
+async def test_a_closed_worker_gives_its_jobs_back(quick: State, illustrator: IllustratorStandIn) -> None:
+    illustrator.step_s = 0.02
+    first = Worker(quick, Work(quick, StandIn(), illustrator))
+    await first.start()
+    job_id = await add(quick, request(num_inference_steps=30))
+    await until(quick, job_id, lambda view: view.progress > 0.2)
+    await first.close()
+    assert (await JobViews(quick.database).get(job_id)).status == "pending"
+    second = Worker(quick, Work(quick, StandIn(), illustrator))
+    await second.start()
+    assert (await until(quick, job_id, over)).status == "completed"
+    assert len(illustrator.steps) <= 30 + 3
+    await second.close()
+
+
+async def test_a_worker_that_stood_still_starts_over_and_is_refused(quick: State) -> None:
+    """As if its process had been stopped for longer than the lease: another one took its job meanwhile."""
+    slow, fast = IllustratorStandIn(), IllustratorStandIn()
+    slow.step_s = 0.02
+    stopped = Worker(quick, Work(quick, StandIn(), slow))
+    await stopped.start()
+    job_id = await add(quick, request(num_inference_steps=100))
+    await until(quick, job_id, lambda view: view.progress > 0)
+    async with quick.database.write() as connection:  # what the other's watch does
+        await connection.execute(sa.delete(workers).where(workers.c.id == stopped.worker_id))
+    other = Worker(quick, Work(quick, StandIn(), fast))
+    await other.start()
+    before = stopped.worker_id
+    view = await until(quick, job_id, over)
+    assert (view.status, view.attempt, len(view.results)) == ("completed", 2, 1)
+    async with asyncio.timeout(10):
+        while stopped.worker_id == before:
+            await asyncio.sleep(0.01)
+    await other.close()
+    await until(quick, await add(quick, request(num_inference_steps=1)), over)  # it works again, as somebody new
+    await stopped.close()
+
+
+async def test_faults_of_the_engine_are_tried_again(
+    quick: State, worker: Worker, illustrator: IllustratorStandIn
+) -> None:
+    illustrator.failure = EngineFailure("the engine broke")
+    view = await until(quick, await add(quick, request()), over)
+    assert (view.status, view.attempt) == ("failed", 3)
+    assert view.error is not None
+    assert view.error["detail"] == "the engine broke"
+
+
+async def test_errors_that_nobody_foresaw_tell_nothing(
+    quick: State, worker: Worker, illustrator: IllustratorStandIn
+) -> None:
+    illustrator.failure = RuntimeError("/secret/path")
+    view = await until(quick, await add(quick, request()), over)
+    assert view.status == "failed"
+    assert "secret" not in str(view.error)
+
+
+async def test_without_a_model_a_job_says_what_to_run(quick: State) -> None:
+    worker = Worker(quick, Work(quick, StandIn(), None))
+    await worker.start()
+    view = await until(quick, await add(quick, request()), over)
+    assert view.error is not None
+    assert "build_engines illustrate" in view.error["detail"]
+    await worker.close()
+
+
+async def test_a_lane_has_slots_of_its_own(quick: State, worker: Worker, illustrator: IllustratorStandIn) -> None:
+    illustrator.step_s = 10.0
+    slow = [await add(quick, request()) for _ in range(5)]
+    await until(quick, slow[3], lambda view: view.status == "processing")
+    assert (await JobViews(quick.database).get(slow[4])).status == "pending"
+    image = await quick.objects.put(b"no picture", "image/png")
+    asked = VectorizeRequest(image.name, VectorizeOptions())
+    (other,) = (await GenerationQueue(quick).add(asked, BEN)).ids
+    assert (await until(quick, other, over)).status == "failed"  # at once: it did not wait behind the others
+
+
+async def test_a_store_that_is_away_for_a_while_costs_no_picture(
+    quick: State, worker: Worker, illustrator: IllustratorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    away = 3
+    put_all = type(quick.objects).put_all
+
+    async def flaky(*arguments: object) -> object:
+        nonlocal away
+        if away > 0:
+            away -= 1
+            raise StateUnavailable("the object store does not answer; try again")
+        return await put_all(*arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(quick.objects), "put_all", flaky)
+    view = await until(quick, await add(quick, request()), over)
+    assert (view.status, len(illustrator.steps)) == ("completed", 8)
