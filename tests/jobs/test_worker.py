@@ -60,7 +60,7 @@ async def add(state: State, asked: JobRequest) -> str:
 async def until(state: State, job_id: str, is_so: Callable[[JobView], bool], limit_s: float = 20.0) -> JobView:
     views = JobViews(state.database)
     async with asyncio.timeout(limit_s):
-        while not is_so(view := await views.get(job_id)):
+        while not is_so(view := await views.get(job_id)):  # noqa: ASYNC110 (a database has no event)
             await asyncio.sleep(0.01)
     return view
 
@@ -176,7 +176,7 @@ async def test_a_worker_that_stood_still_starts_over_and_is_refused(quick: State
     view = await until(quick, job_id, over)
     assert (view.status, view.attempt, len(view.results)) == ("completed", 2, 1)
     async with asyncio.timeout(10):
-        while stopped.worker_id == before:
+        while stopped.worker_id == before:  # noqa: ASYNC110 (nobody tells)
             await asyncio.sleep(0.01)
     await other.close()
     await until(quick, await add(quick, request(num_inference_steps=1)), over)  # it works again, as somebody new
