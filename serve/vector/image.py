@@ -57,16 +57,21 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits()) -> Picture:
     Raises TooLarge (bytes, side or pixels over ``limits``), UnsupportedMedia (not a picture of a known format, or
     pixels that have no 8-bit meaning) and BadImage (empty, broken or cut off, under ``min_side_px``, all transparent).
     """
+    picture = read(data, limits)
+    if not picture.rgba[..., 3].any():
+        raise BadImage("is fully transparent: there is nothing to trace", FIELD)
+    return picture
+
+
+def read(data: bytes, limits: ImageLimits = ImageLimits()) -> Picture:
+    """As ``decode``, also what is all transparent."""
     if not data:
         raise BadImage("is empty (0 bytes)", FIELD)
     if len(data) > limits.max_bytes:
         raise TooLarge(f"has {len(data)} bytes, more than the {limits.max_bytes} allowed", FIELD)
     opened = _open(data)
     _check_size(opened.size, limits)
-    rgba = _pixels(opened)
-    if not rgba[..., 3].any():
-        raise BadImage("is fully transparent: there is nothing to trace", FIELD)
-    return Picture(rgba, opened.format or "", hashlib.sha256(data).hexdigest())
+    return Picture(_pixels(opened), opened.format or "", hashlib.sha256(data).hexdigest())
 
 
 def _open(data: bytes) -> Image.Image:

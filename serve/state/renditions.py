@@ -1,0 +1,115 @@
+"""What is kept, in another format or size (C-140): pixels by Pillow in a thread, drawings by resvg in a process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import sys
+
+import numpy as np
+from PIL import Image
+
+from serve.ensembles import provenance
+from serve.ensembles.illustration import MAX_SIDE_PX, Pixels
+from serve.ensembles.pictures import Encoding, to_file
+from serve.errors import BadImage, DeadlineExceeded, InvalidRequest
+from serve.settings import HOME
+from serve.vector.image import MEBIBYTE, ImageLimits, read
+from serve.vector.svg import size_of
+
+THUMBNAILS_PX = (64, 128, 256, 512, 1024)
+THUMBNAIL_PX = 256
+"""The one that is kept."""
+SVG = "image/svg+xml"
+_THUMBNAIL_QUALITY = 80
+_OURS = ImageLimits(max_bytes=256 * MEBIBYTE, max_pixels=MAX_SIDE_PX**2, max_side_px=MAX_SIDE_PX, min_side_px=1)
+_RENDER_TIMEOUT_S = 20.0
+
+
+async def thumbnail(data: bytes, media_type: str, size_px: int) -> bytes:
+    """A WebP whose longer side has ``size_px``, or fewer where a picture has fewer. Raises as ``convert``."""
+    if media_type == SVG:
+        data = await render(data, *fitting(data, size_px))
+    return await asyncio.to_thread(_thumbnail, data, size_px)
+
+
+async def convert(data: bytes, media_type: str, encoding: Encoding, width: int | None = None) -> bytes:
+    """``data`` in a format of pixels; what a picture tells of how it was made is kept.
+
+    ``width``, in pixels, is of drawings alone, which else have their own size. Raises BadImage for what cannot be read,
+    InvalidRequest naming ``width``, DeadlineExceeded.
+    """
+    if media_type == SVG:
+        size = fitting(data, MAX_SIDE_PX, grow=False) if width is None else of_width(data, width)
+        data = await render(data, *size)
+        if encoding.format == "png":
+            return data
+    return await asyncio.to_thread(_converted, data, encoding)
+
+
+def fitting(svg: bytes, side_px: int, grow: bool = True) -> tuple[int, int]:
+    """(width, height) of a drawing whose longer side has ``side_px``, or its own where it shall not grow."""
+    width, height = _size(svg)
+    scale = side_px / max(width, height)
+    scale = scale if grow else min(1.0, scale)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def of_width(svg: bytes, width_px: int) -> tuple[int, int]:
+    """(width, height). Raises InvalidRequest where the height would be too much."""
+    width, height = _size(svg)
+    found = max(1, round(height * width_px / width))
+    if found > MAX_SIDE_PX:
+        most = int(MAX_SIDE_PX * width / height)
+        raise InvalidRequest(f"makes it {found} px high, and {MAX_SIDE_PX} are allowed; ask for up to {most}", "width")
+    return width_px, found
+
+
+def _size(svg: bytes) -> tuple[float, float]:
+    try:
+        return size_of(svg[:65_536].decode(errors="replace"))
+    except ValueError as error:
+        raise BadImage(f"this drawing cannot be rendered: {error}") from None
+
+
+async def render(svg: bytes, width: int, height: int) -> bytes:
+    """A PNG of exactly that size. Raises BadImage, DeadlineExceeded; who is cancelled ends the work."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "serve.vector.rendering", str(width), str(height)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.DEVNULL,
+        cwd=HOME,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+    )
+    try:
+        async with asyncio.timeout(_RENDER_TIMEOUT_S):
+            png, _ = await process.communicate(svg)
+    except TimeoutError:
+        raise DeadlineExceeded("rendering this drawing takes too long; ask for fewer pixels") from None
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode != 0:
+        raise BadImage("this drawing cannot be rendered")
+    return png
+
+
+def _thumbnail(data: bytes, size_px: int) -> bytes:
+    image = Image.fromarray(read(data, _OURS).rgba)
+    image.thumbnail((size_px, size_px), Image.Resampling.LANCZOS)
+    return to_file(_without_idle_alpha(np.asarray(image)), Encoding("webp", _THUMBNAIL_QUALITY))
+
+
+def _converted(data: bytes, encoding: Encoding) -> bytes:
+    pixels = _without_idle_alpha(read(data, _OURS).rgba)
+    with Image.open(io.BytesIO(data)) as image:
+        return to_file(pixels, encoding, provenance.read(image))
+
+
+def _without_idle_alpha(rgba: Pixels) -> Pixels:
+    return rgba if rgba[..., 3].min() < 255 else np.ascontiguousarray(rgba[..., :3])
