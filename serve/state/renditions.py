@@ -102,14 +102,15 @@ async def render(svg: bytes, width: int, height: int) -> bytes:
 def _thumbnail(data: bytes, size_px: int) -> bytes:
     image = Image.fromarray(read(data, _OURS).rgba)
     image.thumbnail((size_px, size_px), Image.Resampling.LANCZOS)
-    return to_file(_without_idle_alpha(np.asarray(image)), Encoding("webp", _THUMBNAIL_QUALITY))
+    return to_file(without_idle_alpha(np.asarray(image)), Encoding("webp", _THUMBNAIL_QUALITY))
 
 
 def _converted(data: bytes, encoding: Encoding) -> bytes:
-    pixels = _without_idle_alpha(read(data, _OURS).rgba)
+    pixels = without_idle_alpha(read(data, _OURS).rgba)
     with Image.open(io.BytesIO(data)) as image:
         return to_file(pixels, encoding, provenance.read(image))
 
 
-def _without_idle_alpha(rgba: Pixels) -> Pixels:
+def without_idle_alpha(rgba: Pixels) -> Pixels:
+    """Three channels where nothing is transparent."""
     return rgba if rgba[..., 3].min() < 255 else np.ascontiguousarray(rgba[..., :3])

@@ -22,12 +22,13 @@ class Result(gallery.Result):
 
 async def get_result(database: Database, result_id: str) -> Result:
     """Raises NotFound, StateUnavailable."""
-    query = sa.select(results, generations.c.user_id, generations.c.prompt).join(generations)
-    async with database.read() as connection:
-        row = (await connection.execute(query.where(results.c.id == result_id))).one_or_none()
-    if row is None:
-        raise NotFound("there is no such result", "id")
-    return Result(**row._mapping)
+    if "\0" not in result_id:  # which PostgreSQL would refuse
+        query = sa.select(results, generations.c.user_id, generations.c.prompt).join(generations)
+        async with database.read() as connection:
+            row = (await connection.execute(query.where(results.c.id == result_id))).one_or_none()
+        if row is not None:
+            return Result(**row._mapping)
+    raise NotFound("there is no such result", "id")
 
 
 async def set_thumbnail(database: Database, result_id: str, name: str) -> None:

@@ -1,0 +1,195 @@
+"""Subject references: upload, list, get, delete (A-021, A-022, A-073)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+from urllib.parse import quote
+
+from fastapi import APIRouter, Depends, Request, Response
+
+from serve.api.addresses import address
+from serve.api.bodies import read_form
+from serve.api.files import ConversionTurns, KeptFile, described, query, serve_object, serve_rendition
+from serve.api.native import SiteSettings
+from serve.api.problems import render
+from serve.api.stateful import StateOf
+from serve.api.values import refuse_unknown, required_text, text, whole_within
+from serve.errors import InvalidRequest
+from serve.settings import Settings
+from serve.state.references import MOST_ITEMS, PNG, WEBP, Reference, SubjectReferenceManager
+
+router = APIRouter(prefix="/api/references")
+
+MAX_USER = 256
+MAX_SUBJECT = 128
+_FIELDS = ("subject_name", "user_id")
+_USER_TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_USER}
+_SUBJECT_TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_SUBJECT}
+_TEXT = {"type": "string"}
+_URL = {"type": "string", "format": "uri"}
+
+
+def references_of(state: StateOf) -> SubjectReferenceManager:
+    return SubjectReferenceManager(state)
+
+
+References = Annotated[SubjectReferenceManager, Depends(references_of)]
+
+_USER = query("user_id", _USER_TEXT, "Whose it is.", required=True)
+_ID = {"name": "reference_id", "in": "path", "required": True, "schema": _TEXT}
+_REFERENCE = {
+    "type": "object",
+    "properties": {
+        **{name: _TEXT for name in ("id", "user_id", "subject_name", "file_name", "md5", "created_at")},
+        **{name: {"type": "integer"} for name in ("width", "height", "bytes")},
+        **{name: _URL for name in ("url", "image_url", "thumbnail_url")},
+    },
+}
+
+
+def _answers(status: str, what: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"responses": {status: {"description": what, "content": {"application/json": {"schema": dict(schema)}}}}}
+
+
+_UPLOAD = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["image", *_FIELDS],
+                    "properties": {
+                        "image": {
+                            "type": "string",
+                            "format": "binary",
+                            "description": "PNG, JPEG, WebP, GIF, BMP or TIFF; only its pixels are kept, upright",
+                        },
+                        "subject_name": _SUBJECT_TEXT,
+                        "user_id": _USER_TEXT,
+                    },
+                }
+            }
+        },
+    },
+    **_answers("201", "It is kept; `Location` has its address", _REFERENCE),
+}
+
+
+@router.post("", status_code=201, openapi_extra=_UPLOAD)
+async def upload(request: Request, references: References, settings: SiteSettings, turns: ConversionTurns) -> Response:
+    """Keep a picture of a subject."""
+    form = await read_form(request, settings.limits)
+    for name in (*form.files, *form.fields):
+        if name not in ("image", *_FIELDS) or (name == "image") != (name in form.files):
+            raise InvalidRequest("is not a field of this form; known: image (a file), subject_name, user_id", name[:64])
+    if "image" not in form.files:
+        raise InvalidRequest("send the picture as a multipart/form-data file named image", "image")
+    user_id, subject_name = _user(form.fields), required_text(form.fields, "subject_name", MAX_SUBJECT)
+    async with turns.taken():
+        found = await references.store_subject_reference(user_id, subject_name, form.files["image"])
+    answer = render(_told(found, settings), 201, None)
+    answer.headers["Location"] = _path(found)
+    return answer
+
+
+_PAGE = {
+    "parameters": [
+        _USER,
+        query("subject_name", _SUBJECT_TEXT, "Those of one subject alone."),
+        query("cursor", _TEXT, "`next_cursor` of the page before."),
+        query("limit", {"type": "integer", "minimum": 1, "maximum": MOST_ITEMS, "default": 20}, "Most in one page."),
+    ],
+    **_answers(
+        "200",
+        "The newest first; `next_cursor` is null at the end",
+        {
+            "type": "object",
+            "properties": {
+                "items": {"type": "array", "items": _REFERENCE},
+                "next_cursor": {"type": ["string", "null"]},
+            },
+        },
+    ),
+}
+
+
+@router.get("", openapi_extra=_PAGE)
+async def page(request: Request, references: References, settings: SiteSettings) -> Response:
+    """A user's references."""
+    values = request.query_params
+    refuse_unknown(values, ("user_id", "subject_name", "cursor", "limit"))
+    found = await references.page(
+        _user(values),
+        text(values, "subject_name", MAX_SUBJECT),
+        text(values, "cursor"),
+        whole_within(values, "limit", 1, MOST_ITEMS, 20),
+    )
+    items = [_told(one, settings) for one in found.items]
+    return render({"items": items, "next_cursor": found.next_cursor}, 200, None)
+
+
+@router.get("/{reference_id}", openapi_extra={"parameters": [_ID, _USER], **_answers("200", "It", _REFERENCE)})
+async def reference(request: Request, reference_id: str, references: References, settings: SiteSettings) -> Response:
+    """What is known of one."""
+    refuse_unknown(request.query_params, ("user_id",))
+    return render(_told(await references.get(_user(request.query_params), reference_id), settings), 200, None)
+
+
+@router.head("/{reference_id}/image", include_in_schema=False)
+@router.get("/{reference_id}/image", openapi_extra=described([PNG], [_ID, _USER]))
+async def image(request: Request, reference_id: str, state: StateOf, references: References) -> Response:
+    """The picture, upright and without metadata."""
+    return await serve_object(request, state.objects, _as_file(await _asked(request, references, reference_id)))
+
+
+@router.head("/{reference_id}/thumbnail", include_in_schema=False)
+@router.get("/{reference_id}/thumbnail", openapi_extra=described([WEBP], [_ID, _USER], ranges=False))
+async def thumbnail(request: Request, reference_id: str, state: StateOf, references: References) -> Response:
+    """The picture as a small WebP."""
+    found = await _asked(request, references, reference_id)
+
+    async def kept() -> bytes:
+        return await state.objects.get(found.thumbnail)
+
+    return await serve_rendition(request, _as_file(found), WEBP, "thumbnail", kept)
+
+
+@router.delete(
+    "/{reference_id}",
+    status_code=204,
+    openapi_extra={"parameters": [_ID, _USER], "responses": {"204": {"description": "It is gone"}}},
+)
+async def delete(request: Request, reference_id: str, references: References) -> Response:
+    """Forget a reference."""
+    refuse_unknown(request.query_params, ("user_id",))
+    await references.delete(_user(request.query_params), reference_id)
+    return Response(status_code=204)
+
+
+async def _asked(request: Request, references: SubjectReferenceManager, reference_id: str) -> Reference:
+    refuse_unknown(request.query_params, ("user_id", "download"))
+    return await references.get(_user(request.query_params), reference_id)
+
+
+def _user(values: Mapping[str, Any]) -> str:
+    return required_text(values, "user_id", MAX_USER)
+
+
+def _as_file(found: Reference) -> KeptFile:
+    return KeptFile(found.object, PNG, found.bytes, found.file_name.removesuffix(".png"))
+
+
+def _path(found: Reference, part: str = "") -> str:
+    return f"/api/references/{found.id}{part}?user_id={quote(found.user_id, safe='')}"
+
+
+def _told(found: Reference, settings: Settings) -> dict[str, Any]:
+    names = ("id", "user_id", "subject_name", "file_name", "md5", "width", "height", "bytes")
+    urls = {"url": "", "image_url": "/image", "thumbnail_url": "/thumbnail"}
+    return {
+        **{name: getattr(found, name) for name in names},
+        **{name: address(settings, _path(found, part)) for name, part in urls.items()},
+        "created_at": found.created_at.isoformat(),
+    }
