@@ -1,0 +1,178 @@
+"""History and gallery: `GET /api/generate/history` (C-043, C-047) and /v1/generations, favourites, downloads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request, Response
+
+from serve.api.archive import zip_response
+from serve.api.generation_files import files_of
+from serve.api.generations import schema, told, told_in_camel_case
+from serve.api.illustrations import MAX_USER
+from serve.api.native import SiteSettings
+from serve.api.problems import render
+from serve.api.stateful import StateOf
+from serve.api.values import choice, flag, number, refuse_unknown, required_text, text, whole_within
+from serve.errors import InvalidRequest
+from serve.jobs.states import STATUSES
+from serve.settings import Settings
+from serve.state import State, gallery
+from serve.state.cursors import NEWEST, SORTS
+from serve.state.database import Database
+from serve.state.gallery import MOST_AT_ONCE, MOST_ITEMS, MOST_WORDS, Filters, Generation, Page
+
+router = APIRouter()
+
+_LONGEST = 256
+_LONGEST_ID = 128
+_LONGEST_TIME = 40
+_USUAL_ITEMS = 20
+_PARAMETERS: Mapping[str, dict[str, Any]] = {
+    "user_id": {"type": "string", "maxLength": MAX_USER, "description": "whose; everybody's by default"},
+    "cursor": {"type": "string", "description": "the next_cursor of the page before"},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MOST_ITEMS, "default": _USUAL_ITEMS},
+    "kind": {"type": "string", "description": "such as illustrate or vectorize"},
+    "model": {"type": "string"},
+    "status": {"type": "string", "enum": list(STATUSES)},
+    "favorite": {"type": "boolean"},
+    "batch_id": {"type": "string"},
+    "q": {"type": "string", "description": f"up to {MOST_WORDS} words that the prompt has, in any case and order"},
+    "min_rating": {"type": "number"},
+    "since": {"type": "string", "format": "date-time", "description": "ISO 8601; UTC unless it has a zone"},
+    "until": {"type": "string", "format": "date-time", "description": "the end, which is not part of it"},
+    "sort": {"type": "string", "enum": list(SORTS), "default": NEWEST.name},
+}
+_ALSO = {"userId": "user_id", "batchId": "batch_id"}
+"""Other names of parameters."""
+
+
+GenerationId = Annotated[str, Path(pattern=rf"^[A-Za-z0-9_.:-]{{1,{_LONGEST_ID}}}$")]
+
+
+def _described(in_camel_case: bool) -> dict[str, Any]:
+    parameters = [{"name": name, "in": "query", "schema": found} for name, found in _PARAMETERS.items()]
+    cursor = "nextCursor" if in_camel_case else "next_cursor"
+    properties = {
+        "generations": {"type": "array", "items": schema(in_camel_case)},
+        cursor: {"type": ["string", "null"], "description": "none on the last page"},
+    }
+    content = {"application/json": {"schema": {"type": "object", "properties": properties}}}
+    return {"parameters": parameters, "responses": {"200": {"description": "A page", "content": content}}}
+
+
+def _parameter(name: str, found: dict[str, Any]) -> dict[str, Any]:
+    return {"parameters": [{"name": name, "in": "query", "required": True, "schema": found}]}
+
+
+_OF_USER = _parameter("user_id", {"type": "string", "minLength": 1, "maxLength": MAX_USER})
+_ONE = {"responses": {"200": {"description": "It", "content": {"application/json": {"schema": schema(False)}}}}}
+_ZIP = {"200": {"description": "A ZIP", "content": {"application/zip": {"schema": {"type": "string"}}}}}
+_IDS = {"type": "string", "description": f"up to {MOST_AT_ONCE} ids with commas between them"}
+_DOWNLOAD = {**_parameter("ids", _IDS), "responses": _ZIP}
+
+
+@router.get("/api/generate/history", openapi_extra=_described(True))
+async def history(request: Request, state: StateOf, settings: SiteSettings) -> Response:
+    """A page of the gallery in C-044's words."""
+    return _shown(await _page(request, state.database), told_in_camel_case, settings, "nextCursor")
+
+
+@router.get("/v1/generations", openapi_extra=_described(False))
+async def generations(request: Request, state: StateOf, settings: SiteSettings) -> Response:
+    """A page of the gallery."""
+    return _shown(await _page(request, state.database), told, settings, "next_cursor")
+
+
+@router.get("/v1/generations/download", openapi_extra=_DOWNLOAD)
+async def download(request: Request, state: StateOf, settings: SiteSettings) -> Response:
+    """All results of several generations as one ZIP, with metadata.json, which has what the gallery tells of them."""
+    values = request.query_params
+    refuse_unknown(values, ("ids",))
+    asked = required_text(values, "ids", MOST_AT_ONCE * (_LONGEST_ID + 1)).split(",")
+    ids = list(dict.fromkeys(one.strip() for one in asked if one.strip()))
+    found = await gallery.get_generations(state.database, ids)
+    return zip_response(files_of(state.objects, found, settings), "atelier-generations.zip")
+
+
+@router.get("/v1/generations/{generation_id}", openapi_extra=_ONE)
+async def generation(generation_id: GenerationId, state: StateOf, settings: SiteSettings) -> Response:
+    """One generation with its results."""
+    return render(told(await gallery.get_generation(state.database, generation_id), settings), 200, None)
+
+
+@router.delete("/v1/generations/{generation_id}", status_code=204, openapi_extra=_OF_USER)
+async def delete(request: Request, generation_id: GenerationId, state: StateOf) -> Response:
+    """The user's own generation, with its results; 409 while it is not over."""
+    await gallery.delete_generation(state.database, generation_id, _user(request))
+    return Response(None, 204)
+
+
+@router.put("/v1/generations/{generation_id}/favorite", openapi_extra=_OF_USER)
+async def make_favorite(request: Request, generation_id: GenerationId, state: StateOf) -> Response:
+    return await _favorite(request, generation_id, state, True)
+
+
+@router.delete("/v1/generations/{generation_id}/favorite", openapi_extra=_OF_USER)
+async def unmake_favorite(request: Request, generation_id: GenerationId, state: StateOf) -> Response:
+    return await _favorite(request, generation_id, state, False)
+
+
+async def _favorite(request: Request, generation_id: str, state: State, value: bool) -> Response:
+    await gallery.set_favorite(state.database, generation_id, _user(request), value)
+    return render({"id": generation_id, "favorite": value}, 200, None)
+
+
+def _user(request: Request) -> str:
+    values = _ours(request.query_params)
+    refuse_unknown(values, ("user_id",))
+    return required_text(values, "user_id", MAX_USER)
+
+
+async def _page(request: Request, database: Database) -> Page:
+    values = _ours(request.query_params)
+    refuse_unknown(values, _PARAMETERS)
+    filters = Filters(
+        user_id=text(values, "user_id", MAX_USER),
+        kind=text(values, "kind", _LONGEST),
+        model=text(values, "model", _LONGEST),
+        status=choice(values, "status", STATUSES, "") or None,
+        favorite=flag(values, "favorite") if values.get("favorite") else None,
+        text=text(values, "q", _LONGEST),
+        batch_id=text(values, "batch_id", _LONGEST_ID),
+        since=_time(values, "since"),
+        until=_time(values, "until"),
+        min_rating=number(values, "min_rating"),
+    )
+    sort = SORTS[choice(values, "sort", SORTS, NEWEST.name)]
+    limit = whole_within(values, "limit", 1, MOST_ITEMS, _USUAL_ITEMS)
+    return await gallery.page(database, filters, sort, text(values, "cursor"), limit)
+
+
+def _ours(given: Mapping[str, str]) -> dict[str, str]:
+    """By our names. Raises InvalidRequest where the same is said twice."""
+    values: dict[str, str] = {}
+    for name, value in given.items():
+        if _ALSO.get(name, name) in values:
+            raise InvalidRequest(f"says the same as {_ALSO.get(name, name)}; send one of them", name)
+        values[_ALSO.get(name, name)] = value
+    return values
+
+
+def _time(values: Mapping[str, Any], name: str) -> datetime | None:
+    given = text(values, name, _LONGEST_TIME)
+    if given is None:
+        return None
+    try:
+        found = datetime.fromisoformat(given)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidRequest("must be an ISO 8601 time such as 2026-05-01T12:00:00Z", name) from None
+
+
+def _shown(
+    page: Page, teller: Callable[[Generation, Settings], dict[str, Any]], settings: Settings, cursor: str
+) -> Response:
+    return render({"generations": [teller(one, settings) for one in page.items], cursor: page.next_cursor}, 200, None)
