@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from serve.ensembles.illustration import IllustrateOptions, Illustration, Preview
+from serve.ensembles.illustration import IllustrateOptions, Illustration, Told
 from serve.ensembles.pictures import DEFAULT_QUALITY, Encoding, encode_all
 from serve.ensembles.vectorization import Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, NotFound, in_words_of
@@ -40,7 +40,7 @@ err = Console(stderr=True, highlight=False)
 class Studio(Protocol):
     """Draws, and makes files of what was drawn."""
 
-    def draw(self, options: IllustrateOptions) -> Iterator[Preview | Illustration]: ...
+    def draw(self, options: IllustrateOptions) -> Iterator[Told]: ...
     def encode(self, drawn: Illustration, encoding: Encoding) -> list[bytes]: ...
 
 
@@ -77,7 +77,7 @@ class InProcess:
             undo.callback(lambda: self._loop.run(self._illustrator.close()))
             self._undo = undo.pop_all()
 
-    def draw(self, options: IllustrateOptions) -> Iterator[Preview | Illustration]:
+    def draw(self, options: IllustrateOptions) -> Iterator[Told]:
         return self._loop.iterate(self._illustrator.stream(options))
 
     def encode(self, drawn: Illustration, encoding: Encoding) -> list[bytes]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
@@ -14,7 +15,17 @@ from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentRes
 
 from serve.api.open_inference.tensors import Array
 from serve.engines.service import Health
-from serve.ensembles.illustration import FamilyInfo, IllustrateOptions, Illustration, Preview
+from serve.ensembles.illustration import (
+    UNFOLLOWED,
+    Checkpoint,
+    FamilyInfo,
+    Follow,
+    IllustrateOptions,
+    Illustration,
+    Told,
+)
+from serve.ensembles.relay import Outbox, relay
+from serve.ensembles.reports import WAITING_PREVIEWS, Seen, lay
 from serve.ensembles.vectorization import Analysis, Vectorization, VectorizeOptions
 from serve.errors import AtelierError, Cancelled, DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
 
@@ -49,24 +60,16 @@ class RemoteEnsemble:
                 return _value(result)
         raise EngineUnavailable(f"the {self._name} is restarting; try again")
 
-    async def _stream(self, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
-        """What the replica yields. One that dies is replaced, and what was yielded already is not yielded again."""
-        deadline = asyncio.get_running_loop().time() + self._timeout_s
-        yielded = 0
-        for _ in range(ATTEMPTS):
-            response: Any = self._handle.options(stream=True).stream.remote(method, *arguments)
-            with contextlib.suppress(_Lost), self._errors(response, self._timeout_s):
-                place = 0
-                while True:
-                    async with asyncio.timeout_at(deadline):
-                        item = await anext(response, None)
-                    if item is None:
-                        return
-                    place += 1
-                    if place > yielded:
-                        yielded = place
-                        yield _value(item)
-        raise EngineUnavailable(f"the {self._name} is restarting; try again")
+    async def _stream(self, deadline: float, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
+        """What one replica yields until ``deadline``, in the event loop's time. Raises ``_Lost`` if it dies."""
+        response: Any = self._handle.options(stream=True).stream.remote(method, *arguments)
+        with self._errors(response, self._timeout_s):
+            while True:
+                async with asyncio.timeout_at(deadline):
+                    item = await anext(response, None)
+                if item is None:
+                    return
+                yield _value(item)
 
     @contextlib.contextmanager
     def _errors(
@@ -122,6 +125,10 @@ class RemoteEnsemble:
         result: list[str] = await self._call("engines")
         return result
 
+    async def versions(self) -> Mapping[str, str]:
+        result: Mapping[str, str] = await self._call("versions")
+        return result
+
 
 class RemoteVectorizer(RemoteEnsemble):
     """The ``VectorizerService`` across the hop."""
@@ -148,10 +155,32 @@ class RemoteIllustrator(RemoteEnsemble):
         result: Illustration = await self._call("draw", _seeded(options))
         return result
 
-    async def stream(self, options: IllustrateOptions) -> AsyncGenerator[Preview | Illustration, None]:
-        async with contextlib.aclosing(self._stream("stream", _seeded(options))) as items:
+    async def stream(
+        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[Told, None]:
+        """A replica that dies is replaced by one that goes on from the last checkpoints; nothing is told twice."""
+        work = partial(self._read, _seeded(options), follow, resume)
+        async with contextlib.aclosing(relay(work, WAITING_PREVIEWS)) as items:
             async for item in items:
                 yield item
+
+    async def _read(
+        self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: Outbox
+    ) -> Illustration | None:
+        """As fast as it comes: Ray keeps for a slow reader all that was yielded, and not the newest alone."""
+        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        seen, drawn = Seen(resume), None
+        for _ in range(ATTEMPTS):
+            stream = self._stream(deadline, "stream", options, follow, tuple(seen.checkpoints.values()))
+            with contextlib.suppress(_Lost):
+                async with contextlib.aclosing(stream) as items:
+                    async for item in items:
+                        if isinstance(item, Illustration):
+                            drawn = item
+                        elif seen.is_new(item):
+                            await lay(outbox, item)
+                return drawn
+        raise EngineUnavailable(f"the {self._name} is restarting; try again")
 
     async def families(self) -> Sequence[FamilyInfo]:
         result: Sequence[FamilyInfo] = await self._call("families")

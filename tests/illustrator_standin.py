@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image, ImageDraw
 from standin import StandIn
 
 from serve.diffusion.samplers import by_name
+from serve.ensembles.checkpoints import Stage, fingerprint, pack, unpack
 from serve.ensembles.illustration import (
+    UNFOLLOWED,
+    Checkpoint,
     FamilyInfo,
+    Follow,
     IllustrateOptions,
     Illustration,
     Parameters,
     Picture,
     Pixels,
     Preview,
+    Progress,
+    Told,
 )
 from serve.errors import InvalidRequest, NotFound
 
@@ -35,13 +42,15 @@ def family(name: str, side: int = 64, **more: object) -> FamilyInfo:
 class IllustratorStandIn(StandIn):
     """``step_s`` is how long a step takes; ``failure`` is raised after ``fails_after`` steps of a picture.
 
-    ``asked`` keeps the options; ``cancelled`` and ``closed`` count drawings and streams that were ended early.
+    ``asked`` keeps the options, ``steps`` every step that was made: (seed of the picture, step). ``cancelled`` and
+    ``closed`` count drawings and streams that were ended early. Checkpoints are real ones, of latents of one number.
     """
 
     def __init__(self, *families: FamilyInfo) -> None:
         super().__init__()
         self.known = families or (family("mini"), family("turbo", 96, num_inference_steps=2, few_step=True))
         self.asked: list[IllustrateOptions] = []
+        self.steps: list[tuple[int, int]] = []
         self.step_s = 0.0
         self.failure: Exception | None = None
         self.fails_after = 0
@@ -51,37 +60,52 @@ class IllustratorStandIn(StandIn):
         return self.known
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
-        async for item in self._drawn(options):
+        async for item in self._drawn(options, UNFOLLOWED, ()):
             if isinstance(item, Illustration):
                 return item
         raise AssertionError("unreachable")
 
-    async def stream(self, options: IllustrateOptions) -> AsyncGenerator[Preview | Illustration]:
+    async def stream(
+        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[Told]:
         finished = False
         try:
-            async for item in self._drawn(options):
+            async for item in self._drawn(options, follow, resume):
                 yield item
             finished = True
         finally:
             self.closed += not finished
 
-    async def _drawn(self, options: IllustrateOptions) -> AsyncGenerator[Preview | Illustration]:
+    async def _drawn(
+        self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint]
+    ) -> AsyncGenerator[Told]:
+        """All pictures take a step together, but for those whose checkpoint is further on."""
         self.asked.append(options)
         made, began = self._resolved(options), time.perf_counter()
-        steps = made.num_inference_steps
-        for step in range(1, steps + 1):
+        steps, seeds = made.num_inference_steps, [made.seed + index for index in range(options.n)]
+        stages = [_begun(resume, index, replace(made, seed=seed)) for index, seed in enumerate(seeds)]
+        told_at = time.monotonic()
+        if follow.progress_s:
+            yield Progress(sum(stages), steps * options.n)
+        for step in range(min(stages) + 1, steps + 1):
             await self._step(step)
-            if options.preview_every and step % options.preview_every == 0 and step < steps:
-                for index in range(options.n):
-                    yield Preview(index, step, steps, disk(made.width // 2, made.height // 2, made.seed))
-        seeds = [made.seed + index for index in range(options.n)]
+            for index in range(options.n):
+                if step <= stages[index]:
+                    continue
+                stages[index] = step
+                self.steps.append((seeds[index], step))
+                for item in _told(options, follow, replace(made, seed=seeds[index]), index, step):
+                    yield item
+            if follow.progress_s and time.monotonic() - told_at >= follow.progress_s:
+                told_at = time.monotonic()
+                yield Progress(sum(stages), steps * options.n)
         yield Illustration(
             pictures=[Picture(disk(made.width, made.height, seed), seed) for seed in seeds],
             parameters=made,
             tokens=len(made.prompt.split()),
             negative_tokens=len(made.negative_prompt.split()),
             evaluations=steps,
-            model_versions={f"{made.model}_unet": "1"},
+            model_versions=_versions(made),
             timings_s={"draw": time.perf_counter() - began},
             processing_time_s=time.perf_counter() - began,
         )
@@ -117,6 +141,31 @@ class IllustratorStandIn(StandIn):
             sampler=by_name(options.sampler or chosen.sampler).name,
             seed=41 if options.seed is None else options.seed,
         )
+
+
+def _versions(made: Parameters) -> dict[str, str]:
+    return {f"{made.model}_unet": "1"}
+
+
+def _begun(resume: Sequence[Checkpoint], index: int, made: Parameters) -> int:
+    """Steps of the picture that its checkpoint has, if there is one that fits."""
+    stage, mark = None, fingerprint(made, _versions(made))
+    for checkpoint in resume:
+        if checkpoint.index == index:
+            stage = unpack(checkpoint, mark, (1, 1, 1), made.num_inference_steps)
+    return 0 if stage is None else stage.step
+
+
+def _told(
+    options: IllustrateOptions, follow: Follow, made: Parameters, index: int, step: int
+) -> Iterator[Preview | Checkpoint]:
+    """After ``step`` of picture ``index``, whose seed ``made`` has."""
+    steps = made.num_inference_steps
+    if options.preview_every and step % options.preview_every == 0 and step < steps:
+        yield Preview(index, step, steps, disk(made.width // 2, made.height // 2, made.seed))
+    if follow.checkpoint_every and (step % follow.checkpoint_every == 0 or step == steps):
+        stage = Stage(step, np.full((1, 1, 1), step, np.float32))
+        yield pack(index, stage, fingerprint(made, _versions(made)))
 
 
 def disk(width: int, height: int, seed: int) -> Pixels:

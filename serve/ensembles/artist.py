@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -16,21 +16,30 @@ import numpy.typing as npt
 from serve.diffusion.family import Family
 from serve.diffusion.guidance import guide, is_guided
 from serve.diffusion.noise import LATENTS, gaussian, step_draw
-from serve.diffusion.samplers import SAMPLERS, State, Trajectory, by_name
+from serve.diffusion.samplers import SAMPLERS, Trajectory, by_name
 from serve.diffusion.tokens import PromptTokenizer, PromptTokens, encode_all, joined
 from serve.engines.client import Engines
+from serve.ensembles.checkpoints import Stage
 from serve.ensembles.illustration import FamilyInfo, IllustrateOptions, Parameters, Pixels
 from serve.errors import DeadlineExceeded, EngineFailure, EngineUnavailable, InvalidRequest
 
 Floats = npt.NDArray[np.float32]
-Watcher = Callable[[int, Pixels], Awaitable[None]]
-"""Takes previews: how many evaluations were made, and the picture so far, (h, w, 3)."""
 
 REMEMBERED_PROMPTS = 64
 PREVIEW_LATENTS = 32
 """Previews are decoded from latents of at most this many rows and columns: larger ones are averaged down."""
 RESTART_S, RETRY_S = 20.0, 0.25
 """How long a picture under way waits for engines that are being restarted, and how often it asks."""
+
+
+class Watcher(Protocol):
+    """Is told how one picture comes along."""
+
+    def stepped(self, stage: Stage) -> None:
+        """After every evaluation. Nothing in ``stage`` changes any more."""
+
+    async def shown(self, step: int, pixels: Pixels) -> None:
+        """A preview: the picture after ``step`` evaluations, (h, w, 3)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,27 +105,29 @@ class Artist:
             deadline=deadline,
         )
 
-    async def paint(self, plan: Plan, seed: int, watch: Watcher | None = None) -> Pixels:
-        """The picture of ``seed``: shape (height, width, 3), 8 bits.
+    async def paint(self, plan: Plan, seed: int, watch: Watcher | None = None, begun: Stage | None = None) -> Pixels:
+        """The picture of ``seed``, from the stage ``begun`` on: shape (height, width, 3), 8 bits.
 
-        The same whatever else is under way, to the engine's rounding. Cancelled, it asks for nothing any more. Raises
-        an exception group of DeadlineExceeded (between steps) or the engines' errors.
+        The same whatever else is under way and wherever it began, to the engine's rounding. Cancelled, it asks for
+        nothing any more. Raises an exception group of DeadlineExceeded (between steps) or the engines' errors.
         """
-        trajectory, shape = plan.trajectory, self._latents_shape(plan)
-        sample = trajectory.start(gaussian(seed, LATENTS, shape))
-        state: State = {}
+        trajectory, shape, timesteps = plan.trajectory, self.latents_shape(plan), plan.trajectory.timesteps
+        stage = begun or Stage(0, trajectory.start(gaussian(seed, LATENTS, shape)))
         async with asyncio.TaskGroup() as previews:
             shown: asyncio.Task[None] | None = None
-            for i, timestep in enumerate(trajectory.timesteps):
-                output = await self._predict(plan, trajectory.scale_model_input(sample, i), timestep)
+            for i in range(stage.step, len(trajectory)):
+                sample = stage.sample
+                output = await self._predict(plan, trajectory.scale_model_input(sample, i), timesteps[i])
                 if watch is not None and _preview_is_due(plan, i):
                     if shown is not None:
                         await shown
                     so_far = trajectory.predict_x0(output, sample, i)
                     shown = previews.create_task(self._show(plan, i + 1, so_far, watch))
                 noise = gaussian(seed, step_draw(i), shape) if trajectory.stochastic else None
-                sample, state = trajectory.step(state, output, sample, i, noise)
-        return await self._decode(plan, sample)
+                stage = Stage(i + 1, *trajectory.step(stage.state, output, sample, i, noise))
+                if watch is not None:
+                    watch.stepped(stage)
+        return await self._decode(plan, stage.sample)
 
     def info(self, version: str, created: int) -> FamilyInfo:
         family = self.family
@@ -137,7 +148,7 @@ class Artist:
             created=created,
         )
 
-    def _latents_shape(self, plan: Plan) -> tuple[int, int, int]:
+    def latents_shape(self, plan: Plan) -> tuple[int, int, int]:
         return self.family.latents_shape(plan.parameters.width, plan.parameters.height)
 
     async def _condition(self, tokens: list[PromptTokens], deadline: float) -> Conditioning:
@@ -187,7 +198,7 @@ class Artist:
         return pixels
 
     async def _show(self, plan: Plan, evaluations: int, latents: Floats, watch: Watcher) -> None:
-        await watch(evaluations, await self._decode(plan, _reduced(latents)))
+        await watch.shown(evaluations, await self._decode(plan, _reduced(latents)))
 
     async def ask(self, engine: str, inputs: Mapping[str, npt.NDArray[Any]], deadline: float) -> dict[str, Any]:
         """One inference. Engines that are gone are asked again while they are being restarted: nothing is lost."""

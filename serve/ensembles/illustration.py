@@ -158,6 +158,47 @@ class Preview:
 
 
 @dataclass(frozen=True)
+class Follow:
+    """What a stream tells besides pictures: by default nothing."""
+
+    checkpoint_every: int = 0
+    """A checkpoint after every so many evaluations of a picture, and after its last; 0 is none."""
+    progress_s: float = 0.0
+    """Shortest time between two reports of progress; 0 is none at all."""
+
+    def __post_init__(self) -> None:
+        _check_whole(self.checkpoint_every, "checkpoint_every", 0, MAX_STEPS)
+        check_number(self.progress_s, "progress_s", 0.0, 3600.0)
+
+
+UNFOLLOWED = Follow()
+
+
+@dataclass(frozen=True)
+class Progress:
+    """``step`` of ``steps`` evaluations are made, over all pictures of the request; also those before a checkpoint."""
+
+    step: int
+    steps: int
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """All that picture ``index`` needs to go on after ``step`` evaluations, here or elsewhere.
+
+    ``data`` is for `serve.ensembles.checkpoints` alone.
+    """
+
+    index: int
+    step: int
+    data: bytes
+
+
+Told = Preview | Progress | Checkpoint | Illustration
+"""What a stream yields."""
+
+
+@dataclass(frozen=True)
 class FamilyInfo:
     """What a caller may choose of one family."""
 
@@ -188,10 +229,15 @@ class IllustratorService(EngineService, Protocol):
     """What the doors need: the Illustrator itself, or the same across a Ray hop."""
 
     async def draw(self, options: IllustrateOptions) -> Illustration: ...
-    def stream(self, options: IllustrateOptions) -> AsyncGenerator[Preview | Illustration]:
-        """Previews as they come, and the Illustration last; the order of previews within a picture is kept.
+    def stream(
+        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[Told]:
+        """Previews, and what ``follow`` asks for, as they come, and the Illustration last.
 
-        Closing it ends the drawing.
+        Steps within a picture rise. A slow reader misses previews, progress but the newest, and of each picture
+        checkpoints but the newest. Pictures go on from their checkpoint in ``resume``, and come out as if they had
+        never stopped; one that does not fit (other options, another seed, other engines, damage) is not used. Closing
+        it ends the drawing.
         """
         ...
 

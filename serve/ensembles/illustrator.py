@@ -12,6 +12,7 @@ import json
 import logging
 import time
 from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -24,24 +25,28 @@ from serve.diffusion.family import Family, families_in, manifest_of, parse
 from serve.diffusion.noise import derived_seeds
 from serve.engines.client import Engines
 from serve.engines.room import EngineDoors, EngineRoom
-from serve.ensembles.artist import Artist, Plan, Watcher
+from serve.ensembles.artist import Artist, Plan
+from serve.ensembles.checkpoints import Stage, fingerprint, unpack
 from serve.ensembles.illustration import (
     HOW_TO_BUILD,
+    UNFOLLOWED,
+    Checkpoint,
     FamilyInfo,
+    Follow,
     IllustrateOptions,
     Illustration,
     Picture,
     Pixels,
-    Preview,
+    Told,
     nothing_draws,
 )
-from serve.ensembles.relay import relay
+from serve.ensembles.relay import Outbox, relay
+from serve.ensembles.reports import WAITING_PREVIEWS, Report, packed
 from serve.errors import EngineUnavailable, InvalidRequest, NotFound
 from serve.settings import IllustratorSettings
 
 LOGGER = logging.getLogger(__name__)
 
-_WAITING_PREVIEWS = 32
 MAX_PREVIEWS = 1000
 """Of one request: nothing between here and a slow reader holds them back."""
 
@@ -107,14 +112,16 @@ class Illustrator(EngineDoors):
         rounding. Raises InvalidRequest, NotFound (no such family), DeadlineExceeded, Overloaded, EngineUnavailable,
         EngineFailure; a cancelled call asks for no further step.
         """
-        return await self._draw(options, None)
+        return await self._draw(options, UNFOLLOWED, (), None)
 
-    async def stream(self, options: IllustrateOptions) -> AsyncGenerator[Preview | Illustration]:
-        """Previews as they come, then the Illustration; closing the iterator ends the drawing."""
-        relayed = relay(partial(self._draw, options), _WAITING_PREVIEWS)
+    async def stream(
+        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[Told]:
+        """What is told on the way, then the Illustration; closing the iterator ends the drawing."""
+        relayed = relay(partial(self._draw, options, follow, resume), WAITING_PREVIEWS)
         async with contextlib.aclosing(relayed) as items:
             async for item in items:
-                yield item
+                yield await packed(item)
 
     async def infer(
         self,
@@ -129,15 +136,22 @@ class Illustrator(EngineDoors):
             check_engine_inputs(artist.family, engine, inputs)
         return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
 
-    async def _draw(self, options: IllustrateOptions, previews: asyncio.Queue[Any] | None) -> Illustration:
+    async def _draw(
+        self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: Outbox | None
+    ) -> Illustration:
         began = time.perf_counter()
         limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
         artist = self._artist(options.model)
         seeds = derived_seeds(options.named_seed(), options.n)
         plan = await artist.plan(options, seeds[0], time.monotonic() + limit_s)
         _check_previews(options, plan)
+        versions = {engine: self.room.versions.get(engine, "unknown") for engine in _drawing_engines(artist.family)}
+        marks = [fingerprint(replace(plan.parameters, seed=seed), versions) for seed in seeds]
         planned = time.perf_counter()
-        pictures = await _all([artist.paint(plan, seed, _watcher(previews, plan, i)) for i, seed in enumerate(seeds)])
+        begun = await asyncio.to_thread(_stages, resume, marks, plan, artist) if resume else {}
+        report = Report(outbox, follow, marks, plan.trajectory, begun) if outbox is not None else None
+        watchers = [report.of(i) if report is not None else None for i in range(options.n)]
+        pictures = await _all([artist.paint(plan, seed, watchers[i], begun.get(i)) for i, seed in enumerate(seeds)])
         ended = time.perf_counter()
         return Illustration(
             pictures=[Picture(pixels, seed) for pixels, seed in zip(pictures, seeds, strict=True)],
@@ -145,9 +159,7 @@ class Illustrator(EngineDoors):
             tokens=plan.tokens,
             negative_tokens=plan.negative_tokens,
             evaluations=len(plan.trajectory),
-            model_versions={
-                engine: self.room.versions.get(engine, "unknown") for engine in _drawing_engines(artist.family)
-            },
+            model_versions=versions,
             timings_s={"prompt": planned - began, "draw": ended - planned},
             processing_time_s=ended - began,
         )
@@ -187,15 +199,16 @@ def _first(error: BaseException) -> BaseException:
     return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
-def _watcher(previews: asyncio.Queue[Preview | None] | None, plan: Plan, index: int) -> Watcher | None:
-    if previews is None:
-        return None
-    steps = len(plan.trajectory)
-
-    async def watch(evaluations: int, pixels: Pixels) -> None:
-        await previews.put(Preview(index, evaluations, steps, pixels))
-
-    return watch
+def _stages(resume: Sequence[Checkpoint], fingerprints: Sequence[str], plan: Plan, artist: Artist) -> dict[int, Stage]:
+    """Where the pictures go on that have a checkpoint which fits; the last one of each counts."""
+    newest = {checkpoint.index: checkpoint for checkpoint in resume}
+    shape, evaluations = artist.latents_shape(plan), len(plan.trajectory)
+    found = {
+        index: unpack(newest[index], mark, shape, evaluations)
+        for index, mark in enumerate(fingerprints)
+        if index in newest
+    }
+    return {index: stage for index, stage in found.items() if stage is not None}
 
 
 def _drawing_engines(family: Family) -> tuple[str, ...]:

@@ -8,12 +8,21 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError
 
 import serve.remote
-from serve.ensembles.illustration import IllustrateOptions
+from serve.ensembles.illustration import (
+    Checkpoint,
+    Follow,
+    IllustrateOptions,
+    Illustration,
+    Parameters,
+    Preview,
+    Progress,
+)
 from serve.ensembles.vectorization import VectorizeOptions
 from serve.errors import (
     AtelierError,
@@ -191,32 +200,79 @@ class StreamHandle:
         return self.streams[len(self.asked) - 1]
 
 
-def stream(handle: StreamHandle, timeout_s: float = 5.0) -> Any:
-    return RemoteIllustrator(handle, timeout_s).stream(IllustrateOptions("red"))  # type: ignore[arg-type]
+def stream(handle: StreamHandle, timeout_s: float = 5.0, *follow: Any) -> Any:
+    return RemoteIllustrator(handle, timeout_s).stream(IllustrateOptions("red"), *follow)  # type: ignore[arg-type]
 
 
-async def test_a_stream_goes_on_where_a_dead_replica_left_off() -> None:
-    handle = StreamHandle(["a", "b", DIED], ["a", "b", "c"])
-    assert [item async for item in stream(handle)] == ["a", "b", "c"]
-    (first,), (second,) = handle.asked
-    assert first == second
-    assert first.seed is not None  # so that the second draws what the first began
+def preview(index: int, step: int) -> Preview:
+    return Preview(index, step, 9, np.zeros((1, 1, 3), np.uint8))
+
+
+def checkpoint(index: int, step: int) -> Checkpoint:
+    return Checkpoint(index, step, b"")
+
+
+DRAWN = Illustration((), Parameters("red", "", "toy", 8, 8, 9, 1.0, 0.0, "ddim", 1), 1, 0, 9, {}, {}, 0.1)
+
+
+async def test_a_stream_goes_on_from_the_last_checkpoints_of_a_dead_replica() -> None:
+    """A preview that was shown is not shown again, though its step was made again."""
+    first = [preview(0, 2), checkpoint(0, 2), checkpoint(1, 2), checkpoint(0, 4), preview(0, 6), preview(1, 2), DIED]
+    second = [preview(0, 6), preview(1, 4), checkpoint(1, 4), preview(0, 8), DRAWN]
+    handle = StreamHandle(first, second)
+    old = checkpoint(1, 1), checkpoint(2, 1)
+    told = [item async for item in stream(handle, 5.0, Follow(checkpoint_every=2), old)]
+    assert [(item.index, item.step) for item in told if isinstance(item, Preview)] == [
+        *[(0, 2), (0, 6), (1, 2)],
+        *[(1, 4), (0, 8)],
+    ]
+    assert told[-1] is DRAWN
+    (options, follow, resume), (same, followed, resumed) = handle.asked
+    assert (follow, resume) == (Follow(checkpoint_every=2), old)
+    assert (same, followed) == (options, follow)
+    assert options.seed is not None  # so that the second draws what the first began
+    assert {(one.index, one.step) for one in resumed} == {(0, 4), (1, 2), (2, 1)}
+
+
+async def test_a_stream_without_checkpoints_begins_again_and_repeats_nothing() -> None:
+    shown = [Progress(0, 9), preview(0, 1), Progress(3, 9), preview(0, 3)]
+    handle = StreamHandle([*shown, DIED], [*shown, preview(0, 5), Progress(6, 9), DRAWN])
+    told = [item async for item in stream(handle)]
+    assert [item.step for item in told if isinstance(item, Preview)] == [1, 3, 5]
+    assert [item.step for item in told if isinstance(item, Progress)] == [6]  # all came before anyone read
+    assert [asked[2] for asked in handle.asked] == [(), ()]
+
+
+async def test_a_replica_that_could_use_no_checkpoint_is_believed() -> None:
+    """It began anew, with other engines perhaps: its checkpoints are those that the next one can use."""
+    handle = StreamHandle([checkpoint(0, 8), DIED], [checkpoint(0, 2), DRAWN])
+    told = [item async for item in stream(handle)]
+    assert [item.step for item in told if isinstance(item, Checkpoint)] == [2]
+
+
+async def test_what_a_slow_reader_leaves_unread_is_bounded() -> None:
+    """Ray would keep it all."""
+    many = [checkpoint(step % 2, step) for step in range(500)]
+    handle = StreamHandle([preview(0, 1), *many, DRAWN])
+    told = [item async for item in stream(handle)]
+    assert [type(item) for item in told] == [Preview, Checkpoint, Checkpoint, Illustration]
+    assert [item.step for item in told[1:3]] == [498, 499]
 
 
 async def test_a_stream_that_dies_twice_or_fails_is_an_error() -> None:
     with pytest.raises(EngineUnavailable, match="Illustrator"):
         [item async for item in stream(StreamHandle([DIED], [DIED]))]
     with pytest.raises(Overloaded):
-        [item async for item in stream(StreamHandle(["a", Overloaded("full")]))]
+        [item async for item in stream(StreamHandle([preview(0, 1), Overloaded("full")]))]
 
 
 async def test_a_stream_has_a_deadline_and_ends_with_its_reader() -> None:
-    handle = StreamHandle(["a", "hang"])
+    handle = StreamHandle([preview(0, 1), "hang"])
     with pytest.raises(DeadlineExceeded):
         [item async for item in stream(handle, timeout_s=0.05)]
     assert handle.streams[0].cancelled
-    handle = StreamHandle(["a", "b"])
+    handle = StreamHandle([preview(0, 1), "hang"])
     reading = stream(handle)
-    assert await anext(reading) == "a"
+    assert (await anext(reading)).step == 1
     await reading.aclose()
     assert handle.streams[0].cancelled

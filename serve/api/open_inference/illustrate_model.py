@@ -75,7 +75,7 @@ class IllustrateModel:
             async for item in items:
                 if isinstance(item, Preview):
                     yield _preview(item, request)
-                else:
+                elif isinstance(item, Illustration):
                     yield Answer(DESCRIPTION.version, to_outputs(item, request))
 
     async def _options(self, request: InferRequest, timeout_s: float | None) -> IllustrateOptions:

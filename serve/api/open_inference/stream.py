@@ -9,16 +9,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from serve.ensembles.relay import relay
+from serve.ensembles.relay import PREVIEW_PATIENCE_S, Outbox, relay
 
 MAX_BESIDE = 16
 """Requests of one stream that are worked on beside one another; what comes then waits, unread."""
 
 _WAITING = 16
 """Answers that wait for the reader of a stream."""
-
-PREVIEW_PATIENCE_S = 1.0
-"""How long a preview waits for a slow reader before it is left out: no drawing waits for its reader."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,7 @@ def interleaved(jobs: AsyncIterator[Job]) -> AsyncGenerator[Any]:
     return relay(partial(_work, jobs), _WAITING)
 
 
-async def _work(jobs: AsyncIterator[Job], waiting: asyncio.Queue[Any]) -> None:
+async def _work(jobs: AsyncIterator[Job], waiting: Outbox) -> None:
     places = asyncio.Semaphore(MAX_BESIDE)
 
     async def aside(job: Job) -> None:
@@ -55,12 +52,10 @@ async def _work(jobs: AsyncIterator[Job], waiting: asyncio.Queue[Any]) -> None:
                 await _send(job, waiting)
 
 
-async def _send(job: Job, waiting: asyncio.Queue[Any]) -> None:
+async def _send(job: Job, waiting: Outbox) -> None:
     async with contextlib.aclosing(job.answers) as answers:
         async for message, last in answers:
             if last:
                 await waiting.put(message)
-                continue
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(PREVIEW_PATIENCE_S):
-                    await waiting.put(message)
+            else:
+                await waiting.offer(message, PREVIEW_PATIENCE_S)

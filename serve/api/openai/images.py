@@ -106,7 +106,7 @@ async def events(
                     ):
                         more = {"usage": _usage(item), "seed": picture.seed, "atelier": told(item)}
                         yield _event("image_generation.completed", asked, file, **more)
-                elif _is_due(item, shown.get(item.index, 0), asked.partial_images or 0):
+                elif isinstance(item, Preview) and _is_due(item, shown.get(item.index, 0), asked.partial_images or 0):
                     index = shown.get(item.index, 0)
                     shown[item.index] = index + 1
                     file = await encode_preview(item.pixels, asked.size, order.encoding)

@@ -1,0 +1,68 @@
+"""What waits for a reader: in order, in bounds, and of what is renewed the newest."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from serve.ensembles.relay import Outbox, relay
+
+
+async def test_what_is_renewed_keeps_its_place_and_needs_none() -> None:
+    outbox = Outbox(1)
+    outbox.renew("a", 1)
+    await outbox.put("between")
+    for value in range(1000):
+        outbox.renew("b", value)
+    outbox.renew("a", 2)
+    assert [await outbox.get() for _ in range(3)] == [2, "between", 999]
+    outbox.renew("a", 3)
+    assert await outbox.get() == 3
+
+
+async def test_what_finds_no_place_waits_or_is_left_out() -> None:
+    outbox = Outbox(2)
+    await outbox.put(1)
+    await outbox.put(2)
+    await outbox.offer("left out", 0.01)
+    third = asyncio.create_task(outbox.put(3))
+    await asyncio.sleep(0)
+    assert not third.done()
+    assert await outbox.get() == 1
+    await third
+    assert [await outbox.get() for _ in range(2)] == [2, 3]
+
+
+async def test_all_that_waits_comes_before_the_result_and_before_an_error() -> None:
+    async def work(outbox: Outbox) -> str:
+        outbox.renew("newest", "first")
+        await outbox.put("second")
+        return "result"
+
+    async def failing(outbox: Outbox) -> None:
+        await work(outbox)
+        raise ValueError("third")
+
+    assert [item async for item in relay(work, 4)] == ["first", "second", "result"]
+    items = relay(failing, 4)
+    assert [await anext(items) for _ in range(2)] == ["first", "second"]
+    with pytest.raises(ValueError, match="third"):
+        await anext(items)
+
+
+async def test_closing_ends_work_that_waits_for_a_place() -> None:
+    ended = asyncio.Event()
+
+    async def work(outbox: Outbox) -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                for number in range(10):
+                    group.create_task(outbox.put(number))
+        finally:
+            ended.set()
+
+    items = relay(work, 2)
+    assert await anext(items) == 0
+    await asyncio.wait_for(items.aclose(), 5)
+    assert ended.is_set()
