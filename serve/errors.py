@@ -9,6 +9,7 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
     │   ├── TooLarge            413  INVALID_ARGUMENT
     │   └── KeyReused           422  INVALID_ARGUMENT
     ├── NotFound                404  NOT_FOUND
+    │   └── Gone                410  NOT_FOUND
     ├── UnsupportedMedia        415  INVALID_ARGUMENT
     ├── Unsupported             501  UNIMPLEMENTED
     ├── Overloaded              503  UNAVAILABLE         (Retry-After)
@@ -80,6 +81,13 @@ class NotFound(AtelierError):
     status = 404
     grpc_code = "NOT_FOUND"
     title = "Not found"
+
+
+class Gone(NotFound):
+    """What there will never be any more, such as the result of a job that was cancelled."""
+
+    status = 410
+    title = "Gone"
 
 
 class Unsupported(AtelierError):

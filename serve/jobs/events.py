@@ -20,7 +20,7 @@ from serve.errors import NotFound, Overloaded, StateUnavailable
 from serve.jobs.states import OVER
 from serve.state import State
 from serve.state.database import Database
-from serve.state.tables import events, jobs
+from serve.state.tables import events, generations, jobs
 
 LOGGER = logging.getLogger(__name__)
 MOST_AT_ONCE = 1000
@@ -42,21 +42,42 @@ class Event:
         return self.kind in OVER
 
 
-async def events_after(database: Database, job_id: str, after: int = 0, most: int = MOST_AT_ONCE) -> list[Event]:
+@dataclass(frozen=True)
+class Happened:
+    """``over``: nothing follows the last of ``events``. ``count``: how many there were in all."""
+
+    events: Sequence[Event]
+    over: bool
+    count: int
+
+
+async def happened_after(database: Database, job_id: str, after: int = 0, most: int = MOST_AT_ONCE) -> Happened:
     """Up to ``most`` events of a job that follow number ``after``. Raises NotFound, StateUnavailable.
 
     Of a job that was over long ago its events are gone: one that tells where it stands takes their place.
     """
+    g = generations.c
+    columns = (jobs, g.error, g.created_at, g.completed_at)
+    of_job = sa.select(*columns).join(generations, g.id == jobs.c.generation_id).where(g.id == job_id)
     query = sa.select(events).where(events.c.generation_id == job_id, events.c.n > after)
     async with database.read() as connection:
-        job = (await connection.execute(sa.select(jobs).where(jobs.c.generation_id == job_id))).one_or_none()
+        # The job first: what is over then has all of its events a moment later.
+        job = (await connection.execute(of_job)).one_or_none()
         if job is None:
             raise NotFound("there is no such job", "id")
         rows = (await connection.execute(query.order_by(events.c.n).limit(most))).all()
-    if not rows and job.status in OVER and after < job.events:
+    found = [Event(row.n, row.kind, row.data, row.created_at) for row in rows]
+    over = job.status in OVER
+    if not found and over and after < job.events:
         data = {"status": job.status, "progress": job.progress, "attempt": job.attempt, **(job.stage or {})}
-        return [Event(job.events, job.status, data, job.available_at)]
-    return [Event(row.n, row.kind, row.data, row.created_at) for row in rows]
+        data |= {} if job.error is None else {"error": job.error}
+        found = [Event(job.events, job.status, data, job.completed_at or job.created_at)]
+    return Happened(found, found[-1].is_last if found else over, job.events)
+
+
+async def events_after(database: Database, job_id: str, after: int = 0, most: int = MOST_AT_ONCE) -> Sequence[Event]:
+    """As ``happened_after``, the events alone."""
+    return (await happened_after(database, job_id, after, most)).events
 
 
 class Follower:
@@ -82,15 +103,15 @@ class Follower:
         moved = asyncio.Event()
         self._waiting.setdefault(job_id, set()).add(moved)
         try:
-            found = await events_after(self._database, job_id, after)
+            found = await happened_after(self._database, job_id, after)
             while True:
-                for event in found:
+                for event in found.events:
                     after = event.n
                     yield event
-                    if event.is_last:
-                        return
-                if not found:
-                    self._counts[job_id] = min(self._counts.get(job_id, after), after)
+                if found.over:
+                    return
+                if not found.events:
+                    self._counts[job_id] = min(self._counts.get(job_id, found.count), found.count)
                     self._look()
                     await moved.wait()
                 moved.clear()
@@ -98,12 +119,34 @@ class Follower:
         finally:
             self._leave(job_id, moved)
 
-    async def _read(self, job_id: str, after: int) -> list[Event]:
+    async def wait(self, job_id: str, after: int, wait_s: float) -> Happened:
+        """What follows number ``after``, as soon as there is something, at the latest after ``wait_s``.
+
+        Raises NotFound, Overloaded, StateUnavailable.
+        """
+        found = await happened_after(self._database, job_id, after)
+        if found.events or found.over or wait_s <= 0:
+            return found
+        async with contextlib.aclosing(self.follow(job_id, after)) as following:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    await anext(following, None)
+        return await happened_after(self._database, job_id, after)
+
+    async def until_over(self, job_id: str, after: int, wait_s: float) -> None:
+        """Waits until the job is over, or ``wait_s`` are. Raises NotFound, Overloaded, StateUnavailable."""
+        async with contextlib.aclosing(self.follow(job_id, after)) as following:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(wait_s):
+                    async for _ in following:
+                        pass
+
+    async def _read(self, job_id: str, after: int) -> Happened:
         try:
-            return await events_after(self._database, job_id, after)
+            return await happened_after(self._database, job_id, after)
         except StateUnavailable:
             await asyncio.sleep(self._poll_s)
-            return []
+            return Happened((), over=False, count=after)
 
     def _leave(self, job_id: str, moved: asyncio.Event) -> None:
         self._here -= 1
@@ -121,15 +164,19 @@ class Follower:
         while self._waiting:
             with contextlib.suppress(StateUnavailable):
                 for job_id, count in (await self._moved()).items():
-                    if count > self._counts.get(job_id, count):
+                    known = self._counts.get(job_id)
+                    if known is None or (count is not None and count <= known):
+                        continue
+                    if count is not None:
                         self._counts[job_id] = count
-                        for moved in self._waiting.get(job_id, ()):
-                            moved.set()
+                    for moved in self._waiting.get(job_id, ()):
+                        moved.set()
             await asyncio.sleep(self._poll_s)
 
-    async def _moved(self) -> dict[str, int]:
+    async def _moved(self) -> dict[str, int | None]:
+        """How many events each job has; None: the job is gone."""
         wanted = list(self._counts)
-        found: dict[str, int] = {}
+        found: dict[str, int | None] = dict.fromkeys(wanted)
         async with self._database.read() as connection:
             for start in range(0, len(wanted), _CHUNK):
                 query = sa.select(jobs.c.generation_id, jobs.c.events)

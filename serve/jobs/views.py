@@ -5,22 +5,28 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.errors import NotFound
-from serve.jobs.states import COMPLETED, PENDING, PROCESSING
+from serve.errors import InvalidRequest, NotFound
+from serve.jobs.states import COMPLETED, PAUSED, PENDING, PROCESSING
+from serve.state.cursors import NEWEST
 from serve.state.database import Database
-from serve.state.tables import generations, jobs, measurements, results, utc_now, workers
+from serve.state.tables import generations, jobs, lanes, measurements, results, utc_now, workers
+
+MOST_JOBS = 100
+"""Of one page."""
 
 _RECENT = 20
 """Generations whose mean time stands for the next ones."""
 _REMEMBERED_S = 2.0
 """How long that mean and the workers' slots are taken for true."""
+_CHUNK = 500
+"""Ids in one question."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,28 @@ class JobView:
     results: Sequence[ResultView] = field(default_factory=tuple)
 
 
+@dataclass(frozen=True)
+class JobFilters:
+    """What a page is of; None is anything."""
+
+    user_id: str | None = None
+    status: str | None = None
+    kind: str | None = None
+    batch_id: str | None = None
+
+    def conditions(self) -> list[sa.ColumnElement[bool]]:
+        return [_G[name] == value for name, value in vars(self).items() if value is not None]
+
+
+@dataclass(frozen=True)
+class LaneView:
+    """``slots``: jobs that the workers do at once. ``counts``: jobs by status, of those that are not over."""
+
+    paused: bool
+    slots: int
+    counts: Mapping[str, int]
+
+
 class JobViews:
     """For one event loop. Every method raises StateUnavailable; with an id, NotFound."""
 
@@ -95,31 +123,45 @@ class JobViews:
             rows = (await connection.execute(query)).all()
             if not rows:
                 raise NotFound("there is no such batch", "id")
-            return [await self._view(connection, row, placed=False) for row in rows]
+            return await _many(connection, rows)
+
+    async def page(
+        self, filters: JobFilters, cursor: str | None = None, limit: int = 20
+    ) -> tuple[Sequence[JobView], str | None]:
+        """The newest first, without positions, and the cursor of the next page; None at the end.
+
+        Raises InvalidRequest naming ``cursor`` or ``limit``.
+        """
+        if not 1 <= limit <= MOST_JOBS:
+            raise InvalidRequest(f"must be from 1 to {MOST_JOBS}", "limit")
+        query = _QUERY.where(*filters.conditions(), *([NEWEST.after(cursor)] if cursor is not None else []))
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.order_by(*NEWEST.order).limit(limit + 1))).all()
+            shown = await _many(connection, rows[:limit])
+        return shown, NEWEST.cursor(rows[limit - 1]) if len(rows) > limit else None
 
     async def waiting(self) -> dict[str, dict[str, int]]:
         """How many jobs of each lane are in each status that is not the end."""
-        query = sa.select(jobs.c.lane, jobs.c.status, sa.func.count().label("count"))
-        query = query.where(jobs.c.status.in_([PENDING, PROCESSING, "paused"])).group_by(jobs.c.lane, jobs.c.status)
-        found: dict[str, dict[str, int]] = {}
         async with self._database.read() as connection:
-            for row in await connection.execute(query):
-                found.setdefault(row.lane, {})[row.status] = row[2]
-        return found
+            return await _counts(connection)
 
-    async def _view(self, connection: AsyncConnection, row: sa.Row[Any], placed: bool = True) -> JobView:
-        position: int | None = None
-        estimated_s: float | None = None
-        kept: Sequence[ResultView] = ()
-        if placed and row.status == PENDING:
-            position = 1 + await _ahead(connection, row)
-        if placed and row.status in (PENDING, PROCESSING):
-            estimated_s = await self._estimate(connection, row, position)
-        if row.status == COMPLETED:
-            kept = await results_of(connection, [row.id])
-        fields = {name: getattr(row, name) for name in _FIELDS}
-        stage = row.stage or {}
-        return JobView(**fields, stage=stage, position=position, estimated_s=estimated_s, results=tuple(kept))
+    async def lanes(self, names: Sequence[str]) -> dict[str, LaneView]:
+        """Those of ``names``, and every other that has jobs."""
+        async with self._database.read() as connection:
+            counts = await _counts(connection)
+            paused = set((await connection.scalars(sa.select(lanes.c.lane).where(lanes.c.paused))).all())
+            slots = (await connection.scalars(sa.select(workers.c.slots))).all()
+        return {
+            lane: LaneView(lane in paused, sum(row.get(lane, 0) for row in slots), counts.get(lane, {}))
+            for lane in dict.fromkeys([*names, *counts])
+        }
+
+    async def _view(self, connection: AsyncConnection, row: sa.Row[Any]) -> JobView:
+        (found,) = await _many(connection, [row])
+        if row.status not in (PENDING, PROCESSING):
+            return found
+        position = 1 + await _ahead(connection, row) if row.status == PENDING else None
+        return replace(found, position=position, estimated_s=await self._estimate(connection, row, position))
 
     async def _estimate(self, connection: AsyncConnection, row: sa.Row[Any], position: int | None) -> float | None:
         """From the mean time of recent jobs of the lane and its slots; None before there are any."""
@@ -165,11 +207,33 @@ async def _ahead(connection: AsyncConnection, row: sa.Row[Any]) -> int:
     return await connection.scalar(sa.select(sa.func.count()).select_from(jobs).where(*waits, here)) or 0
 
 
-async def results_of(connection: AsyncConnection, generation_ids: Sequence[str]) -> list[ResultView]:
-    """Of those generations, each one's in their order."""
-    r = results.c
-    query = sa.select(
-        r.id, r.place, r.media_type, r.width, r.height, r.bytes, r.seed, r.score, r.model, r.created_at
-    ).where(r.generation_id.in_(generation_ids))
-    rows = (await connection.execute(query.order_by(r.generation_id, r.place))).all()
-    return [ResultView(**row._mapping) for row in rows]
+async def _counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:
+    query = sa.select(_J.lane, _J.status, sa.func.count().label("count"))
+    query = query.where(_J.status.in_([PENDING, PROCESSING, PAUSED])).group_by(_J.lane, _J.status)
+    found: dict[str, dict[str, int]] = {}
+    for row in await connection.execute(query):
+        found.setdefault(row.lane, {})[row.status] = row[2]
+    return found
+
+
+async def _many(connection: AsyncConnection, rows: Sequence[sa.Row[Any]]) -> list[JobView]:
+    """Without what depends on other jobs."""
+    kept = await _results_of(connection, [row.id for row in rows if row.status == COMPLETED])
+    return [
+        JobView(
+            **{name: getattr(row, name) for name in _FIELDS}, stage=row.stage or {}, results=tuple(kept.get(row.id, ()))
+        )
+        for row in rows
+    ]
+
+
+async def _results_of(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, list[ResultView]]:
+    """By generation, each one's in their order."""
+    columns = [results.c[name] for name in ResultView.__dataclass_fields__]
+    query = sa.select(results.c.generation_id, *columns).order_by(results.c.generation_id, results.c.place)
+    found: dict[str, list[ResultView]] = {}
+    for start in range(0, len(ids), _CHUNK):
+        some = ids[start : start + _CHUNK]
+        for generation_id, *values in await connection.execute(query.where(results.c.generation_id.in_(some))):
+            found.setdefault(generation_id, []).append(ResultView(*values))
+    return found
