@@ -41,7 +41,7 @@ _NAME = re.compile(r"[0-9a-f]{64}\.[a-z]{3,4}", re.ASCII)
 _SCHEMES = ("s3", "s3a", "gs", "az", "azure", "adl", "abfs", "abfss")
 _OF_CLIENTS = ("allow_http", "allow_invalid_certificates", "proxy_url", "proxy_ca_certificate", "user_agent")
 """Options that obstore takes apart from those of a store."""
-_FULL = ("No space left", "os error 28", "StorageFull", "QuotaExceeded", "Disk quota")
+FULL = ("No space left", "os error 28", "File too large", "StorageFull", "QuotaExceeded", "Disk quota")
 _NO_STORE = "NoSuchBucket"
 
 
@@ -166,7 +166,7 @@ class Objects:
                         raise StateUnavailable("the object store is not there; try again") from error
                     raise NotFound("this picture is no longer kept") from None
         except (BaseError, OSError) as error:
-            if any(text in str(error) for text in _FULL):
+            if any(text in str(error) for text in FULL):
                 raise OutOfSpace("there is no space left to keep this; make room in the site's store") from error
             raise StateUnavailable("the object store does not answer; try again") from error
 
@@ -226,7 +226,7 @@ def store_at(settings: ObjectsSettings, default: Path) -> ObjectStore:
 
 def _unused(before: datetime) -> sa.Select[str]:
     o = tables.objects
-    nobody = [~sa.exists().where(user == o.c.name) for user in _USES]
+    nobody = [~sa.exists().where(user == o.c.name) for user in USES]
     return sa.select(o.c.name).where(o.c.touched_at < before, *nobody)
 
 
@@ -243,7 +243,7 @@ def _delete_half_written(folder: Path, older_than: timedelta) -> None:
                 path.unlink()
 
 
-_USES: tuple[sa.Column[Any], ...] = (
+USES: tuple[sa.Column[Any], ...] = (
     tables.results.c.object,
     tables.results.c.thumbnail,
     tables.cached_objects.c.object,
