@@ -37,7 +37,6 @@ def references_of(state: StateOf) -> SubjectReferenceManager:
 References = Annotated[SubjectReferenceManager, Depends(references_of)]
 
 _USER = query("user_id", _USER_TEXT, "Whose it is.", required=True)
-_ID = {"name": "reference_id", "in": "path", "required": True, "schema": _TEXT}
 _REFERENCE = {
     "type": "object",
     "properties": {
@@ -130,7 +129,7 @@ async def page(request: Request, references: References, settings: SiteSettings)
     return render({"items": items, "next_cursor": found.next_cursor}, 200, None)
 
 
-@router.get("/{reference_id}", openapi_extra={"parameters": [_ID, _USER], **_answers("200", "It", _REFERENCE)})
+@router.get("/{reference_id}", openapi_extra={"parameters": [_USER], **_answers("200", "It", _REFERENCE)})
 async def reference(request: Request, reference_id: str, references: References, settings: SiteSettings) -> Response:
     """What is known of one."""
     refuse_unknown(request.query_params, ("user_id",))
@@ -138,14 +137,14 @@ async def reference(request: Request, reference_id: str, references: References,
 
 
 @router.head("/{reference_id}/image", include_in_schema=False)
-@router.get("/{reference_id}/image", openapi_extra=described([PNG], [_ID, _USER]))
+@router.get("/{reference_id}/image", openapi_extra=described([PNG], [_USER]))
 async def image(request: Request, reference_id: str, state: StateOf, references: References) -> Response:
     """The picture, upright and without metadata."""
     return await serve_object(request, state.objects, _as_file(await _asked(request, references, reference_id)))
 
 
 @router.head("/{reference_id}/thumbnail", include_in_schema=False)
-@router.get("/{reference_id}/thumbnail", openapi_extra=described([WEBP], [_ID, _USER], ranges=False))
+@router.get("/{reference_id}/thumbnail", openapi_extra=described([WEBP], [_USER], ranges=False))
 async def thumbnail(request: Request, reference_id: str, state: StateOf, references: References) -> Response:
     """The picture as a small WebP."""
     found = await _asked(request, references, reference_id)
@@ -159,7 +158,7 @@ async def thumbnail(request: Request, reference_id: str, state: StateOf, referen
 @router.delete(
     "/{reference_id}",
     status_code=204,
-    openapi_extra={"parameters": [_ID, _USER], "responses": {"204": {"description": "It is gone"}}},
+    openapi_extra={"parameters": [_USER], "responses": {"204": {"description": "It is gone"}}},
 )
 async def delete(request: Request, reference_id: str, references: References) -> Response:
     """Forget a reference."""

@@ -31,7 +31,6 @@ router = APIRouter()
 WEBP = MEDIA_TYPES["webp"]
 _FORMAT_OF = {media_type: name for name, media_type in MEDIA_TYPES.items()}
 
-_ID = {"name": "result_id", "in": "path", "required": True, "schema": {"type": "string"}}
 _EXPORT = [
     query("format", {"type": "string", "enum": list(MEDIA_TYPES)}, "Another format; without it the file is as it is."),
     query(
@@ -49,7 +48,7 @@ _SIZE = query(
 
 
 @router.head("/v1/results/{result_id}", include_in_schema=False)
-@router.get("/v1/results/{result_id}", openapi_extra=described(list(MEDIA_TYPES.values()), [_ID, *_EXPORT]))
+@router.get("/v1/results/{result_id}", openapi_extra=described(list(MEDIA_TYPES.values()), _EXPORT))
 async def result(
     request: Request, result_id: str, state: StateOf, service: Service, turns: ConversionTurns
 ) -> Response:
@@ -102,7 +101,7 @@ async def _exported(
 
 
 @router.head("/v1/results/{result_id}/thumbnail", include_in_schema=False)
-@router.get("/v1/results/{result_id}/thumbnail", openapi_extra=described([WEBP], [_ID, _SIZE], ranges=False))
+@router.get("/v1/results/{result_id}/thumbnail", openapi_extra=described([WEBP], [_SIZE], ranges=False))
 async def result_thumbnail(request: Request, result_id: str, state: StateOf, turns: ConversionTurns) -> Response:
     """The picture or drawing as a small WebP."""
     refuse_unknown(request.query_params, ("size", "download"))
@@ -148,7 +147,6 @@ _GENERATION = (
 )  # fmt: skip
 _TIMES = ("created_at", "started_at", "completed_at")
 _METADATA = {
-    "parameters": [_ID],
     "responses": {
         "200": {
             "description": "The file, and under `generation` the request that it came of",

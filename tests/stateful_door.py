@@ -1,0 +1,65 @@
+"""The real application around a stand-in Vectorizer, with a state of its own: SQLite and a folder."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+from fastapi import APIRouter, FastAPI
+from standin import StandIn
+
+from serve.api.app import create_app
+from serve.jobs.requests import File, Outcome
+from serve.settings import ReferencesSettings, Settings
+from serve.state import State
+from serve.state.recording import as_stored, ended, put_results
+from serve.state.tables import generations, utc_now
+
+
+@dataclass(frozen=True)
+class Door:
+    client: httpx.AsyncClient
+    app: FastAPI
+    state: State
+    service: StandIn
+
+    async def draw(self, *files: File, prompt: str = "red apple, flat", user_id: str = "ada") -> list[str]:
+        """As a finished generation leaves them behind; the ids of its results."""
+        outcome = Outcome(files, {"timings_s": {"draw": 0.5}}, "mini", 0.5)
+        stored = await self.state.objects.put_all(as_stored(files))
+        async with self.state.database.write() as connection:
+            made = {
+                "id": f"g{stored[0].name[:8]}",
+                "user_id": user_id,
+                "kind": "illustrate",
+                "prompt": prompt,
+                "parameters": {"options": {"seed": 7}},
+                "status": "completed",
+                "created_at": utc_now(),
+                **ended(outcome),
+            }
+            await connection.execute(generations.insert().values(**made))
+            return await put_results(connection, str(made["id"]), outcome, stored)
+
+
+@contextlib.asynccontextmanager
+async def opened(folder: Path, routers: Sequence[APIRouter], max_per_user: int = 1000) -> AsyncIterator[Door]:
+    settings = Settings(state_dir=folder, references=ReferencesSettings(max_per_user=max_per_user))
+    state, service = await State.open(settings), StandIn()
+    app = create_app(service, settings)
+    for router in routers:
+        app.include_router(router)
+    app.state.state = state
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60) as client:
+        yield Door(client, app, state, service)
+    await state.close()
+
+
+def is_problem(answer: httpx.Response, status: int, field: str | None = None) -> bool:
+    told = json.loads(answer.content)
+    return answer.status_code == status == told["status"] and told["field"] == field
