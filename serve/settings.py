@@ -7,6 +7,8 @@ everywhere, also in the environment: a misspelt setting is never ignored.
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
     InitSettingsSource,
@@ -186,6 +189,10 @@ class ObjectsSettings(Section):
     keep_unused_h: float = Field(24.0, ge=0.01, le=8760, description="Objects that nothing refers to go after this.")
 
 
+class ReferencesSettings(Section):
+    max_per_user: int = Field(1000, ge=1, le=1_000_000, description="Subject references that one user keeps.")
+
+
 class JobsSettings(Section):
     workers: int = Field(1, ge=1, le=1000, description="Worker replicas; each has the slots below.")
     slots: dict[str, int] = Field(
@@ -223,8 +230,25 @@ class CacheSettings(Section):
     preferences_ttl_h: float = Field(0.5, gt=0, description="The same for users' preferences.")
 
 
+def webhook_key(secret: SecretStr) -> bytes:
+    """What signs webhooks. Raises ValueError for a secret that Standard Webhooks would not take."""
+    prefix, key = "whsec_", b""
+    text = secret.get_secret_value()
+    with contextlib.suppress(ValueError):
+        key = base64.b64decode(text.removeprefix(prefix), validate=True)
+    if not text.startswith(prefix) or not 24 <= len(key) <= 64:
+        told = "must be whsec_ and 24 to 64 random bytes in base64: echo whsec_$(openssl rand -base64 32)"
+        raise PydanticCustomError("webhook_secret", told)
+    return key
+
+
+def _signing(secret: SecretStr) -> SecretStr:
+    webhook_key(secret)
+    return secret
+
+
 class WebhookSettings(Section):
-    secret: SecretStr | None = Field(
+    secret: Annotated[SecretStr, AfterValidator(_signing)] | None = Field(
         None, description="Signs what is sent (Standard Webhooks, whsec_...); none: webhooks are refused."
     )
     allow_private: bool = Field(False, description="Whether they may go to loopback and private addresses, and http.")
@@ -265,6 +289,7 @@ class Settings(BaseSettings):
     pictures: PicturesSettings = Field(PicturesSettings(), description="Pictures in answers.")
     database: DatabaseSettings = Field(DatabaseSettings(), description="Where state is kept.")
     objects: ObjectsSettings = Field(ObjectsSettings(), description="Where pictures are kept.")
+    references: ReferencesSettings = Field(ReferencesSettings(), description="Pictures of subjects (A-021).")
     jobs: JobsSettings = Field(JobsSettings(), description="The queue and its workers.")
     cache: CacheSettings = Field(CacheSettings(), description="Answers that are given again.")
     webhooks: WebhookSettings = Field(WebhookSettings(), description="What tells others about jobs.")

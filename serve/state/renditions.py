@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import io
 import os
+import subprocess
 import sys
 
 import numpy as np
@@ -76,27 +76,29 @@ def _size(svg: bytes) -> tuple[float, float]:
 
 async def render(svg: bytes, width: int, height: int) -> bytes:
     """A PNG of exactly that size. Raises BadImage, DeadlineExceeded; who is cancelled ends the work."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "serve.vector.rendering", str(width), str(height)),
-        stdin=asyncio.subprocess.PIPE,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.DEVNULL,
-        cwd=HOME,
-        env={**os.environ, "PYTHONPATH": str(HOME)},
-    )
+    process = await asyncio.to_thread(_renderer, width, height)
     try:
-        async with asyncio.timeout(_RENDER_TIMEOUT_S):
-            png, _ = await process.communicate(svg)
-    except TimeoutError:
+        png, _ = await asyncio.to_thread(process.communicate, svg, _RENDER_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
         raise DeadlineExceeded("rendering this drawing takes too long; ask for fewer pixels") from None
     finally:
-        if process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        if process.poll() is None:
+            process.kill()
+            await asyncio.to_thread(process.communicate)
     if process.returncode != 0:
         raise BadImage("this drawing cannot be rendered")
     return png
+
+
+def _renderer(width: int, height: int) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "serve.vector.rendering", str(width), str(height)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=HOME,
+        env={**os.environ, "PYTHONPATH": str(HOME)},
+    )
 
 
 def _thumbnail(data: bytes, size_px: int) -> bytes:

@@ -20,6 +20,7 @@ from stateful_door import Door, opened
 
 from serve.api import results
 from serve.api.files import CACHED, disposition, slug
+from serve.engines.processes import children, is_zombie
 from serve.ensembles.illustration import IllustrateOptions
 from serve.ensembles.pictures import Encoding, encode_all
 from serve.errors import BadImage, DeadlineExceeded
@@ -309,6 +310,22 @@ async def test_rendering_has_a_limit_of_time(monkeypatch: pytest.MonkeyPatch) ->
         await renditions.render(SVG, 4096, 2048)
     with pytest.raises(BadImage):
         await renditions.convert(b"<svg/>", "image/svg+xml", Encoding())
+
+
+async def test_who_goes_away_ends_the_rendering() -> None:
+    shapes = b'<circle cx="20" cy="10" r="9" fill="#0f0" opacity="0.5"/>' * 2000
+    rendering = asyncio.create_task(renditions.render(SVG.replace(b"</svg>", shapes + b"</svg>"), 4096, 2048))
+    while not (processes := _renderers()) and not rendering.done():  # noqa: ASYNC110 (another process)
+        await asyncio.sleep(0.005)
+    rendering.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await rendering
+    assert not processes & _renderers()
+
+
+def _renderers() -> set[int]:
+    running = [pid for pid in children(os.getpid()) if not is_zombie(pid)]
+    return {pid for pid in running if b"serve.vector.rendering" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
 
 async def test_the_loop_goes_on_while_a_drawing_is_rendered() -> None:

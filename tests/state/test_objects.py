@@ -170,6 +170,11 @@ async def test_only_what_nothing_uses_is_deleted(folder: Folder, database: Datab
         await folder.objects.get(unused.name)
 
 
+def test_every_column_that_names_an_object_is_a_use() -> None:
+    named = {c for table in tables.metadata.sorted_tables for c in table.c if c.name in ("object", "thumbnail")}
+    assert named == set(objects_module.USES)
+
+
 async def test_deletion_works_on_every_store_and_has_a_limit(objects: Objects, database: Database) -> None:
     stored = await objects.put_all([(b"%d" % n, PNG) for n in range(5)])
     await age(database)
