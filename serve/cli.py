@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from serve import ray_environment, stack
+from serve.backup_command import backup, restore
 from serve.client import StackClient
 from serve.errors import AtelierError
 from serve.illustrate_command import illustrate
@@ -33,6 +34,8 @@ app = typer.Typer(
 app.command()(illustrate)
 app.command()(vectorize)
 app.command("profile")(profile_engine)
+app.command()(backup)
+app.command()(restore)
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

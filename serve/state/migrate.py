@@ -40,10 +40,8 @@ async def lock(database: Database, connection: AsyncConnection) -> None:
 def upgrade(connection: sa.Connection, revision: str) -> None:
     """As ``migrate``, in the transaction of ``connection``."""
     config = configuration()
-    script = ScriptDirectory.from_config(config)
-    known = {found.revision for found in script.walk_revisions()}
     current = MigrationContext.configure(connection).get_current_revision()
-    if current is not None and current not in known:
+    if current is not None and current not in revisions():
         raise StateUnavailable(f"the database is of a newer Atelier (revision {current}); update this one")
     config.attributes["connection"] = connection
     command.upgrade(config, revision)
@@ -54,6 +52,11 @@ def configuration() -> Config:
     config.set_main_option("script_location", str(_MIGRATIONS))
     config.set_main_option("path_separator", "os")
     return config
+
+
+def revisions() -> set[str]:
+    """Every one that this code knows."""
+    return {found.revision for found in ScriptDirectory.from_config(configuration()).walk_revisions()}
 
 
 def head() -> str:
