@@ -66,6 +66,57 @@ def test_the_gateway_loads_no_tracer() -> None:
     assert not loaded_by("import serve.api.app, serve.api.open_inference.grpc") & {"numba", "cv2", "vtracer", "scipy"}
 
 
+PROGRAMS = sorted(
+    path for name in ("serve", "build_engines", "loadtests", "deployments") for path in HOME.glob(f"{name}/**/*.py")
+)
+PICKLES = {"pickle", "_pickle", "cloudpickle", "shelve", "marshal", "dill", "joblib"}
+SAFE = {"allow_pickle": False, "weights_only": True}
+"""Of NumPy's and PyTorch's readers: what each option must be where it is given."""
+SENDERS = {"Queue", "SimpleQueue", "JoinableQueue", "Pipe", "Connection", "Listener", "Client", "Manager"}
+"""Of `multiprocessing`: they send pickles."""
+
+
+def pickles(path: Path) -> set[str]:
+    """What in ``path`` reads or writes pickles."""
+    imported = imports(path)
+    found = imported & PICKLES
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.keyword) and node.arg in SAFE:
+            if not (isinstance(node.value, ast.Constant) and node.value.value is SAFE[node.arg]):
+                found.add(node.arg)
+        elif "multiprocessing" in imported and isinstance(node, ast.Attribute | ast.alias):
+            name = node.attr if isinstance(node, ast.Attribute) else node.name
+            found |= {name.rpartition(".")[2]} & SENDERS
+    return found
+
+
+@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(HOME)))
+def test_nothing_is_pickled(path: Path) -> None:
+    """Reading a pickle runs code. Ray pickles what crosses its hops, inside; `serve.ensembles.wire` is our own way."""
+    assert not pickles(path)
+
+
+@pytest.mark.parametrize(
+    ("program", "found"),
+    [
+        ("import pickle", {"pickle"}),
+        ("def f():\n    from cloudpickle import loads", {"cloudpickle"}),
+        ("import shelve as s, joblib.memory", {"shelve", "joblib"}),
+        ("numpy.load(file, allow_pickle=True)", {"allow_pickle"}),
+        ("numpy.load(file, allow_pickle=trusted)", {"allow_pickle"}),
+        ("torch.load(file, weights_only=False)", {"weights_only"}),
+        ("import multiprocessing\nmultiprocessing.get_context('spawn').Queue()", {"Queue"}),
+        ("from multiprocessing import Pipe", {"Pipe"}),
+        ("from multiprocessing.connection import Connection", {"Connection"}),
+        ("import asyncio\nasyncio.Queue()\nnumpy.load(f, allow_pickle=False)\ntorch.load(f, weights_only=True)", set()),
+    ],
+)
+def test_pickling_would_be_found(tmp_path: Path, program: str, found: set[str]) -> None:
+    path = tmp_path / "program.py"
+    path.write_text(program)
+    assert pickles(path) == found
+
+
 def test_every_setting_has_a_default_and_a_help_text() -> None:
     settings = list(leaves(Settings.model_construct()))
     assert len(settings) > 30

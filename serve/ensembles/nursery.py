@@ -5,7 +5,7 @@ a socket's descriptor for each worker wanted, forks the worker onto that socket,
 ends when the control socket closes, whichever way its owner ended, and its workers are killed with it.
 
 A worker reads a task (a function and its arguments), runs it, answers, and reads the next, until its socket closes.
-Messages are pickles with their length before them: they go between a process and its own child, nowhere else.
+Messages have their length before them; what is in them is `serve.ensembles.wire`'s.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ import ctypes
 import gc
 import logging
 import os
-import pickle
 import resource
 import signal
 import socket
 import struct
 import sys
 import warnings
-from typing import Any
 
+from serve.ensembles.wire import pack, to_function, unpack
 from serve.errors import AtelierError
 
 LOGGER = logging.getLogger(__name__)
@@ -68,25 +67,25 @@ def _work(tasks: socket.socket, memory_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_AS, (memory_bytes, memory_bytes))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     while (message := receive(tasks)) is not None:
-        answer = pickle.dumps(_run(message), protocol=5)
+        answer = _run(message)
         tasks.sendall(LENGTH.pack(len(answer)) + answer)
     os._exit(0)
 
 
-def _run(message: bytes) -> tuple[str, Any]:
-    """("value", result), ("error", one of ours) or ("fault", its text).
+def _run(message: bytes) -> bytes:
+    """("value", result), ("error", one of `serve.errors`) or ("fault", its text).
 
     Anything at all may come out of a native library, a Rust panic among it, which is no `Exception`: the worker is the
     wall that stops it.
     """
     try:
-        task, arguments = pickle.loads(message)  # noqa: S301 (written by the owner of this very process)
-        return "value", task(*arguments)
-    except AtelierError as error:
-        return "error", error
+        task, arguments = unpack(message)
+        return pack(("value", to_function(task)(*arguments)))
     except BaseException as fault:
+        if type(fault).__module__ == AtelierError.__module__:
+            return pack(("error", fault))
         LOGGER.exception("task failed")
-        return "fault", f"{type(fault).__name__}: {fault}"
+        return pack(("fault", f"{type(fault).__name__}: {fault}"))
 
 
 def receive(connection: socket.socket) -> bytes | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import pickle
 import select
 import signal
 import socket
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from serve.ensembles.nursery import LENGTH, READY
+from serve.ensembles.wire import Malformed, unpack
 from serve.errors import EngineUnavailable
 
 _SOURCES = str(Path(__file__).resolve().parents[2])
@@ -22,7 +22,7 @@ _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
 
 
 class WorkerLost(Exception):
-    """The worker's socket closed under a task."""
+    """The worker's socket closed under a task, or what came through it is no answer."""
 
 
 class Nursery:
@@ -109,7 +109,7 @@ class Worker:
             answer = await self._reader.readexactly(length)
         except (asyncio.IncompleteReadError, OSError):
             raise WorkerLost from None
-        return pickle.loads(answer)  # type: ignore[no-any-return]  # noqa: S301 (from our own child)
+        return _read(answer)
 
     def kill(self) -> None:
         self._writer.close()
@@ -118,3 +118,14 @@ class Worker:
                 signal.pidfd_send_signal(self._handle, signal.SIGKILL)
             os.close(self._handle)
             self._handle = None
+
+
+def _read(answer: bytes) -> tuple[str, Any]:
+    try:
+        outcome = unpack(answer)
+    except Malformed as error:
+        raise WorkerLost from error
+    match outcome:
+        case (str(kind), value):
+            return kind, value
+    raise WorkerLost

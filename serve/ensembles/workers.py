@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import pickle
 import time
 from collections.abc import Callable
 from typing import Any, TypeVar, TypeVarTuple
 
 from serve.ensembles.processes import Nursery, Worker, WorkerLost
-from serve.errors import DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
+from serve.ensembles.wire import pack, to_name
+from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
 
 Ts = TypeVarTuple("Ts")
 R = TypeVar("R")
@@ -86,13 +86,13 @@ class Workers:
     async def run(
         self, deadline: float | None, task: Callable[[*Ts], R], *args: *Ts, limit_s: float | None = None
     ) -> R:
-        """``task(*args)`` in a worker; ``task`` is found by its module and name, so it must be a module's function.
+        """``task(*args)`` in a worker. ``task`` is a module's function, and its arguments and result what `wire` takes.
 
         ``deadline`` is a time of ``time.monotonic``; ``limit_s`` bounds the task itself, without its wait for a worker.
         Raises what the task raises of `serve.errors`, TaskFault for anything else, DeadlineExceeded, and Overloaded
-        when too many tasks wait already.
+        when too many tasks wait already; TypeError for a task or an argument that cannot be sent.
         """
-        message = pickle.dumps((task, args), protocol=5)
+        message = pack((to_name(task), args))
         remaining = None if deadline is None else deadline - time.monotonic()
         try:
             async with asyncio.timeout(remaining):
@@ -112,7 +112,7 @@ class Workers:
                 continue
             if kind == "value":
                 return value
-            raise value if kind == "error" else TaskFault("processing the picture failed")
+            raise value if isinstance(value, AtelierError) else TaskFault("processing the picture failed")
         raise TaskFault("processing the picture ended its worker twice")
 
     async def _take(self) -> Worker:

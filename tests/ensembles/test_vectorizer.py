@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import pickle
 from collections.abc import Sequence
 from typing import Any
 
@@ -39,7 +38,6 @@ async def test_every_tier_answers_with_all_fields(vectorizer: Vectorizer, engine
     assert made.degraded == ()
     assert set(made.model_versions) >= {"image_features", "logo_type", "quality", "tier1"}
     assert 0 < sum(made.timings_s.values()) <= made.processing_time_s
-    assert pickle.loads(pickle.dumps(made)) == made  # noqa: S301
 
 
 @in_module_loop

@@ -7,6 +7,7 @@ import math
 import operator
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,9 @@ import pytest
 import pytest_asyncio
 
 from serve.ensembles import tasks
+from serve.ensembles.nursery import LENGTH
+from serve.ensembles.processes import Worker, WorkerLost
+from serve.ensembles.wire import pack
 from serve.ensembles.workers import TaskFault, Workers
 from serve.errors import BadImage, DeadlineExceeded, EngineUnavailable, Overloaded
 from serve.vector.image import ImageLimits
@@ -68,6 +72,37 @@ async def test_foreign_errors_become_a_fault_without_details(workers: Workers) -
         await workers.run(None, math.sqrt, -1)
     assert "math" not in str(raised.value)
     assert await workers.run(None, operator.add, 1, 1) == 2
+
+
+@in_module_loop
+async def test_what_cannot_be_sent(workers: Workers) -> None:
+    """Arguments are the caller's mistake, a result is the task's: it costs no worker."""
+    await until_full(workers)
+    before = workers.pids
+    for unfit in (object(), {1, 2}):
+        with pytest.raises(TypeError, match="does not travel"):
+            await workers.run(None, operator.not_, unfit)
+    with pytest.raises(TypeError, match="no function of a module"):
+        await workers.run(None, b"".join, [])
+    with pytest.raises(TaskFault):
+        await workers.run(None, os.stat, "/")
+    assert workers.pids == before
+
+
+NOISE = [b"noise", b"", pack(7), pack(("value",)), pack((1, 2)), pack(("value", 7))[:-1]]
+
+
+@pytest.mark.parametrize("answer", NOISE)
+async def test_a_worker_that_answers_noise_is_lost(answer: bytes) -> None:
+    ours, theirs = socket.socketpair()
+    child = subprocess.Popen(["sleep", "60"])  # noqa: ASYNC220 (a moment)
+    worker = await Worker.connect(child.pid, ours)
+    with theirs:
+        theirs.sendall(LENGTH.pack(len(answer)) + answer)
+        with pytest.raises(WorkerLost):
+            await worker.ask(b"")
+    worker.kill()
+    child.wait()
 
 
 @in_module_loop
@@ -166,8 +201,8 @@ async def test_a_lost_nursery_is_replaced(workers: Workers) -> None:
 @in_module_loop
 async def test_large_messages(workers: Workers) -> None:
     data = os.urandom(10 * 1024 * 1024)
-    assert await workers.run(None, bytes.__len__, data) == len(data)
-    assert await workers.run(None, bytes, 5_000_000) == bytes(5_000_000)
+    assert await workers.run(None, len, data) == len(data)
+    assert await workers.run(None, operator.mul, b"\0", 5_000_000) == bytes(5_000_000)
 
 
 @in_module_loop
