@@ -34,6 +34,7 @@ class Reporter:
         self._pause_s = pause_s
         self._show = show
         self._new = asyncio.Event()
+        self._writing = asyncio.Lock()
         self._progress = 0.0
         self._stage: dict[str, Any] = {}
         self._checkpoints: dict[int, tuple[int, bytes]] = {}
@@ -57,9 +58,10 @@ class Reporter:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        lost = self._task.done() and not self._task.cancelled() and isinstance(self._task.exception(), LeaseLost)
-        self._task.cancel()
+        async with self._writing:  # what is being written is written to its end
+            self._task.cancel()
         await asyncio.gather(self._task, return_exceptions=True)
+        lost = not self._task.cancelled() and isinstance(self._task.exception(), LeaseLost)
         if lost:
             if isinstance(error, asyncio.CancelledError) and self._worker is not None:
                 self._worker.uncancel()
@@ -71,7 +73,8 @@ class Reporter:
             self._new.clear()
             began = time.monotonic()
             try:
-                await self._report()
+                async with self._writing:
+                    await self._report()
             except (StateUnavailable, OutOfSpace):
                 self._new.set()  # again, after the pause
                 await asyncio.sleep(1.0)

@@ -1,14 +1,13 @@
 """One database, SQLite or PostgreSQL, and its errors as ours.
 
-`Database.read` and `Database.write` each give a connection with a transaction around it. On SQLite writers of one
-process take turns here, without asking the file, and writers of several processes take turns by its lock.
+`Database.read` and `Database.write` each give a connection with a transaction around it.
 """
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -19,6 +18,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable
 from serve.settings import DatabaseSettings, Settings
+from serve.state.file_turn import FileTurn
+from serve.state.sqlite_connection import connect
 
 _WRITES = "atelier_writes"
 _DRIVERS = {
@@ -58,12 +59,12 @@ class Database:
         self._settings = settings
         self._engine: AsyncEngine = _sqlite(url, settings) if self.is_sqlite else _postgresql(url, settings)
         self._writers = self._engine.execution_options(**{_WRITES: True})
-        self._turn: contextlib.AbstractAsyncContextManager[Any] = (
-            asyncio.Lock() if self.is_sqlite else contextlib.nullcontext()
-        )
+        self._turn = FileTurn(Path(str(url.database)), settings.timeout_s) if self.is_sqlite else None
 
     async def close(self) -> None:
         await self._engine.dispose()
+        if self._turn is not None:
+            self._turn.close()
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
@@ -79,7 +80,7 @@ class Database:
         On SQLite nobody else writes meanwhile. Raises StateUnavailable, OutOfSpace.
         """
         with errors_as_ours():
-            async with self._turn, self._writers.begin() as connection:
+            async with self._turn or contextlib.nullcontext(), self._writers.begin() as connection:
                 yield connection
 
 
@@ -110,7 +111,12 @@ def _sql_state(error: DBAPIError) -> str | None:
 
 def _sqlite(url: URL, settings: DatabaseSettings) -> AsyncEngine:
     engine = create_async_engine(
-        url, pool_size=settings.connections, max_overflow=0, pool_timeout=settings.timeout_s, hide_parameters=True
+        url,
+        async_creator=lambda: connect(str(url.database), settings.timeout_s),
+        pool_size=settings.connections,
+        max_overflow=0,
+        pool_timeout=settings.timeout_s,
+        hide_parameters=True,
     )
 
     @sa.event.listens_for(engine.sync_engine, "connect")
@@ -121,7 +127,6 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> AsyncEngine:
             "journal_mode=WAL",
             "synchronous=NORMAL",
             "foreign_keys=ON",
-            f"busy_timeout={round(1000 * settings.timeout_s)}",
             f"journal_size_limit={64 * 1024 * 1024}",
         ):
             cursor.execute(f"PRAGMA {pragma}")

@@ -1,0 +1,158 @@
+"""Workers are killed at random steps, a hundred times: nothing is lost, nothing is done twice, no picture differs."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import os
+import random
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from PIL import Image
+
+from serve.ensembles.illustration import IllustrateOptions
+from serve.ensembles.illustrator import Illustrator
+from serve.jobs.queue import GenerationQueue, Order
+from serve.jobs.requests import IllustrateRequest
+from serve.settings import DatabaseSettings, IllustratorSettings, JobsSettings, Settings
+from serve.state import State
+from serve.state.tables import checkpoints, events, jobs, results
+from tests.ensembles.drawn_family import engines, write_family
+
+KILLS = 100
+WORKERS = 4
+STEPS = 40
+SAMPLERS = ("ddim", "euler_a", "heun", "dpmpp_2m", "unipc")
+JOBS = {
+    "slots": {"illustrate": 2}, "poll_s": 0.01, "beat_s": 0.05, "lease_s": 0.4, "progress_s": 0.0,
+    "checkpoint_every": 1, "max_failures": 100, "previews": 0,
+}  # fmt: skip
+
+
+@dataclass
+class Nursery:
+    """Keeps `WORKERS` workers alive, whoever kills them."""
+
+    process: asyncio.subprocess.Process
+    pids: list[int] = field(default_factory=list)
+
+    async def fork(self) -> None:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(b"fork\n")
+        self.pids.append(int(await self.process.stdout.readline()))
+
+    def kill(self, pid: int) -> None:
+        os.kill(pid, signal.SIGKILL)
+        self.pids.remove(pid)
+
+
+@pytest.fixture
+async def killable(database_settings: DatabaseSettings, tmp_path: Path) -> AsyncIterator[tuple[State, Nursery]]:
+    settings = Settings(database=database_settings, state_dir=tmp_path / "state", jobs=JobsSettings(**JOBS))  # type: ignore[arg-type]
+    state = await State.open(settings)
+    order = {
+        "database": database_settings.url.get_secret_value() if database_settings.url else "",
+        "folder": str(settings.state_dir),
+        "repository": str(write_family(tmp_path / "repository")),
+        "jobs": JOBS,
+    }
+    script = Path(__file__).parent / "worker_nursery.py"
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(sys.executable, str(script), stdin=pipe, stdout=pipe)
+    assert process.stdin is not None
+    process.stdin.write(json.dumps(order).encode() + b"\n")
+    nursery = Nursery(process)
+    yield state, nursery
+    for pid in list(nursery.pids):
+        nursery.kill(pid)
+    process.kill()
+    await process.wait()
+    await state.close()
+
+
+async def add(state: State, n: int) -> dict[str, IllustrateOptions]:
+    """Jobs of three users, by their ids."""
+    found = {}
+    for i in range(n):
+        options = IllustrateOptions(
+            "red apple", seed=i, num_inference_steps=STEPS, sampler=SAMPLERS[i % len(SAMPLERS)], n=1 + i % 2
+        )
+        added = await GenerationQueue(state).add(IllustrateRequest(options), Order(f"user {i % 3}"))
+        found[added.ids[0]] = options
+    return found
+
+
+async def statuses(state: State) -> dict[str, str]:
+    async with state.database.read() as connection:
+        rows = await connection.execute(sa.select(jobs.c.generation_id, jobs.c.status))
+        return {row.generation_id: row.status for row in rows}
+
+
+@pytest.mark.slow
+async def test_a_hundred_kills_lose_nothing(killable: tuple[State, Nursery], tmp_path: Path) -> None:
+    state, nursery = killable
+    chance = random.Random(7)
+    asked = await add(state, 12)
+    for _ in range(WORKERS):
+        await nursery.fork()
+    for _ in range(KILLS):
+        await asyncio.sleep(chance.uniform(0.02, 0.15))
+        nursery.kill(chance.choice(nursery.pids))
+        await nursery.fork()
+        open_jobs = sum(status != "completed" for status in (await statuses(state)).values())
+        if open_jobs < 8:
+            asked |= {job: replaced for job, replaced in (await add_more(state, len(asked))).items()}
+    async with asyncio.timeout(60):
+        while set((found := await statuses(state)).values()) != {"completed"}:
+            assert "failed" not in found.values(), found
+            await asyncio.sleep(0.1)
+    assert found.keys() == asked.keys()
+    await check_events(state, asked)
+    await check_pictures(state, asked, tmp_path / "repository")
+
+
+async def add_more(state: State, start: int) -> dict[str, IllustrateOptions]:
+    options = IllustrateOptions(
+        "green pear", seed=start, num_inference_steps=STEPS, sampler=SAMPLERS[start % len(SAMPLERS)]
+    )
+    added = await GenerationQueue(state).add(IllustrateRequest(options), Order("user more"))
+    return {added.ids[0]: options}
+
+
+async def check_events(state: State, asked: dict[str, IllustrateOptions]) -> None:
+    """Counted without gaps, one end each; and steps were not all made again after each kill."""
+    async with state.database.read() as connection:
+        rows = (await connection.execute(sa.select(events).order_by(events.c.generation_id, events.c.n))).all()
+        assert (await connection.execute(sa.select(checkpoints))).all() == []
+    told: dict[str, list[sa.Row[tuple[object, ...]]]] = {}
+    for row in rows:
+        told.setdefault(row.generation_id, []).append(row)
+    interrupted = 0
+    for job in asked:
+        assert [row.n for row in told[job]] == list(range(1, len(told[job]) + 1))
+        kinds = [row.kind for row in told[job]]
+        assert kinds.count("completed") == 1
+        interrupted += kinds.count("retrying")
+    assert interrupted > KILLS / 4  # the others met a worker that had nothing
+
+
+async def check_pictures(state: State, asked: dict[str, IllustrateOptions], repository: Path) -> None:
+    """Each equals the undisturbed one, bit for bit."""
+    undisturbed = Illustrator(IllustratorSettings(model_repository=repository), engines=engines())  # type: ignore[arg-type]
+    async with state.database.read() as connection:
+        rows = (await connection.execute(sa.select(results))).all()
+    kept = {(row.generation_id, row.place): row.object for row in rows}
+    assert len(kept) == len(rows) == sum(options.n for options in asked.values())
+    for job, options in asked.items():
+        for place, picture in enumerate((await undisturbed.draw(options)).pictures):
+            data = await state.objects.get(kept[job, place])
+            assert np.array_equal(np.asarray(Image.open(io.BytesIO(data))), picture.pixels)

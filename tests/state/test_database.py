@@ -1,0 +1,126 @@
+"""The database under cancelled tasks, busy neighbours, a full disk, and while it is away."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import sqlite3
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from postgresql_server import PostgreSQL
+from pydantic import SecretStr
+
+from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable
+from serve.settings import DatabaseSettings, Settings
+from serve.state.database import Database, database_url
+from serve.state.migrate import migrate
+from serve.state.tables import lanes
+
+pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+
+
+def another(database: Database, timeout_s: float = 0.5) -> Database:
+    """As another process has it."""
+    return Database(database.url, DatabaseSettings(timeout_s=timeout_s))
+
+
+async def write(database: Database, lane: str) -> None:
+    async with database.write() as connection:
+        await connection.execute(sa.delete(lanes).where(lanes.c.lane == lane))
+        await connection.execute(lanes.insert().values(lane=lane, paused=False))
+        await connection.execute(sa.select(lanes))
+
+
+async def names(database: Database) -> list[str]:
+    async with database.read() as connection:
+        return list((await connection.scalars(sa.select(lanes.c.lane))).all())
+
+
+async def test_cancelled_writers_hold_nobody_up(database: Database) -> None:
+    other, chance = another(database), random.Random(3)
+    for n in range(60):
+        task = asyncio.create_task(write(database, str(n)))
+        await asyncio.sleep(chance.uniform(0, 0.004))
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        await write(other, "other")
+    assert "other" in await names(other)
+    await other.close()
+
+
+async def test_many_writers_of_several_processes(database: Database) -> None:
+    others = [another(database, timeout_s=10) for _ in range(4)]
+    await asyncio.gather(*(write(one, f"{i}.{n}") for n in range(20) for i, one in enumerate(others)))
+    assert len(await names(database)) == 80
+    for one in others:
+        await one.close()
+
+
+async def test_a_file_that_is_locked_for_long(tmp_path: Path) -> None:
+    settings = DatabaseSettings(timeout_s=0.2, url=SecretStr(f"sqlite:///{tmp_path}/a.db"))
+    database = Database(database_url(Settings(database=settings)), settings)
+    await migrate(database)
+    with sqlite3.connect(tmp_path / "a.db", isolation_level=None) as neighbour:
+        neighbour.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StateUnavailable):
+            await write(database, "x")
+        neighbour.execute("ROLLBACK")
+    await write(database, "x")
+    await database.close()
+
+
+async def test_a_server_that_is_away(postgresql: PostgreSQL) -> None:
+    settings = DatabaseSettings(timeout_s=1, url=SecretStr(postgresql.new_database()))
+    database = Database(database_url(Settings(database=settings)), settings)
+    await migrate(database)
+    postgresql.stop()
+    try:
+        for _ in range(3):
+            with pytest.raises(StateUnavailable):
+                await write(database, "x")
+    finally:
+        postgresql.start()
+    await write(database, "x")
+    postgresql.freeze()
+    try:
+        with pytest.raises(StateUnavailable):
+            async with asyncio.timeout(10):
+                await write(database, "y")
+    finally:
+        postgresql.thaw()
+    await write(database, "z")
+    await database.close()
+
+
+async def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path: Path) -> None:
+    settings = DatabaseSettings(url=SecretStr(f"sqlite:///{tmp_path}/a.db"))
+    database = Database(database_url(Settings(database=settings)), settings)
+    await migrate(database)
+
+    long = "x" * 2000
+
+    async def fill() -> None:
+        async with database.write() as connection:
+            pages = await connection.scalar(sa.text("PRAGMA page_count"))
+            await connection.execute(sa.text(f"PRAGMA max_page_count = {pages + 2}"))
+            await connection.execute(lanes.insert(), [{"lane": f"{n} {long}", "paused": False} for n in range(99)])
+
+    with pytest.raises(OutOfSpace) as told:
+        await fill()
+    assert told.value.status == 507
+    assert await names(database) == []
+    await database.close()
+
+
+@pytest.mark.parametrize("url", ["mysql://host/name", "sqlite://", "sqlite:///:memory:", "nonsense", "postgresql//x"])
+def test_other_databases_are_refused(url: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        database_url(Settings(database=DatabaseSettings(url=SecretStr(url))))
+    assert refused.value.field == "database.url"
+
+
+def test_the_password_is_not_shown() -> None:
+    settings = Settings(database=DatabaseSettings(url=SecretStr("postgresql://a:hunter2@host/name")))
+    assert "hunter2" not in settings.model_dump_json() + repr(settings)
