@@ -123,3 +123,6 @@ class StandIn:
 
     async def engines(self) -> list[str]:
         return ["plus_one"]
+
+    async def versions(self) -> Mapping[str, str]:
+        return {"plus_one": "1"}

@@ -7,26 +7,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.drawing import (
-    SNAKE_CASE,
-    Illustrates,
-    Vocabulary,
-    chosen,
-    draw,
-    how_many,
-    names_of,
-    new_id,
-    parse_order,
-    told,
-)
-from serve.api.drawing_schema import PROMPT, described, options_of
+from serve.api.callers import DrawsDirectly, caller_of, urls_of, with_cache_word
+from serve.api.drawing import SNAKE_CASE, Vocabulary, chosen, draw, how_many, names_of, parse_order, told
+from serve.api.drawing_schema import PICTURE_URL, PROMPT, described, options_of
 from serve.api.json_body import read_json
-from serve.api.native import Service, SiteSettings
+from serve.api.native import SiteSettings
 from serve.api.presets import CATEGORIES, QUALITIES, apply, quality_of, steps_of, template_of
 from serve.api.problems import render
 from serve.api.values import refuse_unknown, required_text, text
 from serve.ensembles.illustration import MAX_PICTURES, MAX_PROMPT_CHARACTERS
-from serve.ensembles.pictures import as_url
 
 router = APIRouter()
 
@@ -36,7 +25,6 @@ VOCABULARY: Vocabulary = {
     "num_inference_steps": ("steps", "num_inference_steps"),
     "guidance_scale": ("guidance", "guidance_scale"),
 }
-_URL = {"type": "string", "format": "uri", "description": "a data: URL, which holds the picture"}
 _GENERATION = described(
     {
         "prompt": PROMPT,
@@ -49,8 +37,8 @@ _GENERATION = described(
     {"prompt": "a lighthouse", "preset": "landscape", "quality": "draft", "steps": 20, "guidance": 5, "seed": 7},
     {
         "success": {"type": "boolean"},
-        "image_url": _URL,
-        "images": {"type": "array", "items": {"type": "object", "properties": {"image_url": _URL}}},
+        "image_url": PICTURE_URL,
+        "images": {"type": "array", "items": {"type": "object", "properties": {"image_url": PICTURE_URL}}},
         "generation_id": {"type": "string"},
         "metadata": {"type": "object"},
     },
@@ -58,7 +46,7 @@ _GENERATION = described(
 
 
 @router.post("/api/diffusion/generate", openapi_extra=_GENERATION)
-async def generate(request: Request, illustrator: Illustrates, service: Service, settings: SiteSettings) -> Response:
+async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettings) -> Response:
     """Prompt to pictures, with a template around the prompt and a preset of effort if named."""
     values = await read_json(request, settings.limits)
     refuse_unknown(values, ("prompt", "n", "preset", "quality", *names_of(VOCABULARY)))
@@ -69,26 +57,24 @@ async def generate(request: Request, illustrator: Illustrates, service: Service,
         prompt, negative_prompt = apply(template_of(preset), prompt, negative_prompt)
     asked: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative_prompt, "n": how_many(values)}
     order = parse_order(values, VOCABULARY, settings.pictures.embed_metadata, **asked)
-    family = chosen(await illustrator.families(), order.options.model)
+    family = chosen(await direct.families(), order.options.model)
     order = order.with_quality(quality, family)
-    illustration, files = await draw(order, illustrator, service)
-    urls = [as_url(file, order.encoding.media_type) for file in files]
+    answer = await draw(order, direct, caller_of(request), preset=preset, quality=quality.name)
+    urls = urls_of(answer, settings)
     body = {
         "success": True,
         "image_url": urls[0],
-        "images": [
-            {"image_url": url, "seed": picture.seed} for url, picture in zip(urls, illustration.pictures, strict=True)
-        ],
-        "generation_id": new_id(),
-        "metadata": told(illustration, preset=preset, quality=quality.name),
+        "images": [{"image_url": url, "seed": file.seed} for url, file in zip(urls, answer.files, strict=True)],
+        "generation_id": answer.generation_id,
+        "metadata": told(answer),
     }
-    return render(body, 200, None)
+    return with_cache_word(render(body, 200, None), answer.cache)
 
 
 @router.get("/api/diffusion/presets")
-async def presets(illustrator: Illustrates) -> dict[str, Any]:
+async def presets(direct: DrawsDirectly) -> dict[str, Any]:
     """Templates by category, and qualities with the steps that they mean for each model."""
-    families = await illustrator.families()
+    families = await direct.families()
     qualities = [
         {**asdict(quality), "steps": {family.name: steps_of(quality, family) for family in families}}
         for quality in QUALITIES

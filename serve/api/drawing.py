@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -19,13 +18,14 @@ from serve.ensembles.illustration import (
     SCALES,
     FamilyInfo,
     IllustrateOptions,
-    Illustration,
     IllustratorService,
     nothing_draws,
 )
-from serve.ensembles.pictures import DEFAULT_QUALITY, MEDIA_TYPES, Encoding, encode_all
-from serve.ensembles.vectorization import VectorizerService
+from serve.ensembles.pictures import DEFAULT_QUALITY, MEDIA_TYPES, Encoding
 from serve.errors import InvalidRequest, in_words_of
+from serve.jobs.direct import Direct
+from serve.jobs.errands import Answer, Caller
+from serve.jobs.requests import IllustrateRequest
 
 Vocabulary = Mapping[str, tuple[str, ...]]
 """The names that clients may use, by ours. The first is the one that answers and documents use."""
@@ -133,29 +133,12 @@ def _used(values: Mapping[str, Any], known: tuple[str, ...]) -> str:
     return used[0] if used else known[0]
 
 
-async def draw(
-    order: Order, illustrator: IllustratorService, vectorizer: VectorizerService
-) -> tuple[Illustration, list[bytes]]:
-    """What was drawn, and a file for each of its pictures."""
+async def draw(order: Order, direct: Direct, caller: Caller, **more: Any) -> Answer:
+    """``more`` joins the parameters that the answer tells."""
     with in_words_of(order.names):
-        illustration = await illustrator.draw(order.options)
-    return illustration, await encode_all(illustration, order.encoding, vectorizer)
+        return await direct.draw(IllustrateRequest(order.options, order.encoding, more), caller)
 
 
-def told(illustration: Illustration, **more: Any) -> dict[str, Any]:
-    """The metadata of an answer (A-070, A-072); ``more`` joins the parameters."""
-    return {
-        "model": illustration.parameters.model,
-        "parameters": {**asdict(illustration.parameters), **more},
-        "generation_time": illustration.processing_time_s,
-        "tokens": illustration.tokens,
-        "negative_tokens": illustration.negative_tokens,
-        "evaluations": illustration.evaluations,
-        "model_versions": dict(illustration.model_versions),
-        "timings_s": dict(illustration.timings_s),
-    }
-
-
-def new_id() -> str:
-    """Of one generation."""
-    return str(uuid.uuid4())
+def told(answer: Answer) -> dict[str, Any]:
+    """The metadata of an answer (A-070, A-072)."""
+    return {**answer.details, "cached": answer.cached}

@@ -10,6 +10,7 @@ from serve.ensembles.illustration import MAX_GUIDANCE, MAX_PROMPT_CHARACTERS, MA
 from serve.ensembles.pictures import DEFAULT_QUALITY, MEDIA_TYPES
 
 _SIDE = {"type": "integer", "minimum": 1, "maximum": MAX_SIDE_PX, "description": "pixels; the model's own by default"}
+PICTURE_URL = {"type": "string", "format": "uri", "description": "where it is kept; a data: URL where nothing is kept"}
 PROMPT = {"type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARACTERS}
 OPTIONS: dict[str, dict[str, Any]] = {
     "negative_prompt": {"type": "string", "maxLength": MAX_PROMPT_CHARACTERS, "default": ""},

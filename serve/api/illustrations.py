@@ -1,7 +1,5 @@
 """Prompt to illustration for a user: `POST /api/illustrations/generate` (A-070) and `POST /generate` (A-072).
 
-There is no store of objects yet: the URL of a picture is a ``data:`` URL, which holds it.
-
 Style and memory become part of the prompt, in this order, separated by commas: the prompt, "STYLE style", "COLOURS
 colours", "MOOD mood", the memory's title, its content. Brackets in them are the characters, not weights. The memory's
 date is only told in the metadata: a text encoder makes nothing of it.
@@ -15,24 +13,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.drawing import (
-    CAMEL_CASE,
-    SNAKE_CASE,
-    Illustrates,
-    camel_case,
-    draw,
-    names_of,
-    new_id,
-    parse_order,
-    told,
-)
-from serve.api.drawing_schema import PROMPT, described, options_of
+from serve.api.callers import DrawsDirectly, caller_of, urls_of, with_cache_word
+from serve.api.drawing import CAMEL_CASE, SNAKE_CASE, camel_case, draw, names_of, parse_order, told
+from serve.api.drawing_schema import PICTURE_URL, PROMPT, described, options_of
 from serve.api.json_body import read_json
-from serve.api.native import Service, SiteSettings
+from serve.api.native import SiteSettings
 from serve.api.problems import render
 from serve.api.values import mapping, number, refuse_unknown, required_text, text
 from serve.ensembles.illustration import MAX_PROMPT_CHARACTERS
-from serve.ensembles.pictures import as_url
 from serve.errors import InvalidRequest, in_words_of
 
 router = APIRouter()
@@ -44,7 +32,6 @@ _SCALES = {"style_scale": 0.8, "content_scale": 1.0}
 _STYLE = ("artisticStyle", "colorPalette", "mood")
 _MEMORY = ("title", "content", "date")
 _TEXT = {"type": "string"}
-_PICTURE_URL = {"type": "string", "format": "uri", "description": "a data: URL, which holds the picture"}
 
 
 class NotYet(InvalidRequest):
@@ -69,36 +56,34 @@ _ILLUSTRATION = described(
     },
     ["prompt", "userId"],
     {"prompt": "a fox", "userId": "ada", "stylePreferences": {"artisticStyle": "flat", "mood": "calm"}, "seed": 7},
-    {"imageUrl": _PICTURE_URL, "generationId": _TEXT, "metadata": {"type": "object"}},
+    {"imageUrl": PICTURE_URL, "generationId": _TEXT, "metadata": {"type": "object"}},
 )
 
 
 @router.post("/api/illustrations/generate", openapi_extra=_ILLUSTRATION)
-async def generate_illustration(
-    request: Request, illustrator: Illustrates, service: Service, settings: SiteSettings
-) -> Response:
+async def generate_illustration(request: Request, direct: DrawsDirectly, settings: SiteSettings) -> Response:
     """Prompt to illustration, with a user's style and memory."""
     values = await read_json(request, settings.limits)
     own = ("prompt", "userId", "subjectReferences", "stylePreferences", "memoryContext")
     refuse_unknown(values, (*own, *names_of(CAMEL_CASE)))
-    required_text(values, "userId", MAX_USER)
+    caller = caller_of(request, required_text(values, "userId", MAX_USER))
     _refuse_references(values.get("subjectReferences"))
     style, memory = _style(values), _texts(values, "memoryContext", _MEMORY, MAX_PROMPT_CHARACTERS)
     own_prompt = required_text(values, "prompt", MAX_PROMPT_CHARACTERS)
     prompt = folded(own_prompt, style, memory)
     longest = "prompt" if len(own_prompt) >= len(memory.get("content", "")) else "memoryContext.content"
+    asked = {name: given for name, given in (("style_preferences", style), ("memory_context", memory)) if given}
     with in_words_of({"prompt": longest}):  # what to shorten, should all of it be too long
         order = parse_order(values, CAMEL_CASE, settings.pictures.embed_metadata, prompt=prompt)
-        illustration, files = await draw(order, illustrator, service)
-    asked = {name: given for name, given in (("style_preferences", style), ("memory_context", memory)) if given}
-    metadata = told(illustration, **asked)
+        answer = await draw(order, direct, caller, **asked)
+    metadata = told(answer)
     metadata["parameters"] = {camel_case(name): value for name, value in metadata["parameters"].items()}
     body = {
-        "imageUrl": as_url(files[0], order.encoding.media_type),
-        "generationId": new_id(),
+        "imageUrl": urls_of(answer, settings)[0],
+        "generationId": answer.generation_id,
         "metadata": {camel_case(name): value for name, value in metadata.items()},
     }
-    return render(body, 200, None)
+    return with_cache_word(render(body, 200, None), answer.cache)
 
 
 def _refuse_references(references: Any) -> None:
@@ -155,16 +140,16 @@ _GENERATION = described(
     },
     ["prompt", "user_id"],
     {"prompt": "red apple, flat", "user_id": "ada", "seed": 7},
-    {"image_url": _PICTURE_URL, "generation_id": _TEXT, "metadata": {"type": "object"}},
+    {"image_url": PICTURE_URL, "generation_id": _TEXT, "metadata": {"type": "object"}},
 )
 
 
 @router.post("/generate", openapi_extra=_GENERATION)
-async def generate(request: Request, illustrator: Illustrates, service: Service, settings: SiteSettings) -> Response:
+async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettings) -> Response:
     """Prompt to illustration, as a service behind another. The scales are those of a reference: without one, idle."""
     values = await read_json(request, settings.limits)
     refuse_unknown(values, ("prompt", "user_id", "subject_reference_url", *_SCALES, *names_of(SNAKE_CASE)))
-    required_text(values, "user_id", MAX_USER)
+    caller = caller_of(request, required_text(values, "user_id", MAX_USER))
     if text(values, "subject_reference_url") is not None:
         raise NotYet("references are not offered yet; leave it out", "subject_reference_url")
     for name in _SCALES:
@@ -173,6 +158,7 @@ async def generate(request: Request, illustrator: Illustrates, service: Service,
             raise InvalidRequest("must be from 0 to 2", name)
     prompt = required_text(values, "prompt", MAX_PROMPT_CHARACTERS)
     order = parse_order(values, SNAKE_CASE, settings.pictures.embed_metadata, prompt=prompt)
-    illustration, files = await draw(order, illustrator, service)
-    url = as_url(files[0], order.encoding.media_type)
-    return render({"image_url": url, "generation_id": new_id(), "metadata": told(illustration)}, 200, None)
+    answer = await draw(order, direct, caller)
+    url = urls_of(answer, settings)[0]
+    body = {"image_url": url, "generation_id": answer.generation_id, "metadata": told(answer)}
+    return with_cache_word(render(body, 200, None), answer.cache)

@@ -8,11 +8,14 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from serve.api.bodies import Form, read_form
+from serve.api.callers import Directly, caller_of, with_cache_word
 from serve.api.options import NAMES, parse_options
 from serve.api.problems import render
 from serve.engines.service import EngineService
 from serve.ensembles.vectorization import Vectorization, VectorizerService
 from serve.errors import InvalidRequest
+from serve.jobs.direct import Direct
+from serve.jobs.errands import HIT
 from serve.settings import Settings
 
 router = APIRouter()
@@ -68,26 +71,28 @@ def _conversion_schema(*options: str) -> dict[str, Any]:
 
 
 @router.post("/api/convert", openapi_extra=_conversion_schema("max_bytes", "max_paths", "validate"))
-async def convert(request: Request, service: Service, settings: SiteSettings) -> Response:
+async def convert(request: Request, direct: Directly, settings: SiteSettings) -> Response:
     """Image to SVG with fixed parameters and no model: the plain way, and the fallback of the other."""
-    return await _convert(request, service, settings, ("max_bytes", "max_paths", "validate"), tier="basic")
+    return await _convert(request, direct, settings, ("max_bytes", "max_paths", "validate"), tier="basic")
 
 
 @router.post("/api/convert-ai", openapi_extra=_conversion_schema(*NAMES))
-async def convert_ai(request: Request, service: Service, settings: SiteSettings) -> Response:
+async def convert_ai(request: Request, direct: Directly, settings: SiteSettings) -> Response:
     """Image to SVG, with tracer and parameters chosen by the models."""
-    return await _convert(request, service, settings, NAMES)
+    return await _convert(request, direct, settings, NAMES)
 
 
 async def _convert(
-    request: Request, service: VectorizerService, settings: Settings, allowed: tuple[str, ...], **fixed: Any
+    request: Request, direct: Direct, settings: Settings, allowed: tuple[str, ...], **fixed: Any
 ) -> Response:
-    output = _output_format(request)
+    output, caller = _output_format(request), caller_of(request)
     image, fields = _image_of(await read_form(request, settings.limits), allowed)
-    result = await service.vectorize(image, parse_options(fields, **fixed))
+    answer = await direct.vectorize(image, parse_options(fields, **fixed), caller)
+    svg = answer.files[0].data
     if output == "svg":
-        return Response(result.svg, 200, SVG_HEADERS, "image/svg+xml")
-    return render(to_answer(result), 200, None)
+        return with_cache_word(Response(svg, 200, SVG_HEADERS, "image/svg+xml"), answer.cache)
+    body = _body(svg.decode(), {**answer.details, "generation_id": answer.generation_id, "cached": answer.cached})
+    return with_cache_word(render(body, 200, None), answer.cache)
 
 
 def _output_format(request: Request) -> str:
@@ -109,8 +114,12 @@ def _image_of(form: Form, allowed: tuple[str, ...]) -> tuple[bytes, dict[str, st
 
 def to_answer(result: Vectorization) -> dict[str, Any]:
     """D-060's body around D-054's fields."""
-    metadata = dataclasses.asdict(result)
-    svg = metadata.pop("svg")
+    details = dataclasses.asdict(result)
+    return _body(details.pop("svg"), details)
+
+
+def _body(svg: str, details: dict[str, Any]) -> dict[str, Any]:
+    metadata = dict(details)
     metadata["selected_tier"] = metadata.pop("tier")
     metadata["parameters_used"] = metadata.pop("parameters")
     metadata["processing_time"] = metadata.pop("processing_time_s")
@@ -118,20 +127,22 @@ def to_answer(result: Vectorization) -> dict[str, Any]:
         "success": True,
         "svg_content": svg,
         "ai_metadata": metadata,
-        "processing_time": result.processing_time_s,
-        "fallback_used": bool(result.degraded),
-        "model_info": {"versions": dict(result.model_versions), "inference_engine": "exported_models"},
+        "processing_time": details["processing_time_s"],
+        "fallback_used": bool(details["degraded"]),
+        "model_info": {"versions": details["model_versions"], "inference_engine": "exported_models"},
     }
 
 
 @router.post("/api/analyze-image", openapi_extra=_form_schema())
-async def analyze_image(request: Request, service: Service, settings: SiteSettings) -> Response:
+async def analyze_image(request: Request, direct: Directly, settings: SiteSettings) -> Response:
     """Features, kind of logo and recommended tier, without a conversion."""
+    caller = caller_of(request)
     image, _ = _image_of(await read_form(request, settings.limits), ())
-    analysis = dataclasses.asdict(await service.analyze(image))
+    found, word = await direct.analyze(image, caller)
+    analysis = dict(found)
     analysis["processing_time"] = analysis.pop("processing_time_s")
     analysis["processing_method"] = analysis.pop("method")
-    return render({"success": True, **analysis}, 200, None)
+    return with_cache_word(render({"success": True, **analysis, "cached": word == HIT}, 200, None), word)
 
 
 @router.get("/api/ai-health")

@@ -134,6 +134,10 @@ class EngineDoors:
     async def engines(self) -> list[str]:
         return await self.room.client.engines()
 
+    async def versions(self) -> Mapping[str, str]:
+        """Of the engines that the room was given, without asking them."""
+        return {engine: self.room.versions.get(engine, "unknown") for engine in self.room.names}
+
 
 def versions(repository: Path, names: Sequence[str]) -> dict[str, str]:
     """The version in each engine's manifest; engines without one are left out."""

@@ -61,6 +61,10 @@ class Switchboard:
         listed = await asyncio.gather(*(service.engines() for service in self._services))
         return list(dict.fromkeys(engine for engines in listed for engine in engines))
 
+    async def versions(self) -> Mapping[str, str]:
+        found = await asyncio.gather(*(service.versions() for service in self._services))
+        return {engine: version for versions in found for engine, version in versions.items()}
+
     async def _owner(self, engine: str) -> EngineService:
         """Looked for once: engines stay where they are. What nobody has is the first one's to say."""
         if len(self._services) > 1 and engine not in self._owners:

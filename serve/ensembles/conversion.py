@@ -12,7 +12,7 @@ from serve.ensembles.predictors import Predictors
 from serve.ensembles.search import Search, Source
 from serve.ensembles.tasks import Trial
 from serve.ensembles.tiers import Tiers
-from serve.ensembles.vectorization import TierForecast, Vectorization, VectorizeOptions
+from serve.ensembles.vectorization import TIME_BUDGET, TierForecast, Vectorization, VectorizeOptions, not_reached
 from serve.ensembles.workers import Workers
 from serve.vector.image import ImageLimits
 from serve.vector.trace import tracer_name
@@ -180,5 +180,5 @@ class Conversion:
             asked.append(("target_quality", options.target_quality, round(quality, 4), missed))
         if options.time_budget_s is not None:
             over = spent_s > options.time_budget_s * _BUDGET_SLACK
-            asked.append(("time_budget_s", options.time_budget_s, round(spent_s, 3), over))
-        return [f"{name} {wanted} was not reached: {got}" for name, wanted, got, unmet in asked if unmet]
+            asked.append((TIME_BUDGET, options.time_budget_s, round(spent_s, 3), over))
+        return [not_reached(name, wanted, got) for name, wanted, got, unmet in asked if unmet]

@@ -12,7 +12,7 @@ from PIL import Image
 
 from serve.ensembles import provenance
 from serve.ensembles.illustration import Illustration, Pixels
-from serve.ensembles.vectorization import VectorizeOptions, VectorizerService
+from serve.ensembles.vectorization import VectorizeOptions, Vectorizes
 
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "svg": "image/svg+xml"}
 DEFAULT_QUALITY = 95
@@ -33,13 +33,13 @@ class Encoding:
         return MEDIA_TYPES[self.format]
 
 
-async def encode_all(illustration: Illustration, encoding: Encoding, vectorizer: VectorizerService) -> list[bytes]:
+async def encode_all(illustration: Illustration, encoding: Encoding, vectorizer: Vectorizes) -> list[bytes]:
     """A file for each picture, in their order. Raises what the Vectorizer raises."""
     indices = range(len(illustration.pictures))
     return list(await asyncio.gather(*(_encode(illustration, index, encoding, vectorizer) for index in indices)))
 
 
-async def _encode(illustration: Illustration, index: int, encoding: Encoding, vectorizer: VectorizerService) -> bytes:
+async def _encode(illustration: Illustration, index: int, encoding: Encoding, vectorizer: Vectorizes) -> bytes:
     if encoding.format != "svg":
         return await asyncio.to_thread(_with_metadata, illustration, index, encoding)
     png = await asyncio.to_thread(to_file, illustration.pictures[index].pixels, Encoding())

@@ -67,6 +67,20 @@ class Vectorization:
     """What could not be done as asked, and what was done instead."""
 
 
+TIME_BUDGET = "time_budget_s"
+_NOT_REACHED = "was not reached"
+
+
+def not_reached(name: str, wanted: float | None, got: float | None) -> str:
+    """A note of ``degraded``: the picture, or its time, does not allow what was asked."""
+    return f"{name} {wanted} {_NOT_REACHED}: {got}"
+
+
+def is_lasting(degraded: Sequence[str]) -> bool:
+    """Whether another attempt would come to the same: no engine failed, and no time ran out."""
+    return all(_NOT_REACHED in note and not note.startswith(TIME_BUDGET) for note in degraded)
+
+
 @dataclass(frozen=True)
 class TierForecast:
     """What a tier should give and take. ``quality`` is an SSIM, None when nothing could predict it."""
@@ -96,8 +110,11 @@ class Analysis:
     degraded: Sequence[str] = ()
 
 
-class VectorizerService(EngineService, Protocol):
+class Vectorizes(Protocol):
+    async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization: ...
+
+
+class VectorizerService(Vectorizes, EngineService, Protocol):
     """What the doors need: the Vectorizer itself, or the same across a Ray hop."""
 
-    async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization: ...
     async def analyze(self, data: bytes) -> Analysis: ...

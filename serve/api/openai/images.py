@@ -1,6 +1,7 @@
 """`POST /v1/images/generations`, answered at once or as a stream of events.
 
-There is no store of objects yet: ``url`` is a ``data:`` URL, which holds the picture.
+OpenAI's own client asks again, twice and without an idempotency key, when an answer does not come (API_COMPAT 1). So
+what it went away from goes on for a moment (`jobs.abandoned_s`), and the repetition joins it.
 """
 
 from __future__ import annotations
@@ -9,27 +10,31 @@ import asyncio
 import contextlib
 import json
 import time
-from collections.abc import AsyncGenerator
-from dataclasses import replace
+from collections.abc import AsyncGenerator, Iterator
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.drawing import Illustrates, draw, told
+from serve.api.callers import DrawsDirectly, caller_of, urls_of, with_cache_word
+from serve.api.drawing import draw, told
 from serve.api.drawing_schema import described
 from serve.api.event_stream import EventStream
 from serve.api.json_body import read_json
-from serve.api.native import Service, SiteSettings
+from serve.api.native import SiteSettings
 from serve.api.openai.errors import body_of
 from serve.api.openai.images_request import PROPERTIES, ImagesRequest, parse
 from serve.api.problems import render
-from serve.ensembles.illustration import Illustration, IllustratorService, Preview
-from serve.ensembles.pictures import as_base64, as_url, encode_all, encode_preview
-from serve.ensembles.vectorization import VectorizerService
+from serve.ensembles.illustration import Preview
+from serve.ensembles.pictures import as_base64, encode_preview
 from serve.errors import AtelierError, in_words_of
+from serve.jobs.direct import Direct
+from serve.jobs.errands import BYPASS, HIT, MISS, Answer, Caller
+from serve.jobs.requests import IllustrateRequest
+from serve.settings import Settings
 
 router = APIRouter()
 
+_DONE = "data: [DONE]\n\n"
 _EXAMPLE = {"prompt": "red apple, flat", "size": "1024x1024", "n": 2, "output_format": "png", "seed": 7}
 _IMAGE = {"type": "object", "properties": {"b64_json": {"type": "string"}, "url": {"type": "string"}}}
 _ANSWER = {
@@ -43,28 +48,43 @@ _OPERATION["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"ty
 
 
 @router.post("/images/generations", openapi_extra=_OPERATION)
-async def generate(request: Request, illustrator: Illustrates, service: Service, settings: SiteSettings) -> Response:
+async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettings) -> Response:
     """Pictures of a prompt, as OpenAI's clients ask for them; with ``stream``, previews on the way."""
     values = await read_json(request, settings.limits)
-    asked = parse(values, await illustrator.families(), settings.pictures.embed_metadata)
+    asked = parse(values, await direct.families(), settings.pictures.embed_metadata)
+    caller = caller_of(request, asked.safety_identifier, settings.jobs.abandoned_s)
     if asked.partial_images is not None:
-        source = events(asked, illustrator, service)
-        return await EventStream.of(source, settings.pictures.heartbeat_s, _error_event)
-    illustration, files = await draw(asked.order, illustrator, service)
-    return await asyncio.to_thread(render, _answer(asked, illustration, files), 200, None)
+        return await _streamed(asked, direct, caller, settings)
+    answer = await draw(asked.order, direct, caller)
+    body = await asyncio.to_thread(_answer, asked, answer, settings)
+    return with_cache_word(await asyncio.to_thread(render, body, 200, None), answer.cache)
 
 
-def _answer(asked: ImagesRequest, illustration: Illustration, files: list[bytes]) -> dict[str, Any]:
-    media_type = asked.order.encoding.media_type
-    pictures = [{"url": as_url(file, media_type)} if asked.as_url else {"b64_json": as_base64(file)} for file in files]
-    seeds = [{"seed": picture.seed} for picture in illustration.pictures]
+async def _streamed(asked: ImagesRequest, direct: Direct, caller: Caller, settings: Settings) -> Response:
+    wanted = IllustrateRequest(asked.order.options, asked.order.encoding)
+    with in_words_of(asked.order.names):
+        known = await direct.recall(wanted, caller)
+    source = told_again(asked, known) if known else events(asked, direct.stream(wanted, caller, asked.preview_every))
+    word = HIT if known else MISS if direct.looks_up(wanted, caller) else BYPASS
+    return with_cache_word(await EventStream.of(source, settings.pictures.heartbeat_s, _error_event), word)
+
+
+def _answer(asked: ImagesRequest, answer: Answer, settings: Settings) -> dict[str, Any]:
+    if asked.as_url:
+        pictures = [{"url": url} for url in urls_of(answer, settings)]
+    else:
+        pictures = [{"b64_json": as_base64(file.data)} for file in answer.files]
     return {
         "created": int(time.time()),
-        "data": [picture | seed for picture, seed in zip(pictures, seeds, strict=True)],
+        "data": [{**picture, "seed": file.seed} for picture, file in zip(pictures, answer.files, strict=True)],
         **_described(asked),
-        "usage": _usage(illustration),
-        "atelier": told(illustration),
+        "usage": _usage(answer),
+        "atelier": _told(answer),
     }
+
+
+def _told(answer: Answer) -> dict[str, Any]:
+    return {**told(answer), "generation_id": answer.generation_id}
 
 
 def _described(asked: ImagesRequest) -> dict[str, Any]:
@@ -78,9 +98,9 @@ def _described(asked: ImagesRequest) -> dict[str, Any]:
     return shown if asked.safety_identifier is None else {**shown, "safety_identifier": asked.safety_identifier}
 
 
-def _usage(illustration: Illustration) -> dict[str, Any]:
+def _usage(answer: Answer) -> dict[str, Any]:
     """Tokens of both prompts. Diffusion writes no tokens."""
-    tokens = illustration.tokens + illustration.negative_tokens
+    tokens = answer.details["tokens"] + answer.details["negative_tokens"]
     return {
         "input_tokens": tokens,
         "output_tokens": 0,
@@ -90,28 +110,34 @@ def _usage(illustration: Illustration) -> dict[str, Any]:
     }
 
 
-async def events(
-    asked: ImagesRequest, illustrator: IllustratorService, vectorizer: VectorizerService
-) -> AsyncGenerator[str]:
+async def events(asked: ImagesRequest, drawing: AsyncGenerator[Preview | Answer, None]) -> AsyncGenerator[str]:
     """Up to ``partial_images`` previews of each picture, evenly over its steps; each picture; the end."""
     shown: dict[int, int] = {}
-    order = asked.order
-    options = replace(order.options, preview_every=asked.preview_every)
-    with in_words_of(order.names):
-        async with contextlib.aclosing(illustrator.stream(options)) as drawn:
-            async for item in drawn:
-                if isinstance(item, Illustration):
-                    for file, picture in zip(
-                        await encode_all(item, order.encoding, vectorizer), item.pictures, strict=True
-                    ):
-                        more = {"usage": _usage(item), "seed": picture.seed, "atelier": told(item)}
-                        yield _event("image_generation.completed", asked, file, **more)
-                elif isinstance(item, Preview) and _is_due(item, shown.get(item.index, 0), asked.partial_images or 0):
+    with in_words_of(asked.order.names):
+        async with contextlib.aclosing(drawing) as items:
+            async for item in items:
+                if isinstance(item, Answer):
+                    for event in _completed(asked, item):
+                        yield event
+                elif _is_due(item, shown.get(item.index, 0), asked.partial_images or 0):
                     index = shown.get(item.index, 0)
                     shown[item.index] = index + 1
-                    file = await encode_preview(item.pixels, asked.size, order.encoding)
+                    file = await encode_preview(item.pixels, asked.size, asked.order.encoding)
                     yield _event("image_generation.partial_image", asked, file, partial_image_index=index)
-    yield "data: [DONE]\n\n"
+    yield _DONE
+
+
+async def told_again(asked: ImagesRequest, answer: Answer) -> AsyncGenerator[str]:
+    """What is stored, without previews."""
+    for event in _completed(asked, answer):
+        yield event
+    yield _DONE
+
+
+def _completed(asked: ImagesRequest, answer: Answer) -> Iterator[str]:
+    for file in answer.files:
+        more = {"usage": _usage(answer), "seed": file.seed, "atelier": _told(answer)}
+        yield _event("image_generation.completed", asked, file.data, **more)
 
 
 def _is_due(preview: Preview, shown: int, partial_images: int) -> bool:

@@ -113,7 +113,7 @@ PROPERTIES: dict[str, Any] = {
     "n": {"type": ["integer", "null"], "minimum": 1, "maximum": MAX_PICTURES, "default": 1},
     "size": {**_TEXT, "description": "auto or WIDTHxHEIGHT; the nearest that the model draws is drawn"},
     "quality": {"enum": [*_QUALITIES, None], "default": "auto", "description": "of the steps, where none are given"},
-    "response_format": {"enum": [*_RESPONSE_FORMATS, None], "description": "url: a data: URL"},
+    "response_format": {"enum": [*_RESPONSE_FORMATS, None], "description": "url: where it is kept"},
     "background": {"enum": [*_BACKGROUNDS, None], "description": "accepted; pictures are opaque"},
     "stream": {"type": ["boolean", "null"], "default": False},
     "partial_images": {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_PARTIAL_IMAGES, "default": 0},

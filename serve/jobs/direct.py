@@ -1,0 +1,159 @@
+"""`Direct`: requests that are answered at once, and remembered: history, cache, single flight, idempotency (A-080).
+
+The path is short: one read, one write before anything is done, and one after it with all that it came to. Without a
+state everything is done as it is asked for, and nothing is kept.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from dataclasses import asdict, replace
+from functools import partial
+from typing import Any
+
+from serve.ensembles.illustration import FamilyInfo, Illustration, IllustratorService, Preview, nothing_draws
+from serve.ensembles.known import Known
+from serve.ensembles.vectorization import VectorizeOptions, VectorizerService
+from serve.errors import EngineFailure
+from serve.jobs.analyses import Analyses
+from serve.jobs.errands import BYPASS, Answer, CacheWord, Caller, Errand, drawn, encoded, traced
+from serve.jobs.inputs import media_type_of
+from serve.jobs.ledger import Ledger
+from serve.jobs.requests import IllustrateRequest, Outcome, VectorizeRequest
+from serve.jobs.states import new_id
+from serve.jobs.takeover import Watch
+from serve.settings import Settings
+from serve.state import State
+from serve.state.objects import name_of
+
+__all__ = ["Answer", "Caller", "Direct"]
+
+
+class Direct:
+    """For one event loop; `start` it, and `close` it. ``watch`` looks after other gateways.
+
+    Every method raises what the ensembles raise and, where there is a state, StateUnavailable before anything is done,
+    OutOfSpace, and KeyReused when an idempotency key came with another request before.
+    """
+
+    def __init__(
+        self,
+        state: State | None,
+        illustrator: IllustratorService | None,
+        vectorizer: VectorizerService,
+        settings: Settings,
+        watch: Watch | None = None,
+    ) -> None:
+        self._illustrator = illustrator
+        self._vectorizer = vectorizer
+        self._settings = settings
+        self._known = Known(illustrator, vectorizer)
+        self._ledger = Ledger(state, self._known, watch) if state is not None else None
+        self._analyses = Analyses(state, self._ledger.cache, self._known) if state and self._ledger else None
+
+    async def start(self) -> None:
+        """From now on other gateways see that this one lives."""
+        if self._ledger is not None:
+            self._ledger.start()
+
+    async def close(self) -> None:
+        """What is under way is cancelled."""
+        if self._ledger is not None:
+            await self._ledger.close()
+
+    async def families(self) -> Sequence[FamilyInfo]:
+        """As of the Illustrator, a few seconds old at most; none where nothing draws."""
+        return await self._known.families()
+
+    async def draw(self, request: IllustrateRequest, caller: Caller) -> Answer:
+        if self._ledger is None:
+            return _unkept(await drawn(request, self._draws(), self._vectorizer))
+        return await self._ledger.answer(await self._drawing(request, caller))
+
+    async def recall(self, request: IllustrateRequest, caller: Caller) -> Answer | None:
+        """What `draw` would answer without drawing: ask it before `stream`, which always draws."""
+        if self._ledger is None:
+            return None
+        return await self._ledger.known(await self._drawing(request, caller))
+
+    def looks_up(self, request: IllustrateRequest, caller: Caller) -> bool:
+        """Whether an answer of before would do."""
+        return self._ledger is not None and self._ledger.cache.enabled and request.repeatable and not caller.fresh
+
+    async def stream(
+        self, request: IllustrateRequest, caller: Caller, preview_every: int
+    ) -> AsyncGenerator[Preview | Answer, None]:
+        """Previews as they come, after every so many steps, then the answer. Closing it ends the drawing.
+
+        It joins a request of the same idempotency key, without previews, and no other.
+        """
+        if self._ledger is None:
+            async for item in self._previewed(request, preview_every):
+                yield item if isinstance(item, Preview) else _unkept(item)
+            return
+        errand = await self._drawing(request, replace(caller, fresh=True))
+        boarded = await self._ledger.board(errand)
+        if isinstance(boarded, Answer):
+            yield boarded
+            return
+        outcome: Outcome | None = None
+        async with self._ledger.undertaken(errand, boarded) as run:
+            async with contextlib.aclosing(self._previewed(run.request, preview_every)) as items:
+                async for item in items:
+                    if isinstance(item, Preview):
+                        yield item
+                    else:
+                        outcome = item
+            if outcome is None:
+                raise EngineFailure("the drawing ended without a picture")
+        yield await self._ledger.keep(run, outcome)
+
+    async def vectorize(self, image: bytes, options: VectorizeOptions, caller: Caller) -> Answer:
+        if self._ledger is None:
+            return _unkept(await traced(image, options, self._vectorizer))
+        media_type = media_type_of(image)
+        request = VectorizeRequest(await asyncio.to_thread(name_of, image, media_type), options)
+        limit_s = min(options.timeout_s or self._settings.vectorizer.timeout_s, self._settings.vectorizer.timeout_s)
+        errand = Errand(
+            request, request, caller, lambda _: traced(image, options, self._vectorizer), limit_s,
+            inputs=[(image, media_type)],
+        )  # fmt: skip
+        return await self._ledger.answer(errand)
+
+    async def analyze(self, image: bytes, caller: Caller) -> tuple[Mapping[str, Any], CacheWord]:
+        """An `Analysis` as JSON, and what the cache had to do with it; without history (D-014)."""
+        if self._analyses is None:
+            return asdict(await self._vectorizer.analyze(image)), BYPASS
+        return await self._analyses.of(image, self._vectorizer, caller)
+
+    async def _drawing(self, asked: IllustrateRequest, caller: Caller) -> Errand:
+        illustrator, wanted = self._draws(), asked.options.model
+        known = (family for family in await self._known.families() if wanted in (None, family.name))
+        family = next(known, None)
+        request = asked if family is None else asked.resolved(family)  # who draws says that there is none such
+        limit_s = self._settings.illustrator.timeout_s
+        do = partial(drawn, illustrator=illustrator, vectorizer=self._vectorizer)
+        return Errand(asked, request, caller, do, min(asked.options.timeout_s or limit_s, limit_s))
+
+    async def _previewed(
+        self, request: IllustrateRequest, preview_every: int
+    ) -> AsyncGenerator[Preview | Outcome, None]:
+        options = replace(request.options, preview_every=preview_every)
+        async with contextlib.aclosing(self._draws().stream(options)) as items:
+            async for item in items:
+                if isinstance(item, Preview):
+                    yield item
+                elif isinstance(item, Illustration):
+                    yield await encoded(item, request, self._vectorizer)
+
+    def _draws(self) -> IllustratorService:
+        if self._illustrator is None:
+            raise nothing_draws()
+        return self._illustrator
+
+
+def _unkept(outcome: Outcome) -> Answer:
+    ids = [new_id() for _ in outcome.files]
+    return Answer(new_id(), outcome.files, ids, dict(outcome.details), outcome.generation_time_s)

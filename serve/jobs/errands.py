@@ -1,0 +1,129 @@
+"""One request of a direct door: who asks for what, how it is done, and what is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Literal
+
+from serve.ensembles.illustration import Illustration, IllustratorService
+from serve.ensembles.pictures import encode_all
+from serve.ensembles.vectorization import Vectorization, VectorizeOptions, Vectorizes
+from serve.jobs.flights import Claim
+from serve.jobs.outcomes import of_illustration, of_vectorization
+from serve.jobs.requests import File, IllustrateRequest, JobRequest, Outcome, VectorizeRequest, digest
+from serve.jobs.states import new_id
+
+CacheWord = Literal["hit", "miss", "bypass"]
+HIT: CacheWord = "hit"
+MISS: CacheWord = "miss"
+BYPASS: CacheWord = "bypass"
+"""Nothing was looked up."""
+ANONYMOUS = "anonymous"
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks, and how. ``fresh``: nothing that is stored and nothing that is under way will do; ``store``: whether
+    the answer may be given again. ``patience_s``: how long it goes on once the caller is gone, who may ask again."""
+
+    user_id: str = ANONYMOUS
+    idempotency_key: str | None = None
+    fresh: bool = False
+    store: bool = True
+    patience_s: float = 0.0
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """``result_ids`` in the order of the files; ``kept``: whether they can be asked for again, by these."""
+
+    generation_id: str
+    files: Sequence[File]
+    result_ids: Sequence[str]
+    details: dict[str, Any]
+    generation_time_s: float
+    cache: CacheWord = BYPASS
+    kept: bool = False
+
+    @property
+    def cached(self) -> bool:
+        return self.cache == HIT
+
+
+@dataclass(frozen=True, eq=False)
+class Errand:
+    """``asked`` as it came, ``request`` with its defaults written out; ``do`` has the ensembles do it.
+
+    ``inputs`` are kept beside what it comes to. Waiting for the same request elsewhere ends after ``limit_s``.
+    """
+
+    asked: JobRequest
+    request: JobRequest
+    caller: Caller
+    do: Callable[[Any], Awaitable[Outcome]]
+    limit_s: float
+    inputs: Sequence[tuple[bytes, str]] = ()
+
+    @cached_property
+    def claim(self) -> Claim | None:
+        key = self.caller.idempotency_key
+        # Not the hash of a job's body: one key cannot stand for a job and for this.
+        return None if key is None else Claim(self.caller.user_id, key, digest(["direct", self.asked.to_json()]))
+
+    @cached_property
+    def flight(self) -> str:
+        """What is the same while it is under way."""
+        if self.claim is not None:
+            return digest(["key", self.claim.user_id, self.claim.key])
+        if self.caller.fresh:
+            return new_id()  # it joins nothing, and nothing joins it
+        return digest(["request", self.caller.user_id, _unseeded(self.request).to_json()])
+
+    @property
+    def word(self) -> CacheWord:
+        """What an answer that was made for it says of the cache."""
+        return MISS if self.request.repeatable and not self.caller.fresh else BYPASS
+
+
+def seeded(request: JobRequest) -> JobRequest:
+    return request if isinstance(request, VectorizeRequest) else request.seeded()
+
+
+def _unseeded(request: JobRequest) -> JobRequest:
+    """Every word for "any seed" is the same."""
+    if isinstance(request, VectorizeRequest) or request.repeatable:
+        return request
+    return replace(request, options=replace(request.options, seed=None))
+
+
+async def drawn(request: IllustrateRequest, illustrator: IllustratorService, vectorizer: Vectorizes) -> Outcome:
+    return await encoded(await illustrator.draw(request.options), request, vectorizer)
+
+
+async def encoded(illustration: Illustration, request: IllustrateRequest, vectorizer: Vectorizes) -> Outcome:
+    """Tells in ``degraded`` what drawings had to do without, if they had."""
+    noting = _Noting(vectorizer)
+    files = await encode_all(illustration, request.encoding, noting)
+    outcome = of_illustration(illustration, request.encoding, files, request.more)
+    if not noting.degraded:
+        return outcome
+    return replace(outcome, details={**outcome.details, "degraded": list(dict.fromkeys(noting.degraded))})
+
+
+async def traced(image: bytes, options: VectorizeOptions, vectorizer: Vectorizes) -> Outcome:
+    return of_vectorization(await vectorizer.vectorize(image, options))
+
+
+class _Noting:
+    """A Vectorizer that remembers what was done instead of what was asked."""
+
+    def __init__(self, vectorizer: Vectorizes) -> None:
+        self._vectorizer = vectorizer
+        self.degraded: list[str] = []
+
+    async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
+        found = await self._vectorizer.vectorize(data, options)
+        self.degraded += found.degraded
+        return found
