@@ -99,12 +99,14 @@ class WorkerReplica:
         self, vectorizer: DeploymentHandle[Any], illustrator: DeploymentHandle[Any] | None, settings: Settings
     ) -> None:
         keep_to(settings.http.host)
+        from serve.api.addresses import own_url
         from serve.jobs.site import SiteWorker
 
         self._worker = await SiteWorker.started(
             settings,
             RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s),
             RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None,
+            own_url(settings),
         )
 
     async def check_health(self) -> None:

@@ -22,17 +22,24 @@ CHORES_EVERY_S = 60.0
 class SiteWorker:
     """For one event loop."""
 
-    def __init__(self, state: State, worker: Worker) -> None:
+    def __init__(self, state: State, worker: Worker, base_url: str) -> None:
         self._state = state
         self._worker = worker
-        self._deliverer = Deliverer(state, lambda: worker.worker_id)
+        self._deliverer = Deliverer(state, lambda: worker.worker_id, base_url)
         self._tasks = [asyncio.create_task(self._deliverer.run()), asyncio.create_task(self._chores())]
 
     @classmethod
     async def started(
-        cls, settings: Settings, vectorizer: VectorizerService, illustrator: IllustratorService | None
+        cls,
+        settings: Settings,
+        vectorizer: VectorizerService,
+        illustrator: IllustratorService | None,
+        base_url: str,
     ) -> SiteWorker:
-        """Raises StateUnavailable when the database does not answer for a while."""
+        """``base_url``: where clients reach the HTTP door.
+
+        Raises StateUnavailable when the database does not answer for a while.
+        """
         state = await State.open_patiently(settings)
         worker = Worker(state, Work(state, vectorizer, illustrator))
         try:
@@ -40,7 +47,7 @@ class SiteWorker:
         except BaseException:
             await state.close()
             raise
-        return cls(state, worker)
+        return cls(state, worker, base_url)
 
     def check(self) -> None:
         """Raises EngineUnavailable when something of it has ended that never should."""

@@ -11,6 +11,7 @@ that it sets off are one transaction: whoever looks sees all of it or nothing.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -91,6 +92,7 @@ def _delivery(row: sa.Row[Any], kind: str, told: Mapping[str, Any] | Told | None
         "id": new_id(),
         "generation_id": row.generation_id,
         "url": row.webhook_url,
+        "host": re.sub(r"^[^/]*//|[/?#].*$", "", row.webhook_url).lower(),
         "kind": kind,
         "body": {"id": row.generation_id, "event": row.events, **_told(row, told)},
         "status": PENDING,

@@ -249,6 +249,7 @@ deliveries = sa.Table(
     _id(),
     _of_generation(index=True),
     _text("url"),
+    _text("host"),
     _text("kind"),
     _json("body", nullable=False),
     _text("status"),
@@ -259,7 +260,7 @@ deliveries = sa.Table(
     _time("created_at"),
     sa.Index(None, "status", "due_at"),
 )
-"""Webhooks: pending, delivered or failed."""
+"""Webhooks: pending, delivered or failed. ``body`` has the number of its event; ``host`` the port too, if one is named."""
 
 cache = sa.Table(
     "cache",
