@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from typing import Any
 
 import grpc
@@ -25,8 +26,10 @@ from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to
 from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
 from serve.errors import AtelierError, Overloaded
+from serve.jobs.direct import Direct
 from serve.remote import RemoteIllustrator, RemoteVectorizer
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
+from serve.state import State
 from serve.turns import Turns
 
 APPLICATION = "atelier"
@@ -125,19 +128,31 @@ def turns_of(own: VectorizerSettings | IllustratorSettings) -> Turns:
 class Gateway(OpenInferenceServicer):
     """Both doors: the HTTP application, and the servicer's methods for gRPC."""
 
-    def __init__(
-        self, vectorizer: DeploymentHandle[Any], illustrator: DeploymentHandle[Any] | None, settings: Settings
+    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
+        self,
+        vectorizer: DeploymentHandle[Any],
+        illustrator: DeploymentHandle[Any] | None,
+        _worker: DeploymentHandle[Any],
+        settings: Settings,
     ) -> None:
+        """``_worker`` is not called: gateways and workers meet in the database."""
         keep_to(settings.http.host)
-        self._service = RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s)
-        self._illustrator = RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None
-        self._settings = settings
-        models = Models(self._service, settings, self._illustrator)
-        super().__init__(models, settings)
+        service = RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s)
+        draws = RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None
+        self._state = await State.open_patiently(settings)
+        self._direct = Direct(self._state, draws, service, settings)
+        await self._direct.start()
+        self._app = partial(create_app, service, settings, illustrator=draws, state=self._state, direct=self._direct)
+        super().__init__(Models(service, settings, draws), settings)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Ray Serve asks for the application once the constructor has run."""
-        return create_app(self._service, self._settings, self._models, self._illustrator)
+        return self._app(models=self._models)
+
+    async def __del__(self) -> None:
+        if hasattr(self, "_direct"):
+            await self._direct.close()
+            await self._state.close()
 
 
 def build(arguments: dict[str, Any]) -> ray_serve.Application:
@@ -172,7 +187,6 @@ def compose(settings: Settings) -> ray_serve.Application:
         logging_config=logging,
         num_replicas=jobs.workers,
     )(WorkerReplica)
-    # The gateway never calls it: they meet in the database. Bound, so that it is part of the application.
     working = worker.bind(vectorizer, illustrator, settings)
     application: ray_serve.Application = gateway.bind(vectorizer, illustrator, working, settings)
     return application

@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from serve.api import diffusion, health, illustrations, native, openai
+from serve.api import admin, diffusion, gallery, health, illustrations, jobs, native, openai, references, results
+from serve.api.jobs import JobParts
 from serve.api.middleware import RequestId
 from serve.api.open_inference import http as open_inference
 from serve.api.open_inference.models import Models
@@ -18,7 +19,13 @@ from serve.api.problems import as_ours, as_problem, described
 from serve.ensembles.illustration import IllustratorService
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import AtelierError
+from serve.jobs.direct import Direct
 from serve.settings import Settings
+from serve.state import State
+
+
+_OURS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", "generations"))
+"""What is below OpenAI's prefix and not OpenAI's."""
 
 
 def create_app(
@@ -26,8 +33,13 @@ def create_app(
     settings: Settings,
     models: Models | None = None,
     illustrator: IllustratorService | None = None,
+    state: State | None = None,
+    direct: Direct | None = None,
 ) -> FastAPI:
-    """The services are the ensembles or the same across a Ray hop; ``models`` is shared with the gRPC door."""
+    """The services are the ensembles or the same across a Ray hop; ``models`` is shared with the gRPC door.
+
+    Without a ``state`` nothing is kept: there are answers, and no jobs, history or addresses of pictures.
+    """
     app = FastAPI(
         title="Atelier",
         version=version("atelier"),
@@ -40,7 +52,12 @@ def create_app(
     app.state.illustrator = illustrator
     app.state.settings = settings
     app.state.models = models or Models(service, settings, illustrator)
+    app.state.state = state
+    app.state.direct = direct or Direct(None, illustrator, service, settings)
+    app.state.jobs = JobParts(state) if state is not None else None
     app.include_router(native.router, responses=described())
+    for router in (gallery.router, jobs.router, results.router, references.router, admin.router):
+        app.include_router(router, responses=described())
     app.include_router(illustrations.router, responses=described())
     app.include_router(diffusion.router, responses=described())
     app.include_router(openai.router, responses=described("application/json", openai.ERROR_SCHEMA))
@@ -51,7 +68,13 @@ def create_app(
     app.add_exception_handler(RequestValidationError, answer)
     app.add_exception_handler(Exception, answer)
     if settings.http.allowed_origins:
-        app.add_middleware(CORSMiddleware, allow_origins=settings.http.allowed_origins, allow_methods=["GET", "POST"])
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.http.allowed_origins,
+            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Range"],
+            expose_headers=["ETag", "Content-Range", "Location", "Retry-After", "X-Atelier-Cache", "X-Request-Id"],
+        )
     app.add_middleware(GZipMiddleware, minimum_size=settings.limits.gzip_min_bytes, compresslevel=5)
     app.add_middleware(RequestId)
     return app
@@ -63,6 +86,6 @@ async def answer(request: Request, error: Exception) -> Response:
     path = request.url.path
     if path.startswith(open_inference.router.prefix):
         return open_inference.as_error(error)
-    if path.startswith(openai.router.prefix):
+    if path.startswith(openai.router.prefix) and not path.startswith(_OURS):
         return openai.as_error(request, error)
     return as_problem(request, error)

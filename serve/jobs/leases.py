@@ -91,7 +91,10 @@ class Leases:
             await forget(connection, self.worker_id)
 
     async def claim(self, lane: str, most: int) -> list[Claimed]:
-        """Up to ``most`` jobs of ``lane``, in its order, which are this worker's from now on."""
+        """Up to ``most`` jobs of ``lane``, in its order, which are this worker's from now on.
+
+        Raises LeaseLost when it was taken for dead.
+        """
         now = utc_now()
         # A time further ahead than any that is ever set: the clock was put back since.
         ready = (jobs.c.available_at <= now) | (
@@ -107,6 +110,9 @@ class Leases:
             if await connection.scalar(first.limit(1)) is None:
                 return []
         async with self._database.write() as connection:
+            alive = sa.select(workers.c.id).where(workers.c.id == self.worker_id).with_for_update(read=True)
+            if await connection.scalar(alive) is None:
+                raise LeaseLost
             ids = (await connection.scalars(first.limit(most).with_for_update(skip_locked=True))).all()
             if not ids:
                 return []
@@ -156,7 +162,6 @@ class Leases:
         async with self._database.write() as connection:
             await self._change(connection, job, COMPLETED, None, ended(outcome, cached=cached), **values)
             await put_results(connection, job.id, outcome, stored)
-            await connection.execute(sa.delete(checkpoints).where(checkpoints.c.generation_id == job.id))
             await measure(connection, job.id, outcome.generation_time_s)
 
     async def fail(self, job: Claimed, error: AtelierError, took_s: float) -> None:
@@ -178,7 +183,6 @@ class Leases:
                 return
             over = {"error": told, "completed_at": utc_now(), "generation_time_s": took_s}
             await self._change(connection, job, FAILED, {"error": told}, over, status=FAILED, worker_id=None, wish=None)
-            await connection.execute(sa.delete(checkpoints).where(checkpoints.c.generation_id == job.id))
             await measure(connection, job.id, took_s, error=str(error))
 
     async def let_go(self, job: Claimed, wish: str) -> None:
@@ -187,7 +191,6 @@ class Leases:
             if wish == CANCEL:
                 over = {"completed_at": utc_now()}
                 await self._change(connection, job, CANCELLED, None, over, status=CANCELLED, worker_id=None, wish=None)
-                await connection.execute(sa.delete(checkpoints).where(checkpoints.c.generation_id == job.id))
             else:
                 await self._change(connection, job, PAUSED, None, None, status=PAUSED, worker_id=None, wish=None)
 

@@ -64,8 +64,12 @@ class Worker:
 
     async def _often(self, act: Callable[[], Awaitable[None]], pause_s: float) -> None:
         while True:
+            me = self.worker_id
             try:
-                await act()
+                try:
+                    await act()
+                except LeaseLost:
+                    await self._start_over(me)
                 if self._away:
                     LOGGER.warning("the database answers again")
                 self._away = False
@@ -73,8 +77,6 @@ class Worker:
                 if not self._away:
                     LOGGER.warning("the worker goes on without the database: %s", error)
                 self._away = True
-            except LeaseLost:
-                await self._start_over()
             except Exception:
                 LOGGER.exception("a worker's loop failed, and goes on")
             await asyncio.sleep(pause_s)
@@ -84,10 +86,12 @@ class Worker:
             await self._leases.beat(list(self._doing))
         await self._watch.look()
 
-    async def _start_over(self) -> None:
-        """It was taken for dead: all that it did is somebody else's by now."""
-        LOGGER.warning("this worker was taken for dead; it starts over with nothing")
+    async def _start_over(self, lost: str) -> None:
+        """It was taken for dead as ``lost``: all that it did is somebody else's by now."""
         async with self._claiming:
+            if self.worker_id != lost:
+                return  # another loop has seen it first
+            LOGGER.warning("this worker was taken for dead; it starts over with nothing")
             await _end([task for _, task in self._doing.values()])
             await self._leases.register()
 
