@@ -7,7 +7,7 @@ stands still. Every write of a worker names itself and the attempt, so that one 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -156,13 +156,26 @@ class Leases:
         async with self._database.read() as connection:
             return {row.place: (row.step, row.data) for row in await connection.execute(query)}
 
-    async def complete(self, job: Claimed, outcome: Outcome, stored: Sequence[Stored], *, cached: bool = False) -> None:
-        """Nothing completes twice: who is too late gets LeaseLost, and his results are not kept."""
+    async def complete(
+        self,
+        job: Claimed,
+        outcome: Outcome,
+        stored: Sequence[Stored],
+        *,
+        cached: bool = False,
+        also: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+    ) -> None:
+        """Nothing completes twice: who is too late gets LeaseLost, and his results are not kept.
+
+        ``also`` writes more in the same transaction.
+        """
         values = {"status": COMPLETED, "worker_id": None, "wish": None, "progress": 1.0}
         async with self._database.write() as connection:
             await self._change(connection, job, COMPLETED, None, ended(outcome, cached=cached), **values)
             await put_results(connection, job.id, outcome, stored)
             await measure(connection, job.id, outcome.generation_time_s)
+            if also is not None:
+                await also(connection)
 
     async def fail(self, job: Claimed, error: AtelierError, took_s: float) -> None:
         """Another attempt when the fault may pass and there were not too many; else ``failed``.

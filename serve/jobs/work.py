@@ -8,6 +8,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sqlalchemy.ext.asyncio import AsyncConnection
+
 from serve.ensembles.illustration import (
     Checkpoint,
     Follow,
@@ -17,15 +19,17 @@ from serve.ensembles.illustration import (
     Progress,
     nothing_draws,
 )
+from serve.ensembles.known import Known
 from serve.ensembles.pictures import Encoding, encode_all, encode_preview
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs.leases import Claimed, Leases
+from serve.jobs.memory import Key, Memory
 from serve.jobs.outcomes import of_illustration, of_vectorization
 from serve.jobs.reports import Reporter
-from serve.jobs.requests import IllustrateRequest, Outcome, VectorizeRequest
+from serve.jobs.requests import IllustrateRequest, JobRequest, Outcome, VectorizeRequest
 from serve.state import State
-from serve.state.objects import Stored
+from serve.state.objects import Stored, hold
 from serve.state.recording import as_stored
 
 PREVIEW = Encoding("webp", quality=75, metadata=False)
@@ -33,29 +37,59 @@ PREVIEW = Encoding("webp", quality=75, metadata=False)
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """``stored`` says where the files of ``outcome`` are."""
+    """``stored`` says where the files of ``outcome`` are; ``key`` what it is to be remembered by."""
 
     outcome: Outcome
     stored: Sequence[Stored]
     cached: bool = False
+    key: Key | None = None
 
 
 class Work:
     """Composes the ensembles; without an illustrator, illustrations fail and say what to run."""
 
     def __init__(self, state: State, vectorizer: VectorizerService, illustrator: IllustratorService | None) -> None:
+        self._database = state.database
         self._objects = state.objects
         self._limits = state.settings.jobs
         self._vectorizer = vectorizer
         self._illustrator = illustrator
+        self._known = Known(illustrator, vectorizer)
+        self._memory = Memory(state, self._known)
 
     async def do(self, job: Claimed, leases: Leases) -> Done:
         """Raises the ensembles' errors, and LeaseLost. Cancelled, it asks for nothing any more."""
-        if isinstance(job.request, VectorizeRequest):
-            outcome = await self._vectorize(job.request)
+        request = await self._resolved(job.request)
+        key = await self._memory.key_of(request)
+        if key is not None and (known := await self._recalled(key)) is not None:
+            return known
+        if isinstance(request, VectorizeRequest):
+            outcome = await self._vectorize(request)
         else:
-            outcome = await self._illustrate(job, job.request, leases)
-        return Done(outcome, await self._keep(outcome))
+            outcome = await self._illustrate(job, request, leases)
+        return Done(outcome, await self._keep(outcome), key=key)
+
+    async def remember(self, connection: AsyncConnection, done: Done) -> None:
+        """In the transaction that completes the job."""
+        if done.key is not None:
+            await self._memory.keep(connection, done.key, done.outcome, done.stored)
+
+    async def _resolved(self, request: JobRequest) -> JobRequest:
+        """With the family's defaults; who draws says that there is none such."""
+        if isinstance(request, VectorizeRequest):
+            return request
+        families = await self._known.families()
+        named = [family for family in families if request.options.model in (None, family.name)]
+        return request.resolved(named[0]) if named else request
+
+    async def _recalled(self, key: Key) -> Done | None:
+        """What the same request came to before, held for this one."""
+        recalled = await self._memory.recall(key)
+        if recalled is None:
+            return None
+        async with self._database.write() as connection:
+            held = await hold(connection, recalled.objects)
+        return Done(recalled.outcome, recalled.stored, cached=True) if held else None
 
     async def _vectorize(self, request: VectorizeRequest) -> Outcome:
         image = await self._objects.get(request.image)
@@ -66,7 +100,7 @@ class Work:
             raise nothing_draws()
         kept = await leases.checkpoints(job)
         resume = [Checkpoint(place, step, data) for place, (step, data) in kept.items()]
-        options = replace(request.options, preview_every=await self._preview_every(request))
+        options = replace(request.options, preview_every=self._preview_every(request))
         follow = Follow(self._limits.checkpoint_every, max(0.001, self._limits.progress_s))
         drawn: Illustration | None = None
         async with (
@@ -89,15 +123,10 @@ class Work:
         data = await encode_preview(preview.pixels, (width, height), PREVIEW)
         return (await self._objects.put(data, PREVIEW.media_type)).name
 
-    async def _preview_every(self, request: IllustrateRequest) -> int:
-        if not self._limits.previews or self._illustrator is None:
-            return 0
-        steps = request.options.num_inference_steps
-        if steps is None:
-            families = await self._illustrator.families()
-            named = [family for family in families if family.name == request.options.model]
-            steps = next((family.num_inference_steps for family in [*named, *families]), 0)
-        return max(1, -(-steps // (self._limits.previews + 1)))
+    def _preview_every(self, request: IllustrateRequest) -> int:
+        """Evenly over the steps, which ``request`` names."""
+        steps, previews = request.options.num_inference_steps or 0, self._limits.previews
+        return max(1, -(-steps // (previews + 1))) if steps and previews else 0
 
     async def _keep(self, outcome: Outcome) -> list[Stored]:
         """Puts the files where they stay; a store that is away is waited for, a picture is not drawn again for it."""

@@ -11,12 +11,13 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
 from typing import Any
 
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs.leases import Claimed, LeaseLost, Leases
 from serve.jobs.takeover import Watch
-from serve.jobs.work import Work
+from serve.jobs.work import Done, Work
 from serve.state import State
 
 LOGGER = logging.getLogger(__name__)
@@ -144,7 +145,11 @@ class Worker:
             failed = error
             await self._insist(lambda: self._leases.fail(job, failed, time.monotonic() - began))
             return
-        await self._insist(lambda: self._leases.complete(job, done.outcome, done.stored, cached=done.cached))
+        await self._insist(lambda: self._complete(job, done))
+
+    async def _complete(self, job: Claimed, done: Done) -> None:
+        also = partial(self._work.remember, done=done)
+        await self._leases.complete(job, done.outcome, done.stored, cached=done.cached, also=also)
 
     async def _insist(self, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Until it is written, or nobody waits for it any more. Cancelled only between two tries."""

@@ -107,6 +107,24 @@ async def test_a_vectorization(quick: State, worker: Worker, logo: bytes) -> Non
     assert view.details["tier"]
 
 
+async def test_the_same_request_again_is_answered_from_the_cache(
+    quick: State, worker: Worker, illustrator: IllustratorStandIn, logo: bytes
+) -> None:
+    """A-080. What a caller spells out and what the model does by default is the same request."""
+    first = await until(quick, await add(quick, request()), over)
+    again = await until(quick, await add(quick, request(num_inference_steps=8, width=64)), over)
+    assert (first.cached, again.cached, len(illustrator.asked)) == (False, True, 1)
+    assert again.details is not None
+    assert again.details["parameters"] == (first.details or {})["parameters"]
+    assert np.array_equal(await pixels(quick, again), await pixels(quick, first))
+    image = await quick.objects.put(logo, "image/png")
+    asked = VectorizeRequest(image.name, VectorizeOptions())
+    views = [await until(quick, await add(quick, asked), over) for _ in range(2)]
+    assert [view.cached for view in views] == [False, True]
+    other = await until(quick, await add(quick, request(seed=8)), over)
+    assert not other.cached
+
+
 async def test_progress_and_previews_on_the_way(quick: State, worker: Worker, illustrator: IllustratorStandIn) -> None:
     illustrator.step_s = 0.05
     view = await until(quick, await add(quick, request()), lambda view: "preview" in view.stage)
