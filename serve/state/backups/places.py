@@ -138,14 +138,21 @@ async def opened(source: str, settings: Settings) -> AsyncIterator[IO[bytes]]:
             found = await obstore.get_async(store, name)
             async for piece in found.stream():
                 await asyncio.to_thread(copy.write, bytes(piece))
-        copy.seek(0)
+            await asyncio.to_thread(copy.seek, 0)
         yield copy
 
 
-def spool(settings: Settings) -> IO[bytes]:
+@contextlib.contextmanager
+def spool(settings: Settings) -> Iterator[IO[bytes]]:
     """A file without a name: it is gone with the process, however that ends."""
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    return tempfile.TemporaryFile(dir=settings.state_dir)
+    with store_errors():
+        settings.state_dir.mkdir(parents=True, exist_ok=True)
+        file = tempfile.TemporaryFile(dir=settings.state_dir)  # noqa: SIM115
+    try:
+        yield file
+    finally:
+        with contextlib.suppress(OSError):  # what it could not take was told when it was written
+            file.close()
 
 
 def _split(target: str) -> tuple[str, str | None]:

@@ -1,0 +1,246 @@
+"""Backups that were cut short, damaged, or made by somebody else: refused, and nothing is changed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import random
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from gallery_rows import generation, insert
+from whole_site import content, fill
+
+from serve.settings import Settings
+from serve.state import State, tables
+from serve.state.backups.format import END, BadBackup, Manifest, header, padding
+from serve.state.backups.reading import check
+from serve.state.backups.restoring import restore
+from serve.state.backups.writing import backup
+
+Parts = list[tuple[str, bytes]]
+
+
+@pytest.fixture
+async def whole(tmp_path: Path) -> bytes:
+    """A backup as it should be."""
+    source = await State.open(Settings(state_dir=tmp_path / "source"))
+    await fill(source)
+    await backup(source, str(tmp_path / "whole.tar"))
+    await source.close()
+    return (tmp_path / "whole.tar").read_bytes()
+
+
+def checked(data: bytes) -> Manifest:
+    return check(io.BytesIO(data), lambda _: None).manifest
+
+
+def parts_of(data: bytes) -> Parts:
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        return [(member.name, archive.extractfile(member).read()) for member in archive]  # type: ignore[union-attr]
+
+
+def tar_of(parts: Parts) -> bytes:
+    return b"".join(header(name, len(data), 0) + data + padding(len(data)) for name, data in parts) + END
+
+
+def signed(parts: Parts, change: Callable[[dict[str, Any]], None] = lambda _: None) -> bytes:
+    """An archive of ``parts`` whose manifest has the right checksums of them all."""
+    manifest = json.loads(dict(parts)["manifest.json"])
+    told = {f"tables/{table['name']}.jsonl": table for table in manifest["tables"]}
+    names, count, total = hashlib.sha256(), 0, 0
+    for name, data in parts:
+        if name in told:
+            lines = data.count(b"\n")
+            told[name] |= {"rows": lines, "bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+        elif name.startswith("objects/"):
+            names.update(f"{name.removeprefix('objects/')}\n".encode())
+            count, total = count + 1, total + len(data)
+    manifest["objects"] |= {"count": count, "bytes": total, "sha256": names.hexdigest()}
+    change(manifest)
+    text = Manifest.model_validate(manifest).signed().to_bytes()
+    return tar_of([(name, text if name == "manifest.json" else data) for name, data in parts])
+
+
+def with_row(parts: Parts, table: str, **values: Any) -> Parts:
+    """``values`` in the first row of ``table``."""
+    manifest = json.loads(dict(parts)["manifest.json"])
+    columns = list(next(found for found in manifest["tables"] if found["name"] == table)["columns"])
+    found = []
+    for name, data in parts:
+        if name == f"tables/{table}.jsonl":
+            first, *rest = data.splitlines(keepends=True)
+            row = json.loads(first)
+            for column, value in values.items():
+                row[columns.index(column)] = value
+            data = b"".join([json.dumps(row).encode() + b"\n", *rest])
+        found.append((name, data))
+    return found
+
+
+async def refused(state: State, data: bytes, tmp_path: Path, reason: str) -> None:
+    """And the site, which has something, still has it, and nothing else."""
+    async with state.database.write() as connection:
+        await connection.execute(sa.delete(tables.generations))
+    await insert(state.database, tables.generations, [generation(7)])
+    before = await content(state.database)
+    (tmp_path / "bad.tar").write_bytes(data)
+    with pytest.raises(BadBackup, match=reason) as caught:
+        await restore(state.settings, str(tmp_path / "bad.tar"), force=True)
+    assert (caught.value.field, caught.value.status) == ("source", 422)
+    assert await content(state.database) == before
+    assert not list((state.settings.state_dir / "objects").glob("??/*"))
+
+
+async def test_the_tools_of_these_tests_make_good_ones(whole: bytes, tmp_path: Path) -> None:
+    assert checked(signed(parts_of(whole))) == checked(whole)
+
+
+async def test_cut_short_anywhere(whole: bytes) -> None:
+    for length in {*range(0, len(whole), 509), *range(len(whole) - 2000, len(whole), 37)}:
+        with pytest.raises(BadBackup):
+            checked(whole[:length])
+
+
+async def test_changed_anywhere(whole: bytes) -> None:
+    """A single bit."""
+    rng = random.Random(18)
+    with tarfile.open(fileobj=io.BytesIO(whole)) as archive:
+        parts = archive.getmembers()
+    places = [rng.randrange(len(whole)) for _ in range(300)]
+    places += [part.offset + rng.randrange(345) for part in parts]  # of headers, what means something
+    places += [part.offset_data + rng.randrange(part.size) for part in parts if part.size]
+    for place in places:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1 << rng.randrange(8)
+        with pytest.raises(BadBackup):
+            checked(bytes(damaged))
+
+
+async def test_something_more_or_less(state: State, whole: bytes, tmp_path: Path) -> None:
+    parts = parts_of(whole)
+    picture = next(part for part in parts if part[0].startswith("objects/"))
+    stranger = (f"objects/{hashlib.sha256(b'x').hexdigest()}.png", b"x")
+    wrong = {
+        "no manifest": parts[:-1],
+        "a table less": parts[1:],
+        "a table more": [("tables/more.jsonl", b""), *parts],
+        "a table twice": [parts[0], *parts],
+        "tables in another order": [parts[1], parts[0], *parts[2:]],
+        "a picture less": [part for part in parts if part != picture],
+        "a picture more": [*parts[:-1], stranger, parts[-1]],
+        "a picture twice": [*parts[:-1], picture, parts[-1]],
+        "something behind it": [*parts, picture],
+        "a table behind pictures": [*parts[:-1], ("tables/more.jsonl", b""), parts[-1]],
+        "another picture under the name": [(name, b"y" if name == picture[0] else data) for name, data in parts],
+        "nothing": [],
+    }
+    for data in (*map(tar_of, wrong.values()), whole + b"more"):
+        with pytest.raises(BadBackup):
+            checked(data)
+    await refused(state, tar_of(wrong["a picture less"]), tmp_path, "other objects")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "../outside", "/etc/passwd", "objects/../../outside.png", "objects/short.png", f"objects/{'A' * 64}.png",
+        f"objects/{'0' * 64}.png/../x", "tables/../x.jsonl", "tables/Ünïcode.jsonl", "objects/", "", "manifest.json ",
+    ],
+)  # fmt: skip
+async def test_names_that_lead_elsewhere(state: State, whole: bytes, tmp_path: Path, name: str) -> None:
+    await refused(state, tar_of([(name, b"x"), *parts_of(whole)]), tmp_path, "no backup")
+
+
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE, tarfile.DIRTYPE, tarfile.FIFOTYPE, tarfile.CHRTYPE])
+async def test_members_that_are_no_files(state: State, whole: bytes, tmp_path: Path, kind: bytes) -> None:
+    member = tarfile.TarInfo(parts_of(whole)[0][0])
+    member.type, member.linkname = kind, "/etc/passwd"
+    await refused(state, member.tobuf(tarfile.GNU_FORMAT) + whole, tmp_path, "no backup")
+
+
+async def test_sizes_that_cannot_be(whole: bytes) -> None:
+    for size in (2**62, 10**9, 8**11):
+        with pytest.raises(BadBackup):
+            checked(header(parts_of(whole)[0][0], size, 0) + whole[512:])
+    with pytest.raises(BadBackup):
+        checked(header("manifest.json", 2**40, 0) + whole)
+
+
+@pytest.mark.parametrize(
+    ("table", "values", "reason"),
+    [
+        ("results", {"generation_id": "nobody"}, "contradict"),
+        ("results", {"id": None}, "contradict"),
+        ("results", {"created_at": "yesterday"}, "cannot be read"),
+        ("results", {"created_at": "2026-01-01T00:00:00"}, "cannot be read"),
+        ("results", {"bytes": "many"}, "cannot be read"),
+        ("results", {"bytes": 2**63}, "cannot be read"),
+        ("results", {"bytes": True}, "cannot be read"),
+        ("results", {"score": "high"}, "cannot be read"),
+        ("results", {"object": 5}, "cannot be read"),
+        ("generations", {"favorite": 1}, "cannot be read"),
+        ("checkpoints", {"data": "!!"}, "cannot be read"),
+        ("checkpoints", {"data": ["x"]}, "cannot be read"),
+    ],
+)
+async def test_rows_that_no_site_has(
+    state: State, whole: bytes, tmp_path: Path, table: str, values: dict[str, Any], reason: str
+) -> None:
+    """However right their checksums are: the database is as it was, all of it."""
+    await refused(state, signed(with_row(parts_of(whole), table, **values)), tmp_path, reason)
+
+
+async def test_lines_that_are_no_rows(state: State, whole: bytes, tmp_path: Path) -> None:
+    for line in (b"{}\n", b"[1]\n", b"[" * 100_000 + b"\n", b"\xff\n", b"null\n", b"no end"):
+        parts = [(name, line if name == "tables/users.jsonl" else data) for name, data in parts_of(whole)]
+        await refused(state, signed(parts), tmp_path, "cannot be read|without an end")
+
+
+def _rename(manifest: dict[str, Any]) -> None:
+    manifest["tables"][0]["columns"] = {"nonsense": "text"}
+
+
+def _other_kind(manifest: dict[str, Any]) -> None:
+    columns = manifest["tables"][0]["columns"]
+    columns[next(iter(columns))] = "bytes"
+
+
+def _newer(manifest: dict[str, Any]) -> None:
+    manifest["revision"] = "9999"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"), [(_rename, "its schema has not"), (_other_kind, "its schema has not"), (_newer, "newer")]
+)
+async def test_schemas_that_do_not_fit(
+    state: State, whole: bytes, tmp_path: Path, change: Callable[[dict[str, Any]], None], reason: str
+) -> None:
+    await refused(state, signed(parts_of(whole), change), tmp_path, reason)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"", b"{}", b"[]", b"\xff", b"[" * 100_000, b'{"format": 2}', b'{"format": 1, "revision": "../x"}',
+    ],
+)  # fmt: skip
+async def test_manifests_that_are_none(whole: bytes, text: bytes) -> None:
+    with pytest.raises(BadBackup, match="manifest"):
+        checked(tar_of([*parts_of(whole)[:-1], ("manifest.json", text)]))
+
+
+async def test_a_table_of_another_name_is_not_touched(state: State, whole: bytes, tmp_path: Path) -> None:
+    """Not even one that every SQLite has."""
+    parts = [(name.replace("tables/audit", "tables/sqlite_master"), data) for name, data in parts_of(whole)]
+
+    def rename(manifest: dict[str, Any]) -> None:
+        for table in manifest["tables"]:
+            table["name"] = table["name"].replace("audit", "sqlite_master")
+
+    await refused(state, signed(parts, rename), tmp_path, "its schema has not")
