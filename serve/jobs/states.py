@@ -91,6 +91,7 @@ def _delivery(row: sa.Row[Any], kind: str, told: Mapping[str, Any] | Told | None
     return {
         "id": new_id(),
         "generation_id": row.generation_id,
+        "event": row.events,
         "url": row.webhook_url,
         "host": re.sub(r"^[^/]*//|[/?#].*$", "", row.webhook_url).lower(),
         "kind": kind,

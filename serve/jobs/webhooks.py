@@ -144,8 +144,8 @@ class Deliverer:
     def _due(self, worker_id: str) -> sa.Select[Any]:
         """Nobody's, or this worker's without its knowing: a claim whose confirmation was lost."""
         earlier = deliveries.alias("earlier")
-        number = earlier.c.body["event"].as_integer() < _D.body["event"].as_integer()
-        waits = sa.exists().where(earlier.c.generation_id == _D.generation_id, earlier.c.status == PENDING, number)
+        same = (earlier.c.generation_id == _D.generation_id, earlier.c.status == PENDING)
+        waits = sa.exists().where(*same, earlier.c.event < _D.event)
         taken = sa.exists().where(workers.c.id == _D.worker_id, workers.c.id != worker_id)
         here = _D.id.in_([delivery.id for delivery in self._under_way.values()])
         query = sa.select(_D.id, _D.host, _D.worker_id).where(_D.status == PENDING, self._is_time())

@@ -247,7 +247,8 @@ deliveries = sa.Table(
     "deliveries",
     metadata,
     _id(),
-    _of_generation(index=True),
+    _of_generation(),
+    sa.Column("event", sa.Integer, nullable=False),
     _text("url"),
     _text("host"),
     _text("kind"),
@@ -259,8 +260,9 @@ deliveries = sa.Table(
     _time("due_at"),
     _time("created_at"),
     sa.Index(None, "status", "due_at"),
+    sa.Index(None, "generation_id", "status", "event"),
 )
-"""Webhooks: pending, delivered or failed. ``body`` has the number of its event; ``host`` the port too, if one is named."""
+"""Webhooks: pending, delivered or failed. ``event``: its number; ``host`` has the port, if one is named."""
 
 cache = sa.Table(
     "cache",

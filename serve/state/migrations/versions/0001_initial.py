@@ -236,6 +236,7 @@ def upgrade() -> None:
         "deliveries",
         sa.Column("id", sa.Text(), nullable=False),
         sa.Column("generation_id", sa.Text(), nullable=False),
+        sa.Column("event", sa.Integer(), nullable=False),
         sa.Column("url", sa.Text(), nullable=False),
         sa.Column("host", sa.Text(), nullable=False),
         sa.Column("kind", sa.Text(), nullable=False),
@@ -251,7 +252,12 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_deliveries")),
     )
-    op.create_index(op.f("ix_deliveries_generation_id"), "deliveries", ["generation_id"], unique=False)
+    op.create_index(
+        op.f("ix_deliveries_generation_id_status_event"),
+        "deliveries",
+        ["generation_id", "status", "event"],
+        unique=False,
+    )
     op.create_index(op.f("ix_deliveries_status_due_at"), "deliveries", ["status", "due_at"], unique=False)
     op.create_table(
         "events",

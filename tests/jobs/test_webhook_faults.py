@@ -1,0 +1,267 @@
+"""Webhooks while workers die, databases go away and clocks are set: each arrives, under one id."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from webhook_receiver import Receiver
+from webhook_site import (
+    SECRET,
+    SITE,
+    all_are,
+    delivering,
+    happen,
+    put,
+    row,
+    rows,
+    state_with,
+    until,
+    with_webhooks,
+    worker,
+)
+
+from serve.errors import StateUnavailable
+from serve.jobs.takeover import Watch
+from serve.jobs.webhooks import Deliverer
+from serve.settings import DatabaseSettings, Settings
+from serve.state import State
+from serve.state.database import Database
+from serve.state.tables import utc_now
+
+HOME = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return with_webhooks(settings)
+
+
+@pytest.fixture
+async def receiver() -> AsyncIterator[Receiver]:
+    async with Receiver().listening() as listening:
+        yield listening
+
+
+DYING = """
+import asyncio, os, signal, sys
+from serve.settings import DatabaseSettings, Settings, WebhookSettings
+from serve.state import State
+from serve.jobs.leases import Leases
+from serve.jobs.webhooks import Deliverer
+
+async def main(database, secret):
+    webhooks = WebhookSettings(secret=secret, allow_private=True)
+    state = await State.open(Settings(database=DatabaseSettings(url=database), webhooks=webhooks))
+    leases = Leases(state, {})
+    await leases.register()
+    await Deliverer(state, lambda: leases.worker_id, "https://elsewhere.example").run()
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+async def test_its_sender_dies_before_it_has_written(
+    state: State, receiver: Receiver, database_settings: DatabaseSettings
+) -> None:
+    async def kill() -> int:
+        os.kill(sender.pid, signal.SIGKILL)
+        await sender.wait()
+        return 200
+
+    receiver.answers = [kill]
+    await happen(state, receiver.url, "completed")
+    assert database_settings.url is not None
+    sender = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", DYING, database_settings.url.get_secret_value(), SECRET, cwd=HOME
+    )
+    await until(lambda: len(receiver.calls) == 1, 60)
+    await sender.wait()
+    assert (await row(state)).worker_id is not None
+    other = await worker(state)
+    now = 0.0
+    watch = Watch(state, lambda: now)
+    async with delivering(state, other.worker_id):
+        await watch.look()
+        now = 2 * state.settings.jobs.lease_s
+        await other.beat([])
+        assert len(receiver.calls) == 1  # whoever holds it may still live
+        assert len(await watch.look()) == 1
+        await until(all_are(state, "delivered"))
+    first, again = receiver.calls
+    assert first.id == again.id
+    assert (await row(state)).attempts == 1
+
+
+@pytest.mark.parametrize(("status", "expected"), [(200, ("delivered", 1)), (500, ("pending", 0))])
+async def test_who_was_taken_for_dead_tells_only_that_it_arrived(
+    state: State, receiver: Receiver, status: int, expected: tuple[str, int]
+) -> None:
+    other = await worker(state)
+    answered = asyncio.Event()
+
+    async def taken_away() -> int:
+        await put(state, worker_id=other.worker_id)
+        answered.set()
+        return status
+
+    receiver.answers = [taken_away]
+    await happen(state, receiver.url, "completed")
+    leases = await worker(state)
+    running = asyncio.create_task(Deliverer(state, lambda: leases.worker_id, SITE).run())
+    await answered.wait()
+    running.cancel()
+    await asyncio.wait([running], timeout=10)
+    found = await row(state)
+    assert (found.status, found.attempts) == expected
+    assert found.worker_id == (None if status == 200 else other.worker_id)
+
+
+async def test_a_claim_whose_confirmation_was_lost(state: State, receiver: Receiver) -> None:
+    leases = await worker(state)
+    await happen(state, receiver.url, "completed")
+    await put(state, worker_id=leases.worker_id)
+    async with delivering(state, leases.worker_id):
+        await until(all_are(state, "delivered"))
+
+
+async def test_a_claim_of_a_worker_that_nobody_knows(state: State, receiver: Receiver) -> None:
+    await happen(state, receiver.url, "completed")
+    await put(state, worker_id="it came late")
+    async with delivering(state):
+        await until(all_are(state, "delivered"))
+
+
+async def test_who_is_no_worker_claims_nothing(state: State, receiver: Receiver) -> None:
+    """It was taken for dead: whatever it claimed would be nobody's."""
+    await happen(state, receiver.url, "completed")
+    assert await Deliverer(state, lambda: "taken for dead", SITE)._claim() == []
+    assert (await row(state)).worker_id is None
+
+
+class Away(Database):
+    """A database that is away while it is told to be."""
+
+    def __init__(self, database: Database) -> None:
+        self.__dict__ |= database.__dict__
+        self.away = False
+
+    @contextlib.asynccontextmanager
+    async def read(self) -> AsyncIterator[Any]:
+        self._check()
+        async with super().read() as connection:
+            yield connection
+
+    @contextlib.asynccontextmanager
+    async def write(self) -> AsyncIterator[Any]:
+        self._check()
+        async with super().write() as connection:
+            yield connection
+
+    def _check(self) -> None:
+        if self.away:
+            raise StateUnavailable("the database does not answer; try again")
+
+
+async def test_the_database_goes_away_and_comes_back(
+    state: State, receiver: Receiver, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    database = Away(state.database)
+
+    async def take_away() -> int:
+        database.away = True
+        return 200
+
+    receiver.answers = [take_away]
+    await happen(state, receiver.url, "completed")
+    async with delivering(replace(state, database=database)):
+        await until(lambda: "wait for the database" in caplog.text)
+        await happen(state, receiver.url, "completed", user="ben")
+        await asyncio.sleep(0.6)  # several looks
+        assert (await rows(state))[0].status == "pending"
+        database.away = False
+        await until(all_are(state, "delivered", "delivered"))
+        await until(lambda: "answers again" in caplog.text)
+    assert caplog.text.count("wait for the database") == 1
+    assert len(receiver.calls) == len({call.id for call in receiver.calls}) == 2
+
+
+async def test_what_is_being_sent_may_end(state: State, receiver: Receiver) -> None:
+    asked, may_answer = asyncio.Event(), asyncio.Event()
+
+    async def later() -> int:
+        asked.set()
+        await may_answer.wait()
+        return 200
+
+    receiver.answers = [later]
+    await happen(state, receiver.url, "completed")
+    leases = await worker(state)
+    running = asyncio.create_task(Deliverer(state, lambda: leases.worker_id, SITE).run())
+    await asked.wait()
+    running.cancel()
+    await asyncio.sleep(0)
+    may_answer.set()
+    await asyncio.wait([running], timeout=10)
+    assert running.cancelled()
+    assert (await row(state)).status == "delivered"
+
+
+async def test_what_takes_too_long_is_given_back(state: State, receiver: Receiver) -> None:
+    asked = asyncio.Event()
+
+    async def never() -> int:
+        asked.set()
+        await asyncio.Event().wait()
+        return 200
+
+    receiver.answers = [never]
+    await happen(state, receiver.url, "completed")
+    leases = await worker(state)
+    running = asyncio.create_task(Deliverer(state_with(state, timeout_s=60), lambda: leases.worker_id, SITE).run())
+    await asked.wait()
+    assert (await row(state)).worker_id == leases.worker_id
+    running.cancel()
+    await asyncio.wait([running], timeout=10)
+    assert running.cancelled()
+    assert ((await row(state)).status, (await row(state)).worker_id) == ("pending", None)
+    async with delivering(state):
+        await until(all_are(state, "delivered"))
+
+
+@pytest.mark.parametrize(("attempts", "ahead"), [(0, timedelta(minutes=30)), (3, timedelta(hours=3))])
+async def test_a_clock_that_was_put_back(state: State, receiver: Receiver, attempts: int, ahead: timedelta) -> None:
+    """What was not sent yet goes out at once; what waits for another attempt waits no longer than any ever does."""
+    await happen(state, receiver.url, "completed")
+    await put(state, due_at=utc_now() + ahead, attempts=attempts)
+    async with delivering(state):
+        await until(all_are(state, "delivered"))
+
+
+async def test_what_waits_is_not_sent_before_its_time(state: State, receiver: Receiver) -> None:
+    await happen(state, receiver.url, "started")
+    await put(state, due_at=utc_now() + timedelta(minutes=30), attempts=3)
+    await happen(state, receiver.url, "completed", user="ben")
+    async with delivering(state):
+        await until(all_are(state, "pending", "delivered"))
+    assert [call.document["type"] for call in receiver.calls] == ["job.completed"]
+
+
+async def test_without_a_secret_all_waits(state: State, receiver: Receiver) -> None:
+    await happen(state, receiver.url, "completed")
+    async with delivering(state_with(state, secret=None)):
+        await asyncio.sleep(0.6)  # several looks
+    assert (await row(state)).status == "pending"
+    async with delivering(state):
+        await until(all_are(state, "delivered"))

@@ -1,0 +1,107 @@
+"""Jobs that things happen to, and who tells of it by webhooks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import SecretStr
+from test_queue import request
+
+from serve.jobs.leases import Leases
+from serve.jobs.queue import GenerationQueue, Order
+from serve.jobs.states import change
+from serve.jobs.webhooks import Deliverer
+from serve.settings import Settings, WebhookSettings
+from serve.state import State
+from serve.state.tables import deliveries, jobs, utc_now
+
+SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
+SITE = "https://atelier.example"
+
+
+def with_webhooks(settings: Settings, **values: Any) -> Settings:
+    usual = {"secret": SecretStr(SECRET), "allow_private": True, "retry_s": 0.02, "timeout_s": 5.0}
+    return settings.model_copy(update={"webhooks": WebhookSettings(**usual | values)})
+
+
+def state_with(state: State, **values: Any) -> State:
+    return replace(state, settings=with_webhooks(state.settings, **values))
+
+
+async def worker(state: State) -> Leases:
+    leases = Leases(state, {"illustrate": 2})
+    await leases.register()
+    return leases
+
+
+@contextlib.asynccontextmanager
+async def delivering(state: State, worker_id: str | None = None) -> AsyncIterator[None]:
+    """While a worker of its own, or ``worker_id``, sends."""
+    known = worker_id or (await worker(state)).worker_id
+    running = asyncio.create_task(Deliverer(state, lambda: known, SITE).run())
+    try:
+        yield
+        assert not running.done()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def happen(state: State, url: str, *kinds: str, user: str = "ana") -> str:
+    """A job to which these happen, and whose webhook wants to know of each."""
+    order = Order(user, webhook_url=url, webhook_events=tuple(set(kinds)))
+    (job_id,) = (await GenerationQueue(state).add(request(), order)).ids
+    for kind in kinds:
+        async with state.database.write() as connection:
+            await change(connection, [jobs.c.generation_id == job_id], kind, {"about": kind})
+    return job_id
+
+
+async def rows(state: State) -> list[Any]:
+    async with state.database.read() as connection:
+        return list((await connection.execute(sa.select(deliveries).order_by(deliveries.c.created_at))).all())
+
+
+async def row(state: State) -> Any:
+    (found,) = await rows(state)
+    return found
+
+
+async def put(state: State, **values: Any) -> None:
+    """Into every delivery."""
+    async with state.database.write() as connection:
+        await connection.execute(sa.update(deliveries).values(**values))
+
+
+async def until(holds: Callable[[], Awaitable[bool]] | Callable[[], bool], most_s: float = 20) -> None:
+    async with asyncio.timeout(most_s):
+        while True:
+            found = holds()
+            if found if isinstance(found, bool) else await found:
+                return
+            await asyncio.sleep(0.02)
+
+
+def all_are(state: State, *statuses: str) -> Callable[[], Awaitable[bool]]:
+    async def holds() -> bool:
+        return sorted(found.status for found in await rows(state)) == sorted(statuses)
+
+    return holds
+
+
+def tried(state: State, attempts: int = 1) -> Callable[[], Awaitable[bool]]:
+    async def holds() -> bool:
+        return all(found.attempts >= attempts for found in await rows(state))
+
+    return holds
+
+
+def waits_s(found: Any) -> float:
+    """How long a delivery waits from now on."""
+    wait_s: float = (found.due_at - utc_now()).total_seconds()
+    return wait_s
