@@ -19,12 +19,14 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.state.tables import deliveries, events, generations, jobs, utc_now
+from serve.state.tables import checkpoints, deliveries, events, generations, jobs, utc_now
 
 PENDING, PROCESSING, PAUSED = "pending", "processing", "paused"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
 OVER = frozenset([COMPLETED, FAILED, CANCELLED])
 STATUSES = (PENDING, PROCESSING, PAUSED, COMPLETED, FAILED, CANCELLED)
+KINDS = ("queued", "started", "progress", "preview", "retrying", "paused", "resumed", "moved", *STATUSES[3:])
+"""Of events. The last three are the last of their job."""
 
 CANCEL, PAUSE = "cancel", "pause"
 """Wishes: what is to become of a job that a worker has, as soon as the worker sees it."""
@@ -66,10 +68,12 @@ async def change(
         return changed
     now = utc_now()
     await connection.execute(events.insert(), [_event(row, event, told, now) for row in changed])
+    ids = [row.generation_id for row in changed]
     kept = dict(generation or {}) | ({"status": values["status"]} if "status" in values else {})
     if kept:
-        ids = [row.generation_id for row in changed]
         await connection.execute(sa.update(generations).where(generations.c.id.in_(ids)).values(**kept))
+    if values.get("status") in OVER:
+        await connection.execute(sa.delete(checkpoints).where(checkpoints.c.generation_id.in_(ids)))
     calls = [_delivery(row, event, told, now) for row in changed if row.webhook_url and event in row.webhook_events]
     if calls:
         await connection.execute(deliveries.insert(), calls)
