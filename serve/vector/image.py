@@ -65,13 +65,23 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits()) -> Picture:
 
 def read(data: bytes, limits: ImageLimits = ImageLimits()) -> Picture:
     """As ``decode``, also what is all transparent."""
+    opened = _examined(data, limits)
+    return Picture(_pixels(opened), opened.format or "", hashlib.sha256(data).hexdigest())
+
+
+def format_of(data: bytes, limits: ImageLimits = ImageLimits()) -> str:
+    """One of ``FORMATS``, by the header: no pixel is decoded. Raises what ``decode`` raises that a header shows."""
+    return _examined(data, limits).format or ""
+
+
+def _examined(data: bytes, limits: ImageLimits) -> Image.Image:
     if not data:
         raise BadImage("is empty (0 bytes)", FIELD)
     if len(data) > limits.max_bytes:
         raise TooLarge(f"has {len(data)} bytes, more than the {limits.max_bytes} allowed", FIELD)
     opened = _open(data)
     _check_size(opened.size, limits)
-    return Picture(_pixels(opened), opened.format or "", hashlib.sha256(data).hexdigest())
+    return opened
 
 
 def _open(data: bytes) -> Image.Image:

@@ -1,0 +1,14 @@
+"""The doors of the queue: jobs, batches, events, and C-043's /api/generate. They need ``app.state.jobs``."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from serve.api.jobs import batches, events, generate, jobs, lanes, sockets
+from serve.api.jobs.parts import JobParts
+
+__all__ = ["JobParts", "router"]
+
+router = APIRouter()
+for _part in (jobs, events, sockets, batches, generate, lanes):
+    router.include_router(_part.router)

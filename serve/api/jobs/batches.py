@@ -1,0 +1,45 @@
+"""`/v1/batches`: jobs that were asked for together (A-081, C-140)."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Response
+
+from serve.api.archive import zip_response
+from serve.api.generation_files import files_of
+from serve.api.jobs.parts import BatchId, Parts
+from serve.api.jobs.rendering import batch_of
+from serve.api.native import SiteSettings
+from serve.api.problems import render
+from serve.errors import Conflict
+from serve.state.gallery import MOST_AT_ONCE, Generation, get_generations
+
+router = APIRouter()
+
+_ZIP = {"200": {"description": "A ZIP", "content": {"application/zip": {"schema": {"type": "string"}}}}}
+
+
+@router.get("/v1/batches/{batch_id}")
+async def get(batch_id: BatchId, parts: Parts, settings: SiteSettings) -> Response:
+    """Its jobs, how many are in which status, and how far they are."""
+    return render(batch_of(await parts.views.of_batch(batch_id), settings), 200, None)
+
+
+@router.post("/v1/batches/{batch_id}/cancel")
+async def cancel(batch_id: BatchId, parts: Parts, settings: SiteSettings) -> Response:
+    """Cancels what is not over; 202 while workers have not let go of all of it yet."""
+    await parts.queue.cancel_batch(batch_id)
+    told = batch_of(await parts.views.of_batch(batch_id), settings)
+    return render(told, 200 if told["over"] else 202, None)
+
+
+@router.get("/v1/batches/{batch_id}/download", openapi_extra={"responses": _ZIP})
+async def download(batch_id: BatchId, parts: Parts, settings: SiteSettings) -> Response:
+    """All results so far as one ZIP, with metadata.json; 409 when there are none yet."""
+    views = await parts.views.of_batch(batch_id)
+    ids = [view.id for view in views if view.results]
+    if not ids:
+        raise Conflict("has no results yet; come again when a job of it is completed", "id")
+    found: list[Generation] = []
+    for start in range(0, len(ids), MOST_AT_ONCE):
+        found += await get_generations(parts.state.database, ids[start : start + MOST_AT_ONCE])
+    return zip_response(files_of(parts.state.objects, found, settings), f"atelier-{batch_id[:8]}.zip")

@@ -1,0 +1,142 @@
+"""`/api/generate`: illustrations by the queue, in the words of C-043 and C-044."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from serve.api.drawing import CAMEL_CASE
+from serve.api.drawing_schema import PROMPT, options_of
+from serve.api.generations import schema, told_in_camel_case
+from serve.api.illustrations import NotYet
+from serve.api.jobs import orders
+from serve.api.jobs.drawings import names, parse_drawing
+from serve.api.jobs.parts import JobId, Parts
+from serve.api.jobs.rendering import error_of, job_of, time_of
+from serve.api.jobs.schema import answers
+from serve.api.json_body import read_json
+from serve.api.native import SiteSettings
+from serve.api.problems import render
+from serve.api.values import refuse_unknown
+from serve.errors import InvalidRequest, in_words_of
+from serve.jobs.states import COMPLETED, OVER
+from serve.jobs.views import JobView
+from serve.settings import Settings
+from serve.state.gallery import get_generation
+
+router = APIRouter()
+
+DIFFUSION = "diffusion"
+_MODELS = (DIFFUSION, "style-transfer")
+_OWN = ("models", "priority", "userId")
+_TEXT = {"type": "string"}
+_GENERATION: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {
+                    "type": "object",
+                    "required": ["prompt"],
+                    "properties": {
+                        "prompt": PROMPT,
+                        "models": {"type": "array", "items": {"enum": [DIFFUSION]}},
+                        "priority": {"type": ["integer", "string"]},
+                        "userId": _TEXT,
+                        "n": {"type": "integer", "minimum": 1},
+                        "quality": _TEXT,
+                        **options_of(CAMEL_CASE),
+                    },
+                },
+                "example": {"prompt": "red apple, flat", "userId": "ada", "seed": 7},
+            }
+        },
+    },
+    **answers(202, "Where it is in the queue", {"type": "object", "properties": {"id": _TEXT, "status": _TEXT}}),
+}
+
+
+@router.post("/api/generate", status_code=202, openapi_extra=_GENERATION)
+async def generate(request: Request, parts: Parts, settings: SiteSettings) -> Response:
+    """Puts an illustration on the queue."""
+    values = await read_json(request, settings.limits)
+    refuse_unknown(values, (*_OWN, *names(CAMEL_CASE)))
+    _check_models(values)
+    with in_words_of({"user_id": "userId"}):
+        asked = {"user_id": values.get("userId"), "priority": values.get("priority")}
+        order = orders.order_of(asked, request.headers, settings)
+    drawing = await parse_drawing(values, CAMEL_CASE, settings, request.app.state.illustrator)
+    added = await parts.queue.add(drawing, order)
+    view = await parts.views.get(added.ids[0])
+    body = {
+        "success": True,
+        "id": view.id,
+        "status": view.status,
+        "position": view.position,
+        "estimatedTime": view.estimated_s,
+    }
+    response = render(body, 200 if added.again else 202, None)
+    response.headers["Location"] = f"/api/generate/{view.id}/status"
+    return response
+
+
+def _check_models(values: Mapping[str, Any]) -> None:
+    given = values.get("models")
+    if given is None:
+        return
+    if not isinstance(given, list) or not given or not all(isinstance(one, str) for one in given):
+        raise InvalidRequest(f"must be a list of one or more of {', '.join(_MODELS)}", "models")
+    unknown = [one for one in given if one not in _MODELS]
+    if unknown:
+        raise InvalidRequest(f"{unknown[0][:64]!a} is none; there are {', '.join(_MODELS)}", "models")
+    if set(given) != {DIFFUSION}:
+        raise NotYet(f"only {DIFFUSION} is offered yet", "models")
+
+
+@router.get("/api/generate/{job_id}/status")
+async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> dict[str, Any]:
+    """How far it is."""
+    return _status(await parts.views.get(job_id), settings)
+
+
+@router.get("/api/generate/{job_id}/result", openapi_extra=answers(200, "C-044's Generation", schema(True)))
+async def result(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
+    """What it came to; 202 while it is not over, and its own error when it failed."""
+    view = await parts.views.get(job_id)
+    if view.status not in OVER:
+        return render(_status(view, settings), 202, 1)
+    if view.status != COMPLETED:
+        raise error_of(view)
+    return render(told_in_camel_case(await get_generation(parts.state.database, job_id), settings), 200, None)
+
+
+@router.delete("/api/generate/{job_id}")
+async def cancel(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
+    """202 while its worker has not let go of it yet; 409 when it is over."""
+    await parts.queue.cancel(job_id)
+    view = await parts.views.get(job_id)
+    return render({"success": True, **_status(view, settings)}, 200 if view.status in OVER else 202, None)
+
+
+def _status(view: JobView, settings: Settings) -> dict[str, Any]:
+    told = job_of(view, settings)
+    return {
+        "id": view.id,
+        "userId": view.user_id,
+        "prompt": view.prompt,
+        "models": [DIFFUSION],
+        "status": view.status,
+        "priority": view.priority,
+        "progress": view.progress,
+        "step": told["step"],
+        "steps": told["steps"],
+        "previewUrl": told["preview_url"],
+        "position": view.position,
+        "estimatedTime": view.estimated_s,
+        "error": view.error,
+        "createdAt": time_of(view.created_at),
+        "startedAt": time_of(view.started_at),
+        "completedAt": time_of(view.completed_at),
+    }

@@ -1,0 +1,52 @@
+"""`GET /v1/queue`, and the lanes of the queue for who runs the site."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Response
+
+from serve.api.admin import Admin
+from serve.api.jobs.parts import Parts
+from serve.api.problems import render
+from serve.errors import NotFound
+from serve.jobs.lanes import set_paused
+from serve.jobs.requests import ILLUSTRATE, VECTORIZE
+from serve.jobs.states import PAUSED, PENDING, PROCESSING
+
+router = APIRouter()
+LANES = (ILLUSTRATE, VECTORIZE)
+
+
+@router.get("/v1/queue")
+async def queue(parts: Parts) -> dict[str, Any]:
+    """Jobs by lane and status, what the workers do at once, and whether a lane is paused."""
+    found = await parts.views.lanes(LANES)
+    counts = {
+        name: {status: lane.counts.get(status, 0) for status in (PENDING, PROCESSING, PAUSED)}
+        for name, lane in found.items()
+    }
+    return {
+        "lanes": {
+            name: {**counts[name], "slots": lane.slots, "is_paused": lane.paused} for name, lane in found.items()
+        },
+        **{status: sum(one[status] for one in counts.values()) for status in (PENDING, PROCESSING, PAUSED)},
+    }
+
+
+@router.post("/api/admin/lanes/{lane}/pause", dependencies=[Admin])
+async def pause(lane: str, parts: Parts) -> Response:
+    """Nothing of it starts any more; what is being done goes on."""
+    return await _set(lane, parts, paused=True)
+
+
+@router.post("/api/admin/lanes/{lane}/resume", dependencies=[Admin])
+async def resume(lane: str, parts: Parts) -> Response:
+    return await _set(lane, parts, paused=False)
+
+
+async def _set(lane: str, parts: Parts, paused: bool) -> Response:
+    if lane not in LANES:
+        raise NotFound(f"there is no such lane; there are {', '.join(LANES)}", "lane")
+    await set_paused(parts.state.database, lane, paused)
+    return render({"lane": lane, "is_paused": paused}, 200, None)

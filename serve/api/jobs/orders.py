@@ -1,0 +1,97 @@
+"""What is asked of the queue: whose job it is, how urgent, under which key, and whom to tell (API_COMPAT 5)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from starlette.datastructures import Headers
+
+from serve.api.illustrations import MAX_USER
+from serve.api.values import choice, text, whole
+from serve.errors import InvalidRequest
+from serve.jobs.idempotency import MAX_KEY
+from serve.jobs.queue import MAX_PRIORITY, PRIORITIES, Order
+from serve.jobs.states import KINDS
+from serve.jobs.webhook_address import MAX_URL, check_webhook
+from serve.settings import Settings
+
+NAMES = ("user_id", "priority", "webhook_url", "webhook_events")
+ANONYMOUS = "anonymous"
+KEY, FAL_PRIORITY = "Idempotency-Key", "X-Fal-Queue-Priority"
+MAX_WAIT_S = 60.0
+WEBHOOK_EVENTS = KINDS[1:]
+"""Who adds a job knows that it is queued."""
+
+_KEY = re.compile(rf"[ -~]{{1,{MAX_KEY}}}", re.ASCII)
+_WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,6})\"?)?", re.ASCII | re.IGNORECASE)
+
+
+def order_of(values: Mapping[str, Any], headers: Headers, settings: Settings) -> Order:
+    """Raises InvalidRequest naming a field of ``NAMES``, or a header."""
+    url = text(values, "webhook_url", MAX_URL)
+    if url is not None:
+        check_webhook(url, settings)
+    events = _webhook_events(values)
+    if events and url is None:
+        raise InvalidRequest("is for a webhook_url; send it too", "webhook_events")
+    order = Order(
+        user_id=text(values, "user_id", MAX_USER) or ANONYMOUS,
+        priority=priority_of(values, PRIORITIES[_fal_priority(headers)]),
+        webhook_url=url,
+        idempotency_key=_key(headers),
+    )
+    return order if events is None else replace(order, webhook_events=events)
+
+
+def priority_of(values: Mapping[str, Any], default: int) -> int:
+    given = values.get("priority")
+    if isinstance(given, str) and given in PRIORITIES:
+        return PRIORITIES[given]
+    told = f"{', '.join(PRIORITIES)}, or a whole number from {-MAX_PRIORITY} to {MAX_PRIORITY}"
+    try:
+        found = whole(values, "priority", default)
+    except InvalidRequest:
+        raise InvalidRequest(f"must be {told}", "priority") from None
+    if found is None or abs(found) > MAX_PRIORITY:
+        raise InvalidRequest(f"must be {told}", "priority")
+    return found
+
+
+def wait_s(headers: Headers) -> float:
+    """Of ``Prefer: wait=SECONDS`` (RFC 7240), as far as it is honoured; 0 without one. A preference is no error."""
+    for given in headers.getlist("prefer"):
+        for preference in given.split(",")[:16]:
+            found = _WAIT.fullmatch(preference.partition(";")[0].strip())
+            if found is not None:
+                return min(MAX_WAIT_S, float(found[1])) if found[1] else MAX_WAIT_S
+    return 0.0
+
+
+def _fal_priority(headers: Headers) -> str:
+    given = {FAL_PRIORITY: headers.get(FAL_PRIORITY, "").strip().lower()}
+    return choice(given, FAL_PRIORITY, PRIORITIES, "normal")
+
+
+def _key(headers: Headers) -> str | None:
+    given = headers.get(KEY)
+    if given is not None and not _KEY.fullmatch(given):
+        raise InvalidRequest(f"must be 1 to {MAX_KEY} printable ASCII characters", KEY)
+    return given
+
+
+def _webhook_events(values: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """A list, or a form's text with commas."""
+    given = values.get("webhook_events")
+    if given is None or given == "":
+        return None
+    if isinstance(given, str):
+        given = [one.strip() for one in given.split(",")]
+    known = ", ".join(WEBHOOK_EVENTS)
+    if not isinstance(given, list) or not 1 <= len(given) <= len(WEBHOOK_EVENTS):
+        raise InvalidRequest(f"must be a list of one or more of {known}", "webhook_events")
+    if not all(isinstance(one, str) and one in WEBHOOK_EVENTS for one in given):
+        raise InvalidRequest(f"has what is no event; there are {known}", "webhook_events")
+    return tuple(dict.fromkeys(given))

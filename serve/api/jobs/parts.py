@@ -1,0 +1,55 @@
+"""What the routes of jobs share in a process, and the ids in their paths."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from serve.errors import NotFound, StateUnavailable
+from serve.jobs.events import Follower
+from serve.jobs.queue import GenerationQueue
+from serve.jobs.views import JobViews
+from serve.state import State
+
+_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+class JobParts:
+    """For one event loop; the application's, as ``app.state.jobs``."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.queue = GenerationQueue(state)
+        self.views = JobViews(state.database)
+        self.follower = Follower(state)
+
+
+def parts_of(connection: HTTPConnection) -> JobParts:
+    """Of a request or a WebSocket. Raises StateUnavailable as long as there is no state."""
+    parts: JobParts | None = getattr(connection.app.state, "jobs", None)
+    if parts is None:
+        raise StateUnavailable("the database is not open; try again")
+    return parts
+
+
+def job_id_of(job_id: str) -> str:
+    return checked_id(job_id, "job")
+
+
+def batch_id_of(batch_id: str) -> str:
+    return checked_id(batch_id, "batch")
+
+
+def checked_id(given: str, what: str) -> str:
+    """The database is not asked for what cannot be an id. Raises NotFound."""
+    if not _ID.fullmatch(given):
+        raise NotFound(f"there is no such {what}", "id")
+    return given
+
+
+Parts = Annotated[JobParts, Depends(parts_of)]
+JobId = Annotated[str, Depends(job_id_of)]
+BatchId = Annotated[str, Depends(batch_id_of)]

@@ -1,0 +1,151 @@
+"""Jobs, events and batches as JSON. Times are ISO 8601 in UTC, addresses whole URLs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from serve import errors
+from serve.api.addresses import address, result_url
+from serve.errors import AtelierError, EngineFailure, Gone
+from serve.jobs.events import Event
+from serve.jobs.requests import ILLUSTRATE
+from serve.jobs.states import CANCELLED, COMPLETED, FAILED, OVER, PROCESSING
+from serve.jobs.views import JobView, ResultView
+from serve.settings import Settings
+
+_AS_THEY_ARE = (
+    "id", "user_id", "kind", "lane", "status", "wish", "priority", "prompt", "position", "estimated_s", "progress",
+    "attempt", "batch_id", "retried_from", "cached", "error", "details", "generation_time_s",
+)  # fmt: skip
+
+
+def links_of(job_id: str, settings: Settings) -> dict[str, str]:
+    """By fal's names, and where the events are."""
+    own = address(settings, f"/v1/jobs/{job_id}")
+    return {
+        "request_id": job_id,
+        "status_url": f"{own}/status",
+        "response_url": f"{own}/result",
+        "cancel_url": f"{own}/cancel",
+        "events_url": f"{own}/events",
+    }
+
+
+def job_of(view: JobView, settings: Settings) -> dict[str, Any]:
+    """``last_event`` is the number of the event that tells the same."""
+    return {
+        **{name: getattr(view, name) for name in _AS_THEY_ARE},
+        **_stage(view.id, view.stage, settings),
+        "last_event": view.events,
+        "parameters": _parameters(view.parameters),
+        "results": [_result(one, settings) for one in view.results],
+        "created_at": time_of(view.created_at),
+        "started_at": time_of(view.started_at),
+        "completed_at": time_of(view.completed_at),
+        **links_of(view.id, settings),
+    }
+
+
+def status_of(view: JobView, settings: Settings) -> dict[str, Any]:
+    """In fal's words: ``queue_position`` counts what is ahead; COMPLETED is over, however it ended."""
+    told: dict[str, Any] = {
+        "status": "COMPLETED" if view.status in OVER else "IN_PROGRESS" if view.status == PROCESSING else "IN_QUEUE",
+        "queue_position": None if view.position is None else view.position - 1,
+        "logs": [],
+        **links_of(view.id, settings),
+    }
+    if view.status in (FAILED, CANCELLED):
+        told |= {"error": error_of(view).message, "error_type": (view.error or {}).get("type", "Cancelled")}
+    return told
+
+
+def result_of(view: JobView, settings: Settings) -> dict[str, Any]:
+    """Of a job that is completed."""
+    return {
+        "id": view.id,
+        "status": view.status,
+        "kind": view.kind,
+        "cached": view.cached,
+        "results": [_result(one, settings) for one in view.results],
+        "details": view.details,
+        "generation_time_s": view.generation_time_s,
+        "completed_at": time_of(view.completed_at),
+    }
+
+
+def event_of(job_id: str, event: Event, settings: Settings) -> dict[str, Any]:
+    """The same by whatever way it is told. ``data`` says where the job stood then."""
+    data = {name: value for name, value in event.data.items() if name not in _STAGE}
+    data |= _stage(job_id, event.data, settings) | {"at": time_of(event.created_at)}
+    if event.kind == COMPLETED:
+        data["response_url"] = links_of(job_id, settings)["response_url"]
+    return {"id": event.n, "event": event.kind, "data": data}
+
+
+def batch_of(views: Sequence[JobView], settings: Settings) -> dict[str, Any]:
+    """``counts`` by status; ``progress`` from 0 to 1 over all of its jobs, what is over being done."""
+    batch_id = views[0].batch_id
+    own = address(settings, f"/v1/batches/{batch_id}")
+    done = sum(1.0 if view.status in OVER else view.progress for view in views)
+    return {
+        "batch_id": batch_id,
+        "user_id": views[0].user_id,
+        "over": all(view.status in OVER for view in views),
+        "progress": done / len(views),
+        "counts": dict(Counter(view.status for view in views)),
+        "created_at": time_of(views[0].created_at),
+        "status_url": own,
+        "cancel_url": f"{own}/cancel",
+        "download_url": f"{own}/download",
+        "jobs": [job_of(view, settings) for view in views],
+    }
+
+
+def error_of(view: JobView) -> AtelierError:
+    """Why a job came to nothing, as the error that it is."""
+    if view.status == CANCELLED:
+        return Gone("this job was cancelled")
+    told = view.error or {}
+    kind = _KINDS.get(str(told.get("type")))
+    if kind is None:  # of elsewhere, or of a later version
+        kind = next((one for one in _KINDS.values() if one.status == told.get("status")), EngineFailure)
+    return kind(str(told.get("detail") or "the job failed"), told.get("field"))
+
+
+def time_of(value: datetime | None) -> str | None:
+    return None if value is None else value.isoformat()
+
+
+_KINDS: Mapping[str, type[AtelierError]] = {
+    name: one
+    for name, one in vars(errors).items()
+    if isinstance(one, type) and issubclass(one, AtelierError) and one is not AtelierError
+}
+_STAGE = ("step", "steps", "preview")
+
+
+def _stage(job_id: str, stage: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
+    """How far it is. A preview's address changes with the preview."""
+    name = stage.get("preview")
+    url = name and address(settings, f"/v1/jobs/{job_id}/preview?v={name[:12]}")
+    return {"step": stage.get("step"), "steps": stage.get("steps"), "preview_url": url}
+
+
+def _parameters(request: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked for, by the names that `POST /v1/jobs` takes."""
+    told = dict(request.get("options", {}))
+    if request.get("kind") != ILLUSTRATE:
+        told["time_budget"] = told.pop("time_budget_s", None)
+        return {**told, "input_sha256": str(request.get("image", "")).partition(".")[0]}
+    encoding = request["encoding"]
+    told |= {"output_format": encoding["format"], "output_compression": encoding["quality"]}
+    return {**told, "metadata": encoding["metadata"], **request["more"]}
+
+
+def _result(view: ResultView, settings: Settings) -> dict[str, Any]:
+    url = result_url(settings, view.id)
+    own = {name: value for name, value in vars(view).items() if name != "created_at"}
+    return {**own, "url": url, "thumbnail_url": f"{url}/thumbnail", "created_at": time_of(view.created_at)}

@@ -1,0 +1,187 @@
+"""What OpenAPI says of the routes of jobs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from serve.api.drawing import SNAKE_CASE
+from serve.api.drawing_schema import PROMPT, options_of
+from serve.api.illustrations import MAX_USER
+from serve.api.jobs.orders import FAL_PRIORITY, KEY, MAX_WAIT_S, WEBHOOK_EVENTS
+from serve.api.presets import QUALITIES
+from serve.diffusion.noise import MAX_SEED
+from serve.ensembles.illustration import MAX_PICTURES
+from serve.jobs.idempotency import MAX_KEY
+from serve.jobs.queue import MAX_PRIORITY, PRIORITIES
+from serve.jobs.requests import ILLUSTRATE, VECTORIZE
+from serve.jobs.states import STATUSES
+from serve.jobs.views import MOST_JOBS
+
+_TEXT = {"type": "string"}
+_WHOLE = {"type": "integer"}
+_MAYBE_WHOLE = {"type": ["integer", "null"]}
+_MAYBE_OBJECT = {"type": ["object", "null"]}
+_MAYBE_TEXT = {"type": ["string", "null"]}
+_MAYBE_NUMBER = {"type": ["number", "null"]}
+_TIME = {"type": ["string", "null"], "format": "date-time"}
+_URL = {"type": "string", "format": "uri"}
+_USER = {"type": "string", "maxLength": MAX_USER, "default": "anonymous"}
+_PRIORITY = {
+    "oneOf": [
+        {"type": "integer", "minimum": -MAX_PRIORITY, "maximum": MAX_PRIORITY},
+        {"enum": list(PRIORITIES)},
+    ],
+    "default": 0,
+}
+_STATUS = {"type": "string", "enum": list(STATUSES)}
+_QUALITY = {"type": "string", "enum": [quality.name for quality in QUALITIES]}
+_PICTURES = {"type": "integer", "minimum": 1, "maximum": MAX_PICTURES, "default": 1}
+
+DRAWING = {
+    "type": "object",
+    "description": "of illustrate and prompt_to_svg",
+    "properties": {"prompt": PROMPT, "n": _PICTURES, "quality": _QUALITY, **options_of(SNAKE_CASE)},
+}
+_VECTORIZE_OPTIONS: dict[str, Any] = {
+    "result_id": {"type": "string", "description": "a stored result in place of a picture"},
+    "tier": {"type": "string", "enum": ["auto", "basic", "1", "2", "3"], "default": "auto"},
+    "target_quality": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.9},
+    "time_budget": {"type": "number", "description": "seconds"},
+    "max_bytes": {"type": "integer", "minimum": 100},
+    "max_paths": {"type": "integer", "minimum": 1},
+    "validate": {"type": "boolean", "default": False},
+}
+_VECTORIZE = {
+    "type": "object",
+    "description": "of vectorize",
+    "properties": {"image": {"type": "string", "description": "a data: URL in base64"}, **_VECTORIZE_OPTIONS},
+}
+_OF_ALL: dict[str, Any] = {"user_id": _USER, "priority": _PRIORITY, "webhook_url": _URL}
+_BODY = {
+    "type": "object",
+    "required": ["kind", "input"],
+    "properties": {
+        "kind": {"type": "string", "enum": [ILLUSTRATE, VECTORIZE, "prompt_to_svg"]},
+        "input": {"anyOf": [DRAWING, _VECTORIZE]},
+        **_OF_ALL,
+        "webhook_events": {"type": "array", "items": {"enum": list(WEBHOOK_EVENTS)}},
+        "seeds": {"type": "array", "items": {"type": "integer", "minimum": -1, "maximum": MAX_SEED}},
+        "prompts": {"type": "array", "items": PROMPT},
+        "count": {"type": "integer", "minimum": 1, "description": "jobs whose seeds follow one another"},
+    },
+}
+_FORM = {
+    "type": "object",
+    "properties": {
+        "image": {"type": "string", "format": "binary", "description": "PNG, JPEG, WebP, GIF, BMP or TIFF"},
+        "kind": {"type": "string", "enum": [VECTORIZE], "default": VECTORIZE},
+        **_OF_ALL,
+        "webhook_events": {"type": "string", "description": "with commas between them"},
+        **_VECTORIZE_OPTIONS,
+    },
+}
+_EXAMPLE = {"kind": "illustrate", "input": {"prompt": "red apple, flat", "seed": 7}, "user_id": "ada", "count": 4}
+
+JOB = {
+    "type": "object",
+    "required": ["id", "status", "progress", "results", "status_url", "response_url", "cancel_url"],
+    "properties": {
+        **dict.fromkeys(("id", "request_id", "user_id", "kind", "lane", "prompt"), _TEXT),
+        "status": _STATUS,
+        "wish": {"enum": ["cancel", "pause", None], "description": "what its worker has still to heed"},
+        "position": {"type": ["integer", "null"], "description": "1 starts next"},
+        "progress": {"type": "number", "minimum": 0, "maximum": 1},
+        **dict.fromkeys(("estimated_s", "generation_time_s"), _MAYBE_NUMBER),
+        **dict.fromkeys(("step", "steps"), _MAYBE_WHOLE),
+        **dict.fromkeys(("batch_id", "retried_from", "preview_url"), _MAYBE_TEXT),
+        **dict.fromkeys(("priority", "attempt", "last_event"), _WHOLE),
+        "cached": {"type": "boolean"},
+        "parameters": {"type": "object"},
+        "results": {"type": "array", "items": {"type": "object"}},
+        **dict.fromkeys(("error", "details"), _MAYBE_OBJECT),
+        **dict.fromkeys(("created_at", "started_at", "completed_at"), _TIME),
+        **dict.fromkeys(("status_url", "response_url", "cancel_url", "events_url"), _URL),
+    },
+}
+EVENT = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {"id": {"type": "integer"}, "event": _TEXT, "data": {"type": "object"}},
+}
+
+
+def answers(status: int, what: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"responses": {str(status): {"description": what, "content": {"application/json": {"schema": schema}}}}}
+
+
+def parameter(where: str, name: str, what: str, schema: dict[str, Any] = _TEXT) -> dict[str, Any]:
+    return {"in": where, "name": name, "description": what, "required": False, "schema": schema}
+
+
+ADDITION: dict[str, Any] = {
+    "parameters": [
+        parameter("header", KEY, "the same key and body are the same job", {"type": "string", "maxLength": MAX_KEY}),
+        parameter("header", FAL_PRIORITY, "where the body names none", {"type": "string", "enum": list(PRIORITIES)}),
+        parameter("header", "Prefer", f"wait=N: answer when it is over, after at most N of {MAX_WAIT_S:g} seconds"),
+    ],
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": _BODY, "example": _EXAMPLE},
+            "multipart/form-data": {"schema": _FORM},
+        },
+    },
+    **answers(202, "The job, or with batch_id and jobs the batch; 200 when the key stood for it already", JOB),
+}
+LISTING: dict[str, Any] = {
+    "parameters": [
+        *(parameter("query", name, "of these alone") for name in ("user_id", "batch_id")),
+        parameter("query", "status", "of these alone", _STATUS),
+        parameter("query", "kind", "of these alone", {"type": "string", "enum": [ILLUSTRATE, VECTORIZE]}),
+        parameter("query", "cursor", "the next_cursor of the page before"),
+        parameter("query", "limit", "jobs of a page", {"type": "integer", "minimum": 1, "maximum": MOST_JOBS}),
+    ],
+    **answers(
+        200,
+        "A page, the newest first",
+        {"type": "object", "properties": {"jobs": {"type": "array", "items": JOB}, "next_cursor": _MAYBE_TEXT}},
+    ),
+}
+PRIORITY: dict[str, Any] = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {
+                "schema": {"type": "object", "required": ["priority"], "properties": {"priority": _PRIORITY}}
+            }
+        },
+    },
+    **answers(200, "The job", JOB),
+}
+EVENTS: dict[str, Any] = {
+    "parameters": [
+        parameter("query", "after", "the number of the last event that is known", {"type": "integer", "minimum": 0}),
+        parameter("query", "wait_s", "how long JSON waits for an event", {"type": "number", "maximum": MAX_WAIT_S}),
+        parameter("query", "stream", "server-sent events, whatever Accept says", {"type": "boolean"}),
+        parameter("header", "Last-Event-ID", "as after, and wins over it"),
+    ],
+    "responses": {
+        "200": {
+            "description": "JSON, or server-sent events that end after the last one",
+            "content": {
+                "application/json": {
+                    "schema": {
+                        "type": "object",
+                        "properties": {
+                            "events": {"type": "array", "items": EVENT},
+                            "last": {"type": "integer"},
+                            "over": {"type": "boolean"},
+                        },
+                    }
+                },
+                "text/event-stream": {"schema": _TEXT},
+            },
+        },
+        "204": {"description": "As a stream: nothing follows that number any more"},
+    },
+}
