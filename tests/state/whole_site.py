@@ -65,8 +65,9 @@ async def fill(state: State) -> list[str]:
         "idempotency_keys": [{"user_id": "ada", "key": "k", "body_hash": "h", "target": "g1", **common}],
         "deliveries": [
             {
-                "id": "d1", "generation_id": "g1", "url": "https://x.example", "kind": "completed", "body": {"a": 1},
-                "status": "pending", "worker_id": "w", "answer": None, "due_at": WHEN, **common,
+                "id": "d1", "generation_id": "g1", "event": 2, "url": "https://x.example", "host": "x.example",
+                "kind": "completed", "body": {"a": 1}, "status": "pending",
+                "worker_id": "w", "answer": None, "due_at": WHEN, **common,
             }
         ],
         "cache": [
