@@ -1,0 +1,161 @@
+"""The database, or the object store, is away for a while: 503 with Retry-After, then everything goes on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import httpx
+import pytest
+from illustrator_standin import IllustratorStandIn
+from postgresql_server import PostgreSQL
+from pydantic import SecretStr
+from s3_server import S3Server
+from standin import StandIn
+
+from serve.api.app import create_app
+from serve.jobs.direct import Direct
+from serve.jobs.work import Work
+from serve.jobs.worker import Worker
+from serve.settings import DatabaseSettings, JobsSettings, Settings
+from serve.state import State
+
+JOBS = JobsSettings(poll_s=0.02, beat_s=0.1, lease_s=2.0, progress_s=0.0, checkpoint_every=1)
+DATABASE = DatabaseSettings(timeout_s=1.0)
+OUTAGE_S = 30.0
+"""Of a PostgreSQL server, as long as the longest that a site has to live with; of the others a few seconds."""
+SHORT_S = 6.0
+
+
+class Site:
+    """A gateway's application and a worker on stand-ins, in this process."""
+
+    def __init__(self, state: State, illustrator: IllustratorStandIn, door: httpx.AsyncClient) -> None:
+        self.state = state
+        self.illustrator = illustrator
+        self.door = door
+
+    async def add(self, steps: int) -> str:
+        asked = {"prompt": "a fox", "seed": 7, "num_inference_steps": steps}
+        answer = await self.door.post("/v1/jobs", json={"kind": "illustrate", "input": asked})
+        assert answer.status_code == 202, answer.text
+        job_id: str = answer.json()["id"]
+        return job_id
+
+    async def status(self, job_id: str) -> str:
+        answer = await self.door.get(f"/v1/jobs/{job_id}")
+        return str(answer.json()["status"]) if answer.status_code == 200 else str(answer.status_code)
+
+    async def until(self, job_id: str, wanted: str, limit_s: float = 30.0) -> None:
+        async with asyncio.timeout(limit_s):
+            while await self.status(job_id) != wanted:  # noqa: ASYNC110 (a database has no event)
+                await asyncio.sleep(0.05)
+
+
+@contextlib.asynccontextmanager
+async def site(settings: Settings) -> AsyncIterator[Site]:
+    state = await State.open(settings)
+    illustrator, vectorizer = IllustratorStandIn(), StandIn()
+    worker = Worker(state, Work(state, vectorizer, illustrator))
+    direct = Direct(state, illustrator, vectorizer, settings)
+    await worker.start()
+    await direct.start()
+    app = create_app(vectorizer, settings, illustrator=illustrator, state=state, direct=direct)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60) as door:
+        yield Site(state, illustrator, door)
+    await direct.close()
+    await worker.close()
+    await state.close()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("end", "begin", "seconds"),
+    [(PostgreSQL.stop, PostgreSQL.start, OUTAGE_S), (PostgreSQL.freeze, PostgreSQL.thaw, SHORT_S)],
+    ids=["stopped", "frozen"],
+)
+async def test_postgresql_is_away(
+    postgresql: PostgreSQL,
+    tmp_path: Path,
+    end: Callable[[PostgreSQL], None],
+    begin: Callable[[PostgreSQL], None],
+    seconds: float,
+) -> None:
+    """A job is under way, another waits; who asks meanwhile is told to come again; both are done afterwards."""
+    own = DATABASE.model_copy(update={"url": SecretStr(postgresql.new_database())})
+    async with site(Settings(database=own, state_dir=tmp_path, jobs=JOBS)) as found:
+        found.illustrator.step_s = 0.05
+        running, waiting = await found.add(200), await found.add(3)
+        await found.until(running, "processing")
+        await asyncio.to_thread(end, postgresql)
+        try:
+            await refuses(found, running, time.monotonic() + seconds)
+        finally:
+            await asyncio.to_thread(begin, postgresql)
+        await found.until(running, "completed", 60)
+        await found.until(waiting, "completed")
+        assert len(found.illustrator.steps) <= 200 + 3 + 10  # it was not begun again
+        answer = await found.door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 9})
+        assert answer.status_code == 200
+
+
+async def refuses(found: Site, running: str, until: float) -> None:
+    while time.monotonic() < until:
+        for answer in (
+            await found.door.get(f"/v1/jobs/{running}"),
+            await found.door.post("/v1/jobs", json={"kind": "illustrate", "input": {"prompt": "a cat"}}),
+            await found.door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 9}),
+        ):
+            assert answer.status_code == 503, answer.text
+            assert int(answer.headers["retry-after"]) > 0
+
+
+@pytest.mark.slow
+async def test_the_file_is_locked_for_long(tmp_path: Path) -> None:
+    async with site(Settings(database=DATABASE, state_dir=tmp_path, jobs=JOBS)) as found:
+        found.illustrator.step_s = 0.05
+        running = await found.add(100)
+        await found.until(running, "processing")
+        with contextlib.closing(sqlite3.connect(tmp_path / "atelier.db", isolation_level=None)) as neighbour:
+            await locked(neighbour)
+            answer = await found.door.post("/v1/jobs", json={"kind": "illustrate", "input": {"prompt": "a cat"}})
+            assert answer.status_code == 503
+            await asyncio.sleep(SHORT_S)  # longer than a lease: nobody may be taken for dead for it
+        await found.until(running, "completed", 60)
+        assert len(found.illustrator.steps) <= 100 + 5
+
+
+async def locked(neighbour: sqlite3.Connection) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(sqlite3.OperationalError):
+                neighbour.execute("BEGIN IMMEDIATE")
+                return
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.slow
+async def test_the_object_store_is_away(tmp_path: Path) -> None:
+    with S3Server.started() as server:
+        own = server.new_store().model_copy(update={"timeout_s": 1.0})
+        async with site(Settings(database=DATABASE, objects=own, state_dir=tmp_path, jobs=JOBS)) as found:
+            found.illustrator.step_s = 0.02
+            running = await found.add(50)
+            await found.until(running, "processing")
+            server.freeze()
+            try:
+                await asyncio.sleep(SHORT_S)
+                assert await found.status(running) == "processing"  # it is drawn, and waits for a place to be kept
+                answer = await found.door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 9})
+                assert (answer.status_code, "retry-after" in answer.headers) == (503, True)
+            finally:
+                server.thaw()
+            await found.until(running, "completed")
+            assert len(found.illustrator.steps) <= 50 + 20
+            answer = await found.door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 9})
+            assert answer.status_code == 200
