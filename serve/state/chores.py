@@ -1,0 +1,155 @@
+"""What has to be done now and then, once for all processes of a site, whoever comes first.
+
+`run_due` is for every process to call, about once a minute. A chore that is due is claimed by one update that only one
+process can make. The claim lasts for as long as the chore may take: if its process dies, somebody does it after that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+from serve.errors import AtelierError
+from serve.jobs.states import OVER
+from serve.settings import Settings
+from serve.state import State, cache
+from serve.state.backups.places import delete_old
+from serve.state.backups.writing import backup
+from serve.state.database import Database
+from serve.state.tables import chores, events, generations, idempotency_keys, utc_now
+
+LOGGER = logging.getLogger(__name__)
+
+_AT_ONCE = 1000
+"""Rows, or objects, that one transaction, or one call, deletes."""
+_AGAIN = timedelta(minutes=10)
+"""How soon one that failed is tried again."""
+_LONGEST_H = 876_000
+"""A century: times have an end."""
+
+
+@dataclass(frozen=True)
+class Chore:
+    """``at_most`` is how long it may take, and after how long it is done again if its process has vanished: less than
+    ``every``.
+    """
+
+    name: str
+    every: timedelta
+    at_most: timedelta
+    do: Callable[[State], Awaitable[object]]
+
+
+async def run_due(state: State) -> None:
+    """Every chore that is due and that nobody else is at, one after the other. One that fails keeps no other from it.
+
+    Raises StateUnavailable when the database does not answer.
+    """
+    for chore in chores_of(state.settings):
+        if not await _claimed(state.database, chore):
+            continue
+        started = utc_now()
+        try:
+            async with asyncio.timeout(chore.at_most.total_seconds()):
+                await chore.do(state)
+        except (AtelierError, TimeoutError) as error:
+            LOGGER.warning("the chore %s failed and is tried again: %s", chore.name, error or "it took too long")
+            await _set(state.database, chore, _due_in(chore, _AGAIN))
+        else:
+            await _set(state.database, chore, started)
+
+
+def chores_of(settings: Settings) -> list[Chore]:
+    """The longest comes last: the others do not wait for it."""
+    hour, ten_minutes = timedelta(hours=1), timedelta(minutes=10)
+    found = [
+        Chore("events", hour, ten_minutes, delete_old_events),
+        Chore("keys", hour, ten_minutes, delete_old_keys),
+        Chore("cache", ten_minutes, ten_minutes / 2, cache.evict),
+        Chore("objects", hour, ten_minutes, delete_unused_objects),
+    ]
+    if settings.backup.url is not None:
+        every = _hours(settings.backup.every_h)
+        found.append(Chore("backup", every, min(every / 2, 12 * hour), back_up))
+    return found
+
+
+async def _claimed(database: Database, chore: Chore) -> bool:
+    """Whether it is due and this process is the one to do it. A time that is yet to come was told by another clock."""
+    name, done_at = chores.c.name, chores.c.done_at
+    async with database.read() as connection:
+        seen = await connection.scalar(sa.select(done_at).where(name == chore.name))
+    now = utc_now()
+    if seen is not None and now - chore.every < seen <= now:
+        return False
+    claim = {"done_at": _due_in(chore, chore.at_most)}
+    async with database.write() as connection:
+        if seen is not None:  # whoever else saw it due has not changed it yet
+            found = await connection.execute(sa.update(chores).where(name == chore.name, done_at == seen).values(claim))
+        else:
+            insert = (sqlite if database.is_sqlite else postgresql).insert(chores)
+            found = await connection.execute(insert.on_conflict_do_nothing(), {"name": chore.name, **claim})
+        return found.rowcount == 1
+
+
+def _due_in(chore: Chore, wait: timedelta) -> datetime:
+    """When it must have been done to be due after ``wait``, or after its interval if that is shorter."""
+    return utc_now() - chore.every + min(wait, chore.every)
+
+
+async def _set(database: Database, chore: Chore, done_at: datetime) -> None:
+    async with database.write() as connection:
+        await connection.execute(sa.update(chores).where(chores.c.name == chore.name).values(done_at=done_at))
+
+
+def _hours(hours: float) -> timedelta:
+    return timedelta(hours=min(hours, _LONGEST_H))
+
+
+async def delete_unused_objects(state: State) -> None:
+    older_than = _hours(state.settings.objects.keep_unused_h)
+    while await state.objects.delete_unused(older_than, _AT_ONCE) == _AT_ONCE:
+        pass
+
+
+async def delete_old_events(state: State) -> None:
+    """Of jobs that ended so long ago: nobody follows those any more."""
+    before = utc_now() - _hours(state.settings.jobs.keep_events_h)
+    g = generations.c
+    over = sa.select(g.id).where(g.status.in_(OVER), g.completed_at < before)
+    old = sa.select(events.c.generation_id, events.c.n).where(events.c.generation_id.in_(over))
+    await _delete(state.database, events, [events.c.generation_id, events.c.n], old.where(events.c.created_at < before))
+
+
+async def delete_old_keys(state: State) -> None:
+    k = idempotency_keys.c
+    before = utc_now() - _hours(state.settings.jobs.keep_keys_h)
+    await _delete(
+        state.database, idempotency_keys, [k.user_id, k.key], sa.select(k.user_id, k.key).where(k.created_at < before)
+    )
+
+
+async def _delete(database: Database, table: sa.Table, key: Sequence[sa.Column[str]], old: sa.Select[str]) -> None:
+    """The rows of ``table`` whose ``key`` is in ``old``, some at a time, so that others write in between."""
+    while True:
+        async with database.write() as connection:
+            some = sa.delete(table).where(sa.tuple_(*key).in_(old.limit(_AT_ONCE)))
+            if (await connection.execute(some)).rowcount < _AT_ONCE:
+                return
+
+
+async def back_up(state: State) -> None:
+    """As scheduled (C-131); once it is there, old ones go."""
+    settings = state.settings.backup
+    assert settings.url is not None
+    made = await backup(state, settings.url, scheduled=True)
+    if made.missing:
+        LOGGER.warning("%d objects are missing from the backup %s", len(made.missing), made.where)
+    LOGGER.info("%s has %d rows and %d objects", made.where, made.rows, made.objects)
+    await delete_old(settings.url, state.settings, _hours(24 * settings.keep_days))
