@@ -159,7 +159,7 @@ def test_everything_is_killed_at_once_and_goes_on_after_a_start(http: httpx.Clie
         job = until(http, job_id, done)
         assert np.array_equal(picture(http, job), undisturbed(http, seed))
     history = http.get("/v1/generations", params={"limit": 100}).json()
-    assert set(jobs) <= {item["id"] for item in history["items"]}
+    assert set(jobs) <= {item["id"] for item in history["generations"]}
 
 
 def test_the_page_of_the_interface_names_every_door(http: httpx.Client) -> None:
