@@ -10,7 +10,6 @@ import pytest
 from pydantic import SecretStr
 from standin import StandIn
 
-from serve.api import admin
 from serve.api.app import create_app
 from serve.settings import AdminSettings, Settings
 from serve.state import State
@@ -25,9 +24,7 @@ async def client_of(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
         await MetricsCollector(state.database).record_generation(
             connection, GenerationMetrics("g1", "ada", "a fox", 2.5, True, model_used="mini")
         )
-    app = create_app(StandIn(), settings)
-    app.include_router(admin.router)
-    app.state.state = state
+    app = create_app(StandIn(), settings, state=state)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier") as opened:
         yield opened

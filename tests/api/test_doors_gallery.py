@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy as sa
 from fastapi import FastAPI
 from standin import StandIn
+from stateful_door import is_problem
 
-from serve.api import gallery
 from serve.api.app import create_app
 from serve.settings import HttpSettings, Settings
 from serve.state import State
@@ -35,10 +35,7 @@ async def state(tmp_path: Path) -> AsyncIterator[State]:
 
 
 def application(settings: Settings, state: State | None) -> FastAPI:
-    app = create_app(StandIn(), settings)
-    app.include_router(gallery.router)
-    app.state.state = state
-    return app
+    return create_app(StandIn(), settings, state=state)
 
 
 @pytest.fixture
@@ -122,13 +119,6 @@ async def test_pages_and_filters(state: State, client: httpx.AsyncClient) -> Non
     assert await ids(status="failed") == await ids(kind="vectorize") == await ids(model="x") == []
 
 
-def field_of(answer: httpx.Response) -> str | None:
-    """The input at fault, in the words of either vocabulary: below /v1 it may be OpenAI's."""
-    body = answer.json()
-    found: str | None = body["error"]["param"] if isinstance(body.get("error"), dict) else body["field"]
-    return found
-
-
 WRONG = {
     "limit=0": "limit", "limit=101": "limit", "limit=x": "limit", "cursor=x": "cursor", "sort=best": "sort",
     "status=done": "status", "favorite=maybe": "favorite", "since=yesterday": "since", "page=2": "page",
@@ -141,7 +131,7 @@ WRONG = {
 async def test_a_wrong_question_names_its_field(client: httpx.AsyncClient, query: str, field: str) -> None:
     for path in ("/api/generate/history", "/v1/generations"):
         answer = await client.get(f"{path}?{query}")
-        assert (answer.status_code, field_of(answer)) == (400, field)
+        assert is_problem(answer, 400, field)
 
 
 async def test_favourites(state: State, client: httpx.AsyncClient) -> None:
@@ -152,7 +142,7 @@ async def test_favourites(state: State, client: httpx.AsyncClient) -> None:
     answer = await client.delete("/v1/generations/g1/favorite?userId=ada")
     assert answer.json() == {"id": "g1", "favorite": False}
     assert (await client.put("/v1/generations/g1/favorite?user_id=bob")).status_code == 404
-    assert field_of(await client.put("/v1/generations/g1/favorite")) == "user_id"
+    assert is_problem(await client.put("/v1/generations/g1/favorite"), 400, "user_id")
 
 
 async def test_deletion(state: State, client: httpx.AsyncClient) -> None:
@@ -169,8 +159,7 @@ async def test_deletion(state: State, client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize("name", ["nothing", "a%00b", "x" * 129, "%F0%9F%8D%8E", "a%0A"])
 async def test_what_is_not_there(client: httpx.AsyncClient, name: str) -> None:
     answer = await client.get(f"/v1/generations/{name}")
-    assert answer.status_code == (404 if name == "nothing" else 400)
-    assert field_of(answer) in ("id", "generation_id")
+    assert is_problem(answer, 404, "id") if name == "nothing" else is_problem(answer, 400, "generation_id")
 
 
 async def test_a_download_has_every_picture_and_what_made_it(state: State, client: httpx.AsyncClient) -> None:
@@ -215,8 +204,7 @@ async def test_a_download_tells_of_a_picture_that_is_gone(state: State, client: 
 async def test_a_download_of_what_is_not_there(state: State, client: httpx.AsyncClient, ids: str) -> None:
     await add(state, 1)
     answer = await client.get("/v1/generations/download", params={"ids": ids})
-    assert answer.status_code == (404 if "nothing" in ids else 400)
-    assert field_of(answer) == ("id" if "nothing" in ids else "ids")
+    assert is_problem(answer, 404, "id") if "nothing" in ids else is_problem(answer, 400, "ids")
 
 
 async def test_without_a_database_the_answer_is_503() -> None:
