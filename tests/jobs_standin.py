@@ -8,16 +8,13 @@ from dataclasses import replace
 from typing import Any
 
 import httpx
-from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
+from fastapi import FastAPI
 from illustrator_standin import IllustratorStandIn
-from starlette.exceptions import HTTPException
+from standin import StandIn
 
-from serve.api import jobs
-from serve.api.middleware import RequestId
-from serve.api.problems import as_ours, as_problem
+from serve.api.app import create_app
+from serve.api.jobs import JobParts
 from serve.ensembles.illustration import IllustratorService
-from serve.errors import AtelierError
 from serve.jobs.leases import Claimed, Leases
 from serve.jobs.requests import File, Outcome
 from serve.settings import Settings
@@ -45,23 +42,15 @@ def application(
         yield
         await state.close()
 
-    app = FastAPI(lifespan=opened if with_state else None)
-    app.state.settings = settings
-    app.state.illustrator = illustrator or IllustratorStandIn()
-    app.include_router(jobs.router)
-    for kind in (AtelierError, HTTPException, RequestValidationError):
-        app.add_exception_handler(kind, _answer)
-    app.add_middleware(RequestId)
+    app = create_app(StandIn(), settings, illustrator=illustrator or IllustratorStandIn())
+    if with_state:
+        app.router.lifespan_context = opened
     return app
 
 
 def install(app: FastAPI, state: State) -> None:
     app.state.state = state
-    app.state.jobs = jobs.JobParts(state)
-
-
-async def _answer(request: Request, error: Exception) -> Response:
-    return as_problem(request, as_ours(error))
+    app.state.jobs = JobParts(state)
 
 
 @contextlib.asynccontextmanager

@@ -49,7 +49,7 @@ def caller_of(request: Request, user_id: str | None = None, patience_s: float = 
     wishes = _cache_control(request.headers)
     return Caller(
         user_id=user_id or ANONYMOUS,
-        idempotency_key=_idempotency_key(request.headers),
+        idempotency_key=idempotency_key(request.headers),
         fresh=bool(wishes & {"no-cache", "no-store"}),
         store="no-store" not in wishes,
         patience_s=patience_s,
@@ -68,7 +68,8 @@ def urls_of(answer: Answer, settings: Settings) -> list[str]:
     return [as_url(file.data, file.media_type) for file in answer.files]
 
 
-def _idempotency_key(headers: Headers) -> str | None:
+def idempotency_key(headers: Headers) -> str | None:
+    """Raises InvalidRequest for one that is none."""
     given = headers.get(KEY)
     if given is not None and not _KEY.fullmatch(given):
         raise InvalidRequest(f"must be 1 to {MAX_KEY} printable ASCII characters", KEY)

@@ -69,9 +69,9 @@ def read(data: bytes, limits: ImageLimits = ImageLimits()) -> Picture:
     return Picture(_pixels(opened), opened.format or "", hashlib.sha256(data).hexdigest())
 
 
-def format_of(data: bytes, limits: ImageLimits = ImageLimits()) -> str:
-    """One of ``FORMATS``, by the header: no pixel is decoded. Raises what ``decode`` raises that a header shows."""
-    return _examined(data, limits).format or ""
+def check(data: bytes, limits: ImageLimits = ImageLimits()) -> None:
+    """Raises what ``decode`` raises, as far as a header shows it: no pixel is decoded."""
+    _examined(data, limits)
 
 
 def _examined(data: bytes, limits: ImageLimits) -> Image.Image:

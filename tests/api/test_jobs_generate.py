@@ -11,7 +11,6 @@ from jobs_standin import Hand, application, door_of, install, with_settings
 from pydantic import SecretStr
 from stateful_door import is_problem
 
-from serve.api import gallery
 from serve.errors import EngineFailure, InvalidRequest
 from serve.settings import Settings
 from serve.state import State
@@ -108,7 +107,6 @@ async def test_what_is_refused(door: httpx.AsyncClient, values: dict[str, Any], 
 async def test_history_is_not_taken_for_an_id(state: State) -> None:
     app = application(state.settings)
     install(app, state)
-    app.include_router(gallery.router)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier") as door:
         told = await generated(door)

@@ -17,12 +17,13 @@ from jobs_standin import Hand, application, door_of, with_settings
 from stateful_door import is_problem
 from websockets.asyncio.client import ClientConnection, connect
 
+from serve.api.jobs import sockets
 from serve.api.jobs.sockets import MAX_MESSAGE, MESSAGES, is_welcome
 from serve.errors import InvalidRequest, StateUnavailable
 from serve.jobs.states import change
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
-from serve.state.tables import events, generations, jobs
+from serve.state.tables import events, generations, jobs, utc_now
 
 FOX = {"kind": "illustrate", "input": {"prompt": "a fox"}}
 SSE = {"Accept": "text/event-stream"}
@@ -314,3 +315,34 @@ class Broken:
         if self.is_away:
             raise StateUnavailable("gone")
         return self._database.read()
+
+
+async def test_who_does_not_read_gives_his_place_back(
+    client: httpx.AsyncClient, address: str, state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What waits for him is bounded, and so is how long."""
+    monkeypatch.setattr(sockets, "SEND_TIMEOUT_S", 0.2)
+    job_id, data = await added(client), {"status": "pending", "progress": 0.0, "attempt": 0, "much": "x" * 4000}
+    told = [
+        {"generation_id": job_id, "n": n, "kind": "moved", "data": data, "created_at": utc_now()}
+        for n in range(2, 4000)
+    ]
+    async with state.database.write() as connection:
+        await connection.execute(events.insert(), told)
+        await connection.execute(jobs.update().values(events=len(told) + 1))
+    idle = [await follow(address, job_id, max_queue=1, compression=None) for _ in range(2)]
+    async with asyncio.timeout(20):
+        while not await is_told(address, job_id):  # noqa: ASYNC110 (a place has no event)
+            await asyncio.sleep(0.05)
+    for socket in idle:
+        socket.transport.abort()
+
+
+async def is_told(address: str, job_id: str) -> bool:
+    socket = await follow(address, job_id)
+    try:
+        return bool(json.loads(await socket.recv())["event"] == "queued")
+    except websockets.ConnectionClosed:
+        return False
+    finally:
+        socket.transport.abort()

@@ -9,23 +9,22 @@ from typing import Any
 
 from starlette.datastructures import Headers
 
+from serve.api.callers import idempotency_key
 from serve.api.illustrations import MAX_USER
 from serve.api.values import choice, text, whole
 from serve.errors import InvalidRequest
-from serve.jobs.idempotency import MAX_KEY
+from serve.jobs.errands import ANONYMOUS
 from serve.jobs.queue import MAX_PRIORITY, PRIORITIES, Order
 from serve.jobs.states import KINDS
 from serve.jobs.webhook_address import MAX_URL, check_webhook
 from serve.settings import Settings
 
 NAMES = ("user_id", "priority", "webhook_url", "webhook_events")
-ANONYMOUS = "anonymous"
-KEY, FAL_PRIORITY = "Idempotency-Key", "X-Fal-Queue-Priority"
+FAL_PRIORITY = "X-Fal-Queue-Priority"
 MAX_WAIT_S = 60.0
 WEBHOOK_EVENTS = KINDS[1:]
 """Who adds a job knows that it is queued."""
 
-_KEY = re.compile(rf"[ -~]{{1,{MAX_KEY}}}", re.ASCII)
 _WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,6})\"?)?", re.ASCII | re.IGNORECASE)
 
 
@@ -41,7 +40,7 @@ def order_of(values: Mapping[str, Any], headers: Headers, settings: Settings) ->
         user_id=text(values, "user_id", MAX_USER) or ANONYMOUS,
         priority=priority_of(values, PRIORITIES[_fal_priority(headers)]),
         webhook_url=url,
-        idempotency_key=_key(headers),
+        idempotency_key=idempotency_key(headers),
     )
     return order if events is None else replace(order, webhook_events=events)
 
@@ -73,13 +72,6 @@ def wait_s(headers: Headers) -> float:
 def _fal_priority(headers: Headers) -> str:
     given = {FAL_PRIORITY: headers.get(FAL_PRIORITY, "").strip().lower()}
     return choice(given, FAL_PRIORITY, PRIORITIES, "normal")
-
-
-def _key(headers: Headers) -> str | None:
-    given = headers.get(KEY)
-    if given is not None and not _KEY.fullmatch(given):
-        raise InvalidRequest(f"must be 1 to {MAX_KEY} printable ASCII characters", KEY)
-    return given
 
 
 def _webhook_events(values: Mapping[str, Any]) -> tuple[str, ...] | None:

@@ -9,15 +9,14 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from PIL import Image
-
 from serve.api.jobs.parts import checked_id
 from serve.api.values import text
 from serve.errors import InvalidRequest, TooLarge, in_words_of
+from serve.jobs.inputs import media_type_of
 from serve.settings import Settings
 from serve.state import State
 from serve.state.results import get_result
-from serve.vector.image import FIELD, ImageLimits, format_of
+from serve.vector.image import FIELD, ImageLimits, check
 
 RESULT = "result_id"
 _DATA_URL = re.compile(r"data:[a-z0-9.+-]+/[a-z0-9.+-]+(;[a-z0-9=.+-]+)*;base64,", re.ASCII | re.IGNORECASE)
@@ -41,8 +40,8 @@ async def keep_picture(values: Mapping[str, Any], state: State) -> str:
 async def keep(data: bytes, state: State) -> str:
     """Raises TooLarge, UnsupportedMedia and BadImage for what cannot be decoded, StateUnavailable, OutOfSpace."""
     limits = ImageLimits(**state.settings.vectorizer.image.model_dump())
-    found = await asyncio.to_thread(format_of, data, limits)
-    return (await state.objects.put(data, Image.MIME[found])).name
+    await asyncio.to_thread(check, data, limits)
+    return (await state.objects.put(data, media_type_of(data))).name
 
 
 def _decoded(url: str, settings: Settings) -> bytes:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+from serve.api.callers import KEY
 from serve.api.drawing import SNAKE_CASE
 from serve.api.drawing_schema import PROMPT, options_of
 from serve.api.illustrations import MAX_USER
-from serve.api.jobs.orders import FAL_PRIORITY, KEY, MAX_WAIT_S, WEBHOOK_EVENTS
+from serve.api.jobs.orders import FAL_PRIORITY, MAX_WAIT_S, WEBHOOK_EVENTS
 from serve.api.presets import QUALITIES
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustration import MAX_PICTURES
+from serve.jobs.errands import ANONYMOUS
 from serve.jobs.idempotency import MAX_KEY
 from serve.jobs.queue import MAX_PRIORITY, PRIORITIES
 from serve.jobs.requests import ILLUSTRATE, VECTORIZE
@@ -25,7 +27,7 @@ _MAYBE_TEXT = {"type": ["string", "null"]}
 _MAYBE_NUMBER = {"type": ["number", "null"]}
 _TIME = {"type": ["string", "null"], "format": "date-time"}
 _URL = {"type": "string", "format": "uri"}
-_USER = {"type": "string", "maxLength": MAX_USER, "default": "anonymous"}
+_USER = {"type": "string", "maxLength": MAX_USER, "default": ANONYMOUS}
 _PRIORITY = {
     "oneOf": [
         {"type": "integer", "minimum": -MAX_PRIORITY, "maximum": MAX_PRIORITY},
