@@ -163,13 +163,16 @@ class Leases:
         stored: Sequence[Stored],
         *,
         cached: bool = False,
+        stage: Mapping[str, Any] | None = None,
         also: Callable[[AsyncConnection], Awaitable[None]] | None = None,
     ) -> None:
         """Nothing completes twice: who is too late gets LeaseLost, and his results are not kept.
 
         ``also`` writes more in the same transaction.
         """
-        values = {"status": COMPLETED, "worker_id": None, "wish": None, "progress": 1.0}
+        values: dict[str, Any] = {"status": COMPLETED, "worker_id": None, "wish": None, "progress": 1.0}
+        if stage is not None:
+            values["stage"] = dict(stage)
         async with self._database.write() as connection:
             await self._change(connection, job, COMPLETED, None, ended(outcome, cached=cached), **values)
             await put_results(connection, job.id, outcome, stored)

@@ -50,6 +50,11 @@ class Reporter:
             self._preview = report
         self._new.set()
 
+    @property
+    def last_stage(self) -> dict[str, Any]:
+        """Where the job stands once every step is made."""
+        return {**self._stage, "step": self._stage["steps"]} if "steps" in self._stage else self._stage
+
     async def __aenter__(self) -> Reporter:
         self._worker = asyncio.current_task()
         self._task = asyncio.create_task(self._write())

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -37,12 +38,16 @@ PREVIEW = Encoding("webp", quality=75, metadata=False)
 
 @dataclass(frozen=True, eq=False)
 class Done:
-    """``stored`` says where the files of ``outcome`` are; ``key`` what it is to be remembered by."""
+    """``stored`` says where the files of ``outcome`` are; ``key`` what it is to be remembered by.
+
+    ``stage`` is where the job stands at its end, if it told of that on the way.
+    """
 
     outcome: Outcome
     stored: Sequence[Stored]
     cached: bool = False
     key: Key | None = None
+    stage: Mapping[str, Any] | None = None
 
 
 class Work:
@@ -63,11 +68,12 @@ class Work:
         key = await self._memory.key_of(request)
         if key is not None and (known := await self._recalled(key)) is not None:
             return known
+        stage = None
         if isinstance(request, VectorizeRequest):
             outcome = await self._vectorize(request)
         else:
-            outcome = await self._illustrate(job, request, leases)
-        return Done(outcome, await self._keep(outcome), key=key)
+            outcome, stage = await self._illustrate(job, request, leases)
+        return Done(outcome, await self._keep(outcome), key=key, stage=stage)
 
     async def remember(self, connection: AsyncConnection, done: Done) -> None:
         """In the transaction that completes the job."""
@@ -95,7 +101,9 @@ class Work:
         image = await self._objects.get(request.image)
         return of_vectorization(await self._vectorizer.vectorize(image, request.options))
 
-    async def _illustrate(self, job: Claimed, request: IllustrateRequest, leases: Leases) -> Outcome:
+    async def _illustrate(
+        self, job: Claimed, request: IllustrateRequest, leases: Leases
+    ) -> tuple[Outcome, Mapping[str, Any]]:
         if self._illustrator is None:
             raise nothing_draws()
         kept = await leases.checkpoints(job)
@@ -115,7 +123,7 @@ class Work:
         if drawn is None:
             raise EngineFailure("the drawing ended without a picture")
         files = await encode_all(drawn, request.encoding, self._vectorizer)
-        return of_illustration(drawn, request.encoding, files, request.more)
+        return of_illustration(drawn, request.encoding, files, request.more), reporter.last_stage
 
     async def _show(self, preview: Preview) -> str:
         """The name of the object that it becomes."""

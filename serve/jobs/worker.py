@@ -149,7 +149,7 @@ class Worker:
 
     async def _complete(self, job: Claimed, done: Done) -> None:
         also = partial(self._work.remember, done=done)
-        await self._leases.complete(job, done.outcome, done.stored, cached=done.cached, also=also)
+        await self._leases.complete(job, done.outcome, done.stored, cached=done.cached, stage=done.stage, also=also)
 
     async def _insist(self, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Until it is written, or nobody waits for it any more. Cancelled only between two tries."""

@@ -87,6 +87,7 @@ async def test_an_illustration(quick: State, worker: Worker) -> None:
     assert np.array_equal(await pixels(quick, view, 1), disk(64, 64, 8))
     assert view.details is not None
     assert view.details["parameters"]["seed"] == 7
+    assert (view.stage["step"], view.stage["steps"]) == (16, 16)
     kinds = [event.kind for event in await events_after(quick.database, view.id)]
     assert kinds[:2] == ["queued", "started"]
     assert kinds[-1] == "completed"
