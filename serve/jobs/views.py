@@ -111,7 +111,7 @@ class JobViews:
 
     async def get(self, job_id: str) -> JobView:
         async with self._database.read() as connection:
-            row = (await connection.execute(_QUERY.where(jobs.c.generation_id == job_id))).one_or_none()
+            row = (await connection.execute(_PLACED.where(jobs.c.generation_id == job_id))).one_or_none()
             if row is None:
                 raise NotFound("there is no such job", "id")
             return await self._view(connection, row)
@@ -160,7 +160,7 @@ class JobViews:
         (found,) = await _many(connection, [row])
         if row.status not in (PENDING, PROCESSING):
             return found
-        position = 1 + await _ahead(connection, row) if row.status == PENDING else None
+        position = None if row.ahead is None else 1 + row.ahead
         return replace(found, position=position, estimated_s=await self._estimate(connection, row, position))
 
     async def _estimate(self, connection: AsyncConnection, row: sa.Row[Any], position: int | None) -> float | None:
@@ -200,11 +200,15 @@ _QUERY: sa.Select[Any] = sa.select(
 ).join(jobs, _J.generation_id == _G.id)  # fmt: skip
 
 
-async def _ahead(connection: AsyncConnection, row: sa.Row[Any]) -> int:
-    """How many jobs of the lane start before this one, as the queue stands."""
-    waits = (_J.lane == row.lane, _J.status == PENDING)
-    here = sa.tuple_(_J.rank, _J.round, _J.seq) < sa.tuple_(row.rank, row.round, row.seq)
-    return await connection.scalar(sa.select(sa.func.count()).select_from(jobs).where(*waits, here)) or 0
+def _ahead() -> sa.ColumnElement[int | None]:
+    """How many jobs of the lane start before one that waits, as the queue stands; NULL for any other."""
+    o = jobs.alias("others").c
+    before = sa.tuple_(o.rank, o.round, o.seq) < sa.tuple_(_J.rank, _J.round, _J.seq)
+    counted = sa.select(sa.func.count()).where(o.lane == _J.lane, o.status == PENDING, before)
+    return sa.case((_J.status == PENDING, counted.correlate(jobs).scalar_subquery()), else_=None)
+
+
+_PLACED = _QUERY.add_columns(_ahead().label("ahead"))
 
 
 async def _counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:

@@ -21,7 +21,7 @@ from serve.api.native import SiteSettings
 from serve.api.problems import render
 from serve.api.values import refuse_unknown
 from serve.errors import InvalidRequest, in_words_of
-from serve.jobs.states import COMPLETED, OVER
+from serve.jobs.states import COMPLETED, OVER, STATUSES
 from serve.jobs.views import JobView
 from serve.settings import Settings
 from serve.state.gallery import get_generation
@@ -32,6 +32,16 @@ DIFFUSION = "diffusion"
 _MODELS = (DIFFUSION, "style-transfer")
 _OWN = ("models", "priority", "userId")
 _TEXT = {"type": "string"}
+_STATUS = {
+    "type": "object",
+    "required": ["id", "status", "progress", "position"],
+    "properties": {
+        "id": _TEXT,
+        "status": {"type": "string", "enum": list(STATUSES)},
+        "progress": {"type": "number", "minimum": 0, "maximum": 1},
+        "position": {"type": ["integer", "null"]},
+    },
+}
 _GENERATION: dict[str, Any] = {
     "requestBody": {
         "required": True,
@@ -95,10 +105,10 @@ def _check_models(values: Mapping[str, Any]) -> None:
         raise NotYet(f"only {DIFFUSION} is offered yet", "models")
 
 
-@router.get("/api/generate/{job_id}/status")
-async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> dict[str, Any]:
+@router.get("/api/generate/{job_id}/status", openapi_extra=answers(200, "How far it is", _STATUS))
+async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
     """How far it is."""
-    return _status(await parts.views.get(job_id), settings)
+    return render(_status(await parts.views.get(job_id), settings), 200, None)
 
 
 @router.get("/api/generate/{job_id}/result", openapi_extra=answers(200, "C-044's Generation", schema(True)))

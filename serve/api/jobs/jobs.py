@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -12,7 +11,7 @@ from serve.api.illustrations import MAX_USER
 from serve.api.jobs import orders, requests
 from serve.api.jobs.parts import JobId, JobParts, Parts, checked_id
 from serve.api.jobs.rendering import batch_of, error_of, job_of, result_of, status_of
-from serve.api.jobs.schema import ADDITION, JOB, LISTING, PRIORITY, answers
+from serve.api.jobs.schema import ADDITION, JOB, LISTING, PRIORITY, STATUS, answers
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.problems import render
@@ -91,10 +90,10 @@ async def get(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
     return await _shown(job_id, parts, settings)
 
 
-@router.get("/v1/jobs/{job_id}/status")
-async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> dict[str, Any]:
+@router.get("/v1/jobs/{job_id}/status", openapi_extra=answers(200, "Where it is", STATUS))
+async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
     """In fal's words: IN_QUEUE, IN_PROGRESS or COMPLETED, the last also of what failed or was cancelled."""
-    return status_of(await parts.views.get(job_id), settings)
+    return render(status_of(await parts.views.get(job_id), settings), 200, None)
 
 
 @router.get("/v1/jobs/{job_id}/result")

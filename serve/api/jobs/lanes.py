@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from fastapi import APIRouter, Response
 
 from serve.api.admin import Admin
@@ -19,19 +17,16 @@ LANES = (ILLUSTRATE, VECTORIZE)
 
 
 @router.get("/v1/queue")
-async def queue(parts: Parts) -> dict[str, Any]:
+async def queue(parts: Parts) -> Response:
     """Jobs by lane and status, what the workers do at once, and whether a lane is paused."""
     found = await parts.views.lanes(LANES)
     counts = {
         name: {status: lane.counts.get(status, 0) for status in (PENDING, PROCESSING, PAUSED)}
         for name, lane in found.items()
     }
-    return {
-        "lanes": {
-            name: {**counts[name], "slots": lane.slots, "is_paused": lane.paused} for name, lane in found.items()
-        },
-        **{status: sum(one[status] for one in counts.values()) for status in (PENDING, PROCESSING, PAUSED)},
-    }
+    told = {name: {**counts[name], "slots": lane.slots, "is_paused": lane.paused} for name, lane in found.items()}
+    sums = {status: sum(one[status] for one in counts.values()) for status in (PENDING, PROCESSING, PAUSED)}
+    return render({"lanes": told, **sums}, 200, None)
 
 
 @router.post("/api/admin/lanes/{lane}/pause", dependencies=[Admin])

@@ -105,6 +105,17 @@ JOB = {
         **dict.fromkeys(("status_url", "response_url", "cancel_url", "events_url"), _URL),
     },
 }
+STATUS = {
+    "type": "object",
+    "required": ["status", "request_id", "status_url", "response_url", "cancel_url"],
+    "properties": {
+        "status": {"type": "string", "enum": ["IN_QUEUE", "IN_PROGRESS", "COMPLETED"]},
+        "queue_position": {"type": ["integer", "null"], "description": "how many start before it"},
+        "logs": {"type": "array", "maxItems": 0},
+        **dict.fromkeys(("request_id", "error", "error_type"), _TEXT),
+        **dict.fromkeys(("status_url", "response_url", "cancel_url", "events_url"), _URL),
+    },
+}
 EVENT = {
     "type": "object",
     "required": ["id", "event", "data"],
