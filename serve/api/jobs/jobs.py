@@ -16,7 +16,7 @@ from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.problems import render
 from serve.api.values import choice, refuse_unknown, text, whole_within
-from serve.errors import InvalidRequest, NotFound, Overloaded
+from serve.errors import InvalidRequest, NotFound, Overloaded, StateUnavailable
 from serve.jobs.queue import Added
 from serve.jobs.requests import ILLUSTRATE, VECTORIZE
 from serve.jobs.states import COMPLETED, OVER, PROCESSING, STATUSES
@@ -48,7 +48,7 @@ async def add(request: Request, parts: Parts, settings: SiteSettings) -> Respons
 async def _wait(parts: JobParts, added: Added, wait_s: float) -> None:
     """Until every job is over, or the time is."""
     deadline = time.monotonic() + wait_s
-    with contextlib.suppress(Overloaded):  # then the answer tells how far it is
+    with contextlib.suppress(Overloaded, StateUnavailable):  # then the answer tells how far it is
         for job_id in added.ids:
             await parts.follower.until_over(job_id, 0, max(0.0, deadline - time.monotonic()))
 
