@@ -13,6 +13,8 @@ import httpx
 TIMEOUT_S = 120.0
 WARM_UP_S = 2.0
 PAUSE_S = 1.0
+ANEW = {"Cache-Control": "no-cache"}
+"""Load is work: no answer is to come from the cache, nor from a request that is under way."""
 """After a failure, so that a stack that refuses is not flooded."""
 
 
@@ -55,7 +57,9 @@ async def call(client: httpx.AsyncClient, picture: bytes, form: Mapping[str, str
     """One conversion."""
     start = time.perf_counter()
     try:
-        answer = await client.post("/api/convert-ai", files={"image": ("picture", picture)}, data=dict(form))
+        answer = await client.post(
+            "/api/convert-ai", files={"image": ("picture", picture)}, data=dict(form), headers=ANEW
+        )
     except httpx.HTTPError as error:
         return Call(0, time.perf_counter() - start, error=type(error).__name__)
     latency_s = time.perf_counter() - start

@@ -19,6 +19,8 @@ grpc_gevent.init_gevent()
 PICTURES = all_encoded()
 TIMEOUT_S = 120.0
 PAUSE_S = 1.0
+ANEW = {"Cache-Control": "no-cache"}
+"""Load is work: no answer is to come from the cache, nor from a request that is under way."""
 """After a failure, so that a stack that refuses is not flooded."""
 
 
@@ -50,7 +52,7 @@ class HttpCaller(FastHttpUser):  # type: ignore[misc]
     def convert(self) -> None:
         files = {"image": ("picture", next(self.pictures))}
         form = {"tier": self.environment.parsed_options.tier}
-        with self.client.post("/api/convert-ai", files=files, data=form, catch_response=True) as answer:
+        with self.client.post("/api/convert-ai", files=files, data=form, headers=ANEW, catch_response=True) as answer:
             if answer.status_code != 200:
                 answer.failure(f"{answer.status_code}: {(answer.text or '')[:120]}")
             elif not answer.json()["svg_content"].startswith("<svg"):

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from pictures import drawn, encode
 from PIL import Image
-from whole_stack import BODY_TIMEOUT_S, Stack
+from whole_stack import ANEW, BODY_TIMEOUT_S, Stack
 
 from serve.settings import Settings
 
@@ -51,7 +51,7 @@ def test_health_answers_beside_slow_uploads(stack: Stack) -> None:
             assert told.status_code == 200, (path, told.text)
             assert time.monotonic() - start < ANSWERED_WITHIN_S, path
         files = {"image": ("a", encode(drawn(size=32)))}
-        assert httpx.post(f"http://{stack.http}/api/convert", files=files, timeout=20).status_code == 200
+        assert httpx.post(f"http://{stack.http}/api/convert", files=files, headers=ANEW, timeout=20).status_code == 200
         uploads[0].settimeout(BODY_TIMEOUT_S + 10)
         assert uploads[0].recv(4096).startswith(b"HTTP/1.1 408 ")
         time.sleep(15)
@@ -83,7 +83,7 @@ async def test_every_request_of_a_crowd_is_answered(stack: Stack) -> None:
     async with httpx.AsyncClient(base_url=f"http://{stack.http}", timeout=300, limits=limits) as client:
 
         async def one() -> httpx.Response:
-            return await client.post("/api/convert", files={"image": ("a", slow)})
+            return await client.post("/api/convert", files={"image": ("a", slow)}, headers=ANEW)
 
         start = time.monotonic()
         answers = await asyncio.gather(*(one() for _ in range(640)))

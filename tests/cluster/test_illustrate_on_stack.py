@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import tritonclient.grpc as triton
 from PIL import Image
-from whole_stack import Stack
+from whole_stack import ANEW, Stack
 
 from serve.ensembles.illustration import IllustrateOptions
 from serve.ensembles.illustrator import Illustrator
@@ -102,7 +102,9 @@ async def test_a_full_illustrator_is_well_and_ends_with_its_clients(
     together (with ``option splice-request`` HAProxy 2.8 then spins, and tells no gateway)."""
     body = {"prompt": PROMPT, "steps": 1000, "n": 4}
     async with httpx.AsyncClient(base_url=f"http://{stack.http}", timeout=60) as http:
-        drawings = [asyncio.create_task(http.post("/v1/images/generations", json=body)) for _ in range(40)]
+        drawings = [
+            asyncio.create_task(http.post("/v1/images/generations", json=body, headers=ANEW)) for _ in range(40)
+        ]
         await asyncio.sleep(1)
         began = time.monotonic()
         assert (await http.get("/health/ready")).status_code == 200

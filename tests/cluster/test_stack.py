@@ -21,7 +21,7 @@ import tritonclient.http
 from google.protobuf import text_format
 from pictures import ACCEPTED, REFUSED, drawn, encode
 from tritonclient.grpc import model_config_pb2
-from whole_stack import Stack
+from whole_stack import ANEW, Stack
 
 pytestmark = pytest.mark.cluster
 
@@ -54,7 +54,9 @@ def logo_type_inputs(kind: Any, rows: int, value: float) -> list[Any]:
 def test_convert_ai_through_the_whole_stack(door: httpx.Client, logo: bytes) -> None:
     """D-060, D-070: success, tier, versions, quality; the same bytes give the same SVG."""
     form = {"tier": "1", "validate": "true"}
-    answers = [door.post("/api/convert-ai", files={"image": ("a.png", logo)}, data=form) for _ in range(2)]
+    answers = [
+        door.post("/api/convert-ai", files={"image": ("a.png", logo)}, data=form, headers=ANEW) for _ in range(2)
+    ]
     assert [answer.status_code for answer in answers] == [200, 200], answers[0].text
     body = answers[0].json()
     assert body["svg_content"] == answers[1].json()["svg_content"]
@@ -173,7 +175,9 @@ async def test_fifty_at_once(stack: Stack, logo: bytes) -> None:
 
         async def one(index: int) -> tuple[int, str]:
             data = b"bad" if index % 10 == 9 else logo
-            answer = await client.post("/api/convert-ai", files={"image": ("a", data)}, data={"tier": "1"})
+            answer = await client.post(
+                "/api/convert-ai", files={"image": ("a", data)}, data={"tier": "1"}, headers=ANEW
+            )
             return answer.status_code, answer.json().get("svg_content", "")
 
         answers = await asyncio.gather(*(one(index) for index in range(50)))
@@ -188,7 +192,7 @@ async def test_overload_is_told(stack: Stack) -> None:
     async with httpx.AsyncClient(base_url=f"http://{stack.http}", timeout=300, limits=limits) as client:
 
         async def one() -> httpx.Response:
-            return await client.post("/api/convert", files={"image": ("a", slow)})
+            return await client.post("/api/convert", files={"image": ("a", slow)}, headers=ANEW)
 
         answers = await asyncio.gather(*(one() for _ in range(200)))
     codes = [answer.status_code for answer in answers]
@@ -231,7 +235,9 @@ async def test_no_request_is_lost_when_a_replica_dies(stack: Stack, logo: bytes)
         async def caller() -> list[int]:
             codes = []
             while time.monotonic() < over:
-                answer = await client.post("/api/convert-ai", files={"image": ("a", logo)}, data={"tier": "1"})
+                answer = await client.post(
+                    "/api/convert-ai", files={"image": ("a", logo)}, data={"tier": "1"}, headers=ANEW
+                )
                 codes.append(answer.status_code)
             return codes
 

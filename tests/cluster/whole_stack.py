@@ -19,6 +19,9 @@ PORTS = (
     "PROXY__FALLBACK_GRPC_PORT",
 )
 
+ANEW = {"Cache-Control": "no-cache"}
+"""What a test sends that wants work done, and not an answer from before."""
+
 BODY_TIMEOUT_S = 10
 """Shorter than the default: a test waits for its end."""
 
