@@ -1,11 +1,57 @@
-"""A connection to an SQLite file that leaves no transaction behind."""
+"""A connection to an SQLite file that leaves no transaction behind, and crosses to its thread once a statement."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
+from collections.abc import Iterable
+from typing import Any
 
 import aiosqlite
+
+_FIRST_ROWS = 32
+"""Few: some rows have blobs."""
+
+
+class Cursor(aiosqlite.Cursor):
+    """Fetches the first rows, which are most often all, where the statement runs.
+
+    aiosqlite crosses to the connection's thread and back for a cursor, a statement, its rows and the end of it, which
+    takes longer than what SQLite does there.
+    """
+
+    def __init__(self, connection: aiosqlite.Connection, cursor: sqlite3.Cursor) -> None:
+        super().__init__(connection, cursor)
+        self._rows: list[Any] = []
+        self._ended = True
+        """Whether SQLite is done with the statement."""
+
+    async def execute(self, sql: str, parameters: Iterable[Any] | None = None) -> Cursor:
+        self._ended = False
+        await self._execute(self._run, sql, () if parameters is None else parameters)  # type: ignore[no-untyped-call]
+        return self
+
+    async def fetchone(self) -> Any:
+        return next(iter(await self.fetchmany(1)), None)
+
+    async def fetchmany(self, size: int | None = None) -> Iterable[Any]:
+        most = self.arraysize if size is None else size
+        found, self._rows = self._rows[:most], self._rows[most:]
+        missing = most - len(found)
+        return found if self._ended or not missing else [*found, *await super().fetchmany(missing)]
+
+    async def fetchall(self) -> Iterable[Any]:
+        found, self._rows = self._rows, []
+        return found if self._ended else [*found, *await super().fetchall()]
+
+    async def close(self) -> None:
+        if not self._ended:  # there is more, or it is under way and nobody waits for it any more
+            await super().close()
+
+    def _run(self, sql: str, parameters: Iterable[Any]) -> None:
+        self._cursor.execute(sql, parameters)  # type: ignore[arg-type]
+        self._rows = self._cursor.fetchmany(_FIRST_ROWS)
+        self._ended = len(self._rows) < _FIRST_ROWS
 
 
 class Connection(aiosqlite.Connection):
@@ -14,6 +60,9 @@ class Connection(aiosqlite.Connection):
     A task that is cancelled in a transaction leaves statements that nobody reads to their end; SQLite then keeps a
     closed connection, with its lock on the file, until Python has collected the last of them.
     """
+
+    def cursor(self) -> Cursor:  # type: ignore[override]  # it is waited for by those who wait for no other
+        return Cursor(self, self._conn.cursor())
 
     async def close(self) -> None:
         if self._connection is not None:

@@ -50,6 +50,22 @@ async def test_cancelled_writers_hold_nobody_up(database: Database) -> None:
     await other.close()
 
 
+@pytest.mark.parametrize("count", [0, 1, 31, 32, 33, 64, 200])
+async def test_few_rows_and_many(database: Database, count: int) -> None:
+    """At once, one by one and in parts: rows that were fetched with the statement and those that come after them."""
+    wanted = [f"{n:03}" for n in range(count)]
+    query = sa.select(lanes.c.lane).order_by(lanes.c.lane)
+    async with database.write() as connection:
+        if count:
+            await connection.execute(lanes.insert(), [{"lane": lane, "paused": False} for lane in wanted])
+        assert (await connection.scalars(query)).all() == wanted
+        assert await connection.scalar(query) == next(iter(wanted), None)
+        parts = await connection.stream_scalars(query, execution_options={"yield_per": 10})
+        assert [lane async for some in parts.partitions() for lane in some] == wanted
+        single = await connection.stream_scalars(query)
+        assert [lane async for lane in single] == wanted
+
+
 async def test_many_writers_of_several_processes(database: Database) -> None:
     others = [another(database, timeout_s=10) for _ in range(4)]
     await asyncio.gather(*(write(one, f"{i}.{n}") for n in range(20) for i, one in enumerate(others)))
