@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -58,6 +58,9 @@ class IllustratorStandIn(StandIn):
 
     async def families(self) -> Sequence[FamilyInfo]:
         return self.known
+
+    async def versions(self) -> Mapping[str, str]:
+        return {f"{one.name}_unet": "1" for one in self.known}
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
         async for item in self._drawn(options, UNFOLLOWED, ()):
@@ -141,6 +144,30 @@ class IllustratorStandIn(StandIn):
             sampler=by_name(options.sampler or chosen.sampler).name,
             seed=41 if options.seed is None else options.seed,
         )
+
+
+class Gated(IllustratorStandIn):
+    """Draws only while ``gate`` is open. ``begun`` and ``ended`` have a place for each drawing that came so far."""
+
+    def __init__(self, *families: FamilyInfo) -> None:
+        super().__init__(*families)
+        self.gate = asyncio.Event()
+        self.begun = asyncio.Semaphore(0)
+        self.ended = asyncio.Semaphore(0)
+
+    async def _drawn(
+        self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint]
+    ) -> AsyncGenerator[Told]:
+        self.begun.release()
+        try:
+            await self.gate.wait()
+            async for item in super()._drawn(options, follow, resume):
+                yield item
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        finally:
+            self.ended.release()
 
 
 def _versions(made: Parameters) -> dict[str, str]:

@@ -80,7 +80,7 @@ class Direct:
 
     def looks_up(self, request: IllustrateRequest, caller: Caller) -> bool:
         """Whether an answer of before would do."""
-        return self._ledger is not None and self._ledger.cache.enabled and request.repeatable and not caller.fresh
+        return self._ledger is not None and self._ledger.looks_up(request, caller)
 
     async def stream(
         self, request: IllustrateRequest, caller: Caller, preview_every: int
@@ -93,7 +93,7 @@ class Direct:
             async for item in self._previewed(request, preview_every):
                 yield item if isinstance(item, Preview) else _unkept(item)
             return
-        errand = await self._drawing(request, replace(caller, fresh=True))
+        errand = replace(await self._drawing(request, caller), joins=False)
         boarded = await self._ledger.board(errand)
         if isinstance(boarded, Answer):
             yield boarded

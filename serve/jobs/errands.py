@@ -65,6 +65,8 @@ class Errand:
     do: Callable[[Any], Awaitable[Outcome]]
     limit_s: float
     inputs: Sequence[tuple[bytes, str]] = ()
+    joins: bool = True
+    """Whether the same request without an idempotency key, of the same user, may be answered with it."""
 
     @cached_property
     def claim(self) -> Claim | None:
@@ -77,14 +79,9 @@ class Errand:
         """What is the same while it is under way."""
         if self.claim is not None:
             return digest(["key", self.claim.user_id, self.claim.key])
-        if self.caller.fresh:
-            return new_id()  # it joins nothing, and nothing joins it
+        if self.caller.fresh or not self.joins:
+            return new_id()
         return digest(["request", self.caller.user_id, _unseeded(self.request).to_json()])
-
-    @property
-    def word(self) -> CacheWord:
-        """What an answer that was made for it says of the cache."""
-        return MISS if self.request.repeatable and not self.caller.fresh else BYPASS
 
 
 def seeded(request: JobRequest) -> JobRequest:

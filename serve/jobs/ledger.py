@@ -14,11 +14,11 @@ from typing import Any
 from serve.ensembles.known import Known
 from serve.errors import AtelierError, Cancelled, EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs import idempotency
-from serve.jobs.errands import HIT, Answer, CacheWord, Errand, seeded
+from serve.jobs.errands import BYPASS, HIT, MISS, Answer, CacheWord, Caller, Errand, seeded
 from serve.jobs.flights import LEADS, OVER, Boarded, Flights
 from serve.jobs.history import Entry, read_again, write_done, write_undone
 from serve.jobs.memory import Key, Memory, Recalled
-from serve.jobs.requests import Outcome
+from serve.jobs.requests import JobRequest, Outcome
 from serve.jobs.sharing import SingleFlight
 from serve.jobs.states import CANCELLED, FAILED, new_id
 from serve.jobs.takeover import Watch
@@ -77,11 +77,17 @@ class Ledger:
         body = errand.claim.body if errand.claim is not None else ""
         return await self._shared.do(errand.flight, body, partial(self._do, errand), errand.caller.patience_s)
 
+    def looks_up(self, request: JobRequest, caller: Caller) -> bool:
+        """Whether an answer of before would do."""
+        return self.cache.enabled and request.repeatable and not caller.fresh
+
     async def known(self, errand: Errand) -> Answer | None:
         """What the errand's key stands for already, else what the cache has, written down as another generation."""
         if errand.claim is not None and (done := await self._flights.again(errand.claim)) is not None:
             return await self._again(done, HIT)
-        if errand.caller.fresh or (key := await self._memory.key_of(errand.request)) is None:
+        if not self.looks_up(errand.request, errand.caller):
+            return None
+        if (key := await self._memory.key_of(errand.request)) is None:
             return None
         began = time.perf_counter()
         recalled = await self._memory.recall(key)
@@ -96,7 +102,7 @@ class Ledger:
                 return boarded
             if boarded.role != OVER:
                 await self._flights.wait(boarded, errand.flight, deadline)
-            answer = await self._again(boarded.generation_id, HIT if boarded.role == OVER else errand.word)
+            answer = await self._again(boarded.generation_id, HIT if boarded.role == OVER else self._word(errand))
             if answer is not None:
                 return answer
 
@@ -144,7 +150,7 @@ class Ledger:
             if run.key is not None:
                 await self._memory.keep(connection, run.key, outcome, stored, inputs)
         self._evict_if_over()
-        return _answer(run.entry.generation_id, outcome, ids, took_s, errand.word)
+        return _answer(run.entry.generation_id, outcome, ids, took_s, self._word(errand))
 
     async def _write_undone(self, run: Run, error: BaseException) -> None:
         """What was the client's fault is no generation, but its flight has ended."""
@@ -185,6 +191,10 @@ class Ledger:
         if found is None:
             return None
         return _answer(generation_id, found.outcome, found.ids, found.outcome.generation_time_s, word)
+
+    def _word(self, errand: Errand) -> CacheWord:
+        """Of an answer that was made now."""
+        return MISS if self.looks_up(errand.request, errand.caller) else BYPASS
 
     def _evict_if_over(self) -> None:
         cache = self._memory.cache

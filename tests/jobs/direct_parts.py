@@ -1,0 +1,83 @@
+"""Gateways around one state, for tests of the direct doors."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+from illustrator_standin import Gated, IllustratorStandIn
+from standin import StandIn
+
+from serve.ensembles.illustration import IllustrateOptions
+from serve.ensembles.pictures import Encoding
+from serve.jobs.direct import Answer, Caller, Direct
+from serve.jobs.requests import IllustrateRequest
+from serve.jobs.takeover import Watch
+from serve.state import State
+from serve.state.tables import flights, generations, inputs, measurements, results
+
+ADA = Caller("ada")
+
+
+def wish(prompt: str = "fox", encoding: Encoding | None = None, **options: Any) -> IllustrateRequest:
+    return IllustrateRequest(IllustrateOptions(prompt, **{"seed": 7, **options}), encoding or Encoding())
+
+
+@contextlib.asynccontextmanager
+async def gateway(
+    state: State,
+    illustrator: IllustratorStandIn | None = None,
+    vectorizer: StandIn | None = None,
+    watch: Watch | None = None,
+) -> AsyncIterator[Direct]:
+    """One that shows no life: `start` it for that."""
+    direct = Direct(state, illustrator or IllustratorStandIn(), vectorizer or StandIn(), state.settings, watch)
+    yield direct
+    await direct.close()
+
+
+def asks(direct: Direct, request: IllustrateRequest, caller: Caller = ADA) -> asyncio.Task[Answer]:
+    return asyncio.create_task(direct.draw(request, caller))
+
+
+async def gone(*asking: asyncio.Task[Answer]) -> None:
+    """Their callers went away."""
+    for one in asking:
+        one.cancel()
+    await asyncio.gather(*asking, return_exceptions=True)
+
+
+async def until(holds: Callable[[], Awaitable[Any]]) -> None:
+    async with asyncio.timeout(20):
+        while not await holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def rows(state: State, table: sa.Table) -> Sequence[sa.Row[Any]]:
+    order = table.c.seq if "seq" in table.c else sa.text("1")
+    async with state.database.read() as connection:
+        return (await connection.execute(sa.select(table).order_by(order))).all()
+
+
+async def history(state: State) -> list[tuple[str, str, bool]]:
+    """(user, status, cached) of each generation, the oldest first."""
+    return [(row.user_id, row.status, row.cached) for row in await rows(state, generations)]
+
+
+async def is_over(state: State) -> bool:
+    """Whether no flight is left."""
+    return not await rows(state, flights)
+
+
+async def following(state: State) -> int:
+    """How many gateways wait for what another one draws."""
+    return sum("/" in row.key for row in await rows(state, flights))
+
+
+__all__ = [
+    "ADA", "Gated", "asks", "following", "gateway", "gone", "history", "inputs", "is_over", "measurements", "results",
+    "rows", "until", "wish",
+]  # fmt: skip
