@@ -62,6 +62,8 @@ class Leases:
         self._database = state.database
         self._limits = state.settings.jobs
         self._slots = dict(slots)
+        self._fruitful: set[str] = set()
+        """Lanes that had jobs when they were last asked for some."""
 
     async def register(self) -> None:
         """As a new worker, with no jobs."""
@@ -102,28 +104,29 @@ class Leases:
         )
         runs = ~sa.exists().where(lanes.c.lane == lane, lanes.c.paused)
         first = (
-            sa.select(jobs.c.generation_id)
+            sa.select(jobs.c.generation_id, jobs.c.user_id, jobs.c.request, jobs.c.attempt, jobs.c.webhook_url)
             .where(jobs.c.lane == lane, jobs.c.status == PENDING, ready, runs)
             .order_by(jobs.c.rank, jobs.c.round, jobs.c.seq)
         )
-        async with self._database.read() as connection:  # most often there is nothing, and that needs no writer
-            if await connection.scalar(first.limit(1)) is None:
-                return []
+        if lane not in self._fruitful:  # most often there is nothing, and that needs no writer
+            async with self._database.read() as connection:
+                if await connection.scalar(first.limit(1)) is None:
+                    return []
         async with self._database.write() as connection:
             alive = sa.select(workers.c.id).where(workers.c.id == self.worker_id).with_for_update(read=True)
             if await connection.scalar(alive) is None:
                 raise LeaseLost
-            ids = (await connection.scalars(first.limit(most).with_for_update(skip_locked=True))).all()
-            if not ids:
+            rows = (await connection.execute(first.limit(most).with_for_update(skip_locked=True))).all()
+            if not rows:
+                self._fruitful.discard(lane)
                 return []
-            started = {"started_at": sa.func.coalesce(generations.c.started_at, now)}
+            ids, started = [row.generation_id for row in rows], sa.func.coalesce(generations.c.started_at, now)
             await change(
-                connection, [jobs.c.generation_id.in_(ids)], "started", None, started,
+                connection, [jobs.c.generation_id.in_(ids)], "started", None, {"started_at": started},
                 status=PROCESSING, worker_id=self.worker_id, attempt=jobs.c.attempt + 1, wish=None,
             )  # fmt: skip
-            query = sa.select(jobs).where(jobs.c.generation_id.in_(ids))
-            rows = (await connection.execute(query.order_by(jobs.c.rank, jobs.c.round, jobs.c.seq))).all()
-        return [Claimed(r.generation_id, r.user_id, from_json(r.request), r.attempt, r.webhook_url) for r in rows]
+        self._fruitful.add(lane)
+        return [Claimed(r.generation_id, r.user_id, from_json(r.request), r.attempt + 1, r.webhook_url) for r in rows]
 
     async def wishes(self) -> dict[str, str]:
         """What is wished of this worker's jobs, by their ids."""

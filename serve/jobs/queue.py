@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.errors import Conflict, NotFound
 from serve.jobs import idempotency
 from serve.jobs.requests import JobRequest, VectorizeRequest, digest, from_json
-from serve.jobs.rounds import check_bounds, lock_user, places
+from serve.jobs.rounds import Bounds, lock_user, places
 from serve.jobs.states import (
     CANCEL,
     CANCELLED,
@@ -60,6 +60,7 @@ class GenerationQueue:
     """For one event loop. Every method raises StateUnavailable; those that take an id raise NotFound."""
 
     state: State
+    _bounds: Bounds = field(default_factory=Bounds, repr=False, compare=False)
 
     async def add(self, request: JobRequest, order: Order) -> Added:
         """Raises TooManyJobs, and KeyReused when the key stands for another request."""
@@ -161,7 +162,7 @@ class GenerationQueue:
                 known = await idempotency.claim(connection, order.user_id, order.idempotency_key, body, target, keep)
                 if known is not None:
                     return await _known(connection, known, batch_id is not None)
-            await check_bounds(connection, order.user_id, len(requests), self.state.settings.jobs)
+            await self._bounds.check(connection, order.user_id, len(requests), self.state.settings.jobs)
             if batch_id is not None:
                 row = {"id": batch_id, "user_id": order.user_id, "size": len(ids), "created_at": utc_now()}
                 await connection.execute(batches.insert(), row)

@@ -8,6 +8,8 @@ after its user's last waiting job, and not before the round that the lane has co
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,6 +20,8 @@ from serve.errors import TooManyJobs
 from serve.jobs.states import PAUSED, PENDING
 from serve.settings import JobsSettings
 from serve.state.tables import jobs, utc_now
+
+_COUNT_EVERY_S = 1.0
 
 
 @dataclass(frozen=True)
@@ -45,16 +49,31 @@ async def places(connection: AsyncConnection, user_id: str, wanted: Sequence[str
     return found
 
 
-async def check_bounds(connection: AsyncConnection, user_id: str, more: int, limits: JobsSettings) -> None:
-    """Raises TooManyJobs when ``more`` would be too many, of the user or in all."""
-    waiting = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.status.in_([PENDING, PAUSED]))
-    of_user = await connection.scalar(waiting.where(jobs.c.user_id == user_id)) or 0
-    if of_user + more > limits.max_queued_per_user:
-        most = limits.max_queued_per_user
-        raise TooManyJobs(f"{of_user} jobs of this user are waiting, and at most {most} may; come again later")
-    in_all = await connection.scalar(waiting) or 0
-    if in_all + more > limits.max_queued:
-        raise TooManyJobs(f"{in_all} jobs are waiting, and at most {limits.max_queued} may; come again later")
+class Bounds:
+    """How many jobs wait, and how many may."""
+
+    def __init__(self) -> None:
+        self._counted_at = -math.inf
+        self._in_all = 0
+
+    async def check(self, connection: AsyncConnection, user_id: str, more: int, limits: JobsSettings) -> None:
+        """Raises TooManyJobs when ``more`` would be too many, of the user or in all.
+
+        Those of everybody are counted once a second while not even half as many wait as may: to count a long queue
+        takes longer than all the rest of adding to it.
+        """
+        waiting = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.status.in_([PENDING, PAUSED]))
+        of_user = await connection.scalar(waiting.where(jobs.c.user_id == user_id)) or 0
+        if of_user + more > limits.max_queued_per_user:
+            most = limits.max_queued_per_user
+            raise TooManyJobs(f"{of_user} jobs of this user are waiting, and at most {most} may; come again later")
+        if time.monotonic() - self._counted_at >= _COUNT_EVERY_S or self._in_all + more > limits.max_queued / 2:
+            self._in_all = await connection.scalar(waiting) or 0
+            self._counted_at = time.monotonic()
+        if self._in_all + more > limits.max_queued:
+            most = limits.max_queued
+            raise TooManyJobs(f"{self._in_all} jobs are waiting, and at most {most} may; come again later")
+        self._in_all += more
 
 
 async def lock_user(connection: AsyncConnection, user_id: str) -> None:
