@@ -23,7 +23,6 @@ from serve.jobs.direct import Direct
 from serve.settings import Settings
 from serve.state import State
 
-
 _OURS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", "generations"))
 """What is below OpenAI's prefix and not OpenAI's."""
 
@@ -72,8 +71,17 @@ def create_app(
             CORSMiddleware,
             allow_origins=settings.http.allowed_origins,
             allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Range"],
-            expose_headers=["ETag", "Content-Range", "Location", "Retry-After", "X-Atelier-Cache", "X-Request-Id"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "Range"],
+            expose_headers=[
+                "ETag",
+                "Content-Range",
+                "Idempotent-Replayed",
+                "Location",
+                "Preference-Applied",
+                "Retry-After",
+                "X-Atelier-Cache",
+                "X-Request-Id",
+            ],  # fmt: skip
         )
     app.add_middleware(GZipMiddleware, minimum_size=settings.limits.gzip_min_bytes, compresslevel=5)
     app.add_middleware(RequestId)
