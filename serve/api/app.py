@@ -27,6 +27,15 @@ _OURS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", 
 """What is below OpenAI's prefix and not OpenAI's."""
 
 
+_METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
+_SENT = ("Authorization", "Cache-Control", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "Range")
+_READ = (
+    "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Atelier-Cache",
+    "X-Request-Id",
+)  # fmt: skip
+"""What pages of other origins may send and read (CORS)."""
+
+
 def create_app(
     service: VectorizerService,
     settings: Settings,
@@ -70,18 +79,9 @@ def create_app(
         app.add_middleware(
             CORSMiddleware,
             allow_origins=settings.http.allowed_origins,
-            allow_methods=["GET", "HEAD", "POST", "PUT", "DELETE"],
-            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "Range"],
-            expose_headers=[
-                "ETag",
-                "Content-Range",
-                "Idempotent-Replayed",
-                "Location",
-                "Preference-Applied",
-                "Retry-After",
-                "X-Atelier-Cache",
-                "X-Request-Id",
-            ],  # fmt: skip
+            allow_methods=_METHODS,
+            allow_headers=_SENT,
+            expose_headers=_READ,
         )
     app.add_middleware(GZipMiddleware, minimum_size=settings.limits.gzip_min_bytes, compresslevel=5)
     app.add_middleware(RequestId)
