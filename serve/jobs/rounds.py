@@ -22,6 +22,8 @@ from serve.settings import JobsSettings
 from serve.state.tables import jobs, utc_now
 
 _COUNT_EVERY_S = 1.0
+_ROOM = 10_000
+"""More jobs than come in that time, by whatever gateway."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +61,15 @@ class Bounds:
     async def check(self, connection: AsyncConnection, user_id: str, more: int, limits: JobsSettings) -> None:
         """Raises TooManyJobs when ``more`` would be too many, of the user or in all.
 
-        Those of everybody are counted once a second while not even half as many wait as may: to count a long queue
-        takes longer than all the rest of adding to it.
+        Those of everybody are counted once a second while there is much room: to count a long queue takes longer than
+        all the rest of adding to it.
         """
         waiting = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.status.in_([PENDING, PAUSED]))
         of_user = await connection.scalar(waiting.where(jobs.c.user_id == user_id)) or 0
         if of_user + more > limits.max_queued_per_user:
             most = limits.max_queued_per_user
             raise TooManyJobs(f"{of_user} jobs of this user are waiting, and at most {most} may; come again later")
-        if time.monotonic() - self._counted_at >= _COUNT_EVERY_S or self._in_all + more > limits.max_queued / 2:
+        if time.monotonic() - self._counted_at >= _COUNT_EVERY_S or self._in_all + _ROOM > limits.max_queued:
             self._in_all = await connection.scalar(waiting) or 0
             self._counted_at = time.monotonic()
         if self._in_all + more > limits.max_queued:
