@@ -25,11 +25,7 @@ _KEY = re.compile(rf"[ -~]{{1,{MAX_KEY}}}", re.ASCII)
 
 
 def direct_of(request: Request) -> Direct:
-    """What the application was given, else one that keeps nothing."""
-    state = request.app.state
-    if getattr(state, "direct", None) is None:
-        state.direct = Direct(None, state.illustrator, state.service, state.settings)
-    direct: Direct = state.direct
+    direct: Direct = request.app.state.direct
     return direct
 
 

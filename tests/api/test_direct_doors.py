@@ -1,0 +1,291 @@
+"""The direct doors with a state behind them: every vocabulary tells of the cache, and its pictures have addresses.
+
+A-070, A-072, A-080, A-115, C-020, C-090, D-014, D-060; API_COMPAT 1. Both databases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+import numpy as np
+import pytest
+from drawn_pictures import content
+from illustrator_standin import Gated, IllustratorStandIn, disk
+from pictures import drawn, encode
+from PIL import Image
+from standin import StandIn
+
+from serve.api.app import create_app
+from serve.errors import EngineFailure, OutOfSpace
+from serve.jobs.direct import Direct
+from serve.state import State
+from serve.state.tables import generations, measurements
+
+A070, A072, C021 = "/api/illustrations/generate", "/generate", "/api/diffusion/generate"
+OPENAI, CONVERT, CONVERT_AI, ANALYZE = "/v1/images/generations", "/api/convert", "/api/convert-ai", "/api/analyze-image"
+HEADER = "x-atelier-cache"
+
+
+@dataclass(frozen=True)
+class Door:
+    """``body`` is JSON; without one, a picture is sent. ``told`` finds in the answer whether it is a stored one."""
+
+    path: str
+    user: str
+    told: Callable[[Mapping[str, Any]], Any]
+    generation: Callable[[Mapping[str, Any]], str | None]
+    body: Mapping[str, Any] = field(default_factory=dict)
+
+    async def ask(self, client: httpx.AsyncClient, headers: Mapping[str, str] = {}, **more: Any) -> httpx.Response:
+        if not self.body:
+            image = more.pop("image", None) or encode(drawn())
+            return await client.post(self.path, files={"image": ("a.png", image)}, headers=headers)
+        return await client.post(self.path, json={**self.body, **more}, headers=headers)
+
+
+DOORS = [
+    Door(
+        A070, "ada", lambda body: body["metadata"]["cached"], lambda body: body["generationId"],
+        {"prompt": "fox", "userId": "ada", "seed": 7, "stylePreferences": {"mood": "calm"}},
+    ),
+    Door(
+        A072, "ben", lambda body: body["metadata"]["cached"], lambda body: body["generation_id"],
+        {"prompt": "fox", "user_id": "ben", "seed": 7},
+    ),
+    Door(
+        C021, "anonymous", lambda body: body["metadata"]["cached"], lambda body: body["generation_id"],
+        {"prompt": "fox", "quality": "draft", "seed": 7},
+    ),
+    Door(
+        OPENAI, "cy", lambda body: body["atelier"]["cached"], lambda body: body["atelier"]["generation_id"],
+        {"prompt": "red fox", "user": "cy", "seed": 7},
+    ),
+    Door(CONVERT, "anonymous", lambda body: body["ai_metadata"]["cached"], lambda b: b["ai_metadata"]["generation_id"]),
+    Door(
+        CONVERT_AI, "anonymous", lambda body: body["ai_metadata"]["cached"], lambda b: b["ai_metadata"]["generation_id"]
+    ),
+]  # fmt: skip
+DRAWING = [door for door in DOORS if door.body]
+
+
+@contextlib.asynccontextmanager
+async def studio_of(state: State, illustrator: IllustratorStandIn) -> AsyncIterator[httpx.AsyncClient]:
+    service = StandIn()
+    direct = Direct(state, illustrator, service, state.settings)
+    app = create_app(service, state.settings, illustrator=illustrator, state=state, direct=direct)
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as client:
+        yield client
+    await direct.close()
+
+
+@pytest.fixture
+async def studio(state: State, illustrator: IllustratorStandIn) -> AsyncIterator[httpx.AsyncClient]:
+    async with studio_of(state, illustrator) as client:
+        yield client
+
+
+async def test_every_vocabulary_tells_of_the_cache(studio: httpx.AsyncClient, state: State) -> None:
+    """And both times are history, of the user whom it names."""
+    for door in DOORS:
+        first, again = await door.ask(studio), await door.ask(studio)
+        assert (first.status_code, again.status_code) == (200, 200), first.text
+        assert (first.headers[HEADER], again.headers[HEADER]) == ("miss", "hit"), door.path
+        assert (door.told(first.json()), door.told(again.json())) == (False, True)
+        ids = door.generation(first.json()), door.generation(again.json())
+        assert ids[0] != ids[1]
+        async with state.database.read() as connection:
+            for generation_id, cached in zip(ids, (False, True), strict=True):
+                row = (await connection.execute(generations.select().where(generations.c.id == generation_id))).one()
+                assert (row.user_id, row.direct, row.cached, row.status) == (door.user, True, cached, "completed")
+
+
+async def test_the_same_request_in_other_words_is_the_same_request(studio: httpx.AsyncClient) -> None:
+    await studio.post(A072, json={"prompt": "fox", "user_id": "ada", "seed": 7, "steps": 8})
+    answer = await studio.post(OPENAI, json={"prompt": "fox", "seed": 7, "size": "64x64"})
+    assert answer.headers[HEADER] == "hit"
+
+
+async def test_a_request_can_pass_the_cache_by(studio: httpx.AsyncClient) -> None:
+    for door in DOORS:
+        await door.ask(studio)
+        for wish in ("no-cache", "No-Store, max-age=0"):
+            answer = await door.ask(studio, {"cache-control": wish})
+            assert (answer.headers[HEADER], door.told(answer.json())) == ("bypass", False), door.path
+        assert (await door.ask(studio)).headers[HEADER] == "hit"
+    for door in DRAWING:
+        answer = await door.ask(studio, seed=-1)
+        assert (answer.headers[HEADER], door.told(answer.json())) == ("bypass", False)
+
+
+async def test_pictures_have_addresses(studio: httpx.AsyncClient) -> None:
+    """A-115. Those of stored answers too."""
+    for door in DRAWING:
+        for _ in range(2):
+            body = (
+                await door.ask(studio, response_format="url") if door.path == OPENAI else await door.ask(studio)
+            ).json()
+            url = body.get("imageUrl") or body.get("image_url") or body["data"][0]["url"]
+            assert url.startswith("http://127.0.0.1:8000/v1/results/")
+            picture = await studio.get(urlsplit(url).path)
+            assert picture.headers["content-type"] == "image/png"
+            with Image.open(io.BytesIO(picture.content)) as image:
+                np.testing.assert_array_equal(np.asarray(image), disk(64, 64, 7))
+    images = (await DRAWING[2].ask(studio, n=2)).json()["images"]
+    assert len({image["image_url"] for image in images}) == 2
+    assert [image["seed"] for image in images] == [7, 8]
+
+
+async def test_base64_is_the_same_picture(studio: httpx.AsyncClient) -> None:
+    door = DRAWING[3]
+    first, again = (await door.ask(studio)).json(), (await door.ask(studio)).json()
+    assert content(first["data"][0]["b64_json"]) == content(again["data"][0]["b64_json"])
+    assert first["usage"] == again["usage"]
+    assert first["usage"]["input_tokens"] == 2
+
+
+async def test_metadata_of_a_stored_answer_is_that_of_the_first(studio: httpx.AsyncClient) -> None:
+    for door in DRAWING:
+        first, again = (await door.ask(studio)).json(), (await door.ask(studio)).json()
+        one, two = first.get("metadata") or first["atelier"], again.get("metadata") or again["atelier"]
+        changed = {name for name in one if one[name] != two[name]}
+        assert changed <= {"cached", "generation_id"}
+        assert one["parameters"]["seed"] == 7
+    assert (await DRAWING[0].ask(studio)).json()["metadata"]["parameters"]["stylePreferences"] == {"mood": "calm"}
+
+
+async def test_an_svg_by_itself_tells_in_its_header(studio: httpx.AsyncClient) -> None:
+    files = {"image": ("a.png", encode(drawn()))}
+    svgs = [await studio.post(CONVERT, files=files, params={"format": "svg"}) for _ in range(2)]
+    assert [answer.headers[HEADER] for answer in svgs] == ["miss", "hit"]
+    assert svgs[0].content == svgs[1].content
+    # The same conversion, whatever form its answer has.
+    assert (await studio.post(CONVERT, files=files)).headers[HEADER] == "hit"
+
+
+async def test_analyses_are_given_again(studio: httpx.AsyncClient, state: State) -> None:
+    """D-014: without history."""
+    files = {"image": ("a.png", encode(drawn()))}
+    answers = [await studio.post(ANALYZE, files=files) for _ in range(2)]
+    assert [answer.headers[HEADER] for answer in answers] == ["miss", "hit"]
+    one, two = (answer.json() for answer in answers)
+    assert (one.pop("cached"), two.pop("cached")) == (False, True)
+    assert one == two
+    async with state.database.read() as connection:
+        assert (await connection.execute(generations.select())).all() == []
+
+
+async def test_a_key_is_honoured_by_every_door(studio: httpx.AsyncClient) -> None:
+    for place, door in enumerate(DOORS):
+        key = {"idempotency-key": f"key {place}", "cache-control": "no-cache"}
+        answers = [await door.ask(studio, key) for _ in range(2)]
+        ids = [door.generation(answer.json()) for answer in answers]
+        assert ids[0] == ids[1], door.path
+        assert answers[1].headers[HEADER] == "hit"
+        other = await (
+            door.ask(studio, key, seed=8) if door.body else door.ask(studio, key, image=encode(drawn(size=48)))
+        )
+        assert other.status_code == 422
+        assert "Idempotency-Key" in other.text
+        for bad in (b"", b"x" * 256, b"\xff", b"tab\there"):
+            refused = await door.ask(studio, {"idempotency-key": bad})  # type: ignore[dict-item]
+            assert refused.status_code == 400, bad
+            assert "Idempotency-Key" in refused.text
+
+
+async def test_streams_are_history_and_stored(studio: httpx.AsyncClient, state: State) -> None:
+    body = {"prompt": "fox", "seed": 7, "stream": True, "partial_images": 2, "user": "cy"}
+    first, again = await studio.post(OPENAI, json=body), await studio.post(OPENAI, json=body)
+    assert (first.headers[HEADER], again.headers[HEADER]) == ("miss", "hit")
+    kinds = [[event["type"] for event in events_of(answer.text)] for answer in (first, again)]
+    assert kinds == [
+        ["image_generation.partial_image"] * 2 + ["image_generation.completed"],
+        ["image_generation.completed"],
+    ]
+    one, two = events_of(first.text)[-1], events_of(again.text)[-1]
+    assert one["b64_json"] == two["b64_json"]
+    assert (one["atelier"]["cached"], two["atelier"]["cached"]) == (False, True)
+    assert again.text.endswith("data: [DONE]\n\n")
+    async with state.database.read() as connection:
+        rows = (await connection.execute(generations.select().order_by(generations.c.seq))).all()
+        assert len((await connection.execute(measurements.select())).all()) == 2
+    assert [(row.user_id, row.status, row.cached) for row in rows] == [
+        ("cy", "completed", False),
+        ("cy", "completed", True),
+    ]
+    any_seed = await studio.post(OPENAI, json={**body, "seed": None})
+    assert any_seed.headers[HEADER] == "bypass"
+
+
+def events_of(text: str) -> list[dict[str, Any]]:
+    lines = [line.removeprefix("data: ") for line in text.splitlines() if line.startswith("data: ")]
+    assert lines[-1] == "[DONE]"
+    return [json.loads(line) for line in lines[:-1]]
+
+
+async def test_failures_are_history(studio: httpx.AsyncClient, illustrator: IllustratorStandIn, state: State) -> None:
+    illustrator.failure = EngineFailure("the engine is ill")
+    for door in DRAWING:
+        assert (await door.ask(studio)).status_code == 500
+    illustrator.failure = None
+    for door in DRAWING:
+        assert (
+            await door.ask(studio, width=63) if door.path != OPENAI else await door.ask(studio, n=0)
+        ).status_code == 400
+    async with state.database.read() as connection:
+        rows = (await connection.execute(generations.select())).all()
+    assert [row.status for row in rows] == ["failed"] * len(DRAWING)
+
+
+async def test_the_openai_clients_repetition_joins(state: State) -> None:
+    """Its client gave up, and asks again without a key: one drawing. Elsewhere who goes away ends the drawing."""
+    gated = Gated()
+    async with studio_of(state, gated) as studio:
+        headers = {"x-stainless-retry-count": "0"}
+        asking = asyncio.create_task(studio.post(OPENAI, json={"prompt": "fox"}, headers=headers))
+        await gated.begun.acquire()
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        headers = {"x-stainless-retry-count": "1"}
+        again = asyncio.create_task(studio.post(OPENAI, json={"prompt": "fox"}, headers=headers))
+        await asyncio.sleep(0)
+        gated.gate.set()
+        assert (await again).status_code == 200
+        assert (len(gated.asked), gated.cancelled) == (1, 0)
+        gated.gate.clear()
+        await gated.ended.acquire()
+        asking = asyncio.create_task(studio.post(C021, json={"prompt": "fox"}))
+        await gated.begun.acquire()
+        asking.cancel()
+        await gated.ended.acquire()
+        assert gated.cancelled == 1
+
+
+async def test_without_a_store_the_answer_is_503(studio: httpx.AsyncClient, state: State) -> None:
+    folder = state.settings.state_dir / "objects"
+    folder.rename(folder.with_name("away"))
+    for door in DOORS:
+        answer = await door.ask(studio)
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) >= 1
+    folder.with_name("away").rename(folder)
+    for door in DOORS:
+        assert (await door.ask(studio)).headers[HEADER] == "miss"
+
+
+async def test_a_full_disk_is_507(state: State, illustrator: IllustratorStandIn) -> None:
+    class Full:
+        async def put_all(self, files: Any) -> Any:
+            raise OutOfSpace("there is no space left to keep this")
+
+    async with studio_of(replace(state, objects=Full()), illustrator) as studio:  # type: ignore[arg-type]
+        for door in DOORS:
+            assert (await door.ask(studio)).status_code == 507
