@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from serve.ensembles.illustration import Illustration, IllustratorService
+from serve.ensembles.illustration import RANDOM_SEED, Illustration, IllustratorService
 from serve.ensembles.pictures import encode_all
 from serve.ensembles.vectorization import Vectorization, VectorizeOptions, Vectorizes
 from serve.jobs.flights import Claim
@@ -69,6 +69,11 @@ class Errand:
     """Whether the same request without an idempotency key, of the same user, may be answered with it."""
 
     @cached_property
+    def document(self) -> dict[str, Any]:
+        """``request`` as JSON."""
+        return self.request.to_json()
+
+    @cached_property
     def claim(self) -> Claim | None:
         key = self.caller.idempotency_key
         # Not the hash of a job's body: one key cannot stand for a job and for this.
@@ -81,18 +86,17 @@ class Errand:
             return digest(["key", self.claim.user_id, self.claim.key])
         if self.caller.fresh or not self.joins:
             return new_id()
-        return digest(["request", self.caller.user_id, _unseeded(self.request).to_json()])
+        return digest(["request", self.caller.user_id, _unseeded(self.document)])
 
 
 def seeded(request: JobRequest) -> JobRequest:
     return request if isinstance(request, VectorizeRequest) else request.seeded()
 
 
-def _unseeded(request: JobRequest) -> JobRequest:
+def _unseeded(document: dict[str, Any]) -> dict[str, Any]:
     """Every word for "any seed" is the same."""
-    if isinstance(request, VectorizeRequest) or request.repeatable:
-        return request
-    return replace(request, options=replace(request.options, seed=None))
+    options = document["options"]
+    return document if options.get("seed") != RANDOM_SEED else {**document, "options": {**options, "seed": None}}
 
 
 async def drawn(request: IllustrateRequest, illustrator: IllustratorService, vectorizer: Vectorizes) -> Outcome:

@@ -62,6 +62,8 @@ class Flights:
     def __init__(self, state: State, watch: Watch | None = None) -> None:
         self._database = state.database
         self._limits = state.settings.jobs
+        insert: Any = (sqlite if self._database.is_sqlite else postgresql).insert(flights)
+        self._begin = insert.on_conflict_do_nothing().returning(flights.c.key)
         self._leases = Leases(state, {})
         self._watch = watch or Watch(state)
         self._registering = asyncio.Lock()
@@ -135,7 +137,7 @@ class Flights:
         try:
             async with self._database.write() as connection:
                 yield connection
-                await connection.execute(sa.delete(flights).where(flights.c.key == boarded.row, _made_by(boarded)))
+                await _end(connection, boarded)
         except BaseException:
             self._left.add(boarded)
             raise
@@ -150,11 +152,9 @@ class Flights:
         return False
 
     async def _board(self, connection: AsyncConnection, key: str, generation_id: str) -> Boarded:
-        insert: Any = (sqlite if self._database.is_sqlite else postgresql).insert(flights)
         for _ in range(_ATTEMPTS):
             row = {"key": key, "generation_id": generation_id, "worker_id": self.worker_id}
-            added = insert.values(row).on_conflict_do_nothing().returning(flights.c.key)
-            if await connection.scalar(added) is not None:
+            if await connection.scalar(self._begin, row) is not None:
                 return Boarded(key, generation_id, LEADS)
             other = sa.select(flights.c.generation_id).where(flights.c.key == key)
             leader: str | None = await connection.scalar(self._alive(flights.c.key == key))
@@ -178,7 +178,7 @@ class Flights:
             return boarded
         status = await connection.scalar(sa.select(generations.c.status).where(generations.c.id == known))
         if status == COMPLETED:
-            await connection.execute(sa.delete(flights).where(flights.c.key == boarded.row, _made_by(boarded)))
+            await _end(connection, boarded)
             return Boarded(boarded.row, known, OVER)
         this = (idempotency_keys.c.user_id == claim.user_id, idempotency_keys.c.key == claim.key)
         await connection.execute(sa.update(idempotency_keys).where(*this).values(target=boarded.generation_id))
@@ -234,9 +234,14 @@ class Flights:
         with contextlib.suppress(StateUnavailable, OutOfSpace):
             async with self._database.write() as connection:
                 for boarded in going:
-                    await connection.execute(sa.delete(flights).where(flights.c.key == boarded.row, _made_by(boarded)))
+                    await _end(connection, boarded)
             self._left.difference_update(going)
 
 
-def _made_by(boarded: Boarded) -> sa.ColumnElement[bool]:
-    return flights.c.generation_id == boarded.generation_id
+_END = sa.delete(flights).where(
+    flights.c.key == sa.bindparam("row"), flights.c.generation_id == sa.bindparam("generation")
+)
+
+
+async def _end(connection: AsyncConnection, boarded: Boarded) -> None:
+    await connection.execute(_END, {"row": boarded.row, "generation": boarded.generation_id})

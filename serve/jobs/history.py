@@ -17,8 +17,8 @@ from serve.jobs.requests import File, JobRequest, Outcome
 from serve.jobs.states import COMPLETED, FAILED
 from serve.state import State
 from serve.state.objects import Stored
-from serve.state.recording import ended, measure, put_results
-from serve.state.tables import generations, inputs, results, utc_now
+from serve.state.recording import ended, put_results
+from serve.state.tables import generations, inputs, measurements, results, utc_now
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ async def write_done(
     used = [{"generation_id": entry.generation_id, "object": name} for name in sorted(set(made_from))]
     if used:
         await connection.execute(inputs.insert(), used)
-    await measure(connection, entry.generation_id, took_s)
+    await connection.execute(measurements.insert(), _measured(entry, outcome.model, took_s, None, cached))
     return ids
 
 
@@ -68,7 +68,8 @@ async def write_undone(
     over = {"status": status, "error": told, "completed_at": utc_now(), "generation_time_s": took_s}
     await connection.execute(generations.insert(), {**_row(entry), "model": model_of(entry.request), **over})
     if error is not None:
-        await measure(connection, entry.generation_id, took_s, error=str(error))
+        row = _measured(entry, model_of(entry.request), took_s, str(error), False)
+        await connection.execute(measurements.insert(), row)
 
 
 async def read_again(state: State, generation_id: str) -> Kept | None:
@@ -97,6 +98,15 @@ def _below(kind: type[AtelierError]) -> Iterator[type[AtelierError]]:
     for below in kind.__subclasses__():
         yield below
         yield from _below(below)
+
+
+def _measured(entry: Entry, model: str | None, took_s: float, error: str | None, cached: bool) -> dict[str, Any]:
+    """As `serve.state.recording.measure` writes it, without reading what was just written."""
+    return {
+        "generation_id": entry.generation_id, "user_id": entry.user_id, "kind": entry.request.kind,
+        "prompt": entry.request.prompt, "generation_time_s": took_s, "success": error is None,
+        "error_message": error, "model_used": model, "cached": cached, "created_at": utc_now(),
+    }  # fmt: skip
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -87,7 +87,7 @@ class Ledger:
             return await self._again(done, HIT)
         if not self.looks_up(errand.request, errand.caller):
             return None
-        if (key := await self._memory.key_of(errand.request)) is None:
+        if (key := await self._memory.key_of(errand.request, errand.document)) is None:
             return None
         began = time.perf_counter()
         recalled = await self._memory.recall(key)
@@ -113,7 +113,7 @@ class Ledger:
         run = Run(errand, boarded, entry)
         try:
             if errand.caller.store:
-                run.key = await self._memory.key_of(errand.request)
+                run.key = await self._memory.key_of(errand.request, errand.document)
             yield run
         except BaseException as error:
             await self._write_undone(run, error)

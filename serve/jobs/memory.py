@@ -50,8 +50,11 @@ class Memory:
         self._objects = state.objects
         self._known = known
 
-    async def key_of(self, request: JobRequest) -> Key | None:
-        """None: the answer may differ each time, or nothing is remembered here. ``request`` has its defaults in it."""
+    async def key_of(self, request: JobRequest, document: Mapping[str, Any] | None = None) -> Key | None:
+        """None: the answer may differ each time, or nothing is remembered here.
+
+        ``request`` has its defaults written out; ``document`` is its JSON, for who has it already.
+        """
         if not request.repeatable or not self.cache.enabled:
             return None
         versions: dict[str, str] = {}
@@ -59,7 +62,7 @@ class Memory:
             versions |= await self._known.drawing()
         if not isinstance(request, IllustrateRequest) or request.encoding.format == "svg":
             versions |= await self._known.tracing()
-        text = digest([request.kind, request.to_json(), versions, SOFTWARE])
+        text = digest([request.kind, document or request.to_json(), versions, SOFTWARE])
         return Key(text, request.kind, versions)
 
     async def recall(self, key: Key) -> Recalled | None:

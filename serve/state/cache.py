@@ -30,6 +30,11 @@ _FULL_SHARE = 0.95
 _LONGEST_H = 876_000
 """A century: times have an end."""
 _CHUNK = 500
+_VALUES = ("kind", "answer", "bytes", "created_at", "expires_at", "used_at")
+
+_FIND = sa.select(cache).where(cache.c.key == sa.bindparam("of"))
+_FIND_OBJECTS = sa.select(cached_objects.c.object).where(cached_objects.c.key == sa.bindparam("of"))
+_FORGET_OBJECTS = sa.delete(cached_objects).where(cached_objects.c.key == sa.bindparam("of"))
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,9 @@ class Cache:
     def __init__(self, state: State) -> None:
         self._database = state.database
         self._limits = state.settings.cache
+        insert: Any = (sqlite if self._database.is_sqlite else postgresql).insert(cache)
+        values = {name: insert.excluded[name] for name in _VALUES}
+        self._upsert = insert.on_conflict_do_update(index_elements=["key"], set_=values)
         self._room = 0
         """Bytes that may be put before somebody has to count again; others put, too, so it is a guess."""
 
@@ -63,14 +71,13 @@ class Cache:
         if not self.enabled:
             return None
         now = utc_now()
-        named = sa.select(cached_objects.c.object).where(cached_objects.c.key == key)
         async with self._database.read() as connection:
-            row = (await connection.execute(sa.select(cache).where(cache.c.key == key))).one_or_none()
+            row = (await connection.execute(_FIND, {"of": key})).one_or_none()
             if row is None or not row.created_at <= now < min(
                 row.expires_at, row.created_at + ttl(self._limits, row.kind)
             ):
                 return None
-            names = (await connection.scalars(named)).all()
+            names = (await connection.scalars(_FIND_OBJECTS, {"of": key})).all()
         if abs(now - row.used_at) > _USED_EVERY:
             async with self._database.write() as connection:
                 await connection.execute(sa.update(cache).where(cache.c.key == key).values(used_at=now))
@@ -84,14 +91,9 @@ class Cache:
         if not self.enabled or size > self._limits.max_bytes:
             return
         now = utc_now()
-        values = {
-            "kind": kind, "answer": answer, "bytes": size, "created_at": now,
-            "expires_at": now + ttl(self._limits, kind), "used_at": now,
-        }  # fmt: skip
-        insert: Any = (sqlite if self._database.is_sqlite else postgresql).insert(cache)
-        insert = insert.values(key=key, **values)
-        await connection.execute(insert.on_conflict_do_update(index_elements=["key"], set_=values))
-        await connection.execute(sa.delete(cached_objects).where(cached_objects.c.key == key))
+        values = (kind, answer, size, now, now + ttl(self._limits, kind), now)
+        await connection.execute(self._upsert, {"key": key, **dict(zip(_VALUES, values, strict=True))})
+        await connection.execute(_FORGET_OBJECTS, {"of": key})
         if names := sorted({one.name for one in objects}):
             await connection.execute(cached_objects.insert(), [{"key": key, "object": name} for name in names])
         self._room -= size
