@@ -53,7 +53,7 @@ class Ledger:
         self._memory = Memory(state, known)
         self._flights = Flights(state, watch)
         self._shared = SingleFlight[Answer](self._flights.is_followed, state.settings.jobs.poll_s)
-        self._evicting: asyncio.Task[int] | None = None
+        self._evicting: asyncio.Task[None] | None = None
         self._keeping: set[asyncio.Task[Answer]] = set()
 
     @property
@@ -197,9 +197,12 @@ class Ledger:
         return MISS if self.looks_up(errand.request, errand.caller) else BYPASS
 
     def _evict_if_over(self) -> None:
-        cache = self._memory.cache
-        if cache.is_over and (self._evicting is None or self._evicting.done()):
-            self._evicting = asyncio.create_task(cache.evict(self._state))
+        if self.cache.is_over and (self._evicting is None or self._evicting.done()):
+            self._evicting = asyncio.create_task(self._evict())
+
+    async def _evict(self) -> None:
+        with contextlib.suppress(StateUnavailable, OutOfSpace):  # it stays over, and the next answer tries again
+            await self.cache.evict(self._state)
 
 
 def _answer(generation_id: str, outcome: Outcome, ids: Sequence[str], took_s: float, word: CacheWord) -> Answer:
