@@ -95,7 +95,8 @@ class Watch:
 
     async def _take_orphans(self) -> None:
         """Jobs of workers that have no row at all."""
-        orphans = (jobs.c.worker_id.is_not(None), ~sa.exists().where(workers.c.id == jobs.c.worker_id))
+        held = jobs.c.worker_id > ""  # not NULL, in words for which SQLite uses the index
+        orphans = (held, ~sa.exists().where(workers.c.id == jobs.c.worker_id))
         async with self._database.read() as connection:
             if await connection.scalar(sa.select(jobs.c.generation_id).where(*orphans).limit(1)) is None:
                 return
