@@ -62,6 +62,7 @@ bench: .venv/.testing ## every table in the documents; an hour and more
 	$(BIN)/python -m loadtests.bench_time
 	$(BIN)/python -m loadtests.bench_illustrate
 	$(BIN)/python -m loadtests.bench_load
+	$(BIN)/python -m loadtests.bench_queue
 
 docs: .venv/.serving ## write docs/SETTINGS.md
 	$(BIN)/atelier settings --markdown > docs/SETTINGS.md

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from postgresql_server import PostgreSQL
 from pydantic import SecretStr
 
+from loadtests.queue.postgresql import PostgreSQL
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
 from serve.state.database import Database, database_url
@@ -16,8 +16,8 @@ from serve.state.migrate import migrate
 
 
 @pytest.fixture(scope="session")
-def postgresql(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostgreSQL]:
-    with PostgreSQL.started(tmp_path_factory.mktemp("postgresql")) as server:
+def postgresql() -> Iterator[PostgreSQL]:
+    with PostgreSQL.started() as server:
         yield server
 
 

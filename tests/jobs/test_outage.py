@@ -12,11 +12,11 @@ from pathlib import Path
 import httpx
 import pytest
 from illustrator_standin import IllustratorStandIn
-from postgresql_server import PostgreSQL
 from pydantic import SecretStr
 from s3_server import S3Server
 from standin import StandIn
 
+from loadtests.queue.postgresql import PostgreSQL
 from serve.api.app import create_app
 from serve.jobs.direct import Direct
 from serve.jobs.work import Work

@@ -15,11 +15,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from gallery_rows import generation, insert, result
-from postgresql_server import PostgreSQL
 from pydantic import SecretStr
 from s3_server import S3Server
 from whole_site import DRAWING, PICTURES, content, fill
 
+from loadtests.queue.postgresql import PostgreSQL
 from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, OutOfSpace, StateUnavailable
 from serve.settings import BackupSettings, DatabaseSettings, Settings
 from serve.state import State, tables

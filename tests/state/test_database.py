@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from postgresql_server import PostgreSQL
 from pydantic import SecretStr
 
+from loadtests.queue.postgresql import PostgreSQL
 from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable
 from serve.settings import DatabaseSettings, Settings
 from serve.state.database import Database, database_url

@@ -1,4 +1,4 @@
-"""A PostgreSQL server of the tests' own, from Debian's package."""
+"""A PostgreSQL server of one's own, from Debian's package, for tests and measurements."""
 
 from __future__ import annotations
 
@@ -23,16 +23,20 @@ class PostgreSQL:
 
     folder: Path
     binaries: Path
+    fsync: bool
 
     @classmethod
     @contextlib.contextmanager
-    def started(cls, folder: Path) -> Iterator[PostgreSQL]:
-        """Raises AssertionError that says what to install."""
+    def started(cls, fsync: bool = False) -> Iterator[PostgreSQL]:
+        """``fsync``: what is written survives the machine, and costs what it costs; tests kill processes alone.
+
+        Raises AssertionError that says what to install.
+        """
         assert BINARIES, "run `make postgresql` first: it installs Debian's package"
         # Its account must get through to it, and the path of a socket has to be short.
         home = Path("/tmp") / f"atelier-postgresql-{uuid.uuid4().hex[:8]}"
         home.mkdir(mode=0o755)
-        server = cls(home, BINARIES[-1])
+        server = cls(home, BINARIES[-1], fsync)
         try:
             if os.getuid() == 0:
                 shutil.chown(home, ACCOUNT)
@@ -44,8 +48,8 @@ class PostgreSQL:
             shutil.rmtree(home, ignore_errors=True)
 
     def start(self) -> None:
-        # Tests kill processes, never the machine: what the kernel has is safe.
-        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} -c fsync=off -c max_connections=200"
+        own = f"-c fsync={'on' if self.fsync else 'off'} -c max_connections=200"
+        options = f"-c listen_addresses='' -c unix_socket_directories={self.folder} {own}"
         self.run("pg_ctl", "-D", f"{self.folder}/data", "-w", "-l", f"{self.folder}/log", "-o", options, "start")
 
     def stop(self) -> None:
@@ -64,7 +68,10 @@ class PostgreSQL:
         """The URL of an empty one."""
         name = f"test_{uuid.uuid4().hex}"
         self.run("createdb", "-h", str(self.folder), "-U", ACCOUNT, name)
-        return f"postgresql://{ACCOUNT}@/{name}?host={self.folder}"
+        return self.url(name)
+
+    def url(self, database: str) -> str:
+        return f"postgresql://{ACCOUNT}@/{database}?host={self.folder}"
 
     def run(self, program: str, *arguments: str) -> str:
         command = [str(self.binaries / program), *arguments]

@@ -1,0 +1,1 @@
+"""What the queue, the gallery and the cache cost: one file a measurement, on SQLite and on PostgreSQL."""

@@ -1,0 +1,135 @@
+"""From an event that is written to its arrival at who follows the job by server-sent events, through the whole stack.
+
+A worker of the measurement's own has the jobs and tells of their progress; nothing is drawn, so nothing else is waited
+for. An event's time is taken before its transaction is kept: keeping it is part of the delay.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import aiohttp
+import numpy as np
+
+from loadtests.queue.callers import Asked
+from loadtests.queue.doors import read, session
+from loadtests.queue.report import Line, line
+from loadtests.queue.waiting import request
+from serve.jobs.lanes import set_paused
+from serve.jobs.leases import Claimed, Leases
+from serve.jobs.queue import GenerationQueue, Order
+from serve.jobs.requests import ILLUSTRATE
+from serve.jobs.states import CANCEL, PROCESSING, change
+from serve.settings import Settings
+from serve.state import State
+from serve.state.tables import jobs
+
+GOAL_MS = 100.0
+BEAT_S = 1.0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """``jobs``, each with one who follows it, and an event every ``every_s`` of each on average."""
+
+    jobs: Sequence[int] = (1, 50)
+    every_s: float = 0.4
+    seconds: float = 20.0
+
+
+async def measure(database: str, url: str, settings: Settings, plan: Plan) -> list[Line]:
+    """At the stack at ``url``, whose database is that of ``settings``."""
+    state = await State.open(settings)
+    await set_paused(state.database, ILLUSTRATE, True)
+    leases = Leases(state, {ILLUSTRATE: max(plan.jobs)})
+    await leases.register()
+    lines = []
+    try:
+        async with session(url, max(plan.jobs)) as client:
+            for count in plan.jobs:
+                asked = await _followed(client, state, leases, count, plan)
+                who = "1 client follows 1 job" if count == 1 else f"{count} clients follow {count} jobs"
+                lines.append(line(database, who, asked, GOAL_MS))
+    finally:
+        await leases.leave()
+        await state.close()
+    return lines
+
+
+async def _followed(client: aiohttp.ClientSession, state: State, leases: Leases, count: int, plan: Plan) -> Asked:
+    taken = await _take(state, leases, count)
+    asked, began = Asked(), time.perf_counter()
+    async with _alive(leases, taken):
+        listening = [asyncio.Event() for _ in taken]
+        async with asyncio.TaskGroup() as group:
+            for job, heard in zip(taken, listening, strict=True):
+                group.create_task(_follow(client, job.id, heard, asked))
+            for heard in listening:
+                await heard.wait()
+            for number, job in enumerate(taken):
+                group.create_task(_tell(leases, job, number, plan))
+    asked.seconds = time.perf_counter() - began
+    return asked
+
+
+async def _take(state: State, leases: Leases, count: int) -> list[Claimed]:
+    """Jobs of this worker's, although their lane is paused."""
+    asked = [request(f"fox {number}", seed=number) for number in range(count)]
+    added = await GenerationQueue(state).add_batch(asked, Order("follower"))
+    mine = {"status": PROCESSING, "worker_id": leases.worker_id, "attempt": 1}
+    async with state.database.write() as connection:
+        await change(connection, [jobs.c.generation_id.in_(added.ids)], "started", None, None, **mine)
+    return [Claimed(job_id, "follower", one, 1, None) for job_id, one in zip(added.ids, asked, strict=True)]
+
+
+@contextlib.asynccontextmanager
+async def _alive(leases: Leases, taken: Sequence[Claimed]) -> AsyncIterator[None]:
+    """No other worker takes the jobs meanwhile."""
+
+    async def beat() -> None:
+        while True:
+            await leases.beat([job.id for job in taken])
+            await asyncio.sleep(BEAT_S)
+
+    beating = asyncio.create_task(beat())
+    try:
+        yield
+    finally:
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
+
+
+async def _tell(leases: Leases, job: Claimed, seed: int, plan: Plan) -> None:
+    """Progress, at random times, then the end."""
+    due_s = np.cumsum(np.random.default_rng(seed).exponential(plan.every_s, round(2 * plan.seconds / plan.every_s)))
+    began = time.perf_counter()
+    for number, due in enumerate(due_s[due_s < plan.seconds]):
+        await asyncio.sleep(max(0.0, began + float(due) - time.perf_counter()))
+        stage = {"step": number, "steps": len(due_s)}
+        await leases.report(job, "progress", stage, number / len(due_s), {})
+    await leases.let_go(job, CANCEL)
+
+
+async def _follow(client: aiohttp.ClientSession, job_id: str, heard: asyncio.Event, asked: Asked) -> None:
+    """What is told from now on."""
+    stream = {"Accept": "text/event-stream"}
+    unlimited = aiohttp.ClientTimeout(total=None, sock_read=60)
+    async with client.get(f"/v1/jobs/{job_id}/events", headers=stream, timeout=unlimited) as answer:
+        if answer.status != 200:
+            heard.set()
+            asked.errors.append((await read(answer, 200)).decode())
+        async for told in answer.content:
+            arrived = time.time()
+            if not told.startswith(b"data:"):
+                continue
+            at = datetime.fromisoformat(json.loads(told[5:])["at"]).timestamp()
+            if heard.is_set():
+                asked.taken_s.append(arrived - at)
+            if json.loads(told[5:])["status"] == PROCESSING:
+                heard.set()
