@@ -277,7 +277,8 @@ cache = sa.Table(
     sa.Index(None, "used_at"),
     sa.Index(None, "expires_at"),
 )
-"""Answers by the hash of all that decides them. ``bytes`` counts the objects that ``cached_objects`` names."""
+"""Answers by the hash of all that decides them. ``bytes`` counts ``answer`` and the objects that
+``cached_objects`` names."""
 
 cached_objects = sa.Table(
     "cached_objects",
