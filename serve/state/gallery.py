@@ -19,7 +19,7 @@ from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.jobs.states import OVER
 from serve.state.cursors import NEWEST, Sort
 from serve.state.database import Database
-from serve.state.tables import generations, measurements, results
+from serve.state.tables import cache, cached_objects, generations, measurements, results
 
 MOST_ITEMS = 100
 MOST_WORDS = 8
@@ -177,8 +177,9 @@ async def get_generations(database: Database, ids: Sequence[str]) -> list[Genera
 
 
 async def delete_generation(database: Database, generation_id: str, user_id: str) -> None:
-    """With its results, events and all else of it; the row of its quality stays, without the prompt.
+    """With its results, events and all else of it, and the cached answers that would give its results to others.
 
+    The row of its quality stays, without the prompt.
     Raises NotFound, also for another user's, Conflict for one that is not over, StateUnavailable.
     """
     mine = (_g.id == generation_id, _g.user_id == user_id)
@@ -188,6 +189,9 @@ async def delete_generation(database: Database, generation_id: str, user_id: str
             raise _missing(generation_id)
         if status not in OVER:
             raise Conflict(f"is {status}; cancel it first", "id")
+        drawn = sa.select(results.c.object).where(results.c.generation_id == generation_id)
+        answers = sa.select(cached_objects.c.key).where(cached_objects.c.object.in_(drawn))
+        await connection.execute(sa.delete(cache).where(cache.c.key.in_(answers)))
         await connection.execute(sa.delete(generations).where(*mine))
         rows = measurements.c.generation_id == generation_id
         await connection.execute(sa.update(measurements).where(rows).values(prompt=""))

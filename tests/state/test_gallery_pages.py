@@ -215,6 +215,29 @@ async def test_what_is_deleted_leaves_only_its_measurement(database: Database) -
         await gallery.delete_generation(database, "g1", "ada")
 
 
+async def test_what_is_deleted_is_not_given_to_others(database: Database) -> None:
+    """A cached answer goes that names any of its results; those of others stay (A-080)."""
+    await fill(database, generation(1), generation(2))
+    await insert(database, tables.results, [result(1, 1, object="second.png")])
+    names = {"first": [f"{1:064x}.png", "shared.png"], "again": ["second.png"], "other": [f"{2:064x}.png"], "none": []}
+    at = {"created_at": START, "expires_at": START, "used_at": START}
+    await insert(database, tables.cache, [{"key": key, "kind": "x", "answer": 1, "bytes": 1, **at} for key in names])
+    named = [{"key": key, "object": one} for key, objects in names.items() for one in objects]
+    await insert(database, tables.cached_objects, named)
+    with pytest.raises(NotFound):
+        await gallery.delete_generation(database, "g1", "bob")
+    assert await keys_of(database) == ["again", "first", "none", "other"]
+    await gallery.delete_generation(database, "g1", "ada")
+    assert await keys_of(database) == ["none", "other"]
+    async with database.read() as connection:
+        assert (await connection.scalars(sa.select(tables.cached_objects.c.key))).all() == ["other"]
+
+
+async def keys_of(database: Database) -> list[str]:
+    async with database.read() as connection:
+        return list((await connection.scalars(sa.select(tables.cache.c.key).order_by(tables.cache.c.key))).all())
+
+
 @pytest.mark.parametrize("status", ["pending", "processing", "paused"])
 async def test_what_is_not_over_is_not_deleted(database: Database, status: str) -> None:
     await fill(database, generation(1, status=status))
