@@ -27,9 +27,9 @@ _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
 }
-_FULL = ("database or disk is full", "No space left on device", "disk I/O error")
-_FULL_STATES = ("53100", "53200")
-"""PostgreSQL's disk_full and out_of_memory."""
+_FULL = ("database or disk is full", "No space left on device")
+_DISK_FULL = "53100"
+"""As PostgreSQL says it. A disk that does not answer, or too little memory, is nothing that making room mends."""
 
 
 def database_url(settings: Settings) -> URL:
@@ -90,7 +90,7 @@ def errors_as_ours() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if any(text in str(error.orig) for text in _FULL) or _sql_state(error) in _FULL_STATES:
+        if any(text in str(error.orig) for text in _FULL) or _sql_state(error) == _DISK_FULL:
             raise OutOfSpace("there is no space left to write this down; make room on the site's disk") from error
         if _is_the_codes(error):
             raise

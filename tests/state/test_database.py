@@ -14,7 +14,7 @@ from pydantic import SecretStr
 from loadtests.queue.postgresql import PostgreSQL
 from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable
 from serve.settings import DatabaseSettings, Settings
-from serve.state.database import Database, database_url
+from serve.state.database import Database, database_url, errors_as_ours
 from serve.state.migrate import migrate
 from serve.state.tables import lanes
 
@@ -128,6 +128,29 @@ async def test_a_full_disk_is_told_and_nothing_is_half_written(tmp_path: Path) -
     assert told.value.status == 507
     assert await names(database) == []
     await database.close()
+
+
+class ServerError(Exception):
+    """As asyncpg raises it."""
+
+    def __init__(self, sqlstate: str) -> None:
+        super().__init__("of the server")
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("cause", "told"),
+    [
+        (sqlite3.OperationalError("database or disk is full"), OutOfSpace),
+        (sqlite3.OperationalError("disk I/O error"), StateUnavailable),
+        (ServerError("53100"), OutOfSpace),
+        (ServerError("53200"), StateUnavailable),
+    ],
+)
+def test_only_a_full_disk_is_a_full_disk(cause: Exception, told: type[Exception]) -> None:
+    """Not a broken one, and not too little memory (53200): room would not mend those."""
+    with pytest.raises(told), errors_as_ours():
+        raise sa.exc.OperationalError("INSERT", None, cause)
 
 
 @pytest.mark.parametrize("url", ["mysql://host/name", "sqlite://", "sqlite:///:memory:", "nonsense", "postgresql//x"])
