@@ -11,18 +11,21 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from serve.errors import AtelierError
-from serve.jobs.states import OVER
+from serve.jobs.states import FAILED, OVER
+from serve.jobs.webhooks import DELIVERED
 from serve.settings import Settings
 from serve.state import State, cache
 from serve.state.backups.places import delete_old
 from serve.state.backups.writing import backup
 from serve.state.database import Database
-from serve.state.tables import chores, events, generations, idempotency_keys, utc_now
+from serve.state.quality import LONGEST
+from serve.state.tables import batches, chores, deliveries, events, generations, idempotency_keys, measurements, utc_now
 
 LOGGER = logging.getLogger(__name__)
 
@@ -30,6 +33,8 @@ _AT_ONCE = 1000
 """Rows, or objects, that one transaction, or one call, deletes."""
 _AGAIN = timedelta(minutes=10)
 """How soon one that failed is tried again."""
+_EMPTY_BATCH = timedelta(days=1)
+"""How old one without generations becomes."""
 _LONGEST_H = 876_000
 """A century: times have an end."""
 
@@ -70,6 +75,9 @@ def chores_of(settings: Settings) -> list[Chore]:
     hour, ten_minutes = timedelta(hours=1), timedelta(minutes=10)
     found = [
         Chore("events", hour, ten_minutes, delete_old_events),
+        Chore("deliveries", hour, ten_minutes, delete_old_deliveries),
+        Chore("measurements", hour, ten_minutes, delete_old_measurements),
+        Chore("batches", hour, ten_minutes, delete_empty_batches),
         Chore("keys", hour, ten_minutes, delete_old_keys),
         Chore("cache", ten_minutes, ten_minutes / 2, cache.evict),
         Chore("objects", hour, ten_minutes, delete_unused_objects),
@@ -121,10 +129,33 @@ async def delete_unused_objects(state: State) -> None:
 async def delete_old_events(state: State) -> None:
     """Of jobs that ended so long ago: nobody follows those any more."""
     before = utc_now() - _hours(state.settings.jobs.keep_events_h)
-    g = generations.c
-    over = sa.select(g.id).where(g.status.in_(OVER), g.completed_at < before)
-    old = sa.select(events.c.generation_id, events.c.n).where(events.c.generation_id.in_(over))
-    await _delete(state.database, events, [events.c.generation_id, events.c.n], old.where(events.c.created_at < before))
+    g, e = generations.c, events.c
+    # From the events that are old to their jobs, by their indexes: of jobs, ever more are over.
+    over = sa.exists().where(g.id == e.generation_id, g.status.in_(OVER), g.completed_at < before)
+    old = sa.select(e.generation_id, e.n).where(e.created_at < before, over)
+    await _delete(state.database, events, [e.generation_id, e.n], old)
+
+
+async def delete_old_deliveries(state: State) -> None:
+    """Those that are over, however they ended."""
+    d = deliveries.c
+    before = utc_now() - _hours(state.settings.jobs.keep_events_h)
+    old = sa.select(d.id).where(d.status.in_([DELIVERED, FAILED]), d.created_at < before)
+    await _delete(state.database, deliveries, [d.id], old)
+
+
+async def delete_old_measurements(state: State) -> None:
+    """Older than any range that may be asked for."""
+    m = measurements.c
+    await _delete(state.database, measurements, [m.seq], sa.select(m.seq).where(m.created_at < utc_now() - LONGEST))
+
+
+async def delete_empty_batches(state: State) -> None:
+    """Of which every generation was deleted."""
+    b = batches.c
+    left = sa.exists().where(generations.c.batch_id == b.id)
+    old = sa.select(b.id).where(b.created_at < utc_now() - _EMPTY_BATCH, ~left)
+    await _delete(state.database, batches, [b.id], old)
 
 
 async def delete_old_keys(state: State) -> None:
@@ -135,7 +166,7 @@ async def delete_old_keys(state: State) -> None:
     )
 
 
-async def _delete(database: Database, table: sa.Table, key: Sequence[sa.Column[str]], old: sa.Select[str]) -> None:
+async def _delete(database: Database, table: sa.Table, key: Sequence[sa.Column[Any]], old: sa.Select[Any]) -> None:
     """The rows of ``table`` whose ``key`` is in ``old``, some at a time, so that others write in between."""
     while True:
         async with database.write() as connection:

@@ -182,6 +182,53 @@ async def test_events_of_jobs_that_ended_long_ago_go(state: State) -> None:
         assert {row[0]: row[1] for row in await connection.execute(query)} == {"g3": 1500, "g4": 1500}
 
 
+async def test_deliveries_that_are_over_go_with_the_events(state: State) -> None:
+    now = utc_now()
+    await insert(state.database, tables.generations, [generation(1)])
+    statuses, days = ("pending", "delivered", "failed"), (6, 8)
+    rows = [
+        {
+            "id": f"{status} {age}", "generation_id": "g1", "event": 1, "url": "u", "host": "h", "kind": "completed",
+            "body": {}, "status": status, "due_at": now, "created_at": now - timedelta(days=age),
+        }
+        for status in statuses
+        for age in days
+    ]  # fmt: skip
+    await insert(state.database, tables.deliveries, rows)
+    await run_due(state)
+    assert await left(state, tables.deliveries.c.id) == ["delivered 6", "failed 6", "pending 6", "pending 8"]
+
+
+async def test_measurements_go_that_no_range_reaches(state: State) -> None:
+    """The longest range is 366 days (A-091)."""
+    now = utc_now()
+    rows = [
+        {
+            "generation_id": f"{age}", "user_id": "ada", "kind": "illustrate", "generation_time_s": 1.0,
+            "success": True, "created_at": now - timedelta(days=age),
+        }
+        for age in (1, 365, 367, 4000)
+    ]  # fmt: skip
+    await insert(state.database, tables.measurements, rows)
+    await run_due(state)
+    assert await left(state, tables.measurements.c.generation_id) == ["1", "365"]
+
+
+async def test_batches_go_that_nothing_is_left_of(state: State) -> None:
+    now = utc_now()
+    ages = {"old": 25, "new": 23, "used": 1000}
+    rows = [{"id": id_, "user_id": "ada", "size": 2, "created_at": now - age * HOUR} for id_, age in ages.items()]
+    await insert(state.database, tables.batches, rows)
+    await insert(state.database, tables.generations, [generation(1), generation(2, batch_id="used")])
+    await run_due(state)
+    assert await left(state, tables.batches.c.id) == ["new", "used"]
+
+
+async def left(state: State, column: sa.Column[str]) -> list[str]:
+    async with state.database.read() as connection:
+        return list((await connection.scalars(sa.select(column).order_by(column))).all())
+
+
 async def test_idempotency_keys_and_answers_go_with_their_time(state: State) -> None:
     now = utc_now()
     keys = [
@@ -239,7 +286,8 @@ async def test_a_backup_that_fails_deletes_none(site: State, tmp_path: Path) -> 
 
 async def test_without_a_place_for_backups_there_are_none(state: State) -> None:
     await run_due(state)
-    assert set(await done_at(state)) == {"events", "keys", "cache", "objects"}
+    names = {"events", "deliveries", "measurements", "batches", "keys", "cache", "objects"}
+    assert set(await done_at(state)) == names
 
 
 async def test_times_beyond_all_calendars_do_not_stop_it(state: State, tmp_path: Path) -> None:
