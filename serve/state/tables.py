@@ -334,6 +334,7 @@ measurements = sa.Table(
     _flag("cached"),
     _time("created_at"),
     sa.Index(None, "created_at", "seq"),
+    sa.Index(None, "kind", "seq"),
     sa.Index(None, "generation_id"),
 )
 """A row for every request that ended (A-090); it outlives the generation, without its prompt."""

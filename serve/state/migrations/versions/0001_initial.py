@@ -141,6 +141,7 @@ def upgrade() -> None:
     )
     op.create_index(op.f("ix_measurements_created_at_seq"), "measurements", ["created_at", "seq"], unique=False)
     op.create_index(op.f("ix_measurements_generation_id"), "measurements", ["generation_id"], unique=False)
+    op.create_index(op.f("ix_measurements_kind_seq"), "measurements", ["kind", "seq"], unique=False)
     op.create_table(
         "objects",
         sa.Column("name", sa.Text(), nullable=False),
