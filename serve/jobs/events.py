@@ -26,6 +26,8 @@ LOGGER = logging.getLogger(__name__)
 MOST_AT_ONCE = 1000
 _CHUNK = 500
 """Jobs in one question."""
+_SHARE = 4
+"""One job's followers take no more than this part of the places, so that a rush on it leaves some to others."""
 
 
 @dataclass(frozen=True)
@@ -95,10 +97,13 @@ class Follower:
     async def follow(self, job_id: str, after: int = 0) -> AsyncGenerator[Event]:
         """Every event after number ``after``, as it comes; ends after the last one of the job.
 
-        Raises NotFound, and Overloaded when too many follow already. While the database is away there is silence.
+        Raises NotFound, and Overloaded when too many follow already, here or this one job. While the database is away
+        there is silence.
         """
         if self._here >= self._most:
             raise Overloaded("too many follow jobs here; ask for the status now and then instead")
+        if len(self._waiting.get(job_id, ())) >= max(1, self._most // _SHARE):
+            raise Overloaded("too many follow this job here; ask for its status now and then instead")
         self._here += 1
         moved = asyncio.Event()
         self._waiting.setdefault(job_id, set()).add(moved)

@@ -69,16 +69,38 @@ async def test_a_job_that_is_gone_ends_its_followers(state: State, follower: Fol
 
 
 async def test_places_are_given_back(state: State) -> None:
-    follower, job_id = Follower(with_jobs(state, poll_s=0.01, max_watchers=2)), await added(state)
+    follower = Follower(with_jobs(state, poll_s=0.01, max_watchers=2))
+    *ids, another = [await added(state) for _ in range(3)]
     for _ in range(3):
         async with contextlib.AsyncExitStack() as stack:
-            for _ in range(2):
-                following = await stack.enter_async_context(contextlib.aclosing(follower.follow(job_id)))
-                assert (await anext(following)).kind == "queued"
-            with pytest.raises(Overloaded):
-                await anext(follower.follow(job_id))
+            for job_id in ids:
+                await begun(follower, job_id, stack)
+            with pytest.raises(Overloaded, match="jobs here"):
+                await anext(follower.follow(another))
     with pytest.raises(NotFound):
         await anext(follower.follow("0" * 32))
+
+
+async def begun(follower: Follower, job_id: str, stack: contextlib.AsyncExitStack) -> None:
+    """Follows for as long as ``stack`` is open."""
+    following = await stack.enter_async_context(contextlib.aclosing(follower.follow(job_id)))
+    assert (await anext(following)).kind == "queued"
+
+
+async def test_a_rush_on_one_job_leaves_places_to_others(state: State) -> None:
+    follower = Follower(with_jobs(state, poll_s=0.01, max_watchers=8))
+    rushed, *others = [await added(state) for _ in range(4)]
+    async with contextlib.AsyncExitStack() as stack:
+        for job_id in (rushed, rushed):
+            await begun(follower, job_id, stack)
+        for _ in range(8):
+            with pytest.raises(Overloaded, match="this job"):
+                await anext(follower.follow(rushed))
+        for job_id in others * 2:
+            await begun(follower, job_id, stack)
+    async with contextlib.AsyncExitStack() as stack:
+        for job_id in (rushed, rushed):
+            await begun(follower, job_id, stack)
 
 
 async def test_waiting(state: State, follower: Follower, hand: Hand) -> None:
