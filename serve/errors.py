@@ -14,6 +14,7 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
     ├── Unsupported             501  UNIMPLEMENTED
     ├── Overloaded              503  UNAVAILABLE         (Retry-After)
     ├── EngineUnavailable       503  UNAVAILABLE         (Retry-After)
+    │   └── EngineLost          503  UNAVAILABLE         (Retry-After)
     ├── StateUnavailable        503  UNAVAILABLE         (Retry-After)
     ├── OutOfSpace              507  RESOURCE_EXHAUSTED  (Retry-After)
     ├── TooManyJobs             429  RESOURCE_EXHAUSTED  (Retry-After)
@@ -108,6 +109,10 @@ class EngineUnavailable(AtelierError):
     grpc_code = "UNAVAILABLE"
     title = "Engine unavailable"
     retry_after_s = 2
+
+
+class EngineLost(EngineUnavailable):
+    """Whoever worked on this died of it, or with it, each time that it was asked."""
 
 
 class StateUnavailable(AtelierError):

@@ -27,7 +27,7 @@ from serve.ensembles.illustration import (
 from serve.ensembles.relay import Outbox, relay
 from serve.ensembles.reports import WAITING_PREVIEWS, Seen, lay
 from serve.ensembles.vectorization import Analysis, Vectorization, VectorizeOptions
-from serve.errors import AtelierError, Cancelled, DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
+from serve.errors import AtelierError, Cancelled, DeadlineExceeded, EngineFailure, EngineLost, Overloaded
 
 ATTEMPTS = 2
 """A call whose replica died is made once more: every call of ours gives the same answer when repeated."""
@@ -58,7 +58,7 @@ class RemoteEnsemble:
                 async with asyncio.timeout_at(deadline):
                     result = await response
                 return _value(result)
-        raise EngineUnavailable(f"the {self._name} is restarting; try again")
+        raise EngineLost(f"the {self._name} is restarting; try again")
 
     async def _stream(self, deadline: float, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
         """What one replica yields until ``deadline``, in the event loop's time. Raises ``_Lost`` if it dies."""
@@ -180,7 +180,7 @@ class RemoteIllustrator(RemoteEnsemble):
                         elif seen.is_new(item):
                             await lay(outbox, item)
                 return drawn
-        raise EngineUnavailable(f"the {self._name} is restarting; try again")
+        raise EngineLost(f"the {self._name} is restarting; try again")
 
     async def families(self) -> Sequence[FamilyInfo]:
         result: Sequence[FamilyInfo] = await self._call("families")

@@ -21,11 +21,12 @@ from loadtests.queue.callers import Asked
 from loadtests.queue.doors import read, session
 from loadtests.queue.report import Line, line
 from loadtests.queue.waiting import request
+from serve.errors import Cancelled
 from serve.jobs.lanes import set_paused
 from serve.jobs.leases import Claimed, Leases
 from serve.jobs.queue import GenerationQueue, Order
 from serve.jobs.requests import ILLUSTRATE
-from serve.jobs.states import CANCEL, PROCESSING, change
+from serve.jobs.states import PROCESSING, change
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import jobs
@@ -73,7 +74,7 @@ async def _followed(client: aiohttp.ClientSession, state: State, leases: Leases,
             for heard in listening:
                 await heard.wait()
             for number, job in enumerate(taken):
-                group.create_task(_tell(leases, job, number, plan))
+                group.create_task(_tell(GenerationQueue(state), leases, job, number, plan))
     asked.seconds = time.perf_counter() - began
     return asked
 
@@ -105,7 +106,7 @@ async def _alive(leases: Leases, taken: Sequence[Claimed]) -> AsyncIterator[None
         await asyncio.gather(beating, return_exceptions=True)
 
 
-async def _tell(leases: Leases, job: Claimed, seed: int, plan: Plan) -> None:
+async def _tell(queue: GenerationQueue, leases: Leases, job: Claimed, seed: int, plan: Plan) -> None:
     """Progress, at random times, then the end."""
     due_s = np.cumsum(np.random.default_rng(seed).exponential(plan.every_s, round(2 * plan.seconds / plan.every_s)))
     began = time.perf_counter()
@@ -113,7 +114,7 @@ async def _tell(leases: Leases, job: Claimed, seed: int, plan: Plan) -> None:
         await asyncio.sleep(max(0.0, began + float(due) - time.perf_counter()))
         stage = {"step": number, "steps": len(due_s)}
         await leases.report(job, "progress", stage, number / len(due_s), {})
-    await leases.let_go(job, CANCEL)
+    await leases.fail(job, Cancelled("its time is over"), 0.0)
 
 
 async def _follow(client: aiohttp.ClientSession, job_id: str, heard: asyncio.Event, asked: Asked) -> None:

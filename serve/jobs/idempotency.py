@@ -36,3 +36,9 @@ async def claim(
         raise KeyReused("stands for another request already; send a new one with a new request", "Idempotency-Key")
     found: str = known.target
     return found
+
+
+async def renew(connection: AsyncConnection, user_id: str, key: str, target: str) -> None:
+    """``key`` stands for ``target`` from now on: what it stood for was deleted."""
+    this = (keys.c.user_id == user_id, keys.c.key == key)
+    await connection.execute(sa.update(keys).where(*this).values(target=target, created_at=utc_now()))

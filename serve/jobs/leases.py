@@ -15,19 +15,9 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.errors import AtelierError, EngineUnavailable, OutOfSpace, Overloaded, StateUnavailable
+from serve.errors import AtelierError, EngineLost, EngineUnavailable, OutOfSpace, Overloaded, StateUnavailable
 from serve.jobs.requests import JobRequest, Outcome, from_json
-from serve.jobs.states import (
-    CANCEL,
-    CANCELLED,
-    COMPLETED,
-    FAILED,
-    PAUSED,
-    PENDING,
-    PROCESSING,
-    change,
-    new_id,
-)
+from serve.jobs.states import CANCEL, COMPLETED, FAILED, PAUSE, PAUSED, PENDING, PROCESSING, change, new_id
 from serve.jobs.takeover import forget, give_back
 from serve.state import State
 from serve.state.objects import Stored
@@ -36,6 +26,9 @@ from serve.state.tables import checkpoints, generations, jobs, lanes, utc_now, w
 
 PASSING = (Overloaded, EngineUnavailable, StateUnavailable, OutOfSpace)
 """Faults that are not the job's."""
+
+
+_FREE: Mapping[str, Any] = {"worker_id": None, "wish": None}
 
 
 class LeaseLost(Exception):
@@ -189,29 +182,41 @@ class Leases:
         What is only full or away at the moment does not count: the job waits for it.
         """
         told = told_of(error)
+        counts = isinstance(error, EngineLost) or not isinstance(error, PASSING)
         async with self._database.write() as connection:
-            failures = await connection.scalar(
-                sa.select(jobs.c.failures).where(jobs.c.generation_id == job.id).with_for_update()
-            )
-            counts = not isinstance(error, PASSING)
-            if not counts or (error.status >= 500 and (failures or 0) + 1 < self._limits.max_failures):
-                due_at = utc_now() + timedelta(seconds=self._backoff_s(failures or 0 if counts else job.attempt - 1))
-                values: dict[str, Any] = {"status": PENDING, "available_at": due_at}
-                values["failures"] = jobs.c.failures + int(counts)
-                await self._change(connection, job, "retrying", {"error": told}, None, worker_id=None, **values)
-                return
-            over = {"error": told, "completed_at": utc_now(), "generation_time_s": took_s}
-            await self._change(connection, job, FAILED, {"error": told}, over, status=FAILED, worker_id=None, wish=None)
-            await measure(connection, job.id, took_s, error=str(error))
-
-    async def let_go(self, job: Claimed, wish: str) -> None:
-        """As its user wished: cancelled, or paused with its checkpoint."""
-        async with self._database.write() as connection:
-            if wish == CANCEL:
-                over = {"completed_at": utc_now()}
-                await self._change(connection, job, CANCELLED, None, over, status=CANCELLED, worker_id=None, wish=None)
+            query = sa.select(jobs.c.failures, jobs.c.wish).where(*self._mine(job)).with_for_update()
+            row = (await connection.execute(query)).one_or_none()
+            if row is None:
+                raise LeaseLost
+            if row.wish == CANCEL:
+                await self._give_back(connection, job)
+            elif not counts or (error.status >= 500 and row.failures + 1 < self._limits.max_failures):
+                due_at = utc_now() + timedelta(seconds=self._backoff_s(row.failures if counts else job.attempt - 1))
+                again = PAUSED if row.wish == PAUSE else PENDING
+                values = {"status": again, "available_at": due_at, "failures": row.failures + int(counts)}
+                await self._change(connection, job, "retrying", {"error": told}, None, **values, **_FREE)
             else:
-                await self._change(connection, job, PAUSED, None, None, status=PAUSED, worker_id=None, wish=None)
+                over = {"error": told, "completed_at": utc_now(), "generation_time_s": took_s}
+                await self._change(connection, job, FAILED, {"error": told}, over, status=FAILED, **_FREE)
+                await measure(connection, job.id, took_s, error=str(error))
+
+    async def let_go(self, job: Claimed) -> None:
+        """As its user wishes by now: cancelled, paused with its checkpoint, or to the queue if that was taken back."""
+        async with self._database.write() as connection:
+            await self._give_back(connection, job)
+
+    async def _give_back(self, connection: AsyncConnection, job: Claimed) -> None:
+        if not await give_back(connection, self._mine(job), None, self._limits.max_failures):
+            raise LeaseLost
+
+    def _mine(self, job: Claimed) -> tuple[sa.ColumnElement[bool], ...]:
+        """Whether the job still is this worker's, and this attempt the last one."""
+        return (
+            jobs.c.generation_id == job.id,
+            jobs.c.worker_id == self.worker_id,
+            jobs.c.attempt == job.attempt,
+            jobs.c.status == PROCESSING,
+        )
 
     async def _change(
         self,
@@ -222,13 +227,7 @@ class Leases:
         generation: Mapping[str, Any] | None,
         **values: Any,
     ) -> None:
-        mine = (
-            jobs.c.generation_id == job.id,
-            jobs.c.worker_id == self.worker_id,
-            jobs.c.attempt == job.attempt,
-            jobs.c.status == PROCESSING,
-        )
-        if not await change(connection, mine, event, told, generation, **values):
+        if not await change(connection, self._mine(job), event, told, generation, **values):
             raise LeaseLost
 
     def _backoff_s(self, failures: int) -> float:

@@ -31,6 +31,8 @@ from serve.state.tables import batches, events, generations, inputs, jobs, utc_n
 
 MAX_PRIORITY = 10
 """From minus this to this; 0 is normal."""
+_CHUNK = 200
+"""Jobs of a batch that are cancelled in one transaction: others write in between."""
 PRIORITIES = {"low": -5, "normal": 0, "high": 5}
 
 
@@ -75,11 +77,11 @@ class GenerationQueue:
 
         Raises Conflict when it is over, unless it was cancelled.
         """
-        return (await self._wish([job_id], CANCEL))[0]
+        return await self._wish(job_id, CANCEL)
 
     async def pause(self, job_id: str) -> str:
         """As ``cancel``, but it can be resumed, and goes on from its checkpoint."""
-        return (await self._wish([job_id], PAUSE))[0]
+        return await self._wish(job_id, PAUSE)
 
     async def resume(self, job_id: str) -> str:
         """Back to the end of its user's turns. Raises Conflict when it is over."""
@@ -127,28 +129,33 @@ class GenerationQueue:
             ids = (await connection.scalars(query.where(generations.c.batch_id == batch_id, waiting))).all()
             if not ids and await connection.scalar(sa.select(batches.c.id).where(batches.c.id == batch_id)) is None:
                 raise NotFound("there is no such batch", "id")
-        return len(await self._wish(ids, CANCEL, strict=False))
+        for start in range(0, len(ids), _CHUNK):
+            await self._cancel_all(ids[start : start + _CHUNK])
+        return len(ids)
 
-    async def _wish(self, ids: Sequence[str], wish: str, strict: bool = True) -> list[str]:
-        found: list[str] = []
-        reached = CANCELLED if wish == CANCEL else PAUSED
+    async def _cancel_all(self, ids: Sequence[str]) -> None:
+        """What is over by now stays so."""
+        these = jobs.c.generation_id.in_(ids)
         async with self.state.database.write() as connection:
-            for job_id in sorted(ids):
-                row = await _locked(connection, job_id)
-                this = jobs.c.generation_id == job_id
-                if row.status == PENDING or (row.status == PAUSED and wish == CANCEL):
-                    over = {"completed_at": utc_now()} if wish == CANCEL else {}
-                    await change(connection, [this], reached, None, over, status=reached)
-                    found.append(reached)
-                elif row.status == PROCESSING:
-                    if row.wish != CANCEL:  # there is no way back from that
-                        await connection.execute(sa.update(jobs).where(this).values(wish=wish))
-                    found.append(PROCESSING)
-                elif row.status == reached or not strict:
-                    found.append(row.status)
-                else:
-                    _unless_over(row, reached)
-        return found
+            await connection.execute(
+                sa.select(jobs.c.seq).where(these).order_by(jobs.c.generation_id).with_for_update()
+            )
+            waiting = (these, jobs.c.status.in_([PENDING, PAUSED]))
+            await change(connection, waiting, CANCELLED, None, {"completed_at": utc_now()}, status=CANCELLED)
+            await connection.execute(sa.update(jobs).where(these, jobs.c.status == PROCESSING).values(wish=CANCEL))
+
+    async def _wish(self, job_id: str, wish: str) -> str:
+        reached = CANCELLED if wish == CANCEL else PAUSED
+        this = jobs.c.generation_id == job_id
+        async with self.state.database.write() as connection:
+            row = await _locked(connection, job_id)
+            if row.status == PENDING or (row.status == PAUSED and wish == CANCEL):
+                over = {"completed_at": utc_now()} if wish == CANCEL else {}
+                await change(connection, [this], reached, None, over, status=reached)
+                return reached
+            if row.status == PROCESSING and row.wish != CANCEL:  # there is no way back from that
+                await connection.execute(sa.update(jobs).where(this).values(wish=wish))
+            return str(row.status) if row.status == reached else _unless_over(row, reached)
 
     async def _add(self, requests: Sequence[JobRequest], order: Order, batch_id: str | None) -> Added:
         ids = [new_id() for _ in requests]
@@ -161,7 +168,9 @@ class GenerationQueue:
                 target = batch_id or ids[0]
                 known = await idempotency.claim(connection, order.user_id, order.idempotency_key, body, target, keep)
                 if known is not None:
-                    return await _known(connection, known, batch_id is not None)
+                    if (again := await _known(connection, known, batch_id is not None)) is not None:
+                        return again
+                    await idempotency.renew(connection, order.user_id, order.idempotency_key, target)
             await self._bounds.check(connection, order.user_id, len(requests), self.state.settings.jobs)
             if batch_id is not None:
                 row = {"id": batch_id, "user_id": order.user_id, "size": len(ids), "created_at": utc_now()}
@@ -224,11 +233,11 @@ def _seeded(request: JobRequest) -> JobRequest:
     return request if isinstance(request, VectorizeRequest) else request.seeded()
 
 
-async def _known(connection: AsyncConnection, target: str, batch: bool) -> Added:
-    if not batch:
-        return Added([target], again=True)
-    query = sa.select(generations.c.id).where(generations.c.batch_id == target).order_by(generations.c.seq)
-    return Added((await connection.scalars(query)).all(), target, again=True)
+async def _known(connection: AsyncConnection, target: str, batch: bool) -> Added | None:
+    """None when it was deleted since."""
+    this = (generations.c.batch_id if batch else generations.c.id) == target
+    ids = (await connection.scalars(sa.select(generations.c.id).where(this).order_by(generations.c.seq))).all()
+    return Added(ids, target if batch else None, again=True) if ids else None
 
 
 async def _locked(connection: AsyncConnection, job_id: str) -> sa.Row[Any]:

@@ -87,6 +87,8 @@ class Reporter:
                 if self._worker is not None:
                     self._worker.cancel()
                 raise
+            except Exception:
+                LOGGER.exception("job %s could not be reported on, and goes on", self._job.id)
             await asyncio.sleep(max(0.0, self._pause_s - (time.monotonic() - began)))
 
     async def _report(self) -> None:

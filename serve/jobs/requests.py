@@ -22,11 +22,15 @@ ILLUSTRATE, VECTORIZE = "illustrate", "vectorize"
 
 @dataclass(frozen=True)
 class IllustrateRequest:
-    """Prompt to pictures, or to drawings when ``encoding`` is SVG. ``more`` is only told in the answer."""
+    """Prompt to pictures, or to drawings when ``encoding`` is SVG. ``more`` is only told in the answer.
+
+    ``seed_named``: whether the seed is the caller's; of one that was drawn for it, nobody will ask again.
+    """
 
     options: IllustrateOptions
     encoding: Encoding = field(default_factory=Encoding)
     more: Mapping[str, Any] = field(default_factory=dict)
+    seed_named: bool = True
     kind: ClassVar[str] = "illustrate"
     lane: ClassVar[str] = ILLUSTRATE
 
@@ -37,11 +41,13 @@ class IllustrateRequest:
     @property
     def repeatable(self) -> bool:
         """Whether the same request must give the same answer."""
-        return self.options.seed is not None and self.options.seed >= 0
+        return self.seed_named and self.options.seed is not None and self.options.seed >= 0
 
     def seeded(self) -> IllustrateRequest:
         """With a seed drawn, if it names none."""
-        return replace(self, options=replace(self.options, seed=self.options.named_seed()))
+        if self.options.seed is not None and self.options.seed >= 0:
+            return self
+        return replace(self, options=replace(self.options, seed=self.options.named_seed()), seed_named=False)
 
     def resolved(self, family: FamilyInfo) -> IllustrateRequest:
         """With the defaults of ``family`` written out: what a caller left out and what it spelt out become the same."""
@@ -60,7 +66,10 @@ class IllustrateRequest:
     def to_json(self) -> dict[str, Any]:
         options = asdict(self.options)
         del options["preview_every"], options["timeout_s"]  # they decide nothing about the pictures
-        return {"kind": self.kind, "options": options, "encoding": asdict(self.encoding), "more": dict(self.more)}
+        drawn = {} if self.seed_named else {"seed_named": False}
+        return {
+            "kind": self.kind, "options": options, "encoding": asdict(self.encoding), "more": dict(self.more), **drawn,
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -87,7 +96,8 @@ def from_json(document: Mapping[str, Any]) -> JobRequest:
     """The inverse of ``to_json``."""
     if document["kind"] == IllustrateRequest.kind:
         options = IllustrateOptions(**document["options"])
-        return IllustrateRequest(options, Encoding(**document["encoding"]), document["more"])
+        named = document.get("seed_named", True)
+        return IllustrateRequest(options, Encoding(**document["encoding"]), document["more"], named)
     if document["kind"] == VectorizeRequest.kind:
         return VectorizeRequest(document["image"], VectorizeOptions(**document["options"]))
     raise InvalidRequest("is no kind of job", "kind")

@@ -41,9 +41,10 @@ async def places(connection: AsyncConnection, user_id: str, wanted: Sequence[str
         if lane not in following:
             waiting = (jobs.c.lane == lane, jobs.c.status == PENDING, jobs.c.rank == rank)
             last = sa.select(sa.func.max(jobs.c.round)).where(*waiting, jobs.c.user_id == user_id).scalar_subquery()
-            # A job that waits for another attempt holds nobody's round back.
-            ready = (*waiting, jobs.c.available_at <= utc_now())
-            come_to = sa.select(sa.func.min(jobs.c.round)).where(*ready).scalar_subquery()
+            # A job that waits for another attempt holds nobody's round back, unless all of them do.
+            first = sa.select(sa.func.min(jobs.c.round))
+            ready = first.where(*waiting, jobs.c.available_at <= utc_now()).scalar_subquery()
+            come_to = sa.func.coalesce(ready, first.where(*waiting).scalar_subquery())
             row = (await connection.execute(sa.select(last.label("last"), come_to.label("come_to")))).one()
             following[lane] = max(0 if row.last is None else row.last + 1, row.come_to or 0)
         found.append(Place(lane, rank, following[lane]))

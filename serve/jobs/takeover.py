@@ -22,11 +22,19 @@ from serve.state.tables import deliveries, flights, jobs, utc_now, workers
 
 async def give_back(
     connection: AsyncConnection, which: Sequence[sa.ColumnElement[bool]], reason: str | None, max_failures: int
-) -> None:
-    """Jobs that a worker has go to the queue, or where it was wished; a ``reason`` counts as a failed attempt."""
+) -> int:
+    """Jobs that a worker has go to the queue, or where it was wished; a ``reason`` counts as a failed attempt.
+
+    How many they were.
+    """
     now = utc_now()
     free: dict[str, Any] = {"worker_id": None, "wish": None}
-    held = (*which, jobs.c.status == PROCESSING)
+    # Locked before anything is decided: a wish that comes meanwhile waits, and finds the job where it then is.
+    locked = sa.select(jobs.c.generation_id).where(*which, jobs.c.status == PROCESSING).with_for_update()
+    ids = (await connection.scalars(locked.order_by(jobs.c.generation_id))).all()
+    if not ids:
+        return 0
+    held = (jobs.c.generation_id.in_(ids), jobs.c.status == PROCESSING)
     over = {"completed_at": now}
     await change(connection, [*held, jobs.c.wish == CANCEL], CANCELLED, None, over, status=CANCELLED, **free)
     await change(connection, [*held, jobs.c.wish == PAUSE], PAUSED, None, None, status=PAUSED, **free)
@@ -37,7 +45,8 @@ async def give_back(
         for row in await change(connection, too_often, FAILED, {"error": error}, ends, status=FAILED, **free):
             await measure(connection, row.generation_id, 0.0, error=str(error["detail"]))
         free["failures"] = jobs.c.failures + 1
-    await change(connection, held, "retrying", {"reason": reason or "its worker stopped"}, status=PENDING, **free)
+    await change(connection, held, "retrying", {"reason": reason or "its worker let go of it"}, status=PENDING, **free)
+    return len(ids)
 
 
 async def forget(connection: AsyncConnection, worker_id: str) -> None:

@@ -121,10 +121,10 @@ class Worker:
         except LeaseLost:
             LOGGER.warning("job %s is somebody else's by now", job.id)
         except asyncio.CancelledError:
-            if (wish := self._wishes.get(job.id)) is None:
+            if job.id not in self._wishes:
                 raise  # the worker ends, or starts over
             with contextlib.suppress(LeaseLost):
-                await self._insist(lambda: self._leases.let_go(job, wish))
+                await self._insist(lambda: self._leases.let_go(job))
         finally:
             self._wishes.pop(job.id, None)
             self._doing.pop(job.id, None)

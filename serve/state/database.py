@@ -28,8 +28,8 @@ _DRIVERS = {
     "postgres": "postgresql+asyncpg",
 }
 _FULL = ("database or disk is full", "No space left on device")
-_DISK_FULL = "53100"
-"""As PostgreSQL says it. A disk that does not answer, or too little memory, is nothing that making room mends."""
+_FULL_CODES = ("53100", "SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE")
+"""As PostgreSQL and SQLite say it. A disk that does not answer, or too little memory, no room would mend."""
 
 
 def database_url(settings: Settings) -> URL:
@@ -90,7 +90,7 @@ def errors_as_ours() -> Iterator[None]:
     try:
         yield
     except DBAPIError as error:
-        if any(text in str(error.orig) for text in _FULL) or _sql_state(error) == _DISK_FULL:
+        if any(text in str(error.orig) for text in _FULL) or _code(error) in _FULL_CODES:
             raise OutOfSpace("there is no space left to write this down; make room on the site's disk") from error
         if _is_the_codes(error):
             raise
@@ -105,8 +105,10 @@ def _is_the_codes(error: DBAPIError) -> bool:
     return isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError | sa.exc.DataError)
 
 
-def _sql_state(error: DBAPIError) -> str | None:
-    return getattr(error.orig, "sqlstate", None)
+def _code(error: DBAPIError) -> str | None:
+    """PostgreSQL's SQLSTATE, or the name of SQLite's extended code."""
+    found: str | None = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
+    return found
 
 
 def _sqlite(url: URL, settings: DatabaseSettings) -> AsyncEngine:

@@ -96,9 +96,9 @@ class Life:
 
     async def _heed(self) -> None:
         if self.hand and self.job:
-            for wish in (await self.hand.leases.wishes()).values():
+            if await self.hand.leases.wishes():
                 job, self.job = self.job, None
-                await self.hand.leases.let_go(job, wish)
+                await self.hand.leases.let_go(job)
 
     async def _complete(self) -> None:
         if self.hand and self.job and self.random.random() < 0.3:

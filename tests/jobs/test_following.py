@@ -129,10 +129,11 @@ async def test_what_is_over_keeps_no_checkpoint(state: State, hand: Hand) -> Non
     for job in (cancelled, paused, given_back, done):
         await hand.show(job, 3)
     await queue.pause(paused.id)
-    await hand.leases.let_go(paused, "pause")
+    await hand.leases.let_go(paused)
     assert await count(state) == 4
     await queue.cancel(paused.id)
-    await hand.leases.let_go(cancelled, "cancel")
+    await queue.cancel(cancelled.id)
+    await hand.leases.let_go(cancelled)
     await hand.complete(done)
     assert await count(state) == 1
     await queue.cancel(given_back.id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from dataclasses import replace
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ import pytest
 import sqlalchemy as sa
 from test_queue import ANA, BEN, request, with_jobs
 
-from serve.errors import EngineFailure, InvalidRequest, Overloaded, StateUnavailable
+from serve.errors import AtelierError, EngineFailure, EngineLost, InvalidRequest, Overloaded, StateUnavailable
 from serve.jobs.events import events_after
 from serve.jobs.leases import Claimed, LeaseLost, Leases
 from serve.jobs.queue import GenerationQueue
@@ -119,7 +120,7 @@ async def test_who_comes_back_late_is_refused(state: State) -> None:
     with pytest.raises(LeaseLost):
         await late.fail(job, EngineFailure("late"), 1.0)
     with pytest.raises(LeaseLost):
-        await late.let_go(job, "cancel")
+        await late.let_go(job)
     assert await other.checkpoints(again) == {}
     await complete(state, other, again)
     async with state.database.read() as connection:
@@ -248,6 +249,63 @@ async def test_what_the_client_did_wrong_is_not_tried_again(state: State) -> Non
     job = await one_job(state, leases)
     await leases.fail(job, InvalidRequest("no such size", "width"), 0.1)
     assert (await JobViews(state.database).get(job.id)).status == FAILED
+
+
+async def test_a_job_that_kills_an_ensemble_fails_in_the_end(state: State) -> None:
+    leases = await worker(state)
+    job = await one_job(state, leases)
+    for _ in range(2):
+        await leases.fail(job, EngineLost("the Illustrator is restarting"), 0.1)
+        await due_now(state, job.id)
+        (job,) = await leases.claim("illustrate", 1)
+    await leases.fail(job, EngineLost("the Illustrator is restarting"), 0.1)
+    assert (await JobViews(state.database).get(job.id)).status == FAILED
+
+
+@pytest.mark.parametrize("error", [Overloaded("full"), EngineFailure("broke"), InvalidRequest("no")])
+async def test_a_cancellation_holds_when_the_attempt_fails(state: State, error: AtelierError) -> None:
+    leases, queue = await worker(state), GenerationQueue(state)
+    job = await one_job(state, leases)
+    assert await queue.cancel(job.id) == "processing"
+    await leases.fail(job, error, 0.1)
+    assert (await JobViews(state.database).get(job.id)).status == "cancelled"
+
+
+async def test_a_pause_holds_when_the_attempt_fails(state: State) -> None:
+    leases, queue = await worker(state), GenerationQueue(state)
+    job = await one_job(state, leases)
+    await queue.pause(job.id)
+    await leases.fail(job, Overloaded("full"), 0.1)
+    assert (await JobViews(state.database).get(job.id)).status == "paused"
+
+
+async def test_the_newest_wish_counts_when_a_job_is_let_go(state: State) -> None:
+    """Whatever the worker had read before."""
+    leases, queue = await worker(state), GenerationQueue(state)
+    cancelled, resumed = await one_job(state, leases), await one_job(state, leases)
+    for job in (cancelled, resumed):
+        await queue.pause(job.id)
+    await queue.cancel(cancelled.id)
+    await queue.resume(resumed.id)
+    for job in (cancelled, resumed):
+        await leases.let_go(job)
+    views = JobViews(state.database)
+    assert (await views.get(cancelled.id)).status == "cancelled"
+    assert (await views.get(resumed.id)).status == PENDING
+
+
+async def test_no_cancellation_is_lost_while_a_worker_leaves(state: State) -> None:
+    chance = random.Random(5)
+    for _ in range(25):
+        leases, queue = await worker(state), GenerationQueue(state)
+        job = await one_job(state, leases)
+
+        async def leave(leases: Leases = leases) -> None:
+            await asyncio.sleep(chance.uniform(0, 0.005))
+            await leases.leave()
+
+        await asyncio.gather(queue.cancel(job.id), leave())
+        assert (await JobViews(state.database).get(job.id)).status == "cancelled"
 
 
 async def test_what_is_only_full_is_waited_for(state: State) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import replace
+from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
@@ -17,7 +18,7 @@ from serve.jobs.requests import File, IllustrateRequest, Outcome
 from serve.jobs.views import JobViews
 from serve.settings import Settings
 from serve.state import State
-from serve.state.tables import generations, jobs
+from serve.state.tables import generations, jobs, utc_now
 
 ANA, BEN = Order("ana"), Order("ben")
 
@@ -138,11 +139,35 @@ async def test_a_key_stands_for_one_request(queue: GenerationQueue, state: State
     assert await queue.add_batch([request()] * 2, replace(ANA, idempotency_key="b")) == replace(batch, again=True)
 
 
+async def test_a_key_of_something_deleted_is_free_again(queue: GenerationQueue, state: State) -> None:
+    order = replace(ANA, idempotency_key="k")
+    (first,) = (await queue.add(request(), order)).ids
+    async with state.database.write() as connection:
+        await connection.execute(sa.delete(generations).where(generations.c.id == first))
+    second = await queue.add(request(), order)
+    assert (second.again, await queue.add(request(), order)) == (False, replace(second, again=True))
+    with pytest.raises(KeyReused):
+        await queue.add(request("a cat"), order)
+
+
+async def test_jobs_that_all_wait_for_another_attempt_are_not_overtaken(
+    queue: GenerationQueue, state: State, leases: Leases
+) -> None:
+    await queue.add_batch([request()] * 3, ANA)
+    assert await started(leases, 2) == ["ana", "ana"]
+    async with state.database.write() as connection:
+        later = utc_now() + timedelta(seconds=30)
+        await connection.execute(sa.update(jobs).where(jobs.c.status == "pending").values(available_at=later))
+    (ben,) = (await queue.add(request(), BEN)).ids
+    assert (await JobViews(state.database).get(ben)).position == 2
+
+
 async def test_the_seed_is_drawn_as_the_job_comes_in(queue: GenerationQueue, leases: Leases) -> None:
     await queue.add(request(seed=None), ANA)
     ((job,),) = [await leases.claim("illustrate", 1)]
     assert isinstance(job.request, IllustrateRequest)
     assert job.request.options.seed is not None
+    assert not job.request.repeatable  # nobody will ask for that seed again
 
 
 async def test_cancelled_while_it_waits(queue: GenerationQueue, state: State, leases: Leases) -> None:
@@ -161,7 +186,7 @@ async def test_cancelled_while_it_is_done(queue: GenerationQueue, leases: Leases
     assert await queue.cancel(job) == "processing"
     assert await queue.pause(job) == "processing"  # too late for that
     assert await leases.wishes() == {job: "cancel"}
-    await leases.let_go(claimed, "cancel")
+    await leases.let_go(claimed)
     assert await queue.cancel(job) == "cancelled"
 
 
@@ -174,7 +199,7 @@ async def test_paused_and_resumed(queue: GenerationQueue, state: State, leases: 
     assert await queue.resume(running) == "processing"
     assert await leases.wishes() == {}
     await queue.pause(running)
-    await leases.let_go(claimed, "pause")
+    await leases.let_go(claimed)
     assert (await JobViews(state.database).get(running)).status == "paused"
     assert await queue.resume(running) == "pending"
     assert await queue.resume(waiting) == "pending"
