@@ -34,12 +34,13 @@ async def added(door: httpx.AsyncClient, values: dict[str, Any], **more: Any) ->
     answer = await door.post("/v1/jobs", json={"kind": "illustrate", "input": values, "user_id": "ana", **more})
     assert answer.status_code == 202, answer.text
     batch: dict[str, Any] = answer.json()
-    assert answer.headers["location"] == f"/v1/batches/{batch['batch_id']}"
+    assert batch["id"] == batch["batch_id"]
+    assert answer.headers["location"] == f"/v1/batches/{batch['id']}"
     return batch
 
 
 def each(batch: dict[str, Any], name: str) -> list[Any]:
-    return [job["parameters"][name] for job in batch["jobs"]]
+    return [job[name] for job in batch["jobs"]]
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,8 @@ async def test_one_prompt_and_many_seeds(
     """``count`` draws no picture twice."""
     batch = await added(door, values, **more)
     assert each(batch, "seed") == seeds
-    assert set(each(batch, "negative_prompt")) == {"rain"}
+    whole = [(await door.get(f"/v1/jobs/{id_}")).json()["parameters"] for id_ in each(batch, "id")]
+    assert [(one["seed"], one["negative_prompt"]) for one in whole] == [(seed, "rain") for seed in seeds]
 
 
 async def test_many_prompts(door: httpx.AsyncClient) -> None:
@@ -66,6 +68,24 @@ async def test_many_prompts(door: httpx.AsyncClient) -> None:
     assert (await door.get(f"/v1/batches/{batch['batch_id']}")).json() == batch
     listed = (await door.get("/v1/jobs", params={"batch_id": batch["batch_id"]})).json()["jobs"]
     assert [job["prompt"] for job in listed] == ["a cat", "a fox"]
+
+
+async def test_its_jobs_are_told_in_brief(door: httpx.AsyncClient, hand: Hand) -> None:
+    """As the schema has it: what is the same for many jobs is not repeated for each."""
+    long = "a fox " * 100
+    batch = await added(door, {}, prompts=[long, "a cat"])
+    (drawn,) = await hand.claim()
+    await hand.complete(drawn)
+    schema = (await door.get("/openapi.json")).json()["paths"]["/v1/batches/{batch_id}"]["get"]["responses"]["200"]
+    told = (await door.get(f"/v1/batches/{batch['id']}")).json()
+    described = schema["content"]["application/json"]["schema"]
+    assert set(told) == set(described["properties"])
+    first, second = told["jobs"]
+    assert set(first) == set(second) == set(described["properties"]["jobs"]["items"]["properties"])
+    assert (first["status"], first["progress"], first["prompt"]) == ("completed", 1.0, long[:200])
+    (result,) = first["results"]
+    assert (await door.get(result["url"])).status_code == 200
+    assert (second["status"], second["prompt"], second["error"], second["results"]) == ("pending", "a cat", None, [])
 
 
 async def test_progress_and_the_results_as_a_zip(door: httpx.AsyncClient, hand: Hand) -> None:

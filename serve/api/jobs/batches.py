@@ -8,6 +8,7 @@ from serve.api.archive import zip_response
 from serve.api.generation_files import files_of
 from serve.api.jobs.parts import BatchId, Parts
 from serve.api.jobs.rendering import batch_of
+from serve.api.jobs.schema import BATCH, answers
 from serve.api.native import SiteSettings
 from serve.api.problems import render
 from serve.errors import Conflict
@@ -18,13 +19,13 @@ router = APIRouter()
 _ZIP = {"200": {"description": "A ZIP", "content": {"application/zip": {"schema": {"type": "string"}}}}}
 
 
-@router.get("/v1/batches/{batch_id}")
+@router.get("/v1/batches/{batch_id}", openapi_extra=answers(200, "The batch", BATCH))
 async def get(batch_id: BatchId, parts: Parts, settings: SiteSettings) -> Response:
-    """Its jobs, how many are in which status, and how far they are."""
+    """Its jobs in brief, how many are in which status, and how far they are."""
     return render(batch_of(await parts.views.of_batch(batch_id), settings), 200, None)
 
 
-@router.post("/v1/batches/{batch_id}/cancel")
+@router.post("/v1/batches/{batch_id}/cancel", openapi_extra=answers(200, "The batch", BATCH))
 async def cancel(batch_id: BatchId, parts: Parts, settings: SiteSettings) -> Response:
     """Cancels what is not over; 202 while workers have not let go of all of it yet."""
     await parts.queue.cancel_batch(batch_id)

@@ -21,6 +21,9 @@ _AS_THEY_ARE = (
     "attempt", "batch_id", "retried_from", "cached", "error", "details", "generation_time_s",
 )  # fmt: skip
 
+BRIEF_PROMPT = 200
+"""Characters of a prompt that a batch tells."""
+
 
 def links_of(job_id: str, settings: Settings) -> dict[str, str]:
     """By fal's names, and where the events are."""
@@ -86,11 +89,15 @@ def event_of(job_id: str, event: Event, settings: Settings) -> dict[str, Any]:
 
 
 def batch_of(views: Sequence[JobView], settings: Settings) -> dict[str, Any]:
-    """``counts`` by status; ``progress`` from 0 to 1 over all of its jobs, what is over being done."""
+    """``counts`` by status; ``progress`` from 0 to 1 over all of its jobs, what is over being done.
+
+    Its jobs are told in brief: there may be many.
+    """
     batch_id = views[0].batch_id
     own = address(settings, f"/v1/batches/{batch_id}")
     done = sum(1.0 if view.status in OVER else view.progress for view in views)
     return {
+        "id": batch_id,
         "batch_id": batch_id,
         "user_id": views[0].user_id,
         "over": all(view.status in OVER for view in views),
@@ -100,7 +107,21 @@ def batch_of(views: Sequence[JobView], settings: Settings) -> dict[str, Any]:
         "status_url": own,
         "cancel_url": f"{own}/cancel",
         "download_url": f"{own}/download",
-        "jobs": [job_of(view, settings) for view in views],
+        "jobs": [_brief(view, settings) for view in views],
+    }
+
+
+def _brief(view: JobView, settings: Settings) -> dict[str, Any]:
+    """With its seed, if it names one."""
+    seed = view.parameters.get("options", {}).get("seed")
+    return {
+        "id": view.id,
+        "status": view.status,
+        "progress": view.progress,
+        "prompt": view.prompt[:BRIEF_PROMPT],
+        **({} if seed is None else {"seed": seed}),
+        "error": view.error,
+        "results": [{"url": result_url(settings, one.id)} for one in view.results],
     }
 
 

@@ -9,6 +9,7 @@ from serve.api.drawing import SNAKE_CASE
 from serve.api.drawing_schema import PROMPT, options_of
 from serve.api.illustrations import MAX_USER
 from serve.api.jobs.orders import FAL_PRIORITY, MAX_WAIT_S, WEBHOOK_EVENTS
+from serve.api.jobs.rendering import BRIEF_PROMPT
 from serve.api.presets import QUALITIES
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustration import MAX_PICTURES
@@ -105,6 +106,32 @@ JOB = {
         **dict.fromkeys(("status_url", "response_url", "cancel_url", "events_url"), _URL),
     },
 }
+_BRIEF = {
+    "type": "object",
+    "required": ["id", "status", "progress", "prompt", "error", "results"],
+    "properties": {
+        "id": _TEXT,
+        "status": _STATUS,
+        "progress": {"type": "number", "minimum": 0, "maximum": 1},
+        "prompt": {"type": "string", "maxLength": BRIEF_PROMPT, "description": "cut short"},
+        "seed": _WHOLE,
+        "error": _MAYBE_OBJECT,
+        "results": {"type": "array", "items": {"type": "object", "required": ["url"], "properties": {"url": _URL}}},
+    },
+}
+BATCH = {
+    "type": "object",
+    "required": ["id", "batch_id", "over", "progress", "counts", "jobs", "status_url", "cancel_url", "download_url"],
+    "properties": {
+        **dict.fromkeys(("id", "batch_id", "user_id"), _TEXT),
+        "over": {"type": "boolean", "description": "every job is"},
+        "progress": {"type": "number", "minimum": 0, "maximum": 1},
+        "counts": {"type": "object", "description": "jobs by status", "additionalProperties": _WHOLE},
+        "created_at": _TIME,
+        **dict.fromkeys(("status_url", "cancel_url", "download_url"), _URL),
+        "jobs": {"type": "array", "items": _BRIEF},
+    },
+}
 STATUS = {
     "type": "object",
     "required": ["status", "request_id", "status_url", "response_url", "cancel_url"],
@@ -144,7 +171,7 @@ ADDITION: dict[str, Any] = {
             "multipart/form-data": {"schema": _FORM},
         },
     },
-    **answers(202, "The job, or with batch_id and jobs the batch; 200 when the key stood for it already", JOB),
+    **answers(202, "The job, or the batch; 200 when the key stood for it already", {"anyOf": [JOB, BATCH]}),
 }
 LISTING: dict[str, Any] = {
     "parameters": [
