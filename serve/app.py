@@ -1,17 +1,16 @@
-"""Settings -> one Ray Serve application: a gateway behind both doors, and the ensembles one hop behind it.
+"""Settings -> one Ray Serve application: a gateway behind both doors, the ensembles one hop behind it, the worker.
 
-With ``remote.py`` and ``cli.py`` the only modules that import Ray. ``ray_environment.apply`` has to run before this is
-imported, in the process that starts Ray; the replicas inherit it.
+With ``remote.py``, ``ray_process.py`` and ``cli.py`` the only modules that import Ray. ``ray_environment.apply`` has to
+run before this is imported, in the process that starts Ray; the replicas inherit it.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
 
-import grpc
 from fastapi import FastAPI
 from ray import serve as ray_serve
 from ray.serve.config import AutoscalingConfig, BackpressureConfig, HTTPOptions, gRPCOptions
@@ -27,6 +26,7 @@ from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
 from serve.errors import AtelierError, Overloaded
 from serve.jobs.direct import Direct
+from serve.ray_process import keep_to, prepare
 from serve.remote import RemoteIllustrator, RemoteVectorizer
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
 from serve.state import State
@@ -77,7 +77,7 @@ class Replica:
 
 class VectorizerReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
-        keep_to(settings.http.host)
+        prepare(settings.http.host)
         from serve.ensembles.vectorizer import Vectorizer  # here: the gateway has no use for tracers
 
         self._turns = turns_of(settings.vectorizer)
@@ -87,7 +87,7 @@ class VectorizerReplica(Replica):
 
 class IllustratorReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
-        keep_to(settings.http.host)
+        prepare(settings.http.host)
         from serve.ensembles.illustrator import Illustrator  # here: nor for a Triton and tokenizers
 
         self._turns = turns_of(settings.illustrator)
@@ -101,7 +101,7 @@ class WorkerReplica:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, vectorizer: DeploymentHandle[Any], illustrator: DeploymentHandle[Any] | None, settings: Settings
     ) -> None:
-        keep_to(settings.http.host)
+        prepare(settings.http.host)
         from serve.api.addresses import own_url
         from serve.jobs.site import SiteWorker
 
@@ -136,7 +136,7 @@ class Gateway(OpenInferenceServicer):
         settings: Settings,
     ) -> None:
         """``_worker`` is not called: gateways and workers meet in the database."""
-        keep_to(settings.http.host)
+        prepare(settings.http.host)
         service = RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s)
         draws = RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None
         self._state = await State.open_patiently(settings)
@@ -233,31 +233,3 @@ def before_ray_serve() -> list[Middleware]:
     keep_to(settings.http.host)
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     return [admission, Middleware(RequestId), Middleware(ScrubHeaders)]  # the last one runs first
-
-
-def keep_to(host: str) -> None:
-    """Bind the gRPC servers that Ray Serve opens in this process to ``host``, and to ports that nobody else has.
-
-    Ray Serve 2.60 binds them to every interface, whatever its options say, and they take pickled requests from
-    anyone who can reach them. And it gives gRPC the option against sharing a port as text, which gRPC ignores: the
-    gateways of two stacks on one machine would answer one another's requests.
-    """
-    from ray.serve._private import default_impl, grpc_util, replica
-
-    if default_impl.add_grpc_address.__module__ == __name__:
-        return  # done already
-    add_port = vars(replica)["add_port_to_grpc_server"]
-    server_of: Any = grpc_util.gRPCGenericServer
-
-    def add_grpc_address(server: grpc.aio.Server, address: str) -> None:
-        server.add_insecure_port(address.replace("[::]", host))
-
-    def add_port_to_grpc_server(server: grpc.aio.Server, address: str) -> Any:
-        return add_port(server, address.replace("[::]", host))
-
-    def with_numbers(factory: Any, *, extra_options: Sequence[tuple[str, str]]) -> Any:
-        return server_of(factory, extra_options=[(name, int(value)) for name, value in extra_options])
-
-    vars(default_impl).update(add_grpc_address=add_grpc_address)
-    vars(grpc_util).update(gRPCGenericServer=with_numbers)
-    vars(replica).update(add_port_to_grpc_server=add_port_to_grpc_server)

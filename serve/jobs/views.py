@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import InvalidRequest, NotFound
+from serve.jobs.positions import Positions, ahead
 from serve.jobs.states import COMPLETED, PAUSED, PENDING, PROCESSING
 from serve.state.cursors import NEWEST
 from serve.state.database import Database
@@ -48,6 +49,7 @@ class ResultView:
 @dataclass(frozen=True)
 class JobView:
     """``position`` is 1 for the job that starts next, None for one that does not wait; ``estimated_s`` to its end.
+    Beyond a thousand it may be a second old.
 
     ``stage`` has ``step``, ``steps`` and, once there is one, ``preview``: the name of an object.
     """
@@ -108,6 +110,7 @@ class JobViews:
         self._database = database
         self._paces: dict[str, tuple[float, float, int]] = {}
         """By lane: when it was looked at, seconds for a job, slots."""
+        self._positions = Positions()
 
     async def get(self, job_id: str) -> JobView:
         async with self._database.read() as connection:
@@ -160,7 +163,8 @@ class JobViews:
         (found,) = await _many(connection, [row])
         if row.status not in (PENDING, PROCESSING):
             return found
-        position = None if row.ahead is None else 1 + row.ahead
+        before = await self._positions.ahead_of(connection, row)
+        position = None if before is None else 1 + before
         return replace(found, position=position, estimated_s=await self._estimate(connection, row, position))
 
     async def _estimate(self, connection: AsyncConnection, row: sa.Row[Any], position: int | None) -> float | None:
@@ -200,15 +204,7 @@ _QUERY: sa.Select[Any] = sa.select(
 ).join(jobs, _J.generation_id == _G.id)  # fmt: skip
 
 
-def _ahead() -> sa.ColumnElement[int | None]:
-    """How many jobs of the lane start before one that waits, as the queue stands; NULL for any other."""
-    o = jobs.alias("others").c
-    before = sa.tuple_(o.rank, o.round, o.seq) < sa.tuple_(_J.rank, _J.round, _J.seq)
-    counted = sa.select(sa.func.count()).where(o.lane == _J.lane, o.status == PENDING, before)
-    return sa.case((_J.status == PENDING, counted.correlate(jobs).scalar_subquery()), else_=None)
-
-
-_PLACED = _QUERY.add_columns(_ahead().label("ahead"))
+_PLACED = _QUERY.add_columns(ahead().label("ahead"))
 
 
 async def _counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:

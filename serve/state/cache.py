@@ -15,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serve.metrics import CACHE_LOOKUPS, count
 from serve.settings import CacheSettings
 from serve.state import State
 from serve.state.objects import Stored
@@ -70,6 +71,11 @@ class Cache:
         """None for what is not there, too old, or of a time that has not come: then the clock was put back since."""
         if not self.enabled:
             return None
+        found = await self._get(key)
+        count(CACHE_LOOKUPS, result="miss" if found is None else "hit")
+        return found
+
+    async def _get(self, key: str) -> CachedAnswer | None:
         now = utc_now()
         async with self._database.read() as connection:
             row = (await connection.execute(_FIND, {"of": key})).one_or_none()

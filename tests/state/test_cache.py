@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any
 
+import pytest
 import sqlalchemy as sa
 from jobs_standin import with_settings
 
+from serve import metrics
 from serve.settings import Settings
 from serve.state import State
 from serve.state.cache import ANALYSIS, PREFERENCES, PRESET, Cache, evict
@@ -177,3 +179,13 @@ async def test_a_cached_object_is_in_use(state: State) -> None:
     assert await state.objects.delete_unused(HOUR) == 0
     await found.forget("one")
     assert await state.objects.delete_unused(HOUR) == 1
+
+
+async def test_lookups_are_counted(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hit rate is theirs."""
+    counted: list[tuple[str, dict[str, str]]] = []
+    monkeypatch.setattr(metrics, "_sinks", [])
+    metrics.send_to(lambda name, labels: counted.append((name, dict(labels))))
+    assert await Cache(state).get("a") is None
+    assert await (await put(state, "a")).get("a") is not None
+    assert counted == [("atelier_cache_lookups", {"result": "miss"}), ("atelier_cache_lookups", {"result": "hit"})]
