@@ -95,10 +95,9 @@ class Life:
             await (self.hand.leases.leave() if self.random.random() < 0.5 else self.hand.leases.beat([]))
 
     async def _heed(self) -> None:
-        if self.hand and self.job:
-            if await self.hand.leases.wishes():
-                job, self.job = self.job, None
-                await self.hand.leases.let_go(job)
+        if self.hand and self.job and await self.hand.leases.wishes():
+            job, self.job = self.job, None
+            await self.hand.leases.let_go(job)
 
     async def _complete(self) -> None:
         if self.hand and self.job and self.random.random() < 0.3:
