@@ -66,6 +66,17 @@ def test_the_gateway_loads_no_tracer() -> None:
     assert not loaded_by("import serve.api.app, serve.api.open_inference.grpc") & {"numba", "cv2", "vtracer", "scipy"}
 
 
+@pytest.mark.parametrize("path", [path for path in SERVE if "api" in path.parts], ids=lambda path: path.stem)
+def test_no_request_waits_for_a_thread_to_be_let_in(path: Path) -> None:
+    """FastAPI calls what is not async in one: a crossing for each dependency, on every request."""
+    tree = ast.parse(path.read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    named = {ast.unparse(call.args[0]) for call in calls if ast.unparse(call.func) == "Depends"}
+    plain = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    routes = {node.name for node in plain if any("router." in ast.unparse(one) for one in node.decorator_list)}
+    assert routes | named & {node.name for node in plain} == set()
+
+
 PROGRAMS = sorted(
     path for name in ("serve", "build_engines", "loadtests", "deployments") for path in HOME.glob(f"{name}/**/*.py")
 )

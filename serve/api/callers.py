@@ -24,16 +24,16 @@ CACHE = "X-Atelier-Cache"
 _KEY = re.compile(rf"[ -~]{{1,{MAX_KEY}}}", re.ASCII)
 
 
-def direct_of(request: Request) -> Direct:
+async def direct_of(request: Request) -> Direct:
     direct: Direct = request.app.state.direct
     return direct
 
 
-def drawing_direct(request: Request) -> Direct:
+async def drawing_direct(request: Request) -> Direct:
     """Raises NotFound where nothing draws."""
     if request.app.state.illustrator is None:
         raise nothing_draws()
-    return direct_of(request)
+    return await direct_of(request)
 
 
 Directly = Annotated[Direct, Depends(direct_of)]

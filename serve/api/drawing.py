@@ -56,7 +56,7 @@ def names_of(vocabulary: Vocabulary) -> tuple[str, ...]:
     return tuple(name for names in vocabulary.values() for name in names)
 
 
-def illustrator_of(request: Request) -> IllustratorService:
+async def illustrator_of(request: Request) -> IllustratorService:
     illustrator: IllustratorService | None = request.app.state.illustrator
     if illustrator is None:
         raise nothing_draws()

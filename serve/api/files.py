@@ -36,7 +36,7 @@ class UnsatisfiableRange(InvalidRequest):
     title = "Range not satisfiable"
 
 
-def turns_of(connection: HTTPConnection) -> Turns:
+async def turns_of(connection: HTTPConnection) -> Turns:
     """Of this process: converting a picture takes a core for a while, and hundreds of megabytes."""
     state = connection.app.state
     if not hasattr(state, "conversions"):

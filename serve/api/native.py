@@ -26,18 +26,18 @@ SVG_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe
 _FORMATS = ("json", "svg")
 
 
-def service_of(request: Request) -> VectorizerService:
+async def service_of(request: Request) -> VectorizerService:
     service: VectorizerService = request.app.state.service
     return service
 
 
-def engines_of(request: Request) -> EngineService:
+async def engines_of(request: Request) -> EngineService:
     """Every engine of the stack."""
     engines: EngineService = request.app.state.models.engines
     return engines
 
 
-def settings_of(request: Request) -> Settings:
+async def settings_of(request: Request) -> Settings:
     settings: Settings = request.app.state.settings
     return settings
 

@@ -30,7 +30,7 @@ _TEXT = {"type": "string"}
 _URL = {"type": "string", "format": "uri"}
 
 
-def references_of(state: StateOf) -> SubjectReferenceManager:
+async def references_of(state: StateOf) -> SubjectReferenceManager:
     return SubjectReferenceManager(state)
 
 

@@ -11,7 +11,7 @@ from serve.errors import StateUnavailable
 from serve.state import State
 
 
-def state_of(connection: HTTPConnection) -> State:
+async def state_of(connection: HTTPConnection) -> State:
     """Of a request or a WebSocket. Raises StateUnavailable as long as there is none."""
     state: State | None = getattr(connection.app.state, "state", None)
     if state is None:

@@ -27,7 +27,7 @@ class JobParts:
         self.follower = Follower(state)
 
 
-def parts_of(connection: HTTPConnection) -> JobParts:
+async def parts_of(connection: HTTPConnection) -> JobParts:
     """Of a request or a WebSocket. Raises StateUnavailable as long as there is no state."""
     parts: JobParts | None = getattr(connection.app.state, "jobs", None)
     if parts is None:
@@ -35,11 +35,11 @@ def parts_of(connection: HTTPConnection) -> JobParts:
     return parts
 
 
-def job_id_of(job_id: str) -> str:
+async def job_id_of(job_id: str) -> str:
     return checked_id(job_id, "job")
 
 
-def batch_id_of(batch_id: str) -> str:
+async def batch_id_of(batch_id: str) -> str:
     return checked_id(batch_id, "batch")
 
 

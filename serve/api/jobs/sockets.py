@@ -58,8 +58,8 @@ async def _serve(socket: WebSocket, job_id: str, settings: Settings) -> tuple[in
     if not is_welcome(socket.headers.get("origin"), socket.headers.get("host", ""), settings):
         return FOREIGN, "not for pages of other sites"
     try:
-        parts, after = parts_of(socket), after_of(socket.query_params)
-        return await _converse(socket, parts, job_id_of(job_id), after, settings)
+        parts, after = await parts_of(socket), after_of(socket.query_params)
+        return await _converse(socket, parts, await job_id_of(job_id), after, settings)
     except WebSocketDisconnect:
         raise
     except NotFound as error:

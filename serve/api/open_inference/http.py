@@ -36,7 +36,7 @@ router = APIRouter(prefix="/v2")
 HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
-def models_of(request: Request) -> Models:
+async def models_of(request: Request) -> Models:
     models: Models = request.app.state.models
     return models
 
