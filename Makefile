@@ -39,7 +39,7 @@ test: check clients postgresql .venv/.compiled ## everything that a fresh machin
 	$(BIN)/python -m pytest -m "not gpu" --durations=15 --cov --cov-append --ignore=tests/build_engines
 
 quick: check .venv/.compiled ## lint, types, and the tests that start no server
-	$(BIN)/python -m pytest -m "not (cluster or triton or slow or gpu)" --durations=5
+	$(BIN)/python -m pytest -m "not (cluster or triton or postgresql or slow or gpu)" --durations=5
 
 check: .venv/.testing
 	$(BIN)/ruff check .

@@ -18,3 +18,13 @@ hypothesis.settings.load_profile("atelier")
 def logo() -> bytes:
     """A 64 x 64 PNG with transparency."""
     return encode(drawn())
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs PostgreSQL's server is marked so."""
+    for item in items:
+        chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
+        if "postgresql" in getattr(item, "fixturenames", ()) or "postgresql" in [
+            c for c in chosen if isinstance(c, str)
+        ]:
+            item.add_marker(pytest.mark.postgresql)
