@@ -23,8 +23,6 @@ def logo() -> bytes:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What needs PostgreSQL's server is marked so."""
     for item in items:
-        chosen = item.callspec.params.values() if hasattr(item, "callspec") else ()
-        if "postgresql" in getattr(item, "fixturenames", ()) or "postgresql" in [
-            c for c in chosen if isinstance(c, str)
-        ]:
+        chosen = item.callspec.params if hasattr(item, "callspec") else {}
+        if "postgresql" in getattr(item, "fixturenames", ()) or chosen.get("database_settings") == "postgresql":
             item.add_marker(pytest.mark.postgresql)
