@@ -24,13 +24,18 @@ _KEPT_S = 1.0
 
 
 def ahead() -> sa.ColumnElement[int | None]:
-    """How many jobs of the lane start before one that waits, ``EXACT`` + 1 where there are more; NULL for any other."""
+    """How many jobs of the lane start before one that waits, if they are not more than ``EXACT``; NULL for any other.
+
+    By priorities and within its own apart: SQLite makes use of an index for the first column of a comparison of rows.
+    """
     o, j = jobs.alias("others").c, jobs.c
-    before = sa.tuple_(o.rank, o.round, o.seq) < sa.tuple_(j.rank, j.round, j.seq)
-    # In their order, so that PostgreSQL takes the index, and stops there.
-    first = sa.select(o.seq).where(o.lane == j.lane, o.status == PENDING, before).order_by(o.rank, o.round, o.seq)
-    counted = sa.select(sa.func.count()).select_from(first.limit(EXACT + 1).correlate(jobs).subquery())
-    return sa.case((j.status == PENDING, counted.scalar_subquery()), else_=None)
+    earlier = sa.tuple_(o.round, o.seq) < sa.tuple_(j.round, j.seq)
+    parts = (o.rank < j.rank,), (o.rank == j.rank, earlier)
+    # In their order, so that PostgreSQL takes the index too, and stops there.
+    waiting = sa.select(o.seq).where(o.lane == j.lane, o.status == PENDING).order_by(o.rank, o.round, o.seq)
+    first = [waiting.where(*part).limit(EXACT + 1).correlate(jobs).subquery() for part in parts]
+    more, same = (sa.select(sa.func.count()).select_from(part).scalar_subquery() for part in first)
+    return sa.case((j.status == PENDING, more + same), else_=None)
 
 
 @dataclass(frozen=True)
