@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,8 +20,27 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.errors import TooManyJobs
 from serve.jobs.states import PAUSED, PENDING
 from serve.settings import JobsSettings
-from serve.state.tables import jobs, utc_now
+from serve.state.tables import UtcTime, jobs, utc_now
 
+
+def _rounds() -> sa.Select[Any]:
+    """``last`` of a user's and what the lane has ``come_to``, of its ``rank``.
+
+    In the order of an index and not as a maximum and a minimum, which PostgreSQL reads all of the lane for while it
+    does not know how long it is.
+    """
+    waiting = (jobs.c.status == PENDING, *(jobs.c[name] == sa.bindparam(name) for name in ("lane", "rank")))
+    first = sa.select(jobs.c.round).where(*waiting).limit(1)
+    last = first.where(jobs.c.user_id == sa.bindparam("user_id")).order_by(jobs.c.round.desc())
+    ready = first.where(jobs.c.available_at <= sa.bindparam("now", type_=UtcTime)).order_by(jobs.c.round)
+    # A job that waits for another attempt holds nobody's round back, unless all of them do.
+    come_to = sa.func.coalesce(ready.scalar_subquery(), first.order_by(jobs.c.round).scalar_subquery())
+    return sa.select(last.scalar_subquery().label("last"), come_to.label("come_to"))
+
+
+_ROUNDS = _rounds()
+_IN_ALL = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.status.in_([PENDING, PAUSED]))
+_OF_USER = _IN_ALL.where(jobs.c.user_id == sa.bindparam("user_id"))
 _COUNT_EVERY_S = 1.0
 _ROOM = 10_000
 """More jobs than come in that time, by whatever gateway."""
@@ -39,13 +59,8 @@ async def places(connection: AsyncConnection, user_id: str, wanted: Sequence[str
     following: dict[str, int] = {}
     for lane in wanted:
         if lane not in following:
-            waiting = (jobs.c.lane == lane, jobs.c.status == PENDING, jobs.c.rank == rank)
-            last = sa.select(sa.func.max(jobs.c.round)).where(*waiting, jobs.c.user_id == user_id).scalar_subquery()
-            # A job that waits for another attempt holds nobody's round back, unless all of them do.
-            first = sa.select(sa.func.min(jobs.c.round))
-            ready = first.where(*waiting, jobs.c.available_at <= utc_now()).scalar_subquery()
-            come_to = sa.func.coalesce(ready, first.where(*waiting).scalar_subquery())
-            row = (await connection.execute(sa.select(last.label("last"), come_to.label("come_to")))).one()
+            values = {"lane": lane, "rank": rank, "user_id": user_id, "now": utc_now()}
+            row = (await connection.execute(_ROUNDS, values)).one()
             following[lane] = max(0 if row.last is None else row.last + 1, row.come_to or 0)
         found.append(Place(lane, rank, following[lane]))
         following[lane] += 1
@@ -65,13 +80,12 @@ class Bounds:
         Those of everybody are counted once a second while there is much room: to count a long queue takes longer than
         all the rest of adding to it.
         """
-        waiting = sa.select(sa.func.count()).select_from(jobs).where(jobs.c.status.in_([PENDING, PAUSED]))
-        of_user = await connection.scalar(waiting.where(jobs.c.user_id == user_id)) or 0
+        of_user = await connection.scalar(_OF_USER, {"user_id": user_id}) or 0
         if of_user + more > limits.max_queued_per_user:
             most = limits.max_queued_per_user
             raise TooManyJobs(f"{of_user} jobs of this user are waiting, and at most {most} may; come again later")
         if time.monotonic() - self._counted_at >= _COUNT_EVERY_S or self._in_all + _ROOM > limits.max_queued:
-            self._in_all = await connection.scalar(waiting) or 0
+            self._in_all = await connection.scalar(_IN_ALL) or 0
             self._counted_at = time.monotonic()
         if self._in_all + more > limits.max_queued:
             most = limits.max_queued
