@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import json
 import random
-import time
 from datetime import timedelta
 from typing import Any
 
@@ -281,12 +280,12 @@ BIG: dict[str, tuple[Filters, Sort]] = {
 
 
 @pytest.mark.slow
-async def test_25_000_generations(database: Database) -> None:
-    """C-160, USERS_ASK 8: of one user, and as many of others. Prints the times."""
+async def test_thousands_of_generations(database: Database) -> None:
+    """USERS_ASK 8: of one user, and as many of others. `loadtests.bench_queue` measures 25,000 (C-160)."""
     rng = random.Random(7)
 
     def prompt(number: int) -> str:
-        return " ".join(rng.choices(WORDS, k=40)) + (" unicorn" if number % 10_000 == 0 else "")
+        return " ".join(rng.choices(WORDS, k=40)) + (" unicorn" if number % 2_000 == 0 else "")
 
     rows = (
         generation(
@@ -300,16 +299,11 @@ async def test_25_000_generations(database: Database) -> None:
             parameters={"negative_prompt": "blurry, ugly " * 12, "seed": n},
             details={"model_versions": {"a": "1" * 60}},
         )
-        for n in range(50_000)
+        for n in range(10_000)
     )
     await insert(database, tables.generations, rows)
-    await insert(database, tables.results, (result(n) for n in range(50_000)))
-    for label, (filters, sort) in BIG.items():
-        times = []
-        for _ in range(5):
-            start = time.perf_counter()
-            shown = await page(database, filters, sort, None, 50)
-            times.append(time.perf_counter() - start)
-        print(f"{label:28} {1e3 * min(times):6.1f} to {1e3 * max(times):6.1f} ms, {len(shown.items)} shown")
-    assert len(await walked(database, Filters("ada"), RATING, 100)) == 25_000
+    await insert(database, tables.results, (result(n) for n in range(10_000)))
+    for filters, sort in BIG.values():
+        assert len((await page(database, filters, sort, None, 50)).items) <= 50
+    assert len(await walked(database, Filters("ada"), RATING, 100)) == 5_000
     assert len(await walked(database, Filters("ada", text="unicorn"), NEWEST, 3)) == 5
