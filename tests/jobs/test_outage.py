@@ -26,6 +26,8 @@ from serve.state import State
 
 JOBS = JobsSettings(poll_s=0.02, beat_s=0.1, lease_s=2.0, progress_s=0.0, checkpoint_every=1)
 DATABASE = DatabaseSettings(timeout_s=1.0)
+PATIENT = JOBS.model_copy(update={"lease_s": 10.0})
+"""A server that is back is not at once as quick as before: nobody is taken for dead for that."""
 OUTAGE_S = 30.0
 """Of a PostgreSQL server, as long as the longest that a site has to live with; of the others a few seconds."""
 SHORT_S = 6.0
@@ -88,7 +90,7 @@ async def test_postgresql_is_away(
 ) -> None:
     """A job is under way, another waits; who asks meanwhile is told to come again; both are done afterwards."""
     own = DATABASE.model_copy(update={"url": SecretStr(postgresql.new_database())})
-    async with site(Settings(database=own, state_dir=tmp_path, jobs=JOBS)) as found:
+    async with site(Settings(database=own, state_dir=tmp_path, jobs=PATIENT)) as found:
         found.illustrator.step_s = 0.05
         running, waiting = await found.add(200), await found.add(3)
         await found.until(running, "processing")
