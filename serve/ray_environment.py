@@ -16,6 +16,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
     longest_s = max(settings.vectorizer.timeout_s, settings.illustrator.timeout_s)
     variables = {
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_worker_niceness": "0",  # Ray Serve's are where people wait; ensembles step back by themselves
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(HOME / "deployments" / "haproxy"),
         "HAPROXY_BINARY": str(_haproxy()),

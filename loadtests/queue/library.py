@@ -63,7 +63,7 @@ def _asks(state: State, waiting: list[str]) -> dict[str, Ask]:
         await queue.add(request(f"fox {time.perf_counter()}"), Order(f"caller{caller}"))
 
     async def status(_: int) -> None:
-        assert (await views.get(pick.choice(waiting))).position is not None
+        assert (await views.standing(pick.choice(waiting))).position is not None
 
     async def write(_: int) -> None:
         await _write_one(state.database)

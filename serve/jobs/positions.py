@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,24 +19,42 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.jobs.states import PENDING
 from serve.state.tables import jobs
 
-EXACT = 1000
+EXACT = 200
 """Up to so many are counted each time."""
 _KEPT_S = 1.0
 
 
-def ahead() -> sa.ColumnElement[int | None]:
-    """How many jobs of the lane start before one that waits, if they are not more than ``EXACT``; NULL for any other.
+def how_many_before(
+    lane: Any, rank: Any, earlier: Callable[[Any], sa.ColumnElement[bool]], outside: sa.FromClause
+) -> sa.ColumnElement[int]:
+    """Waiting jobs of ``lane`` that start before one of ``rank``, counted up to ``EXACT`` and a few.
 
-    By priorities and within its own apart: SQLite makes use of an index for the first column of a comparison of rows.
+    ``earlier`` says which of its equals in rank do, by their columns; ``outside`` is what ``lane``, ``rank`` and
+    ``earlier`` speak of. By priorities and within its own apart: SQLite makes use of an index for the first column of a
+    comparison of rows.
     """
-    o, j = jobs.alias("others").c, jobs.c
-    earlier = sa.tuple_(o.round, o.seq) < sa.tuple_(j.round, j.seq)
-    parts = (o.rank < j.rank,), (o.rank == j.rank, earlier)
+    o = jobs.alias("others").c
     # In their order, so that PostgreSQL takes the index too, and stops there.
-    waiting = sa.select(o.seq).where(o.lane == j.lane, o.status == PENDING).order_by(o.rank, o.round, o.seq)
-    first = [waiting.where(*part).limit(EXACT + 1).correlate(jobs).subquery() for part in parts]
+    waiting = sa.select(o.seq).where(o.lane == lane, o.status == PENDING).order_by(o.rank, o.round, o.seq)
+    parts = (o.rank < rank,), (o.rank == rank, earlier(o))
+    first = [waiting.where(*part).limit(EXACT + 1).correlate(outside).subquery() for part in parts]
     more, same = (sa.select(sa.func.count()).select_from(part).scalar_subquery() for part in first)
-    return sa.case((j.status == PENDING, more + same), else_=None)
+    return more + same
+
+
+def ahead() -> sa.ColumnElement[int | None]:
+    """How many jobs of the lane start before one that waits, up to ``EXACT`` and a few; NULL for any other."""
+    j = jobs.c
+    before = how_many_before(
+        j.lane, j.rank, lambda o: sa.tuple_(o.round, o.seq) < sa.tuple_(j.round, j.seq), outside=jobs
+    )
+    return sa.case((j.status == PENDING, before), else_=None)
+
+
+_SAME = [jobs.c[name] == sa.bindparam(name) for name in ("lane", "rank", "round")]
+_EARLIER = (jobs.c.status == PENDING, jobs.c.seq < sa.bindparam("seq"))
+_IN_ROUND = sa.select(sa.func.count()).select_from(jobs).where(*_SAME, *_EARLIER)
+"""Jobs of a round before one of them."""
 
 
 @dataclass(frozen=True)
@@ -59,10 +78,19 @@ class Positions:
         if counted is None or counted <= EXACT:
             return counted
         lane = await self._lane(connection, row.lane)
-        j, place = jobs.c, bisect.bisect_left(lane.rounds, (row.rank, row.round))
-        same = (j.lane == row.lane, j.status == PENDING, j.rank == row.rank, j.round == row.round, j.seq < row.seq)
-        in_round = await connection.scalar(sa.select(sa.func.count()).select_from(jobs).where(*same)) or 0
+        place = bisect.bisect_left(lane.rounds, (row.rank, row.round))
+        this = {"lane": row.lane, "rank": row.rank, "round": row.round, "seq": row.seq}
+        in_round = await connection.scalar(_IN_ROUND, this) or 0
         return max(counted, lane.before[place] + int(in_round))
+
+    def known(self, lane: str, rank: int, round_: int, counted: int) -> int | None:
+        """What ``ahead_of`` tells of a job that came last of its round; None when that takes a look at the lane."""
+        if counted <= EXACT:
+            return counted
+        known = self._lanes.get(lane)
+        if known is None or time.monotonic() - known.looked_at >= _KEPT_S:
+            return None
+        return max(counted, known.before[bisect.bisect_right(known.rounds, (rank, round_))])
 
     async def _lane(self, connection: AsyncConnection, name: str) -> _Lane:
         known = self._lanes.get(name)

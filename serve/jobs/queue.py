@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.errors import Conflict, NotFound
 from serve.jobs import idempotency
 from serve.jobs.requests import JobRequest, VectorizeRequest, digest, from_json
-from serve.jobs.rounds import Bounds, lock_user, places
+from serve.jobs.rounds import Bounds, Place, lock_user, places
 from serve.jobs.states import (
     CANCEL,
     CANCELLED,
@@ -33,6 +34,9 @@ MAX_PRIORITY = 10
 """From minus this to this; 0 is normal."""
 _CHUNK = 200
 """Jobs of a batch that are cancelled in one transaction: others write in between."""
+_ADDED = sa.insert(generations).returning(generations.c.seq, sort_by_parameter_order=True)
+_JOBS, _EVENTS = sa.insert(jobs), sa.insert(events)
+"""Made once: SQLAlchemy takes as long to look at a statement as SQLite takes to run it."""
 PRIORITIES = {"low": -5, "normal": 0, "high": 5}
 
 
@@ -50,11 +54,16 @@ class Order:
 
 @dataclass(frozen=True)
 class Added:
-    """``ids`` in the order of the requests. ``again``: the idempotency key stood for it already."""
+    """``ids`` in the order of the requests. ``again``: the idempotency key stood for it already.
+
+    ``row`` and ``place`` are of the first, unless ``again``: who tells of it need not ask.
+    """
 
     ids: Sequence[str]
     batch_id: str | None = None
     again: bool = False
+    row: Mapping[str, Any] | None = field(default=None, compare=False, repr=False)
+    place: Place | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -62,7 +71,10 @@ class GenerationQueue:
     """For one event loop. Every method raises StateUnavailable; those that take an id raise NotFound."""
 
     state: State
-    _bounds: Bounds = field(default_factory=Bounds, repr=False, compare=False)
+
+    @cached_property
+    def _bounds(self) -> Bounds:
+        return Bounds(self.state.settings.jobs)
 
     async def add(self, request: JobRequest, order: Order) -> Added:
         """Raises TooManyJobs, and KeyReused when the key stands for another request."""
@@ -171,12 +183,12 @@ class GenerationQueue:
                     if (again := await _known(connection, known, batch_id is not None)) is not None:
                         return again
                     await idempotency.renew(connection, order.user_id, order.idempotency_key, target)
-            await self._bounds.check(connection, order.user_id, len(requests), self.state.settings.jobs)
             if batch_id is not None:
                 row = {"id": batch_id, "user_id": order.user_id, "size": len(ids), "created_at": utc_now()}
                 await connection.execute(batches.insert(), row)
-            await self._insert(connection, ids, [_seeded(request) for request in requests], order, batch_id)
-        return Added(ids, batch_id)
+            seeded = [_seeded(request) for request in requests]
+            first, place = await self._insert(connection, ids, seeded, order, batch_id)
+        return Added(ids, batch_id, row=first, place=place)
 
     async def _insert(
         self,
@@ -185,34 +197,36 @@ class GenerationQueue:
         requests: Sequence[JobRequest],
         order: Order,
         batch_id: str | None,
-    ) -> None:
+    ) -> tuple[Mapping[str, Any], Place]:
+        """The first generation's row, and its job's place."""
         now = utc_now()
-        found = await places(connection, order.user_id, [r.lane for r in requests], -order.priority)
+        asked = [request.to_json() for request in requests]
+        lanes = [request.lane for request in requests]
+        found = await places(connection, order.user_id, lanes, -order.priority, self._bounds)
         rows = [
             {
                 "id": job_id, "user_id": order.user_id, "kind": request.kind, "direct": False, "batch_id": batch_id,
                 "retried_from": order.retried_from, "prompt": request.prompt, "model": model_of(request),
-                "parameters": request.to_json(), "status": PENDING, "priority": order.priority, "created_at": now,
+                "parameters": document, "status": PENDING, "priority": order.priority, "created_at": now,
             }
-            for job_id, request in zip(ids, requests, strict=True)
+            for job_id, request, document in zip(ids, requests, asked, strict=True)
         ]  # fmt: skip
-        inserted = sa.insert(generations).returning(generations.c.seq, sort_by_parameter_order=True)
-        seqs = (await connection.scalars(inserted, rows)).all()
+        seqs = (await connection.scalars(_ADDED, rows)).all()
         await connection.execute(
-            jobs.insert(),
+            _JOBS,
             [
                 {
                     "generation_id": job_id, "seq": seq, "user_id": order.user_id, "lane": place.lane,
                     "status": PENDING, "rank": place.rank, "round": place.round, "available_at": now,
-                    "request": request.to_json(), "events": 1, "webhook_url": order.webhook_url,
+                    "request": document, "events": 1, "webhook_url": order.webhook_url,
                     "webhook_events": list(order.webhook_events),
                 }
-                for job_id, seq, place, request in zip(ids, seqs, found, requests, strict=True)
+                for job_id, seq, place, document in zip(ids, seqs, found, asked, strict=True)
             ],
         )  # fmt: skip
         told = {"status": PENDING, "progress": 0.0, "attempt": 0}
         await connection.execute(
-            events.insert(),
+            _EVENTS,
             [{"generation_id": i, "n": 1, "kind": "queued", "data": told, "created_at": now} for i in ids],
         )
         used = [
@@ -222,6 +236,7 @@ class GenerationQueue:
         ]
         if used:
             await connection.execute(inputs.insert(), used)
+        return rows[0], found[0]
 
 
 def model_of(request: JobRequest) -> str | None:

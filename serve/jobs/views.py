@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import InvalidRequest, NotFound
 from serve.jobs.positions import Positions, ahead
+from serve.jobs.queue import Added
 from serve.jobs.states import COMPLETED, PAUSED, PENDING, PROCESSING
 from serve.state.cursors import NEWEST
 from serve.state.database import Database
@@ -49,7 +50,7 @@ class ResultView:
 @dataclass(frozen=True)
 class JobView:
     """``position`` is 1 for the job that starts next, None for one that does not wait; ``estimated_s`` to its end.
-    Beyond a thousand it may be a second old.
+    Beyond a few hundred it may be a second old.
 
     ``stage`` has ``step``, ``steps`` and, once there is one, ``preview``: the name of an object.
     """
@@ -79,6 +80,16 @@ class JobView:
     position: int | None = None
     estimated_s: float | None = None
     results: Sequence[ResultView] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What is asked for most often of a job: part of `JobView`."""
+
+    id: str
+    status: str
+    position: int | None
+    error: Mapping[str, Any] | None
 
 
 @dataclass(frozen=True)
@@ -114,10 +125,26 @@ class JobViews:
 
     async def get(self, job_id: str) -> JobView:
         async with self._database.read() as connection:
-            row = (await connection.execute(_PLACED.where(jobs.c.generation_id == job_id))).one_or_none()
-            if row is None:
-                raise NotFound("there is no such job", "id")
-            return await self._view(connection, row)
+            return await self._view(connection, await _one(connection, _PLACED, job_id))
+
+    async def standing(self, job_id: str) -> Standing:
+        async with self._database.read() as connection:
+            row = await _one(connection, _STANDING, job_id)
+            return Standing(row.id, row.status, await self._position(connection, row), row.error)
+
+    async def of_added(self, added: Added) -> JobView:
+        """The first of them, as ``get``, but most often without a look at the database."""
+        if added.row is None or added.place is None or added.place.ahead is None:
+            return await self.get(added.ids[0])
+        place, counted = added.place, added.place.ahead
+        before = self._positions.known(place.lane, place.rank, place.round, counted)
+        pace = self._known_pace(place.lane)
+        if before is None or pace is None:
+            return await self.get(added.ids[0])
+        known: dict[str, Any] = {name: added.row.get(name) for name in _FIELDS}
+        known |= {"lane": place.lane, "progress": 0.0, "attempt": 0, "events": 1, "cached": False}
+        position = 1 + before
+        return JobView(**known, stage={}, position=position, estimated_s=_until_done(position, *pace))
 
     async def of_batch(self, batch_id: str) -> Sequence[JobView]:
         """In the order in which they were asked for. Raises NotFound for a batch that has no jobs, or never was."""
@@ -163,32 +190,42 @@ class JobViews:
         (found,) = await _many(connection, [row])
         if row.status not in (PENDING, PROCESSING):
             return found
-        before = await self._positions.ahead_of(connection, row)
-        position = None if before is None else 1 + before
+        position = await self._position(connection, row)
         return replace(found, position=position, estimated_s=await self._estimate(connection, row, position))
+
+    async def _position(self, connection: AsyncConnection, row: sa.Row[Any]) -> int | None:
+        before = await self._positions.ahead_of(connection, row)
+        return None if before is None else 1 + before
 
     async def _estimate(self, connection: AsyncConnection, row: sa.Row[Any], position: int | None) -> float | None:
         """From the mean time of recent jobs of the lane and its slots; None before there are any."""
         took_s, slots = await self._pace(connection, row.lane)
-        if took_s == 0.0:
-            return None
-        if position is not None:
-            return math.ceil(position / max(1, slots)) * took_s
+        if took_s == 0.0 or position is not None:
+            return _until_done(position, took_s, slots)
         if row.progress > 0 and row.started_at is not None:
             so_far: float = (utc_now() - row.started_at).total_seconds()
             return max(0.0, so_far * (1 / float(row.progress) - 1))
         return took_s
 
     async def _pace(self, connection: AsyncConnection, lane: str) -> tuple[float, int]:
-        looked_at, took_s, slots = self._paces.get(lane, (-math.inf, 0.0, 0))
-        if time.monotonic() - looked_at > _REMEMBERED_S:
-            m = measurements.c
-            recent = sa.select(m.generation_time_s).where(m.kind == lane, m.success, ~m.cached)
-            recent_ones = recent.order_by(m.seq.desc()).limit(_RECENT).subquery()
-            took_s = float(await connection.scalar(sa.select(sa.func.avg(recent_ones.c.generation_time_s))) or 0.0)
-            slots = sum(row.get(lane, 0) for row in (await connection.scalars(sa.select(workers.c.slots))).all())
-            self._paces[lane] = (time.monotonic(), took_s, slots)
+        if (known := self._known_pace(lane)) is not None:
+            return known
+        m = measurements.c
+        recent = sa.select(m.generation_time_s).where(m.kind == lane, m.success, ~m.cached)
+        recent_ones = recent.order_by(m.seq.desc()).limit(_RECENT).subquery()
+        took_s = float(await connection.scalar(sa.select(sa.func.avg(recent_ones.c.generation_time_s))) or 0.0)
+        slots = sum(row.get(lane, 0) for row in (await connection.scalars(sa.select(workers.c.slots))).all())
+        self._paces[lane] = (time.monotonic(), took_s, slots)
         return took_s, slots
+
+    def _known_pace(self, lane: str) -> tuple[float, int] | None:
+        looked_at, took_s, slots = self._paces.get(lane, (-math.inf, 0.0, 0))
+        return (took_s, slots) if time.monotonic() - looked_at <= _REMEMBERED_S else None
+
+
+def _until_done(position: int | None, took_s: float, slots: int) -> float | None:
+    """Seconds, when jobs take ``took_s``; None before that is known."""
+    return math.ceil(position / max(1, slots)) * took_s if position is not None and took_s else None
 
 
 _FIELDS = (
@@ -204,7 +241,20 @@ _QUERY: sa.Select[Any] = sa.select(
 ).join(jobs, _J.generation_id == _G.id)  # fmt: skip
 
 
-_PLACED = _QUERY.add_columns(ahead().label("ahead"))
+_THIS = _J.generation_id == sa.bindparam("id")
+_PLACED = _QUERY.add_columns(ahead().label("ahead")).where(_THIS)
+_STANDING: sa.Select[Any] = (
+    sa.select(_G.id, _J.status, _G.error, _J.lane, _J.rank, _J.round, _J.seq, ahead().label("ahead"))
+    .join(jobs, _J.generation_id == _G.id)
+    .where(_THIS)
+)
+
+
+async def _one(connection: AsyncConnection, query: sa.Select[Any], job_id: str) -> sa.Row[Any]:
+    row: sa.Row[Any] | None = (await connection.execute(query, {"id": job_id})).one_or_none()
+    if row is None:
+        raise NotFound("there is no such job", "id")
+    return row
 
 
 async def _counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:
@@ -218,7 +268,8 @@ async def _counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:
 
 async def _many(connection: AsyncConnection, rows: Sequence[sa.Row[Any]]) -> list[JobView]:
     """Without what depends on other jobs."""
-    kept = await _results_of(connection, [row.id for row in rows if row.status == COMPLETED])
+    over = [row.id for row in rows if row.status == COMPLETED]
+    kept = await _results_of(connection, over) if over else {}
     return [
         JobView(
             **{name: getattr(row, name) for name in _FIELDS}, stage=row.stage or {}, results=tuple(kept.get(row.id, ()))

@@ -59,6 +59,8 @@ class Database:
         self._settings = settings
         self._engine: AsyncEngine = _sqlite(url, settings) if self.is_sqlite else _postgresql(url, settings)
         self._writers = self._engine.execution_options(**{_WRITES: True})
+        # PostgreSQL's READ COMMITTED gives each statement what is committed by then, as no transaction at all does.
+        self._readers = self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
         self._turn = FileTurn(Path(str(url.database)), settings.timeout_s) if self.is_sqlite else None
 
     async def close(self) -> None:
@@ -68,9 +70,9 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """A transaction that changes nothing. Raises StateUnavailable."""
+        """What only looks; on SQLite at one moment, on PostgreSQL each statement at its own. Raises StateUnavailable."""
         with errors_as_ours():
-            async with self._engine.connect() as connection:
+            async with self._readers.connect() as connection:
                 yield connection
 
     @contextlib.asynccontextmanager
@@ -136,8 +138,8 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> AsyncEngine:
 
     @sa.event.listens_for(engine.sync_engine, "begin")
     def begin(connection: sa.Connection) -> None:
-        writes = connection.get_execution_options().get(_WRITES)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+        driver: Any = connection.connection.driver_connection
+        driver.begin(writes=bool(connection.get_execution_options().get(_WRITES)))
 
     return engine
 
@@ -149,7 +151,7 @@ def _postgresql(url: URL, settings: DatabaseSettings) -> AsyncEngine:
     return create_async_engine(
         url,
         pool_size=settings.connections,
-        max_overflow=settings.connections,
+        max_overflow=0,  # one that is made for a moment has everything to learn
         pool_timeout=settings.timeout_s,
         pool_pre_ping=False,
         pool_recycle=1800,

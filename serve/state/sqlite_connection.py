@@ -1,10 +1,11 @@
-"""A connection to an SQLite file that leaves no transaction behind, and crosses to its thread once a statement."""
+"""A connection to an SQLite file that leaves no transaction behind, and seldom crosses to its thread."""
 
 from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import aiosqlite
@@ -55,14 +56,39 @@ class Cursor(aiosqlite.Cursor):
 
 
 class Connection(aiosqlite.Connection):
-    """It rolls back before it closes.
+    """A transaction crosses to the thread with its first statement, and one that only read ends without waiting for it.
 
-    A task that is cancelled in a transaction leaves statements that nobody reads to their end; SQLite then keeps a
-    closed connection, with its lock on the file, until Python has collected the last of them.
+    It rolls back before it closes: a task that is cancelled in a transaction leaves statements that nobody reads to
+    their end; SQLite then keeps a closed connection, with its lock on the file, until Python has collected the last of
+    them.
     """
+
+    _begin: str | None = None
+    """What the next statement has to start with."""
+    _writes = False
+    _open = False
+    """Whether there may be a transaction, as far as this side of the thread knows."""
+
+    def begin(self, writes: bool) -> None:
+        """With the next statement; on the loop's side, so it costs nothing and cannot fail."""
+        self._begin, self._writes = "BEGIN IMMEDIATE" if writes else "BEGIN", writes
 
     def cursor(self) -> Cursor:  # type: ignore[override]  # it is waited for by those who wait for no other
         return Cursor(self, self._conn.cursor())
+
+    async def commit(self) -> None:
+        self._begin = None
+        if self._open:
+            await super().commit()
+            self._open = False
+
+    async def rollback(self) -> None:
+        self._begin = None
+        if self._open and not self._writes and self._running and self._connection is not None:
+            self._tx.put_nowait((None, self._connection.rollback))  # what follows on this connection comes after it
+        elif self._open:
+            await super().rollback()
+        self._open = False
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -74,6 +100,15 @@ class Connection(aiosqlite.Connection):
         if self._connection is not None:
             self._tx.put_nowait((None, self._connection.rollback))
         return super().stop()
+
+    async def _execute(self, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        if self._begin is not None:
+            fn, self._begin, self._open = partial(self._begun, self._begin, fn), None, True
+        return await super()._execute(fn, *args, **kwargs)  # type: ignore[no-untyped-call]
+
+    def _begun(self, begin: str, fn: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        self._conn.execute(begin)
+        return fn(*args, **kwargs)
 
 
 async def connect(path: str, timeout_s: float) -> Connection:

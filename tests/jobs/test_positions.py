@@ -31,7 +31,7 @@ async def counted(state: State, job_id: str) -> int:
 def short(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Five ahead are many."""
     monkeypatch.setattr(positions, "EXACT", 5)
-    monkeypatch.setattr(views, "_PLACED", views._QUERY.add_columns(positions.ahead().label("ahead")))
+    monkeypatch.setattr(views, "_PLACED", views._QUERY.add_columns(positions.ahead().label("ahead")).where(views._THIS))
     return monkeypatch
 
 

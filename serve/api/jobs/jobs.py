@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
+from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
@@ -42,6 +43,7 @@ async def add(request: Request, parts: Parts, settings: SiteSettings) -> Respons
     wait_s = orders.wait_s(request.headers)
     if wait_s:
         await _wait(parts, added, wait_s)
+        added = replace(added, row=None)
     return await answer(parts, settings, added, {"Preference-Applied": f"wait={wait_s:g}"} if wait_s else {})
 
 
@@ -56,7 +58,7 @@ async def _wait(parts: JobParts, added: Added, wait_s: float) -> None:
 async def answer(parts: JobParts, settings: Settings, added: Added, headers: dict[str, str]) -> Response:
     """202, and 200 where there is nothing to wait for: the key stood for it already, or all of it is over."""
     if added.batch_id is None:
-        views = [await parts.views.get(added.ids[0])]
+        views = [await parts.views.of_added(added)]
         body, path = job_of(views[0], settings), f"/v1/jobs/{added.ids[0]}"
     else:
         views = list(await parts.views.of_batch(added.batch_id))
@@ -93,7 +95,7 @@ async def get(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
 @router.get("/v1/jobs/{job_id}/status", openapi_extra=answers(200, "Where it is", STATUS))
 async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
     """In fal's words: IN_QUEUE, IN_PROGRESS or COMPLETED, the last also of what failed or was cancelled."""
-    return render(status_of(await parts.views.get(job_id), settings), 200, None)
+    return render(status_of(await parts.views.standing(job_id), settings), 200, None)
 
 
 @router.get("/v1/jobs/{job_id}/result")

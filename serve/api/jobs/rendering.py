@@ -13,7 +13,7 @@ from serve.errors import AtelierError, EngineFailure, Gone
 from serve.jobs.events import Event
 from serve.jobs.requests import ILLUSTRATE
 from serve.jobs.states import CANCELLED, COMPLETED, FAILED, OVER, PROCESSING
-from serve.jobs.views import JobView, ResultView
+from serve.jobs.views import JobView, ResultView, Standing
 from serve.settings import Settings
 
 _AS_THEY_ARE = (
@@ -52,7 +52,7 @@ def job_of(view: JobView, settings: Settings) -> dict[str, Any]:
     }
 
 
-def status_of(view: JobView, settings: Settings) -> dict[str, Any]:
+def status_of(view: JobView | Standing, settings: Settings) -> dict[str, Any]:
     """In fal's words: ``queue_position`` counts what is ahead; COMPLETED is over, however it ended."""
     told: dict[str, Any] = {
         "status": "COMPLETED" if view.status in OVER else "IN_PROGRESS" if view.status == PROCESSING else "IN_QUEUE",
@@ -125,7 +125,7 @@ def _brief(view: JobView, settings: Settings) -> dict[str, Any]:
     }
 
 
-def error_of(view: JobView) -> AtelierError:
+def error_of(view: JobView | Standing) -> AtelierError:
     """Why a job came to nothing, as the error that it is."""
     if view.status == CANCELLED:
         return Gone("this job was cancelled")
