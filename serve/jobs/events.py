@@ -30,6 +30,27 @@ _SHARE = 4
 """One job's followers take no more than this part of the places, so that a rush on it leaves some to others."""
 
 
+_G = generations.c
+_OF: sa.BindParameter[str] = sa.bindparam("of")
+_JOB = (
+    sa.select(
+        jobs.c.status, jobs.c.progress, jobs.c.attempt, jobs.c.stage, jobs.c.events, _G.error, _G.created_at,
+        _G.completed_at,
+    )
+    .join(generations, _G.id == jobs.c.generation_id)
+    .where(_G.id == _OF)
+)  # fmt: skip
+_EVENTS = (
+    sa.select(events)
+    .where(events.c.generation_id == _OF, events.c.n > sa.bindparam("after"))
+    .order_by(events.c.n)
+    .limit(sa.bindparam("most"))
+)
+_COUNTS = sa.select(jobs.c.generation_id, jobs.c.events).where(
+    jobs.c.generation_id.in_(sa.bindparam("ids", expanding=True))
+)
+
+
 @dataclass(frozen=True)
 class Event:
     """``data`` always tells ``status``, ``progress`` and ``attempt`` as they were then."""
@@ -58,16 +79,12 @@ async def happened_after(database: Database, job_id: str, after: int = 0, most: 
 
     Of a job that was over long ago its events are gone: one that tells where it stands takes their place.
     """
-    g = generations.c
-    columns = (jobs, g.error, g.created_at, g.completed_at)
-    of_job = sa.select(*columns).join(generations, g.id == jobs.c.generation_id).where(g.id == job_id)
-    query = sa.select(events).where(events.c.generation_id == job_id, events.c.n > after)
     async with database.read() as connection:
         # The job first: what is over then has all of its events a moment later.
-        job = (await connection.execute(of_job)).one_or_none()
+        job = (await connection.execute(_JOB, {"of": job_id})).one_or_none()
         if job is None:
             raise NotFound("there is no such job", "id")
-        rows = (await connection.execute(query.order_by(events.c.n).limit(most))).all()
+        rows = (await connection.execute(_EVENTS, {"of": job_id, "after": after, "most": most})).all()
     found = [Event(row.n, row.kind, row.data, row.created_at) for row in rows]
     over = job.status in OVER
     if not found and over and after < job.events:
@@ -184,8 +201,6 @@ class Follower:
         found: dict[str, int | None] = dict.fromkeys(wanted)
         async with self._database.read() as connection:
             for start in range(0, len(wanted), _CHUNK):
-                query = sa.select(jobs.c.generation_id, jobs.c.events)
-                some: Sequence[str] = wanted[start : start + _CHUNK]
-                rows = await connection.execute(query.where(jobs.c.generation_id.in_(some)))
+                rows = await connection.execute(_COUNTS, {"ids": wanted[start : start + _CHUNK]})
                 found |= {row.generation_id: row.events for row in rows}
         return found

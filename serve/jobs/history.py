@@ -20,6 +20,8 @@ from serve.state.objects import Stored
 from serve.state.recording import ended, put_results
 from serve.state.tables import generations, inputs, measurements, results, utc_now
 
+_GENERATION, _INPUTS, _MEASUREMENT = sa.insert(generations), sa.insert(inputs), sa.insert(measurements)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -51,12 +53,12 @@ async def write_done(
 ) -> list[str]:
     """The ids of the results. ``made_from`` names objects."""
     over = {**ended(outcome, cached=cached), "generation_time_s": took_s}
-    await connection.execute(generations.insert(), {**_row(entry), "status": COMPLETED, **over})
+    await connection.execute(_GENERATION, {**_row(entry), "status": COMPLETED, **over})
     ids = await put_results(connection, entry.generation_id, outcome, stored)
     used = [{"generation_id": entry.generation_id, "object": name} for name in sorted(set(made_from))]
     if used:
-        await connection.execute(inputs.insert(), used)
-    await connection.execute(measurements.insert(), _measured(entry, outcome.model, took_s, None, cached))
+        await connection.execute(_INPUTS, used)
+    await connection.execute(_MEASUREMENT, _measured(entry, outcome.model, took_s, None, cached))
     return ids
 
 

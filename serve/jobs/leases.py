@@ -6,6 +6,7 @@ stands still. Every write of a worker names itself and the attempt, so that one 
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +18,23 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import AtelierError, EngineLost, EngineUnavailable, OutOfSpace, Overloaded, StateUnavailable
 from serve.jobs.requests import JobRequest, Outcome, from_json
-from serve.jobs.states import CANCEL, COMPLETED, FAILED, PAUSE, PAUSED, PENDING, PROCESSING, change, new_id
+from serve.jobs.states import (
+    CANCEL,
+    COMPLETED,
+    FAILED,
+    PAUSE,
+    PAUSED,
+    PENDING,
+    PROCESSING,
+    carry_out,
+    changing,
+    new_id,
+)
 from serve.jobs.takeover import forget, give_back
 from serve.state import State
 from serve.state.objects import Stored
 from serve.state.recording import ended, measure, put_results
-from serve.state.tables import checkpoints, generations, jobs, lanes, utc_now, workers
+from serve.state.tables import UtcTime, checkpoints, jobs, lanes, utc_now, workers
 
 PASSING = (Overloaded, EngineUnavailable, StateUnavailable, OutOfSpace)
 """Faults that are not the job's."""
@@ -91,42 +103,29 @@ class Leases:
         Raises LeaseLost when it was taken for dead.
         """
         now = utc_now()
-        # A time further ahead than any that is ever set: the clock was put back since.
-        ready = (jobs.c.available_at <= now) | (
-            jobs.c.available_at > now + timedelta(seconds=2 * self._limits.retry_max_s)
-        )
-        runs = ~sa.exists().where(lanes.c.lane == lane, lanes.c.paused)
-        first = (
-            sa.select(jobs.c.generation_id, jobs.c.user_id, jobs.c.request, jobs.c.attempt, jobs.c.webhook_url)
-            .where(jobs.c.lane == lane, jobs.c.status == PENDING, ready, runs)
-            .order_by(jobs.c.rank, jobs.c.round, jobs.c.seq)
-        )
+        first = {"lane": lane, "now": now, "far": now + timedelta(seconds=2 * self._limits.retry_max_s)}
         if lane not in self._fruitful:  # most often there is nothing, and that needs no writer
             async with self._database.read() as connection:
-                if await connection.scalar(first.limit(1)) is None:
+                if await connection.scalar(_FIRST, {**first, "most": 1}) is None:
                     return []
         async with self._database.write() as connection:
-            alive = sa.select(workers.c.id).where(workers.c.id == self.worker_id).with_for_update(read=True)
-            if await connection.scalar(alive) is None:
-                raise LeaseLost
-            rows = (await connection.execute(first.limit(most).with_for_update(skip_locked=True))).all()
+            rows = (await connection.execute(_CLAIM, {**first, "most": most, "me": self.worker_id})).all()
             if not rows:
+                if await connection.scalar(_ALIVE, {"me": self.worker_id}) is None:
+                    raise LeaseLost
                 self._fruitful.discard(lane)
                 return []
-            ids, started = [row.generation_id for row in rows], sa.func.coalesce(generations.c.started_at, now)
-            await change(
-                connection, [jobs.c.generation_id.in_(ids)], "started", None, {"started_at": started},
-                status=PROCESSING, worker_id=self.worker_id, attempt=jobs.c.attempt + 1, wish=None,
-            )  # fmt: skip
+            mine = {"ids": [row.generation_id for row in rows], "me": self.worker_id}
+            told = {"status": PROCESSING, "started_at": now}
+            await carry_out(connection, _START, mine, "started", None, told)
         self._fruitful.add(lane)
         return [Claimed(r.generation_id, r.user_id, from_json(r.request), r.attempt + 1, r.webhook_url) for r in rows]
 
     async def wishes(self) -> dict[str, str]:
         """What is wished of this worker's jobs, by their ids."""
-        query = sa.select(jobs.c.generation_id, jobs.c.wish)
-        query = query.where(jobs.c.worker_id == self.worker_id, jobs.c.wish.is_not(None))
         async with self._database.read() as connection:
-            return {row.generation_id: row.wish for row in await connection.execute(query)}
+            rows = await connection.execute(_WISHES, {"me": self.worker_id})
+            return {row.generation_id: row.wish for row in rows}
 
     async def report(
         self, job: Claimed, event: str, stage: Mapping[str, Any], progress: float, kept: Mapping[int, tuple[int, bytes]]
@@ -211,12 +210,7 @@ class Leases:
 
     def _mine(self, job: Claimed) -> tuple[sa.ColumnElement[bool], ...]:
         """Whether the job still is this worker's, and this attempt the last one."""
-        return (
-            jobs.c.generation_id == job.id,
-            jobs.c.worker_id == self.worker_id,
-            jobs.c.attempt == job.attempt,
-            jobs.c.status == PROCESSING,
-        )
+        return _mine(job.id, self.worker_id, job.attempt)
 
     async def _change(
         self,
@@ -227,13 +221,57 @@ class Leases:
         generation: Mapping[str, Any] | None,
         **values: Any,
     ) -> None:
-        if not await change(connection, self._mine(job), event, told, generation, **values):
+        mine = {"my_job": job.id, "me": self.worker_id, "my_attempt": job.attempt}
+        new = {f"new_{name}": value for name, value in values.items()}
+        kept = dict(generation or {}) | ({"status": values["status"]} if "status" in values else {})
+        if not await carry_out(connection, _of_mine(tuple(values)), {**mine, **new}, event, told, kept):
             raise LeaseLost
 
     def _backoff_s(self, failures: int) -> float:
         """Twice as long each time, and up to half as long again, so that not all come back at once."""
         longest_s = min(self._limits.retry_max_s, self._limits.retry_s * 2.0 ** min(failures, 32))
         return longest_s * random.uniform(1.0, 1.5)
+
+
+def _first() -> sa.Select[Any]:
+    """``most`` jobs of ``lane`` that can start ``now``, in its order."""
+    now, far = (sa.bindparam(name, type_=UtcTime) for name in ("now", "far"))
+    # Further ahead than any time that is ever set: the clock was put back since.
+    ready = (jobs.c.available_at <= now) | (jobs.c.available_at > far)
+    runs = ~sa.exists().where(lanes.c.lane == sa.bindparam("lane"), lanes.c.paused)
+    return (
+        sa.select(jobs.c.generation_id, jobs.c.user_id, jobs.c.request, jobs.c.attempt, jobs.c.webhook_url)
+        .where(jobs.c.lane == sa.bindparam("lane"), jobs.c.status == PENDING, ready, runs)
+        .order_by(jobs.c.rank, jobs.c.round, jobs.c.seq)
+        .limit(sa.bindparam("most"))
+    )
+
+
+_FIRST = _first()
+_ALIVE = sa.select(workers.c.id).where(workers.c.id == sa.bindparam("me"))
+_STAYS = _ALIVE.with_for_update(read=True).cte("stays").prefix_with("MATERIALIZED", dialect="postgresql")
+"""The worker's row, which nobody takes away meanwhile."""
+_CLAIM = _FIRST.where(sa.exists(sa.select(_STAYS.c.id))).with_for_update(skip_locked=True, of=jobs)
+_START = changing(jobs.c.generation_id.in_(sa.bindparam("ids", expanding=True))).values(
+    status=PROCESSING, worker_id=sa.bindparam("me"), attempt=jobs.c.attempt + 1, wish=None
+)
+
+
+_WISHES = sa.select(jobs.c.generation_id, jobs.c.wish).where(
+    jobs.c.worker_id == sa.bindparam("me"), jobs.c.wish.is_not(None)
+)
+
+
+def _mine(job: Any, me: Any, attempt: Any) -> tuple[sa.ColumnElement[bool], ...]:
+    j = jobs.c
+    return j.generation_id == job, j.worker_id == me, j.attempt == attempt, j.status == PROCESSING
+
+
+@functools.cache
+def _of_mine(names: tuple[str, ...]) -> sa.Update:
+    """Sets the columns ``names`` of a job of this worker to what is bound as ``new_`` and the name."""
+    new = {name: sa.bindparam(f"new_{name}", type_=jobs.c[name].type) for name in names}
+    return changing(*_mine(*(sa.bindparam(name) for name in ("my_job", "me", "my_attempt")))).values(new)
 
 
 def told_of(error: AtelierError) -> dict[str, Any]:

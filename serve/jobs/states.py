@@ -11,6 +11,7 @@ that it sets off are one transaction: whoever looks sees all of it or nothing.
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 from collections.abc import Callable, Mapping, Sequence
@@ -62,22 +63,53 @@ async def change(
 
     ``generation`` goes into the generation's row, as a new status does.
     """
-    statement = sa.update(jobs).where(*which).values(events=jobs.c.events + 1, **values).returning(*_RETURNED)
-    changed = (await connection.execute(statement)).all()
+    statement = changing(*which).values(values)
+    kept = dict(generation or {}) | ({"status": values["status"]} if "status" in values else {})
+    return await carry_out(connection, statement, {}, event, told, kept)
+
+
+def changing(*which: sa.ColumnElement[bool]) -> sa.Update:
+    """What `carry_out` takes, but for the values: every job that fits ``which`` has another event."""
+    return sa.update(jobs).where(*which).values(events=jobs.c.events + 1).returning(*_RETURNED)
+
+
+async def carry_out(
+    connection: AsyncConnection,
+    statement: Any,
+    parameters: Mapping[str, Any],
+    event: str,
+    told: Mapping[str, Any] | Told | None = None,
+    generation: Mapping[str, Any] | None = None,
+) -> Sequence[sa.Row[Any]]:
+    """As `change`, with a ``statement`` made before and all that goes into the generation's row: to make a statement
+    takes as long as to run it."""
+    changed = (await connection.execute(statement, parameters)).all()
     if not changed:
         return changed
     now = utc_now()
-    await connection.execute(events.insert(), [_event(row, event, told, now) for row in changed])
+    await connection.execute(_EVENTS, [_event(row, event, told, now) for row in changed])
     ids = [row.generation_id for row in changed]
-    kept = dict(generation or {}) | ({"status": values["status"]} if "status" in values else {})
-    if kept:
-        await connection.execute(sa.update(generations).where(generations.c.id.in_(ids)).values(**kept))
-    if values.get("status") in OVER:
+    if generation:
+        new = {f"new_{name}": value for name, value in generation.items()}
+        await connection.execute(_of_generations(tuple(generation)), {"ids": ids, **new})
+    if generation and generation.get("status") in OVER:
         await connection.execute(sa.delete(checkpoints).where(checkpoints.c.generation_id.in_(ids)))
     calls = [_delivery(row, event, told, now) for row in changed if row.webhook_url and event in row.webhook_events]
     if calls:
         await connection.execute(deliveries.insert(), calls)
     return changed
+
+
+_EVENTS = sa.insert(events)
+
+
+@functools.cache
+def _of_generations(names: tuple[str, ...]) -> sa.Update:
+    """Sets the columns ``names`` of ``ids`` to what is bound as ``new_`` and the name; a start is told once."""
+    new: dict[str, Any] = {name: sa.bindparam(f"new_{name}", type_=generations.c[name].type) for name in names}
+    if "started_at" in new:
+        new["started_at"] = sa.func.coalesce(generations.c.started_at, new["started_at"])
+    return sa.update(generations).where(generations.c.id.in_(sa.bindparam("ids", expanding=True))).values(new)
 
 
 def _told(row: sa.Row[Any], told: Mapping[str, Any] | Told | None) -> dict[str, Any]:

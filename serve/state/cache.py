@@ -33,8 +33,12 @@ _LONGEST_H = 876_000
 _CHUNK = 500
 _VALUES = ("kind", "answer", "bytes", "created_at", "expires_at", "used_at")
 
-_FIND = sa.select(cache).where(cache.c.key == sa.bindparam("of"))
-_FIND_OBJECTS = sa.select(cached_objects.c.object).where(cached_objects.c.key == sa.bindparam("of"))
+_FIND = (
+    sa.select(cache, cached_objects.c.object)
+    .outerjoin(cached_objects, cached_objects.c.key == cache.c.key)
+    .where(cache.c.key == sa.bindparam("of"))
+    .order_by(cached_objects.c.object)
+)
 _FORGET_OBJECTS = sa.delete(cached_objects).where(cached_objects.c.key == sa.bindparam("of"))
 
 
@@ -78,16 +82,14 @@ class Cache:
     async def _get(self, key: str) -> CachedAnswer | None:
         now = utc_now()
         async with self._database.read() as connection:
-            row = (await connection.execute(_FIND, {"of": key})).one_or_none()
-            if row is None or not row.created_at <= now < min(
-                row.expires_at, row.created_at + ttl(self._limits, row.kind)
-            ):
-                return None
-            names = (await connection.scalars(_FIND_OBJECTS, {"of": key})).all()
+            rows = (await connection.execute(_FIND, {"of": key})).all()
+        row = rows[0] if rows else None
+        if row is None or not row.created_at <= now < min(row.expires_at, row.created_at + ttl(self._limits, row.kind)):
+            return None
         if abs(now - row.used_at) > _USED_EVERY:
             async with self._database.write() as connection:
                 await connection.execute(sa.update(cache).where(cache.c.key == key).values(used_at=now))
-        return CachedAnswer(row.answer, names)
+        return CachedAnswer(row.answer, [one.object for one in rows if one.object is not None])
 
     async def put(
         self, connection: AsyncConnection, key: str, kind: str, answer: Any, objects: Sequence[Stored] = ()

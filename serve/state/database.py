@@ -70,7 +70,7 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """What only looks; on SQLite at one moment, on PostgreSQL each statement at its own. Raises StateUnavailable."""
+        """What only looks, on SQLite at one moment, on PostgreSQL with each statement. Raises StateUnavailable."""
         with errors_as_ours():
             async with self._readers.connect() as connection:
                 yield connection

@@ -13,6 +13,8 @@ from serve.jobs.requests import File, Outcome
 from serve.state.objects import Stored
 from serve.state.tables import generations, measurements, results, utc_now
 
+_RESULTS = sa.insert(results)
+
 
 async def put_results(
     connection: AsyncConnection, generation_id: str, outcome: Outcome, stored: Sequence[Stored]
@@ -28,7 +30,7 @@ async def put_results(
         for place, (file, kept) in enumerate(zip(outcome.files, stored, strict=True))
     ]  # fmt: skip
     if rows:
-        await connection.execute(results.insert(), rows)
+        await connection.execute(_RESULTS, rows)
     return [str(row["id"]) for row in rows]
 
 
