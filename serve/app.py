@@ -26,7 +26,7 @@ from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
 from serve.errors import AtelierError, Overloaded
 from serve.jobs.direct import Direct
-from serve.ray_process import keep_to, prepare
+from serve.ray_process import keep_to, prepare, settled
 from serve.remote import RemoteIllustrator, RemoteVectorizer
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
 from serve.state import State
@@ -35,6 +35,8 @@ from serve.turns import Turns
 APPLICATION = "atelier"
 WORK = ("vectorize", "analyze", "draw", "infer")
 """The methods of ensembles that take a turn; every stream does."""
+NICENESS = 5
+"""Of ensembles: a gateway that asks for the processor gets three times as much of it."""
 ASIDE = 32
 """How many calls that only ask about an ensemble, or are refused, find room in a replica that is full."""
 
@@ -77,22 +79,24 @@ class Replica:
 
 class VectorizerReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
-        prepare(settings.http.host)
+        prepare(settings.http.host, NICENESS)
         from serve.ensembles.vectorizer import Vectorizer  # here: the gateway has no use for tracers
 
         self._turns = turns_of(settings.vectorizer)
         self._ensemble = Vectorizer(settings.vectorizer)
         await self._ensemble.start()
+        settled()
 
 
 class IllustratorReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
-        prepare(settings.http.host)
+        prepare(settings.http.host, NICENESS)
         from serve.ensembles.illustrator import Illustrator  # here: nor for a Triton and tokenizers
 
         self._turns = turns_of(settings.illustrator)
         self._ensemble = Illustrator(settings.illustrator)
         await self._ensemble.start()
+        settled()
 
 
 class WorkerReplica:
@@ -111,6 +115,7 @@ class WorkerReplica:
             RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None,
             own_url(settings),
         )
+        settled()
 
     async def check_health(self) -> None:
         """Ray Serve replaces a replica that raises."""
@@ -147,7 +152,9 @@ class Gateway(OpenInferenceServicer):
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Ray Serve asks for the application once the constructor has run."""
-        return self._app(models=self._models)
+        app = self._app(models=self._models)
+        settled()
+        return app
 
     async def __del__(self) -> None:
         if hasattr(self, "_direct"):

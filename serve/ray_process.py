@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +13,10 @@ from ray.util.metrics import Counter
 from serve import metrics
 
 
-def prepare(host: str) -> None:
-    """This replica's."""
+def prepare(host: str, niceness: int = 0) -> None:
+    """This replica's. ``niceness`` of its thread and of all threads and processes that it starts: who computes steps
+    back for those that only answer."""
+    os.nice(niceness)
     keep_to(host)
     counters: dict[str, Counter] = {}
 
@@ -22,6 +26,13 @@ def prepare(host: str) -> None:
         counters[name].inc(1.0, tags=dict(labels))
 
     metrics.send_to(add)
+
+
+def settled() -> None:
+    """What was made so far stays as long as the process: Python's collector need not look through it again and again,
+    for a sixth of a second in which nothing else is done."""
+    gc.collect()
+    gc.freeze()
 
 
 def keep_to(host: str) -> None:

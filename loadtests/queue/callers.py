@@ -45,6 +45,8 @@ class Pace:
     again_s: float = 20.0
     at_once_s: float = 8.0
     rounds: int = 4
+    warm_s: float = 1.0
+    """Of each way of asking before anything counts: a process that was just started has connections to open."""
 
 
 async def come_again(ask: Ask, callers: int, seconds: float, every_s: float, seed: int, found: Asked) -> None:
@@ -82,6 +84,8 @@ async def ask_at_once(ask: Ask, callers: int, seconds: float, found: Asked) -> N
 async def in_turns(asks: Mapping[str, Ask], pace: Pace) -> dict[tuple[str, str], Asked]:
     """Every one of ``asks``, both ways, by (name, way). They take turns: what slows the machine slows all of them."""
     found = {(name, way): Asked() for way in (AGAIN, AT_ONCE) for name in asks}
+    for ask in asks.values():
+        await come_again(ask, pace.callers, pace.warm_s, pace.every_s, pace.rounds, Asked())
     for round_ in range(pace.rounds):
         for name, ask in asks.items():
             if pace.again_s:

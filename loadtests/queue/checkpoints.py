@@ -16,8 +16,9 @@ from loadtests.queue.waiting import request
 from loadtests.vectorize.table import UNMEASURED, markdown
 from serve.ensembles.illustration import IllustratorService
 from serve.ensembles.vectorization import VectorizerService
+from serve.jobs.adding import Order
 from serve.jobs.events import Follower
-from serve.jobs.queue import GenerationQueue, Order
+from serve.jobs.queue import GenerationQueue
 from serve.jobs.states import COMPLETED
 from serve.jobs.views import JobViews
 from serve.jobs.work import Work

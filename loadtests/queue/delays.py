@@ -22,9 +22,10 @@ from loadtests.queue.doors import read, session
 from loadtests.queue.report import Line, line
 from loadtests.queue.waiting import request
 from serve.errors import Cancelled
+from serve.jobs.adding import Order
 from serve.jobs.lanes import set_paused
 from serve.jobs.leases import Claimed, Leases
-from serve.jobs.queue import GenerationQueue, Order
+from serve.jobs.queue import GenerationQueue
 from serve.jobs.requests import ILLUSTRATE
 from serve.jobs.states import PROCESSING, change
 from serve.settings import Settings

@@ -15,7 +15,8 @@ from loadtests.queue.callers import AGAIN, Ask, Pace, in_turns
 from loadtests.queue.databases import analyze
 from loadtests.queue.report import Line, line
 from loadtests.queue.waiting import request, wait_in_line
-from serve.jobs.queue import GenerationQueue, Order
+from serve.jobs.adding import Order
+from serve.jobs.queue import GenerationQueue
 from serve.jobs.states import new_id
 from serve.jobs.views import JobViews
 from serve.settings import Settings

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from serve.ensembles.illustration import IllustrateOptions
-from serve.jobs.queue import GenerationQueue, Order
+from serve.jobs.adding import Order
+from serve.jobs.queue import GenerationQueue
 from serve.jobs.requests import IllustrateRequest
 from serve.state import State
 

@@ -11,8 +11,8 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import AtelierError, EngineFailure
+from serve.jobs.adding import model_of
 from serve.jobs.leases import told_of
-from serve.jobs.queue import model_of
 from serve.jobs.requests import File, JobRequest, Outcome
 from serve.jobs.states import COMPLETED, FAILED
 from serve.state import State

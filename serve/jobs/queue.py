@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import Conflict, NotFound
 from serve.jobs import idempotency
+from serve.jobs.adding import Order, insert_jobs
 from serve.jobs.requests import JobRequest, VectorizeRequest, digest, from_json
 from serve.jobs.rounds import Bounds, Place, lock_user, places
 from serve.jobs.states import (
@@ -28,28 +29,13 @@ from serve.jobs.states import (
     new_id,
 )
 from serve.state import State
-from serve.state.tables import batches, events, generations, inputs, jobs, utc_now
+from serve.state.tables import batches, generations, jobs, utc_now
 
 MAX_PRIORITY = 10
 """From minus this to this; 0 is normal."""
 _CHUNK = 200
 """Jobs of a batch that are cancelled in one transaction: others write in between."""
-_ADDED = sa.insert(generations).returning(generations.c.seq, sort_by_parameter_order=True)
-_JOBS, _EVENTS = sa.insert(jobs), sa.insert(events)
-"""Made once: SQLAlchemy takes as long to look at a statement as SQLite takes to run it."""
 PRIORITIES = {"low": -5, "normal": 0, "high": 5}
-
-
-@dataclass(frozen=True)
-class Order:
-    """What is asked of the queue with each job."""
-
-    user_id: str
-    priority: int = 0
-    webhook_url: str | None = None
-    webhook_events: Sequence[str] = (COMPLETED, FAILED, CANCELLED)
-    idempotency_key: str | None = None
-    retried_from: str | None = None
 
 
 @dataclass(frozen=True)
@@ -187,60 +173,8 @@ class GenerationQueue:
                 row = {"id": batch_id, "user_id": order.user_id, "size": len(ids), "created_at": utc_now()}
                 await connection.execute(batches.insert(), row)
             seeded = [_seeded(request) for request in requests]
-            first, place = await self._insert(connection, ids, seeded, order, batch_id)
+            first, place = await insert_jobs(connection, ids, seeded, order, batch_id, self._bounds)
         return Added(ids, batch_id, row=first, place=place)
-
-    async def _insert(
-        self,
-        connection: AsyncConnection,
-        ids: Sequence[str],
-        requests: Sequence[JobRequest],
-        order: Order,
-        batch_id: str | None,
-    ) -> tuple[Mapping[str, Any], Place]:
-        """The first generation's row, and its job's place."""
-        now = utc_now()
-        asked = [request.to_json() for request in requests]
-        lanes = [request.lane for request in requests]
-        found = await places(connection, order.user_id, lanes, -order.priority, self._bounds)
-        rows = [
-            {
-                "id": job_id, "user_id": order.user_id, "kind": request.kind, "direct": False, "batch_id": batch_id,
-                "retried_from": order.retried_from, "prompt": request.prompt, "model": model_of(request),
-                "parameters": document, "status": PENDING, "priority": order.priority, "created_at": now,
-            }
-            for job_id, request, document in zip(ids, requests, asked, strict=True)
-        ]  # fmt: skip
-        seqs = (await connection.scalars(_ADDED, rows)).all()
-        await connection.execute(
-            _JOBS,
-            [
-                {
-                    "generation_id": job_id, "seq": seq, "user_id": order.user_id, "lane": place.lane,
-                    "status": PENDING, "rank": place.rank, "round": place.round, "available_at": now,
-                    "request": document, "events": 1, "webhook_url": order.webhook_url,
-                    "webhook_events": list(order.webhook_events),
-                }
-                for job_id, seq, place, document in zip(ids, seqs, found, asked, strict=True)
-            ],
-        )  # fmt: skip
-        told = {"status": PENDING, "progress": 0.0, "attempt": 0}
-        await connection.execute(
-            _EVENTS,
-            [{"generation_id": i, "n": 1, "kind": "queued", "data": told, "created_at": now} for i in ids],
-        )
-        used = [
-            {"generation_id": i, "object": r.image}
-            for i, r in zip(ids, requests, strict=True)
-            if isinstance(r, VectorizeRequest)
-        ]
-        if used:
-            await connection.execute(inputs.insert(), used)
-        return rows[0], found[0]
-
-
-def model_of(request: JobRequest) -> str | None:
-    return None if isinstance(request, VectorizeRequest) else request.options.model
 
 
 def _seeded(request: JobRequest) -> JobRequest:

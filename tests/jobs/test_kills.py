@@ -20,7 +20,8 @@ from PIL import Image
 
 from serve.ensembles.illustration import IllustrateOptions
 from serve.ensembles.illustrator import Illustrator
-from serve.jobs.queue import GenerationQueue, Order
+from serve.jobs.adding import Order
+from serve.jobs.queue import GenerationQueue
 from serve.jobs.requests import IllustrateRequest
 from serve.settings import DatabaseSettings, IllustratorSettings, JobsSettings, Settings
 from serve.state import State

@@ -48,6 +48,22 @@ async def test_a_long_lane_is_told_as_a_count_would(state: State) -> None:
     assert (await looks.get(late)).position == await counted(state, late)
 
 
+@pytest.mark.parametrize("ahead", [3, 30])
+async def test_what_is_told_of_a_new_job_is_what_a_look_at_it_tells(
+    state: State, short: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """Few ahead are counted with its round, many come from the lane's count."""
+    short.setattr(positions, "_KEPT_S", 60.0)
+    queue, looks = GenerationQueue(state), views.JobViews(state.database)
+    before = await queue.add_batch([request()] * ahead, ANA)
+    await looks.get(before.ids[-1])  # from now on the lane is known
+    added = await queue.add(request("a fox"), replace(BEN, priority=-5, webhook_url="https://example.com/hook"))
+    told = await looks.of_added(added)
+    assert told == await looks.get(added.ids[0])
+    assert told.position == ahead + 1
+    assert await looks.of_added(replace(added, row=None)) == told
+
+
 async def test_the_count_of_a_long_lane_is_kept_for_a_moment(state: State, short: pytest.MonkeyPatch) -> None:
     short.setattr(positions, "_KEPT_S", 60.0)
     queue, looks = GenerationQueue(state), views.JobViews(state.database)

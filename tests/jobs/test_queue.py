@@ -11,9 +11,10 @@ import sqlalchemy as sa
 
 from serve.ensembles.illustration import IllustrateOptions
 from serve.errors import Conflict, KeyReused, NotFound, TooManyJobs
+from serve.jobs.adding import Order
 from serve.jobs.events import events_after
 from serve.jobs.leases import Leases
-from serve.jobs.queue import GenerationQueue, Order
+from serve.jobs.queue import GenerationQueue
 from serve.jobs.requests import File, IllustrateRequest, Outcome
 from serve.jobs.views import JobViews
 from serve.settings import Settings

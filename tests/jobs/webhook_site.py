@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from test_queue import request
 
+from serve.jobs.adding import Order
 from serve.jobs.leases import Leases
-from serve.jobs.queue import GenerationQueue, Order
+from serve.jobs.queue import GenerationQueue
 from serve.jobs.states import change
 from serve.jobs.webhooks import Deliverer
 from serve.settings import Settings, WebhookSettings

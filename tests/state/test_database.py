@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 import sqlite3
 from pathlib import Path
@@ -64,6 +65,35 @@ async def test_few_rows_and_many(database: Database, count: int) -> None:
         assert [lane async for some in parts.partitions() for lane in some] == wanted
         single = await connection.stream_scalars(query)
         assert [lane async for lane in single] == wanted
+
+
+async def test_a_transaction_without_a_statement_leaves_nothing_behind(database: Database) -> None:
+    other = another(database)
+    async with database.write():
+        pass
+    with pytest.raises(ZeroDivisionError):
+        async with database.write():
+            raise ZeroDivisionError
+    async with database.read():
+        pass
+    await write(other, "other")
+    await write(database, "own")
+    assert set(await names(other)) == {"other", "own"}
+    await other.close()
+
+
+async def test_what_was_read_is_let_go(tmp_path: Path) -> None:
+    """SQLite's log can start anew: nobody still looks at what was there before."""
+    path = tmp_path / "atelier.db"
+    database = Database(database_url(Settings(state_dir=tmp_path)), DatabaseSettings())
+    await migrate(database)
+    await write(database, "one")
+    await asyncio.gather(*(names(database) for _ in range(20)))
+    await asyncio.sleep(0.2)
+    with contextlib.closing(sqlite3.connect(path)) as neighbour:
+        busy, _, _ = neighbour.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    assert not busy
+    await database.close()
 
 
 async def test_many_writers_of_several_processes(database: Database) -> None:

@@ -18,7 +18,7 @@ from serve.api.values import choice, mapping, refuse_unknown
 from serve.ensembles.illustration import IllustratorService
 from serve.ensembles.vectorization import VectorizeOptions
 from serve.errors import InvalidRequest
-from serve.jobs.queue import Order
+from serve.jobs.adding import Order
 from serve.jobs.requests import ILLUSTRATE, VECTORIZE, JobRequest, VectorizeRequest
 from serve.state import State
 from serve.vector.image import FIELD
