@@ -219,11 +219,10 @@ class Flights:
         try:
             if not mine:
                 await self._register("")
-            await self._leases.beat(())
+            await self._watch.look(self._leases.beat(()))
         except LeaseLost:
             LOGGER.warning("this gateway was taken for dead; what it does now is not joined from elsewhere")
             await self._register(mine)
-        await self._watch.look()
         await self._sweep()
 
     async def _sweep(self) -> None:

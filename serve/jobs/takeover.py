@@ -7,13 +7,13 @@ transaction with its row: no two clocks are compared, and one that is set change
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.errors import StateUnavailable
+from serve.errors import OutOfSpace, StateUnavailable
 from serve.jobs.states import CANCEL, CANCELLED, FAILED, PAUSE, PAUSED, PENDING, PROCESSING, change
 from serve.state import State
 from serve.state.recording import measure
@@ -68,12 +68,18 @@ class Watch:
         self._seen: dict[str, tuple[int, float]] = {}
         """By worker: its beat, and since when it is that."""
 
-    async def look(self) -> list[str]:
+    async def look(self, own: Awaitable[None] | None = None) -> list[str]:
         """The workers whose jobs were taken. To be called several times in ``lease_s``.
 
-        An error forgets what was seen: without a database nobody can beat. Raises StateUnavailable.
+        ``own`` is what shows that this process lives: while that cannot be written, nobody can beat, and what was seen
+        before is forgotten. Raises StateUnavailable, and what ``own`` raises.
         """
         try:
+            began = self._clock()
+            if own is not None:
+                await own
+            if self._clock() - began > self._lease_s / 4:
+                self._seen.clear()
             beats = await self._beats()
             now = self._clock()
             self._seen = {
@@ -83,7 +89,7 @@ class Watch:
             still = [worker for worker, (_, since) in self._seen.items() if now - since >= self._lease_s]
             taken = [worker for worker in still if await self._take(worker, beats[worker])]
             await self._take_orphans()
-        except StateUnavailable:
+        except (StateUnavailable, OutOfSpace):
             self._seen.clear()
             raise
         return taken

@@ -83,9 +83,11 @@ class Worker:
             await asyncio.sleep(pause_s)
 
     async def _beat(self) -> None:
+        await self._watch.look(self._show_life())
+
+    async def _show_life(self) -> None:
         async with self._claiming:
             await self._leases.beat(list(self._doing))
-        await self._watch.look()
 
     async def _start_over(self, lost: str) -> None:
         """It was taken for dead as ``lost``: all that it did is somebody else's by now."""

@@ -148,6 +148,27 @@ async def test_a_beat_while_the_watch_looks_keeps_the_jobs(state: State) -> None
     assert await watch.look() == []
 
 
+async def test_time_in_which_nobody_can_write_is_no_silence_of_a_worker(state: State) -> None:
+    """SQLite is read while a neighbour holds its lock. Whose own beat fails, or has to wait, knows that others' do."""
+    alive, clock = await worker(state), Clock()
+    watch = Watch(state, clock)
+
+    async def refused() -> None:
+        clock.now += 30
+        raise StateUnavailable("the database is busy")
+
+    async def late() -> None:
+        clock.now += 30
+
+    await watch.look()
+    with pytest.raises(StateUnavailable):
+        await watch.look(refused())
+    assert await watch.look(alive.beat([])) == []
+    assert await watch.look(late()) == []
+    clock.now += 11
+    assert await watch.look() == [alive.worker_id]
+
+
 async def test_time_without_a_database_is_no_silence_of_a_worker(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     alive, clock = await worker(state), Clock()
     watch = Watch(state, clock)
