@@ -9,8 +9,9 @@ from __future__ import annotations
 import bisect
 import itertools
 import time
+from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import sqlalchemy as sa
@@ -64,6 +65,13 @@ class _Lane:
     looked_at: float
     rounds: list[tuple[int, int]]
     before: list[int]
+    since: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Jobs that this process added since then."""
+
+    def before_round(self, place: tuple[int, int]) -> int:
+        """Jobs of the rounds before (rank, round) ``place``."""
+        later = sum(count for other, count in self.since.items() if other < place)
+        return self.before[bisect.bisect_left(self.rounds, place)] + later
 
 
 class Positions:
@@ -78,19 +86,22 @@ class Positions:
         if counted is None or counted <= EXACT:
             return counted
         lane = await self._lane(connection, row.lane)
-        place = bisect.bisect_left(lane.rounds, (row.rank, row.round))
-        this = {"lane": row.lane, "rank": row.rank, "round": row.round, "seq": row.seq}
-        in_round = await connection.scalar(_IN_ROUND, this) or 0
-        return max(counted, lane.before[place] + int(in_round))
+        place = (row.rank, row.round)
+        in_round = await connection.scalar(
+            _IN_ROUND, {"lane": row.lane, "rank": place[0], "round": place[1], "seq": row.seq}
+        )
+        return max(counted, lane.before_round(place) + int(in_round or 0))
 
     def known(self, lane: str, rank: int, round_: int, counted: int) -> int | None:
-        """What ``ahead_of`` tells of a job that came last of its round; None when that takes a look at the lane."""
-        if counted <= EXACT:
-            return counted
-        known = self._lanes.get(lane)
+        """What ``ahead_of`` tells of a job that was added just now, the last of its round; None when that takes a look
+        at the lane. To be asked once for each job: those that are added later come after it.
+        """
+        known, place = self._lanes.get(lane), (rank, round_)
         if known is None or time.monotonic() - known.looked_at >= _KEPT_S:
-            return None
-        return max(counted, known.before[bisect.bisect_right(known.rounds, (rank, round_))])
+            return counted if counted <= EXACT else None
+        before = known.before_round((rank, round_ + 1))
+        known.since[place] += 1
+        return counted if counted <= EXACT else max(counted, before)
 
     async def _lane(self, connection: AsyncConnection, name: str) -> _Lane:
         known = self._lanes.get(name)
@@ -98,7 +109,7 @@ class Positions:
         if known is not None and now - known.looked_at < _KEPT_S:
             return known
         if known is not None:  # who asks meanwhile takes the old one
-            self._lanes[name] = _Lane(now, known.rounds, known.before)
+            self._lanes[name] = replace(known, looked_at=now)
         of_round = (jobs.c.rank, jobs.c.round)
         query = sa.select(*of_round, sa.func.count()).where(jobs.c.lane == name, jobs.c.status == PENDING)
         rows = (await connection.execute(query.group_by(*of_round).order_by(*of_round))).all()

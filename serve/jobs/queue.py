@@ -15,7 +15,7 @@ from serve.errors import Conflict, NotFound
 from serve.jobs import idempotency
 from serve.jobs.adding import Order, insert_jobs
 from serve.jobs.requests import JobRequest, VectorizeRequest, digest, from_json
-from serve.jobs.rounds import Bounds, Place, lock_user, places
+from serve.jobs.rounds import Bounds, Place, UserTurns, lock_user, places
 from serve.jobs.states import (
     CANCEL,
     CANCELLED,
@@ -61,6 +61,10 @@ class GenerationQueue:
     @cached_property
     def _bounds(self) -> Bounds:
         return Bounds(self.state.settings.jobs)
+
+    @cached_property
+    def _turns(self) -> UserTurns:
+        return UserTurns(self.state.settings.database.timeout_s)
 
     async def add(self, request: JobRequest, order: Order) -> Added:
         """Raises TooManyJobs, and KeyReused when the key stands for another request."""
@@ -157,7 +161,7 @@ class GenerationQueue:
 
     async def _add(self, requests: Sequence[JobRequest], order: Order, batch_id: str | None) -> Added:
         ids = [new_id() for _ in requests]
-        async with self.state.database.write() as connection:
+        async with self._turns.taken(order.user_id), self.state.database.write() as connection:
             await lock_user(connection, order.user_id)
             if order.idempotency_key is not None:
                 asked = [request.to_json() for request in requests]

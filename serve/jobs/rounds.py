@@ -8,16 +8,19 @@ after its user's last waiting job, and not before the round that the lane has co
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakValueDictionary
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.errors import TooManyJobs
+from serve.errors import StateUnavailable, TooManyJobs
 from serve.jobs.positions import how_many_before
 from serve.jobs.states import PAUSED, PENDING
 from serve.settings import JobsSettings
@@ -119,6 +122,29 @@ class Bounds:
             most = limits.max_queued
             raise TooManyJobs(f"{self._in_all} jobs are waiting, and at most {most} may; come again later")
         self._in_all += more
+
+
+class UserTurns:
+    """Who adds jobs of one user in this process does so after another, before it has a connection: those that wait for
+    the lock of `lock_user` would else hold all of them. For one event loop."""
+
+    def __init__(self, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    @contextlib.asynccontextmanager
+    async def taken(self, user_id: str) -> AsyncIterator[None]:
+        """Raises StateUnavailable when it did not come in time."""
+        lock = self._locks.setdefault(user_id, asyncio.Lock())
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await lock.acquire()
+        except TimeoutError:
+            raise StateUnavailable("the database is busy; try again") from None
+        try:
+            yield
+        finally:
+            lock.release()
 
 
 async def lock_user(connection: AsyncConnection, user_id: str) -> None:

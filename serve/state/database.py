@@ -1,6 +1,6 @@
 """One database, SQLite or PostgreSQL, and its errors as ours.
 
-`Database.read` and `Database.write` each give a connection with a transaction around it.
+`Database.read` and `Database.write` each give a connection; around what is written there is a transaction.
 """
 
 from __future__ import annotations
@@ -70,7 +70,10 @@ class Database:
 
     @contextlib.asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncConnection]:
-        """What only looks, on SQLite at one moment, on PostgreSQL with each statement. Raises StateUnavailable."""
+        """To look, on SQLite at one moment, on PostgreSQL with each statement. Raises StateUnavailable.
+
+        Never to write: PostgreSQL would keep it.
+        """
         with errors_as_ours():
             async with self._readers.connect() as connection:
                 yield connection

@@ -102,6 +102,16 @@ async def test_a_worker_that_stands_still_loses_its_jobs(state: State) -> None:
     assert await alive.checkpoints(again) == {0: (2, b"latents")}
 
 
+async def test_who_was_taken_for_dead_claims_nothing(state: State) -> None:
+    gone = await worker(state)
+    await GenerationQueue(state).add(request(), ANA)
+    async with state.database.write() as connection:
+        await connection.execute(sa.delete(workers).where(workers.c.id == gone.worker_id))
+    with pytest.raises(LeaseLost):
+        await gone.claim("illustrate", 1)
+    assert len(await (await worker(state)).claim("illustrate", 1)) == 1
+
+
 async def test_who_comes_back_late_is_refused(state: State) -> None:
     late, other, clock = await worker(state), await worker(state), Clock()
     watch = Watch(state, clock)

@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from test_queue import ANA, BEN, request
 
-from serve.jobs import positions, views
+from serve.jobs import positions, rounds, views
 from serve.jobs.queue import GenerationQueue
 from serve.jobs.states import PENDING
 from serve.state import State
@@ -31,6 +31,7 @@ async def counted(state: State, job_id: str) -> int:
 def short(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Five ahead are many."""
     monkeypatch.setattr(positions, "EXACT", 5)
+    monkeypatch.setattr(rounds, "_ADDING", rounds._adding())
     monkeypatch.setattr(views, "_PLACED", views._QUERY.add_columns(positions.ahead().label("ahead")).where(views._THIS))
     return monkeypatch
 
@@ -62,6 +63,23 @@ async def test_what_is_told_of_a_new_job_is_what_a_look_at_it_tells(
     assert told == await looks.get(added.ids[0])
     assert told.position == ahead + 1
     assert await looks.of_added(replace(added, row=None)) == told
+
+
+@pytest.mark.parametrize("ahead", [2, 12])
+async def test_many_new_jobs_are_told_what_looks_at_them_tell(
+    state: State, short: pytest.MonkeyPatch, ahead: int
+) -> None:
+    """Of users who come one after the other: in a round of one, and behind rounds of another user."""
+    short.setattr(positions, "_KEPT_S", 60.0)
+    queue, looks = GenerationQueue(state), views.JobViews(state.database)
+    first = await queue.add_batch([request()] * ahead, ANA)
+    await looks.get(first.ids[-1])
+    told = []
+    for n in range(9):
+        added = await queue.add(request(), replace(ANA, user_id=f"user{n % 6}"))
+        told.append((await looks.of_added(added)).position)
+        assert told[-1] == await counted(state, added.ids[0])
+    assert len(set(told)) == 9
 
 
 async def test_the_count_of_a_long_lane_is_kept_for_a_moment(state: State, short: pytest.MonkeyPatch) -> None:
