@@ -89,10 +89,10 @@ async def test_what_was_read_is_let_go(tmp_path: Path) -> None:
     await migrate(database)
     await write(database, "one")
     await asyncio.gather(*(names(database) for _ in range(20)))
-    await asyncio.sleep(0.2)
-    with contextlib.closing(sqlite3.connect(path)) as neighbour:
-        busy, _, _ = neighbour.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-    assert not busy
+    with contextlib.closing(sqlite3.connect(path, timeout=0)) as neighbour:
+        async with asyncio.timeout(10):
+            while neighbour.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]:  # noqa: ASYNC110 (no event)
+                await asyncio.sleep(0.01)
     await database.close()
 
 
