@@ -27,6 +27,7 @@ from pydantic_settings import (
 )
 
 from serve.errors import InvalidRequest
+from serve.guards.destinations import destinations
 
 PREFIX = "ATELIER_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -257,6 +258,45 @@ class WebhookSettings(Section):
     retry_s: float = Field(5.0, gt=0, le=3600, description="First wait before another attempt; it doubles each time.")
 
 
+def _callable(allow: tuple[str, ...]) -> tuple[str, ...]:
+    try:
+        destinations(allow)
+    except ValueError:
+        raise PydanticCustomError("fetch_allow", "must be networks such as 10.1.0.0/16, or names of hosts") from None
+    return allow
+
+
+class FetchSettings(Section):
+    allow: Annotated[tuple[str, ...], AfterValidator(_callable)] = Field(
+        (), description="Networks and hosts that may be fetched from though they are not of the open Internet."
+    )
+    allow_http: bool = Field(False, description="Whether pictures may come by http, too.")
+    ports: tuple[Port, ...] = Field((80, 443), description="Ports that may be fetched from; empty: any.")
+    max_bytes: int = Field(10 * MEBIBYTE, ge=1024, le=1024 * MEBIBYTE, description="Largest picture of a URL.")
+    max_redirects: int = Field(3, ge=0, le=20, description="Redirections that are followed.")
+    timeout_s: float = Field(20.0, gt=0, le=600, description="Longest time for one picture, redirections included.")
+    idle_timeout_s: float = Field(5.0, gt=0, le=600, description="Longest silence of who sends one.")
+    at_once: int = Field(8, ge=1, le=1000, description="Pictures that one gateway fetches at once.")
+
+
+def _long_enough(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+    if any(len(secret.get_secret_value()) < 32 for secret in secrets):
+        told = "must each have 32 characters or more: openssl rand -base64 32"
+        raise PydanticCustomError("site_secret", told)
+    return secrets
+
+
+class SecretsSettings(Section):
+    keys: Annotated[tuple[SecretStr, ...], AfterValidator(_long_enough)] = Field(
+        (),
+        description="The site's secrets, the newest first: what older ones signed or sealed still holds. "
+        "None: one in `state_dir`, made at the first need.",
+    )
+    link_s: float = Field(
+        3600.0, ge=1, le=31_536_000, description="How long signed addresses of results open, where access is limited."
+    )
+
+
 class AdminSettings(Section):
     token: SecretStr | None = Field(
         None, description="Bearer token of the routes below /api/admin; none: they are closed."
@@ -293,6 +333,8 @@ class Settings(BaseSettings):
     jobs: JobsSettings = Field(JobsSettings(), description="The queue and its workers.")
     cache: CacheSettings = Field(CacheSettings(), description="Answers that are given again.")
     webhooks: WebhookSettings = Field(WebhookSettings(), description="What tells others about jobs.")
+    fetch: FetchSettings = Field(FetchSettings(), description="Pictures that are fetched from URLs.")
+    secrets: SecretsSettings = Field(SecretsSettings(), description="What signs and seals.")
     admin: AdminSettings = Field(AdminSettings(), description="Routes for who runs the site.")
     backup: BackupSettings = Field(BackupSettings(), description="Scheduled backups.")
     state_dir: ProjectPath = Field(Path("var"), description="Folder for what a running stack writes down.")

@@ -23,7 +23,8 @@ import aiohttp
 import sqlalchemy as sa
 
 from serve.errors import InvalidRequest
-from serve.jobs.webhook_address import Addresses, check_webhook
+from serve.guards.names import Addresses
+from serve.jobs.webhook_address import check_webhook, webhook_destinations
 from serve.settings import Settings, webhook_key
 
 LOGGER = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ class Caller:
         self._agent = f"atelier/{version('atelier')}"
 
     async def __aenter__(self) -> Self:
-        self._names = self._addresses or (Addresses(None) if self._settings.webhooks.allow_private else Addresses())
+        self._names = self._addresses or Addresses(webhook_destinations(self._settings).may_call)
         connector = aiohttp.TCPConnector(
             resolver=self._names, ssl=self._tls or True, use_dns_cache=False, force_close=True, limit=0
         )

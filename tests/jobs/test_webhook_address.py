@@ -22,11 +22,16 @@ from pydantic import SecretStr
 from webhook_receiver import Receiver
 
 from serve.errors import InvalidRequest
-from serve.jobs.webhook_address import Addresses, check_webhook, is_public
+from serve.guards.destinations import Destinations, is_public
+from serve.guards.names import Addresses
+from serve.jobs.webhook_address import check_webhook
 from serve.jobs.webhook_call import Caller
 from serve.settings import Settings, WebhookSettings
 
 SECRET = SecretStr("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+
+ANYWHERE = Destinations(anywhere=True).may_call
+PUBLIC_ALONE = Destinations().may_call
 
 
 def settings(secret: SecretStr | None = SECRET, **values: Any) -> Settings:
@@ -165,7 +170,7 @@ def answering(*addresses: str) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("addresses", [["10.0.0.5"], ["1.1.1.1", "127.0.0.1"], ["::ffff:10.0.0.1"], ["64:ff9b::a00:1"]])
 async def test_a_name_with_a_private_address_is_not_called(addresses: list[str]) -> None:
-    names = Addresses(look_up=answering(*addresses))
+    names = Addresses(PUBLIC_ALONE, answering(*addresses))
     async with Caller(settings(), names) as caller:
         answer = await caller.call("m", "https://hooks.example.com/", b"{}")
     assert answer.status is None
@@ -174,12 +179,12 @@ async def test_a_name_with_a_private_address_is_not_called(addresses: list[str])
 
 
 async def test_names_are_looked_up() -> None:
-    names = Addresses(None)
+    names = Addresses(ANYWHERE)
     (found, *_) = await names.resolve("localhost", 443)
     assert ipaddress.ip_address(found["host"]).is_loopback
     assert found["port"] == 443
     with pytest.raises(OSError, match="open Internet"):
-        await Addresses().resolve("localhost", 443)
+        await Addresses(PUBLIC_ALONE).resolve("localhost", 443)
     with pytest.raises(OSError):  # noqa: PT011
         await names.resolve("nowhere.invalid")
 
@@ -193,7 +198,7 @@ async def test_a_slow_name_server_holds_up_nothing_else() -> None:
         asyncio.run_coroutine_threadsafe(may_answer.wait(), loop).result(30)
         return []
 
-    names = Addresses(None, slow)
+    names = Addresses(ANYWHERE, slow)
     waiting = [asyncio.create_task(names.resolve(f"h{n}.example")) for n in range(100)]
     try:
         assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 10) == "done"
@@ -243,7 +248,7 @@ async def test_a_name_that_changes_its_mind_gains_nothing(certificate: Path, ser
         asked.append(host)
         return answering(next(found))(host, port, family)
 
-    names = Addresses(lambda address: address != "127.0.0.1", look_up)
+    names = Addresses(lambda _, address: address != "127.0.0.1", look_up)
     caller = Caller(settings(), names, ssl.create_default_context(cafile=certificate))
     async with (
         Receiver(host="127.0.0.2").listening(server_tls) as outer,
@@ -264,9 +269,9 @@ async def test_a_certificate_of_somebody_else_is_refused(certificate: Path, serv
     trusting = ssl.create_default_context(cafile=certificate)
     look_up = answering("127.0.0.1")
     async with Receiver().listening(server_tls) as receiver:
-        async with Caller(settings(), Addresses(None, look_up), trusting) as caller:
+        async with Caller(settings(), Addresses(ANYWHERE, look_up), trusting) as caller:
             wrong_name = await caller.call("m", f"https://other.example.com:{receiver.port}/", b"{}")
-        async with Caller(settings(), Addresses(None, look_up)) as caller:
+        async with Caller(settings(), Addresses(ANYWHERE, look_up)) as caller:
             unknown = await caller.call("m", f"https://hooks.example.com:{receiver.port}/", b"{}")
     assert "Certificate" in wrong_name.told
     assert "Certificate" in unknown.told

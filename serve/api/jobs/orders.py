@@ -13,11 +13,12 @@ from serve.api.callers import idempotency_key
 from serve.api.illustrations import MAX_USER
 from serve.api.values import choice, text, whole
 from serve.errors import InvalidRequest
+from serve.guards.destinations import MAX_URL
 from serve.jobs.adding import Order
 from serve.jobs.errands import ANONYMOUS
 from serve.jobs.queue import MAX_PRIORITY, PRIORITIES
 from serve.jobs.states import KINDS
-from serve.jobs.webhook_address import MAX_URL, check_webhook
+from serve.jobs.webhook_address import check_webhook
 from serve.settings import Settings
 
 NAMES = ("user_id", "priority", "webhook_url", "webhook_events")

@@ -1,0 +1,89 @@
+"""Spellings of addresses that nobody may make this site call (F 12, C-102)."""
+
+from __future__ import annotations
+
+import pytest
+
+from serve.errors import InvalidRequest
+from serve.guards.destinations import Destinations, checked, destinations, is_public
+from serve.settings import load
+
+FORBIDDEN = [
+    "127.0.0.1", "127.1", "127.0.1", "127.255.255.254", "2130706433", "0x7f000001", "0x7f.0.0.1", "0x7F.1",
+    "017700000001", "0177.0.0.1", "0177.0x0.0.1", "00000177.0.0.1", "127.0.0.1.", "127.00.00.01", "0", "0.0.0.0",
+    "0x0", "localhost", "LOCALHOST", "localhost.", "a.b.localhost", "db.localhost.", "10.0.0.1", "10.1",
+    "172.16.0.1", "192.168.0.1", "192.168.257", "169.254.169.254", "2852039166", "0xA9FEA9FE",
+    "0251.0376.0251.0376", "169.254.43518", "168.63.129.16", "100.100.100.200", "100.64.0.1", "192.0.0.192",
+    "198.18.0.1", "224.0.0.1", "255.255.255.255", "[::1]", "[::]", "[0:0:0:0:0:0:0:1]", "[0000::0001]",
+    "[::127.0.0.1]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]", "[::ffff:0:127.0.0.1]", "[0:0:0:0:0:ffff:a9fe:a9fe]",
+    "[::ffff:169.254.169.254]", "[64:ff9b::127.0.0.1]", "[64:ff9b::a9fe:a9fe]", "[64:ff9b:1::7f00:1]",
+    "[2002:7f00:1::]", "[2002:a9fe:a9fe::1]", "[2001:0:4136:e378:8000:63bf:3fff:fdd2]", "[fe80::1]",
+    "[fe80::1%25lo]", "[fe80::1%lo]", "[::1%251]", "[fc00::1]", "[fd00:ec2::254]", "[fec0::1]", "[ff02::1]",
+    "[::7f00:1]", "[2001:db8::1]", "１２７.0.0.1", "①②⑦.0.0.1", "127。0。0。1", "127．0．0．1", "127｡0｡0｡1",
+    "ⓛⓞⓒⓐⓛⓗⓞⓢⓣ", "ｌｏｃａｌｈｏｓｔ", "locaLhoſt", "%6c%6f%63%61%6c%68%6f%73%74", "127%2e0%2e0%2e1",
+    "%31%32%37.0.0.1", "127.0.0.1%00.example.com", "[::1].example.com", "[::1", "::1", "x.0x7f000001", "xn--.1",
+    "example.com@127.0.0.1", "127.0.0.1@example.com", "example.com:80@127.0.0.1", "127.0.0.1#@example.com",
+    "127.0.0.1\\@example.com", "example.com\\.127.0.0.1", "127.0.0.1 .example.com", "127.0.0.1\t",
+    "exa\u00admple..com", "٠x7f.1", "-example.com", ".", "",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("host", FORBIDDEN)
+@pytest.mark.parametrize("scheme", ["https", "http"])
+def test_a_host_that_nobody_may_name(scheme: str, host: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        checked(f"{scheme}://{host}/picture.png", Destinations(plain_http=True), "image_url")
+    assert refused.value.field == "image_url"
+    assert "127" not in refused.value.message, "what was said is not told again"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/", "file:///etc/passwd", "ftp://example.com/a.png", "gopher://example.com/", "javascript:0",
+        "dict://example.com:11211/", "https:example.com", "https:/example.com", "//example.com/a.png", "jar:https://a.b/",
+        "data:image/png;base64,AAAA", "blob:https://example.com/1", "unix:///run/docker.sock", "https://example.com:22/",
+        "https://example.com:6379/", "https://example.com:0/", "https://example.com:99999/", "\u00a0https://example.com/",
+    ],
+)  # fmt: skip
+def test_a_scheme_or_a_port_that_nobody_may_name(url: str) -> None:
+    with pytest.raises(InvalidRequest):
+        checked(url, Destinations(ports=frozenset([80, 443])), "url")
+
+
+@pytest.mark.parametrize("url", ["https://example.com/a.png?b=c", "https://8.8.8.8/", "https://[2606:4700::1111]/"])
+def test_what_may_be_named(url: str) -> None:
+    assert str(checked(url, Destinations(ports=frozenset([443])), "url")) == url
+
+
+@pytest.mark.parametrize(
+    ("host", "address", "may"),
+    [
+        ("10.1.2.3", "10.1.2.3", True),
+        ("10.2.0.1", "10.2.0.1", False),
+        ("store.internal", "192.168.1.1", True),
+        ("STORE.internal.", "192.168.1.1", True),
+        ("other.internal", "192.168.1.1", False),
+        ("other.internal", "10.1.9.9", True),
+        ("other.internal", "::ffff:10.1.9.9", False),
+        ("v6.internal", "fd12::5", True),
+        ("v6.internal", "fd12::5%1", False),
+        ("example.com", "1.1.1.1", True),
+    ],
+)
+def test_a_site_may_allow_some_of_its_own(host: str, address: str, may: bool) -> None:
+    allowed = destinations(("10.1.0.0/16", "store.internal", "fd12::/64"))
+    assert allowed.may_call(host, address) is may
+
+
+def test_what_is_allowed_has_to_be_a_network_or_a_host() -> None:
+    assert load(fetch={"allow": ["10.0.0.0/8", "minio", "192.168.1.7"]}).fetch.allow
+    for wrong in ("10.0.0.1/8", "https://minio", "10.0.0", "*", ""):
+        with pytest.raises(InvalidRequest) as refused:
+            load(fetch={"allow": [wrong]})
+        assert refused.value.field == "fetch.allow"
+
+
+def test_the_relay_of_a_cloud_is_not_public() -> None:
+    assert not is_public("168.63.129.16")
+    assert is_public("168.63.129.17")
