@@ -9,13 +9,16 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Request, Response
 
 from serve.api.addresses import address
-from serve.api.bodies import read_form
+from serve.api.bodies import Form, read_form
+from serve.api.fetching import PictureFetcher
 from serve.api.files import ConversionTurns, KeptFile, described, query, serve_object, serve_rendition
 from serve.api.native import SiteSettings
 from serve.api.problems import render
 from serve.api.stateful import StateOf
 from serve.api.values import refuse_unknown, required_text, text, whole_within
-from serve.errors import InvalidRequest
+from serve.errors import InvalidRequest, in_words_of
+from serve.guards.data_urls import MAX_DATA_URL
+from serve.guards.fetch import Fetcher
 from serve.settings import Settings
 from serve.state.references import MOST_ITEMS, PNG, WEBP, Reference, SubjectReferenceManager
 
@@ -23,7 +26,7 @@ router = APIRouter(prefix="/api/references")
 
 MAX_USER = 256
 MAX_SUBJECT = 128
-_FIELDS = ("subject_name", "user_id")
+_FIELDS = ("subject_name", "user_id", "url")
 _USER_TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_USER}
 _SUBJECT_TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_SUBJECT}
 _TEXT = {"type": "string"}
@@ -58,13 +61,14 @@ _UPLOAD = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "required": ["image", *_FIELDS],
+                    "required": ["subject_name", "user_id"],
                     "properties": {
                         "image": {
                             "type": "string",
                             "format": "binary",
                             "description": "PNG, JPEG, WebP, GIF, BMP or TIFF; only its pixels are kept, upright",
                         },
+                        "url": {**_URL, "description": "instead of image: where it is, https: or data:"},
                         "subject_name": _SUBJECT_TEXT,
                         "user_id": _USER_TEXT,
                     },
@@ -77,20 +81,35 @@ _UPLOAD = {
 
 
 @router.post("", status_code=201, openapi_extra=_UPLOAD)
-async def upload(request: Request, references: References, settings: SiteSettings, turns: ConversionTurns) -> Response:
+async def upload(
+    request: Request, references: References, settings: SiteSettings, turns: ConversionTurns, fetcher: PictureFetcher
+) -> Response:
     """Keep a picture of a subject."""
     form = await read_form(request, settings.limits)
     for name in (*form.files, *form.fields):
         if name not in ("image", *_FIELDS) or (name == "image") != (name in form.files):
-            raise InvalidRequest("is not a field of this form; known: image (a file), subject_name, user_id", name[:64])
-    if "image" not in form.files:
-        raise InvalidRequest("send the picture as a multipart/form-data file named image", "image")
+            known = ", ".join(("image (a file)", *_FIELDS))
+            raise InvalidRequest(f"is not a field of this form; known: {known}", name[:64])
     user_id, subject_name = _user(form.fields), required_text(form.fields, "subject_name", MAX_SUBJECT)
-    async with turns.taken():
-        found = await references.store_subject_reference(user_id, subject_name, form.files["image"])
+    field, image = await _picture(form, fetcher)
+    with in_words_of({"image": field}):
+        async with turns.taken():
+            found = await references.store_subject_reference(user_id, subject_name, image)
     answer = render(_told(found, settings), 201, None)
     answer.headers["Location"] = _path(found)
     return answer
+
+
+async def _picture(form: Form, fetcher: Fetcher) -> tuple[str, bytes]:
+    """What came along, or what the URL leads to; and the name of the field."""
+    url = text(form.fields, "url", MAX_DATA_URL)
+    if url is not None and "image" in form.files:
+        raise InvalidRequest("says the same as image; send one of them", "url")
+    if url is not None:
+        return "url", await fetcher.fetch_picture(url, "url")
+    if "image" not in form.files:
+        raise InvalidRequest("send the picture as a multipart/form-data file named image, or its url", "image")
+    return "image", form.files["image"]
 
 
 _PAGE = {

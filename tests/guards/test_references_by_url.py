@@ -1,0 +1,45 @@
+"""A reference whose picture is named by its URL (A-021, F 12)."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import httpx
+import pytest
+from picture_hosts import Host
+from pictures import decompression_bomb, drawn, encode
+from stateful_door import Door, is_problem, opened
+from test_fetch import picture, settings
+
+from serve.api import references
+from serve.guards.fetch import Fetcher
+
+WHOSE = {"user_id": "ada", "subject_name": "cat"}
+
+
+async def named(door: Door, url: str, **more: str) -> httpx.Response:
+    return await door.client.post("/api/references", files={"url": (None, url)}, data={**WHOSE, **more})
+
+
+async def test_a_reference_by_its_url(tmp_path: Path) -> None:
+    data = encode(drawn(size=48))
+    pictures = {"/cat": picture(data), "/bomb": picture(decompression_bomb())}
+    async with opened(tmp_path, [references.router]) as door, Host(pictures).listening() as host:
+        door.app.state.fetcher = Fetcher(settings())
+        told = await named(door, host.url("/cat"))
+        assert told.status_code == 201
+        assert (told.json()["md5"], told.json()["width"]) == (hashlib.md5(data).hexdigest(), 48)
+        assert is_problem(await named(door, host.url("/none")), 400, "url")
+        assert is_problem(await named(door, host.url("/bomb")), 413, "url")
+
+
+@pytest.mark.parametrize(
+    "url", ["https://169.254.169.254/latest/meta-data/", "http://localhost/", "file:///etc/passwd"]
+)
+async def test_what_may_not_be_named(tmp_path: Path, url: str) -> None:
+    async with opened(tmp_path, [references.router]) as door:
+        assert is_problem(await named(door, url), 400, "url")
+        both = {"image": ("a.png", encode(drawn()), "image/png"), "url": (None, "https://example.com/")}
+        assert is_problem(await door.client.post("/api/references", files=both, data=WHOSE), 400, "url")
+        assert is_problem(await door.client.post("/api/references", data=WHOSE, files={"x": (None, "1")}), 400, "x")
