@@ -292,9 +292,8 @@ class SecretsSettings(Section):
         description="The site's secrets, the newest first: what older ones signed or sealed still holds. "
         "None: one in `state_dir`, made at the first need.",
     )
-    link_s: float = Field(
-        3600.0, ge=1, le=31_536_000, description="How long signed addresses of results open, where access is limited."
-    )
+    sign_links: bool = Field(False, description="Whether addresses of results in answers are signed, and expire.")
+    link_s: float = Field(3600.0, ge=1, le=31_536_000, description="How long signed addresses open.")
 
 
 class AdminSettings(Section):

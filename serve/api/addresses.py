@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from serve.guards import links
 from serve.settings import Settings
 
 
@@ -20,4 +21,9 @@ def own_url(settings: Settings) -> str:
 
 def result_url(settings: Settings, result_id: str) -> str:
     """Of a picture or a drawing."""
-    return address(settings, f"/v1/results/{result_id}")
+    return address(settings, links.shown(settings, f"/v1/results/{result_id}"))
+
+
+def thumbnail_url(settings: Settings, result_id: str) -> str:
+    """Of a small WebP of it."""
+    return address(settings, links.shown(settings, f"/v1/results/{result_id}/thumbnail"))

@@ -15,6 +15,7 @@ from serve.api.jobs import JobParts
 from serve.api.middleware import RequestId
 from serve.api.open_inference import http as open_inference
 from serve.api.open_inference.models import Models
+from serve.api.origins import OwnPages
 from serve.api.problems import as_ours, as_problem, described
 from serve.ensembles.illustration import IllustratorService
 from serve.ensembles.vectorization import VectorizerService
@@ -75,6 +76,7 @@ def create_app(
     app.add_exception_handler(HTTPException, answer)
     app.add_exception_handler(RequestValidationError, answer)
     app.add_exception_handler(Exception, answer)
+    app.add_middleware(OwnPages, settings=settings, answer=answer)
     if settings.http.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

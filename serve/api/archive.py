@@ -9,6 +9,8 @@ from typing import Any, cast
 
 from fastapi.responses import StreamingResponse
 
+from serve.guards.headers import disposition
+
 _FILE_MODE = 0o644 << 16
 
 
@@ -51,6 +53,5 @@ async def zip_stream(files: AsyncIterator[tuple[str, AsyncIterator[bytes]]]) -> 
 
 
 def zip_response(files: AsyncIterator[tuple[str, AsyncIterator[bytes]]], filename: str) -> StreamingResponse:
-    """``filename`` is plain ASCII without quotes."""
-    headers = {"Content-Disposition": f'attachment; filename="{filename}"'}
+    headers = {"Content-Disposition": disposition("attachment", filename)}
     return StreamingResponse(zip_stream(files), headers=headers, media_type="application/zip")

@@ -6,20 +6,18 @@ What an address names never changes, so clients may keep it for a year without a
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any
-from urllib.parse import quote
 
 from fastapi import Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.requests import HTTPConnection
 
-from serve.api.native import SVG_HEADERS
 from serve.api.problems import as_problem
 from serve.api.values import flag
 from serve.errors import InvalidRequest
+from serve.guards import headers as guards
 from serve.state.objects import EXTENSIONS, PIECE_BYTES, Objects
 from serve.state.renditions import SVG
 from serve.turns import Turns
@@ -126,21 +124,14 @@ def _headers(request: Request, tag: str, media_type: str, title: str) -> dict[st
         "Content-Type": media_type,
         "ETag": tag,
         "Cache-Control": CACHED,
-        "Content-Disposition": disposition(kind, name),
+        "Content-Disposition": guards.disposition(kind, name),
+        **guards.of_files(request.app.state.settings.http.allowed_origins),
     }
-    return headers | SVG_HEADERS if media_type == SVG else headers
+    return headers | guards.SVG if media_type == SVG else headers
 
 
 def _of_unchanged(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name in ("ETag", "Cache-Control")}
-
-
-def disposition(kind: str, name: str) -> str:
-    """``name`` twice when it is not ASCII: roughly, and as it is."""
-    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
-    roughly = plain if plain[:1] not in ("", "-", ".") else f"picture{plain}"
-    told = f'{kind}; filename="{roughly}"'
-    return told if name.isascii() else f"{told}; filename*=UTF-8''{quote(name, safe='')}"
 
 
 def slug(text: str) -> str:

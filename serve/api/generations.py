@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from serve.api.addresses import result_url
+from serve.api.addresses import result_url, thumbnail_url
 from serve.api.drawing import camel_case
 from serve.settings import Settings
 from serve.state.gallery import Generation, Result
@@ -89,12 +89,11 @@ def _result(result: Result, settings: Settings) -> dict[str, Any]:
         "seed": result.seed,
         **(result.details or {}),
     }
-    url = result_url(settings, result.id)
     return {
         "id": result.id,
         "model": result.model,
-        "image_url": url,
-        "thumbnail_url": f"{url}/thumbnail",
+        "image_url": result_url(settings, result.id),
+        "thumbnail_url": thumbnail_url(settings, result.id),
         "score": result.score,
         "metadata": metadata,
         "generated_at": _time(result.created_at),

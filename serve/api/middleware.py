@@ -8,6 +8,8 @@ import uuid
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.guards.headers import API
+
 _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
@@ -29,10 +31,9 @@ class RequestId:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                headers = MutableHeaders(scope=message)
-                headers["x-request-id"] = request_id  # once: Ray Serve adds one beside ours
-                headers.setdefault("x-content-type-options", "nosniff")
-                headers.setdefault("cache-control", "no-store")
+                MutableHeaders(scope=message)["x-request-id"] = request_id  # once: Ray Serve adds one beside ours
+                told = {name for name, _ in message["headers"]}
+                message["headers"] += [one for one in API if one[0] not in told]
             await send(message)
 
         await self.app(scope, receive, send_with_id)

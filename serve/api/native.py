@@ -14,14 +14,12 @@ from serve.api.problems import render
 from serve.engines.service import EngineService
 from serve.ensembles.vectorization import Vectorization, VectorizerService
 from serve.errors import InvalidRequest
+from serve.guards import headers
 from serve.jobs.direct import Direct
 from serve.jobs.errands import HIT
 from serve.settings import Settings
 
 router = APIRouter()
-
-# An SVG may hold scripts; ours never does, and this makes sure that no browser would run one.
-SVG_HEADERS = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; sandbox"}
 
 _FORMATS = ("json", "svg")
 
@@ -90,7 +88,7 @@ async def _convert(
     answer = await direct.vectorize(image, parse_options(fields, **fixed), caller)
     svg = answer.files[0].data
     if output == "svg":
-        return with_cache_word(Response(svg, 200, SVG_HEADERS, "image/svg+xml"), answer.cache)
+        return with_cache_word(Response(svg, 200, headers.SVG, "image/svg+xml"), answer.cache)
     body = _body(svg.decode(), {**answer.details, "generation_id": answer.generation_id, "cached": answer.cached})
     return with_cache_word(render(body, 200, None), answer.cache)
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.addresses import result_url
+from serve.api.addresses import result_url, thumbnail_url
 from serve.api.files import ConversionTurns, KeptFile, described, query, serve_object, serve_rendition, slug
 from serve.api.native import Service, SiteSettings
 from serve.api.problems import render
@@ -20,6 +20,7 @@ from serve.ensembles.illustration import MAX_SIDE_PX
 from serve.ensembles.pictures import DEFAULT_QUALITY, MEDIA_TYPES, Encoding
 from serve.ensembles.vectorization import VectorizeOptions, VectorizerService
 from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable, in_words_of
+from serve.guards.signing import PARAMETERS as SIGNED
 from serve.state import State
 from serve.state.gallery import Generation, get_generation
 from serve.state.renditions import THUMBNAIL_PX, THUMBNAILS_PX, convert, thumbnail
@@ -53,7 +54,7 @@ async def result(
     request: Request, result_id: str, state: StateOf, service: Service, turns: ConversionTurns
 ) -> Response:
     """A picture or a drawing: as it is, or in another format."""
-    refuse_unknown(request.query_params, ("format", "quality", "width", "download"))
+    refuse_unknown(request.query_params, ("format", "quality", "width", "download", *SIGNED))
     found = await get_result(state.database, result_id)
     kept = as_file(found)
     wanted = _wanted(request.query_params, found)
@@ -104,7 +105,7 @@ async def _exported(
 @router.get("/v1/results/{result_id}/thumbnail", openapi_extra=described([WEBP], [_SIZE], ranges=False))
 async def result_thumbnail(request: Request, result_id: str, state: StateOf, turns: ConversionTurns) -> Response:
     """The picture or drawing as a small WebP."""
-    refuse_unknown(request.query_params, ("size", "download"))
+    refuse_unknown(request.query_params, ("size", "download", *SIGNED))
     asked = whole_within(request.query_params, "size", THUMBNAILS_PX[0], THUMBNAILS_PX[-1], THUMBNAIL_PX)
     size_px = min(size for size in THUMBNAILS_PX if size >= asked)
     found = await get_result(state.database, result_id)
@@ -162,13 +163,12 @@ async def result_metadata(request: Request, result_id: str, state: StateOf, sett
     refuse_unknown(request.query_params, ())
     found = await get_result(state.database, result_id)
     generation = await get_generation(state.database, found.generation_id)
-    url = result_url(settings, found.id)
     body = {
         **{name: getattr(found, name) for name in _RESULT},
         "sha256": as_file(found).hash,
         "created_at": found.created_at.isoformat(),
-        "url": url,
-        "thumbnail_url": f"{url}/thumbnail",
+        "url": result_url(settings, found.id),
+        "thumbnail_url": thumbnail_url(settings, found.id),
         "generation": _told(generation),
     }
     return render(body, 200, None)

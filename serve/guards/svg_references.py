@@ -47,6 +47,6 @@ class References:
             return None
         total: dict[str, int] = {}
         for name in order:
-            uses = self._uses.get(name, {})
+            uses = self._uses.get(name, Counter())
             total[name] = min(most + 1, self._drawn[name] + sum(total[one] * n for one, n in uses.items()))
         return total[_ROOT]

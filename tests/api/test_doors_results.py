@@ -19,11 +19,12 @@ from standin import StandIn
 from stateful_door import Door, opened
 
 from serve.api import results
-from serve.api.files import CACHED, disposition, slug
+from serve.api.files import CACHED, slug
 from serve.engines.processes import children, is_zombie
 from serve.ensembles.illustration import IllustrateOptions
 from serve.ensembles.pictures import Encoding, encode_all
 from serve.errors import BadImage, DeadlineExceeded
+from serve.guards.headers import disposition
 from serve.jobs.requests import File
 from serve.state import renditions
 from serve.state.objects import PIECE_BYTES

@@ -18,7 +18,8 @@ from stateful_door import is_problem
 from websockets.asyncio.client import ClientConnection, connect
 
 from serve.api.jobs import sockets
-from serve.api.jobs.sockets import MAX_MESSAGE, MESSAGES, is_welcome
+from serve.api.jobs.sockets import MAX_MESSAGE, MESSAGES
+from serve.api.origins import is_welcome
 from serve.errors import InvalidRequest, StateUnavailable
 from serve.jobs.states import change
 from serve.settings import DatabaseSettings, Settings

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from serve import errors
-from serve.api.addresses import address, result_url
+from serve.api.addresses import address, result_url, thumbnail_url
 from serve.errors import AtelierError, EngineFailure, Gone
 from serve.jobs.events import Event
 from serve.jobs.requests import ILLUSTRATE
@@ -167,6 +167,6 @@ def _parameters(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _result(view: ResultView, settings: Settings) -> dict[str, Any]:
-    url = result_url(settings, view.id)
     own = {name: value for name, value in vars(view).items() if name != "created_at"}
-    return {**own, "url": url, "thumbnail_url": f"{url}/thumbnail", "created_at": time_of(view.created_at)}
+    urls = {"url": result_url(settings, view.id), "thumbnail_url": thumbnail_url(settings, view.id)}
+    return {**own, **urls, "created_at": time_of(view.created_at)}

@@ -14,16 +14,15 @@ import json
 import logging
 import time
 from collections import deque
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from serve.api.addresses import own_url
 from serve.api.jobs.events import after_of, problem_of
 from serve.api.jobs.parts import JobParts, job_id_of, parts_of
 from serve.api.jobs.rendering import event_of
 from serve.api.json_body import parse_json
+from serve.api.origins import is_welcome
 from serve.errors import AtelierError, InvalidRequest, NotFound
 from serve.settings import Settings
 
@@ -73,23 +72,6 @@ async def _serve(socket: WebSocket, job_id: str, settings: Settings) -> tuple[in
     except Exception:
         LOGGER.exception("a WebSocket of job %s failed", job_id)
         return BROKEN, "an internal error"
-
-
-def is_welcome(origin: str | None, host: str, settings: Settings) -> bool:
-    """Whether a page of ``origin`` may follow jobs here; what is no browser has none. ``host`` is where it asked."""
-    allowed = settings.http.allowed_origins
-    if origin is None or origin in allowed or "*" in allowed:
-        return True
-    try:
-        given = urlsplit(origin).netloc
-    except ValueError:
-        return False
-    return bool(given) and _plain(given) in (_plain(host), _plain(urlsplit(own_url(settings)).netloc))
-
-
-def _plain(authority: str) -> str:
-    """Without the port where it is the usual one."""
-    return authority.lower().removesuffix(":443").removesuffix(":80")
 
 
 async def _converse(socket: WebSocket, parts: JobParts, job_id: str, after: int, settings: Settings) -> tuple[int, str]:

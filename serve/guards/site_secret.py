@@ -1,0 +1,66 @@
+"""Keys of the site, each for one purpose, made of its secrets: the newest first, then those that still hold."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from serve.errors import InvalidRequest
+from serve.settings import Settings
+
+FILE = "site-secret"
+"""In `state_dir`, for its owner alone. Whoever has it can sign and open what this site can."""
+_BYTES = 32
+
+
+def keys_of(settings: Settings, purpose: str) -> tuple[bytes, ...]:
+    """As ``site_keys``, of the settings."""
+    told = tuple(secret.get_secret_value() for secret in settings.secrets.keys)
+    return site_keys(told, settings.state_dir, purpose)
+
+
+def site_keys(told: tuple[str, ...], state_dir: Path, purpose: str) -> tuple[bytes, ...]:
+    """32 bytes each, of `secrets.keys` or else of a file, which is made if need be.
+
+    Raises InvalidRequest naming the setting.
+    """
+    found = [secret.encode() for secret in told] or [_of_file(state_dir / FILE)]
+    return tuple(derived(secret, purpose) for secret in found)
+
+
+def derived(secret: bytes, purpose: str) -> bytes:
+    """RFC 5869: a key that tells nothing of others."""
+    return HKDF(SHA256(), _BYTES, salt=None, info=f"atelier/{purpose}".encode()).derive(secret)
+
+
+def _of_file(path: Path) -> bytes:
+    try:
+        if not path.exists():
+            _make(path)
+        found = path.read_text().strip().encode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"is not set, and {path.name} cannot be kept: {error}", "secrets.keys") from error
+    if len(found) < _BYTES:
+        raise InvalidRequest(f"is not set, and {path.name} holds less than {_BYTES} characters", "secrets.keys")
+    return found
+
+
+def _make(path: Path) -> None:
+    """Whole or not at all, and once: of several processes that need one, the first is right."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{FILE}-")  # readable by its owner alone
+    try:
+        with os.fdopen(handle, "w") as file:
+            file.write(secrets.token_urlsafe(_BYTES) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        os.unlink(name)
