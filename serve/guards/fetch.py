@@ -30,7 +30,7 @@ _TYPES = ("image/", "application/octet-stream", "binary/octet-stream")
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"GIF87a", b"GIF89a", b"BM", b"II*\0", b"MM\0*")
 _LONGEST_SIGNATURE = 12
 _NOT_ONE = "is not a picture: PNG, JPEG, WebP, GIF, BMP and TIFF are"
-_WAITING = 64
+_WAITING = 16
 
 
 class Fetcher:

@@ -18,6 +18,7 @@ import numpy.typing as npt
 from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from serve.errors import BadImage, TooLarge, UnsupportedMedia
+from serve.vector.picture_parts import has_too_many, is_crowded
 
 FIELD = "image"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -79,8 +80,12 @@ def _examined(data: bytes, limits: ImageLimits) -> Image.Image:
         raise BadImage("is empty (0 bytes)", FIELD)
     if len(data) > limits.max_bytes:
         raise TooLarge(f"has {len(data)} bytes, more than the {limits.max_bytes} allowed", FIELD)
+    if is_crowded(data):
+        raise BadImage("has more parts than a picture needs", FIELD)
     opened = _open(data)
     _check_size(opened.size, limits)
+    if has_too_many(data, opened, limits.max_pixels):
+        raise BadImage("has more scans, or larger tiles, than a picture needs", FIELD)
     return opened
 
 

@@ -1,4 +1,4 @@
-"""Hosts of pictures on loopback: one that answers by path, and bare sockets that misbehave."""
+"""Hosts of pictures on loopback: one that answers by path, and bare sockets that misbehave; fetching from them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import pytest
 from aiohttp import web
+from pictures import drawn, encode
+
+from serve.errors import AtelierError
+from serve.guards.fetch import Fetcher
+from serve.guards.names import Addresses
+from serve.settings import FetchSettings
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -91,3 +98,39 @@ def answering(*addresses: str) -> Callable[..., Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, port))]
 
     return look_up
+
+
+PNG = encode(drawn())
+OUTSIDE, INSIDE = "127.0.0.2", "127.0.0.1"
+
+
+def settings(**values: Any) -> FetchSettings:
+    """Loopback stands for the open Internet."""
+    usual = {"allow": ("127.0.0.0/8",), "allow_http": True, "ports": (), "timeout_s": 5.0, "max_bytes": 100_000}
+    return FetchSettings(**usual | values)
+
+
+def picture(body: bytes = PNG, **headers: str) -> web.Response:
+    return web.Response(body=body, headers={"Content-Type": "image/png"} | headers)
+
+
+def moved(to: str, status: int = 302) -> web.Response:
+    return web.Response(status=status, headers={"Location": to})
+
+
+async def until(holds: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+
+
+async def refused(url: str, with_settings: FetchSettings | None = None, names: Addresses | None = None) -> AtelierError:
+    fetcher = Fetcher(with_settings or settings(), names)
+    try:
+        with pytest.raises(AtelierError) as caught:
+            await fetcher.fetch_picture(url, "image_url")
+    finally:
+        await fetcher.close()
+    assert caught.value.field == "image_url"
+    assert 400 <= caught.value.status < 500
+    return caught.value

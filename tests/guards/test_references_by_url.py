@@ -7,10 +7,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-from picture_hosts import Host
+from picture_hosts import Host, picture, settings
 from pictures import decompression_bomb, drawn, encode
 from stateful_door import Door, is_problem, opened
-from test_fetch import picture, settings
 
 from serve.api import references
 from serve.guards.fetch import Fetcher
