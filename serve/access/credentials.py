@@ -41,10 +41,10 @@ def _of_authorization(value: str) -> str:
 
 def _password(given: str) -> str:
     try:
-        decoded = base64.b64decode(given, validate=True).decode("latin-1")
+        _, _, password = base64.b64decode(given, validate=True).decode("latin-1").partition(":")
     except (ValueError, binascii.Error):
         raise Unauthorized("is not Basic with a key as the password", FIELD) from None
-    return _checked(decoded.rpartition(":")[2], FIELD)
+    return _checked(password, FIELD)
 
 
 def _checked(value: str, field: str) -> str:

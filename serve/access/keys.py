@@ -6,7 +6,8 @@ A key is shown once, as it is made. What is kept is its hash, keyed with the sit
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any
@@ -75,11 +76,11 @@ class KeyPage:
 class Keys:
     """For one event loop; close it. Every method raises StateUnavailable, and OutOfSpace where it writes."""
 
-    def __init__(self, state: State, secret: bytes) -> None:
-        """``secret``: the site's."""
+    def __init__(self, state: State, secret: bytes, clock: Callable[[], float] = time.monotonic) -> None:
+        """``secret``: the site's; ``clock`` is in seconds, and never goes back."""
         self._database: Database = state.database
         self._secret = secret
-        self._recognition = Recognition(state.database, state.settings.access, secret)
+        self._recognition = Recognition(state.database, state.settings.access, secret, clock)
 
     @classmethod
     async def opened(cls, state: State) -> Keys:
