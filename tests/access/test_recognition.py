@@ -6,6 +6,7 @@ import asyncio
 import gc
 import hmac
 import tracemalloc
+from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -46,8 +47,10 @@ class Looks:
 
 
 @pytest.fixture
-def looks(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> Looks:
-    return Looks(keys, monkeypatch)
+def looks(keys: Keys, monkeypatch: pytest.MonkeyPatch) -> Iterator[Looks]:
+    counting = Looks(keys, monkeypatch)
+    yield counting
+    counting.wait.set()  # nobody is left waiting, whatever became of the test
 
 
 async def is_refused(keys: Keys, secret: str, address: str | None = HERE) -> str:
