@@ -12,7 +12,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.access.audit import Actor, record
-from serve.access.roles import check_role
+from serve.access.roles import LOCAL, check_role
 from serve.access.text import name_of, user_id_of
 from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.state.database import Database
@@ -50,7 +50,9 @@ async def create_user(database: Database, user_id: str, role: str, by: Actor, na
 async def insert_user(
     database: Database, connection: AsyncConnection, user_id: str, role: str, by: Actor, name: str = ""
 ) -> bool:
-    """False where there is one already. Raises InvalidRequest."""
+    """False where there is one already. Raises InvalidRequest, also for the name of who needs no key."""
+    if user_id == LOCAL.user_id:
+        raise InvalidRequest(f"{user_id} is everybody who came without a key; take another", "user_id")
     row = {"id": user_id_of(user_id), "role": check_role(role), "name": name_of(name), "created_at": utc_now()}
     insert: Any = (sqlite if database.is_sqlite else postgresql).insert(users)
     made = await connection.execute(insert.on_conflict_do_nothing(), row)

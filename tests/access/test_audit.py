@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from datetime import timedelta
 
 import pytest
@@ -15,6 +16,7 @@ from serve.errors import InvalidRequest
 from serve.state.database import Database
 from serve.state.tables import utc_now
 
+_TOLD = {"role": "user", "was": ["admin"], "n": 0.5, "odd": "nan"}
 ADA = Principal("ada", "admin", frozenset(["admin"]), "k1")
 
 
@@ -24,10 +26,12 @@ async def put(database: Database, actor: Actor, action: str, subject: str | None
 
 async def test_who_what_when_and_where_from(database: Database) -> None:
     before = utc_now()
-    await audit.record_now(database, Actor.of(ADA, "192.0.2.1"), "user.role", "bob", role="user", was=["admin"])
+    await audit.record_now(
+        database, Actor.of(ADA, "192.0.2.1"), "user.role", "bob", role="user", was=["admin"], n=0.5, odd=math.nan
+    )
     (entry,) = (await audit.page(database, Filters())).items
     assert (entry.user_id, entry.key_id, entry.address) == ("ada", "k1", "192.0.2.1")
-    assert (entry.action, entry.subject, entry.details) == ("user.role", "bob", {"role": "user", "was": ["admin"]})
+    assert (entry.action, entry.subject, entry.details) == ("user.role", "bob", _TOLD)
     assert before <= entry.created_at <= utc_now()
 
 

@@ -175,6 +175,11 @@ async def test_another_users_key_is_not_there(keys: Keys) -> None:
     assert (await keys.revoke(made.key.id, ME, user_id="ada")).id == made.key.id
 
 
+async def test_nobody_becomes_everybody(state: State, keys: Keys) -> None:
+    with pytest.raises(InvalidRequest, match="everybody"):
+        await keys.create("anonymous", ME, role="admin")
+
+
 async def test_a_user_has_one_role_and_so_many_keys(state: State, keys: Keys) -> None:
     await keys.create("ada", ME, role="user")
     await keys.create("ada", ME, role="user")
