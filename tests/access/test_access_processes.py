@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from serve.access.keys import Keys
-from serve.access.site_secret import FILE, site_secret
+from serve.access.site_secret import FILE, _make, site_secret
 from serve.errors import StateUnavailable, Unauthorized
 from serve.settings import AccessSettings, Settings
 from serve.state import State
@@ -49,6 +49,15 @@ def test_of_many_that_start_at_once_all_have_one_secret(tmp_path: Path) -> None:
     assert len(next(iter(told))) == 64
     assert [path.name for path in folder.iterdir()] == [FILE]
     assert stat.S_IMODE((folder / FILE).stat().st_mode) == 0o600
+
+
+def test_who_comes_second_replaces_nothing(tmp_path: Path) -> None:
+    """Both saw that there was none."""
+    _make(tmp_path / FILE)
+    first = (tmp_path / FILE).read_bytes()
+    _make(tmp_path / FILE)
+    assert (tmp_path / FILE).read_bytes() == first
+    assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
 
 def test_the_settings_secret_writes_nothing(tmp_path: Path) -> None:
