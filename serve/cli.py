@@ -20,6 +20,7 @@ from serve.backup_command import backup, restore
 from serve.client import StackClient
 from serve.errors import AtelierError
 from serve.illustrate_command import illustrate
+from serve.keys_command import check_ready, keys, users
 from serve.profile_command import profile_engine
 from serve.settings import Settings, leaves, load, to_markdown
 from serve.temporary_folder import temporary_folder
@@ -36,6 +37,8 @@ app.command()(vectorize)
 app.command("profile")(profile_engine)
 app.command()(backup)
 app.command()(restore)
+app.add_typer(keys, name="keys")
+app.add_typer(users, name="users")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
@@ -72,6 +75,7 @@ def up(
         show(there)
         return
     try:
+        check_ready(settings)
         stack.check_ports(settings)
         if detach:
             with err.status("Starting the stack"):

@@ -18,6 +18,7 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
     ├── StateUnavailable        503  UNAVAILABLE         (Retry-After)
     ├── OutOfSpace              507  RESOURCE_EXHAUSTED  (Retry-After)
     ├── TooManyJobs             429  RESOURCE_EXHAUSTED  (Retry-After)
+    ├── TooManyAttempts         429  RESOURCE_EXHAUSTED  (Retry-After)
     ├── Conflict                409  FAILED_PRECONDITION
     ├── Forbidden               403  PERMISSION_DENIED
     ├── Unauthorized            401  UNAUTHENTICATED     (WWW-Authenticate)
@@ -39,7 +40,7 @@ class AtelierError(Exception):
     status: ClassVar[int] = 500
     grpc_code: ClassVar[str] = "INTERNAL"
     title: ClassVar[str] = "Internal error"
-    retry_after_s: ClassVar[int | None] = None
+    retry_after_s: int | None = None
 
     def __init__(self, message: str, field: str | None = None) -> None:
         super().__init__(message, field)
@@ -142,6 +143,19 @@ class TooManyJobs(AtelierError):
     retry_after_s = 10
 
 
+class TooManyAttempts(AtelierError):
+    """Too many wrong keys. How long to wait differs, so it goes with the error."""
+
+    status = 429
+    grpc_code = "RESOURCE_EXHAUSTED"
+    title = "Too many attempts"
+
+    def __init__(self, message: str, field: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(message, field)
+        self.args = (message, field, retry_after_s)  # what a pickled error is made from again
+        self.retry_after_s = retry_after_s
+
+
 class Conflict(AtelierError):
     """What was asked does not fit the state that it is in."""
 
@@ -157,11 +171,13 @@ class Forbidden(AtelierError):
 
 
 class Unauthorized(AtelierError):
-    """No token, or a wrong one."""
+    """No key or token, or a wrong one."""
 
     status = 401
     grpc_code = "UNAUTHENTICATED"
     title = "Unauthorized"
+    challenge: ClassVar[str] = "Bearer"
+    """The header WWW-Authenticate of the answer. Not Basic: a browser would ask for it, and send it from any page."""
 
 
 class DeadlineExceeded(AtelierError):

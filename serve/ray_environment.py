@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
 import math
 import os
 from importlib.util import find_spec
 from pathlib import Path
 
+from serve.loopback import is_loopback
 from serve.settings import HOME, MEBIBYTE, Settings, leaves
 
 
@@ -51,13 +51,6 @@ def ray_environment(settings: Settings) -> dict[str, str]:
 
 def apply(settings: Settings) -> None:
     os.environ.update(ray_environment(settings))
-
-
-def is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _haproxy() -> Path:

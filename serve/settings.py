@@ -13,10 +13,20 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
     BaseSettings,
@@ -28,6 +38,7 @@ from pydantic_settings import (
 
 from serve.errors import InvalidRequest
 from serve.guards.destinations import destinations
+from serve.loopback import is_loopback
 
 PREFIX = "ATELIER_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -280,8 +291,8 @@ class FetchSettings(Section):
 
 
 def _long_enough(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
-    if any(len(secret.get_secret_value()) < 32 for secret in secrets):
-        told = "must each have 32 characters or more: openssl rand -base64 32"
+    if any(not 32 <= len(secret.get_secret_value()) <= 1024 for secret in secrets):
+        told = "must each have 32 to 1024 characters: openssl rand -base64 32"
         raise PydanticCustomError("site_secret", told)
     return secrets
 
@@ -289,7 +300,7 @@ def _long_enough(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
 class SecretsSettings(Section):
     keys: Annotated[tuple[SecretStr, ...], AfterValidator(_long_enough)] = Field(
         (),
-        description="The site's secrets, the newest first: what older ones signed or sealed still holds. "
+        description="The site's secrets, the newest first: what older ones signed, sealed or hashed still holds. "
         "None: one in `state_dir`, made at the first need.",
     )
     sign_links: bool = Field(False, description="Whether addresses of results in answers are signed, and expire.")
@@ -300,6 +311,30 @@ class AdminSettings(Section):
     token: SecretStr | None = Field(
         None, description="Bearer token of the routes below /api/admin; none: they are closed."
     )
+
+
+def _word(value: Any) -> Any:
+    """YAML takes on and off for true and false."""
+    return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
+
+class AccessSettings(Section):
+    required: Annotated[Literal["auto", "on", "off"], BeforeValidator(_word)] = Field(
+        "auto", description="Whether every request needs an API key; auto: as soon as others than this machine come."
+    )
+    insecure: bool = Field(
+        False, description="Whether `off` may stand beyond loopback, because something else guards the doors."
+    )
+    cache_s: float = Field(
+        5.0, ge=0, le=60, description="How long a look at a key holds: so late may a revocation be seen."
+    )
+    max_failures: int = Field(10, ge=1, le=10_000, description="Wrong keys of one address before it has to wait.")
+    wait_s: float = Field(1.0, gt=0, le=3600, description="First wait after too many wrong keys; it doubles each time.")
+    wait_max_s: float = Field(
+        900.0, gt=0, le=86_400, description="Longest wait after too many wrong keys; so long none are forgotten."
+    )
+    keep_audit_days: float = Field(365.0, gt=0, description="How long the audit log, and keys that ended, are kept.")
+    max_audit_rows: int = Field(1_000_000, ge=1000, description="Most rows of the audit log; the oldest go first.")
 
 
 class BackupSettings(Section):
@@ -318,6 +353,7 @@ class Settings(BaseSettings):
 
     http: HttpSettings = Field(HttpSettings(), description="The HTTP door.")
     grpc: GrpcSettings = Field(GrpcSettings(), description="The gRPC door.")
+    access: AccessSettings = Field(AccessSettings(), description="Who may come in: API keys, users, audit.")
     dashboard: DashboardSettings = Field(DashboardSettings(), description="Ray's dashboard.")
     proxy: ProxySettings = Field(ProxySettings(), description="The HAProxy in front of the gateways.")
     ray: RaySettings = Field(RaySettings(), description="The Ray node that `atelier up` starts.")
@@ -337,6 +373,19 @@ class Settings(BaseSettings):
     admin: AdminSettings = Field(AdminSettings(), description="Routes for who runs the site.")
     backup: BackupSettings = Field(BackupSettings(), description="Scheduled backups.")
     state_dir: ProjectPath = Field(Path("var"), description="Folder for what a running stack writes down.")
+
+    @field_validator("access")
+    @classmethod
+    def _never_open_by_mistake(cls, access: AccessSettings, info: ValidationInfo) -> AccessSettings:
+        http = info.data.get("http")
+        if http is not None and access.required == "off" and not access.insecure and not is_loopback(http.host):
+            told = (
+                "required is off, and http.host is not loopback: whoever reaches it could do everything. Leave "
+                "access.required (ATELIER_ACCESS__REQUIRED) at auto and make a key: atelier keys create --role admin. "
+                "If something else guards the doors: ATELIER_ACCESS__INSECURE=true"
+            )
+            raise PydanticCustomError("access_off", "{told}", {"told": told})
+        return access
 
     @classmethod
     def settings_customise_sources(

@@ -31,7 +31,7 @@ def as_problem(request: Request, error: AtelierError) -> Response:
     }
     response = render(body, error.status, error.retry_after_s, "application/problem+json")
     if isinstance(error, Unauthorized):
-        response.headers["WWW-Authenticate"] = "Bearer"
+        response.headers["WWW-Authenticate"] = error.challenge
     return response
 
 

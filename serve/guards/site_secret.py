@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import secrets
 import tempfile
 from pathlib import Path
@@ -11,12 +12,13 @@ from pathlib import Path
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from serve.errors import InvalidRequest
+from serve.errors import StateUnavailable
 from serve.settings import Settings
 
 FILE = "site-secret"
-"""In `state_dir`, for its owner alone. Whoever has it can sign and open what this site can."""
+"""In `state_dir`, for its owner alone, in no database and no backup. Whoever has it can sign and open what this site can."""
 _BYTES = 32
+_WHOLE = re.compile(rb"[A-Za-z0-9_-]{43}")
 
 
 def keys_of(settings: Settings, purpose: str) -> tuple[bytes, ...]:
@@ -28,7 +30,7 @@ def keys_of(settings: Settings, purpose: str) -> tuple[bytes, ...]:
 def site_keys(told: tuple[str, ...], state_dir: Path, purpose: str) -> tuple[bytes, ...]:
     """32 bytes each, of `secrets.keys` or else of a file, which is made if need be.
 
-    Raises InvalidRequest naming the setting.
+    Blocks for it. Raises StateUnavailable.
     """
     found = [secret.encode() for secret in told] or [_of_file(state_dir / FILE)]
     return tuple(derived(secret, purpose) for secret in found)
@@ -43,11 +45,12 @@ def _of_file(path: Path) -> bytes:
     try:
         if not path.exists():
             _make(path)
-        found = path.read_text().strip().encode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"is not set, and {path.name} cannot be kept: {error}", "secrets.keys") from error
-    if len(found) < _BYTES:
-        raise InvalidRequest(f"is not set, and {path.name} holds less than {_BYTES} characters", "secrets.keys")
+        found = path.read_bytes().removesuffix(b"\n")
+    except OSError as error:
+        told = f"{path.name} in state_dir cannot be used: {error.strerror}; or set secrets.keys"
+        raise StateUnavailable(told) from error
+    if not _WHOLE.fullmatch(found):
+        raise StateUnavailable(f"{path.name} in state_dir is damaged: put it back, or set secrets.keys")
     return found
 
 

@@ -58,7 +58,7 @@ class Vault:
 
 
 def vault_of(settings: Settings) -> Vault:
-    """Raises InvalidRequest as ``keys_of`` does."""
+    """Raises StateUnavailable as ``keys_of`` does."""
     return Vault(keys_of(settings, "vault"))
 
 

@@ -25,7 +25,18 @@ from serve.state.backups.places import delete_old
 from serve.state.backups.writing import backup
 from serve.state.database import Database
 from serve.state.quality import LONGEST
-from serve.state.tables import batches, chores, deliveries, events, generations, idempotency_keys, measurements, utc_now
+from serve.state.tables import (
+    audit,
+    batches,
+    chores,
+    deliveries,
+    events,
+    generations,
+    idempotency_keys,
+    keys,
+    measurements,
+    utc_now,
+)
 
 LOGGER = logging.getLogger(__name__)
 
@@ -79,6 +90,8 @@ def chores_of(settings: Settings) -> list[Chore]:
         Chore("measurements", hour, ten_minutes, delete_old_measurements),
         Chore("batches", hour, ten_minutes, delete_empty_batches),
         Chore("keys", hour, ten_minutes, delete_old_keys),
+        Chore("audit", hour, ten_minutes, delete_old_audit),
+        Chore("api_keys", hour, ten_minutes, delete_old_api_keys),
         Chore("cache", ten_minutes, ten_minutes / 2, cache.evict),
         Chore("objects", hour, ten_minutes, delete_unused_objects),
     ]
@@ -164,6 +177,24 @@ async def delete_old_keys(state: State) -> None:
     await _delete(
         state.database, idempotency_keys, [k.user_id, k.key], sa.select(k.user_id, k.key).where(k.created_at < before)
     )
+
+
+async def delete_old_audit(state: State) -> None:
+    """Older than is wished, and the oldest of more than are wished."""
+    a, limits = audit.c, state.settings.access
+    before = utc_now() - _hours(24 * limits.keep_audit_days)
+    await _delete(state.database, audit, [a.seq], sa.select(a.seq).where(a.created_at < before))
+    async with state.database.read() as connection:
+        newest = int(await connection.scalar(sa.select(sa.func.max(a.seq))) or 0)
+    await _delete(state.database, audit, [a.seq], sa.select(a.seq).where(a.seq <= newest - limits.max_audit_rows))
+
+
+async def delete_old_api_keys(state: State) -> None:
+    """That have been revoked or expired for as long as the audit is kept."""
+    k = keys.c
+    before = utc_now() - _hours(24 * state.settings.access.keep_audit_days)
+    old = sa.select(k.id).where(sa.or_(k.revoked_at < before, k.expires_at < before))
+    await _delete(state.database, keys, [k.id], old)
 
 
 async def _delete(database: Database, table: sa.Table, key: Sequence[sa.Column[Any]], old: sa.Select[Any]) -> None:

@@ -358,6 +358,7 @@ users = sa.Table(
     _time("created_at"),
     _time("disabled_at", nullable=True),
 )
+"""Who may have keys. ``id`` is the ``user_id`` of everything else."""
 
 keys = sa.Table(
     "keys",
@@ -372,6 +373,7 @@ keys = sa.Table(
     _time("used_at", nullable=True),
     _time("revoked_at", nullable=True),
 )
+"""API keys. ``secret_hash`` is keyed with what is not in the database (`serve.access.site_secret`)."""
 
 prompts = sa.Table(
     "prompts",
@@ -428,10 +430,13 @@ audit = sa.Table(
     metadata,
     sa.Column("seq", _Sequence, primary_key=True, autoincrement=True),
     _text("user_id", nullable=True),
+    _text("key_id", nullable=True),
     _text("action"),
     _text("subject", nullable=True),
     _json("details"),
     _text("address", nullable=True),
     _time("created_at"),
     sa.Index(None, "created_at"),
+    sa.Index(None, "user_id", "seq"),
 )
+"""Who did what to what. ``address``: the client's, or which command."""

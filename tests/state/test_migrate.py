@@ -13,7 +13,7 @@ from serve.errors import StateUnavailable
 from serve.settings import DatabaseSettings, Settings
 from serve.state.database import Database, database_url
 from serve.state.migrate import head, migrate
-from serve.state.tables import lanes, metadata
+from serve.state.tables import audit, lanes, metadata
 
 
 async def test_migrations_make_the_tables_that_the_code_uses(database: Database) -> None:
@@ -34,6 +34,20 @@ async def test_several_processes_may_start_at_once(database_settings: DatabaseSe
         ]
     for one in opened:
         await one.close()
+
+
+async def test_what_was_there_stays(database_settings: DatabaseSettings) -> None:
+    """A database as the first release made it, with something in what changed since."""
+    opened = Database(database_url(Settings(database=database_settings)), database_settings)
+    await migrate(opened, "0001")
+    async with opened.write() as connection:
+        old = "INSERT INTO audit (action, subject, created_at) VALUES ('test.done', 'x', '2026-03-01 12:00:00+00:00')"
+        await connection.execute(sa.text(old))
+    await migrate(opened)
+    async with opened.read() as connection:
+        (row,) = (await connection.execute(sa.select(audit))).all()
+    assert (row.action, row.subject, row.key_id) == ("test.done", "x", None)
+    await opened.close()
 
 
 async def test_a_newer_database_is_left_alone(database: Database) -> None:
