@@ -25,7 +25,17 @@ from serve.state.backups.places import delete_old
 from serve.state.backups.writing import backup
 from serve.state.database import Database
 from serve.state.quality import LONGEST
-from serve.state.tables import batches, chores, deliveries, events, generations, idempotency_keys, measurements, utc_now
+from serve.state.tables import (
+    batches,
+    chores,
+    counters,
+    deliveries,
+    events,
+    generations,
+    idempotency_keys,
+    measurements,
+    utc_now,
+)
 
 LOGGER = logging.getLogger(__name__)
 
@@ -79,6 +89,7 @@ def chores_of(settings: Settings) -> list[Chore]:
         Chore("measurements", hour, ten_minutes, delete_old_measurements),
         Chore("batches", hour, ten_minutes, delete_empty_batches),
         Chore("keys", hour, ten_minutes, delete_old_keys),
+        Chore("counters", ten_minutes, ten_minutes / 2, delete_old_counters),
         Chore("cache", ten_minutes, ten_minutes / 2, cache.evict),
         Chore("objects", hour, ten_minutes, delete_unused_objects),
     ]
@@ -164,6 +175,12 @@ async def delete_old_keys(state: State) -> None:
     await _delete(
         state.database, idempotency_keys, [k.user_id, k.key], sa.select(k.user_id, k.key).where(k.created_at < before)
     )
+
+
+async def delete_old_counters(state: State) -> None:
+    """Of rate limits, whose windows are over."""
+    c = counters.c
+    await _delete(state.database, counters, [c.key], sa.select(c.key).where(c.expires_at < utc_now()))
 
 
 async def _delete(database: Database, table: sa.Table, key: Sequence[sa.Column[Any]], old: sa.Select[Any]) -> None:
