@@ -30,7 +30,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "ATELIER_HTTP__FORWARDED_HEADER": settings.http.forwarded_header,
         # HAProxy says with this who called it; whoever calls a gateway past it does not know it.
         "ATELIER_PROXY__TOKEN": proxy.token.get_secret_value() if proxy.token else secrets.token_hex(16),
-        # Uvicorn would believe the X-Forwarded-For of anybody, since all come by HAProxy: see serve/limits/addresses.py.
+        # Uvicorn would believe anybody's X-Forwarded-For, as all come by HAProxy. See serve/limits/addresses.py.
         "FORWARDED_ALLOW_IPS": "",
         "HAPROXY_HOST": settings.http.host,
         # Later than the deadlines of a gateway that still runs: it says more.

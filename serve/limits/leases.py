@@ -129,7 +129,7 @@ class Leases:
             window.held = window.owed = 0
 
     def _is_used_up(self, window: Window, cost: int) -> bool:
-        if cost > self.rate.limit:
+        if window.spent + cost > self.rate.limit:  # of this process alone: whatever a store that was emptied says
             return True
         return window.left == 0 and window.asking is None and time.monotonic() < window.ask_again_at
 

@@ -21,9 +21,17 @@ def clock() -> Clock:
 
 
 @pytest.fixture(scope="session")
-def redis_server() -> Iterator[RedisServer]:
+def one_redis() -> Iterator[RedisServer]:
     with RedisServer.started() as server:
         yield server
+
+
+@pytest.fixture
+def redis_server(one_redis: RedisServer) -> RedisServer:
+    """Empty."""
+    one_redis.stop()
+    one_redis.start()
+    return one_redis
 
 
 @pytest.fixture(
@@ -40,8 +48,6 @@ async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[
         url = server.new_database()
     elif request.param == "redis":
         server = request.getfixturevalue("redis_server")
-        server.stop()
-        server.start()
         rates = RatesSettings(redis_url=SecretStr(server.url))
     settings = Settings(database=DatabaseSettings(url=SecretStr(url)), rates=rates, state_dir=tmp_path / "state")
     database = Database(database_url(settings), settings.database)

@@ -106,6 +106,7 @@ async def test_a_redis_that_comes_again_empty_is_told_what_was_used(redis_server
     assert await allowed(leases, 200) == 40
     redis_server.start()
     await _answers(counters)
+    await leases.settle(idle_s=0.0)
     assert await allowed(leases, 10) == 0
     await leases.close()
     await counters.close()
