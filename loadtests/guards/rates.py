@@ -199,7 +199,7 @@ def held_table(rows: Sequence[Held]) -> str:
         "offered",
         "let in",
         "off",
-        "< 2 %",
+        "within 2 %",
     ]
     cells = [
         [one.what, one.store, f"{one.windows}", f"{one.offered:,}", f"{one.let_in:,}", f"{100 * one.off:+.1f} %",

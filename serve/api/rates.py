@@ -16,7 +16,7 @@ from serve.limits.headers import rate_limit_headers
 from serve.limits.limiter import Client, Limiter, Work, refuse_beyond
 
 ClientOf = Callable[[HTTPConnection], Awaitable[Client]]
-"""Who asks. What it raises is for the application to answer: the request is counted by address."""
+"""Who asks. It raises nothing: a request whose key is none is counted by address, and refused by who checks keys."""
 Answer = Callable[[Request, Exception], Awaitable[Response]]
 
 _UNCOUNTED = ("/health/", "/v2/health/", "/-/")

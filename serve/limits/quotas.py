@@ -30,7 +30,7 @@ _MOST = 10_000
 
 
 def _stored() -> sa.Select[int]:
-    user = sa.bindparam("user_id")
+    user: sa.BindParameter[str] = sa.bindparam("user_id", type_=sa.Text())
     of_results = (
         sa.select(sa.func.sum(results.c.bytes))
         .join(generations, generations.c.id == results.c.generation_id)
