@@ -14,7 +14,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from serve.limits.addresses import counted_as
 from serve.limits.limiter import Client, Limiter
+from serve.limits.windows import window_at
 from serve.settings import DatabaseSettings, RatesSettings, Settings
 from serve.state.database import Database, database_url
 
@@ -56,11 +58,11 @@ async def ask(task: Task) -> Asked:
 
     async def one(number: int) -> None:
         client = Client(task.user_id, f"2001:db8:0:{number % task.addresses:x}::1")
-        began = time.perf_counter()
+        now, began = time.time(), time.perf_counter()
         standings = await limiter.take(client, "read")
         taken_s.append(time.perf_counter() - began)
-        nearest = standings[-1]
-        let_in[round(time.time() + nearest.reset_s)] += all(standing.allowed for standing in standings)
+        window = window_at(standings[-1].rate, task.user_id or counted_as(client.address), now)
+        let_in[round(window.ends_at)] += all(standing.allowed for standing in standings)
 
     await asyncio.sleep(max(0.0, task.begins_at - time.time()))
     began = time.monotonic()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import subprocess
 import sys
 import time
@@ -28,6 +29,8 @@ PROCESSES = 4
 PER_SECOND = 1000.0
 GOAL_MS = 0.5
 GOAL = 0.02
+_LONG_S, _WINDOWS = 60, 4.0
+"""Of limits with a shorter time, so many windows are offered requests; the first and the last are not whole."""
 _MANY: dict[str, Any] = {"address_requests": 1_000_000_000, "per_user": False, "loopback": True}
 
 
@@ -122,26 +125,17 @@ _LIMITS: Sequence[tuple[str, dict[str, Any], int, int]] = (
 def holding(store: Store, plan: Plan) -> list[Held]:
     found = []
     for what, rates, limit, period_s in _LIMITS:
-        seconds = max(plan.seconds, 3.0 * period_s) if period_s < plan.seconds else plan.seconds
+        seconds = max(plan.seconds, _WINDOWS * period_s) if period_s < _LONG_S else plan.seconds
         user_id = None if rates.get("per_user") is False else f"user of {time.time()}"
-        began = time.time()
         asked = _ask(store, rates, seconds, user_id, 1)
         windows: Counter[int] = Counter()
         for one in asked:
             for ends_at, let_in in one.let_in.items():
-                windows[round(ends_at / period_s) if period_s < seconds else 0] += let_in
-        whole = _whole(windows, period_s, began, seconds)
+                windows[ends_at] += let_in
+        whole = [windows[end] for end in sorted(windows)][1:-1] if period_s < seconds else [sum(windows.values())]
         worst = max(whole, key=lambda let_in: abs(let_in - limit))
         found.append(Held(store.name, what, len(whole), round(PER_SECOND * seconds), limit, worst))
     return found
-
-
-def _whole(windows: Counter[int], period_s: int, began: float, seconds: float) -> list[int]:
-    """Of windows that were open from their beginning to their end while there were requests."""
-    if period_s >= seconds:
-        return [sum(windows.values())]
-    ordered = [windows[number] for number in sorted(windows)]
-    return ordered[1:-1]
 
 
 def _ask(store: Store, rates: dict[str, Any], seconds: float, user_id: str | None, addresses: int) -> list[Asked]:
@@ -175,8 +169,6 @@ def _ask(store: Store, rates: dict[str, Any], seconds: float, user_id: str | Non
 
 
 def _asked(told: str) -> Asked:
-    import json
-
     document = json.loads(told)
     return Asked({int(ends_at): count for ends_at, count in document["let_in"].items()}, document["taken_s"])
 
