@@ -11,7 +11,7 @@ PROMPT ?= man lifting weights, flat
 SEED ?= 7
 SCENARIO ?= smoke
 
-.PHONY: help run stop status test quick check clients postgresql load bench docs
+.PHONY: help run stop status test quick check clients postgresql redis load bench docs
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -34,12 +34,12 @@ status: ## whether the stack is ready
 	@$(BIN)/atelier status --config $(CONFIG)
 
 # What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either.
-test: check clients postgresql .venv/.compiled ## everything that a fresh machine can run
+test: check clients postgresql redis .venv/.compiled ## everything that a fresh machine can run
 	$(BIN)/python -m pytest -m "not gpu" --durations=5 --cov --cov-fail-under=0 --cov-report= tests/build_engines
 	$(BIN)/python -m pytest -m "not gpu" --durations=15 --cov --cov-append --ignore=tests/build_engines
 
 quick: check .venv/.compiled ## lint, types, and the tests that start no server
-	$(BIN)/python -m pytest -m "not (cluster or triton or postgresql or slow or gpu)" --durations=5
+	$(BIN)/python -m pytest -m "not (cluster or triton or postgresql or redis or slow or gpu)" --durations=5
 
 check: .venv/.testing
 	$(BIN)/ruff check .
@@ -53,6 +53,11 @@ postgresql: ## a PostgreSQL server for the tests, from Debian's package
 	  echo "Installing PostgreSQL (Debian's package)"; \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y postgresql >/dev/null; }
 
+redis: ## a Redis server for the tests, from Debian's package
+	@command -v redis-server >/dev/null || { \
+	  echo "Installing Redis (Debian's package)"; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y redis-server >/dev/null; }
+
 load: .venv/.testing ## users on a running stack; SCENARIO=smoke|...
 	$(BIN)/python -m loadtests.load $(SCENARIO)
 
@@ -63,6 +68,7 @@ bench: .venv/.testing ## every table in the documents; an hour and more
 	$(BIN)/python -m loadtests.bench_illustrate
 	$(BIN)/python -m loadtests.bench_load
 	$(BIN)/python -m loadtests.bench_queue
+	$(BIN)/python -m loadtests.bench_guards
 
 docs: .venv/.serving ## write docs/SETTINGS.md
 	$(BIN)/atelier settings --markdown > docs/SETTINGS.md

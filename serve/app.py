@@ -20,12 +20,14 @@ from starlette.middleware import Middleware
 
 from serve.api.admission import Admission
 from serve.api.app import answer, create_app
+from serve.api.client_address import ClientAddress
 from serve.api.middleware import RequestId, ScrubHeaders
 from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
 from serve.errors import AtelierError, Overloaded
 from serve.jobs.direct import Direct
+from serve.limits.limiter import Limiter
 from serve.ray_process import keep_to, prepare, settled
 from serve.remote import RemoteIllustrator, RemoteVectorizer
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
@@ -147,7 +149,12 @@ class Gateway(OpenInferenceServicer):
         self._state = await State.open_patiently(settings)
         self._direct = Direct(self._state, draws, service, settings)
         await self._direct.start()
-        self._app = partial(create_app, service, settings, illustrator=draws, state=self._state, direct=self._direct)
+        self._limiter = Limiter.of(settings.rates, self._state.database)
+        self._limiter.start()
+        state, direct, limiter = self._state, self._direct, self._limiter
+        self._app = partial(
+            create_app, service, settings, illustrator=draws, state=state, direct=direct, limiter=limiter
+        )
         super().__init__(Models(service, settings, draws), settings)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
@@ -157,6 +164,8 @@ class Gateway(OpenInferenceServicer):
         return app
 
     async def __del__(self) -> None:
+        if hasattr(self, "_limiter"):
+            await self._limiter.close()
         if hasattr(self, "_direct"):
             await self._direct.close()
             await self._state.close()
@@ -239,4 +248,5 @@ def before_ray_serve() -> list[Middleware]:
     settings = load()
     keep_to(settings.http.host)
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
-    return [admission, Middleware(RequestId), Middleware(ScrubHeaders)]  # the last one runs first
+    whose = Middleware(ClientAddress, settings)
+    return [admission, Middleware(RequestId), Middleware(ScrubHeaders), whose]  # the last one runs first

@@ -17,8 +17,10 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
     │   └── EngineLost          503  UNAVAILABLE         (Retry-After)
     ├── StateUnavailable        503  UNAVAILABLE         (Retry-After)
     ├── OutOfSpace              507  RESOURCE_EXHAUSTED  (Retry-After)
+    │   └── QuotaExceeded       507  RESOURCE_EXHAUSTED
     ├── TooManyJobs             429  RESOURCE_EXHAUSTED  (Retry-After)
     ├── TooManyAttempts         429  RESOURCE_EXHAUSTED  (Retry-After)
+    ├── TooManyRequests         429  RESOURCE_EXHAUSTED  (Retry-After)
     ├── Conflict                409  FAILED_PRECONDITION
     ├── Forbidden               403  PERMISSION_DENIED
     ├── Unauthorized            401  UNAUTHENTICATED     (WWW-Authenticate)
@@ -131,7 +133,27 @@ class OutOfSpace(AtelierError):
     status = 507
     grpc_code = "RESOURCE_EXHAUSTED"
     title = "Insufficient storage"
-    retry_after_s = 60
+    retry_after_s: int | None = 60
+
+
+class QuotaExceeded(OutOfSpace):
+    """A user keeps as much as one user may: nothing changes that but deleting some of it."""
+
+    title = "Storage quota exceeded"
+    retry_after_s = None
+
+
+class TooManyRequests(AtelierError):
+    """A rate limit is reached; ``retry_after_s`` is when it opens again."""
+
+    status = 429
+    grpc_code = "RESOURCE_EXHAUSTED"
+    title = "Too many requests"
+
+    def __init__(self, message: str, field: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(message, field)
+        self.args = (message, field, retry_after_s)
+        self.retry_after_s = retry_after_s
 
 
 class TooManyJobs(AtelierError):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import os
+import secrets
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -24,6 +26,12 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         # What is read before a request reaches the application, and its arguments, is bounded by these.
         **{leaf.variable: str(leaf.value) for leaf in leaves(settings.limits, "limits.")},
         **{leaf.variable: str(leaf.value) for leaf in leaves(settings.gateway, "gateway.")},
+        "ATELIER_HTTP__TRUSTED_PROXIES": json.dumps(settings.http.trusted_proxies),
+        "ATELIER_HTTP__FORWARDED_HEADER": settings.http.forwarded_header,
+        # HAProxy says with this who called it; whoever calls a gateway past it does not know it.
+        "ATELIER_PROXY__TOKEN": proxy.token.get_secret_value() if proxy.token else secrets.token_hex(16),
+        # Uvicorn would believe anybody's X-Forwarded-For, as all come by HAProxy. See serve/limits/addresses.py.
+        "FORWARDED_ALLOW_IPS": "",
         "HAPROXY_HOST": settings.http.host,
         # Later than the deadlines of a gateway that still runs: it says more.
         "HAPROXY_REQUEST_S": str(math.ceil(settings.limits.body_timeout_s + 5)),

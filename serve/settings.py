@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import ipaddress
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -52,8 +53,17 @@ def _from_home(path: Path) -> Path:
     return path if path.is_absolute() else HOME / path
 
 
+def _is_network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise PydanticCustomError("network", "must be an address or a network such as 10.0.0.0/8") from error
+    return text
+
+
 ProjectPath = Annotated[Path, AfterValidator(_from_home)]
 Port = Annotated[int, Field(ge=1, le=65535)]
+Network = Annotated[str, AfterValidator(_is_network)]
 
 
 class Section(BaseModel):
@@ -68,6 +78,12 @@ class HttpSettings(Section):
     )
     allowed_origins: tuple[str, ...] = Field(
         (), description="Web origins that browsers may call from (CORS). None by default."
+    )
+    trusted_proxies: tuple[Network, ...] = Field(
+        (), description="Addresses and networks of proxies that are believed about their clients' addresses."
+    )
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        "x-forwarded-for", description="The header in which those proxies tell it; the other one is not looked at."
     )
 
 
@@ -98,6 +114,10 @@ class ProxySettings(Section):
     fallback_http_port: Port = Field(8500, description="Internal: where HAProxy sends HTTP while no gateway is up.")
     fallback_grpc_port: Port = Field(9500, description="Internal: where HAProxy sends gRPC while no gateway is up.")
     threads: int = Field(2, ge=1, le=64, description="Threads of HAProxy.")
+    token: SecretStr | None = Field(
+        None,
+        description="Internal: how gateways know HAProxy, which tells them who calls; none: made at start.",
+    )
 
 
 class LimitsSettings(Section):
@@ -111,6 +131,41 @@ class LimitsSettings(Section):
     max_tensors: int = Field(16, ge=1, le=1000, description="Most input tensors in one inference request.")
     body_timeout_s: float = Field(30.0, gt=0, le=3600, description="How long a request body may take to arrive.")
     gzip_min_bytes: int = Field(1024, ge=0, description="Answers from this size are compressed, if the client asks.")
+
+
+class CostsSettings(Section):
+    read: int = Field(1, ge=0, le=1000, description="What a request that only reads takes of a rate limit.")
+    write: int = Field(1, ge=0, le=1000, description="The same for one that changes something and draws nothing.")
+    vectorize: int = Field(2, ge=0, le=1000, description="The same for a conversion or an inference.")
+    draw: int = Field(5, ge=0, le=1000, description="The same for an illustration, or a job of any kind.")
+
+
+class RatesSettings(Section):
+    per_address: bool = Field(True, description="Whether requests are limited by their client's address.")
+    address_requests: int = Field(100, ge=1, le=1_000_000_000, description="Requests of one address (C-092).")
+    address_period_s: int = Field(900, ge=1, le=31_536_000, description="In which time; IPv6 counts by /64.")
+    per_user: bool = Field(True, description="Whether requests with a user's key are limited by user.")
+    user_requests: int = Field(1000, ge=1, le=1_000_000_000, description="Requests of one user (C-092).")
+    user_period_s: int = Field(86_400, ge=1, le=31_536_000, description="In which time.")
+    users_by_address: bool = Field(True, description="Whether requests of users count for their address too.")
+    loopback: bool = Field(
+        False, description="Whether clients on this machine, which no proxy speaks for, count by address."
+    )
+    costs: CostsSettings = Field(CostsSettings(), description="What requests take.")
+    redis_url: SecretStr | None = Field(
+        None, description="redis://host:port/0, rediss://... or unix://...: counts are there; none: in the database."
+    )
+    timeout_s: float = Field(0.5, gt=0, le=10, description="Longest wait for the counts; then a gateway counts alone.")
+    max_tracked: int = Field(
+        20_000, ge=100, le=10_000_000, description="Addresses, and users, that a gateway knows of."
+    )
+
+
+class QuotasSettings(Section):
+    max_stored_bytes: int = Field(
+        10 * 1024 * MEBIBYTE, ge=0, description="What one user keeps: results and references; 0: no bound."
+    )
+    max_running: int = Field(0, ge=0, le=100_000, description="Work of one user that is done at once; 0: no bound.")
 
 
 class GatewaySettings(Section):
@@ -358,6 +413,8 @@ class Settings(BaseSettings):
     proxy: ProxySettings = Field(ProxySettings(), description="The HAProxy in front of the gateways.")
     ray: RaySettings = Field(RaySettings(), description="The Ray node that `atelier up` starts.")
     limits: LimitsSettings = Field(LimitsSettings(), description="Caps on what a request may bring.")
+    rates: RatesSettings = Field(RatesSettings(), description="How often a client may ask (C-092).")
+    quotas: QuotasSettings = Field(QuotasSettings(), description="How much one user may have.")
     gateway: GatewaySettings = Field(GatewaySettings(), description="The deployment behind both doors.")
     vectorizer: VectorizerSettings = Field(VectorizerSettings(), description="Image to SVG.")
     illustrator: IllustratorSettings = Field(IllustratorSettings(), description="Prompt to pictures.")

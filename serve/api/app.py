@@ -17,10 +17,13 @@ from serve.api.open_inference import http as open_inference
 from serve.api.open_inference.models import Models
 from serve.api.origins import OwnPages
 from serve.api.problems import as_ours, as_problem, described
+from serve.api.rates import RateLimits
 from serve.ensembles.illustration import IllustratorService
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import AtelierError
 from serve.jobs.direct import Direct
+from serve.limits.headers import NAMES as RATE_LIMIT_HEADERS
+from serve.limits.limiter import Limiter
 from serve.settings import Settings
 from serve.state import State
 
@@ -32,7 +35,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _SENT = ("Authorization", "Cache-Control", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "Range")
 _READ = (
     "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Atelier-Cache",
-    "X-Request-Id",
+    "X-Request-Id", *RATE_LIMIT_HEADERS,
 )  # fmt: skip
 """What pages of other origins may send and read (CORS)."""
 
@@ -44,10 +47,12 @@ def create_app(
     illustrator: IllustratorService | None = None,
     state: State | None = None,
     direct: Direct | None = None,
+    limiter: Limiter | None = None,
 ) -> FastAPI:
     """The services are the ensembles or the same across a Ray hop; ``models`` is shared with the gRPC door.
 
-    Without a ``state`` nothing is kept: there are answers, and no jobs, history or addresses of pictures.
+    Without a ``state`` nothing is kept: there are answers, and no jobs, history or addresses of pictures. Without a
+    ``limiter`` nobody is told to come again later.
     """
     app = FastAPI(
         title="Atelier",
@@ -77,6 +82,8 @@ def create_app(
     app.add_exception_handler(RequestValidationError, answer)
     app.add_exception_handler(Exception, answer)
     app.add_middleware(OwnPages, settings=settings, answer=answer)
+    if limiter is not None:
+        app.add_middleware(RateLimits, limiter=limiter, answer=answer)
     if settings.http.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

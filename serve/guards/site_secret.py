@@ -16,7 +16,7 @@ from serve.errors import StateUnavailable
 from serve.settings import Settings
 
 FILE = "site-secret"
-"""In `state_dir`, for its owner alone, in no database and no backup. Whoever has it can sign and open what this site can."""
+"""In `state_dir`, for its owner alone; in no backup. Whoever has it can sign and open what this site can."""
 _BYTES = 32
 _WHOLE = re.compile(rb"[A-Za-z0-9_-]{43}")
 

@@ -13,6 +13,7 @@ from serve.ensembles.vectorization import Vectorization, VectorizeOptions, Vecto
 from serve.jobs.flights import Claim
 from serve.jobs.outcomes import of_illustration, of_vectorization
 from serve.jobs.requests import File, IllustrateRequest, JobRequest, Outcome, VectorizeRequest, digest
+from serve.jobs.states import ANONYMOUS as ANONYMOUS
 from serve.jobs.states import new_id
 
 CacheWord = Literal["hit", "miss", "bypass"]
@@ -20,7 +21,6 @@ HIT: CacheWord = "hit"
 MISS: CacheWord = "miss"
 BYPASS: CacheWord = "bypass"
 """Nothing was looked up."""
-ANONYMOUS = "anonymous"
 
 
 @dataclass(frozen=True)

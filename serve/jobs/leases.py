@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import AtelierError, EngineLost, EngineUnavailable, OutOfSpace, Overloaded, StateUnavailable
+from serve.jobs import running
 from serve.jobs.requests import JobRequest, Outcome, from_json
 from serve.jobs.states import (
     CANCEL,
@@ -66,6 +67,7 @@ class Leases:
         self._state = state
         self._database = state.database
         self._limits = state.settings.jobs
+        self._most_running = state.settings.quotas.max_running
         self._slots = dict(slots)
         self._fruitful: set[str] = set()
         """Lanes that had jobs when they were last asked for some."""
@@ -103,13 +105,20 @@ class Leases:
         Raises LeaseLost when it was taken for dead.
         """
         now = utc_now()
-        first = {"lane": lane, "now": now, "far": now + timedelta(seconds=2 * self._limits.retry_max_s)}
+        first: dict[str, Any] = {"lane": lane, "now": now, "far": now + timedelta(seconds=2 * self._limits.retry_max_s)}
+        waiting, claiming = (_FIRST, _CLAIM) if not self._most_running else (_FIRST_OF_WHO_MAY, _CLAIM_OF_WHO_MAY)
+        if self._most_running:
+            first["most_running"] = self._most_running
         if lane not in self._fruitful:  # most often there is nothing, and that needs no writer
             async with self._database.read() as connection:
-                if await connection.scalar(_FIRST, {**first, "most": 1}) is None:
+                if await connection.scalar(waiting, {**first, "most": 1}) is None:
                     return []
         async with self._database.write() as connection:
-            rows = (await connection.execute(_CLAIM, {**first, "most": most, "me": self.worker_id})).all()
+            if self._most_running:
+                await running.take_turns(connection)
+            rows = (await connection.execute(claiming, {**first, "most": most, "me": self.worker_id})).all()
+            if rows and self._most_running:
+                rows = await running.as_many_as_may(connection, rows, self._most_running)
             if not rows:
                 if await connection.scalar(_ALIVE, {"me": self.worker_id}) is None:
                     raise LeaseLost
@@ -252,6 +261,8 @@ _ALIVE = sa.select(workers.c.id).where(workers.c.id == sa.bindparam("me"))
 _STAYS = _ALIVE.with_for_update(read=True).cte("stays").prefix_with("MATERIALIZED", dialect="postgresql")
 """The worker's row, which nobody takes away meanwhile."""
 _CLAIM = _FIRST.where(sa.exists(sa.select(_STAYS.c.id))).with_for_update(skip_locked=True, of=jobs)
+_FIRST_OF_WHO_MAY, _CLAIM_OF_WHO_MAY = running.of_who_may(_FIRST), running.of_who_may(_CLAIM)
+"""The same where users have a quota of running jobs."""
 _START = changing(jobs.c.generation_id.in_(sa.bindparam("ids", expanding=True))).values(
     status=PROCESSING, worker_id=sa.bindparam("me"), attempt=jobs.c.attempt + 1, wish=None
 )

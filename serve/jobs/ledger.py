@@ -22,6 +22,7 @@ from serve.jobs.requests import JobRequest, Outcome
 from serve.jobs.sharing import SingleFlight
 from serve.jobs.states import CANCELLED, FAILED, new_id
 from serve.jobs.takeover import Watch
+from serve.limits.quotas import Quotas
 from serve.state import State
 from serve.state.cache import Cache
 from serve.state.objects import hold
@@ -51,6 +52,7 @@ class Ledger:
         self._state = state
         self._keep_keys = timedelta(hours=state.settings.jobs.keep_keys_h)
         self._memory = Memory(state, known)
+        self._quotas = Quotas(state.database, state.settings.quotas)
         self._flights = Flights(state, watch)
         self._shared = SingleFlight[Answer](self._flights.is_followed, state.settings.jobs.poll_s)
         self._evicting: asyncio.Task[None] | None = None
@@ -94,7 +96,10 @@ class Ledger:
         return None if recalled is None else await self._give_again(errand, key, recalled, began)
 
     async def board(self, errand: Errand) -> Boarded | Answer:
-        """A flight that is the errand's own, or the answer of the one that was under way. Raises what that raised."""
+        """A flight that is the errand's own, or the answer of the one that was under way. Raises what that raised,
+        QuotaExceeded, and TooManyJobs."""
+        await self._quotas.check_storage(errand.caller.user_id)
+        await self._quotas.check_running(errand.caller.user_id)
         deadline = time.monotonic() + errand.limit_s
         while True:
             boarded = await self._flights.board(errand.flight, new_id(), errand.claim)
@@ -114,7 +119,8 @@ class Ledger:
         try:
             if errand.caller.store:
                 run.key = await self._memory.key_of(errand.request, errand.document)
-            yield run
+            with self._quotas.working(errand.caller.user_id):
+                yield run
         except BaseException as error:
             await self._write_undone(run, error)
             raise

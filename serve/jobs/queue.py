@@ -28,6 +28,7 @@ from serve.jobs.states import (
     change,
     new_id,
 )
+from serve.limits.quotas import Quotas
 from serve.state import State
 from serve.state.tables import batches, generations, jobs, utc_now
 
@@ -59,6 +60,10 @@ class GenerationQueue:
     state: State
 
     @cached_property
+    def _quotas(self) -> Quotas:
+        return Quotas(self.state.database, self.state.settings.quotas)
+
+    @cached_property
     def _bounds(self) -> Bounds:
         return Bounds(self.state.settings.jobs)
 
@@ -67,7 +72,7 @@ class GenerationQueue:
         return UserTurns(self.state.settings.database.timeout_s)
 
     async def add(self, request: JobRequest, order: Order) -> Added:
-        """Raises TooManyJobs, and KeyReused when the key stands for another request."""
+        """Raises TooManyJobs, QuotaExceeded, and KeyReused when the key stands for another request."""
         return await self._add([request], order, None)
 
     async def add_batch(self, requests: Sequence[JobRequest], order: Order) -> Added:
@@ -161,6 +166,7 @@ class GenerationQueue:
 
     async def _add(self, requests: Sequence[JobRequest], order: Order, batch_id: str | None) -> Added:
         ids = [new_id() for _ in requests]
+        await self._quotas.check_storage(order.user_id)
         async with self._turns.taken(order.user_id), self.state.database.write() as connection:
             await lock_user(connection, order.user_id)
             if order.idempotency_key is not None:

@@ -22,6 +22,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.state.tables import checkpoints, deliveries, events, generations, jobs, utc_now
 
+ANONYMOUS = "anonymous"
+"""The user of who shows no key."""
+
 PENDING, PROCESSING, PAUSED = "pending", "processing", "paused"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
 OVER = frozenset([COMPLETED, FAILED, CANCELLED])

@@ -29,6 +29,7 @@ from serve.state.tables import (
     audit,
     batches,
     chores,
+    counters,
     deliveries,
     events,
     generations,
@@ -92,6 +93,7 @@ def chores_of(settings: Settings) -> list[Chore]:
         Chore("keys", hour, ten_minutes, delete_old_keys),
         Chore("audit", hour, ten_minutes, delete_old_audit),
         Chore("api_keys", hour, ten_minutes, delete_old_api_keys),
+        Chore("counters", ten_minutes, ten_minutes / 2, delete_old_counters),
         Chore("cache", ten_minutes, ten_minutes / 2, cache.evict),
         Chore("objects", hour, ten_minutes, delete_unused_objects),
     ]
@@ -195,6 +197,12 @@ async def delete_old_api_keys(state: State) -> None:
     before = utc_now() - _hours(24 * state.settings.access.keep_audit_days)
     old = sa.select(k.id).where(sa.or_(k.revoked_at < before, k.expires_at < before))
     await _delete(state.database, keys, [k.id], old)
+
+
+async def delete_old_counters(state: State) -> None:
+    """Of rate limits, whose windows are over."""
+    c = counters.c
+    await _delete(state.database, counters, [c.key], sa.select(c.key).where(c.expires_at < utc_now()))
 
 
 async def _delete(database: Database, table: sa.Table, key: Sequence[sa.Column[Any]], old: sa.Select[Any]) -> None:

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.ensembles.pictures import Encoding, to_file
 from serve.errors import Conflict, InvalidRequest, NotFound
+from serve.limits.quotas import Quotas
 from serve.settings import Settings
 from serve.state import State
 from serve.state.database import Database
@@ -78,13 +79,16 @@ class SubjectReferenceManager:
         self._database: Database = state.database
         self._objects: Objects = state.objects
         self._settings: Settings = state.settings
+        self._quotas = Quotas(state.database, state.settings.quotas)
 
     async def store_subject_reference(self, user_id: str, subject_name: str, image: bytes) -> Reference:
-        """Raises BadImage, TooLarge and UnsupportedMedia naming ``image``, Conflict for too many, OutOfSpace."""
+        """Raises BadImage, TooLarge and UnsupportedMedia naming ``image``, Conflict for too many, OutOfSpace and
+        QuotaExceeded."""
         async with self._database.read() as connection:  # before all the work
             await self._check_room(connection, user_id)
         limits = ImageLimits(**self._settings.vectorizer.image.model_dump())
         png, size, md5 = await asyncio.to_thread(_without_metadata, image, limits)
+        await self._quotas.check_storage(user_id, len(png))
         small = await thumbnail(png, PNG, THUMBNAIL_PX)
         kept, kept_small = await self._objects.put_all([(png, PNG), (small, WEBP)])
         found = Reference(

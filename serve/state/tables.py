@@ -339,6 +339,16 @@ measurements = sa.Table(
 )
 """A row for every request that ended (A-090); it outlives the generation, without its prompt."""
 
+counters = sa.Table(
+    "counters",
+    metadata,
+    _id("key"),
+    sa.Column("used", sa.BigInteger, nullable=False),
+    _time("expires_at"),
+    sa.Index(None, "expires_at"),
+)
+"""What is used of rate limits, where there is no Redis. A key is of one window and does not come again."""
+
 chores = sa.Table(
     "chores",
     metadata,

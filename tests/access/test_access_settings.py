@@ -58,11 +58,11 @@ def test_yaml_takes_on_and_off_for_something_else(
 
 def test_a_secret_is_long_and_never_shown(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidRequest, match="openssl"):
-        load(access={"secret": "short"})
+        load(secrets={"keys": ["short"]})
     secret = "a-secret-that-is-long-enough-for-anybody"
-    monkeypatch.setenv("ATELIER_ACCESS__SECRET", secret)
+    monkeypatch.setenv("ATELIER_SECRETS__KEYS", json.dumps([secret]))
     shown = CliRunner().invoke(app, ["settings", "--json"])
-    assert json.loads(shown.stdout)["access"]["secret"] == "**********"
+    assert json.loads(shown.stdout)["secrets"]["keys"] == ["**********"]
     assert secret not in repr(load())
 
 

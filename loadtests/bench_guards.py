@@ -1,0 +1,51 @@
+"""What guards cost a request, and whether limits hold: ``python -m loadtests.bench_guards``.
+
+Counts are kept in SQLite, in PostgreSQL and in Redis, each started for this. Four processes are asked 1,000 times a
+second in all, on the machine that also asks.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from loadtests.guards.rates import Cost, Held, Plan, cost_table, costs, held_table, holding, stores
+from loadtests.queue.databases import KINDS, all_of
+from loadtests.vectorize.measure import ROOT
+
+REDIS = "redis"
+
+
+def main(arguments_given: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--stores", action="append", choices=[*KINDS, REDIS], help="this one alone")
+    parser.add_argument("--quick", action="store_true", help="a minute for each store, for a rough look")
+    parser.add_argument("--out", type=Path, default=ROOT / "var" / "bench" / "guards.json")
+    arguments = parser.parse_args(arguments_given)
+    plan = Plan(seconds=4.0) if arguments.quick else Plan()
+    wanted = arguments.stores or [*KINDS, REDIS]
+    spent: list[Cost] = []
+    held: list[Held] = []
+    with (
+        tempfile.TemporaryDirectory(prefix="atelier-bench-") as name,
+        all_of([kind for kind in KINDS if kind in wanted], Path(name), None) as databases,
+        stores(databases, Path(name), REDIS in wanted) as found,
+    ):
+        for store in found:
+            spent += costs(store, plan)
+            held += holding(store, plan)
+    print(f"{cost_table(spent)}\n\n{held_table(held)}\n")
+    load = os.getloadavg()
+    print(f"load average {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f} on {os.cpu_count()} cores at the end")
+    told = {"costs": [asdict(one) for one in spent], "held": [asdict(one) for one in held]}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps({"cores": os.cpu_count(), "load": load, **told}, indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""What guards cost a request, and whether limits hold."""

@@ -1,0 +1,139 @@
+"""The stack's own HAProxy, as `deployments/haproxy` starts it, tells gateways who called, and nobody else can."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from serve.limits.addresses import Origins
+from serve.ray_environment import ray_environment
+from serve.settings import HttpSettings, ProxySettings, Settings
+
+HOME = Path(__file__).parents[2]
+CONFIGURATION = """
+global
+    log /dev/null local0
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 5s
+    timeout server 5s
+    option splice-request
+frontend http_frontend
+    bind *:{port}
+    default_backend http-gateways
+backend http-gateways
+    server gateway 127.0.0.1:{gateway}
+frontend grpc_frontend
+    bind *:{grpc} proto h2
+    default_backend http-gateways
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.asynccontextmanager
+async def gateway() -> AsyncIterator[tuple[int, list[list[tuple[bytes, bytes]]]]]:
+    """Its port, and the headers of the requests that came."""
+    came: list[list[tuple[bytes, bytes]]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[1:-2]
+                pairs = (line.partition(b":") for line in head)
+                came.append([(name.lower(), value.strip()) for name, _, value in pairs])
+                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], came
+
+
+@contextlib.contextmanager
+def haproxy(folder: Path, settings: Settings, gateway_port: int, environment: dict[str, str]) -> Iterator[None]:
+    path = folder / "haproxy.cfg"
+    path.write_text(CONFIGURATION.format(port=settings.http.port, gateway=gateway_port, grpc=settings.grpc.port))
+    program = HOME / "deployments" / "haproxy"
+    running = subprocess.Popen([program, "-f", path], env={**os.environ, **environment}, cwd=folder)
+    try:
+        yield
+    finally:
+        running.kill()
+        running.wait()
+
+
+@pytest.mark.parametrize("spoofed", [{}, {"X-Forwarded-For": "1.1.1.1"}, {"X-Atelier-Peer": "x 1.1.1.1"}])
+async def test_it_says_who_called(tmp_path: Path, spoofed: dict[str, str]) -> None:
+    wanted = Settings.model_validate({"http": {"port": free_port()}, "grpc": {"port": free_port()}})
+    environment = ray_environment(wanted)
+    token = environment["ATELIER_PROXY__TOKEN"]
+    origins = Origins(wanted.model_copy(update={"proxy": ProxySettings.model_validate({"token": token})}))
+    async with gateway() as (port, came):
+        with haproxy(tmp_path, wanted, port, environment):
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{wanted.http.port}") as client:
+                await _answers(client, spoofed)
+            commands = await asyncio.to_thread(_commands)
+    assert came
+    peers = [value for name, value in came[-1] if name == b"x-atelier-peer"]
+    assert peers == [f"{token} 127.0.0.1".encode()]
+    assert origins.address_of("192.0.2.200", came[-1]) == "127.0.0.1", "whatever address the proxy itself has"
+    assert any(b"haproxy.cfg" in command for command in commands)
+    assert not [command for command in commands if token.encode() in command]
+    assert token not in (tmp_path / "haproxy.cfg").read_text()
+
+
+def _commands() -> list[bytes]:
+    """Of every process on this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes())
+    return found
+
+
+async def _answers(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                assert (await client.get("/v2", headers=headers)).status_code == 204
+                return
+            await asyncio.sleep(0.05)
+
+
+def test_every_start_has_a_token_of_its_own_unless_the_site_has_one() -> None:
+    tokens = {ray_environment(Settings())["ATELIER_PROXY__TOKEN"] for _ in range(3)}
+    assert len(tokens) == 3
+    assert all(len(token) >= 32 for token in tokens)
+    own = Settings(proxy=ProxySettings.model_validate({"token": "same everywhere"}))
+    assert ray_environment(own)["ATELIER_PROXY__TOKEN"] == "same everywhere"
+
+
+def test_uvicorn_believes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody comes by HAProxy, from loopback, which Uvicorn would trust with anything."""
+    from uvicorn import Config
+
+    settings = Settings(http=HttpSettings(trusted_proxies=("10.0.0.0/8", "::1")))
+    environment = ray_environment(settings)
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", environment["FORWARDED_ALLOW_IPS"])
+    config = Config(lambda: None, factory=True)
+    config.load()
+    loaded = config.loaded_app
+    trusted = loaded.trusted_hosts
+    assert "127.0.0.1" not in trusted
+    assert "::1" not in trusted
+    assert environment["ATELIER_HTTP__TRUSTED_PROXIES"] == '["10.0.0.0/8", "::1"]'
