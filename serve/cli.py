@@ -195,7 +195,7 @@ def status(
     settings = settings_from(config)
     here = stack.Running.of(settings)
     try:
-        health = StackClient(url or here.url, timeout_s=15.0).health()
+        health = StackClient(url or here.url, 15.0, settings.access.key).health()
     except AtelierError as error:
         fail(error, NOT_RUNNING)
     if as_json:
