@@ -10,7 +10,19 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from serve.api import admin, diffusion, gallery, health, illustrations, jobs, native, openai, references, results
+from serve.api import (
+    accounts,
+    admin,
+    diffusion,
+    gallery,
+    health,
+    illustrations,
+    jobs,
+    native,
+    openai,
+    references,
+    results,
+)
 from serve.api.entrance import Entrance, Entry, Refusals
 from serve.api.jobs import JobParts
 from serve.api.middleware import RequestId
@@ -26,7 +38,7 @@ from serve.limits.headers import NAMES as RATE_LIMIT_HEADERS
 from serve.settings import Settings
 from serve.state import State
 
-_OURS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", "generations"))
+_OURS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", "generations", "me"))
 """What is below OpenAI's prefix and not OpenAI's."""
 
 
@@ -66,10 +78,11 @@ def create_app(
     app.state.settings = settings
     app.state.models = models or Models(service, settings, illustrator)
     app.state.state = state
+    app.state.entrance = entrance
     app.state.direct = direct or Direct(None, illustrator, service, settings)
     app.state.jobs = JobParts(state) if state is not None else None
     app.include_router(native.router, responses=described())
-    for router in (gallery.router, jobs.router, results.router, references.router, admin.router):
+    for router in (gallery.router, jobs.router, results.router, references.router, admin.router, accounts.router):
         app.include_router(router, responses=described())
     app.include_router(illustrations.router, responses=described())
     app.include_router(diffusion.router, responses=described())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -14,7 +13,7 @@ from serve.api.generations import schema, told, told_in_camel_case
 from serve.api.native import SiteSettings
 from serve.api.problems import render
 from serve.api.stateful import StateOf
-from serve.api.values import choice, flag, number, refuse_unknown, required_text, text, whole_within
+from serve.api.values import choice, flag, moment, number, refuse_unknown, required_text, text, whole_within
 from serve.api.whose import MAX_USER, check_own, user_of, user_wanted
 from serve.errors import InvalidRequest
 from serve.jobs.states import STATUSES
@@ -28,7 +27,6 @@ router = APIRouter()
 
 _LONGEST = 256
 _LONGEST_ID = 128
-_LONGEST_TIME = 40
 _USUAL_ITEMS = 20
 _PARAMETERS: Mapping[str, dict[str, Any]] = {
     "user_id": {"type": "string", "maxLength": MAX_USER, "description": "whose; without keys: everybody's by default"},
@@ -144,8 +142,8 @@ async def _page(request: Request, database: Database) -> Page:
         favorite=flag(values, "favorite") if values.get("favorite") else None,
         text=text(values, "q", _LONGEST),
         batch_id=text(values, "batch_id", _LONGEST_ID),
-        since=_time(values, "since"),
-        until=_time(values, "until"),
+        since=moment(values, "since"),
+        until=moment(values, "until"),
         min_rating=number(values, "min_rating"),
     )
     sort = SORTS[choice(values, "sort", SORTS, NEWEST.name)]
@@ -161,17 +159,6 @@ def _ours(given: Mapping[str, str]) -> dict[str, str]:
             raise InvalidRequest(f"says the same as {_ALSO.get(name, name)}; send one of them", name)
         values[_ALSO.get(name, name)] = value
     return values
-
-
-def _time(values: Mapping[str, Any], name: str) -> datetime | None:
-    given = text(values, name, _LONGEST_TIME)
-    if given is None:
-        return None
-    try:
-        found = datetime.fromisoformat(given)
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidRequest("must be an ISO 8601 time such as 2026-05-01T12:00:00Z", name) from None
 
 
 def _shown(
