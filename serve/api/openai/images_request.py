@@ -81,6 +81,12 @@ def parse(values: Mapping[str, Any], families: Sequence[FamilyInfo], metadata: b
     )
 
 
+def check_variation(values: Mapping[str, Any], families: Sequence[FamilyInfo]) -> None:
+    """Of what a variation may ask for. Raises as ``parse`` does."""
+    asked = {name: values.get(name) for name in ("model", "n", "response_format", "size", "user")}
+    parse({**asked, "prompt": "a variation"}, families, metadata=False)
+
+
 def _partial_images(values: Mapping[str, Any], order: Order) -> int | None:
     count = whole_within(values, "partial_images", 0, MAX_PARTIAL_IMAGES, 0)
     if not flag(values, "stream"):
