@@ -33,7 +33,7 @@ from serve.errors import (
 from serve.settings import LimitsSettings, Settings
 
 PATH = "/v1/images/generations"
-TYPES = {429: "requests", 507: "insufficient_quota"}
+TYPES = {401: "authentication_error", 403: "permission_error", 429: "requests", 507: "insufficient_quota"}
 
 
 def assert_error(answer: httpx.Response, status: int, param: str | None) -> dict[str, Any]:

@@ -100,8 +100,8 @@ async def _optional_json(request: Request, settings: SiteSettings) -> dict[str, 
 
 @router.api_route("/trace/setting", methods=["GET", "POST"], include_in_schema=False)
 @router.api_route("/logging", methods=["GET", "POST"], include_in_schema=False)
-@router.get("/systemsharedmemory/status", include_in_schema=False)
-@router.get("/cudasharedmemory/status", include_in_schema=False)
+@router.api_route("/systemsharedmemory/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
+@router.api_route("/cudasharedmemory/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
 async def unsupported() -> None:
     raise Unsupported("this extension is not offered here")
 

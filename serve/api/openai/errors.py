@@ -27,7 +27,9 @@ from serve.errors import (
 LONGEST_WAIT_S = 120
 """Of OpenAI's own package (`MAX_RETRY_AFTER_DELAY`)."""
 
-_INVALID, _SERVER, _RATE, _QUOTA = "invalid_request_error", "server_error", "requests", "insufficient_quota"
+_INVALID, _SERVER, _QUOTA = "invalid_request_error", "server_error", "insufficient_quota"
+_BY_STATUS = {401: "authentication_error", 403: "permission_error", 429: "requests"}
+"""Types of their own: litellm takes all that is called an invalid request for a 400, whatever the status."""
 _CODES: Mapping[type[AtelierError], str] = {
     Unauthorized: "invalid_api_key",
     Forbidden: "insufficient_permissions",
@@ -47,7 +49,7 @@ SCHEMA: dict[str, Any] = {
         "required": ["message", "type", "param", "code"],
         "properties": {
             "message": {"type": "string"},
-            "type": {"type": "string", "enum": [_INVALID, _SERVER, _RATE, _QUOTA]},
+            "type": {"type": "string", "enum": [_INVALID, _SERVER, _QUOTA, *_BY_STATUS.values()]},
             "param": {"type": ["string", "null"]},
             "code": {"type": ["string", "null"]},
         },
@@ -64,9 +66,7 @@ def body_of(error: AtelierError) -> dict[str, Any]:
 def _type_of(error: AtelierError) -> str:
     if isinstance(error, QuotaExceeded):
         return _QUOTA
-    if error.status == 429:
-        return _RATE
-    return _INVALID if error.status < 500 else _SERVER
+    return _BY_STATUS.get(error.status, _INVALID if error.status < 500 else _SERVER)
 
 
 def may_succeed_again(error: AtelierError) -> bool:
