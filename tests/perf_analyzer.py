@@ -16,6 +16,9 @@ HOME = Path(__file__).parents[1] / ".venv-perf"
 # It wants three windows that are alike, and here any three are.
 QUICK = ("--measurement-interval", "400", "--max-trials", "9", "--stability-percentage", "999")
 
+ZEROS = ("--input-data", "zero")
+"""Its random numbers are random bytes, some of them no number at all, which the doors refuse."""
+
 
 def measured(folder: Path, address: str, protocol: str, model: str, *options: str) -> list[dict[str, float]]:
     """The rows of its report: for each load, requests a second and times in microseconds. Asserts success."""

@@ -286,7 +286,10 @@ async def test_models(studio: httpx.AsyncClient) -> None:
     assert [model["id"] for model in listed["data"]] == ["mini", "turbo"]
     mini = {"id": "mini", "object": "model", "created": 1_700_000_000, "owned_by": "atelier"}
     assert (await studio.get("/v1/models/mini")).json() == mini
-    assert assert_error(await studio.get("/v1/models/gpt-image-2"), 404, "model")["code"] == "model_not_found"
+    for unknown in ("gpt-image-2", "somebody/model", "somebody%2Fmodel", "x" * 5000):
+        error = assert_error(await studio.get(f"/v1/models/{unknown}"), 404, "model")
+        assert error["code"] == "model_not_found"
+        assert len(error["message"]) < 200
 
 
 async def test_without_an_illustrator(door: httpx.AsyncClient) -> None:

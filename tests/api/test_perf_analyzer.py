@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from both_doors import both_doors
 from illustrator_standin import IllustratorStandIn
-from perf_analyzer import as_bytes, input_data, measured, run
+from perf_analyzer import ZEROS, as_bytes, input_data, measured, run
 from standin import Served
 
 pytestmark = pytest.mark.slow
@@ -42,7 +42,7 @@ def address_of(doors: Served, protocol: str) -> str:
 )
 def test_an_engine(doors: Served, tmp_path: Path, protocol: str, options: tuple[str, ...]) -> None:
     """It believes no answer of which the statistics know nothing."""
-    loads = measured(tmp_path, address_of(doors, protocol), protocol, "plus_one", "--shape", "x:4", *options)
+    loads = measured(tmp_path, address_of(doors, protocol), protocol, "plus_one", *ZEROS, *options)
     assert len(loads) == (2 if "2:3" in options else 1)
     for load in loads:
         assert load["Inferences/Second"] > 20

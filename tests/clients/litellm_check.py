@@ -64,10 +64,8 @@ def edits(options: dict[str, Any]) -> dict[str, bool]:
 
     one = raised(lambda: litellm.image_edit(image=picture(), prompt="a hat", **options))
     two = raised(lambda: litellm.image_edit(image=[picture(), picture()], mask=picture(), prompt="a hat", **options))
-    return {
-        "edit": is_refused(one),
-        "edits": is_refused(two),
-    }
+    other = raised(lambda: litellm.image_variation(image=picture(), **{**options, "model": "openai/dall-e-2"}))
+    return {"edit": is_refused(one), "edits": is_refused(two), "variation": "makes variations" in str(other)}
 
 
 def is_refused(error: Any) -> bool:
