@@ -30,6 +30,7 @@ _LATELY = (
         generations.c.kind == sa.bindparam("kind"),
         generations.c.direct,
         generations.c.status == COMPLETED,
+        generations.c.created_at >= sa.bindparam("began"),
         generations.c.completed_at >= sa.bindparam("since"),
     )
     .order_by(generations.c.created_at.desc(), generations.c.seq.desc())
@@ -88,9 +89,15 @@ async def write_undone(
         await connection.execute(measurements.insert(), row)
 
 
-async def lately(connection: AsyncConnection, user_id: str, kind: str, within: timedelta) -> Sequence[sa.Row[Any, Any]]:
-    """``id`` and ``parameters`` of the user's newest direct generations that were completed ``within`` that time."""
-    newest = {"user_id": user_id, "kind": kind, "since": utc_now() - within}
+async def lately(
+    connection: AsyncConnection, user_id: str, kind: str, within: timedelta, longest: timedelta
+) -> Sequence[sa.Row[Any, Any]]:
+    """``id`` and ``parameters`` of the user's newest direct generations that were completed ``within`` that time.
+
+    None takes longer than ``longest``: all that began before is not looked through.
+    """
+    since = utc_now() - within
+    newest = {"user_id": user_id, "kind": kind, "since": since, "began": since - longest}
     return (await connection.execute(_LATELY, newest)).all()
 
 

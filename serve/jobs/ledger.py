@@ -137,9 +137,10 @@ class Ledger:
 
     async def _unheard(self, errand: Errand) -> Answer | None:
         """What the same request of the same user came to a moment ago, also one that draws anew each time."""
-        within, wanted = timedelta(seconds=errand.caller.patience_s), unseeded(errand.document)
+        times = timedelta(seconds=errand.caller.patience_s), timedelta(seconds=errand.limit_s)
+        wanted = unseeded(errand.document)
         async with self._state.database.read() as connection:
-            rows = await lately(connection, errand.caller.user_id, errand.request.kind, within)
+            rows = await lately(connection, errand.caller.user_id, errand.request.kind, *times)
         found = next((row.id for row in rows if unseeded(row.parameters) == wanted), None)
         return None if found is None else await self._again(found, HIT)
 
