@@ -22,6 +22,7 @@ from serve.ensembles.vectorization import Vectorization, VectorizeOptions, Vecto
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, NotFound, in_words_of
 from serve.event_loop_thread import EventLoopThread
 from serve.grpc_client import GrpcClient
+from serve.moderation.moderated import engines_of, moderated
 from serve.settings import Settings, load
 from serve.vectorize_command import own_vectorizer
 
@@ -69,10 +70,11 @@ class InProcess:
             self._loop = undo.enter_context(contextlib.closing(EventLoopThread("illustrator")))
             self._vectorizer = undo.enter_context(own_vectorizer(self._loop, settings)) if svg else None
             try:
-                self._illustrator = Illustrator(settings.illustrator)
+                own = Illustrator(settings.illustrator, others=engines_of(settings.moderation))
             except (OSError, ValueError, LookupError, TypeError) as error:  # what reading a broken manifest raises
                 where = settings.illustrator.model_repository
                 raise EngineUnavailable(f"the models in {where} cannot be read: {error!r}") from error
+            self._illustrator = moderated(own, settings.moderation)
             self._loop.run(self._illustrator.start())
             undo.callback(lambda: self._loop.run(self._illustrator.close()))
             self._undo = undo.pop_all()
@@ -141,7 +143,7 @@ def illustrate(
             wanted = settings.pictures.embed_metadata if metadata is None else metadata
             with studio(url, settings, form == "svg") as backend:
                 drawn = draw(backend, options)
-                files = backend.encode(drawn, Encoding(form, quality, wanted))
+                files = backend.encode(drawn, Encoding(form, quality, wanted, mark=settings.provenance.mark))
         write(targets, files)
     except (AtelierError, OSError) as error:
         err.print("[red]error:[/] ", end="")

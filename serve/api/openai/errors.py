@@ -27,7 +27,7 @@ def body_of(error: AtelierError) -> dict[str, Any]:
     kind = "invalid_request_error" if error.status < 500 else "server_error"
     unknown_model = isinstance(error, NotFound) and error.field == "model"
     code = "model_not_found" if unknown_model else kind_of(error).replace("-", "_")
-    return {"error": {"message": str(error), "type": kind, "param": error.field, "code": code}}
+    return {"error": {"message": str(error), "type": kind, "param": error.field, "code": code, **error.more}}
 
 
 def as_error(request: Request, error: AtelierError) -> Response:

@@ -11,6 +11,7 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
@@ -61,8 +62,9 @@ async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettin
 
 
 async def _streamed(asked: ImagesRequest, direct: Direct, caller: Caller, settings: Settings) -> Response:
-    wanted = IllustrateRequest(asked.order.options, asked.order.encoding)
     with in_words_of(asked.order.names):
+        wanted = await direct.accepted(IllustrateRequest(asked.order.options, asked.order.encoding))
+        asked = replace(asked, order=replace(asked.order, encoding=wanted.encoding))
         known = await direct.recall(wanted, caller)
     source = told_again(asked, known) if known else events(asked, direct.stream(wanted, caller, asked.preview_every))
     word = HIT if known else MISS if direct.looks_up(wanted, caller) else BYPASS
