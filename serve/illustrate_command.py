@@ -205,11 +205,15 @@ def tell(drawn: Illustration, targets: list[Path | None], files: list[bytes], as
         if as_json:
             told = {**dataclasses.asdict(made), "seed": picture.seed, "bytes": len(data)}
             told |= {"tokens": drawn.tokens, "model_versions": dict(drawn.model_versions)}
+            told |= {} if drawn.moderation is None else {"moderation": dict(drawn.moderation)}
             line = json.dumps({"image": str(target or "-"), **told, "processing_time_s": drawn.processing_time_s})
             print(line, file=sys.stderr if target is None else sys.stdout)
         elif target is not None:
             size = f"{made.width} x {made.height}"
             err.print(f"{target}  {size}, seed {picture.seed}, {len(data):,} bytes", markup=False, soft_wrap=True)
+    if not as_json and drawn.moderation is not None and drawn.moderation["flagged"]:
+        found = drawn.moderation
+        err.print(f"{found['action']}: {found['reason']} is {found['category']} ({found['score']:.2f})", markup=False)
     if not as_json:
         how = f"{made.sampler}, {made.num_inference_steps} steps, guidance {made.guidance_scale:g}"
         what = f"{drawn.tokens} tokens, {drawn.processing_time_s:.1f} s"

@@ -406,7 +406,7 @@ Phrase = Annotated[str, Field(min_length=1, max_length=256)]
 class ModerationRule(Section):
     category: Category = Field(description="What is told of a prompt that the rule fits.")
     score: Share = Field(1.0, description="How sure that is.")
-    words: tuple[Phrase, ...] = Field((), max_length=100_000, description="Words, and phrases of up to 8 words.")
+    words: tuple[Phrase, ...] = Field((), max_length=100_000, description="Words, and phrases of them.")
     patterns: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(
         (), max_length=1000, description="Regular expressions of RE2, of the prompt in lower case."
     )
@@ -437,8 +437,12 @@ class ModerationSettings(Section):
     )
 
     @model_validator(mode="after")
-    def _engine_has_categories(self) -> ModerationSettings:
+    def _categories_are_known(self) -> ModerationSettings:
         _together((self.engine, self.categories or None), "engine and categories go together")
+        unknown = set(self.thresholds) - {*self.categories, *(rule.category for rule in self.rules)}
+        if unknown:
+            told = f"thresholds: there is no category {min(unknown)}"
+            raise PydanticCustomError("category", "{told}", {"told": told})
         return self
 
 

@@ -9,8 +9,6 @@ from serve.errors import InvalidRequest
 from serve.moderation.words import LOOKALIKES, folded, spelled, words
 from serve.settings import ModerationSettings
 
-MAX_WORDS = 8
-"""Of a phrase."""
 _PATTERN_BYTES = 8 * 1024 * 1024
 """What RE2 may use for one pattern."""
 
@@ -44,9 +42,9 @@ class Phrases:
         self._known: dict[tuple[str, ...], dict[str, float]] = {}
         self._lengths: dict[str, set[int]] = {}
         for text, category, score in listed:
-            if phrase := tuple(words(text)):
-                _raise_to(self._known.setdefault(phrase, {}), [(category, score)])
-                self._lengths.setdefault(phrase[0], set()).add(len(phrase))
+            phrase = tuple(words(text))
+            _raise_to(self._known.setdefault(phrase, {}), [(category, score)])
+            self._lengths.setdefault(phrase[0], set()).add(len(phrase))
 
     def find(self, text: str) -> Iterator[tuple[str, float]]:
         """In a folded text."""
@@ -62,8 +60,10 @@ def _listed(settings: ModerationSettings, table: Mapping[int, str] | None) -> It
     for place, rule in enumerate(settings.rules):
         for phrase in rule.words:
             text = folded(phrase)
-            if not 1 <= len(words(text)) <= MAX_WORDS and any(map(str.isascii, text)):
-                raise InvalidRequest(f"each must have 1 to {MAX_WORDS} words", f"moderation.rules.{place}.words")
+            if not words(text):
+                raise InvalidRequest(
+                    "each must have a letter, a digit or a pictograph", f"moderation.rules.{place}.words"
+                )
             yield (text if table is None else text.translate(table)), rule.category, rule.score
 
 

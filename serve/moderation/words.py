@@ -81,9 +81,13 @@ def spelled(found: Sequence[str]) -> Iterator[str]:
 
 @lru_cache(maxsize=65_536)
 def _kind(character: str) -> str:
-    if _is_in(character, _UNSPACED):
-        return "whole" if unicodedata.category(character)[0] in "LMN" else "between"
-    return "part" if unicodedata.category(character)[0] in "LMN" else "between"
+    """part of a word, a whole one, or between words."""
+    category = unicodedata.category(character)
+    if category == "So":  # pictographs
+        return "whole"
+    if category[0] not in "LMN":
+        return "between"
+    return "whole" if _is_in(character, _UNSPACED) else "part"
 
 
 def _is_in(character: str, ranges: Sequence[tuple[int, int]]) -> bool:

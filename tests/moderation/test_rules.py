@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from serve.errors import InvalidRequest
@@ -9,7 +11,7 @@ from serve.moderation.rules import PromptRules
 from serve.moderation.words import folded, words
 from serve.settings import ModerationSettings, load
 
-WORDS = ("gore", "Café Noir", "red army", "裸体", "l33t", "हिंसा", "насилие")
+WORDS = ("🔪🩸", "gore", "Café Noir", "red army", "裸体", "l33t", "हिंसा", "насилие")
 
 
 def rules(*listed: str, **more: object) -> PromptRules:
@@ -24,6 +26,7 @@ FOUND = {
     "spelled": "g o r e", "with dots": "g.o.r.e", "with hyphens": "g-0-r-3", "phrase": "the Red\n\tARMY marches",
     "phrase over punctuation": "red, army", "accents in the rule": "cafe noir", "a script without spaces": "她是裸体的",
     "read as an l": "1eet", "read as digits": "leet", "hindi": "हिंसा मत", "russian": "НАСИЛИЕ",
+    "pictographs": "a🔪\ufe0f🩸!",
 }  # fmt: skip
 CLEAN = {
     "within a word": "gorengan on a plate", "between words": "ego reset", "half a phrase": "a red scarf",
@@ -88,8 +91,14 @@ def test_patterns_that_are_none_are_refused_at_the_start(pattern: str) -> None:
     assert refused.value.field == "moderation.rules.0.patterns"
 
 
-@pytest.mark.parametrize("listed", ["one two three four five six seven eight nine", "?!"])
-def test_a_phrase_has_a_few_words(listed: str) -> None:
+def test_patterns_without_re2_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "re2", None)
+    with pytest.raises(InvalidRequest, match=r"atelier\[moderation\]"):
+        rules("nothing", patterns=("a",))
+
+
+@pytest.mark.parametrize("listed", ["?!", "\u200b", " "])
+def test_a_phrase_has_a_word(listed: str) -> None:
     with pytest.raises(InvalidRequest) as refused:
         rules("fine", listed)
     assert refused.value.field == "moderation.rules.0.words"
@@ -108,6 +117,7 @@ def test_yaml_takes_off_for_false() -> None:
         ({"rules": [{"category": "Über"}]}, "moderation.rules.0.category"),
         ({"rules": [{"category": "x", "score": 2}]}, "moderation.rules.0.score"),
         ({"thresholds": {"x": -1}}, "moderation.thresholds.x"),
+        ({"thresholds": {"nudty": 0.9}, "engine": "safety", "categories": ["nudity"]}, "moderation"),
     ],
 )
 def test_settings_that_cannot_be_meant(values: dict[str, object], field: str) -> None:

@@ -7,12 +7,16 @@ import contextlib
 import io
 import json
 import stat
+import struct
+import sys
+import zlib
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -28,7 +32,7 @@ from serve.ensembles.illustration import IllustrateOptions, Illustration
 from serve.ensembles.own_certificate import FILE, own_certificate
 from serve.ensembles.pictures import Encoding, encode_all
 from serve.ensembles.provenance import GENERATED, is_marked
-from serve.errors import InvalidRequest, StateUnavailable
+from serve.errors import EngineUnavailable, InvalidRequest, StateUnavailable
 from serve.jobs.direct import Direct
 from serve.jobs.work import Work
 from serve.jobs.worker import Worker
@@ -105,6 +109,37 @@ async def test_what_is_changed_is_found_out(settings: Settings, kind: str) -> No
     assert state == "Invalid"
 
 
+async def test_a_changed_pixel_is_found_out(settings: Settings) -> None:
+    """Of a PNG that is whole otherwise: every chunk but the pixels' as it was, every sum right."""
+    (data, _) = await signed(signing(settings), Encoding(c2pa=True))
+    with Image.open(io.BytesIO(data)) as image:
+        before = image.convert("RGB")
+    changed = with_other_pixels(data)
+    with Image.open(io.BytesIO(changed)) as image:
+        after = image.convert("RGB")
+    differing = [place for place in np.ndindex(after.size) if after.getpixel(place) != before.getpixel(place)]
+    assert differing == [(63, 63)]
+    _, wrong, state = read(changed, "image/png")
+    assert "assertion.dataHash.mismatch" in wrong
+    assert state == "Invalid"
+
+
+def with_other_pixels(png: bytes) -> bytes:
+    """The last one's blue is another."""
+    chunks, place = [], 8
+    while place < len(png):
+        (size,) = struct.unpack(">I", png[place : place + 4])
+        chunks.append((png[place + 4 : place + 8], png[place + 8 : place + 8 + size]))
+        place += size + 12
+    rows = bytearray(zlib.decompress(b"".join(data for kind, data in chunks if kind == b"IDAT")))
+    rows[-1] ^= 8
+    kept = [(kind, data) for kind, data in chunks if kind not in (b"IDAT", b"IEND")]
+    again = [*kept, (b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    return png[:8] + b"".join(
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in again
+    )
+
+
 async def test_a_picture_that_another_program_saved_has_no_credentials(settings: Settings) -> None:
     """As the whole of PNG's text chunks written again breaks them (nika 177)."""
     (data, _) = await signed(signing(settings), Encoding(c2pa=True))
@@ -124,6 +159,15 @@ async def test_many_at_once(settings: Settings) -> None:
     (data, _) = await encode_all(drawn, Encoding(), StandIn())
     tasks = [asyncio.to_thread(signer.sign, data, "image/png", drawn.parameters) for _ in range(32)]
     assert {read(one, "image/png")[2] for one in await asyncio.gather(*tasks)} == {"Valid"}
+
+
+def test_without_the_library_a_site_that_signs_does_not_start(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "c2pa", None)
+    with pytest.raises(EngineUnavailable, match=r"atelier\[provenance\]"):
+        Direct(None, IllustratorStandIn(), StandIn(), signing(settings))
+    Direct(None, IllustratorStandIn(), StandIn(), signing(settings, "off"))
 
 
 def test_a_site_has_one_certificate(tmp_path: Path) -> None:
