@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 
 from serve.metrics import MODERATION, count
 from serve.moderation.rules import PromptRules
@@ -35,7 +36,7 @@ class PromptGate:
         return found
 
 
-def tell(found: list[Finding], action: str) -> None:
+def tell(found: Sequence[Finding], action: str) -> None:
     """Counts each category once."""
     for category in {finding.category for finding in found}:
         count(MODERATION, category=category, action=action)
