@@ -2,7 +2,7 @@
 
 It says that the file was created (``c2pa.created``) as trained algorithmic media, by which software and model. Without
 a certificate of its own a site signs with one that it issued itself: what was changed since is found out, and viewers
-say that they do not know the signer. Sources: C2PA specification 2.2, 14.5 (certificates) and 19.3 (actions).
+say that they do not know the signer. Source: the C2PA Technical Specification, on actions and on certificates.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ Two texts: AUTOMATIC1111's infotext, which many tools read, and a JSON object of
 text chunks named ``parameters`` and ``atelier``; in JPEG and WebP they are EXIF's UserComment and ImageDescription.
 That it was generated is IPTC's DigitalSourceType, in XMP: where each format keeps XMP, in an SVG as ``<metadata>``.
 Sources: that project's ``create_infotext``; of UserComment's first eight bytes CIPA DC-008, 4.6.5; IPTC Photo Metadata
-Standard 2023.1, "Digital Source Type"; ISO 16684-1 and XMP Specification Part 3.
+Standard, "Digital Source Type"; XMP Specification, parts 1 and 3.
 """
 
 from __future__ import annotations
