@@ -8,7 +8,8 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
     │   ├── BadImage            422  INVALID_ARGUMENT
     │   ├── TooLarge            413  INVALID_ARGUMENT
     │   ├── KeyReused           422  INVALID_ARGUMENT
-    │   └── UnsupportedOperation 400 UNIMPLEMENTED
+    │   ├── UnsupportedOperation 400 UNIMPLEMENTED
+    │   └── ModerationBlocked   400  INVALID_ARGUMENT
     ├── NotFound                404  NOT_FOUND
     │   └── Gone                410  NOT_FOUND
     ├── UnsupportedMedia        415  INVALID_ARGUMENT
@@ -34,7 +35,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class AtelierError(Exception):
@@ -49,6 +50,11 @@ class AtelierError(Exception):
         super().__init__(message, field)
         self.message = message
         self.field = field
+
+    @property
+    def more(self) -> Mapping[str, str | float]:
+        """What an answer tells besides, by name."""
+        return {}
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message
@@ -87,6 +93,22 @@ class UnsupportedOperation(InvalidRequest):
 
     grpc_code = "UNIMPLEMENTED"
     title = "Operation not supported"
+
+
+class ModerationBlocked(InvalidRequest):
+    """The site does not draw this: ``category``, and how sure that is, 0 to 1. It never repeats the prompt."""
+
+    title = "Refused by moderation"
+
+    def __init__(self, message: str, field: str | None = None, category: str = "", score: float = 1.0) -> None:
+        super().__init__(message, field)
+        self.args = (message, field, category, score)  # what a pickled error is made from again
+        self.category = category
+        self.score = score
+
+    @property
+    def more(self) -> Mapping[str, str | float]:
+        return {"category": self.category, "score": self.score}
 
 
 class NotFound(AtelierError):
@@ -229,6 +251,14 @@ class EngineFailure(AtelierError):
     title = "Engine failed"
 
 
+def told_again(kind: type[AtelierError], told: Mapping[str, Any]) -> AtelierError:
+    """An error that was written down."""
+    message, field = str(told.get("detail") or "the job failed"), told.get("field")
+    if issubclass(kind, ModerationBlocked):
+        return kind(message, field, str(told.get("category", "")), float(told.get("score", 1.0)))
+    return kind(message, field)
+
+
 @contextlib.contextmanager
 def in_words_of(names: Mapping[str, str]) -> Iterator[None]:
     """An error that names a field names it as its caller does: ``names`` has the caller's word by ours."""
@@ -237,4 +267,4 @@ def in_words_of(names: Mapping[str, str]) -> Iterator[None]:
     except AtelierError as error:
         if error.field is None or error.field not in names:
             raise
-        raise type(error)(error.message, names[error.field]) from None
+        raise type(error)(error.message, names[error.field], *error.args[2:]) from None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -68,6 +68,8 @@ class IllustrateOptions:
     preview_every: int = 0
     """A preview after every so many steps of a picture; 0 is none."""
     timeout_s: float | None = None
+    moderation: str | None = None
+    """low: only what is surer is found (`moderation.low_threshold`); None is auto."""
 
     def __post_init__(self) -> None:
         _check_text(self.prompt, "prompt")
@@ -78,6 +80,8 @@ class IllustrateOptions:
             _check_whole(getattr(self, name), name, *whole)
         for name, scale in SCALES.items():
             check_number(getattr(self, name), name, *scale)
+        if self.moderation not in (None, "auto", "low"):
+            raise InvalidRequest("must be auto or low", "moderation")
 
     def named_seed(self) -> int:
         """The seed, or one that is drawn."""
@@ -145,6 +149,8 @@ class Illustration:
     model_versions: Mapping[str, str]
     timings_s: Mapping[str, float]
     processing_time_s: float
+    moderation: Mapping[str, Any] | None = None
+    """What was found and done, as `serve.moderation.verdicts` tells it; None: nobody looked."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
+from serve.ensembles.credentials import signer_of
 from serve.ensembles.illustration import FamilyInfo, Illustration, IllustratorService, Preview, nothing_draws
 from serve.ensembles.known import Known
 from serve.ensembles.vectorization import VectorizeOptions, VectorizerService
@@ -24,6 +25,7 @@ from serve.jobs.ledger import Ledger
 from serve.jobs.requests import IllustrateRequest, Outcome, VectorizeRequest
 from serve.jobs.states import new_id
 from serve.jobs.takeover import Watch
+from serve.jobs.terms import Terms
 from serve.settings import Settings
 from serve.state import State
 from serve.state.objects import name_of
@@ -49,6 +51,8 @@ class Direct:
         self._illustrator = illustrator
         self._vectorizer = vectorizer
         self._settings = settings
+        self._terms = Terms(settings)
+        self._signer = signer_of(settings)
         self._known = Known(illustrator, vectorizer)
         self._ledger = Ledger(state, self._known, watch) if state is not None else None
         self._analyses = Analyses(state, self._ledger.cache, self._known) if state and self._ledger else None
@@ -68,12 +72,20 @@ class Direct:
         return await self._known.families()
 
     async def draw(self, request: IllustrateRequest, caller: Caller) -> Answer:
+        request = await self.accepted(request)
         if self._ledger is None:
-            return _unkept(await drawn(request, self._draws(), self._vectorizer))
+            return _unkept(await drawn(request, self._draws(), self._vectorizer, self._signer))
         return await self._ledger.answer(await self._drawing(request, caller))
+
+    async def accepted(self, request: IllustrateRequest) -> IllustrateRequest:
+        """As the site takes it. Raises ModerationBlocked, and InvalidRequest for what it does not offer."""
+        (found,) = await self._terms.accepted([request])
+        assert isinstance(found, IllustrateRequest)
+        return found
 
     async def recall(self, request: IllustrateRequest, caller: Caller) -> Answer | None:
         """What `draw` would answer without drawing: ask it before `stream`, which always draws."""
+        request = await self.accepted(request)
         if self._ledger is None:
             return None
         return await self._ledger.known(await self._drawing(request, caller))
@@ -89,6 +101,7 @@ class Direct:
 
         It joins a request of the same idempotency key, without previews, and no other.
         """
+        request = await self.accepted(request)
         if self._ledger is None:
             async for item in self._previewed(request, preview_every):
                 yield item if isinstance(item, Preview) else _unkept(item)
@@ -134,7 +147,7 @@ class Direct:
         family = next(known, None)
         request = asked if family is None else asked.resolved(family)  # who draws says that there is none such
         limit_s = self._settings.illustrator.timeout_s
-        do = partial(drawn, illustrator=illustrator, vectorizer=self._vectorizer)
+        do = partial(drawn, illustrator=illustrator, vectorizer=self._vectorizer, signer=self._signer)
         return Errand(asked, request, caller, do, min(asked.options.timeout_s or limit_s, limit_s))
 
     async def _previewed(
@@ -146,7 +159,7 @@ class Direct:
                 if isinstance(item, Preview):
                     yield item
                 elif isinstance(item, Illustration):
-                    yield await encoded(item, request, self._vectorizer)
+                    yield await encoded(item, request, self._vectorizer, self._signer)
 
     def _draws(self) -> IllustratorService:
         if self._illustrator is None:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any, Literal
 
 from serve.ensembles.illustration import RANDOM_SEED, Illustration, IllustratorService
-from serve.ensembles.pictures import encode_all
+from serve.ensembles.pictures import Signs, encode_all
 from serve.ensembles.vectorization import Vectorization, VectorizeOptions, Vectorizes
 from serve.jobs.flights import Claim
 from serve.jobs.outcomes import of_illustration, of_vectorization
@@ -104,14 +104,18 @@ def unseeded(document: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**kept, "options": {**options, "seed": None}}
 
 
-async def drawn(request: IllustrateRequest, illustrator: IllustratorService, vectorizer: Vectorizes) -> Outcome:
-    return await encoded(await illustrator.draw(request.options), request, vectorizer)
+async def drawn(
+    request: IllustrateRequest, illustrator: IllustratorService, vectorizer: Vectorizes, signer: Signs | None = None
+) -> Outcome:
+    return await encoded(await illustrator.draw(request.options), request, vectorizer, signer)
 
 
-async def encoded(illustration: Illustration, request: IllustrateRequest, vectorizer: Vectorizes) -> Outcome:
+async def encoded(
+    illustration: Illustration, request: IllustrateRequest, vectorizer: Vectorizes, signer: Signs | None = None
+) -> Outcome:
     """Tells in ``degraded`` what drawings had to do without, if they had."""
     noting = _Noting(vectorizer)
-    files = await encode_all(illustration, request.encoding, noting)
+    files = await encode_all(illustration, request.encoding, noting, signer)
     outcome = of_illustration(illustration, request.encoding, files, request.more)
     if not noting.degraded:
         return outcome

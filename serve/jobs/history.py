@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.errors import AtelierError, EngineFailure
+from serve.errors import AtelierError, EngineFailure, told_again
 from serve.jobs.adding import model_of
 from serve.jobs.leases import told_of
 from serve.jobs.requests import File, JobRequest, Outcome
@@ -120,7 +120,7 @@ async def read_again(state: State, generation_id: str) -> Kept | None:
 def error_of(told: Mapping[str, Any]) -> AtelierError:
     """The inverse of `serve.jobs.leases.told_of`."""
     kind = next((known for known in _below(AtelierError) if known.__name__ == told["type"]), EngineFailure)
-    return kind(told["detail"], told["field"])
+    return told_again(kind, told)
 
 
 def _below(kind: type[AtelierError]) -> Iterator[type[AtelierError]]:

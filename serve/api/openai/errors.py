@@ -16,6 +16,7 @@ from serve.errors import (
     AtelierError,
     EngineLost,
     Forbidden,
+    ModerationBlocked,
     NotFound,
     QuotaExceeded,
     TooManyAttempts,
@@ -37,6 +38,7 @@ _CODES: Mapping[type[AtelierError], str] = {
     TooManyAttempts: "rate_limit_exceeded",
     TooManyJobs: "rate_limit_exceeded",
     QuotaExceeded: "insufficient_quota",
+    ModerationBlocked: "content_policy_violation",
 }
 """Words of OpenAI's that clients look for; of all else it is the name of the error's class."""
 
@@ -60,7 +62,7 @@ SCHEMA: dict[str, Any] = {
 def body_of(error: AtelierError) -> dict[str, Any]:
     unknown_model = isinstance(error, NotFound) and error.field == "model"
     code = "model_not_found" if unknown_model else _CODES.get(type(error), kind_of(error).replace("-", "_"))
-    return {"error": {"message": str(error), "type": _type_of(error), "param": error.field, "code": code}}
+    return {"error": {"message": str(error), "type": _type_of(error), "param": error.field, "code": code, **error.more}}
 
 
 def _type_of(error: AtelierError) -> str:

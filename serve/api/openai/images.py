@@ -71,8 +71,9 @@ def _says_that_it_repeats(request: Request) -> bool:
 
 
 async def _streamed(asked: ImagesRequest, direct: Direct, caller: Caller, settings: Settings) -> Response:
-    wanted = IllustrateRequest(asked.order.options, asked.order.encoding)
     with in_words_of(asked.order.names):
+        wanted = await direct.accepted(IllustrateRequest(asked.order.options, asked.order.encoding))
+        asked = replace(asked, order=replace(asked.order, encoding=wanted.encoding))
         known = await direct.recall(wanted, caller)
     source = told_again(asked, known) if known else events(asked, direct.stream(wanted, caller, asked.preview_every))
     word = HIT if known else MISS if direct.looks_up(wanted, caller) else BYPASS

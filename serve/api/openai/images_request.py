@@ -31,6 +31,7 @@ _QUALITIES = {
 _LEGACY = {"auto": "medium", "standard": "medium", "hd": "high"}
 _BACKGROUNDS = ("auto", "transparent", "opaque")
 _RESPONSE_FORMATS = ("b64_json", "url")
+_MODERATIONS = ("auto", "low")
 
 _VOCABULARY: Vocabulary = {**SNAKE_CASE, "width": ("size",), "height": ("size",)}
 
@@ -66,6 +67,8 @@ def parse(values: Mapping[str, Any], families: Sequence[FamilyInfo], metadata: b
     if values.get("output_format") == "gif":
         raise UnsupportedOperation("gif is not offered; use png, jpeg, webp or svg", "output_format")
     asked: dict[str, Any] = {"width": size[0], "height": size[1], "model": family.name, "n": how_many(values)}
+    if choice(values, "moderation", _MODERATIONS, "auto") != "auto":
+        asked["moderation"] = "low"
     order = parse_order(values, _VOCABULARY, metadata, prompt=prompt, **asked)
     quality = choice(values, "quality", _QUALITIES, "auto")
     choice(values, "background", _BACKGROUNDS, "auto")
@@ -125,7 +128,7 @@ PROPERTIES: dict[str, Any] = {
     "partial_images": {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_PARTIAL_IMAGES, "default": 0},
     "user": _TEXT,
     "safety_identifier": _TEXT,
-    "moderation": {**_TEXT, "description": "accepted, without effect"},
+    "moderation": {"enum": [*_MODERATIONS, None], "description": "low: only what is surer is flagged or refused"},
     "style": {**_TEXT, "description": "accepted, without effect"},
     **{name: schema for name, schema in options_of(SNAKE_CASE).items() if name not in ("width", "height", "model")},
 }
