@@ -18,7 +18,6 @@ from serve.api.a1111.desk import Desks, Task
 from serve.api.a1111.drawing_request import DEFAULTS, DrawingRequest, override_of, parse
 from serve.api.a1111.options import options_of
 from serve.api.a1111.pictures import checked
-from serve.api.a1111.samplers import title_of
 from serve.api.callers import DrawsDirectly, caller_of, with_cache_word
 from serve.api.drawing_schema import OPTIONS, described
 from serve.api.json_body import read_json
@@ -132,7 +131,7 @@ def _info(asked: DrawingRequest, answer: Answer) -> dict[str, Any]:
     told = answer.details["parameters"]
     made = Parameters(**{field.name: told[field.name] for field in fields(Parameters)})
     seeds = [made.seed if file.seed is None else file.seed for file in answer.files]
-    sampler, schedule = title_of(by_name(made.sampler))
+    sampler, schedule = provenance.sampler_and_schedule(by_name(made.sampler))
     count = len(seeds)
     return {
         "prompt": made.prompt,

@@ -159,7 +159,7 @@ def _about(values: Mapping[str, Any], size: tuple[int, int], unknown: Sequence[s
     """What a client should know of what it sent."""
     width, height = size
     asked = whole(values, "width") or width, whole(values, "height") or height
-    notes = [] if asked == size else [f"{asked[0]}x{asked[1]} is no size of this model: {width}x{height} it is"]
+    notes = [] if asked == size else [f"{asked[0]}x{asked[1]} is no size of this model; {width}x{height} is drawn"]
     notes += [f"Checkpoint not found: {title[:128]}" for title in unknown]
     return notes + [f"{name} has no effect here" for name in _IDLE if values.get(name)]
 

@@ -14,9 +14,9 @@ from typing import Any
 from serve.diffusion.samplers import SAMPLERS, Sampler, by_name
 from serve.diffusion.schedules import KARRAS_RHO
 from serve.ensembles.illustration import FamilyInfo
+from serve.ensembles.provenance import AUTOMATIC, KARRAS, UNIFORM, sampler_and_schedule
 from serve.errors import InvalidRequest, NotFound
 
-AUTOMATIC, UNIFORM, KARRAS = "Automatic", "Uniform", "Karras"
 _OFFERED = {AUTOMATIC: -1.0, UNIFORM: -1.0, KARRAS: KARRAS_RHO}
 """Schedules and their default rho."""
 _KNOWN = (
@@ -24,7 +24,7 @@ _KNOWN = (
     "DDIM", "Beta", "Turbo",
 )  # fmt: skip
 _LONGEST = 128
-_AT_THE_END = re.compile(rf"(.+) ({'|'.join(_KNOWN)})", re.IGNORECASE)
+_AT_THE_END = re.compile(rf"(.+?) ({'|'.join(_KNOWN)})", re.IGNORECASE)
 
 
 def resolved(name: str | None, schedule: str | None, family: FamilyInfo) -> tuple[Sampler, list[str]]:
@@ -48,13 +48,7 @@ def resolved(name: str | None, schedule: str | None, family: FamilyInfo) -> tupl
         return karras, []
     if wanted == _key(UNIFORM):
         return plain, []
-    return plain, [f"schedule type {(schedule or '')[:_LONGEST]!a} is not offered with {plain.title}: {UNIFORM} it is"]
-
-
-def title_of(sampler: Sampler) -> tuple[str, str]:
-    """(name, schedule) as that API tells them."""
-    plain = sampler.title.removesuffix(f" {KARRAS}")
-    return plain, KARRAS if plain != sampler.title else AUTOMATIC
+    return plain, [f"scheduler {(schedule or '')[:_LONGEST]!a} is not offered with {plain.title}; its own is used"]
 
 
 def listed(families: Sequence[FamilyInfo]) -> list[dict[str, Any]]:
@@ -63,7 +57,7 @@ def listed(families: Sequence[FamilyInfo]) -> list[dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for sampler in SAMPLERS:
         if sampler.name in served:
-            title, schedule = title_of(sampler)
+            title, schedule = sampler_and_schedule(sampler)
             one = found.setdefault(title, {"name": title, "aliases": [], "options": {}})
             one["aliases"] += [sampler.name, *sampler.aliases]
             if schedule == KARRAS:
@@ -84,7 +78,7 @@ def _parted(name: str) -> tuple[Sampler | None, str | None]:
     if parts is not None and (sampler := _sampler(parts[1])) is not None:
         return sampler, parts[2]
     found = _sampler(name)
-    return found, None if found is None or title_of(found)[1] == AUTOMATIC else KARRAS
+    return found, KARRAS if found is not None and sampler_and_schedule(found)[1] == KARRAS else None
 
 
 def _sampler(name: str) -> Sampler | None:
@@ -96,7 +90,7 @@ def _sampler(name: str) -> Sampler | None:
 
 def _twins(sampler: Sampler) -> tuple[Sampler, Sampler | None]:
     """The same without Karras sigmas, and with them, if there is such a one."""
-    plain = title_of(sampler)[0]
+    plain, _ = sampler_and_schedule(sampler)
     by_title = {one.title: one for one in SAMPLERS}
     return by_title[plain], by_title.get(f"{plain} {KARRAS}")
 
