@@ -88,11 +88,12 @@ def models(api: webuiapi.WebUIApi) -> dict[str, bool]:
 
 def errors(api: webuiapi.WebUIApi) -> dict[str, bool]:
     picture = Image.new("RGB", (64, 64))
-    unit = webuiapi.ControlNetUnit(image=picture)
+    scripts: dict[str, Any] = {}  # the package would else keep the unit in its own default, for every later call
+    unit = {"controlnet_units": [webuiapi.ControlNetUnit(image=picture)], "alwayson_scripts": scripts}
     return {
         "no_sampler": failed(lambda: api.txt2img(prompt=PROMPT, sampler_name="none")) == (404, "Sampler not found"),
         "no_script": failed(lambda: api.txt2img(prompt=PROMPT, script_name="X"))[0] == 422,
-        "controlnet": failed(lambda: api.txt2img(prompt=PROMPT, controlnet_units=[unit]))[0] == 422,
+        "controlnet": failed(lambda: api.txt2img(prompt=PROMPT, **unit))[0] == 422,
         "hires": failed(lambda: api.txt2img(prompt=PROMPT, enable_hr=True))[0] == 501,
         "img2img": failed(lambda: api.img2img(images=[picture], prompt=PROMPT))[0] == 501,
         "upscale": failed(lambda: api.extra_single_image(picture))[0] == 501,
@@ -116,7 +117,7 @@ def stopping(api: webuiapi.WebUIApi) -> dict[str, bool]:
     thread.start()
     watching = webuiapi.WebUIApi(baseurl=api.baseurl)
     seen = watching.get_progress()
-    while not 0 < seen["progress"] < 1:
+    while thread.is_alive() and not 0 < seen["progress"] < 1:
         seen = watching.get_progress()
     watching.interrupt()
     thread.join(60)
