@@ -28,11 +28,10 @@ _MOST_OVER = 4096
 
 @dataclass(eq=False)
 class Task:
-    """One request under way. ``size`` is (width, height) of its ``pictures``; ``previews`` counts those that came."""
+    """One request under way, for ``pictures``; ``previews`` counts those that came of it."""
 
     id: str
     user_id: str
-    size: tuple[int, int]
     pictures: int
     began: float = field(default_factory=time.monotonic)
     step: int = 0
@@ -91,9 +90,9 @@ class Desk:
         self._chosen: OrderedDict[str, Mapping[str, Any]] = OrderedDict()
 
     @contextlib.contextmanager
-    def task(self, user_id: str, task_id: str, size: tuple[int, int], pictures: int) -> Iterator[Task]:
+    def task(self, user_id: str, task_id: str, pictures: int) -> Iterator[Task]:
         """A task that is under way as long as the block is."""
-        task = Task(task_id, user_id, size, pictures)
+        task = Task(task_id, user_id, pictures)
         self._tasks.append(task)
         try:
             yield task

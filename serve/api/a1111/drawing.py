@@ -79,7 +79,7 @@ async def txt2img(request: Request, direct: DrawsDirectly, desk: Desks, settings
     asked = parse(values, families, options, unknown)
     for note in asked.notes:
         LOGGER.info("txt2img: %a", note)
-    with desk.task(caller.user_id, asked.task_id, asked.size, asked.pictures) as task:
+    with desk.task(caller.user_id, asked.task_id, asked.pictures) as task:
         answer = await task.run(_drawn(asked, direct, caller, task, settings))
     body = await asyncio.to_thread(_body, values, asked, answer)
     return with_cache_word(await asyncio.to_thread(render, body, 200, None), answer.cache)

@@ -58,11 +58,10 @@ class UnknownScript(InvalidRequest):
 
 @dataclass(frozen=True)
 class DrawingRequest:
-    """``size`` is (width, height) as it is drawn; ``notes`` are for the client; ``options`` are those that hold."""
+    """``pictures`` in all; ``notes`` are for the client; ``previews``: whether it may ask to see them on the way."""
 
     order: Order
     family: FamilyInfo
-    size: tuple[int, int]
     pictures: int
     batch_size: int
     styles: Sequence[str]
@@ -110,7 +109,6 @@ def parse(
     return DrawingRequest(
         order=Order(asked, Encoding(FORMATS[options["samples_format"]], metadata=options["enable_pnginfo"]), _NAMES),
         family=family,
-        size=size,
         pictures=pictures,
         batch_size=batch_size,
         styles=styles,

@@ -5,6 +5,7 @@ That project draws for one user. Here everybody sees, and stops, what is their o
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import Any
 
@@ -16,7 +17,7 @@ from serve.api.callers import caller_of
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.values import flag, text, whole
-from serve.ensembles.pictures import Encoding, as_base64, as_url, encode_preview
+from serve.ensembles.pictures import Encoding, as_base64, as_url, to_file
 
 router = APIRouter()
 
@@ -98,7 +99,10 @@ async def pending_tasks(request: Request, desk: Desks) -> dict[str, Any]:
 
 
 async def _picture(task: Task, encoding: Encoding) -> bytes | None:
-    return await encode_preview(task.preview.pixels, task.size, encoding) if task.preview is not None else None
+    """The newest preview, as small as it came: clients ask often."""
+    if task.preview is None:
+        return None
+    return await asyncio.to_thread(to_file, task.preview.pixels, encoding)
 
 
 def _state(task: Task | None, count: int) -> dict[str, Any]:

@@ -100,7 +100,7 @@ async def test_progress_with_a_preview(halting: Halting, halted: httpx.AsyncClie
     assert (state["job"], state["job_count"]) == ("task(a)", 1)
     assert (state["sampling_step"], state["sampling_steps"], state["interrupted"]) == (5, 8, False)
     image = opened(told["current_image"])
-    assert (image.format, image.size, image.info) == ("PNG", (64, 64), {})
+    assert (image.format, image.size, image.info) == ("PNG", (32, 32), {})
     bare = (await halted.get(PROGRESS, params={"skip_current_image": "true"})).json()
     assert (bare["current_image"], bare["progress"]) == (None, told["progress"])
     of_task = await asked(halted)
@@ -213,7 +213,7 @@ async def test_everybody_has_tasks_of_their_own() -> None:
     desk, gate = Desk(), asyncio.Event()
 
     async def drawn(user_id: str, steps: int) -> str:
-        with desk.task(user_id, "task(a)", (64, 64), 1) as task:
+        with desk.task(user_id, "task(a)", 1) as task:
             task.progressed(Progress(1, steps))
             await task.run(gate.wait())
         return user_id
@@ -237,7 +237,7 @@ async def test_the_desk_remembers_so_many_and_no_more() -> None:
     desk = Desk()
     for index in range(MOST_USERS + 1):
         desk.choose(f"user {index}", {"samples_format": "webp"})
-        with desk.task("ada", f"task {index}", (64, 64), 1):
+        with desk.task("ada", f"task {index}", 1):
             pass
     assert (desk.chosen_by("user 0"), desk.chosen_by("user 1")) == ({}, {"samples_format": "webp"})
     assert (desk.is_over("ada", "task 0"), desk.is_over("ada", "task 1")) == (False, True)
