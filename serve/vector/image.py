@@ -74,11 +74,6 @@ def read(data: bytes, limits: ImageLimits = ImageLimits()) -> Picture:
     return Picture(_pixels(opened), opened.format or "", hashlib.sha256(data).hexdigest())
 
 
-def check(data: bytes, limits: ImageLimits = ImageLimits()) -> None:
-    """Raises what ``decode`` raises, as far as a header shows it: no pixel is decoded."""
-    _examined(data, limits)
-
-
 def look(data: bytes, at: Callable[[Image.Image], T], limits: ImageLimits = ImageLimits()) -> T:
     """What ``at`` finds in the picture, of which it may decode the pixels. Raises what ``read`` raises."""
     opened = _examined(data, limits)
@@ -88,6 +83,11 @@ def look(data: bytes, at: Callable[[Image.Image], T], limits: ImageLimits = Imag
         raise TooLarge("has too many pixels", FIELD) from error
     except _DECODER_ERRORS as error:
         raise BadImage(f"is a {opened.format} that is broken or cut off", FIELD) from error
+
+
+def check(data: bytes, limits: ImageLimits = ImageLimits()) -> None:
+    """Raises what ``decode`` raises, as far as a header shows it: no pixel is decoded."""
+    _examined(data, limits)
 
 
 def _examined(data: bytes, limits: ImageLimits) -> Image.Image:

@@ -38,6 +38,8 @@ LOGGER = logging.getLogger(__name__)
 router = APIRouter(prefix="/sdapi/v1")
 
 MAX_INIT_IMAGES = 16
+_ALSO = ("flagged", "moderation", "served_by", "degraded")
+"""What ``info`` tells beside, if there is something to tell."""
 _TEXT = {"type": "string"}
 _COUNT = {"type": "integer", "minimum": 1, "default": 1}
 _PROPERTIES: dict[str, Any] = {
@@ -121,17 +123,22 @@ def _body(values: Mapping[str, Any], asked: DrawingRequest, answer: Answer) -> d
     repeated = {name: values.get(name, default) for name, default in DEFAULTS.items()}
     return {
         "images": [as_base64(file.data) for file in answer.files] if asked.send_images else [],
-        "parameters": repeated,
+        "parameters": _finite(repeated),
         "info": json.dumps(_info(asked, answer)),
     }
+
+
+def _finite(values: Mapping[str, Any]) -> Any:
+    """``values`` with null for what JSON has no word for."""
+    return json.loads(json.dumps(values), parse_constant=lambda _: None)
 
 
 def _info(asked: DrawingRequest, answer: Answer) -> dict[str, Any]:
     """All that became of the request, as that project's ``Processed`` tells it, and ``comments``."""
     told = answer.details["parameters"]
-    made = Parameters(**{field.name: told[field.name] for field in fields(Parameters)})
+    made = Parameters(**{field.name: told[field.name] for field in fields(Parameters) if field.name in told})
     seeds = [made.seed if file.seed is None else file.seed for file in answer.files]
-    sampler, schedule = provenance.sampler_and_schedule(by_name(made.sampler))
+    sampler, schedule = provenance.sampler_and_schedule(by_name(made.sampler)) if made.sampler else ("", "")
     count = len(seeds)
     return {
         "prompt": made.prompt,
@@ -153,7 +160,7 @@ def _info(asked: DrawingRequest, answer: Answer) -> dict[str, Any]:
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": made.model,
-        "sd_model_hash": asked.family.version,
+        "sd_model_hash": asked.family.version if asked.family.name == made.model else None,
         "sd_vae_name": None,
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
@@ -169,4 +176,5 @@ def _info(asked: DrawingRequest, answer: Answer) -> dict[str, Any]:
         "version": f"atelier {version('atelier')}",
         "comments": "".join(f"{note}\n" for note in asked.notes),
         "generation_id": answer.generation_id,
+        **{name: answer.details[name] for name in _ALSO if name in answer.details},
     }

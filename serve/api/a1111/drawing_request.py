@@ -84,9 +84,7 @@ def parse(
     Raises InvalidRequest naming the key at fault, NotFound for a sampler, and Unsupported for what is not there yet.
     """
     _refuse_scripts(values)
-    for name, what in _NOT_YET.items():
-        if values.get(name):
-            raise Unsupported(f"{what} is not offered yet; leave it out", name)
+    _refuse_what_is_not_yet(values)
     family = chosen(families, options[CHECKPOINT])
     size = _size(values, family)
     sampler_name = text(values, "sampler_name") or text(values, "sampler_index")
@@ -160,6 +158,17 @@ def _about(values: Mapping[str, Any], size: tuple[int, int], unknown: Sequence[s
     notes = [] if asked == size else [f"{asked[0]}x{asked[1]} is no size of this model; {width}x{height} is drawn"]
     notes += [f"Checkpoint not found: {title[:128]}" for title in unknown]
     return notes + [f"{name} has no effect here" for name in _IDLE if values.get(name)]
+
+
+def _refuse_what_is_not_yet(values: Mapping[str, Any]) -> None:
+    asked = {
+        "enable_hr": flag(values, "enable_hr"),
+        "refiner_checkpoint": text(values, "refiner_checkpoint", MAX_PROMPT_CHARACTERS) not in (None, "None"),
+        "firstpass_image": bool(values.get("firstpass_image")),
+    }
+    for name, is_asked in asked.items():
+        if is_asked:
+            raise Unsupported(f"{_NOT_YET[name]} is not offered yet; leave it out", name)
 
 
 def _refuse_scripts(values: Mapping[str, Any]) -> None:

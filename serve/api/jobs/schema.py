@@ -7,10 +7,10 @@ from typing import Any
 from serve.api.callers import KEY
 from serve.api.drawing import SNAKE_CASE
 from serve.api.drawing_schema import PROMPT, options_of
-from serve.api.illustrations import MAX_USER
 from serve.api.jobs.orders import FAL_PRIORITY, MAX_WAIT_S, WEBHOOK_EVENTS
 from serve.api.jobs.rendering import BRIEF_PROMPT
 from serve.api.presets import QUALITIES
+from serve.api.whose import MAX_USER
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustration import MAX_PICTURES
 from serve.jobs.errands import ANONYMOUS

@@ -155,7 +155,7 @@ async def test_a_picture_that_tells_nothing(studio: httpx.AsyncClient) -> None:
 
 
 async def test_texts_of_a_picture_are_capped(studio: httpx.AsyncClient) -> None:
-    """A-142: a few bytes that stand for a megabyte each."""
+    """C-102: a few bytes that stand for a megabyte each."""
     texts = PngInfo()
     for index in range(40):
         texts.add_text(f"text {index}", "x" * 1_000_000, zip=True)

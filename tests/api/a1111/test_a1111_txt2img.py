@@ -10,10 +10,13 @@ import httpx
 import numpy as np
 import pytest
 from drawn_pictures import infotext, opened, record
+from hypothesis import given
+from hypothesis import strategies as st
 from illustrator_standin import IllustratorStandIn, disk, family
 from standin import StandIn
 from test_doors_native import LEAKS
 
+from serve.api.a1111.drawing_request import DEFAULTS
 from serve.api.app import create_app
 from serve.errors import DeadlineExceeded, EngineFailure, InvalidRequest, Overloaded
 from serve.jobs.direct import Direct
@@ -249,6 +252,7 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
     ({"alwayson_scripts": {"ControlNet": {"args": []}}}, 422, "always on script ControlNet not found"),
     ({"alwayson_scripts": ["ADetailer"]}, 400, "alwayson_scripts: "),
     ({"enable_hr": True}, 501, "enable_hr: "),
+    ({"enable_hr": "perhaps"}, 400, "enable_hr: "),
     ({"refiner_checkpoint": "x"}, 501, "refiner_checkpoint: "),
     ({"firstpass_image": "x"}, 501, "firstpass_image: "),
 ]
@@ -344,6 +348,38 @@ async def test_two_wishes_for_any_seed_are_two_drawings(state: State) -> None:
     seeds = [json.loads(answer.json()["info"])["seed"] for answer in answers]
     assert len(illustrator.asked) == 2
     assert seeds[0] != seeds[1]
+
+
+NAMES = st.sampled_from([*DEFAULTS, "sd_model_checkpoint", "unknown"])
+LEAVES = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(["Euler", "64"])
+)
+VALUES = st.recursive(LEAVES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=3))
+APPLICATION = create_app(StandIn(), Settings(), illustrator=IllustratorStandIn())
+
+
+@given(st.dictionaries(NAMES, VALUES, max_size=5), st.sampled_from(["txt2img", "img2img", "options"]))
+def test_random_values(values: dict[str, Any], name: str) -> None:
+    """Answered, and never with a fault of the server's; every answer is JSON, as the standard has it."""
+
+    async def send() -> httpx.Response:
+        transport = httpx.ASGITransport(APPLICATION, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://atelier") as client:
+            return await client.post(f"/sdapi/v1/{name}", content=json.dumps({"prompt": "fox", **values}))
+
+    answer = asyncio.run(send())
+    assert answer.status_code < 500 or answer.status_code == 501, answer.text
+    json.loads(answer.text, parse_constant=lambda constant: pytest.fail(constant))
+
+
+async def test_what_json_has_no_word_for_is_null(studio: httpx.AsyncClient) -> None:
+    answer = await studio.post(
+        PATH, content=json.dumps({**FOX, "denoising_strength": float("nan"), "script_args": [1e999]})
+    )
+    assert (answer.json()["parameters"]["denoising_strength"], answer.json()["parameters"]["script_args"]) == (
+        None,
+        [None],
+    )
 
 
 async def test_the_openapi_document_describes_it(studio: httpx.AsyncClient) -> None:
