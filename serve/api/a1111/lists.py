@@ -86,6 +86,12 @@ async def memory() -> dict[str, Any]:
     return {"ram": {"free": free, "used": total - free, "total": total}, "cuda": {"error": "unavailable"}}
 
 
+@router.get("/internal/ping")
+async def ping() -> dict[str, Any]:
+    """Some clients look here whether there is anybody."""
+    return {}
+
+
 @router.get("/controlnet/version")
 async def controlnet_version() -> dict[str, Any]:
     """0: there is none."""

@@ -40,6 +40,7 @@ async def test_other_shapes_of_nothing(studio: httpx.AsyncClient) -> None:
     shapes = {
         f"{API}/embeddings": {"loaded": {}, "skipped": {}},
         f"{API}/scripts": {"txt2img": [], "img2img": []},
+        "/internal/ping": {},
         "/controlnet/version": {"version": 0},
         "/controlnet/model_list": {"model_list": []},
         "/controlnet/module_list": {"module_list": [], "module_detail": {}},

@@ -46,6 +46,14 @@ OF_WEBUIAPI = {
     "sampler_index": None, "script_name": None, "script_args": [], "send_images": True, "save_images": False,
     "alwayson_scripts": {},
 }  # fmt: skip
+OF_SILLYTAVERN = {
+    "url": "http://127.0.0.1:8000", "auth": "any:secret of the client", "prompt": "fox", "negative_prompt": "text",
+    "sampler_name": "DDIM", "scheduler": "normal", "steps": 4, "cfg_scale": 7, "width": 512, "height": 512,
+    "restore_faces": False, "enable_hr": False, "hr_upscaler": "Latent", "hr_scale": 1.0, "hr_additional_modules": [],
+    "denoising_strength": 0.7, "hr_second_pass_steps": 0, "clip_skip": 1, "save_images": True, "send_images": True,
+    "override_settings": {"CLIP_stop_at_last_layers": 1, "forge_additional_modules": []},
+    "override_settings_restore_afterwards": True, "do_not_save_grid": False, "do_not_save_samples": False,
+}  # fmt: skip
 OF_LIBRECHAT = {"prompt": "fox", "n": 3, "size": "64x64", "cfg_scale": 4.5, "sampler_index": "DPM++ 2M Karras"}
 
 
@@ -95,11 +103,12 @@ async def test_pictures_and_what_is_told_of_them(studio: httpx.AsyncClient) -> N
     assert body["parameters"]["cfg_scale"] == 2.5
 
 
-@pytest.mark.parametrize("sent", [OF_OPEN_WEBUI, OF_WEBUIAPI, OF_LIBRECHAT])
+@pytest.mark.parametrize("sent", [OF_OPEN_WEBUI, OF_WEBUIAPI, OF_SILLYTAVERN, OF_LIBRECHAT])
 async def test_what_clients_send_is_drawn(studio: httpx.AsyncClient, sent: dict[str, Any]) -> None:
     answer = await studio.post(PATH, json=sent)
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["images"]) == sent.get("batch_size", 1)
+    assert "secret of the client" not in answer.text
 
 
 async def test_any_key_may_be_null_or_unknown(studio: httpx.AsyncClient) -> None:
