@@ -57,7 +57,10 @@ _VECTORIZE_OPTIONS: dict[str, Any] = {
 _VECTORIZE = {
     "type": "object",
     "description": "of vectorize",
-    "properties": {"image": {"type": "string", "description": "a data: URL in base64"}, **_VECTORIZE_OPTIONS},
+    "properties": {
+        "image": {"type": "string", "description": "a data: URL in base64, or the https: address of a picture"},
+        **_VECTORIZE_OPTIONS,
+    },
 }
 _OF_ALL: dict[str, Any] = {"user_id": _USER, "priority": _PRIORITY, "webhook_url": _URL}
 _BODY = {
