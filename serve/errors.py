@@ -7,7 +7,8 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
     ├── InvalidRequest          400  INVALID_ARGUMENT
     │   ├── BadImage            422  INVALID_ARGUMENT
     │   ├── TooLarge            413  INVALID_ARGUMENT
-    │   └── KeyReused           422  INVALID_ARGUMENT
+    │   ├── KeyReused           422  INVALID_ARGUMENT
+    │   └── UnsupportedOperation 400 UNIMPLEMENTED
     ├── NotFound                404  NOT_FOUND
     │   └── Gone                410  NOT_FOUND
     ├── UnsupportedMedia        415  INVALID_ARGUMENT
@@ -79,6 +80,13 @@ class KeyReused(InvalidRequest):
 
     status = 422
     title = "Idempotency key reused"
+
+
+class UnsupportedOperation(InvalidRequest):
+    """What no model here can do, asked for in a vocabulary whose clients take 501 for a fault that passes."""
+
+    grpc_code = "UNIMPLEMENTED"
+    title = "Operation not supported"
 
 
 class NotFound(AtelierError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
@@ -26,13 +26,15 @@ BYPASS: CacheWord = "bypass"
 @dataclass(frozen=True)
 class Caller:
     """Who asks, and how. ``fresh``: nothing that is stored and nothing that is under way will do; ``store``: whether
-    the answer may be given again. ``patience_s``: how long it goes on once the caller is gone, who may ask again."""
+    the answer may be given again. ``patience_s``: how long it goes on once the caller is gone, who may ask again.
+    ``repeats``: it says itself that it asks again; what was done within ``patience_s`` is what it did not get."""
 
     user_id: str = ANONYMOUS
     idempotency_key: str | None = None
     fresh: bool = False
     store: bool = True
     patience_s: float = 0.0
+    repeats: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,17 +88,20 @@ class Errand:
             return digest(["key", self.claim.user_id, self.claim.key])
         if self.caller.fresh or not self.joins:
             return new_id()
-        return digest(["request", self.caller.user_id, _unseeded(self.document)])
+        return digest(["request", self.caller.user_id, unseeded(self.document)])
 
 
 def seeded(request: JobRequest) -> JobRequest:
     return request if isinstance(request, VectorizeRequest) else request.seeded()
 
 
-def _unseeded(document: dict[str, Any]) -> dict[str, Any]:
-    """Every word for "any seed" is the same."""
+def unseeded(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Every word for "any seed" is the same, and so is a seed that was drawn for it."""
     options = document["options"]
-    return document if options.get("seed") != RANDOM_SEED else {**document, "options": {**options, "seed": None}}
+    if options.get("seed") != RANDOM_SEED and document.get("seed_named", True):
+        return document
+    kept = {name: value for name, value in document.items() if name != "seed_named"}
+    return {**kept, "options": {**options, "seed": None}}
 
 
 async def drawn(request: IllustrateRequest, illustrator: IllustratorService, vectorizer: Vectorizes) -> Outcome:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -21,6 +21,21 @@ from serve.state.recording import ended, put_results
 from serve.state.tables import generations, inputs, measurements, results, utc_now
 
 _GENERATION, _INPUTS, _MEASUREMENT = sa.insert(generations), sa.insert(inputs), sa.insert(measurements)
+
+_NEWEST = 16
+_LATELY = (
+    sa.select(generations.c.id, generations.c.parameters)
+    .where(
+        generations.c.user_id == sa.bindparam("user_id"),
+        generations.c.kind == sa.bindparam("kind"),
+        generations.c.direct,
+        generations.c.status == COMPLETED,
+        generations.c.created_at >= sa.bindparam("began"),
+        generations.c.completed_at >= sa.bindparam("since"),
+    )
+    .order_by(generations.c.created_at.desc(), generations.c.seq.desc())
+    .limit(_NEWEST)
+)
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,18 @@ async def write_undone(
     if error is not None:
         row = _measured(entry, model_of(entry.request), took_s, str(error), False)
         await connection.execute(measurements.insert(), row)
+
+
+async def lately(
+    connection: AsyncConnection, user_id: str, kind: str, within: timedelta, longest: timedelta
+) -> Sequence[sa.Row[Any, Any]]:
+    """``id`` and ``parameters`` of the user's newest direct generations that were completed ``within`` that time.
+
+    None takes longer than ``longest``: all that began before is not looked through.
+    """
+    since = utc_now() - within
+    newest = {"user_id": user_id, "kind": kind, "since": since, "began": since - longest}
+    return (await connection.execute(_LATELY, newest)).all()
 
 
 async def read_again(state: State, generation_id: str) -> Kept | None:

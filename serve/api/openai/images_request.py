@@ -17,7 +17,7 @@ from serve.api.drawing_schema import PROMPT, options_of
 from serve.api.presets import quality_of
 from serve.api.values import choice, flag, required_text, text, whole_within
 from serve.ensembles.illustration import MAX_PICTURES, MAX_PROMPT_CHARACTERS, FamilyInfo
-from serve.errors import InvalidRequest
+from serve.errors import InvalidRequest, UnsupportedOperation
 
 MAX_SIDE = 16_384
 """Of a size that is snapped; above it nobody means it."""
@@ -64,7 +64,7 @@ def parse(values: Mapping[str, Any], families: Sequence[FamilyInfo], metadata: b
     prompt = required_text(values, "prompt", MAX_PROMPT_CHARACTERS)
     size = snapped(text(values, "size") or "auto", family)
     if values.get("output_format") == "gif":
-        raise InvalidRequest("gif is not offered; use png, jpeg, webp or svg", "output_format")
+        raise UnsupportedOperation("gif is not offered; use png, jpeg, webp or svg", "output_format")
     asked: dict[str, Any] = {"width": size[0], "height": size[1], "model": family.name, "n": how_many(values)}
     order = parse_order(values, _VOCABULARY, metadata, prompt=prompt, **asked)
     quality = choice(values, "quality", _QUALITIES, "auto")
@@ -79,6 +79,12 @@ def parse(values: Mapping[str, Any], families: Sequence[FamilyInfo], metadata: b
         _partial_images(values, order),
         text(values, "safety_identifier", 512) or text(values, "user", 512),
     )
+
+
+def check_variation(values: Mapping[str, Any], families: Sequence[FamilyInfo]) -> None:
+    """Of what a variation may ask for. Raises as ``parse`` does."""
+    asked = {name: values.get(name) for name in ("model", "n", "response_format", "size", "user")}
+    parse({**asked, "prompt": "a variation"}, families, metadata=False)
 
 
 def _partial_images(values: Mapping[str, Any], order: Order) -> int | None:
