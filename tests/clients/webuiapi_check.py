@@ -6,6 +6,7 @@ Usage: python webuiapi_check.py HTTP (address as host:port). Prints one line of 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import sys
 import threading
@@ -17,14 +18,14 @@ from PIL import Image
 PROMPT = "red apple, flat"
 
 
-def main(http: str) -> None:
+def main(http: str) -> dict[str, bool]:
     host, _, port = http.partition(":")
     api = webuiapi.WebUIApi(host=host, port=int(port), sampler="Euler", steps=4)
     told = {**lists(api), **pictures(api), **models(api), **errors(api), **stopping(api)}
     told |= asyncio.run(asynchronously(api))
     signed_in = webuiapi.WebUIApi(host=host, port=int(port), username="a1111", password="any")
     told["basic"] = len(signed_in.get_sd_models()) > 0
-    print(json.dumps(told))
+    return told
 
 
 def lists(api: webuiapi.WebUIApi) -> dict[str, bool]:
@@ -135,4 +136,6 @@ async def asynchronously(api: webuiapi.WebUIApi) -> dict[str, bool]:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    with contextlib.redirect_stdout(sys.stderr):  # the package tells what it does
+        found = main(sys.argv[1])
+    print(json.dumps(found))
