@@ -230,6 +230,8 @@ class Unauthorized(AtelierError):
     title = "Unauthorized"
     challenge: ClassVar[str] = "Bearer"
     """The header WWW-Authenticate of the answer. Not Basic: a browser would ask for it, and send it from any page."""
+    basic_challenge: ClassVar[str] = 'Basic realm="atelier"'
+    """Where the vocabulary has it so: A1111's clients know nothing else."""
 
 
 class DeadlineExceeded(AtelierError):

@@ -230,6 +230,12 @@ class FamilyInfo:
         low, high = -(-self.min_px // step) * step, self.max_px // step * step
         return min(high, max(low, round(side_px / step) * step))
 
+    def nearest_size(self, width_px: int, height_px: int) -> tuple[int, int]:
+        """(width, height) that the family draws: of the same shape as far as its limits let it."""
+        scale = min(1.0, self.max_px / max(width_px, height_px))
+        scale = max(scale, self.min_px / min(width_px, height_px))
+        return self.nearest(round(width_px * scale)), self.nearest(round(height_px * scale))
+
 
 class IllustratorService(EngineService, Protocol):
     """What the doors need: the Illustrator itself, or the same across a Ray hop."""

@@ -18,10 +18,11 @@ from importlib.metadata import version
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from serve.diffusion.samplers import by_name
+from serve.diffusion.samplers import SAMPLERS, Sampler, by_name
 from serve.ensembles.illustration import Illustration, Parameters
 
-_KARRAS = " Karras"
+AUTOMATIC, UNIFORM, KARRAS = "Automatic", "Uniform", "Karras"
+"""AUTOMATIC1111's names of the schedules that our samplers have."""
 _INFOTEXT, _RECORD = "parameters", "atelier"
 _IMAGE_DESCRIPTION, _EXIF_IFD, _USER_COMMENT = 0x010E, 0x8769, 0x9286
 _UTF_16 = b"UNICODE\0"
@@ -46,16 +47,22 @@ _HEADER_BYTES = 33
 
 def infotext(made: Parameters) -> str:
     """``made`` as AUTOMATIC1111 writes it: the prompt, the negative prompt if there is one, a line of facts."""
-    title = by_name(made.sampler).title
-    facts: dict[str, object] = {"Steps": made.num_inference_steps, "Sampler": title.removesuffix(_KARRAS)}
-    if title.endswith(_KARRAS):
-        facts["Schedule type"] = _KARRAS.strip()
+    title, schedule = sampler_and_schedule(by_name(made.sampler))
+    facts: dict[str, object] = {"Steps": made.num_inference_steps, "Sampler": title, "Schedule type": schedule}
     facts |= {"CFG scale": f"{made.guidance_scale:g}", "Seed": made.seed, "Size": f"{made.width}x{made.height}"}
     if made.guidance_rescale:
         facts["CFG rescale"] = f"{made.guidance_rescale:g}"
     facts |= {"Model": made.model, "Version": f"atelier {version('atelier')}"}
     negative = f"Negative prompt: {made.negative_prompt}\n" if made.negative_prompt else ""
     return f"{made.prompt}\n{negative}" + ", ".join(f"{name}: {value}" for name, value in facts.items())
+
+
+def sampler_and_schedule(sampler: Sampler) -> tuple[str, str]:
+    """As AUTOMATIC1111 names them. There a sampler that has a variant with Karras sigmas has them by itself."""
+    plain = sampler.title.removesuffix(f" {KARRAS}")
+    if plain != sampler.title:
+        return plain, KARRAS
+    return plain, UNIFORM if any(other.title == f"{plain} {KARRAS}" for other in SAMPLERS) else AUTOMATIC
 
 
 def record(illustration: Illustration, made: Parameters) -> str:

@@ -8,13 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
 from serve.ensembles.credentials import signer_of
-from serve.ensembles.illustration import FamilyInfo, Illustration, IllustratorService, Preview, nothing_draws
+from serve.ensembles.illustration import (
+    UNFOLLOWED,
+    FamilyInfo,
+    Follow,
+    Illustration,
+    IllustratorService,
+    Preview,
+    Progress,
+    nothing_draws,
+)
 from serve.ensembles.known import Known
 from serve.ensembles.vectorization import VectorizeOptions, VectorizerService
 from serve.errors import EngineFailure
@@ -95,15 +104,20 @@ class Direct:
         return self._ledger is not None and self._ledger.looks_up(request, caller)
 
     async def stream(
-        self, request: IllustrateRequest, caller: Caller, preview_every: int
+        self,
+        request: IllustrateRequest,
+        caller: Caller,
+        preview_every: int,
+        progressed: Callable[[Progress], None] | None = None,
     ) -> AsyncGenerator[Preview | Answer, None]:
         """Previews as they come, after every so many steps, then the answer. Closing it ends the drawing.
 
-        It joins a request of the same idempotency key, without previews, and no other.
+        It joins a request of the same idempotency key, without previews, and no other. ``progressed`` is told now and
+        then how many steps are made.
         """
         request = await self.accepted(request)
         if self._ledger is None:
-            async for item in self._previewed(request, preview_every):
+            async for item in self._previewed(request, preview_every, progressed):
                 yield item if isinstance(item, Preview) else _unkept(item)
             return
         errand = replace(await self._drawing(request, caller), joins=False)
@@ -113,7 +127,7 @@ class Direct:
             return
         outcome: Outcome | None = None
         async with self._ledger.undertaken(errand, boarded) as run:
-            async with contextlib.aclosing(self._previewed(run.request, preview_every)) as items:
+            async with contextlib.aclosing(self._previewed(run.request, preview_every, progressed)) as items:
                 async for item in items:
                     if isinstance(item, Preview):
                         yield item
@@ -151,13 +165,16 @@ class Direct:
         return Errand(asked, request, caller, do, min(asked.options.timeout_s or limit_s, limit_s))
 
     async def _previewed(
-        self, request: IllustrateRequest, preview_every: int
+        self, request: IllustrateRequest, preview_every: int, progressed: Callable[[Progress], None] | None
     ) -> AsyncGenerator[Preview | Outcome, None]:
         options = replace(request.options, preview_every=preview_every)
-        async with contextlib.aclosing(self._draws().stream(options)) as items:
+        follow = UNFOLLOWED if progressed is None else Follow(progress_s=max(0.001, self._settings.jobs.progress_s))
+        async with contextlib.aclosing(self._draws().stream(options, follow)) as items:
             async for item in items:
                 if isinstance(item, Preview):
                     yield item
+                elif isinstance(item, Progress) and progressed is not None:
+                    progressed(item)
                 elif isinstance(item, Illustration):
                     yield await encoded(item, request, self._vectorizer, self._signer)
 

@@ -11,7 +11,9 @@ import hashlib
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +21,8 @@ from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from serve.errors import BadImage, TooLarge, UnsupportedMedia
 from serve.vector.picture_parts import has_too_many, is_crowded
+
+T = TypeVar("T")
 
 FIELD = "image"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -78,6 +82,17 @@ def read(data: bytes, limits: ImageLimits = ImageLimits()) -> Picture:
     """As ``decode``, also what is all transparent."""
     opened = _examined(data, limits)
     return Picture(_pixels(opened), opened.format or "", hashlib.sha256(data).hexdigest())
+
+
+def look(data: bytes, at: Callable[[Image.Image], T], limits: ImageLimits = ImageLimits()) -> T:
+    """What ``at`` finds in the picture, of which it may decode the pixels. Raises what ``read`` raises."""
+    opened = _examined(data, limits)
+    try:
+        return at(opened)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooLarge("has too many pixels", FIELD) from error
+    except _DECODER_ERRORS as error:
+        raise BadImage(f"is a {opened.format} that is broken or cut off", FIELD) from error
 
 
 def check(data: bytes, limits: ImageLimits = ImageLimits()) -> None:

@@ -110,9 +110,7 @@ def snapped(size: str, family: FamilyInfo) -> tuple[int, int]:
     width, height = (int(found[1]), int(found[2])) if found else (0, 0)
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise InvalidRequest(f"must be auto or WIDTHxHEIGHT, with sides from 1 to {MAX_SIDE}", "size")
-    scale = min(1.0, family.max_px / max(width, height))
-    scale = max(scale, family.min_px / min(width, height))
-    return family.nearest(round(width * scale)), family.nearest(round(height * scale))
+    return family.nearest_size(width, height)
 
 
 _TEXT = {"type": ["string", "null"]}
