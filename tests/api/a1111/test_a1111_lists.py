@@ -146,7 +146,7 @@ async def test_a_picture_tells_how_it_was_made(studio: httpx.AsyncClient, kind: 
         }.items()  # fmt: skip
     if kind == "png":
         assert record(Image.open(io.BytesIO(base64.b64decode(drawn_one)))) is not None
-        assert told["items"].keys() == {"atelier"}
+        assert told["items"].keys() == {"atelier", "XML:com.adobe.xmp"}
 
 
 async def test_a_picture_that_tells_nothing(studio: httpx.AsyncClient) -> None:
