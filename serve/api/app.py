@@ -44,7 +44,16 @@ _OURS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", 
 
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
-_SENT = ("Authorization", "Cache-Control", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "Range")
+_SENT = (
+    "Authorization",
+    "Cache-Control",
+    "Content-Type",
+    "Idempotency-Key",
+    "Last-Event-ID",
+    "Prefer",
+    "Range",
+    "X-API-Key",
+)
 _READ = (
     "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Atelier-Cache",
     "X-Request-Id", *RATE_LIMIT_HEADERS,
