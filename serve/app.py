@@ -26,6 +26,7 @@ from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to
 from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
 from serve.errors import AtelierError, Overloaded
+from serve.fallback.site import with_fallback
 from serve.jobs.direct import Direct
 from serve.limits.limiter import Limiter
 from serve.ray_process import keep_to, prepare, settled
@@ -145,8 +146,9 @@ class Gateway(OpenInferenceServicer):
         """``_worker`` is not called: gateways and workers meet in the database."""
         prepare(settings.http.host)
         service = RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s)
-        draws = RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None
         self._state = await State.open_patiently(settings)
+        remote = RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None
+        draws = with_fallback(remote, self._state) if remote is not None else None
         self._direct = Direct(self._state, draws, service, settings)
         await self._direct.start()
         self._limiter = Limiter.of(settings.rates, self._state.database)

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import dataclasses
 import json
-import os
-import pwd
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -20,16 +17,15 @@ from rich.table import Column, Table
 
 from serve.access.required import is_required
 from serve.access.roles import ADMINISTRATOR, ROLES, SCOPES
-from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, in_words_of
-from serve.settings import Settings, load
+from serve.errors import Conflict, InvalidRequest
+from serve.settings import Settings
+from serve.state_command import done, me, with_state
 
 if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
-    from serve.access.audit import Actor
     from serve.access.keys import Key, KeyPage, Made
     from serve.access.users import User, UserPage
     from serve.state import State
 
-T = TypeVar("T")
 _AT_ONCE = 200
 
 err = Console(stderr=True, highlight=False)
@@ -79,10 +75,10 @@ def create_key(
         if whose is None:
             raise InvalidRequest("say whose key it is; with --role, too, the user is made", "user_id")
         within = None if expires is None else parse_range(expires)
-        return await opened.create(whose, _me(), role=role, scopes=scope, name=name, expires_in=within)
+        return await opened.create(whose, me(), role=role, scopes=scope, name=name, expires_in=within)
 
     words = {"user_id": "--user", "role": "--role", "scopes": "--scope", "name": "--name", "range": "--expires"}
-    made = _done(do, config, words)
+    made = done(do, config, words)
     if as_json:
         print(json.dumps({**_plain(made.key), "role": made.role, "key": made.secret}, indent=2))
         return
@@ -110,7 +106,7 @@ def list_keys(
 
         return await _all(page)
 
-    found = _done(do, config, {"user_id": "--user"})
+    found = done(do, config, {"user_id": "--user"})
     if as_json:
         print(json.dumps([{**_plain(key), "status": key.status} for key in found], indent=2))
         return
@@ -132,9 +128,9 @@ def revoke_key(
     async def do(state: State) -> Key:
         from serve.access.keys import Keys
 
-        return await (await Keys.opened(state)).revoke(key, _me())
+        return await (await Keys.opened(state)).revoke(key, me())
 
-    found = _done(do, config, {"key": "KEY"})
+    found = done(do, config, {"key": "KEY"})
     err.print(f"key {found.id} of {found.user_id} is revoked")
 
 
@@ -150,7 +146,7 @@ def list_users(as_json: JsonOption = False, config: ConfigOption = None) -> None
 
         return await _all(page)
 
-    found = _done(do, config, {})
+    found = done(do, config, {})
     if as_json:
         print(json.dumps([_plain(user) for user in found], indent=2))
         return
@@ -171,9 +167,9 @@ def change_role(
     async def do(state: State) -> User:
         from serve.access.users import set_role
 
-        return await set_role(state.database, user, role, _me())
+        return await set_role(state.database, user, role, me())
 
-    found = _done(do, config, {"user_id": "USER", "role": "ROLE"})
+    found = done(do, config, {"user_id": "USER", "role": "ROLE"})
     err.print(f"{found.id} has the role {found.role}")
 
 
@@ -191,7 +187,7 @@ def enable_user(user: UserArgument, config: ConfigOption = None) -> None:
 
 def check_ready(settings: Settings) -> None:
     """Raises Conflict where requests need a key and nobody has one, with the command that makes one."""
-    if is_required(settings) and not asyncio.run(_with_state(settings, _has_key)):
+    if is_required(settings) and not asyncio.run(with_state(settings, _has_key)):
         raise Conflict(
             "requests need an API key here (access.required), and there is none yet; "
             "make one: atelier keys create --role admin"
@@ -208,25 +204,9 @@ def _set_disabled(user: str, disabled: bool, config: Path | None) -> User:
     async def do(state: State) -> User:
         from serve.access.users import set_disabled
 
-        return await set_disabled(state.database, user, disabled, _me())
+        return await set_disabled(state.database, user, disabled, me())
 
-    return _done(do, config, {"user_id": "USER"})
-
-
-def _done(do: Callable[[State], Awaitable[T]], config: Path | None, words: dict[str, str]) -> T:
-    """What ``do`` comes to. An error is told in a line, with the fields in the command's ``words``, and ends it."""
-    with _told(), in_words_of(words):
-        return asyncio.run(_with_state(load(config), do))
-
-
-async def _with_state(settings: Settings, do: Callable[[State], Awaitable[T]]) -> T:
-    from serve.state import State
-
-    state = await State.open(settings)
-    try:
-        return await do(state)
-    finally:
-        await state.close()
+    return done(do, config, {"user_id": "USER"})
 
 
 async def _all(page: Callable[[str | None], Awaitable[Any]]) -> list[Any]:
@@ -238,27 +218,6 @@ async def _all(page: Callable[[str | None], Awaitable[Any]]) -> list[Any]:
         cursor = some.next_cursor
         if cursor is None:
             return found
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    try:
-        yield
-    except (AtelierError, OSError) as error:
-        err.print("[red]error:[/] ", end="")
-        err.print(str(error), markup=False, soft_wrap=True)
-        raise typer.Exit(2 if isinstance(error, InvalidRequest | NotFound | Conflict) else 1) from None
-
-
-def _me() -> Actor:
-    """As the audit log has it: who may open the database needs no key."""
-    from serve.access.audit import Actor
-
-    try:
-        account = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # as in some containers
-        account = str(os.getuid())
-    return Actor(address=f"command line of {account}")
 
 
 def _plain(row: Key | User) -> dict[str, Any]:

@@ -10,7 +10,19 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
-from serve.api import admin, diffusion, gallery, health, illustrations, jobs, native, openai, references, results
+from serve.api import (
+    admin,
+    diffusion,
+    gallery,
+    health,
+    illustrations,
+    jobs,
+    native,
+    openai,
+    references,
+    results,
+    rollout,
+)
 from serve.api.jobs import JobParts
 from serve.api.middleware import RequestId
 from serve.api.open_inference import http as open_inference
@@ -35,7 +47,7 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _SENT = ("Authorization", "Cache-Control", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "Range")
 _READ = (
     "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Atelier-Cache",
-    "X-Request-Id", *RATE_LIMIT_HEADERS,
+    "X-Atelier-Served-By", "X-Request-Id", *RATE_LIMIT_HEADERS,
 )  # fmt: skip
 """What pages of other origins may send and read (CORS)."""
 
@@ -70,7 +82,7 @@ def create_app(
     app.state.direct = direct or Direct(None, illustrator, service, settings)
     app.state.jobs = JobParts(state) if state is not None else None
     app.include_router(native.router, responses=described())
-    for router in (gallery.router, jobs.router, results.router, references.router, admin.router):
+    for router in (gallery.router, jobs.router, results.router, references.router, admin.router, rollout.router):
         app.include_router(router, responses=described())
     app.include_router(illustrations.router, responses=described())
     app.include_router(diffusion.router, responses=described())

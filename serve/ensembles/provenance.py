@@ -27,10 +27,12 @@ _MAX_EXIF_BYTES = 65_500
 
 def infotext(made: Parameters) -> str:
     """``made`` as AUTOMATIC1111 writes it: the prompt, the negative prompt if there is one, a line of facts."""
-    title = by_name(made.sampler).title
-    facts: dict[str, object] = {"Steps": made.num_inference_steps, "Sampler": title.removesuffix(_KARRAS)}
-    if title.endswith(_KARRAS):
-        facts["Schedule type"] = _KARRAS.strip()
+    facts: dict[str, object] = {}
+    if made.sampler:  # else it was drawn elsewhere, and nobody told
+        title = by_name(made.sampler).title
+        facts = {"Steps": made.num_inference_steps, "Sampler": title.removesuffix(_KARRAS)}
+        if title.endswith(_KARRAS):
+            facts["Schedule type"] = _KARRAS.strip()
     facts |= {"CFG scale": f"{made.guidance_scale:g}", "Seed": made.seed, "Size": f"{made.width}x{made.height}"}
     if made.guidance_rescale:
         facts["CFG rescale"] = f"{made.guidance_rescale:g}"

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import AtelierError, EngineFailure
+from serve.experiments.exposures import Exposure, expose
 from serve.jobs.adding import model_of
 from serve.jobs.leases import told_of
 from serve.jobs.requests import File, JobRequest, Outcome
@@ -31,6 +32,7 @@ class Entry:
     user_id: str
     request: JobRequest
     began_at: datetime = field(default_factory=utc_now)
+    exposure: Exposure | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +61,7 @@ async def write_done(
     if used:
         await connection.execute(_INPUTS, used)
     await connection.execute(_MEASUREMENT, _measured(entry, outcome.model, took_s, None, cached))
+    await expose(connection, entry.exposure, entry.generation_id)
     return ids
 
 
@@ -72,6 +75,7 @@ async def write_undone(
     if error is not None:
         row = _measured(entry, model_of(entry.request), took_s, str(error), False)
         await connection.execute(measurements.insert(), row)
+    await expose(connection, entry.exposure, entry.generation_id)
 
 
 async def read_again(state: State, generation_id: str) -> Kept | None:

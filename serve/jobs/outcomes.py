@@ -26,6 +26,7 @@ def of_illustration(
         "evaluations": illustration.evaluations,
         "model_versions": dict(illustration.model_versions),
         "timings_s": dict(illustration.timings_s),
+        "served_by": illustration.served_by,
     }
     kept = [
         File(data, encoding.media_type, picture.pixels.shape[1], picture.pixels.shape[0], picture.seed)

@@ -1,0 +1,24 @@
+"""The Illustrator of a process that has a state, with what may stand in for it."""
+
+from __future__ import annotations
+
+from serve.ensembles.illustration import IllustratorService
+from serve.errors import InvalidRequest
+from serve.fallback.illustrator import FallbackIllustrator
+from serve.flags.store import Flags
+from serve.guards.sealed import SealedSecrets
+from serve.state import State
+
+
+def with_fallback(illustrator: IllustratorService, state: State) -> FallbackIllustrator:
+    """Raises InvalidRequest for steps that cannot be."""
+    flags = Flags(state.settings.flags, state.database)
+    try:
+        return FallbackIllustrator(illustrator, state.settings, SealedSecrets(state).get, flags)
+    except ValueError as error:
+        raise InvalidRequest(str(error), "fallback.steps") from None
+
+
+def serving(illustrator: IllustratorService, user_id: str) -> IllustratorService:
+    """As ``user_id`` is served, where that makes a difference."""
+    return illustrator.for_user(user_id) if isinstance(illustrator, FallbackIllustrator) else illustrator

@@ -1,0 +1,61 @@
+"""What commands share that work on the database, whether the stack runs or not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pwd
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+import typer
+from rich.console import Console
+
+from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, in_words_of
+from serve.settings import Settings, load
+
+if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
+    from serve.access.audit import Actor
+    from serve.state import State
+
+T = TypeVar("T")
+err = Console(stderr=True, highlight=False)
+
+
+def done(do: Callable[[State], Awaitable[T]], config: Path | None, words: dict[str, str]) -> T:
+    """What ``do`` comes to. An error is told in a line, with the fields in the command's ``words``, and ends it."""
+    with told(), in_words_of(words):
+        return asyncio.run(with_state(load(config), do))
+
+
+async def with_state(settings: Settings, do: Callable[[State], Awaitable[T]]) -> T:
+    from serve.state import State
+
+    state = await State.open(settings)
+    try:
+        return await do(state)
+    finally:
+        await state.close()
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    try:
+        yield
+    except (AtelierError, OSError) as error:
+        err.print("[red]error:[/] ", end="")
+        err.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(2 if isinstance(error, InvalidRequest | NotFound | Conflict) else 1) from None
+
+
+def me() -> Actor:
+    """As the audit log has it: who may open the database needs no key."""
+    from serve.access.audit import Actor
+
+    try:
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # as in some containers
+        account = str(os.getuid())
+    return Actor(address=f"command line of {account}")
