@@ -100,7 +100,7 @@ def test_too_few_tell_nothing() -> None:
 
 def test_all_alike() -> None:
     found = rate(sums([0.0] * 10, [0.0] * 10, [0.0]))
-    assert found.low == 0.0
+    assert found.low == pytest.approx(0.0, abs=1e-12)
     assert found.high == pytest.approx(wilson(0.0, 3)[1])
     same = alone([2.0, 2.0, 2.0])
     between = mean_difference(same, same)

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from serve.access.audit import Actor
 from serve.cli import app
-from serve.errors import NotFound
+from serve.errors import NotFound, StateUnavailable
 from serve.flags.flag import Flag, is_on, share, unit_of
 from serve.flags.store import REMEMBERED_S, Flags
 from serve.settings import DatabaseSettings, FlagSettings, Settings
 from serve.state import State
-from serve.state.database import Database
+from serve.state.database import Database, database_url
 from serve.state.tables import audit
 
 ME = Actor(user_id="root", address="10.0.0.1")
@@ -85,18 +87,18 @@ async def test_changed_for_every_process_within_seconds(database: Database) -> N
     assert rows[0].details == {"before": "0 %, 0 users", "after": "100 %, 0 users"}
 
 
-async def test_while_the_database_is_away_they_stay(database: Database) -> None:
+async def test_while_the_database_is_away_they_stay(database: Database, tmp_path: Path) -> None:
     now = [0.0]
     flags = Flags({"new": FlagSettings(percentage=0)}, database, lambda: now[0])
     await flags.put("new", FlagSettings(percentage=100), ME)
-    async with database.write() as connection:
-        await connection.execute(sa.text("ALTER TABLE flags RENAME TO away"))
-    gone = Database(database.url.set(database="/nowhere/at/all.db"), DatabaseSettings()) if database.is_sqlite else None
-    if gone is not None:
-        flags._database = gone
-        now[0] += REMEMBERED_S
-        assert await flags.is_on("new", "ada")
-        await gone.close()
+    nowhere = Settings(database=DatabaseSettings(url=SecretStr(f"sqlite:///{tmp_path}/no/such/folder/x.db")))
+    away = Database(database_url(nowhere), nowhere.database)
+    flags._database = away
+    now[0] += REMEMBERED_S
+    assert await flags.is_on("new", "ada")
+    with pytest.raises(StateUnavailable):
+        await flags.read()
+    await away.close()
 
 
 async def test_a_flag_that_the_settings_name_no_more_is_gone(state: State) -> None:
@@ -104,7 +106,7 @@ async def test_a_flag_that_the_settings_name_no_more_is_gone(state: State) -> No
     assert await Flags({}, state.database).read() == {}
 
 
-def test_the_commands(database_settings: DatabaseSettings, tmp_path: object, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_commands(database_settings: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = database_settings.url
     assert url is not None
     monkeypatch.setenv("ATELIER_DATABASE__URL", url.get_secret_value())
