@@ -136,13 +136,14 @@ async def test_jobs_tell(client: httpx.AsyncClient, primary: IllustratorStandIn,
     primary.failure, primary.fails_after = EngineLost("gone"), 3
     worker = Worker(site, Work(site, StandIn(), with_fallback(primary, site)))
     await worker.start()
-    made = (await client.post("/v1/jobs", json={"kind": "illustrate", "prompt": "a fox", "user_id": "ada"})).json()
+    asked = {"kind": "illustrate", "input": {"prompt": "a fox"}, "user_id": "ada"}
+    url = f"/v1/jobs/{(await client.post('/v1/jobs', json=asked)).json()['id']}"
     async with asyncio.timeout(30):
-        while (job := (await client.get(f"/v1/jobs/{made['id']}")).json())["status"] != "completed":
+        while (job := (await client.get(url)).json())["status"] != "completed":  # noqa: ASYNC110
             await asyncio.sleep(0.02)
     await worker.close()
     assert job["details"]["served_by"] == "fallback:openai:cloud"
-    assert (await client.get(f"/v1/jobs/{made['id']}/result")).json()["details"]["served_by"] == "fallback:openai:cloud"
+    assert (await client.get(f"{url}/result")).json()["details"]["served_by"] == "fallback:openai:cloud"
     assert job["attempt"] == 1
     picture = await client.get(job["results"][0]["url"])
     assert picture.content.startswith(b"\x89PNG")
