@@ -18,9 +18,11 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.middleware import Middleware
 
+from serve.api import entrance
 from serve.api.admission import Admission
 from serve.api.app import answer, create_app
 from serve.api.client_address import ClientAddress
+from serve.api.entrance import Entrance, Entry
 from serve.api.middleware import RequestId, ScrubHeaders
 from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.open_inference.models import Models
@@ -28,7 +30,6 @@ from serve.diffusion.family import families_in
 from serve.errors import AtelierError, Overloaded
 from serve.fallback.site import with_fallback
 from serve.jobs.direct import Direct
-from serve.limits.limiter import Limiter
 from serve.ray_process import keep_to, prepare, settled
 from serve.remote import RemoteIllustrator, RemoteVectorizer
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
@@ -82,7 +83,7 @@ class Replica:
 
 class VectorizerReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
-        prepare(settings.http.host, NICENESS)
+        prepare(settings.ray.host, NICENESS)
         from serve.ensembles.vectorizer import Vectorizer  # here: the gateway has no use for tracers
 
         self._turns = turns_of(settings.vectorizer)
@@ -93,7 +94,7 @@ class VectorizerReplica(Replica):
 
 class IllustratorReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
-        prepare(settings.http.host, NICENESS)
+        prepare(settings.ray.host, NICENESS)
         from serve.ensembles.illustrator import Illustrator  # here: nor for a Triton and tokenizers
 
         self._turns = turns_of(settings.illustrator)
@@ -108,7 +109,7 @@ class WorkerReplica:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, vectorizer: DeploymentHandle[Any], illustrator: DeploymentHandle[Any] | None, settings: Settings
     ) -> None:
-        prepare(settings.http.host)
+        prepare(settings.ray.host)
         from serve.api.addresses import own_url
         from serve.jobs.site import SiteWorker
 
@@ -144,20 +145,20 @@ class Gateway(OpenInferenceServicer):
         settings: Settings,
     ) -> None:
         """``_worker`` is not called: gateways and workers meet in the database."""
-        prepare(settings.http.host)
+        prepare(settings.ray.host)
         service = RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s)
         self._state = await State.open_patiently(settings)
         remote = RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None
         draws = with_fallback(remote, self._state) if remote is not None else None
         self._direct = Direct(self._state, draws, service, settings)
         await self._direct.start()
-        self._limiter = Limiter.of(settings.rates, self._state.database)
-        self._limiter.start()
-        state, direct, limiter = self._state, self._direct, self._limiter
+        self._entrance = await Entrance.opened(self._state)
+        entrance.open_here(self._entrance)
+        state, direct = self._state, self._direct
         self._app = partial(
-            create_app, service, settings, illustrator=draws, state=state, direct=direct, limiter=limiter
+            create_app, service, settings, illustrator=draws, state=state, direct=direct, entrance=self._entrance
         )
-        super().__init__(Models(service, settings, draws), settings)
+        super().__init__(Models(service, settings, draws), settings, self._entrance)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Ray Serve asks for the application once the constructor has run."""
@@ -166,8 +167,9 @@ class Gateway(OpenInferenceServicer):
         return app
 
     async def __del__(self) -> None:
-        if hasattr(self, "_limiter"):
-            await self._limiter.close()
+        if hasattr(self, "_entrance"):
+            entrance.open_here(None)
+            await self._entrance.close()
         if hasattr(self, "_direct"):
             await self._direct.close()
             await self._state.close()
@@ -237,7 +239,7 @@ def _scale(fewest: int, most: int, ongoing: int) -> dict[str, Any]:
 
 
 def http_options(settings: Settings) -> HTTPOptions:
-    return HTTPOptions(host=settings.http.host, port=settings.http.port)
+    return HTTPOptions(host=settings.ray.host, port=settings.http.port)
 
 
 def grpc_options(settings: Settings) -> gRPCOptions:
@@ -248,7 +250,8 @@ def grpc_options(settings: Settings) -> gRPCOptions:
 def before_ray_serve() -> list[Middleware]:
     """Ray Serve calls this in every process that opens an HTTP server; what it returns runs before Ray Serve does."""
     settings = load()
-    keep_to(settings.http.host)
+    keep_to(settings.ray.host)
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     whose = Middleware(ClientAddress, settings)
-    return [admission, Middleware(RequestId), Middleware(ScrubHeaders), whose]  # the last one runs first
+    entry = Middleware(Entry, entrance.here)
+    return [admission, entry, Middleware(RequestId), Middleware(ScrubHeaders), whose]  # the last one runs first

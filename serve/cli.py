@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from serve import ray_environment, stack
+from serve.audit_command import audit
 from serve.backup_command import backup, restore
 from serve.client import StackClient
 from serve.errors import AtelierError
@@ -40,6 +41,7 @@ app.command()(vectorize)
 app.command("profile")(profile_engine)
 app.command()(backup)
 app.command()(restore)
+app.command()(audit)
 app.add_typer(keys, name="keys")
 app.add_typer(users, name="users")
 app.add_typer(secrets, name="secrets")
@@ -201,7 +203,7 @@ def status(
     settings = settings_from(config)
     here = stack.Running.of(settings)
     try:
-        health = StackClient(url or here.url, timeout_s=15.0).health()
+        health = StackClient(url or here.url, 15.0, settings.access.key).health()
     except AtelierError as error:
         fail(error, NOT_RUNNING)
     if as_json:

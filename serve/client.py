@@ -9,19 +9,24 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from serve.errors import AtelierError, EngineUnavailable, InvalidRequest
+from pydantic import SecretStr
+
+from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, Unauthorized
+
+HOW = "Commands show the key that access.key (ATELIER_ACCESS__KEY) holds"
 
 
 class StackClient:
     """Talks to a running stack; every failure is an ``AtelierError`` with the server's reason."""
 
-    def __init__(self, url: str, timeout_s: float = 120.0) -> None:
+    def __init__(self, url: str, timeout_s: float = 120.0, key: SecretStr | None = None) -> None:
         parts = urlsplit(url if "//" in url else f"http://{url}")
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise InvalidRequest("must look like http://127.0.0.1:8000", "url")
         self.url = f"{parts.scheme}://{parts.netloc}"
         self._parts = parts
         self._timeout_s = timeout_s
+        self._key = {"Authorization": f"Bearer {key.get_secret_value()}"} if key is not None else {}
 
     def reachable(self) -> bool:
         try:
@@ -60,7 +65,7 @@ class StackClient:
         kind = http.client.HTTPSConnection if self._parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(str(self._parts.hostname), self._parts.port, timeout=timeout_s or self._timeout_s)
         try:
-            connection.request(method, path, body, dict(headers or {}))
+            connection.request(method, path, body, {**self._key, **(headers or {})})
             response = connection.getresponse()
             document = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
@@ -72,6 +77,8 @@ class StackClient:
     @staticmethod
     def _checked(status: int, body: dict[str, Any]) -> dict[str, Any]:
         if status >= 400:
+            if status == Unauthorized.status:
+                raise Unauthorized(f"{body.get('detail', 'needs an API key')}. {HOW}")
             kind = InvalidRequest if status < 500 else AtelierError
             raise kind(str(body.get("detail", f"the stack answered {status}")), body.get("field"))
         return body

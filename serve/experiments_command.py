@@ -6,18 +6,14 @@ import json
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
-from serve.keys_command import ConfigOption, JsonOption
-from serve.state_command import done
+from serve.state_command import ConfigOption, JsonOption, done, out
 
 if TYPE_CHECKING:
     from serve.experiments.intervals import Estimate
     from serve.experiments.report import Report
     from serve.state import State
-
-out = Console(highlight=False)
 
 experiments = typer.Typer(help="A/B tests between models or options.", no_args_is_help=True)
 

@@ -6,18 +6,14 @@ import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from serve.keys_command import ConfigOption, JsonOption
-from serve.state_command import done
+from serve.state_command import ConfigOption, JsonOption, done, out
 
 if TYPE_CHECKING:
     from serve.flags.flag import Flag
     from serve.state import State
-
-out = Console(highlight=False)
 
 flags = typer.Typer(help="Feature flags; PUT /api/admin/flags/NAME changes them.", no_args_is_help=True)
 

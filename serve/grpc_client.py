@@ -11,11 +11,13 @@ from typing import Any
 
 import grpc
 import numpy as np
+from pydantic import SecretStr
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from serve.api.open_inference.messages import CODE, parameter_of, tell_parameters
 from serve.api.open_inference.tensors import Array, bytes_array, from_binary, to_binary
+from serve.client import HOW
 from serve.ensembles.illustration import IllustrateOptions, Illustration, Parameters, Picture, Preview
 from serve.ensembles.vectorization import Vectorization
 from serve.errors import (
@@ -23,8 +25,10 @@ from serve.errors import (
     DeadlineExceeded,
     EngineFailure,
     EngineUnavailable,
+    Forbidden,
     InvalidRequest,
     NotFound,
+    Unauthorized,
     Unsupported,
 )
 
@@ -32,6 +36,8 @@ _BY_CODE: dict[str, type[AtelierError]] = {
     "INVALID_ARGUMENT": InvalidRequest,
     "NOT_FOUND": NotFound,
     "UNIMPLEMENTED": Unsupported,
+    "UNAUTHENTICATED": Unauthorized,
+    "PERMISSION_DENIED": Forbidden,
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "INTERNAL": EngineFailure,
 }
@@ -43,11 +49,12 @@ _NOT_SENT = ("prompt", "timeout_s")
 class GrpcClient:
     """Talks to the stack whose gRPC door is at ``address`` (host:port); every failure is an ``AtelierError``."""
 
-    def __init__(self, address: str, timeout_s: float = 3600.0) -> None:
-        if not re.fullmatch(r"[^\s/:]+:\d{1,5}", address):
+    def __init__(self, address: str, timeout_s: float = 3600.0, key: SecretStr | None = None) -> None:
+        if not re.fullmatch(r"(?:[^\s/:]+|\[[0-9A-Fa-f:]+\]):\d{1,5}", address):
             raise InvalidRequest("must be the host:port of a gRPC door, such as 127.0.0.1:9000", "url")
         self._address = address
         self._timeout_s = timeout_s
+        self._key = [("authorization", f"Bearer {key.get_secret_value()}")] if key is not None else []
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
         self._channel = grpc.insecure_channel(address, [*unlimited, ("grpc.enable_http_proxy", 0)])
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
@@ -70,7 +77,7 @@ class GrpcClient:
             tell_parameters(request, {"timeout": round(options.timeout_s * 1e6)})
         limit_s = (options.timeout_s or self._timeout_s) + _SPARE_S
         with self._errors():
-            answers = self._stub.ModelStreamInfer(iter([request]), timeout=limit_s)
+            answers = self._stub.ModelStreamInfer(iter([request]), timeout=limit_s, metadata=self._key)
             try:
                 for answer in answers:
                     yield _drawn(answer)
@@ -80,7 +87,9 @@ class GrpcClient:
     def vectorize(self, image: bytes) -> Vectorization:
         """Of an encoded picture."""
         with self._errors():
-            answer = self._stub.ModelInfer(_request("vectorize", "image", image), timeout=self._timeout_s)
+            answer = self._stub.ModelInfer(
+                _request("vectorize", "image", image), timeout=self._timeout_s, metadata=self._key
+            )
         outputs = _outputs(answer)
         return Vectorization(svg=outputs["svg"][0].decode(), **json.loads(outputs["metadata"][0]))
 
@@ -118,7 +127,8 @@ def _error(code: str, text: str) -> AtelierError:
     """``text`` begins with the field at fault, if one is."""
     field, colon, rest = text.partition(": ")
     kind = _BY_CODE.get(code, AtelierError)
-    return kind(rest, field) if colon and field.isidentifier() else kind(text)
+    text = f"{text}. {HOW}" if kind is Unauthorized else text
+    return kind(rest, field) if colon and field.isidentifier() and kind is not Unauthorized else kind(text)
 
 
 def _outputs(answer: Any) -> dict[str, Array]:

@@ -23,6 +23,7 @@ from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, NotFou
 from serve.event_loop_thread import EventLoopThread
 from serve.grpc_client import GrpcClient
 from serve.settings import Settings, load
+from serve.stack import Running
 from serve.vectorize_command import own_vectorizer
 
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".svg": "svg"}
@@ -90,7 +91,7 @@ class InProcess:
 @contextlib.contextmanager
 def studio(url: str | None, settings: Settings, svg: bool) -> Iterator[Studio]:
     """The stack at ``url``; else the one of the settings if it answers; else this process."""
-    with contextlib.closing(GrpcClient(url or f"{settings.http.host}:{settings.grpc.port}")) as client:
+    with contextlib.closing(GrpcClient(url or Running.of(settings).grpc, key=settings.access.key)) as client:
         if url or client.reachable():
             yield RunningStack(client)
             return

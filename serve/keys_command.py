@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
-from collections.abc import Awaitable, Callable
-from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
@@ -19,17 +15,12 @@ from serve.access.required import is_required
 from serve.access.roles import ADMINISTRATOR, ROLES, SCOPES
 from serve.errors import Conflict, InvalidRequest
 from serve.settings import Settings
-from serve.state_command import done, me, with_state
+from serve.state_command import AT_ONCE, ConfigOption, JsonOption, all_of, done, err, me, out, plain, when, with_state
 
 if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
     from serve.access.keys import Key, KeyPage, Made
     from serve.access.users import User, UserPage
     from serve.state import State
-
-_AT_ONCE = 200
-
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
 
 keys = typer.Typer(
     help=f"API keys. Roles: {', '.join(ROLES)}; scopes: {', '.join(SCOPES)}.",
@@ -38,10 +29,6 @@ keys = typer.Typer(
 )
 users = typer.Typer(help="Users and their roles.", no_args_is_help=True, rich_markup_mode="markdown")
 
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Settings as YAML, or a Ray Serve config.", dir_okay=False)
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 UserArgument = Annotated[str, typer.Argument(metavar="USER", help="As `atelier users list` shows it.")]
 
 
@@ -80,7 +67,7 @@ def create_key(
     words = {"user_id": "--user", "role": "--role", "scopes": "--scope", "name": "--name", "range": "--expires"}
     made = done(do, config, words)
     if as_json:
-        print(json.dumps({**_plain(made.key), "role": made.role, "key": made.secret}, indent=2))
+        print(json.dumps({**plain(made.key), "role": made.role, "key": made.secret}, indent=2))
         return
     print(made.secret)
     err.print(f"key {made.key.id} of {made.key.user_id} ({made.role}): {', '.join(made.key.scopes)}", soft_wrap=True)
@@ -102,18 +89,18 @@ def list_keys(
         opened = await Keys.opened(state)
 
         async def page(cursor: str | None) -> KeyPage:
-            return await opened.page(user, cursor, _AT_ONCE, active=not everything)
+            return await opened.page(user, cursor, AT_ONCE, active=not everything)
 
-        return await _all(page)
+        return await all_of(page)
 
     found = done(do, config, {"user_id": "--user"})
     if as_json:
-        print(json.dumps([{**_plain(key), "status": key.status} for key in found], indent=2))
+        print(json.dumps([{**plain(key), "status": key.status} for key in found], indent=2))
         return
     table = Table(Column("id", no_wrap=True), "user", "name", "scopes", "made", "expires", "used", "status")
     for key in found:
         cells = [key.id, key.user_id, key.name, " ".join(key.scopes)]
-        times = [_when(when) for when in (key.created_at, key.expires_at, key.used_at)]
+        times = [when(time) for time in (key.created_at, key.expires_at, key.used_at)]
         table.add_row(*map(escape, [*cells, *times, key.status]))
     out.print(table)
 
@@ -142,17 +129,17 @@ def list_users(as_json: JsonOption = False, config: ConfigOption = None) -> None
         from serve.access.users import page_of_users
 
         async def page(cursor: str | None) -> UserPage:
-            return await page_of_users(state.database, cursor, _AT_ONCE)
+            return await page_of_users(state.database, cursor, AT_ONCE)
 
-        return await _all(page)
+        return await all_of(page)
 
     found = done(do, config, {})
     if as_json:
-        print(json.dumps([_plain(user) for user in found], indent=2))
+        print(json.dumps([plain(user) for user in found], indent=2))
         return
     table = Table("user", "role", "since", "disabled")
     for user in found:
-        table.add_row(*map(escape, [user.id, user.role, _when(user.created_at), _when(user.disabled_at)]))
+        table.add_row(*map(escape, [user.id, user.role, when(user.created_at), when(user.disabled_at)]))
     out.print(table)
 
 
@@ -209,25 +196,5 @@ def _set_disabled(user: str, disabled: bool, config: Path | None) -> User:
     return done(do, config, {"user_id": "USER"})
 
 
-async def _all(page: Callable[[str | None], Awaitable[Any]]) -> list[Any]:
-    found: list[Any] = []
-    cursor: str | None = None
-    while True:
-        some = await page(cursor)
-        found += some.items
-        cursor = some.next_cursor
-        if cursor is None:
-            return found
-
-
-def _plain(row: Key | User) -> dict[str, Any]:
-    values = dataclasses.asdict(row)
-    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
-
-
-def _when(time: datetime | None) -> str:
-    return "" if time is None else f"{time:%Y-%m-%d %H:%M}"
-
-
 def _until(key: Key) -> str:
-    return "It does not expire." if key.expires_at is None else f"It expires at {_when(key.expires_at)} UTC."
+    return "It does not expire." if key.expires_at is None else f"It expires at {when(key.expires_at)} UTC."

@@ -23,6 +23,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(HOME / "deployments" / "haproxy"),
         "HAPROXY_BINARY": str(_haproxy()),
         "ATELIER_HTTP__HOST": settings.http.host,
+        "ATELIER_RAY__HOST": settings.ray.host,
         # What is read before a request reaches the application, and its arguments, is bounded by these.
         **{leaf.variable: str(leaf.value) for leaf in leaves(settings.limits, "limits.")},
         **{leaf.variable: str(leaf.value) for leaf in leaves(settings.gateway, "gateway.")},
@@ -33,6 +34,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         # Uvicorn would believe anybody's X-Forwarded-For, as all come by HAProxy. See serve/limits/addresses.py.
         "FORWARDED_ALLOW_IPS": "",
         "HAPROXY_HOST": settings.http.host,
+        "HAPROXY_OWN_HOST": settings.ray.host,
         # Later than the deadlines of a gateway that still runs: it says more.
         "HAPROXY_REQUEST_S": str(math.ceil(settings.limits.body_timeout_s + 5)),
         "HAPROXY_ANSWER_S": str(math.ceil(settings.limits.body_timeout_s + longest_s + 15)),
@@ -51,7 +53,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     }
-    if is_loopback(settings.http.host):
+    if is_loopback(settings.ray.host):
         # Ray's own name for a node that keeps to itself: every server of Ray then binds to loopback.
         variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
     return variables

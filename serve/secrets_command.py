@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 from pydantic import SecretStr
-from rich.console import Console
 from rich.table import Table
 
 from serve.errors import InvalidRequest
-from serve.keys_command import ConfigOption, JsonOption
-from serve.state_command import done, me
+from serve.state_command import ConfigOption, JsonOption, done, err, me, out
 
 if TYPE_CHECKING:
     from serve.guards.sealed import Kept
@@ -23,9 +21,6 @@ if TYPE_CHECKING:
 
 _LONGEST = 16_384
 """Characters that are read; `serve.guards.vault` takes no more."""
-
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
 
 secrets = typer.Typer(help="Keys of outside services, sealed in the database.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As `secret` of a fallback step names it.")]

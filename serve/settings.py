@@ -99,6 +99,11 @@ class DashboardSettings(Section):
 
 
 class RaySettings(Section):
+    host: str = Field(
+        "127.0.0.1",
+        description="Address of Ray's own servers, gateways behind HAProxy and HAProxy's metrics: who reaches them can "
+        "run code. Loopback unless Ray spans machines.",
+    )
     num_cpus: int = Field(0, ge=0, le=4096, description="Logical CPUs that Ray may schedule on; 0 detects them.")
     object_store_memory_bytes: int = Field(
         256 * MEBIBYTE, ge=80 * MEBIBYTE, description="Ray's shared object store. Requests hardly use it."
@@ -110,8 +115,8 @@ class RaySettings(Section):
 
 
 class ProxySettings(Section):
-    metrics_port: Port = Field(9101, description="Port of HAProxy's Prometheus metrics, on `http.host`.")
-    stats_port: Port = Field(8404, description="Port of HAProxy's statistics page, on `http.host`.")
+    metrics_port: Port = Field(9101, description="Port of HAProxy's Prometheus metrics, on `ray.host`.")
+    stats_port: Port = Field(8404, description="Port of HAProxy's statistics page, on `ray.host`.")
     fallback_http_port: Port = Field(8500, description="Internal: where HAProxy sends HTTP while no gateway is up.")
     fallback_grpc_port: Port = Field(9500, description="Internal: where HAProxy sends gRPC while no gateway is up.")
     threads: int = Field(2, ge=1, le=64, description="Threads of HAProxy.")
@@ -363,12 +368,6 @@ class SecretsSettings(Section):
     link_s: float = Field(3600.0, ge=1, le=31_536_000, description="How long signed addresses open.")
 
 
-class AdminSettings(Section):
-    token: SecretStr | None = Field(
-        None, description="Bearer token of the routes below /api/admin; none: they are closed."
-    )
-
-
 def _word(value: Any) -> Any:
     """YAML takes on and off for true and false."""
     return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
@@ -381,6 +380,7 @@ class AccessSettings(Section):
     insecure: bool = Field(
         False, description="Whether `off` may stand beyond loopback, because something else guards the doors."
     )
+    key: SecretStr | None = Field(None, description="The key that this machine's own `atelier` commands show.")
     cache_s: float = Field(
         5.0, ge=0, le=60, description="How long a look at a key holds: so late may a revocation be seen."
     )
@@ -522,7 +522,6 @@ class Settings(BaseSettings):
     webhooks: WebhookSettings = Field(WebhookSettings(), description="What tells others about jobs.")
     fetch: FetchSettings = Field(FetchSettings(), description="Pictures that are fetched from URLs.")
     secrets: SecretsSettings = Field(SecretsSettings(), description="What signs and seals.")
-    admin: AdminSettings = Field(AdminSettings(), description="Routes for who runs the site.")
     backup: BackupSettings = Field(BackupSettings(), description="Scheduled backups.")
     fallback: FallbackSettings = Field(FallbackSettings(), description="Who draws when the Illustrator cannot (A-100).")
     flags: dict[Name, FlagSettings] = Field(

@@ -33,10 +33,16 @@ class Running:
         dashboard = settings.dashboard
         return cls(
             pid=os.getpid(),
-            url=f"http://{settings.http.host}:{settings.http.port}",
-            grpc=f"{settings.http.host}:{settings.grpc.port}",
+            url=f"http://{reached(settings.http.host)}:{settings.http.port}",
+            grpc=f"{reached(settings.http.host)}:{settings.grpc.port}",
             dashboard=f"http://{dashboard.host}:{dashboard.port}" if dashboard.enabled else None,
         )
+
+
+def reached(host: str) -> str:
+    """Where this machine finds what listens on ``host``, as it stands in a URL."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
 
 
 def state_file(settings: Settings) -> Path:
@@ -79,7 +85,7 @@ def check_ports(settings: Settings) -> None:
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((settings.http.host, port))
+                probe.bind((settings.ray.host if name.startswith("proxy.") else settings.http.host, port))
             except OSError as error:
                 raise EngineUnavailable(
                     f"port {port} is taken ({error.strerror}); stop what uses it, or set {name} to another", name

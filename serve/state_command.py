@@ -1,14 +1,16 @@
-"""What commands share that work on the database, whether the stack runs or not."""
+"""What commands share that work on the site's database, whether the stack runs or not."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import os
 import pwd
 from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 from rich.console import Console
@@ -21,12 +23,20 @@ if TYPE_CHECKING:  # a database's libraries take a while to load: no other comma
     from serve.state import State
 
 T = TypeVar("T")
+AT_ONCE = 200
+
 err = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Settings as YAML, or a Ray Serve config.", dir_okay=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 
 def done(do: Callable[[State], Awaitable[T]], config: Path | None, words: dict[str, str]) -> T:
     """What ``do`` comes to. An error is told in a line, with the fields in the command's ``words``, and ends it."""
-    with told(), in_words_of(words):
+    with _told(), in_words_of(words):
         return asyncio.run(with_state(load(config), do))
 
 
@@ -40,8 +50,19 @@ async def with_state(settings: Settings, do: Callable[[State], Awaitable[T]]) ->
         await state.close()
 
 
+async def all_of(page: Callable[[str | None], Awaitable[Any]]) -> list[Any]:
+    found: list[Any] = []
+    cursor: str | None = None
+    while True:
+        some = await page(cursor)
+        found += some.items
+        cursor = some.next_cursor
+        if cursor is None:
+            return found
+
+
 @contextlib.contextmanager
-def told() -> Iterator[None]:
+def _told() -> Iterator[None]:
     try:
         yield
     except (AtelierError, OSError) as error:
@@ -59,3 +80,12 @@ def me() -> Actor:
     except KeyError:  # as in some containers
         account = str(os.getuid())
     return Actor(address=f"command line of {account}")
+
+
+def plain(row: Any) -> dict[str, Any]:
+    values = dataclasses.asdict(row)
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+
+
+def when(time: datetime | None) -> str:
+    return "" if time is None else f"{time:%Y-%m-%d %H:%M}"

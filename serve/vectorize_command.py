@@ -24,6 +24,7 @@ from serve.ensembles.vectorization import VectorizerService
 from serve.errors import AtelierError, EngineUnavailable
 from serve.event_loop_thread import EventLoopThread
 from serve.settings import Settings, load
+from serve.stack import Running
 
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
@@ -73,7 +74,7 @@ def own_vectorizer(loop: EventLoopThread, settings: Settings) -> Iterator[Vector
 @contextlib.contextmanager
 def converter(url: str | None, settings: Settings) -> Iterator[Converter]:
     """The stack at ``url``; else the one of the settings if it answers; else this process."""
-    client = StackClient(url or f"http://{settings.http.host}:{settings.http.port}")
+    client = StackClient(url or Running.of(settings).url, key=settings.access.key)
     if url or client.reachable():
         yield client
         return

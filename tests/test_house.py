@@ -204,7 +204,7 @@ def test_a_deployment_is_a_valid_ray_serve_config(clean: pytest.MonkeyPatch, pat
     """And says the same of its doors to Ray Serve and to Atelier."""
     document = yaml.safe_load(path.read_text())
     settings = load(path)
-    assert document["http_options"] == {"host": settings.http.host, "port": settings.http.port}
+    assert document["http_options"] == {"host": settings.ray.host, "port": settings.http.port}
     assert document["grpc_options"]["port"] == settings.grpc.port
     assert settings.http.host == "127.0.0.1"
     assert len(document["applications"]) == 1, "with more than one, gRPC clients would have to name theirs"

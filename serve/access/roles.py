@@ -42,6 +42,13 @@ class Principal:
     scopes: frozenset[str]
     key_id: str | None = None
     name: str = ""
+    is_linked: bool = False
+    """Whether the address that is asked for was signed: then it opens, whosever it is."""
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether other users' objects are there for him, and he may act in their name."""
+        return ADMIN in self.scopes or self.user_id == LOCAL.user_id
 
     def may(self, scope: str) -> bool:
         return scope in self.scopes
@@ -51,9 +58,24 @@ class Principal:
         if scope not in self.scopes:
             raise Forbidden(f"this key may not: it needs the scope {scope}")
 
+    def acts_as(self, user_id: str | None, field: str = "user_id") -> str:
+        """Whose something new is, when ``user_id`` is asked for. Raises Forbidden."""
+        if user_id is None:
+            return self.user_id
+        if user_id != self.user_id and not self.sees_all:
+            raise Forbidden("this key is of another user; leave it out", field)
+        return user_id
+
+    def looks_at(self, user_id: str | None, field: str = "user_id") -> str | None:
+        """Whose objects are looked for; None: everybody's. Raises Forbidden."""
+        return user_id if self.sees_all else self.acts_as(user_id, field)
+
 
 LOCAL = Principal("anonymous", USER, frozenset(SCOPES) - {ADMIN})
 """Everybody where no key is needed. Not an admin: any page that a browser of this machine shows could ask as well."""
+
+LINK = Principal("", "link", frozenset([READ]), is_linked=True)
+"""Who has a signed address, and shows no key."""
 
 
 def check_role(role: str) -> str:

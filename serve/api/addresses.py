@@ -21,9 +21,18 @@ def own_url(settings: Settings) -> str:
 
 def result_url(settings: Settings, result_id: str) -> str:
     """Of a picture or a drawing."""
-    return address(settings, links.shown(settings, f"/v1/results/{result_id}"))
+    return shown_url(settings, f"/v1/results/{result_id}")
+
+
+def shown_url(settings: Settings, path: str, query: str = "") -> str:
+    """Of what a page shows or follows by itself, and cannot send a key for: signed where one is needed.
+
+    ``query`` goes beside the signature.
+    """
+    shown = links.shown(settings, path)
+    return address(settings, f"{shown}{'&' if '?' in shown else '?'}{query}" if query else shown)
 
 
 def thumbnail_url(settings: Settings, result_id: str) -> str:
     """Of a small WebP of it."""
-    return address(settings, links.shown(settings, f"/v1/results/{result_id}/thumbnail"))
+    return shown_url(settings, f"/v1/results/{result_id}/thumbnail")

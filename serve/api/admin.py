@@ -1,27 +1,26 @@
-"""Routes for who runs the site, below /api/admin: closed until `admin.token` is set."""
+"""Routes for who runs the site, below /api/admin: for keys of admins."""
 
 from __future__ import annotations
 
-import hmac
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from serve.api.native import SiteSettings
+from serve.access.audit import Actor
+from serve.access.roles import READ
+from serve.api.entrance import principal_of
+from serve.api.rights import needed
 from serve.api.stateful import StateOf
-from serve.errors import Forbidden, Unauthorized
 from serve.state.quality import MetricsCollector
 
 
-async def administrator(request: Request, settings: SiteSettings) -> None:
-    """Raises Forbidden where nobody may, Unauthorized for who has not the token."""
-    token = settings.admin.token
-    if token is None or not token.get_secret_value():
-        raise Forbidden("these routes are closed; set admin.token (ATELIER_ADMIN__TOKEN) to open them")
-    scheme, _, given = request.headers.get("authorization", "").partition(" ")
-    same = hmac.compare_digest(given.strip().encode("latin-1"), token.get_secret_value().encode())
-    if scheme.lower() != "bearer" or not same:
-        raise Unauthorized("send the site's admin token as `Authorization: Bearer TOKEN`", "Authorization")
+async def administrator(request: Request) -> None:
+    """The entrance has looked already; who goes around it comes no further either. Raises Forbidden."""
+    principal_of(request).require(needed(request.method, request.scope["path"]) or READ)
+
+
+def actor_of(request: Request) -> Actor:
+    return Actor.of(principal_of(request), request.client.host if request.client else None)
 
 
 Admin = Depends(administrator)

@@ -14,6 +14,7 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.api.bodies import capped, plain
+from serve.api.entrance import entered
 from serve.errors import AtelierError, Overloaded
 from serve.settings import GatewaySettings, LimitsSettings
 
@@ -56,6 +57,7 @@ class Admission:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        refused = (found := entered(scope)) is not None and found.refusal is not None
         request = Request(scope, receive)
         send = self._in_our_words(request, send)
         if scope["method"] in _WITHOUT_BODY:  # health among them: brief, and never behind those that are not
@@ -63,8 +65,9 @@ class Admission:
             return
         body = bytearray()
         try:
-            await self._read(request, body)
-            self._inflate(request, body)
+            await self._read(request, body, kept=not refused)
+            if not refused:
+                self._inflate(request, body)
             with self._places.taken():
                 await self.app(_unencoded(scope), _again(bytes(body), receive), send)
         except AtelierError as error:
@@ -72,10 +75,12 @@ class Admission:
         finally:
             self._held_bytes -= len(body)
 
-    async def _read(self, request: Request, body: bytearray) -> None:
-        """Fills ``body``. Without room for it, reads on all the same: who is still sending sees no answer."""
+    async def _read(self, request: Request, body: bytearray, kept: bool) -> None:
+        """Fills ``body``. Without room for it, or use, reads on all the same: who is still sending sees no answer."""
         full = False
         async for chunk in capped(request, self._limits):
+            if not kept:
+                continue
             full = full or self._held_bytes + len(chunk) > self._max_held_bytes
             if full:
                 self._held_bytes -= len(body)

@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from serve.api import (
+    accounts,
     admin,
     diffusion,
     gallery,
@@ -23,23 +24,22 @@ from serve.api import (
     results,
     rollout,
 )
+from serve.api.entrance import Entrance, Entry, Refusals
 from serve.api.jobs import JobParts
 from serve.api.middleware import RequestId
 from serve.api.open_inference import http as open_inference
 from serve.api.open_inference.models import Models
 from serve.api.origins import OwnPages
 from serve.api.problems import as_ours, as_problem, described
-from serve.api.rates import RateLimits
 from serve.ensembles.illustration import IllustratorService
 from serve.ensembles.vectorization import VectorizerService
-from serve.errors import AtelierError
+from serve.errors import AtelierError, Unauthorized
 from serve.jobs.direct import Direct
 from serve.limits.headers import NAMES as RATE_LIMIT_HEADERS
-from serve.limits.limiter import Limiter
 from serve.settings import Settings
 from serve.state import State
 
-_OURS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", "generations"))
+_OURS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", "generations", "me"))
 """What is below OpenAI's prefix and not OpenAI's."""
 
 
@@ -59,12 +59,12 @@ def create_app(
     illustrator: IllustratorService | None = None,
     state: State | None = None,
     direct: Direct | None = None,
-    limiter: Limiter | None = None,
+    entrance: Entrance | None = None,
 ) -> FastAPI:
     """The services are the ensembles or the same across a Ray hop; ``models`` is shared with the gRPC door.
 
-    Without a ``state`` nothing is kept: there are answers, and no jobs, history or addresses of pictures. Without a
-    ``limiter`` nobody is told to come again later.
+    Without a ``state`` nothing is kept: there are answers, and no jobs, history or addresses of pictures. Without an
+    ``entrance`` nobody needs a key, and nobody is told to come again later.
     """
     app = FastAPI(
         title="Atelier",
@@ -79,10 +79,13 @@ def create_app(
     app.state.settings = settings
     app.state.models = models or Models(service, settings, illustrator)
     app.state.state = state
+    app.state.entrance = entrance
     app.state.direct = direct or Direct(None, illustrator, service, settings)
     app.state.jobs = JobParts(state) if state is not None else None
     app.include_router(native.router, responses=described())
-    for router in (gallery.router, jobs.router, results.router, references.router, admin.router, rollout.router):
+    for router in (gallery.router, jobs.router, results.router, references.router):
+        app.include_router(router, responses=described())
+    for router in (admin.router, accounts.router, rollout.router):
         app.include_router(router, responses=described())
     app.include_router(illustrations.router, responses=described())
     app.include_router(diffusion.router, responses=described())
@@ -94,8 +97,8 @@ def create_app(
     app.add_exception_handler(RequestValidationError, answer)
     app.add_exception_handler(Exception, answer)
     app.add_middleware(OwnPages, settings=settings, answer=answer)
-    if limiter is not None:
-        app.add_middleware(RateLimits, limiter=limiter, answer=answer)
+    app.add_middleware(Refusals, answer=answer)
+    app.add_middleware(Entry, entrance=lambda: entrance)
     if settings.http.allowed_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -112,6 +115,13 @@ def create_app(
 async def answer(request: Request, error: Exception) -> Response:
     """The one place where an error becomes an answer, in the words of the path's vocabulary."""
     error = as_ours(error)
+    response = _in_words_of_the_path(request, error)
+    if isinstance(error, Unauthorized):
+        response.headers.setdefault("WWW-Authenticate", error.challenge)
+    return response
+
+
+def _in_words_of_the_path(request: Request, error: AtelierError) -> Response:
     path = request.url.path
     if path.startswith(open_inference.router.prefix):
         return open_inference.as_error(error)

@@ -9,11 +9,12 @@ from fastapi import Depends, Request, Response
 from starlette.datastructures import Headers
 
 from serve.api.addresses import result_url
+from serve.api.entrance import principal_of
 from serve.ensembles.illustration import nothing_draws
 from serve.ensembles.pictures import as_url
 from serve.errors import InvalidRequest
 from serve.jobs.direct import Direct
-from serve.jobs.errands import ANONYMOUS, Answer, CacheWord, Caller
+from serve.jobs.errands import Answer, CacheWord, Caller
 from serve.jobs.idempotency import MAX_KEY
 from serve.settings import Settings
 
@@ -41,10 +42,10 @@ DrawsDirectly = Annotated[Direct, Depends(drawing_direct)]
 
 
 def caller_of(request: Request, user_id: str | None = None, patience_s: float = 0.0) -> Caller:
-    """Raises InvalidRequest for a key that is none."""
+    """Raises InvalidRequest for a key that is none, Forbidden for a ``user_id`` that is not the caller's."""
     wishes = _cache_control(request.headers)
     return Caller(
-        user_id=user_id or ANONYMOUS,
+        user_id=principal_of(request).acts_as(user_id or None),
         idempotency_key=idempotency_key(request.headers),
         fresh=bool(wishes & {"no-cache", "no-store"}),
         store="no-store" not in wishes,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
@@ -11,11 +10,11 @@ from fastapi import APIRouter, Path, Request, Response
 from serve.api.archive import zip_response
 from serve.api.generation_files import files_of
 from serve.api.generations import schema, told, told_in_camel_case
-from serve.api.illustrations import MAX_USER
 from serve.api.native import SiteSettings
 from serve.api.problems import render
 from serve.api.stateful import StateOf
-from serve.api.values import choice, flag, number, refuse_unknown, required_text, text, whole_within
+from serve.api.values import choice, flag, moment, number, refuse_unknown, required_text, text, whole_within
+from serve.api.whose import MAX_USER, check_own, user_of, user_wanted
 from serve.errors import InvalidRequest
 from serve.jobs.states import STATUSES
 from serve.settings import Settings
@@ -28,10 +27,9 @@ router = APIRouter()
 
 _LONGEST = 256
 _LONGEST_ID = 128
-_LONGEST_TIME = 40
 _USUAL_ITEMS = 20
 _PARAMETERS: Mapping[str, dict[str, Any]] = {
-    "user_id": {"type": "string", "maxLength": MAX_USER, "description": "whose; everybody's by default"},
+    "user_id": {"type": "string", "maxLength": MAX_USER, "description": "whose; without keys: everybody's by default"},
     "cursor": {"type": "string", "description": "the next_cursor of the page before"},
     "limit": {"type": "integer", "minimum": 1, "maximum": MOST_ITEMS, "default": _USUAL_ITEMS},
     "kind": {"type": "string", "description": "such as illustrate or vectorize"},
@@ -93,13 +91,15 @@ async def download(request: Request, state: StateOf, settings: SiteSettings) -> 
     refuse_unknown(values, ("ids",))
     asked = required_text(values, "ids", MOST_AT_ONCE * (_LONGEST_ID + 1)).split(",")
     ids = list(dict.fromkeys(one.strip() for one in asked if one.strip()))
+    await check_own(request, "generation", ids, "ids")
     found = await gallery.get_generations(state.database, ids)
     return zip_response(files_of(state.objects, found, settings), "atelier-generations.zip")
 
 
 @router.get("/v1/generations/{generation_id}", openapi_extra=_ONE)
-async def generation(generation_id: GenerationId, state: StateOf, settings: SiteSettings) -> Response:
+async def generation(request: Request, generation_id: GenerationId, state: StateOf, settings: SiteSettings) -> Response:
     """One generation with its results."""
+    await check_own(request, "generation", [generation_id])
     return render(told(await gallery.get_generation(state.database, generation_id), settings), 200, None)
 
 
@@ -128,22 +128,22 @@ async def _favorite(request: Request, generation_id: str, state: State, value: b
 def _user(request: Request) -> str:
     values = _ours(request.query_params)
     refuse_unknown(values, ("user_id",))
-    return required_text(values, "user_id", MAX_USER)
+    return user_of(request, values)
 
 
 async def _page(request: Request, database: Database) -> Page:
     values = _ours(request.query_params)
     refuse_unknown(values, _PARAMETERS)
     filters = Filters(
-        user_id=text(values, "user_id", MAX_USER),
+        user_id=user_wanted(request, values),
         kind=text(values, "kind", _LONGEST),
         model=text(values, "model", _LONGEST),
         status=choice(values, "status", STATUSES, "") or None,
         favorite=flag(values, "favorite") if values.get("favorite") else None,
         text=text(values, "q", _LONGEST),
         batch_id=text(values, "batch_id", _LONGEST_ID),
-        since=_time(values, "since"),
-        until=_time(values, "until"),
+        since=moment(values, "since"),
+        until=moment(values, "until"),
         min_rating=number(values, "min_rating"),
     )
     sort = SORTS[choice(values, "sort", SORTS, NEWEST.name)]
@@ -159,17 +159,6 @@ def _ours(given: Mapping[str, str]) -> dict[str, str]:
             raise InvalidRequest(f"says the same as {_ALSO.get(name, name)}; send one of them", name)
         values[_ALSO.get(name, name)] = value
     return values
-
-
-def _time(values: Mapping[str, Any], name: str) -> datetime | None:
-    given = text(values, name, _LONGEST_TIME)
-    if given is None:
-        return None
-    try:
-        found = datetime.fromisoformat(given)
-        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
-    except (ValueError, OverflowError):
-        raise InvalidRequest("must be an ISO 8601 time such as 2026-05-01T12:00:00Z", name) from None
 
 
 def _shown(

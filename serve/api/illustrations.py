@@ -20,12 +20,12 @@ from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.problems import render
 from serve.api.values import mapping, number, refuse_unknown, required_text, text
+from serve.api.whose import MAX_USER, WHOSE, user_of
 from serve.ensembles.illustration import MAX_PROMPT_CHARACTERS
 from serve.errors import InvalidRequest, in_words_of
 
 router = APIRouter()
 
-MAX_USER = 256
 MAX_PHRASE = 512
 MAX_COLOURS = 16
 _SCALES = {"style_scale": 0.8, "content_scale": 1.0}
@@ -48,13 +48,13 @@ def _objects(*names: str) -> dict[str, Any]:
 _ILLUSTRATION = described(
     {
         "prompt": PROMPT,
-        "userId": {"type": "string", "minLength": 1, "maxLength": MAX_USER},
+        "userId": {"type": "string", "minLength": 1, "maxLength": MAX_USER, "description": WHOSE},
         "subjectReferences": {"type": "array", "maxItems": 0, "description": "not offered yet"},
         "stylePreferences": _objects(*_STYLE),
         "memoryContext": _objects(*_MEMORY),
         **options_of(CAMEL_CASE),
     },
-    ["prompt", "userId"],
+    ["prompt"],
     {"prompt": "a fox", "userId": "ada", "stylePreferences": {"artisticStyle": "flat", "mood": "calm"}, "seed": 7},
     {"imageUrl": PICTURE_URL, "generationId": _TEXT, "metadata": {"type": "object"}},
 )
@@ -66,7 +66,7 @@ async def generate_illustration(request: Request, direct: DrawsDirectly, setting
     values = await read_json(request, settings.limits)
     own = ("prompt", "userId", "subjectReferences", "stylePreferences", "memoryContext")
     refuse_unknown(values, (*own, *names_of(CAMEL_CASE)))
-    caller = caller_of(request, required_text(values, "userId", MAX_USER))
+    caller = caller_of(request, user_of(request, values, "userId"))
     _refuse_references(values.get("subjectReferences"))
     style, memory = _style(values), _texts(values, "memoryContext", _MEMORY, MAX_PROMPT_CHARACTERS)
     own_prompt = required_text(values, "prompt", MAX_PROMPT_CHARACTERS)
@@ -133,12 +133,12 @@ def _plain(words: str) -> str:
 _GENERATION = described(
     {
         "prompt": PROMPT,
-        "user_id": {"type": "string", "minLength": 1, "maxLength": MAX_USER},
+        "user_id": {"type": "string", "minLength": 1, "maxLength": MAX_USER, "description": WHOSE},
         "subject_reference_url": {"type": "null", "description": "not offered yet"},
         **{name: {"type": "number", "minimum": 0, "maximum": 2, "default": scale} for name, scale in _SCALES.items()},
         **options_of(SNAKE_CASE),
     },
-    ["prompt", "user_id"],
+    ["prompt"],
     {"prompt": "red apple, flat", "user_id": "ada", "seed": 7},
     {"image_url": PICTURE_URL, "generation_id": _TEXT, "metadata": {"type": "object"}},
 )
@@ -149,7 +149,7 @@ async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettin
     """Prompt to illustration, as a service behind another. The scales are those of a reference: without one, idle."""
     values = await read_json(request, settings.limits)
     refuse_unknown(values, ("prompt", "user_id", "subject_reference_url", *_SCALES, *names_of(SNAKE_CASE)))
-    caller = caller_of(request, required_text(values, "user_id", MAX_USER))
+    caller = caller_of(request, user_of(request, values))
     if text(values, "subject_reference_url") is not None:
         raise NotYet("references are not offered yet; leave it out", "subject_reference_url")
     for name in _SCALES:

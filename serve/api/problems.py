@@ -10,7 +10,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
-from serve.errors import AtelierError, EngineFailure, InvalidRequest, NotFound, Unauthorized
+from serve.errors import AtelierError, EngineFailure, InvalidRequest, NotFound
 
 
 def as_problem(request: Request, error: AtelierError) -> Response:
@@ -29,10 +29,7 @@ def as_problem(request: Request, error: AtelierError) -> Response:
         "error": str(error),
         "fallback_used": False,
     }
-    response = render(body, error.status, error.retry_after_s, "application/problem+json")
-    if isinstance(error, Unauthorized):
-        response.headers["WWW-Authenticate"] = error.challenge
-    return response
+    return render(body, error.status, error.retry_after_s, "application/problem+json")
 
 
 def kind_of(error: AtelierError) -> str:

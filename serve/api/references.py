@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from serve.api.addresses import address
+from serve.api.addresses import address, shown_url
 from serve.api.bodies import Form, read_form
 from serve.api.fetching import PictureFetcher
 from serve.api.files import ConversionTurns, KeptFile, described, query, serve_object, serve_rendition
@@ -16,15 +16,16 @@ from serve.api.native import SiteSettings
 from serve.api.problems import render
 from serve.api.stateful import StateOf
 from serve.api.values import refuse_unknown, required_text, text, whole_within
+from serve.api.whose import MAX_USER, user_of
 from serve.errors import InvalidRequest, in_words_of
 from serve.guards.data_urls import MAX_DATA_URL
 from serve.guards.fetch import Fetcher
+from serve.guards.signing import PARAMETERS as SIGNED
 from serve.settings import Settings
 from serve.state.references import MOST_ITEMS, PNG, WEBP, Reference, SubjectReferenceManager
 
 router = APIRouter(prefix="/api/references")
 
-MAX_USER = 256
 MAX_SUBJECT = 128
 _FIELDS = ("subject_name", "user_id", "url")
 _USER_TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_USER}
@@ -39,7 +40,7 @@ async def references_of(state: StateOf) -> SubjectReferenceManager:
 
 References = Annotated[SubjectReferenceManager, Depends(references_of)]
 
-_USER = query("user_id", _USER_TEXT, "Whose it is.", required=True)
+_USER = query("user_id", _USER_TEXT, "Whose it is; the key's user by default, required without a key.")
 _REFERENCE = {
     "type": "object",
     "properties": {
@@ -61,7 +62,7 @@ _UPLOAD = {
             "multipart/form-data": {
                 "schema": {
                     "type": "object",
-                    "required": ["subject_name", "user_id"],
+                    "required": ["subject_name"],
                     "properties": {
                         "image": {
                             "type": "string",
@@ -90,7 +91,7 @@ async def upload(
         if name not in ("image", *_FIELDS) or (name == "image") != (name in form.files):
             known = ", ".join(("image (a file)", *_FIELDS))
             raise InvalidRequest(f"is not a field of this form; known: {known}", name[:64])
-    user_id, subject_name = _user(form.fields), required_text(form.fields, "subject_name", MAX_SUBJECT)
+    user_id, subject_name = user_of(request, form.fields), required_text(form.fields, "subject_name", MAX_SUBJECT)
     field, image = await _picture(form, fetcher)
     with in_words_of({"image": field}):
         async with turns.taken():
@@ -139,7 +140,7 @@ async def page(request: Request, references: References, settings: SiteSettings)
     values = request.query_params
     refuse_unknown(values, ("user_id", "subject_name", "cursor", "limit"))
     found = await references.page(
-        _user(values),
+        user_of(request, values),
         text(values, "subject_name", MAX_SUBJECT),
         text(values, "cursor"),
         whole_within(values, "limit", 1, MOST_ITEMS, 20),
@@ -152,7 +153,9 @@ async def page(request: Request, references: References, settings: SiteSettings)
 async def reference(request: Request, reference_id: str, references: References, settings: SiteSettings) -> Response:
     """What is known of one."""
     refuse_unknown(request.query_params, ("user_id",))
-    return render(_told(await references.get(_user(request.query_params), reference_id), settings), 200, None)
+    return render(
+        _told(await references.get(user_of(request, request.query_params), reference_id), settings), 200, None
+    )
 
 
 @router.head("/{reference_id}/image", include_in_schema=False)
@@ -182,32 +185,38 @@ async def thumbnail(request: Request, reference_id: str, state: StateOf, referen
 async def delete(request: Request, reference_id: str, references: References) -> Response:
     """Forget a reference."""
     refuse_unknown(request.query_params, ("user_id",))
-    await references.delete(_user(request.query_params), reference_id)
+    await references.delete(user_of(request, request.query_params), reference_id)
     return Response(status_code=204)
 
 
 async def _asked(request: Request, references: SubjectReferenceManager, reference_id: str) -> Reference:
-    refuse_unknown(request.query_params, ("user_id", "download"))
-    return await references.get(_user(request.query_params), reference_id)
-
-
-def _user(values: Mapping[str, Any]) -> str:
-    return required_text(values, "user_id", MAX_USER)
+    refuse_unknown(request.query_params, ("user_id", "download", *SIGNED))
+    return await references.get(user_of(request, request.query_params), reference_id)
 
 
 def _as_file(found: Reference) -> KeptFile:
     return KeptFile(found.object, PNG, found.bytes, found.file_name.removesuffix(".png"))
 
 
-def _path(found: Reference, part: str = "") -> str:
-    return f"/api/references/{found.id}{part}?user_id={quote(found.user_id, safe='')}"
+def _path(found: Reference) -> str:
+    return f"/api/references/{found.id}?{_query(found)}"
+
+
+def _shown(found: Reference, part: str, settings: Settings) -> str:
+    """The address of a picture, which a page can show."""
+    return shown_url(settings, f"/api/references/{found.id}/{part}", _query(found))
+
+
+def _query(found: Reference) -> str:
+    return f"user_id={quote(found.user_id, safe='')}"
 
 
 def _told(found: Reference, settings: Settings) -> dict[str, Any]:
     names = ("id", "user_id", "subject_name", "file_name", "md5", "width", "height", "bytes")
-    urls = {"url": "", "image_url": "/image", "thumbnail_url": "/thumbnail"}
     return {
         **{name: getattr(found, name) for name in names},
-        **{name: address(settings, _path(found, part)) for name, part in urls.items()},
+        "url": address(settings, _path(found)),
+        "image_url": _shown(found, "image", settings),
+        "thumbnail_url": _shown(found, "thumbnail", settings),
         "created_at": found.created_at.isoformat(),
     }

@@ -16,6 +16,7 @@ from serve.api.native import Service, SiteSettings
 from serve.api.problems import render
 from serve.api.stateful import StateOf
 from serve.api.values import choice, refuse_unknown, whole, whole_within
+from serve.api.whose import check_own
 from serve.ensembles.illustration import MAX_SIDE_PX
 from serve.ensembles.pictures import DEFAULT_QUALITY, MEDIA_TYPES, Encoding
 from serve.ensembles.vectorization import VectorizeOptions, VectorizerService
@@ -55,6 +56,7 @@ async def result(
 ) -> Response:
     """A picture or a drawing: as it is, or in another format."""
     refuse_unknown(request.query_params, ("format", "quality", "width", "download", *SIGNED))
+    await check_own(request, "result", [result_id])
     found = await get_result(state.database, result_id)
     kept = as_file(found)
     wanted = _wanted(request.query_params, found)
@@ -108,6 +110,7 @@ async def result_thumbnail(request: Request, result_id: str, state: StateOf, tur
     refuse_unknown(request.query_params, ("size", "download", *SIGNED))
     asked = whole_within(request.query_params, "size", THUMBNAILS_PX[0], THUMBNAILS_PX[-1], THUMBNAIL_PX)
     size_px = min(size for size in THUMBNAILS_PX if size >= asked)
+    await check_own(request, "result", [result_id])
     found = await get_result(state.database, result_id)
     make = partial(_thumbnail, state, found, size_px, turns)
     return await serve_rendition(request, as_file(found), WEBP, f"thumbnail-{size_px}", make)
@@ -161,6 +164,7 @@ _METADATA = {
 async def result_metadata(request: Request, result_id: str, state: StateOf, settings: SiteSettings) -> Response:
     """How a picture or a drawing was made."""
     refuse_unknown(request.query_params, ())
+    await check_own(request, "result", [result_id])
     found = await get_result(state.database, result_id)
     generation = await get_generation(state.database, found.generation_id)
     body = {

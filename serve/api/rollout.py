@@ -6,8 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 
-from serve.access.audit import Actor
-from serve.api.admin import Admin
+from serve.api.admin import Admin, actor_of
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.stateful import StateOf
@@ -55,13 +54,13 @@ async def put_flag(request: Request, name: NamePath, state: StateOf, settings: S
     values = await read_json(request, settings.limits)
     refuse_unknown(values, tuple(_FLAG))
     wanted = _wanted(values)
-    return _told(await Flags(settings.flags, state.database).put(name, wanted, _actor(request)))
+    return _told(await Flags(settings.flags, state.database).put(name, wanted, actor_of(request)))
 
 
 @router.delete("/flags/{name}")
 async def reset_flag(request: Request, name: NamePath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
     """Back to what the settings say."""
-    return _told(await Flags(settings.flags, state.database).reset(name, _actor(request)))
+    return _told(await Flags(settings.flags, state.database).reset(name, actor_of(request)))
 
 
 @router.get("/experiments/{name}")
@@ -88,7 +87,3 @@ def _told(flag: Flag) -> dict[str, Any]:
     return {
         "name": flag.name, "enabled": flag.enabled, "percentage": flag.percentage, "users": sorted(flag.users),
     }  # fmt: skip
-
-
-def _actor(request: Request) -> Actor:
-    return Actor(address=request.client.host if request.client is not None else None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Mapping
+from datetime import UTC, datetime
 from typing import Any
 
 from serve.errors import InvalidRequest
@@ -15,6 +16,7 @@ from serve.errors import InvalidRequest
 _DECIMAL = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 _LONGEST_NUMBER = 64
 """Characters. No float needs more, and Python takes quadratic time over millions of digits."""
+_LONGEST_TIME = 40
 _DIGITS = re.compile(r"[+-]?\d{1,19}", re.ASCII)
 Range = tuple[float, float]
 """The least and the largest."""
@@ -113,6 +115,18 @@ def _is_unicode(value: str) -> bool:
     except UnicodeEncodeError:
         return False
     return True
+
+
+def moment(values: Mapping[str, Any], name: str) -> datetime | None:
+    """ISO 8601, UTC unless it has a zone."""
+    given = text(values, name, _LONGEST_TIME)
+    if given is None:
+        return None
+    try:
+        found = datetime.fromisoformat(given)
+        return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise InvalidRequest("must be an ISO 8601 time such as 2026-05-01T12:00:00Z", name) from None
 
 
 def required_text(values: Mapping[str, Any], name: str, longest: int | None = None) -> str:

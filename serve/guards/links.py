@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import lru_cache
 from pathlib import Path
 
+from serve.access.required import is_required
 from serve.guards.signing import SIGNATURE, Signer
 from serve.guards.site_secret import site_keys
 from serve.settings import Settings
@@ -15,7 +16,7 @@ _PURPOSE = "links"
 
 def is_limited(settings: Settings) -> bool:
     """Whether one needs a key to come in."""
-    return settings.secrets.sign_links
+    return settings.secrets.sign_links or is_required(settings)
 
 
 def shown(settings: Settings, path: str, user: str = "", is_limited: Callable[[Settings], bool] = is_limited) -> str:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import limits.aio.storage
@@ -56,20 +55,13 @@ class Counters:
 
     async def add(self, key: str, amount: int, expiry_s: int) -> int:
         """The count of ``key`` with ``amount``, kept for at least ``expiry_s``. Raises StateUnavailable."""
-        return await self._answer(lambda: self._storage.incr(key, expiry_s, amount))
-
-    async def get(self, key: str) -> int:
-        """The count of ``key``, 0 of one that is new. Raises StateUnavailable."""
-        return await self._answer(lambda: self._storage.get(key))
-
-    async def _answer(self, asked: Callable[[], Awaitable[int]]) -> int:
         if self.is_away or self._waiting >= _MOST_WAITING:
             raise StateUnavailable("the counts of rate limits are not there")
         self._away_until = time.monotonic() + _AWAY_S  # if it is away still, only this call waits to learn it
         self._waiting += 1
         try:
             async with asyncio.timeout(self._timeout_s), self._asking:
-                count = await asked()
+                count: int = await self._storage.incr(key, expiry_s, amount)
         except (StorageError, AtelierError, OSError, TimeoutError) as error:
             self._lost(error)
             raise StateUnavailable("the counts of rate limits are not there") from error

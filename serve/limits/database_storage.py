@@ -1,7 +1,7 @@
 """A storage of the library `limits` on the site's database, for fixed windows.
 
-What is asked for while a question is under way goes into the next one, all of it together: a process has one writer and
-one reader here however many requests wait.
+What is asked for while a transaction is under way goes into the next one, all of it together: a process has one writer
+here however many requests wait.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from serve.errors import AtelierError
 from serve.state.database import Database
-from serve.state.tables import UtcTime, counters, utc_now
+from serve.state.tables import counters, utc_now
 
 _AT_ONCE = 500
 """Counts that one transaction changes."""
@@ -34,11 +34,6 @@ def _adding(dialect: Any) -> Any:
 _ADD = {True: _adding(sqlite), False: _adding(postgresql)}
 """By whether it is SQLite."""
 _FOUND = sa.select(counters.c.used, counters.c.expires_at).where(counters.c.key == sa.bindparam("of"))
-
-_USED = sa.select(counters.c.key, counters.c.used).where(
-    counters.c.key.in_(sa.bindparam("keys", expanding=True)),
-    counters.c.expires_at > sa.bindparam("now", type_=UtcTime),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +57,6 @@ class DatabaseStorage(Storage):
         self._database = database
         self._waiting: list[_Addition] = []
         self._writing: asyncio.Task[None] | None = None
-        self._wanted: list[tuple[str, asyncio.Future[int]]] = []
-        self._reading: asyncio.Task[None] | None = None
 
     @property
     def base_exceptions(self) -> type[Exception]:
@@ -77,11 +70,8 @@ class DatabaseStorage(Storage):
         return await count
 
     async def get(self, key: str) -> int:
-        count: asyncio.Future[int] = asyncio.get_running_loop().create_future()
-        self._wanted.append((key, count))
-        if self._reading is None or self._reading.done():
-            self._reading = asyncio.create_task(self._read_all())
-        return await count
+        row = await self._find(key)
+        return 0 if row is None else int(row.used)
 
     async def get_expiry(self, key: str) -> float:
         row = await self._find(key)
@@ -106,29 +96,11 @@ class DatabaseStorage(Storage):
         """What is being written is written first."""
         if self._writing is not None:
             await asyncio.wait([self._writing])
-        if self._reading is not None:
-            await asyncio.wait([self._reading])
 
     async def _find(self, key: str) -> Any:
         async with self._database.read() as connection:
             row = (await connection.execute(_FOUND, {"of": key})).one_or_none()
         return row if row is not None and row.expires_at > utc_now() else None
-
-    async def _read_all(self) -> None:
-        while self._wanted:
-            some, self._wanted = self._wanted[:_AT_ONCE], self._wanted[_AT_ONCE:]
-            try:
-                async with self._database.read() as connection:
-                    values = {"keys": [key for key, _ in some], "now": utc_now()}
-                    found = {row.key: row.used for row in await connection.execute(_USED, values)}
-            except Exception as error:
-                for _, count in some:
-                    if not count.done():
-                        count.set_exception(error)
-            else:
-                for key, count in some:
-                    if not count.done():
-                        count.set_result(int(found.get(key, 0)))
 
     async def _write_all(self) -> None:
         while self._waiting:

@@ -3,9 +3,6 @@
 So most requests are let in without anybody being asked, and all processes together never let in more than the limit. A
 slice is small against the limit, grows with use and shrinks towards the end; the next one is fetched before the last is
 spent. What nobody uses goes back. What a process that is killed still held is lost until the window ends.
-
-Who asks now and then is let in on credit while much is left: a process reads how much once, and tells of such requests
-together, a moment later.
 """
 
 from __future__ import annotations
@@ -27,11 +24,6 @@ _LEAST = 4
 """... or so much, ..."""
 _OF_LEFT = 8
 """... and this part of what is left."""
-_CREDIT_OF_LEFT = 8
-"""Credit, which is one slice at most, is given while so many times as much is left, ..."""
-_SELDOM_S = 0.5
-"""... to who has not asked for so long."""
-_TELL_S = 0.1
 _IDLE_S = 5.0
 """After how long a slice that nobody uses goes back; and how soon a window that was used up is asked for again: at
 first, then after twice as long each time."""
@@ -54,25 +46,22 @@ class Leases:
         self._most = most
         self._clock = clock
         self._cap = max(_LEAST, rate.limit // _SHARE)
-        self._credit = rate.limit // _SHARE
         self._windows: OrderedDict[str, Window] = OrderedDict()
         self._unsettled: dict[Window, None] = {}
         """Those that hold something, or owe it."""
-        self._owing: dict[Window, None] = {}
-        """Those that let somebody in on credit."""
         self._forgotten: deque[tuple[str, int, float]] = deque(maxlen=most)
         """What is owed to windows that are not known any more: (key in the store, amount, when it ends)."""
-        self._tasks: list[asyncio.Task[None]] = []
+        self._settling: asyncio.Task[None] | None = None
 
     def start(self) -> None:
-        """From now on others learn what is used here, and slices that nobody uses go back."""
-        self._tasks = [asyncio.create_task(self._settle_forever()), asyncio.create_task(self._tell_forever())]
+        """From now on slices that nobody uses go back."""
+        self._settling = asyncio.create_task(self._settle_forever())
 
     async def close(self) -> None:
         """Gives back all that is held."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._settling is not None:
+            self._settling.cancel()
+            await asyncio.gather(self._settling, return_exceptions=True)
         asking = [window.asking for window in self._windows.values() if window.asking is not None]
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_CLOSE_S):
@@ -83,15 +72,9 @@ class Leases:
         """Lets ``cost`` in, or not. It waits for the store when nothing is held, and for no longer than that takes."""
         now = self._clock()
         window = self._window(key, now)
-        while window.held < cost and not self._is_used_up(window, cost) and not self._gives_credit(window, cost):
-            first = window.left is None and cost <= self._credit
-            await asyncio.shield(window.asking or (self._look(window) if first else self._ask(window, cost)))
+        while window.held < cost and not self._is_used_up(window, cost):
+            await asyncio.shield(window.asking or self._ask(window, cost))
         allowed = window.held >= cost
-        if not allowed and self._gives_credit(window, cost):
-            allowed = True
-            window.held += cost
-            window.owed += cost
-            self._owing[window] = None
         if allowed and cost:
             window.held -= cost
             window.spent += cost
@@ -99,8 +82,8 @@ class Leases:
             if window.asking is None and window.left and window.held <= window.slice // 4 and window.slice > 2:
                 self._ask(window, 0)
         reset_s = max(1, math.ceil(window.ends_at - now))
-        left = self.rate.limit if window.left is None else window.left + window.held - max(0, window.owed)
-        return Standing(self.rate, allowed, max(0, left), reset_s)
+        left = self.rate.limit if window.left is None else window.left + window.held
+        return Standing(self.rate, allowed, left, reset_s)
 
     def put_back(self, key: str, cost: int) -> None:
         """What was taken and not used: it is held again."""
@@ -112,7 +95,6 @@ class Leases:
 
     async def settle(self, idle_s: float = _IDLE_S) -> None:
         """Tells the store what is owed, and gives back what was not used for ``idle_s``."""
-        await self.tell()
         now, before = self._clock(), time.monotonic() - idle_s
         due: list[tuple[Window, bool]] = []
         for window in list(self._unsettled):
@@ -140,9 +122,8 @@ class Leases:
 
     def _forget(self) -> None:
         _, window = self._windows.popitem(last=False)
-        if window in self._unsettled or window in self._owing:
-            self._unsettled.pop(window, None)
-            self._owing.pop(window, None)
+        if window in self._unsettled:
+            del self._unsettled[window]
             if amount := window.owed - window.held:
                 self._forgotten.append((window.stored_as, amount, window.ends_at))
             window.held = window.owed = 0
@@ -151,33 +132,6 @@ class Leases:
         if window.spent + cost > self.rate.limit:  # of this process alone: whatever a store that was emptied says
             return True
         return window.left == 0 and window.asking is None and time.monotonic() < window.ask_again_at
-
-    def _gives_credit(self, window: Window, cost: int) -> bool:
-        if window.left is None or window.asking is not None or window.left < _CREDIT_OF_LEFT * self._credit:
-            return False
-        seldom = window.used_at <= time.monotonic() - _SELDOM_S
-        return seldom and max(0, window.owed) + cost <= self._credit
-
-    def _look(self, window: Window) -> asyncio.Task[None]:
-        """Learns what is left, without taking any of it. The task raises nothing."""
-        window.asking = asyncio.create_task(self._learn_left(window))
-        return window.asking
-
-    async def _learn_left(self, window: Window) -> None:
-        try:
-            self._learned(window, await self._counters.get(window.stored_as))
-        except StateUnavailable:
-            self._lease_alone(window, window.slice)
-        finally:
-            window.asking = None
-
-    def _learned(self, window: Window, count: int) -> None:
-        window.left = max(0, self.rate.limit - count)
-        if window.left:
-            window.wait_s = 0.0
-        else:
-            window.wait_s = min(2 * window.wait_s, self.rate.period_s) or _IDLE_S
-            window.ask_again_at = time.monotonic() + window.wait_s
 
     def _ask(self, window: Window, cost: int) -> asyncio.Task[None]:
         """Fetches the next slice, enough for ``cost``. The task raises nothing."""
@@ -199,11 +153,16 @@ class Leases:
             excess = min(wanted, max(0, count - self.rate.limit))
             window.held += wanted - excess
             window.owed -= excess
-            self._learned(window, count)
+            window.left = max(0, self.rate.limit - count)
         finally:
             window.asking = None
             if window.held or window.owed:
                 self._unsettled[window] = None
+        if window.left == 0:
+            window.wait_s = min(2 * window.wait_s, self.rate.period_s) or _IDLE_S
+            window.ask_again_at = time.monotonic() + window.wait_s
+        else:
+            window.wait_s = 0.0
 
     def _lease_alone(self, window: Window, wanted: int) -> None:
         """Without the store a process lets in what was left when it last knew, and never more than the limit."""
@@ -213,9 +172,6 @@ class Leases:
         window.held += granted
         window.owed += granted
         window.left = left - granted
-        self._unsettled[window] = None
-        if not window.left:
-            self._learned(window, self.rate.limit)
 
     async def _pay(self, window: Window, is_idle: bool) -> None:
         """What is owed, and of one that ``is_idle`` also what is held."""
@@ -228,7 +184,6 @@ class Leases:
             count = await self._counters.add(window.stored_as, amount, self._expiry_s(window))
         except StateUnavailable:
             window.owed += max(0, amount)
-            self._unsettled[window] = None
         else:
             window.left = max(0, self.rate.limit - count)
             window.ask_again_at = 0.0
@@ -244,21 +199,6 @@ class Leases:
 
     def _expiry_s(self, window: Window) -> int:
         return max(1, math.ceil(window.ends_at - self._clock())) + _LATER_S
-
-    async def tell(self) -> None:
-        """Of those who were let in on credit."""
-        owing, self._owing = list(self._owing), {}
-        for first in range(0, len(owing), _AT_ONCE):
-            if self._counters.is_away:
-                self._unsettled.update(dict.fromkeys(owing[first:]))
-                return
-            some = [window for window in owing[first : first + _AT_ONCE] if window.asking is None]
-            await asyncio.gather(*(self._pay(window, is_idle=False) for window in some))
-
-    async def _tell_forever(self) -> None:
-        while True:
-            await asyncio.sleep(_TELL_S)
-            await self.tell()
 
     async def _settle_forever(self) -> None:
         while True:

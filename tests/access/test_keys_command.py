@@ -129,3 +129,14 @@ def test_help_says_what_there_is(run: Any, group: str) -> None:
         assert command in shown
         assert run(group, command, "--help").exit_code == 0
     assert "read-only" in run("keys", "create", "--help").output
+
+
+def test_who_did_what(run: Any) -> None:
+    made = json.loads(run("keys", "create", "--user", "ada", "--role", "user", "--json").stdout)
+    run("keys", "revoke", made["id"])
+    assert "key.revoke" in run("audit").stdout
+    told = json.loads(run("audit", "--json", "--subject", made["id"]).stdout)
+    assert [entry["action"] for entry in told] == ["key.revoke", "key.create"]
+    assert json.loads(run("audit", "--json", "--action", "user.create", "--limit", "1").stdout)[0]["subject"] == "ada"
+    assert json.loads(run("audit", "--json", "--user", "nobody").stdout) == []
+    assert run("audit", "--since", "ever").exit_code == 2

@@ -139,7 +139,7 @@ async def test_any_text_is_refused(keys: Keys, made: Made) -> None:
 
 async def test_a_key_of_another_site_is_refused(state: State, made: Made) -> None:
     """Of the same database, with another secret: who has a copy of the rows alone can make no key."""
-    other = Keys(state, b"another secret of another site..")
+    other = Keys(state, (b"another secret of another site..",))
     assert "known" in await is_refused(other, made.secret)
     row = await row_of(state.database, made.key.id)
     assert "atl_" in await is_refused(other, row.secret_hash)

@@ -15,12 +15,14 @@ import httpx
 import pytest
 import sqlalchemy as sa
 from illustrator_standin import IllustratorStandIn
-from jobs_standin import install, with_settings
+from jobs_standin import with_settings
+from keyed_door import KeyedSite
 from pydantic import SecretStr
 from standin import StandIn
 
 from serve.access.audit import Actor
 from serve.api.app import create_app
+from serve.api.entrance import Entrance, Entry
 from serve.errors import EngineLost
 from serve.fallback.illustrator import FallbackIllustrator
 from serve.fallback.site import with_fallback
@@ -29,15 +31,13 @@ from serve.guards.sealed import SealedSecrets
 from serve.jobs.direct import Direct
 from serve.jobs.work import Work
 from serve.jobs.worker import Worker
-from serve.settings import AdminSettings, ExperimentSettings, FallbackSettings, FlagSettings
+from serve.settings import AccessSettings, ExperimentSettings, FallbackSettings, FlagSettings
 from serve.state import State
 from serve.state.tables import audit, cache, generations
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "fallback"))  # the services outside are there
 from outside import KEY, Service, openai_answers, openai_step
 
-TOKEN = "correct horse"
-ADMIN = {"Authorization": f"Bearer {TOKEN}"}
 QUICK = {"poll_s": 0.01, "beat_s": 0.05, "lease_s": 0.5, "progress_s": 0.0, "retry_s": 0.01}
 HEADER = "x-atelier-served-by"
 
@@ -62,7 +62,7 @@ async def site(state: State, service: Service) -> State:
             "fallback": FallbackSettings(steps=[step], flag="own"),  # type: ignore[list-item]
             "flags": {"own": FlagSettings()},
             "experiments": {"steps": ExperimentSettings(arms={"a": {}, "b": {}})},  # type: ignore[dict-item]
-            "admin": AdminSettings(token=SecretStr(TOKEN)),
+            "access": AccessSettings(required="on"),
         }
     )
     await SealedSecrets(state).set("cloud", SecretStr(KEY), Actor())
@@ -70,15 +70,20 @@ async def site(state: State, service: Service) -> State:
 
 
 @pytest.fixture
-async def client(site: State, primary: IllustratorStandIn) -> AsyncIterator[httpx.AsyncClient]:
+async def door(site: State, primary: IllustratorStandIn) -> AsyncIterator[KeyedSite]:
     draws = with_fallback(primary, site)
-    direct = Direct(site, draws, StandIn(), site.settings)
-    app = create_app(StandIn(), site.settings, illustrator=draws, state=site, direct=direct)
-    install(app, site)
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60) as opened:
-        yield opened
+    entrance, direct = await Entrance.opened(site), Direct(site, draws, StandIn(), site.settings)
+    app = create_app(StandIn(), site.settings, illustrator=draws, state=site, direct=direct, entrance=entrance)
+    yield KeyedSite(app, Entry(app, lambda: entrance), site, entrance, primary)
     await direct.close()
+    await entrance.close()
+
+
+@pytest.fixture
+async def client(door: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
+    """Of an admin, who may ask for others."""
+    async with door.door((await door.key("root", "admin")).secret) as opened:
+        yield opened
 
 
 DOORS: list[tuple[str, dict[str, Any], str]] = [
@@ -153,7 +158,7 @@ async def test_a_share_of_users_is_served_by_the_new_ensemble(
     client: httpx.AsyncClient, site: State, service: Service
 ) -> None:
     """A-101: the others get the outside service, until the percentage is 100; kept as an option after that."""
-    changed = await client.put("/api/admin/flags/own", json={"percentage": 50, "users": ["user-1"]}, headers=ADMIN)
+    changed = await client.put("/api/admin/flags/own", json={"percentage": 50, "users": ["user-1"]})
     flag = Flag("own", True, 50, frozenset(["user-1"]))
     assert changed.json() == {"name": "own", "enabled": True, "percentage": 50, "users": ["user-1"]}
     served = {}
@@ -170,7 +175,7 @@ async def test_when_the_outside_fails_those_users_get_the_illustrator(
     client: httpx.AsyncClient, service: Service
 ) -> None:
     service.answer = openai_answers("***")
-    await client.put("/api/admin/flags/own", json={"enabled": False}, headers=ADMIN)
+    await client.put("/api/admin/flags/own", json={"enabled": False})
     answer = await client.post("/generate", json={"prompt": "a fox", "user_id": "ada", "seed": 7})
     assert answer.headers[HEADER] == "illustrate"
     assert len(service.asked) == 1
@@ -180,7 +185,7 @@ async def test_the_state_of_breakers(client: httpx.AsyncClient, primary: Illustr
     primary.failure = EngineLost("gone")
     for seed in range(6):
         await client.post("/generate", json={"prompt": "a fox", "user_id": "ada", "seed": seed})
-    told = (await client.get("/api/admin/fallback", headers=ADMIN)).json()
+    told = (await client.get("/api/admin/fallback")).json()
     assert [(one["name"], one["state"]) for one in told["chain"]] == [
         ("illustrate", "open"), ("fallback:openai:cloud", "closed"),
     ]  # fmt: skip
@@ -196,9 +201,10 @@ async def test_the_state_of_breakers(client: httpx.AsyncClient, primary: Illustr
         ("DELETE", "/api/admin/flags/own"), ("GET", "/api/admin/experiments/steps"),
     ],
 )  # fmt: skip
-async def test_who_is_no_admin_sees_and_changes_nothing(client: httpx.AsyncClient, method: str, path: str) -> None:
-    assert (await client.request(method, path)).status_code == 401
-    assert (await client.request(method, path, headers={"Authorization": "Bearer no"})).status_code == 401
+async def test_who_is_no_admin_sees_and_changes_nothing(door: KeyedSite, method: str, path: str) -> None:
+    async with door.door() as nobody, door.door((await door.key("ada")).secret) as user:
+        assert (await nobody.request(method, path)).status_code == 401
+        assert (await user.request(method, path)).status_code == 403
 
 
 @pytest.mark.parametrize(
@@ -210,28 +216,29 @@ async def test_who_is_no_admin_sees_and_changes_nothing(client: httpx.AsyncClien
     ],
 )  # fmt: skip
 async def test_flags_that_cannot_be(client: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
-    answer = await client.put("/api/admin/flags/own", json=body, headers=ADMIN)
+    answer = await client.put("/api/admin/flags/own", json=body)
     assert (answer.status_code, answer.json()["field"]) == (400, field)
 
 
 async def test_flags_by_the_door_are_in_the_audit_log(client: httpx.AsyncClient, site: State) -> None:
-    await client.put("/api/admin/flags/own", json={"percentage": 10}, headers=ADMIN)
-    assert (await client.get("/api/admin/flags", headers=ADMIN)).json()["flags"][0]["percentage"] == 10
-    assert (await client.delete("/api/admin/flags/own", headers=ADMIN)).json()["percentage"] == 100
-    assert (await client.put("/api/admin/flags/none", json={}, headers=ADMIN)).status_code == 404
-    assert (await client.put("/api/admin/flags/A%2F..", json={}, headers=ADMIN)).status_code in (400, 404, 422)
+    await client.put("/api/admin/flags/own", json={"percentage": 10})
+    assert (await client.get("/api/admin/flags")).json()["flags"][0]["percentage"] == 10
+    assert (await client.delete("/api/admin/flags/own")).json()["percentage"] == 100
+    assert (await client.put("/api/admin/flags/none", json={})).status_code == 404
+    assert (await client.put("/api/admin/flags/A%2F..", json={})).status_code in (400, 404, 422)
     async with site.database.read() as connection:
-        rows = (await connection.execute(sa.select(audit.c.action, audit.c.subject).order_by(audit.c.seq))).all()
-    assert [tuple(row) for row in rows][1:] == [("flag.change", "own"), ("flag.reset", "own")]
+        which = sa.select(audit.c.action, audit.c.user_id, audit.c.subject).where(audit.c.action.like("flag.%"))
+        rows = (await connection.execute(which.order_by(audit.c.seq))).all()
+    assert [tuple(row) for row in rows] == [("flag.change", "root", "own"), ("flag.reset", "root", "own")]
 
 
 async def test_the_report_by_the_door(client: httpx.AsyncClient) -> None:
     await client.post("/generate", json={"prompt": "a fox", "user_id": "ada", "seed": 7})
-    found = (await client.get("/api/admin/experiments/steps", headers=ADMIN)).json()
+    found = (await client.get("/api/admin/experiments/steps")).json()
     assert sum(arm["generations"] for arm in found["arms"]) == 1
     assert found["difference"] is None
     assert found["note"].startswith("not enough yet")
-    assert (await client.get("/api/admin/experiments/none", headers=ADMIN)).status_code == 404
+    assert (await client.get("/api/admin/experiments/none")).status_code == 404
 
 
 async def test_without_a_fallback_the_chain_is_the_illustrator(state: State, primary: IllustratorStandIn) -> None:

@@ -12,17 +12,20 @@ from fastapi import FastAPI, WebSocket
 from limited_site import NOW, Clock
 from pydantic import SecretStr
 from standin import StandIn
-from starlette.requests import HTTPConnection
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
+from serve.access.gate import Gate
+from serve.access.keys import Keys
 from serve.api.app import answer, create_app
 from serve.api.client_address import ClientAddress
+from serve.api.entrance import Entrance, Entry, Refusals
 from serve.api.middleware import RequestId
-from serve.api.rates import RateLimits, client_of, work_of
+from serve.api.rates import work_of
 from serve.limits.counters import Counters
 from serve.limits.limiter import Client, Limiter
 from serve.settings import DatabaseSettings, HttpSettings, ProxySettings, RatesSettings, Settings
+from serve.state import State
 from serve.state.database import Database, database_url
 from serve.state.migrate import migrate
 
@@ -55,7 +58,13 @@ class Site:
         settings = Settings(rates=RatesSettings(**rates), http=http, proxy=ProxySettings(token=SecretStr(TOKEN)))
         limiter = Limiter(settings.rates, Counters.of(settings.rates, self.database), Clock())
         self.limiters.append(limiter)
-        return ClientAddress(create_app(StandIn(), settings, limiter=limiter), settings)
+        entrance = Entrance(nobody_needs_a_key(self.database, settings), limiter, settings)
+        return ClientAddress(create_app(StandIn(), settings, entrance=entrance), settings)
+
+
+def nobody_needs_a_key(database: Database, settings: Settings) -> Gate:
+    state = State(database, None, settings)  # type: ignore[arg-type]  # nothing is stored
+    return Gate(Keys(state, (b"0" * 32,)), required=False)
 
 
 @pytest.fixture
@@ -269,12 +278,11 @@ def test_sockets_are_counted(tmp_path: Path) -> None:
         await socket.accept()
         await socket.close()
 
-    async def outside(connection: HTTPConnection) -> Client:
-        return Client(None, CLIENT)
-
     database = Database(database_url(settings), settings.database)
-    rates = RatesSettings(address_requests=1)
-    limited = RateLimits(app, Limiter(rates, Counters.of(rates, database), lambda: NOW), answer, outside)
+    rates = RatesSettings(address_requests=1, loopback=True)
+    limiter = Limiter(rates, Counters.of(rates, database), lambda: NOW)
+    entrance = Entrance(nobody_needs_a_key(database, settings), limiter, settings)
+    limited = Entry(Refusals(app, answer), lambda: entrance)
 
     async def opened(scope: Any, receive: Any, send: Any) -> None:
         await migrate(database)
@@ -290,6 +298,5 @@ def test_sockets_are_counted(tmp_path: Path) -> None:
 
 
 async def test_clients_without_an_address_share_one_count(site: Site) -> None:
-    assert (await client_of(HTTPConnection({"type": "http", "headers": [], "client": None}))).address == ""
     async with site.door("", address_requests=1) as door:
         assert await statuses(door, 3) == [1, 2]

@@ -21,6 +21,7 @@ from serve.api.native import SiteSettings
 from serve.api.problems import kind_of, render
 from serve.api.values import flag, number, refuse_unknown, whole
 from serve.errors import AtelierError, InvalidRequest
+from serve.guards.signing import PARAMETERS as SIGNED
 from serve.jobs.events import happened_after
 from serve.settings import Settings
 
@@ -37,7 +38,7 @@ MOST = 2**31 - 1
 async def events(request: Request, job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
     """What happened to a job: as a stream (`Accept: text/event-stream`), or as JSON, which can wait for news."""
     values = request.query_params
-    refuse_unknown(values, ("after", "wait_s", "stream"))
+    refuse_unknown(values, ("after", "wait_s", "stream", *SIGNED))
     if flag(values, "stream", SSE in request.headers.get("accept", "")):
         return await _stream(request, job_id, parts, settings)
     after, wait_s = after_of(values), number(values, "wait_s", 0.0, (0, MAX_WAIT_S)) or 0.0

@@ -76,7 +76,7 @@ async def generate(request: Request, parts: Parts, settings: SiteSettings) -> Re
     _check_models(values)
     with in_words_of({"user_id": "userId"}):
         asked = {"user_id": values.get("userId"), "priority": values.get("priority")}
-        order = orders.order_of(asked, request.headers, settings)
+        order = orders.order_of(asked, request, settings)
     drawing = await parse_drawing(values, CAMEL_CASE, settings, request.app.state.illustrator)
     added = await parts.queue.add(drawing, order)
     view = await parts.views.get(added.ids[0])

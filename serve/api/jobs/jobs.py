@@ -8,7 +8,6 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.illustrations import MAX_USER
 from serve.api.jobs import orders, requests
 from serve.api.jobs.parts import JobId, JobParts, Parts, checked_id
 from serve.api.jobs.rendering import batch_of, error_of, job_of, result_of, status_of
@@ -17,6 +16,7 @@ from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.problems import render
 from serve.api.values import choice, refuse_unknown, text, whole_within
+from serve.api.whose import user_wanted
 from serve.errors import InvalidRequest, NotFound, Overloaded, StateUnavailable
 from serve.jobs.queue import Added
 from serve.jobs.requests import ILLUSTRATE, VECTORIZE
@@ -76,7 +76,7 @@ async def page(request: Request, parts: Parts, settings: SiteSettings) -> Respon
     values = request.query_params
     refuse_unknown(values, ("user_id", "status", "kind", "batch_id", "cursor", "limit"))
     filters = JobFilters(
-        user_id=text(values, "user_id", MAX_USER),
+        user_id=user_wanted(request, values),
         status=choice(values, "status", STATUSES, "") or None,
         kind=choice(values, "kind", (ILLUSTRATE, VECTORIZE), "") or None,
         batch_id=checked_id(batch_id, "batch") if (batch_id := text(values, "batch_id")) else None,

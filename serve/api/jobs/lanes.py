@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from fastapi import APIRouter, Response
+from fastapi import APIRouter, Request, Response
 
-from serve.api.admin import Admin
+from serve.access.audit import record_now
+from serve.api.admin import Admin, actor_of
 from serve.api.jobs.parts import Parts
 from serve.api.problems import render
 from serve.errors import NotFound
@@ -30,18 +31,19 @@ async def queue(parts: Parts) -> Response:
 
 
 @router.post("/api/admin/lanes/{lane}/pause", dependencies=[Admin])
-async def pause(lane: str, parts: Parts) -> Response:
+async def pause(request: Request, lane: str, parts: Parts) -> Response:
     """Nothing of it starts any more; what is being done goes on."""
-    return await _set(lane, parts, paused=True)
+    return await _set(request, lane, parts, paused=True)
 
 
 @router.post("/api/admin/lanes/{lane}/resume", dependencies=[Admin])
-async def resume(lane: str, parts: Parts) -> Response:
-    return await _set(lane, parts, paused=False)
+async def resume(request: Request, lane: str, parts: Parts) -> Response:
+    return await _set(request, lane, parts, paused=False)
 
 
-async def _set(lane: str, parts: Parts, paused: bool) -> Response:
+async def _set(request: Request, lane: str, parts: Parts, paused: bool) -> Response:
     if lane not in LANES:
         raise NotFound(f"there is no such lane; there are {', '.join(LANES)}", "lane")
     await set_paused(parts.state.database, lane, paused)
+    await record_now(parts.state.database, actor_of(request), "lane.pause" if paused else "lane.resume", lane)
     return render({"lane": lane, "is_paused": paused}, 200, None)

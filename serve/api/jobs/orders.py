@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from fastapi import Request
 from starlette.datastructures import Headers
 
 from serve.api.callers import idempotency_key
-from serve.api.illustrations import MAX_USER
+from serve.api.entrance import principal_of
 from serve.api.values import choice, text, whole
+from serve.api.whose import MAX_USER
 from serve.errors import InvalidRequest
 from serve.guards.destinations import MAX_URL
 from serve.jobs.adding import Order
-from serve.jobs.errands import ANONYMOUS
 from serve.jobs.queue import MAX_PRIORITY, PRIORITIES
 from serve.jobs.states import KINDS
 from serve.jobs.webhook_address import check_webhook
@@ -30,8 +31,9 @@ WEBHOOK_EVENTS = KINDS[1:]
 _WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,6})\"?)?", re.ASCII | re.IGNORECASE)
 
 
-def order_of(values: Mapping[str, Any], headers: Headers, settings: Settings) -> Order:
-    """Raises InvalidRequest naming a field of ``NAMES``, or a header."""
+def order_of(values: Mapping[str, Any], request: Request, settings: Settings) -> Order:
+    """Raises InvalidRequest naming a field of ``NAMES``, or a header, and Forbidden for another user's name."""
+    headers = request.headers
     url = text(values, "webhook_url", MAX_URL)
     if url is not None:
         check_webhook(url, settings)
@@ -39,7 +41,7 @@ def order_of(values: Mapping[str, Any], headers: Headers, settings: Settings) ->
     if events and url is None:
         raise InvalidRequest("is for a webhook_url; send it too", "webhook_events")
     order = Order(
-        user_id=text(values, "user_id", MAX_USER) or ANONYMOUS,
+        user_id=principal_of(request).acts_as(text(values, "user_id", MAX_USER)),
         priority=priority_of(values, PRIORITIES[_fal_priority(headers)]),
         webhook_url=url,
         idempotency_key=idempotency_key(headers),

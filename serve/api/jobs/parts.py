@@ -8,6 +8,7 @@ from typing import Annotated
 from fastapi import Depends
 from starlette.requests import HTTPConnection
 
+from serve.api.whose import check_own
 from serve.errors import NotFound, StateUnavailable
 from serve.jobs.events import Follower
 from serve.jobs.queue import GenerationQueue
@@ -35,12 +36,15 @@ async def parts_of(connection: HTTPConnection) -> JobParts:
     return parts
 
 
-async def job_id_of(job_id: str) -> str:
-    return checked_id(job_id, "job")
+async def job_id_of(job_id: str, connection: HTTPConnection) -> str:
+    """Raises NotFound for another user's, too."""
+    await check_own(connection, "job", [checked_id(job_id, "job")])
+    return job_id
 
 
-async def batch_id_of(batch_id: str) -> str:
-    return checked_id(batch_id, "batch")
+async def batch_id_of(batch_id: str, connection: HTTPConnection) -> str:
+    await check_own(connection, "batch", [checked_id(batch_id, "batch")])
+    return batch_id
 
 
 def checked_id(given: str, what: str) -> str:

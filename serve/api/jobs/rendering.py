@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from serve import errors
-from serve.api.addresses import address, result_url, thumbnail_url
+from serve.api.addresses import address, result_url, shown_url, thumbnail_url
 from serve.errors import AtelierError, EngineFailure, Gone
 from serve.jobs.events import Event
 from serve.jobs.requests import ILLUSTRATE
@@ -33,7 +33,8 @@ def links_of(job_id: str, settings: Settings) -> dict[str, str]:
         "status_url": f"{own}/status",
         "response_url": f"{own}/result",
         "cancel_url": f"{own}/cancel",
-        "events_url": f"{own}/events",
+        "events_url": shown_url(settings, f"/v1/jobs/{job_id}/events"),
+        "socket_url": shown_url(settings, f"/v1/jobs/{job_id}/ws").replace("http", "ws", 1),
     }
 
 
@@ -151,7 +152,7 @@ _STAGE = ("step", "steps", "preview")
 def _stage(job_id: str, stage: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
     """How far it is. A preview's address changes with the preview."""
     name = stage.get("preview")
-    url = name and address(settings, f"/v1/jobs/{job_id}/preview?v={name[:12]}")
+    url = name and shown_url(settings, f"/v1/jobs/{job_id}/preview", f"v={name[:12]}")
     return {"step": stage.get("step"), "steps": stage.get("steps"), "preview_url": url}
 
 

@@ -48,7 +48,7 @@ async def read(request: Request, state: State, illustrator: IllustratorService |
         return await _form(request, state)
     body = await read_json(request, state.settings.limits)
     refuse_unknown(body, FIELDS)
-    order = orders.order_of(body, request.headers, state.settings)
+    order = orders.order_of(body, request, state.settings)
     kind = choice(body, "kind", KINDS, "")
     if not kind:
         raise InvalidRequest(f"is required: one of {', '.join(KINDS)}", "kind")
@@ -59,7 +59,7 @@ async def read(request: Request, state: State, illustrator: IllustratorService |
             if body.get(name) is not None:
                 raise InvalidRequest("is for prompts; a picture has but one drawing", name)
         asked = _vectorize_options(values)
-        return Asked([VectorizeRequest(await pictures.keep_picture(values, state), asked)], order)
+        return Asked([VectorizeRequest(await pictures.keep_picture(values, state, request), asked)], order)
     most = state.settings.jobs.max_batch
     values = with_first_prompt(values, body, most)
     if kind == PROMPT_TO_SVG:
@@ -75,10 +75,10 @@ async def _form(request: Request, state: State) -> Asked:
     refuse_unknown(form.files, (FIELD,))
     refuse_unknown(form.fields, ("kind", *orders.NAMES, pictures.RESULT, *options.NAMES))
     choice(form.fields, "kind", (VECTORIZE,), VECTORIZE)
-    order = orders.order_of(form.fields, request.headers, state.settings)
+    order = orders.order_of(form.fields, request, state.settings)
     asked = _vectorize_options(form.fields)
     if FIELD not in form.files:
-        image = await pictures.keep_picture(form.fields, state)
+        image = await pictures.keep_picture(form.fields, state, request)
     elif form.fields.get(pictures.RESULT):
         raise InvalidRequest(f"says the same as {FIELD}; send one of them", pictures.RESULT)
     else:

@@ -7,10 +7,10 @@ from typing import Any
 from serve.api.callers import KEY
 from serve.api.drawing import SNAKE_CASE
 from serve.api.drawing_schema import PROMPT, options_of
-from serve.api.illustrations import MAX_USER
 from serve.api.jobs.orders import FAL_PRIORITY, MAX_WAIT_S, WEBHOOK_EVENTS
 from serve.api.jobs.rendering import BRIEF_PROMPT
 from serve.api.presets import QUALITIES
+from serve.api.whose import MAX_USER
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustration import MAX_PICTURES
 from serve.jobs.errands import ANONYMOUS
@@ -57,7 +57,10 @@ _VECTORIZE_OPTIONS: dict[str, Any] = {
 _VECTORIZE = {
     "type": "object",
     "description": "of vectorize",
-    "properties": {"image": {"type": "string", "description": "a data: URL in base64"}, **_VECTORIZE_OPTIONS},
+    "properties": {
+        "image": {"type": "string", "description": "a data: URL in base64, or the https: address of a picture"},
+        **_VECTORIZE_OPTIONS,
+    },
 }
 _OF_ALL: dict[str, Any] = {"user_id": _USER, "priority": _PRIORITY, "webhook_url": _URL}
 _BODY = {

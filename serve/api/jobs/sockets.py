@@ -18,6 +18,8 @@ from collections import deque
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
+from serve.access.roles import GENERATE
+from serve.api.entrance import principal_of
 from serve.api.jobs.events import after_of, problem_of
 from serve.api.jobs.parts import JobParts, job_id_of, parts_of
 from serve.api.jobs.rendering import event_of
@@ -58,7 +60,7 @@ async def _serve(socket: WebSocket, job_id: str, settings: Settings) -> tuple[in
         return FOREIGN, "not for pages of other sites"
     try:
         parts, after = await parts_of(socket), after_of(socket.query_params)
-        return await _converse(socket, parts, await job_id_of(job_id), after, settings)
+        return await _converse(socket, parts, await job_id_of(job_id, socket), after, settings)
     except WebSocketDisconnect:
         raise
     except NotFound as error:
@@ -111,14 +113,15 @@ async def _listen(socket: WebSocket, parts: JobParts, job_id: str) -> tuple[int,
             return TOO_MANY, f"at most {MESSAGES} messages in {WITHIN_S:g} s"
         came.append(time.monotonic())
         try:
-            await _heed(text, parts, job_id)
+            await _heed(text, socket, parts, job_id)
         except AtelierError as error:
             await _send(socket, {"event": "problem", "data": problem_of(error)})
 
 
-async def _heed(text: str, parts: JobParts, job_id: str) -> None:
+async def _heed(text: str, socket: WebSocket, parts: JobParts, job_id: str) -> None:
     if parse_json(text.encode(errors="replace")).get("type") != "cancel":
         raise InvalidRequest('must be {"type": "cancel"}', "type")
+    principal_of(socket).require(GENERATE)
     await parts.queue.cancel(job_id)
 
 

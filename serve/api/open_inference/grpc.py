@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -17,12 +17,15 @@ from tritonclient.grpc import service_pb2 as pb
 
 from serve.api.admission import Places
 from serve.api.bodies import ENVELOPE_BYTES
+from serve.api.entrance import Entrance
 from serve.api.open_inference.codec import MAX_NAME
 from serve.api.open_inference.description import Answer
+from serve.api.open_inference.entering import GrpcEntrance
 from serve.api.open_inference.messages import CODE, filled, parse, tell_parameters, to_message, to_request
 from serve.api.open_inference.models import Models
 from serve.api.open_inference.stream import Job, interleaved
-from serve.errors import AtelierError, EngineFailure, Overloaded, TooLarge, Unsupported
+from serve.errors import AtelierError, EngineFailure, TooLarge, Unsupported
+from serve.limits.limiter import Client
 from serve.settings import Settings
 
 log = logging.getLogger(__name__)
@@ -36,6 +39,8 @@ MAX_DETAILS = 1024
 class Context(Protocol):
     """What grpc.aio's context and Ray Serve's have in common."""
 
+    def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]] | None: ...
+    def peer(self) -> str: ...
     def set_code(self, code: grpc.StatusCode) -> None: ...
     def set_details(self, details: str) -> None: ...
 
@@ -55,8 +60,10 @@ def add_servicer_to_server(servicer: Any, server: Any) -> None:
 class OpenInferenceServicer:
     """One coroutine per method. Errors set the status and answer an empty message, so that no trace is logged."""
 
-    def __init__(self, models: Models, settings: Settings) -> None:
+    def __init__(self, models: Models, settings: Settings, entrance: Entrance | None = None) -> None:
+        """Without an ``entrance`` nobody needs a key, and nobody is told to come again later."""
         self._models = models
+        self._callers = GrpcEntrance(entrance, settings, models.is_streaming) if entrance is not None else None
         self._max_body_bytes = settings.limits.max_body_bytes + ENVELOPE_BYTES
         self._max_tensors = settings.limits.max_tensors
         self._inferences = Places(settings.gateway.max_ongoing_requests)
@@ -66,10 +73,18 @@ class OpenInferenceServicer:
         self, raw: bytes, kind: type[Message], empty: Message, context: Context, do: Callable[[Any], Awaitable[Message]]
     ) -> Message:
         try:
+            await self._enter(kind.DESCRIPTOR.name.removesuffix("Request"), context)
             return await do(self._parse(raw, kind))
         except Exception as error:  # the last handler, as HTTP has one: what is no error of ours stays in the log
             _tell(context, as_known(error))
             return empty
+
+    async def _enter(self, method: str, context: Context) -> Client | None:
+        return None if self._callers is None else await self._callers.enter(method, context)
+
+    async def _count(self, client: Client | None, model: str) -> None:
+        if self._callers is not None:
+            await self._callers.count(client, model)
 
     def _parse(self, raw: bytes, kind: type[Message]) -> Any:
         if len(raw) > self._max_body_bytes:
@@ -143,7 +158,14 @@ class OpenInferenceServicer:
         return await self._unary(request, pb.RepositoryModelUnloadRequest, empty, grpc_context, do)
 
     async def ModelInfer(self, request: bytes, grpc_context: Context) -> Message:
-        return await self._unary(request, pb.ModelInferRequest, pb.ModelInferResponse(), grpc_context, self._infer)
+        try:
+            client = await self._enter("ModelInfer", grpc_context)
+            message = self._parse(request, pb.ModelInferRequest)
+            await self._count(client, message.model_name)
+            return await self._infer(message)
+        except Exception as error:  # as for the other methods
+            _tell(grpc_context, as_known(error))
+            return pb.ModelInferResponse()
 
     async def ModelStreamInfer(self, requests: AsyncIterator[bytes], grpc_context: Context) -> AsyncIterator[Message]:
         """Every answer to every request; a bad request gets an error message and the stream goes on.
@@ -152,17 +174,20 @@ class OpenInferenceServicer:
         another, and their answers (previews too, `preview_every`) come as they are ready: the request's id tells which.
         """
         try:
+            await self._enter("ModelStreamInfer", grpc_context)
             with self._streams.taken():
-                async with contextlib.aclosing(interleaved(self._jobs(requests))) as answers:
+                async with contextlib.aclosing(interleaved(self._jobs(requests, grpc_context))) as answers:
                     async for answer in answers:
                         yield answer
-        except Overloaded as error:
+        except AtelierError as error:
             _tell(grpc_context, error)
 
-    async def _jobs(self, requests: AsyncIterator[bytes]) -> AsyncIterator[Job]:
+    async def _jobs(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Job]:
         async for raw in requests:
             try:
+                client = await self._enter("ModelStreamInfer", context)  # a key may end while a stream goes on
                 message = self._parse(raw, pb.ModelInferRequest)
+                await self._count(client, message.model_name)
             except AtelierError as error:
                 yield Job(_once(_refusal(error)), beside=False)
             else:

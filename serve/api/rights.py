@@ -1,0 +1,35 @@
+"""Which scope a request needs: told by its method and path, before anything else of it is looked at.
+
+What no line here names needs `read` to be looked at and `write` to be changed: a new route is closed to those who may
+less until somebody says otherwise.
+"""
+
+from __future__ import annotations
+
+from serve.access.roles import ADMIN, GENERATE, INFERENCE, METRICS, READ, WRITE
+
+READS = frozenset(["GET", "HEAD"])
+_OPEN = ("/health/", "/v2/health/", "/-/")
+_OPEN_PAGES = frozenset(["/openapi.json", "/docs"])
+"""They tell what this software can do, and nothing of the site."""
+_MADE = (
+    "/v1/jobs", "/v1/batches", "/v1/images", "/generate", "/api/generate", "/api/illustrations", "/api/diffusion",
+    "/api/convert", "/api/convert-ai", "/api/analyze-image", "/sdapi", "/internal",
+)  # fmt: skip
+
+
+def needed(method: str, path: str) -> str | None:
+    """The scope; None for what is open to everybody. A WebSocket's ``method`` is GET."""
+    if path.startswith(_OPEN) or (path in _OPEN_PAGES and method in READS):
+        return None
+    if _below("/api/admin", path):
+        return METRICS if path == "/api/admin/quality" and method in READS else ADMIN
+    if method in READS:
+        return READ
+    if _below("/v2", path):
+        return INFERENCE
+    return GENERATE if any(_below(prefix, path) for prefix in _MADE) else WRITE
+
+
+def _below(prefix: str, path: str) -> bool:
+    return path == prefix or path.startswith(f"{prefix}/")

@@ -1,0 +1,352 @@
+"""Keys at every door: who comes in, what his scope lets him do, and what of others he sees (A-071, A-120, B-083)."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from keyed_door import ME, KeyedSite, keyed_site
+from pictures import drawn, encode
+
+from serve.access.roles import ADMIN, GENERATE, INFERENCE, METRICS, READ, SCOPES, WRITE
+from serve.api.rights import needed
+from serve.guards import links
+from serve.state import State
+
+FOX: dict[str, Any] = {"kind": "illustrate", "input": {"prompt": "a fox", "seed": 7}}
+DRAW = {"prompt": "a fox", "seed": 7}
+
+
+@pytest.fixture
+async def site(state: State) -> AsyncIterator[KeyedSite]:
+    async with keyed_site(state) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def ada(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
+    async with site.door((await site.key("ada")).secret) as client:
+        yield client
+
+
+@pytest.fixture
+async def bob(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
+    async with site.door((await site.key("bob")).secret) as client:
+        yield client
+
+
+@pytest.fixture
+async def admin(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
+    async with site.door((await site.key("root", "admin")).secret) as client:
+        yield client
+
+
+UNDOCUMENTED = [("GET", "/v2/logging"), ("POST", "/v2/trace/setting"), ("HEAD", "/v1/results/x"), ("GET", "/none")]
+
+
+def every_route(app: FastAPI) -> set[tuple[str, str]]:
+    """(method, path) of each, with something for what is variable."""
+    paths = app.openapi()["paths"].items()
+    found = {(method.upper(), re.sub(r"{[^}]+}", "0" * 32, path)) for path, methods in paths for method in methods}
+    return found | set(UNDOCUMENTED)
+
+
+async def test_no_door_opens_without_a_key(site: KeyedSite) -> None:
+    asked = [(method, path) for method, path in every_route(site.app) if needed(method, path) is not None]
+    assert len(asked) > 60
+    async with site.door() as nobody:
+        for method, path in asked:
+            answer = await nobody.request(method, path, content=b"{}" if method in ("POST", "PUT") else None)
+            assert answer.status_code == 401, (method, path, answer.text)
+            assert answer.headers["www-authenticate"], path
+            assert answer.headers["x-request-id"]
+
+
+async def test_what_is_open_to_everybody_is_little(site: KeyedSite) -> None:
+    open_ = {path for method, path in every_route(site.app) if needed(method, path) is None}
+    assert open_ <= {"/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready", "/openapi.json", "/docs"}
+    async with site.door() as nobody:
+        assert (await nobody.get("/health/live")).status_code == 200
+        assert (await nobody.get("/openapi.json")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "scope"),
+    [
+        ("GET", "/v1/jobs", READ), ("HEAD", "/v1/results/x", READ), ("GET", "/v2/models/x/stats", READ),
+        ("GET", "/sdapi/v1/options", READ), ("POST", "/v1/jobs", GENERATE), ("POST", "/v1/jobs/x/cancel", GENERATE),
+        ("DELETE", "/v1/jobs/x", GENERATE), ("PUT", "/v1/jobs/x/priority", GENERATE),
+        ("POST", "/v1/images/generations", GENERATE), ("POST", "/v1/images/edits", GENERATE),
+        ("POST", "/generate", GENERATE), ("DELETE", "/api/generate/x", GENERATE), ("POST", "/sdapi/v1/x", GENERATE),
+        ("POST", "/api/convert-ai", GENERATE), ("POST", "/api/references", WRITE),
+        ("DELETE", "/v1/generations/x", WRITE), ("PUT", "/v1/generations/x/favorite", WRITE),
+        ("POST", "/v2/models/x/infer", INFERENCE), ("POST", "/v2/repository/index", INFERENCE),
+        ("POST", "/api/admin/lanes/x/pause", ADMIN), ("GET", "/api/admin/fallback", ADMIN),
+        ("GET", "/api/admin", ADMIN),
+        ("GET", "/api/admin/quality", METRICS), ("POST", "/api/admin/quality", ADMIN), ("BREW", "/new", WRITE),
+        ("GET", "/new", READ), ("POST", "/openapi.json", WRITE), ("GET", "/api/administrators", READ),
+    ],
+)  # fmt: skip
+def test_scopes_of_requests(method: str, path: str, scope: str) -> None:
+    assert needed(method, path) == scope
+
+
+async def test_a_key_may_what_its_scopes_say(site: KeyedSite) -> None:
+    asks: Mapping[str, tuple[str, str]] = {
+        READ: ("GET", "/v1/jobs"), WRITE: ("POST", "/api/references"), GENERATE: ("POST", "/v1/jobs"),
+        INFERENCE: ("POST", "/v2/models/plus_one/infer"), METRICS: ("GET", "/api/admin/quality"),
+        ADMIN: ("POST", "/api/admin/lanes/illustrate/resume"),
+    }  # fmt: skip
+    for scope in SCOPES:
+        made = await site.key("root", "admin", scopes=[scope])
+        async with site.door(made.secret) as client:
+            for wanted, (method, path) in asks.items():
+                status = (await client.request(method, path)).status_code
+                assert (status == 403) is (wanted != scope), (scope, wanted, status)
+
+
+async def test_read_only_users_change_nothing(site: KeyedSite) -> None:
+    async with site.door((await site.key("eve", "read-only")).secret) as eve:
+        assert (await eve.get("/v1/jobs")).status_code == 200
+        for method, path in every_route(site.app):
+            if method in ("POST", "PUT", "DELETE", "PATCH") and needed(method, path) is not None:
+                assert (await eve.request(method, path)).status_code == 403, (method, path)
+    assert site.illustrator.asked == []
+
+
+@pytest.mark.parametrize("way", ["bearer", "x-api-key", "basic"])
+async def test_every_way_to_show_a_key(site: KeyedSite, way: str) -> None:
+    secret = (await site.key("ada")).secret
+    shown = {
+        "bearer": {"Authorization": f"Bearer {secret}"},
+        "x-api-key": {"X-API-Key": secret},
+        "basic": {"Authorization": "Basic " + base64.b64encode(f"sd:{secret}".encode()).decode()},
+    }
+    async with site.door() as client:
+        assert (await client.get("/v1/jobs", headers=shown[way])).status_code == 200
+
+
+async def test_refusals_speak_as_their_door_does(site: KeyedSite) -> None:
+    async with site.door("atl_wrong") as nobody:
+        native, openai = await nobody.get("/v1/jobs"), await nobody.post("/v1/images/generations", json=DRAW)
+        triton = await nobody.get("/v2/models/vectorize")
+    assert {answer.status_code for answer in (native, openai, triton)} == {401}
+    assert native.json()["type"] == "urn:atelier:problem:unauthorized"
+    assert openai.json()["error"]["code"]
+    assert isinstance(triton.json()["error"], str)
+    for answer in (native, openai, triton):
+        assert "atl_wrong" not in answer.text
+        assert answer.headers["www-authenticate"]
+
+
+async def test_a_refused_body_is_not_looked_at(site: KeyedSite) -> None:
+    async with site.door() as nobody:
+        answer = await nobody.post("/v1/jobs", content=b"\x1f\x8b not gzip", headers={"Content-Encoding": "gzip"})
+        assert answer.status_code == 401
+        too_large = await nobody.post("/api/convert", content=b"x" * (11 * 1024 * 1024))
+        assert too_large.status_code in (401, 413)
+
+
+async def test_a_job_is_its_users(
+    site: KeyedSite, ada: httpx.AsyncClient, bob: httpx.AsyncClient, admin: httpx.AsyncClient
+) -> None:
+    job = (await ada.post("/v1/jobs", json=FOX)).json()
+    assert job["user_id"] == "ada"
+    batch = (await ada.post("/v1/jobs", json={**FOX, "count": 2})).json()
+    own = f"/v1/jobs/{job['id']}"
+    reads = [own, f"{own}/status", f"{own}/result", f"{own}/events", f"{own}/status/stream", f"{own}/preview"]
+    reads += [f"/api/generate/{job['id']}/status", f"/v1/generations/{job['id']}", f"/v1/batches/{batch['id']}"]
+    reads += [f"/v1/generations/download?ids={job['id']}", f"/v1/batches/{batch['id']}/download"]
+    for path in reads:
+        answer = await bob.get(path)
+        assert answer.status_code == 404, path
+        assert answer.json()["detail"] == (await bob.get(path.replace(job["id"], "f" * 32))).json()["detail"] or (
+            batch["id"] in path
+        )
+    changes = [("DELETE", own), ("DELETE", f"/api/generate/{job['id']}"), ("POST", f"/v1/batches/{batch['id']}/cancel")]
+    changes += [("POST", f"{own}/{what}") for what in ("cancel", "pause", "resume", "retry")]
+    changes += [("PUT", f"{own}/priority"), ("DELETE", f"/v1/generations/{job['id']}")]
+    changes += [(method, f"/v1/generations/{job['id']}/favorite") for method in ("PUT", "DELETE")]
+    for method, path in changes:
+        body = {"priority": 1} if path.endswith("priority") else None
+        assert (await bob.request(method, path, json=body)).status_code == 404, (method, path)
+    assert (await ada.get(own)).json()["status"] == "pending", "nobody else changed it"
+    assert (await admin.get(own)).status_code == 200
+    assert (await admin.post(f"{own}/cancel")).status_code == 200
+
+
+async def test_lists_show_ones_own(ada: httpx.AsyncClient, bob: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
+    mine = (await ada.post("/v1/jobs", json=FOX)).json()["id"]
+    for path, name in (
+        ("/v1/jobs", "jobs"),
+        ("/v1/generations", "generations"),
+        ("/api/generate/history", "generations"),
+    ):
+        assert [one["id"] for one in (await ada.get(path)).json()[name]] == [mine]
+        assert (await bob.get(path)).json()[name] == []
+        assert [one["id"] for one in (await admin.get(path)).json()[name]] == [mine]
+        assert (await bob.get(path, params={"user_id": "ada"})).status_code == 403
+        assert (await ada.get(path, params={"user_id": "ada"})).status_code == 200
+        assert (await admin.get(path, params={"user_id": "bob"})).json()[name] == []
+
+
+async def test_nobody_acts_in_anothers_name(ada: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
+    for body in ({**FOX, "user_id": "bob"}, {**FOX, "user_id": "root"}, {**FOX, "user_id": "anonymous"}):
+        answer = await ada.post("/v1/jobs", json=body)
+        assert (answer.status_code, answer.json()["field"]) == (403, "user_id")
+    answer = await ada.post("/api/generate", json={"prompt": "x", "userId": "bob"})
+    assert (answer.status_code, answer.json()["field"]) == (403, "userId")
+    assert (await ada.post("/api/illustrations/generate", json={"prompt": "x", "userId": "bob"})).status_code == 403
+    assert (await ada.get("/api/references", params={"user_id": "bob"})).status_code == 403
+    assert (await ada.get("/api/references")).json()["items"] == []
+    assert (await admin.post("/v1/jobs", json={**FOX, "user_id": "bob"})).json()["user_id"] == "bob"
+    drawn_for = await ada.post("/api/illustrations/generate", json=DRAW)
+    assert drawn_for.status_code == 200, "a key says who it is"
+
+
+async def test_results_open_to_their_user_and_by_signed_addresses(
+    site: KeyedSite, ada: httpx.AsyncClient, bob: httpx.AsyncClient
+) -> None:
+    asked = {**DRAW, "response_format": "url"}
+    url = (await ada.post("/v1/images/generations", json=asked)).json()["data"][0]["url"]
+    path = url.removeprefix("http://127.0.0.1:8000")
+    plain = path.partition("?")[0]
+    assert "signature=" in path
+    async with site.door() as nobody:
+        assert (await nobody.get(path)).content.startswith(b"\x89PNG")
+        assert (await nobody.get(f"{path}&format=webp")).headers["content-type"] == "image/webp"
+        assert (await nobody.head(path)).status_code == 200
+        for other in (
+            plain,
+            f"{plain}/thumbnail?{path.partition('?')[2]}",
+            f"{plain}/metadata?{path.partition('?')[2]}",
+        ):
+            assert (await nobody.get(other)).status_code == 401, other
+        assert (await nobody.get(path[:-1] + ("A" if path[-1] != "A" else "B"))).status_code == 401
+        assert (await nobody.post(path)).status_code == 401
+        assert (await nobody.delete(path.replace("results", "generations"))).status_code == 401
+    assert (await ada.get(plain)).status_code == 200
+    assert (await bob.get(plain)).status_code == 404
+    assert (await bob.get(path)).status_code == 200, "who was given the address may look"
+
+
+async def test_signed_addresses_end(site: KeyedSite, ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = await ada.post("/v1/images/generations", json={**DRAW, "response_format": "url"})
+    path = answer.json()["data"][0]["url"].removeprefix("http://127.0.0.1:8000")
+    signer = links.signer_of(site.state.settings)
+    later = signer._now() + site.state.settings.secrets.link_s + 60
+    monkeypatch.setattr(signer, "_now", lambda: later)
+    async with site.door() as nobody:
+        assert (await nobody.get(path)).status_code == 401
+
+
+async def test_the_same_prompt_of_two_users_is_two_histories(ada: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    """The picture may come of one drawing; each sees it under an address of his own."""
+    asked = {**DRAW, "response_format": "url"}
+    urls = [(await one.post("/v1/images/generations", json=asked)).json()["data"][0]["url"] for one in (ada, bob)]
+    plain = [url.removeprefix("http://127.0.0.1:8000").partition("?")[0] for url in urls]
+    assert plain[0] != plain[1]
+    for one, own, foreign in ((ada, *plain), (bob, *reversed(plain))):
+        assert (await one.get(own)).status_code == 200
+        assert (await one.get(foreign)).status_code == 404
+
+
+async def test_a_picture_of_another_user_starts_no_job(ada: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    answer = await ada.post("/v1/images/generations", json={**DRAW, "response_format": "url"})
+    result = answer.json()["data"][0]["url"].partition("?")[0].rpartition("/")[2]
+    asked = {"kind": "vectorize", "input": {"result_id": result}}
+    assert (await ada.post("/v1/jobs", json=asked)).status_code == 202
+    refused = await bob.post("/v1/jobs", json=asked)
+    assert (refused.status_code, refused.json()["field"]) == (404, "result_id")
+
+
+async def test_references_are_their_users(ada: httpx.AsyncClient, bob: httpx.AsyncClient, site: KeyedSite) -> None:
+    files = {"image": ("fox.png", encode(drawn()), "image/png")}
+    kept = (await ada.post("/api/references", files=files, data={"subject_name": "fox"})).json()
+    assert kept["user_id"] == "ada"
+    own = f"/api/references/{kept['id']}"
+    for path in (own, f"{own}/image", f"{own}/thumbnail"):
+        assert (await ada.get(path)).status_code == 200
+        assert (await bob.get(path)).status_code == 404
+        assert (await bob.get(path, params={"user_id": "ada"})).status_code == 403
+    assert (await bob.delete(own)).status_code == 404
+    async with site.door() as nobody:
+        for name in ("image_url", "thumbnail_url"):
+            shown = await nobody.get(kept[name].removeprefix("http://127.0.0.1:8000"))
+            assert (shown.status_code, shown.headers["content-type"].partition("/")[0]) == (200, "image")
+    assert (await ada.delete(own)).status_code == 204
+
+
+async def test_a_key_that_ends_opens_nothing(site: KeyedSite) -> None:
+    made = await site.key("ada")
+    async with site.door(made.secret) as ada:
+        assert (await ada.get("/v1/jobs")).status_code == 200
+        await site.entrance.gate.keys.revoke(made.key.id, ME)
+        refused = await ada.get("/v1/jobs")
+    assert refused.status_code == 401
+    assert "revoked" in refused.json()["detail"]
+
+
+async def test_guessing_is_slowed(state: State) -> None:
+    async with keyed_site(state, access={"max_failures": 3}) as site, site.door() as nobody:
+        found = [
+            (await nobody.get("/v1/jobs", headers={"X-API-Key": f"atl_{n:016x}_{'x' * 36}"})).status_code
+            for n in range(6)
+        ]
+        assert found[:3] == [401] * 3
+        assert 429 in found[3:]
+        async with site.door((await site.key("ada")).secret, peer="203.0.113.77") as ada:
+            assert (await ada.get("/v1/jobs")).status_code == 200
+
+
+async def test_users_are_counted_by_their_keys(state: State) -> None:
+    async with keyed_site(state, rates={"per_user": True, "user_requests": 3}) as site:
+        keys = [(await site.key(name)).secret for name in ("ada", "bob")]
+        async with site.door(keys[0]) as ada, site.door(keys[1]) as bob:
+            found = [await ada.get("/v1/jobs") for _ in range(5)]
+            assert [answer.status_code for answer in found] == [200] * 3 + [429] * 2
+            assert found[0].headers["RateLimit"].startswith('"user";r=2')
+            assert (await bob.get("/v1/jobs")).status_code == 200
+
+
+async def test_wrong_keys_are_counted_by_address(state: State) -> None:
+    async with keyed_site(state, rates={"per_address": True, "address_requests": 3}) as site, site.door() as nobody:
+        found = [(await nobody.get("/v1/jobs")).status_code for _ in range(5)]
+    assert found == [401] * 3 + [429] * 2
+
+
+async def test_the_count_is_taken_once(state: State) -> None:
+    """Before the body is read, and not again by the application."""
+    async with keyed_site(state, rates={"per_user": True, "user_requests": 100}) as site:
+        key = await site.key("ada")
+        async with site.door(key.secret) as ada:
+            left = [int((await ada.get("/v1/jobs")).headers["RateLimit-Remaining"]) for _ in range(2)]
+    assert left == [99, 98]
+
+
+async def test_browsers_may_read_why_they_are_refused(state: State) -> None:
+    async with keyed_site(state, http={"allowed_origins": ("https://studio.example",)}) as site, site.door() as nobody:
+        refused = await nobody.post("/v1/jobs", json=FOX, headers={"Origin": "https://studio.example"})
+        asks = {"Origin": "https://studio.example", "Access-Control-Request-Method": "POST"}
+        asked = await nobody.options("/v1/jobs", headers={**asks, "Access-Control-Request-Headers": "authorization"})
+    assert refused.status_code == 401
+    assert refused.headers["access-control-allow-origin"] == "https://studio.example"
+    assert asked.status_code == 200
+
+
+async def test_without_need_of_keys_everybody_is_anonymous_and_no_admin(state: State) -> None:
+    async with keyed_site(state, access={"required": "off"}) as site, site.door(peer="127.0.0.1") as local:
+        assert (await local.post("/v1/jobs", json=FOX)).json()["user_id"] == "anonymous"
+        assert (await local.post("/v1/jobs", json={**FOX, "user_id": "bob"})).json()["user_id"] == "bob"
+        assert len((await local.get("/v1/jobs")).json()["jobs"]) == 2
+        assert (await local.post("/api/admin/lanes/illustrate/pause")).status_code == 403
+        assert (await local.get("/v1/jobs", headers={"Authorization": "Bearer sk-none"})).status_code == 200
+        url = (await local.post("/v1/images/generations", json={**DRAW, "response_format": "url"})).json()
+        assert "signature" not in url["data"][0]["url"]
+        async with site.door((await site.key("root", "admin")).secret, peer="127.0.0.1") as root:
+            assert (await root.post("/api/admin/lanes/illustrate/pause")).status_code == 200

@@ -1,0 +1,199 @@
+"""Keys where a request goes on for a while: server-sent events, WebSockets, and gRPC with its streams (B-083)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+import tritonclient.grpc.aio as triton
+import uvicorn
+import websockets
+from keyed_door import ME, KeyedSite, keyed_site
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+from tritonclient.utils import InferenceServerException
+
+from serve.api.open_inference.entering import address_of
+from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
+from serve.state import State
+
+FOX: dict[str, Any] = {"kind": "illustrate", "input": {"prompt": "a fox", "seed": 7}}
+
+
+@pytest.fixture
+async def site(state: State) -> AsyncIterator[KeyedSite]:
+    async with keyed_site(state, access={"cache_s": 0.0}) as opened:
+        yield opened
+
+
+@contextlib.asynccontextmanager
+async def listening(site: KeyedSite) -> AsyncIterator[str]:
+    """host:port of the site on this loop."""
+    server = uvicorn.Server(uvicorn.Config(site.whole, port=0, log_level="warning", lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(20):
+        while not server.started:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await serving
+
+
+@contextlib.asynccontextmanager
+async def calling(site: KeyedSite) -> AsyncIterator[str]:
+    """host:port of its gRPC door."""
+    server = grpc.aio.server()
+    servicer = OpenInferenceServicer(site.app.state.models, site.state.settings, site.entrance)
+    add_servicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(0)
+
+
+async def test_events_by_key_and_by_the_address_in_the_answer(site: KeyedSite) -> None:
+    ada, bob = (await site.key("ada")).secret, (await site.key("bob")).secret
+    async with listening(site) as address, site.door(ada) as door:
+        job = (await door.post("/v1/jobs", json=FOX)).json()
+        signed = job["events_url"].partition(":8000")[2]
+        plain = signed.partition("?")[0]
+        asked = [(plain, ada, 200), (signed, None, 200), (plain, None, 401), (plain, bob, 404), (signed, "atl_x", 200)]
+        async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20) as client:
+            for path, key, status in asked:
+                headers = {"Accept": "text/event-stream"} | ({"Authorization": f"Bearer {key}"} if key else {})
+                async with client.stream("GET", path, headers=headers) as answer:
+                    assert answer.status_code == status, (path, key)
+                    if status == 200:
+                        assert "queued" in await anext(answer.aiter_text())
+
+
+async def test_sockets_by_key_and_by_the_address_in_the_answer(site: KeyedSite) -> None:
+    ada, bob = (await site.key("ada")).secret, (await site.key("bob")).secret
+    async with listening(site) as address, site.door(ada) as door:
+        job = (await door.post("/v1/jobs", json=FOX)).json()
+        signed = f"ws://{address}{job['socket_url'].partition(':8000')[2]}"
+        plain = signed.partition("?")[0]
+        for url, key in ((signed, None), (plain, ada)):
+            headers = {"Authorization": f"Bearer {key}"} if key else {}
+            async with websockets.connect(url, additional_headers=headers) as socket:
+                assert '"queued"' in await socket.recv()
+                await socket.send('{"type": "cancel"}')
+                told = await socket.recv()
+                assert ("problem" in told) is (key is None), "an address shows, and does nothing"
+        for headers in ({}, {"Authorization": "Bearer atl_wrong"}):
+            with pytest.raises(websockets.InvalidStatus) as refused:
+                await websockets.connect(plain, additional_headers=headers)
+            assert refused.value.response.status_code == 401
+        async with websockets.connect(plain, additional_headers={"Authorization": f"Bearer {bob}"}) as socket:
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await socket.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 4404
+
+
+async def code_of(call: Any) -> grpc.StatusCode:
+    try:
+        await call
+    except grpc.aio.AioRpcError as error:
+        found: grpc.StatusCode = error.code()
+        return found
+    return grpc.StatusCode.OK
+
+
+def tensor() -> triton.InferInput:
+    found = triton.InferInput("x", [1, 4], "FP32")
+    found.set_data_from_numpy(np.ones((1, 4), np.float32))
+    return found
+
+
+async def test_grpc_needs_a_key(site: KeyedSite) -> None:
+    key, reader = (await site.key("ada")).secret, (await site.key("eve", "read-only")).secret
+    async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        asks = [
+            (stub.ServerMetadata, pb.ServerMetadataRequest(), False),
+            (stub.ModelMetadata, pb.ModelMetadataRequest(name="plus_one"), False),
+            (stub.ModelConfig, pb.ModelConfigRequest(name="plus_one"), False),
+            (stub.ModelReady, pb.ModelReadyRequest(name="plus_one"), False),
+            (stub.ModelStatistics, pb.ModelStatisticsRequest(), False),
+            (stub.RepositoryIndex, pb.RepositoryIndexRequest(), False),
+            (stub.RepositoryModelLoad, pb.RepositoryModelLoadRequest(model_name="plus_one"), True),
+        ]
+        shown: list[Any] = [("authorization", f"Bearer {key}")]
+        for method, request, changes in asks:
+            for metadata in ([], [("authorization", "Bearer atl_no")], [("x-atelier-peer", "x 127.0.0.1")]):
+                assert await code_of(method(request, metadata=metadata)) == grpc.StatusCode.UNAUTHENTICATED
+            for metadata in (shown, [("x-api-key", key)]):
+                assert await code_of(method(request, metadata=metadata)) == grpc.StatusCode.OK
+            found = await code_of(method(request, metadata=[("x-api-key", reader)]))
+            assert found == (grpc.StatusCode.PERMISSION_DENIED if changes else grpc.StatusCode.OK)
+        assert (await stub.ServerLive(pb.ServerLiveRequest())).live
+        infer = pb.ModelInferRequest(model_name="plus_one")
+        assert await code_of(stub.ModelInfer(infer)) == grpc.StatusCode.UNAUTHENTICATED
+        denied = await code_of(stub.ModelInfer(infer, metadata=[("x-api-key", reader)]))
+        assert denied == grpc.StatusCode.PERMISSION_DENIED
+        stream = stub.ModelStreamInfer(iter([infer]))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await anext(aiter(stream))
+        assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
+
+
+async def test_the_stock_client_shows_its_key(site: KeyedSite) -> None:
+    made = await site.key("ada")
+    async with calling(site) as address, triton.InferenceServerClient(address) as client:
+        headers = {"authorization": f"Bearer {made.secret}"}
+        answer = await client.infer("plus_one", [tensor()], headers=headers)
+        assert answer is not None
+        with pytest.raises(InferenceServerException, match="needs an API key"):
+            await client.infer("plus_one", [tensor()])
+
+
+async def test_a_key_that_ends_ends_its_stream(site: KeyedSite) -> None:
+    made = await site.key("ada")
+    more = asyncio.Event()
+
+    async def requests() -> AsyncIterator[pb.ModelInferRequest]:
+        yield pb.ModelInferRequest(model_name="plus_one", id="1")
+        await more.wait()
+        yield pb.ModelInferRequest(model_name="plus_one", id="2")
+
+    async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        stream = aiter(stub.ModelStreamInfer(requests(), metadata=[("x-api-key", made.secret)]))
+        assert "tensors" in (await anext(stream)).error_message, "let in, and told what is wrong"
+        await site.entrance.gate.keys.revoke(made.key.id, ME)
+        more.set()
+        assert "revoked" in (await anext(stream)).error_message
+
+
+async def test_grpc_counts_by_user_and_by_what_is_asked(state: State) -> None:
+    async with keyed_site(state, rates={"per_user": True, "user_requests": 8}) as site:
+        key = (await site.key("ada")).secret
+        async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            metadata = [("x-api-key", key)]
+            draw = pb.ModelInferRequest(model_name="illustrate")  # 5 of 8
+            assert await code_of(stub.ModelInfer(draw, metadata=metadata)) != grpc.StatusCode.RESOURCE_EXHAUSTED
+            for _ in range(3):
+                assert await code_of(stub.ServerMetadata(pb.ServerMetadataRequest(), metadata=metadata)) == (
+                    grpc.StatusCode.OK
+                )
+            refused = await code_of(stub.ServerMetadata(pb.ServerMetadataRequest(), metadata=metadata))
+            assert refused == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+@pytest.mark.parametrize(
+    ("peer", "address"),
+    [
+        ("ipv4:127.0.0.1:4242", "127.0.0.1"), ("ipv6:%5B::1%5D:4242", "::1"), ("ipv6:[2001:db8::1]:42", "2001:db8::1"),
+        ("unix:/tmp/x", ""), ("", ""),
+    ],
+)  # fmt: skip
+def test_whom_grpc_names(peer: str, address: str) -> None:
+    assert address_of(peer) == address

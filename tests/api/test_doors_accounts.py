@@ -1,0 +1,101 @@
+"""`/v1/me`, and what admins do over HTTP: keys, users, the audit log (B-083, C-142)."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+from keyed_door import CLIENT, KeyedSite, keyed_site
+
+from serve.state import State
+
+
+@pytest.fixture
+async def site(state: State) -> AsyncIterator[KeyedSite]:
+    async with keyed_site(state, access={"cache_s": 0.0}) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def admin(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
+    async with site.door((await site.key("root", "admin")).secret) as client:
+        yield client
+
+
+async def test_who_asks(site: KeyedSite) -> None:
+    made = await site.key("eve", "read-only", name="laptop")
+    async with site.door(made.secret) as eve:
+        told = (await eve.get("/v1/me")).json()
+    assert told == {"user_id": "eve", "role": "read-only", "scopes": ["read"], "key_id": made.key.id, "name": "laptop"}
+
+
+async def test_the_life_of_a_key(site: KeyedSite, admin: httpx.AsyncClient) -> None:
+    asked = {"user_id": "ada", "role": "user", "scopes": ["read"], "name": "laptop", "expires_in_s": 60}
+    answer = await admin.post("/api/admin/keys", json=asked)
+    made = answer.json()
+    assert (answer.status_code, answer.headers["cache-control"]) == (201, "no-store")
+    assert (made["user_id"], made["role"], made["scopes"], made["status"]) == ("ada", "user", ["read"], "active")
+    async with site.door(made["key"]) as ada:
+        assert (await ada.get("/v1/me")).status_code == 200
+        listed = (await admin.get("/api/admin/keys", params={"user_id": "ada"})).json()["keys"]
+        assert [one["id"] for one in listed] == [made["id"]]
+        assert made["key"] not in str(listed)
+        assert (await admin.delete(f"/api/admin/keys/{made['id']}")).json()["status"] == "revoked"
+        assert (await ada.get("/v1/me")).status_code == 401
+    active = (await admin.get("/api/admin/keys", params={"user_id": "ada", "active": "true"})).json()
+    assert active["keys"] == []
+
+
+async def test_users_are_made_changed_and_kept_out(site: KeyedSite, admin: httpx.AsyncClient) -> None:
+    assert (await admin.post("/api/admin/users", json={"id": "ada", "role": "user"})).status_code == 201
+    assert (await admin.post("/api/admin/users", json={"id": "ada"})).status_code == 409
+    async with site.door((await site.key("ada")).secret) as ada:
+        changed = (await admin.put("/api/admin/users/ada", json={"role": "read-only"})).json()
+        assert changed["role"] == "read-only"
+        assert (await ada.get("/v1/me")).json()["scopes"] == ["read"]
+        await admin.put("/api/admin/users/ada", json={"disabled": True})
+        assert (await ada.get("/v1/me")).status_code == 401
+        await admin.put("/api/admin/users/ada", json={"disabled": False})
+        assert (await ada.get("/v1/me")).status_code == 200
+    assert [one["id"] for one in (await admin.get("/api/admin/users")).json()["users"]] == ["ada", "root"]
+
+
+async def test_the_audit_log_tells_who_did_what(admin: httpx.AsyncClient) -> None:
+    await admin.post("/api/admin/users", json={"id": "ada"})
+    await admin.post("/api/admin/lanes/illustrate/pause")
+    found = (await admin.get("/api/admin/audit", params={"user_id": "root"})).json()["entries"]
+    assert [(one["action"], one["subject"]) for one in found] == [("lane.pause", "illustrate"), ("user.create", "ada")]
+    assert all(one["address"] == CLIENT and one["key_id"] for one in found)
+    page = (await admin.get("/api/admin/audit", params={"limit": "1"})).json()
+    rest = (await admin.get("/api/admin/audit", params={"cursor": page["next_cursor"]})).json()
+    assert page["entries"][0]["seq"] > rest["entries"][0]["seq"]
+    assert (await admin.get("/api/admin/audit", params={"until": "2020-01-01"})).json()["entries"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status", "field"),
+    [
+        ("POST", "/api/admin/keys", {}, 400, "user_id"),
+        ("POST", "/api/admin/keys", {"user_id": "nobody"}, 404, "user_id"),
+        ("POST", "/api/admin/keys", {"user_id": "a", "role": "king"}, 400, "role"),
+        ("POST", "/api/admin/keys", {"user_id": "a", "role": "user", "scopes": ["admin"]}, 400, "scopes"),
+        ("POST", "/api/admin/keys", {"user_id": "a", "role": "user", "scopes": [{}]}, 400, "scopes"),
+        ("POST", "/api/admin/keys", {"user_id": "a", "role": "user", "expires_in_s": 0}, 400, "expires_in_s"),
+        ("POST", "/api/admin/keys", {"user_id": "a", "role": "user", "expires_in_s": 1e300}, 400, "expires_in_s"),
+        ("POST", "/api/admin/keys", {"user_id": "anonymous", "role": "user"}, 400, "user_id"),
+        ("POST", "/api/admin/keys", {"user_id": "a", "owner": 1}, 400, "owner"),
+        ("PUT", "/api/admin/users/root", {}, 400, "role"),
+        ("PUT", "/api/admin/users/nobody", {"role": "user"}, 404, "user_id"),
+        ("DELETE", "/api/admin/keys/0000000000000000", None, 404, "key"),
+        ("GET", "/api/admin/audit?cursor=x!", None, 400, "cursor"),
+        ("GET", "/api/admin/audit?since=soon", None, 400, "since"),
+        ("GET", "/api/admin/keys?limit=0", None, 400, "limit"),
+    ],
+)
+async def test_what_cannot_be_is_told(
+    admin: httpx.AsyncClient, method: str, path: str, body: Any, status: int, field: str
+) -> None:
+    answer = await admin.request(method, path, json=body)
+    assert (answer.status_code, answer.json()["field"]) == (status, field), answer.text
