@@ -416,7 +416,7 @@ class FallbackStep(Section):
     """One who stands in. ``name`` is what answers call it by."""
 
     kind: Literal["model", "openai", "bedrock"]
-    model: str = Field(min_length=1, max_length=256)
+    model: str = Field(pattern=r"^[!-~]{1,256}$")
     name: Name | None = None
     base_url: Annotated[str, AfterValidator(_outside)] | None = None
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] | None = None

@@ -37,6 +37,7 @@ from serve.errors import (
 )
 from serve.fallback.breaker import CLOSED, Breaker, Trial
 from serve.fallback.engines import EnginesOf
+from serve.fallback.failures import ABOUT_S, brief, is_failure, is_ours, late, within
 from serve.fallback.steps import Key, Step, steps_of
 from serve.flags.flag import unit_of
 from serve.flags.store import Flags
@@ -152,19 +153,19 @@ class FallbackIllustrator(EnginesOf):
                             yield item
                     return
                 except AtelierError as error:
-                    if _is_failure(error, link, options, self._limit_s, deadline):
+                    if is_failure(error, link.step is None, options, self._limit_s, deadline):
                         trial.failed()
                     if not self._goes_on(error, link, deadline):
                         raise
                     failures[link.name] = error
-                    LOGGER.warning("%s failed (%s); others are asked", link.name, _brief(error))
+                    LOGGER.warning("%s failed (%s); others are asked", link.name, brief(error))
         raise failures.get(ILLUSTRATE) or EngineUnavailable("nobody can draw at the moment; try again later")
 
     def _goes_on(self, error: AtelierError, link: _Link, deadline: float) -> bool:
         """Whether somebody else is asked."""
-        if not self._steps or isinstance(error, Cancelled) or time.monotonic() >= deadline - _ABOUT_S:
+        if not self._steps or isinstance(error, Cancelled) or time.monotonic() >= deadline - ABOUT_S:
             return False
-        return link.step is not None or _is_ours(error)
+        return link.step is not None or is_ours(error)
 
     async def _asked(
         self, link: _Link, options: IllustrateOptions, asks: Asks, deadline: float
@@ -178,7 +179,7 @@ class FallbackIllustrator(EnginesOf):
         if link.step is None:
             limit_s = min(left_s, self._settings.primary_timeout_s or left_s)
             async with contextlib.aclosing(asks(replace(options, timeout_s=max(0.001, limit_s)))) as items:
-                async for item in _within(items, limit_s):
+                async for item in within(items, limit_s):
                     yield item
             return
         family = await self._family(options.model)
@@ -187,7 +188,7 @@ class FallbackIllustrator(EnginesOf):
             async with asyncio.timeout(left_s):
                 drawn = await link.step.draw(plain, family)
         except TimeoutError:
-            raise _late(left_s) from None
+            raise late(left_s) from None
         yield drawn
 
     async def _in_turn(self, options: IllustrateOptions) -> Sequence[_Link]:
@@ -226,42 +227,12 @@ class FallbackIllustrator(EnginesOf):
                 found = self._remembered[name] = await ask()
                 return found
         except TimeoutError:
-            failed: AtelierError = _late(ASKED_FOR_S)
+            failed: AtelierError = late(ASKED_FOR_S)
         except (EngineUnavailable, EngineFailure, DeadlineExceeded, Overloaded) as error:
             failed = error
         if known is None:
             raise failed
         return known
-
-
-async def _within(items: AsyncGenerator[Told, None], limit_s: float) -> AsyncGenerator[Told, None]:
-    """Also where who yields them does not look at the time. Raises DeadlineExceeded."""
-    until = asyncio.get_running_loop().time() + limit_s
-    while True:
-        try:
-            async with asyncio.timeout_at(until):
-                item = await anext(items, None)
-        except TimeoutError:
-            raise _late(limit_s) from None
-        if item is None:
-            return
-        yield item
-
-
-def _is_ours(error: AtelierError) -> bool:
-    return isinstance(error, EngineUnavailable | EngineFailure | DeadlineExceeded)
-
-
-def _is_failure(error: AtelierError, link: _Link, options: IllustrateOptions, limit_s: float, deadline: float) -> bool:
-    """Whether the breaker counts it: not what came of too little time that the client gave."""
-    if isinstance(error, DeadlineExceeded):
-        short = options.timeout_s is not None and options.timeout_s < limit_s
-        return not (short and time.monotonic() >= deadline - _ABOUT_S)
-    return _is_ours(error) or (link.step is not None and not isinstance(error, Overloaded | Cancelled))
-
-
-_ABOUT_S = 0.05
-"""Clocks of different processes end a wait at about the same time."""
 
 
 def _check_size(options: IllustrateOptions, family: FamilyInfo | None) -> None:
@@ -286,11 +257,3 @@ def _others(link: _Link, wanted: str | None) -> tuple[str, ...]:
     """The step's model, unless it is the very one that failed."""
     model = link.step.model if link.step is not None else None
     return () if model is None or model == wanted else (model,)
-
-
-def _late(limit_s: float) -> DeadlineExceeded:
-    return DeadlineExceeded(f"no answer within {limit_s:.3g} s")
-
-
-def _brief(error: AtelierError) -> str:
-    return f"{type(error).__name__}: {error.message[:200]}"

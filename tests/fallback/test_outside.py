@@ -255,6 +255,7 @@ def test_the_shape_counts_more_than_the_size() -> None:
         {"kind": "bedrock", "name": "x", "model": "m"},
         {"kind": "bedrock", "name": "x", "model": "m", "region": "evil.example/#"},
         {"kind": "magic", "name": "x", "model": "m"},
+        {"kind": "model", "model": "mini\r\nSet-Cookie: a=b"},
     ],
 )
 def test_steps_that_cannot_be(step: dict[str, Any]) -> None:
