@@ -17,8 +17,3 @@ def with_fallback(illustrator: IllustratorService, state: State) -> FallbackIllu
         return FallbackIllustrator(illustrator, state.settings, SealedSecrets(state).get, flags)
     except ValueError as error:
         raise InvalidRequest(str(error), "fallback.steps") from None
-
-
-def serving(illustrator: IllustratorService, user_id: str) -> IllustratorService:
-    """As ``user_id`` is served, where that makes a difference."""
-    return illustrator.for_user(user_id) if isinstance(illustrator, FallbackIllustrator) else illustrator

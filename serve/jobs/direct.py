@@ -18,7 +18,7 @@ from serve.ensembles.known import Known
 from serve.ensembles.vectorization import VectorizeOptions, VectorizerService
 from serve.errors import EngineFailure
 from serve.experiments.assigning import Experiments
-from serve.fallback.site import serving
+from serve.fallback.serving import serving
 from serve.flags.store import Flags
 from serve.jobs.analyses import Analyses
 from serve.jobs.errands import BYPASS, Answer, CacheWord, Caller, Errand, drawn, encoded, traced

@@ -26,7 +26,7 @@ from serve.ensembles.vectorization import VectorizerService
 from serve.errors import EngineFailure, OutOfSpace, StateUnavailable
 from serve.experiments.assigning import Experiments
 from serve.experiments.exposures import expose
-from serve.fallback.site import serving
+from serve.fallback.serving import serving
 from serve.flags.store import Flags
 from serve.jobs.leases import Claimed, Leases
 from serve.jobs.memory import Key, Memory
