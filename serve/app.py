@@ -30,6 +30,7 @@ from serve.diffusion.family import families_in
 from serve.errors import AtelierError, Overloaded
 from serve.fallback.site import with_fallback
 from serve.jobs.direct import Direct
+from serve.moderation.moderated import engines_of, moderated
 from serve.ray_process import keep_to, prepare, settled
 from serve.remote import RemoteIllustrator, RemoteVectorizer
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
@@ -98,7 +99,8 @@ class IllustratorReplica(Replica):
         from serve.ensembles.illustrator import Illustrator  # here: nor for a Triton and tokenizers
 
         self._turns = turns_of(settings.illustrator)
-        self._ensemble = Illustrator(settings.illustrator)
+        illustrator = Illustrator(settings.illustrator, others=engines_of(settings.moderation))
+        self._ensemble = moderated(illustrator, settings.moderation)
         await self._ensemble.start()
         settled()
 

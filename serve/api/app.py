@@ -11,6 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from serve.api import (
+    a1111,
     accounts,
     admin,
     diffusion,
@@ -82,6 +83,7 @@ def create_app(
     app.state.entrance = entrance
     app.state.direct = direct or Direct(None, illustrator, service, settings)
     app.state.jobs = JobParts(state) if state is not None else None
+    app.state.a1111 = a1111.Desk()
     app.include_router(native.router, responses=described())
     for router in (gallery.router, jobs.router, results.router, references.router):
         app.include_router(router, responses=described())
@@ -90,6 +92,7 @@ def create_app(
     app.include_router(illustrations.router, responses=described())
     app.include_router(diffusion.router, responses=described())
     app.include_router(openai.router, responses=described("application/json", openai.ERROR_SCHEMA))
+    app.include_router(a1111.router, responses=described("application/json", a1111.ERROR_SCHEMA))
     app.include_router(health.router)
     app.include_router(open_inference.router, responses=described("application/json", {"error": {"type": "string"}}))
     app.add_exception_handler(AtelierError, answer)
@@ -127,4 +130,6 @@ def _in_words_of_the_path(request: Request, error: AtelierError) -> Response:
         return open_inference.as_error(error)
     if path.startswith(openai.router.prefix) and not path.startswith(_OURS):
         return openai.as_error(request, error)
+    if path.startswith(a1111.PREFIXES):
+        return a1111.as_error(error)
     return as_problem(request, error)

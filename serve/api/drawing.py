@@ -47,6 +47,7 @@ SNAKE_CASE: Vocabulary = {
     "output_format": ("output_format",),
     "output_compression": ("output_compression",),
     "metadata": ("metadata",),
+    "c2pa": ("c2pa",),
 }
 
 
@@ -110,6 +111,7 @@ def parse_encoding(values: Mapping[str, Any], names: Mapping[str, str], metadata
         choice(values, names["output_format"], MEDIA_TYPES, "png"),
         whole_within(values, names["output_compression"], 0, 100, DEFAULT_QUALITY),
         flag(values, names["metadata"], metadata),
+        flag(values, names.get("c2pa", "c2pa")),
     )
 
 

@@ -7,7 +7,15 @@ import time
 from collections.abc import AsyncGenerator
 
 from serve.ensembles.illustration import IllustrateOptions, Told
-from serve.errors import AtelierError, Cancelled, DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
+from serve.errors import (
+    AtelierError,
+    Cancelled,
+    DeadlineExceeded,
+    EngineFailure,
+    EngineUnavailable,
+    ModerationBlocked,
+    Overloaded,
+)
 
 ABOUT_S = 0.05
 """Clocks of different processes end a wait at about the same time."""
@@ -38,7 +46,7 @@ def is_failure(
     if isinstance(error, DeadlineExceeded):
         short = options.timeout_s is not None and options.timeout_s < limit_s
         return not (short and time.monotonic() >= deadline - ABOUT_S)
-    return is_ours(error) or (not is_primary and not isinstance(error, Overloaded | Cancelled))
+    return is_ours(error) or (not is_primary and not isinstance(error, Overloaded | Cancelled | ModerationBlocked))
 
 
 def late(limit_s: float) -> DeadlineExceeded:

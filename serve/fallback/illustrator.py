@@ -33,6 +33,7 @@ from serve.errors import (
     EngineFailure,
     EngineUnavailable,
     InvalidRequest,
+    ModerationBlocked,
     Overloaded,
 )
 from serve.fallback.breaker import CLOSED, Breaker, Trial
@@ -42,6 +43,7 @@ from serve.fallback.steps import Key, Step, steps_of
 from serve.flags.flag import unit_of
 from serve.flags.store import Flags
 from serve.jobs.states import ANONYMOUS
+from serve.moderation.policy import Policy
 from serve.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
@@ -82,6 +84,9 @@ class FallbackIllustrator(EnginesOf):
         self._settings = settings.fallback
         self._limit_s = settings.illustrator.timeout_s
         self._flags = flags
+        moderates = settings.moderation.policy != "off"
+        self._policy = Policy(settings.moderation, primary) if moderates else None
+        """For pictures from outside: the Illustrator's own have been looked at."""
         self._own = _Link(ILLUSTRATE, Breaker(self._settings.breaker, clock))
         self._steps = [
             _Link(step.name, Breaker(self._settings.breaker, clock), step)
@@ -163,7 +168,9 @@ class FallbackIllustrator(EnginesOf):
 
     def _goes_on(self, error: AtelierError, link: _Link, deadline: float) -> bool:
         """Whether somebody else is asked."""
-        if not self._steps or isinstance(error, Cancelled) or time.monotonic() >= deadline - ABOUT_S:
+        if not self._steps or isinstance(error, Cancelled | ModerationBlocked):
+            return False
+        if time.monotonic() >= deadline - ABOUT_S:
             return False
         return link.step is not None or is_ours(error)
 
@@ -186,10 +193,17 @@ class FallbackIllustrator(EnginesOf):
         plain = replace(_as_named(options, family), timeout_s=max(0.001, left_s))
         try:
             async with asyncio.timeout(left_s):
-                drawn = await link.step.draw(plain, family)
+                drawn = await self._drawn(link.step, plain, family)
         except TimeoutError:
             raise late(left_s) from None
         yield drawn
+
+    async def _drawn(self, step: Step, options: IllustrateOptions, family: FamilyInfo | None) -> Illustration:
+        """Raises ModerationBlocked besides what the step raises."""
+        if step.model is not None or self._policy is None:
+            return await step.draw(options, family)
+        found = await self._policy.check(options)
+        return await self._policy.looked_at(await step.draw(options, family), options, found)
 
     async def _in_turn(self, options: IllustrateOptions) -> Sequence[_Link]:
         if not self._steps:

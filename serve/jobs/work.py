@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serve.ensembles.credentials import signer_of
 from serve.ensembles.illustration import (
     Checkpoint,
     Follow,
@@ -66,6 +67,8 @@ class Work:
         self._known = Known(illustrator, vectorizer)
         self._memory = Memory(state, self._known)
         self._experiments = Experiments(state.settings.experiments, Flags(state.settings.flags, state.database))
+        self._signer = signer_of(state.settings)
+        self._preview = replace(PREVIEW, mark=state.settings.provenance.mark)
 
     async def do(self, job: Claimed, leases: Leases) -> Done:
         """Raises the ensembles' errors, and LeaseLost. Cancelled, it asks for nothing any more."""
@@ -131,14 +134,14 @@ class Work:
                     reporter.take(item)
         if drawn is None:
             raise EngineFailure("the drawing ended without a picture")
-        files = await encode_all(drawn, request.encoding, self._vectorizer)
+        files = await encode_all(drawn, request.encoding, self._vectorizer, self._signer)
         return of_illustration(drawn, request.encoding, files, request.more), reporter.last_stage
 
     async def _show(self, preview: Preview) -> str:
         """The name of the object that it becomes."""
         height, width = preview.pixels.shape[:2]
-        data = await encode_preview(preview.pixels, (width, height), PREVIEW)
-        return (await self._objects.put(data, PREVIEW.media_type)).name
+        data = await encode_preview(preview.pixels, (width, height), self._preview)
+        return (await self._objects.put(data, self._preview.media_type)).name
 
     def _preview_every(self, request: IllustrateRequest) -> int:
         """Evenly over the steps, which ``request`` names."""

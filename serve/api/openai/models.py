@@ -21,7 +21,7 @@ async def list_models(request: Request) -> dict[str, Any]:
     return {"object": "list", "data": [_model(family) for family in families]}
 
 
-@router.get("/models/{model}")
+@router.get("/models/{model:path}")
 async def retrieve_model(model: str, illustrator: Illustrates) -> dict[str, Any]:
     """One of them."""
     for family in await illustrator.families():
