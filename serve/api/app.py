@@ -23,6 +23,7 @@ from serve.api import (
     openai,
     references,
     results,
+    rollout,
 )
 from serve.api.entrance import Entrance, Entry, Refusals
 from serve.api.jobs import JobParts
@@ -56,7 +57,7 @@ _SENT = (
 )
 _READ = (
     "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Atelier-Cache",
-    "X-Request-Id", *RATE_LIMIT_HEADERS,
+    "X-Atelier-Served-By", "X-Request-Id", *RATE_LIMIT_HEADERS,
 )  # fmt: skip
 """What pages of other origins may send and read (CORS)."""
 
@@ -93,7 +94,9 @@ def create_app(
     app.state.jobs = JobParts(state) if state is not None else None
     app.state.a1111 = a1111.Desk()
     app.include_router(native.router, responses=described())
-    for router in (gallery.router, jobs.router, results.router, references.router, admin.router, accounts.router):
+    for router in (gallery.router, jobs.router, results.router, references.router):
+        app.include_router(router, responses=described())
+    for router in (admin.router, accounts.router, rollout.router):
         app.include_router(router, responses=described())
     app.include_router(illustrations.router, responses=described())
     app.include_router(diffusion.router, responses=described())

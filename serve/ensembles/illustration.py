@@ -15,6 +15,8 @@ from serve.engines.service import EngineService
 from serve.ensembles.ranges import check_number
 from serve.errors import InvalidRequest, NotFound
 
+ILLUSTRATE = "illustrate"
+"""The Illustrator, as answers tell who served them."""
 MAX_PICTURES = 10
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_SIDE_PX = 4096
@@ -149,6 +151,8 @@ class Illustration:
     model_versions: Mapping[str, str]
     timings_s: Mapping[str, float]
     processing_time_s: float
+    served_by: str = ILLUSTRATE
+    """Or who stood in, such as ``fallback:openai:NAME`` (A-100)."""
     moderation: Mapping[str, Any] | None = None
     """What was found and done, as `serve.moderation.verdicts` tells it; None: nobody looked."""
 

@@ -47,8 +47,10 @@ _HEADER_BYTES = 33
 
 def infotext(made: Parameters) -> str:
     """``made`` as AUTOMATIC1111 writes it: the prompt, the negative prompt if there is one, a line of facts."""
-    title, schedule = sampler_and_schedule(by_name(made.sampler))
-    facts: dict[str, object] = {"Steps": made.num_inference_steps, "Sampler": title, "Schedule type": schedule}
+    facts: dict[str, object] = {}
+    if made.sampler:  # else it was drawn elsewhere, and nobody told
+        title, schedule = sampler_and_schedule(by_name(made.sampler))
+        facts = {"Steps": made.num_inference_steps, "Sampler": title, "Schedule type": schedule}
     facts |= {"CFG scale": f"{made.guidance_scale:g}", "Seed": made.seed, "Size": f"{made.width}x{made.height}"}
     if made.guidance_rescale:
         facts["CFG rescale"] = f"{made.guidance_rescale:g}"

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from serve.ensembles.illustration import RANDOM_SEED, Illustration, IllustratorService
 from serve.ensembles.pictures import Signs, encode_all
 from serve.ensembles.vectorization import Vectorization, VectorizeOptions, Vectorizes
+from serve.experiments.exposures import Exposure
 from serve.jobs.flights import Claim
 from serve.jobs.outcomes import of_illustration, of_vectorization
 from serve.jobs.requests import File, IllustrateRequest, JobRequest, Outcome, VectorizeRequest, digest
@@ -69,6 +70,8 @@ class Errand:
     inputs: Sequence[tuple[bytes, str]] = ()
     joins: bool = True
     """Whether the same request without an idempotency key, of the same user, may be answered with it."""
+    exposure: Exposure | None = None
+    """The arm of an experiment that ``request`` has."""
 
     @cached_property
     def document(self) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import AtelierError, EngineFailure, told_again
+from serve.experiments.exposures import Exposure, expose
 from serve.jobs.adding import model_of
 from serve.jobs.leases import told_of
 from serve.jobs.requests import File, JobRequest, Outcome
@@ -46,6 +47,7 @@ class Entry:
     user_id: str
     request: JobRequest
     began_at: datetime = field(default_factory=utc_now)
+    exposure: Exposure | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,6 +76,7 @@ async def write_done(
     if used:
         await connection.execute(_INPUTS, used)
     await connection.execute(_MEASUREMENT, _measured(entry, outcome.model, took_s, None, cached))
+    await expose(connection, entry.exposure, entry.generation_id)
     return ids
 
 
@@ -87,6 +90,7 @@ async def write_undone(
     if error is not None:
         row = _measured(entry, model_of(entry.request), took_s, str(error), False)
         await connection.execute(measurements.insert(), row)
+    await expose(connection, entry.exposure, entry.generation_id)
 
 
 async def lately(

@@ -26,6 +26,7 @@ def of_illustration(
         "evaluations": illustration.evaluations,
         "model_versions": dict(illustration.model_versions),
         "timings_s": dict(illustration.timings_s),
+        "served_by": illustration.served_by,
     }
     if illustration.moderation is not None:
         details |= {"flagged": illustration.moderation["flagged"], "moderation": dict(illustration.moderation)}

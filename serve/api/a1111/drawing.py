@@ -18,7 +18,8 @@ from serve.api.a1111.desk import Desks, Task
 from serve.api.a1111.drawing_request import DEFAULTS, DrawingRequest, override_of, parse
 from serve.api.a1111.options import options_of
 from serve.api.a1111.pictures import checked
-from serve.api.callers import DrawsDirectly, caller_of, with_cache_word
+from serve.api.callers import DrawsDirectly, caller_of
+from serve.api.drawing import with_words
 from serve.api.drawing_schema import OPTIONS, described
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
@@ -84,7 +85,7 @@ async def txt2img(request: Request, direct: DrawsDirectly, desk: Desks, settings
     with desk.task(caller.user_id, asked.task_id, asked.pictures) as task:
         answer = await task.run(_drawn(asked, direct, caller, task, settings))
     body = await asyncio.to_thread(_body, values, asked, answer)
-    return with_cache_word(await asyncio.to_thread(render, body, 200, None), answer.cache)
+    return with_words(await asyncio.to_thread(render, body, 200, None), answer)
 
 
 @router.post("/img2img", openapi_extra=_IMG2IMG)

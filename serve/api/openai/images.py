@@ -18,7 +18,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from serve.api.callers import DrawsDirectly, caller_of, urls_of, with_cache_word
-from serve.api.drawing import draw, told
+from serve.api.drawing import draw, told, with_words
 from serve.api.drawing_schema import described
 from serve.api.event_stream import EventStream
 from serve.api.json_body import read_json
@@ -62,7 +62,7 @@ async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettin
         return await _streamed(asked, direct, caller, settings)
     answer = await draw(asked.order, direct, caller)
     body = await asyncio.to_thread(_answer, asked, answer, settings)
-    return with_cache_word(await asyncio.to_thread(render, body, 200, None), answer.cache)
+    return with_words(await asyncio.to_thread(render, body, 200, None), answer)
 
 
 def _says_that_it_repeats(request: Request) -> bool:
