@@ -29,6 +29,7 @@ from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
 from serve.errors import AtelierError, Overloaded
 from serve.fallback.site import with_fallback
+from serve.fallback.watched import WatchedVectorizer
 from serve.jobs.direct import Direct
 from serve.moderation.moderated import engines_of, moderated
 from serve.ray_process import keep_to, prepare, settled
@@ -148,7 +149,9 @@ class Gateway(OpenInferenceServicer):
     ) -> None:
         """``_worker`` is not called: gateways and workers meet in the database."""
         prepare(settings.ray.host)
-        service = RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s)
+        service = WatchedVectorizer(
+            RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s), settings.fallback.breaker
+        )
         self._state = await State.open_patiently(settings)
         remote = RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None
         draws = with_fallback(remote, self._state) if remote is not None else None

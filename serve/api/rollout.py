@@ -13,9 +13,12 @@ from serve.api.stateful import StateOf
 from serve.api.values import refuse_unknown
 from serve.errors import InvalidRequest
 from serve.experiments.report import report_of
+from serve.fallback.breaker import Breaker
 from serve.fallback.illustrator import FallbackIllustrator
+from serve.fallback.watched import WatchedVectorizer
 from serve.flags.flag import Flag
 from serve.flags.store import Flags
+from serve.jobs.requests import VECTORIZE
 from serve.settings import NAME, FlagSettings
 
 router = APIRouter(prefix="/api/admin", dependencies=[Admin])
@@ -32,14 +35,17 @@ _BODY = {"required": True, "content": {"application/json": {"schema": {"type": "
 @router.get("/fallback")
 async def fallback(request: Request, settings: SiteSettings) -> dict[str, Any]:
     """Who draws, in turn, and whether each is asked, as the process that answers sees it."""
-    illustrator = request.app.state.illustrator
+    illustrator, vectorizer = request.app.state.illustrator, request.app.state.service
     breakers = illustrator.breakers if isinstance(illustrator, FallbackIllustrator) else {}
-    chain = []
-    for name, breaker in breakers.items():
-        ended, failed = breaker.counts()
-        told = {"name": name, "state": breaker.state, "ended": ended, "failed": failed}
-        chain.append({**told, "wait_s": round(breaker.wait_s, 3)})
-    return {"chain": chain, "flag": settings.fallback.flag, "window_s": settings.fallback.breaker.window_s}
+    told: dict[str, Any] = {"chain": [_breaker(name, found) for name, found in breakers.items()]}
+    if isinstance(vectorizer, WatchedVectorizer):
+        told["watched"] = [_breaker(VECTORIZE, vectorizer.breaker)]
+    return {**told, "flag": settings.fallback.flag, "window_s": settings.fallback.breaker.window_s}
+
+
+def _breaker(name: str, found: Breaker) -> dict[str, Any]:
+    ended, failed = found.counts()
+    return {"name": name, "state": found.state, "ended": ended, "failed": failed, "wait_s": round(found.wait_s, 3)}
 
 
 @router.get("/flags")
