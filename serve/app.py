@@ -28,6 +28,7 @@ from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to
 from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
 from serve.errors import AtelierError, Overloaded
+from serve.guards import log_lines
 from serve.jobs.direct import Direct
 from serve.ray_process import keep_to, prepare, settled
 from serve.remote import RemoteIllustrator, RemoteVectorizer
@@ -248,6 +249,7 @@ def grpc_options(settings: Settings) -> gRPCOptions:
 def before_ray_serve() -> list[Middleware]:
     """Ray Serve calls this in every process that opens an HTTP server; what it returns runs before Ray Serve does."""
     settings = load()
+    log_lines.install()
     keep_to(settings.ray.host)
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     whose = Middleware(ClientAddress, settings)
