@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from odd_values import Draw
 
+_UPGRADE = b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: "
 _LINES = (
     b"GET", b"GET /", b"GET / HTTP/9.9", b"GET / HTTP/1.0", b"GET  / HTTP/1.1", b"get / http/1.1", b"\0\0\0\0",
     b"PRI * HTTP/2.0", b"GET http://e.vil/ HTTP/1.1", b"GET //e.vil/ HTTP/1.1", b"GET /\xff\xfe HTTP/1.1",
@@ -20,7 +21,7 @@ _HEADS = (
     b"Transfer-Encoding: gzip", b"Transfer-Encoding: chunked, chunked", b"Transfer-Encoding : chunked",
     b"Transfer-Encoding: xchunked", b"X\0Y: 1", b"X: \0", b"X: a\r\n b", b" X: 1", b": 1", b"nothing",
     b"X: " + b"a" * 70_000, b"\xff: \xff", b"Expect: 100-continue", b"Connection: upgrade\r\nUpgrade: websocket",
-    b"Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    _UPGRADE + b"dGhlIHNhbXBsZSBub25jZQ==", _UPGRADE + b"short",
     b"Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAARAAAAAAAIAAAAA", b"Range: bytes=0-", b"Connection: close",
     b"Connection: keep-alive, keep-alive", b"Content-Type: application/json", b"X-Request-Id: a\x0bb",
 )  # fmt: skip

@@ -91,7 +91,7 @@ async def test_whatever_a_client_sends(state: State, log: io.StringIO, monkeypat
             Ask("GET", b"/none" + forged, [key]), Ask("GET", b"/v1/jobs/" + forged + b"?cursor=" + forged, [key]),
             Ask("GET", b"/v1/jobs", [key, (b"x-request-id", b"a\nERROR forged"), (b"user-agent", b"\nERROR forged")]),
             Ask("POST", b"/api/admin/users", [key], b'{"id": "a\\nERROR forged"}'),
-            Ask("POST", b"/v1/images/generations", [key], b'{"prompt": "a\\nERROR forged", "model": "\\nERROR forged"}'),
+            Ask("POST", b"/v1/images/generations", [key], b'{"prompt": "a\\nERROR forged", "model": "\\nERROR"}'),
             Ask("GET", b"/v1/jobs", [(b"x-api-key", b"atl_\nERROR forged")]), Ask("\nERROR", b"/" + forged, [key]),
             Ask("POST", b"/v2/models/plus_one/infer", [key], tensor), Ask("GET", b"/v2/models/" + forged, [key]),
         ):  # fmt: skip
