@@ -19,7 +19,7 @@ from verdicts import resident_mib
 from whole_door import sockets, told
 
 from serve.ray_environment import ray_environment
-from serve.settings import Settings
+from serve.settings import HttpSettings, Settings
 from serve.state import State
 
 HEALTH = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
@@ -114,14 +114,14 @@ backend http-gateways
 
 
 @contextlib.contextmanager
-def haproxy(folder: Path, gateway: int, request_s: int) -> Iterator[int]:
-    """The port of the real one, as the stack starts it, in front of ``gateway``."""
+def haproxy(folder: Path, gateway: int, request_s: int, **more: str) -> Iterator[int]:
+    """The port of the real one, as the stack starts it but for ``more``, in front of ``gateway``."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
     path = folder / "haproxy.cfg"
     path.write_text(PROXY.format(port=port, gateway=gateway))
-    environment = {**os.environ, **ray_environment(Settings()), "HAPROXY_REQUEST_S": str(request_s)}
+    environment = {**os.environ, **ray_environment(Settings()), "HAPROXY_REQUEST_S": str(request_s), **more}
     program = Path(__file__).parents[2] / "deployments" / "haproxy"
     running = subprocess.Popen([program, "-f", path], env=environment, cwd=folder)
     try:
@@ -160,6 +160,30 @@ async def test_heads_that_do_not_fit_are_haproxys(here: State, tmp_path: Path, p
                     assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 414", b"HTTP/1.1 431", b"")
             assert resident_mib() - before < 64
             assert await health(host, port) < 2
+
+
+async def test_one_address_does_not_take_all_connections(here: State, tmp_path: Path) -> None:
+    """127.0.0.2 is anybody here, and 127.0.0.1 somebody else."""
+    bounds = {"HAPROXY_MOST_OF_ONE": "20", "HAPROXY_TRUSTED": "192.0.2.1"}
+    async with keyed_site(here) as site, sockets(site) as (host, gateway):
+        with haproxy(tmp_path, gateway, 30, **bounds) as port:
+            await _is_there(host, port)
+            held = []
+            for _ in range(60):
+                with contextlib.suppress(ConnectionError):
+                    held.append(await asyncio.open_connection(host, port, local_addr=("127.0.0.2", 0)))
+            ends = [asyncio.create_task(reader.read()) for reader, _ in held]
+            _, waiting = await asyncio.wait(ends, timeout=1)
+            assert len(waiting) == 20, "the others were closed at once"
+            assert await health(host, port) < 2
+            for _, writer in held:
+                writer.close()
+            await asyncio.gather(*ends, return_exceptions=True)
+
+
+def test_the_sites_own_proxies_may_open_as_many_as_they_like() -> None:
+    settings = Settings(http=HttpSettings(trusted_proxies=("10.0.0.0/8",)))
+    assert ray_environment(settings)["HAPROXY_TRUSTED"] == "127.0.0.0/8 ::1 10.0.0.0/8"
 
 
 async def _is_there(host: str, port: int) -> None:
