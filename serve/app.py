@@ -30,6 +30,7 @@ from serve.diffusion.family import families_in
 from serve.errors import AtelierError, Overloaded
 from serve.fallback.site import with_fallback
 from serve.fallback.watched import WatchedVectorizer
+from serve.guards import log_lines
 from serve.jobs.direct import Direct
 from serve.moderation.moderated import engines_of, moderated
 from serve.ray_process import keep_to, prepare, settled
@@ -255,6 +256,7 @@ def grpc_options(settings: Settings) -> gRPCOptions:
 def before_ray_serve() -> list[Middleware]:
     """Ray Serve calls this in every process that opens an HTTP server; what it returns runs before Ray Serve does."""
     settings = load()
+    log_lines.install()
     keep_to(settings.ray.host)
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     whose = Middleware(ClientAddress, settings)

@@ -68,7 +68,7 @@ Network = Annotated[str, AfterValidator(_is_network)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
 
 class HttpSettings(Section):
@@ -568,7 +568,12 @@ class Settings(BaseSettings):
     """The whole tree; build it with :func:`load`."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", validate_default=True
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        validate_default=True,
+        hide_input_in_errors=True,  # it may be a secret
     )
 
     http: HttpSettings = Field(HttpSettings(), description="The HTTP door.")
@@ -648,8 +653,14 @@ def _site_values(path: Path) -> dict[str, Any]:
     """The settings in a site's file: the file itself, or the arguments of the application in a Ray Serve config."""
     try:
         document = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidRequest(f"the settings file {path.name} cannot be read: {error}", "config") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)  # the error itself quotes the line, and so maybe a password
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        told = f"the settings file {path.name} cannot be read: {getattr(error, 'problem', None) or 'no YAML'}{where}"
+        raise InvalidRequest(told, "config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidRequest(f"the settings file {path.name} cannot be read: {reason}", "config") from None
     if isinstance(document, dict) and "applications" in document:
         document = _arguments(document["applications"])
     if not isinstance(document, dict):
