@@ -141,7 +141,7 @@ async def test_headers_of_answers_are_ours(site: KeyedSite, ada: httpx.AsyncClie
             writer.close()
             head = answer.partition(b"\r\n\r\n")[0]
             assert answer.startswith(b"HTTP/1.1 ")
-            assert answer.count(b"HTTP/1.1 ") == 1, answer
+            assert b"\nHTTP/1.1 " not in answer, answer
             names = [one.partition(b":")[0].lower() for one in head.split(b"\r\n")[1:]]
             assert b"set-cookie" not in names
             assert [one for one in names if names.count(one) > 1 and one != b"vary"] == []

@@ -1,0 +1,92 @@
+"""Where the stack listens, and what one request may bring."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import (
+    Field,
+    SecretStr,
+)
+
+from serve.settings.section import MEBIBYTE, Network, Port, ProjectPath, Section
+
+
+class HttpSettings(Section):
+    host: str = Field("127.0.0.1", description="Address that HTTP and gRPC listen on. Loopback unless you change it.")
+    port: Port = Field(8000, description="HTTP port.")
+    public_url: str | None = Field(
+        None, description="Where clients reach the HTTP door, for addresses in answers; none: http://host:port."
+    )
+    allowed_origins: tuple[str, ...] = Field(
+        (), description="Web origins that browsers may call from (CORS). None by default."
+    )
+    trusted_proxies: tuple[Network, ...] = Field(
+        (), description="Addresses and networks of proxies that are believed about their clients' addresses."
+    )
+    forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
+        "x-forwarded-for", description="The header in which those proxies tell it; the other one is not looked at."
+    )
+
+
+class GrpcSettings(Section):
+    port: Port = Field(9000, description="gRPC port of the open inference protocol, on `http.host`.")
+
+
+class DashboardSettings(Section):
+    enabled: bool = Field(True, description="Whether Ray's dashboard runs.")
+    host: str = Field("127.0.0.1", description="Address of Ray's dashboard. It can run code: keep it on loopback.")
+    port: Port = Field(8265, description="Port of Ray's dashboard.")
+
+
+class RaySettings(Section):
+    host: str = Field(
+        "127.0.0.1",
+        description="Address of Ray's own servers, gateways behind HAProxy and HAProxy's metrics: who reaches them can "
+        "run code. Loopback unless Ray spans machines.",
+    )
+    num_cpus: int = Field(0, ge=0, le=4096, description="Logical CPUs that Ray may schedule on; 0 detects them.")
+    object_store_memory_bytes: int = Field(
+        256 * MEBIBYTE, ge=80 * MEBIBYTE, description="Ray's shared object store. Requests hardly use it."
+    )
+    temp_dir: ProjectPath | None = Field(None, description="Folder for Ray's logs and sockets; none: Ray's own choice.")
+    access_log: bool = Field(False, description="Whether replicas log every request (to Ray's log folder).")
+    drain_s: float = Field(2.0, ge=0, le=600, description="How long a stopping gateway goes on answering.")
+    start_timeout_s: float = Field(120.0, gt=0, le=3600, description="How long `atelier up` waits for readiness.")
+
+
+class ProxySettings(Section):
+    metrics_port: Port = Field(9101, description="Port of HAProxy's Prometheus metrics, on `ray.host`.")
+    stats_port: Port = Field(8404, description="Port of HAProxy's statistics page, on `ray.host`.")
+    fallback_http_port: Port = Field(8500, description="Internal: where HAProxy sends HTTP while no gateway is up.")
+    fallback_grpc_port: Port = Field(9500, description="Internal: where HAProxy sends gRPC while no gateway is up.")
+    threads: int = Field(2, ge=1, le=64, description="Threads of HAProxy.")
+    token: SecretStr | None = Field(
+        None,
+        description="Internal: how gateways know HAProxy, which tells them who calls; none: made at start.",
+    )
+
+
+class LimitsSettings(Section):
+    max_body_bytes: int = Field(
+        10 * MEBIBYTE,
+        ge=1024,
+        le=1024 * MEBIBYTE,
+        description="Largest file or tensor in a request (C-130); its envelope may add 64 KiB.",
+    )
+    max_form_fields: int = Field(32, ge=1, le=1000, description="Most fields in one multipart form.")
+    max_tensors: int = Field(16, ge=1, le=1000, description="Most input tensors in one inference request.")
+    body_timeout_s: float = Field(30.0, gt=0, le=3600, description="How long a request body may take to arrive.")
+    gzip_min_bytes: int = Field(1024, ge=0, description="Answers from this size are compressed, if the client asks.")
+
+
+class GatewaySettings(Section):
+    min_replicas: int = Field(1, ge=1, le=1000, description="Fewest gateway replicas.")
+    max_replicas: int = Field(1, ge=1, le=1000, description="Most gateway replicas.")
+    max_ongoing_requests: int = Field(
+        512, ge=1, le=100_000, description="Requests that one gateway works on at once; beyond it the answer is 503."
+    )
+    max_held_bytes: int = Field(
+        256 * MEBIBYTE, ge=1024, description="Bodies that one gateway holds at once; beyond it the answer is 503."
+    )
+    num_cpus: float = Field(0.1, ge=0, le=1024, description="CPUs that Ray reserves for one gateway.")

@@ -1,0 +1,66 @@
+"""What draws and what traces."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import (
+    Field,
+)
+
+from serve.settings.section import MEBIBYTE, ProjectPath, Section
+
+
+class ImageLimitsSettings(Section):
+    max_bytes: int = Field(10 * MEBIBYTE, ge=1, le=1024 * MEBIBYTE, description="Largest encoded picture (C-130).")
+    max_pixels: int = Field(4096 * 4096, ge=1, description="Most pixels of a picture, checked before it is decoded.")
+    max_side_px: int = Field(4096, ge=1, description="Longest side of a picture.")
+    min_side_px: int = Field(2, ge=1, description="Shortest side of a picture.")
+
+
+class VectorizerSettings(Section):
+    model_repository: ProjectPath = Field(Path("model_repository"), description="Folder with one folder per engine.")
+    engines_url: str | None = Field(
+        None, description="host:port (gRPC) of an outside Triton; none: each replica runs its own, embedded."
+    )
+    engine_timeout_s: float = Field(10.0, gt=0, le=600, description="Longest wait for one inference.")
+    engine_start_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest wait for the embedded Triton.")
+    workers: int = Field(0, ge=0, le=1024, description="Tracing processes per replica; 0: one per core.")
+    min_replicas: int = Field(1, ge=1, le=1000, description="Fewest Vectorizer replicas.")
+    max_replicas: int = Field(1, ge=1, le=1000, description="Most Vectorizer replicas.")
+    num_cpus: float = Field(1.0, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
+    max_ongoing_requests: int = Field(32, ge=1, le=10_000, description="Requests that one replica works on at once.")
+    max_queued_requests: int = Field(
+        256, ge=1, le=100_000, description="Requests that may wait for one replica; beyond it the answer is 503."
+    )
+    timeout_s: float = Field(60.0, gt=0, le=3600, description="Longest time for one conversion, queueing included.")
+    trace_timeout_s: float = Field(20.0, gt=0, le=600, description="Longest tracing; then VTracer takes over.")
+    image: ImageLimitsSettings = Field(ImageLimitsSettings(), description="What a picture may measure.")
+
+
+class IllustratorSettings(Section):
+    model_repository: ProjectPath = Field(Path("model_repository"), description="Folder with one folder per engine.")
+    families: tuple[str, ...] = Field(
+        (), description="Illustration models to serve, the default first; none: all in the repository."
+    )
+    engines_url: str | None = Field(
+        None, description="host:port (gRPC) of an outside Triton; none: each replica runs its own, embedded."
+    )
+    engine_timeout_s: float = Field(60.0, gt=0, le=3600, description="Longest wait for one step.")
+    engine_start_timeout_s: float = Field(120.0, gt=0, le=3600, description="Longest wait for the embedded Triton.")
+    min_replicas: int = Field(1, ge=1, le=1000, description="Fewest Illustrator replicas.")
+    max_replicas: int = Field(1, ge=1, le=1000, description="Most Illustrator replicas.")
+    num_cpus: float = Field(0.5, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
+    num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs that Ray reserves for one replica.")
+    max_ongoing_requests: int = Field(16, ge=1, le=10_000, description="Requests that one replica draws at once.")
+    max_queued_requests: int = Field(
+        64, ge=1, le=100_000, description="Requests that may wait for one replica; beyond it the answer is 503."
+    )
+    timeout_s: float = Field(300.0, gt=0, le=3600, description="Longest time for one request, queueing included.")
+
+
+class PicturesSettings(Section):
+    embed_metadata: bool = Field(
+        True, description="Whether pictures tell in their metadata how they were made. A request can say otherwise."
+    )
+    heartbeat_s: float = Field(10.0, gt=0, le=300, description="Longest silence of a stream of previews.")

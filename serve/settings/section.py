@@ -1,0 +1,40 @@
+"""What every section of the settings is made of."""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+)
+from pydantic_core import PydanticCustomError
+
+HOME = Path(__file__).resolve().parents[2]
+"""The project's folder: relative paths in settings are taken from here, wherever the command was started."""
+MEBIBYTE = 1024 * 1024
+
+
+def _from_home(path: Path) -> Path:
+    return path if path.is_absolute() else HOME / path
+
+
+def _is_network(text: str) -> str:
+    try:
+        ipaddress.ip_network(text)
+    except ValueError as error:
+        raise PydanticCustomError("network", "must be an address or a network such as 10.0.0.0/8") from error
+    return text
+
+
+ProjectPath = Annotated[Path, AfterValidator(_from_home)]
+Port = Annotated[int, Field(ge=1, le=65535)]
+Network = Annotated[str, AfterValidator(_is_network)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)

@@ -1,0 +1,231 @@
+"""One frozen tree of settings: defaults, then the site's YAML file, then ``ATELIER_*``, then arguments.
+
+Nothing else in the project reads the environment. ``ATELIER_HTTP__PORT=8001`` sets ``http.port``; ``ATELIER_CONFIG``
+(or ``--config``) names the YAML file, whose keys are the section names below. A name that does not exist is an error
+everywhere, also in the environment: a misspelt setting is never ignored.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import (
+    BaseModel,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from serve.errors import InvalidRequest
+from serve.loopback import is_loopback
+from serve.settings.doors import (
+    DashboardSettings,
+    GatewaySettings,
+    GrpcSettings,
+    HttpSettings,
+    LimitsSettings,
+    ProxySettings,
+    RaySettings,
+)
+from serve.settings.ensembles import IllustratorSettings, PicturesSettings, VectorizerSettings
+from serve.settings.guards import AccessSettings, FetchSettings, QuotasSettings, RatesSettings, SecretsSettings
+from serve.settings.rollout import ExperimentSettings, FallbackSettings, FlagSettings, Name
+from serve.settings.safety import ModerationSettings, ProvenanceSettings
+from serve.settings.section import ProjectPath
+from serve.settings.state import (
+    BackupSettings,
+    CacheSettings,
+    DatabaseSettings,
+    JobsSettings,
+    ObjectsSettings,
+    ReferencesSettings,
+    WebhookSettings,
+)
+
+PREFIX = "ATELIER_"
+CONFIG_VARIABLE = f"{PREFIX}CONFIG"
+
+
+class Settings(BaseSettings):
+    """The whole tree; build it with :func:`load`."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        validate_default=True,
+        hide_input_in_errors=True,  # it may be a secret
+    )
+
+    http: HttpSettings = Field(HttpSettings(), description="The HTTP door.")
+    grpc: GrpcSettings = Field(GrpcSettings(), description="The gRPC door.")
+    access: AccessSettings = Field(AccessSettings(), description="Who may come in: API keys, users, audit.")
+    dashboard: DashboardSettings = Field(DashboardSettings(), description="Ray's dashboard.")
+    proxy: ProxySettings = Field(ProxySettings(), description="The HAProxy in front of the gateways.")
+    ray: RaySettings = Field(RaySettings(), description="The Ray node that `atelier up` starts.")
+    limits: LimitsSettings = Field(LimitsSettings(), description="Caps on what a request may bring.")
+    rates: RatesSettings = Field(RatesSettings(), description="How often a client may ask (C-092).")
+    quotas: QuotasSettings = Field(QuotasSettings(), description="How much one user may have.")
+    gateway: GatewaySettings = Field(GatewaySettings(), description="The deployment behind both doors.")
+    vectorizer: VectorizerSettings = Field(VectorizerSettings(), description="Image to SVG.")
+    illustrator: IllustratorSettings = Field(IllustratorSettings(), description="Prompt to pictures.")
+    pictures: PicturesSettings = Field(PicturesSettings(), description="Pictures in answers.")
+    moderation: ModerationSettings = Field(ModerationSettings(), description="What may be drawn.")
+    provenance: ProvenanceSettings = Field(ProvenanceSettings(), description="How drawn pictures can be told.")
+    database: DatabaseSettings = Field(DatabaseSettings(), description="Where state is kept.")
+    objects: ObjectsSettings = Field(ObjectsSettings(), description="Where pictures are kept.")
+    references: ReferencesSettings = Field(ReferencesSettings(), description="Pictures of subjects (A-021).")
+    jobs: JobsSettings = Field(JobsSettings(), description="The queue and its workers.")
+    cache: CacheSettings = Field(CacheSettings(), description="Answers that are given again.")
+    webhooks: WebhookSettings = Field(WebhookSettings(), description="What tells others about jobs.")
+    fetch: FetchSettings = Field(FetchSettings(), description="Pictures that are fetched from URLs.")
+    secrets: SecretsSettings = Field(SecretsSettings(), description="What signs and seals.")
+    backup: BackupSettings = Field(BackupSettings(), description="Scheduled backups.")
+    fallback: FallbackSettings = Field(FallbackSettings(), description="Who draws when the Illustrator cannot (A-100).")
+    flags: dict[Name, FlagSettings] = Field(
+        {}, description="Feature flags as they begin (A-101): name to enabled, percentage, users."
+    )
+    experiments: dict[Name, ExperimentSettings] = Field(
+        {}, description="A/B tests of models and options (A-102): name to arms, model, flag, min_units."
+    )
+    state_dir: ProjectPath = Field(Path("var"), description="Folder for what a running stack writes down.")
+
+    @field_validator("access")
+    @classmethod
+    def _never_open_by_mistake(cls, access: AccessSettings, info: ValidationInfo) -> AccessSettings:
+        http = info.data.get("http")
+        if http is not None and access.required == "off" and not access.insecure and not is_loopback(http.host):
+            told = (
+                "required is off, and http.host is not loopback: whoever reaches it could do everything. Leave "
+                "access.required (ATELIER_ACCESS__REQUIRED) at auto and make a key: atelier keys create --role admin. "
+                "If something else guards the doors: ATELIER_ACCESS__INSECURE=true"
+            )
+            raise PydanticCustomError("access_off", "{told}", {"told": told})
+        return access
+
+    @model_validator(mode="after")
+    def _flags_that_there_are(self) -> Settings:
+        named = {"fallback.flag": self.fallback.flag}
+        named |= {f"experiments.{name}.flag": one.flag for name, one in self.experiments.items()}
+        for field, flag in named.items():
+            if flag is not None and flag not in self.flags:
+                told = f"{field} names {flag}, which is none of flags"
+                raise PydanticCustomError("no_such_flag", "{told}", {"told": told})
+        links = [step.link for step in self.fallback.steps]
+        if len(set(links)) < len(links):
+            raise PydanticCustomError("fallback_steps", "fallback.steps has two steps of the same kind and name")
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        config = os.environ.get(CONFIG_VARIABLE)
+        site = InitSettingsSource(settings_cls, init_kwargs=_site_values(Path(config)) if config else {})
+        return (init_settings, env_settings, site)
+
+
+def _site_values(path: Path) -> dict[str, Any]:
+    """The settings in a site's file: the file itself, or the arguments of the application in a Ray Serve config."""
+    try:
+        document = yaml.safe_load(path.read_text()) or {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)  # the error itself quotes the line, and so maybe a password
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        told = f"the settings file {path.name} cannot be read: {getattr(error, 'problem', None) or 'no YAML'}{where}"
+        raise InvalidRequest(told, "config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidRequest(f"the settings file {path.name} cannot be read: {reason}", "config") from None
+    if isinstance(document, dict) and "applications" in document:
+        document = _arguments(document["applications"])
+    if not isinstance(document, dict):
+        raise InvalidRequest(f"the settings file {path.name} must hold a mapping", "config")
+    return document
+
+
+def _arguments(applications: Any) -> Any:
+    """Of the first application of a Ray Serve config."""
+    if not isinstance(applications, list) or not applications or not isinstance(applications[0], dict):
+        raise InvalidRequest("must be a list of applications, as Ray Serve takes them", "config.applications")
+    return applications[0].get("args") or {}
+
+
+def load(config: Path | None = None, **values: Any) -> Settings:
+    """The settings of this process.
+
+    ``config`` names the site's YAML file (also for child processes, by ``ATELIER_CONFIG``); ``values`` win over it and
+    over the environment. Raises ``InvalidRequest`` with the setting's dotted name as the field.
+    """
+    if config is not None:
+        os.environ[CONFIG_VARIABLE] = str(config.resolve())
+    for variable in os.environ:
+        section = variable.removeprefix(PREFIX).split("__")[0].lower()
+        if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE and section not in Settings.model_fields:
+            raise InvalidRequest("no such setting; `atelier settings` lists them all", variable)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        raise InvalidRequest(str(first["msg"]), ".".join(str(part) for part in first["loc"])) from error
+    except SettingsError as error:  # of the environment: it names the section alone
+        raise InvalidRequest(f"{error}: a list is written as JSON there, such as '[\"one\"]'", "environment") from error
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One leaf of the tree, as `atelier settings` and docs/SETTINGS.md show it."""
+
+    name: str
+    value: Any
+    default: Any
+    help: str
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper().replace(".", "__")
+
+
+def leaves(tree: BaseModel, prefix: str = "") -> Iterator[Setting]:
+    """Every leaf below ``tree`` in the order of definition, with dotted names."""
+    for name, field in type(tree).model_fields.items():
+        value = getattr(tree, name)
+        if isinstance(value, BaseModel):
+            yield from leaves(value, f"{prefix}{name}.")
+        else:
+            yield Setting(prefix + name, value, field.default, field.description or "")
+
+
+def to_markdown() -> str:
+    """docs/SETTINGS.md: every setting with its variable, default and help."""
+    rows = [f"| `{s.name}` | `{s.variable}` | `{s.default}` | {s.help} |" for s in leaves(Settings.model_construct())]
+    return "\n".join([_PREAMBLE, "| setting | variable | default | meaning |", "|---|---|---|---|", *rows, ""])
+
+
+_PREAMBLE = """# Settings
+
+Written by `atelier settings --markdown`. A YAML file named by `--config` or `ATELIER_CONFIG` holds what differs from
+the defaults, nested as the dotted names are; environment variables win over it, with lists as JSON
+(`'["one"]'`). A name that does not exist is an error.
+"""
