@@ -12,6 +12,7 @@ from typing import Any
 from whole_door import Answer
 
 OPENAI = ("/v1/images", "/v1/models")
+A1111 = ("/sdapi", "/internal", "/controlnet")
 
 
 @dataclass
@@ -36,7 +37,7 @@ def fault_of(path: bytes, method: str, answer: Answer) -> str | None:
     status = answer.status
     if status is None or status < 400:
         return None
-    if status >= 500 and status != 501:  # 501: the extensions of the open inference protocol that are not offered
+    if status >= 500 and status != 501:  # 501: what the open inference protocol and A1111 have, and this does not
         return f"{status}"
     if method == "HEAD":
         return None
@@ -57,8 +58,8 @@ def in_words_of(path: str, body: Any, answer: Answer) -> bool:
     if path.startswith(OPENAI):
         found = body.get("error")
         return isinstance(found, dict) and {"message", "type", "param", "code"} <= set(found)
-    if path.startswith("/sdapi"):
-        return "error" in body or "detail" in body
+    if path.startswith(A1111):
+        return {"error", "detail", "body", "errors"} == set(body)
     if "error" in body and isinstance(body["error"], dict):
         return path.startswith("/v1")  # what is nowhere below OpenAI's prefix is told as OpenAI tells it
     return answer.headers["content-type"] == "application/problem+json" and body["status"] == answer.status
