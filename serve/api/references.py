@@ -67,7 +67,7 @@ _UPLOAD = {
                         "image": {
                             "type": "string",
                             "format": "binary",
-                            "description": "PNG, JPEG, WebP, GIF, BMP or TIFF; only its pixels are kept, upright",
+                            "description": "PNG, JPEG, WebP, GIF, BMP, TIFF, or SVG; only its pixels are kept, upright",
                         },
                         "url": {**_URL, "description": "instead of image: where it is, https: or data:"},
                         "subject_name": _SUBJECT_TEXT,

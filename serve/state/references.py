@@ -27,11 +27,12 @@ from serve.settings import Settings
 from serve.state import State
 from serve.state.database import Database
 from serve.state.objects import Objects
-from serve.state.renditions import THUMBNAIL_PX, thumbnail, without_idle_alpha
+from serve.state.renditions import THUMBNAIL_PX, may_be_svg, rasterised, thumbnail, without_idle_alpha
 from serve.state.tables import subject_references, utc_now
 from serve.vector.image import ImageLimits, decode
 
 PNG, WEBP = "image/png", "image/webp"
+SVG_SIDE_PX = 1024
 MOST_ITEMS = 100
 _LONGEST_CURSOR = 32
 _LOCKS = 0x73756A65
@@ -82,11 +83,16 @@ class SubjectReferenceManager:
         self._quotas = Quotas(state.database, state.settings.quotas)
 
     async def store_subject_reference(self, user_id: str, subject_name: str, image: bytes) -> Reference:
-        """Raises BadImage, TooLarge and UnsupportedMedia naming ``image``, Conflict for too many, OutOfSpace and
-        QuotaExceeded."""
+        """Of an SVG it keeps what it shows, ``SVG_SIDE_PX`` wide or high, without what is not safe in it.
+
+        Raises BadImage, TooLarge and UnsupportedMedia naming ``image``, DeadlineExceeded for a drawing that takes too
+        long, Conflict for too many, OutOfSpace and QuotaExceeded.
+        """
         async with self._database.read() as connection:  # before all the work
             await self._check_room(connection, user_id)
         limits = ImageLimits(**self._settings.vectorizer.image.model_dump())
+        if may_be_svg(image):
+            image = await rasterised(image, SVG_SIDE_PX)
         png, size, md5 = await asyncio.to_thread(_without_metadata, image, limits)
         await self._quotas.check_storage(user_id, len(png))
         small = await thumbnail(png, PNG, THUMBNAIL_PX)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import io
 import os
 import subprocess
@@ -15,6 +16,7 @@ from serve.ensembles import provenance
 from serve.ensembles.illustration import MAX_SIDE_PX, Pixels
 from serve.ensembles.pictures import Encoding, to_file
 from serve.errors import BadImage, DeadlineExceeded, InvalidRequest
+from serve.guards.svg import sanitise
 from serve.settings import HOME
 from serve.vector.image import MEBIBYTE, ImageLimits, read
 from serve.vector.svg import size_of
@@ -49,6 +51,20 @@ async def convert(data: bytes, media_type: str, encoding: Encoding, width: int |
         if encoding.format == "png":
             return data
     return await asyncio.to_thread(_converted, data, encoding)
+
+
+def may_be_svg(data: bytes) -> bool:
+    """Whether it begins as XML does: no picture of pixels does."""
+    return data[:64].removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<")
+
+
+async def rasterised(svg: bytes, side_px: int) -> bytes:
+    """What others drew, as a PNG whose longer side has ``side_px``: of what is safe in it, and nothing else.
+
+    Raises as ``sanitise`` and ``render`` do.
+    """
+    clean = (await asyncio.to_thread(sanitise, svg)).svg
+    return await render(clean, *fitting(clean, side_px))
 
 
 def fitting(svg: bytes, side_px: int, grow: bool = True) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 from onnx_family import write_onnx_family
-from whole_stack import BODY_TIMEOUT_S, PORTS, Stack, free_ports
+from whole_stack import BODY_TIMEOUT_S, MARK, PORTS, Stack, free_ports
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +18,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         **os.environ,
         **{f"ATELIER_{name}": str(port) for name, port in ports.items()},
         "ATELIER_STATE_DIR": str(folder),
+        MARK: str(folder),
         "ATELIER_ILLUSTRATOR__MODEL_REPOSITORY": str(write_onnx_family(folder / "family")),
         # A burst first waits as a whole: 64 have a place, test_overload_is_told sends more.
         "ATELIER_VECTORIZER__MAX_ONGOING_REQUESTS": "32",

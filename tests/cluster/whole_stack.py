@@ -25,6 +25,9 @@ ANEW = {"Cache-Control": "no-cache"}
 BODY_TIMEOUT_S = 10
 """Shorter than the default: a test waits for its end."""
 
+MARK = "WHOLE_STACK"
+"""Variable that every process of a stack inherits; settings are kept from those that have no use for them."""
+
 
 @dataclass(frozen=True)
 class Stack:
@@ -35,7 +38,7 @@ class Stack:
 
     def pids(self, name: str = "") -> list[int]:
         """Processes of this stack and no other (they inherit its environment) whose command holds ``name``."""
-        mark = f"ATELIER_STATE_DIR={self.environment['ATELIER_STATE_DIR']}".encode()
+        mark = f"{MARK}={self.environment[MARK]}".encode()
         found = []
         for folder in Path("/proc").iterdir():
             with contextlib.suppress(OSError):
