@@ -7,17 +7,20 @@ from typing import Any
 from serve.api.callers import KEY
 from serve.api.drawing import SNAKE_CASE
 from serve.api.drawing_schema import PROMPT, options_of
+from serve.api.files import SIGNATURE
 from serve.api.jobs.orders import FAL_PRIORITY, MAX_WAIT_S, WEBHOOK_EVENTS
 from serve.api.jobs.rendering import BRIEF_PROMPT
+from serve.api.operation import CONFLICT, answer, json_object, said
 from serve.api.presets import QUALITIES
 from serve.api.whose import MAX_USER
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustration import MAX_PICTURES
+from serve.ensembles.pictures import MEDIA_TYPES
 from serve.jobs.errands import ANONYMOUS
 from serve.jobs.idempotency import MAX_KEY
 from serve.jobs.queue import MAX_PRIORITY, PRIORITIES
 from serve.jobs.requests import ILLUSTRATE, VECTORIZE
-from serve.jobs.states import STATUSES
+from serve.jobs.states import COMPLETED, STATUSES
 from serve.jobs.views import MOST_JOBS
 
 _TEXT = {"type": "string"}
@@ -146,7 +149,8 @@ STATUS = {
 EVENT = {
     "type": "object",
     "required": ["id", "event", "data"],
-    "properties": {"id": {"type": "integer"}, "event": _TEXT, "data": {"type": "object"}},
+    "properties": {"id": _WHOLE, "event": _TEXT, "data": {"type": "object"}},
+    "example": {"id": 2, "event": "processing", "data": {"status": "processing", "progress": 0.0}},
 }
 
 
@@ -158,6 +162,38 @@ def parameter(where: str, name: str, what: str, schema: dict[str, Any] = _TEXT) 
     return {"in": where, "name": name, "description": what, "required": False, "schema": schema}
 
 
+_ADDED = {"anyOf": [JOB, BATCH]}
+_OVER = said("The key stood for it already, or all of it is over", _ADDED)
+_GONE = {"description": "It was cancelled"}
+CHANGE = answer("The job", JOB, r202=said("Its worker has not let go of it yet", JOB), r409=CONFLICT["409"])
+RETRY = answer("The new job", _ADDED, 202, r200=_OVER, r409=CONFLICT["409"])
+RESULT = answer(
+    "What it came to; what failed answers its own error",
+    json_object(
+        {
+            "id": _TEXT,
+            "status": {"const": COMPLETED},
+            "kind": _TEXT,
+            "cached": {"type": "boolean"},
+            "results": {"type": "array", "items": json_object({"id": _TEXT, "media_type": _TEXT, "url": _URL})},
+            "generation_time_s": _MAYBE_NUMBER,
+            "completed_at": _TIME,
+        }
+    ),
+    r202=said("It is not over; where it is", STATUS),
+    r409=CONFLICT["409"],
+    r410=_GONE,
+    r501=_GONE,
+)
+PREVIEW: dict[str, Any] = {
+    "parameters": [parameter("query", "v", "changes with the preview"), *SIGNATURE],
+    "responses": {
+        "200": {
+            "description": "A picture",
+            "content": {one: {"schema": {**_TEXT, "format": "binary"}} for one in MEDIA_TYPES.values()},
+        }
+    },
+}
 ADDITION: dict[str, Any] = {
     "parameters": [
         parameter("header", KEY, "the same key and body are the same job", {"type": "string", "maxLength": MAX_KEY}),
@@ -171,7 +207,7 @@ ADDITION: dict[str, Any] = {
             "multipart/form-data": {"schema": _FORM},
         },
     },
-    **answers(202, "The job, or the batch; 200 when the key stood for it already", {"anyOf": [JOB, BATCH]}),
+    **answer("The job, or the batch", _ADDED, 202, r200=_OVER, r409=CONFLICT["409"]),
 }
 LISTING: dict[str, Any] = {
     "parameters": [
@@ -192,18 +228,21 @@ PRIORITY: dict[str, Any] = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"type": "object", "required": ["priority"], "properties": {"priority": _PRIORITY}}
+                "schema": {"type": "object", "required": ["priority"], "properties": {"priority": _PRIORITY}},
+                "example": {"priority": "high"},
             }
         },
     },
-    **answers(200, "The job", JOB),
+    **answer("The job", JOB, r409=CONFLICT["409"]),
 }
+_STREAM = 'retry: 1000\nid: 2\nevent: processing\ndata: {"status": "processing", "progress": 0.0}\n\n'
 EVENTS: dict[str, Any] = {
     "parameters": [
         parameter("query", "after", "the number of the last event that is known", {"type": "integer", "minimum": 0}),
         parameter("query", "wait_s", "how long JSON waits for an event", {"type": "number", "maximum": MAX_WAIT_S}),
         parameter("query", "stream", "server-sent events, whatever Accept says", {"type": "boolean"}),
         parameter("header", "Last-Event-ID", "as after, and wins over it"),
+        *SIGNATURE,
     ],
     "responses": {
         "200": {
@@ -219,9 +258,19 @@ EVENTS: dict[str, Any] = {
                         },
                     }
                 },
-                "text/event-stream": {"schema": _TEXT},
+                "text/event-stream": {"schema": _TEXT, "example": _STREAM},
             },
         },
         "204": {"description": "As a stream: nothing follows that number any more"},
+    },
+}
+STREAM: dict[str, Any] = {
+    "parameters": [one for one in EVENTS["parameters"] if one["name"] in ("after", "Last-Event-ID")],
+    "responses": {
+        "200": {
+            "description": "Server-sent events that end after the last one",
+            "content": {"text/event-stream": {"schema": _TEXT, "example": _STREAM}},
+        },
+        "204": {"description": "Nothing follows that number any more"},
     },
 }

@@ -43,8 +43,11 @@ _ANSWER = {
     "size": {"type": "string"},
     "usage": {"type": "object"},
 }
+_STREAM = (
+    'event: image_generation.completed\ndata: {"type": "image_generation.completed", "b64_json": "iVBORw0KGgo="}\n\n'
+)
 _OPERATION = described(PROPERTIES, ["prompt"], _EXAMPLE, _ANSWER)
-_OPERATION["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+_OPERATION["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}, "example": _STREAM}
 
 
 @router.post("/images/generations", openapi_extra=_OPERATION)
