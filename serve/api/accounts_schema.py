@@ -14,6 +14,7 @@ from serve.api.operation import (
     MAYBE_TIME,
     TEXT,
     TIME,
+    UNKNOWN,
     WHOLE,
     answer,
     body,
@@ -64,7 +65,13 @@ NEW_KEY: dict[str, Any] = {
         },
         {"user_id": "ada", "role": "user", "name": "laptop", "expires_in_s": 2_592_000},
     ),
-    **answer("It is made", json_object({**KEY, "role": _ROLE, "key": _SECRET}), 201),
+    **answer(
+        "It is made",
+        json_object({**KEY, "role": _ROLE, "key": _SECRET}),
+        201,
+        r404=UNKNOWN["404"],
+        r409=CONFLICT["409"],
+    ),
 }
 KEYS = {
     "parameters": [

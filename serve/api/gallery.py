@@ -11,7 +11,7 @@ from serve.api.archive import zip_response
 from serve.api.generation_files import files_of
 from serve.api.generations import schema, told, told_in_camel_case
 from serve.api.native import SiteSettings
-from serve.api.operation import CONFLICT, FLAG, NUMBER, TEXT, TIME, answer, json_object, query
+from serve.api.operation import CONFLICT, FLAG, NUMBER, TEXT, TIME, UNKNOWN, answer, json_object, query
 from serve.api.problems import render
 from serve.api.stateful import StateOf
 from serve.api.values import choice, flag, moment, number, refuse_unknown, required_text, text, whole_within
@@ -83,7 +83,7 @@ _ZIP = {"200": {"description": "A ZIP", "content": {"application/zip": {"schema"
 _IDS = {"type": "string", "minLength": 1, "maxLength": MOST_AT_ONCE * (_LONGEST_ID + 1)}
 _DOWNLOAD = {
     "parameters": [query("ids", _IDS, f"Up to {MOST_AT_ONCE} ids with commas between them.", required=True)],
-    "responses": _ZIP,
+    "responses": {**_ZIP, **UNKNOWN},
 }
 
 

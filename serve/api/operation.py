@@ -17,7 +17,8 @@ MAYBE_TIME = {"type": ["string", "null"], "format": "date-time"}
 CURSOR = {"type": ["string", "null"], "description": "None at the end."}
 JSON = "application/json"
 CONFLICT = {"409": {"description": "It does not fit the state that it is in"}}
-"""The body is told for every vocabulary in one place, as of every error."""
+UNKNOWN = {"404": {"description": "There is none, or it is another user's"}}
+"""Their bodies are told for every vocabulary in one place, as of every error."""
 
 
 def json_object(properties: Mapping[str, Any], optional: Sequence[str] = ()) -> dict[str, Any]:
@@ -45,6 +46,15 @@ def said(what: str, schema: Mapping[str, Any], example: Any = None) -> dict[str,
     """One response."""
     content = {"schema": dict(schema), **({} if example is None else {"example": example})}
     return {"description": what, "content": {JSON: content}}
+
+
+def event_stream(example: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The content of an answer of server-sent events. As tools for OpenAPI 3.1 have it, its schema is that of each
+    event; ``data`` that of the JSON in it, if it is always JSON."""
+    inner = {} if data is None else {"contentMediaType": JSON, "contentSchema": dict(data)}
+    properties = {"event": TEXT, "id": TEXT, "retry": {**WHOLE, "description": "ms"}, "data": {**TEXT, **inner}}
+    schema = {"type": "object", "description": "Of each event.", "required": ["data"], "properties": properties}
+    return {"text/event-stream": {"schema": schema, "example": dict(example)}}
 
 
 def body(

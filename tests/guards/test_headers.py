@@ -32,7 +32,10 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         yield door
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/v1/models", "/nowhere", "/v1/results/none", "/v2", "/openapi.json", "/docs"])
+GUARDED = ("/health/live", "/v1/models", "/nowhere", "/v1/results/none", "/v2", "/openapi.json", "/docs")
+
+
+@pytest.mark.parametrize("path", GUARDED)
 async def test_every_answer_is_guarded(door: Door, path: str) -> None:
     headers = (await door.client.get(path)).headers
     assert headers["x-content-type-options"] == "nosniff"

@@ -52,7 +52,7 @@ _SCHEMES = {
         "type": "apiKey",
         "in": "query",
         "name": "signature",
-        "description": "An address with `expires` and `signature`, as answers tell them, opens itself alone for a while.",
+        "description": "An address that has it, as answers tell them, opens itself alone until `expires`.",
     },
 }
 

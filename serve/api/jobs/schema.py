@@ -10,7 +10,7 @@ from serve.api.drawing_schema import PROMPT, options_of
 from serve.api.files import SIGNATURE
 from serve.api.jobs.orders import FAL_PRIORITY, MAX_WAIT_S, WEBHOOK_EVENTS
 from serve.api.jobs.rendering import BRIEF_PROMPT
-from serve.api.operation import CONFLICT, answer, json_object, said
+from serve.api.operation import CONFLICT, UNKNOWN, answer, event_stream, json_object, said
 from serve.api.presets import QUALITIES
 from serve.api.whose import MAX_USER
 from serve.diffusion.noise import MAX_SEED
@@ -217,10 +217,14 @@ LISTING: dict[str, Any] = {
         parameter("query", "cursor", "the next_cursor of the page before"),
         parameter("query", "limit", "jobs of a page", {"type": "integer", "minimum": 1, "maximum": MOST_JOBS}),
     ],
-    **answers(
-        200,
+    **answer(
         "A page, the newest first",
-        {"type": "object", "properties": {"jobs": {"type": "array", "items": JOB}, "next_cursor": _MAYBE_TEXT}},
+        {
+            "type": "object",
+            "required": ["jobs", "next_cursor"],
+            "properties": {"jobs": {"type": "array", "items": JOB}, "next_cursor": _MAYBE_TEXT},
+        },
+        r404=UNKNOWN["404"],
     ),
 }
 PRIORITY: dict[str, Any] = {
@@ -235,7 +239,10 @@ PRIORITY: dict[str, Any] = {
     },
     **answer("The job", JOB, r409=CONFLICT["409"]),
 }
-_STREAM = 'retry: 1000\nid: 2\nevent: processing\ndata: {"status": "processing", "progress": 0.0}\n\n'
+_STREAM = event_stream(
+    {"id": "2", "event": "processing", "data": '{"status": "processing", "progress": 0.0}', "retry": 1000},
+    {"type": "object"},
+)
 EVENTS: dict[str, Any] = {
     "parameters": [
         parameter("query", "after", "the number of the last event that is known", {"type": "integer", "minimum": 0}),
@@ -258,7 +265,7 @@ EVENTS: dict[str, Any] = {
                         },
                     }
                 },
-                "text/event-stream": {"schema": _TEXT, "example": _STREAM},
+                **_STREAM,
             },
         },
         "204": {"description": "As a stream: nothing follows that number any more"},
@@ -269,7 +276,7 @@ STREAM: dict[str, Any] = {
     "responses": {
         "200": {
             "description": "Server-sent events that end after the last one",
-            "content": {"text/event-stream": {"schema": _TEXT, "example": _STREAM}},
+            "content": _STREAM,
         },
         "204": {"description": "Nothing follows that number any more"},
     },

@@ -11,6 +11,7 @@ from serve.api.operation import (
     WHOLE,
     answer,
     body,
+    event_stream,
     header,
     json_object,
     list_of,
@@ -137,13 +138,16 @@ _GENERATED: dict[str, Any] = {
 }
 _ASKED = body({**OBJECT, "properties": {"parameters": _PARAMETERS}}, {"prompt": "red apple, flat", "seed": 7})
 GENERATE = {**_ASKED, **answer("The outputs: single values, or flat lists", _GENERATED)}
-_EVENT = 'data: {"model_name": "illustrate", "model_version": "1", "image": "iVBORw0KGgo="}\n\n'
+_EVENT = event_stream(
+    {"data": '{"model_name": "illustrate", "model_version": "1", "image": "iVBORw0KGgo="}'},
+    {"anyOf": [_GENERATED, _ERROR]},
+)
 STREAM: dict[str, Any] = {
     **_ASKED,
     "responses": {
         "200": {
             "description": "Server-sent events",
-            "content": {"text/event-stream": {"schema": TEXT, "example": _EVENT}},
+            "content": _EVENT,
         }
     },
 }
