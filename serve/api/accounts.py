@@ -24,7 +24,7 @@ from serve.api.problems import render
 from serve.api.stateful import StateOf
 from serve.api.values import choice, flag, moment, number, refuse_unknown, required_text, text, whole_within
 from serve.api.whose import MAX_USER
-from serve.errors import InvalidRequest, StateUnavailable
+from serve.errors import InvalidRequest, StateUnavailable, in_words_of
 
 router = APIRouter()
 admins = APIRouter(prefix="/api/admin", dependencies=[Admin])
@@ -105,7 +105,8 @@ async def list_users(request: Request, state: StateOf) -> Response:
     """Users, by their ids."""
     values = request.query_params
     refuse_unknown(values, ("cursor", "limit"))
-    found = await page_of_users(state.database, text(values, "cursor"), _limit(values))
+    with in_words_of({"user_id": "cursor"}):
+        found = await page_of_users(state.database, text(values, "cursor"), _limit(values))
     return render({"users": [_plain(one) for one in found.items], "next_cursor": found.next_cursor}, 200, None)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from serve.access.keys import ACTIVE, EXPIRED, LONGEST, REVOKED
 from serve.access.roles import ROLES, SCOPES
+from serve.access.text import MAX_NAME, USER_ID
 from serve.access.users import MOST_ITEMS
 from serve.api.operation import (
     CONFLICT,
@@ -29,7 +30,9 @@ from serve.api.whose import MAX_USER
 MAX_TEXT = 256
 USUAL_ITEMS = 50
 _USER_ID = {**TEXT, "minLength": 1, "maxLength": MAX_USER}
-_NAME = {**TEXT, "maxLength": MAX_TEXT}
+_NEW_ID = {**TEXT, "pattern": f"^{USER_ID}$"}
+_NAME = {**TEXT, "maxLength": MAX_NAME}
+_ANY = {**TEXT, "maxLength": MAX_TEXT}
 _ROLE = {"type": "string", "enum": list(ROLES)}
 _SCOPES = list_of({"type": "string", "enum": list(SCOPES)})
 _TERM = {"type": "number", "exclusiveMinimum": 0, "maximum": LONGEST.days * 86_400, "description": "seconds"}
@@ -56,7 +59,7 @@ NEW_KEY: dict[str, Any] = {
             "required": ["user_id"],
             "additionalProperties": False,
             "properties": {
-                "user_id": _USER_ID,
+                "user_id": _NEW_ID,
                 "role": {**_ROLE, "description": "makes the user, if there is none"},
                 "scopes": {**_SCOPES, "minItems": 1, "description": "some of the role's; all of them by default"},
                 "name": _NAME,
@@ -92,7 +95,7 @@ NEW_USER: dict[str, Any] = {
             "type": "object",
             "required": ["id"],
             "additionalProperties": False,
-            "properties": {"id": _USER_ID, "role": {**_ROLE, "default": "user"}, "name": _NAME},
+            "properties": {"id": _NEW_ID, "role": {**_ROLE, "default": "user"}, "name": _NAME},
         },
         {"id": "ada", "role": "user", "name": "Ada"},
     ),
@@ -112,7 +115,7 @@ CHANGE: dict[str, Any] = {
 }
 AUDIT = {
     "parameters": [
-        *(query(name, _NAME, "Of this alone.") for name in ("user_id", "key_id", "action", "subject", "address")),
+        *(query(name, _ANY, "Of this alone.") for name in ("user_id", "key_id", "action", "subject", "address")),
         query("since", TIME, "ISO 8601; UTC unless it has a zone."),
         query("until", TIME, "The end, which is not part of it."),
         *paging(MOST_ITEMS, USUAL_ITEMS),

@@ -38,12 +38,14 @@ _QUALITY = {
     "errors": list_of(json_object({"message": MAYBE_TEXT, "total": WHOLE})),
     "by_day": list_of(json_object({"day": {**TEXT, "example": "2026-05-01"}, "total": WHOLE, "successes": WHOLE})),
 }  # fmt: skip
+_RANGE: dict[str, Any] = {"pattern": "^[1-9][0-9]{0,4}[mhd]$"}
 _WITHIN = "Until now: minutes, hours or days such as 90m, 24h or 7d, at most 366d."
 
 
 @router.get("/quality", openapi_extra=answer("Times in seconds, of what was really made", json_object(_QUALITY)))
 async def quality(
-    state: StateOf, time_range: Annotated[str, Query(alias="range", description=_WITHIN)] = "7d"
+    state: StateOf,
+    time_range: Annotated[str, Query(alias="range", description=_WITHIN, json_schema_extra=_RANGE)] = "7d",
 ) -> dict[str, Any]:
     """How requests fared within the last minutes, hours or days (A-091)."""
     return await MetricsCollector(state.database).get_quality_metrics(time_range)

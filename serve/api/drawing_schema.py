@@ -48,15 +48,26 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 
 def options_of(vocabulary: Vocabulary) -> dict[str, Any]:
-    """The properties of a request, by the first names of ``vocabulary``."""
-    return {names[0]: OPTIONS[ours] for ours, names in vocabulary.items()}
+    """The properties of a request, by the names of ``vocabulary``; of two for the same, one may be sent."""
+    found = {names[0]: OPTIONS[ours] for ours, names in vocabulary.items()}
+    for ours, names in vocabulary.items():
+        for other in names[1:]:
+            found[other] = {**OPTIONS[ours], "description": f"another name of {names[0]}"}
+    return found
 
 
 def described(
-    properties: dict[str, Any], required: list[str], example: dict[str, Any], answers: dict[str, Any]
+    properties: dict[str, Any],
+    required: list[str],
+    example: dict[str, Any],
+    answers: dict[str, Any],
+    others: bool = False,
 ) -> dict[str, Any]:
-    """An operation: its JSON body, and ``answers``, the properties of the answer of status 200."""
-    body = {"type": "object", "required": required, "properties": properties}
+    """An operation: its JSON body, and ``answers``, the properties of the answer of status 200.
+
+    ``others``: whether the body may have other members.
+    """
+    body = {"type": "object", "required": required, "properties": properties, "additionalProperties": others}
     answer = {"type": "object", "required": list(answers), "properties": answers}
     content = {"application/json": {"schema": body, "example": example}}
     done = {

@@ -23,7 +23,11 @@ from serve.api.operation import (
 
 FORMATS = ("json", "svg")
 _SVG = '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><path d="M8 8h48v48H8z" fill="#c0392b"/></svg>'
-_IMAGE = {"type": "string", "format": "binary", "description": "PNG, JPEG, WebP, GIF, BMP or TIFF"}
+_IMAGE = {
+    "type": "string",
+    "format": "binary",
+    "description": "PNG, JPEG, WebP, GIF, BMP or TIFF, of 2 px a side or more",
+}
 _OPTIONS: dict[str, Any] = {
     "tier": {"type": "string", "enum": ["auto", "basic", "1", "2", "3"], "default": "auto"},
     "target_quality": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.9},

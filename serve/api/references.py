@@ -63,6 +63,8 @@ _UPLOAD = {
                 "schema": {
                     "type": "object",
                     "required": ["subject_name"],
+                    "anyOf": [{"required": ["image"]}, {"required": ["url"]}],
+                    "additionalProperties": False,
                     "properties": {
                         "image": {
                             "type": "string",
@@ -73,7 +75,8 @@ _UPLOAD = {
                         "subject_name": _SUBJECT_TEXT,
                         "user_id": _USER_TEXT,
                     },
-                }
+                },
+                "example": {"image": "the bytes of bella.png", "subject_name": "Bella"},
             }
         },
     },

@@ -165,6 +165,22 @@ def test_errors_have_the_words_of_their_vocabulary() -> None:
     assert problem["status"] == 429
 
 
+def test_nothing_is_made_up_for_a_route_that_says_nothing() -> None:
+    app = create_app(StandIn(), SETTINGS)
+
+    @app.get("/new/{thing}")
+    async def look(thing: str) -> dict[str, Any]:
+        return {}
+
+    operation = app.openapi()["paths"]["/new/{thing}"]["get"]
+    assert operation["operationId"] == "get_new_thing"
+    assert (operation["tags"], operation[SCOPE]) == ([OTHERS], "read")
+    assert "summary" not in operation
+    assert operation["responses"]["200"]["description"] == "Successful Response"
+    assert "example" not in operation["responses"]["200"]["content"]["application/json"]
+    assert "4XX" not in operation["responses"]
+
+
 async def asked(settings: Settings, path: str, **more: Any) -> httpx.Response:
     app = create_app(StandIn(), settings, illustrator=IllustratorStandIn())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://atelier") as client:

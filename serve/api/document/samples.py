@@ -46,6 +46,8 @@ def example_of(schema: Mapping[str, Any], name: str = "", known: Mapping[str, An
     for several in ("anyOf", "oneOf", "allOf"):
         if several in schema:
             return example_of(schema[several][0], name, known)
+    if "null" in schema.get("type", ()) and "format" not in schema:
+        return None
     return _of_type(_type_of(schema), schema, name, known)
 
 

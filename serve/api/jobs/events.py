@@ -13,10 +13,10 @@ from collections.abc import AsyncGenerator, Mapping
 from fastapi import APIRouter, Request, Response
 
 from serve.api.event_stream import EventStream
+from serve.api.jobs.event_schema import EVENTS, STREAM
 from serve.api.jobs.orders import MAX_WAIT_S
 from serve.api.jobs.parts import JobId, JobParts, Parts
 from serve.api.jobs.rendering import event_of
-from serve.api.jobs.schema import EVENTS, STREAM
 from serve.api.native import SiteSettings
 from serve.api.problems import kind_of, render
 from serve.api.values import flag, number, refuse_unknown, whole

@@ -15,7 +15,7 @@ from serve.api.jobs import orders
 from serve.api.jobs.drawings import names, parse_drawing
 from serve.api.jobs.parts import JobId, Parts
 from serve.api.jobs.rendering import error_of, job_of, time_of
-from serve.api.jobs.schema import answers
+from serve.api.jobs.schema import PICTURES, PRIORITY_VALUE, QUALITY, answers
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.operation import CONFLICT, answer, json_object, said
@@ -61,13 +61,14 @@ _GENERATION: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["prompt"],
+                    "additionalProperties": False,
                     "properties": {
                         "prompt": PROMPT,
-                        "models": {"type": "array", "items": {"enum": [DIFFUSION]}},
-                        "priority": {"type": ["integer", "string"]},
+                        "models": {"type": "array", "minItems": 1, "items": {"enum": [DIFFUSION]}},
+                        "priority": PRIORITY_VALUE,
                         "userId": _TEXT,
-                        "n": {"type": "integer", "minimum": 1},
-                        "quality": _TEXT,
+                        "n": PICTURES,
+                        "quality": QUALITY,
                         **options_of(CAMEL_CASE),
                     },
                 },

@@ -9,9 +9,10 @@ from dataclasses import replace
 from fastapi import APIRouter, Request, Response
 
 from serve.api.jobs import orders, requests
+from serve.api.jobs.event_schema import PREVIEW
 from serve.api.jobs.parts import JobId, JobParts, Parts, checked_id
 from serve.api.jobs.rendering import batch_of, error_of, job_of, result_of, status_of
-from serve.api.jobs.schema import ADDITION, CHANGE, JOB, LISTING, PREVIEW, PRIORITY, RESULT, RETRY, STATUS, answers
+from serve.api.jobs.schema import ADDITION, CHANGE, JOB, LISTING, PRIORITY, RESULT, RETRY, STATUS, answers
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.problems import render

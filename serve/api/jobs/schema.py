@@ -7,16 +7,13 @@ from typing import Any
 from serve.api.callers import KEY
 from serve.api.drawing import SNAKE_CASE
 from serve.api.drawing_schema import PROMPT, options_of
-from serve.api.files import SIGNATURE
 from serve.api.jobs.orders import FAL_PRIORITY, MAX_WAIT_S, WEBHOOK_EVENTS
 from serve.api.jobs.rendering import BRIEF_PROMPT
-from serve.api.operation import CONFLICT, UNKNOWN, answer, event_stream, json_object, said
+from serve.api.operation import CONFLICT, UNKNOWN, answer, json_object, said
 from serve.api.presets import QUALITIES
 from serve.api.whose import MAX_USER
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustration import MAX_PICTURES
-from serve.ensembles.pictures import MEDIA_TYPES
-from serve.jobs.errands import ANONYMOUS
 from serve.jobs.idempotency import MAX_KEY
 from serve.jobs.queue import MAX_PRIORITY, PRIORITIES
 from serve.jobs.requests import ILLUSTRATE, VECTORIZE
@@ -31,8 +28,8 @@ _MAYBE_TEXT = {"type": ["string", "null"]}
 _MAYBE_NUMBER = {"type": ["number", "null"]}
 _TIME = {"type": ["string", "null"], "format": "date-time"}
 _URL = {"type": "string", "format": "uri"}
-_USER = {"type": "string", "maxLength": MAX_USER, "default": ANONYMOUS}
-_PRIORITY = {
+_USER = {"type": "string", "maxLength": MAX_USER, "description": "the key's user by default"}
+PRIORITY_VALUE = {
     "oneOf": [
         {"type": "integer", "minimum": -MAX_PRIORITY, "maximum": MAX_PRIORITY},
         {"enum": list(PRIORITIES)},
@@ -40,13 +37,14 @@ _PRIORITY = {
     "default": 0,
 }
 _STATUS = {"type": "string", "enum": list(STATUSES)}
-_QUALITY = {"type": "string", "enum": [quality.name for quality in QUALITIES]}
-_PICTURES = {"type": "integer", "minimum": 1, "maximum": MAX_PICTURES, "default": 1}
+QUALITY = {"type": "string", "enum": [quality.name for quality in QUALITIES]}
+PICTURES = {"type": "integer", "minimum": 1, "maximum": MAX_PICTURES, "default": 1}
 
 DRAWING = {
     "type": "object",
     "description": "of illustrate and prompt_to_svg",
-    "properties": {"prompt": PROMPT, "n": _PICTURES, "quality": _QUALITY, **options_of(SNAKE_CASE)},
+    "additionalProperties": False,
+    "properties": {"prompt": PROMPT, "n": PICTURES, "quality": QUALITY, **options_of(SNAKE_CASE)},
 }
 _VECTORIZE_OPTIONS: dict[str, Any] = {
     "result_id": {"type": "string", "description": "a stored result in place of a picture"},
@@ -60,12 +58,15 @@ _VECTORIZE_OPTIONS: dict[str, Any] = {
 _VECTORIZE = {
     "type": "object",
     "description": "of vectorize",
+    "anyOf": [{"required": ["image"]}, {"required": ["result_id"]}],
+    "additionalProperties": False,
     "properties": {"image": {"type": "string", "description": "a data: URL in base64"}, **_VECTORIZE_OPTIONS},
 }
-_OF_ALL: dict[str, Any] = {"user_id": _USER, "priority": _PRIORITY, "webhook_url": _URL}
+_OF_ALL: dict[str, Any] = {"user_id": _USER, "priority": PRIORITY_VALUE, "webhook_url": _URL}
 _BODY = {
     "type": "object",
     "required": ["kind", "input"],
+    "additionalProperties": False,
     "properties": {
         "kind": {"type": "string", "enum": [ILLUSTRATE, VECTORIZE, "prompt_to_svg"]},
         "input": {"anyOf": [DRAWING, _VECTORIZE]},
@@ -146,12 +147,6 @@ STATUS = {
         **dict.fromkeys(("status_url", "response_url", "cancel_url", "events_url"), _URL),
     },
 }
-EVENT = {
-    "type": "object",
-    "required": ["id", "event", "data"],
-    "properties": {"id": _WHOLE, "event": _TEXT, "data": {"type": "object"}},
-    "example": {"id": 2, "event": "processing", "data": {"status": "processing", "progress": 0.0}},
-}
 
 
 def answers(status: int, what: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -185,15 +180,6 @@ RESULT = answer(
     r410=_GONE,
     r501=_GONE,
 )
-PREVIEW: dict[str, Any] = {
-    "parameters": [parameter("query", "v", "changes with the preview"), *SIGNATURE],
-    "responses": {
-        "200": {
-            "description": "A picture",
-            "content": {one: {"schema": {**_TEXT, "format": "binary"}} for one in MEDIA_TYPES.values()},
-        }
-    },
-}
 ADDITION: dict[str, Any] = {
     "parameters": [
         parameter("header", KEY, "the same key and body are the same job", {"type": "string", "maxLength": MAX_KEY}),
@@ -232,52 +218,10 @@ PRIORITY: dict[str, Any] = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"type": "object", "required": ["priority"], "properties": {"priority": _PRIORITY}},
+                "schema": {"type": "object", "required": ["priority"], "properties": {"priority": PRIORITY_VALUE}},
                 "example": {"priority": "high"},
             }
         },
     },
     **answer("The job", JOB, r409=CONFLICT["409"]),
-}
-_STREAM = event_stream(
-    {"id": "2", "event": "processing", "data": '{"status": "processing", "progress": 0.0}', "retry": 1000},
-    {"type": "object"},
-)
-EVENTS: dict[str, Any] = {
-    "parameters": [
-        parameter("query", "after", "the number of the last event that is known", {"type": "integer", "minimum": 0}),
-        parameter("query", "wait_s", "how long JSON waits for an event", {"type": "number", "maximum": MAX_WAIT_S}),
-        parameter("query", "stream", "server-sent events, whatever Accept says", {"type": "boolean"}),
-        parameter("header", "Last-Event-ID", "as after, and wins over it"),
-        *SIGNATURE,
-    ],
-    "responses": {
-        "200": {
-            "description": "JSON, or server-sent events that end after the last one",
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {
-                            "events": {"type": "array", "items": EVENT},
-                            "last": {"type": "integer"},
-                            "over": {"type": "boolean"},
-                        },
-                    }
-                },
-                **_STREAM,
-            },
-        },
-        "204": {"description": "As a stream: nothing follows that number any more"},
-    },
-}
-STREAM: dict[str, Any] = {
-    "parameters": [one for one in EVENTS["parameters"] if one["name"] in ("after", "Last-Event-ID")],
-    "responses": {
-        "200": {
-            "description": "Server-sent events that end after the last one",
-            "content": _STREAM,
-        },
-        "204": {"description": "Nothing follows that number any more"},
-    },
 }

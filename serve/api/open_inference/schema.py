@@ -19,7 +19,7 @@ from serve.api.operation import (
     said,
 )
 
-_NAMED = {"name": {**TEXT, "maxLength": 256, "example": "plus_one"}}
+_NAMED = {"name": {**TEXT, "minLength": 1, "maxLength": 256, "example": "plus_one"}}
 _PARAMETERS = {**OBJECT, "example": {}, "description": "Values are text, numbers or flags."}
 _SHAPE = {"type": "array", "items": WHOLE, "example": [1, 4]}
 _DATA = {"type": "array", "items": {}, "example": [1.0, 2.0, 3.0, 4.0], "description": "Row-major; nested or flat."}

@@ -50,7 +50,7 @@ _STREAM = event_stream(
         "data": '{"type": "image_generation.completed", "b64_json": "iVBORw0KGgo="}',
     }
 )
-_OPERATION = described(PROPERTIES, ["prompt"], _EXAMPLE, _ANSWER)
+_OPERATION = described(PROPERTIES, ["prompt"], _EXAMPLE, _ANSWER, others=True)
 _OPERATION["responses"]["200"]["content"] |= _STREAM
 
 
