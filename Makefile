@@ -46,7 +46,7 @@ check: .venv/.testing
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-clients: .venv-clients/.ready ## other projects' clients, in an environment of their own
+clients: .venv-clients/.ready .venv-litellm/.ready .venv-perf/.ready ## other projects' clients, in environments of their own
 
 postgresql: ## a PostgreSQL server for the tests, from Debian's package
 	@ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || { \
@@ -92,6 +92,21 @@ $(BIN)/python:
 .venv/.compiled: .venv/.serving $(wildcard serve/vector/coverage/*.py)
 	@echo "Compiling the tracer (a minute, once)"
 	@$(BIN)/python -c 'from serve.vector.coverage import warm; warm()'
+	@touch $@
+
+.venv-litellm/.ready: tests/clients/litellm_requirements.txt tests/clients/litellm_constraints.txt
+	$(PYTHON) -m venv .venv-litellm
+	@.venv-litellm/bin/python -m pip --disable-pip-version-check install --quiet \
+	  --constraint tests/clients/litellm_constraints.txt --requirement tests/clients/litellm_requirements.txt
+	@touch $@
+
+.venv-perf/.ready: tests/clients/perf_analyzer.txt
+	@ldconfig -p | grep -q libb64.so.0d || { \
+	  echo "Installing libb64 (Debian's package)"; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y libb64-0d >/dev/null; }
+	$(PYTHON) -m venv .venv-perf
+	@.venv-perf/bin/python -m pip --disable-pip-version-check install --quiet --no-deps --only-binary :all: \
+	  --requirement tests/clients/perf_analyzer.txt
 	@touch $@
 
 .venv-clients/.ready: tests/clients/requirements.txt tests/clients/constraints.txt

@@ -7,13 +7,16 @@ second in all, on the machine that also asks.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+from loadtests.guards import requests
 from loadtests.guards.rates import Cost, Held, Plan, cost_table, costs, held_table, holding, stores
 from loadtests.queue.databases import KINDS, all_of
 from loadtests.vectorize.measure import ROOT
@@ -27,8 +30,9 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
     parser.add_argument("--quick", action="store_true", help="a minute for each store, for a rough look")
     parser.add_argument("--out", type=Path, default=ROOT / "var" / "bench" / "guards.json")
     arguments = parser.parse_args(arguments_given)
-    plan = Plan(seconds=4.0) if arguments.quick else Plan()
+    plan, pairs = (Plan(seconds=4.0), 200) if arguments.quick else (Plan(), 1000)
     wanted = arguments.stores or [*KINDS, REDIS]
+    added: list[requests.Added] = []
     spent: list[Cost] = []
     held: list[Held] = []
     with (
@@ -37,12 +41,14 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
         stores(databases, Path(name), REDIS in wanted) as found,
     ):
         for store in found:
+            added += asyncio.run(requests.added(store.name, store.database_url, Path(name), pairs))
             spent += costs(store, plan)
             held += holding(store, plan)
-    print(f"{cost_table(spent)}\n\n{held_table(held)}\n")
+    print(f"{requests.added_table(added)}\n\n{cost_table(spent)}\n\n{held_table(held)}\n")
     load = os.getloadavg()
     print(f"load average {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f} on {os.cpu_count()} cores at the end")
-    told = {"costs": [asdict(one) for one in spent], "held": [asdict(one) for one in held]}
+    found_all: dict[str, list[Any]] = {"added": added, "costs": spent, "held": held}
+    told = {name: [asdict(one) for one in rows] for name, rows in found_all.items()}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps({"cores": os.cpu_count(), "load": load, **told}, indent=1))
 

@@ -28,7 +28,11 @@ from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to
 from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
 from serve.errors import AtelierError, Overloaded
+from serve.fallback.site import with_fallback
+from serve.fallback.watched import WatchedVectorizer
+from serve.guards import log_lines
 from serve.jobs.direct import Direct
+from serve.moderation.moderated import engines_of, moderated
 from serve.ray_process import keep_to, prepare, settled
 from serve.remote import RemoteIllustrator, RemoteVectorizer
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
@@ -97,7 +101,8 @@ class IllustratorReplica(Replica):
         from serve.ensembles.illustrator import Illustrator  # here: nor for a Triton and tokenizers
 
         self._turns = turns_of(settings.illustrator)
-        self._ensemble = Illustrator(settings.illustrator)
+        illustrator = Illustrator(settings.illustrator, others=engines_of(settings.moderation))
+        self._ensemble = moderated(illustrator, settings.moderation)
         await self._ensemble.start()
         settled()
 
@@ -145,9 +150,12 @@ class Gateway(OpenInferenceServicer):
     ) -> None:
         """``_worker`` is not called: gateways and workers meet in the database."""
         prepare(settings.ray.host)
-        service = RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s)
-        draws = RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None
+        service = WatchedVectorizer(
+            RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s), settings.fallback.breaker
+        )
         self._state = await State.open_patiently(settings)
+        remote = RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None
+        draws = with_fallback(remote, self._state) if remote is not None else None
         self._direct = Direct(self._state, draws, service, settings)
         await self._direct.start()
         self._entrance = await Entrance.opened(self._state)
@@ -248,6 +256,7 @@ def grpc_options(settings: Settings) -> gRPCOptions:
 def before_ray_serve() -> list[Middleware]:
     """Ray Serve calls this in every process that opens an HTTP server; what it returns runs before Ray Serve does."""
     settings = load()
+    log_lines.install()
     keep_to(settings.ray.host)
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     whose = Middleware(ClientAddress, settings)

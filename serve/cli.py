@@ -20,9 +20,12 @@ from serve.audit_command import audit
 from serve.backup_command import backup, restore
 from serve.client import StackClient
 from serve.errors import AtelierError
+from serve.experiments_command import experiments
+from serve.flags_command import flags
 from serve.illustrate_command import illustrate
 from serve.keys_command import check_ready, keys, users
 from serve.profile_command import profile_engine
+from serve.secrets_command import secrets
 from serve.settings import Settings, leaves, load, to_markdown
 from serve.temporary_folder import temporary_folder
 from serve.vectorize_command import vectorize
@@ -41,6 +44,9 @@ app.command()(restore)
 app.command()(audit)
 app.add_typer(keys, name="keys")
 app.add_typer(users, name="users")
+app.add_typer(secrets, name="secrets")
+app.add_typer(flags, name="flags")
+app.add_typer(experiments, name="experiments")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

@@ -11,7 +11,9 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
-from serve.errors import AtelierError, EngineUnavailable, InvalidRequest
+from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, Unauthorized
+
+HOW = "Commands show the key that access.key (ATELIER_ACCESS__KEY) holds"
 
 
 class StackClient:
@@ -75,6 +77,8 @@ class StackClient:
     @staticmethod
     def _checked(status: int, body: dict[str, Any]) -> dict[str, Any]:
         if status >= 400:
+            if status == Unauthorized.status:
+                raise Unauthorized(f"{body.get('detail', 'needs an API key')}. {HOW}")
             kind = InvalidRequest if status < 500 else AtelierError
             raise kind(str(body.get("detail", f"the stack answered {status}")), body.get("field"))
         return body

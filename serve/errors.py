@@ -7,7 +7,9 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
     ├── InvalidRequest          400  INVALID_ARGUMENT
     │   ├── BadImage            422  INVALID_ARGUMENT
     │   ├── TooLarge            413  INVALID_ARGUMENT
-    │   └── KeyReused           422  INVALID_ARGUMENT
+    │   ├── KeyReused           422  INVALID_ARGUMENT
+    │   ├── UnsupportedOperation 400 UNIMPLEMENTED
+    │   └── ModerationBlocked   400  INVALID_ARGUMENT
     ├── NotFound                404  NOT_FOUND
     │   └── Gone                410  NOT_FOUND
     ├── UnsupportedMedia        415  INVALID_ARGUMENT
@@ -33,7 +35,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from typing import ClassVar
+from typing import Any, ClassVar
 
 
 class AtelierError(Exception):
@@ -48,6 +50,11 @@ class AtelierError(Exception):
         super().__init__(message, field)
         self.message = message
         self.field = field
+
+    @property
+    def more(self) -> Mapping[str, str | float]:
+        """What an answer tells besides, by name."""
+        return {}
 
     def __str__(self) -> str:
         return f"{self.field}: {self.message}" if self.field else self.message
@@ -79,6 +86,29 @@ class KeyReused(InvalidRequest):
 
     status = 422
     title = "Idempotency key reused"
+
+
+class UnsupportedOperation(InvalidRequest):
+    """What no model here can do, asked for in a vocabulary whose clients take 501 for a fault that passes."""
+
+    grpc_code = "UNIMPLEMENTED"
+    title = "Operation not supported"
+
+
+class ModerationBlocked(InvalidRequest):
+    """The site does not draw this: ``category``, and how sure that is, 0 to 1. It never repeats the prompt."""
+
+    title = "Refused by moderation"
+
+    def __init__(self, message: str, field: str | None = None, category: str = "", score: float = 1.0) -> None:
+        super().__init__(message, field)
+        self.args = (message, field, category, score)  # what a pickled error is made from again
+        self.category = category
+        self.score = score
+
+    @property
+    def more(self) -> Mapping[str, str | float]:
+        return {"category": self.category, "score": self.score}
 
 
 class NotFound(AtelierError):
@@ -200,6 +230,8 @@ class Unauthorized(AtelierError):
     title = "Unauthorized"
     challenge: ClassVar[str] = "Bearer"
     """The header WWW-Authenticate of the answer. Not Basic: a browser would ask for it, and send it from any page."""
+    basic_challenge: ClassVar[str] = 'Basic realm="atelier"'
+    """Where the vocabulary has it so: A1111's clients know nothing else."""
 
 
 class DeadlineExceeded(AtelierError):
@@ -221,6 +253,14 @@ class EngineFailure(AtelierError):
     title = "Engine failed"
 
 
+def told_again(kind: type[AtelierError], told: Mapping[str, Any]) -> AtelierError:
+    """An error that was written down."""
+    message, field = str(told.get("detail") or "the job failed"), told.get("field")
+    if issubclass(kind, ModerationBlocked):
+        return kind(message, field, str(told.get("category", "")), float(told.get("score", 1.0)))
+    return kind(message, field)
+
+
 @contextlib.contextmanager
 def in_words_of(names: Mapping[str, str]) -> Iterator[None]:
     """An error that names a field names it as its caller does: ``names`` has the caller's word by ours."""
@@ -229,4 +269,4 @@ def in_words_of(names: Mapping[str, str]) -> Iterator[None]:
     except AtelierError as error:
         if error.field is None or error.field not in names:
             raise
-        raise type(error)(error.message, names[error.field]) from None
+        raise type(error)(error.message, names[error.field], *error.args[2:]) from None

@@ -17,6 +17,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from serve.api.open_inference.messages import CODE, parameter_of, tell_parameters
 from serve.api.open_inference.tensors import Array, bytes_array, from_binary, to_binary
+from serve.client import HOW
 from serve.ensembles.illustration import IllustrateOptions, Illustration, Parameters, Picture, Preview
 from serve.ensembles.vectorization import Vectorization
 from serve.errors import (
@@ -126,7 +127,8 @@ def _error(code: str, text: str) -> AtelierError:
     """``text`` begins with the field at fault, if one is."""
     field, colon, rest = text.partition(": ")
     kind = _BY_CODE.get(code, AtelierError)
-    return kind(rest, field) if colon and field.isidentifier() else kind(text)
+    text = f"{text}. {HOW}" if kind is Unauthorized else text
+    return kind(rest, field) if colon and field.isidentifier() and kind is not Unauthorized else kind(text)
 
 
 def _outputs(answer: Any) -> dict[str, Array]:

@@ -22,6 +22,7 @@ from serve.ensembles.vectorization import Vectorization, VectorizeOptions, Vecto
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, NotFound, in_words_of
 from serve.event_loop_thread import EventLoopThread
 from serve.grpc_client import GrpcClient
+from serve.moderation.moderated import engines_of, moderated
 from serve.settings import Settings, load
 from serve.stack import Running
 from serve.vectorize_command import own_vectorizer
@@ -70,10 +71,11 @@ class InProcess:
             self._loop = undo.enter_context(contextlib.closing(EventLoopThread("illustrator")))
             self._vectorizer = undo.enter_context(own_vectorizer(self._loop, settings)) if svg else None
             try:
-                self._illustrator = Illustrator(settings.illustrator)
+                own = Illustrator(settings.illustrator, others=engines_of(settings.moderation))
             except (OSError, ValueError, LookupError, TypeError) as error:  # what reading a broken manifest raises
                 where = settings.illustrator.model_repository
                 raise EngineUnavailable(f"the models in {where} cannot be read: {error!r}") from error
+            self._illustrator = moderated(own, settings.moderation)
             self._loop.run(self._illustrator.start())
             undo.callback(lambda: self._loop.run(self._illustrator.close()))
             self._undo = undo.pop_all()
@@ -142,7 +144,7 @@ def illustrate(
             wanted = settings.pictures.embed_metadata if metadata is None else metadata
             with studio(url, settings, form == "svg") as backend:
                 drawn = draw(backend, options)
-                files = backend.encode(drawn, Encoding(form, quality, wanted))
+                files = backend.encode(drawn, Encoding(form, quality, wanted, mark=settings.provenance.mark))
         write(targets, files)
     except (AtelierError, OSError) as error:
         err.print("[red]error:[/] ", end="")
@@ -204,11 +206,15 @@ def tell(drawn: Illustration, targets: list[Path | None], files: list[bytes], as
         if as_json:
             told = {**dataclasses.asdict(made), "seed": picture.seed, "bytes": len(data)}
             told |= {"tokens": drawn.tokens, "model_versions": dict(drawn.model_versions)}
+            told |= {} if drawn.moderation is None else {"moderation": dict(drawn.moderation)}
             line = json.dumps({"image": str(target or "-"), **told, "processing_time_s": drawn.processing_time_s})
             print(line, file=sys.stderr if target is None else sys.stdout)
         elif target is not None:
             size = f"{made.width} x {made.height}"
             err.print(f"{target}  {size}, seed {picture.seed}, {len(data):,} bytes", markup=False, soft_wrap=True)
+    if not as_json and drawn.moderation is not None and drawn.moderation["flagged"]:
+        found = drawn.moderation
+        err.print(f"{found['action']}: {found['reason']} is {found['category']} ({found['score']:.2f})", markup=False)
     if not as_json:
         how = f"{made.sampler}, {made.num_inference_steps} steps, guidance {made.guidance_scale:g}"
         what = f"{drawn.tokens} tokens, {drawn.processing_time_s:.1f} s"

@@ -10,6 +10,9 @@ Sink = Callable[[str, Mapping[str, str]], None]
 CACHE_LOOKUPS = "atelier_cache_lookups"
 """By ``result``, hit or miss: the share of hits is the cache's hit rate."""
 
+MODERATION = "atelier_moderation"
+"""By ``category``, and ``action``: flag, blur, refuse. Without an answer of the engine the category is "unchecked"."""
+
 _sinks: list[Sink] = []
 
 

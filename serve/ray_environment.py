@@ -12,6 +12,9 @@ from pathlib import Path
 from serve.loopback import is_loopback
 from serve.settings import HOME, MEBIBYTE, Settings, leaves
 
+MAX_CONNECTIONS_OF_ONE = 512
+"""Of an address at each door, of the 4,096 that HAProxy has: who opens more, and is slow, keeps no others out."""
+
 
 def ray_environment(settings: Settings) -> dict[str, str]:
     proxy = settings.proxy
@@ -37,6 +40,8 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "HAPROXY_OWN_HOST": settings.ray.host,
         # Later than the deadlines of a gateway that still runs: it says more.
         "HAPROXY_REQUEST_S": str(math.ceil(settings.limits.body_timeout_s + 5)),
+        "HAPROXY_MOST_OF_ONE": str(MAX_CONNECTIONS_OF_ONE),
+        "HAPROXY_TRUSTED": " ".join(("127.0.0.0/8", "::1", *settings.http.trusted_proxies)),
         "HAPROXY_ANSWER_S": str(math.ceil(settings.limits.body_timeout_s + longest_s + 15)),
         "RAY_SERVE_HAPROXY_NBTHREAD": str(proxy.threads),
         "RAY_SERVE_HAPROXY_METRICS_PORT": str(proxy.metrics_port),

@@ -11,11 +11,13 @@ import grpc
 from ray.util.metrics import Counter
 
 from serve import metrics
+from serve.guards import log_lines
 
 
 def prepare(host: str, niceness: int = 0) -> None:
     """This replica's. ``niceness`` of its thread and of all threads and processes that it starts: who computes steps
     back for those that only answer."""
+    log_lines.install()
     os.nice(niceness)
     keep_to(host)
     counters: dict[str, Counter] = {}

@@ -27,6 +27,7 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 from pydantic_core import PydanticCustomError
 from pydantic_settings import (
@@ -38,7 +39,7 @@ from pydantic_settings import (
 )
 
 from serve.errors import InvalidRequest
-from serve.guards.destinations import destinations
+from serve.guards.destinations import Destinations, checked, destinations
 from serve.loopback import is_loopback
 
 PREFIX = "ATELIER_"
@@ -67,7 +68,7 @@ Network = Annotated[str, AfterValidator(_is_network)]
 
 
 class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, hide_input_in_errors=True)
 
 
 class HttpSettings(Section):
@@ -392,6 +393,170 @@ class AccessSettings(Section):
     max_audit_rows: int = Field(1_000_000, ge=1000, description="Most rows of the audit log; the oldest go first.")
 
 
+class BreakerSettings(Section):
+    failures: int = Field(5, ge=1, le=10_000, description="Failures in the window before the breaker may open.")
+    share: float = Field(0.5, ge=0, le=1, description="Share of what ended in the window that must have failed, too.")
+    window_s: float = Field(60.0, gt=0, le=86_400, description="How long a failure counts.")
+    wait_s: float = Field(15.0, gt=0, le=86_400, description="How long an open breaker waits before it tries one.")
+
+
+NAME = r"^[a-z0-9][a-z0-9_-]{0,39}$"
+Name = Annotated[str, Field(pattern=NAME)]
+
+
+def _outside(url: str) -> str:
+    try:
+        checked(url, Destinations(plain_http=True, anywhere=True), "base_url")
+    except InvalidRequest as error:
+        raise PydanticCustomError("outside_url", "{told}", {"told": error.message}) from None
+    return url.rstrip("/")
+
+
+class FallbackStep(Section):
+    """One who stands in. ``name`` is what answers call it by."""
+
+    kind: Literal["model", "openai", "bedrock"]
+    model: str = Field(pattern=r"^[!-~]{1,256}$")
+    name: Name | None = None
+    base_url: Annotated[str, AfterValidator(_outside)] | None = None
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] | None = None
+    api_key: SecretStr | None = None
+    """Of Bedrock: ``ACCESS_KEY_ID:SECRET_ACCESS_KEY``, with a session token ``:TOKEN`` after it, or an API key."""
+    secret: Name | None = None
+    """The name under which `atelier secrets set` keeps the key instead."""
+    sizes: tuple[Annotated[str, Field(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$")], ...] = ()
+    """WIDTHxHEIGHT that it draws; empty: what the model is known for, else any."""
+    timeout_s: float = Field(60.0, gt=0, le=3600)
+
+    @model_validator(mode="after")
+    def _whole(self) -> FallbackStep:
+        lacks = {"model": None, "openai": "base_url", "bedrock": "region"}[self.kind]
+        if lacks is not None and getattr(self, lacks) is None:
+            raise PydanticCustomError("fallback_step", "a step of the kind {kind} needs {lacks}", {
+                "kind": self.kind, "lacks": lacks,
+            })  # fmt: skip
+        if self.kind != "model" and self.name is None:
+            raise PydanticCustomError("fallback_step", "a step outside needs a name")
+        if self.api_key is not None and self.secret is not None:
+            raise PydanticCustomError("fallback_step", "api_key and secret say the same; leave one out")
+        return self
+
+    @property
+    def link(self) -> str:
+        """What it is called in answers, after ``fallback:``."""
+        return f"{self.kind}:{self.name or self.model}"
+
+
+class FallbackSettings(Section):
+    steps: tuple[FallbackStep, ...] = Field(
+        (), max_length=8, description="Who draws when the Illustrator fails, in turn; see docs/FALLBACK.md."
+    )
+    flag: Name | None = Field(
+        None, description="Flag of the users whom the Illustrator serves; the others get the steps first. None: all."
+    )
+    primary_timeout_s: float | None = Field(
+        None, gt=0, le=3600, description="Longest wait for the Illustrator before the steps; none: no time for them."
+    )
+    max_bytes: int = Field(20 * MEBIBYTE, ge=1024, le=256 * MEBIBYTE, description="Largest picture from outside.")
+    at_once: int = Field(4, ge=1, le=1000, description="Pictures that one process asks of one outside service at once.")
+    breaker: BreakerSettings = Field(BreakerSettings(), description="When a failing ensemble is left alone.")
+
+
+class FlagSettings(Section):
+    enabled: bool = True
+    percentage: float = Field(100.0, ge=0, le=100)
+    users: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field((), max_length=1000)
+    """Who has it whatever the percentage is."""
+
+
+class ArmSettings(Section):
+    """``options`` are fields of a request that the arm fills in, such as ``model`` or ``guidance_scale``."""
+
+    weight: float = Field(0.5, gt=0, le=1_000_000)
+    options: dict[Literal["model", "num_inference_steps", "guidance_scale", "guidance_rescale", "sampler",
+                          "negative_prompt"], str | int | float] = {}  # fmt: skip
+
+
+class ExperimentSettings(Section):
+    arms: dict[Name, ArmSettings] = Field(min_length=2, max_length=8)
+    model: str | None = None
+    """Of which model the requests are in it; None: of those that name none."""
+    flag: Name | None = None
+    """Of the users who take part; None: all."""
+    min_units: int = Field(30, ge=2, le=1_000_000)
+    """Users (or requests, where nobody is known) that each arm needs before arms are compared."""
+
+
+def _together(values: tuple[Any, Any], told: str) -> None:
+    if (values[0] is None) != (values[1] is None):
+        raise PydanticCustomError("together", "{told}", {"told": told})
+
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Category = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_/-]{0,63}$")]
+Phrase = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class ModerationRule(Section):
+    category: Category = Field(description="What is told of a prompt that the rule fits.")
+    score: Share = Field(1.0, description="How sure that is.")
+    words: tuple[Phrase, ...] = Field((), max_length=100_000, description="Words, and phrases of them.")
+    patterns: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(
+        (), max_length=1000, description="Regular expressions of RE2, of the prompt in lower case."
+    )
+
+
+class ModerationSettings(Section):
+    policy: Annotated[Literal["off", "flag", "blur", "refuse"], BeforeValidator(_word)] = Field(
+        "off", description="What is done about prompts and pictures that are found to be of a category."
+    )
+    rules: Annotated[tuple[ModerationRule, ...], Field(max_length=1000)] = Field(
+        (), description="For prompts: lists of `words` and RE2 `patterns`, each with a `category` and a `score`."
+    )
+    lookalikes: bool = Field(True, description="Whether words are also found in letters and digits that look alike.")
+    engine: str | None = Field(
+        None,
+        description="The engine that looks at pictures, of the illustrator's repository; none: none are.",
+    )
+    categories: Annotated[tuple[Category, ...], Field(max_length=256)] = Field(
+        (), description="What the engine's scores are of, in their order."
+    )
+    side_px: int = Field(224, ge=16, le=1024, description="Width and height of the pictures that the engine takes.")
+    timeout_s: float = Field(10.0, gt=0, le=300, description="Longest wait for the engine.")
+    threshold: Share = Field(0.5, description="The score from which on something is of a category.")
+    thresholds: dict[Category, Share] = Field({}, description="The same, of single categories.")
+    low_threshold: Share = Field(0.85, description="The least threshold of requests with `moderation: low`.")
+    on_failure: Literal["refuse", "allow"] = Field(
+        "refuse", description="What becomes of pictures when the engine gives no answer; refuse: 503."
+    )
+
+    @model_validator(mode="after")
+    def _categories_are_known(self) -> ModerationSettings:
+        _together((self.engine, self.categories or None), "engine and categories go together")
+        unknown = set(self.thresholds) - {*self.categories, *(rule.category for rule in self.rules)}
+        if unknown:
+            told = f"thresholds: there is no category {min(unknown)}"
+            raise PydanticCustomError("category", "{told}", {"told": told})
+        return self
+
+
+class ProvenanceSettings(Section):
+    mark: bool = Field(True, description="Whether drawn pictures say in XMP that they are: IPTC's DigitalSourceType.")
+    c2pa: Annotated[Literal["off", "on_request", "always"], BeforeValidator(_word)] = Field(
+        "off", description="Whether pictures get a signed C2PA manifest; it needs atelier[provenance]."
+    )
+    certificate: ProjectPath | None = Field(
+        None, description="PEM of the signer's certificate, then its issuers'; none: the site's own, in `state_dir`."
+    )
+    private_key: ProjectPath | None = Field(None, description="PEM of the key of that certificate, without a password.")
+    tell_prompt: bool = Field(False, description="Whether the manifest has the prompt.")
+
+    @model_validator(mode="after")
+    def _certificate_has_key(self) -> ProvenanceSettings:
+        _together((self.certificate, self.private_key), "certificate and private_key go together")
+        return self
+
+
 class BackupSettings(Section):
     url: str | None = Field(None, description="Folder or object URL for scheduled backups; none: no schedule.")
     options: dict[str, SecretStr] = Field({}, description="Credentials and endpoint of that URL, as `objects.options`.")
@@ -403,7 +568,12 @@ class Settings(BaseSettings):
     """The whole tree; build it with :func:`load`."""
 
     model_config = SettingsConfigDict(
-        frozen=True, extra="forbid", env_prefix=PREFIX, env_nested_delimiter="__", validate_default=True
+        frozen=True,
+        extra="forbid",
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        validate_default=True,
+        hide_input_in_errors=True,  # it may be a secret
     )
 
     http: HttpSettings = Field(HttpSettings(), description="The HTTP door.")
@@ -419,6 +589,8 @@ class Settings(BaseSettings):
     vectorizer: VectorizerSettings = Field(VectorizerSettings(), description="Image to SVG.")
     illustrator: IllustratorSettings = Field(IllustratorSettings(), description="Prompt to pictures.")
     pictures: PicturesSettings = Field(PicturesSettings(), description="Pictures in answers.")
+    moderation: ModerationSettings = Field(ModerationSettings(), description="What may be drawn.")
+    provenance: ProvenanceSettings = Field(ProvenanceSettings(), description="How drawn pictures can be told.")
     database: DatabaseSettings = Field(DatabaseSettings(), description="Where state is kept.")
     objects: ObjectsSettings = Field(ObjectsSettings(), description="Where pictures are kept.")
     references: ReferencesSettings = Field(ReferencesSettings(), description="Pictures of subjects (A-021).")
@@ -428,6 +600,13 @@ class Settings(BaseSettings):
     fetch: FetchSettings = Field(FetchSettings(), description="Pictures that are fetched from URLs.")
     secrets: SecretsSettings = Field(SecretsSettings(), description="What signs and seals.")
     backup: BackupSettings = Field(BackupSettings(), description="Scheduled backups.")
+    fallback: FallbackSettings = Field(FallbackSettings(), description="Who draws when the Illustrator cannot (A-100).")
+    flags: dict[Name, FlagSettings] = Field(
+        {}, description="Feature flags as they begin (A-101): name to enabled, percentage, users."
+    )
+    experiments: dict[Name, ExperimentSettings] = Field(
+        {}, description="A/B tests of models and options (A-102): name to arms, model, flag, min_units."
+    )
     state_dir: ProjectPath = Field(Path("var"), description="Folder for what a running stack writes down.")
 
     @field_validator("access")
@@ -442,6 +621,19 @@ class Settings(BaseSettings):
             )
             raise PydanticCustomError("access_off", "{told}", {"told": told})
         return access
+
+    @model_validator(mode="after")
+    def _flags_that_there_are(self) -> Settings:
+        named = {"fallback.flag": self.fallback.flag}
+        named |= {f"experiments.{name}.flag": one.flag for name, one in self.experiments.items()}
+        for field, flag in named.items():
+            if flag is not None and flag not in self.flags:
+                told = f"{field} names {flag}, which is none of flags"
+                raise PydanticCustomError("no_such_flag", "{told}", {"told": told})
+        links = [step.link for step in self.fallback.steps]
+        if len(set(links)) < len(links):
+            raise PydanticCustomError("fallback_steps", "fallback.steps has two steps of the same kind and name")
+        return self
 
     @classmethod
     def settings_customise_sources(
@@ -461,8 +653,14 @@ def _site_values(path: Path) -> dict[str, Any]:
     """The settings in a site's file: the file itself, or the arguments of the application in a Ray Serve config."""
     try:
         document = yaml.safe_load(path.read_text()) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InvalidRequest(f"the settings file {path.name} cannot be read: {error}", "config") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)  # the error itself quotes the line, and so maybe a password
+        where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        told = f"the settings file {path.name} cannot be read: {getattr(error, 'problem', None) or 'no YAML'}{where}"
+        raise InvalidRequest(told, "config") from None
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise InvalidRequest(f"the settings file {path.name} cannot be read: {reason}", "config") from None
     if isinstance(document, dict) and "applications" in document:
         document = _arguments(document["applications"])
     if not isinstance(document, dict):

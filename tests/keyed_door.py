@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
 
+import grpc.aio
 import httpx
+import uvicorn
 from fastapi import FastAPI
 from illustrator_standin import IllustratorStandIn
 from jobs_standin import with_settings
@@ -20,6 +23,7 @@ from serve.api.app import answer, create_app
 from serve.api.client_address import ClientAddress
 from serve.api.entrance import Entrance, Entry
 from serve.api.middleware import RequestId, ScrubHeaders
+from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.jobs.direct import Direct
 from serve.state import State
 
@@ -63,3 +67,28 @@ async def keyed_site(state: State, **sections: Any) -> AsyncIterator[KeyedSite]:
     yield KeyedSite(app, ClientAddress(before, settings), state, entrance, illustrator)
     await direct.close()
     await entrance.close()
+
+
+@contextlib.asynccontextmanager
+async def listening(site: KeyedSite) -> AsyncIterator[str]:
+    """host:port of the site on this loop."""
+    server = uvicorn.Server(uvicorn.Config(site.whole, port=0, log_level="warning", lifespan="off"))
+    serving = asyncio.create_task(server.serve())
+    async with asyncio.timeout(20):
+        while not server.started:  # noqa: ASYNC110 - it tells nobody
+            await asyncio.sleep(0.01)
+    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    await serving
+
+
+@contextlib.asynccontextmanager
+async def calling(site: KeyedSite) -> AsyncIterator[str]:
+    """host:port of its gRPC door."""
+    server = grpc.aio.server()
+    servicer = OpenInferenceServicer(site.app.state.models, site.state.settings, site.entrance)
+    add_servicer_to_server(servicer, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    yield f"127.0.0.1:{port}"
+    await server.stop(0)

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from serve.api.open_inference.statistics import Statistics
 from serve.engines.service import EngineHealth, Health
 from serve.ensembles.vectorization import Analysis, Vectorization, VectorizeOptions
 from serve.errors import InvalidRequest, NotFound
@@ -38,6 +39,7 @@ class StandIn:
         self.delay_s = 0.0
         self.broken = False
         self.cancelled = 0
+        self._counted = Statistics("plus_one", "1")
 
     async def start(self) -> None: ...
     async def close(self) -> None: ...
@@ -98,6 +100,10 @@ class StandIn:
         timeout_s: float | None = None,
     ) -> dict[str, Array]:
         self._known(engine)
+        with self._counted.counted():
+            return self._plus_one(inputs)
+
+    def _plus_one(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         if list(inputs) != ["x"] or inputs["x"].dtype != np.float32 or inputs["x"].ndim != 2:
             raise InvalidRequest("must be FP32 with 2 dimensions", "x")
         with np.errstate(over="ignore"):
@@ -115,11 +121,13 @@ class StandIn:
 
     async def config(self, engine: str) -> dict[str, Any]:
         self._known(engine)
-        return {"name": engine, "backend": "test", "max_batch_size": 8, "input": [], "output": []}
+        tensor = {"data_type": "TYPE_FP32", "dims": [4]}
+        tensors = {"input": [{"name": "x", **tensor}], "output": [{"name": "y", **tensor}]}
+        return {"name": engine, "backend": "test", "max_batch_size": 8, **tensors}
 
     async def statistics(self, engine: str) -> dict[str, Any]:
         self._known(engine)
-        return {"model_stats": [{"name": engine, "version": "1", "inference_count": 3, "execution_count": 3}]}
+        return {"model_stats": [self._counted.entry()]}
 
     async def engines(self) -> list[str]:
         return ["plus_one"]

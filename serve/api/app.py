@@ -12,6 +12,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
 from serve.api import (
+    a1111,
     accounts,
     admin,
     diffusion,
@@ -24,6 +25,7 @@ from serve.api import (
     reference_page,
     references,
     results,
+    rollout,
 )
 from serve.api.document import finish
 from serve.api.entrance import Entrance, Entry, Refusals
@@ -46,10 +48,19 @@ _OURS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", 
 
 
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
-_SENT = ("Authorization", "Cache-Control", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Prefer", "Range")
+_SENT = (
+    "Authorization",
+    "Cache-Control",
+    "Content-Type",
+    "Idempotency-Key",
+    "Last-Event-ID",
+    "Prefer",
+    "Range",
+    "X-API-Key",
+)
 _READ = (
     "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Atelier-Cache",
-    "X-Request-Id", *RATE_LIMIT_HEADERS,
+    "X-Atelier-Served-By", "X-Request-Id", *RATE_LIMIT_HEADERS,
 )  # fmt: skip
 """What pages of other origins may send and read (CORS)."""
 
@@ -95,12 +106,16 @@ def create_app(
     app.state.entrance = entrance
     app.state.direct = direct or Direct(None, illustrator, service, settings)
     app.state.jobs = JobParts(state) if state is not None else None
+    app.state.a1111 = a1111.Desk()
     app.include_router(native.router, responses=described())
-    for router in (gallery.router, jobs.router, results.router, references.router, admin.router, accounts.router):
+    for router in (gallery.router, jobs.router, results.router, references.router):
+        app.include_router(router, responses=described())
+    for router in (admin.router, accounts.router, rollout.router):
         app.include_router(router, responses=described())
     app.include_router(illustrations.router, responses=described())
     app.include_router(diffusion.router, responses=described())
     app.include_router(openai.router, responses=described("application/json", openai.ERROR_SCHEMA))
+    app.include_router(a1111.router, responses=described("application/json", a1111.ERROR_SCHEMA))
     app.include_router(health.router, responses=described())
     app.include_router(reference_page.router)
     app.include_router(open_inference.router, responses=described("application/json", {"error": {"type": "string"}}))
@@ -139,4 +154,6 @@ def _in_words_of_the_path(request: Request, error: AtelierError) -> Response:
         return open_inference.as_error(error)
     if path.startswith(openai.router.prefix) and not path.startswith(_OURS):
         return openai.as_error(request, error)
+    if path.startswith(a1111.PREFIXES):
+        return a1111.as_error(error)
     return as_problem(request, error)

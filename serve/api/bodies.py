@@ -19,6 +19,8 @@ ENVELOPE_BYTES = 64 * 1024
 """What a form's boundaries and fields, or a protocol's JSON header, may add to the file or tensor itself."""
 
 PIECE_BYTES = 256 * 1024
+MOST_FILES = 4
+"""In one form, where a door does not say otherwise."""
 
 # A refused body is read on for this many times the cap before the answer: a client that is still sending then
 # sees the 413, where a connection closed at once would show it a reset.
@@ -54,9 +56,28 @@ def plain(body: bytes, headers: Headers, limits: LimitsSettings) -> bytes:
 
 async def read_form(request: Request, limits: LimitsSettings) -> Form:
     """A multipart form. Text fields and files that appear twice are refused."""
+    fields: dict[str, str] = {}
+    files: dict[str, bytes] = {}
+    for name, value in await read_parts(request, limits, MOST_FILES):
+        if name in fields or name in files:
+            raise InvalidRequest("was sent twice", name)
+        if isinstance(value, str):
+            fields[name] = value
+        else:
+            files[name] = value
+    return Form(fields, files)
+
+
+async def read_parts(
+    request: Request, limits: LimitsSettings, most_files: int, longest_field: int = ENVELOPE_BYTES
+) -> list[tuple[str, str | bytes]]:
+    """The parts of a multipart form in their order, names as often as they come: text fields, and what files hold.
+
+    ``longest_field`` is in bytes; files together have the cap of every body.
+    """
     stream = _pieces(await read_body(request, limits))
     parser = MultiPartParser(
-        request.headers, stream, max_files=4, max_fields=limits.max_form_fields, max_part_size=ENVELOPE_BYTES
+        request.headers, stream, max_files=most_files, max_fields=limits.max_form_fields, max_part_size=longest_field
     )
     parser.spool_max_size = _cap(limits)  # in memory: the cap already bounds it
     try:
@@ -68,18 +89,13 @@ async def read_form(request: Request, limits: LimitsSettings) -> Form:
         # a ValueError), a charset whose very name Python refuses.
         raise InvalidRequest("the form cannot be read: its charset or a part's headers are not valid") from None
     try:
-        fields: dict[str, str] = {}
-        files: dict[str, bytes] = {}
-        for name, value in form.multi_items():
-            if name in fields or name in files:
-                raise InvalidRequest("was sent twice", name)
-            if isinstance(value, UploadFile):
-                files[name] = _check_size(await value.read(), name, limits)
-            else:
-                fields[name] = value
-        return Form(fields, files)
+        return [(name, await _held(name, value, limits)) for name, value in form.multi_items()]
     finally:
         await form.close()
+
+
+async def _held(name: str, value: UploadFile | str, limits: LimitsSettings) -> str | bytes:
+    return _check_size(await value.read(), name, limits) if isinstance(value, UploadFile) else value
 
 
 async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.callers import DrawsDirectly, caller_of, urls_of, with_cache_word
-from serve.api.drawing import SNAKE_CASE, Vocabulary, chosen, draw, how_many, names_of, parse_order, told
+from serve.api.callers import DrawsDirectly, caller_of, urls_of
+from serve.api.drawing import SNAKE_CASE, Vocabulary, chosen, draw, how_many, names_of, parse_order, told, with_words
 from serve.api.drawing_schema import PICTURE_URL, PROMPT, described, options_of
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
@@ -69,7 +69,7 @@ async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettin
         "generation_id": answer.generation_id,
         "metadata": told(answer),
     }
-    return with_cache_word(render(body, 200, None), answer.cache)
+    return with_words(render(body, 200, None), answer)
 
 
 _TEMPLATE = {"name": TEXT, "prompt": TEXT, "negative_prompt": TEXT}

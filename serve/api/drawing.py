@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
+from serve.api.callers import with_cache_word
 from serve.api.presets import Quality, steps_of
 from serve.api.values import choice, flag, number, text, whole, whole_within
 from serve.ensembles.illustration import (
+    ILLUSTRATE,
     MAX_PROMPT_CHARACTERS,
     RANGES,
     SCALES,
@@ -26,6 +28,9 @@ from serve.errors import InvalidRequest, in_words_of
 from serve.jobs.direct import Direct
 from serve.jobs.errands import Answer, Caller
 from serve.jobs.requests import IllustrateRequest
+
+SERVED_BY = "X-Atelier-Served-By"
+"""Who drew: ``illustrate``, or a step of the fallback (A-100)."""
 
 Vocabulary = Mapping[str, tuple[str, ...]]
 """The names that clients may use, by ours. The first is the one that answers and documents use."""
@@ -42,6 +47,7 @@ SNAKE_CASE: Vocabulary = {
     "output_format": ("output_format",),
     "output_compression": ("output_compression",),
     "metadata": ("metadata",),
+    "c2pa": ("c2pa",),
 }
 
 
@@ -105,6 +111,7 @@ def parse_encoding(values: Mapping[str, Any], names: Mapping[str, str], metadata
         choice(values, names["output_format"], MEDIA_TYPES, "png"),
         whole_within(values, names["output_compression"], 0, 100, DEFAULT_QUALITY),
         flag(values, names["metadata"], metadata),
+        flag(values, names.get("c2pa", "c2pa")),
     )
 
 
@@ -137,6 +144,12 @@ async def draw(order: Order, direct: Direct, caller: Caller, **more: Any) -> Ans
     """``more`` joins the parameters that the answer tells."""
     with in_words_of(order.names):
         return await direct.draw(IllustrateRequest(order.options, order.encoding, more), caller)
+
+
+def with_words(response: Response, answer: Answer) -> Response:
+    """With the headers that tell who served it, and what the cache had to do with it."""
+    response.headers[SERVED_BY] = str(answer.details.get("served_by", ILLUSTRATE))
+    return with_cache_word(response, answer.cache)
 
 
 def told(answer: Answer) -> dict[str, Any]:

@@ -44,6 +44,10 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "description": "quality of JPEG and WebP",
     },
     "metadata": {"type": "boolean", "description": "whether the picture tells how it was made; the site's own default"},
+    "c2pa": {
+        "type": "boolean",
+        "description": "whether it is signed (Content Credentials), where that is offered",
+    },
 }
 
 

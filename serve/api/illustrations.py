@@ -13,8 +13,8 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.callers import DrawsDirectly, caller_of, urls_of, with_cache_word
-from serve.api.drawing import CAMEL_CASE, SNAKE_CASE, camel_case, draw, names_of, parse_order, told
+from serve.api.callers import DrawsDirectly, caller_of, urls_of
+from serve.api.drawing import CAMEL_CASE, SNAKE_CASE, camel_case, draw, names_of, parse_order, told, with_words
 from serve.api.drawing_schema import PICTURE_URL, PROMPT, described, options_of
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
@@ -88,7 +88,7 @@ async def generate_illustration(request: Request, direct: DrawsDirectly, setting
         "generationId": answer.generation_id,
         "metadata": {camel_case(name): value for name, value in metadata.items()},
     }
-    return with_cache_word(render(body, 200, None), answer.cache)
+    return with_words(render(body, 200, None), answer)
 
 
 def _refuse_references(references: Any) -> None:
@@ -166,4 +166,4 @@ async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettin
     answer = await draw(order, direct, caller)
     url = urls_of(answer, settings)[0]
     body = {"image_url": url, "generation_id": answer.generation_id, "metadata": told(answer)}
-    return with_cache_word(render(body, 200, None), answer.cache)
+    return with_words(render(body, 200, None), answer)

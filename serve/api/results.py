@@ -20,6 +20,7 @@ from serve.api.values import choice, refuse_unknown, whole, whole_within
 from serve.api.whose import check_own
 from serve.ensembles.illustration import MAX_SIDE_PX
 from serve.ensembles.pictures import DEFAULT_QUALITY, MEDIA_TYPES, Encoding
+from serve.ensembles.provenance import is_marked, mark_svg
 from serve.ensembles.vectorization import VectorizeOptions, VectorizerService
 from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable, in_words_of
 from serve.guards.signing import PARAMETERS as SIGNED
@@ -98,7 +99,8 @@ async def _exported(
     if encoding.format == "svg":
         data = await state.objects.get(found.object)
         with in_words_of({"image": "format"}):  # it may be more than a Vectorizer takes
-            return (await service.vectorize(data, VectorizeOptions())).svg.encode()
+            svg = (await service.vectorize(data, VectorizeOptions())).svg
+        return (mark_svg(svg) if is_marked(data) else svg).encode()
     async with turns.taken():
         data = await state.objects.get(found.object)
         return await convert(data, found.media_type, encoding, width)

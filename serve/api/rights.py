@@ -21,7 +21,7 @@ _OPEN_PAGES = frozenset(
 """They tell what this software can do, and nothing of the site."""
 _MADE = (
     "/v1/jobs", "/v1/batches", "/v1/images", "/generate", "/api/generate", "/api/illustrations", "/api/diffusion",
-    "/api/convert", "/api/convert-ai", "/api/analyze-image", "/sdapi", "/internal",
+    "/api/convert", "/api/convert-ai", "/api/analyze-image", "/sdapi", "/internal", "/controlnet",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 import serve
 from serve.engines.backends import EMBEDDED, THREADS_VARIABLE
 from serve.errors import EngineUnavailable
+from serve.settings import PREFIX
 
 #: What the backends import of this package. A stub looks beside its ``model.py`` but ignores ``PYTHONPATH``.
 STUB_MODULES = (
@@ -74,12 +75,13 @@ def assemble_backends(installation: Installation, target: Path) -> None:
 
 
 def environment(installation: Installation, threads: int) -> dict[str, str]:
-    """This process's environment, with what the binary and its stubs need.
+    """This process's environment with what the binary and its stubs need, and without the site's settings: some are
+    passwords, and engines run the code of whoever made them.
 
     The stub embeds the interpreter: it loads ``libpython`` by name, and finds this environment's packages through the
     first ``python3`` on ``PATH``.
     """
-    values = dict(os.environ)
+    values = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
     libpython = (str(sysconfig.get_config_var("LIBDIR")), os.path.join(sys.base_prefix, "lib"))
     prepend = {
         "LD_LIBRARY_PATH": (str(installation.libraries), *libpython),

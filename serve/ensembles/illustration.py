@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +15,8 @@ from serve.engines.service import EngineService
 from serve.ensembles.ranges import check_number
 from serve.errors import InvalidRequest, NotFound
 
+ILLUSTRATE = "illustrate"
+"""The Illustrator, as answers tell who served them."""
 MAX_PICTURES = 10
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_SIDE_PX = 4096
@@ -68,6 +70,8 @@ class IllustrateOptions:
     preview_every: int = 0
     """A preview after every so many steps of a picture; 0 is none."""
     timeout_s: float | None = None
+    moderation: str | None = None
+    """low: only what is surer is found (`moderation.low_threshold`); None is auto."""
 
     def __post_init__(self) -> None:
         _check_text(self.prompt, "prompt")
@@ -78,6 +82,8 @@ class IllustrateOptions:
             _check_whole(getattr(self, name), name, *whole)
         for name, scale in SCALES.items():
             check_number(getattr(self, name), name, *scale)
+        if self.moderation not in (None, "auto", "low"):
+            raise InvalidRequest("must be auto or low", "moderation")
 
     def named_seed(self) -> int:
         """The seed, or one that is drawn."""
@@ -145,6 +151,10 @@ class Illustration:
     model_versions: Mapping[str, str]
     timings_s: Mapping[str, float]
     processing_time_s: float
+    served_by: str = ILLUSTRATE
+    """Or who stood in, such as ``fallback:openai:NAME`` (A-100)."""
+    moderation: Mapping[str, Any] | None = None
+    """What was found and done, as `serve.moderation.verdicts` tells it; None: nobody looked."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -223,6 +233,12 @@ class FamilyInfo:
         step = self.multiple_of_px
         low, high = -(-self.min_px // step) * step, self.max_px // step * step
         return min(high, max(low, round(side_px / step) * step))
+
+    def nearest_size(self, width_px: int, height_px: int) -> tuple[int, int]:
+        """(width, height) that the family draws: of the same shape as far as its limits let it."""
+        scale = min(1.0, self.max_px / max(width_px, height_px))
+        scale = max(scale, self.min_px / min(width_px, height_px))
+        return self.nearest(round(width_px * scale)), self.nearest(round(height_px * scale))
 
 
 class IllustratorService(EngineService, Protocol):

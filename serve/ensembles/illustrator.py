@@ -59,12 +59,18 @@ class Illustrator(EngineDoors):
     the reason, when anything cannot start.
     """
 
-    def __init__(self, settings: IllustratorSettings, engines: Engines | None = None) -> None:
+    def __init__(
+        self, settings: IllustratorSettings, engines: Engines | None = None, others: Sequence[str] = ()
+    ) -> None:
+        """``others`` are engines that it serves besides its families'."""
         self._settings = settings
         repository = settings.model_repository
         manifests = {name: _manifest(repository, name) for name in settings.families or families_in(repository)}
         known = {name: parse(manifest) for name, manifest in manifests.items()}
         owned = engines is None and settings.engines_url is None
+        for engine in others if owned else ():
+            if not (repository / engine / "config.pbtxt").is_file():
+                raise EngineUnavailable(f"there is no engine '{engine}' in {repository.name}/", "moderation.engine")
         self._lacking = {name: gone for name, family in known.items() if (gone := _absent(repository, family, owned))}
         for name, gone in self._lacking.items():
             LOGGER.error("model '%s' is not served: it lacks %s; %s", name, ", ".join(gone), HOW_TO_BUILD)
@@ -72,7 +78,7 @@ class Illustrator(EngineDoors):
         super().__init__(
             EngineRoom(
                 repository,
-                [engine for family in families.values() for engine in _drawing_engines(family)],
+                [*(engine for family in families.values() for engine in _drawing_engines(family)), *others],
                 url=settings.engines_url,
                 timeout_s=settings.engine_timeout_s,
                 start_timeout_s=settings.engine_start_timeout_s,

@@ -23,6 +23,7 @@ import warnings
 
 from serve.ensembles.wire import pack, to_function, unpack
 from serve.errors import AtelierError
+from serve.guards import log_lines
 
 LOGGER = logging.getLogger(__name__)
 LENGTH = struct.Struct("<Q")
@@ -31,6 +32,7 @@ _PR_SET_PDEATHSIG = 1
 
 
 def main(control_fd: int, memory_bytes: int) -> None:
+    log_lines.install()
     control = socket.socket(fileno=control_fd)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended workers leave no zombies

@@ -8,15 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
 from typing import Any
 
-from serve.ensembles.illustration import FamilyInfo, Illustration, IllustratorService, Preview, nothing_draws
+from serve.ensembles.credentials import signer_of
+from serve.ensembles.illustration import (
+    UNFOLLOWED,
+    FamilyInfo,
+    Follow,
+    Illustration,
+    IllustratorService,
+    Preview,
+    Progress,
+    nothing_draws,
+)
 from serve.ensembles.known import Known
 from serve.ensembles.vectorization import VectorizeOptions, VectorizerService
 from serve.errors import EngineFailure
+from serve.experiments.assigning import Experiments
+from serve.fallback.serving import serving
+from serve.flags.store import Flags
 from serve.jobs.analyses import Analyses
 from serve.jobs.errands import BYPASS, Answer, CacheWord, Caller, Errand, drawn, encoded, traced
 from serve.jobs.inputs import media_type_of
@@ -24,6 +37,7 @@ from serve.jobs.ledger import Ledger
 from serve.jobs.requests import IllustrateRequest, Outcome, VectorizeRequest
 from serve.jobs.states import new_id
 from serve.jobs.takeover import Watch
+from serve.jobs.terms import Terms
 from serve.settings import Settings
 from serve.state import State
 from serve.state.objects import name_of
@@ -49,8 +63,12 @@ class Direct:
         self._illustrator = illustrator
         self._vectorizer = vectorizer
         self._settings = settings
+        self._terms = Terms(settings)
+        self._signer = signer_of(settings)
         self._known = Known(illustrator, vectorizer)
         self._ledger = Ledger(state, self._known, watch) if state is not None else None
+        flags = Flags(settings.flags, state.database) if state is not None else None
+        self._experiments = Experiments(settings.experiments, flags) if flags is not None else None
         self._analyses = Analyses(state, self._ledger.cache, self._known) if state and self._ledger else None
 
     async def start(self) -> None:
@@ -68,12 +86,20 @@ class Direct:
         return await self._known.families()
 
     async def draw(self, request: IllustrateRequest, caller: Caller) -> Answer:
+        request = await self.accepted(request)
         if self._ledger is None:
-            return _unkept(await drawn(request, self._draws(), self._vectorizer))
+            return _unkept(await drawn(request, self._draws(caller), self._vectorizer, self._signer))
         return await self._ledger.answer(await self._drawing(request, caller))
+
+    async def accepted(self, request: IllustrateRequest) -> IllustrateRequest:
+        """As the site takes it. Raises ModerationBlocked, and InvalidRequest for what it does not offer."""
+        (found,) = await self._terms.accepted([request])
+        assert isinstance(found, IllustrateRequest)
+        return found
 
     async def recall(self, request: IllustrateRequest, caller: Caller) -> Answer | None:
         """What `draw` would answer without drawing: ask it before `stream`, which always draws."""
+        request = await self.accepted(request)
         if self._ledger is None:
             return None
         return await self._ledger.known(await self._drawing(request, caller))
@@ -83,14 +109,20 @@ class Direct:
         return self._ledger is not None and self._ledger.looks_up(request, caller)
 
     async def stream(
-        self, request: IllustrateRequest, caller: Caller, preview_every: int
+        self,
+        request: IllustrateRequest,
+        caller: Caller,
+        preview_every: int,
+        progressed: Callable[[Progress], None] | None = None,
     ) -> AsyncGenerator[Preview | Answer, None]:
         """Previews as they come, after every so many steps, then the answer. Closing it ends the drawing.
 
-        It joins a request of the same idempotency key, without previews, and no other.
+        It joins a request of the same idempotency key, without previews, and no other. ``progressed`` is told now and
+        then how many steps are made.
         """
+        request = await self.accepted(request)
         if self._ledger is None:
-            async for item in self._previewed(request, preview_every):
+            async for item in self._previewed(request, preview_every, caller, progressed):
                 yield item if isinstance(item, Preview) else _unkept(item)
             return
         errand = replace(await self._drawing(request, caller), joins=False)
@@ -100,7 +132,7 @@ class Direct:
             return
         outcome: Outcome | None = None
         async with self._ledger.undertaken(errand, boarded) as run:
-            async with contextlib.aclosing(self._previewed(run.request, preview_every)) as items:
+            async with contextlib.aclosing(self._previewed(run.request, preview_every, caller, progressed)) as items:
                 async for item in items:
                     if isinstance(item, Preview):
                         yield item
@@ -129,29 +161,39 @@ class Direct:
         return await self._analyses.of(image, self._vectorizer, caller)
 
     async def _drawing(self, asked: IllustrateRequest, caller: Caller) -> Errand:
-        illustrator, wanted = self._draws(), asked.options.model
-        known = (family for family in await self._known.families() if wanted in (None, family.name))
-        family = next(known, None)
-        request = asked if family is None else asked.resolved(family)  # who draws says that there is none such
+        illustrator, families, exposure = self._draws(caller), await self._known.families(), None
+        request = asked
+        if self._experiments is not None:
+            request, exposure = await self._experiments.assign(asked, caller.user_id, families)
+        family = next((one for one in families if request.options.model in (None, one.name)), None)
+        request = request if family is None else request.resolved(family)  # who draws says that there is none such
         limit_s = self._settings.illustrator.timeout_s
-        do = partial(drawn, illustrator=illustrator, vectorizer=self._vectorizer)
-        return Errand(asked, request, caller, do, min(asked.options.timeout_s or limit_s, limit_s))
+        do = partial(drawn, illustrator=illustrator, vectorizer=self._vectorizer, signer=self._signer)
+        limit_s = min(asked.options.timeout_s or limit_s, limit_s)
+        return Errand(asked, request, caller, do, limit_s, exposure=exposure)
 
     async def _previewed(
-        self, request: IllustrateRequest, preview_every: int
+        self,
+        request: IllustrateRequest,
+        preview_every: int,
+        caller: Caller,
+        progressed: Callable[[Progress], None] | None,
     ) -> AsyncGenerator[Preview | Outcome, None]:
         options = replace(request.options, preview_every=preview_every)
-        async with contextlib.aclosing(self._draws().stream(options)) as items:
+        follow = UNFOLLOWED if progressed is None else Follow(progress_s=max(0.001, self._settings.jobs.progress_s))
+        async with contextlib.aclosing(self._draws(caller).stream(options, follow)) as items:
             async for item in items:
                 if isinstance(item, Preview):
                     yield item
+                elif isinstance(item, Progress) and progressed is not None:
+                    progressed(item)
                 elif isinstance(item, Illustration):
-                    yield await encoded(item, request, self._vectorizer)
+                    yield await encoded(item, request, self._vectorizer, self._signer)
 
-    def _draws(self) -> IllustratorService:
+    def _draws(self, caller: Caller) -> IllustratorService:
         if self._illustrator is None:
             raise nothing_draws()
-        return self._illustrator
+        return serving(self._illustrator, caller.user_id)
 
 
 def _unkept(outcome: Outcome) -> Answer:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
 from serve.ensembles.illustration import RANDOM_SEED, Illustration, IllustratorService
-from serve.ensembles.pictures import encode_all
+from serve.ensembles.pictures import Signs, encode_all
 from serve.ensembles.vectorization import Vectorization, VectorizeOptions, Vectorizes
+from serve.experiments.exposures import Exposure
 from serve.jobs.flights import Claim
 from serve.jobs.outcomes import of_illustration, of_vectorization
 from serve.jobs.requests import File, IllustrateRequest, JobRequest, Outcome, VectorizeRequest, digest
@@ -26,13 +27,15 @@ BYPASS: CacheWord = "bypass"
 @dataclass(frozen=True)
 class Caller:
     """Who asks, and how. ``fresh``: nothing that is stored and nothing that is under way will do; ``store``: whether
-    the answer may be given again. ``patience_s``: how long it goes on once the caller is gone, who may ask again."""
+    the answer may be given again. ``patience_s``: how long it goes on once the caller is gone, who may ask again.
+    ``repeats``: it says itself that it asks again; what was done within ``patience_s`` is what it did not get."""
 
     user_id: str = ANONYMOUS
     idempotency_key: str | None = None
     fresh: bool = False
     store: bool = True
     patience_s: float = 0.0
+    repeats: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,6 +70,8 @@ class Errand:
     inputs: Sequence[tuple[bytes, str]] = ()
     joins: bool = True
     """Whether the same request without an idempotency key, of the same user, may be answered with it."""
+    exposure: Exposure | None = None
+    """The arm of an experiment that ``request`` has."""
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -86,27 +91,34 @@ class Errand:
             return digest(["key", self.claim.user_id, self.claim.key])
         if self.caller.fresh or not self.joins:
             return new_id()
-        return digest(["request", self.caller.user_id, _unseeded(self.document)])
+        return digest(["request", self.caller.user_id, unseeded(self.document)])
 
 
 def seeded(request: JobRequest) -> JobRequest:
     return request if isinstance(request, VectorizeRequest) else request.seeded()
 
 
-def _unseeded(document: dict[str, Any]) -> dict[str, Any]:
-    """Every word for "any seed" is the same."""
+def unseeded(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Every word for "any seed" is the same, and so is a seed that was drawn for it."""
     options = document["options"]
-    return document if options.get("seed") != RANDOM_SEED else {**document, "options": {**options, "seed": None}}
+    if options.get("seed") != RANDOM_SEED and document.get("seed_named", True):
+        return document
+    kept = {name: value for name, value in document.items() if name != "seed_named"}
+    return {**kept, "options": {**options, "seed": None}}
 
 
-async def drawn(request: IllustrateRequest, illustrator: IllustratorService, vectorizer: Vectorizes) -> Outcome:
-    return await encoded(await illustrator.draw(request.options), request, vectorizer)
+async def drawn(
+    request: IllustrateRequest, illustrator: IllustratorService, vectorizer: Vectorizes, signer: Signs | None = None
+) -> Outcome:
+    return await encoded(await illustrator.draw(request.options), request, vectorizer, signer)
 
 
-async def encoded(illustration: Illustration, request: IllustrateRequest, vectorizer: Vectorizes) -> Outcome:
+async def encoded(
+    illustration: Illustration, request: IllustrateRequest, vectorizer: Vectorizes, signer: Signs | None = None
+) -> Outcome:
     """Tells in ``degraded`` what drawings had to do without, if they had."""
     noting = _Noting(vectorizer)
-    files = await encode_all(illustration, request.encoding, noting)
+    files = await encode_all(illustration, request.encoding, noting, signer)
     outcome = of_illustration(illustration, request.encoding, files, request.more)
     if not noting.degraded:
         return outcome

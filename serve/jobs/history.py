@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.errors import AtelierError, EngineFailure
+from serve.errors import AtelierError, EngineFailure, told_again
+from serve.experiments.exposures import Exposure, expose
 from serve.jobs.adding import model_of
 from serve.jobs.leases import told_of
 from serve.jobs.requests import File, JobRequest, Outcome
@@ -22,6 +23,21 @@ from serve.state.tables import generations, inputs, measurements, results, utc_n
 
 _GENERATION, _INPUTS, _MEASUREMENT = sa.insert(generations), sa.insert(inputs), sa.insert(measurements)
 
+_NEWEST = 16
+_LATELY = (
+    sa.select(generations.c.id, generations.c.parameters)
+    .where(
+        generations.c.user_id == sa.bindparam("user_id"),
+        generations.c.kind == sa.bindparam("kind"),
+        generations.c.direct,
+        generations.c.status == COMPLETED,
+        generations.c.created_at >= sa.bindparam("began"),
+        generations.c.completed_at >= sa.bindparam("since"),
+    )
+    .order_by(generations.c.created_at.desc(), generations.c.seq.desc())
+    .limit(_NEWEST)
+)
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -31,6 +47,7 @@ class Entry:
     user_id: str
     request: JobRequest
     began_at: datetime = field(default_factory=utc_now)
+    exposure: Exposure | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +76,7 @@ async def write_done(
     if used:
         await connection.execute(_INPUTS, used)
     await connection.execute(_MEASUREMENT, _measured(entry, outcome.model, took_s, None, cached))
+    await expose(connection, entry.exposure, entry.generation_id)
     return ids
 
 
@@ -72,6 +90,19 @@ async def write_undone(
     if error is not None:
         row = _measured(entry, model_of(entry.request), took_s, str(error), False)
         await connection.execute(measurements.insert(), row)
+    await expose(connection, entry.exposure, entry.generation_id)
+
+
+async def lately(
+    connection: AsyncConnection, user_id: str, kind: str, within: timedelta, longest: timedelta
+) -> Sequence[sa.Row[Any, Any]]:
+    """``id`` and ``parameters`` of the user's newest direct generations that were completed ``within`` that time.
+
+    None takes longer than ``longest``: all that began before is not looked through.
+    """
+    since = utc_now() - within
+    newest = {"user_id": user_id, "kind": kind, "since": since, "began": since - longest}
+    return (await connection.execute(_LATELY, newest)).all()
 
 
 async def read_again(state: State, generation_id: str) -> Kept | None:
@@ -93,7 +124,7 @@ async def read_again(state: State, generation_id: str) -> Kept | None:
 def error_of(told: Mapping[str, Any]) -> AtelierError:
     """The inverse of `serve.jobs.leases.told_of`."""
     kind = next((known for known in _below(AtelierError) if known.__name__ == told["type"]), EngineFailure)
-    return kind(told["detail"], told["field"])
+    return told_again(kind, told)
 
 
 def _below(kind: type[AtelierError]) -> Iterator[type[AtelierError]]:

@@ -286,4 +286,5 @@ def _of_mine(names: tuple[str, ...]) -> sa.Update:
 
 
 def told_of(error: AtelierError) -> dict[str, Any]:
-    return {"type": type(error).__name__, "status": error.status, "detail": error.message, "field": error.field}
+    told = {"type": type(error).__name__, "status": error.status, "detail": error.message, "field": error.field}
+    return {**told, **error.more}

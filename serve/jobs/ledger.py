@@ -14,9 +14,9 @@ from typing import Any
 from serve.ensembles.known import Known
 from serve.errors import AtelierError, Cancelled, EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs import idempotency
-from serve.jobs.errands import BYPASS, HIT, MISS, Answer, CacheWord, Caller, Errand, seeded
+from serve.jobs.errands import BYPASS, HIT, MISS, Answer, CacheWord, Caller, Errand, seeded, unseeded
 from serve.jobs.flights import LEADS, OVER, Boarded, Flights
-from serve.jobs.history import Entry, read_again, write_done, write_undone
+from serve.jobs.history import Entry, lately, read_again, write_done, write_undone
 from serve.jobs.memory import Key, Memory, Recalled
 from serve.jobs.requests import JobRequest, Outcome
 from serve.jobs.sharing import SingleFlight
@@ -87,6 +87,9 @@ class Ledger:
         """What the errand's key stands for already, else what the cache has, written down as another generation."""
         if errand.claim is not None and (done := await self._flights.again(errand.claim)) is not None:
             return await self._again(done, HIT)
+        again = errand.caller.repeats and not errand.caller.fresh
+        if again and (answer := await self._unheard(errand)) is not None:
+            return answer
         if not self.looks_up(errand.request, errand.caller):
             return None
         if (key := await self._memory.key_of(errand.request, errand.document)) is None:
@@ -114,7 +117,7 @@ class Ledger:
     @contextlib.asynccontextmanager
     async def undertaken(self, errand: Errand, boarded: Boarded) -> AsyncIterator[Run]:
         """Around the doing: what ends it early is written down. `keep` what it comes to."""
-        entry = Entry(boarded.generation_id, errand.caller.user_id, seeded(errand.request))
+        entry = Entry(boarded.generation_id, errand.caller.user_id, seeded(errand.request), exposure=errand.exposure)
         run = Run(errand, boarded, entry)
         try:
             if errand.caller.store:
@@ -131,6 +134,15 @@ class Ledger:
         self._keeping.add(keeping)
         keeping.add_done_callback(self._keeping.discard)
         return await asyncio.shield(keeping)
+
+    async def _unheard(self, errand: Errand) -> Answer | None:
+        """What the same request of the same user came to a moment ago, also one that draws anew each time."""
+        times = timedelta(seconds=errand.caller.patience_s), timedelta(seconds=errand.limit_s)
+        wanted = unseeded(errand.document)
+        async with self._state.database.read() as connection:
+            rows = await lately(connection, errand.caller.user_id, errand.request.kind, *times)
+        found = next((row.id for row in rows if unseeded(row.parameters) == wanted), None)
+        return None if found is None else await self._again(found, HIT)
 
     async def _do(self, errand: Errand) -> Answer:
         if (known := await self.known(errand)) is not None:
@@ -173,7 +185,7 @@ class Ledger:
 
     async def _give_again(self, errand: Errand, key: Key, recalled: Recalled, began: float) -> Answer | None:
         """None when an object is being deleted just now."""
-        entry = Entry(new_id(), errand.caller.user_id, errand.request)
+        entry = Entry(new_id(), errand.caller.user_id, errand.request, exposure=errand.exposure)
         results = {one.name for one in recalled.stored}
         async with self._state.database.write() as connection:
             if not await hold(connection, recalled.objects):

@@ -48,6 +48,7 @@ class Memory:
     def __init__(self, state: State, known: Known) -> None:
         self.cache = Cache(state)
         self._objects = state.objects
+        self._settings = state.settings
         self._known = known
 
     async def key_of(self, request: JobRequest, document: Mapping[str, Any] | None = None) -> Key | None:
@@ -62,8 +63,16 @@ class Memory:
             versions |= await self._known.drawing()
         if not isinstance(request, IllustrateRequest) or request.encoding.format == "svg":
             versions |= await self._known.tracing()
-        text = digest([request.kind, document or request.to_json(), versions, SOFTWARE])
+        text = digest([request.kind, document or request.to_json(), versions, SOFTWARE, *self._site(request)])
         return Key(text, request.kind, versions)
+
+    def _site(self, request: JobRequest) -> list[Any]:
+        """What the site's settings change about the answer."""
+        if not isinstance(request, IllustrateRequest):
+            return []
+        found = [self._settings.moderation] if self._settings.moderation.policy != "off" else []
+        decided: list[Any] = [one.model_dump(mode="json") for one in found]
+        return [*decided, self._settings.provenance.model_dump(mode="json")] if request.encoding.c2pa else decided
 
     async def recall(self, key: Key) -> Recalled | None:
         found = await self.cache.get(key.text)
@@ -90,12 +99,15 @@ class Memory:
         stored: Sequence[Stored],
         inputs: Sequence[Stored] = (),
     ) -> None:
-        """Unless another attempt might do better, or engines answered of which ``key`` does not tell.
+        """Unless another attempt might do better, nobody looked at the pictures who should have, or engines answered of
+        which ``key`` does not tell.
 
         ``inputs`` stay as long as the answer does.
         """
         used = outcome.details.get("model_versions", {})
         if not is_lasting(outcome.details.get("degraded", ())):
+            return
+        if outcome.details.get("moderation", {}).get("unchecked"):
             return
         if any(key.versions.get(engine) != told for engine, told in used.items()):
             return

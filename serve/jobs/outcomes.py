@@ -17,7 +17,7 @@ def of_illustration(
 ) -> Outcome:
     """``files`` has the pictures as ``encoding`` says; ``more`` joins the parameters (A-070, A-072)."""
     made = illustration.parameters
-    details = {
+    details: dict[str, Any] = {
         "model": made.model,
         "parameters": {**dataclasses.asdict(made), **more},
         "generation_time": illustration.processing_time_s,
@@ -26,7 +26,10 @@ def of_illustration(
         "evaluations": illustration.evaluations,
         "model_versions": dict(illustration.model_versions),
         "timings_s": dict(illustration.timings_s),
+        "served_by": illustration.served_by,
     }
+    if illustration.moderation is not None:
+        details |= {"flagged": illustration.moderation["flagged"], "moderation": dict(illustration.moderation)}
     kept = [
         File(data, encoding.media_type, picture.pixels.shape[1], picture.pixels.shape[0], picture.seed)
         for data, picture in zip(files, illustration.pictures, strict=True)

@@ -28,6 +28,7 @@ from serve.jobs.states import (
     change,
     new_id,
 )
+from serve.jobs.terms import Terms
 from serve.limits.quotas import Quotas
 from serve.state import State
 from serve.state.tables import batches, generations, jobs, utc_now
@@ -68,11 +69,15 @@ class GenerationQueue:
         return Bounds(self.state.settings.jobs)
 
     @cached_property
+    def _terms(self) -> Terms:
+        return Terms(self.state.settings)
+
+    @cached_property
     def _turns(self) -> UserTurns:
         return UserTurns(self.state.settings.database.timeout_s)
 
     async def add(self, request: JobRequest, order: Order) -> Added:
-        """Raises TooManyJobs, QuotaExceeded, and KeyReused when the key stands for another request."""
+        """Raises what `Terms` raise, TooManyJobs, QuotaExceeded, and KeyReused when the key stands for another."""
         return await self._add([request], order, None)
 
     async def add_batch(self, requests: Sequence[JobRequest], order: Order) -> Added:
@@ -165,6 +170,7 @@ class GenerationQueue:
             return str(row.status) if row.status == reached else _unless_over(row, reached)
 
     async def _add(self, requests: Sequence[JobRequest], order: Order, batch_id: str | None) -> Added:
+        requests = await self._terms.accepted(requests)
         ids = [new_id() for _ in requests]
         await self._quotas.check_storage(order.user_id)
         async with self._turns.taken(order.user_id), self.state.database.write() as connection:

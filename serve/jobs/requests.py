@@ -18,6 +18,8 @@ from serve.errors import InvalidRequest
 
 ILLUSTRATE, VECTORIZE = "illustrate", "vectorize"
 """The lanes of the queue: a lane has slots of its own, so that fast jobs do not wait behind slow ones."""
+_UNSAID = {"c2pa": False, "mark": True}
+"""Of an encoding: requests of before they could be told are the same text."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,11 @@ class IllustrateRequest:
     def to_json(self) -> dict[str, Any]:
         options = asdict(self.options)
         del options["preview_every"], options["timeout_s"]  # they decide nothing about the pictures
+        if options["moderation"] is None:
+            del options["moderation"]
         drawn = {} if self.seed_named else {"seed_named": False}
-        return {
-            "kind": self.kind, "options": options, "encoding": asdict(self.encoding), "more": dict(self.more), **drawn,
-        }  # fmt: skip
+        encoding = {name: value for name, value in asdict(self.encoding).items() if value != _UNSAID.get(name)}
+        return {"kind": self.kind, "options": options, "encoding": encoding, "more": dict(self.more), **drawn}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import logging
 from serve.ensembles.illustration import IllustratorService
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import AtelierError, EngineUnavailable
+from serve.fallback.site import with_fallback
 from serve.jobs.webhooks import Deliverer
 from serve.jobs.work import Work
 from serve.jobs.worker import Worker
@@ -41,8 +42,9 @@ class SiteWorker:
         Raises StateUnavailable when the database does not answer for a while.
         """
         state = await State.open_patiently(settings)
-        worker = Worker(state, Work(state, vectorizer, illustrator))
         try:
+            draws = with_fallback(illustrator, state) if illustrator is not None else None
+            worker = Worker(state, Work(state, vectorizer, draws))
             await worker.start()
         except BaseException:
             await state.close()

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serve.ensembles.credentials import signer_of
 from serve.ensembles.illustration import (
     Checkpoint,
     Follow,
@@ -24,6 +25,10 @@ from serve.ensembles.known import Known
 from serve.ensembles.pictures import Encoding, encode_all, encode_preview
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import EngineFailure, OutOfSpace, StateUnavailable
+from serve.experiments.assigning import Experiments
+from serve.experiments.exposures import expose
+from serve.fallback.serving import serving
+from serve.flags.store import Flags
 from serve.jobs.leases import Claimed, Leases
 from serve.jobs.memory import Key, Memory
 from serve.jobs.outcomes import of_illustration, of_vectorization
@@ -61,10 +66,13 @@ class Work:
         self._illustrator = illustrator
         self._known = Known(illustrator, vectorizer)
         self._memory = Memory(state, self._known)
+        self._experiments = Experiments(state.settings.experiments, Flags(state.settings.flags, state.database))
+        self._signer = signer_of(state.settings)
+        self._preview = replace(PREVIEW, mark=state.settings.provenance.mark)
 
     async def do(self, job: Claimed, leases: Leases) -> Done:
         """Raises the ensembles' errors, and LeaseLost. Cancelled, it asks for nothing any more."""
-        request = await self._resolved(job.request)
+        request = await self._resolved(job)
         key = await self._memory.key_of(request)
         if key is not None and (known := await self._recalled(key)) is not None:
             return known
@@ -80,11 +88,15 @@ class Work:
         if done.key is not None:
             await self._memory.keep(connection, done.key, done.outcome, done.stored)
 
-    async def _resolved(self, request: JobRequest) -> JobRequest:
-        """With the family's defaults; who draws says that there is none such."""
-        if isinstance(request, VectorizeRequest):
-            return request
+    async def _resolved(self, job: Claimed) -> JobRequest:
+        """With its arm of an experiment, and the family's defaults; who draws says that there is none such."""
+        if isinstance(job.request, VectorizeRequest):
+            return job.request
         families = await self._known.families()
+        request, exposure = await self._experiments.assign(job.request, job.user_id, families, job.id)
+        if exposure is not None:
+            async with self._database.write() as connection:
+                await expose(connection, exposure, job.id)
         named = [family for family in families if request.options.model in (None, family.name)]
         return request.resolved(named[0]) if named else request
 
@@ -113,7 +125,7 @@ class Work:
         drawn: Illustration | None = None
         async with (
             Reporter(job, leases, self._limits.progress_s, self._show) as reporter,
-            contextlib.aclosing(self._illustrator.stream(options, follow, resume)) as items,
+            contextlib.aclosing(serving(self._illustrator, job.user_id).stream(options, follow, resume)) as items,
         ):
             async for item in items:
                 if isinstance(item, Illustration):
@@ -122,14 +134,14 @@ class Work:
                     reporter.take(item)
         if drawn is None:
             raise EngineFailure("the drawing ended without a picture")
-        files = await encode_all(drawn, request.encoding, self._vectorizer)
+        files = await encode_all(drawn, request.encoding, self._vectorizer, self._signer)
         return of_illustration(drawn, request.encoding, files, request.more), reporter.last_stage
 
     async def _show(self, preview: Preview) -> str:
         """The name of the object that it becomes."""
         height, width = preview.pixels.shape[:2]
-        data = await encode_preview(preview.pixels, (width, height), PREVIEW)
-        return (await self._objects.put(data, PREVIEW.media_type)).name
+        data = await encode_preview(preview.pixels, (width, height), self._preview)
+        return (await self._objects.put(data, self._preview.media_type)).name
 
     def _preview_every(self, request: IllustrateRequest) -> int:
         """Evenly over the steps, which ``request`` names."""

@@ -32,6 +32,7 @@ from serve.state.tables import (
     counters,
     deliveries,
     events,
+    exposures,
     generations,
     idempotency_keys,
     keys,
@@ -89,6 +90,7 @@ def chores_of(settings: Settings) -> list[Chore]:
         Chore("events", hour, ten_minutes, delete_old_events),
         Chore("deliveries", hour, ten_minutes, delete_old_deliveries),
         Chore("measurements", hour, ten_minutes, delete_old_measurements),
+        Chore("exposures", hour, ten_minutes, delete_old_exposures),
         Chore("batches", hour, ten_minutes, delete_empty_batches),
         Chore("keys", hour, ten_minutes, delete_old_keys),
         Chore("audit", hour, ten_minutes, delete_old_audit),
@@ -163,6 +165,13 @@ async def delete_old_measurements(state: State) -> None:
     """Older than any range that may be asked for."""
     m = measurements.c
     await _delete(state.database, measurements, [m.seq], sa.select(m.seq).where(m.created_at < utc_now() - LONGEST))
+
+
+async def delete_old_exposures(state: State) -> None:
+    """With the measurements that tell how they ended."""
+    e = exposures.c
+    old = sa.select(e.experiment, e.generation_id).where(e.created_at < utc_now() - LONGEST)
+    await _delete(state.database, exposures, [e.experiment, e.generation_id], old)
 
 
 async def delete_empty_batches(state: State) -> None:

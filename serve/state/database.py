@@ -42,7 +42,7 @@ def database_url(settings: Settings) -> URL:
         return URL.create(_DRIVERS["sqlite"], database=str(settings.state_dir / "atelier.db"))
     try:
         url = make_url(given.get_secret_value())
-    except ArgumentError:
+    except (ArgumentError, ValueError):  # of a port that is no number: it may be a piece of the password
         raise InvalidRequest("is not a URL such as postgresql://user:password@host/name", "database.url") from None
     kind = url.drivername.partition("+")[0]
     if kind not in _DRIVERS or (kind == "sqlite" and url.database in (None, "", ":memory:")):

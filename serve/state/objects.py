@@ -226,7 +226,9 @@ def store_at(settings: ObjectsSettings, default: Path) -> ObjectStore:
         if (folder := folder_of(settings, default)) is not None:
             return LocalStore(folder, mkdir=True)
         url = str(settings.url)
-        if urlsplit(url).scheme not in _SCHEMES:
+        if (parts := urlsplit(url)).password is not None or parts.query:
+            raise InvalidRequest("must have no credentials in it; they go into objects.options", "objects.url")
+        if parts.scheme not in _SCHEMES:
             raise InvalidRequest("must be file:///path, s3://bucket, gs://bucket or az://container", "objects.url")
         found: ObjectStore = from_url(url, config=given, retry_config=retries, client_options=client)
         return found

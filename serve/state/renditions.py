@@ -30,9 +30,10 @@ _RENDER_TIMEOUT_S = 20.0
 
 async def thumbnail(data: bytes, media_type: str, size_px: int) -> bytes:
     """A WebP whose longer side has ``size_px``, or fewer where a picture has fewer. Raises as ``convert``."""
+    generated = provenance.is_marked(data)
     if media_type == SVG:
         data = await render(data, *fitting(data, size_px))
-    return await asyncio.to_thread(_thumbnail, data, size_px)
+    return await asyncio.to_thread(_thumbnail, data, size_px, generated)
 
 
 async def convert(data: bytes, media_type: str, encoding: Encoding, width: int | None = None) -> bytes:
@@ -43,7 +44,8 @@ async def convert(data: bytes, media_type: str, encoding: Encoding, width: int |
     """
     if media_type == SVG:
         size = fitting(data, MAX_SIDE_PX, grow=False) if width is None else of_width(data, width)
-        data = await render(data, *size)
+        generated, data = provenance.is_marked(data), await render(data, *size)
+        data = provenance.mark_png(data) if generated else data
         if encoding.format == "png":
             return data
     return await asyncio.to_thread(_converted, data, encoding)
@@ -101,16 +103,17 @@ def _renderer(width: int, height: int) -> subprocess.Popen[bytes]:
     )
 
 
-def _thumbnail(data: bytes, size_px: int) -> bytes:
+def _thumbnail(data: bytes, size_px: int, generated: bool) -> bytes:
     image = Image.fromarray(read(data, _OURS).rgba)
     image.thumbnail((size_px, size_px), Image.Resampling.LANCZOS)
-    return to_file(without_idle_alpha(np.asarray(image)), Encoding("webp", _THUMBNAIL_QUALITY))
+    small = without_idle_alpha(np.asarray(image))
+    return to_file(small, Encoding("webp", _THUMBNAIL_QUALITY), generated=generated)
 
 
 def _converted(data: bytes, encoding: Encoding) -> bytes:
     pixels = without_idle_alpha(read(data, _OURS).rgba)
     with Image.open(io.BytesIO(data)) as image:
-        return to_file(pixels, encoding, provenance.read(image))
+        return to_file(pixels, encoding, provenance.read(image), generated=provenance.is_marked(data))
 
 
 def without_idle_alpha(rgba: Pixels) -> Pixels:

@@ -349,6 +349,38 @@ counters = sa.Table(
 )
 """What is used of rate limits, where there is no Redis. A key is of one window and does not come again."""
 
+flags = sa.Table(
+    "flags",
+    metadata,
+    _id("name"),
+    _flag("enabled"),
+    sa.Column("percentage", sa.Float, nullable=False),
+    _json("users", nullable=False),
+    _time("updated_at"),
+)
+"""Feature flags that were changed since the settings named them."""
+
+exposures = sa.Table(
+    "exposures",
+    metadata,
+    sa.Column("experiment", sa.Text, primary_key=True),
+    sa.Column("generation_id", sa.Text, primary_key=True),
+    _text("arm"),
+    _text("user_id"),
+    _time("created_at"),
+    sa.Index(None, "created_at"),
+)
+"""Which arm of an experiment a generation had (A-102). It outlives the generation, as its measurement does."""
+
+sealed_secrets = sa.Table(
+    "sealed_secrets",
+    metadata,
+    _id("name"),
+    _text("sealed"),
+    _time("updated_at"),
+)
+"""Keys of outside services, sealed with what is not in the database (`serve.guards.vault`)."""
+
 chores = sa.Table(
     "chores",
     metadata,

@@ -11,14 +11,18 @@ import hashlib
 import io
 import struct
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from serve.errors import BadImage, TooLarge, UnsupportedMedia
 from serve.vector.picture_parts import has_too_many, is_crowded
+
+T = TypeVar("T")
 
 FIELD = "image"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
@@ -52,6 +56,16 @@ class Picture:
     sha256: str
 
 
+@dataclass(frozen=True)
+class Measured:
+    """As a header shows it: the size upright, and whether there can be transparent pixels."""
+
+    width: int
+    height: int
+    format: str
+    has_alpha: bool
+
+
 def decode(data: bytes, limits: ImageLimits = ImageLimits()) -> Picture:
     """The picture in ``data``.
 
@@ -70,9 +84,36 @@ def read(data: bytes, limits: ImageLimits = ImageLimits()) -> Picture:
     return Picture(_pixels(opened), opened.format or "", hashlib.sha256(data).hexdigest())
 
 
+def look(data: bytes, at: Callable[[Image.Image], T], limits: ImageLimits = ImageLimits()) -> T:
+    """What ``at`` finds in the picture, of which it may decode the pixels. Raises what ``read`` raises."""
+    opened = _examined(data, limits)
+    try:
+        return at(opened)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise TooLarge("has too many pixels", FIELD) from error
+    except _DECODER_ERRORS as error:
+        raise BadImage(f"is a {opened.format} that is broken or cut off", FIELD) from error
+
+
 def check(data: bytes, limits: ImageLimits = ImageLimits()) -> None:
     """Raises what ``decode`` raises, as far as a header shows it: no pixel is decoded."""
     _examined(data, limits)
+
+
+def measure(data: bytes, limits: ImageLimits = ImageLimits()) -> Measured:
+    """What the header says. Raises as ``check`` does."""
+    opened = _examined(data, limits)
+    width, height = reversed(opened.size) if _lies_down(opened) else opened.size
+    has_alpha = opened.has_transparency_data
+    return Measured(width, height, opened.format or "", has_alpha)
+
+
+def _lies_down(opened: Image.Image) -> bool:
+    """Whether EXIF orientation swaps the sides; one that cannot be read does not."""
+    try:
+        return opened.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
+    except _DECODER_ERRORS:
+        return False
 
 
 def _examined(data: bytes, limits: ImageLimits) -> Image.Image:

@@ -11,6 +11,7 @@ import io
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ from serve.api.app import create_app
 from serve.errors import EngineFailure, OutOfSpace
 from serve.jobs.direct import Direct
 from serve.state import State
-from serve.state.tables import generations, measurements
+from serve.state.tables import generations, measurements, utc_now
 
 A070, A072, C021 = "/api/illustrations/generate", "/generate", "/api/diffusion/generate"
 OPENAI, CONVERT, CONVERT_AI, ANALYZE = "/v1/images/generations", "/api/convert", "/api/convert-ai", "/api/analyze-image"
@@ -267,6 +268,35 @@ async def test_the_openai_clients_repetition_joins(state: State) -> None:
         asking.cancel()
         await gated.ended.acquire()
         assert gated.cancelled == 1
+
+
+async def test_the_openai_clients_repetition_of_what_is_done_is_answered_with_it(
+    state: State, illustrator: IllustratorStandIn
+) -> None:
+    """Its client lost the answer on its way. Whoever does not say that they repeat, wants something else, is someone
+    else or comes late has a drawing of their own."""
+    body = {"prompt": "fox", "user": "ada"}
+    async with studio_of(state, illustrator) as studio:
+        first = await studio.post(OPENAI, json=body, headers={"x-stainless-retry-count": "0"})
+        for count in ("1", "2"):
+            again = await studio.post(OPENAI, json=body, headers={"x-stainless-retry-count": count})
+            assert (again.status_code, again.headers[HEADER]) == (200, "hit")
+            assert again.json()["data"] == first.json()["data"]
+            assert again.json()["atelier"]["generation_id"] == first.json()["atelier"]["generation_id"]
+        streamed = await studio.post(OPENAI, json={**body, "stream": True}, headers={"x-stainless-retry-count": "1"})
+        assert events_of(streamed.text)[-1]["b64_json"] == first.json()["data"][0]["b64_json"]
+        assert len(illustrator.asked) == 1
+        for more, count in (({}, "0"), ({"n": 2}, "1"), ({"user": "ben"}, "1"), ({"output_format": "webp"}, "1")):
+            other = await studio.post(OPENAI, json={**body, **more}, headers={"x-stainless-retry-count": count})
+            assert other.headers[HEADER] == "bypass", more
+        fresh = {"x-stainless-retry-count": "1", "cache-control": "no-cache"}
+        assert (await studio.post(OPENAI, json=body, headers=fresh)).headers[HEADER] == "bypass"
+        assert len(illustrator.asked) == 6
+        async with state.database.write() as connection:
+            long_ago = utc_now() - timedelta(seconds=state.settings.jobs.abandoned_s)
+            await connection.execute(generations.update().values(completed_at=long_ago))
+        late = await studio.post(OPENAI, json=body, headers={"x-stainless-retry-count": "1"})
+        assert late.headers[HEADER] == "bypass"
 
 
 async def test_without_a_store_the_answer_is_503(studio: httpx.AsyncClient, state: State) -> None:

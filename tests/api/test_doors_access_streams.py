@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -12,15 +11,13 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton
-import uvicorn
 import websockets
-from keyed_door import ME, KeyedSite, keyed_site
+from keyed_door import ME, KeyedSite, calling, keyed_site, listening
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 from tritonclient.utils import InferenceServerException
 
 from serve.api.open_inference.entering import address_of
-from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.state import State
 
 FOX: dict[str, Any] = {"kind": "illustrate", "input": {"prompt": "a fox", "seed": 7}}
@@ -30,31 +27,6 @@ FOX: dict[str, Any] = {"kind": "illustrate", "input": {"prompt": "a fox", "seed"
 async def site(state: State) -> AsyncIterator[KeyedSite]:
     async with keyed_site(state, access={"cache_s": 0.0}) as opened:
         yield opened
-
-
-@contextlib.asynccontextmanager
-async def listening(site: KeyedSite) -> AsyncIterator[str]:
-    """host:port of the site on this loop."""
-    server = uvicorn.Server(uvicorn.Config(site.whole, port=0, log_level="warning", lifespan="off"))
-    serving = asyncio.create_task(server.serve())
-    async with asyncio.timeout(20):
-        while not server.started:  # noqa: ASYNC110 - it tells nobody
-            await asyncio.sleep(0.01)
-    yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    await serving
-
-
-@contextlib.asynccontextmanager
-async def calling(site: KeyedSite) -> AsyncIterator[str]:
-    """host:port of its gRPC door."""
-    server = grpc.aio.server()
-    servicer = OpenInferenceServicer(site.app.state.models, site.state.settings, site.entrance)
-    add_servicer_to_server(servicer, server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    yield f"127.0.0.1:{port}"
-    await server.stop(0)
 
 
 async def test_events_by_key_and_by_the_address_in_the_answer(site: KeyedSite) -> None:

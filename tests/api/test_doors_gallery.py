@@ -18,7 +18,7 @@ from standin import StandIn
 from stateful_door import is_problem
 
 from serve.api.app import create_app
-from serve.settings import HttpSettings, Settings
+from serve.settings import AccessSettings, HttpSettings, Settings
 from serve.state import State
 from serve.state.tables import generations, results
 
@@ -29,7 +29,7 @@ PICTURE = b"\x89PNG\r\n\x1a\n not really, and long " * 20_000
 @pytest.fixture
 async def state(tmp_path: Path) -> AsyncIterator[State]:
     http = HttpSettings(public_url="https://art.example/")
-    opened = await State.open(Settings(state_dir=tmp_path, http=http))
+    opened = await State.open(Settings(state_dir=tmp_path, http=http, access=AccessSettings(required="off")))
     yield opened
     await opened.close()
 

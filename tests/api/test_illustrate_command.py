@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -218,8 +218,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("ATELIER_GRPC__PORT", "9")
     monkeypatch.setenv("ATELIER_ILLUSTRATOR__MODEL_REPOSITORY", str(repository))
 
-    def own(settings: IllustratorSettings) -> Illustrator:
-        return Illustrator(settings, engines=engines())  # type: ignore[arg-type]
+    def own(settings: IllustratorSettings, others: Sequence[str] = ()) -> Illustrator:
+        return Illustrator(settings, engines=engines(), others=others)  # type: ignore[arg-type]
 
     monkeypatch.setattr(serve.ensembles.illustrator, "Illustrator", own)
     monkeypatch.setattr(serve.ensembles.vectorizer, "Vectorizer", StandIn)
@@ -231,6 +231,18 @@ def test_this_process_draws_when_there_is_no_stack(alone: Path) -> None:
     assert record(Image.open("apple-1.png"))["model_versions"]["toy_unet"] == "7"  # type: ignore[index]
     assert run("red apple", "-o", "apple.svg", "--seed", 7).exit_code == 0
     assert Path("apple.svg").read_text().startswith("<svg")
+
+
+def test_it_keeps_to_the_policy_of_the_site(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ATELIER_MODERATION__RULES", '[{"category": "fruit", "words": ["apple"]}]')
+    monkeypatch.setenv("ATELIER_MODERATION__POLICY", "flag")
+    flagged = run("red apple", "-o", "apple.png", "--seed", 7)
+    assert (flagged.exit_code, "flag: prompt is fruit (1.00)" in flagged.stderr) == (0, True)
+    told = json.loads(run("red apple", "-o", "apple.png", "--seed", 7, "--json").stdout)
+    assert told["moderation"]["category"] == "fruit"
+    monkeypatch.setenv("ATELIER_MODERATION__POLICY", "refuse")
+    refused = run("red apple", "-o", "refused.png")
+    assert (refused.exit_code, Path("refused.png").exists()) == (2, False)
 
 
 def test_a_bar_without_a_stack(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -44,7 +44,7 @@ async def test_a_prompt_is_all_it_takes(studio: httpx.AsyncClient, path: str) ->
     assert picture_of(body).startswith("data:image/png;base64,")
     image = opened(picture_of(body))
     np.testing.assert_array_equal(np.asarray(image), disk(64, 64, 41))
-    assert (infotext(image) or "").startswith("fox\nSteps: 8, Sampler: Euler, CFG scale: 3, Seed: 41, Size: 64x64")
+    assert (infotext(image) or "").startswith("fox\nSteps: 8, Sampler: Euler, Schedule type: Automatic, CFG")
 
 
 async def test_a070_folds_style_and_memory_into_the_prompt(

@@ -8,19 +8,17 @@ from typing import Any
 import httpx
 import pytest
 from jobs_standin import Hand, application, door_of, install, with_settings
-from pydantic import SecretStr
+from keyed_door import keyed_site
 from stateful_door import is_problem
 
 from serve.errors import EngineFailure, InvalidRequest
 from serve.settings import Settings
 from serve.state import State
 
-TOKEN = {"Authorization": "Bearer the-site"}
-
 
 @pytest.fixture
 def settings(settings: Settings) -> Settings:
-    return with_settings(settings, admin={"token": SecretStr("the-site")}, jobs={"max_failures": 1})
+    return with_settings(settings, jobs={"max_failures": 1})
 
 
 @pytest.fixture
@@ -133,15 +131,16 @@ async def test_the_queue_by_lane(door: httpx.AsyncClient, hand: Hand) -> None:
     }
 
 
-async def test_a_lane_is_paused_by_who_runs_the_site(door: httpx.AsyncClient, hand: Hand) -> None:
+async def test_a_lane_is_paused_by_who_runs_the_site(state: State, door: httpx.AsyncClient, hand: Hand) -> None:
     await generated(door)
     lane = "/api/admin/lanes/illustrate"
-    assert is_problem(await door.post(f"{lane}/pause"), 401, "Authorization")
-    for _ in range(2):
-        answer = await door.post(f"{lane}/pause", headers=TOKEN)
-        assert (answer.status_code, answer.json()) == (200, {"lane": "illustrate", "is_paused": True})
-    assert await hand.claim() == []
-    assert (await door.get("/v1/queue")).json()["lanes"]["illustrate"]["is_paused"] is True
-    await door.post(f"{lane}/resume", headers=TOKEN)
-    assert len(await hand.claim()) == 1
-    assert is_problem(await door.post("/api/admin/lanes/x/pause", headers=TOKEN), 404, "lane")
+    assert is_problem(await door.post(f"{lane}/pause"), 403)
+    async with keyed_site(state) as site, site.door((await site.key("root", "admin")).secret) as admin:
+        for _ in range(2):
+            answer = await admin.post(f"{lane}/pause")
+            assert (answer.status_code, answer.json()) == (200, {"lane": "illustrate", "is_paused": True})
+        assert await hand.claim() == []
+        assert (await door.get("/v1/queue")).json()["lanes"]["illustrate"]["is_paused"] is True
+        await admin.post(f"{lane}/resume")
+        assert len(await hand.claim()) == 1
+        assert is_problem(await admin.post("/api/admin/lanes/x/pause"), 404, "lane")

@@ -17,6 +17,8 @@ from PIL import Image
 from standin import Served, StandIn
 from tritonclient.utils import InferenceServerException
 
+from serve.errors import Unauthorized
+
 INFER = "/v2/models/vectorize/infer"
 
 
@@ -93,10 +95,22 @@ def test_stock_client_compresses(client: triton.InferenceServerClient, logo: byt
 def test_stock_client_reaches_an_engine(client: triton.InferenceServerClient) -> None:
     tensor = triton.InferInput("x", [2, 4], "FP32")
     tensor.set_data_from_numpy(np.ones((2, 4), np.float32), binary_data=False)
+    before = client.get_inference_statistics("plus_one")["model_stats"][0]["inference_count"]
     result = client.infer("plus_one", [tensor], outputs=[triton.InferRequestedOutput("y", binary_data=False)])
     np.testing.assert_array_equal(result.as_numpy("y"), np.full((2, 4), 2.0))
-    assert client.get_inference_statistics("plus_one")["model_stats"][0]["inference_count"] == 3
+    counted = client.get_inference_statistics("plus_one")["model_stats"][0]
+    assert counted["inference_count"] == counted["inference_stats"]["queue"]["count"] == before + 1
     assert len(client.get_inference_statistics()["model_stats"]) == 2
+
+
+async def test_who_has_no_key_is_told_what_to_send(door: httpx.AsyncClient, service: StandIn) -> None:
+    async def unknown() -> None:
+        raise Unauthorized("a key is needed")
+
+    service.health = unknown  # type: ignore[assignment]
+    answer = await door.get("/v2/models/plus_one/ready")
+    assert_refused(answer, 401, "a key is needed")
+    assert answer.headers["www-authenticate"] == "Bearer"
 
 
 async def test_health_has_both_words(door: httpx.AsyncClient, service: StandIn) -> None:
@@ -229,7 +243,9 @@ async def test_wrong_requests_are_refused(door: httpx.AsyncClient, logo: bytes) 
     assert_refused(await door.post(INFER, json=twice), 400, "twice")
     wrong = {"inputs": [{"name": "x", "shape": [4], "datatype": "FP32", "data": [1, 2, 3, 4]}]}
     assert_refused(await door.post("/v2/models/plus_one/infer", json=wrong), 400, "x")
-    assert_refused(await door.get("/v2/trace/setting"), 501)
+    for extension in ("trace/setting", "logging", "systemsharedmemory/status", "cudasharedmemory/region/a/status"):
+        assert_refused(await door.get(f"/v2/{extension}"), 501)
+    assert_refused(await door.post("/v2/systemsharedmemory/unregister"), 501)
 
 
 @pytest.mark.parametrize("binary", [False, True])

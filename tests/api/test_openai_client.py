@@ -1,31 +1,63 @@
-"""OpenAI's own package, from an environment of its own (`make clients`), against the doors on a real socket."""
+"""Other people's clients of OpenAI's API, from environments of their own (`make clients`), on a real socket."""
 
 from __future__ import annotations
 
 import json
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
-from http_server import listening
+from erring import ERRORS, Erring
+from http_server import keeping, listening
 from illustrator_standin import IllustratorStandIn
 from standin import StandIn
 
 from serve.api.app import create_app
 from serve.settings import Settings
 
-CLIENTS = Path(__file__).parents[1] / "clients"
-PYTHON_OF_CLIENTS = Path(__file__).parents[2] / ".venv-clients" / "bin" / "python"
+HOME = Path(__file__).parents[2]
+CLIENTS = HOME / "tests" / "clients"
+
+pytestmark = pytest.mark.slow
 
 
-@pytest.mark.slow
-def test_the_package_openai() -> None:
-    """Sync, async, streams and errors."""
-    assert PYTHON_OF_CLIENTS.exists(), "run `make clients` first"
-    with listening(create_app(StandIn(), Settings(), illustrator=IllustratorStandIn())) as address:
-        command = [PYTHON_OF_CLIENTS, CLIENTS / "openai_check.py", address]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+def checked(script: str, environment: str, address: str) -> dict[str, Any]:
+    """What ``script`` tells of the stack at ``address``; all of it is true."""
+    python = HOME / environment / "bin" / "python"
+    assert python.exists(), "run `make clients` first"
+    done = subprocess.run([python, CLIENTS / script, address], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
-    assert len(told) > 15
+    told: dict[str, Any] = json.loads(done.stdout)
     assert [key for key, value in told.items() if value is not True] == []
+    return told
+
+
+def test_the_package_openai() -> None:
+    """Sync, async, streams, edits and bad values."""
+    with listening(create_app(StandIn(), Settings(), illustrator=IllustratorStandIn())) as address:
+        assert len(checked("openai_check.py", ".venv-clients", address)) > 20
+
+
+def test_its_errors_and_what_it_does_then(tmp_path: Path) -> None:
+    """Three questions where another may help, one where none does; who left and asks again is told what was begun."""
+    studio = Erring()
+    with keeping(Settings(state_dir=tmp_path), studio) as address:
+        assert len(checked("openai_errors_check.py", ".venv-clients", address)) > 15
+    again = {"TooManyRequests", "Overloaded", "DeadlineExceeded"}
+    twice = {"Unauthorized", "TooManyRequestsToday", "EngineFailure"}
+    others = {"once Overloaded": 2, "late EngineFailure": 1, "slow apple": 1}
+    for name, times in studio.times.items():
+        assert times == others.get(name, 3 if name in again else 2 if name in twice else 1), name
+    assert others.keys() | again | twice < studio.times.keys()
+
+
+def test_the_package_litellm(tmp_path: Path) -> None:
+    studio = Erring()
+    with keeping(Settings(state_dir=tmp_path), studio) as address:
+        assert len(checked("litellm_check.py", ".venv-litellm", address)) > 10
+    again = {"Overloaded", "DeadlineExceeded"}
+    assert {name: studio.times[name] for name in ERRORS if name in studio.times} == {
+        name: 3 if name in again else 1 for name in ERRORS if name in studio.times
+    }
+    assert again < studio.times.keys()

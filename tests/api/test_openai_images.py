@@ -14,11 +14,27 @@ from standin import StandIn
 from test_doors_native import LEAKS
 
 from serve.api.app import create_app
+from serve.api.bodies import SlowBody
 from serve.api.openai.images_request import snapped
-from serve.errors import DeadlineExceeded, EngineFailure, Overloaded
+from serve.errors import (
+    AtelierError,
+    Conflict,
+    DeadlineExceeded,
+    EngineFailure,
+    EngineLost,
+    Forbidden,
+    Overloaded,
+    QuotaExceeded,
+    StateUnavailable,
+    TooManyAttempts,
+    TooManyJobs,
+    TooManyRequests,
+    Unauthorized,
+)
 from serve.settings import LimitsSettings, Settings
 
 PATH = "/v1/images/generations"
+TYPES = {401: "authentication_error", 403: "permission_error", 429: "requests", 507: "insufficient_quota"}
 
 
 def assert_error(answer: httpx.Response, status: int, param: str | None) -> dict[str, Any]:
@@ -29,7 +45,7 @@ def assert_error(answer: httpx.Response, status: int, param: str | None) -> dict
     error: dict[str, Any] = answer.json()["error"]
     assert error.keys() == {"message", "type", "param", "code"}
     assert error["param"] == param
-    assert error["type"] == ("invalid_request_error" if status < 500 else "server_error")
+    assert error["type"] == TYPES.get(status, "invalid_request_error" if status < 500 else "server_error")
     assert error["message"]
     assert error["code"]
     assert not LEAKS.search(answer.text)
@@ -217,13 +233,48 @@ async def test_a_large_body_is_refused() -> None:
         assert_error(await door.post(PATH, json={"prompt": "x" * 100_000}), 413, None)
 
 
-async def test_what_may_be_asked_again_says_when(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
-    for failure, again in ((Overloaded("many"), True), (DeadlineExceeded("late"), True), (EngineFailure("bad"), False)):
-        illustrator.failure = failure
-        answer = await studio.post(PATH, json={"prompt": "apple"})
-        assert_error(answer, failure.status, None)
-        assert ("retry-after" in answer.headers) is again
-        assert answer.headers.get("x-should-retry") == (None if again else "false")
+@pytest.mark.parametrize(
+    ("failure", "code", "retry_after", "should_retry"),
+    [
+        (Overloaded("many"), "overloaded", "1", "true"),
+        (DeadlineExceeded("late"), "deadline_exceeded", "2", "true"),
+        (StateUnavailable("away"), "state_unavailable", "5", "true"),
+        (TooManyRequests("many", None, 60), "rate_limit_exceeded", "60", "true"),
+        (TooManyRequests("many", None, 900), "rate_limit_exceeded", "900", "false"),
+        (TooManyJobs("many"), "rate_limit_exceeded", "10", "true"),
+        (TooManyAttempts("wrong keys", None, 5), "rate_limit_exceeded", "5", "false"),
+        (QuotaExceeded("full"), "insufficient_quota", None, "false"),
+        (EngineLost("died of it"), "engine_lost", "2", "false"),
+        (EngineFailure("bad"), "engine_failure", None, "false"),
+        (Conflict("not now"), "conflict", None, "false"),
+        (SlowBody("it did not arrive"), "slow_body", None, "true"),
+        (Unauthorized("a key is needed"), "invalid_api_key", None, None),
+        (Forbidden("not with this key"), "insufficient_permissions", None, None),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
+)
+async def test_errors_say_whether_to_ask_again(
+    studio: httpx.AsyncClient,
+    illustrator: IllustratorStandIn,
+    failure: AtelierError,
+    code: str,
+    retry_after: str | None,
+    should_retry: str | None,
+) -> None:
+    illustrator.failure = failure
+    answer = await studio.post(PATH, json={"prompt": "apple"})
+    assert assert_error(answer, failure.status, None)["code"] == code
+    assert (answer.headers.get("retry-after"), answer.headers.get("x-should-retry")) == (retry_after, should_retry)
+    assert answer.headers.get("www-authenticate") == ("Bearer" if answer.status_code == 401 else None)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/nothing", "/v1/images/" + "\u202e" * 200])
+async def test_what_is_not_offered_is_no_address(studio: httpx.AsyncClient, path: str) -> None:
+    """As OpenAI says it of its own."""
+    error = assert_error(await studio.post(path, json={"messages": []}), 404, None)
+    assert error["code"] == "unknown_url"
+    assert error["message"].startswith("Invalid URL (POST /v1/")
+    assert len(error["message"]) < 1000
 
 
 async def test_the_clients_request_id_is_kept(studio: httpx.AsyncClient) -> None:
@@ -237,7 +288,10 @@ async def test_models(studio: httpx.AsyncClient) -> None:
     assert [model["id"] for model in listed["data"]] == ["mini", "turbo"]
     mini = {"id": "mini", "object": "model", "created": 1_700_000_000, "owned_by": "atelier"}
     assert (await studio.get("/v1/models/mini")).json() == mini
-    assert assert_error(await studio.get("/v1/models/gpt-image-2"), 404, "model")["code"] == "model_not_found"
+    for unknown in ("gpt-image-2", "somebody/model", "somebody%2Fmodel", "x" * 5000):
+        error = assert_error(await studio.get(f"/v1/models/{unknown}"), 404, "model")
+        assert error["code"] == "model_not_found"
+        assert len(error["message"]) < 200
 
 
 async def test_without_an_illustrator(door: httpx.AsyncClient) -> None:

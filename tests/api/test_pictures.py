@@ -60,7 +60,7 @@ async def test_pictures_can_keep_it_to_themselves(kind: str) -> None:
 async def test_no_negative_prompt_is_no_line() -> None:
     text = provenance.infotext((await drawn()).parameters)
     assert text.count("\n") == 1
-    assert "Sampler: Euler, CFG scale" in text
+    assert "Sampler: Euler, Schedule type: Automatic, CFG scale" in text
 
 
 @pytest.mark.parametrize("characters", [9_000, 16_000, 31_000])

@@ -30,6 +30,9 @@ PATHS = st.sampled_from(
         "/v2/models/vectorize/generate",
         "/v2/repository/index",
         "/v2/repository/models/plus_one/load",
+        "/sdapi/v1/options",
+        "/sdapi/v1/png-info",
+        "/internal/progress",
     ]
 )
 FORM = b"multipart/form-data; boundary=x"

@@ -14,13 +14,17 @@ from typing import Any
 import openai
 
 PROMPT = "red apple, flat"
+MASK = base64.b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAYAAABytg0kAAAAEklEQVR4nGP4z8DwHwyBNBgAAD0ABz8VGs8LAAAAAElFTkSuQmCC"
+)
+"""2 x 2 pixels with an alpha channel."""
 PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 
 
 def main(http: str) -> None:
     options: dict[str, Any] = {"base_url": f"http://{http}/v1", "api_key": "none", "max_retries": 0, "timeout": 300}
     client = openai.OpenAI(**options)
-    told = {**models(client), **pictures(client), **stream(client), **errors(client)}
+    told = {**models(client), **pictures(client), **stream(client), **errors(client), **edits(client)}
     told |= asyncio.run(asynchronously(openai.AsyncOpenAI(**options)))
     print(json.dumps(told))
 
@@ -79,6 +83,28 @@ def errors(client: openai.OpenAI) -> dict[str, bool]:
     missing = raised(lambda: client.models.retrieve("gpt-image-2"))
     told["no_model"] = isinstance(missing, openai.NotFoundError) and missing.code == "model_not_found"
     return told
+
+
+def edits(client: openai.OpenAI) -> dict[str, bool]:
+    """No model draws from a picture yet: every form of the question is understood, and refused for good."""
+    picture, mask = decoded(client.images.generate(prompt=PROMPT).data[0]), ("m.png", MASK, "image/png")
+    asked: list[dict[str, Any]] = [
+        {"image": ("/home/somebody/a.png", picture)},
+        {"image": [("a.png", picture), ("b.png", picture)], "size": "auto", "n": 2, "input_fidelity": "high"},
+        {"image": ("a.png", MASK), "mask": mask, "output_format": "webp", "output_compression": 80},
+        {"image": ("a.png", MASK), "markup": mask, "svg": {"model": "x", "reasoning": {"effort": "low"}}},
+        {"image": ("a.png", picture), "stream": True, "partial_images": 2, "extra_body": {"seed": 7}},
+    ]
+    refused = [raised(lambda keys=keys: client.images.edit(prompt="a hat", **keys)) for keys in asked]
+    refused.append(raised(lambda: client.images.create_variation(image=("a.png", picture), n=1, size="512x512")))
+    wrong = raised(lambda: client.images.edit(prompt="a hat", image=("a.png", picture), mask=mask))
+    return {
+        "edits": all(isinstance(one, openai.BadRequestError) for one in refused),
+        "edits_code": all((one.code, one.param) == ("unsupported_operation", "image") for one in refused),
+        "edits_mask": (wrong.code, wrong.param) == ("invalid_request", "mask"),
+        "no_chat": getattr(raised(lambda: client.chat.completions.create(model="x", messages=[])), "code", "")
+        == "unknown_url",
+    }
 
 
 def raised(call: Any) -> Any:

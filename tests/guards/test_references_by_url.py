@@ -7,12 +7,14 @@ from pathlib import Path
 
 import httpx
 import pytest
+from keyed_door import keyed_site
 from picture_hosts import Host, picture, settings
 from pictures import decompression_bomb, drawn, encode
 from stateful_door import Door, is_problem, opened
 
 from serve.api import references
 from serve.guards.fetch import Fetcher
+from serve.state import State
 
 WHOSE = {"user_id": "ada", "subject_name": "cat"}
 
@@ -42,3 +44,20 @@ async def test_what_may_not_be_named(tmp_path: Path, url: str) -> None:
         both = {"image": ("a.png", encode(drawn()), "image/png"), "url": (None, "https://example.com/")}
         assert is_problem(await door.client.post("/api/references", files=both, data=WHOSE), 400, "url")
         assert is_problem(await door.client.post("/api/references", data=WHOSE, files={"x": (None, "1")}), 400, "x")
+
+
+async def test_a_job_by_its_pictures_url(state: State) -> None:
+    """Kept before there is a job: what the address shows later is of no interest."""
+    data = encode(drawn(size=48))
+    hidden = {"/hidden": picture(decompression_bomb())}
+    async with keyed_site(state) as site, Host({"/cat": picture(data), **hidden}).listening() as host:
+        site.app.state.fetcher = Fetcher(settings())
+        async with site.door((await site.key("ada")).secret) as ada:
+
+            async def added(url: str) -> httpx.Response:
+                return await ada.post("/v1/jobs", json={"kind": "vectorize", "input": {"image": url}})
+
+            assert (await added(host.url("/cat"))).status_code == 202
+            assert is_problem(await added(host.url("/hidden")), 413, "image")
+            for url in ("https://169.254.169.254/", "http://localhost/x.png", "ftp://example.org/", "x"):
+                assert is_problem(await added(url), 400, "image")

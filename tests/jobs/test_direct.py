@@ -185,7 +185,10 @@ async def test_the_cache_is_bounded(settings: Settings) -> None:
         assert (await direct.draw(wish(seed=29), ADA)).cached
         assert not (await direct.draw(wish(seed=0), ADA)).cached
     async with state.database.read() as connection:
-        assert (await connection.scalar(sa.select(sa.func.sum(cache.c.bytes))) or 0) <= 21_000
+        kept, largest = (
+            await connection.execute(sa.select(sa.func.sum(cache.c.bytes), sa.func.max(cache.c.bytes)))
+        ).one()
+    assert kept <= 20_000 + largest  # the last one may have come after the others were evicted
     await state.close()
 
 

@@ -7,11 +7,12 @@ import base64
 import hashlib
 import hmac
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Self
 
 import pytest
 from pydantic import SecretStr
-from standardwebhooks import Webhook
+from standardwebhooks import Webhook, WebhookVerificationError
 from webhook_receiver import Receiver
 from webhook_site import (
     SECRET,
@@ -96,6 +97,38 @@ async def test_it_is_sent_again_until_it_arrives(state: State, receiver: Receive
     assert (len(receiver.calls), (await row(state)).attempts) == (4, 4)
     for call in receiver.calls:
         Webhook(SECRET).verify(call.body, call.headers)
+
+
+async def test_a_call_that_somebody_repeats_is_noticed(
+    state: State, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A receiver knows it by its id; later, or with anything in it changed, its signature is none."""
+    receiver.answers = [500]
+    await happen(state, receiver.url, "completed")
+    async with delivering(state):
+        await until(all_are(state, "delivered"))
+    first, again = receiver.calls
+    assert first.id == again.id, "what arrives twice is one message"
+    body, headers = again.body, again.headers
+    other = {"webhook-id": "msg_2", "webhook-timestamp": str(int(headers["webhook-timestamp"]) + 60)}
+    for wrong in (
+        *({**headers, name: value} for name, value in other.items()),
+        {**headers, "webhook-signature": "v1,AA=="},
+    ):
+        with pytest.raises(WebhookVerificationError):
+            Webhook(SECRET).verify(body, wrong)
+    with pytest.raises(WebhookVerificationError):
+        Webhook(SECRET).verify(body.replace(b"completed", b"failed"), headers)
+    Webhook(SECRET).verify(body, headers)
+    monkeypatch.setattr("standardwebhooks.webhooks.datetime", TenMinutesLater)
+    with pytest.raises(WebhookVerificationError, match="too old"):
+        Webhook(SECRET).verify(body, headers)
+
+
+class TenMinutesLater(datetime):
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        return super().now(tz) + timedelta(minutes=10)
 
 
 async def test_it_is_not_sent_for_ever(state: State, receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:

@@ -214,6 +214,20 @@ async def test_measurements_go_that_no_range_reaches(state: State) -> None:
     assert await left(state, tables.measurements.c.generation_id) == ["1", "365"]
 
 
+async def test_arms_go_with_the_measurements_of_their_generations(state: State) -> None:
+    now = utc_now()
+    rows = [
+        {
+            "experiment": "steps", "generation_id": f"{age}", "arm": "few", "user_id": "ada",
+            "created_at": now - timedelta(days=age),
+        }
+        for age in (1, 365, 367)
+    ]  # fmt: skip
+    await insert(state.database, tables.exposures, rows)
+    await run_due(state)
+    assert await left(state, tables.exposures.c.generation_id) == ["1", "365"]
+
+
 async def test_batches_go_that_nothing_is_left_of(state: State) -> None:
     now = utc_now()
     ages = {"old": 25, "new": 23, "used": 1000}
@@ -286,9 +300,8 @@ async def test_a_backup_that_fails_deletes_none(site: State, tmp_path: Path) -> 
 
 async def test_without_a_place_for_backups_there_are_none(state: State) -> None:
     await run_due(state)
-    names = {"events", "deliveries", "measurements", "batches", "keys", "audit", "api_keys", "counters"}
-    names |= {"cache", "objects"}
-    assert set(await done_at(state)) == names
+    names = {"events", "deliveries", "measurements", "exposures", "batches", "keys", "audit", "api_keys", "counters"}
+    assert set(await done_at(state)) == names | {"cache", "objects"}
 
 
 async def test_times_beyond_all_calendars_do_not_stop_it(state: State, tmp_path: Path) -> None:

@@ -86,6 +86,10 @@ async def fill(state: State) -> list[str]:
                 "success": True, "error_message": None, **common,
             }
         ],
+        "flags": [{"name": "new", "enabled": True, "percentage": 12.5, "users": ["ada"], "updated_at": WHEN}],
+        "exposures": [{"experiment": "steps", "generation_id": "g1", "arm": "many", "user_id": "ada", **common}],
+        "sealed_secrets": [{"name": "cloud", "sealed": "gAAAA", "updated_at": WHEN}],
+        "counters": [{"key": "k", "used": 3, "expires_at": WHEN}],
         "chores": [{"name": "objects", "done_at": WHEN}],
         "users": [{"id": "u1", "email": None, "role": "admin", "disabled_at": WHEN, **common}],
         "keys": [{"id": "k1", "user_id": "u1", "secret_hash": "h", "scopes": ["draw"], **common}],

@@ -8,11 +8,12 @@ from typing import Any
 
 from fastapi import Request
 
+from serve.api.fetching import fetcher_of
 from serve.api.jobs.parts import checked_id
 from serve.api.values import text
 from serve.api.whose import check_own
 from serve.errors import InvalidRequest, in_words_of
-from serve.guards.data_urls import decoded
+from serve.guards.data_urls import decoded, is_one
 from serve.jobs.inputs import media_type_of
 from serve.state import State
 from serve.state.results import get_result
@@ -22,7 +23,10 @@ RESULT = "result_id"
 
 
 async def keep_picture(values: Mapping[str, Any], state: State, request: Request) -> str:
-    """The name of the object that ``image``, a ``data:`` URL, or ``result_id`` says. Raises as ``keep`` does."""
+    """The name of the object that ``image``, a ``data:`` or ``https:`` URL, or ``result_id`` says.
+
+    Raises as ``keep`` does, and InvalidRequest for an address that is not fetched from.
+    """
     url, result_id = text(values, FIELD), text(values, RESULT)
     if url is not None and result_id is not None:
         raise InvalidRequest(f"says the same as {FIELD}; send one of them", RESULT)
@@ -32,7 +36,9 @@ async def keep_picture(values: Mapping[str, Any], state: State, request: Request
             found = await get_result(state.database, result_id)
             return await keep(await state.objects.get(found.object), state)
     if url is None:
-        raise InvalidRequest("is required: a data: URL, or name a result_id", FIELD)
+        raise InvalidRequest("is required: a data: or https: URL, or name a result_id", FIELD)
+    if not is_one(url):
+        return await keep(await (await fetcher_of(request)).fetch_picture(url, FIELD), state)
     return await keep(await asyncio.to_thread(decoded, url, state.settings.vectorizer.image.max_bytes, FIELD), state)
 
 

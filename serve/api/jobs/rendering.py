@@ -9,7 +9,7 @@ from typing import Any
 
 from serve import errors
 from serve.api.addresses import address, result_url, shown_url, thumbnail_url
-from serve.errors import AtelierError, EngineFailure, Gone
+from serve.errors import AtelierError, EngineFailure, Gone, told_again
 from serve.jobs.events import Event
 from serve.jobs.requests import ILLUSTRATE
 from serve.jobs.states import CANCELLED, COMPLETED, FAILED, OVER, PROCESSING
@@ -134,7 +134,7 @@ def error_of(view: JobView | Standing) -> AtelierError:
     kind = _KINDS.get(str(told.get("type")))
     if kind is None:  # of elsewhere, or of a later version
         kind = next((one for one in _KINDS.values() if one.status == told.get("status")), EngineFailure)
-    return kind(str(told.get("detail") or "the job failed"), told.get("field"))
+    return told_again(kind, told)
 
 
 def time_of(value: datetime | None) -> str | None:

@@ -60,7 +60,10 @@ _VECTORIZE = {
     "description": "of vectorize",
     "anyOf": [{"required": ["image"]}, {"required": ["result_id"]}],
     "additionalProperties": False,
-    "properties": {"image": {"type": "string", "description": "a data: URL in base64"}, **_VECTORIZE_OPTIONS},
+    "properties": {
+        "image": {"type": "string", "description": "a data: URL in base64, or the https: address of a picture"},
+        **_VECTORIZE_OPTIONS,
+    },
 }
 _OF_ALL: dict[str, Any] = {"user_id": _USER, "priority": PRIORITY_VALUE, "webhook_url": _URL}
 _BODY = {

@@ -30,7 +30,7 @@ from serve.api.open_inference.description import Answer
 from serve.api.open_inference.models import Models
 from serve.api.open_inference.tensors import Array, Tensor, from_json, to_json
 from serve.api.problems import render
-from serve.errors import AtelierError, InvalidRequest, Unsupported
+from serve.errors import AtelierError, InvalidRequest, Unauthorized, Unsupported
 
 router = APIRouter(prefix="/v2")
 
@@ -47,7 +47,10 @@ Door = Annotated[Models, Depends(models_of)]
 
 def as_error(error: AtelierError) -> Response:
     """The protocol's error body."""
-    return render({"error": str(error)}, error.status, error.retry_after_s)
+    response = render({"error": str(error)}, error.status, error.retry_after_s)
+    if isinstance(error, Unauthorized):
+        response.headers["WWW-Authenticate"] = error.challenge
+    return response
 
 
 def _health(ok: bool) -> Response:
@@ -108,8 +111,8 @@ async def _optional_json(request: Request, settings: SiteSettings) -> dict[str, 
 
 @router.api_route("/trace/setting", methods=["GET", "POST"], include_in_schema=False)
 @router.api_route("/logging", methods=["GET", "POST"], include_in_schema=False)
-@router.get("/systemsharedmemory/status", include_in_schema=False)
-@router.get("/cudasharedmemory/status", include_in_schema=False)
+@router.api_route("/systemsharedmemory/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
+@router.api_route("/cudasharedmemory/{rest:path}", methods=["GET", "POST"], include_in_schema=False)
 async def unsupported() -> None:
     raise Unsupported("this extension is not offered here")
 

@@ -76,6 +76,8 @@ def _tensor(entry: Any, raw: bytes | None) -> Tensor:
         raise InvalidRequest(f"datatype must be one of {', '.join([*DTYPES, 'BF16', 'BYTES'])}", name)
     shape = check_shape(list(entry.shape), name)
     if raw is not None:
+        if entry.contents.ListFields():
+            raise InvalidRequest("has contents of its own beside the raw ones", name)
         return Tensor(name, datatype, from_binary(raw, datatype, shape, name))
     if datatype not in _CONTENTS:
         raise InvalidRequest(f"{datatype} can only be sent as raw contents", name)

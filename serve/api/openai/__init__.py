@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from serve.api.openai import images, models
+from serve.api.openai import edits, images, models
 from serve.api.openai.errors import SCHEMA as ERROR_SCHEMA
 from serve.api.openai.errors import as_error
 
@@ -12,4 +12,5 @@ __all__ = ["ERROR_SCHEMA", "as_error", "router"]
 
 router = APIRouter(prefix="/v1")
 router.include_router(images.router)
+router.include_router(edits.router)
 router.include_router(models.router)

@@ -1,7 +1,8 @@
 """`POST /v1/images/generations`, answered at once or as a stream of events.
 
 OpenAI's own client asks again, twice and without an idempotency key, when an answer does not come (API_COMPAT 1). So
-what it went away from goes on for a moment (`jobs.abandoned_s`), and the repetition joins it.
+what it went away from goes on for a moment (`jobs.abandoned_s`), and the repetition joins it; what was done a moment
+before a repetition, as it calls itself (``x-stainless-retry-count``), is its answer.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import contextlib
 import json
 import time
 from collections.abc import AsyncGenerator, Iterator
+from dataclasses import replace
 from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
 from serve.api.callers import DrawsDirectly, caller_of, urls_of, with_cache_word
-from serve.api.drawing import draw, told
+from serve.api.drawing import draw, told, with_words
 from serve.api.drawing_schema import described
 from serve.api.event_stream import EventStream
 from serve.api.json_body import read_json
@@ -34,6 +36,8 @@ from serve.jobs.requests import IllustrateRequest
 from serve.settings import Settings
 
 router = APIRouter()
+
+RETRY_COUNT = "x-stainless-retry-count"
 
 _DONE = "data: [DONE]\n\n"
 _EXAMPLE = {"prompt": "red apple, flat", "size": "1024x1024", "n": 2, "output_format": "png", "seed": 7}
@@ -60,16 +64,23 @@ async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettin
     values = await read_json(request, settings.limits)
     asked = parse(values, await direct.families(), settings.pictures.embed_metadata)
     caller = caller_of(request, asked.safety_identifier, settings.jobs.abandoned_s)
+    caller = replace(caller, repeats=_says_that_it_repeats(request))
     if asked.partial_images is not None:
         return await _streamed(asked, direct, caller, settings)
     answer = await draw(asked.order, direct, caller)
     body = await asyncio.to_thread(_answer, asked, answer, settings)
-    return with_cache_word(await asyncio.to_thread(render, body, 200, None), answer.cache)
+    return with_words(await asyncio.to_thread(render, body, 200, None), answer)
+
+
+def _says_that_it_repeats(request: Request) -> bool:
+    """OpenAI's package counts how often it has asked for the same before."""
+    return request.headers.get(RETRY_COUNT, "0") != "0"
 
 
 async def _streamed(asked: ImagesRequest, direct: Direct, caller: Caller, settings: Settings) -> Response:
-    wanted = IllustrateRequest(asked.order.options, asked.order.encoding)
     with in_words_of(asked.order.names):
+        wanted = await direct.accepted(IllustrateRequest(asked.order.options, asked.order.encoding))
+        asked = replace(asked, order=replace(asked.order, encoding=wanted.encoding))
         known = await direct.recall(wanted, caller)
     source = told_again(asked, known) if known else events(asked, direct.stream(wanted, caller, asked.preview_every))
     word = HIT if known else MISS if direct.looks_up(wanted, caller) else BYPASS

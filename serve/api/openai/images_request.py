@@ -17,7 +17,7 @@ from serve.api.drawing_schema import PROMPT, options_of
 from serve.api.presets import quality_of
 from serve.api.values import choice, flag, required_text, text, whole_within
 from serve.ensembles.illustration import MAX_PICTURES, MAX_PROMPT_CHARACTERS, FamilyInfo
-from serve.errors import InvalidRequest
+from serve.errors import InvalidRequest, UnsupportedOperation
 
 MAX_SIDE = 16_384
 """Of a size that is snapped; above it nobody means it."""
@@ -31,6 +31,7 @@ _QUALITIES = {
 _LEGACY = {"auto": "medium", "standard": "medium", "hd": "high"}
 _BACKGROUNDS = ("auto", "transparent", "opaque")
 _RESPONSE_FORMATS = ("b64_json", "url")
+_MODERATIONS = ("auto", "low")
 
 _VOCABULARY: Vocabulary = {**SNAKE_CASE, "width": ("size",), "height": ("size",)}
 
@@ -64,8 +65,10 @@ def parse(values: Mapping[str, Any], families: Sequence[FamilyInfo], metadata: b
     prompt = required_text(values, "prompt", MAX_PROMPT_CHARACTERS)
     size = snapped(text(values, "size") or "auto", family)
     if values.get("output_format") == "gif":
-        raise InvalidRequest("gif is not offered; use png, jpeg, webp or svg", "output_format")
+        raise UnsupportedOperation("gif is not offered; use png, jpeg, webp or svg", "output_format")
     asked: dict[str, Any] = {"width": size[0], "height": size[1], "model": family.name, "n": how_many(values)}
+    if choice(values, "moderation", _MODERATIONS, "auto") != "auto":
+        asked["moderation"] = "low"
     order = parse_order(values, _VOCABULARY, metadata, prompt=prompt, **asked)
     quality = choice(values, "quality", _QUALITIES, "auto")
     choice(values, "background", _BACKGROUNDS, "auto")
@@ -79,6 +82,12 @@ def parse(values: Mapping[str, Any], families: Sequence[FamilyInfo], metadata: b
         _partial_images(values, order),
         text(values, "safety_identifier", 512) or text(values, "user", 512),
     )
+
+
+def check_variation(values: Mapping[str, Any], families: Sequence[FamilyInfo]) -> None:
+    """Of what a variation may ask for. Raises as ``parse`` does."""
+    asked = {name: values.get(name) for name in ("model", "n", "response_format", "size", "user")}
+    parse({**asked, "prompt": "a variation"}, families, metadata=False)
 
 
 def _partial_images(values: Mapping[str, Any], order: Order) -> int | None:
@@ -101,9 +110,7 @@ def snapped(size: str, family: FamilyInfo) -> tuple[int, int]:
     width, height = (int(found[1]), int(found[2])) if found else (0, 0)
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise InvalidRequest(f"must be auto or WIDTHxHEIGHT, with sides from 1 to {MAX_SIDE}", "size")
-    scale = min(1.0, family.max_px / max(width, height))
-    scale = max(scale, family.min_px / min(width, height))
-    return family.nearest(round(width * scale)), family.nearest(round(height * scale))
+    return family.nearest_size(width, height)
 
 
 _TEXT = {"type": ["string", "null"]}
@@ -119,7 +126,7 @@ PROPERTIES: dict[str, Any] = {
     "partial_images": {"type": ["integer", "null"], "minimum": 0, "maximum": MAX_PARTIAL_IMAGES, "default": 0},
     "user": _TEXT,
     "safety_identifier": _TEXT,
-    "moderation": {**_TEXT, "description": "accepted, without effect"},
+    "moderation": {"enum": [*_MODERATIONS, None], "description": "low: only what is surer is flagged or refused"},
     "style": {**_TEXT, "description": "accepted, without effect"},
     **{name: schema for name, schema in options_of(SNAKE_CASE).items() if name not in ("width", "height", "model")},
 }

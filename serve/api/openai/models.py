@@ -27,7 +27,7 @@ async def list_models(request: Request) -> dict[str, Any]:
     return {"object": "list", "data": [_model(family) for family in families]}
 
 
-@router.get("/models/{model}", openapi_extra=answer("It", _MODEL))
+@router.get("/models/{model:path}", openapi_extra=answer("It", _MODEL))
 async def retrieve_model(model: str, illustrator: Illustrates) -> dict[str, Any]:
     """One model that draws here."""
     for family in await illustrator.families():

@@ -1,0 +1,23 @@
+"""AUTOMATIC1111's vocabulary, as its clients send it: ``/sdapi/v1`` and what they ask for beside it (API_COMPAT 2).
+
+What is not offered says so: 501 for work that cannot be done here yet, an empty list where there is nothing to choose
+from, 404 for what a client has no business with (stopping the server, unloading a model that others use).
+"""
+
+from __future__ import annotations
+
+from fastapi import APIRouter
+
+from serve.api.a1111 import drawing, lists, options, pictures, progress
+from serve.api.a1111.desk import Desk
+from serve.api.a1111.errors import SCHEMA as ERROR_SCHEMA
+from serve.api.a1111.errors import as_error
+
+__all__ = ["ERROR_SCHEMA", "PREFIXES", "Desk", "as_error", "router"]
+
+PREFIXES = ("/sdapi/", "/internal/", "/controlnet/")
+"""Of the paths whose errors are in its words."""
+
+router = APIRouter()
+for _part in (drawing, progress, options, lists, pictures):
+    router.include_router(_part.router)

@@ -1,0 +1,181 @@
+"""``txt2img``, answered once it is drawn, and ``img2img``, which is not offered yet."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from serve.api.a1111.desk import Desks, Task
+from serve.api.a1111.drawing_request import DEFAULTS, DrawingRequest, override_of, parse
+from serve.api.a1111.options import options_of
+from serve.api.a1111.pictures import checked
+from serve.api.callers import DrawsDirectly, caller_of
+from serve.api.drawing import with_words
+from serve.api.drawing_schema import OPTIONS, described
+from serve.api.json_body import read_json
+from serve.api.native import SiteSettings
+from serve.api.problems import render
+from serve.diffusion.samplers import by_name
+from serve.ensembles import provenance
+from serve.ensembles.illustration import Parameters, Preview
+from serve.ensembles.pictures import as_base64
+from serve.errors import InvalidRequest, NotFound, Unsupported, in_words_of
+from serve.jobs.direct import Direct
+from serve.jobs.errands import Answer, Caller
+from serve.jobs.requests import IllustrateRequest
+from serve.settings import Settings
+
+LOGGER = logging.getLogger(__name__)
+
+router = APIRouter(prefix="/sdapi/v1")
+
+MAX_INIT_IMAGES = 16
+_ALSO = ("flagged", "moderation", "served_by", "degraded")
+"""What ``info`` tells beside, if there is something to tell."""
+_TEXT = {"type": "string"}
+_COUNT = {"type": "integer", "minimum": 1, "default": 1}
+_PROPERTIES: dict[str, Any] = {
+    "prompt": {**_TEXT, "minLength": 1},
+    "negative_prompt": _TEXT,
+    "styles": {"type": "array", "items": _TEXT},
+    "seed": OPTIONS["seed"],
+    "sampler_name": {**_TEXT, "description": "one of GET samplers"},
+    "scheduler": {**_TEXT, "description": "one of GET schedulers"},
+    "batch_size": _COUNT,
+    "n_iter": _COUNT,
+    "steps": OPTIONS["num_inference_steps"],
+    "cfg_scale": OPTIONS["guidance_scale"],
+    "width": {"type": "integer", "minimum": 1, "description": "the nearest that the model draws is drawn"},
+    "height": {"type": "integer", "minimum": 1, "description": "the nearest that the model draws is drawn"},
+    "override_settings": {"type": "object", "description": "as of POST options, for this request"},
+    "send_images": {"type": "boolean", "default": True},
+    "force_task_id": {**_TEXT, "description": "what POST /internal/progress asks by"},
+}
+_ANSWER = {
+    "images": {"type": "array", "items": _TEXT},
+    "parameters": {"type": "object"},
+    "info": {**_TEXT, "description": "a JSON object"},
+}
+_EXAMPLE = {"prompt": "red apple, flat", "seed": 7, "steps": 8, "sampler_name": "Euler"}
+_TXT2IMG = described(_PROPERTIES, ["prompt"], _EXAMPLE, _ANSWER)
+_IMAGES = {"type": "array", "items": _TEXT, "description": "in base64, or data: URLs"}
+_IMG2IMG = described(
+    {**_PROPERTIES, "init_images": _IMAGES, "mask": _TEXT}, ["init_images"], {"init_images": ["iVBORw0KGgo="]}, _ANSWER
+)
+
+
+@router.post("/txt2img", openapi_extra=_TXT2IMG)
+async def txt2img(request: Request, direct: DrawsDirectly, desk: Desks, settings: SiteSettings) -> Response:
+    """Pictures of a prompt."""
+    values = await read_json(request, settings.limits)
+    caller, families = caller_of(request), await direct.families()
+    options, unknown = options_of(desk, caller.user_id, families, settings, override_of(values))
+    asked = parse(values, families, options, unknown)
+    for note in asked.notes:
+        LOGGER.info("txt2img: %a", note)
+    with desk.task(caller.user_id, asked.task_id, asked.pictures) as task:
+        answer = await task.run(_drawn(asked, direct, caller, task, settings))
+    body = await asyncio.to_thread(_body, values, asked, answer)
+    return with_words(await asyncio.to_thread(render, body, 200, None), answer)
+
+
+@router.post("/img2img", openapi_extra=_IMG2IMG)
+async def img2img(request: Request, settings: SiteSettings) -> Response:
+    """Not offered yet: 501, once the pictures are ones."""
+    values = await read_json(request, settings.limits)
+    images = values.get("init_images")
+    if not images:
+        raise NotFound("Init image not found")
+    if not isinstance(images, list) or len(images) > MAX_INIT_IMAGES:
+        raise InvalidRequest(f"must be a list of up to {MAX_INIT_IMAGES} pictures", "init_images")
+    for image in images:
+        await checked({"init_images": image}, "init_images", settings)
+    if values.get("mask"):
+        await checked(values, "mask", settings)
+    raise Unsupported("pictures from pictures are not offered yet; txt2img is", "init_images")
+
+
+async def _drawn(asked: DrawingRequest, direct: Direct, caller: Caller, task: Task, settings: Settings) -> Answer:
+    """Never with somebody else's pictures: two requests for any seed are two wishes here."""
+    wanted = IllustrateRequest(asked.order.options, asked.order.encoding)
+    with in_words_of(asked.order.names):
+        known = await direct.recall(wanted, caller)
+        if known is not None:
+            return known
+        drawing = direct.stream(wanted, caller, asked.preview_every(settings.jobs.previews), task.progressed)
+        async with contextlib.aclosing(drawing) as items:
+            async for item in items:
+                if not isinstance(item, Preview):
+                    return item
+                task.shown(item)
+    raise AssertionError("a stream ends with its answer")
+
+
+def _body(values: Mapping[str, Any], asked: DrawingRequest, answer: Answer) -> dict[str, Any]:
+    repeated = {name: values.get(name, default) for name, default in DEFAULTS.items()}
+    return {
+        "images": [as_base64(file.data) for file in answer.files] if asked.send_images else [],
+        "parameters": _finite(repeated),
+        "info": json.dumps(_info(asked, answer)),
+    }
+
+
+def _finite(values: Mapping[str, Any]) -> Any:
+    """``values`` with null for what JSON has no word for."""
+    return json.loads(json.dumps(values), parse_constant=lambda _: None)
+
+
+def _info(asked: DrawingRequest, answer: Answer) -> dict[str, Any]:
+    """All that became of the request, as that project's ``Processed`` tells it, and ``comments``."""
+    told = answer.details["parameters"]
+    made = Parameters(**{field.name: told[field.name] for field in fields(Parameters) if field.name in told})
+    seeds = [made.seed if file.seed is None else file.seed for file in answer.files]
+    sampler, schedule = provenance.sampler_and_schedule(by_name(made.sampler)) if made.sampler else ("", "")
+    count = len(seeds)
+    return {
+        "prompt": made.prompt,
+        "all_prompts": [made.prompt] * count,
+        "negative_prompt": made.negative_prompt,
+        "all_negative_prompts": [made.negative_prompt] * count,
+        "seed": seeds[0],
+        "all_seeds": seeds,
+        "subseed": seeds[0],
+        "all_subseeds": seeds,
+        "subseed_strength": 0,
+        "width": made.width,
+        "height": made.height,
+        "sampler_name": sampler,
+        "scheduler": schedule,
+        "cfg_scale": made.guidance_scale,
+        "steps": made.num_inference_steps,
+        "batch_size": asked.batch_size,
+        "restore_faces": False,
+        "face_restoration_model": None,
+        "sd_model_name": made.model,
+        "sd_model_hash": asked.family.version if asked.family.name == made.model else None,
+        "sd_vae_name": None,
+        "sd_vae_hash": None,
+        "seed_resize_from_w": -1,
+        "seed_resize_from_h": -1,
+        "denoising_strength": None,
+        "extra_generation_params": {"Schedule type": schedule},
+        "index_of_first_image": 0,
+        "infotexts": [provenance.infotext(replace(made, seed=seed)) for seed in seeds],
+        "styles": list(asked.styles),
+        "job_timestamp": time.strftime("%Y%m%d%H%M%S", time.gmtime()),
+        "clip_skip": 1,
+        "is_using_inpainting_conditioning": False,
+        "version": f"atelier {version('atelier')}",
+        "comments": "".join(f"{note}\n" for note in asked.notes),
+        "generation_id": answer.generation_id,
+        **{name: answer.details[name] for name in _ALSO if name in answer.details},
+    }

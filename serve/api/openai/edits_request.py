@@ -1,0 +1,162 @@
+"""The bodies of `POST /v1/images/edits` and `/variations`: forms as clients send them, JSON, and the pictures in them.
+
+Source: the reference of OpenAI's Images API (create edit, create variation), as the package openai 3.52 has it. A form
+has its picture as ``image``, or several as ``image[]`` (litellm always); JSON has ``images``, each a URL. Names of
+files are never looked at.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from fastapi import Request
+
+from serve.api.bodies import read_parts
+from serve.api.json_body import read_json
+from serve.api.values import choice
+from serve.ensembles.illustration import MAX_PROMPT_CHARACTERS
+from serve.errors import InvalidRequest, TooLarge, UnsupportedMedia, UnsupportedOperation, in_words_of
+from serve.guards.data_urls import MAX_DATA_URL
+from serve.guards.fetch import Fetcher
+from serve.settings import LimitsSettings
+from serve.vector.image import ImageLimits, Measured, measure
+
+MAX_IMAGES = 16
+_IMAGE, _IMAGES = ("image", "image[]"), "images"
+_PARTS = ("mask", "markup")
+_FILES = (*_IMAGE, *_PARTS)
+_OTHERS = 2
+"""Files that a form may have beside those that it needs: keys that are not known are accepted."""
+_LONGEST_FIELD = 4 * MAX_PROMPT_CHARACTERS + 1024
+_FIDELITIES = ("high", "low")
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A picture, or where it is; ``field`` is its name in the client's words."""
+
+    field: str
+    data: bytes = b""
+    url: str | None = None
+
+
+@dataclass(frozen=True)
+class EditBody:
+    """``values`` are all the others. ``images`` is never empty."""
+
+    values: Mapping[str, Any]
+    images: Sequence[Sent]
+    mask: Sent | None = None
+    markup: Sent | None = None
+
+    @property
+    def every(self) -> list[Sent]:
+        return [*self.images, *(one for one in (self.mask, self.markup) if one is not None)]
+
+
+async def read_edit(request: Request, limits: LimitsSettings) -> EditBody:
+    """Raises InvalidRequest, TooLarge, UnsupportedMedia; nothing is fetched or looked into yet."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        body = await _of_form(request, limits)
+    elif kind == "application/json":
+        body = _of_json(await read_json(request, limits))
+    else:
+        raise UnsupportedMedia("must be multipart/form-data or application/json", "Content-Type")
+    if body.mask is not None and body.markup is not None:
+        raise InvalidRequest("cannot be sent together with mask", "markup")
+    choice(body.values, "input_fidelity", _FIDELITIES, "low")
+    return body
+
+
+async def _of_form(request: Request, limits: LimitsSettings) -> EditBody:
+    most_files = MAX_IMAGES + len(_PARTS) + _OTHERS
+    values: dict[str, str] = {}
+    images: list[Sent] = []
+    parts: dict[str, Sent] = {}
+    for name, value in await read_parts(request, limits, most_files, _LONGEST_FIELD):
+        if isinstance(value, str) and name in _FILES:
+            raise InvalidRequest("must be a file", name)
+        if name in values or name in parts:
+            raise InvalidRequest("was sent twice", name)
+        if isinstance(value, str):
+            values[name] = value
+        elif name in _IMAGE:
+            images.append(Sent(name, value))
+        elif name in _PARTS:
+            parts[name] = Sent(name, value)
+    _check_count(len(images), "image")
+    return EditBody(values, images, parts.get("mask"), parts.get("markup"))
+
+
+def _of_json(values: Mapping[str, Any]) -> EditBody:
+    listed = values.get(_IMAGES)
+    if not isinstance(listed, list):
+        raise InvalidRequest('must be a list such as [{"image_url": "https://..."}]', _IMAGES)
+    _check_count(len(listed), _IMAGES)
+    images = [_reference(one, f"{_IMAGES}[{index}]") for index, one in enumerate(listed)]
+    mask, markup = (None if values.get(name) is None else _reference(values[name], name) for name in _PARTS)
+    others = {name: value for name, value in values.items() if name not in (_IMAGES, *_PARTS)}
+    return EditBody(others, images, mask, markup)
+
+
+def _reference(value: Any, field: str) -> Sent:
+    keys = [key for key in ("image_url", "file_id") if isinstance(value, dict) and value.get(key) is not None]
+    if len(keys) != 1:
+        raise InvalidRequest("must be an object with image_url or file_id, and not both", field)
+    (key,) = keys
+    if not isinstance(value[key], str) or not value[key]:
+        raise InvalidRequest("must be text", f"{field}.{key}")
+    if key == "file_id":
+        raise UnsupportedOperation("no files are kept here; send image_url", f"{field}.{key}")
+    if len(value[key]) > MAX_DATA_URL:
+        raise TooLarge(f"has more than the {MAX_DATA_URL} characters allowed", f"{field}.{key}")
+    return Sent(f"{field}.{key}", url=value[key])
+
+
+def _check_count(count: int, field: str) -> None:
+    if not count:
+        raise InvalidRequest("is required: the picture to draw from", field)
+    if count > MAX_IMAGES:
+        raise InvalidRequest(f"has {count} pictures; at most {MAX_IMAGES} are allowed", field)
+
+
+async def fetched(body: EditBody, fetcher: Fetcher, limits: LimitsSettings) -> EditBody:
+    """With every picture here, one after another. Together they may have as many bytes as one body."""
+    held = 0
+
+    async def here(sent: Sent) -> Sent:
+        nonlocal held
+        data = sent.data if sent.url is None else await fetcher.fetch_picture(sent.url, sent.field)
+        held += len(data)
+        if held > limits.max_body_bytes:
+            raise TooLarge(f"the pictures have more than the {limits.max_body_bytes} bytes allowed", sent.field)
+        return Sent(sent.field, data)
+
+    images = [await here(sent) for sent in body.images]
+    mask = await here(body.mask) if body.mask is not None else None
+    markup = await here(body.markup) if body.markup is not None else None
+    return EditBody(body.values, images, mask, markup)
+
+
+async def check_pictures(body: EditBody, limits: ImageLimits) -> None:
+    """Raises what `serve.vector.image.measure` does by the client's names, and InvalidRequest for what does not fit."""
+    found = {id(sent): await _measured(sent, limits) for sent in body.every}
+    first = found[id(body.images[0])]
+    for sent in (body.mask, body.markup):
+        if sent is None:
+            continue
+        size = found[id(sent)]
+        if (size.width, size.height) != (first.width, first.height):
+            what = f"is {size.width} x {size.height} px, and the first picture {first.width} x {first.height}"
+            raise InvalidRequest(f"{what}: they must be the same", sent.field)
+        if not size.has_alpha:
+            raise InvalidRequest("needs an alpha channel: what is transparent is drawn anew", sent.field)
+
+
+async def _measured(sent: Sent, limits: ImageLimits) -> Measured:
+    with in_words_of({"image": sent.field}):
+        return await asyncio.to_thread(measure, sent.data, limits)

@@ -1,0 +1,95 @@
+"""For who runs the site: breakers and fallback, feature flags, experiments (A-100 to A-102)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Path, Request
+
+from serve.api.admin import Admin, actor_of
+from serve.api.json_body import read_json
+from serve.api.native import SiteSettings
+from serve.api.stateful import StateOf
+from serve.api.values import refuse_unknown
+from serve.errors import InvalidRequest
+from serve.experiments.report import report_of
+from serve.fallback.breaker import Breaker
+from serve.fallback.illustrator import FallbackIllustrator
+from serve.fallback.watched import WatchedVectorizer
+from serve.flags.flag import Flag
+from serve.flags.store import Flags
+from serve.jobs.requests import VECTORIZE
+from serve.settings import NAME, FlagSettings
+
+router = APIRouter(prefix="/api/admin", dependencies=[Admin])
+
+NamePath = Annotated[str, Path(pattern=NAME)]
+_FLAG = {
+    "enabled": {"type": "boolean", "default": True},
+    "percentage": {"type": "number", "minimum": 0, "maximum": 100, "default": 100},
+    "users": {"type": "array", "items": {"type": "string"}, "maxItems": 1000},
+}
+_BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object", "properties": _FLAG}}}}
+
+
+@router.get("/fallback")
+async def fallback(request: Request, settings: SiteSettings) -> dict[str, Any]:
+    """Who draws, in turn, and whether each is asked, as the process that answers sees it."""
+    illustrator, vectorizer = request.app.state.illustrator, request.app.state.service
+    breakers = illustrator.breakers if isinstance(illustrator, FallbackIllustrator) else {}
+    told: dict[str, Any] = {"chain": [_breaker(name, found) for name, found in breakers.items()]}
+    if isinstance(vectorizer, WatchedVectorizer):
+        told["watched"] = [_breaker(VECTORIZE, vectorizer.breaker)]
+    return {**told, "flag": settings.fallback.flag, "window_s": settings.fallback.breaker.window_s}
+
+
+def _breaker(name: str, found: Breaker) -> dict[str, Any]:
+    ended, failed = found.counts()
+    return {"name": name, "state": found.state, "ended": ended, "failed": failed, "wait_s": round(found.wait_s, 3)}
+
+
+@router.get("/flags")
+async def list_flags(state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+    """Every feature flag as it is now."""
+    return {"flags": [_told(flag) for flag in (await Flags(settings.flags, state.database).read()).values()]}
+
+
+@router.put("/flags/{name}", openapi_extra={"requestBody": _BODY})
+async def put_flag(request: Request, name: NamePath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+    """Change a flag that the settings name; every process sees it within seconds."""
+    values = await read_json(request, settings.limits)
+    refuse_unknown(values, tuple(_FLAG))
+    wanted = _wanted(values)
+    return _told(await Flags(settings.flags, state.database).put(name, wanted, actor_of(request)))
+
+
+@router.delete("/flags/{name}")
+async def reset_flag(request: Request, name: NamePath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+    """Back to what the settings say."""
+    return _told(await Flags(settings.flags, state.database).reset(name, actor_of(request)))
+
+
+@router.get("/experiments/{name}")
+async def experiment(name: NamePath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+    """How the arms of an experiment fare, with 95 % confidence intervals."""
+    return (await report_of(state.database, name, settings.experiments)).to_json()
+
+
+def _wanted(values: dict[str, Any]) -> FlagSettings:
+    """Raises InvalidRequest naming the field."""
+    enabled, percentage, users = values.get("enabled", True), values.get("percentage", 100), values.get("users", [])
+    if not isinstance(enabled, bool):
+        raise InvalidRequest("must be true or false", "enabled")
+    if isinstance(percentage, bool) or not isinstance(percentage, int | float) or not 0 <= percentage <= 100:
+        raise InvalidRequest("must be a number from 0 to 100", "percentage")
+    if not isinstance(users, list) or len(users) > 1000:
+        raise InvalidRequest("must be a list of at most 1000", "users")
+    if not all(isinstance(user, str) and 1 <= len(user) <= 256 for user in users):
+        raise InvalidRequest("must be a list of ids, each of 1 to 256 characters", "users")
+    return FlagSettings(enabled=enabled, percentage=percentage, users=tuple(users))
+
+
+def _told(flag: Flag) -> dict[str, Any]:
+    return {
+        "name": flag.name, "enabled": flag.enabled, "percentage": flag.percentage, "users": sorted(flag.users),
+    }  # fmt: skip

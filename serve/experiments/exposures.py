@@ -1,0 +1,34 @@
+"""Which arm each generation had, once, in the transaction that writes the generation down."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve.state.tables import exposures, utc_now
+
+_INSERTS: dict[str, sa.Insert] = {
+    "sqlite": sqlite.insert(exposures).on_conflict_do_nothing(),
+    "postgresql": postgresql.insert(exposures).on_conflict_do_nothing(),
+}
+
+
+@dataclass(frozen=True)
+class Exposure:
+    experiment: str
+    arm: str
+    user_id: str
+
+
+async def expose(connection: AsyncConnection, exposure: Exposure | None, generation_id: str) -> None:
+    """Nothing for None. Another attempt at the same generation changes nothing."""
+    if exposure is None:
+        return
+    row = {
+        "experiment": exposure.experiment, "generation_id": generation_id, "arm": exposure.arm,
+        "user_id": exposure.user_id, "created_at": utc_now(),
+    }  # fmt: skip
+    await connection.execute(_INSERTS[connection.dialect.name], row)

@@ -1,0 +1,1 @@
+"""Who draws when the Illustrator cannot: breakers, and the steps that stand in for it (A-100)."""

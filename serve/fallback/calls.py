@@ -1,0 +1,77 @@
+"""Calls to services outside that the site named: bounded in size and time, without redirections, cookies or proxies.
+
+What a service says, its address and its key are in no error and no log: only who failed, and how.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from importlib.metadata import version
+from typing import Any
+
+import aiohttp
+from yarl import URL
+
+from serve.errors import EngineUnavailable
+
+AGENT = f"atelier/{version('atelier')}"
+_PIECE = 64 * 1024
+_LONGEST_HEADER = 8192
+_MOST_HEADERS = 64
+
+
+class OutsideFailed(EngineUnavailable):
+    """A service outside did not give what it was asked for."""
+
+
+async def post_json(
+    url: URL, headers: Mapping[str, str], body: bytes, *, timeout_s: float, max_bytes: int
+) -> Mapping[str, Any]:
+    """The JSON object that it answers. ``url`` is called as it is, encoded. Raises OutsideFailed."""
+    try:
+        async with asyncio.timeout(timeout_s), _session() as session:
+            sent = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": AGENT, **headers}
+            async with session.post(url, data=body, headers=sent, allow_redirects=False) as answer:
+                found = await _body(answer, max_bytes)
+    except TimeoutError:
+        raise OutsideFailed(f"did not answer within {timeout_s:g} s") from None
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise OutsideFailed(f"could not be asked ({type(error).__name__})") from None
+    try:
+        document = await asyncio.to_thread(json.loads, found)
+    except (ValueError, RecursionError):
+        raise OutsideFailed("answered what is not JSON") from None
+    if not isinstance(document, dict):
+        raise OutsideFailed("answered JSON that is no object")
+    return document
+
+
+async def _body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
+    if answer.status != 200:
+        raise OutsideFailed(f"answered with status {answer.status}")
+    if answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise OutsideFailed("answered compressed, though asked not to")
+    body = bytearray()
+    if (answer.content_length or 0) <= max_bytes:
+        async for piece in answer.content.iter_chunked(_PIECE):
+            body += piece
+            if len(body) > max_bytes:
+                break
+        else:
+            return bytes(body)
+    raise OutsideFailed(f"answered with more than {max_bytes} bytes")
+
+
+def _session() -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(force_close=True, limit=1),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+        read_bufsize=_PIECE,
+        max_line_size=_LONGEST_HEADER,
+        max_field_size=_LONGEST_HEADER,
+        max_headers=_MOST_HEADERS,
+        trust_env=False,
+    )

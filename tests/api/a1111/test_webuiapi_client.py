@@ -1,0 +1,21 @@
+"""The package webuiapi, from an environment of its own (`make clients`), against the doors on a real socket."""
+
+from __future__ import annotations
+
+import pytest
+from http_server import listening
+from illustrator_standin import IllustratorStandIn
+from standin import StandIn
+from test_openai_client import checked
+
+from serve.api.app import create_app
+from serve.settings import Settings
+
+
+@pytest.mark.slow
+def test_the_package_webuiapi() -> None:
+    """Every list, pictures, models, what is not there yet, progress and interruption; sync and async."""
+    illustrator = IllustratorStandIn()
+    illustrator.step_s = 0.005
+    with listening(create_app(StandIn(), Settings(), illustrator=illustrator)) as address:
+        assert len(checked("webuiapi_check.py", ".venv-clients", address)) > 30

@@ -1,0 +1,45 @@
+"""A keyed site, its people, and a site that is another's."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from keyed_door import KeyedSite, keyed_site
+
+from serve.settings import DatabaseSettings, Settings
+from serve.state import State
+
+
+@pytest.fixture
+async def here(tmp_path: Path) -> AsyncIterator[State]:
+    """A state in a folder, for what no database makes a difference to."""
+    opened = await State.open(Settings(state_dir=tmp_path / "state", database=DatabaseSettings()))
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+async def site(here: State) -> AsyncIterator[KeyedSite]:
+    async with keyed_site(here, access={"cache_s": 0.0}) as opened:
+        yield opened
+
+
+@pytest.fixture
+async def ada(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
+    async with site.door((await site.key("ada")).secret) as client:
+        yield client
+
+
+@pytest.fixture
+async def bob(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
+    async with site.door((await site.key("bob")).secret) as client:
+        yield client
+
+
+@pytest.fixture
+async def admin(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
+    async with site.door((await site.key("root", "admin")).secret) as client:
+        yield client

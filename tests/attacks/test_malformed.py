@@ -1,0 +1,57 @@
+"""Ten thousand malformed requests: none is a fault of the server's, memory is flat, health is green (F 12, C-102)."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from malformed import thrown
+from verdicts import fault_of, report
+from whole_door import Answer
+
+from serve.settings import DatabaseSettings, Settings
+from serve.state import State
+
+SEED, REQUESTS = 20_261, 10_000
+MOST_GROWTH_MIB = 64
+
+
+@pytest.mark.slow
+async def test_ten_thousand_malformed_requests(tmp_path: Path) -> None:
+    """`python -m tests.attacks.malformed` throws as many as one likes, with another seed."""
+    state = await State.open(Settings(state_dir=tmp_path, database=DatabaseSettings()))
+    try:
+        seen = await thrown(state, SEED, REQUESTS)
+    finally:
+        await state.close()
+    told = report(seen, SEED)
+    assert seen.faults == [], told
+    assert sum(seen.answers.values()) == REQUESTS, told
+    assert seen.end_mib - seen.warm_mib < MOST_GROWTH_MIB, told
+    assert max(seen.health_s) < 5, told
+    assert len(seen.health_s) > 10, told
+    for one in ("http 200", "http 400", "http 401", "http 404", "http 413", "grpc INVALID_ARGUMENT", "socket 400",
+                "stream OK", "websocket 4404"):  # fmt: skip
+        assert seen.answers[one] > 0, f"{one} did not come: the generator has lost its bite\n{told}"
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body", "fault"),
+    [
+        (b"/v1/jobs", 500, b"{}", "500"), (b"/v1/jobs", 503, b"{}", "503"), (b"/v2", 400, b"not json", "no JSON"),
+        (b"/v2", 400, b'{"detail": "x"}', "other words"), (b"/v1/models", 400, b'{"error": "x"}', "other words"),
+        (b"/api/convert", 400, b'{"error": "x"}', "other words"), (b"/api/convert", 200, b"anything", None),
+        (b"/v2/models/x", 404, b'{"error": "x"}', None), (b"/v2", 501, b'{"error": "x"}', None),
+        (b"/v1/jobs", 429, b"{}", "Retry-After"),
+    ],
+)  # fmt: skip
+def test_a_fault_is_seen(path: bytes, status: int, body: bytes, fault: str | None) -> None:
+    headers = {"content-type": "application/json"}
+    found = fault_of(path, "GET", Answer(status, headers, body))
+    assert found is None if fault is None else found is not None and fault in found
+
+
+def test_a_problem_is_no_fault() -> None:
+    body = json.dumps({"status": 400, "title": "x"}).encode()
+    assert fault_of(b"/v1/jobs", "GET", Answer(400, {"content-type": "application/problem+json"}, body)) is None

@@ -1,0 +1,203 @@
+"""What is secret is in no error, no log, no repr and no command line (C-102)."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import subprocess
+import traceback
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from keyed_door import keyed_site
+from odd_requests import Ask
+from pydantic import SecretStr
+from tritonclient.grpc import service_pb2 as pb
+from typer.testing import CliRunner
+from whole_door import calls, told
+
+from serve.cli import app
+from serve.engines import installation
+from serve.errors import AtelierError, InvalidRequest
+from serve.limits.counters import redis_storage
+from serve.settings import ObjectsSettings, RatesSettings, Settings, leaves, load
+from serve.state import State
+from serve.state.database import database_url
+from serve.state.objects import store_at
+
+WORD = "hunter2hunter2hunter2hunter2hunter2"
+SIGNING = "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg=="
+SECRETS: dict[str, Any] = {
+    "proxy": {"token": WORD},
+    "rates": {"redis_url": f"redis://:{WORD}@127.0.0.1:1/0"},
+    "database": {"url": f"postgresql://ada:{WORD}@127.0.0.1:1/atelier"},
+    "objects": {"url": "s3://pictures", "options": {"aws_access_key_id": "ada", "aws_secret_access_key": WORD}},
+    "webhooks": {"secret": SIGNING},
+    "secrets": {"keys": [WORD, WORD[::-1]]},
+    "access": {"key": f"atl_{'0' * 16}_{WORD[:30]}000000"},
+    "backup": {"options": {"aws_secret_access_key": WORD}},
+}
+
+
+def is_told(text: str) -> bool:
+    return "hunter2" in text or WORD[::-1][:12] in text or SIGNING[6:] in text
+
+
+def test_every_secret_of_the_settings_is_one_of_these() -> None:
+    """A new one has to be added above."""
+    secret = {leaf.name for leaf in leaves(Settings.model_construct()) if _is_secret(leaf.name)}
+    assert secret == {f"{section}.{name}" for section, names in SECRETS.items() for name in names} - {"objects.url"}
+
+
+def _is_secret(name: str) -> bool:
+    section, _, rest = name.partition(".")
+    field = Settings.model_fields[section].annotation
+    return bool(rest) and "SecretStr" in str(getattr(field, "model_fields", {}).get(rest, ""))
+
+
+def test_no_form_of_the_settings_shows_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = load(**SECRETS)
+    shown = [
+        repr(settings),
+        str(settings),
+        settings.model_dump_json(),
+        str(settings.model_dump()),
+        repr(list(leaves(settings))),
+    ]
+    for name, values in SECRETS.items():
+        for field, value in values.items():
+            monkeypatch.setenv(
+                f"ATELIER_{name}__{field}".upper(), value if isinstance(value, str) else json.dumps(value)
+            )
+    for arguments in (["settings"], ["settings", "--json"]):
+        done = CliRunner().invoke(app, arguments)
+        assert done.exit_code == 0, done.stderr
+        shown.append(done.stdout)
+    assert [text for text in shown if is_told(text)] == []
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"secrets": {"keys": ["hunter2"]}}, {"secrets": {"keys": "hunter2"}}, {"webhooks": {"secret": "hunter2"}},
+        {"database": {"url": ["hunter2"]}}, {"objects": {"options": "hunter2"}}, {"proxy": {"token": {"hunter2": 1}}},
+        {"backup": {"options": {"key": ["hunter2"]}}}, {"access": {"key": 2, "required": "hunter2"}},
+    ],
+)  # fmt: skip
+def test_no_error_about_a_setting_repeats_it(wrong: dict[str, Any]) -> None:
+    """Nor its trace, which a replica that does not start leaves in the log."""
+    with pytest.raises(InvalidRequest) as caught:
+        load(**wrong)
+    assert not is_told("".join(traceback.format_exception(caught.value)))
+
+
+@pytest.mark.parametrize(
+    "text", ["database: {url: 'hunter2", "a: hunter2: b", "hunter2\t: [", "- hunter2: [}", "&hunter2 *x"]
+)
+def test_no_error_about_the_settings_file_quotes_it(tmp_path: Path, text: str) -> None:
+    site = tmp_path / "site.yaml"
+    site.write_text(f"http: {{port: 1}}\n{text}\n")
+    with pytest.raises(InvalidRequest) as caught:
+        load(site)
+    assert not is_told("".join(traceback.format_exception(caught.value)))
+    os.environ.pop("ATELIER_CONFIG", None)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [f"s3://ada:{WORD}@bucket", f"az://container?sig={WORD}", f"https://ada:{WORD}@127.0.0.1", f"nfs://{WORD}:x@a"],
+)
+def test_an_address_of_a_store_takes_no_credentials(tmp_path: Path, url: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        store_at(ObjectsSettings(url=url), tmp_path)
+    assert not is_told(str(caught.value))
+
+
+def test_errors_about_a_database_or_redis_name_no_password() -> None:
+    for url in (f"mysql://ada:{WORD}@a/b", f"{WORD}", f"postgresql://a:{WORD}/b"):
+        with pytest.raises(InvalidRequest) as caught:
+            database_url(load(database={"url": url}))
+        assert not is_told("".join(traceback.format_exception(caught.value)))
+    for url in (f"http://:{WORD}@a", f"redis://:{WORD}@a:x/0"):
+        with pytest.raises(InvalidRequest) as caught:
+            redis_storage(RatesSettings(redis_url=SecretStr(url)))
+        assert not is_told(str(caught.value))
+
+
+async def test_a_database_that_is_away_tells_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    settings = load(**{name: SECRETS[name] for name in ("database", "secrets", "webhooks")})
+    with caplog.at_level(logging.DEBUG), pytest.raises(AtelierError) as caught:
+        await State.open(settings)
+    assert not is_told("".join(traceback.format_exception(caught.value)))
+    assert not is_told(caplog.text)
+
+
+async def test_no_answer_and_no_record_has_a_key(state: State, caplog: pytest.LogCaptureFixture) -> None:
+    """Right, wrong or in the wrong place."""
+    async with keyed_site(state) as site, calls(site) as address:
+        key = (await site.key("ada")).secret
+        wrong = f"{key[:-1]}{'a' if key[-1] != 'a' else 'b'}"
+        with caplog.at_level(logging.DEBUG):
+            for one in (key, wrong):
+                for ask in _misplaced(one):
+                    answer = await told(site.whole, ask)
+                    assert answer.status is not None
+                    assert answer.status < 500
+                    assert one not in answer.body.decode() + str(answer.headers), ask.told()
+            await _grpc(address, wrong)
+    assert caplog.records
+    assert [
+        record.getMessage() for record in caplog.records if key in record.getMessage() or wrong in record.getMessage()
+    ] == []
+
+
+def _misplaced(key: str) -> list[Ask]:
+    text = key.encode()
+    own = (b"authorization", b"Bearer " + text)
+    body = json.dumps({"prompt": 7, "authorization": key}).encode()
+    return [
+        Ask("GET", b"/v1/jobs", [own]), Ask("GET", b"/v1/jobs", [own, (b"x-api-key", text + b"x")]),
+        Ask("GET", b"/v1/jobs", [(b"authorization", b"Beaver " + text)]), Ask("POST", b"/v1/jobs", [own], body),
+        Ask("GET", b"/v1/jobs", [(b"authorization", text)]), Ask("POST", b"/v2/models/x/infer", [own], b"{"),
+        Ask("POST", b"/v1/images/generations", [own], b'{"prompt": 7}'), Ask("GET", b"/v1/results/x", [own]),
+    ]  # fmt: skip
+
+
+async def _grpc(address: str, key: str) -> None:
+    async with grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(pb.ModelInferRequest(model_name="x").SerializeToString(), metadata=[("x-api-key", key)])
+        assert key not in str(refused.value)
+
+
+def test_tritons_command_and_environment_have_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("ATELIER_DATABASE__URL", SECRETS["database"]["url"])
+    monkeypatch.setenv("ATELIER_SECRETS__KEYS", json.dumps([WORD]))
+    found = installation.find()
+    named: dict[str, Any] = {"repository": tmp_path, "engines": ["a"], "backends": tmp_path, "shm_prefix": "x"}
+    command = installation.command(found, **named, host="127.0.0.1", ports=(1, 2), load_threads=1, stub_timeout_s=1)
+    environment = installation.environment(found, 2)
+    assert not is_told(str(command) + str(environment))
+    assert {name for name in environment if name.startswith("ATELIER_")} == {installation.THREADS_VARIABLE}
+
+
+async def test_haproxys_command_and_environment_have_the_token_alone(tmp_path: Path) -> None:
+    """The script becomes haproxy: what stands in for it here shows what it was given."""
+    binary = tmp_path / "haproxy"
+    binary.write_text('#!/bin/sh\ntr "\\0" "\\n" < /proc/$$/cmdline\nenv\n')
+    binary.chmod(0o755)
+    given = {f"ATELIER_{name}".upper(): WORD for name in ("database__url", "secrets__keys", "objects__options")}
+    told = {"HAPROXY_BINARY": str(binary), "ATELIER_PROXY__TOKEN": "the token", "PATH": os.environ["PATH"]}
+    script = Path(__file__).parents[2] / "deployments" / "haproxy"
+    done = await asyncio.to_thread(
+        subprocess.run, [script, "-x"], env={**given, **told}, capture_output=True, text=True, timeout=20
+    )
+    assert done.returncode == 0, done.stderr
+    assert "ATELIER_PROXY__TOKEN=the token" in done.stdout
+    assert not is_told(done.stdout)
+    assert "the token" not in done.stdout.partition("\n-x\n")[0]

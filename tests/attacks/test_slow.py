@@ -1,0 +1,228 @@
+"""Clients that send too slowly, too much, or too often: on real sockets, with health green meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from keyed_door import KeyedSite, keyed_site
+from odd_requests import Ask
+from verdicts import resident_mib
+from whole_door import sockets, told
+
+from serve.ray_environment import ray_environment
+from serve.settings import HttpSettings, Settings
+from serve.state import State
+
+HEALTH = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
+CLIENTS = 150
+
+
+async def health(host: str, port: int) -> float:
+    """Seconds until it was green."""
+    began = time.monotonic()
+    async with asyncio.timeout(5):
+        reader, writer = await asyncio.open_connection(host, port)
+        writer.write(HEALTH)
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 200"), answer
+    return time.monotonic() - began
+
+
+async def dripping(host: str, port: int, head: bytes, drop: bytes, every_s: float = 0.1) -> bytes:
+    """What comes back to who sends ``head`` and then ``drop`` after ``drop``, for as long as he is listened to."""
+    reader, writer = await asyncio.open_connection(host, port)
+    writer.write(head)
+
+    async def drip() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                writer.write(drop)
+                await writer.drain()
+                await asyncio.sleep(every_s)
+
+    dropping = asyncio.create_task(drip())
+    try:
+        async with asyncio.timeout(20):
+            return await reader.read(100_000)
+    finally:
+        dropping.cancel()
+        writer.close()
+
+
+@pytest.mark.parametrize("shown", [True, False], ids=["with a key", "without one"])
+@pytest.mark.parametrize("framing", [b"Content-Length: 100000", b"Transfer-Encoding: chunked"])
+async def test_bodies_that_drip(here: State, framing: bytes, shown: bool) -> None:
+    """Each is ended after `limits.body_timeout_s` in all, however steadily it drips, and takes no place until then."""
+    limits = {"body_timeout_s": 1.5}
+    gateway = {"max_ongoing_requests": 4}
+    async with keyed_site(here, limits=limits, gateway=gateway) as site, sockets(site) as (host, port):
+        key = (await site.key("ada")).secret
+        own = b"X-API-Key: " + key.encode() + b"\r\n" if shown else b""
+        head = b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\n" + own + framing + b"\r\n\r\n"
+        drop = b"1\r\n{\r\n" if b"chunked" in framing else b"{"
+        began = time.monotonic()
+        slow = [asyncio.create_task(dripping(host, port, head, drop)) for _ in range(CLIENTS)]
+        await asyncio.sleep(0.3)
+        assert await health(host, port) < 2
+        async with site.door(key) as door:
+            right = await door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 7})
+            assert right.status_code == 200, "places are for requests that are there"
+        answers = await asyncio.gather(*slow)
+        assert time.monotonic() - began < 15
+        assert {answer[:12] for answer in answers} == {b"HTTP/1.1 408"}
+        assert await health(host, port) < 2
+
+
+async def test_an_endless_body_on_a_socket(here: State) -> None:
+    """Read on for a while, so that who sends sees his answer; then cut. Nothing of it is kept."""
+    async with keyed_site(here, limits={"max_body_bytes": 100_000}) as site, sockets(site) as (host, port):
+        own = b"X-API-Key: " + (await site.key("ada")).secret.encode() + b"\r\n"
+        head = b"POST /v1/jobs HTTP/1.1\r\nHost: a\r\n" + own + b"Transfer-Encoding: chunked\r\n\r\n"
+        before = resident_mib()
+        piece = b"4000\r\n" + bytes(0x4000) + b"\r\n"
+        answers = await asyncio.gather(*(dripping(host, port, head, piece, 0.0) for _ in range(20)))
+        assert {answer[:12] for answer in answers} <= {b"HTTP/1.1 413", b""}
+        assert b"HTTP/1.1 413" in {answer[:12] for answer in answers}
+        assert resident_mib() - before < 100
+        assert await health(host, port) < 2
+
+
+PROXY = """
+global
+    log /dev/null local0
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+frontend http_frontend
+    bind *:{port}
+    default_backend http-gateways
+backend http-gateways
+    server gateway 127.0.0.1:{gateway}
+"""
+
+
+@contextlib.contextmanager
+def haproxy(folder: Path, gateway: int, request_s: int, **more: str) -> Iterator[int]:
+    """The port of the real one, as the stack starts it but for ``more``, in front of ``gateway``."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+    path = folder / "haproxy.cfg"
+    path.write_text(PROXY.format(port=port, gateway=gateway))
+    environment = {**os.environ, **ray_environment(Settings()), "HAPROXY_REQUEST_S": str(request_s), **more}
+    program = Path(__file__).parents[2] / "deployments" / "haproxy"
+    running = subprocess.Popen([program, "-f", path], env=environment, cwd=folder)
+    try:
+        yield port
+    finally:
+        running.kill()
+        running.wait()
+
+
+async def test_heads_that_drip_are_haproxys(here: State, tmp_path: Path) -> None:
+    """The gateway has no clock for heads; what stands before it does, and passes on nothing of them."""
+    async with keyed_site(here) as site, sockets(site) as (host, gateway):
+        with haproxy(tmp_path, gateway, 2) as port:
+            await _is_there(host, port)
+            began = time.monotonic()
+            head = b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\n"
+            slow = [asyncio.create_task(dripping(host, port, head, b"X: y\r\n", 0.2)) for _ in range(CLIENTS)]
+            await asyncio.sleep(0.5)
+            assert await health(host, port) < 2
+            answers = await asyncio.gather(*slow)
+            assert time.monotonic() - began < 10
+            assert {answer[:12] for answer in answers} == {b"HTTP/1.1 408"}
+            assert await health(host, port) < 2
+
+
+@pytest.mark.parametrize("piece", [b"a" * 12_000, b"X: y\r\n" * 2000], ids=["one line", "many lines"])
+async def test_heads_that_do_not_fit_are_haproxys(here: State, tmp_path: Path, piece: bytes) -> None:
+    """The gateway would keep all of a head; no more than 16 KiB of one get past what stands before it."""
+    async with keyed_site(here) as site, sockets(site) as (host, gateway):
+        with haproxy(tmp_path, gateway, 5) as port:
+            await _is_there(host, port)
+            before = resident_mib()
+            for start in (b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nX: ", b"GET /"):
+                with contextlib.suppress(ConnectionError):
+                    answer = await dripping(host, port, start, piece, 0.001)
+                    assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 414", b"HTTP/1.1 431", b"")
+            assert resident_mib() - before < 64
+            assert await health(host, port) < 2
+
+
+async def test_one_address_does_not_take_all_connections(here: State, tmp_path: Path) -> None:
+    """127.0.0.2 is anybody here, and 127.0.0.1 somebody else."""
+    bounds = {"HAPROXY_MOST_OF_ONE": "20", "HAPROXY_TRUSTED": "192.0.2.1"}
+    async with keyed_site(here) as site, sockets(site) as (host, gateway):
+        with haproxy(tmp_path, gateway, 30, **bounds) as port:
+            await _is_there(host, port)
+            held = []
+            for _ in range(60):
+                with contextlib.suppress(ConnectionError):
+                    held.append(await asyncio.open_connection(host, port, local_addr=("127.0.0.2", 0)))
+            ends = [asyncio.create_task(reader.read()) for reader, _ in held]
+            _, waiting = await asyncio.wait(ends, timeout=1)
+            assert len(waiting) == 20, "the others were closed at once"
+            assert await health(host, port) < 2
+            for _, writer in held:
+                writer.close()
+            await asyncio.gather(*ends, return_exceptions=True)
+
+
+def test_the_sites_own_proxies_may_open_as_many_as_they_like() -> None:
+    settings = Settings(http=HttpSettings(trusted_proxies=("10.0.0.0/8",)))
+    assert ray_environment(settings)["HAPROXY_TRUSTED"] == "127.0.0.0/8 ::1 10.0.0.0/8"
+
+
+async def _is_there(host: str, port: int) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            with contextlib.suppress(OSError, AssertionError):
+                await health(host, port)
+                return
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.slow
+async def test_a_flood_of_one_address(here: State) -> None:
+    """A hundred thousand requests at the door: a hundred are let in, others go on meanwhile, memory is flat."""
+    async with keyed_site(here, rates={"per_address": True}) as site, sockets(site) as (host, port):
+        key, ask = (await site.key("ada")).secret, Ask("GET", b"/v1/jobs", [])
+        seen: Counter[int | None] = Counter()
+        warm = 0.0
+        for part in range(100):
+            for _ in range(1000):
+                seen[(await told(site.whole, ask, "203.0.113.66")).status] += 1
+            warm = warm or resident_mib()
+            if part % 20 == 0:
+                assert await health(host, port) < 2
+                async with site.door(key, peer="203.0.113.77") as ada:
+                    assert (await ada.get("/v1/jobs")).status_code == 200
+        assert seen == {401: 100, 429: 99_900}
+        assert resident_mib() - warm < 32
+
+
+async def test_connections_that_say_nothing(site: KeyedSite) -> None:
+    """Five hundred of them hold nobody up."""
+    async with sockets(site) as (host, port):
+        idle = [await asyncio.open_connection(host, port) for _ in range(500)]
+        before = resident_mib()
+        assert await health(host, port) < 2
+        for _, writer in idle:
+            writer.write(b"P")
+        assert await health(host, port) < 2
+        assert resident_mib() - before < 64
+        for _, writer in idle:
+            writer.close()

@@ -1,0 +1,183 @@
+"""Texts that would be SQL, paths, headers or addresses if anybody took them for such: at the doors, with a key."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+import sqlalchemy as sa
+from forbidden_hosts import FORBIDDEN
+from jobs_standin import with_settings
+from keyed_door import KeyedSite, keyed_site
+from odd_requests import Ask, routes_of
+from odd_values import BREAKS, SQL, TRAVERSAL
+from pictures import drawn, encode
+from pydantic import SecretStr
+from whole_door import sockets, told
+
+from serve.state import State, tables
+
+FOX: dict[str, Any] = {"kind": "illustrate", "input": {"prompt": "a fox", "seed": 7}}
+LOGO = encode(drawn(size=32))
+FILTERS = {
+    "/v1/generations": ("q", "user_id", "kind", "model", "status", "cursor", "sort", "batch_id", "since"),
+    "/v1/jobs": ("user_id", "batch_id", "status", "kind", "cursor", "limit"),
+    "/api/references": ("user_id", "subject_name", "cursor"),
+    "/api/admin/keys": ("user_id", "cursor"),
+    "/api/admin/audit": ("user_id", "key_id", "action", "subject", "address", "cursor"),
+}
+
+
+async def counts(state: State) -> dict[str, int]:
+    """Rows of each table."""
+    async with state.database.read() as connection:
+        found = {}
+        for table in tables.metadata.sorted_tables:
+            found[table.name] = (await connection.execute(sa.select(sa.func.count()).select_from(table))).scalar_one()
+        return {name: count for name, count in found.items() if name not in ("counters", "workers")}
+
+
+@pytest.mark.parametrize("text", SQL)
+async def test_sql_in_every_string(state: State, text: str) -> None:
+    """It finds nothing of others', changes nothing, and is kept as the text that it is."""
+    async with keyed_site(state) as site:
+        bob, admin = site.door((await site.key("bob")).secret), site.door((await site.key("root", "admin")).secret)
+        job = (await admin.post("/v1/jobs", json=FOX)).json()["id"]
+        before = await counts(state)
+        for path, names in FILTERS.items():
+            for name in names:
+                for client in (bob, admin):
+                    await _finds_nothing(client, path, name, text)
+        for route in routes_of(site.app.openapi()):
+            if "{" in route.path and "model" not in route.path:
+                shown = quote(text, safe="")
+                path = "/".join(shown if part.startswith("{") else part for part in route.path.split("/"))
+                found = await bob.request(route.method, path)
+                assert 400 <= found.status_code < 500, (route, found.text)
+        assert await counts(state) == before
+        assert (await bob.get(f"/v1/jobs/{job}")).status_code == 404
+        await _is_kept_as_it_is(bob, text)
+
+
+async def _finds_nothing(client: httpx.AsyncClient, path: str, name: str, text: str) -> None:
+    found = await client.get(path, params={name: text})
+    assert found.status_code in (200, 400, 403, 404), (path, name, found.text)
+    if found.status_code == 200:
+        (rows,) = (value for value in found.json().values() if isinstance(value, list))
+        assert rows == [], (path, name)
+
+
+async def _is_kept_as_it_is(client: httpx.AsyncClient, text: str) -> None:
+    job = (await client.post("/v1/jobs", json={**FOX, "input": {"prompt": text}})).json()["id"]
+    assert (await client.get(f"/v1/generations/{job}")).json()["prompt"] == text
+    named = await client.post("/api/references", files={"image": ("a.png", LOGO)}, data={"subject_name": text})
+    assert named.status_code == 201
+    (found,) = (await client.get("/api/references", params={"subject_name": text})).json()["items"]
+    assert found["subject_name"] == text
+
+
+@pytest.fixture
+def marked(tmp_path: Path) -> str:
+    """A file outside of everything that is served has this."""
+    (tmp_path / "secret.txt").write_text("the marked file")
+    return "the marked file"
+
+
+@pytest.mark.parametrize("text", [*TRAVERSAL, "../secret.txt", "../../secret.txt", "%2e%2e/secret.txt"])
+async def test_traversal_in_every_name(site: KeyedSite, marked: str, tmp_path: Path, text: str) -> None:
+    """In paths, queries, names of files and of models: no file is read, none is written elsewhere."""
+    made = await site.key("root", "admin")
+    key = (b"x-api-key", made.secret.encode())
+    for route in routes_of(site.app.openapi()):
+        for shown in {quote(text, safe=""), quote(text, safe="/.\\:~%"), text} if "{" in route.path else ():
+            path = "/".join(shown if part.startswith("{") else part for part in route.path.split("/"))
+            answer = await told(site.whole, Ask(route.method, path.encode(errors="replace"), [key], b"{}"))
+            assert answer.status is not None
+            assert answer.status < 500, path
+            assert marked.encode() not in answer.body
+            assert b"root:" not in answer.body
+    async with site.door(made.secret) as door:
+        files = {"image": (text, LOGO, "image/png")}
+        await door.post("/api/references", files=files, data={"subject_name": text[:60]})
+        for name in ("model", "sampler", "preset", "quality"):
+            found = await door.post("/api/diffusion/generate", json={"prompt": "a fox", name: text})
+            assert found.status_code in (200, 400, 404)
+        await door.post("/v1/jobs", json={"kind": "vectorize", "input": {"result_id": text}})
+        await door.get("/v1/generations/download", params={"ids": text})
+    for path in tmp_path.rglob("*"):  # noqa: ASYNC240
+        assert path == tmp_path / "secret.txt" or path.is_relative_to(tmp_path / "state"), path
+    for path in (tmp_path / "state" / "objects").rglob("*.*"):
+        assert path.stem == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("text", [*BREAKS, "a\r\nContent-Length: 0\r\n\r\nHTTP/1.1 200 OK", "%0d%0aSet-Cookie: a=b"])
+async def test_headers_of_answers_are_ours(site: KeyedSite, ada: httpx.AsyncClient, text: str) -> None:
+    """Whatever is echoed: request ids, names of downloads, addresses, idempotency keys."""
+    job = (await ada.post("/v1/jobs", json=FOX)).json()["id"]
+    shown = quote(text, safe="").encode()
+    url = (await ada.post("/v1/images/generations", json={"prompt": "x", "response_format": "url"})).json()["data"][0][
+        "url"
+    ]
+    result = url.partition("/v1/results/")[2].partition("?")[0].encode()
+    key = ada.headers["authorization"].encode()
+    lines = [
+        b"GET /v1/results/" + result + b"?download=1&format=" + shown, b"GET /v1/jobs/" + job.encode() + b"/" + shown,
+        b"GET /v1/results/" + result + b"?download=" + shown, b"GET /" + shown, b"GET /v1/models/" + shown,
+        b"GET /v2/models/" + shown,
+    ]  # fmt: skip
+    async with sockets(site) as (host, port):
+        for line in lines:
+            reader, writer = await asyncio.open_connection(host, port)
+            writer.write(
+                line + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: " + key + b"\r\nX-Request-Id: "
+            )
+            writer.write(text.encode().replace(b"\r", b"").replace(b"\n", b"") + b"\r\n\r\n")
+            answer = await reader.read()
+            writer.close()
+            head = answer.partition(b"\r\n\r\n")[0]
+            assert answer.startswith(b"HTTP/1.1 ")
+            assert answer.count(b"HTTP/1.1 ") == 1, answer
+            names = [one.partition(b":")[0].lower() for one in head.split(b"\r\n")[1:]]
+            assert b"set-cookie" not in names
+            assert [one for one in names if names.count(one) > 1 and one != b"vary"] == []
+            assert all(32 <= byte < 127 for one in head.split(b"\r\n") for byte in one), head
+
+
+@pytest.mark.parametrize("host", FORBIDDEN)
+async def test_addresses_that_no_door_calls(here: State, host: str) -> None:
+    """References by URL and webhooks, by http and https, at the doors themselves."""
+    secret = SecretStr("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+    signing = State(here.database, here.objects, with_settings(here.settings, webhooks={"secret": secret}))
+    async with keyed_site(signing) as site, site.door((await site.key("ada")).secret) as ada:
+        for url in (f"https://{host}/a.png", f"http://{host}/a.png"):
+            form = {"url": (None, url), "subject_name": (None, "cat")}
+            found = await ada.post("/api/references", files=form)
+            assert (found.status_code, found.json()["field"]) == (400, "url"), found.text
+            found = await ada.post("/v1/jobs", json={**FOX, "webhook_url": url})
+            assert (found.status_code, found.json()["field"]) == (400, "webhook_url"), found.text
+            for told in (found.json()["detail"], found.json()["error"]):
+                assert "127.0.0.1" not in told
+        assert (await ada.get("/v1/jobs")).json()["jobs"] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "field"),
+    [
+        ("/v1/images/generations", "prompt"), ("/generate", "prompt"), ("/api/illustrations/generate", "prompt"),
+        ("/api/diffusion/generate", "prompt"), ("/api/generate", "prompt"),
+    ],
+)  # fmt: skip
+async def test_a_prompt_of_a_megabyte(site: KeyedSite, ada: httpx.AsyncClient, path: str, field: str) -> None:
+    """Nothing is drawn, and the answer does not repeat it."""
+    for text in ("a fox " * 180_000, "é" * 1_000_000, "(" * 1_000_000, "((a:1.5)" * 130_000):
+        found = await ada.post(path, json={field: text})
+        assert found.status_code in (400, 413), found.text[:200]
+        assert len(found.content) < 2000
+    assert (await ada.post("/v1/jobs", json={**FOX, "input": {"prompt": "a " * 500_000}})).status_code in (400, 413)
+    assert site.illustrator.asked == []
+    assert (await ada.post("/v1/images/generations", json={"prompt": "a fox", "seed": 7})).status_code == 200

@@ -1,0 +1,187 @@
+"""Keys that are not of this site, or not any more; ids of others and ids that are guessed: at every door (B-083)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from typing import Any
+
+import grpc
+import httpx
+import pytest
+import websockets
+from keyed_door import ME, KeyedSite, keyed_site
+from odd_requests import Ask, Route, routes_of
+from pictures import drawn, encode
+from tritonclient.grpc import service_pb2 as pb
+from whole_door import calls, sockets, told
+
+from serve.access.users import set_disabled
+from serve.api.rights import needed
+from serve.settings import DatabaseSettings, Settings
+from serve.state import State
+
+FOX: dict[str, Any] = {"kind": "illustrate", "input": {"prompt": "a fox", "seed": 7}}
+FOREIGN = [
+    "another site's",
+    "expired",
+    "revoked",
+    "of a disabled user",
+    "cut",
+    "changed",
+    "of another id",
+    "twice",
+    "none",
+]
+
+
+async def shown(site: KeyedSite, kind: str, other: KeyedSite) -> str:
+    """A key of ``kind``, none of which is good here."""
+    made = await site.key("eve", expires_in=timedelta(seconds=0.001) if kind == "expired" else None)
+    secret: str = made.secret
+    if kind == "another site's":
+        return str((await other.key("eve")).secret)
+    if kind == "revoked":
+        await site.entrance.gate.keys.revoke(made.key.id, ME)
+    elif kind == "of a disabled user":
+        await set_disabled(site.state.database, "eve", True, ME)
+    elif kind == "of another id":
+        return re.sub("atl_[0-9a-f]{16}", f"atl_{'0' * 16}", secret)
+    changed = {"cut": secret[:-1], "changed": f"{secret[:-1]}{'a' if secret[-1] != 'a' else 'b'}", "none": ""}
+    return changed.get(kind, f"{secret} {secret}" if kind == "twice" else secret)
+
+
+@pytest.fixture
+async def other(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[KeyedSite]:
+    """A site that has a secret of its own."""
+    opened = await State.open(Settings(state_dir=tmp_path_factory.mktemp("other"), database=DatabaseSettings()))
+    async with keyed_site(opened) as site:
+        yield site
+    await opened.close()
+
+
+@pytest.mark.parametrize("kind", FOREIGN)
+async def test_keys_that_open_no_door(site: KeyedSite, other: KeyedSite, kind: str) -> None:
+    key = await shown(site, kind, other)
+    async with sockets(site) as (host, port), calls(site) as address:
+        for route in routes_of(site.app.openapi()):
+            if needed(route.method, route.path) is None:
+                continue
+            asked = Ask(
+                route.method, re.sub(r"{[^}]+}", "0" * 32, route.path).encode(), [(b"x-api-key", key.encode())], b"{}"
+            )
+            answer = await told(site.whole, asked, "198.18.7.7")
+            assert answer.status in (401, 403, 429), (route, answer.status)
+            assert (answer.status == 403) <= (kind == "of a disabled user")
+        headers = {"Authorization": f"Bearer {key}"}
+        with pytest.raises(websockets.InvalidStatus):
+            await websockets.connect(f"ws://{host}:{port}/v1/jobs/{'0' * 32}/ws", additional_headers=headers)
+        async with grpc.aio.insecure_channel(address) as channel:
+            for method in ("ModelInfer", "ServerMetadata", "RepositoryModelLoad"):
+                call = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")
+                with pytest.raises(grpc.aio.AioRpcError) as refused:
+                    await call(b"", metadata=[("x-api-key", key)])
+                assert refused.value.code().name in ("UNAUTHENTICATED", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED")
+    assert site.illustrator.asked == []
+
+
+def by_id(routes: list[Route]) -> list[Route]:
+    """About one object, of those that a user has."""
+    return [one for one in routes if re.search(r"{(job|generation|batch|result|reference)_id}", one.path)]
+
+
+async def test_anothers_object_and_none_are_the_same(
+    site: KeyedSite, ada: httpx.AsyncClient, bob: httpx.AsyncClient
+) -> None:
+    """Status and text, at every route that has an id: guessing tells nothing, and changes nothing."""
+    own = await _objects(ada)
+    routes = by_id(routes_of(site.app.openapi()))
+    assert len(routes) > 25
+    for route in routes:
+        (kind,) = re.findall(r"{(\w+)_id}", route.path)
+        bodies = {"priority": {"priority": 1}, "favorite": None}
+        body = bodies.get(route.path.rpartition("/")[2])
+        found = []
+        for one in (own[kind], "f" * len(own[kind])):
+            answer = await bob.request(route.method, re.sub(r"{[^}]+}", one, route.path), json=body)
+            found.append((answer.status_code, re.sub(r'"request_id": "[^"]*"', "", answer.text).replace(one, "")))
+        assert found[0] == found[1], route
+        assert found[0][0] == 404, (route, found)
+    for kind, path in (("job", "/v1/jobs/"), ("result", "/v1/results/"), ("reference", "/api/references/")):
+        assert (await ada.get(path + own[kind])).status_code == 200, kind
+
+
+async def _objects(client: httpx.AsyncClient) -> dict[str, str]:
+    """One of each, by its kind."""
+    job = (await client.post("/v1/jobs", json=FOX)).json()["id"]
+    batch = (await client.post("/v1/jobs", json={**FOX, "count": 2})).json()["id"]
+    asked = {"prompt": "a fox", "seed": 7, "response_format": "url"}
+    url = (await client.post("/v1/images/generations", json=asked)).json()["data"][0]["url"]
+    files = {"image": ("a.png", encode(drawn()))}
+    reference = (await client.post("/api/references", files=files, data={"subject_name": "fox"})).json()["id"]
+    result = url.partition("/v1/results/")[2].partition("?")[0]
+    return {"job": job, "generation": job, "batch": batch, "result": result, "reference": reference}
+
+
+async def test_ids_cannot_be_guessed(ada: httpx.AsyncClient) -> None:
+    """Each has 122 random bits and more: those that were told say nothing of the next."""
+    jobs = [(await ada.post("/v1/jobs", json=FOX)).json()["id"] for _ in range(40)]
+    for name, one in (await _objects(ada)).items():
+        assert re.fullmatch(r"[0-9a-f]{32,}|[\w-]{22,}", one), name
+    for place in range(32):
+        different = {one[place] for one in jobs}
+        assert len(different) > 4 or place in (12, 16), f"character {place} is {different} in 40 ids"
+
+
+@pytest.mark.parametrize("wrong", ["guessed", "of another path", "later", "without an end", "signed by another site"])
+async def test_signed_addresses_are_not_made_by_others(
+    site: KeyedSite, other: KeyedSite, ada: httpx.AsyncClient, wrong: str
+) -> None:
+    own = await _objects(ada)
+    asked = {"prompt": "a fox", "seed": 7, "response_format": "url"}
+    url = (await ada.post("/v1/images/generations", json=asked)).json()["data"][0]["url"].partition(":8000")[2]
+    async with other.door((await other.key("ada")).secret) as there:
+        foreign = (await there.post("/v1/images/generations", json=asked)).json()["data"][0]["url"].partition("?")[2]
+    path, _, query = url.partition("?")
+    expiry = re.search(r"expires=(\d+)", query)
+    assert expiry is not None
+    made = {
+        "guessed": f"{path}?expires={expiry[1]}&signature={'A' * 43}",
+        "of another path": f"/v1/jobs/{own['job']}?{query}",
+        "later": f"{path}?{query.replace(expiry[1], str(int(expiry[1]) + 9999))}",
+        "without an end": f"{path}?{re.sub('expires=[0-9]+&?', '', query)}",
+        "signed by another site": f"{path}?{foreign}",
+    }
+    async with site.door() as nobody:
+        assert (await nobody.get(url)).status_code == 200
+        assert (await nobody.get(made[wrong])).status_code == 401
+
+
+async def test_a_key_in_the_address_is_none(site: KeyedSite) -> None:
+    """Addresses are kept in logs and histories."""
+    key = (await site.key("ada")).secret
+    async with site.door() as nobody:
+        for query in (f"key={key}", f"api_key={key}", f"access_token={key}", f"token={key}", f"x-api-key={key}"):
+            refused = await nobody.get(f"/v1/jobs?{query}")
+            assert refused.status_code == 401
+            assert key not in refused.text
+        cookies = {"Cookie": f"key={key}; authorization=Bearer {key}; x-api-key={key}"}
+        assert (await nobody.get("/v1/jobs", headers=cookies)).status_code == 401
+
+
+async def test_grpc_metadata_that_would_be_another(site: KeyedSite) -> None:
+    """A key in capitals, in binary metadata, twice or beside another."""
+    key, more = (await site.key("ada")).secret, (await site.key("bob")).secret
+    async with calls(site) as address, grpc.aio.insecure_channel(address) as channel:
+        call = channel.unary_unary("/inference.GRPCInferenceService/ServerMetadata")
+        odd: list[list[tuple[str, Any]]] = [
+            [("x-api-key", key), ("x-api-key", more)], [("x-api-key", key), ("authorization", f"Bearer {more}")],
+            [("x-api-key-bin", key.encode())], [("authorization", key)], [("user-id", "ada")], [("x-api-key", "")],
+        ]  # fmt: skip
+        for metadata in odd:
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await call(b"", metadata=metadata)
+            assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED, metadata
+            assert key not in str(refused.value)
+        assert pb.ServerMetadataResponse.FromString(await call(b"", metadata=[("x-api-key", key)])).name

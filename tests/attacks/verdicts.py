@@ -1,0 +1,71 @@
+"""What has to hold of every answer, whatever the request was."""
+
+from __future__ import annotations
+
+import gc
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from whole_door import Answer
+
+OPENAI = ("/v1/images", "/v1/models")
+
+
+@dataclass
+class Seen:
+    """``answers`` counts by door and status; ``faults`` tells what must not be."""
+
+    answers: Counter[str] = field(default_factory=Counter)
+    faults: list[str] = field(default_factory=list)
+    health_s: list[float] = field(default_factory=list)
+    warm_mib: float = 0.0
+    end_mib: float = 0.0
+
+
+def resident_mib() -> float:
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") / 2**20
+
+
+def fault_of(path: bytes, method: str, answer: Answer) -> str | None:
+    """What is wrong with the answer, whatever the request was."""
+    status = answer.status
+    if status is None or status < 400:
+        return None
+    if status >= 500 and status != 501:  # 501: the extensions of the open inference protocol that are not offered
+        return f"{status}"
+    if method == "HEAD":
+        return None
+    try:
+        body = answer.json()
+    except ValueError:
+        return f"{status} is no JSON"
+    if status == 429 and "retry-after" not in answer.headers:
+        return "429 without Retry-After"
+    return None if in_words_of(path.partition(b"?")[0].decode("latin-1"), body, answer) else f"{status} in other words"
+
+
+def in_words_of(path: str, body: Any, answer: Answer) -> bool:
+    if not isinstance(body, dict):
+        return False
+    if path.startswith("/v2"):
+        return list(body) == ["error"] and isinstance(body["error"], str)
+    if path.startswith(OPENAI):
+        found = body.get("error")
+        return isinstance(found, dict) and {"message", "type", "param", "code"} <= set(found)
+    if path.startswith("/sdapi"):
+        return "error" in body or "detail" in body
+    if "error" in body and isinstance(body["error"], dict):
+        return path.startswith("/v1")  # what is nowhere below OpenAI's prefix is told as OpenAI tells it
+    return answer.headers["content-type"] == "application/problem+json" and body["status"] == answer.status
+
+
+def report(seen: Seen, seed: int) -> str:
+    lines = [f"seed {seed}", *(f"{count:7d}  {name}" for name, count in sorted(seen.answers.items()))]
+    slowest = max(seen.health_s, default=0.0)
+    lines.append(f"memory {seen.warm_mib:.0f} MiB warm, {seen.end_mib:.0f} at the end; health {1000 * slowest:.0f} ms")
+    return "\n".join([*lines, f"{len(seen.faults)} faults", *seen.faults[:20]])

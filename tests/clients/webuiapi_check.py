@@ -1,0 +1,141 @@
+"""Runs in the environment of tests/clients/requirements.txt: the package webuiapi against a running stack.
+
+Usage: python webuiapi_check.py HTTP (address as host:port). Prints one line of JSON; fails loudly.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+import threading
+from typing import Any
+
+import webuiapi
+from PIL import Image
+
+PROMPT = "red apple, flat"
+
+
+def main(http: str) -> dict[str, bool]:
+    host, _, port = http.partition(":")
+    api = webuiapi.WebUIApi(host=host, port=int(port), sampler="Euler", steps=4)
+    told = {**lists(api), **pictures(api), **models(api), **errors(api), **stopping(api)}
+    told |= asyncio.run(asynchronously(api))
+    signed_in = webuiapi.WebUIApi(host=host, port=int(port), username="a1111", password="any")
+    told["basic"] = len(signed_in.get_sd_models()) > 0
+    return told
+
+
+def lists(api: webuiapi.WebUIApi) -> dict[str, bool]:
+    """Every getter that the package has, but for two that A1111 itself has no more."""
+    empty = (
+        api.get_loras, api.get_upscalers, api.get_latent_upscale_modes, api.get_sd_vae, api.get_hypernetworks,
+        api.get_face_restorers, api.get_realesrgan_models, api.controlnet_model_list, api.controlnet_module_list,
+    )  # fmt: skip
+    return {
+        "empty": all(get() == [] for get in empty),
+        "scripts": api.get_scripts() == {"txt2img": [], "img2img": []},
+        "extensions": not (api.has_controlnet or api.has_adetailer or api.has_animatediff),
+        "samplers": "Euler" in api.util_get_sampler_names(),
+        "schedulers": "automatic" in api.util_get_scheduler_names(),
+        "styles": {"name", "prompt", "negative_prompt"} <= api.get_prompt_styles()[0].keys(),
+        "embeddings": api.get_embeddings() == {"loaded": {}, "skipped": {}},
+        "cmd_flags": isinstance(api.get_cmd_flags(), dict),
+        "memory": api.get_memory()["ram"]["total"] > 0,
+        "controlnet_version": api.controlnet_version() == 0,
+        "refresh": api.refresh_checkpoints() is None,
+    }
+
+
+def pictures(api: webuiapi.WebUIApi) -> dict[str, bool]:
+    asked: dict[str, Any] = {"prompt": PROMPT, "negative_prompt": "text", "seed": 7, "cfg_scale": 3.0}
+    first = api.txt2img(**asked, width=64, height=64, batch_size=2)
+    again = api.txt2img(**asked, width=64, height=64)
+    large = api.txt2img(**asked, width=512, height=512, save_images=True)
+    read = api.png_info(again.image)
+    return {
+        "pictures": [image.size for image in first.images] == [(64, 64), (64, 64)],
+        "seeds": first.info["all_seeds"] == [7, 8],
+        "same_seed_same_picture": first.image.tobytes() == again.image.tobytes(),
+        "different_seeds": first.images[0].tobytes() != first.images[1].tobytes(),
+        "infotext": first.image.info["parameters"] == first.info["infotexts"][0],
+        "parameters": first.parameters["prompt"] == PROMPT and first.parameters["steps"] == 4,
+        "snapped": large.image.size == (large.info["width"], large.info["height"]) and bool(large.info["comments"]),
+        "png_info": read.info == first.info["infotexts"][0],
+        "png_info_parameters": read.parameters["Prompt"] == PROMPT and read.parameters["Seed"] == "7",
+    }
+
+
+def models(api: webuiapi.WebUIApi) -> dict[str, bool]:
+    """Chooses a model as this package and Open WebUI do, and goes back."""
+    before = api.util_get_current_model()
+    other = next(name for name in api.util_get_model_names() if name != before)
+    api.util_set_model(other)
+    api.util_wait_for_ready(check_interval=0.1)
+    drawn = api.txt2img(prompt=PROMPT)
+    override = api.txt2img(prompt=PROMPT, override_settings={"sd_model_checkpoint": before})
+    chosen = api.util_get_current_model()
+    options = api.get_options()
+    options["sd_model_checkpoint"] = before
+    api.set_options(options)
+    return {
+        "model": (chosen, drawn.info["sd_model_name"]) == (other, other),
+        "override": override.info["sd_model_name"] == before,
+        "options": api.util_get_current_model() == before,
+    }
+
+
+def errors(api: webuiapi.WebUIApi) -> dict[str, bool]:
+    picture = Image.new("RGB", (64, 64))
+    scripts: dict[str, Any] = {}  # the package would else keep the unit in its own default, for every later call
+    unit = {"controlnet_units": [webuiapi.ControlNetUnit(image=picture)], "alwayson_scripts": scripts}
+    return {
+        "no_sampler": failed(lambda: api.txt2img(prompt=PROMPT, sampler_name="none")) == (404, "Sampler not found"),
+        "no_script": failed(lambda: api.txt2img(prompt=PROMPT, script_name="X"))[0] == 422,
+        "controlnet": failed(lambda: api.txt2img(prompt=PROMPT, **unit))[0] == 422,
+        "hires": failed(lambda: api.txt2img(prompt=PROMPT, enable_hr=True))[0] == 501,
+        "img2img": failed(lambda: api.img2img(images=[picture], prompt=PROMPT))[0] == 501,
+        "upscale": failed(lambda: api.extra_single_image(picture))[0] == 501,
+        "interrogate": failed(lambda: api.interrogate(picture))[0] == 501,
+    }
+
+
+def failed(call: Any) -> tuple[int, str]:
+    try:
+        call()
+    except RuntimeError as error:
+        status, text = error.args
+        return status, json.loads(text)["detail"]
+    return 200, ""
+
+
+def stopping(api: webuiapi.WebUIApi) -> dict[str, bool]:
+    """A long drawing, looked at and ended by another connection."""
+    ended: list[tuple[int, str]] = []
+    thread = threading.Thread(target=lambda: ended.append(failed(lambda: api.txt2img(prompt=PROMPT, steps=1000))))
+    thread.start()
+    watching = webuiapi.WebUIApi(baseurl=api.baseurl)
+    seen = watching.get_progress()
+    while thread.is_alive() and not 0 < seen["progress"] < 1:
+        seen = watching.get_progress()
+    watching.interrupt()
+    thread.join(60)
+    watching.skip()
+    return {
+        "progress": seen["state"]["job_count"] == 1 and seen["state"]["sampling_steps"] == 1000,
+        "interrupt": ended == [(499, "Interrupted")],
+        "idle": watching.get_progress()["progress"] == 0,
+    }
+
+
+async def asynchronously(api: webuiapi.WebUIApi) -> dict[str, bool]:
+    drawn = await asyncio.gather(*(api.txt2img(prompt=PROMPT, use_async=True) for _ in range(3)))
+    return {"async": all(len(one.images) == 1 for one in drawn)}
+
+
+if __name__ == "__main__":
+    with contextlib.redirect_stdout(sys.stderr):  # the package tells what it does
+        found = main(sys.argv[1])
+    print(json.dumps(found))

@@ -1,0 +1,67 @@
+"""A studio whose prompts say what goes wrong, for clients of other people in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncGenerator, Sequence
+
+from illustrator_standin import IllustratorStandIn
+
+from serve.ensembles.illustration import UNFOLLOWED, Checkpoint, Follow, IllustrateOptions, Preview, Told
+from serve.errors import (
+    AtelierError,
+    Conflict,
+    DeadlineExceeded,
+    EngineFailure,
+    EngineLost,
+    Forbidden,
+    InvalidRequest,
+    KeyReused,
+    NotFound,
+    Overloaded,
+    QuotaExceeded,
+    TooManyAttempts,
+    TooManyRequests,
+    Unauthorized,
+)
+
+ERRORS: dict[str, AtelierError] = {
+    "InvalidRequest": InvalidRequest("is not one", "prompt"),
+    "NotFound": NotFound("there is no such model", "model"),
+    "TooManyRequests": TooManyRequests("too many of them", None, 1),
+    "TooManyRequestsToday": TooManyRequests("too many of them", None, 3600),
+    "TooManyAttempts": TooManyAttempts("too many wrong keys", None, 1),
+    **{
+        kind.__name__: kind("as it was asked for")
+        for kind in (
+            Conflict, DeadlineExceeded, EngineFailure, EngineLost, Forbidden, KeyReused, Overloaded, QuotaExceeded,
+            Unauthorized,
+        )
+    },
+}  # fmt: skip
+
+
+class Erring(IllustratorStandIn):
+    """``NAME`` as a prompt raises that error, ``once NAME`` at its first time alone, ``late NAME`` after the previews
+    of a stream; ``slow ...`` takes two seconds. ``times`` counts prompts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.times: Counter[str] = Counter()
+
+    async def _drawn(
+        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[Told]:
+        self.times[options.prompt] += 1
+        how, _, name = options.prompt.rpartition(" ")
+        error = ERRORS.get(name)
+        if error is not None and (not how or (how == "once" and self.times[options.prompt] == 1)):
+            raise error
+        if how == "slow":
+            await asyncio.sleep(2)
+        async for item in super()._drawn(options, follow, resume):
+            if not isinstance(item, Preview) and how == "late" and error is not None:
+                await asyncio.sleep(1.2)  # the answer has begun by then
+                raise error
+            yield item
