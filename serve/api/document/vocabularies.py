@@ -24,6 +24,7 @@ _BY_PATH: Sequence[tuple[str, str]] = (
     ("/v2", "Open inference"),
     ("/sdapi", "A1111"),
     ("/internal", "A1111"),
+    ("/controlnet", "A1111"),
     ("/api/admin/keys", "Accounts"),
     ("/api/admin/users", "Accounts"),
     ("/api/admin/audit", "Accounts"),
