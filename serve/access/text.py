@@ -7,7 +7,8 @@ import re
 from serve.errors import InvalidRequest
 
 MAX_NAME = 100
-_USER_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}", re.ASCII)
+USER_ID = "[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}"
+_USER_ID = re.compile(USER_ID, re.ASCII)
 
 
 def user_id_of(text: str) -> str:

@@ -14,6 +14,8 @@ from serve.access.audit import Filters
 from serve.access.keys import LONGEST, Key, Keys
 from serve.access.roles import ROLES, SCOPES
 from serve.access.users import MOST_ITEMS, create_user, page_of_users, set_disabled, set_role
+from serve.api import accounts_schema as schema
+from serve.api.accounts_schema import MAX_TEXT, USUAL_ITEMS
 from serve.api.admin import Admin, actor_of
 from serve.api.entrance import principal_of
 from serve.api.json_body import read_json
@@ -22,14 +24,12 @@ from serve.api.problems import render
 from serve.api.stateful import StateOf
 from serve.api.values import choice, flag, moment, number, refuse_unknown, required_text, text, whole_within
 from serve.api.whose import MAX_USER
-from serve.errors import InvalidRequest, StateUnavailable
+from serve.errors import InvalidRequest, StateUnavailable, in_words_of
 
 router = APIRouter()
 admins = APIRouter(prefix="/api/admin", dependencies=[Admin])
 
-MAX_TEXT = 256
 _S_PER_DAY = 86_400
-_TEXT = {"type": "string"}
 _FILTERS = ("user_id", "key_id", "action", "subject", "address")
 
 
@@ -44,7 +44,7 @@ async def keys_of(request: Request) -> Keys:
 KeysOf = Annotated[Keys, Depends(keys_of)]
 
 
-@router.get("/v1/me")
+@router.get("/v1/me", openapi_extra=schema.ME)
 async def me(request: Request) -> Response:
     """Who asks, and what he may."""
     found = principal_of(request)
@@ -53,46 +53,9 @@ async def me(request: Request) -> Response:
     return render(told, 200, None)
 
 
-_NEW_KEY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["user_id"],
-                    "properties": {
-                        "user_id": {**_TEXT, "maxLength": MAX_USER},
-                        "role": {"enum": list(ROLES), "description": "makes the user, if there is none"},
-                        "scopes": {"type": "array", "items": {"enum": list(SCOPES)}},
-                        "name": {**_TEXT, "maxLength": MAX_TEXT},
-                        "expires_in_s": {"type": "number", "exclusiveMinimum": 0},
-                    },
-                },
-                "example": {"user_id": "ada", "role": "user", "name": "laptop", "expires_in_s": 2_592_000},
-            }
-        },
-    }
-}
-_CHANGE = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "properties": {"role": {"enum": list(ROLES)}, "disabled": {"type": "boolean"}},
-                },
-                "example": {"role": "read-only"},
-            }
-        },
-    }
-}
-
-
-@admins.post("/keys", status_code=201, openapi_extra=_NEW_KEY)
+@admins.post("/keys", status_code=201, openapi_extra=schema.NEW_KEY)
 async def create_key(request: Request, keys: KeysOf, settings: SiteSettings) -> Response:
-    """Makes a key, which is shown in this answer and never again."""
+    """Make a key. It is shown in this answer and never again."""
     values = await read_json(request, settings.limits)
     refuse_unknown(values, ("user_id", "role", "scopes", "name", "expires_in_s"))
     expires_s = number(values, "expires_in_s")
@@ -120,9 +83,9 @@ def _scopes(values: Mapping[str, Any]) -> list[str] | None:
     return given
 
 
-@admins.get("/keys")
+@admins.get("/keys", openapi_extra=schema.KEYS)
 async def list_keys(request: Request, keys: KeysOf) -> Response:
-    """The newest first, without what is secret of them; with `active=true` those alone that may be used."""
+    """Keys. The newest first, without what is secret of them; with `active=true` those alone that may be used."""
     values = request.query_params
     refuse_unknown(values, ("user_id", "active", "cursor", "limit"))
     found = await keys.page(
@@ -131,24 +94,25 @@ async def list_keys(request: Request, keys: KeysOf) -> Response:
     return render({"keys": [_key(one) for one in found.items], "next_cursor": found.next_cursor}, 200, None)
 
 
-@admins.delete("/keys/{key_id}")
+@admins.delete("/keys/{key_id}", openapi_extra=schema.REVOKED_KEY)
 async def revoke_key(request: Request, key_id: str, keys: KeysOf) -> Response:
-    """It opens nothing any more, within `access.cache_s`."""
+    """Revoke a key. It opens nothing any more, within `access.cache_s`."""
     return render(_key(await keys.revoke(key_id, actor_of(request))), 200, None)
 
 
-@admins.get("/users")
+@admins.get("/users", openapi_extra=schema.USERS)
 async def list_users(request: Request, state: StateOf) -> Response:
-    """By their ids."""
+    """Users, by their ids."""
     values = request.query_params
     refuse_unknown(values, ("cursor", "limit"))
-    found = await page_of_users(state.database, text(values, "cursor"), _limit(values))
+    with in_words_of({"user_id": "cursor"}):
+        found = await page_of_users(state.database, text(values, "cursor"), _limit(values))
     return render({"users": [_plain(one) for one in found.items], "next_cursor": found.next_cursor}, 200, None)
 
 
-@admins.post("/users", status_code=201)
+@admins.post("/users", status_code=201, openapi_extra=schema.NEW_USER)
 async def add_user(request: Request, state: StateOf, settings: SiteSettings) -> Response:
-    """A user without keys yet."""
+    """Add a user, without keys yet."""
     values = await read_json(request, settings.limits)
     refuse_unknown(values, ("id", "role", "name"))
     role, name = choice(values, "role", ROLES, "user"), text(values, "name", MAX_TEXT) or ""
@@ -156,9 +120,9 @@ async def add_user(request: Request, state: StateOf, settings: SiteSettings) -> 
     return render(_plain(made), 201, None)
 
 
-@admins.put("/users/{user_id}", openapi_extra=_CHANGE)
+@admins.put("/users/{user_id}", openapi_extra=schema.CHANGE)
 async def change_user(request: Request, user_id: str, state: StateOf, settings: SiteSettings) -> Response:
-    """Another role, or no way in for a while: of all keys of the user, within `access.cache_s`."""
+    """Give a user another role, or no way in for a while: of all keys of the user, within `access.cache_s`."""
     values = await read_json(request, settings.limits)
     refuse_unknown(values, ("role", "disabled"))
     changes: list[Callable[[], Awaitable[Any]]] = []
@@ -175,9 +139,9 @@ async def change_user(request: Request, user_id: str, state: StateOf, settings: 
     return render(_plain(found), 200, None)
 
 
-@admins.get("/audit")
+@admins.get("/audit", openapi_extra=schema.AUDIT)
 async def audit_log(request: Request, state: StateOf) -> Response:
-    """Who did what, the newest first; of one user, key, action, subject or address, and of a time."""
+    """Who did what, the newest first. Of one user, key, action, subject or address, and of a time."""
     values = request.query_params
     refuse_unknown(values, (*_FILTERS, "since", "until", "cursor", "limit"))
     asked = {name: text(values, name, MAX_TEXT) for name in _FILTERS}
@@ -187,7 +151,7 @@ async def audit_log(request: Request, state: StateOf) -> Response:
 
 
 def _limit(values: Mapping[str, str]) -> int:
-    return whole_within(values, "limit", 1, MOST_ITEMS, 50)
+    return whole_within(values, "limit", 1, MOST_ITEMS, USUAL_ITEMS)
 
 
 def _key(key: Key) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.metadata import version
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -21,10 +22,12 @@ from serve.api import (
     jobs,
     native,
     openai,
+    reference_page,
     references,
     results,
     rollout,
 )
+from serve.api.document import finish
 from serve.api.entrance import Entrance, Entry, Refusals
 from serve.api.jobs import JobParts
 from serve.api.middleware import RequestId
@@ -62,6 +65,15 @@ _READ = (
 """What pages of other origins may send and read (CORS)."""
 
 
+class Documented(FastAPI):
+    """FastAPI whose OpenAPI document is finished; it is made once, when it is asked for first."""
+
+    def openapi(self) -> dict[str, Any]:
+        if self.openapi_schema is None:
+            self.openapi_schema = finish(super().openapi(), self.state.settings)
+        return self.openapi_schema
+
+
 def create_app(
     service: VectorizerService,
     settings: Settings,
@@ -76,11 +88,13 @@ def create_app(
     Without a ``state`` nothing is kept: there are answers, and no jobs, history or addresses of pictures. Without an
     ``entrance`` nobody needs a key, and nobody is told to come again later.
     """
-    app = FastAPI(
+    app = Documented(
         title="Atelier",
         version=version("atelier"),
-        description="Self-hosted serving stack for generative art.",
-        docs_url=None,  # its page loads scripts from elsewhere
+        summary="Self-hosted serving stack for generative art.",
+        description=reference_page.DESCRIPTION,
+        openapi_url=None,  # serve.api.reference_page has it, and pages that load nothing from elsewhere
+        docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # the address would be made from the caller's Host header
     )
@@ -102,7 +116,8 @@ def create_app(
     app.include_router(diffusion.router, responses=described())
     app.include_router(openai.router, responses=described("application/json", openai.ERROR_SCHEMA))
     app.include_router(a1111.router, responses=described("application/json", a1111.ERROR_SCHEMA))
-    app.include_router(health.router)
+    app.include_router(health.router, responses=described())
+    app.include_router(reference_page.router)
     app.include_router(open_inference.router, responses=described("application/json", {"error": {"type": "string"}}))
     app.add_exception_handler(AtelierError, answer)
     app.add_exception_handler(HTTPException, answer)

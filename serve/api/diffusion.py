@@ -12,6 +12,7 @@ from serve.api.drawing import SNAKE_CASE, Vocabulary, chosen, draw, how_many, na
 from serve.api.drawing_schema import PICTURE_URL, PROMPT, described, options_of
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
+from serve.api.operation import NUMBER, TEXT, WHOLE, answer, json_object, list_of, mapping_of
 from serve.api.presets import CATEGORIES, QUALITIES, apply, quality_of, steps_of, template_of
 from serve.api.problems import render
 from serve.api.values import refuse_unknown, required_text, text
@@ -71,7 +72,16 @@ async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettin
     return with_words(render(body, 200, None), answer)
 
 
-@router.get("/api/diffusion/presets")
+_TEMPLATE = {"name": TEXT, "prompt": TEXT, "negative_prompt": TEXT}
+_EFFORT = {"name": TEXT, "description": TEXT, "steps_factor": NUMBER, "steps": mapping_of(WHOLE)}
+_PRESETS = {"categories": mapping_of(list_of(json_object(_TEMPLATE))), "qualities": list_of(json_object(_EFFORT))}
+_EXAMPLE = {
+    "categories": {"portrait": [asdict(CATEGORIES["portrait"][0])]},
+    "qualities": [{**asdict(QUALITIES[0]), "steps": {"mini": 10}}],
+}
+
+
+@router.get("/api/diffusion/presets", openapi_extra=answer("All of them", json_object(_PRESETS), example=_EXAMPLE))
 async def presets(direct: DrawsDirectly) -> dict[str, Any]:
     """Templates by category, and qualities with the steps that they mean for each model."""
     families = await direct.families()

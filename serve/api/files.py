@@ -14,6 +14,7 @@ from fastapi import Depends, Request, Response
 from fastapi.responses import StreamingResponse
 from starlette.requests import HTTPConnection
 
+from serve.api.operation import TEXT, header, query
 from serve.api.problems import as_problem
 from serve.api.values import flag
 from serve.errors import InvalidRequest
@@ -167,6 +168,13 @@ def _part(request: Request, tag: str, size: int) -> tuple[int, int] | None:
     return start, end
 
 
+DOWNLOAD = query("download", {"type": "boolean", "default": False}, "Whether browsers save it instead of showing it.")
+SIGNATURE = [
+    query("expires", {**TEXT, "pattern": "^[0-9]{1,12}$"}, "Of an address that is signed: Unix time."),
+    query("signature", TEXT, "Of an address that is signed; it needs no key until it expires."),
+]
+
+
 def described(media_types: Sequence[str], parameters: Sequence[dict[str, Any]], ranges: bool = True) -> dict[str, Any]:
     """What OpenAPI says of an operation that answers a file."""
     content = {name: {"schema": {"type": "string", "format": "binary"}} for name in media_types}
@@ -174,15 +182,12 @@ def described(media_types: Sequence[str], parameters: Sequence[dict[str, Any]], 
         "200": {"description": "The file, with an ETag; it never changes", "content": content},
         "304": {"description": "The client has it (`If-None-Match`)"},
     }
+    asked = [*parameters, DOWNLOAD, *SIGNATURE, header("If-None-Match", TEXT, "The ETag of what the client has.")]
     if ranges:
+        asked += [
+            header("Range", TEXT, "One part of it, as `bytes=FIRST-LAST`."),
+            header("If-Range", TEXT, "The ETag of which `Range` is a part; of another, all is sent."),
+        ]
         responses["206"] = {"description": "The part that `Range` names", "content": content}
         responses["416"] = {"description": "`Range` begins behind the end; `Content-Range` tells where that is"}
-    return {"parameters": [*parameters, DOWNLOAD], "responses": responses}
-
-
-def query(name: str, schema: dict[str, Any], what: str, required: bool = False) -> dict[str, Any]:
-    """A parameter of a query, for OpenAPI."""
-    return {"name": name, "in": "query", "required": required, "schema": schema, "description": what}
-
-
-DOWNLOAD = query("download", {"type": "boolean", "default": False}, "Whether browsers save it instead of showing it.")
+    return {"parameters": asked, "responses": responses}

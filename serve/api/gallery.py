@@ -11,10 +11,11 @@ from serve.api.archive import zip_response
 from serve.api.generation_files import files_of
 from serve.api.generations import schema, told, told_in_camel_case
 from serve.api.native import SiteSettings
+from serve.api.operation import CONFLICT, FLAG, NUMBER, TEXT, TIME, UNKNOWN, answer, json_object, query
 from serve.api.problems import render
 from serve.api.stateful import StateOf
 from serve.api.values import choice, flag, moment, number, refuse_unknown, required_text, text, whole_within
-from serve.api.whose import MAX_USER, check_own, user_of, user_wanted
+from serve.api.whose import MAX_USER, WHOSE, check_own, user_of, user_wanted
 from serve.errors import InvalidRequest
 from serve.jobs.states import STATUSES
 from serve.settings import Settings
@@ -29,19 +30,34 @@ _LONGEST = 256
 _LONGEST_ID = 128
 _USUAL_ITEMS = 20
 _PARAMETERS: Mapping[str, dict[str, Any]] = {
-    "user_id": {"type": "string", "maxLength": MAX_USER, "description": "whose; without keys: everybody's by default"},
-    "cursor": {"type": "string", "description": "the next_cursor of the page before"},
+    "user_id": {"type": "string", "minLength": 1, "maxLength": MAX_USER},
+    "cursor": TEXT,
     "limit": {"type": "integer", "minimum": 1, "maximum": MOST_ITEMS, "default": _USUAL_ITEMS},
-    "kind": {"type": "string", "description": "such as illustrate or vectorize"},
-    "model": {"type": "string"},
+    "kind": {"type": "string", "maxLength": _LONGEST},
+    "model": {"type": "string", "maxLength": _LONGEST},
     "status": {"type": "string", "enum": list(STATUSES)},
-    "favorite": {"type": "boolean"},
-    "batch_id": {"type": "string"},
-    "q": {"type": "string", "description": f"up to {MOST_WORDS} words that the prompt has, in any case and order"},
-    "min_rating": {"type": "number"},
-    "since": {"type": "string", "format": "date-time", "description": "ISO 8601; UTC unless it has a zone"},
-    "until": {"type": "string", "format": "date-time", "description": "the end, which is not part of it"},
+    "favorite": FLAG,
+    "batch_id": {"type": "string", "maxLength": _LONGEST_ID},
+    "q": {"type": "string", "maxLength": _LONGEST},
+    "min_rating": NUMBER,
+    "since": TIME,
+    "until": TIME,
     "sort": {"type": "string", "enum": list(SORTS), "default": NEWEST.name},
+}
+_SAID: Mapping[str, str] = {
+    "user_id": "Whose; the key's user by default, everybody's for admins and without keys.",
+    "cursor": "The `next_cursor` of the page before.",
+    "limit": "Most in one page.",
+    "kind": "Such as illustrate or vectorize.",
+    "model": "Of this model alone.",
+    "status": "Of this status alone.",
+    "favorite": "Favourites alone, or all others.",
+    "batch_id": "Of this batch alone.",
+    "q": f"Up to {MOST_WORDS} words that the prompt has, in any case and order.",
+    "min_rating": "Of this rating or a better one.",
+    "since": "ISO 8601; UTC unless it has a zone.",
+    "until": "The end, which is not part of it.",
+    "sort": "The order.",
 }
 _ALSO = {"userId": "user_id", "batchId": "batch_id"}
 """Other names of parameters."""
@@ -51,30 +67,29 @@ GenerationId = Annotated[str, Path(pattern=rf"^[A-Za-z0-9_.:-]{{1,{_LONGEST_ID}}
 
 
 def _described(in_camel_case: bool) -> dict[str, Any]:
-    parameters = [{"name": name, "in": "query", "schema": found} for name, found in _PARAMETERS.items()]
+    parameters = [query(name, found, _SAID[name]) for name, found in _PARAMETERS.items()]
     cursor = "nextCursor" if in_camel_case else "next_cursor"
     properties = {
         "generations": {"type": "array", "items": schema(in_camel_case)},
         cursor: {"type": ["string", "null"], "description": "none on the last page"},
     }
-    content = {"application/json": {"schema": {"type": "object", "properties": properties}}}
-    return {"parameters": parameters, "responses": {"200": {"description": "A page", "content": content}}}
+    return {"parameters": parameters, **answer("A page", json_object(properties))}
 
 
-def _parameter(name: str, found: dict[str, Any]) -> dict[str, Any]:
-    return {"parameters": [{"name": name, "in": "query", "required": True, "schema": found}]}
-
-
-_OF_USER = _parameter("user_id", {"type": "string", "minLength": 1, "maxLength": MAX_USER})
-_ONE = {"responses": {"200": {"description": "It", "content": {"application/json": {"schema": schema(False)}}}}}
-_ZIP = {"200": {"description": "A ZIP", "content": {"application/zip": {"schema": {"type": "string"}}}}}
-_IDS = {"type": "string", "description": f"up to {MOST_AT_ONCE} ids with commas between them"}
-_DOWNLOAD = {**_parameter("ids", _IDS), "responses": _ZIP}
+_OF_USER = {"parameters": [query("user_id", _PARAMETERS["user_id"], WHOSE)]}
+_ONE = answer("It", schema(False))
+_FAVORITE = {**_OF_USER, **answer("As it is now", json_object({"id": TEXT, "favorite": FLAG}))}
+_ZIP = {"200": {"description": "A ZIP", "content": {"application/zip": {"schema": {**TEXT, "format": "binary"}}}}}
+_IDS = {"type": "string", "minLength": 1, "maxLength": MOST_AT_ONCE * (_LONGEST_ID + 1)}
+_DOWNLOAD = {
+    "parameters": [query("ids", _IDS, f"Up to {MOST_AT_ONCE} ids with commas between them.", required=True)],
+    "responses": {**_ZIP, **UNKNOWN},
+}
 
 
 @router.get("/api/generate/history", openapi_extra=_described(True))
 async def history(request: Request, state: StateOf, settings: SiteSettings) -> Response:
-    """A page of the gallery in C-044's words."""
+    """A page of the gallery, in camelCase (C-043, C-044)."""
     return _shown(await _page(request, state.database), told_in_camel_case, settings, "nextCursor")
 
 
@@ -86,7 +101,7 @@ async def generations(request: Request, state: StateOf, settings: SiteSettings) 
 
 @router.get("/v1/generations/download", openapi_extra=_DOWNLOAD)
 async def download(request: Request, state: StateOf, settings: SiteSettings) -> Response:
-    """All results of several generations as one ZIP, with metadata.json, which has what the gallery tells of them."""
+    """All results of several generations as one ZIP. Its metadata.json has what the gallery tells of them."""
     values = request.query_params
     refuse_unknown(values, ("ids",))
     asked = required_text(values, "ids", MOST_AT_ONCE * (_LONGEST_ID + 1)).split(",")
@@ -103,20 +118,26 @@ async def generation(request: Request, generation_id: GenerationId, state: State
     return render(told(await gallery.get_generation(state.database, generation_id), settings), 200, None)
 
 
-@router.delete("/v1/generations/{generation_id}", status_code=204, openapi_extra=_OF_USER)
+@router.delete(
+    "/v1/generations/{generation_id}",
+    status_code=204,
+    openapi_extra={**_OF_USER, "responses": {"204": {"description": "It is gone"}, **CONFLICT}},
+)
 async def delete(request: Request, generation_id: GenerationId, state: StateOf) -> Response:
-    """The user's own generation, with its results; 409 while it is not over."""
+    """Delete a generation of one's own, with its results. 409 while it is not over."""
     await gallery.delete_generation(state.database, generation_id, _user(request))
     return Response(None, 204)
 
 
-@router.put("/v1/generations/{generation_id}/favorite", openapi_extra=_OF_USER)
+@router.put("/v1/generations/{generation_id}/favorite", openapi_extra=_FAVORITE)
 async def make_favorite(request: Request, generation_id: GenerationId, state: StateOf) -> Response:
+    """Make a generation a favourite."""
     return await _favorite(request, generation_id, state, True)
 
 
-@router.delete("/v1/generations/{generation_id}/favorite", openapi_extra=_OF_USER)
+@router.delete("/v1/generations/{generation_id}/favorite", openapi_extra=_FAVORITE)
 async def unmake_favorite(request: Request, generation_id: GenerationId, state: StateOf) -> Response:
+    """Make a generation no favourite any more."""
     return await _favorite(request, generation_id, state, False)
 
 

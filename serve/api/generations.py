@@ -8,6 +8,7 @@ from typing import Any
 
 from serve.api.addresses import result_url, thumbnail_url
 from serve.api.drawing import camel_case
+from serve.api.operation import MAYBE_TIME, json_object
 from serve.settings import Settings
 from serve.state.gallery import Generation, Result
 
@@ -36,7 +37,7 @@ _GENERATION: dict[str, Any] = {
     "favorite": {"type": "boolean"},
     "rating": _MAYBE_NUMBER,
     "created_at": _TIME,
-    "completed_at": {"type": ["string", "null"], "format": "date-time"},
+    "completed_at": MAYBE_TIME,
     "generation_time_s": _MAYBE_NUMBER,
 }
 
@@ -111,5 +112,6 @@ def _camel(document: Mapping[str, Any]) -> dict[str, Any]:
 def schema(in_camel_case: bool) -> dict[str, Any]:
     """Of the JSON of one, for OpenAPI."""
     name = camel_case if in_camel_case else str
-    results = {"type": "array", "items": {"type": "object", "properties": {name(n): s for n, s in _RESULT.items()}}}
-    return {"type": "object", "properties": {**{name(n): s for n, s in _GENERATION.items()}, "results": results}}
+    results = {"type": "array", "items": json_object({name(n): s for n, s in _RESULT.items()})}
+    properties = {name(n): s for n, s in _GENERATION.items()}
+    return {"type": "object", "required": list(properties), "properties": {**properties, "results": results}}

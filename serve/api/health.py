@@ -7,22 +7,30 @@ import dataclasses
 from fastapi import APIRouter, Response
 
 from serve.api.native import StackEngines
+from serve.api.operation import FLAG, NUMBER, TEXT, answer, json_object, mapping_of
 from serve.api.problems import render
 
 router = APIRouter()
 
+_ENGINE = json_object({"ready": FLAG, "latency_ms": NUMBER, "version": TEXT, "reason": TEXT})
+_READY = json_object({"status": {"enum": ["ready", "not ready"]}, "engines": mapping_of(_ENGINE)})
+_NOT_READY = {
+    "description": "An engine is not; `reason` tells why",
+    "content": {"application/json": {"schema": _READY}},
+}
+
 
 @router.head("/health/live", include_in_schema=False)
-@router.get("/health/live")
+@router.get("/health/live", openapi_extra=answer("It does", json_object({"status": {"const": "live"}})))
 async def live() -> dict[str, str]:
-    """The gateway answers."""
+    """Whether the gateway answers."""
     return {"status": "live"}
 
 
 @router.head("/health/ready", include_in_schema=False)
-@router.get("/health/ready")
+@router.get("/health/ready", openapi_extra=answer("Every engine is", _READY, r503=_NOT_READY))
 async def ready(stack: StackEngines) -> Response:
-    """A real inference per engine went through; 503 with the reasons when one did not."""
+    """Whether a real inference per engine goes through. 503 with the reasons when one did not."""
     health = await stack.health()
     engines = {name: dataclasses.asdict(engine) for name, engine in health.engines.items()}
     status = "ready" if health.ready else "not ready"

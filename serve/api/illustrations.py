@@ -42,15 +42,20 @@ class NotYet(InvalidRequest):
 
 
 def _objects(*names: str) -> dict[str, Any]:
-    return {"type": "object", "properties": {name: _TEXT for name in names}}
+    return {"type": "object", "properties": {name: _TEXT for name in names}, "additionalProperties": False}
 
 
+_STYLE_SCHEMA = _objects(*_STYLE)
+_STYLE_SCHEMA["properties"]["colorPalette"] = {
+    "anyOf": [_TEXT, {"type": "array", "items": _TEXT, "maxItems": MAX_COLOURS}],
+    "description": "text, or names of colours",
+}
 _ILLUSTRATION = described(
     {
         "prompt": PROMPT,
         "userId": {"type": "string", "minLength": 1, "maxLength": MAX_USER, "description": WHOSE},
         "subjectReferences": {"type": "array", "maxItems": 0, "description": "not offered yet"},
-        "stylePreferences": _objects(*_STYLE),
+        "stylePreferences": _STYLE_SCHEMA,
         "memoryContext": _objects(*_MEMORY),
         **options_of(CAMEL_CASE),
     },

@@ -7,8 +7,10 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
+from serve.api import native_schema as schema
 from serve.api.bodies import Form, read_form
 from serve.api.callers import Directly, caller_of, with_cache_word
+from serve.api.native_schema import FORMATS
 from serve.api.options import NAMES, parse_options
 from serve.api.problems import render
 from serve.engines.service import EngineService
@@ -20,8 +22,6 @@ from serve.jobs.errands import HIT
 from serve.settings import Settings
 
 router = APIRouter()
-
-_FORMATS = ("json", "svg")
 
 
 async def service_of(request: Request) -> VectorizerService:
@@ -45,38 +45,15 @@ StackEngines = Annotated[EngineService, Depends(engines_of)]
 SiteSettings = Annotated[Settings, Depends(settings_of)]
 
 
-def _form_schema(*options: str) -> dict[str, Any]:
-    fields: dict[str, Any] = {
-        "image": {"type": "string", "format": "binary", "description": "PNG, JPEG, WebP, GIF, BMP or TIFF"},
-        "tier": {"type": "string", "enum": ["auto", "basic", "1", "2", "3"], "default": "auto"},
-        "target_quality": {"type": "number", "minimum": 0, "maximum": 1, "default": 0.9},
-        "time_budget": {"type": "number", "description": "seconds"},
-        "max_bytes": {"type": "integer", "minimum": 100},
-        "max_paths": {"type": "integer", "minimum": 1},
-        "validate": {"type": "boolean", "default": False},
-    }
-    properties = {name: fields[name] for name in ("image", *options)}
-    schema = {"type": "object", "required": ["image"], "properties": properties}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
-
-
-def _conversion_schema(*options: str) -> dict[str, Any]:
-    names = {"name": "format", "in": "query", "schema": {"type": "string", "enum": _FORMATS}}
-    what = "The kind of answer; without it the Accept header decides, and JSON is the default."
-    pictures = {"image/svg+xml": {"schema": {"type": "string"}}, "application/json": {"schema": {"type": "object"}}}
-    responses = {"200": {"description": "The picture, alone or with what was done", "content": pictures}}
-    return {**_form_schema(*options), "parameters": [{**names, "description": what}], "responses": responses}
-
-
-@router.post("/api/convert", openapi_extra=_conversion_schema("max_bytes", "max_paths", "validate"))
+@router.post("/api/convert", openapi_extra=schema.conversion("max_bytes", "max_paths", "validate"))
 async def convert(request: Request, direct: Directly, settings: SiteSettings) -> Response:
-    """Image to SVG with fixed parameters and no model: the plain way, and the fallback of the other."""
+    """Image to SVG with fixed parameters and no model. The plain way, and the fallback of the other."""
     return await _convert(request, direct, settings, ("max_bytes", "max_paths", "validate"), tier="basic")
 
 
-@router.post("/api/convert-ai", openapi_extra=_conversion_schema(*NAMES))
+@router.post("/api/convert-ai", openapi_extra=schema.conversion(*NAMES))
 async def convert_ai(request: Request, direct: Directly, settings: SiteSettings) -> Response:
-    """Image to SVG, with tracer and parameters chosen by the models."""
+    """Image to SVG, with tracer and parameters that the models choose."""
     return await _convert(request, direct, settings, NAMES)
 
 
@@ -96,8 +73,8 @@ async def _convert(
 def _output_format(request: Request) -> str:
     """``?format=`` decides, else the Accept header."""
     named = request.query_params.get("format")
-    if named is not None and named not in _FORMATS:
-        raise InvalidRequest(f"must be one of {', '.join(_FORMATS)}", "format")
+    if named is not None and named not in FORMATS:
+        raise InvalidRequest(f"must be one of {', '.join(FORMATS)}", "format")
     return named or ("svg" if "image/svg+xml" in request.headers.get("accept", "") else "json")
 
 
@@ -131,7 +108,7 @@ def _body(svg: str, details: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@router.post("/api/analyze-image", openapi_extra=_form_schema())
+@router.post("/api/analyze-image", openapi_extra=schema.analysis())
 async def analyze_image(request: Request, direct: Directly, settings: SiteSettings) -> Response:
     """Features, kind of logo and recommended tier, without a conversion."""
     caller = caller_of(request)
@@ -143,9 +120,9 @@ async def analyze_image(request: Request, direct: Directly, settings: SiteSettin
     return with_cache_word(render({"success": True, **analysis, "cached": word == HIT}, 200, None), word)
 
 
-@router.get("/api/ai-health")
+@router.get("/api/ai-health", openapi_extra=schema.HEALTH)
 async def ai_health(engines: StackEngines) -> Response:
-    """A real inference per engine. 200 even when one fails: conversion then goes on without it, and says so."""
+    """How every engine fares at a real inference. 200 even when one fails: conversion goes on without it."""
     health = await engines.health()
     ready = sum(engine.ready for engine in health.engines.values())
     status = "healthy" if health.ready else "degraded" if ready else "unavailable"

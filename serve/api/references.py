@@ -11,8 +11,9 @@ from fastapi import APIRouter, Depends, Request, Response
 from serve.api.addresses import address, shown_url
 from serve.api.bodies import Form, read_form
 from serve.api.fetching import PictureFetcher
-from serve.api.files import ConversionTurns, KeptFile, described, query, serve_object, serve_rendition
+from serve.api.files import ConversionTurns, KeptFile, described, serve_object, serve_rendition
 from serve.api.native import SiteSettings
+from serve.api.operation import json_object, query
 from serve.api.problems import render
 from serve.api.stateful import StateOf
 from serve.api.values import refuse_unknown, required_text, text, whole_within
@@ -41,14 +42,13 @@ async def references_of(state: StateOf) -> SubjectReferenceManager:
 References = Annotated[SubjectReferenceManager, Depends(references_of)]
 
 _USER = query("user_id", _USER_TEXT, "Whose it is; the key's user by default, required without a key.")
-_REFERENCE = {
-    "type": "object",
-    "properties": {
+_REFERENCE = json_object(
+    {
         **{name: _TEXT for name in ("id", "user_id", "subject_name", "file_name", "md5", "created_at")},
         **{name: {"type": "integer"} for name in ("width", "height", "bytes")},
         **{name: _URL for name in ("url", "image_url", "thumbnail_url")},
-    },
-}
+    }
+)
 
 
 def _answers(status: str, what: str, schema: Mapping[str, Any]) -> dict[str, Any]:
@@ -63,6 +63,8 @@ _UPLOAD = {
                 "schema": {
                     "type": "object",
                     "required": ["subject_name"],
+                    "anyOf": [{"required": ["image"]}, {"required": ["url"]}],
+                    "additionalProperties": False,
                     "properties": {
                         "image": {
                             "type": "string",
@@ -73,7 +75,8 @@ _UPLOAD = {
                         "subject_name": _SUBJECT_TEXT,
                         "user_id": _USER_TEXT,
                     },
-                }
+                },
+                "example": {"image": "the bytes of bella.png", "subject_name": "Bella"},
             }
         },
     },
@@ -136,7 +139,7 @@ _PAGE = {
 
 @router.get("", openapi_extra=_PAGE)
 async def page(request: Request, references: References, settings: SiteSettings) -> Response:
-    """A user's references."""
+    """List a user's references."""
     values = request.query_params
     refuse_unknown(values, ("user_id", "subject_name", "cursor", "limit"))
     found = await references.page(
@@ -151,7 +154,7 @@ async def page(request: Request, references: References, settings: SiteSettings)
 
 @router.get("/{reference_id}", openapi_extra={"parameters": [_USER], **_answers("200", "It", _REFERENCE)})
 async def reference(request: Request, reference_id: str, references: References, settings: SiteSettings) -> Response:
-    """What is known of one."""
+    """What is known of a reference."""
     refuse_unknown(request.query_params, ("user_id",))
     return render(
         _told(await references.get(user_of(request, request.query_params), reference_id), settings), 200, None
@@ -161,14 +164,14 @@ async def reference(request: Request, reference_id: str, references: References,
 @router.head("/{reference_id}/image", include_in_schema=False)
 @router.get("/{reference_id}/image", openapi_extra=described([PNG], [_USER]))
 async def image(request: Request, reference_id: str, state: StateOf, references: References) -> Response:
-    """The picture, upright and without metadata."""
+    """A reference's picture, upright and without metadata."""
     return await serve_object(request, state.objects, _as_file(await _asked(request, references, reference_id)))
 
 
 @router.head("/{reference_id}/thumbnail", include_in_schema=False)
 @router.get("/{reference_id}/thumbnail", openapi_extra=described([WEBP], [_USER], ranges=False))
 async def thumbnail(request: Request, reference_id: str, state: StateOf, references: References) -> Response:
-    """The picture as a small WebP."""
+    """A reference's picture as a small WebP."""
     found = await _asked(request, references, reference_id)
 
     async def kept() -> bytes:

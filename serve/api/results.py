@@ -11,8 +11,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from serve.api.addresses import result_url, thumbnail_url
-from serve.api.files import ConversionTurns, KeptFile, described, query, serve_object, serve_rendition, slug
+from serve.api.files import ConversionTurns, KeptFile, described, serve_object, serve_rendition, slug
 from serve.api.native import Service, SiteSettings
+from serve.api.operation import MAYBE_NUMBER, MAYBE_TEXT, OBJECT, TEXT, TIME, WHOLE, answer, json_object, query
 from serve.api.problems import render
 from serve.api.stateful import StateOf
 from serve.api.values import choice, refuse_unknown, whole, whole_within
@@ -55,7 +56,7 @@ _SIZE = query(
 async def result(
     request: Request, result_id: str, state: StateOf, service: Service, turns: ConversionTurns
 ) -> Response:
-    """A picture or a drawing: as it is, or in another format."""
+    """A picture or a drawing, as it is or in another format."""
     refuse_unknown(request.query_params, ("format", "quality", "width", "download", *SIGNED))
     await check_own(request, "result", [result_id])
     found = await get_result(state.database, result_id)
@@ -108,7 +109,7 @@ async def _exported(
 @router.head("/v1/results/{result_id}/thumbnail", include_in_schema=False)
 @router.get("/v1/results/{result_id}/thumbnail", openapi_extra=described([WEBP], [_SIZE], ranges=False))
 async def result_thumbnail(request: Request, result_id: str, state: StateOf, turns: ConversionTurns) -> Response:
-    """The picture or drawing as a small WebP."""
+    """A picture or a drawing as a small WebP."""
     refuse_unknown(request.query_params, ("size", "download", *SIGNED))
     asked = whole_within(request.query_params, "size", THUMBNAILS_PX[0], THUMBNAILS_PX[-1], THUMBNAIL_PX)
     size_px = min(size for size in THUMBNAILS_PX if size >= asked)
@@ -152,14 +153,21 @@ _GENERATION = (
     "parameters", "details", "status", "favorite", "rating", "cached", "generation_time_s",
 )  # fmt: skip
 _TIMES = ("created_at", "started_at", "completed_at")
-_METADATA = {
-    "responses": {
-        "200": {
-            "description": "The file, and under `generation` the request that it came of",
-            "content": {"application/json": {"schema": {"type": "object"}}},
+_MAYBE_WHOLE = {"type": ["integer", "null"]}
+_METADATA = answer(
+    "The file, and under `generation` the request that it came of",
+    json_object(
+        {
+            **dict.fromkeys(("id", "generation_id", "media_type", "sha256", "url", "thumbnail_url"), TEXT),
+            **dict.fromkeys(("place", "bytes"), WHOLE),
+            **dict.fromkeys(("width", "height", "seed"), _MAYBE_WHOLE),
+            "score": MAYBE_NUMBER,
+            "model": MAYBE_TEXT,
+            "created_at": TIME,
+            "generation": {**OBJECT, "example": {"kind": "illustrate", "prompt": "red apple, flat", "model": "mini"}},
         }
-    },
-}
+    ),
+)
 
 
 @router.get("/v1/results/{result_id}/metadata", openapi_extra=_METADATA)

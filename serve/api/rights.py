@@ -10,7 +10,14 @@ from serve.access.roles import ADMIN, GENERATE, INFERENCE, METRICS, READ, WRITE
 
 READS = frozenset(["GET", "HEAD"])
 _OPEN = ("/health/", "/v2/health/", "/-/")
-_OPEN_PAGES = frozenset(["/openapi.json", "/docs"])
+OPENAPI, DOCS = "/openapi.json", "/docs"
+_OPEN_PAGES = frozenset(
+    [
+        OPENAPI,
+        DOCS,
+        *(f"{DOCS}/{name}" for name in ("start.js", "swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")),
+    ]
+)
 """They tell what this software can do, and nothing of the site."""
 _MADE = (
     "/v1/jobs", "/v1/batches", "/v1/images", "/generate", "/api/generate", "/api/illustrations", "/api/diffusion",

@@ -211,21 +211,24 @@ async def test_the_openapi_document_describes_the_forms(door: httpx.AsyncClient)
     paths = (await door.get("/openapi.json")).json()["paths"]
     form = paths["/api/convert-ai"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(form["properties"]) == {"image", *NAMES}
-    assert paths["/v2/models/{name}/infer"]["post"]["responses"]["4XX"]["content"].keys() == {"application/json"}
+    refused = paths["/v2/models/{name}/infer"]["post"]["responses"]["400"]
+    assert refused == {"$ref": "#/components/responses/OpenInferenceError400"}
 
 
 @pytest.mark.parametrize("path", FORMS)
 async def test_the_openapi_document_describes_the_answers(door: httpx.AsyncClient, path: str, logo: bytes) -> None:
-    described = (await door.get("/openapi.json")).json()["paths"][path]["post"]
-    assert "422" not in described["responses"]  # FastAPI's own, which is never the answer
-    for told in ("4XX", "5XX"):
-        schema = described["responses"][told]["content"]["application/problem+json"]["schema"]
-        problem = (await door.post(path)).json()
-        assert set(schema["required"]) <= problem.keys() == schema["properties"].keys()
+    document = (await door.get("/openapi.json")).json()
+    described, schemas = document["paths"][path]["post"], document["components"]["schemas"]
+    assert "HTTPValidationError" not in schemas  # FastAPI's own, which is never the answer
+    for told in ("400", "422", "500"):
+        assert described["responses"][told] == {"$ref": f"#/components/responses/Problem{told}"}
+    problem = (await door.post(path)).json()
+    assert set(schemas["Problem"]["required"]) <= problem.keys() == schemas["Problem"]["properties"].keys()
+    formats = [one for one in described["parameters"] if one["name"] == "format"]
     if path == "/api/analyze-image":
-        assert "parameters" not in described
+        assert formats == []
         return
-    (parameter,) = described["parameters"]
+    (parameter,) = formats
     for kind in described["responses"]["200"]["content"]:
         (name,) = (name for name in parameter["schema"]["enum"] if name in kind)
         answer = await door.post(path, params={parameter["name"]: name}, files={"image": ("a", logo)})

@@ -308,15 +308,16 @@ async def test_without_a_family(studio: httpx.AsyncClient, illustrator: Illustra
 
 
 async def test_the_openapi_document_describes_them(studio: httpx.AsyncClient) -> None:
-    paths = (await studio.get("/openapi.json")).json()["paths"]
-    described = paths[PATH]["post"]
+    document = (await studio.get("/openapi.json")).json()
+    paths, described = document["paths"], document["paths"][PATH]["post"]
     content = described["requestBody"]["content"]["application/json"]
     answer = await studio.post(PATH, json=content["example"])
     assert answer.status_code == 200, answer.text
     done = described["responses"]["200"]["content"]
     assert set(done["application/json"]["schema"]["required"]) <= answer.json().keys()
     assert "text/event-stream" in done
-    error = described["responses"]["4XX"]["content"]["application/json"]["schema"]["properties"]["error"]
+    assert described["responses"]["400"] == {"$ref": "#/components/responses/OpenAIError400"}
+    error = document["components"]["schemas"]["OpenAIError"]["properties"]["error"]
     assert set(error["required"]) == assert_error(await studio.post(PATH), 400, None).keys()
     assert paths["/v1/models"]["get"]["summary"]
     assert paths["/v1/models/{model}"]["get"]["parameters"][0]["name"] == "model"

@@ -32,7 +32,10 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
         yield door
 
 
-@pytest.mark.parametrize("path", ["/health/live", "/v1/models", "/nowhere", "/v1/results/none", "/v2", "/openapi.json"])
+GUARDED = ("/health/live", "/v1/models", "/nowhere", "/v1/results/none", "/v2", "/openapi.json", "/docs")
+
+
+@pytest.mark.parametrize("path", GUARDED)
 async def test_every_answer_is_guarded(door: Door, path: str) -> None:
     headers = (await door.client.get(path)).headers
     assert headers["x-content-type-options"] == "nosniff"
@@ -41,7 +44,7 @@ async def test_every_answer_is_guarded(door: Door, path: str) -> None:
     assert headers["cross-origin-resource-policy"] == "same-origin"
     assert headers["content-security-policy"].startswith("default-src 'none';")
     assert "frame-ancestors 'none'" in headers["content-security-policy"]
-    assert headers["cache-control"] == "no-store"
+    assert headers["cache-control"] == ("no-cache" if path in ("/openapi.json", "/docs") else "no-store")
     assert all(len(headers.get_list(name)) == 1 for name in headers)
 
 

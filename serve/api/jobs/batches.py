@@ -10,32 +10,36 @@ from serve.api.jobs.parts import BatchId, Parts
 from serve.api.jobs.rendering import batch_of
 from serve.api.jobs.schema import BATCH, answers
 from serve.api.native import SiteSettings
+from serve.api.operation import CONFLICT, answer, said
 from serve.api.problems import render
 from serve.errors import Conflict
 from serve.state.gallery import MOST_AT_ONCE, Generation, get_generations
 
 router = APIRouter()
 
-_ZIP = {"200": {"description": "A ZIP", "content": {"application/zip": {"schema": {"type": "string"}}}}}
+_ZIP = {
+    "200": {"description": "A ZIP", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+}
+_CANCELLED = answer("The batch", BATCH, r202=said("Workers have not let go of all of it yet", BATCH))
 
 
 @router.get("/v1/batches/{batch_id}", openapi_extra=answers(200, "The batch", BATCH))
 async def get(batch_id: BatchId, parts: Parts, settings: SiteSettings) -> Response:
-    """Its jobs in brief, how many are in which status, and how far they are."""
+    """A batch: its jobs in brief, how many are in which status, and how far they are."""
     return render(batch_of(await parts.views.of_batch(batch_id), settings), 200, None)
 
 
-@router.post("/v1/batches/{batch_id}/cancel", openapi_extra=answers(200, "The batch", BATCH))
+@router.post("/v1/batches/{batch_id}/cancel", openapi_extra=_CANCELLED)
 async def cancel(batch_id: BatchId, parts: Parts, settings: SiteSettings) -> Response:
-    """Cancels what is not over; 202 while workers have not let go of all of it yet."""
+    """Cancel what is not over of a batch. 202 while workers have not let go of all of it yet."""
     await parts.queue.cancel_batch(batch_id)
     told = batch_of(await parts.views.of_batch(batch_id), settings)
     return render(told, 200 if told["over"] else 202, None)
 
 
-@router.get("/v1/batches/{batch_id}/download", openapi_extra={"responses": _ZIP})
+@router.get("/v1/batches/{batch_id}/download", openapi_extra={"responses": {**_ZIP, **CONFLICT}})
 async def download(batch_id: BatchId, parts: Parts, settings: SiteSettings) -> Response:
-    """All results so far as one ZIP, with metadata.json; 409 when there are none yet."""
+    """All results of a batch so far as one ZIP, with metadata.json. 409 when there are none yet."""
     views = await parts.views.of_batch(batch_id)
     ids = [view.id for view in views if view.results]
     if not ids:

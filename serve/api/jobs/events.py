@@ -13,10 +13,10 @@ from collections.abc import AsyncGenerator, Mapping
 from fastapi import APIRouter, Request, Response
 
 from serve.api.event_stream import EventStream
+from serve.api.jobs.event_schema import EVENTS, STREAM
 from serve.api.jobs.orders import MAX_WAIT_S
 from serve.api.jobs.parts import JobId, JobParts, Parts
 from serve.api.jobs.rendering import event_of
-from serve.api.jobs.schema import EVENTS
 from serve.api.native import SiteSettings
 from serve.api.problems import kind_of, render
 from serve.api.values import flag, number, refuse_unknown, whole
@@ -36,7 +36,7 @@ MOST = 2**31 - 1
 
 @router.get("/v1/jobs/{job_id}/events", openapi_extra=EVENTS)
 async def events(request: Request, job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """What happened to a job: as a stream (`Accept: text/event-stream`), or as JSON, which can wait for news."""
+    """What happened to a job. As a stream (`Accept: text/event-stream`), or as JSON, which can wait for news."""
     values = request.query_params
     refuse_unknown(values, ("after", "wait_s", "stream", *SIGNED))
     if flag(values, "stream", SSE in request.headers.get("accept", "")):
@@ -49,9 +49,9 @@ async def events(request: Request, job_id: JobId, parts: Parts, settings: SiteSe
     return render({"events": told, "last": told[-1]["id"] if told else after, "over": found.over}, 200, None)
 
 
-@router.get("/v1/jobs/{job_id}/status/stream", openapi_extra=EVENTS)
+@router.get("/v1/jobs/{job_id}/status/stream", openapi_extra=STREAM)
 async def status_stream(request: Request, job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """The stream of /events, by fal's name."""
+    """What happens to a job, as a stream (fal's name for it)."""
     return await _stream(request, job_id, parts, settings)
 
 

@@ -8,16 +8,17 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from serve.api.drawing import CAMEL_CASE
-from serve.api.drawing_schema import PROMPT, options_of
+from serve.api.drawing_schema import KEY_PARAMETER, PROMPT, options_of
 from serve.api.generations import schema, told_in_camel_case
 from serve.api.illustrations import NotYet
 from serve.api.jobs import orders
 from serve.api.jobs.drawings import names, parse_drawing
 from serve.api.jobs.parts import JobId, Parts
 from serve.api.jobs.rendering import error_of, job_of, time_of
-from serve.api.jobs.schema import answers
+from serve.api.jobs.schema import PICTURES, PRIORITY_VALUE, QUALITY, answers
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
+from serve.api.operation import CONFLICT, answer, json_object, said
 from serve.api.problems import render
 from serve.api.values import refuse_unknown
 from serve.errors import InvalidRequest, in_words_of
@@ -42,7 +43,17 @@ _STATUS = {
         "position": {"type": ["integer", "null"]},
     },
 }
+_ADDED = json_object(
+    {
+        "success": {"const": True},
+        "id": _TEXT,
+        "status": _TEXT,
+        "position": {"type": ["integer", "null"]},
+        "estimatedTime": {"type": ["number", "null"], "description": "seconds"},
+    }
+)
 _GENERATION: dict[str, Any] = {
+    "parameters": [KEY_PARAMETER],
     "requestBody": {
         "required": True,
         "content": {
@@ -50,13 +61,14 @@ _GENERATION: dict[str, Any] = {
                 "schema": {
                     "type": "object",
                     "required": ["prompt"],
+                    "additionalProperties": False,
                     "properties": {
                         "prompt": PROMPT,
-                        "models": {"type": "array", "items": {"enum": [DIFFUSION]}},
-                        "priority": {"type": ["integer", "string"]},
+                        "models": {"type": "array", "minItems": 1, "items": {"enum": [DIFFUSION]}},
+                        "priority": PRIORITY_VALUE,
                         "userId": _TEXT,
-                        "n": {"type": "integer", "minimum": 1},
-                        "quality": _TEXT,
+                        "n": PICTURES,
+                        "quality": QUALITY,
                         **options_of(CAMEL_CASE),
                     },
                 },
@@ -64,13 +76,16 @@ _GENERATION: dict[str, Any] = {
             }
         },
     },
-    **answers(202, "Where it is in the queue", {"type": "object", "properties": {"id": _TEXT, "status": _TEXT}}),
+    **answer("Where it is in the queue", _ADDED, 202, r200=said("The key stood for it already", _ADDED)),
 }
+_FAR = said("It is not over; how far it is", _STATUS)
+_RESULT = answer("C-044's Generation", schema(True), r202=_FAR, r409=CONFLICT["409"], r410={}, r501={})
+_CANCELLED = answer("Where it is", _STATUS, r202=_FAR, r409=CONFLICT["409"])
 
 
 @router.post("/api/generate", status_code=202, openapi_extra=_GENERATION)
 async def generate(request: Request, parts: Parts, settings: SiteSettings) -> Response:
-    """Puts an illustration on the queue."""
+    """Put an illustration on the queue."""
     values = await read_json(request, settings.limits)
     refuse_unknown(values, (*_OWN, *names(CAMEL_CASE)))
     _check_models(values)
@@ -107,13 +122,13 @@ def _check_models(values: Mapping[str, Any]) -> None:
 
 @router.get("/api/generate/{job_id}/status", openapi_extra=answers(200, "How far it is", _STATUS))
 async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """How far it is."""
+    """How far a generation is."""
     return render(_status(await parts.views.get(job_id), settings), 200, None)
 
 
-@router.get("/api/generate/{job_id}/result", openapi_extra=answers(200, "C-044's Generation", schema(True)))
+@router.get("/api/generate/{job_id}/result", openapi_extra=_RESULT)
 async def result(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """What it came to; 202 while it is not over, and its own error when it failed."""
+    """What a generation came to. 202 while it is not over, and its own error when it failed."""
     view = await parts.views.get(job_id)
     if view.status not in OVER:
         return render(_status(view, settings), 202, 1)
@@ -122,9 +137,9 @@ async def result(job_id: JobId, parts: Parts, settings: SiteSettings) -> Respons
     return render(told_in_camel_case(await get_generation(parts.state.database, job_id), settings), 200, None)
 
 
-@router.delete("/api/generate/{job_id}")
+@router.delete("/api/generate/{job_id}", openapi_extra=_CANCELLED)
 async def cancel(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """202 while its worker has not let go of it yet; 409 when it is over."""
+    """Cancel a generation. 202 while its worker has not let go of it yet; 409 when it is over."""
     await parts.queue.cancel(job_id)
     view = await parts.views.get(job_id)
     return render({"success": True, **_status(view, settings)}, 200 if view.status in OVER else 202, None)

@@ -9,9 +9,10 @@ from dataclasses import replace
 from fastapi import APIRouter, Request, Response
 
 from serve.api.jobs import orders, requests
+from serve.api.jobs.event_schema import PREVIEW
 from serve.api.jobs.parts import JobId, JobParts, Parts, checked_id
 from serve.api.jobs.rendering import batch_of, error_of, job_of, result_of, status_of
-from serve.api.jobs.schema import ADDITION, JOB, LISTING, PRIORITY, STATUS, answers
+from serve.api.jobs.schema import ADDITION, CHANGE, JOB, LISTING, PRIORITY, RESULT, RETRY, STATUS, answers
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.problems import render
@@ -33,7 +34,7 @@ _USUAL_JOBS = 20
 
 @router.post("/v1/jobs", status_code=202, openapi_extra=ADDITION)
 async def add(request: Request, parts: Parts, settings: SiteSettings) -> Response:
-    """Puts a request, or a batch of them, on the queue. `Prefer: wait=N` waits up to N seconds for the end."""
+    """Put a request, or a batch of them, on the queue. `Prefer: wait=N` waits up to N seconds for the end."""
     asked = await requests.read(request, parts.state, request.app.state.illustrator)
     if asked.is_batch:
         added = await parts.queue.add_batch(asked.requests, asked.order)
@@ -72,7 +73,7 @@ async def answer(parts: JobParts, settings: Settings, added: Added, headers: dic
 
 @router.get("/v1/jobs", openapi_extra=LISTING)
 async def page(request: Request, parts: Parts, settings: SiteSettings) -> Response:
-    """The newest first. Positions are told of single jobs alone."""
+    """List jobs, the newest first. Positions are told of single jobs alone."""
     values = request.query_params
     refuse_unknown(values, ("user_id", "status", "kind", "batch_id", "cursor", "limit"))
     filters = JobFilters(
@@ -94,13 +95,13 @@ async def get(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
 
 @router.get("/v1/jobs/{job_id}/status", openapi_extra=answers(200, "Where it is", STATUS))
 async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """In fal's words: IN_QUEUE, IN_PROGRESS or COMPLETED, the last also of what failed or was cancelled."""
+    """Where a job is, in fal's words. COMPLETED is also said of what failed or was cancelled."""
     return render(status_of(await parts.views.standing(job_id), settings), 200, None)
 
 
-@router.get("/v1/jobs/{job_id}/result")
+@router.get("/v1/jobs/{job_id}/result", openapi_extra=RESULT)
 async def result(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """What a job came to; 202 while it is not over, and its own error when it failed."""
+    """What a job came to. 202 while it is not over, and its own error when it failed."""
     view = await parts.views.get(job_id)
     if view.status not in OVER:
         return render(status_of(view, settings), 202, 1)
@@ -109,7 +110,7 @@ async def result(job_id: JobId, parts: Parts, settings: SiteSettings) -> Respons
     return render(result_of(view, settings), 200, None)
 
 
-@router.get("/v1/jobs/{job_id}/preview")
+@router.get("/v1/jobs/{job_id}/preview", openapi_extra=PREVIEW)
 async def preview(job_id: JobId, parts: Parts) -> Response:
     """The newest preview of a picture that is being drawn."""
     view = await parts.views.get(job_id)
@@ -120,40 +121,40 @@ async def preview(job_id: JobId, parts: Parts) -> Response:
     return Response(await parts.state.objects.get(name), 200, {"Cache-Control": "no-store"}, media_type)
 
 
-@router.delete("/v1/jobs/{job_id}")
-@router.put("/v1/jobs/{job_id}/cancel")
-@router.post("/v1/jobs/{job_id}/cancel")
+@router.delete("/v1/jobs/{job_id}", openapi_extra=CHANGE)
+@router.put("/v1/jobs/{job_id}/cancel", openapi_extra=CHANGE)
+@router.post("/v1/jobs/{job_id}/cancel", openapi_extra=CHANGE)
 async def cancel(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """202 while its worker has not let go of it yet; 409 when it is over."""
+    """Cancel a job. 202 while its worker has not let go of it yet; 409 when it is over."""
     await parts.queue.cancel(job_id)
     return await _told(job_id, parts, settings)
 
 
-@router.put("/v1/jobs/{job_id}/pause")
-@router.post("/v1/jobs/{job_id}/pause")
+@router.put("/v1/jobs/{job_id}/pause", openapi_extra=CHANGE)
+@router.post("/v1/jobs/{job_id}/pause", openapi_extra=CHANGE)
 async def pause(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """What is half drawn is kept. 202 while its worker has not let go of it yet; 409 when it is over."""
+    """Pause a job. What is half drawn is kept. 202 while its worker has not let go of it yet; 409 when it is over."""
     await parts.queue.pause(job_id)
     return await _told(job_id, parts, settings)
 
 
-@router.put("/v1/jobs/{job_id}/resume")
-@router.post("/v1/jobs/{job_id}/resume")
+@router.put("/v1/jobs/{job_id}/resume", openapi_extra=CHANGE)
+@router.post("/v1/jobs/{job_id}/resume", openapi_extra=CHANGE)
 async def resume(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """It goes on from where it was paused; 409 when it is over."""
+    """Resume a job. It goes on from where it was paused; 409 when it is over."""
     await parts.queue.resume(job_id)
     return await _shown(job_id, parts, settings)
 
 
-@router.post("/v1/jobs/{job_id}/retry", status_code=202)
+@router.post("/v1/jobs/{job_id}/retry", status_code=202, openapi_extra=RETRY)
 async def retry(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """The same request, seed and all, as a new job; 409 unless it failed or was cancelled."""
+    """Retry a job: the same request, seed and all, as a new one. 409 unless it failed or was cancelled."""
     return await answer(parts, settings, await parts.queue.retry(job_id), {})
 
 
 @router.put("/v1/jobs/{job_id}/priority", openapi_extra=PRIORITY)
 async def set_priority(request: Request, job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """Of a job that waits; 409 for any other."""
+    """Change the priority of a job that waits. 409 for any other."""
     values = await read_json(request, settings.limits)
     refuse_unknown(values, ("priority",))
     if values.get("priority") is None:

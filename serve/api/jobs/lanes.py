@@ -7,6 +7,7 @@ from fastapi import APIRouter, Request, Response
 from serve.access.audit import record_now
 from serve.api.admin import Admin, actor_of
 from serve.api.jobs.parts import Parts
+from serve.api.operation import FLAG, WHOLE, answer, json_object, mapping_of
 from serve.api.problems import render
 from serve.errors import NotFound
 from serve.jobs.lanes import set_paused
@@ -15,11 +16,15 @@ from serve.jobs.states import PAUSED, PENDING, PROCESSING
 
 router = APIRouter()
 LANES = (ILLUSTRATE, VECTORIZE)
+_COUNTS = dict.fromkeys((PENDING, PROCESSING, PAUSED), WHOLE)
+_LANE = json_object({**_COUNTS, "slots": WHOLE, "is_paused": FLAG})
+_QUEUE = answer("Now", json_object({"lanes": mapping_of(_LANE), **_COUNTS}))
+_CHANGED = answer("As it is now", json_object({"lane": {"enum": list(LANES)}, "is_paused": FLAG}))
 
 
-@router.get("/v1/queue")
+@router.get("/v1/queue", openapi_extra=_QUEUE)
 async def queue(parts: Parts) -> Response:
-    """Jobs by lane and status, what the workers do at once, and whether a lane is paused."""
+    """The queue: jobs by lane and status, what the workers do at once, and whether a lane is paused."""
     found = await parts.views.lanes(LANES)
     counts = {
         name: {status: lane.counts.get(status, 0) for status in (PENDING, PROCESSING, PAUSED)}
@@ -30,14 +35,15 @@ async def queue(parts: Parts) -> Response:
     return render({"lanes": told, **sums}, 200, None)
 
 
-@router.post("/api/admin/lanes/{lane}/pause", dependencies=[Admin])
+@router.post("/api/admin/lanes/{lane}/pause", dependencies=[Admin], openapi_extra=_CHANGED)
 async def pause(request: Request, lane: str, parts: Parts) -> Response:
-    """Nothing of it starts any more; what is being done goes on."""
+    """Pause a lane. Nothing of it starts any more; what is being done goes on."""
     return await _set(request, lane, parts, paused=True)
 
 
-@router.post("/api/admin/lanes/{lane}/resume", dependencies=[Admin])
+@router.post("/api/admin/lanes/{lane}/resume", dependencies=[Admin], openapi_extra=_CHANGED)
 async def resume(request: Request, lane: str, parts: Parts) -> Response:
+    """Resume a lane. What waits starts again."""
     return await _set(request, lane, parts, paused=False)
 
 

@@ -9,15 +9,15 @@ from serve.api.drawing import SNAKE_CASE
 from serve.api.drawing_schema import PROMPT, options_of
 from serve.api.jobs.orders import FAL_PRIORITY, MAX_WAIT_S, WEBHOOK_EVENTS
 from serve.api.jobs.rendering import BRIEF_PROMPT
+from serve.api.operation import CONFLICT, UNKNOWN, answer, json_object, said
 from serve.api.presets import QUALITIES
 from serve.api.whose import MAX_USER
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustration import MAX_PICTURES
-from serve.jobs.errands import ANONYMOUS
 from serve.jobs.idempotency import MAX_KEY
 from serve.jobs.queue import MAX_PRIORITY, PRIORITIES
 from serve.jobs.requests import ILLUSTRATE, VECTORIZE
-from serve.jobs.states import STATUSES
+from serve.jobs.states import COMPLETED, STATUSES
 from serve.jobs.views import MOST_JOBS
 
 _TEXT = {"type": "string"}
@@ -28,8 +28,8 @@ _MAYBE_TEXT = {"type": ["string", "null"]}
 _MAYBE_NUMBER = {"type": ["number", "null"]}
 _TIME = {"type": ["string", "null"], "format": "date-time"}
 _URL = {"type": "string", "format": "uri"}
-_USER = {"type": "string", "maxLength": MAX_USER, "default": ANONYMOUS}
-_PRIORITY = {
+_USER = {"type": "string", "maxLength": MAX_USER, "description": "the key's user by default"}
+PRIORITY_VALUE = {
     "oneOf": [
         {"type": "integer", "minimum": -MAX_PRIORITY, "maximum": MAX_PRIORITY},
         {"enum": list(PRIORITIES)},
@@ -37,13 +37,14 @@ _PRIORITY = {
     "default": 0,
 }
 _STATUS = {"type": "string", "enum": list(STATUSES)}
-_QUALITY = {"type": "string", "enum": [quality.name for quality in QUALITIES]}
-_PICTURES = {"type": "integer", "minimum": 1, "maximum": MAX_PICTURES, "default": 1}
+QUALITY = {"type": "string", "enum": [quality.name for quality in QUALITIES]}
+PICTURES = {"type": "integer", "minimum": 1, "maximum": MAX_PICTURES, "default": 1}
 
 DRAWING = {
     "type": "object",
     "description": "of illustrate and prompt_to_svg",
-    "properties": {"prompt": PROMPT, "n": _PICTURES, "quality": _QUALITY, **options_of(SNAKE_CASE)},
+    "additionalProperties": False,
+    "properties": {"prompt": PROMPT, "n": PICTURES, "quality": QUALITY, **options_of(SNAKE_CASE)},
 }
 _VECTORIZE_OPTIONS: dict[str, Any] = {
     "result_id": {"type": "string", "description": "a stored result in place of a picture"},
@@ -57,15 +58,18 @@ _VECTORIZE_OPTIONS: dict[str, Any] = {
 _VECTORIZE = {
     "type": "object",
     "description": "of vectorize",
+    "anyOf": [{"required": ["image"]}, {"required": ["result_id"]}],
+    "additionalProperties": False,
     "properties": {
         "image": {"type": "string", "description": "a data: URL in base64, or the https: address of a picture"},
         **_VECTORIZE_OPTIONS,
     },
 }
-_OF_ALL: dict[str, Any] = {"user_id": _USER, "priority": _PRIORITY, "webhook_url": _URL}
+_OF_ALL: dict[str, Any] = {"user_id": _USER, "priority": PRIORITY_VALUE, "webhook_url": _URL}
 _BODY = {
     "type": "object",
     "required": ["kind", "input"],
+    "additionalProperties": False,
     "properties": {
         "kind": {"type": "string", "enum": [ILLUSTRATE, VECTORIZE, "prompt_to_svg"]},
         "input": {"anyOf": [DRAWING, _VECTORIZE]},
@@ -146,11 +150,6 @@ STATUS = {
         **dict.fromkeys(("status_url", "response_url", "cancel_url", "events_url"), _URL),
     },
 }
-EVENT = {
-    "type": "object",
-    "required": ["id", "event", "data"],
-    "properties": {"id": {"type": "integer"}, "event": _TEXT, "data": {"type": "object"}},
-}
 
 
 def answers(status: int, what: str, schema: dict[str, Any]) -> dict[str, Any]:
@@ -161,6 +160,29 @@ def parameter(where: str, name: str, what: str, schema: dict[str, Any] = _TEXT) 
     return {"in": where, "name": name, "description": what, "required": False, "schema": schema}
 
 
+_ADDED = {"anyOf": [JOB, BATCH]}
+_OVER = said("The key stood for it already, or all of it is over", _ADDED)
+_GONE = {"description": "It was cancelled"}
+CHANGE = answer("The job", JOB, r202=said("Its worker has not let go of it yet", JOB), r409=CONFLICT["409"])
+RETRY = answer("The new job", _ADDED, 202, r200=_OVER, r409=CONFLICT["409"])
+RESULT = answer(
+    "What it came to; what failed answers its own error",
+    json_object(
+        {
+            "id": _TEXT,
+            "status": {"const": COMPLETED},
+            "kind": _TEXT,
+            "cached": {"type": "boolean"},
+            "results": {"type": "array", "items": json_object({"id": _TEXT, "media_type": _TEXT, "url": _URL})},
+            "generation_time_s": _MAYBE_NUMBER,
+            "completed_at": _TIME,
+        }
+    ),
+    r202=said("It is not over; where it is", STATUS),
+    r409=CONFLICT["409"],
+    r410=_GONE,
+    r501=_GONE,
+)
 ADDITION: dict[str, Any] = {
     "parameters": [
         parameter("header", KEY, "the same key and body are the same job", {"type": "string", "maxLength": MAX_KEY}),
@@ -174,7 +196,7 @@ ADDITION: dict[str, Any] = {
             "multipart/form-data": {"schema": _FORM},
         },
     },
-    **answers(202, "The job, or the batch; 200 when the key stood for it already", {"anyOf": [JOB, BATCH]}),
+    **answer("The job, or the batch", _ADDED, 202, r200=_OVER, r409=CONFLICT["409"]),
 }
 LISTING: dict[str, Any] = {
     "parameters": [
@@ -184,10 +206,14 @@ LISTING: dict[str, Any] = {
         parameter("query", "cursor", "the next_cursor of the page before"),
         parameter("query", "limit", "jobs of a page", {"type": "integer", "minimum": 1, "maximum": MOST_JOBS}),
     ],
-    **answers(
-        200,
+    **answer(
         "A page, the newest first",
-        {"type": "object", "properties": {"jobs": {"type": "array", "items": JOB}, "next_cursor": _MAYBE_TEXT}},
+        {
+            "type": "object",
+            "required": ["jobs", "next_cursor"],
+            "properties": {"jobs": {"type": "array", "items": JOB}, "next_cursor": _MAYBE_TEXT},
+        },
+        r404=UNKNOWN["404"],
     ),
 }
 PRIORITY: dict[str, Any] = {
@@ -195,36 +221,10 @@ PRIORITY: dict[str, Any] = {
         "required": True,
         "content": {
             "application/json": {
-                "schema": {"type": "object", "required": ["priority"], "properties": {"priority": _PRIORITY}}
+                "schema": {"type": "object", "required": ["priority"], "properties": {"priority": PRIORITY_VALUE}},
+                "example": {"priority": "high"},
             }
         },
     },
-    **answers(200, "The job", JOB),
-}
-EVENTS: dict[str, Any] = {
-    "parameters": [
-        parameter("query", "after", "the number of the last event that is known", {"type": "integer", "minimum": 0}),
-        parameter("query", "wait_s", "how long JSON waits for an event", {"type": "number", "maximum": MAX_WAIT_S}),
-        parameter("query", "stream", "server-sent events, whatever Accept says", {"type": "boolean"}),
-        parameter("header", "Last-Event-ID", "as after, and wins over it"),
-    ],
-    "responses": {
-        "200": {
-            "description": "JSON, or server-sent events that end after the last one",
-            "content": {
-                "application/json": {
-                    "schema": {
-                        "type": "object",
-                        "properties": {
-                            "events": {"type": "array", "items": EVENT},
-                            "last": {"type": "integer"},
-                            "over": {"type": "boolean"},
-                        },
-                    }
-                },
-                "text/event-stream": {"schema": _TEXT},
-            },
-        },
-        "204": {"description": "As a stream: nothing follows that number any more"},
-    },
+    **answer("The job", JOB, r409=CONFLICT["409"]),
 }

@@ -18,6 +18,7 @@ from serve.api.bodies import read_body
 from serve.api.event_stream import EventStream
 from serve.api.json_body import parse_json
 from serve.api.native import SiteSettings
+from serve.api.open_inference import schema
 from serve.api.open_inference.codec import (
     MAX_JSON_VALUES,
     InferRequest,
@@ -56,41 +57,48 @@ def _health(ok: bool) -> Response:
     return render({"live": True, "ready": ok}, 200 if ok else 503, None if ok else 2)
 
 
-@router.get("")
+@router.get("", openapi_extra=schema.SERVER)
 async def server_metadata(models: Door) -> dict[str, Any]:
+    """What is served here, and which extensions of the protocol."""
     return models.server_metadata()
 
 
-@router.get("/health/live")
+@router.get("/health/live", openapi_extra=schema.LIVE)
 async def live() -> Response:
+    """Whether the gateway answers."""
     return _health(True)
 
 
-@router.get("/health/ready")
+@router.get("/health/ready", openapi_extra=schema.READY)
 async def ready(models: Door) -> Response:
+    """Whether every engine is ready. 503 when one is not."""
     return _health(await models.server_ready())
 
 
-@router.get("/models/stats")
+@router.get("/models/stats", openapi_extra=schema.STATISTICS)
 async def all_statistics(models: Door) -> dict[str, Any]:
+    """How often every model was asked, and how long it took."""
     return await models.statistics()
 
 
-@router.post("/repository/index")
+@router.post("/repository/index", openapi_extra=schema.INDEX)
 async def repository_index(request: Request, models: Door, settings: SiteSettings) -> list[dict[str, str]]:
+    """Every model, and whether it is ready."""
     await _optional_json(request, settings)
     return await models.index()
 
 
-@router.post("/repository/models/{name}/load")
+@router.post("/repository/models/{name}/load", openapi_extra=schema.LOAD)
 async def load(name: str, request: Request, models: Door, settings: SiteSettings) -> Response:
+    """Load a model. Every one is loaded as long as the stack runs: this only checks the name."""
     document = await _optional_json(request, settings)
     await models.load(name, parameters_of(document, "parameters"))
     return Response(status_code=200)
 
 
-@router.post("/repository/models/{name}/unload")
+@router.post("/repository/models/{name}/unload", openapi_extra=schema.UNLOAD)
 async def unload(name: str, request: Request, models: Door, settings: SiteSettings) -> Response:
+    """Unload a model. It is refused: they stay loaded as long as the stack runs."""
     await _optional_json(request, settings)
     await models.unload(name)
     return Response(status_code=200)
@@ -109,34 +117,39 @@ async def unsupported() -> None:
     raise Unsupported("this extension is not offered here")
 
 
-@router.get("/models/{name}")
-@router.get("/models/{name}/versions/{version}")
+@router.get("/models/{name}", openapi_extra=schema.MODEL)
+@router.get("/models/{name}/versions/{version}", openapi_extra=schema.MODEL)
 async def model_metadata(models: Door, name: str, version: str = "") -> dict[str, Any]:
+    """A model's inputs and outputs."""
     return await models.metadata(name, version)
 
 
-@router.get("/models/{name}/ready")
-@router.get("/models/{name}/versions/{version}/ready")
+@router.get("/models/{name}/ready", openapi_extra=schema.MODEL_READY)
+@router.get("/models/{name}/versions/{version}/ready", openapi_extra=schema.MODEL_READY)
 async def model_ready(models: Door, name: str, version: str = "") -> Response:
+    """Whether a model is ready. 503 when it is not."""
     is_ready = await models.model_ready(name, version)
     return render({"name": name, "ready": is_ready}, 200 if is_ready else 503, None if is_ready else 2)
 
 
-@router.get("/models/{name}/config")
-@router.get("/models/{name}/versions/{version}/config")
+@router.get("/models/{name}/config", openapi_extra=schema.CONFIG)
+@router.get("/models/{name}/versions/{version}/config", openapi_extra=schema.CONFIG)
 async def model_config(models: Door, name: str, version: str = "") -> dict[str, Any]:
+    """A model's configuration."""
     return await models.config(name, version)
 
 
-@router.get("/models/{name}/stats")
-@router.get("/models/{name}/versions/{version}/stats")
+@router.get("/models/{name}/stats", openapi_extra=schema.STATISTICS)
+@router.get("/models/{name}/versions/{version}/stats", openapi_extra=schema.STATISTICS)
 async def model_statistics(models: Door, name: str, version: str = "") -> dict[str, Any]:
+    """How often a model was asked, and how long it took."""
     return await models.statistics(name, version)
 
 
-@router.post("/models/{name}/infer")
-@router.post("/models/{name}/versions/{version}/infer")
+@router.post("/models/{name}/infer", openapi_extra=schema.INFER)
+@router.post("/models/{name}/versions/{version}/infer", openapi_extra=schema.INFER)
 async def infer(request: Request, models: Door, settings: SiteSettings, name: str, version: str = "") -> Response:
+    """Ask a model: tensors in, tensors out, as JSON or as binary data behind it."""
     body = await read_body(request, settings.limits)
     decoded = decode_request(body, _header_length(request), max_tensors=settings.limits.max_tensors)
     answered_by, outputs = await models.infer(name, version, decoded)
@@ -156,21 +169,21 @@ def _header_length(request: Request) -> int | None:
     return int(value)
 
 
-@router.post("/models/{name}/generate")
-@router.post("/models/{name}/versions/{version}/generate")
+@router.post("/models/{name}/generate", openapi_extra=schema.GENERATE)
+@router.post("/models/{name}/versions/{version}/generate", openapi_extra=schema.GENERATE)
 async def generate(request: Request, models: Door, settings: SiteSettings, name: str, version: str = "") -> Response:
-    """Triton's generate extension: inputs, then parameters, as plain JSON members."""
+    """Ask a model in plain JSON (Triton's generate extension). Inputs and parameters are members of one object."""
     decoded = await _to_request(request, models, settings, name, version)
     answered_by, outputs = await models.infer(name, version, decoded)
     return render(await asyncio.to_thread(_to_json, name, Answer(answered_by, outputs)), 200, None)
 
 
-@router.post("/models/{name}/generate_stream")
-@router.post("/models/{name}/versions/{version}/generate_stream")
+@router.post("/models/{name}/generate_stream", openapi_extra=schema.STREAM)
+@router.post("/models/{name}/versions/{version}/generate_stream", openapi_extra=schema.STREAM)
 async def generate_stream(
     request: Request, models: Door, settings: SiteSettings, name: str, version: str = ""
 ) -> Response:
-    """The same as server-sent events: previews, if they are asked for, and the answer."""
+    """Ask a model in plain JSON, answered by server-sent events. Previews, if they are asked for, and the answer."""
     decoded = await _to_request(request, models, settings, name, version)
     return await EventStream.of(_events(models, name, version, decoded), settings.pictures.heartbeat_s, _error_event)
 

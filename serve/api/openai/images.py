@@ -25,6 +25,7 @@ from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.openai.errors import body_of
 from serve.api.openai.images_request import PROPERTIES, ImagesRequest, parse
+from serve.api.operation import event_stream
 from serve.api.problems import render
 from serve.ensembles.illustration import Preview
 from serve.ensembles.pictures import as_base64, encode_preview
@@ -47,8 +48,14 @@ _ANSWER = {
     "size": {"type": "string"},
     "usage": {"type": "object"},
 }
-_OPERATION = described(PROPERTIES, ["prompt"], _EXAMPLE, _ANSWER)
-_OPERATION["responses"]["200"]["content"]["text/event-stream"] = {"schema": {"type": "string"}}
+_STREAM = event_stream(
+    {
+        "event": "image_generation.completed",
+        "data": '{"type": "image_generation.completed", "b64_json": "iVBORw0KGgo="}',
+    }
+)
+_OPERATION = described(PROPERTIES, ["prompt"], _EXAMPLE, _ANSWER, others=True)
+_OPERATION["responses"]["200"]["content"] |= _STREAM
 
 
 @router.post("/images/generations", openapi_extra=_OPERATION)

@@ -7,23 +7,29 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from serve.api.drawing import Illustrates
+from serve.api.operation import TEXT, WHOLE, answer, json_object, list_of
 from serve.ensembles.illustration import FamilyInfo, IllustratorService
 from serve.errors import NotFound
 
 router = APIRouter()
 
+_MODEL = json_object({
+    "id": {**TEXT, "example": "mini"}, "object": {"const": "model"}, "created": {**WHOLE, "description": "Unix time"},
+    "owned_by": {**TEXT, "example": "atelier"},
+})  # fmt: skip
 
-@router.get("/models")
+
+@router.get("/models", openapi_extra=answer("All", json_object({"object": {"const": "list"}, "data": list_of(_MODEL)})))
 async def list_models(request: Request) -> dict[str, Any]:
-    """Every model that draws here; none is an empty list."""
+    """Every model that draws here. None is an empty list."""
     illustrator: IllustratorService | None = request.app.state.illustrator
     families = [] if illustrator is None else await illustrator.families()
     return {"object": "list", "data": [_model(family) for family in families]}
 
 
-@router.get("/models/{model:path}")
+@router.get("/models/{model:path}", openapi_extra=answer("It", _MODEL))
 async def retrieve_model(model: str, illustrator: Illustrates) -> dict[str, Any]:
-    """One of them."""
+    """One model that draws here."""
     for family in await illustrator.families():
         if family.name == model:
             return _model(family)

@@ -1,0 +1,89 @@
+"""How a route says what it takes and answers, for OpenAPI (`openapi_extra`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+TEXT = {"type": "string"}
+WHOLE = {"type": "integer"}
+NUMBER = {"type": "number"}
+FLAG = {"type": "boolean"}
+OBJECT = {"type": "object", "additionalProperties": True}
+TIME = {"type": "string", "format": "date-time"}
+MAYBE_TEXT = {"type": ["string", "null"]}
+MAYBE_NUMBER = {"type": ["number", "null"]}
+MAYBE_TIME = {"type": ["string", "null"], "format": "date-time"}
+CURSOR = {"type": ["string", "null"], "description": "None at the end."}
+JSON = "application/json"
+CONFLICT = {"409": {"description": "It does not fit the state that it is in"}}
+UNKNOWN = {"404": {"description": "There is none, or it is another user's"}}
+"""Their bodies are told for every vocabulary in one place, as of every error."""
+
+
+def json_object(properties: Mapping[str, Any], optional: Sequence[str] = ()) -> dict[str, Any]:
+    """All of ``properties`` are always there, but for those that are ``optional``."""
+    required = [name for name in properties if name not in optional]
+    return {"type": "object", "required": required, "properties": dict(properties)}
+
+
+def mapping_of(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": dict(schema)}
+
+
+def list_of(schema: Mapping[str, Any]) -> dict[str, Any]:
+    return {"type": "array", "items": dict(schema)}
+
+
+def answer(
+    what: str, schema: Mapping[str, Any], status: int = 200, example: Any = None, **more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """``responses`` with one of ``status``; ``more`` has others, by "r" and their status."""
+    return {"responses": {str(status): said(what, schema, example), **{name[1:]: one for name, one in more.items()}}}
+
+
+def said(what: str, schema: Mapping[str, Any], example: Any = None) -> dict[str, Any]:
+    """One response."""
+    content = {"schema": dict(schema), **({} if example is None else {"example": example})}
+    return {"description": what, "content": {JSON: content}}
+
+
+def event_stream(example: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The content of an answer of server-sent events. As tools for OpenAPI 3.1 have it, its schema is that of each
+    event; ``data`` that of the JSON in it, if it is always JSON."""
+    inner = {} if data is None else {"contentMediaType": JSON, "contentSchema": dict(data)}
+    properties = {"event": TEXT, "id": TEXT, "retry": {**WHOLE, "description": "ms"}, "data": {**TEXT, **inner}}
+    schema = {"type": "object", "description": "Of each event.", "required": ["data"], "properties": properties}
+    return {"text/event-stream": {"schema": schema, "example": dict(example)}}
+
+
+def body(
+    schema: Mapping[str, Any], example: Any = None, media_type: str = JSON, required: bool = True
+) -> dict[str, Any]:
+    content = {"schema": dict(schema), **({} if example is None else {"example": example})}
+    return {"requestBody": {"required": required, "content": {media_type: content}}}
+
+
+def query(name: str, schema: Mapping[str, Any], what: str, required: bool = False) -> dict[str, Any]:
+    return parameter("query", name, schema, what, required)
+
+
+def header(name: str, schema: Mapping[str, Any], what: str) -> dict[str, Any]:
+    return parameter("header", name, schema, what)
+
+
+def parameter(where: str, name: str, schema: Mapping[str, Any], what: str, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": where, "required": required, "schema": dict(schema), "description": what}
+
+
+def page(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A page of ``schema``."""
+    return json_object({name: list_of(schema), "next_cursor": CURSOR})
+
+
+def paging(most: int, usual: int) -> list[dict[str, Any]]:
+    limit = {"type": "integer", "minimum": 1, "maximum": most, "default": usual}
+    return [
+        query("cursor", TEXT, "`next_cursor` of the page before."),
+        query("limit", limit, "Most in one page."),
+    ]
