@@ -14,7 +14,7 @@ from pathlib import Path
 import serve
 from serve.engines.backends import EMBEDDED, THREADS_VARIABLE
 from serve.errors import EngineUnavailable
-from serve.settings import PREFIX
+from serve.settings import plain_environment
 
 #: What the backends import of this package. A stub looks beside its ``model.py`` but ignores ``PYTHONPATH``.
 STUB_MODULES = (
@@ -81,7 +81,7 @@ def environment(installation: Installation, threads: int) -> dict[str, str]:
     The stub embeds the interpreter: it loads ``libpython`` by name, and finds this environment's packages through the
     first ``python3`` on ``PATH``.
     """
-    values = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    values = plain_environment()
     libpython = (str(sysconfig.get_config_var("LIBDIR")), os.path.join(sys.base_prefix, "lib"))
     prepend = {
         "LD_LIBRARY_PATH": (str(installation.libraries), *libpython),

@@ -16,6 +16,7 @@ from typing import Any
 from serve.ensembles.nursery import LENGTH, READY
 from serve.ensembles.wire import Malformed, unpack
 from serve.errors import EngineUnavailable
+from serve.settings import plain_environment
 
 _SOURCES = str(Path(__file__).resolve().parents[2])
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
@@ -36,7 +37,7 @@ class Nursery:
                 [sys.executable, "-m", "serve.ensembles.nursery", str(theirs.fileno()), str(memory_bytes)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **_ONE_THREAD, "PYTHONPATH": path},
+                env={**plain_environment(), **_ONE_THREAD, "PYTHONPATH": path},
             )
         self._control.settimeout(start_timeout_s)
         if self._receive(len(READY)) != READY:

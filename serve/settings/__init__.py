@@ -30,7 +30,7 @@ from serve.settings.rollout import (
 )
 from serve.settings.safety import Category, ModerationRule, ModerationSettings, Phrase, ProvenanceSettings, Share
 from serve.settings.section import HOME, MEBIBYTE, Network, Port, ProjectPath, Section
-from serve.settings.site import CONFIG_VARIABLE, PREFIX, Setting, Settings, leaves, load, to_markdown
+from serve.settings.site import CONFIG_VARIABLE, PREFIX, Setting, Settings, leaves, load, plain_environment, to_markdown
 from serve.settings.state import (
     BackupSettings,
     CacheSettings,
@@ -93,6 +93,7 @@ __all__ = [
     "WebhookSettings",
     "leaves",
     "load",
+    "plain_environment",
     "to_markdown",
     "webhook_key",
 ]

@@ -146,6 +146,11 @@ class Settings(BaseSettings):
         return (init_settings, env_settings, site)
 
 
+def plain_environment() -> dict[str, str]:
+    """This process's, without the site's settings, for programs that have no use for them: some are secrets."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+
+
 def _site_values(path: Path) -> dict[str, Any]:
     """The settings in a site's file: the file itself, or the arguments of the application in a Ray Serve config."""
     try:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import codecs
 import io
-import os
 import subprocess
 import sys
 
@@ -17,8 +16,8 @@ from serve.ensembles.illustration import MAX_SIDE_PX, Pixels
 from serve.ensembles.pictures import Encoding, to_file
 from serve.errors import BadImage, DeadlineExceeded, InvalidRequest
 from serve.guards.svg import sanitise
-from serve.settings import HOME
-from serve.vector.image import MEBIBYTE, ImageLimits, read
+from serve.settings import HOME, plain_environment
+from serve.vector.image import FIELD, MEBIBYTE, ImageLimits, read
 from serve.vector.svg import size_of
 
 THUMBNAILS_PX = (64, 128, 256, 512, 1024)
@@ -64,7 +63,10 @@ async def rasterised(svg: bytes, side_px: int) -> bytes:
     Raises as ``sanitise`` and ``render`` do.
     """
     clean = (await asyncio.to_thread(sanitise, svg)).svg
-    return await render(clean, *fitting(clean, side_px))
+    try:
+        return await render(clean, *fitting(clean, side_px))
+    except BadImage as error:
+        raise BadImage(error.message, FIELD) from None
 
 
 def fitting(svg: bytes, side_px: int, grow: bool = True) -> tuple[int, int]:
@@ -115,7 +117,7 @@ def _renderer(width: int, height: int) -> subprocess.Popen[bytes]:
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=HOME,
-        env={**os.environ, "PYTHONPATH": str(HOME)},
+        env={**plain_environment(), "PYTHONPATH": str(HOME)},
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from pathlib import Path
 
 import httpx
@@ -10,6 +11,7 @@ import pytest
 from keyed_door import keyed_site
 from picture_hosts import Host, picture, settings
 from pictures import decompression_bomb, drawn, encode
+from PIL import Image
 from stateful_door import Door, is_problem, opened
 
 from serve.api import references
@@ -61,3 +63,43 @@ async def test_a_job_by_its_pictures_url(state: State) -> None:
             assert is_problem(await added(host.url("/hidden")), 413, "image")
             for url in ("https://169.254.169.254/", "http://localhost/x.png", "ftp://example.org/", "x"):
                 assert is_problem(await added(url), 400, "image")
+
+
+DRAWN = b"""<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="40" height="20">
+<rect width="40" height="20" fill="#ff0000"/>%s</svg>"""
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        b"", b"<script>alert(1)</script>", b'<image href="file:///etc/passwd" width="9" height="9"/>',
+        b'<image href="http://169.254.169.254/x.png" width="9" height="9"/>', b'<g onload="alert(1)"/>',
+        b'<foreignObject width="9" height="9"><body xmlns="http://www.w3.org/1999/xhtml">x</body></foreignObject>',
+    ],
+)  # fmt: skip
+async def test_a_reference_that_is_drawn(tmp_path: Path, more: bytes) -> None:
+    """What is safe in an SVG is drawn; of all else nothing is kept (C-102)."""
+    async with opened(tmp_path, [references.router]) as door:
+        files = {"image": ("logo.svg", DRAWN % more, "image/svg+xml")}
+        told = await door.client.post("/api/references", files=files, data=WHOSE)
+        assert told.status_code == 201, told.text
+        assert (told.json()["width"], told.json()["height"]) == (1024, 512)
+        kept = await door.client.get(f"/api/references/{told.json()['id']}/image?user_id=ada")
+        assert kept.content.startswith(b"\x89PNG")
+        with Image.open(io.BytesIO(kept.content)) as image:
+            assert image.convert("RGB").getcolors() == [(1024 * 512, (255, 0, 0))]
+
+
+@pytest.mark.parametrize(
+    ("data", "status"),
+    [
+        (b"<svg xmlns='http://www.w3.org/2000/svg'><rect", 422), (b"<html><body/></html>", 415),
+        (b'<!DOCTYPE svg [<!ENTITY a "aaaa">]><svg xmlns="http://www.w3.org/2000/svg">&a;</svg>', 422),
+        (b"<svg xmlns='http://www.w3.org/2000/svg' width='1' height='1000000'/>", 422),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", 422), (b"<", 415),
+    ],
+)  # fmt: skip
+async def test_a_drawing_that_is_none(tmp_path: Path, data: bytes, status: int) -> None:
+    async with opened(tmp_path, [references.router]) as door:
+        told = await door.client.post("/api/references", files={"image": ("a.svg", data, "image/png")}, data=WHOSE)
+        assert is_problem(told, status, "image"), told.text
