@@ -98,13 +98,13 @@ def test_no_error_about_a_setting_repeats_it(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "text", ["database: {url: 'hunter2", "a: hunter2: b", "hunter2\t: [", "- hunter2: [}", "&hunter2 *x"]
 )
-def test_no_error_about_the_settings_file_quotes_it(tmp_path: Path, text: str) -> None:
+def test_no_error_about_the_settings_file_quotes_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("ATELIER_CONFIG", "")  # which is set by what follows
     site = tmp_path / "site.yaml"
     site.write_text(f"http: {{port: 1}}\n{text}\n")
     with pytest.raises(InvalidRequest) as caught:
         load(site)
     assert not is_told("".join(traceback.format_exception(caught.value)))
-    os.environ.pop("ATELIER_CONFIG", None)
 
 
 @pytest.mark.parametrize(

@@ -148,20 +148,18 @@ async def test_headers_of_answers_are_ours(site: KeyedSite, ada: httpx.AsyncClie
             assert all(32 <= byte < 127 for one in head.split(b"\r\n") for byte in one), head
 
 
-@pytest.mark.parametrize("host", FORBIDDEN)
-async def test_addresses_that_no_door_calls(here: State, host: str) -> None:
+async def test_addresses_that_no_door_calls(here: State) -> None:
     """References by URL and webhooks, by http and https, at the doors themselves."""
     secret = SecretStr("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
     signing = State(here.database, here.objects, with_settings(here.settings, webhooks={"secret": secret}))
     async with keyed_site(signing) as site, site.door((await site.key("ada")).secret) as ada:
-        for url in (f"https://{host}/a.png", f"http://{host}/a.png"):
+        for url in (f"{scheme}://{host}/a.png" for host in FORBIDDEN for scheme in ("https", "http")):
             form = {"url": (None, url), "subject_name": (None, "cat")}
             found = await ada.post("/api/references", files=form)
-            assert (found.status_code, found.json()["field"]) == (400, "url"), found.text
+            assert (found.status_code, found.json()["field"]) == (400, "url"), (url, found.text)
             found = await ada.post("/v1/jobs", json={**FOX, "webhook_url": url})
-            assert (found.status_code, found.json()["field"]) == (400, "webhook_url"), found.text
-            for told in (found.json()["detail"], found.json()["error"]):
-                assert "127.0.0.1" not in told
+            assert (found.status_code, found.json()["field"]) == (400, "webhook_url"), (url, found.text)
+            assert "127.0.0.1" not in found.json()["error"]
         assert (await ada.get("/v1/jobs")).json()["jobs"] == []
 
 
