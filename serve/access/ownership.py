@@ -44,6 +44,11 @@ class Owners:
             if await self._owner(kind, one) != principal.user_id:
                 raise NotFound(f"there is no such {kind}", field)
 
+    async def foreign(self, principal: Principal, kind: Kind, ids: Sequence[str]) -> list[str]:
+        """Those of other users, for who sees all. Raises StateUnavailable."""
+        owners = [await self._owner(kind, one) for one in ids]
+        return [one for one, owner in zip(ids, owners, strict=True) if owner not in (None, principal.user_id)]
+
     async def _owner(self, kind: Kind, of: str) -> str | None:
         known = self._known.get((kind, of))
         if known is not None:

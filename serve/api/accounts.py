@@ -16,14 +16,14 @@ from serve.access.roles import ROLES, SCOPES
 from serve.access.users import MOST_ITEMS, create_user, page_of_users, set_disabled, set_role
 from serve.api import accounts_schema as schema
 from serve.api.accounts_schema import MAX_TEXT, USUAL_ITEMS
-from serve.api.admin import Admin, actor_of
+from serve.api.admin import Admin
 from serve.api.entrance import principal_of
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.problems import render
 from serve.api.stateful import StateOf
 from serve.api.values import choice, flag, moment, number, refuse_unknown, required_text, text, whole_within
-from serve.api.whose import MAX_USER
+from serve.api.whose import MAX_USER, actor_of
 from serve.errors import InvalidRequest, StateUnavailable, in_words_of
 
 router = APIRouter()

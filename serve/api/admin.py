@@ -6,7 +6,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
 
-from serve.access.audit import Actor
 from serve.access.roles import READ
 from serve.api.entrance import principal_of
 from serve.api.operation import MAYBE_NUMBER, MAYBE_TEXT, TEXT, TIME, WHOLE, answer, json_object, list_of
@@ -18,10 +17,6 @@ from serve.state.quality import MetricsCollector
 async def administrator(request: Request) -> None:
     """The entrance has looked already; who goes around it comes no further either. Raises Forbidden."""
     principal_of(request).require(needed(request.method, request.scope["path"]) or READ)
-
-
-def actor_of(request: Request) -> Actor:
-    return Actor.of(principal_of(request), request.client.host if request.client else None)
 
 
 Admin = Depends(administrator)

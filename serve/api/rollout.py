@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 
-from serve.api.admin import Admin, actor_of
+from serve.api.admin import Admin
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.stateful import StateOf
 from serve.api.values import refuse_unknown
+from serve.api.whose import actor_of
 from serve.errors import InvalidRequest
 from serve.experiments.report import report_of
 from serve.fallback.breaker import Breaker

@@ -99,3 +99,19 @@ async def test_what_cannot_be_is_told(
 ) -> None:
     answer = await admin.request(method, path, json=body)
     assert (answer.status_code, answer.json()["field"]) == (status, field), answer.text
+
+
+async def test_what_is_deleted_and_done_to_others_is_told(site: KeyedSite, admin: httpx.AsyncClient) -> None:
+    fox = {"kind": "illustrate", "input": {"prompt": "a fox", "seed": 7}}
+    async with site.door((await site.key("ada")).secret) as ada:
+        mine, other = [(await ada.post("/v1/jobs", json=fox)).json()["id"] for _ in range(2)]
+        await ada.post(f"/v1/jobs/{mine}/cancel")
+        assert (await ada.delete(f"/v1/generations/{mine}")).status_code == 204
+    assert (await admin.post(f"/v1/jobs/{other}/cancel")).status_code == 200
+    assert (await admin.get(f"/v1/jobs/{other}")).status_code == 200
+    found = (await admin.get("/api/admin/audit", params={"limit": "2"})).json()["entries"]
+    told = [(one["user_id"], one["action"], one["subject"], one["details"]) for one in found]
+    assert told == [
+        ("root", "job.post", other, {"path": f"/v1/jobs/{other}/cancel"}),
+        ("ada", "generation.delete", mine, {"user_id": "ada"}),
+    ]

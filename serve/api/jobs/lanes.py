@@ -5,10 +5,11 @@ from __future__ import annotations
 from fastapi import APIRouter, Request, Response
 
 from serve.access.audit import record_now
-from serve.api.admin import Admin, actor_of
+from serve.api.admin import Admin
 from serve.api.jobs.parts import Parts
 from serve.api.operation import FLAG, WHOLE, answer, json_object, mapping_of
 from serve.api.problems import render
+from serve.api.whose import actor_of
 from serve.errors import NotFound
 from serve.jobs.lanes import set_paused
 from serve.jobs.requests import ILLUSTRATE, VECTORIZE
