@@ -15,7 +15,9 @@ from serve.api.fetching import PictureFetcher
 from serve.api.files import ConversionTurns
 from serve.api.native import SiteSettings
 from serve.api.openai.edits_request import EditBody, check_pictures, fetched, read_edit
+from serve.api.openai.images import ANSWER
 from serve.api.openai.images_request import PROPERTIES, check_variation, parse
+from serve.api.operation import answer, json_object
 from serve.errors import InvalidRequest, UnsupportedMedia, UnsupportedOperation
 from serve.guards.fetch import Fetcher
 from serve.settings import Settings
@@ -60,13 +62,17 @@ _VARIATION = {
 }
 
 
-def _body(**schemas: dict[str, Any]) -> dict[str, Any]:
+_WOULD_BE = answer("Not answered yet: what generations answers", json_object(ANSWER))
+
+
+def _operation(**schemas: dict[str, Any]) -> dict[str, Any]:
+    """Of a body by its kind."""
     kinds = {"form": "multipart/form-data", "json": "application/json"}
     content = {kinds[kind]: {"schema": schema} for kind, schema in schemas.items()}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": True, "content": content}, **_WOULD_BE}
 
 
-@router.post("/images/edits", openapi_extra=_body(form=_FORM, json=_JSON))
+@router.post("/images/edits", openapi_extra=_operation(form=_FORM, json=_JSON))
 async def edit(
     request: Request, direct: DrawsDirectly, settings: SiteSettings, fetcher: PictureFetcher, turns: ConversionTurns
 ) -> Response:
@@ -81,7 +87,7 @@ async def edit(
     )
 
 
-@router.post("/images/variations", openapi_extra=_body(form=_VARIATION))
+@router.post("/images/variations", openapi_extra=_operation(form=_VARIATION))
 async def vary(
     request: Request, direct: DrawsDirectly, settings: SiteSettings, fetcher: PictureFetcher, turns: ConversionTurns
 ) -> Response:
