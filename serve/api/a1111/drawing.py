@@ -60,7 +60,7 @@ async def txt2img(request: Request, direct: DrawsDirectly, desk: Desks, settings
 
 @router.post("/img2img", openapi_extra=IMG2IMG)
 async def img2img(request: Request, settings: SiteSettings) -> Response:
-    """Not offered yet: 501, once the pictures are ones."""
+    """Pictures from pictures. Not offered yet: 501, once the pictures are ones."""
     values = await read_json(request, settings.limits)
     images = values.get("init_images")
     if not images:

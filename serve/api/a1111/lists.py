@@ -32,11 +32,20 @@ async def _as_it_is() -> None:
 
 for _name in _NOTHING:
     router.add_api_route(
-        f"/sdapi/v1/{_name}", _none, methods=["GET"], name=_name, openapi_extra=lists_schema.none_of(_name)
+        f"/sdapi/v1/{_name}",
+        _none,
+        name=_name.replace("-", "_"),
+        description=f"{lists_schema.words(_name)}: there are none yet.",
+        openapi_extra=lists_schema.NONE_YET,
     )
 for _name in _REFRESHED:
     router.add_api_route(
-        f"/sdapi/v1/{_name}", _as_it_is, methods=["POST"], name=_name, openapi_extra=lists_schema.UP_TO_DATE
+        f"/sdapi/v1/{_name}",
+        _as_it_is,
+        methods=["POST"],
+        name=_name.replace("-", "_"),
+        description=f"{lists_schema.words(_name)}: what is served is always up to date.",
+        openapi_extra=lists_schema.UP_TO_DATE,
     )
 
 
@@ -48,31 +57,31 @@ async def sd_models(direct: Directly) -> list[dict[str, Any]]:
 
 @router.get("/sdapi/v1/samplers", openapi_extra=lists_schema.SAMPLERS)
 async def list_samplers(direct: Directly) -> list[dict[str, Any]]:
-    """What any of the models draws with."""
+    """Samplers that any of the models draws with."""
     return samplers.listed(await direct.families())
 
 
 @router.get("/sdapi/v1/schedulers", openapi_extra=lists_schema.SCHEDULERS)
 async def list_schedulers() -> list[dict[str, Any]]:
-    """Karras goes with DPM++ 2M; the others with every sampler."""
+    """Schedules. Karras goes with DPM++ 2M; the others with every sampler."""
     return samplers.schedules()
 
 
 @router.get("/sdapi/v1/prompt-styles", openapi_extra=lists_schema.STYLES)
 async def prompt_styles() -> list[dict[str, Any]]:
-    """The templates of GET /api/diffusion/presets."""
+    """Styles: the templates of GET /api/diffusion/presets."""
     return styles()
 
 
 @router.get("/sdapi/v1/embeddings", openapi_extra=lists_schema.EMBEDDINGS)
 async def embeddings() -> dict[str, Any]:
-    """There are none yet."""
+    """Textual inversions: there are none yet."""
     return {"loaded": {}, "skipped": {}}
 
 
 @router.get("/sdapi/v1/scripts", openapi_extra=lists_schema.SCRIPTS)
 async def scripts() -> dict[str, Any]:
-    """There are none."""
+    """Scripts by what they are for: there are none."""
     return {"txt2img": [], "img2img": []}
 
 
@@ -84,7 +93,7 @@ async def cmd_flags() -> dict[str, Any]:
 
 @router.get("/sdapi/v1/memory", openapi_extra=lists_schema.MEMORY)
 async def memory() -> dict[str, Any]:
-    """Of the gateway's machine, in bytes. Engines run elsewhere, and their memory with them."""
+    """Memory of the gateway's machine, in bytes. Engines run elsewhere, and their memory with them."""
     page = os.sysconf("SC_PAGE_SIZE")
     total, free = page * os.sysconf("SC_PHYS_PAGES"), page * os.sysconf("SC_AVPHYS_PAGES")
     return {"ram": {"free": free, "used": total - free, "total": total}, "cuda": {"error": "unavailable"}}

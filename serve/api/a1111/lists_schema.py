@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from serve.api.a1111.schema import NOTHING
 from serve.api.operation import (
     FLAG,
@@ -20,6 +18,7 @@ from serve.api.operation import (
 
 _NONE = {"type": "array", "items": OBJECT, "maxItems": 0}
 _NO_OBJECT = {"type": "object", "properties": {}, "maxProperties": 0}
+NONE_YET = answer("None", _NONE)
 UP_TO_DATE = answer("It is up to date", NOTHING)
 MODELS = answer(
     "The default first",
@@ -64,6 +63,7 @@ CONTROLNET_MODULES = answer("None", json_object({"module_list": _NONE, "module_d
 CONTROLNET_TYPES = answer("None", json_object({"control_types": _NO_OBJECT}))
 
 
-def none_of(name: str) -> dict[str, Any]:
-    """Of a list that has nothing yet."""
-    return answer(f"No {name.replace('-', ' ')}", _NONE)
+def words(name: str) -> str:
+    """Of the last part of a path."""
+    plain = name.replace("-", " ")
+    return plain[0].upper() + plain[1:]

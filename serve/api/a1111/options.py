@@ -78,7 +78,7 @@ def options_of(
 
 @router.get("/options", openapi_extra=GET_OPTIONS)
 async def get_options(request: Request, direct: Directly, desk: Desks, settings: SiteSettings) -> dict[str, Any]:
-    """What holds for the caller's requests."""
+    """The options that hold for the caller's requests."""
     families = await direct.families()
     options, _ = options_of(desk, caller_of(request).user_id, families, settings)
     family = named(families, options[CHECKPOINT] or "")
@@ -87,7 +87,7 @@ async def get_options(request: Request, direct: Directly, desk: Desks, settings:
 
 @router.post("/options", openapi_extra=SET_OPTIONS)
 async def set_options(request: Request, direct: Directly, desk: Desks, settings: SiteSettings) -> None:
-    """Chooses, for the caller's requests that follow. A checkpoint that is not there is 404."""
+    """Chooses options for the caller's requests that follow. A checkpoint that is not there is 404."""
     user_id = caller_of(request).user_id
     found, unknown = read(await read_json(request, settings.limits), await direct.families())
     if unknown:

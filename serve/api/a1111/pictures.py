@@ -38,20 +38,20 @@ async def png_info(request: Request, settings: SiteSettings) -> dict[str, Any]:
 
 @router.post("/sdapi/v1/extra-single-image", openapi_extra=schema.EXTRA_SINGLE)
 async def extra_single_image(request: Request, settings: SiteSettings) -> None:
-    """Not offered yet: 501, once the picture is one."""
+    """A larger picture. Not offered yet: 501, once the picture is one."""
     await checked(await read_json(request, settings.limits), FIELD, settings)
     raise Unsupported("there is no upscaler here yet; GET upscalers lists them")
 
 
 @router.post("/sdapi/v1/extra-batch-images", openapi_extra=schema.EXTRA_BATCH)
 async def extra_batch_images() -> None:
-    """Not offered yet: 501."""
+    """Larger pictures. Not offered yet: 501."""
     raise Unsupported("there is no upscaler here yet; GET upscalers lists them")
 
 
 @router.post("/sdapi/v1/interrogate", openapi_extra=schema.INTERROGATE)
 async def interrogate(request: Request, settings: SiteSettings) -> None:
-    """Not offered yet: 501, once the picture is one."""
+    """What is in a picture. Not offered yet: 501, once the picture is one."""
     values = await read_json(request, settings.limits)
     if values.get(FIELD) is None:
         raise NotFound("Image not found")
@@ -63,7 +63,7 @@ async def interrogate(request: Request, settings: SiteSettings) -> None:
 
 @router.post("/controlnet/detect", openapi_extra=schema.DETECT)
 async def detect() -> None:
-    """Not offered yet: 501."""
+    """What a ControlNet preprocessor sees. Not offered yet: 501."""
     raise Unsupported("there is no ControlNet here yet; GET module_list lists its modules")
 
 

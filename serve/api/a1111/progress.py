@@ -28,7 +28,7 @@ _JPEG = Encoding("jpeg", quality=80, metadata=False)
 
 @router.get("/sdapi/v1/progress", openapi_extra=schema.PROGRESS)
 async def progress(request: Request, desk: Desks) -> dict[str, Any]:
-    """Of the caller's requests: of the oldest one that is being drawn, else of the oldest one."""
+    """How far the caller is: of the oldest request that is being drawn, else of the oldest one."""
     tasks = desk.tasks_of(caller_of(request).user_id)
     task = next((task for task in tasks if not task.waits), tasks[0] if tasks else None)
     without_picture = flag(request.query_params, "skip_current_image")
@@ -59,7 +59,7 @@ async def skip(request: Request, desk: Desks) -> None:
 
 @router.post("/internal/progress", openapi_extra=schema.ONE_PROGRESS)
 async def internal_progress(request: Request, desk: Desks, settings: SiteSettings) -> dict[str, Any]:
-    """Of one request, by the ``force_task_id`` that it came with."""
+    """How far one request is, by the ``force_task_id`` that it came with."""
     values = await read_json(request, settings.limits)
     user_id, task_id = caller_of(request).user_id, text(values, "id_task", MAX_TASK_ID) or ""
     has = whole(values, "id_live_preview", -1)

@@ -76,7 +76,7 @@ def _operation(**schemas: dict[str, Any]) -> dict[str, Any]:
 async def edit(
     request: Request, direct: DrawsDirectly, settings: SiteSettings, fetcher: PictureFetcher, turns: ConversionTurns
 ) -> Response:
-    """Read and checked, then refused: no model here draws from a picture yet."""
+    """Edits of pictures. Read and checked, then refused: no model here draws from a picture yet."""
     body = await read_edit(request, settings.limits)
     parse(body.values, await direct.families(), settings.pictures.embed_metadata)
     await _check(body, settings, fetcher, turns)
@@ -91,7 +91,7 @@ async def edit(
 async def vary(
     request: Request, direct: DrawsDirectly, settings: SiteSettings, fetcher: PictureFetcher, turns: ConversionTurns
 ) -> Response:
-    """Read and checked, then refused, as at OpenAI since it retired the models that did it."""
+    """Variations of a picture. Read and checked, then refused, as at OpenAI since it retired the models that did it."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise UnsupportedMedia("must be multipart/form-data", "Content-Type")
     body = await read_edit(request, settings.limits)
