@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request
 
+from serve.api import rollout_schema as schema
 from serve.api.admin import Admin
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
@@ -24,16 +25,11 @@ from serve.settings import NAME, FlagSettings
 
 router = APIRouter(prefix="/api/admin", dependencies=[Admin])
 
-NamePath = Annotated[str, Path(pattern=NAME)]
-_FLAG = {
-    "enabled": {"type": "boolean", "default": True},
-    "percentage": {"type": "number", "minimum": 0, "maximum": 100, "default": 100},
-    "users": {"type": "array", "items": {"type": "string"}, "maxItems": 1000},
-}
-_BODY = {"required": True, "content": {"application/json": {"schema": {"type": "object", "properties": _FLAG}}}}
+FlagPath = Annotated[str, Path(pattern=NAME, description="One of `GET /api/admin/flags`.")]
+ExperimentPath = Annotated[str, Path(pattern=NAME, description="As the settings name it.")]
 
 
-@router.get("/fallback")
+@router.get("/fallback", openapi_extra=schema.FALLBACK)
 async def fallback(request: Request, settings: SiteSettings) -> dict[str, Any]:
     """Who draws, in turn, and whether each is asked, as the process that answers sees it."""
     illustrator, vectorizer = request.app.state.illustrator, request.app.state.service
@@ -49,29 +45,29 @@ def _breaker(name: str, found: Breaker) -> dict[str, Any]:
     return {"name": name, "state": found.state, "ended": ended, "failed": failed, "wait_s": round(found.wait_s, 3)}
 
 
-@router.get("/flags")
+@router.get("/flags", openapi_extra=schema.FLAGS)
 async def list_flags(state: StateOf, settings: SiteSettings) -> dict[str, Any]:
     """Every feature flag as it is now."""
     return {"flags": [_told(flag) for flag in (await Flags(settings.flags, state.database).read()).values()]}
 
 
-@router.put("/flags/{name}", openapi_extra={"requestBody": _BODY})
-async def put_flag(request: Request, name: NamePath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+@router.put("/flags/{name}", openapi_extra=schema.PUT_FLAG)
+async def put_flag(request: Request, name: FlagPath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
     """Change a flag that the settings name; every process sees it within seconds."""
     values = await read_json(request, settings.limits)
-    refuse_unknown(values, tuple(_FLAG))
+    refuse_unknown(values, tuple(schema.CHANGES))
     wanted = _wanted(values)
     return _told(await Flags(settings.flags, state.database).put(name, wanted, actor_of(request)))
 
 
-@router.delete("/flags/{name}")
-async def reset_flag(request: Request, name: NamePath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
-    """Back to what the settings say."""
+@router.delete("/flags/{name}", openapi_extra=schema.RESET_FLAG)
+async def reset_flag(request: Request, name: FlagPath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+    """Set a flag back to what the settings say."""
     return _told(await Flags(settings.flags, state.database).reset(name, actor_of(request)))
 
 
-@router.get("/experiments/{name}")
-async def experiment(name: NamePath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+@router.get("/experiments/{name}", openapi_extra=schema.EXPERIMENT)
+async def experiment(name: ExperimentPath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
     """How the arms of an experiment fare, with 95 % confidence intervals."""
     return (await report_of(state.database, name, settings.experiments)).to_json()
 

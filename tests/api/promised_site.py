@@ -15,10 +15,12 @@ from jobs_standin import Hand
 from keyed_door import KeyedSite, keyed_site
 from pictures import drawn, encode
 
-from serve.settings import DatabaseSettings, Settings
+from serve.settings import ArmSettings, DatabaseSettings, ExperimentSettings, FlagSettings, Settings
 from serve.state import State
 
 T = TypeVar("T")
+NAME = "plus_one"
+"""A model here; and a flag and an experiment, for they are named by the same part of paths."""
 DRAWING = {"prompt": "red apple", "output_format": "png", "num_inference_steps": 2}
 
 
@@ -94,7 +96,7 @@ _MAKERS: dict[str, Callable[[PromisedSite, str], Coroutine[Any, Any, str]]] = {
     "key_id": PromisedSite.key,
     "lane": _always("illustrate"),
     "model": _always("mini"),
-    "name": _always("plus_one"),
+    "name": _always(NAME),
     "version": _always("1"),
 }
 
@@ -130,7 +132,12 @@ async def _serve(
     ending: asyncio.Event,
 ) -> None:
     database = DatabaseSettings(url=f"sqlite:///{folder}/atelier.db")
-    state = await State.open(Settings(database=database, state_dir=folder / "state"))
+    experiment = ExperimentSettings(arms={"a": ArmSettings(), "b": ArmSettings()})
+    state = await State.open(
+        Settings(
+            database=database, state_dir=folder / "state", flags={NAME: FlagSettings()}, experiments={NAME: experiment}
+        )
+    )
     async with keyed_site(state) as site:
         keys = {role: (await site.key(name, role=role)).secret for role, name in (("user", "ada"), ("admin", "root"))}
         server = uvicorn.Server(uvicorn.Config(site.whole, port=0, log_level="error", lifespan="off"))

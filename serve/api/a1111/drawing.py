@@ -18,9 +18,9 @@ from serve.api.a1111.desk import Desks, Task
 from serve.api.a1111.drawing_request import DEFAULTS, DrawingRequest, override_of, parse
 from serve.api.a1111.options import options_of
 from serve.api.a1111.pictures import checked
+from serve.api.a1111.schema import IMG2IMG, TXT2IMG
 from serve.api.callers import DrawsDirectly, caller_of
 from serve.api.drawing import with_words
-from serve.api.drawing_schema import OPTIONS, described
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.problems import render
@@ -41,39 +41,9 @@ router = APIRouter(prefix="/sdapi/v1")
 MAX_INIT_IMAGES = 16
 _ALSO = ("flagged", "moderation", "served_by", "degraded")
 """What ``info`` tells beside, if there is something to tell."""
-_TEXT = {"type": "string"}
-_COUNT = {"type": "integer", "minimum": 1, "default": 1}
-_PROPERTIES: dict[str, Any] = {
-    "prompt": {**_TEXT, "minLength": 1},
-    "negative_prompt": _TEXT,
-    "styles": {"type": "array", "items": _TEXT},
-    "seed": OPTIONS["seed"],
-    "sampler_name": {**_TEXT, "description": "one of GET samplers"},
-    "scheduler": {**_TEXT, "description": "one of GET schedulers"},
-    "batch_size": _COUNT,
-    "n_iter": _COUNT,
-    "steps": OPTIONS["num_inference_steps"],
-    "cfg_scale": OPTIONS["guidance_scale"],
-    "width": {"type": "integer", "minimum": 1, "description": "the nearest that the model draws is drawn"},
-    "height": {"type": "integer", "minimum": 1, "description": "the nearest that the model draws is drawn"},
-    "override_settings": {"type": "object", "description": "as of POST options, for this request"},
-    "send_images": {"type": "boolean", "default": True},
-    "force_task_id": {**_TEXT, "description": "what POST /internal/progress asks by"},
-}
-_ANSWER = {
-    "images": {"type": "array", "items": _TEXT},
-    "parameters": {"type": "object"},
-    "info": {**_TEXT, "description": "a JSON object"},
-}
-_EXAMPLE = {"prompt": "red apple, flat", "seed": 7, "steps": 8, "sampler_name": "Euler"}
-_TXT2IMG = described(_PROPERTIES, ["prompt"], _EXAMPLE, _ANSWER)
-_IMAGES = {"type": "array", "items": _TEXT, "description": "in base64, or data: URLs"}
-_IMG2IMG = described(
-    {**_PROPERTIES, "init_images": _IMAGES, "mask": _TEXT}, ["init_images"], {"init_images": ["iVBORw0KGgo="]}, _ANSWER
-)
 
 
-@router.post("/txt2img", openapi_extra=_TXT2IMG)
+@router.post("/txt2img", openapi_extra=TXT2IMG)
 async def txt2img(request: Request, direct: DrawsDirectly, desk: Desks, settings: SiteSettings) -> Response:
     """Pictures of a prompt."""
     values = await read_json(request, settings.limits)
@@ -88,9 +58,9 @@ async def txt2img(request: Request, direct: DrawsDirectly, desk: Desks, settings
     return with_words(await asyncio.to_thread(render, body, 200, None), answer)
 
 
-@router.post("/img2img", openapi_extra=_IMG2IMG)
+@router.post("/img2img", openapi_extra=IMG2IMG)
 async def img2img(request: Request, settings: SiteSettings) -> Response:
-    """Not offered yet: 501, once the pictures are ones."""
+    """Pictures from pictures. Not offered yet: 501, once the pictures are ones."""
     values = await read_json(request, settings.limits)
     images = values.get("init_images")
     if not images:

@@ -13,6 +13,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from serve.api.a1111.desk import Desk, Desks
+from serve.api.a1111.schema import GET_OPTIONS, SET_OPTIONS
 from serve.api.callers import Directly, caller_of
 from serve.api.drawing import chosen
 from serve.api.json_body import read_json
@@ -32,13 +33,6 @@ _FIXED: Mapping[str, Any] = {
     "sd_lora": "None",
     "return_grid": False,
     "show_progress_type": "Approx NN",
-}
-_OBJECT = {"type": "object", "additionalProperties": True}
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/json": {"schema": _OBJECT, "example": {"samples_format": "png"}}},
-    }
 }
 
 
@@ -82,18 +76,18 @@ def options_of(
     return options, unknown
 
 
-@router.get("/options")
+@router.get("/options", openapi_extra=GET_OPTIONS)
 async def get_options(request: Request, direct: Directly, desk: Desks, settings: SiteSettings) -> dict[str, Any]:
-    """What holds for the caller's requests."""
+    """The options that hold for the caller's requests."""
     families = await direct.families()
     options, _ = options_of(desk, caller_of(request).user_id, families, settings)
     family = named(families, options[CHECKPOINT] or "")
     return {**options, "sd_checkpoint_hash": family.version if family else None, **_FIXED}
 
 
-@router.post("/options", openapi_extra=_BODY)
+@router.post("/options", openapi_extra=SET_OPTIONS)
 async def set_options(request: Request, direct: Directly, desk: Desks, settings: SiteSettings) -> None:
-    """Chooses, for the caller's requests that follow. A checkpoint that is not there is 404."""
+    """Chooses options for the caller's requests that follow. A checkpoint that is not there is 404."""
     user_id = caller_of(request).user_id
     found, unknown = read(await read_json(request, settings.limits), await direct.families())
     if unknown:

@@ -9,7 +9,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from PIL import Image
 
-from serve.api.a1111 import infotext
+from serve.api.a1111 import infotext, schema
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
 from serve.api.values import required_text, text
@@ -25,16 +25,9 @@ MAX_ITEMS = 32
 MAX_ITEM = 65_536
 """Texts of a picture that are told, and characters of each: a few bytes may stand for many."""
 _INTERROGATORS = ("clip", "deepdanbooru", "deepbooru")
-_PICTURE = {"type": "string", "description": "in base64, or a data: URL"}
 
 
-def _taking(*required: str) -> dict[str, Any]:
-    schema = {"type": "object", "required": list(required), "properties": dict.fromkeys(required, _PICTURE)}
-    example = dict.fromkeys(required, "iVBORw0KGgo=")
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "example": example}}}}
-
-
-@router.post("/sdapi/v1/png-info", openapi_extra=_taking(FIELD))
+@router.post("/sdapi/v1/png-info", openapi_extra=schema.PNG_INFO)
 async def png_info(request: Request, settings: SiteSettings) -> dict[str, Any]:
     """How a picture was made, as it tells itself. One that tells nothing has an empty ``info``."""
     values = await read_json(request, settings.limits)
@@ -43,22 +36,22 @@ async def png_info(request: Request, settings: SiteSettings) -> dict[str, Any]:
     return {"info": told, "items": items, "parameters": await asyncio.to_thread(infotext.parsed, told)}
 
 
-@router.post("/sdapi/v1/extra-single-image", openapi_extra=_taking(FIELD))
+@router.post("/sdapi/v1/extra-single-image", openapi_extra=schema.EXTRA_SINGLE)
 async def extra_single_image(request: Request, settings: SiteSettings) -> None:
-    """Not offered yet: 501, once the picture is one."""
+    """A larger picture. Not offered yet: 501, once the picture is one."""
     await checked(await read_json(request, settings.limits), FIELD, settings)
     raise Unsupported("there is no upscaler here yet; GET upscalers lists them")
 
 
-@router.post("/sdapi/v1/extra-batch-images")
+@router.post("/sdapi/v1/extra-batch-images", openapi_extra=schema.EXTRA_BATCH)
 async def extra_batch_images() -> None:
-    """Not offered yet: 501."""
+    """Larger pictures. Not offered yet: 501."""
     raise Unsupported("there is no upscaler here yet; GET upscalers lists them")
 
 
-@router.post("/sdapi/v1/interrogate", openapi_extra=_taking(FIELD))
+@router.post("/sdapi/v1/interrogate", openapi_extra=schema.INTERROGATE)
 async def interrogate(request: Request, settings: SiteSettings) -> None:
-    """Not offered yet: 501, once the picture is one."""
+    """What is in a picture. Not offered yet: 501, once the picture is one."""
     values = await read_json(request, settings.limits)
     if values.get(FIELD) is None:
         raise NotFound("Image not found")
@@ -68,9 +61,9 @@ async def interrogate(request: Request, settings: SiteSettings) -> None:
     raise Unsupported("nothing describes pictures here yet", "model")
 
 
-@router.post("/controlnet/detect")
+@router.post("/controlnet/detect", openapi_extra=schema.DETECT)
 async def detect() -> None:
-    """Not offered yet: 501."""
+    """What a ControlNet preprocessor sees. Not offered yet: 501."""
     raise Unsupported("there is no ControlNet here yet; GET module_list lists its modules")
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
+from serve.api.a1111 import schema
 from serve.api.a1111.desk import Desks, Task
 from serve.api.a1111.drawing_request import MAX_TASK_ID
 from serve.api.callers import caller_of
@@ -23,20 +24,11 @@ router = APIRouter()
 
 _PNG = Encoding("png", metadata=False)
 _JPEG = Encoding("jpeg", quality=80, metadata=False)
-_ASKED = {
-    "type": "object",
-    "properties": {
-        "id_task": {"type": "string"},
-        "id_live_preview": {"type": "integer", "default": -1, "description": "the last one that the client has"},
-        "live_preview": {"type": "boolean", "default": True},
-    },
-}
-_BODY = {"content": {"application/json": {"schema": _ASKED, "example": {"id_task": "task(abc)"}}}}
 
 
-@router.get("/sdapi/v1/progress")
+@router.get("/sdapi/v1/progress", openapi_extra=schema.PROGRESS)
 async def progress(request: Request, desk: Desks) -> dict[str, Any]:
-    """Of the caller's requests: of the oldest one that is being drawn, else of the oldest one."""
+    """How far the caller is: of the oldest request that is being drawn, else of the oldest one."""
     tasks = desk.tasks_of(caller_of(request).user_id)
     task = next((task for task in tasks if not task.waits), tasks[0] if tasks else None)
     without_picture = flag(request.query_params, "skip_current_image")
@@ -50,7 +42,7 @@ async def progress(request: Request, desk: Desks) -> dict[str, Any]:
     }
 
 
-@router.post("/sdapi/v1/interrupt")
+@router.post("/sdapi/v1/interrupt", openapi_extra=schema.INTERRUPTED)
 async def interrupt(request: Request, desk: Desks) -> dict[str, Any]:
     """Ends all of the caller's requests; each is answered with 499."""
     for task in desk.tasks_of(caller_of(request).user_id):
@@ -58,16 +50,16 @@ async def interrupt(request: Request, desk: Desks) -> dict[str, Any]:
     return {}
 
 
-@router.post("/sdapi/v1/skip")
+@router.post("/sdapi/v1/skip", openapi_extra=schema.SKIPPED)
 async def skip(request: Request, desk: Desks) -> None:
     """Ends the oldest of the caller's requests."""
     for task in desk.tasks_of(caller_of(request).user_id)[:1]:
         task.interrupt()
 
 
-@router.post("/internal/progress", openapi_extra={"requestBody": {"required": True, **_BODY}})
+@router.post("/internal/progress", openapi_extra=schema.ONE_PROGRESS)
 async def internal_progress(request: Request, desk: Desks, settings: SiteSettings) -> dict[str, Any]:
-    """Of one request, by the ``force_task_id`` that it came with."""
+    """How far one request is, by the ``force_task_id`` that it came with."""
     values = await read_json(request, settings.limits)
     user_id, task_id = caller_of(request).user_id, text(values, "id_task", MAX_TASK_ID) or ""
     has = whole(values, "id_live_preview", -1)
@@ -91,7 +83,7 @@ async def internal_progress(request: Request, desk: Desks, settings: SiteSetting
     return told
 
 
-@router.get("/internal/pending-tasks")
+@router.get("/internal/pending-tasks", openapi_extra=schema.PENDING)
 async def pending_tasks(request: Request, desk: Desks) -> dict[str, Any]:
     """The caller's requests that wait to be drawn."""
     waiting = [task.id for task in desk.tasks_of(caller_of(request).user_id) if task.waits]

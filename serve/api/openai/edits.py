@@ -15,7 +15,9 @@ from serve.api.fetching import PictureFetcher
 from serve.api.files import ConversionTurns
 from serve.api.native import SiteSettings
 from serve.api.openai.edits_request import EditBody, check_pictures, fetched, read_edit
+from serve.api.openai.images import ANSWER
 from serve.api.openai.images_request import PROPERTIES, check_variation, parse
+from serve.api.operation import answer, json_object
 from serve.errors import InvalidRequest, UnsupportedMedia, UnsupportedOperation
 from serve.guards.fetch import Fetcher
 from serve.settings import Settings
@@ -60,17 +62,21 @@ _VARIATION = {
 }
 
 
-def _body(**schemas: dict[str, Any]) -> dict[str, Any]:
+_WOULD_BE = answer("Not answered yet: what generations answers", json_object(ANSWER))
+
+
+def _operation(**schemas: dict[str, Any]) -> dict[str, Any]:
+    """Of a body by its kind."""
     kinds = {"form": "multipart/form-data", "json": "application/json"}
     content = {kinds[kind]: {"schema": schema} for kind, schema in schemas.items()}
-    return {"requestBody": {"required": True, "content": content}}
+    return {"requestBody": {"required": True, "content": content}, **_WOULD_BE}
 
 
-@router.post("/images/edits", openapi_extra=_body(form=_FORM, json=_JSON))
+@router.post("/images/edits", openapi_extra=_operation(form=_FORM, json=_JSON))
 async def edit(
     request: Request, direct: DrawsDirectly, settings: SiteSettings, fetcher: PictureFetcher, turns: ConversionTurns
 ) -> Response:
-    """Read and checked, then refused: no model here draws from a picture yet."""
+    """Edits of pictures. Read and checked, then refused: no model here draws from a picture yet."""
     body = await read_edit(request, settings.limits)
     parse(body.values, await direct.families(), settings.pictures.embed_metadata)
     await _check(body, settings, fetcher, turns)
@@ -81,11 +87,11 @@ async def edit(
     )
 
 
-@router.post("/images/variations", openapi_extra=_body(form=_VARIATION))
+@router.post("/images/variations", openapi_extra=_operation(form=_VARIATION))
 async def vary(
     request: Request, direct: DrawsDirectly, settings: SiteSettings, fetcher: PictureFetcher, turns: ConversionTurns
 ) -> Response:
-    """Read and checked, then refused, as at OpenAI since it retired the models that did it."""
+    """Variations of a picture. Read and checked, then refused, as at OpenAI since it retired the models that did it."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise UnsupportedMedia("must be multipart/form-data", "Content-Type")
     body = await read_edit(request, settings.limits)

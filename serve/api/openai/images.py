@@ -42,7 +42,7 @@ RETRY_COUNT = "x-stainless-retry-count"
 _DONE = "data: [DONE]\n\n"
 _EXAMPLE = {"prompt": "red apple, flat", "size": "1024x1024", "n": 2, "output_format": "png", "seed": 7}
 _IMAGE = {"type": "object", "properties": {"b64_json": {"type": "string"}, "url": {"type": "string"}}}
-_ANSWER = {
+ANSWER = {
     "created": {"type": "integer"},
     "data": {"type": "array", "items": _IMAGE},
     "size": {"type": "string"},
@@ -54,7 +54,7 @@ _STREAM = event_stream(
         "data": '{"type": "image_generation.completed", "b64_json": "iVBORw0KGgo="}',
     }
 )
-_OPERATION = described(PROPERTIES, ["prompt"], _EXAMPLE, _ANSWER, others=True)
+_OPERATION = described(PROPERTIES, ["prompt"], _EXAMPLE, ANSWER, others=True)
 _OPERATION["responses"]["200"]["content"] |= _STREAM
 
 
