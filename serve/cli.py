@@ -115,7 +115,7 @@ def run(settings: Settings) -> None:
 @contextlib.contextmanager
 def ray_cluster(settings: Settings) -> Iterator[None]:
     """A Ray node with the application on it, for as long as the block runs."""
-    ray_environment.apply(settings)
+    settings = ray_environment.apply(settings)
     with err.status("Starting Ray"):
         import ray  # after its environment is set, and only by the command that needs it
         from ray import serve as ray_serve

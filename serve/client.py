@@ -69,7 +69,8 @@ class StackClient:
             response = connection.getresponse()
             document = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
-            raise EngineUnavailable(f"no stack answers at {self.url} ({error})") from None
+            reason = error if isinstance(error, OSError) else type(error).__name__  # others may quote the key
+            raise EngineUnavailable(f"no stack answers at {self.url} ({reason})") from None
         finally:
             connection.close()
         return response.status, document if isinstance(document, dict) else {}

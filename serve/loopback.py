@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
@@ -11,3 +12,13 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def is_elsewhere(public_url: str | None) -> bool:
+    """Whether others reach it by this address. One that cannot be read is taken for one that is."""
+    if public_url is None:
+        return False
+    try:
+        return not is_loopback(urlsplit(public_url).hostname or "")
+    except ValueError:
+        return True

@@ -9,6 +9,8 @@ import secrets
 from importlib.util import find_spec
 from pathlib import Path
 
+from pydantic import SecretStr
+
 from serve.loopback import is_loopback
 from serve.settings import HOME, MEBIBYTE, Settings, leaves
 
@@ -17,7 +19,7 @@ MAX_CONNECTIONS_OF_ONE = 512
 
 
 def ray_environment(settings: Settings) -> dict[str, str]:
-    proxy = settings.proxy
+    proxy = with_token(settings).proxy
     longest_s = max(settings.vectorizer.timeout_s, settings.illustrator.timeout_s)
     variables = {
         "RAY_USAGE_STATS_ENABLED": "0",
@@ -33,7 +35,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "ATELIER_HTTP__TRUSTED_PROXIES": json.dumps(settings.http.trusted_proxies),
         "ATELIER_HTTP__FORWARDED_HEADER": settings.http.forwarded_header,
         # HAProxy says with this who called it; whoever calls a gateway past it does not know it.
-        "ATELIER_PROXY__TOKEN": proxy.token.get_secret_value() if proxy.token else secrets.token_hex(16),
+        "ATELIER_PROXY__TOKEN": proxy.token.get_secret_value() if proxy.token else "",
         # Uvicorn would believe anybody's X-Forwarded-For, as all come by HAProxy. See serve/limits/addresses.py.
         "FORWARDED_ALLOW_IPS": "",
         "HAPROXY_HOST": settings.http.host,
@@ -64,8 +66,19 @@ def ray_environment(settings: Settings) -> dict[str, str]:
     return variables
 
 
-def apply(settings: Settings) -> None:
+def apply(settings: Settings) -> Settings:
+    """What the application has to be built with: the same, and the token that HAProxy and gateways share."""
+    settings = with_token(settings)
     os.environ.update(ray_environment(settings))
+    return settings
+
+
+def with_token(settings: Settings) -> Settings:
+    """A new one, unless the site has one."""
+    if settings.proxy.token is not None:
+        return settings
+    proxy = settings.proxy.model_copy(update={"token": SecretStr(secrets.token_hex(16))})
+    return settings.model_copy(update={"proxy": proxy})
 
 
 def _haproxy() -> Path:

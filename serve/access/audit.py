@@ -46,6 +46,9 @@ class Actor:
         return cls(principal.user_id, principal.key_id, address)
 
 
+SITE = Actor()
+
+
 @dataclass(frozen=True)
 class Entry:
     seq: int

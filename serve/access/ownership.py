@@ -33,7 +33,7 @@ class Owners:
     """For one event loop."""
 
     def __init__(self, database: Database) -> None:
-        self._database = database
+        self.database = database
         self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     async def check(self, principal: Principal, kind: Kind, ids: Sequence[str], field: str = "id") -> None:
@@ -54,7 +54,9 @@ class Owners:
         if known is not None:
             self._known.move_to_end((kind, of))
             return known
-        async with self._database.read() as connection:
+        if "\0" in of:  # which PostgreSQL would not take
+            return None
+        async with self.database.read() as connection:
             found: str | None = await connection.scalar(_FIND[kind], {"of": of})
         if found is not None:
             self._known[kind, of] = found

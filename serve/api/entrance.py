@@ -7,6 +7,7 @@ with all headers that its answers have, and nothing else of the request is looke
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qsl
@@ -20,7 +21,7 @@ from serve.access.credentials import API_KEY
 from serve.access.gate import Gate
 from serve.access.roles import LINK, LOCAL, Principal
 from serve.api.rates import work_of
-from serve.api.rights import READS, needed
+from serve.api.rights import PROBES, READS, needed
 from serve.errors import AtelierError
 from serve.guards import links
 from serve.limits.addresses import FORWARDING
@@ -59,6 +60,7 @@ class Entrance:
     async def opened(cls, state: State) -> Entrance:
         """Raises StateUnavailable, and InvalidRequest for a `rates.redis_url` that is none."""
         gate = await Gate.opened(state)
+        await asyncio.to_thread(links.signer_of, state.settings)  # reads the site's secret
         limiter = Limiter.of(state.settings.rates, state.database)
         limiter.start()
         return cls(gate, limiter, state.settings)
@@ -70,10 +72,12 @@ class Entrance:
     async def enter(self, scope: Scope) -> Entered:
         """Of HTTP or a WebSocket. Raises nothing of ours."""
         method, path = scope.get("method", "GET"), scope["path"]
-        wanted, linked = needed(method, path), method in READS and self._is_linked(scope)
+        wanted = needed(method, path)
         headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
-        principal, refusal = await self._known(headers, _address(scope), wanted)
-        if linked:
+        principal, refusal = await self._may(headers, _address(scope), wanted)
+        if wanted is None:
+            refusal = None
+        elif method in READS and self._is_linked(scope):
             principal, refusal = replace(principal, is_linked=True), None
         standings: Sequence[Standing] = ()
         try:
@@ -86,21 +90,25 @@ class Entrance:
     async def admit(self, headers: Sequence[tuple[bytes, bytes]], address: str, wanted: str) -> Client:
         """For a door without addresses that are signed: who is to be counted, by ``limiter.check``, once it is known
         for what. Raises what refuses, and that is counted here."""
-        principal, refusal = await self._known(headers, address, wanted)
+        principal, refusal = await self._may(headers, address, wanted)
         client = _client(principal, headers, address)
         if refusal is not None:
             await self.limiter.check(client, "read")
             raise refusal
         return client
 
-    async def _known(
+    async def known(self, headers: Sequence[tuple[bytes, bytes]], address: str) -> Principal:
+        """Whom the key names. Raises as `Gate.admit` does."""
+        given = {name: [value.decode("latin-1") for own, value in headers if own == name] for name in _KEYS}
+        return await self.gate.admit(given[_AUTHORIZATION], given[_API_KEY], address or None)
+
+    async def _may(
         self, headers: Sequence[tuple[bytes, bytes]], address: str, wanted: str | None
     ) -> tuple[Principal, AtelierError | None]:
         """Whom the key names, and why he may not, if he may not."""
-        given = {name: [value.decode("latin-1") for own, value in headers if own == name] for name in _KEYS}
         principal = LINK
         try:
-            principal = await self.gate.admit(given[_AUTHORIZATION], given[_API_KEY], address or None)
+            principal = await self.known(headers, address)
             if wanted is not None:
                 principal.require(wanted)
         except AtelierError as error:
@@ -128,6 +136,17 @@ def principal_of(connection: HTTPConnection) -> Principal:
     """Who asks. Where there is no entrance there are no keys either."""
     found = entered(connection.scope)
     return LOCAL if found is None else found.principal
+
+
+async def admitted_still(connection: HTTPConnection) -> Principal:
+    """Who asks, for what goes on for a while: his key may have ended. Raises what refuses."""
+    found = entered(connection.scope)
+    entrance: Entrance | None = getattr(connection.app.state, "entrance", None)
+    if found is None or entrance is None or found.principal.key_id is None:
+        return principal_of(connection)
+    headers: Sequence[tuple[bytes, bytes]] = connection.scope["headers"]
+    principal = await entrance.known(headers, _address(connection.scope))
+    return replace(principal, is_linked=found.principal.is_linked)
 
 
 class Entry:
@@ -184,10 +203,10 @@ class Refusals:
 
 def _is_asked(scope: Scope) -> bool:
     """Probes of health and CORS's questions are not."""
-    if scope["type"] not in ("http", "websocket"):
+    if scope["type"] not in ("http", "websocket") or scope.get("method") == "OPTIONS":
         return False
-    method = scope.get("method", "GET")
-    return method != "OPTIONS" and needed(method, scope["path"]) is not None
+    path: str = scope["path"]
+    return not path.startswith(PROBES)
 
 
 def _client(principal: Principal, headers: Sequence[tuple[bytes, bytes]], address: str) -> Client:

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
-from serve.access.audit import record_now
 from serve.api.archive import zip_response
 from serve.api.generation_files import files_of
 from serve.api.generations import schema, told, told_in_camel_case
@@ -16,7 +15,7 @@ from serve.api.operation import CONFLICT, FLAG, NUMBER, TEXT, TIME, UNKNOWN, ans
 from serve.api.problems import render
 from serve.api.stateful import StateOf
 from serve.api.values import choice, flag, moment, number, refuse_unknown, required_text, text, whole_within
-from serve.api.whose import MAX_USER, WHOSE, actor_of, check_own, user_of, user_wanted
+from serve.api.whose import MAX_USER, WHOSE, check_own, telling, user_of, user_wanted
 from serve.errors import InvalidRequest
 from serve.jobs.states import STATUSES
 from serve.settings import Settings
@@ -127,8 +126,8 @@ async def generation(request: Request, generation_id: GenerationId, state: State
 async def delete(request: Request, generation_id: GenerationId, state: StateOf) -> Response:
     """Delete a generation of one's own, with its results. 409 while it is not over."""
     user_id = _user(request)
-    await gallery.delete_generation(state.database, generation_id, user_id)
-    await record_now(state.database, actor_of(request), "generation.delete", generation_id, user_id=user_id)
+    told = telling(request, "generation.delete", generation_id, user_id=user_id)
+    await gallery.delete_generation(state.database, generation_id, user_id, told)
     return Response(None, 204)
 
 

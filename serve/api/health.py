@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 from fastapi import APIRouter, Response
 
-from serve.api.native import StackEngines
+from serve.access.required import is_required
+from serve.api.native import SiteSettings, StackEngines
 from serve.api.operation import FLAG, NUMBER, TEXT, answer, json_object, mapping_of
 from serve.api.problems import render
 
 router = APIRouter()
 
 _ENGINE = json_object({"ready": FLAG, "latency_ms": NUMBER, "version": TEXT, "reason": TEXT})
-_READY = json_object({"status": {"enum": ["ready", "not ready"]}, "engines": mapping_of(_ENGINE)})
+_READY = json_object({"status": {"enum": ["ready", "not ready"]}, "engines": mapping_of(_ENGINE)}, optional=["engines"])
 _NOT_READY = {
     "description": "An engine is not; `reason` tells why",
     "content": {"application/json": {"schema": _READY}},
@@ -29,9 +31,10 @@ async def live() -> dict[str, str]:
 
 @router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", openapi_extra=answer("Every engine is", _READY, r503=_NOT_READY))
-async def ready(stack: StackEngines) -> Response:
-    """Whether a real inference per engine goes through. 503 with the reasons when one did not."""
+async def ready(stack: StackEngines, settings: SiteSettings) -> Response:
+    """Whether a real inference per engine goes through. 503 when one did not; the reasons where no key is needed."""
     health = await stack.health()
-    engines = {name: dataclasses.asdict(engine) for name, engine in health.engines.items()}
-    status = "ready" if health.ready else "not ready"
-    return render({"status": status, "engines": engines}, 200 if health.ready else 503, None if health.ready else 2)
+    told: dict[str, Any] = {"status": "ready" if health.ready else "not ready"}
+    if not is_required(settings):
+        told["engines"] = {name: dataclasses.asdict(engine) for name, engine in health.engines.items()}
+    return render(told, 200 if health.ready else 503, None if health.ready else 2)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from fastapi import Request, Response
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve.access.required import is_required
 from serve.api.addresses import own_url
 from serve.errors import Forbidden
 from serve.settings import Settings
@@ -27,27 +30,62 @@ def is_welcome(origin: str | None, host: str, settings: Settings) -> bool:
     return bool(given) and _plain(given) in (_plain(host), _plain(urlsplit(own_url(settings)).netloc))
 
 
+def is_known(host: str, settings: Settings) -> bool:
+    """Whether a site that everybody may use without a key goes by this name: the value of the header Host.
+
+    Whoever owns a name can let it lead here, and browsers then take this site for his. Addresses, and names without a
+    dot, nobody owns.
+    """
+    name = urlsplit(f"//{host}").hostname or ""
+    if "." not in name or name.endswith(".localhost") or _is_address(name):
+        return True
+    urls = (own_url(settings), *settings.http.allowed_origins)
+    return name in (settings.http.host, *(urlsplit(url).hostname for url in urls))
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
 def _plain(authority: str) -> str:
     """Without the port where it is the usual one."""
     return authority.lower().removesuffix(":443").removesuffix(":80")
 
 
 class OwnPages:
-    """Refuses what pages of other sites send; what they read is theirs to see only as CORS has it."""
+    """Refuses what pages of other sites send, and what comes by another's name where no key is asked for; what pages of
+    other sites read is theirs to see only as CORS has it."""
 
     def __init__(
         self, app: ASGIApp, settings: Settings, answer: Callable[[Request, Exception], Awaitable[Response]]
     ) -> None:
         self.app = app
         self._settings = settings
+        self._by_name_alone = not is_required(settings)
+        """No key stands between a page and this site."""
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http" and scope["method"] not in _READING:
-            request = Request(scope, receive)
-            origin = request.headers.get("origin")
-            if origin is not None and not is_welcome(origin, request.headers.get("host", ""), self._settings):
-                error = Forbidden("not for pages of other sites; http.allowed_origins names those that may", "Origin")
-                await (await self._answer(request, error))(scope, receive, send)
-                return
-        await self.app(scope, receive, send)
+        error = self._refusal(scope)
+        if error is None:
+            await self.app(scope, receive, send)
+        elif scope["type"] == "http":
+            await (await self._answer(Request(scope, receive), error))(scope, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": 4403, "reason": error.title})
+
+    def _refusal(self, scope: Scope) -> Forbidden | None:
+        if scope["type"] not in ("http", "websocket"):
+            return None
+        headers = Headers(scope=scope)
+        if self._by_name_alone and not is_known(headers.get("host", ""), self._settings):
+            return Forbidden("this site does not go by that name; http.public_url says which one it has", "Host")
+        if scope["type"] == "websocket" or scope["method"] in _READING or "origin" not in headers:
+            return None  # sockets look by themselves
+        if is_welcome(headers["origin"], headers.get("host", ""), self._settings):
+            return None
+        return Forbidden("not for pages of other sites; http.allowed_origins names those that may", "Origin")

@@ -6,6 +6,7 @@ The page is Swagger UI (Apache-2.0) as the package fastapi-offline carries it; o
 from __future__ import annotations
 
 import asyncio
+import gzip
 import hashlib
 import json
 from collections.abc import Callable
@@ -122,7 +123,16 @@ def _tag_of(content: bytes) -> str:
 async def _answer(request: Request, media_type: str, content: Callable[[], bytes]) -> Response:
     """In a thread: files are read, and the document takes a moment to be made."""
     found = await asyncio.to_thread(content)
-    headers = {"Cache-Control": _REVALIDATED, "ETag": _tag_of(found)}
+    headers = {"Cache-Control": _REVALIDATED, "ETag": _tag_of(found), "Vary": "Accept-Encoding"}
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(None, 304, headers)
+    if "gzip" in request.headers.get("accept-encoding", ""):
+        found = await asyncio.to_thread(_compressed, found)
+        headers["Content-Encoding"] = "gzip"
     return Response(found, 200, headers, media_type)
+
+
+@lru_cache(maxsize=16)
+def _compressed(content: bytes) -> bytes:
+    """Once: anybody may ask for it, again and again."""
+    return gzip.compress(content)

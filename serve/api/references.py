@@ -8,7 +8,6 @@ from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from serve.access.audit import record_now
 from serve.api.addresses import address, shown_url
 from serve.api.bodies import Form, read_form
 from serve.api.fetching import PictureFetcher
@@ -18,7 +17,7 @@ from serve.api.operation import json_object, query
 from serve.api.problems import render
 from serve.api.stateful import StateOf
 from serve.api.values import refuse_unknown, required_text, text, whole_within
-from serve.api.whose import MAX_USER, actor_of, user_of
+from serve.api.whose import MAX_USER, telling, user_of
 from serve.errors import InvalidRequest, in_words_of
 from serve.guards.data_urls import MAX_DATA_URL
 from serve.guards.fetch import Fetcher
@@ -186,12 +185,12 @@ async def thumbnail(request: Request, reference_id: str, state: StateOf, referen
     status_code=204,
     openapi_extra={"parameters": [_USER], "responses": {"204": {"description": "It is gone"}}},
 )
-async def delete(request: Request, reference_id: str, state: StateOf, references: References) -> Response:
+async def delete(request: Request, reference_id: str, references: References) -> Response:
     """Forget a reference."""
     refuse_unknown(request.query_params, ("user_id",))
     user_id = user_of(request, request.query_params)
-    await references.delete(user_id, reference_id)
-    await record_now(state.database, actor_of(request), "reference.delete", reference_id, user_id=user_id)
+    told = telling(request, "reference.delete", reference_id, user_id=user_id)
+    await references.delete(user_id, reference_id, told)
     return Response(status_code=204)
 
 

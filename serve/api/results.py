@@ -10,7 +10,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from serve.access.roles import GENERATE
 from serve.api.addresses import result_url, thumbnail_url
+from serve.api.entrance import principal_of
 from serve.api.files import ConversionTurns, KeptFile, described, serve_object, serve_rendition, slug
 from serve.api.native import Service, SiteSettings
 from serve.api.operation import MAYBE_NUMBER, MAYBE_TEXT, OBJECT, TEXT, TIME, WHOLE, answer, json_object, query
@@ -65,6 +67,8 @@ async def result(
     if wanted is None:
         return await serve_object(request, state.objects, kept)
     encoding, width = wanted
+    if encoding.format == "svg":  # somebody has to draw it
+        principal_of(request).require(GENERATE)
     what = f"{encoding.format}-{encoding.quality}" + (f"-{width}" if width else "")
     make = partial(_exported, state, found, encoding, width, service, turns)
     return await serve_rendition(request, kept, encoding.media_type, what, make)

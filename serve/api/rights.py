@@ -9,7 +9,7 @@ from __future__ import annotations
 from serve.access.roles import ADMIN, GENERATE, INFERENCE, METRICS, READ, WRITE
 
 READS = frozenset(["GET", "HEAD"])
-_OPEN = ("/health/", "/v2/health/", "/-/")
+PROBES = ("/health/", "/v2/health/", "/-/")
 OPENAPI, DOCS = "/openapi.json", "/docs"
 _OPEN_PAGES = frozenset(
     [
@@ -27,7 +27,7 @@ _MADE = (
 
 def needed(method: str, path: str) -> str | None:
     """The scope; None for what is open to everybody. A WebSocket's ``method`` is GET."""
-    if path.startswith(_OPEN) or (path in _OPEN_PAGES and method in READS):
+    if path.startswith(PROBES) or (path in _OPEN_PAGES and method in READS):
         return None
     if _below("/api/admin", path):
         return METRICS if path == "/api/admin/quality" and method in READS else ADMIN

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import HTTPConnection
 
-from serve.access.audit import Actor, record_now
+from serve.access.audit import Actor, record, record_now
 from serve.access.ownership import Kind, Owners
-from serve.access.roles import ADMIN
-from serve.api.entrance import principal_of
+from serve.access.roles import ADMIN, GENERATE
+from serve.api.entrance import admitted_still, principal_of
 from serve.api.rights import READS
-from serve.api.stateful import state_of
 from serve.api.values import required_text, text
+from serve.errors import StateUnavailable
+from serve.state.database import Also
 
 MAX_USER = 256
 """Characters of a user's name."""
@@ -25,21 +28,53 @@ def actor_of(connection: HTTPConnection) -> Actor:
     return Actor.of(principal_of(connection), connection.client.host if connection.client else None)
 
 
+def telling(connection: HTTPConnection, action: str, subject: str, **details: Any) -> Also:
+    """Writes it down in the transaction that does it."""
+
+    async def tell(transaction: AsyncConnection) -> None:
+        await record(transaction, actor_of(connection), action, subject, details)
+
+    return tell
+
+
 async def check_own(connection: HTTPConnection, kind: Kind, ids: Sequence[str], field: str = "id") -> None:
-    """What an admin is about to change of others goes into the audit log.
+    """What an admin asks to change of others goes into the audit log.
 
     Raises NotFound for what is another user's, StateUnavailable, OutOfSpace.
     """
-    owners: Owners | None = getattr(connection.app.state, "owners", None)
-    database = (await state_of(connection)).database
-    if owners is None:
-        owners = connection.app.state.owners = Owners(database)
     principal = principal_of(connection)
-    await owners.check(principal, kind, ids, field)
-    method = connection.scope.get("method", "GET")
-    if method not in READS and principal.may(ADMIN):
+    await _owners(connection).check(principal, kind, ids, field)
+    if connection.scope.get("method", "GET") not in READS:
+        await _tell(connection, kind, ids)
+
+
+async def check_change(connection: HTTPConnection, kind: Kind, of: str) -> None:
+    """Of one's own, by a key that still holds: a signed address shows, and changes nothing.
+
+    For what follows on a connection that was let in. Raises as `check_own` does, Unauthorized and Forbidden.
+    """
+    principal = replace(await admitted_still(connection), is_linked=False)
+    principal.require(GENERATE)
+    await _owners(connection).check(principal, kind, [of])
+    await _tell(connection, kind, [of])
+
+
+def _owners(connection: HTTPConnection) -> Owners:
+    state = connection.app.state
+    if not hasattr(state, "owners"):
+        if state.state is None:
+            raise StateUnavailable("the database is not open; try again")
+        state.owners = Owners(state.state.database)
+    owners: Owners = state.owners
+    return owners
+
+
+async def _tell(connection: HTTPConnection, kind: Kind, ids: Sequence[str]) -> None:
+    principal, owners = principal_of(connection), _owners(connection)
+    if principal.may(ADMIN):
+        action = f"{kind}.{connection.scope.get('method', 'socket').lower()}"
         for one in await owners.foreign(principal, kind, ids):
-            await record_now(database, actor_of(connection), f"{kind}.{method.lower()}", one, path=connection.url.path)
+            await record_now(owners.database, actor_of(connection), action, one, path=connection.url.path)
 
 
 def user_of(connection: HTTPConnection, values: Mapping[str, Any], name: str = "user_id") -> str:

@@ -122,7 +122,7 @@ class Ledger:
         try:
             if errand.caller.store:
                 run.key = await self._memory.key_of(errand.request, errand.document)
-            with self._quotas.working(errand.caller.user_id):
+            async with self._quotas.working(errand.caller.user_id):
                 yield run
         except BaseException as error:
             await self._write_undone(run, error)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import sqlalchemy as sa
 
@@ -90,23 +90,30 @@ class Quotas:
 
     async def check_running(self, user_id: str) -> None:
         """Raises TooManyJobs when as much of ``user_id`` is in work, here and in the queue, as may be."""
+        await self._check(user_id, self._here[user_id] + 1)
+
+    async def _check(self, user_id: str, here: int) -> None:
+        """``here``: in this process, with the one that asks."""
         most = self._settings.max_running
         if not most or user_id == ANONYMOUS:
             return
-        running = self._here[user_id]
-        if running < most:
+        running = here
+        if running <= most:
             async with self._database.read() as connection:
                 running += await connection.scalar(_RUNNING, {"user_id": user_id}) or 0
-        if running >= most:
-            raise TooManyJobs(
-                f"{running} requests of this user are in work, and at most {most} may be; come again later"
-            )
+        if running > most:
+            told = f"{running - 1} requests of this user are in work, and at most {most} may be; come again later"
+            raise TooManyJobs(told)
 
-    @contextlib.contextmanager
-    def working(self, user_id: str) -> Iterator[None]:
-        """Around work that is no job, once `check_running` let it in."""
+    @contextlib.asynccontextmanager
+    async def working(self, user_id: str) -> AsyncIterator[None]:
+        """Around work that is no job. Of those that `check_running` let in at the same moment the last are refused.
+
+        Raises TooManyJobs.
+        """
         self._here[user_id] += 1
         try:
+            await self._check(user_id, self._here[user_id])
             yield
         finally:
             self._here[user_id] -= 1

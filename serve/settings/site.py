@@ -32,7 +32,7 @@ from pydantic_settings import (
 )
 
 from serve.errors import InvalidRequest
-from serve.loopback import is_loopback
+from serve.loopback import is_elsewhere, is_loopback
 from serve.settings.doors import (
     DashboardSettings,
     GatewaySettings,
@@ -110,9 +110,11 @@ class Settings(BaseSettings):
     @classmethod
     def _never_open_by_mistake(cls, access: AccessSettings, info: ValidationInfo) -> AccessSettings:
         http = info.data.get("http")
-        if http is not None and access.required == "off" and not access.insecure and not is_loopback(http.host):
+        reached = http is not None and (not is_loopback(http.host) or is_elsewhere(http.public_url))
+        if reached and access.required == "off" and not access.insecure:
             told = (
-                "required is off, and http.host is not loopback: whoever reaches it could do everything. Leave "
+                "required is off, and http.host or http.public_url is not loopback: whoever reaches it could do "
+                "everything. Leave "
                 "access.required (ATELIER_ACCESS__REQUIRED) at auto and make a key: atelier keys create --role admin. "
                 "If something else guards the doors: ATELIER_ACCESS__INSECURE=true"
             )

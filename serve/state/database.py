@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,10 @@ def database_url(settings: Settings) -> URL:
     if kind not in _DRIVERS or (kind == "sqlite" and url.database in (None, "", ":memory:")):
         raise InvalidRequest("must be sqlite:///path or postgresql://user:password@host/name", "database.url")
     return url.set(drivername=_DRIVERS[kind])
+
+
+Also = Callable[[AsyncConnection], Awaitable[None]]
+"""What a caller has done in the transaction of another."""
 
 
 class Database:

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.jobs.states import OVER
 from serve.state.cursors import NEWEST, Sort
-from serve.state.database import Database
+from serve.state.database import Also, Database
 from serve.state.tables import cache, cached_objects, generations, measurements, results
 
 MOST_ITEMS = 100
@@ -176,10 +176,15 @@ async def get_generations(database: Database, ids: Sequence[str]) -> list[Genera
     return [found[wanted] for wanted in ids]
 
 
-async def delete_generation(database: Database, generation_id: str, user_id: str) -> None:
+async def delete_generation(
+    database: Database,
+    generation_id: str,
+    user_id: str,
+    also: Also | None = None,
+) -> None:
     """With its results, events and all else of it, and the cached answers that would give its results to others.
 
-    The row of its quality stays, without the prompt.
+    The row of its quality stays, without the prompt. ``also`` is done in the same transaction.
     Raises NotFound, also for another user's, Conflict for one that is not over, StateUnavailable.
     """
     mine = (_g.id == generation_id, _g.user_id == user_id)
@@ -195,6 +200,8 @@ async def delete_generation(database: Database, generation_id: str, user_id: str
         await connection.execute(sa.delete(generations).where(*mine))
         rows = measurements.c.generation_id == generation_id
         await connection.execute(sa.update(measurements).where(rows).values(prompt=""))
+        if also is not None:
+            await also(connection)
 
 
 async def set_favorite(database: Database, generation_id: str, user_id: str, value: bool) -> None:

@@ -25,7 +25,7 @@ from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.limits.quotas import Quotas
 from serve.settings import Settings
 from serve.state import State
-from serve.state.database import Database
+from serve.state.database import Also, Database
 from serve.state.objects import Objects
 from serve.state.renditions import THUMBNAIL_PX, may_be_svg, rasterised, thumbnail, without_idle_alpha
 from serve.state.tables import subject_references, utc_now
@@ -153,13 +153,16 @@ class SubjectReferenceManager:
                 return _of(row)
         raise _missing()
 
-    async def delete(self, user_id: str, reference_id: str) -> None:
-        """Its files go when nothing else uses them and `objects.keep_unused_h` have passed. Raises NotFound."""
+    async def delete(self, user_id: str, reference_id: str, also: Also | None = None) -> None:
+        """Its files go when nothing else uses them and `objects.keep_unused_h` have passed. ``also`` is done in
+        the same transaction. Raises NotFound."""
         found = await self.get(user_id, reference_id)
         async with self._database.write() as connection:
             gone = await connection.execute(sa.delete(subject_references).where(_r.id == found.id))
-        if gone.rowcount == 0:
-            raise _missing()
+            if gone.rowcount == 0:
+                raise _missing()
+            if also is not None:
+                await also(connection)
 
     async def _check_room(self, connection: AsyncConnection, user_id: str) -> None:
         most = self._settings.references.max_per_user

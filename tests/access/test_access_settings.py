@@ -42,7 +42,9 @@ def test_everywhere_else_keys_are_needed(host: str) -> None:
 @pytest.mark.parametrize("url", ["https://art.example", "http://192.0.2.7:80/", "http://[", "nothing"])
 def test_a_proxy_in_front_that_others_reach_needs_them(url: str) -> None:
     assert is_required(load(http={"public_url": url}))
-    assert not is_required(load(http={"public_url": url}, access={"required": "off"}))
+    with pytest.raises(InvalidRequest, match="INSECURE"):
+        load(http={"public_url": url}, access={"required": "off"})
+    assert not is_required(load(http={"public_url": url}, access={"required": "off", "insecure": True}))
     assert not is_required(load(http={"public_url": "http://localhost:8000/x"}))
 
 

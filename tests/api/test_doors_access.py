@@ -350,3 +350,43 @@ async def test_without_need_of_keys_everybody_is_anonymous_and_no_admin(state: S
         assert "signature" not in url["data"][0]["url"]
         async with site.door((await site.key("root", "admin")).secret, peer="127.0.0.1") as root:
             assert (await root.post("/api/admin/lanes/illustrate/pause")).status_code == 200
+
+
+async def test_ids_that_no_database_takes_are_nobodys(ada: httpx.AsyncClient) -> None:
+    for path in ("/v1/results/%00", "/v1/results/a%00b/metadata", "/v1/generations/download?ids=%00"):
+        assert (await ada.get(path)).status_code in (400, 404), path
+
+
+async def test_open_pages_are_counted_and_health_is_not(state: State) -> None:
+    async with keyed_site(state, rates={"per_address": True, "address_requests": 3}) as site, site.door() as nobody:
+        paths = ("/docs", "/docs/swagger-ui-bundle.js", "/openapi.json", "/docs", "/openapi.json")
+        assert [(await nobody.get(path)).status_code for path in paths] == [200, 200, 200, 429, 429]
+        assert (await nobody.get("/health/live")).status_code == 200
+        told = await nobody.get("/health/ready")
+    assert told.json() == {"status": "ready"}, "of a site that needs keys nothing more"
+
+
+async def test_another_drawing_of_a_result_needs_more_than_reading(site: KeyedSite, ada: httpx.AsyncClient) -> None:
+    answer = await ada.post("/v1/images/generations", json={**DRAW, "response_format": "url"})
+    signed = answer.json()["data"][0]["url"].removeprefix("http://127.0.0.1:8000")
+    plain = signed.partition("?")[0]
+    assert (await ada.get(f"{plain}?format=svg")).status_code == 200
+    async with site.door((await site.key("ada", scopes=["read"])).secret) as reader, site.door() as nobody:
+        assert (await reader.get(plain)).status_code == 200
+        assert (await reader.get(f"{plain}?format=svg")).status_code == 403
+        assert (await nobody.get(f"{signed}&format=svg")).status_code == 403
+
+
+async def test_a_name_of_somebody_else_leads_nowhere(state: State) -> None:
+    """DNS rebinding: a page of another site that lets its name lead here (A-120)."""
+    async with keyed_site(state, access={"required": "off"}) as site, site.door(peer="127.0.0.1") as local:
+        for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example"):
+            headers = {"Host": host, "Origin": f"http://{host}"}
+            assert (await local.get("/v1/generations", headers=headers)).status_code == 403
+            assert (await local.post("/v1/jobs", json=FOX, headers=headers)).status_code == 403
+        for host in ("localhost:8000", "127.0.0.1:8000", "[::1]:8000", "atelier", "studio.localhost", "192.0.2.7"):
+            assert (await local.get("/v1/generations", headers={"Host": host})).status_code == 200, host
+    async with keyed_site(state, http={"public_url": "https://art.example"}) as site:
+        key = await site.key("ada")
+        async with site.door(key.secret) as ada:
+            assert (await ada.get("/v1/me", headers={"Host": "other.example"})).status_code == 200, "keys decide there"

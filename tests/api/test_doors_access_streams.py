@@ -169,3 +169,46 @@ async def test_grpc_counts_by_user_and_by_what_is_asked(state: State) -> None:
 )  # fmt: skip
 def test_whom_grpc_names(peer: str, address: str) -> None:
     assert address_of(peer) == address
+
+
+async def test_an_address_and_somebody_elses_key_change_nothing(site: KeyedSite) -> None:
+    ada, bob = (await site.key("ada")).secret, (await site.key("bob")).secret
+    async with listening(site) as address, site.door(ada) as door:
+        job = (await door.post("/v1/jobs", json=FOX)).json()
+        signed = f"ws://{address}{job['socket_url'].partition(':8000')[2]}"
+        async with websockets.connect(signed, additional_headers={"X-API-Key": bob}) as socket:
+            assert '"queued"' in await socket.recv()
+            await socket.send('{"type": "cancel"}')
+            assert "problem" in await socket.recv()
+        assert (await door.get(f"/v1/jobs/{job['id']}")).json()["status"] == "pending"
+        async with websockets.connect(signed, additional_headers={"X-API-Key": ada}) as socket:
+            await socket.recv()
+            await socket.send('{"type": "cancel"}')
+            assert '"cancelled"' in await socket.recv()
+
+
+async def test_what_is_open_ends_with_its_key(site: KeyedSite) -> None:
+    made, other = await site.key("ada"), await site.key("ada")
+    shown = {"X-API-Key": made.secret}
+    async with listening(site) as address, site.door(other.secret) as door:
+        job = (await door.post("/v1/jobs", json=FOX)).json()
+        url = f"{address}/v1/jobs/{job['id']}"
+        async with (
+            websockets.connect(f"ws://{url}/ws", additional_headers=shown) as socket,
+            httpx.AsyncClient(timeout=20) as client,
+            client.stream("GET", f"http://{url}/events?stream=true", headers=shown) as stream,
+        ):
+            told = stream.aiter_text()
+            assert '"queued"' in await socket.recv()
+            assert "queued" in await anext(told)
+            await site.entrance.gate.keys.revoke(made.key.id, ME)
+            await socket.send('{"type": "cancel"}')
+            assert "revoked" in await socket.recv()
+            await door.post(f"/v1/jobs/{job['id']}/cancel")
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                await socket.recv()
+            assert closed.value.rcvd is not None
+            assert closed.value.rcvd.code == 4401
+            rest = "".join([text async for text in told])
+            assert "event: problem" in rest
+            assert "cancelled" not in rest

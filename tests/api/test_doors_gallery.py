@@ -29,7 +29,9 @@ PICTURE = b"\x89PNG\r\n\x1a\n not really, and long " * 20_000
 @pytest.fixture
 async def state(tmp_path: Path) -> AsyncIterator[State]:
     http = HttpSettings(public_url="https://art.example/")
-    opened = await State.open(Settings(state_dir=tmp_path, http=http, access=AccessSettings(required="off")))
+    opened = await State.open(
+        Settings(state_dir=tmp_path, http=http, access=AccessSettings(required="off", insecure=True))
+    )
     yield opened
     await opened.close()
 

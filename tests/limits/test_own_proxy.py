@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from serve.limits.addresses import Origins
-from serve.ray_environment import ray_environment
+from serve.ray_environment import apply, ray_environment
 from serve.settings import HttpSettings, ProxySettings, Settings
 
 HOME = Path(__file__).parents[2]
@@ -137,3 +137,15 @@ def test_uvicorn_believes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "127.0.0.1" not in trusted
     assert "::1" not in trusted
     assert environment["ATELIER_HTTP__TRUSTED_PROXIES"] == '["10.0.0.0/8", "::1"]'
+
+
+def test_the_application_is_built_with_the_token_that_haproxy_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gateways of HTTP read it from their environment, those of gRPC have it in the settings that they are made of."""
+    environment: dict[str, str] = {}
+    monkeypatch.setattr("serve.ray_environment.os.environ", environment)
+    settings = apply(Settings())
+    token = environment["ATELIER_PROXY__TOKEN"]
+    assert len(token) == 32
+    headers = [(b"x-atelier-peer", f"{token} 203.0.113.9".encode())]
+    assert Origins(settings).address_of("127.0.0.1", headers) == "203.0.113.9"
+    assert apply(settings) == settings, "one that is set stays"

@@ -109,10 +109,29 @@ async def test_direct_requests_count_beside_jobs(state: State, quotas: QuotasSet
     await asked.check_running("ada")
     await queue.add(REQUEST, Order("ada"))
     assert len(await worker.claim("illustrate", 1)) == 1
-    with asked.working("ada"):
+    async with asked.working("ada"):
         with pytest.raises(TooManyJobs, match="2 requests"):
             await asked.check_running("ada")
         await asked.check_running("ben")
     await asked.check_running("ada")
     for _ in range(3):
         await asked.check_running(ANONYMOUS)
+
+
+async def test_of_direct_requests_at_one_moment_no_more_begin(state: State) -> None:
+    """All are let in by a look at what is in work; the count is taken before the next look."""
+    asked = Quotas(state.database, QuotasSettings(max_running=2))
+    begun = 0
+
+    async def one() -> None:
+        nonlocal begun
+        await asked.check_running("ada")
+        async with asked.working("ada"):
+            begun += 1
+            await asyncio.sleep(0.05)
+
+    found = await asyncio.gather(*(one() for _ in range(8)), return_exceptions=True)
+    refused = sum(isinstance(one, TooManyJobs) for one in found)
+    assert begun <= 2
+    assert begun + refused == 8
+    await asked.check_running("ada")

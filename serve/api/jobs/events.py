@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator, Mapping
 
 from fastapi import APIRouter, Request, Response
 
+from serve.api.entrance import admitted_still
 from serve.api.event_stream import EventStream
 from serve.api.jobs.event_schema import EVENTS, STREAM
 from serve.api.jobs.orders import MAX_WAIT_S
@@ -70,13 +71,16 @@ async def _stream(request: Request, job_id: str, parts: JobParts, settings: Sett
     found = await happened_after(parts.state.database, job_id, after, most=1)
     if found.over and not found.events:
         return Response(status_code=204)
-    return await EventStream.of(_told(job_id, after, parts, settings), settings.pictures.heartbeat_s, _as_event)
+    return await EventStream.of(
+        _told(request, job_id, after, parts, settings), settings.pictures.heartbeat_s, _as_event
+    )
 
 
-async def _told(job_id: str, after: int, parts: JobParts, settings: Settings) -> AsyncGenerator[str]:
+async def _told(request: Request, job_id: str, after: int, parts: JobParts, settings: Settings) -> AsyncGenerator[str]:
     hint = f"retry: {RECONNECT_MS}\n"
     async with contextlib.aclosing(parts.follower.follow(job_id, after)) as following:
         async for event in following:
+            await admitted_still(request)
             told = event_of(job_id, event, settings)
             yield f"{hint}id: {told['id']}\nevent: {told['event']}\ndata: {json.dumps(told['data'])}\n\n"
             hint = ""

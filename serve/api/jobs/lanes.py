@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from serve.access.audit import record_now
 from serve.api.admin import Admin
 from serve.api.jobs.parts import Parts
 from serve.api.operation import FLAG, WHOLE, answer, json_object, mapping_of
@@ -51,6 +50,5 @@ async def resume(request: Request, lane: str, parts: Parts) -> Response:
 async def _set(request: Request, lane: str, parts: Parts, paused: bool) -> Response:
     if lane not in LANES:
         raise NotFound(f"there is no such lane; there are {', '.join(LANES)}", "lane")
-    await set_paused(parts.state.database, lane, paused)
-    await record_now(parts.state.database, actor_of(request), "lane.pause" if paused else "lane.resume", lane)
+    await set_paused(parts.state.database, lane, paused, actor_of(request))
     return render({"lane": lane, "is_paused": paused}, 200, None)

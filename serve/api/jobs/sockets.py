@@ -1,9 +1,9 @@
 """The events of a job over a WebSocket: `/v1/jobs/{id}/ws?after=N` (B-080).
 
 Each event is a JSON message {id, event, data}. A client may send {"type": "cancel"}; what cannot be heeded is answered
-by an event "problem" without an id. It closes with 1000 after the last event, 4404 for an unknown job, 4400
-for a number that is none, 4403 for a page of another site, 1013 when to come again later, 1008 and 1009 for who sends
-too much, 1003 for what is no text, and 1011 when something is wrong here.
+by an event "problem" without an id. It closes with 1000 after the last event, 4404 for an unknown job, 4400 for a
+number that is none, 4401 when the key has ended, 4403 for a page of another site, 1013 when to come again later, 1008
+and 1009 for who sends too much, 1003 for what is no text, and 1011 when something is wrong here.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from collections import deque
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from serve.access.roles import GENERATE
-from serve.api.entrance import principal_of
+from serve.api.entrance import admitted_still
 from serve.api.jobs.events import after_of, problem_of
 from serve.api.jobs.parts import JobParts, job_id_of, parts_of
 from serve.api.jobs.rendering import event_of
 from serve.api.json_body import parse_json
 from serve.api.origins import is_welcome
-from serve.errors import AtelierError, InvalidRequest, NotFound
+from serve.api.whose import check_change
+from serve.errors import AtelierError, InvalidRequest, NotFound, Unauthorized
 from serve.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ MESSAGES, WITHIN_S = 20, 10.0
 SEND_TIMEOUT_S = 30.0
 
 OVER, NOT_TEXT, TOO_MANY, TOO_LARGE, BROKEN, LATER = 1000, 1003, 1008, 1009, 1011, 1013
-BAD_NUMBER, FOREIGN, UNKNOWN = 4400, 4403, 4404
+BAD_NUMBER, ENDED, FOREIGN, UNKNOWN = 4400, 4401, 4403, 4404
 
 
 @router.websocket("/v1/jobs/{job_id}/ws")
@@ -67,6 +67,8 @@ async def _serve(socket: WebSocket, job_id: str, settings: Settings) -> tuple[in
         return UNKNOWN, error.message
     except InvalidRequest as error:
         return BAD_NUMBER, str(error)
+    except Unauthorized as error:
+        return ENDED, error.message
     except AtelierError as error:
         return (BROKEN if error.retry_after_s is None else LATER), error.message
     except TimeoutError:
@@ -93,6 +95,7 @@ async def _converse(socket: WebSocket, parts: JobParts, job_id: str, after: int,
 async def _tell(socket: WebSocket, parts: JobParts, job_id: str, after: int, settings: Settings) -> tuple[int, str]:
     async with contextlib.aclosing(parts.follower.follow(job_id, after)) as following:
         async for event in following:
+            await admitted_still(socket)
             await _send(socket, event_of(job_id, event, settings))
     return OVER, "the job is over"
 
@@ -121,7 +124,7 @@ async def _listen(socket: WebSocket, parts: JobParts, job_id: str) -> tuple[int,
 async def _heed(text: str, socket: WebSocket, parts: JobParts, job_id: str) -> None:
     if parse_json(text.encode(errors="replace")).get("type") != "cancel":
         raise InvalidRequest('must be {"type": "cancel"}', "type")
-    principal_of(socket).require(GENERATE)
+    await check_change(socket, "job", job_id)
     await parts.queue.cancel(job_id)
 
 
