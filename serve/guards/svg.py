@@ -29,8 +29,6 @@ from serve.guards.svg_references import References
 
 MEBIBYTE = 1024 * 1024
 FIELD = "image"
-CSP = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
-"""What drawings are served with: should one hold a script all the same, no browser runs it."""
 _SEPARATOR = " "
 _TEXTS = ("text", "tspan", "title", "desc")
 
@@ -73,12 +71,6 @@ def sanitise(data: bytes, limits: SvgLimits = SvgLimits(), field: str = FIELD) -
     except (expat.ExpatError, LookupError, ValueError):  # of the XML, of an encoding that Python does not know
         raise _unread(writer, field) from None
     return writer.done()
-
-
-def check(data: bytes, limits: SvgLimits = SvgLimits(), field: str = FIELD) -> None:
-    """Raises BadImage where ``sanitise`` would leave anything out, and what it raises."""
-    if left_out := sanitise(data, limits, field).left_out:
-        raise BadImage(f"has what no drawing needs: {', '.join(sorted(left_out)[:8])}"[:200], field)
 
 
 def _unread(writer: _Writer, field: str) -> BadImage | UnsupportedMedia:

@@ -415,7 +415,7 @@ keys = sa.Table(
     _time("used_at", nullable=True),
     _time("revoked_at", nullable=True),
 )
-"""API keys. ``secret_hash`` is keyed with what is not in the database (`serve.access.site_secret`)."""
+"""API keys. ``secret_hash`` is keyed with what is not in the database (`serve.guards.site_secret`)."""
 
 prompts = sa.Table(
     "prompts",
