@@ -160,15 +160,15 @@ def _site_values(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)  # the error itself quotes the line, and so maybe a password
         where = f" in line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-        told = f"the settings file {path.name} cannot be read: {getattr(error, 'problem', None) or 'no YAML'}{where}"
+        told = f"the settings file {path} cannot be read: {getattr(error, 'problem', None) or 'no YAML'}{where}"
         raise InvalidRequest(told, "config") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise InvalidRequest(f"the settings file {path.name} cannot be read: {reason}", "config") from None
+        raise InvalidRequest(f"the settings file {path} cannot be read: {reason}", "config") from None
     if isinstance(document, dict) and "applications" in document:
         document = _arguments(document["applications"])
     if not isinstance(document, dict):
-        raise InvalidRequest(f"the settings file {path.name} must hold a mapping", "config")
+        raise InvalidRequest(f"the settings file {path} must hold a mapping", "config")
     return document
 
 
