@@ -45,6 +45,21 @@ def test_what_is_no_such_word_is_not_found(prompt: str) -> None:
     assert rules("gore", "Café Noir", "red army", "裸体", "हिंसा").find(prompt) == {}
 
 
+STRESSED = ["go(re:1)", "go(r:1.0)e", "g(o)[r]e", "go[(re:1.1)]", "\u202eg((o))re", "r(e:1)d army", "RE[D] BREAK army"]
+
+
+@pytest.mark.parametrize("prompt", STRESSED)
+def test_stress_within_a_word_hides_nothing(prompt: str) -> None:
+    assert rules().find(prompt) == {"violence": 0.75}
+
+
+def test_patterns_read_what_is_drawn_and_what_is_written() -> None:
+    pytest.importorskip("re2")
+    found = rules("nothing", patterns=(r"\bblood bath\b", r"\(knife:"))
+    assert found.find("bl(oo:1)d bath") == found.find("(knife:1.1)") == {"violence": 0.75}
+    assert found.find("bl(oo:99)d bath") == {}, "nobody draws that"
+
+
 def test_lookalikes_can_be_left_alone() -> None:
     settings = ModerationSettings(policy="flag", lookalikes=False, rules=({"category": "x", "words": ("gore",)},))  # type: ignore[arg-type]
     assert PromptRules(settings).find("g0re gоrе") == {}
@@ -63,8 +78,8 @@ def test_the_highest_score_of_each_category_counts() -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["e" + "\u0301\u0323" * 200_000, "\ufdfa" * 200_000, "gore " * 40_000, "g o r e " * 40_000, "red " * 80_000],
-    ids=["marks", "ligatures", "words", "letters", "beginnings"],
+    ["e" + "\u0301\u0323" * 200_000, "\ufdfa" * 200_000, "gore " * 40_000, "g o r e " * 40_000, "red " * 80_000, "(e:1)" * 40_000],
+    ids=["marks", "ligatures", "words", "letters", "beginnings", "stress"],
 )
 def test_what_is_made_to_be_slow_is_read_to_its_end(prompt: str) -> None:
     """Composing the first as Unicode does would take minutes."""
