@@ -17,6 +17,7 @@ from serve.access.roles import ADMIN, GENERATE, INFERENCE, METRICS, READ, SCOPES
 from serve.api.rights import needed
 from serve.guards import links
 from serve.state import State
+from serve.state.tables import generations
 
 FOX: dict[str, Any] = {"kind": "illustrate", "input": {"prompt": "a fox", "seed": 7}}
 DRAW = {"prompt": "a fox", "seed": 7}
@@ -350,3 +351,14 @@ async def test_without_need_of_keys_everybody_is_anonymous_and_no_admin(state: S
         assert "signature" not in url["data"][0]["url"]
         async with site.door((await site.key("root", "admin")).secret, peer="127.0.0.1") as root:
             assert (await root.post("/api/admin/lanes/illustrate/pause")).status_code == 200
+
+
+@pytest.mark.parametrize("name", ["user", "safety_identifier"])
+async def test_openais_word_for_its_own_users_is_none_of_ours(site: KeyedSite, ada: httpx.AsyncClient, name: str) -> None:
+    """Ordinary clients send it with every request: it is repeated, and the pictures are the key's user's."""
+    answer = await ada.post("/v1/images/generations", json={**DRAW, name: "customer-17"})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["safety_identifier"] == "customer-17"
+    async with site.state.database.read() as connection:
+        owners = [row.user_id for row in await connection.execute(generations.select())]
+    assert owners == ["ada"]
