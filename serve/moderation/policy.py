@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from serve.ensembles.illustration import IllustrateOptions, Illustration, Picture, Pixels, Preview
-from serve.errors import AtelierError, EngineUnavailable
+from serve.errors import AtelierError, Unjudged
 from serve.metrics import MODERATION, count
 from serve.moderation.blurring import blurred
 from serve.moderation.judge import InferenceClient, PictureJudge
@@ -45,7 +45,7 @@ class Policy:
     async def looked_at(
         self, drawn: Illustration, options: IllustrateOptions, in_prompt: Sequence[Finding]
     ) -> Illustration:
-        """Raises ModerationBlocked where it is refused, EngineUnavailable when the engine gives no answer."""
+        """Raises ModerationBlocked where it is refused, Unjudged when the engine gives no answer."""
         policy, low = self._settings.policy, options.moderation == LOW
         pictures = await asyncio.gather(*(self._found(one.pixels, i, low) for i, one in enumerate(drawn.pictures)))
         every = [*in_prompt, *(finding for found in pictures for finding in found or ())]
@@ -55,7 +55,7 @@ class Policy:
         if every and policy == REFUSE:
             raise blocked(every)
         if unchecked and self._settings.on_failure == REFUSE:
-            raise EngineUnavailable("the safety engine does not answer; try again")
+            raise Unjudged("the safety engine does not answer; try again")
         kept = drawn.pictures
         if every and policy == BLUR:
             hidden = [bool(in_prompt or found) for found in pictures]

@@ -354,7 +354,9 @@ async def test_without_need_of_keys_everybody_is_anonymous_and_no_admin(state: S
 
 
 @pytest.mark.parametrize("name", ["user", "safety_identifier"])
-async def test_openais_word_for_its_own_users_is_none_of_ours(site: KeyedSite, ada: httpx.AsyncClient, name: str) -> None:
+async def test_openais_word_for_its_own_users_is_none_of_ours(
+    site: KeyedSite, ada: httpx.AsyncClient, name: str
+) -> None:
     """Ordinary clients send it with every request: it is repeated, and the pictures are the key's user's."""
     answer = await ada.post("/v1/images/generations", json={**DRAW, name: "customer-17"})
     assert answer.status_code == 200, answer.text

@@ -78,7 +78,14 @@ def test_the_highest_score_of_each_category_counts() -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["e" + "\u0301\u0323" * 200_000, "\ufdfa" * 200_000, "gore " * 40_000, "g o r e " * 40_000, "red " * 80_000, "(e:1)" * 40_000],
+    [
+        "e" + "\u0301\u0323" * 200_000,
+        "\ufdfa" * 200_000,
+        "gore " * 40_000,
+        "g o r e " * 40_000,
+        "red " * 80_000,
+        "(e:1)" * 40_000,
+    ],
     ids=["marks", "ligatures", "words", "letters", "beginnings", "stress"],
 )
 def test_what_is_made_to_be_slow_is_read_to_its_end(prompt: str) -> None:
