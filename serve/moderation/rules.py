@@ -47,6 +47,7 @@ class Phrases:
             phrase = tuple(words(text))
             _raise_to(self._known.setdefault(phrase, {}), [(category, score)])
             self._lengths.setdefault(phrase[0], set()).add(len(phrase))
+        self._letters = {len(phrase[0]) for phrase in self._known if len(phrase) == 1}
 
     def find(self, text: str) -> Iterator[tuple[str, float]]:
         """In a folded text."""
@@ -54,8 +55,9 @@ class Phrases:
         for start, word in enumerate(found):
             for length in self._lengths.get(word, ()):
                 yield from self._known.get(tuple(found[start : start + length]), {}).items()
-        for word in spelled(found):
-            yield from self._known.get((word,), {}).items()
+        for word in spelled(found, self._letters):
+            if (word,) in self._known:
+                yield from self._known[(word,)].items()
 
 
 def _as_drawn(prompt: str) -> str:

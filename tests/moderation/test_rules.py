@@ -23,7 +23,10 @@ FOUND = {
     "plain": "a picture of gore", "case": "GoRe", "punctuation": "oil painting, (gore:1.3)!", "fullwidth": "ｇｏｒｅ",
     "mathematical": "𝐠𝐨𝐫𝐞", "accents": "gôrë", "stacked marks": "g̸̨o͟r̷e̶", "zero width": "g\u200bo\u200dr\u2060e",
     "soft hyphen": "go\xadre", "filler": "go\u3164re", "cyrillic": "gоrе", "digits": "g0r3", "greek": "gοrε",
-    "spelled": "g o r e", "with dots": "g.o.r.e", "with hyphens": "g-0-r-3", "phrase": "the Red\n\tARMY marches",
+    "spelled": "g o r e",
+    "spelled after a word of one letter": "a g o r e picture",
+    "spelled before others": "g.o.r.e. b c", "spelled and stressed": "a (g:1.1) o r (e) x",
+    "with dots": "g.o.r.e", "with hyphens": "g-0-r-3", "phrase": "the Red\n\tARMY marches",
     "phrase over punctuation": "red, army", "accents in the rule": "cafe noir", "a script without spaces": "她是裸体的",
     "read as an l": "1eet", "read as digits": "leet", "hindi": "हिंसा मत", "russian": "НАСИЛИЕ",
     "pictographs": "a🔪\ufe0f🩸!",
@@ -31,7 +34,7 @@ FOUND = {
 CLEAN = {
     "within a word": "gorengan on a plate", "between words": "ego reset", "half a phrase": "a red scarf",
     "the other way": "army red", "half of a script": "体", "digits alone": "60re 2024 1337", "hindi": "हस",
-    "empty": " ", "marks alone": "\u0301\u0301", "apart": "g o r a e",
+    "empty": " ", "marks alone": "\u0301\u0301", "apart": "g o r a e", "spelled, and shorter": "a g o r",
 }  # fmt: skip
 
 
