@@ -36,12 +36,6 @@ class Policy:
         """What was found in the prompt. Raises ModerationBlocked where that is refused."""
         return await self._gate.check(options.prompt, options.moderation)
 
-    async def kept(self, drawn: Illustration, options: IllustrateOptions) -> Illustration:
-        """What was drawn by somebody who keeps to no policy, or as it is. Raises as ``looked_at``."""
-        if self._settings.policy == "off" or drawn.moderation is not None:
-            return drawn
-        return await self.looked_at(drawn, options, await self.check(options))
-
     async def looked_at(
         self, drawn: Illustration, options: IllustrateOptions, in_prompt: Sequence[Finding]
     ) -> Illustration:
