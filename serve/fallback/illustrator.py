@@ -38,7 +38,7 @@ from serve.errors import (
 from serve.fallback.breaker import Breaker, Trial
 from serve.fallback.engines import EnginesOf
 from serve.fallback.failures import ABOUT_S, brief, is_failure, is_ours, late, within
-from serve.fallback.steps import Key, Step, steps_of
+from serve.fallback.steps import Key, Step, as_named, steps_of
 from serve.fallback.told_last import ToldLast
 from serve.flags.flag import unit_of
 from serve.flags.store import Flags
@@ -188,7 +188,7 @@ class FallbackIllustrator(EnginesOf):
                     yield item
             return
         family = await self._family(options.model)
-        plain = replace(_as_named(options, family), timeout_s=max(0.001, left_s))
+        plain = replace(as_named(options, family), timeout_s=max(0.001, left_s))
         try:
             async with asyncio.timeout(left_s):
                 drawn = await self._drawn(link.step, plain, family)
@@ -236,15 +236,6 @@ def _check_size(options: IllustrateOptions, family: FamilyInfo | None) -> None:
         if family is not None and side is not None and family.nearest(side) != side:
             what = f"from {family.min_px} to {family.max_px} in multiples of {family.multiple_of_px}"
             raise InvalidRequest(f"must be {what} for model '{family.name}'", name)
-
-
-def _as_named(options: IllustrateOptions, family: FamilyInfo | None) -> IllustrateOptions:
-    """Without what is only the default of ``family``."""
-    if family is None:
-        return options
-    names = ("num_inference_steps", "guidance_scale", "sampler")
-    open_again: dict[str, Any] = {name: None for name in names if getattr(options, name) == getattr(family, name)}
-    return replace(options, **open_again)
 
 
 def _others(link: _Link, wanted: str | None) -> tuple[str, ...]:
