@@ -16,7 +16,8 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
     ├── Unsupported             501  UNIMPLEMENTED
     ├── Overloaded              503  UNAVAILABLE         (Retry-After)
     ├── EngineUnavailable       503  UNAVAILABLE         (Retry-After)
-    │   └── EngineLost          503  UNAVAILABLE         (Retry-After)
+    │   ├── EngineLost          503  UNAVAILABLE         (Retry-After)
+    │   └── Unjudged            503  UNAVAILABLE         (Retry-After)
     ├── StateUnavailable        503  UNAVAILABLE         (Retry-After)
     ├── OutOfSpace              507  RESOURCE_EXHAUSTED  (Retry-After)
     │   └── QuotaExceeded       507  RESOURCE_EXHAUSTED
@@ -146,6 +147,10 @@ class EngineUnavailable(AtelierError):
 
 class EngineLost(EngineUnavailable):
     """Whoever worked on this died of it, or with it, each time that it was asked."""
+
+
+class Unjudged(EngineUnavailable):
+    """What was drawn is not shown: the safety engine does not say what it is."""
 
 
 class StateUnavailable(AtelierError):

@@ -58,6 +58,18 @@ def list_secrets(as_json: JsonOption = False, config: ConfigOption = None) -> No
     out.print(table)
 
 
+@secrets.command("reseal")
+def reseal_secrets(config: ConfigOption = None) -> None:
+    """Seal all with the newest of `secrets.keys`: older ones are not needed for them any more."""
+
+    async def do(state: State) -> int:
+        from serve.guards.sealed import SealedSecrets
+
+        return await SealedSecrets(state).reseal(me())
+
+    err.print(f"{done(do, config, {})} sealed with the newest secret", markup=False)
+
+
 @secrets.command("remove")
 def remove_secret(name: NameArgument, config: ConfigOption = None) -> None:
     """Forget a key."""

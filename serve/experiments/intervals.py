@@ -11,6 +11,8 @@ import math
 from dataclasses import dataclass
 
 CONFIDENCE = 0.95
+_ROUNDING = 1e-12
+"""Of the sum of squares: what is left of less than this is no spread."""
 _Z = 1.959963984540054
 """The normal distribution's quantile at 0.975."""
 
@@ -34,13 +36,13 @@ class Sums:
     def variance_of_mean(self) -> float:
         """Delta method: K/(K-1) * sum (x_i - m n_i)^2 / n^2, for K units and the mean m."""
         m, k = self.mean, self.units
-        squares = max(0.0, self.xx - 2 * m * self.nx + m * m * self.nn)
-        return k / (k - 1) * squares / self.n**2
+        squares = self.xx - 2 * m * self.nx + m * m * self.nn
+        return k / (k - 1) * squares / self.n**2 if squares > _ROUNDING * self.xx else 0.0
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """``n`` values of ``units`` units; ``low`` and ``high`` are None where there are too few to tell."""
+    """``n`` values of ``units`` units; ``low`` and ``high`` are None where there are too few to tell, or no spread."""
 
     value: float | None
     low: float | None
@@ -77,7 +79,10 @@ def mean(sums: Sums) -> Estimate:
         return Estimate(None, None, None, 0, 0)
     if sums.units < 2:
         return Estimate(sums.mean, None, None, int(sums.n), sums.units)
-    half = t_quantile(sums.units - 1) * math.sqrt(sums.variance_of_mean)
+    variance = sums.variance_of_mean
+    if variance == 0:
+        return Estimate(sums.mean, None, None, int(sums.n), sums.units)
+    half = t_quantile(sums.units - 1) * math.sqrt(variance)
     return Estimate(sums.mean, sums.mean - half, sums.mean + half, int(sums.n), sums.units)
 
 
@@ -99,9 +104,12 @@ def mean_difference(one: Sums, other: Sums) -> Estimate:
         return _unknown(mean(one), mean(other))
     a, b = one.variance_of_mean, other.variance_of_mean
     value, total = other.mean - one.mean, a + b
-    freedom = total**2 / (a**2 / (one.units - 1) + b**2 / (other.units - 1)) if total > 0 else one.units - 1.0
+    n, units = int(one.n + other.n), one.units + other.units
+    if total == 0:
+        return Estimate(value, None, None, n, units)
+    freedom = total**2 / (a**2 / (one.units - 1) + b**2 / (other.units - 1))
     half = t_quantile(freedom) * math.sqrt(total)
-    return Estimate(value, value - half, value + half, int(one.n + other.n), one.units + other.units)
+    return Estimate(value, value - half, value + half, n, units)
 
 
 def t_quantile(freedom: float) -> float:

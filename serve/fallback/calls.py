@@ -20,16 +20,23 @@ AGENT = f"atelier/{version('atelier')}"
 _PIECE = 64 * 1024
 _LONGEST_HEADER = 8192
 _MOST_HEADERS = 64
+_AT_FAULT = (400, 413, 422)
+"""Statuses that say so of the request."""
 
 
 class OutsideFailed(EngineUnavailable):
     """A service outside did not give what it was asked for."""
 
 
+class NotForThis(OutsideFailed):
+    """It would not do this very request, as far as it says: another may well go."""
+
+
 async def post_json(
     url: URL, headers: Mapping[str, str], body: bytes, *, timeout_s: float, max_bytes: int
 ) -> Mapping[str, Any]:
-    """The JSON object that it answers. ``url`` is called as it is, encoded. Raises OutsideFailed."""
+    """The JSON object that it answers. ``url`` is called as it is, encoded. Raises OutsideFailed, NotForThis for
+    an answer that the request is at fault."""
     try:
         async with asyncio.timeout(timeout_s), _session() as session:
             sent = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": AGENT, **headers}
@@ -50,7 +57,8 @@ async def post_json(
 
 async def _body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     if answer.status != 200:
-        raise OutsideFailed(f"answered with status {answer.status}")
+        failed = NotForThis if answer.status in _AT_FAULT else OutsideFailed
+        raise failed(f"answered with status {answer.status}")
     if answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise OutsideFailed("answered compressed, though asked not to")
     body = bytearray()

@@ -15,7 +15,9 @@ from serve.errors import (
     EngineUnavailable,
     ModerationBlocked,
     Overloaded,
+    Unjudged,
 )
+from serve.fallback.calls import NotForThis
 
 ABOUT_S = 0.05
 """Clocks of different processes end a wait at about the same time."""
@@ -42,7 +44,10 @@ def is_ours(error: AtelierError) -> bool:
 def is_failure(
     error: AtelierError, is_primary: bool, options: IllustrateOptions, limit_s: float, deadline: float
 ) -> bool:
-    """Whether the breaker counts it: not what came of too little time that the client gave."""
+    """Whether the breaker counts it: not what came of too little time that the client gave, of what was asked, or of
+    a judge who is away."""
+    if isinstance(error, NotForThis | Unjudged):
+        return False
     if isinstance(error, DeadlineExceeded):
         short = options.timeout_s is not None and options.timeout_s < limit_s
         return not (short and time.monotonic() >= deadline - ABOUT_S)

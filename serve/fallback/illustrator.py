@@ -11,9 +11,8 @@ import contextlib
 import copy
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, TypeVar
 
 from serve.ensembles.illustration import (
     ILLUSTRATE,
@@ -29,17 +28,17 @@ from serve.ensembles.illustration import (
 from serve.errors import (
     AtelierError,
     Cancelled,
-    DeadlineExceeded,
     EngineFailure,
     EngineUnavailable,
     InvalidRequest,
     ModerationBlocked,
-    Overloaded,
+    Unjudged,
 )
-from serve.fallback.breaker import CLOSED, Breaker, Trial
+from serve.fallback.breaker import Breaker, Trial
 from serve.fallback.engines import EnginesOf
 from serve.fallback.failures import ABOUT_S, brief, is_failure, is_ours, late, within
-from serve.fallback.steps import Key, Step, steps_of
+from serve.fallback.steps import Key, Step, as_named, steps_of
+from serve.fallback.told_last import ToldLast
 from serve.flags.flag import unit_of
 from serve.flags.store import Flags
 from serve.jobs.states import ANONYMOUS
@@ -48,10 +47,6 @@ from serve.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
 
-ASKED_FOR_S = 5.0
-"""How long the Illustrator is waited for that only has to say what it said before."""
-
-T = TypeVar("T")
 Asks = Callable[[IllustrateOptions], AsyncGenerator[Told, None]]
 
 
@@ -92,7 +87,7 @@ class FallbackIllustrator(EnginesOf):
             _Link(step.name, Breaker(self._settings.breaker, clock), step)
             for step in steps_of(self._settings, primary, key)
         ]
-        self._remembered: dict[str, Any] = {}
+        self._says = ToldLast(primary, self._own.breaker) if self._steps else primary
         self._user_id = ANONYMOUS
 
     def for_user(self, user_id: str) -> FallbackIllustrator:
@@ -130,13 +125,13 @@ class FallbackIllustrator(EnginesOf):
 
     async def families(self) -> Sequence[FamilyInfo]:
         """What it said before, while the Illustrator is away and others are there."""
-        return await self._last("families", self._primary.families)
+        return await self._says.families()
 
     async def versions(self) -> Mapping[str, str]:
-        return await self._last("versions", self._primary.versions)
+        return await self._says.versions()
 
     async def _told(self, options: IllustrateOptions, asks: Asks) -> AsyncGenerator[Told, None]:
-        """By the first in turn who does not fail. When all do, the Illustrator's own failure counts.
+        """By the first in turn who does not fail. When nobody does, the Illustrator's own failure counts.
 
         Raises InvalidRequest, and what the Illustrator raises.
         """
@@ -161,15 +156,17 @@ class FallbackIllustrator(EnginesOf):
                     if is_failure(error, link.step is None, options, self._limit_s, deadline):
                         trial.failed()
                     if not self._goes_on(error, link, deadline):
-                        raise
+                        if ILLUSTRATE not in failures or isinstance(error, Cancelled | ModerationBlocked):
+                            raise
+                        break
                     failures[link.name] = error
                     LOGGER.warning("%s failed (%s); others are asked", link.name, brief(error))
         raise failures.get(ILLUSTRATE) or EngineUnavailable("nobody can draw at the moment; try again later")
 
     def _goes_on(self, error: AtelierError, link: _Link, deadline: float) -> bool:
         """Whether somebody else is asked."""
-        if not self._steps or isinstance(error, Cancelled | ModerationBlocked):
-            return False
+        if not self._steps or isinstance(error, Cancelled | ModerationBlocked | Unjudged):
+            return False  # who cannot be judged here is not judged either when somebody else has drawn it
         if time.monotonic() >= deadline - ABOUT_S:
             return False
         return link.step is not None or is_ours(error)
@@ -190,7 +187,7 @@ class FallbackIllustrator(EnginesOf):
                     yield item
             return
         family = await self._family(options.model)
-        plain = replace(_as_named(options, family), timeout_s=max(0.001, left_s))
+        plain = replace(as_named(options, family), timeout_s=max(0.001, left_s))
         try:
             async with asyncio.timeout(left_s):
                 drawn = await self._drawn(link.step, plain, family)
@@ -230,24 +227,6 @@ class FallbackIllustrator(EnginesOf):
             return None
         return next((one for one in families if model in (None, one.name)), None)
 
-    async def _last(self, name: str, ask: Callable[[], Awaitable[T]]) -> T:
-        known: T | None = self._remembered.get(name)
-        if not self._steps:
-            return await ask()
-        if known is not None and self._own.breaker.state != CLOSED:
-            return known
-        try:
-            async with asyncio.timeout(ASKED_FOR_S):
-                found = self._remembered[name] = await ask()
-                return found
-        except TimeoutError:
-            failed: AtelierError = late(ASKED_FOR_S)
-        except (EngineUnavailable, EngineFailure, DeadlineExceeded, Overloaded) as error:
-            failed = error
-        if known is None:
-            raise failed
-        return known
-
 
 def _check_size(options: IllustrateOptions, family: FamilyInfo | None) -> None:
     """The same sizes are wrong, whoever draws. Raises InvalidRequest."""
@@ -256,15 +235,6 @@ def _check_size(options: IllustrateOptions, family: FamilyInfo | None) -> None:
         if family is not None and side is not None and family.nearest(side) != side:
             what = f"from {family.min_px} to {family.max_px} in multiples of {family.multiple_of_px}"
             raise InvalidRequest(f"must be {what} for model '{family.name}'", name)
-
-
-def _as_named(options: IllustrateOptions, family: FamilyInfo | None) -> IllustrateOptions:
-    """Without what is only the default of ``family``."""
-    if family is None:
-        return options
-    names = ("num_inference_steps", "guidance_scale", "sampler")
-    open_again: dict[str, Any] = {name: None for name in names if getattr(options, name) == getattr(family, name)}
-    return replace(options, **open_again)
 
 
 def _others(link: _Link, wanted: str | None) -> tuple[str, ...]:

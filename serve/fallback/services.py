@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from serve.ensembles.illustration import IllustrateOptions
-from serve.fallback.calls import OutsideFailed
+from serve.fallback.calls import NotForThis, OutsideFailed
 from serve.fallback.sigv4 import Credentials, signed
 from serve.settings import FallbackStep
 
@@ -22,7 +22,7 @@ Size = tuple[int, int]
 
 
 class Service(Protocol):
-    """One service outside. Methods raise OutsideFailed for what it cannot do, and for what it refused to."""
+    """One service outside. Methods raise OutsideFailed, NotForThis for what it cannot do or refused to."""
 
     def size(self, wanted: Size) -> Size:
         """What it draws that comes nearest."""
@@ -55,6 +55,10 @@ def sizes_of(step: FallbackStep) -> list[Size]:
     return [(int(width), int(height)) for width, height in pairs]
 
 
+_ALWAYS_BASE64 = ("gpt-image", "chatgpt-image")
+"""Models that answer so without being asked, and refuse the word."""
+
+
 class OpenAIImages:
     """`POST /images/generations` below ``base_url``, which ends in /v1 as OpenAI's own does."""
 
@@ -68,7 +72,7 @@ class OpenAIImages:
     def request(self, options: IllustrateOptions, size: Size, seed: int) -> bytes:
         asked: dict[str, Any] = {"model": self._step.model, "prompt": options.prompt, "n": 1}
         asked["size"] = f"{size[0]}x{size[1]}"
-        if not self._step.model.startswith("gpt-image"):  # which answers so without being asked, and refuses the word
+        if not self._step.model.startswith(_ALWAYS_BASE64):
             asked["response_format"] = "b64_json"
         return json.dumps(asked).encode()
 
@@ -126,7 +130,7 @@ class AmazonImages(Bedrock):
         if len(options.negative_prompt) >= 3:
             texts["negativeText"] = options.negative_prompt
         if any(len(text) > self._longest_prompt for text in texts.values()):
-            raise OutsideFailed(f"takes at most {self._longest_prompt} characters of a prompt")
+            raise NotForThis(f"takes at most {self._longest_prompt} characters of a prompt")
         made: dict[str, Any] = {"numberOfImages": 1, "width": size[0], "height": size[1], "seed": seed % self._seeds}
         if options.guidance_scale is not None:
             made["cfgScale"] = min(10.0, max(1.1, options.guidance_scale))
@@ -135,7 +139,7 @@ class AmazonImages(Bedrock):
 
     def picture(self, answer: Mapping[str, Any]) -> str:
         if answer.get("error"):
-            raise OutsideFailed("refused to draw this")
+            raise NotForThis("refused to draw this")
         return _text_of(answer.get("images"))
 
 
@@ -147,7 +151,7 @@ class StabilityImages(Bedrock):
 
     def request(self, options: IllustrateOptions, size: Size, seed: int) -> bytes:
         if len(options.prompt) > 10_000:
-            raise OutsideFailed("takes at most 10000 characters of a prompt")
+            raise NotForThis("takes at most 10000 characters of a prompt")
         shape = nearest(size, list(_STABILITY_SHAPES))
         asked = {"prompt": options.prompt, "mode": "text-to-image", "aspect_ratio": _STABILITY_SHAPES[shape]}
         if options.negative_prompt:
@@ -157,7 +161,7 @@ class StabilityImages(Bedrock):
     def picture(self, answer: Mapping[str, Any]) -> str:
         reasons = answer.get("finish_reasons")
         if isinstance(reasons, list) and any(reasons):
-            raise OutsideFailed("refused to draw this")
+            raise NotForThis("refused to draw this")
         return _text_of(answer.get("images"))
 
 

@@ -8,7 +8,7 @@ import binascii
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -175,6 +175,15 @@ def steps_of(settings: FallbackSettings, illustrator: IllustratorService, key: K
         LocalModel(step, illustrator) if step.kind == "model" else Outside(step, settings, key)
         for step in settings.steps
     ]
+
+
+def as_named(options: IllustrateOptions, family: FamilyInfo | None) -> IllustrateOptions:
+    """Without what is only the default of ``family``."""
+    if family is None:
+        return options
+    names = ("num_inference_steps", "guidance_scale", "sampler")
+    open_again: dict[str, Any] = {name: None for name in names if getattr(options, name) == getattr(family, name)}
+    return replace(options, **open_again)
 
 
 def _size(options: IllustrateOptions, family: FamilyInfo | None) -> Size:

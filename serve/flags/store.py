@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -24,7 +25,8 @@ _ALL = sa.select(flags.c.name, flags.c.enabled, flags.c.percentage, flags.c.user
 
 
 class Flags:
-    """For one event loop. While the database is away, flags stay as they were seen last."""
+    """For one event loop. While the database is away, flags stay as they were seen last, or as the settings have them
+    when they never were."""
 
     def __init__(
         self,
@@ -37,6 +39,8 @@ class Flags:
         self._clock = clock
         self._known = self._initial
         self._read_at: float | None = None
+        self._first = asyncio.Lock()
+        self._tries = 0
 
     async def is_on(self, name: str, user_id: str) -> bool:
         """False of a flag that there is not."""
@@ -46,13 +50,30 @@ class Flags:
     async def all(self) -> Mapping[str, Flag]:
         """By name, a few seconds old at most."""
         now = self._clock()
-        if self._read_at is None or now - self._read_at >= REMEMBERED_S:
+        if self._read_at is None:
+            await self._read_first()
+        elif now - self._read_at >= REMEMBERED_S:
             self._read_at = now  # before the answer: others do not ask at the same time
-            try:
-                await self.read()
-            except StateUnavailable as error:
-                LOGGER.warning("flags stay as they were: %s", error)
+            await self._try()
         return self._known
+
+    async def _read_first(self) -> None:
+        """Who comes meanwhile waits for what comes of it, and does not try again when it fails."""
+        tries = self._tries
+        async with self._first:
+            if self._read_at is None and self._tries == tries:
+                now = self._clock()
+                if await self._try():
+                    self._read_at = now
+                self._tries += 1
+
+    async def _try(self) -> bool:
+        try:
+            await self.read()
+        except StateUnavailable as error:
+            LOGGER.warning("flags stay as they were: %s", error)
+            return False
+        return True
 
     async def read(self) -> Mapping[str, Flag]:
         """As they are now. Raises StateUnavailable."""

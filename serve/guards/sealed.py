@@ -14,13 +14,18 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from serve.access.audit import Actor, record
 from serve.errors import InvalidRequest, NotFound
-from serve.guards.vault import MAX_SECRET, Vault, vault_of
+from serve.guards.vault import MAX_SECRET, SealBroken, Vault, vault_of
 from serve.settings import NAME
 from serve.state import State
 from serve.state.tables import sealed_secrets, utc_now
 
 _s = sealed_secrets.c
 _GET = sa.select(_s.sealed).where(_s.name == sa.bindparam("wanted"))
+_RESEAL = (
+    sa.update(sealed_secrets)
+    .where(_s.name == sa.bindparam("wanted"), _s.sealed == sa.bindparam("before"))
+    .values(sealed=sa.bindparam("after"))
+)
 _NAME = re.compile(NAME, re.ASCII)
 MOST = 1000
 
@@ -62,6 +67,24 @@ class SealedSecrets:
             await connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_=changed))
             await record(connection, actor, "secret.set", name)
 
+    async def reseal(self, actor: Actor) -> int:
+        """Seals all with the newest of the site's secrets, or none; how many. They open as before meanwhile.
+
+        Raises SealBroken naming one that does not open, OutOfSpace.
+        """
+        vault = await self._opened()
+        async with self._database.read() as connection:
+            rows = (await connection.execute(sa.select(_s.name, _s.sealed).order_by(_s.name))).all()
+        sealed = await asyncio.to_thread(lambda: {row.name: _resealed(vault, row.name, row.sealed) for row in rows})
+        count = 0
+        async with self._database.write() as connection:
+            for row in rows:
+                found = {"wanted": row.name, "before": row.sealed, "after": sealed[row.name]}
+                if (await connection.execute(_RESEAL, found)).rowcount:  # not what was set meanwhile
+                    await record(connection, actor, "secret.reseal", row.name)
+                    count += 1
+        return count
+
     async def remove(self, name: str, actor: Actor) -> None:
         """Raises NotFound."""
         async with self._database.write() as connection:
@@ -84,6 +107,13 @@ class SealedSecrets:
 
 def _place(name: str) -> str:
     return f"outside-key:{name}"
+
+
+def _resealed(vault: Vault, name: str, sealed: str) -> str:
+    try:
+        return vault.resealed(sealed, _place(name))
+    except SealBroken as error:
+        raise SealBroken(error.message, name) from None
 
 
 def _unknown(name: str) -> NotFound:

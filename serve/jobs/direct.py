@@ -31,11 +31,11 @@ from serve.experiments.assigning import Experiments
 from serve.fallback.serving import serving
 from serve.flags.store import Flags
 from serve.jobs.analyses import Analyses
-from serve.jobs.errands import BYPASS, Answer, CacheWord, Caller, Errand, drawn, encoded, traced
+from serve.jobs.errands import BYPASS, Answer, CacheWord, Caller, Errand, drawn, encoded, traced, unseeded
 from serve.jobs.inputs import media_type_of
 from serve.jobs.ledger import Ledger
-from serve.jobs.requests import IllustrateRequest, Outcome, VectorizeRequest
-from serve.jobs.states import new_id
+from serve.jobs.requests import IllustrateRequest, Outcome, VectorizeRequest, digest
+from serve.jobs.states import ANONYMOUS, new_id
 from serve.jobs.takeover import Watch
 from serve.jobs.terms import Terms
 from serve.settings import Settings
@@ -164,7 +164,9 @@ class Direct:
         illustrator, families, exposure = self._draws(caller), await self._known.families(), None
         request = asked
         if self._experiments is not None:
-            request, exposure = await self._experiments.assign(asked, caller.user_id, families)
+            # Of who is not known the same request is the same unit: asked again, it joins and finds what it did before.
+            unit = digest(unseeded(asked.to_json())) if caller.user_id == ANONYMOUS else None
+            request, exposure = await self._experiments.assign(asked, caller.user_id, families, unit)
         family = next((one for one in families if request.options.model in (None, one.name)), None)
         request = request if family is None else request.resolved(family)  # who draws says that there is none such
         limit_s = self._settings.illustrator.timeout_s

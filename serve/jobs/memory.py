@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serve.ensembles.illustration import ILLUSTRATE
 from serve.ensembles.known import Known
 from serve.ensembles.vectorization import is_lasting
 from serve.errors import NotFound
@@ -99,13 +100,15 @@ class Memory:
         stored: Sequence[Stored],
         inputs: Sequence[Stored] = (),
     ) -> None:
-        """Unless another attempt might do better, nobody looked at the pictures who should have, or engines answered of
-        which ``key`` does not tell.
+        """Unless another attempt might do better, nobody looked at the pictures who should have, somebody stood in for
+        the Illustrator, or engines answered of which ``key`` does not tell.
 
         ``inputs`` stay as long as the answer does.
         """
         used = outcome.details.get("model_versions", {})
         if not is_lasting(outcome.details.get("degraded", ())):
+            return
+        if outcome.details.get("served_by", ILLUSTRATE) != ILLUSTRATE:
             return
         if outcome.details.get("moderation", {}).get("unchecked"):
             return

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from serve.ensembles.illustration import IllustrateOptions, Illustration, Picture, Pixels, Preview
-from serve.errors import AtelierError, EngineUnavailable
+from serve.errors import AtelierError, Unjudged
 from serve.metrics import MODERATION, count
 from serve.moderation.blurring import blurred
 from serve.moderation.judge import InferenceClient, PictureJudge
@@ -36,16 +36,10 @@ class Policy:
         """What was found in the prompt. Raises ModerationBlocked where that is refused."""
         return await self._gate.check(options.prompt, options.moderation)
 
-    async def kept(self, drawn: Illustration, options: IllustrateOptions) -> Illustration:
-        """What was drawn by somebody who keeps to no policy, or as it is. Raises as ``looked_at``."""
-        if self._settings.policy == "off" or drawn.moderation is not None:
-            return drawn
-        return await self.looked_at(drawn, options, await self.check(options))
-
     async def looked_at(
         self, drawn: Illustration, options: IllustrateOptions, in_prompt: Sequence[Finding]
     ) -> Illustration:
-        """Raises ModerationBlocked where it is refused, EngineUnavailable when the engine gives no answer."""
+        """Raises ModerationBlocked where it is refused, Unjudged when the engine gives no answer."""
         policy, low = self._settings.policy, options.moderation == LOW
         pictures = await asyncio.gather(*(self._found(one.pixels, i, low) for i, one in enumerate(drawn.pictures)))
         every = [*in_prompt, *(finding for found in pictures for finding in found or ())]
@@ -55,7 +49,7 @@ class Policy:
         if every and policy == REFUSE:
             raise blocked(every)
         if unchecked and self._settings.on_failure == REFUSE:
-            raise EngineUnavailable("the safety engine does not answer; try again")
+            raise Unjudged("the safety engine does not answer; try again")
         kept = drawn.pictures
         if every and policy == BLUR:
             hidden = [bool(in_prompt or found) for found in pictures]

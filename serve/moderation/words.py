@@ -7,7 +7,7 @@ text sorts runs of combining marks, which takes their square.
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from functools import lru_cache
 
 _MAX_EXPANSION = 8
@@ -67,15 +67,18 @@ def words(text: str) -> list[str]:
     return found
 
 
-def spelled(found: Sequence[str]) -> Iterator[str]:
-    """Words that were written letter by letter: n o, n-o-p-e."""
+def spelled(found: Sequence[str], lengths: Collection[int]) -> Iterator[str]:
+    """What may be words of these lengths, from 3 on, that were written letter by letter, also beside a word that has
+    one letter itself: a n-o-p-e."""
     run: list[str] = []
     for word in (*found, ""):
         if len(word) == 1 and _kind(word) == "part":
             run.append(word)
             continue
-        if len(run) >= _SHORTEST_SPELLED:
-            yield "".join(run)
+        letters = "".join(run)
+        for length in lengths:
+            for start in range(len(letters) - length + 1 if length >= _SHORTEST_SPELLED else 0):
+                yield letters[start : start + length]
         run = []
 
 

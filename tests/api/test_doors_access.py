@@ -17,6 +17,7 @@ from serve.access.roles import ADMIN, GENERATE, INFERENCE, METRICS, READ, SCOPES
 from serve.api.rights import needed
 from serve.guards import links
 from serve.state import State
+from serve.state.tables import generations
 
 FOX: dict[str, Any] = {"kind": "illustrate", "input": {"prompt": "a fox", "seed": 7}}
 DRAW = {"prompt": "a fox", "seed": 7}
@@ -399,3 +400,16 @@ async def test_a_name_of_somebody_else_leads_nowhere(state: State) -> None:
         key = await site.key("ada")
         async with site.door(key.secret) as ada:
             assert (await ada.get("/v1/me", headers={"Host": "other.example"})).status_code == 200, "keys decide there"
+
+
+@pytest.mark.parametrize("name", ["user", "safety_identifier"])
+async def test_openais_word_for_its_own_users_is_none_of_ours(
+    site: KeyedSite, ada: httpx.AsyncClient, name: str
+) -> None:
+    """Ordinary clients send it with every request: it is repeated, and the pictures are the key's user's."""
+    answer = await ada.post("/v1/images/generations", json={**DRAW, name: "customer-17"})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["safety_identifier"] == "customer-17"
+    async with site.state.database.read() as connection:
+        owners = [row.user_id for row in await connection.execute(generations.select())]
+    assert owners == ["ada"]

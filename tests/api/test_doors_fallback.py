@@ -23,12 +23,14 @@ from standin import StandIn
 from serve.access.audit import Actor
 from serve.api.app import create_app
 from serve.api.entrance import Entrance, Entry
+from serve.ensembles.illustration import IllustrateOptions, Illustration
 from serve.errors import EngineLost
 from serve.fallback.illustrator import FallbackIllustrator
 from serve.fallback.site import with_fallback
 from serve.flags.flag import Flag, is_on
 from serve.guards.sealed import SealedSecrets
-from serve.jobs.direct import Direct
+from serve.jobs.direct import Caller, Direct
+from serve.jobs.requests import IllustrateRequest
 from serve.jobs.work import Work
 from serve.jobs.worker import Worker
 from serve.settings import AccessSettings, ExperimentSettings, FallbackSettings, FlagSettings
@@ -40,6 +42,17 @@ from outside import KEY, Service, openai_answers, openai_step
 
 QUICK = {"poll_s": 0.01, "beat_s": 0.05, "lease_s": 0.5, "progress_s": 0.0, "retry_s": 0.01}
 HEADER = "x-atelier-served-by"
+
+
+class OneBroken(IllustratorStandIn):
+    """Its model ``mini`` breaks, as long as it is broken."""
+
+    is_broken = True
+
+    async def draw(self, options: IllustrateOptions) -> Illustration:
+        if self.is_broken and options.model in (None, "mini"):
+            raise EngineLost("gone")
+        return await super().draw(options)
 
 
 @pytest.fixture
@@ -135,6 +148,20 @@ async def test_history_tells_and_the_cache_forgets(
     primary.failure = None
     again = await client.post("/generate", json=body)
     assert (again.headers[HEADER], again.headers["x-atelier-cache"]) == ("illustrate", "miss")
+
+
+async def test_what_another_model_drew_is_not_remembered_for_the_one_that_failed(state: State) -> None:
+    primary, turbo = OneBroken(), FallbackSettings(steps=[{"kind": "model", "model": "turbo"}])  # type: ignore[list-item]
+    site = replace(state, settings=state.settings.model_copy(update={"fallback": turbo}))
+    direct = Direct(site, with_fallback(primary, site), StandIn(), site.settings)
+    wish = IllustrateRequest(IllustrateOptions("a fox", seed=7))
+    drawn = await direct.draw(wish, Caller("ada"))
+    assert (drawn.cache, drawn.details["served_by"]) == ("miss", "fallback:model:turbo")
+    primary.is_broken = False
+    for word in ("miss", "hit"):
+        again = await direct.draw(wish, Caller("ada"))
+        assert (again.cache, again.details["served_by"]) == (word, "illustrate")
+    await direct.close()
 
 
 async def test_jobs_tell(client: httpx.AsyncClient, primary: IllustratorStandIn, site: State) -> None:

@@ -114,6 +114,20 @@ async def test_of_who_is_not_known_each_request_has_its_own(state: State) -> Non
     await direct.close()
 
 
+async def test_who_is_not_known_and_asks_again_has_the_same_arm(state: State) -> None:
+    """Also for any seed; what is looked up first is what is drawn then."""
+    state = with_experiments(state, steps=STEPS)
+    direct = Direct(state, IllustratorStandIn(), StandIn(), state.settings)
+    for place in range(16):
+        for seed in (place, -1, None):
+            request = IllustrateRequest(IllustrateOptions(f"fox {place}", seed=seed))
+            for _ in range(2):
+                await direct.draw(request, Caller(fresh=True))
+            assert len({row[1] for row in (await exposed(state.database))[-2:]}) == 1
+    assert await direct.recall(IllustrateRequest(IllustrateOptions("fox 3", seed=3)), Caller()) is not None
+    await direct.close()
+
+
 async def test_jobs_have_their_users_arm(state: State) -> None:
     state = with_experiments(state, steps=STEPS)
     state = State(state.database, state.objects, with_settings(state.settings, jobs=QUICK))

@@ -102,6 +102,9 @@ def test_all_alike() -> None:
     found = rate(sums([0.0] * 10, [0.0] * 10, [0.0]))
     assert found.low == pytest.approx(0.0, abs=1e-12)
     assert found.high == pytest.approx(wilson(0.0, 3)[1])
-    same = alone([2.0, 2.0, 2.0])
-    between = mean_difference(same, same)
-    assert (between.value, between.low, between.high) == (0.0, 0.0, 0.0)
+    for value in (2.0, 0.1, 1 / 3):
+        same = alone([value] * 7)
+        assert (mean(same).value, mean(same).low, mean(same).high) == (pytest.approx(value), None, None)
+        between = mean_difference(same, same)
+        assert (between.value, between.low, between.high) == (0.0, None, None)
+        assert mean_difference(same, alone([1.0, 2.0])).low is not None

@@ -168,6 +168,18 @@ async def test_when_all_fail_the_illustrators_failure_is_told() -> None:
     assert caught.value.retry_after_s
 
 
+async def test_a_step_that_takes_all_the_time_left_hides_no_failure(service: Service) -> None:
+    async def hang(request: Any) -> Any:
+        await asyncio.Event().wait()
+
+    service.answer = hang
+    primary = IllustratorStandIn()
+    primary.failure = EngineFailure("an engine broke")
+    with pytest.raises(EngineFailure, match="an engine broke"):
+        await chain(primary, chain_settings(openai_step(service.url), limit_s=0.3)).draw(FOX)
+    assert len(service.asked) == 1
+
+
 async def test_previews_until_it_fails_and_then_the_picture(service: Service) -> None:
     primary = IllustratorStandIn()
     primary.failure, primary.fails_after = EngineLost("gone"), 5

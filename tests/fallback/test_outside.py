@@ -134,12 +134,13 @@ async def test_a_picture_larger_than_may_be_is_refused(service: Service) -> None
     assert (await drawn_by(openai_step(service.url), max_bytes=200_000)).served_by == "fallback:openai:cloud"
 
 
-async def test_sizes_that_it_draws_become_the_size_that_was_asked_for(service: Service) -> None:
+@pytest.mark.parametrize("model", ["gpt-image-2", "chatgpt-image-latest"])
+async def test_sizes_that_it_draws_become_the_size_that_was_asked_for(service: Service, model: str) -> None:
     service.answer = openai_answers(picture(128))
-    step = openai_step(service.url, sizes=["1024x1024", "1536x1024"], model="gpt-image-1")
+    step = openai_step(service.url, sizes=["1024x1024", "1536x1024"], model=model)
     drawn = await drawn_by(step, IllustrateOptions("a fox", seed=7, width=96, height=64))
     assert drawn.pictures[0].pixels.shape == (64, 96, 3)
-    assert service.asked[0][2] == {"model": "gpt-image-1", "prompt": "a fox", "n": 1, "size": "1536x1024"}
+    assert service.asked[0][2] == {"model": model, "prompt": "a fox", "n": 1, "size": "1536x1024"}
 
 
 async def test_transparency_becomes_white(service: Service) -> None:
@@ -226,6 +227,33 @@ async def test_a_prompt_too_long_for_titan_is_not_cut(service: Service) -> None:
             bedrock_step(service.url, "amazon.titan-image-generator-v2:0"), IllustrateOptions("fox " * 200, seed=1)
         )
     assert service.asked == []
+
+
+NOT_FOR_THIS: list[tuple[dict[str, Any], IllustrateOptions, Any, int]] = [
+    ({"model": "amazon.titan-image-generator-v2:0"}, IllustrateOptions("fox " * 200, seed=1), {}, 200),
+    ({"model": "stability.sd3-5-large-v1:0"}, IllustrateOptions("fox " * 2600, seed=1), {}, 200),
+    ({"model": "stability.sd3-5-large-v1:0"}, FOX, {"finish_reasons": ["Filter reason"], "images": [""]}, 200),
+    ({"model": "amazon.nova-canvas-v1:0"}, FOX, {"error": "blocked by our filters"}, 200),
+    *(({"model": "amazon.nova-canvas-v1:0"}, FOX, {}, status) for status in (400, 413, 422)),
+]
+
+
+@pytest.mark.parametrize(("step", "options", "answer", "status"), NOT_FOR_THIS)
+async def test_what_a_prompt_is_at_fault_for_closes_no_service(
+    service: Service, step: dict[str, Any], options: IllustrateOptions, answer: Any, status: int
+) -> None:
+    """Who may send it cannot shut the service for others; whoever is next is asked."""
+    primary = IllustratorStandIn()
+    primary.failure = EngineLost("gone")
+    async with Service(openai_answers()).listening() as other:
+        steps = [bedrock_step(service.url, **step), openai_step(other.url)]
+        fallback = chain(primary, chain_settings(*steps, breaker={"failures": 1, "share": 0}))
+        service.answer = answers(answer, status)
+        assert (await fallback.draw(options)).served_by == "fallback:openai:cloud"
+        assert fallback.breakers["fallback:bedrock:aws"].state == "closed"
+        service.answer = answers({}, 500)
+        await fallback.draw(FOX)
+        assert fallback.breakers["fallback:bedrock:aws"].state == "open"
 
 
 def test_bedrocks_own_address_and_models_that_nobody_knows() -> None:

@@ -10,7 +10,7 @@ import pytest
 from outside import IllustratorStandIn, Service, chain, chain_settings, openai_answers, openai_step
 
 from serve.ensembles.illustration import IllustrateOptions
-from serve.errors import EngineLost, ModerationBlocked
+from serve.errors import EngineLost, EngineUnavailable, ModerationBlocked, Unjudged
 from serve.settings import ModerationRule, ModerationSettings, Settings
 
 FOX = IllustrateOptions("a fox", seed=7, width=64, height=64)
@@ -77,6 +77,31 @@ async def test_nobody_looked_so_nobody_sees(service: Service) -> None:
     primary.score = None
     with pytest.raises(EngineLost):
         await chain(primary, settings(service, "blur", "safety")).draw(FOX)
+
+
+async def test_one_picture_that_nobody_judges_is_paid_for_and_not_one_of_each(service: Service) -> None:
+    primary = Judging()
+    primary.score = None
+    of_site = settings(service, "blur", "safety")
+    once = {"failures": 1, "share": 0}
+    again = chain_settings(openai_step(service.url), openai_step(service.url, name="other"), breaker=once)
+    fallback = chain(primary, of_site.model_copy(update={"fallback": again.fallback}))
+    for asked in (1, 2):
+        with pytest.raises(EngineUnavailable):
+            await fallback.draw(FOX)
+        assert len(service.asked) == asked
+    assert {fallback.breakers[f"fallback:openai:{name}"].state for name in ("cloud", "other")} == {"closed"}
+
+
+async def test_the_illustrators_own_that_nobody_judges_is_no_failure_of_its(service: Service) -> None:
+    primary = Judging()
+    primary.failure = Unjudged("the safety engine does not answer; try again")
+    fallback = chain(primary, chain_settings(openai_step(service.url), breaker={"failures": 1, "share": 0}))
+    for _ in range(2):
+        with pytest.raises(Unjudged):
+            await fallback.draw(FOX)
+    assert service.asked == []
+    assert fallback.breakers["illustrate"].state == "closed"
 
 
 async def test_flagged(service: Service) -> None:

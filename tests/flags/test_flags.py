@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -98,6 +100,36 @@ async def test_while_the_database_is_away_they_stay(database: Database, tmp_path
     assert await flags.is_on("new", "ada")
     with pytest.raises(StateUnavailable):
         await flags.read()
+    await away.close()
+
+
+async def test_the_first_requests_of_a_process_wait_for_the_database(database: Database) -> None:
+    initial = {"new": FlagSettings(percentage=0)}
+    await Flags(initial, database).put("new", FlagSettings(percentage=100), ME)
+    fresh = Flags(initial, database)
+    assert await asyncio.gather(*(fresh.is_on("new", user) for user in USERS[:8])) == [True] * 8
+
+
+async def test_a_first_look_that_fails_is_repeated(database: Database, tmp_path: Path) -> None:
+    """By the next request, and once for all who waited for it."""
+    initial, reads = {"new": FlagSettings(percentage=0)}, 0
+    await Flags(initial, database).put("new", FlagSettings(percentage=100), ME)
+
+    class Counting(Flags):
+        async def read(self) -> Mapping[str, Flag]:
+            nonlocal reads
+            reads += 1
+            return await super().read()
+
+    nowhere = Settings(database=DatabaseSettings(url=SecretStr(f"sqlite:///{tmp_path}/no/such/folder/x.db")))
+    away = Database(database_url(nowhere), nowhere.database)
+    fresh = Counting(initial, away, lambda: 0.0)
+    assert await asyncio.gather(*(fresh.is_on("new", user) for user in USERS[:8])) == [False] * 8
+    assert reads == 1
+    fresh._database = database
+    assert await fresh.is_on("new", "ada")
+    assert await fresh.is_on("new", "ada")
+    assert reads == 2
     await away.close()
 
 

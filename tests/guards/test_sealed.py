@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from serve.cli import app
 from serve.errors import InvalidRequest, NotFound
 from serve.guards.sealed import SealedSecrets
 from serve.guards.vault import SealBroken
-from serve.settings import DatabaseSettings
+from serve.settings import DatabaseSettings, SecretsSettings
 from serve.state import State
 from serve.state.tables import audit, sealed_secrets
 
@@ -49,6 +50,29 @@ async def test_a_row_opens_under_its_own_name_alone(state: State) -> None:
         await kept.get("other")
 
 
+def with_secrets(state: State, *keys: str) -> SealedSecrets:
+    secrets = SecretsSettings(keys=tuple(map(SecretStr, keys)))
+    return SealedSecrets(replace(state, settings=state.settings.model_copy(update={"secrets": secrets})))
+
+
+async def test_resealed_they_need_the_older_secret_no_more(state: State) -> None:
+    old, new = "o" * 32, "n" * 32
+    for name in ("one", "two"):
+        await with_secrets(state, old).set(name, SecretStr(KEY), ME)
+    assert await with_secrets(state, new, old).reseal(ME) == 2
+    assert (await with_secrets(state, new).get("two")).get_secret_value() == KEY
+    with pytest.raises(SealBroken):
+        await with_secrets(state, old).get("one")
+    await with_secrets(state, old).set("one", SecretStr(KEY), ME)
+    with pytest.raises(SealBroken) as caught:
+        await with_secrets(state, new).reseal(ME)
+    assert caught.value.field == "one"
+    assert (await with_secrets(state, new).get("two")).get_secret_value() == KEY
+    async with state.database.read() as connection:
+        told = (await connection.execute(sa.select(audit.c.action, audit.c.subject))).all()
+    assert [row.subject for row in told if row.action == "secret.reseal"] == ["one", "two"]
+
+
 @pytest.mark.parametrize(("name", "secret"), [("", "x"), ("A", "x"), ("a/b", "x"), ("a" * 41, "x"), ("a", "")])
 async def test_what_cannot_be_kept(state: State, name: str, secret: str) -> None:
     with pytest.raises(InvalidRequest):
@@ -70,5 +94,6 @@ def test_the_commands(database_settings: DatabaseSettings, tmp_path: Path, monke
     listed = run.invoke(app, ["secrets", "list", "--json"]).output
     assert [one["name"] for one in json.loads(listed)] == ["cloud"]
     assert "cloud" in run.invoke(app, ["secrets", "list"]).output
+    assert "1 sealed with the newest secret" in run.invoke(app, ["secrets", "reseal"]).output
     assert run.invoke(app, ["secrets", "remove", "cloud"]).exit_code == 0
     assert run.invoke(app, ["secrets", "remove", "cloud"]).exit_code == 2

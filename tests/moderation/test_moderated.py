@@ -17,7 +17,6 @@ from serve.ensembles.illustration import Follow, IllustrateOptions, Illustration
 from serve.errors import AtelierError, DeadlineExceeded, EngineUnavailable, InvalidRequest, ModerationBlocked
 from serve.moderation.blurring import CELLS, blurred
 from serve.moderation.judge import as_input
-from serve.moderation.policy import Policy
 
 FOX = IllustrateOptions("a fox", seed=7)
 BAD = IllustrateOptions("a Massacre", seed=7)
@@ -237,19 +236,3 @@ async def test_a_long_prompt_does_not_hold_others_up() -> None:
         turns += 1
         await asyncio.sleep(0)
     assert turns > 20
-
-
-async def test_what_others_drew_is_looked_at_once() -> None:
-    illustrator = Judged()
-    illustrator.answer = seen
-    of_site = Policy(policy("blur"), illustrator)
-    outside = await illustrator.draw(FOX)
-    kept = await of_site.kept(outside, FOX)
-    assert kept.moderation is not None
-    assert (kept.moderation["action"], kept.moderation["category"]) == ("blur", NUDITY)
-    assert not np.array_equal(kept.pictures[0].pixels, outside.pictures[0].pixels)
-    assert await of_site.kept(kept, FOX) is kept
-    assert len(illustrator.judged) == 1
-    with pytest.raises(ModerationBlocked):
-        await Policy(policy("refuse", engine=False), illustrator).kept(outside, BAD)
-    assert await Policy(policy("off"), illustrator).kept(outside, BAD) is outside

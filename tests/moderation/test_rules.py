@@ -23,7 +23,10 @@ FOUND = {
     "plain": "a picture of gore", "case": "GoRe", "punctuation": "oil painting, (gore:1.3)!", "fullwidth": "ｇｏｒｅ",
     "mathematical": "𝐠𝐨𝐫𝐞", "accents": "gôrë", "stacked marks": "g̸̨o͟r̷e̶", "zero width": "g\u200bo\u200dr\u2060e",
     "soft hyphen": "go\xadre", "filler": "go\u3164re", "cyrillic": "gоrе", "digits": "g0r3", "greek": "gοrε",
-    "spelled": "g o r e", "with dots": "g.o.r.e", "with hyphens": "g-0-r-3", "phrase": "the Red\n\tARMY marches",
+    "spelled": "g o r e",
+    "spelled after a word of one letter": "a g o r e picture",
+    "spelled before others": "g.o.r.e. b c", "spelled and stressed": "a (g:1.1) o r (e) x",
+    "with dots": "g.o.r.e", "with hyphens": "g-0-r-3", "phrase": "the Red\n\tARMY marches",
     "phrase over punctuation": "red, army", "accents in the rule": "cafe noir", "a script without spaces": "她是裸体的",
     "read as an l": "1eet", "read as digits": "leet", "hindi": "हिंसा मत", "russian": "НАСИЛИЕ",
     "pictographs": "a🔪\ufe0f🩸!",
@@ -31,7 +34,7 @@ FOUND = {
 CLEAN = {
     "within a word": "gorengan on a plate", "between words": "ego reset", "half a phrase": "a red scarf",
     "the other way": "army red", "half of a script": "体", "digits alone": "60re 2024 1337", "hindi": "हस",
-    "empty": " ", "marks alone": "\u0301\u0301", "apart": "g o r a e",
+    "empty": " ", "marks alone": "\u0301\u0301", "apart": "g o r a e", "spelled, and shorter": "a g o r",
 }  # fmt: skip
 
 
@@ -43,6 +46,21 @@ def test_a_word_is_found_however_it_is_written(prompt: str) -> None:
 @pytest.mark.parametrize("prompt", CLEAN.values(), ids=CLEAN)
 def test_what_is_no_such_word_is_not_found(prompt: str) -> None:
     assert rules("gore", "Café Noir", "red army", "裸体", "हिंसा").find(prompt) == {}
+
+
+STRESSED = ["go(re:1)", "go(r:1.0)e", "g(o)[r]e", "go[(re:1.1)]", "\u202eg((o))re", "r(e:1)d army", "RE[D] BREAK army"]
+
+
+@pytest.mark.parametrize("prompt", STRESSED)
+def test_stress_within_a_word_hides_nothing(prompt: str) -> None:
+    assert rules().find(prompt) == {"violence": 0.75}
+
+
+def test_patterns_read_what_is_drawn_and_what_is_written() -> None:
+    pytest.importorskip("re2")
+    found = rules("nothing", patterns=(r"\bblood bath\b", r"\(knife:"))
+    assert found.find("bl(oo:1)d bath") == found.find("(knife:1.1)") == {"violence": 0.75}
+    assert found.find("bl(oo:99)d bath") == {}, "nobody draws that"
 
 
 def test_lookalikes_can_be_left_alone() -> None:
@@ -63,8 +81,15 @@ def test_the_highest_score_of_each_category_counts() -> None:
 
 @pytest.mark.parametrize(
     "prompt",
-    ["e" + "\u0301\u0323" * 200_000, "\ufdfa" * 200_000, "gore " * 40_000, "g o r e " * 40_000, "red " * 80_000],
-    ids=["marks", "ligatures", "words", "letters", "beginnings"],
+    [
+        "e" + "\u0301\u0323" * 200_000,
+        "\ufdfa" * 200_000,
+        "gore " * 40_000,
+        "g o r e " * 40_000,
+        "red " * 80_000,
+        "(e:1)" * 40_000,
+    ],
+    ids=["marks", "ligatures", "words", "letters", "beginnings", "stress"],
 )
 def test_what_is_made_to_be_slow_is_read_to_its_end(prompt: str) -> None:
     """Composing the first as Unicode does would take minutes."""

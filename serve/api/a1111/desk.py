@@ -69,6 +69,9 @@ class Task:
             raise Cancelled("Interrupted") from None
 
     def interrupt(self) -> None:
+        """Once: a second time would end what tidies up after the first."""
+        if self.interrupted:
+            return
         self.interrupted = True
         if self._doing is not None:
             self._doing.cancel()

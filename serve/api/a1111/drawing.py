@@ -50,8 +50,8 @@ async def txt2img(request: Request, direct: DrawsDirectly, desk: Desks, settings
     caller, families = caller_of(request), await direct.families()
     options, unknown = options_of(desk, caller.user_id, families, settings, override_of(values))
     asked = parse(values, families, options, unknown)
-    for note in asked.notes:
-        LOGGER.info("txt2img: %a", note)
+    if asked.notes:  # which have words of the prompt: the answer tells them, and no log
+        LOGGER.info("txt2img: %d notes", len(asked.notes))
     with desk.task(caller.user_id, asked.task_id, asked.pictures) as task:
         answer = await task.run(_drawn(asked, direct, caller, task, settings))
     body = await asyncio.to_thread(_body, values, asked, answer)

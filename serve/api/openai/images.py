@@ -20,6 +20,7 @@ from fastapi import APIRouter, Request, Response
 from serve.api.callers import DrawsDirectly, caller_of, urls_of, with_cache_word
 from serve.api.drawing import draw, told, with_words
 from serve.api.drawing_schema import described
+from serve.api.entrance import principal_of
 from serve.api.event_stream import EventStream
 from serve.api.json_body import read_json
 from serve.api.native import SiteSettings
@@ -63,7 +64,8 @@ async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettin
     """Pictures of a prompt, as OpenAI's clients ask for them; with ``stream``, previews on the way."""
     values = await read_json(request, settings.limits)
     asked = parse(values, await direct.families(), settings.pictures.embed_metadata)
-    caller = caller_of(request, asked.safety_identifier, settings.jobs.abandoned_s)
+    user = asked.safety_identifier if principal_of(request).key_id is None else None  # a user of the client's, not ours
+    caller = caller_of(request, user, settings.jobs.abandoned_s)
     caller = replace(caller, repeats=_says_that_it_repeats(request))
     if asked.partial_images is not None:
         return await _streamed(asked, direct, caller, settings)

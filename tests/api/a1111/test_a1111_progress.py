@@ -233,6 +233,28 @@ async def test_everybody_has_tasks_of_their_own() -> None:
     assert [desk.is_over(user_id, "task(a)") for user_id in ("ada", "ben", "cy")] == [True, True, False]
 
 
+async def test_who_interrupts_twice_leaves_the_tidying_alone() -> None:
+    desk, began, tidied = Desk(), asyncio.Event(), []
+
+    async def work() -> None:
+        try:
+            began.set()
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0.01)
+            tidied.append(True)
+
+    with desk.task("ada", "task(a)", 1) as task:
+        running = asyncio.create_task(task.run(work()))
+        await began.wait()
+        for _ in range(2):
+            task.interrupt()
+            await asyncio.sleep(0)
+        with pytest.raises(Cancelled, match="Interrupted"):
+            await running
+    assert tidied == [True]
+
+
 async def test_the_desk_remembers_so_many_and_no_more() -> None:
     desk = Desk()
     for index in range(MOST_USERS + 1):

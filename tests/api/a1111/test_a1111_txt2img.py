@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
 
 import httpx
@@ -194,12 +195,17 @@ async def test_an_unknown_sampler(studio: httpx.AsyncClient, illustrator: Illust
     assert illustrator.asked == []
 
 
-async def test_networks_that_are_not_there_are_told(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
-    """And do not become words of the prompt."""
+async def test_networks_that_are_not_there_are_told(
+    studio: httpx.AsyncClient, illustrator: IllustratorStandIn, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And do not become words of the prompt; no log has them."""
+    caplog.set_level(logging.INFO, "serve")
     prompt = "fox <lora:pixel art:0.8>, <b> <lyco:x:1:te=0.5><lora:pixel art:1>"
     info = await info_of(studio, prompt=prompt, negative_prompt="<hypernet:y> text")
     assert (illustrator.asked[0].prompt, illustrator.asked[0].negative_prompt) == ("fox , <b>", "text")
     assert info["comments"] == "Networks not found: pixel art, x, y\n"
+    assert "1 notes" in caplog.text
+    assert "pixel art" not in caplog.text
 
 
 async def test_styles_are_our_templates(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
