@@ -12,6 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.access.required import is_required
 from serve.api.addresses import own_url
+from serve.api.rights import PROBES
 from serve.errors import Forbidden
 from serve.settings import Settings
 
@@ -82,7 +83,8 @@ class OwnPages:
         if scope["type"] not in ("http", "websocket"):
             return None
         headers = Headers(scope=scope)
-        if self._by_name_alone and not is_known(headers.get("host", ""), self._settings):
+        asks = self._by_name_alone and not scope["path"].startswith(PROBES)
+        if asks and not is_known(headers.get("host", ""), self._settings):
             return Forbidden("this site does not go by that name; http.public_url says which one it has", "Host")
         if scope["type"] == "websocket" or scope["method"] in _READING or "origin" not in headers:
             return None  # sockets look by themselves
