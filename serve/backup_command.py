@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,6 +14,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from serve import stack
 from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, in_words_of
 from serve.settings import Settings, load
+from serve.state_command import ConfigOption
 
 if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
     from serve.state.backups.progress import Report
@@ -27,10 +27,6 @@ _SHOWN = 5
 
 err = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Settings as YAML, or a Ray Serve config.", dir_okay=False)
-]
 
 
 def backup(

@@ -27,6 +27,7 @@ from serve.keys_command import check_ready, keys, users
 from serve.profile_command import profile_engine
 from serve.secrets_command import secrets
 from serve.settings import Settings, leaves, load, to_markdown
+from serve.state_command import ConfigOption
 from serve.temporary_folder import temporary_folder
 from serve.vectorize_command import vectorize
 
@@ -53,10 +54,6 @@ err = Console(stderr=True, highlight=False)
 
 NOT_RUNNING = 3
 """Exit code when there is no stack, or it did not start."""
-
-ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Settings as YAML, or a Ray Serve config.", dir_okay=False)
-]
 
 
 def fail(error: AtelierError, code: int = 1) -> NoReturn:

@@ -14,7 +14,12 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-def is_elsewhere(public_url: str | None) -> bool:
+def is_reached_from_elsewhere(host: str, public_url: str | None) -> bool:
+    """Whether others than this machine come to what listens on ``host`` and goes by ``public_url``."""
+    return not is_loopback(host) or _is_elsewhere(public_url)
+
+
+def _is_elsewhere(public_url: str | None) -> bool:
     """Whether others reach it by this address. One that cannot be read is taken for one that is."""
     if public_url is None:
         return False

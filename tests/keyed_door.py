@@ -10,6 +10,7 @@ from typing import Any
 
 import grpc.aio
 import httpx
+import pytest
 import uvicorn
 from fastapi import FastAPI
 from illustrator_standin import IllustratorStandIn
@@ -92,3 +93,21 @@ async def calling(site: KeyedSite) -> AsyncIterator[str]:
     await server.start()
     yield f"127.0.0.1:{port}"
     await server.stop(0)
+
+
+@pytest.fixture
+async def ada(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
+    async with site.door((await site.key("ada")).secret) as client:
+        yield client
+
+
+@pytest.fixture
+async def bob(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
+    async with site.door((await site.key("bob")).secret) as client:
+        yield client
+
+
+@pytest.fixture
+async def admin(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
+    async with site.door((await site.key("root", "admin")).secret) as client:
+        yield client

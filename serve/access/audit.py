@@ -6,8 +6,6 @@ two. Chores delete what is too old, or too much (`access.keep_audit_days`, `acce
 
 from __future__ import annotations
 
-import base64
-import binascii
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -20,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.access.roles import Principal
 from serve.access.text import printable
 from serve.errors import InvalidRequest
+from serve.state.cursors import cursor_of_seq, seq_of
 from serve.state.database import Database
 from serve.state.tables import audit, utc_now
 
@@ -27,7 +26,6 @@ MOST_ITEMS = 200
 MAX_TEXT = 256
 """Characters of each text."""
 _MOST_DETAILS = 20
-_LONGEST_CURSOR = 32
 
 _a = audit.c
 _INSERT = audit.insert()
@@ -124,11 +122,11 @@ async def page(database: Database, filters: Filters, cursor: str | None = None, 
         raise InvalidRequest(f"must be from 1 to {MOST_ITEMS}", "limit")
     query = sa.select(audit).where(*filters.conditions())
     if cursor is not None:
-        query = query.where(_a.seq < _seq_of(cursor))
+        query = query.where(_a.seq < seq_of(cursor))
     async with database.read() as connection:
         rows = (await connection.execute(query.order_by(_a.seq.desc()).limit(limit + 1))).all()
     more = len(rows) > limit
-    return Page([_entry(row) for row in rows[:limit]], _cursor(rows[limit - 1].seq) if more else None)
+    return Page([_entry(row) for row in rows[:limit]], cursor_of_seq(rows[limit - 1].seq) if more else None)
 
 
 _FIELDS = [field.name for field in fields(Entry)]
@@ -144,18 +142,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(one) for one in value[:_MOST_DETAILS]]
     return printable(str(value), MAX_TEXT)
-
-
-def _cursor(seq: int) -> str:
-    return base64.urlsafe_b64encode(str(seq).encode()).decode().rstrip("=")
-
-
-def _seq_of(cursor: str) -> int:
-    try:
-        digits = base64.b64decode(cursor[:_LONGEST_CURSOR] + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        seq = int(digits) if digits.isdigit() else -1
-    except (ValueError, binascii.Error):
-        seq = -1
-    if not 0 <= seq < 2**63:
-        raise InvalidRequest("is not one that a page told", "cursor")
-    return seq

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serve.loopback import is_elsewhere, is_loopback
+from serve.loopback import is_reached_from_elsewhere
 from serve.settings import Settings
 
 
@@ -10,4 +10,4 @@ def is_required(settings: Settings) -> bool:
     """By ``auto`` also where a proxy on this machine brings requests from elsewhere, as `http.public_url` tells."""
     if settings.access.required != "auto":
         return settings.access.required == "on"
-    return not is_loopback(settings.http.host) or is_elsewhere(settings.http.public_url)
+    return is_reached_from_elsewhere(settings.http.host, settings.http.public_url)

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import tempfile
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -14,6 +11,7 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, EllipticCurv
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from serve.errors import StateUnavailable
+from serve.guards.own_file import write_once
 
 FILE = "provenance.pem"
 """In `state_dir`, for its owner alone: the certificate, its issuer's, and the key. The issuer's key is nowhere."""
@@ -32,7 +30,7 @@ def own_certificate(state_dir: Path) -> tuple[bytes, bytes]:
     path = state_dir / FILE
     try:
         if not path.exists():
-            _write(path, _made())
+            write_once(path, _made())
         found = path.read_bytes()
     except OSError as error:
         raise StateUnavailable(f"{FILE} in state_dir cannot be used: {error.strerror}") from error
@@ -40,21 +38,6 @@ def own_certificate(state_dir: Path) -> tuple[bytes, bytes]:
     if not mark:
         raise StateUnavailable(f"{FILE} in state_dir is damaged: put it back, or remove it and another is made")
     return chain, mark + key
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Whole or not at all, and once: of several processes that need one, the first is right."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{FILE}-")  # readable by its owner alone
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        os.unlink(name)
 
 
 def _made() -> bytes:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import secrets
-import tempfile
 from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from serve.errors import StateUnavailable
+from serve.guards.own_file import write_once
 from serve.settings import Settings
 
 FILE = "site-secret"
@@ -55,15 +53,4 @@ def _of_file(path: Path) -> bytes:
 
 
 def _make(path: Path) -> None:
-    """Whole or not at all, and once: of several processes that need one, the first is right."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{FILE}-")  # readable by its owner alone
-    try:
-        with os.fdopen(handle, "w") as file:
-            file.write(secrets.token_urlsafe(_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(name, path)
-    finally:
-        os.unlink(name)
+    write_once(path, f"{secrets.token_urlsafe(_BYTES)}\n".encode())

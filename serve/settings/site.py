@@ -32,7 +32,7 @@ from pydantic_settings import (
 )
 
 from serve.errors import InvalidRequest
-from serve.loopback import is_elsewhere, is_loopback
+from serve.loopback import is_reached_from_elsewhere
 from serve.settings.doors import (
     DashboardSettings,
     GatewaySettings,
@@ -110,7 +110,7 @@ class Settings(BaseSettings):
     @classmethod
     def _never_open_by_mistake(cls, access: AccessSettings, info: ValidationInfo) -> AccessSettings:
         http = info.data.get("http")
-        reached = http is not None and (not is_loopback(http.host) or is_elsewhere(http.public_url))
+        reached = http is not None and is_reached_from_elsewhere(http.host, http.public_url)
         if reached and access.required == "off" and not access.insecure:
             told = (
                 "required is off, and http.host or http.public_url is not loopback: whoever reaches it could do "

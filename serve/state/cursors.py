@@ -22,6 +22,7 @@ from serve.state.tables import UtcTime, generations
 
 _LONGEST = 256
 _MOST_SEQ = 2**63 - 1
+_LONGEST_SEQ = 32
 _UNRATED = -1e300
 """Where the unrated stand: below whatever a rating may be. A number, so that a row comparison has no NULL in it."""
 
@@ -105,3 +106,20 @@ RATING = Sort("rating", (_RATING, _CREATED, _SEQ))
 """The best rated first, and what nobody rated last."""
 
 SORTS: Mapping[str, Sort] = {sort.name: sort for sort in (NEWEST, OLDEST, RATING)}
+
+
+def cursor_of_seq(seq: int) -> str:
+    """Of a page that is in the order of its rows."""
+    return base64.urlsafe_b64encode(str(seq).encode()).decode().rstrip("=")
+
+
+def seq_of(cursor: str) -> int:
+    """Raises InvalidRequest naming ``cursor``."""
+    try:
+        digits = base64.b64decode(cursor[:_LONGEST_SEQ] + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        seq = int(digits) if digits.isdigit() else -1
+    except (ValueError, binascii.Error):
+        seq = -1
+    if not 0 <= seq <= _MOST_SEQ:
+        raise InvalidRequest("is not one that a page told", "cursor")
+    return seq

@@ -7,8 +7,6 @@ database alone, never in a path (F 12).
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import hashlib
 import re
 import secrets
@@ -25,6 +23,7 @@ from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.limits.quotas import Quotas
 from serve.settings import Settings
 from serve.state import State
+from serve.state.cursors import cursor_of_seq, seq_of
 from serve.state.database import Also, Database
 from serve.state.objects import Objects
 from serve.state.renditions import THUMBNAIL_PX, may_be_svg, rasterised, thumbnail, without_idle_alpha
@@ -34,7 +33,6 @@ from serve.vector.image import ImageLimits, decode
 PNG, WEBP = "image/png", "image/webp"
 SVG_SIDE_PX = 1024
 MOST_ITEMS = 100
-_LONGEST_CURSOR = 32
 _LOCKS = 0x73756A65
 """Sets these locks of PostgreSQL apart from others."""
 
@@ -137,11 +135,11 @@ class SubjectReferenceManager:
         if subject_name is not None:
             query = query.where(_r.subject_name == subject_name)
         if cursor is not None:
-            query = query.where(_r.seq < _seq_of(cursor))
+            query = query.where(_r.seq < seq_of(cursor))
         async with self._database.read() as connection:
             rows = (await connection.execute(query.order_by(_r.seq.desc()).limit(limit + 1))).all()
         more = len(rows) > limit
-        return ReferencePage([_of(row) for row in rows[:limit]], _cursor(rows[limit - 1].seq) if more else None)
+        return ReferencePage([_of(row) for row in rows[:limit]], cursor_of_seq(rows[limit - 1].seq) if more else None)
 
     async def get(self, user_id: str, reference_id: str) -> Reference:
         """Raises NotFound."""
@@ -188,18 +186,3 @@ def _of(row: sa.Row[Any]) -> Reference:
 
 def _missing() -> NotFound:
     return NotFound("there is no such reference", "id")
-
-
-def _cursor(seq: int) -> str:
-    return base64.urlsafe_b64encode(str(seq).encode()).decode().rstrip("=")
-
-
-def _seq_of(cursor: str) -> int:
-    try:
-        digits = base64.b64decode(cursor[:_LONGEST_CURSOR] + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
-        seq = int(digits) if digits.isdigit() else -1
-    except (ValueError, binascii.Error):
-        seq = -1
-    if not 0 <= seq < 2**63:
-        raise InvalidRequest("is not one that a page told", "cursor")
-    return seq

@@ -8,6 +8,7 @@ import httpx
 import pytest
 from both_doors import both_doors
 from illustrator_standin import IllustratorStandIn
+from keyed_door import ada, admin, bob  # noqa: F401
 from standin import Served, StandIn
 
 from serve.api.app import create_app

@@ -29,24 +29,6 @@ async def site(state: State) -> AsyncIterator[KeyedSite]:
         yield opened
 
 
-@pytest.fixture
-async def ada(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
-    async with site.door((await site.key("ada")).secret) as client:
-        yield client
-
-
-@pytest.fixture
-async def bob(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
-    async with site.door((await site.key("bob")).secret) as client:
-        yield client
-
-
-@pytest.fixture
-async def admin(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
-    async with site.door((await site.key("root", "admin")).secret) as client:
-        yield client
-
-
 def every_route(app: FastAPI) -> set[tuple[str, str]]:
     """(method, path) of each, documented or not, with something for what is variable."""
     found = set(_routes(app.routes, ""))

@@ -18,12 +18,6 @@ async def site(state: State) -> AsyncIterator[KeyedSite]:
         yield opened
 
 
-@pytest.fixture
-async def admin(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
-    async with site.door((await site.key("root", "admin")).secret) as client:
-        yield client
-
-
 async def test_who_asks(site: KeyedSite) -> None:
     made = await site.key("eve", "read-only", name="laptop")
     async with site.door(made.secret) as eve:

@@ -22,12 +22,6 @@ async def site(state: State) -> AsyncIterator[KeyedSite]:
         yield opened
 
 
-@pytest.fixture
-async def admin(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
-    async with site.door((await site.key("root", "admin")).secret) as client:
-        yield client
-
-
 async def test_users_may_not(site: KeyedSite) -> None:
     for role in ("user", "read-only"):
         async with site.door((await site.key(role, role)).secret) as client:

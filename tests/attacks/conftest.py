@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import httpx
 import pytest
-from keyed_door import KeyedSite, keyed_site
+from keyed_door import KeyedSite, ada, admin, bob, keyed_site  # noqa: F401
 
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
@@ -25,21 +24,3 @@ async def here(tmp_path: Path) -> AsyncIterator[State]:
 async def site(here: State) -> AsyncIterator[KeyedSite]:
     async with keyed_site(here, access={"cache_s": 0.0}) as opened:
         yield opened
-
-
-@pytest.fixture
-async def ada(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
-    async with site.door((await site.key("ada")).secret) as client:
-        yield client
-
-
-@pytest.fixture
-async def bob(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
-    async with site.door((await site.key("bob")).secret) as client:
-        yield client
-
-
-@pytest.fixture
-async def admin(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
-    async with site.door((await site.key("root", "admin")).secret) as client:
-        yield client
