@@ -23,6 +23,11 @@ class VectorizerSettings(Section):
     engines_url: str | None = Field(
         None, description="host:port (gRPC) of an outside Triton; none: each replica runs its own, embedded."
     )
+    tritonserver: ProjectPath | None = Field(
+        None,
+        description="Folder of a tritonserver with backends of its own, such as /opt/tritonserver in NVIDIA's "
+        "container; none: the embedded one.",
+    )
     engine_timeout_s: float = Field(10.0, gt=0, le=600, description="Longest wait for one inference.")
     engine_start_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest wait for the embedded Triton.")
     workers: int = Field(0, ge=0, le=1024, description="Tracing processes per replica; 0: one per core.")
@@ -45,6 +50,11 @@ class IllustratorSettings(Section):
     )
     engines_url: str | None = Field(
         None, description="host:port (gRPC) of an outside Triton; none: each replica runs its own, embedded."
+    )
+    tritonserver: ProjectPath | None = Field(
+        None,
+        description="Folder of a tritonserver with backends of its own, such as /opt/tritonserver in NVIDIA's "
+        "container; none: the embedded one.",
     )
     engine_timeout_s: float = Field(60.0, gt=0, le=3600, description="Longest wait for one step.")
     engine_start_timeout_s: float = Field(120.0, gt=0, le=3600, description="Longest wait for the embedded Triton.")
