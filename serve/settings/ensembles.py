@@ -34,6 +34,7 @@ class VectorizerSettings(Section):
     min_replicas: int = Field(1, ge=1, le=1000, description="Fewest Vectorizer replicas.")
     max_replicas: int = Field(1, ge=1, le=1000, description="Most Vectorizer replicas.")
     num_cpus: float = Field(1.0, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
+    num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs that Ray reserves for one replica.")
     max_ongoing_requests: int = Field(32, ge=1, le=10_000, description="Requests that one replica works on at once.")
     max_queued_requests: int = Field(
         256, ge=1, le=100_000, description="Requests that may wait for one replica; beyond it the answer is 503."
