@@ -3,7 +3,7 @@
 ARG PYTHON=3.11-slim-bookworm
 
 FROM python:${PYTHON} AS build
-ARG EXTRAS=""
+ARG EXTRAS=moderation
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /opt/atelier
 RUN python -m venv /opt/venv
@@ -23,7 +23,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/atelier atelier \
-    && install --directory --owner atelier --group atelier --mode 0750 /var/lib/atelier
+    && install --directory --owner atelier --group atelier --mode 0750 /var/lib/atelier /var/backups/atelier /run/ray
 WORKDIR /opt/atelier
 COPY --from=build /opt/venv /opt/venv
 COPY pyproject.toml LICENSE ./

@@ -9,7 +9,7 @@ FROM ghcr.io/astral-sh/uv:${UV} AS uv
 
 FROM nvcr.io/nvidia/tritonserver:${TRITON}-py3 AS build
 ARG PYTHON=3.11.18
-ARG EXTRAS=""
+ARG EXTRAS=moderation
 ENV UV_PYTHON_INSTALL_DIR=/opt/python UV_LINK_MODE=copy UV_NO_CACHE=1
 COPY --from=uv /uv /usr/local/bin/uv
 WORKDIR /opt/atelier
@@ -29,7 +29,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/atelier atelier \
-    && install --directory --owner atelier --group atelier --mode 0750 /var/lib/atelier
+    && install --directory --owner atelier --group atelier --mode 0750 /var/lib/atelier /var/backups/atelier /run/ray
 WORKDIR /opt/atelier
 COPY --from=build /opt/python /opt/python
 COPY --from=build /opt/venv /opt/venv

@@ -132,7 +132,7 @@ def test_a_node_of_a_cluster_gets_what_a_host_alone_gets(clean: pytest.MonkeyPat
     own |= {"PYTHONPATH": str(HOME)}
     node = {
         "ATELIER_CONFIG": str(HOME / "deployments" / "cluster.yaml"),
-        "ATELIER_PROXY__TOKEN": "it's \"$one\" `token`",
+        "ATELIER_PROXY__TOKEN": 'it\'s "$one" `token`',
         "ATELIER_RAY__HOST": "10.1.2.3",
         "ATELIER_HTTP__TRUSTED_PROXIES": '["10.0.0.0/8"]',
     }
