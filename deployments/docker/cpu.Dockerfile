@@ -30,6 +30,7 @@ COPY pyproject.toml LICENSE ./
 COPY serve/ serve/
 COPY deployments/ deployments/
 COPY model_repository/ model_repository/
+RUN ["/opt/venv/bin/python", "-m", "compileall", "-q", "serve"]
 # The tracer is compiled at the first start, for the processor that runs it, and kept with the state.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -15,7 +15,7 @@ COPY --from=uv /uv /usr/local/bin/uv
 WORKDIR /opt/atelier
 RUN uv venv --managed-python --python "${PYTHON}" /opt/venv
 COPY pyproject.toml constraints.txt README.md LICENSE ./
-RUN uv pip install --python /opt/venv/bin/python --constraint constraints.txt --editable ".[${EXTRAS}]"
+RUN uv pip install --compile-bytecode --python /opt/venv/bin/python --constraint constraints.txt --editable ".[${EXTRAS}]"
 COPY serve/ serve/
 RUN uv pip install --python /opt/venv/bin/python --no-deps --editable .
 
@@ -37,6 +37,7 @@ COPY pyproject.toml LICENSE ./
 COPY serve/ serve/
 COPY deployments/ deployments/
 COPY model_repository/ model_repository/
+RUN ["/opt/venv/bin/python", "-m", "compileall", "-q", "serve"]
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/var/lib/atelier \

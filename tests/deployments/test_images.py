@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import socket
@@ -119,6 +120,8 @@ class Container:
 
     def __init__(self, recipe: Recipe, root: Path) -> None:
         self.home = lay_out(recipe, root)
+        compiles = json.loads(next(value for value in recipe.values("RUN") if "compileall" in value))
+        subprocess.run([sys.executable, *compiles[1:]], cwd=self.home, check=True, timeout=120)
         self.state = root / "var" / "lib" / "atelier"
         self.state.mkdir(parents=True)
         self.recipe = recipe
@@ -186,6 +189,7 @@ def test_it_starts_and_its_probe_says_so(container: Container, tmp_path: Path) -
         env=container.environment(**ports), cwd=container.home,
         stdout=(tmp_path / "log").open("wb"), stderr=subprocess.STDOUT,
     )  # fmt: skip
+    before = set(container.home.rglob("*"))
     try:
         deadline = time.monotonic() + 200
         while container.run("python", program, **ports).returncode != 0:
@@ -199,7 +203,7 @@ def test_it_starts_and_its_probe_says_so(container: Container, tmp_path: Path) -
     finally:
         stack.terminate()
         assert stack.wait(60) == 0
-    assert not list(container.home.rglob("__pycache__")), "its files stay as they were"
+    assert set(container.home.rglob("*")) == before, "its own files are not written to"
 
 
 def _free(*names: str) -> dict[str, str]:
