@@ -1,4 +1,4 @@
-"""`atelier environment`: what has to stand in the environment of every node of a Ray cluster before Ray starts there."""
+"""`atelier environment`: what has to be in the environment of every node of a cluster before Ray starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where tritonserver is, in the ``nvidia-pytriton`` wheel or in an installation of its own, and what it needs to run."""
+"""Where tritonserver is, in the wheel ``nvidia-pytriton`` or in an installation of its own, and what it needs."""
 
 from __future__ import annotations
 

@@ -8,9 +8,11 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import tomllib
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -168,10 +170,17 @@ def test_it_does_not_start_open_to_all_without_a_key(container: Container) -> No
     assert "atelier keys create --role admin" in done.stderr.replace("\n", " ")
 
 
+@pytest.fixture
+def ray_folder() -> Iterator[Path]:
+    """With a short name: sockets are in it."""
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
 @pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [FOLDER / "cpu.Dockerfile"], indirect=True, ids=["cpu"])
-def test_it_starts_and_its_probe_says_so(container: Container, tmp_path: Path) -> None:
+def test_it_starts_and_its_probe_says_so(container: Container, tmp_path: Path, ray_folder: Path) -> None:
     """Its command, on its files, with its environment, as its user would: the state is all that it writes to."""
     ports = {
         "ATELIER_HTTP__PORT": str(container.ports[0]),
@@ -179,6 +188,7 @@ def test_it_starts_and_its_probe_says_so(container: Container, tmp_path: Path) -
         "ATELIER_HTTP__HOST": "127.0.0.1",
         "ATELIER_DASHBOARD__ENABLED": "false",
         "ATELIER_RAY__NUM_CPUS": "4",
+        "ATELIER_RAY__TEMP_DIR": str(ray_folder),  # a container has a /tmp of its own
     } | _free("METRICS_PORT", "STATS_PORT", "FALLBACK_HTTP_PORT", "FALLBACK_GRPC_PORT")
     probe = container.recipe.values("HEALTHCHECK")[0].partition("CMD ")[2]
     program = str(container.home / "deployments" / "docker" / "healthcheck.py")

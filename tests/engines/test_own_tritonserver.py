@@ -53,6 +53,14 @@ def plan(repository: Path) -> None:
     (folder / "1" / "model.onnx").rename(folder / "1" / "model.plan")
 
 
+def programs_below(pid: int) -> set[Path]:
+    """The files of the tritonservers that are running below ``pid``."""
+    folders = [Path(f"/proc/{below}") for below in processes.descendants(pid)]
+    return {
+        (folder / "exe").readlink() for folder in folders if (folder / "comm").read_text().strip() == "tritonserver"
+    }
+
+
 @pytest.mark.triton
 async def test_it_serves_what_its_own_backends_can(root: Path, tmp_path: Path) -> None:
     """Also a plan of TensorRT, which the embedded one refuses."""
@@ -61,11 +69,7 @@ async def test_it_serves_what_its_own_backends_can(root: Path, tmp_path: Path) -
     with pytest.raises(EngineUnavailable, match="tensorrt"):
         TritonServer(repository, ["affine"]).start()
     with TritonServer(repository, ["affine"], tritonserver=root) as server:
-        programs = {
-            Path(f"/proc/{pid}/exe").readlink()
-            for pid in processes.descendants(server.pid)
-            if Path(f"/proc/{pid}/comm").read_text().strip() == "tritonserver"
-        }
+        programs = programs_below(server.pid)
         assert programs == {root / "bin" / "tritonserver"}
         client = Engines(server.url)
         answer = await client.infer("affine", X)
