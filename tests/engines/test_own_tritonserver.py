@@ -91,7 +91,9 @@ async def test_an_ensemble_takes_it_from_its_settings(root: Path, monkeypatch: p
     illustrator = Illustrator(load().illustrator)
     await illustrator.start()
     try:
-        assert (await illustrator.health()).ready
+        server = illustrator.room._server
+        assert server is not None
+        assert programs_below(server.pid) == {root / "bin" / "tritonserver"}
     finally:
         await illustrator.close()
 
