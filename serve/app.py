@@ -222,7 +222,7 @@ def _ensemble(
     name: str, replica: type[Replica], own: VectorizerSettings | IllustratorSettings, logging: LoggingConfig
 ) -> ray_serve.Deployment:
     resources = {"num_cpus": own.num_cpus}
-    if isinstance(own, IllustratorSettings) and own.num_gpus:
+    if own.num_gpus:
         resources["num_gpus"] = own.num_gpus
     deployment: ray_serve.Deployment = ray_serve.deployment(
         name=name,

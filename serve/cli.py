@@ -19,6 +19,7 @@ from serve import ray_environment, stack
 from serve.audit_command import audit
 from serve.backup_command import backup, restore
 from serve.client import StackClient
+from serve.environment_command import environment
 from serve.errors import AtelierError
 from serve.experiments_command import experiments
 from serve.flags_command import flags
@@ -43,6 +44,7 @@ app.command("profile")(profile_engine)
 app.command()(backup)
 app.command()(restore)
 app.command()(audit)
+app.command()(environment)
 app.add_typer(keys, name="keys")
 app.add_typer(users, name="users")
 app.add_typer(secrets, name="secrets")

@@ -38,7 +38,8 @@ def profile_engine(
     Run it where the engine will serve, while nothing else runs; a stack that is up takes the cap when it starts anew.
     """
     try:
-        where = repository or load().illustrator.model_repository
+        own = load().illustrator
+        where = repository or own.model_repository
         sizes = _powers(largest)
         with Progress(console=err, transient=True) as progress:
             task = progress.add_task(engine, total=len(sizes))
@@ -49,6 +50,7 @@ def profile_engine(
                 sizes=sizes,
                 seconds=seconds,
                 report=lambda size, ms: progress.update(task, advance=1, description=f"batch {size}: {ms:.1f} ms"),
+                tritonserver=own.tritonserver,
             )
             found = asyncio.run(measuring)
         if keep:

@@ -1,4 +1,4 @@
-"""The house stands as drawn: who may import what, settings and their document, deployments that build."""
+"""The house stands as drawn: who may import what, settings and their document."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 import pytest
-import yaml
 
 from serve.errors import InvalidRequest
 from serve.settings import Settings, leaves, load, to_markdown
@@ -194,35 +193,6 @@ def test_a_broken_file_is_an_error(clean: pytest.MonkeyPatch, tmp_path: Path) ->
             load(site)
     with pytest.raises(InvalidRequest, match="cannot be read"):
         load(tmp_path / "missing.yaml")
-
-
-DEPLOYMENTS = sorted((HOME / "deployments").glob("*.yaml"))
-
-
-@pytest.mark.parametrize("path", DEPLOYMENTS, ids=lambda path: path.name)
-def test_a_deployment_is_a_valid_ray_serve_config(clean: pytest.MonkeyPatch, path: Path) -> None:
-    """And says the same of its doors to Ray Serve and to Atelier."""
-    document = yaml.safe_load(path.read_text())
-    settings = load(path)
-    assert document["http_options"] == {"host": settings.ray.host, "port": settings.http.port}
-    assert document["grpc_options"]["port"] == settings.grpc.port
-    assert settings.http.host == "127.0.0.1"
-    assert len(document["applications"]) == 1, "with more than one, gRPC clients would have to name theirs"
-
-
-@pytest.mark.cluster
-@pytest.mark.parametrize("path", DEPLOYMENTS, ids=lambda path: path.name)
-def test_a_deployment_builds(clean: pytest.MonkeyPatch, path: Path) -> None:
-    from ray.serve.schema import ServeDeploySchema
-
-    from serve.app import build, grpc_options
-
-    schema = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
-    application = schema.applications[0]
-    assert application.import_path == f"{build.__module__}:{build.__name__}"
-    assert build(application.args) is not None
-    assert schema.grpc_options.grpc_servicer_functions == grpc_options(load(path)).grpc_servicer_functions
-    assert schema.grpc_options.port == load(path).grpc.port
 
 
 def test_the_dependencies_of_serving_have_no_training_package() -> None:

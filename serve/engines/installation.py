@@ -1,4 +1,4 @@
-"""Where the tritonserver of the ``nvidia-pytriton`` wheel is, and what it needs around it to run."""
+"""Where tritonserver is, in the wheel ``nvidia-pytriton`` or in an installation of its own, and what it needs."""
 
 from __future__ import annotations
 
@@ -29,39 +29,66 @@ STUB_MODULES = (
 
 
 @dataclass(frozen=True)
-class Installation:
-    """The parts of the wheel: the binary, its libraries, its Python backend and the stub for this interpreter."""
+class Wheel:
+    """What the wheel's binary needs: its libraries, its Python backend and the stub for this interpreter."""
 
-    binary: Path
     libraries: Path
     python_backend: Path
     stub: Path
 
 
-def find() -> Installation:
-    """The installed wheel. Raises EngineUnavailable when it is absent or lacks this interpreter's stub."""
+@dataclass(frozen=True)
+class Installation:
+    """The binary, and either the wheel that it is of or, of an installation of its own, the folder of its backends."""
+
+    binary: Path
+    wheel: Wheel | None = None
+    backends: Path | None = None
+
+
+def find(root: Path | None = None) -> Installation:
+    """The installation at ``root``, such as ``/opt/tritonserver`` of NVIDIA's container, or without one the wheel.
+
+    Raises EngineUnavailable when it is absent, lacks a part, or lacks this interpreter's stub.
+    """
+    if root is not None:
+        return _at(root)
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise EngineUnavailable("the tritonserver binary is missing: install the package nvidia-pytriton")
     package = Path(spec.origin).parent
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
-    root = package / "tritonserver"
-    found = Installation(
-        binary=root / "bin" / "tritonserver",
-        libraries=package.parent / "nvidia_pytriton.libs",
-        python_backend=root / "backends" / "python",
-        stub=root / "python_backend_stubs" / version / "triton_python_backend_stub",
-    )
-    if not found.stub.is_file():
+    folder = package / "tritonserver"
+    stub = folder / "python_backend_stubs" / version / "triton_python_backend_stub"
+    if not stub.is_file():
         raise EngineUnavailable(f"nvidia-pytriton has no Python stub for Python {version}")
-    return found
+    wheel = Wheel(package.parent / "nvidia_pytriton.libs", folder / "backends" / "python", stub)
+    return Installation(folder / "bin" / "tritonserver", wheel=wheel)
 
 
-def assemble_backends(installation: Installation, target: Path) -> None:
+def _at(root: Path) -> Installation:
+    binary, backends = root / "bin" / "tritonserver", root / "backends"
+    if not os.access(binary, os.X_OK):
+        raise EngineUnavailable(f"no tritonserver can be run at {binary}", "tritonserver")
+    if not backends.is_dir():
+        raise EngineUnavailable(f"the tritonserver at {root} has no folder 'backends'", "tritonserver")
+    return Installation(binary, backends=backends)
+
+
+def backends_of(installation: Installation, target: Path) -> Path:
+    """The folder of the installation's own backends, or ``target`` filled with the embedded ones."""
+    if installation.backends is not None:
+        return installation.backends
+    assert installation.wheel is not None
+    _assemble(installation.wheel, target)
+    return target
+
+
+def _assemble(wheel: Wheel, target: Path) -> None:
     """Fill ``target`` with the backends ``python``, ``onnxruntime`` and ``openvino``."""
     python = target / "python"
     python.mkdir(parents=True)
-    for source in (*installation.python_backend.glob("*.*"), installation.stub):
+    for source in (*wheel.python_backend.glob("*.*"), wheel.stub):
         shutil.copy(source, python)  # Triton refuses a link that leaves the folder
     package = Path(serve.__file__).parent
     for name in EMBEDDED:
@@ -79,18 +106,20 @@ def environment(installation: Installation, threads: int) -> dict[str, str]:
     passwords, and engines run the code of whoever made them.
 
     The stub embeds the interpreter: it loads ``libpython`` by name, and finds this environment's packages through the
-    first ``python3`` on ``PATH``.
+    first ``python3`` on ``PATH``. An installation of its own finds its libraries as it was installed to.
     """
     values = plain_environment()
+    values |= {THREADS_VARIABLE: str(threads), "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
+    if installation.wheel is None:
+        return values
     libpython = (str(sysconfig.get_config_var("LIBDIR")), os.path.join(sys.base_prefix, "lib"))
     prepend = {
-        "LD_LIBRARY_PATH": (str(installation.libraries), *libpython),
+        "LD_LIBRARY_PATH": (str(installation.wheel.libraries), *libpython),
         "PATH": (str(Path(sys.executable).parent),),
     }
     for name, folders in prepend.items():
         values[name] = os.pathsep.join(dict.fromkeys([*folders, *filter(None, [values.get(name)])]))
     values.pop("PYTHONHOME", None)
-    values |= {THREADS_VARIABLE: str(threads), "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
     return values
 
 
@@ -125,11 +154,12 @@ def command(
     if not has_gpu:
         options["pinned-memory-pool-byte-size"] = 0
     settings = (f"shm-region-prefix-name={shm_prefix}", f"stub-timeout-seconds={max(1, round(stub_timeout_s))}")
+    in_python = ("python", *EMBEDDED) if installation.wheel else ("python",)
     return [
         str(installation.binary),
         # Completing a config starts a second Python process per engine (2 s more for five engines); ours are complete.
         "--disable-auto-complete-config",
         *(f"--{name}={value}" for name, value in options.items()),
         *(f"--load-model={engine}" for engine in engines),
-        *(f"--backend-config={backend},{value}" for backend in ("python", *EMBEDDED) for value in settings),
+        *(f"--backend-config={backend},{value}" for backend in in_python for value in settings),
     ]

@@ -79,6 +79,7 @@ async def profile(
     sizes: Sequence[int] = SIZES,
     seconds: float = 2.0,
     report: Report | None = None,
+    tritonserver: Path | None = None,
 ) -> Profile:
     """Measures ``engine`` alone, in a Triton of its own that batches nothing, ``seconds`` for each batch size.
 
@@ -91,7 +92,7 @@ async def profile(
     sizes = _possible(text, sorted({*sizes, fewest}))
     with tempfile.TemporaryDirectory(prefix="atelier-profile-") as folder:
         alone = _alone(repository, engine, text, Path(folder), max(sizes))
-        server = TritonServer(alone, [engine], start_timeout_s=300)
+        server = TritonServer(alone, [engine], start_timeout_s=300, tritonserver=tritonserver)
         await asyncio.to_thread(server.start)
         client = Engines(server.url, timeout_s=600)
         try:

@@ -27,7 +27,7 @@ class EngineRoom:
     """``names`` of the engines in ``repository``, behind one client; for one event loop.
 
     Without ``client`` it owns a Triton with just these engines, watched and restarted, unless ``url`` (``host:port`` of
-    a gRPC endpoint) names one outside.
+    a gRPC endpoint) names one outside. ``tritonserver``: see ``TritonServer``.
     """
 
     def __init__(
@@ -39,6 +39,7 @@ class EngineRoom:
         timeout_s: float = 10.0,
         start_timeout_s: float = 30.0,
         client: Engines | None = None,
+        tritonserver: Path | None = None,
     ) -> None:
         self.names = tuple(names)
         self.versions = versions(repository, names)
@@ -46,7 +47,9 @@ class EngineRoom:
         self._outside = url
         self._server: TritonServer | None = None
         if client is None and url is None and self.names:
-            self._server = TritonServer(repository, self.names, start_timeout_s=start_timeout_s)
+            self._server = TritonServer(
+                repository, self.names, start_timeout_s=start_timeout_s, tritonserver=tritonserver
+            )
         self._timeout_s = timeout_s
         self._watch: asyncio.Task[None] | None = None
 

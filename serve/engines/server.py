@@ -36,6 +36,7 @@ class TritonServer:
     ``threads`` is the number of CPU threads for an engine whose config names none (default: every core);
     ``start_timeout_s`` is the limit for all engines to load. ``start`` and ``stop`` block: call them in a thread from
     async code. A server that has been stopped can be started again, and then keeps its ports if they are still free.
+    ``tritonserver`` is the folder of an installation with backends of its own; none: the wheel's, with the embedded.
     """
 
     def __init__(
@@ -46,13 +47,14 @@ class TritonServer:
         threads: int | None = None,
         start_timeout_s: float = 30.0,
         load_threads: int = 4,
+        tritonserver: Path | None = None,
     ) -> None:
         self._repository = repository.resolve()
         self._engines = tuple(dict.fromkeys(engines))
         self._threads = threads or len(os.sched_getaffinity(0))
         self._start_timeout_s = start_timeout_s
         self._load_threads = load_threads
-        self._installation = installation.find()
+        self._installation = installation.find(tritonserver)
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
@@ -191,12 +193,11 @@ class TritonServer:
         work_dir = Path(tempfile.mkdtemp(prefix="atelier-triton-"))
         shm_prefix = f"atelier_{os.getpid()}_{secrets.token_hex(4)}_"
         self._leftovers = (work_dir, shm_prefix, time.time())
-        installation.assemble_backends(self._installation, work_dir / "backends")
         command = installation.command(
             self._installation,
             repository=self._repository,
             engines=self._engines,
-            backends=work_dir / "backends",
+            backends=installation.backends_of(self._installation, work_dir / "backends"),
             shm_prefix=shm_prefix,
             host=LOOPBACK,
             ports=(grpc_port, metrics_port),

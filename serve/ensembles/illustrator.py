@@ -83,6 +83,7 @@ class Illustrator(EngineDoors):
                 timeout_s=settings.engine_timeout_s,
                 start_timeout_s=settings.engine_start_timeout_s,
                 client=engines,
+                tritonserver=settings.tritonserver,
             )
         )
         limit_s = settings.engine_timeout_s

@@ -42,6 +42,7 @@ class Vectorizer(EngineDoors):
                 timeout_s=settings.engine_timeout_s,
                 start_timeout_s=settings.engine_start_timeout_s,
                 client=engines,
+                tritonserver=settings.tritonserver,
             )
         )
         workers = Workers(settings.workers, max_waiting=_TASKS_PER_REQUEST * settings.max_ongoing_requests)

@@ -23,12 +23,18 @@ class VectorizerSettings(Section):
     engines_url: str | None = Field(
         None, description="host:port (gRPC) of an outside Triton; none: each replica runs its own, embedded."
     )
+    tritonserver: ProjectPath | None = Field(
+        None,
+        description="Folder of a tritonserver with backends of its own, such as /opt/tritonserver in NVIDIA's "
+        "container; none: the embedded one.",
+    )
     engine_timeout_s: float = Field(10.0, gt=0, le=600, description="Longest wait for one inference.")
     engine_start_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest wait for the embedded Triton.")
     workers: int = Field(0, ge=0, le=1024, description="Tracing processes per replica; 0: one per core.")
     min_replicas: int = Field(1, ge=1, le=1000, description="Fewest Vectorizer replicas.")
     max_replicas: int = Field(1, ge=1, le=1000, description="Most Vectorizer replicas.")
     num_cpus: float = Field(1.0, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
+    num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs that Ray reserves for one replica.")
     max_ongoing_requests: int = Field(32, ge=1, le=10_000, description="Requests that one replica works on at once.")
     max_queued_requests: int = Field(
         256, ge=1, le=100_000, description="Requests that may wait for one replica; beyond it the answer is 503."
@@ -45,6 +51,11 @@ class IllustratorSettings(Section):
     )
     engines_url: str | None = Field(
         None, description="host:port (gRPC) of an outside Triton; none: each replica runs its own, embedded."
+    )
+    tritonserver: ProjectPath | None = Field(
+        None,
+        description="Folder of a tritonserver with backends of its own, such as /opt/tritonserver in NVIDIA's "
+        "container; none: the embedded one.",
     )
     engine_timeout_s: float = Field(60.0, gt=0, le=3600, description="Longest wait for one step.")
     engine_start_timeout_s: float = Field(120.0, gt=0, le=3600, description="Longest wait for the embedded Triton.")

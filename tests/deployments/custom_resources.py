@@ -1,0 +1,96 @@
+"""The fields of custom resources that our manifests use, by the documents of KubeRay 1.7 and Prometheus' operator.
+
+No package carries their schemas. Whatever is not named here is refused, as the operators' own schemas would; pods and
+services inside are for Kubernetes' schemas.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Part(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
+class Upgrade(Part):
+    type: Literal["NewCluster", "None", "NewClusterWithIncrementalUpgrade"]
+
+
+class Auth(Part):
+    mode: Literal["disabled", "token"]
+
+
+class Autoscaler(Part):
+    idleTimeoutSeconds: int = Field(ge=0)
+    upscalingMode: Literal["Default", "Aggressive", "Conservative"]
+    resources: dict[str, dict[str, str]]
+    securityContext: dict[str, Any]
+
+
+class FaultTolerance(Part):
+    redisAddress: str
+    redisPassword: dict[str, Any]
+
+
+class Head(Part):
+    rayStartParams: dict[str, str]
+    template: dict[str, Any]
+
+
+class WorkerGroup(Part):
+    groupName: str = Field(pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$")
+    replicas: int = Field(ge=0)
+    minReplicas: int = Field(ge=0)
+    maxReplicas: int = Field(ge=0)
+    rayStartParams: dict[str, str]
+    template: dict[str, Any]
+
+
+class Cluster(Part):
+    rayVersion: str
+    authOptions: Auth
+    enableInTreeAutoscaling: bool
+    autoscalerOptions: Autoscaler
+    gcsFaultToleranceOptions: FaultTolerance
+    headGroupSpec: Head
+    workerGroupSpecs: list[WorkerGroup]
+
+
+class RayServiceSpec(Part):
+    upgradeStrategy: Upgrade
+    excludeHeadPodFromServeSvc: bool
+    serveService: dict[str, Any]
+    serveConfigV2: str
+    rayClusterConfig: Cluster
+
+
+class RayService(Part):
+    apiVersion: Literal["ray.io/v1"]
+    kind: Literal["RayService"]
+    metadata: dict[str, Any]
+    spec: RayServiceSpec
+
+
+class Endpoint(Part):
+    port: str
+    interval: str = Field(pattern=r"^\d+[sm]$")
+
+
+class PodMonitorSpec(Part):
+    selector: dict[str, dict[str, str]]
+    namespaceSelector: dict[Literal["matchNames"], list[str]]
+    jobLabel: str
+    podMetricsEndpoints: list[Endpoint]
+
+
+class PodMonitor(Part):
+    apiVersion: Literal["monitoring.coreos.com/v1"]
+    kind: Literal["PodMonitor"]
+    metadata: dict[str, Any]
+    spec: PodMonitorSpec
+
+
+MODELS: dict[str, type[BaseModel]] = {"RayService": RayService, "PodMonitor": PodMonitor}

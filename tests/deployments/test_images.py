@@ -1,0 +1,225 @@
+"""The images (A-112, C-132): linted, and their last stage laid out and started without a Docker engine."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import tomllib
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from image_recipe import FOLDER, Recipe, context, copies, ignored, lay_out, rules
+from standin import StandIn
+
+from serve.api.app import create_app
+from serve.settings import HOME, Settings
+
+FILES = sorted(FOLDER.glob("*.Dockerfile"))
+PROJECT = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(params=FILES, ids=lambda path: path.name)
+def recipe(request: pytest.FixtureRequest) -> Recipe:
+    return Recipe(request.param)
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_the_linter_has_nothing_to_say(path: Path) -> None:
+    done = subprocess.run(
+        [BIN / "hadolint", "--config", HOME / ".hadolint.yaml", path], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
+def test_the_linter_would_find_something(tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM debian\nRUN cd /tmp\nCOPY a b c\n")
+    done = subprocess.run([BIN / "hadolint", tmp_path / "Dockerfile"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 1
+    assert {"DL3006", "DL3003"} <= set(re.findall(r"DL\d+", done.stdout))
+
+
+def test_what_it_copies_is_there_and_sent(recipe: Recipe) -> None:
+    sent = context()
+    for copy in copies(recipe.all):
+        for source in copy.sources:
+            assert (HOME / source).exists(), source
+            assert any(path == source or path.startswith(source.rstrip("/") + "/") for path in sent), source
+
+
+def test_what_no_image_needs_is_not_sent() -> None:
+    sent = context()
+    assert {path.split("/")[0] for path in sent} == {
+        "LICENSE", "README.md", "constraints.txt", "deployments", "model_repository", "pyproject.toml", "serve"
+    }  # fmt: skip
+    for path in (".git/config", ".venv/bin/python", "var/atelier.db", "tests/conftest.py", ".env", "serve/a.pyc"):
+        assert ignored(path, rules()), path
+    assert sum((HOME / path).stat().st_size for path in sent) < 100 * 2**20
+
+
+def test_it_runs_as_nobody_with_a_name_and_says_what_it_is(recipe: Recipe) -> None:
+    assert recipe.values("USER") == ["10001:10001"]
+    assert recipe.arguments()["VERSION"] == PROJECT["version"]
+    labels = recipe.labels()
+    assert labels["org.opencontainers.image.licenses"] == PROJECT["license"]
+    assert labels["org.opencontainers.image.version"] == "${VERSION}"
+    assert recipe.words("ENTRYPOINT")[-1] in PROJECT["scripts"]
+    settings = Settings.model_construct()
+    assert recipe.values("EXPOSE") == [f"{settings.http.port} {settings.grpc.port}"]
+
+
+def test_its_bases_are_pinned(recipe: Recipe) -> None:
+    arguments = recipe.arguments()
+    for base in recipe.bases:
+        filled = re.sub(r"\$\{(\w+)\}", lambda found: arguments[found[1]], base)
+        if filled not in ("build", "uv"):
+            assert re.search(r":\d+\.\d+", filled), filled
+
+
+def test_its_python_is_the_one_that_the_project_needs(recipe: Recipe) -> None:
+    assert recipe.arguments()["PYTHON"].startswith("3.11")
+    assert PROJECT["requires-python"].startswith(">=3.11,<3.12")
+
+
+def test_it_installs_under_the_constraints(recipe: Recipe) -> None:
+    installs = [value for name, value in recipe.all if name == "RUN" and "pip install" in value]
+    assert all("--constraint constraints.txt" in one or "--no-deps" in one for one in installs)
+    assert len(installs) == 2
+
+
+def test_its_probe_asks_a_route_that_there_is(recipe: Recipe) -> None:
+    script = (FOLDER / "healthcheck.py").read_text()
+    path = re.search(r"\{PORT\}(/[\w/]+)", script)
+    assert path is not None
+    assert path[1] in create_app(StandIn(), Settings()).openapi()["paths"]
+    assert "/opt/atelier/deployments/docker/healthcheck.py" in recipe.values("HEALTHCHECK")[0]
+
+
+@pytest.mark.slow
+def test_the_constraints_resolve(tmp_path: Path) -> None:
+    """As the first layer installs them: nothing of the package but its metadata is there."""
+    extras = Recipe(FOLDER / "cpu.Dockerfile").arguments()["EXTRAS"]
+    for name in ("pyproject.toml", "constraints.txt", "README.md", "LICENSE"):
+        (tmp_path / name).write_bytes((HOME / name).read_bytes())
+    command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--no-build-isolation"]
+    done = subprocess.run(
+        [*command, "--constraint", "constraints.txt", "--editable", f".[{extras}]"],
+        cwd=tmp_path, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+class Container:
+    """The last stage of an image, laid out in ``root``, with the packages that this environment has."""
+
+    def __init__(self, recipe: Recipe, root: Path) -> None:
+        self.home = lay_out(recipe, root)
+        compiles = json.loads(next(value for value in recipe.values("RUN") if "compileall" in value))
+        subprocess.run([sys.executable, *compiles[1:]], cwd=self.home, check=True, timeout=120)
+        self.state = root / "var" / "lib" / "atelier"
+        self.state.mkdir(parents=True)
+        self.recipe = recipe
+        with socket.socket() as one, socket.socket() as other:
+            one.bind(("127.0.0.1", 0))
+            other.bind(("127.0.0.1", 0))
+            self.ports = one.getsockname()[1], other.getsockname()[1]
+
+    def environment(self, **more: str) -> dict[str, str]:
+        """That of the image, its folders moved below ``root``, and ports that are free."""
+        ours = {
+            name: value.replace("/opt/atelier", str(self.home)).replace("/var/lib/atelier", str(self.state))
+            for name, value in self.recipe.environment().items()
+        }
+        ours["PATH"] = f"{BIN}:{os.environ['PATH']}"
+        # Instead of the image's editable install: the same modules by their path.
+        return ours | {"PYTHONPATH": str(self.home), "RAY_USAGE_STATS_ENABLED": "0"} | more
+
+    def run(self, *command: str, timeout_s: float = 60, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "serve.cli", *command] if command[0] != "python" else [sys.executable, *command[1:]],
+            env=self.environment(**more), cwd=self.home, capture_output=True, text=True, timeout=timeout_s,
+        )  # fmt: skip
+
+
+@pytest.fixture
+def container(recipe: Recipe, tmp_path: Path) -> Container:
+    return Container(recipe, tmp_path)
+
+
+def test_its_files_are_enough_for_the_command(container: Container) -> None:
+    done = container.run("settings", "--json")
+    assert done.returncode == 0, done.stderr
+    assert str(container.home / "model_repository") in done.stdout
+    assert str(HOME) not in done.stdout
+    node = container.run("environment", ATELIER_PROXY__TOKEN="t")
+    assert f"RAY_SERVE_HAPROXY_BINARY_PATH={container.home}/deployments/haproxy" in node.stdout
+    assert os.access(container.home / "deployments" / "haproxy", os.X_OK)
+
+
+def test_it_does_not_start_open_to_all_without_a_key(container: Container) -> None:
+    done = container.run("up")
+    assert done.returncode != 0
+    assert "atelier keys create --role admin" in done.stderr.replace("\n", " ")
+
+
+@pytest.fixture
+def ray_folder() -> Iterator[Path]:
+    """With a short name: sockets are in it."""
+    with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@pytest.mark.cluster
+@pytest.mark.slow
+@pytest.mark.parametrize("recipe", [FOLDER / "cpu.Dockerfile"], indirect=True, ids=["cpu"])
+def test_it_starts_and_its_probe_says_so(container: Container, tmp_path: Path, ray_folder: Path) -> None:
+    """Its command, on its files, with its environment, as its user would: the state is all that it writes to."""
+    ports = {
+        "ATELIER_HTTP__PORT": str(container.ports[0]),
+        "ATELIER_GRPC__PORT": str(container.ports[1]),
+        "ATELIER_HTTP__HOST": "127.0.0.1",
+        "ATELIER_DASHBOARD__ENABLED": "false",
+        "ATELIER_RAY__NUM_CPUS": "4",
+        "ATELIER_RAY__TEMP_DIR": str(ray_folder),  # a container has a /tmp of its own
+    } | _free("METRICS_PORT", "STATS_PORT", "FALLBACK_HTTP_PORT", "FALLBACK_GRPC_PORT")
+    probe = container.recipe.values("HEALTHCHECK")[0].partition("CMD ")[2]
+    program = str(container.home / "deployments" / "docker" / "healthcheck.py")
+    assert program.removeprefix(str(container.home)) in probe
+    assert container.run("python", program, **ports).returncode == 1, "before it runs"
+    stack = subprocess.Popen(
+        [sys.executable, "-m", "serve.cli", *container.recipe.words("CMD")],
+        env=container.environment(**ports), cwd=container.home,
+        stdout=(tmp_path / "log").open("wb"), stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    before = set(container.home.rglob("*"))
+    try:
+        deadline = time.monotonic() + 200
+        while container.run("python", program, **ports).returncode != 0:
+            assert stack.poll() is None, (tmp_path / "log").read_text()
+            assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+            time.sleep(1)
+        with urllib.request.urlopen(f"http://127.0.0.1:{container.ports[0]}/health/ready", timeout=10) as answer:
+            assert b'"ready"' in answer.read()
+        assert (container.state / "atelier.db").is_file()
+        assert (container.state / "numba").is_dir()
+    finally:
+        stack.terminate()
+        assert stack.wait(60) == 0
+    assert set(container.home.rglob("*")) == before, "its own files are not written to"
+
+
+def _free(*names: str) -> dict[str, str]:
+    found = {}
+    for name in names:
+        with socket.socket() as one:
+            one.bind(("127.0.0.1", 0))
+            found[f"ATELIER_PROXY__{name}"] = str(one.getsockname()[1])
+    return found

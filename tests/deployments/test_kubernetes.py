@@ -1,0 +1,264 @@
+"""The manifests (A-113, B-054): valid by Kubernetes' own schemas, and in accord with the code that they run."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from typing import Any
+
+import kubernetes_validate
+import pytest
+import yaml
+from custom_resources import MODELS, RayService
+from image_recipe import FOLDER, Recipe
+from pydantic import ValidationError
+from standin import StandIn
+
+from serve.api.app import create_app
+from serve.settings import HOME, Settings, leaves, load
+
+MANIFESTS = HOME / "deployments" / "kubernetes"
+VERSION = "1.33"
+FILES = sorted(path for path in MANIFESTS.glob("*.yaml") if path.name != "kustomization.yaml")
+DOCUMENTS: list[dict[str, Any]] = [
+    document for path in FILES for document in yaml.safe_load_all(path.read_text()) if document
+]
+SERVICE = RayService.model_validate(next(one for one in DOCUMENTS if one["kind"] == "RayService"))
+CLUSTER = SERVICE.spec.rayClusterConfig
+TEMPLATES = {"head": CLUSTER.headGroupSpec.template} | {
+    group.groupName: group.template for group in CLUSTER.workerGroupSpecs
+}
+CLUSTER_YAML = HOME / "deployments" / "cluster.yaml"
+
+
+def named(document: dict[str, Any]) -> str:
+    return f"{document['kind']} {document['metadata']['name']}"
+
+
+def core(document: dict[str, Any]) -> None:
+    kubernetes_validate.validate(document, VERSION, strict=True)
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=named)
+def test_it_is_what_kubernetes_takes(document: dict[str, Any]) -> None:
+    if model := MODELS.get(document["kind"]):
+        model.model_validate(document)
+    else:
+        core(document)
+
+
+@pytest.mark.parametrize("name", sorted(TEMPLATES))
+def test_pods_of_ray_are_what_kubernetes_takes(name: str) -> None:
+    core({"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": name}, "template": TEMPLATES[name]})
+
+
+def test_the_service_of_the_doors_is_what_kubernetes_takes() -> None:
+    core({"apiVersion": "v1", "kind": "Service"} | SERVICE.spec.serveService)
+
+
+def test_the_schemas_would_find_something() -> None:
+    document = next(one for one in DOCUMENTS if one["kind"] == "Ingress")
+    with pytest.raises(kubernetes_validate.ValidationError):
+        core(document | {"spec": document["spec"] | {"rulez": []}})
+    with pytest.raises(ValidationError):
+        RayService.model_validate(SERVICE.model_dump() | {"speck": {}})
+
+
+@pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl, which has kustomize, is not installed")
+def test_kustomize_builds_the_same_documents() -> None:
+    done = subprocess.run(["kubectl", "kustomize", MANIFESTS], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert sorted(map(named, yaml.safe_load_all(done.stdout))) == sorted(map(named, DOCUMENTS))
+
+
+def test_kustomize_is_given_every_file() -> None:
+    listed = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())["resources"]
+    assert sorted(listed) == [path.name for path in FILES]
+
+
+def test_it_runs_the_application_of_the_cluster() -> None:
+    assert yaml.safe_load(SERVICE.spec.serveConfigV2) == yaml.safe_load(CLUSTER_YAML.read_text())
+
+
+def test_what_stands_in_the_config_map_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = next(one for one in DOCUMENTS if one["kind"] == "ConfigMap")["data"]
+    known = {leaf.variable for leaf in leaves(Settings.model_construct())} | {"ATELIER_CONFIG"}
+    assert set(data) <= known
+    for name, value in data.items():
+        monkeypatch.setenv(name, value.replace("/opt/atelier", str(HOME)))
+    monkeypatch.setenv("ATELIER_RAY__HOST", "10.1.2.3")
+    settings = load()
+    assert settings.http.host == "0.0.0.0"
+    assert settings.ray.host == "10.1.2.3"
+    assert settings.http.public_url == data["ATELIER_HTTP__PUBLIC_URL"]
+    given = yaml.safe_load(CLUSTER_YAML.read_text())["applications"][0]["args"]
+    for name in data.keys() - {"ATELIER_CONFIG"}:
+        section, _, field = name.removeprefix("ATELIER_").lower().partition("__")
+        assert field not in given.get(section, {}), f"{name} would lose against the arguments"
+
+
+def test_no_secret_is_committed() -> None:
+    assert not [one for one in DOCUMENTS if one["kind"] == "Secret"]
+    guide = (HOME / "docs" / "DEPLOYMENT.md").read_text()
+    text = "".join(path.read_text() for path in FILES)
+    for name in set(re.findall(r"secret(?:KeyRef|Ref): \{name: ([\w-]+)", text)):
+        assert f"create secret generic {name} " in guide, name
+
+
+def containers() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """The name, the pod's spec and the container, of every one that we write down."""
+    for name, template in TEMPLATES.items():
+        for container in template["spec"]["containers"]:
+            yield name, template["spec"], container
+    for document in DOCUMENTS:
+        if document["kind"] in ("StatefulSet", "Job"):
+            for container in document["spec"]["template"]["spec"]["containers"]:
+                yield named(document), document["spec"]["template"]["spec"], container
+
+
+@pytest.mark.parametrize(("spec", "container"), [one[1:] for one in containers()], ids=[one[0] for one in containers()])
+def test_each_container_may_do_little_and_is_bounded(spec: dict[str, Any], container: dict[str, Any]) -> None:
+    assert spec["securityContext"]["runAsNonRoot"] is True
+    assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    own = container["securityContext"]
+    assert own == {
+        "allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}
+    }  # fmt: skip
+    assert {"requests", "limits"} <= set(container["resources"])
+    assert "memory" in container["resources"]["limits"]
+    assert re.search(r":v?\d+\.\d+", container["image"])
+
+
+def test_only_the_head_has_a_token_of_kubernetes() -> None:
+    for name, spec, _ in containers():
+        assert spec.get("automountServiceAccountToken", True) is (name == "head"), name
+
+
+def test_images_have_the_version_of_the_project_and_ray_its_own() -> None:
+    version = Recipe(FOLDER / "cpu.Dockerfile").arguments()["VERSION"]
+    images = {container["image"] for _, _, container in containers()}
+    assert {image for image in images if image.startswith("atelier")} == {
+        f"atelier:{version}",
+        f"atelier-gpu:{version}",
+    }
+    pins = dict(line.split("==") for line in (HOME / "constraints.txt").read_text().splitlines() if "==" in line)
+    assert CLUSTER.rayVersion == pins["ray"]
+
+
+def test_they_run_as_the_user_of_the_image_by_the_script_in_it() -> None:
+    user = Recipe(FOLDER / "cpu.Dockerfile").values("USER")[0]
+    for name, template in TEMPLATES.items():
+        context, container = template["spec"]["securityContext"], template["spec"]["containers"][0]
+        assert f"{context['runAsUser']}:{context['runAsGroup']}" == user, name
+        *_, script = container["command"]
+        path = HOME / script.removeprefix("/opt/atelier/")
+        assert path.stat().st_mode & 0o111, name
+        assert template["metadata"]["annotations"] == {"ray.io/overwrite-container-cmd": "true"}, name
+        assert container["env"] == [
+            {"name": "ATELIER_RAY__HOST", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}
+        ]
+
+
+def test_ports_agree_with_the_settings() -> None:
+    settings = load(CLUSTER_YAML)
+    doors = {port["name"]: port["port"] for port in SERVICE.spec.serveService["spec"]["ports"]}
+    assert doors == {"http": settings.http.port, "grpc": settings.grpc.port}
+    for name, template in TEMPLATES.items():
+        ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
+        assert (ports["serve"], ports["grpc"]) == (settings.http.port, settings.grpc.port), name
+        assert ports["proxy-metrics"] == settings.proxy.metrics_port
+    scraped = next(one for one in DOCUMENTS if one["kind"] == "PodMonitor")["spec"]["podMetricsEndpoints"]
+    assert {one["port"] for one in scraped} <= set(ports)
+    for document in DOCUMENTS:
+        if document["kind"] == "Ingress":
+            backend = document["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
+            assert backend["name"] == SERVICE.spec.serveService["metadata"]["name"]
+            assert backend["port"]["name"] in doors
+
+
+def test_probes_ask_what_answers() -> None:
+    """Workers are ready when a gateway answered by their own door; ensembles have loaded their engines by then."""
+    paths = create_app(StandIn(), Settings()).openapi()["paths"]
+    for group in CLUSTER.workerGroupSpecs:
+        probe = group.template["spec"]["containers"][0]["readinessProbe"]["httpGet"]
+        assert probe["path"] in paths
+        assert probe["port"] == load(CLUSTER_YAML).http.port
+
+
+@pytest.mark.cluster
+def test_ray_has_the_route_that_says_how_a_node_is() -> None:
+    from pathlib import Path
+
+    import ray
+    from ray._private import ray_constants
+
+    agent = Path(ray.__file__).parent / "dashboard" / "modules" / "reporter" / "healthz_agent.py"
+    for template in TEMPLATES.values():
+        probe = template["spec"]["containers"][0]["livenessProbe"]["httpGet"]
+        assert f'"{probe["path"]}"' in agent.read_text()
+        assert probe["port"] == ray_constants.DEFAULT_DASHBOARD_AGENT_LISTEN_PORT
+
+
+def test_every_replica_fits_on_a_worker() -> None:
+    settings = load(CLUSTER_YAML)
+    sizes = []
+    for group in CLUSTER.workerGroupSpecs:
+        limits = group.template["spec"]["containers"][0]["resources"]["limits"]
+        sizes.append((float(limits["cpu"]), float(limits.get("nvidia.com/gpu", 0))))
+    for own in (settings.gateway, settings.vectorizer, settings.illustrator, settings.jobs):
+        needs = own.num_cpus, getattr(own, "num_gpus", 0.0)
+        assert any(cpus >= needs[0] and gpus >= needs[1] for cpus, gpus in sizes), own
+    fewest = {group.groupName: group.minReplicas for group in CLUSTER.workerGroupSpecs}
+    needed = (
+        settings.gateway.min_replicas * settings.gateway.num_cpus
+        + settings.vectorizer.min_replicas * settings.vectorizer.num_cpus
+        + settings.jobs.workers * settings.jobs.num_cpus
+    )
+    assert fewest["cpu"] * sizes[0][0] >= needed, "the smallest cluster has room for the fewest replicas"
+    assert CLUSTER.headGroupSpec.rayStartParams["num-cpus"] == "0"
+
+
+def test_spot_machines_are_none_until_they_are_needed() -> None:
+    spot = next(group for group in CLUSTER.workerGroupSpecs if group.groupName.endswith("spot"))
+    assert (spot.replicas, spot.minReplicas) == (0, 0)
+    spec = spot.template["spec"]
+    ((key, value),) = spec["nodeSelector"].items()
+    assert {"key": key, "operator": "Equal", "value": value, "effect": "NoSchedule"} in spec["tolerations"]
+    assert spec["terminationGracePeriodSeconds"] < 120, "the notice that such machines get"
+
+
+def test_what_selects_pods_selects_ours() -> None:
+    labels = [template["metadata"]["labels"].items() for template in TEMPLATES.values()]
+    for document in DOCUMENTS:
+        if document["kind"] in ("PodMonitor", "PodDisruptionBudget"):
+            wanted = document["spec"]["selector"]["matchLabels"]
+            ours = {item for item in wanted.items() if not item[0].startswith("ray.io/")}  # those are KubeRay's
+            assert all(ours <= set(one) for one in labels), named(document)
+    policy = next(one for one in DOCUMENTS if named(one) == "NetworkPolicy atelier-nodes")["spec"]
+    assert all(set(policy["podSelector"]["matchLabels"].items()) <= set(one) for one in labels)
+    open_to_others = {port["port"] for rule in policy["ingress"][1:] for port in rule["ports"]}
+    assert 6379 not in open_to_others
+    assert 10001 not in open_to_others
+
+
+def test_a_node_starts_what_kuberay_wrote_down(tmp_path: Any) -> None:
+    """The script of the image, with a stand-in for `atelier` that sets one variable, and one for `ray`."""
+    for name, text in {
+        "atelier": "#!/bin/sh\necho \"export GIVEN='two words'\"",
+        "ray": '#!/bin/sh\nprintf "%s|" "$GIVEN" "$@"',
+        "failing": "#!/bin/sh\nexit 2",
+    }.items():
+        (tmp_path / name).write_text(text)
+        (tmp_path / name).chmod(0o755)
+    environment = {
+        "PATH": f"{tmp_path}:/usr/bin:/bin",
+        "KUBERAY_GEN_RAY_START_CMD": "ray start --head --resources='{\"a\": 1}' --block",
+        "RAY_START_ULIMIT_OPEN_FILES": "1024",
+    }
+    done = subprocess.run([FOLDER / "ray-node"], env=environment, capture_output=True, text=True, timeout=30)
+    assert done.stdout == 'two words|start|--head|--resources={"a": 1}|--block|'
+    (tmp_path / "failing").rename(tmp_path / "atelier")
+    done = subprocess.run([FOLDER / "ray-node"], env=environment, capture_output=True, text=True, timeout=30)
+    assert (done.returncode, done.stdout) == (2, ""), "no node without its environment"

@@ -1,0 +1,154 @@
+"""`deployments/*.yaml` (A-113, B-054): each is a Ray Serve config, and what Atelier builds of it is what it says."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from serve.settings import HOME, Settings, leaves, load
+
+SITES = sorted(path for path in (HOME / "deployments").glob("*.yaml") if "applications" in path.read_text())
+ONE_HOST = [path for path in SITES if path.stem != "cluster"]
+
+
+@pytest.fixture(autouse=True)
+def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
+    for setting in leaves(Settings.model_construct()):
+        monkeypatch.delenv(setting.variable, raising=False)
+    monkeypatch.setenv("ATELIER_CONFIG", "")
+    return monkeypatch
+
+
+def test_there_is_one_for_each_size() -> None:
+    assert {path.stem for path in SITES} >= {"laptop", "gpu", "cluster"}
+
+
+@pytest.mark.parametrize("path", SITES, ids=lambda path: path.name)
+def test_it_says_the_same_of_its_doors_to_ray_serve_and_to_atelier(path: Path) -> None:
+    document, settings = yaml.safe_load(path.read_text()), load(path)
+    assert document["http_options"]["port"] == settings.http.port
+    assert document["grpc_options"]["port"] == settings.grpc.port
+    assert len(document["applications"]) == 1, "with more than one, gRPC clients would have to name theirs"
+
+
+@pytest.mark.parametrize("path", ONE_HOST, ids=lambda path: path.name)
+def test_one_host_keeps_to_itself(path: Path) -> None:
+    settings = load(path)
+    assert yaml.safe_load(path.read_text())["http_options"]["host"] == settings.ray.host == "127.0.0.1"
+    assert settings.http.host == "127.0.0.1"
+    assert yaml.safe_load(path.read_text())["proxy_location"] == "HeadOnly"
+
+
+def test_a_cluster_has_doors_on_every_node_and_leaves_each_its_own_address(clean: pytest.MonkeyPatch) -> None:
+    document = yaml.safe_load((HOME / "deployments" / "cluster.yaml").read_text())
+    assert document["proxy_location"] == "EveryNode"
+    assert document["http_options"]["host"] == "0.0.0.0"
+    assert "ray" not in document["applications"][0]["args"], "arguments would win over what each node says"
+    clean.setenv("ATELIER_RAY__HOST", "10.1.2.3")
+    settings = load(**document["applications"][0]["args"])
+    assert (settings.http.host, settings.ray.host) == ("0.0.0.0", "10.1.2.3")
+
+
+@pytest.mark.parametrize("path", SITES, ids=lambda path: path.name)
+def test_no_secret_is_written_down(path: Path) -> None:
+    text = path.read_text()
+    for leaf in leaves(load(path)):
+        if "Secret" in type(leaf.value).__name__ or leaf.name.endswith(("secret", "token", "password")):
+            assert leaf.value in (None, ()), leaf.name
+    assert "postgresql://" not in text
+
+
+def deployments_in(application: Any) -> dict[str, Any]:
+    """Every deployment that is bound into ``application``, by its name."""
+    own = application._bound_deployment
+    found = {own.name: own}
+    for argument in own.init_args:
+        if hasattr(argument, "_bound_deployment"):
+            found |= deployments_in(argument)
+    return found
+
+
+def scale_of(deployment: Any) -> tuple[int, int]:
+    scaling = deployment._deployment_config.autoscaling_config
+    return (scaling.min_replicas, scaling.max_replicas) if scaling else (deployment.num_replicas,) * 2
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("path", SITES, ids=lambda path: path.name)
+def test_it_builds_what_it_says(path: Path) -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    from serve.app import build, grpc_options
+
+    schema = ServeDeploySchema.model_validate(yaml.safe_load(path.read_text()))
+    application = schema.applications[0]
+    assert application.import_path == f"{build.__module__}:{build.__name__}"
+    settings = load(path)
+    built = deployments_in(build(application.args))
+    assert set(built) == {"Gateway", "Vectorizer", "Illustrator", "Worker"}
+    said = {"Gateway": settings.gateway, "Vectorizer": settings.vectorizer, "Illustrator": settings.illustrator}
+    for name, own in said.items():
+        options = built[name].ray_actor_options
+        assert options["num_cpus"] == own.num_cpus, name
+        assert options.get("num_gpus", 0) == getattr(own, "num_gpus", 0), name
+        assert scale_of(built[name]) == (own.min_replicas, own.max_replicas), name
+    assert scale_of(built["Worker"]) == (settings.jobs.workers,) * 2
+    assert built["Worker"].ray_actor_options["num_cpus"] == settings.jobs.num_cpus
+    assert schema.grpc_options.grpc_servicer_functions == grpc_options(settings).grpc_servicer_functions
+
+
+@pytest.mark.cluster
+def test_gpus_are_shared_in_fractions_that_fit(clean: pytest.MonkeyPatch) -> None:
+    """One host with one GPU holds every replica that `gpu.yaml` may ask for."""
+    from serve.app import build
+
+    path = HOME / "deployments" / "gpu.yaml"
+    built = deployments_in(build(yaml.safe_load(path.read_text())["applications"][0]["args"]))
+    asked = {name: one.ray_actor_options.get("num_gpus", 0) * scale_of(one)[1] for name, one in built.items()}
+    assert asked["Illustrator"] == 1.0
+    assert sum(asked.values()) <= 1.0
+    clean.setenv("ATELIER_VECTORIZER__NUM_GPUS", "0.25")
+    assert deployments_in(build({}))["Vectorizer"].ray_actor_options["num_gpus"] == 0.25
+
+
+def evaluated(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
+    """What a shell that has evaluated `atelier environment` shows of its own environment."""
+    script = f'set -e; lines=$({sys.executable} -m serve.cli environment); eval "$lines"; env -0'
+    return subprocess.run(
+        ["bash", "-c", script], env=variables, capture_output=True, text=True, timeout=60, cwd=tmp_path
+    )
+
+
+def test_a_node_of_a_cluster_gets_what_a_host_alone_gets(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from serve.ray_environment import ray_environment
+
+    own = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
+    own |= {"PYTHONPATH": str(HOME)}
+    node = {
+        "ATELIER_CONFIG": str(HOME / "deployments" / "cluster.yaml"),
+        "ATELIER_PROXY__TOKEN": 'it\'s "$one" `token`',
+        "ATELIER_RAY__HOST": "10.1.2.3",
+        "ATELIER_HTTP__TRUSTED_PROXIES": '["10.0.0.0/8"]',
+    }
+    done = evaluated(tmp_path, **own, **node)
+    assert done.returncode == 0, done.stderr
+    shown = dict(line.split("=", 1) for line in done.stdout.split("\0") if line)
+    for name, value in node.items():
+        clean.setenv(name, value)
+    expected = ray_environment(load())
+    assert {name: shown[name] for name in expected} == expected
+    assert shown["ATELIER_CONFIG"] == node["ATELIER_CONFIG"]
+    assert shown["HAPROXY_OWN_HOST"] == "10.1.2.3"
+
+
+def test_nodes_without_a_common_token_are_refused(tmp_path: Path) -> None:
+    done = evaluated(tmp_path, PATH=os.environ["PATH"], PYTHONPATH=str(HOME))
+    assert done.returncode == 2
+    assert "proxy.token" in done.stderr
+    assert not done.stdout
