@@ -28,6 +28,8 @@ def of_illustration(
         "timings_s": dict(illustration.timings_s),
         "served_by": illustration.served_by,
     }
+    if illustration.cost:
+        details["cost"] = dict(illustration.cost)
     if illustration.moderation is not None:
         details |= {"flagged": illustration.moderation["flagged"], "moderation": dict(illustration.moderation)}
     kept = [
