@@ -32,6 +32,13 @@ def prepare(ray: RaySettings, role: str, niceness: int = 0) -> None:
     threading.Thread(target=exports.run, name="metrics", daemon=True).start()
 
 
+class _Counter(Counter):
+    """One whose series can be there before anything is counted."""
+
+    def begin(self, labels: dict[str, str]) -> None:
+        self._record(0.0, labels)
+
+
 class _Exports:
     """What the process has counted, told to Ray's agent of the node, which Prometheus asks.
 
@@ -43,7 +50,7 @@ class _Exports:
     def __init__(self, role: str, every_s: float) -> None:
         self._role = role
         self._every_s = every_s
-        self._counters: dict[str, Counter] = {}
+        self._counters: dict[str, _Counter] = {}
         self._gauges: dict[tuple[str, ...], Gauge] = {}
         self._told: dict[tuple[str, ...], float] = {}
 
@@ -66,13 +73,15 @@ class _Exports:
                 self._gauges[of] = Gauge(sample.name, tag_keys=names)
             self._gauges[of].set(sample.value, labels)
             return
-        series = (sample.name, *labels.values())
-        more = sample.value - self._told.get(series, 0.0)
         if sample.name not in self._counters:
             # Ray adds the ending again.
-            self._counters[sample.name] = Counter(sample.name.removesuffix("_total"), tag_keys=names)
-        if more > 0:
-            self._counters[sample.name].inc(more, labels)
+            self._counters[sample.name] = _Counter(sample.name.removesuffix("_total"), tag_keys=names)
+        series = (sample.name, *labels.values())
+        if series not in self._told:
+            self._told[series] = 0.0
+            self._counters[sample.name].begin(labels)
+        elif sample.value > self._told[series]:
+            self._counters[sample.name].inc(sample.value - self._told[series], labels)
             self._told[series] = sample.value
 
 

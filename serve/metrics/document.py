@@ -15,11 +15,11 @@ def unit_of(metric: Metric) -> str:
 
 
 def to_markdown() -> str:
-    rows = [
-        f"| `{one.name}` | {one.kind} | {unit_of(one)} | {', '.join(f'`{label}`' for label in one.labels)} | {_help(one)} |"
-        for one in metrics()
-    ]
-    return "\n".join([_PREAMBLE, "| metric | kind | unit | labels | meaning |", "|---|---|---|---|---|", *rows, _REST])
+    lines = [_PREAMBLE, "| metric | kind | unit | labels | meaning |", "|---|---|---|---|---|"]
+    for one in metrics():
+        labels = ", ".join(f"`{label}`" for label in one.labels)
+        lines.append(f"| `{one.name}` | {one.kind} | {unit_of(one)} | {labels} | {_help(one)} |")
+    return "\n".join([*lines, ""])
 
 
 def _help(metric: Metric) -> str:
@@ -49,19 +49,25 @@ labels that say nothing; the names below are those that queries use. Every serie
 `NodeAddress`. A series of a process that ended goes away, apart from counters: those stay as they were as long as the
 node does.
 
-Ray's agent declares histograms as gauges (`_bucket`, `_sum`, `_count` are exact, `rate` and `histogram_quantile` work as
-ever), for Ray itself passes on a histogram's buckets alone and guesses its sum. `nv_*` and `atelier_engine_executions*`
+Ray's agent declares histograms as gauges (`_bucket`, `_sum`, `_count` are exact; `rate` and `histogram_quantile` work),
+for Ray itself passes on a histogram's buckets alone and guesses its sum. `nv_*` and `atelier_engine_executions*`
 are counters of Triton's and begin anew when it is restarted.
 
 No label has a user, a key, a prompt, or a path that a client made up. A metric keeps at most 1,000 combinations of its
 labels; what comes then is `other`. What "every worker tells" of the whole site is read with `max`, all else with `sum`.
 
-| wanted | query |
-|---|---|
-| mean batch of an engine | `rate(nv_inference_count[5m]) / rate(nv_inference_exec_count[5m])` |
-| share of answers from the cache | `sum(rate(atelier_cache_lookups_total{result="hit"}[5m])) / sum(rate(atelier_cache_lookups_total[5m]))` |
-| p95 of the wait for a turn | `histogram_quantile(0.95, sum by (le, ensemble) (rate(atelier_queue_wait_seconds_bucket[5m])))` |
-| share of processor time that requests are charged | `sum(rate(atelier_cost_cpu_seconds_total[5m])) / sum(rate(atelier_process_cpu_seconds_total{role=~"vectorize|illustrate"}[5m]))` |
+The mean batch of an engine:
+
+    rate(nv_inference_count[5m]) / rate(nv_inference_exec_count[5m])
+
+The p95 of the wait for a turn:
+
+    histogram_quantile(0.95, sum by (le, ensemble) (rate(atelier_queue_wait_seconds_bucket[5m])))
+
+The share of the ensembles' processor time that requests are charged:
+
+    sum(rate(atelier_cost_cpu_seconds_total[5m]))
+      / sum(rate(atelier_process_cpu_seconds_total{role=~"vectorize|illustrate"}[5m]))
 
 ## Cost
 
@@ -79,4 +85,3 @@ takes, and how much of the processes' own processor time requests were charged.
 
 ## Ours
 """
-_REST = ""

@@ -56,6 +56,8 @@ class _Single(Metric):
     def __init__(self, name: str, help: str, labels: Sequence[str] = ()) -> None:
         super().__init__(name, help, labels)
         self._values: dict[Labels, float] = {}
+        if not self.labels and isinstance(self, Counter):
+            self._values[()] = 0.0  # the first that happens is then seen to be one more
 
     def add(self, amount: float, *labels: str) -> None:
         with self._lock:

@@ -13,7 +13,7 @@ TARGETS = ("targets/*.json",)
 """Beside the configuration: links to, or copies of, stacks' `metrics-PORT.json`."""
 RAY_TARGETS = "prom_metrics_service_discovery.json"
 """What Ray calls its own such file."""
-_SILENT = "otel_scope_name|otel_scope_version|otel_scope_schema_url|SessionName|Version|Component"
+_SILENT = "otel_scope_name|otel_scope_version|otel_scope_schema_url|SessionName"
 
 
 def configuration(targets: Sequence[str] = TARGETS, interval_s: float = 15.0) -> dict[str, Any]:
