@@ -28,7 +28,7 @@ def prepare(ray: RaySettings, role: str, niceness: int = 0) -> None:
     log_lines.install()
     os.nice(niceness)
     keep_to(ray.host)
-    exports = _Exports(role, ray.metrics_interval_s / 2)
+    exports = Exports(role, ray.metrics_interval_s / 2)
     threading.Thread(target=exports.run, name="metrics", daemon=True).start()
 
 
@@ -39,7 +39,7 @@ class _Counter(Counter):
         self._record(0.0, labels)
 
 
-class _Exports:
+class Exports:
     """What the process has counted, told to Ray's agent of the node, which Prometheus asks.
 
     Ray forgets a gauge that is not set again in its next interval, and knows of a histogram only its buckets: their
@@ -59,13 +59,16 @@ class _Exports:
         while True:
             try:
                 measure_processes(self._role)
-                for sample in catalogue.samples():
-                    self.tell(sample)
+                self.tell_all()
             except Exception:
                 LOGGER.exception("metrics were not told; they are told again")
             time.sleep(self._every_s)
 
-    def tell(self, sample: Sample) -> None:
+    def tell_all(self) -> None:
+        for sample in catalogue.samples():
+            self._tell(sample)
+
+    def _tell(self, sample: Sample) -> None:
         names, labels = tuple(sample.labels), dict(sample.labels)
         if not sample.counts:
             of = (sample.name, *names)

@@ -56,7 +56,7 @@ class EngineMeter:
         """Asked of each engine since the last look."""
         self._ran_s: dict[str, float] = {}
         """How long each engine had run at the last look."""
-        self._looked_at = time.monotonic()
+        self._looked_at: float | None = None
         self._prices: dict[str, tuple[float, float]] = {}
         """Processor and GPU seconds for one unit of work."""
         engines.on_answer = self.answered
@@ -92,6 +92,9 @@ class EngineMeter:
         assert self._server is not None
         spent_s, _ = self._usage.look([os.getpid(), self._server.pid, *descendants(self._server.pid)])
         whole_s, now = sum(since.values()), time.monotonic()
+        if self._looked_at is None:  # what was spent until then was spent on the start
+            since, self._looked_at = {}, now
+            self._work.clear()
         is_idle = whole_s < _LEAST_SHARE * (now - self._looked_at)
         for engine, run_s in since.items():
             work = self._work.pop(engine, 0)

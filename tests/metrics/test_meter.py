@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,6 +47,7 @@ def engines() -> Counted:
 def metered(engines: Counted, monkeypatch: pytest.MonkeyPatch) -> tuple[EngineMeter, list[float]]:
     """A meter, and what its processes spend until each look."""
     made = EngineMeter("illustrate", engines, Server(), gpus=0.5)  # type: ignore[arg-type]
+    made._looked_at = time.monotonic()
     spent: list[float] = []
     monkeypatch.setattr(made._usage, "look", lambda _: (spent.pop(0), 0))
     monkeypatch.setattr(made, "_own_metrics", lambda _: [])
@@ -78,12 +80,23 @@ async def test_charges_come_to_what_was_spent(engines: Counted, metered: tuple[E
 
 async def test_idle_processes_are_charged_to_nobody(engines: Counted, metered: tuple[EngineMeter, list[float]]) -> None:
     meter, spent = metered
-    meter._looked_at -= 1000
+    meter._looked_at = time.monotonic() - 1000
     meter.answered("a", ROW)
     engines.ran_s = {"a": 0.01}
     spent.append(90.0)
     await meter.look()
     assert asked(meter, "a", 1) == pytest.approx(0.01), "as long as nothing else is known: one processor"
+
+
+async def test_a_start_is_charged_to_nobody(engines: Counted, metered: tuple[EngineMeter, list[float]]) -> None:
+    meter, spent = metered
+    meter._looked_at = None
+    for look in (1, 2, 3):
+        asked(meter, "a", 10)
+        engines.ran_s = {"a": 5.0 * look}
+        spent.append(500.0 if look == 1 else 5.0)
+        await meter.look()
+    assert asked(meter, "a", 10) == pytest.approx(5.0)
 
 
 async def test_a_restarted_triton_counts_anew(engines: Counted, metered: tuple[EngineMeter, list[float]]) -> None:
