@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import contextlib
 import io
+import logging
 import os
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -180,7 +181,7 @@ def show_ray() -> None:
 
     from serve.ray_process import Exports
 
-    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     counter = RaysCounter("bench", tag_keys=("of",))
     histogram = RaysHistogram("bench_seconds", boundaries=list(catalogue.SECONDS), tag_keys=("of",))
     exports = Exports("bench", 1.0)

@@ -138,7 +138,7 @@ def ray_cluster(settings: Settings) -> Iterator[None]:
         )
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _interrupt)  # Ray has set its own
-    node = ray.nodes()[0]
+    (node,) = ray.nodes()  # type: ignore[no-untyped-call]
     host, targets = node["NodeManagerAddress"], stack.targets_file(settings)
     write_targets(targets, f"{host}:{node['MetricsExportPort']}", f"{host}:{settings.proxy.metrics_port}")
     try:

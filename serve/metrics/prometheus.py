@@ -39,7 +39,8 @@ def configuration(targets: Sequence[str] = TARGETS, interval_s: float = 15.0) ->
 
 def to_yaml() -> str:
     """deployments/prometheus/prometheus.yml."""
-    return _PREAMBLE + yaml.safe_dump(configuration(), sort_keys=False)
+    document: str = yaml.safe_dump(configuration(), sort_keys=False)
+    return _PREAMBLE + document
 
 
 def write_targets(path: Path, ray: str, haproxy: str) -> None:

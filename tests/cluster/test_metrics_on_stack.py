@@ -84,7 +84,7 @@ def test_every_metric_arrives(prometheus: Prometheus) -> None:
         if not missing:
             break
         time.sleep(2)
-    assert not missing
+    assert not missing, sorted(missing)
     for name in TRITONS:
         found = prometheus.until(name)
         assert {one["metric"]["ensemble"] for one in found} == {"vectorize", "illustrate"}
