@@ -60,7 +60,7 @@ class Prometheus:
 
 
 @contextlib.contextmanager
-def started(*targets: Path, interval_s: float = 1.0, rules: Path | None = None) -> Iterator[Prometheus]:
+def started(*targets: Path, interval_s: float = 4.0, rules: Path | None = None) -> Iterator[Prometheus]:
     """It reads the endpoints that the files ``targets`` name (a stack's `metrics-PORT.json`), each ``interval_s``.
 
     ``rules`` is a file of alerts. Returns once it is ready and every target is up. Raises AssertionError that says what

@@ -43,5 +43,7 @@ def of_vectorization(result: Vectorization) -> Outcome:
     """The SVG, and all that D-054 tells of it."""
     details = dataclasses.asdict(result)
     svg = details.pop("svg")
+    if not result.cost:
+        del details["cost"]
     file = File(svg.encode(), "image/svg+xml", result.width, result.height)
     return Outcome([file], details, None, result.processing_time_s)
