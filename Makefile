@@ -11,7 +11,7 @@ PROMPT ?= man lifting weights, flat
 SEED ?= 7
 SCENARIO ?= smoke
 
-.PHONY: help run stop status test quick check clients postgresql redis load bench docs
+.PHONY: help run stop status test quick check clients postgresql redis prometheus load bench docs
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -34,7 +34,7 @@ status: ## whether the stack is ready
 	@$(BIN)/atelier status --config $(CONFIG)
 
 # What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either.
-test: check clients postgresql redis .venv/.compiled ## everything that a fresh machine can run
+test: check clients postgresql redis prometheus .venv/.compiled ## everything that a fresh machine can run
 	$(BIN)/python -m pytest -m "not gpu" --durations=5 --cov --cov-fail-under=0 --cov-report= tests/build_engines
 	$(BIN)/python -m pytest -m "not gpu" --durations=15 --cov --cov-append --ignore=tests/build_engines
 
@@ -58,6 +58,12 @@ redis: ## a Redis server for the tests, from Debian's package
 	  echo "Installing Redis (Debian's package)"; \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y redis-server >/dev/null; }
 
+prometheus: ## a Prometheus server for the tests, from Debian's package
+	@command -v prometheus >/dev/null || { \
+	  echo "Installing Prometheus (Debian's package)"; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
+	    prometheus >/dev/null; }
+
 load: .venv/.testing ## users on a running stack; SCENARIO=smoke|...
 	$(BIN)/python -m loadtests.load $(SCENARIO)
 
@@ -69,9 +75,12 @@ bench: .venv/.testing ## every table in the documents; an hour and more
 	$(BIN)/python -m loadtests.bench_load
 	$(BIN)/python -m loadtests.bench_queue
 	$(BIN)/python -m loadtests.bench_guards
+	$(BIN)/python -m loadtests.bench_metrics
 
-docs: .venv/.serving ## write docs/SETTINGS.md
+docs: .venv/.serving ## write docs/SETTINGS.md, docs/METRICS.md and Prometheus' configuration
 	$(BIN)/atelier settings --markdown > docs/SETTINGS.md
+	$(BIN)/atelier metrics --markdown > docs/METRICS.md
+	$(BIN)/atelier metrics --prometheus > deployments/prometheus/prometheus.yml
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \

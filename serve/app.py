@@ -23,10 +23,13 @@ from serve.api.admission import Admission
 from serve.api.app import answer, create_app
 from serve.api.client_address import ClientAddress
 from serve.api.entrance import Entrance, Entry
+from serve.api.measured import Measured
 from serve.api.middleware import RequestId, ScrubHeaders
 from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
+from serve.ensembles.illustration import ILLUSTRATE
+from serve.ensembles.vectorization import VECTORIZE
 from serve.errors import AtelierError, Overloaded
 from serve.fallback.site import with_fallback
 from serve.fallback.watched import WatchedVectorizer
@@ -86,10 +89,10 @@ class Replica:
 
 class VectorizerReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
-        prepare(settings.ray.host, NICENESS)
+        prepare(settings.ray, VECTORIZE, NICENESS)
         from serve.ensembles.vectorizer import Vectorizer  # here: the gateway has no use for tracers
 
-        self._turns = turns_of(settings.vectorizer)
+        self._turns = turns_of(settings.vectorizer, VECTORIZE)
         self._ensemble = Vectorizer(settings.vectorizer)
         await self._ensemble.start()
         settled()
@@ -97,10 +100,10 @@ class VectorizerReplica(Replica):
 
 class IllustratorReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
-        prepare(settings.ray.host, NICENESS)
+        prepare(settings.ray, ILLUSTRATE, NICENESS)
         from serve.ensembles.illustrator import Illustrator  # here: nor for a Triton and tokenizers
 
-        self._turns = turns_of(settings.illustrator)
+        self._turns = turns_of(settings.illustrator, ILLUSTRATE)
         illustrator = Illustrator(settings.illustrator, others=engines_of(settings.moderation))
         self._ensemble = moderated(illustrator, settings.moderation)
         await self._ensemble.start()
@@ -113,7 +116,7 @@ class WorkerReplica:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, vectorizer: DeploymentHandle[Any], illustrator: DeploymentHandle[Any] | None, settings: Settings
     ) -> None:
-        prepare(settings.ray.host)
+        prepare(settings.ray, "worker")
         from serve.api.addresses import own_url
         from serve.jobs.site import SiteWorker
 
@@ -134,8 +137,8 @@ class WorkerReplica:
             await self._worker.close()
 
 
-def turns_of(own: VectorizerSettings | IllustratorSettings) -> Turns:
-    return Turns(own.max_ongoing_requests, own.max_queued_requests)
+def turns_of(own: VectorizerSettings | IllustratorSettings, ensemble: str) -> Turns:
+    return Turns(own.max_ongoing_requests, own.max_queued_requests, ensemble)
 
 
 class Gateway(OpenInferenceServicer):
@@ -149,7 +152,7 @@ class Gateway(OpenInferenceServicer):
         settings: Settings,
     ) -> None:
         """``_worker`` is not called: gateways and workers meet in the database."""
-        prepare(settings.ray.host)
+        prepare(settings.ray, "gateway")
         service = WatchedVectorizer(
             RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s), settings.fallback.breaker
         )
@@ -261,4 +264,5 @@ def before_ray_serve() -> list[Middleware]:
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     whose = Middleware(ClientAddress, settings)
     entry = Middleware(Entry, entrance.here)
-    return [admission, entry, Middleware(RequestId), Middleware(ScrubHeaders), whose]  # the last one runs first
+    within = [admission, entry, Middleware(RequestId), Middleware(ScrubHeaders), whose]
+    return [*within, Middleware(Measured)]  # the last one runs first

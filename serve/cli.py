@@ -19,12 +19,15 @@ from serve import ray_environment, stack
 from serve.audit_command import audit
 from serve.backup_command import backup, restore
 from serve.client import StackClient
+from serve.costs_command import costs
 from serve.environment_command import environment
 from serve.errors import AtelierError
 from serve.experiments_command import experiments
 from serve.flags_command import flags
 from serve.illustrate_command import illustrate
 from serve.keys_command import check_ready, keys, users
+from serve.metrics.prometheus import write_targets
+from serve.metrics_command import metrics
 from serve.profile_command import profile_engine
 from serve.secrets_command import secrets
 from serve.settings import Settings, leaves, load, to_markdown
@@ -45,6 +48,8 @@ app.command()(backup)
 app.command()(restore)
 app.command()(audit)
 app.command()(environment)
+app.command()(costs)
+app.command()(metrics)
 app.add_typer(keys, name="keys")
 app.add_typer(users, name="users")
 app.add_typer(secrets, name="secrets")
@@ -130,10 +135,14 @@ def ray_cluster(settings: Settings) -> Iterator[None]:
             dashboard_port=settings.dashboard.port,
             logging_level=logging.ERROR,
             log_to_driver=False,
+            _metrics_export_port=settings.ray.metrics_port or None,
             _temp_dir=str(settings.ray.temp_dir) if settings.ray.temp_dir else None,
         )
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _interrupt)  # Ray has set its own
+    (node,) = ray.nodes()  # type: ignore[no-untyped-call]
+    host, targets = node["NodeManagerAddress"], stack.targets_file(settings)
+    write_targets(targets, f"{host}:{node['MetricsExportPort']}", f"{host}:{settings.proxy.metrics_port}")
     try:
         with err.status("Starting the application"):
             ray_serve.start(http_options=http_options(settings), grpc_options=grpc_options(settings))
@@ -148,6 +157,7 @@ def ray_cluster(settings: Settings) -> Iterator[None]:
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, signal.SIG_IGN)  # one is enough: a second would cut the clean-up short
         err.print("stopping")
+        targets.unlink(missing_ok=True)
         ray_serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
 

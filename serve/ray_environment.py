@@ -23,6 +23,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
     longest_s = max(settings.vectorizer.timeout_s, settings.illustrator.timeout_s)
     variables = {
         "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_metrics_report_interval_ms": str(round(1000 * settings.ray.metrics_interval_s)),
         "RAY_worker_niceness": "0",  # Ray Serve's are where people wait; ensembles step back by themselves
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(HOME / "deployments" / "haproxy"),

@@ -3,31 +3,89 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Sequence
 from typing import Any
 
 import grpc
-from ray.util.metrics import Counter
+from ray.util.metrics import Counter, Gauge
 
-from serve import metrics
 from serve.guards import log_lines
+from serve.metrics import catalogue
+from serve.metrics.metric import Sample
+from serve.metrics.processes import measure_processes
+from serve.settings import RaySettings
+
+LOGGER = logging.getLogger(__name__)
 
 
-def prepare(host: str, niceness: int = 0) -> None:
-    """This replica's. ``niceness`` of its thread and of all threads and processes that it starts: who computes steps
-    back for those that only answer."""
+def prepare(ray: RaySettings, role: str, niceness: int = 0) -> None:
+    """This replica's, which is a ``role``: gateway, worker or its ensemble's name. ``niceness`` of its thread and of
+    all threads and processes that it starts: who computes steps back for those that only answer."""
     log_lines.install()
     os.nice(niceness)
-    keep_to(host)
-    counters: dict[str, Counter] = {}
+    keep_to(ray.host)
+    exports = Exports(role, ray.metrics_interval_s / 2)
+    threading.Thread(target=exports.run, name="metrics", daemon=True).start()
 
-    def add(name: str, labels: Mapping[str, str]) -> None:
-        if name not in counters:
-            counters[name] = Counter(name, tag_keys=tuple(labels))
-        counters[name].inc(1.0, tags=dict(labels))
 
-    metrics.send_to(add)
+class _Counter(Counter):
+    """One whose series can be there before anything is counted."""
+
+    def begin(self, labels: dict[str, str]) -> None:
+        self._record(0.0, labels)
+
+
+class Exports:
+    """What the process has counted, told to Ray's agent of the node, which Prometheus asks.
+
+    Ray forgets a gauge that is not set again in its next interval, and knows of a histogram only its buckets: their
+    sums would be guesses. So everything that does not only rise, histograms too, is told as gauges, again each time;
+    nothing of it outlives the process. Counters are told as such.
+    """
+
+    def __init__(self, role: str, every_s: float) -> None:
+        self._role = role
+        self._every_s = every_s
+        self._counters: dict[str, _Counter] = {}
+        self._gauges: dict[tuple[str, ...], Gauge] = {}
+        self._told: dict[tuple[str, ...], float] = {}
+
+    def run(self) -> None:
+        """As long as the process lives."""
+        while True:
+            try:
+                measure_processes(self._role)
+                self.tell_all()
+            except Exception:
+                LOGGER.exception("metrics were not told; they are told again")
+            time.sleep(self._every_s)
+
+    def tell_all(self) -> None:
+        for sample in catalogue.samples():
+            self._tell(sample)
+
+    def _tell(self, sample: Sample) -> None:
+        names, labels = tuple(sample.labels), dict(sample.labels)
+        if not sample.counts:
+            of = (sample.name, *names)
+            if of not in self._gauges:
+                self._gauges[of] = Gauge(sample.name, tag_keys=names)
+            self._gauges[of].set(sample.value, labels)
+            return
+        if sample.name not in self._counters:
+            # Ray adds the ending again.
+            self._counters[sample.name] = _Counter(sample.name.removesuffix("_total"), tag_keys=names)
+        series = (sample.name, *labels.values())
+        if series not in self._told:
+            self._told[series] = 0.0
+            self._counters[sample.name].begin(labels)
+        elif sample.value > self._told[series]:
+            self._counters[sample.name].inc(sample.value - self._told[series], labels)
+            self._told[series] = sample.value
 
 
 def settled() -> None:

@@ -53,6 +53,11 @@ def log_file(settings: Settings) -> Path:
     return settings.state_dir / f"stack-{settings.http.port}.log"
 
 
+def targets_file(settings: Settings) -> Path:
+    """Where this stack's metrics are, for Prometheus."""
+    return settings.state_dir / f"metrics-{settings.http.port}.json"
+
+
 def running(settings: Settings) -> Running | None:
     """The stack that was recorded, if its process is still there."""
     try:
@@ -79,13 +84,15 @@ def check_ports(settings: Settings) -> None:
     """Raises ``EngineUnavailable`` that names the setting of the first port that something else has."""
     ports = {"http.port": settings.http.port, "grpc.port": settings.grpc.port}
     ports |= {f"proxy.{name}": port for name, port in settings.proxy.model_dump().items() if name.endswith("_port")}
+    if settings.ray.metrics_port:
+        ports["ray.metrics_port"] = settings.ray.metrics_port
     if settings.dashboard.enabled:
         ports["dashboard.port"] = settings.dashboard.port
     for name, port in ports.items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
-                probe.bind((settings.ray.host if name.startswith("proxy.") else settings.http.host, port))
+                probe.bind((settings.ray.host if name.startswith(("proxy.", "ray.")) else settings.http.host, port))
             except OSError as error:
                 raise EngineUnavailable(
                     f"port {port} is taken ({error.strerror}); stop what uses it, or set {name} to another", name

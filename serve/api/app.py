@@ -15,6 +15,7 @@ from serve.api import (
     a1111,
     accounts,
     admin,
+    costs,
     diffusion,
     gallery,
     health,
@@ -30,6 +31,7 @@ from serve.api import (
 from serve.api.document import finish
 from serve.api.entrance import Entrance, Entry, Refusals
 from serve.api.jobs import JobParts
+from serve.api.measured import HTTP, Measured, count_refusal
 from serve.api.middleware import RequestId
 from serve.api.open_inference import http as open_inference
 from serve.api.open_inference.models import Models
@@ -110,7 +112,7 @@ def create_app(
     app.include_router(native.router, responses=described())
     for router in (gallery.router, jobs.router, results.router, references.router):
         app.include_router(router, responses=described())
-    for router in (admin.router, accounts.router, rollout.router):
+    for router in (admin.router, accounts.router, costs.router, rollout.router):
         app.include_router(router, responses=described())
     app.include_router(illustrations.router, responses=described())
     app.include_router(diffusion.router, responses=described())
@@ -123,6 +125,7 @@ def create_app(
     app.add_exception_handler(HTTPException, answer)
     app.add_exception_handler(RequestValidationError, answer)
     app.add_exception_handler(Exception, answer)
+    app.add_middleware(Measured)  # the route is known within
     app.add_middleware(OwnPages, settings=settings, answer=answer)
     app.add_middleware(Refusals, answer=answer)
     app.add_middleware(Entry, entrance=lambda: entrance)
@@ -136,12 +139,14 @@ def create_app(
         )
     app.add_middleware(GZipMiddleware, minimum_size=settings.limits.gzip_min_bytes, compresslevel=5)
     app.add_middleware(RequestId)
+    app.add_middleware(Measured)
     return app
 
 
 async def answer(request: Request, error: Exception) -> Response:
     """The one place where an error becomes an answer, in the words of the path's vocabulary."""
     error = as_ours(error)
+    count_refusal(HTTP, error)
     response = _in_words_of_the_path(request, error)
     if isinstance(error, Unauthorized):
         response.headers.setdefault("WWW-Authenticate", error.challenge)

@@ -44,6 +44,7 @@ _AI_METADATA = {
     "parameters_used": {**OBJECT, "example": {"color_precision": 6, "corner_threshold": 60}},
     "model_versions": mapping_of(TEXT),
     "timings_s": mapping_of(NUMBER),
+    "cost": {**mapping_of(NUMBER), "description": "cpu_seconds, gpu_seconds; not of answers from the cache"},
     "degraded": {**list_of(TEXT), "example": [], "description": "what could not be done as asked"},
     "generation_id": TEXT,
     "cached": FLAG,
@@ -53,7 +54,7 @@ _CONVERSION = json_object(
     {
         "success": {"const": True},
         "svg_content": {**TEXT, "example": _SVG},
-        "ai_metadata": json_object(_AI_METADATA, optional=("timings_s",)),
+        "ai_metadata": json_object(_AI_METADATA, optional=("timings_s", "cost")),
         "processing_time": NUMBER,
         "fallback_used": FLAG,
         "model_info": _MODEL_INFO,

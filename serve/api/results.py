@@ -26,6 +26,7 @@ from serve.ensembles.provenance import is_marked, mark_svg
 from serve.ensembles.vectorization import VectorizeOptions, VectorizerService
 from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable, in_words_of
 from serve.guards.signing import PARAMETERS as SIGNED
+from serve.metrics.catalogue import DOWNLOADS
 from serve.state import State
 from serve.state.gallery import Generation, get_generation
 from serve.state.renditions import THUMBNAIL_PX, THUMBNAILS_PX, convert, thumbnail
@@ -64,6 +65,7 @@ async def result(
     found = await get_result(state.database, result_id)
     kept = as_file(found)
     wanted = _wanted(request.query_params, found)
+    DOWNLOADS.add(1, "result")
     if wanted is None:
         return await serve_object(request, state.objects, kept)
     encoding, width = wanted
@@ -119,6 +121,7 @@ async def result_thumbnail(request: Request, result_id: str, state: StateOf, tur
     size_px = min(size for size in THUMBNAILS_PX if size >= asked)
     await check_own(request, "result", [result_id])
     found = await get_result(state.database, result_id)
+    DOWNLOADS.add(1, "thumbnail")
     make = partial(_thumbnail, state, found, size_px, turns)
     return await serve_rendition(request, as_file(found), WEBP, f"thumbnail-{size_px}", make)
 

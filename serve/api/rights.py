@@ -19,6 +19,7 @@ _OPEN_PAGES = frozenset(
     ]
 )
 """They tell what this software can do, and nothing of the site."""
+_FIGURES = frozenset(["/api/admin/quality", "/api/admin/costs"])
 _MADE = (
     "/v1/jobs", "/v1/batches", "/v1/images", "/generate", "/api/generate", "/api/illustrations", "/api/diffusion",
     "/api/convert", "/api/convert-ai", "/api/analyze-image", "/sdapi", "/internal", "/controlnet",
@@ -30,7 +31,7 @@ def needed(method: str, path: str) -> str | None:
     if path.startswith(PROBES) or (path in _OPEN_PAGES and method in READS):
         return None
     if _below("/api/admin", path):
-        return METRICS if path == "/api/admin/quality" and method in READS else ADMIN
+        return METRICS if path in _FIGURES and method in READS else ADMIN
     if method in READS:
         return READ
     if _below("/v2", path):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -28,6 +29,7 @@ from serve.errors import (
     Overloaded,
     Unsupported,
 )
+from serve.metrics import catalogue
 
 LOGGER = logging.getLogger(__name__)
 
@@ -76,6 +78,8 @@ class Engines:
         self._shared_memory_min_bytes = shared_memory_min_bytes
         self._shared_memory_max_bytes = shared_memory_max_bytes
         self.on_unavailable = on_unavailable
+        self.on_answer: Callable[[str, Mapping[str, NDArray[Any]]], None] | None = None
+        """Called with the engine and its inputs for each inference that was answered."""
         self._channel: grpc.aio.Channel | None = None
         self._connection: Any = None
         self._regions: RegionPool | None = None
@@ -98,11 +102,27 @@ class Engines:
             raise DeadlineExceeded(f"no time was left for engine '{engine}'")
         if self._in_flight[engine] + self._abandoned[engine] >= self._max_in_flight:
             raise Overloaded(f"the queue of engine '{engine}' is full")
+        with self._measured(engine):
+            found = tensors.arrays(await self._infer(engine, inputs, outputs, limit_s))
+        if self.on_answer is not None:
+            self.on_answer(engine, inputs)
+        return found
+
+    @contextlib.contextmanager
+    def _measured(self, engine: str) -> Iterator[None]:
+        """One inference in flight."""
+        began = time.perf_counter()
         self._in_flight[engine] += 1
+        catalogue.INFERENCES_IN_FLIGHT.set(self._in_flight[engine], engine)
         try:
-            return tensors.arrays(await self._infer(engine, inputs, outputs, limit_s))
+            yield
+            catalogue.INFERENCE_SECONDS.observe(time.perf_counter() - began, engine)
+        except AtelierError as error:
+            catalogue.INFERENCE_FAILURES.add(1, engine, type(error).__name__)
+            raise
         finally:
             self._in_flight[engine] -= 1
+            catalogue.INFERENCES_IN_FLIGHT.set(self._in_flight[engine], engine)
 
     async def probe(self, engine: str, *, timeout_s: float | None = None) -> None:
         """One real inference on zeros of the configured shape (or of ``model_warmup``'s); raises if it fails."""

@@ -12,11 +12,14 @@ from typing import Any
 
 import numpy.typing as npt
 
+from serve.costs import billed
 from serve.engines.client import Engines
+from serve.engines.meter import EngineMeter
 from serve.engines.server import TritonServer
 from serve.engines.service import EngineHealth, Health
 from serve.engines.supervisor import Supervisor
 from serve.errors import AtelierError, EngineUnavailable, Overloaded
+from serve.metrics import catalogue
 
 PROBE_TIMEOUT_S = 5.0
 HEALTH_S = 1.0
@@ -40,7 +43,11 @@ class EngineRoom:
         start_timeout_s: float = 30.0,
         client: Engines | None = None,
         tritonserver: Path | None = None,
+        ensemble: str = "",
+        gpus: float = 0.0,
     ) -> None:
+        """``ensemble`` is its name in metrics, ``gpus`` its share of a GPU."""
+        self.ensemble = ensemble
         self.names = tuple(names)
         self.versions = versions(repository, names)
         self.client = client or Engines(url or "", timeout_s=timeout_s)
@@ -51,16 +58,21 @@ class EngineRoom:
                 repository, self.names, start_timeout_s=start_timeout_s, tritonserver=tritonserver
             )
         self._timeout_s = timeout_s
-        self._watch: asyncio.Task[None] | None = None
+        self.meter = EngineMeter(ensemble, self.client, self._server, gpus)
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Raises EngineUnavailable, with the reason, when an engine does not start or cannot be reached."""
         if self._server is not None:
             await asyncio.to_thread(self._server.start)
             await self.client.connect(self._server.url)
-            self._watch = asyncio.create_task(Supervisor(self._server, self.client).run())
+            self._tasks = [asyncio.create_task(Supervisor(self._server, self.client).run())]
         elif self._outside is not None:
             await asyncio.gather(*map(self._reach, self.names))
+        if self._server is not None or self._outside is not None:
+            self._tasks.append(asyncio.create_task(self.meter.run()))
+        for name in self.names:
+            catalogue.ENGINE_INFO.set(1, name, self.versions.get(name, "unknown"))
 
     async def _reach(self, engine: str) -> None:
         try:
@@ -76,10 +88,10 @@ class EngineRoom:
             if self._server is not None:
                 closing.push_async_callback(asyncio.to_thread, self._server.stop)
             closing.push_async_callback(self.client.close)
-            if self._watch is not None:
-                self._watch.cancel()
+            for task in self._tasks:
+                task.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
-                    await self._watch
+                    await task
 
     async def health(self) -> dict[str, EngineHealth]:
         """A real inference of every engine."""
@@ -123,7 +135,11 @@ class EngineDoors:
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
     ) -> dict[str, npt.NDArray[Any]]:
-        return await self.room.client.infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
+        with billed() as bill:
+            try:
+                return await self.room.client.infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
+            finally:
+                bill.pay(self.room.ensemble, engine)
 
     async def metadata(self, engine: str) -> dict[str, Any]:
         return await self.room.client.metadata(engine)

@@ -19,6 +19,7 @@ from types import TracebackType
 
 from serve.engines import installation, keeper, triton_log
 from serve.errors import EngineUnavailable
+from serve.metrics import catalogue
 
 LOGGER = logging.getLogger(__name__)
 
@@ -179,6 +180,8 @@ class TritonServer:
         self._reader.start()
         in_time = self._ended_or_ready.wait(self._start_timeout_s)
         if in_time and self._ready.is_set() and self._serves_metrics(metrics_port):
+            catalogue.TRITON_STARTS.add(1)
+            catalogue.TRITON_START_SECONDS.observe(time.monotonic() - started_at)
             LOGGER.info("%d engines loaded in %.1f s", len(self._engines), time.monotonic() - started_at)
             return True
         self.stop()

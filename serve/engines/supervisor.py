@@ -13,6 +13,7 @@ from serve.engines import processes
 from serve.engines.client import Engines
 from serve.engines.server import TritonServer
 from serve.errors import AtelierError, DeadlineExceeded, EngineUnavailable, Overloaded
+from serve.metrics import catalogue
 
 LOGGER = logging.getLogger(__name__)
 
@@ -103,6 +104,7 @@ class Supervisor:
 
     async def _restart(self) -> None:
         delay_s = FIRST_RETRY_S
+        catalogue.TRITON_RESTARTS.add(1)
         self._stalls.clear()
         while True:
             try:

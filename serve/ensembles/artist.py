@@ -19,9 +19,11 @@ from serve.diffusion.noise import LATENTS, gaussian, step_draw
 from serve.diffusion.samplers import SAMPLERS, Trajectory, by_name
 from serve.diffusion.tokens import PromptTokenizer, PromptTokens, encode_all, joined
 from serve.engines.client import Engines
+from serve.ensembles import measuring
 from serve.ensembles.checkpoints import Stage
-from serve.ensembles.illustration import FamilyInfo, IllustrateOptions, Parameters, Pixels
+from serve.ensembles.illustration import ILLUSTRATE, FamilyInfo, IllustrateOptions, Parameters, Pixels
 from serve.errors import DeadlineExceeded, EngineFailure, EngineUnavailable, InvalidRequest
+from serve.metrics import catalogue
 
 Floats = npt.NDArray[np.float32]
 
@@ -113,6 +115,7 @@ class Artist:
         """
         trajectory, shape, timesteps = plan.trajectory, self.latents_shape(plan), plan.trajectory.timesteps
         stage = begun or Stage(0, trajectory.start(gaussian(seed, LATENTS, shape)))
+        began = time.perf_counter()
         async with asyncio.TaskGroup() as previews:
             shown: asyncio.Task[None] | None = None
             for i in range(stage.step, len(trajectory)):
@@ -127,7 +130,9 @@ class Artist:
                 stage = Stage(i + 1, *trajectory.step(stage.state, output, sample, i, noise))
                 if watch is not None:
                     watch.stepped(stage)
-        return await self._decode(plan, stage.sample)
+        catalogue.STAGE_SECONDS.observe(time.perf_counter() - began, ILLUSTRATE, "denoise")
+        with measuring.stage(ILLUSTRATE, "decode"):
+            return await self._decode(plan, stage.sample)
 
     def info(self, version: str, created: int) -> FamilyInfo:
         family = self.family
@@ -157,12 +162,13 @@ class Artist:
         if (known := self._known.get(key)) is not None:
             self._known.move_to_end(key)
             return known
-        answers = await asyncio.gather(
-            *(
-                self.ask(encoder.engine, {"input_ids": each.ids}, deadline)
-                for encoder, each in zip(self.family.text, tokens, strict=True)
+        with measuring.stage(ILLUSTRATE, "encode"):
+            answers = await asyncio.gather(
+                *(
+                    self.ask(encoder.engine, {"input_ids": each.ids}, deadline)
+                    for encoder, each in zip(self.family.text, tokens, strict=True)
+                )
             )
-        )
         parts = [joined(found["prompt_embeds"], each.weights) for found, each in zip(answers, tokens, strict=True)]
         pooled = answers[-1].get("pooled_prompt_embeds")
         found = Conditioning(np.concatenate(parts, axis=1), None if pooled is None else pooled[0])
@@ -184,7 +190,9 @@ class Artist:
             "timestep": np.full((plan.rows, 1), timestep, np.float32),
             **plan.constant,
         }
+        began = time.perf_counter()
         output: Floats = (await self.ask(self.family.unet, inputs, plan.deadline))["noise_pred"]
+        catalogue.STEP_SECONDS.observe(time.perf_counter() - began, self.family.name)
         if not np.isfinite(output).all():
             raise EngineFailure(f"engine '{self.family.unet}' gave numbers that are not finite")
         if plan.rows == 1:
@@ -199,6 +207,7 @@ class Artist:
 
     async def _show(self, plan: Plan, evaluations: int, latents: Floats, watch: Watcher) -> None:
         await watch.shown(evaluations, await self._decode(plan, _reduced(latents)))
+        catalogue.PREVIEWS.add(1, self.family.name)
 
     async def ask(self, engine: str, inputs: Mapping[str, npt.NDArray[Any]], deadline: float) -> dict[str, Any]:
         """One inference. Engines that are gone are asked again while they are being restarted: nothing is lost."""

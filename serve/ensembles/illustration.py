@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -155,6 +155,8 @@ class Illustration:
     """Or who stood in, such as ``fallback:openai:NAME`` (A-100)."""
     moderation: Mapping[str, Any] | None = None
     """What was found and done, as `serve.moderation.verdicts` tells it; None: nobody looked."""
+    cost: Mapping[str, float] = field(default_factory=dict)
+    """As `serve.costs` has it; empty: nobody measured."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -29,6 +29,7 @@ from serve.ensembles.artist import Artist, Plan
 from serve.ensembles.checkpoints import Stage, fingerprint, unpack
 from serve.ensembles.illustration import (
     HOW_TO_BUILD,
+    ILLUSTRATE,
     UNFOLLOWED,
     Checkpoint,
     FamilyInfo,
@@ -40,9 +41,11 @@ from serve.ensembles.illustration import (
     Told,
     nothing_draws,
 )
+from serve.ensembles.measuring import measured
 from serve.ensembles.relay import Outbox, relay
 from serve.ensembles.reports import WAITING_PREVIEWS, Report, packed
 from serve.errors import EngineUnavailable, InvalidRequest, NotFound
+from serve.metrics import catalogue
 from serve.settings import IllustratorSettings
 
 LOGGER = logging.getLogger(__name__)
@@ -84,6 +87,8 @@ class Illustrator(EngineDoors):
                 start_timeout_s=settings.engine_start_timeout_s,
                 client=engines,
                 tritonserver=settings.tritonserver,
+                ensemble=ILLUSTRATE,
+                gpus=settings.num_gpus,
             )
         )
         limit_s = settings.engine_timeout_s
@@ -146,9 +151,24 @@ class Illustrator(EngineDoors):
     async def _draw(
         self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: Outbox | None
     ) -> Illustration:
+        artist = self._artist(options.model)
+        with measured(ILLUSTRATE, artist.family.name) as bill:
+            drawn = await self._paint(artist, options, follow, resume, outbox)
+            catalogue.PICTURES.add(len(drawn.pictures), artist.family.name)
+            for name, seconds in drawn.timings_s.items():
+                catalogue.STAGE_SECONDS.observe(seconds, ILLUSTRATE, name)
+            return replace(drawn, cost=bill.to_json())
+
+    async def _paint(
+        self,
+        artist: Artist,
+        options: IllustrateOptions,
+        follow: Follow,
+        resume: Sequence[Checkpoint],
+        outbox: Outbox | None,
+    ) -> Illustration:
         began = time.perf_counter()
         limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
-        artist = self._artist(options.model)
         seeds = derived_seeds(options.named_seed(), options.n)
         plan = await artist.plan(options, seeds[0], time.monotonic() + limit_s)
         _check_previews(options, plan)

@@ -19,6 +19,7 @@ import signal
 import socket
 import struct
 import sys
+import time
 import warnings
 
 from serve.ensembles.wire import pack, to_function, unpack
@@ -75,19 +76,20 @@ def _work(tasks: socket.socket, memory_bytes: int) -> None:
 
 
 def _run(message: bytes) -> bytes:
-    """("value", result), ("error", one of `serve.errors`) or ("fault", its text).
+    """("value", result), ("error", one of `serve.errors`) or ("fault", its text); last the processor seconds it took.
 
     Anything at all may come out of a native library, a Rust panic among it, which is no `Exception`: the worker is the
     wall that stops it.
     """
+    began = time.process_time()
     try:
         task, arguments = unpack(message)
-        return pack(("value", to_function(task)(*arguments)))
+        return pack(("value", to_function(task)(*arguments), time.process_time() - began))
     except BaseException as fault:
         if type(fault).__module__ == AtelierError.__module__:
-            return pack(("error", fault))
+            return pack(("error", fault, time.process_time() - began))
         LOGGER.exception("task failed")
-        return pack(("fault", f"{type(fault).__name__}: {fault}"))
+        return pack(("fault", f"{type(fault).__name__}: {fault}", time.process_time() - began))
 
 
 def receive(connection: socket.socket) -> bytes | None:

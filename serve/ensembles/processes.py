@@ -101,7 +101,8 @@ class Worker:
         poll.register(self._handle, select.POLLIN)
         return not poll.poll(0)
 
-    async def ask(self, message: bytes) -> tuple[str, Any]:
+    async def ask(self, message: bytes) -> tuple[str, Any, float]:
+        """(kind, value, processor seconds), as `serve.ensembles.nursery` answers."""
         try:
             self._writer.write(LENGTH.pack(len(message)))
             self._writer.write(message)
@@ -121,12 +122,12 @@ class Worker:
             self._handle = None
 
 
-def _read(answer: bytes) -> tuple[str, Any]:
+def _read(answer: bytes) -> tuple[str, Any, float]:
     try:
         outcome = unpack(answer)
     except Malformed as error:
         raise WorkerLost from error
     match outcome:
-        case (str(kind), value):
-            return kind, value
+        case (str(kind), value, float(cpu_s)):
+            return kind, value, cpu_s
     raise WorkerLost

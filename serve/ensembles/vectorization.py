@@ -13,6 +13,8 @@ from serve.engines.service import EngineService
 from serve.ensembles.ranges import check_number
 from serve.errors import InvalidRequest
 
+VECTORIZE = "vectorize"
+"""The Vectorizer, as metrics name it."""
 Tier = Literal["auto", "basic", 1, 2, 3]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
@@ -65,6 +67,8 @@ class Vectorization:
     processing_time_s: float
     degraded: Sequence[str] = ()
     """What could not be done as asked, and what was done instead."""
+    cost: Mapping[str, float] = field(default_factory=dict)
+    """As `serve.costs` has it; empty: nobody measured."""
 
 
 TIME_BUDGET = "time_budget_s"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from serve.engines.client import Engines
 from serve.engines.room import PROBE_TIMEOUT_S, EngineDoors, EngineRoom
@@ -13,8 +13,9 @@ from serve.engines.service import EngineHealth, Health
 from serve.ensembles import tasks
 from serve.ensembles.conversion import Conversion, Studio
 from serve.ensembles.insight import Account, Observer
+from serve.ensembles.measuring import count_svg, measured
 from serve.ensembles.predictors import ENGINES, Predictors
-from serve.ensembles.vectorization import Analysis, Vectorization, VectorizeOptions
+from serve.ensembles.vectorization import VECTORIZE, Analysis, Vectorization, VectorizeOptions
 from serve.ensembles.workers import Workers
 from serve.errors import AtelierError, DeadlineExceeded, Overloaded
 from serve.settings import VectorizerSettings
@@ -43,6 +44,8 @@ class Vectorizer(EngineDoors):
                 start_timeout_s=settings.engine_start_timeout_s,
                 client=engines,
                 tritonserver=settings.tritonserver,
+                ensemble=VECTORIZE,
+                gpus=settings.num_gpus,
             )
         )
         workers = Workers(settings.workers, max_waiting=_TASKS_PER_REQUEST * settings.max_ongoing_requests)
@@ -80,13 +83,17 @@ class Vectorizer(EngineDoors):
         Raises BadImage, TooLarge, UnsupportedMedia, InvalidRequest, Overloaded, DeadlineExceeded; a cancelled call ends
         the work it had begun. A failed model is no error: ``degraded`` says what was done instead.
         """
-        return await Conversion(self._studio, data, options, self._account(options.timeout_s)).run()
+        with measured(VECTORIZE) as bill:
+            found = await Conversion(self._studio, data, options, self._account(options.timeout_s)).run()
+            count_svg(found)
+            return replace(found, cost=bill.to_json())
 
     async def analyze(self, data: bytes) -> Analysis:
         """What `vectorize` would know of the picture, and the tier that `auto` would begin with."""
         began = time.perf_counter()
         account = self._account(None)
-        insight, tier, forecasts = await Conversion(self._studio, data, VectorizeOptions(), account).recommended()
+        with measured(VECTORIZE):
+            insight, tier, forecasts = await Conversion(self._studio, data, VectorizeOptions(), account).recommended()
         return Analysis(
             features=asdict(insight.features),
             logo_type=insight.logo_type,

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar, TypeVarTuple
 
+from serve.costs import charge
 from serve.ensembles.processes import Nursery, Worker, WorkerLost
 from serve.ensembles.wire import pack, to_name
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
@@ -133,12 +134,13 @@ class Workers:
 
     async def _call(self, worker: Worker, message: bytes) -> tuple[str, Any]:
         try:
-            answer = await worker.ask(message)
+            kind, value, cpu_s = await worker.ask(message)
         except (asyncio.CancelledError, WorkerLost):
             self._replace(worker)
             raise
         self._idle.put_nowait(worker)
-        return answer
+        charge(cpu_s)
+        return kind, value
 
     def _replace(self, worker: Worker) -> None:
         worker.kill()

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Literal
 
+from serve.metrics.catalogue import BREAKER_OPEN
 from serve.settings import BreakerSettings
 
 BreakerState = Literal["closed", "open", "half-open"]
@@ -34,13 +35,16 @@ class _Tenth:
 class Breaker:
     """Of one ensemble or outside service, in one process, for one event loop. ``clock`` is in seconds."""
 
-    def __init__(self, settings: BreakerSettings, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, settings: BreakerSettings, service: str, clock: Callable[[], float] = time.monotonic) -> None:
+        """``service`` is its name in metrics."""
+        self._service = service
         self._settings = settings
         self._clock = clock
         self._tenths: deque[_Tenth] = deque()
         self._opened_at: float | None = None
         self._probe: Trial | None = None
         self._era = 0
+        BREAKER_OPEN.set(0.0, service)
 
     @property
     def state(self) -> BreakerState:
@@ -69,6 +73,7 @@ class Breaker:
         if self.state == OPEN or self._probe is not None:
             return None
         self._probe = Trial(self, self._era)
+        BREAKER_OPEN.set(0.5, self._service)
         return self._probe
 
     def settle(self, trial: Trial, failed: bool | None) -> None:
@@ -92,6 +97,7 @@ class Breaker:
 
     def _turn(self, opened_at: float | None) -> None:
         self._opened_at = opened_at
+        BREAKER_OPEN.set(float(opened_at is not None), self._service)
         self._tenths.clear()
         self._era += 1
 

@@ -42,6 +42,7 @@ from serve.fallback.told_last import ToldLast
 from serve.flags.flag import unit_of
 from serve.flags.store import Flags
 from serve.jobs.states import ANONYMOUS
+from serve.metrics.catalogue import SERVED
 from serve.moderation.policy import Policy
 from serve.settings import Settings
 
@@ -82,9 +83,9 @@ class FallbackIllustrator(EnginesOf):
         moderates = settings.moderation.policy != "off"
         self._policy = Policy(settings.moderation, primary) if moderates else None
         """For pictures from outside: the Illustrator's own have been looked at."""
-        self._own = _Link(ILLUSTRATE, Breaker(self._settings.breaker, clock))
+        self._own = _Link(ILLUSTRATE, Breaker(self._settings.breaker, ILLUSTRATE, clock))
         self._steps = [
-            _Link(step.name, Breaker(self._settings.breaker, clock), step)
+            _Link(step.name, Breaker(self._settings.breaker, step.name, clock), step)
             for step in steps_of(self._settings, primary, key)
         ]
         self._says = ToldLast(primary, self._own.breaker) if self._steps else primary
@@ -150,6 +151,7 @@ class FallbackIllustrator(EnginesOf):
                         async for item in items:
                             if isinstance(item, Illustration):
                                 trial.went_well()  # before it is told: who has it need not listen on
+                                SERVED.add(1, link.name)
                             yield item
                     return
                 except AtelierError as error:

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Mapping
 from typing import TypeVar
 
-from serve.ensembles.vectorization import Analysis, Vectorization, VectorizeOptions, VectorizerService
+from serve.ensembles.vectorization import VECTORIZE, Analysis, Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import AtelierError
 from serve.fallback.breaker import Breaker
 from serve.fallback.engines import EnginesOf
@@ -26,7 +26,7 @@ class WatchedVectorizer(EnginesOf):
     def __init__(self, vectorizer: VectorizerService, settings: BreakerSettings) -> None:
         super().__init__(vectorizer)
         self._vectorizer = vectorizer
-        self.breaker = Breaker(settings)
+        self.breaker = Breaker(settings, VECTORIZE)
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
         return await self._watched(self._vectorizer.vectorize(data, options))

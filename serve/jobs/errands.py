@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
+from serve.costs import total
 from serve.ensembles.illustration import RANDOM_SEED, Illustration, IllustratorService
 from serve.ensembles.pictures import Signs, encode_all
 from serve.ensembles.vectorization import Vectorization, VectorizeOptions, Vectorizes
@@ -120,9 +121,10 @@ async def encoded(
     noting = _Noting(vectorizer)
     files = await encode_all(illustration, request.encoding, noting, signer)
     outcome = of_illustration(illustration, request.encoding, files, request.more)
-    if not noting.degraded:
-        return outcome
-    return replace(outcome, details={**outcome.details, "degraded": list(dict.fromkeys(noting.degraded))})
+    more: dict[str, Any] = {"degraded": list(dict.fromkeys(noting.degraded))} if noting.degraded else {}
+    if noting.costs:
+        more["cost"] = total(illustration.cost, *noting.costs)
+    return replace(outcome, details={**outcome.details, **more}) if more else outcome
 
 
 async def traced(image: bytes, options: VectorizeOptions, vectorizer: Vectorizes) -> Outcome:
@@ -130,13 +132,15 @@ async def traced(image: bytes, options: VectorizeOptions, vectorizer: Vectorizes
 
 
 class _Noting:
-    """A Vectorizer that remembers what was done instead of what was asked."""
+    """A Vectorizer that remembers what was done instead of what was asked, and what it cost."""
 
     def __init__(self, vectorizer: Vectorizes) -> None:
         self._vectorizer = vectorizer
         self.degraded: list[str] = []
+        self.costs: list[Mapping[str, float]] = []
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
         found = await self._vectorizer.vectorize(data, options)
         self.degraded += found.degraded
+        self.costs += [found.cost] if found.cost else []
         return found

@@ -18,7 +18,7 @@ from serve.jobs.requests import File, JobRequest, Outcome
 from serve.jobs.states import COMPLETED, FAILED
 from serve.state import State
 from serve.state.objects import Stored
-from serve.state.recording import ended, put_results
+from serve.state.recording import ended, put_results, spent
 from serve.state.tables import generations, inputs, measurements, results, utc_now
 
 _GENERATION, _INPUTS, _MEASUREMENT = sa.insert(generations), sa.insert(inputs), sa.insert(measurements)
@@ -75,7 +75,8 @@ async def write_done(
     used = [{"generation_id": entry.generation_id, "object": name} for name in sorted(set(made_from))]
     if used:
         await connection.execute(_INPUTS, used)
-    await connection.execute(_MEASUREMENT, _measured(entry, outcome.model, took_s, None, cached))
+    row = _measured(entry, outcome.model, took_s, None, cached)
+    await connection.execute(_MEASUREMENT, row | spent({} if cached else outcome.cost))
     await expose(connection, entry.exposure, entry.generation_id)
     return ids
 
@@ -135,7 +136,7 @@ def _below(kind: type[AtelierError]) -> Iterator[type[AtelierError]]:
 
 def _measured(entry: Entry, model: str | None, took_s: float, error: str | None, cached: bool) -> dict[str, Any]:
     """As `serve.state.recording.measure` writes it, without reading what was just written."""
-    return {
+    return spent({}) | {
         "generation_id": entry.generation_id, "user_id": entry.user_id, "kind": entry.request.kind,
         "prompt": entry.request.prompt, "generation_time_s": took_s, "success": error is None,
         "error_message": error, "model_used": model, "cached": cached, "created_at": utc_now(),

@@ -32,6 +32,7 @@ from serve.jobs.states import (
     new_id,
 )
 from serve.jobs.takeover import forget, give_back
+from serve.metrics.catalogue import JOB_WAIT_SECONDS
 from serve.state import State
 from serve.state.objects import Stored
 from serve.state.recording import ended, measure, put_results
@@ -128,6 +129,8 @@ class Leases:
             told = {"status": PROCESSING, "started_at": now}
             await carry_out(connection, _START, mine, "started", None, told)
         self._fruitful.add(lane)
+        for row in rows:
+            JOB_WAIT_SECONDS.observe(max(0.0, (now - row.available_at).total_seconds()), lane)
         return [Claimed(r.generation_id, r.user_id, from_json(r.request), r.attempt + 1, r.webhook_url) for r in rows]
 
     async def wishes(self) -> dict[str, str]:
@@ -180,12 +183,14 @@ class Leases:
         async with self._database.write() as connection:
             await self._change(connection, job, COMPLETED, None, ended(outcome, cached=cached), **values)
             await put_results(connection, job.id, outcome, stored)
-            await measure(connection, job.id, outcome.generation_time_s)
+            await measure(connection, job.id, outcome.generation_time_s, cost={} if cached else outcome.cost)
             if also is not None:
                 await also(connection)
 
-    async def fail(self, job: Claimed, error: AtelierError, took_s: float) -> None:
+    async def fail(self, job: Claimed, error: AtelierError, took_s: float) -> str:
         """Another attempt when the fault may pass and there were not too many; else ``failed``.
+
+        What became of the job: retried, failed or let_go.
 
         What is only full or away at the moment does not count: the job waits for it.
         """
@@ -198,15 +203,17 @@ class Leases:
                 raise LeaseLost
             if row.wish == CANCEL:
                 await self._give_back(connection, job)
-            elif not counts or (error.status >= 500 and row.failures + 1 < self._limits.max_failures):
+                return "let_go"
+            if not counts or (error.status >= 500 and row.failures + 1 < self._limits.max_failures):
                 due_at = utc_now() + timedelta(seconds=self._backoff_s(row.failures if counts else job.attempt - 1))
                 again = PAUSED if row.wish == PAUSE else PENDING
                 values = {"status": again, "available_at": due_at, "failures": row.failures + int(counts)}
                 await self._change(connection, job, "retrying", {"error": told}, None, **values, **_FREE)
-            else:
-                over = {"error": told, "completed_at": utc_now(), "generation_time_s": took_s}
-                await self._change(connection, job, FAILED, {"error": told}, over, status=FAILED, **_FREE)
-                await measure(connection, job.id, took_s, error=str(error))
+                return "retried"
+            over = {"error": told, "completed_at": utc_now(), "generation_time_s": took_s}
+            await self._change(connection, job, FAILED, {"error": told}, over, status=FAILED, **_FREE)
+            await measure(connection, job.id, took_s, error=str(error))
+            return FAILED
 
     async def let_go(self, job: Claimed) -> None:
         """As its user wishes by now: cancelled, paused with its checkpoint, or to the queue if that was taken back."""
@@ -249,7 +256,14 @@ def _first() -> sa.Select[Any]:
     ready = (jobs.c.available_at <= now) | (jobs.c.available_at > far)
     runs = ~sa.exists().where(lanes.c.lane == sa.bindparam("lane"), lanes.c.paused)
     return (
-        sa.select(jobs.c.generation_id, jobs.c.user_id, jobs.c.request, jobs.c.attempt, jobs.c.webhook_url)
+        sa.select(
+            jobs.c.generation_id,
+            jobs.c.user_id,
+            jobs.c.request,
+            jobs.c.attempt,
+            jobs.c.webhook_url,
+            jobs.c.available_at,
+        )
         .where(jobs.c.lane == sa.bindparam("lane"), jobs.c.status == PENDING, ready, runs)
         .order_by(jobs.c.rank, jobs.c.round, jobs.c.seq)
         .limit(sa.bindparam("most"))

@@ -23,6 +23,7 @@ from serve.jobs.sharing import SingleFlight
 from serve.jobs.states import CANCELLED, FAILED, new_id
 from serve.jobs.takeover import Watch
 from serve.limits.quotas import Quotas
+from serve.metrics.catalogue import SHARED
 from serve.state import State
 from serve.state.cache import Cache
 from serve.state.objects import hold
@@ -109,6 +110,7 @@ class Ledger:
             if boarded.role == LEADS:
                 return boarded
             if boarded.role != OVER:
+                SHARED.add(1, "site")
                 await self._flights.wait(boarded, errand.flight, deadline)
             answer = await self._again(boarded.generation_id, HIT if boarded.role == OVER else self._word(errand))
             if answer is not None:

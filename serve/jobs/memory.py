@@ -118,6 +118,7 @@ class Memory:
 
 
 def _answer(outcome: Outcome, stored: Sequence[Stored]) -> dict[str, Any]:
+    """Without its cost: whoever finds it has none."""
     return {
         "files": [
             {
@@ -126,7 +127,7 @@ def _answer(outcome: Outcome, stored: Sequence[Stored]) -> dict[str, Any]:
             }
             for file, kept in zip(outcome.files, stored, strict=True)
         ],
-        "details": dict(outcome.details),
+        "details": {name: told for name, told in outcome.details.items() if name != "cost"},
         "model": outcome.model,
         "generation_time_s": outcome.generation_time_s,
     }  # fmt: skip

@@ -28,6 +28,8 @@ def of_illustration(
         "timings_s": dict(illustration.timings_s),
         "served_by": illustration.served_by,
     }
+    if illustration.cost:
+        details["cost"] = dict(illustration.cost)
     if illustration.moderation is not None:
         details |= {"flagged": illustration.moderation["flagged"], "moderation": dict(illustration.moderation)}
     kept = [
@@ -41,5 +43,7 @@ def of_vectorization(result: Vectorization) -> Outcome:
     """The SVG, and all that D-054 tells of it."""
     details = dataclasses.asdict(result)
     svg = details.pop("svg")
+    if not result.cost:
+        del details["cost"]
     file = File(svg.encode(), "image/svg+xml", result.width, result.height)
     return Outcome([file], details, None, result.processing_time_s)

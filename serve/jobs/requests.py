@@ -131,3 +131,9 @@ class Outcome:
     details: Mapping[str, Any]
     model: str | None
     generation_time_s: float
+
+    @property
+    def cost(self) -> Mapping[str, float]:
+        """As `serve.costs` has it; empty where nobody measured."""
+        found: Mapping[str, float] = self.details.get("cost") or {}
+        return found

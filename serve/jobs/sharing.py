@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from serve.errors import Cancelled, KeyReused
+from serve.metrics.catalogue import SHARED
 
 T = TypeVar("T")
 
@@ -55,6 +56,8 @@ class SingleFlight(Generic[T]):
             self._keep(task)
         elif shared.body != body:
             raise KeyReused("stands for another request already; send a new one with a new request", "Idempotency-Key")
+        else:
+            SHARED.add(1, "process")
         shared.patience_s = max(shared.patience_s, patience_s)
         return await self._wait(shared)
 

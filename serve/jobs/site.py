@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 
 from serve.ensembles.illustration import IllustratorService
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import AtelierError, EngineUnavailable
 from serve.fallback.site import with_fallback
+from serve.jobs.site_metrics import EVERY_S, measure_site
 from serve.jobs.webhooks import Deliverer
 from serve.jobs.work import Work
 from serve.jobs.worker import Worker
@@ -28,6 +30,7 @@ class SiteWorker:
         self._worker = worker
         self._deliverer = Deliverer(state, lambda: worker.worker_id, base_url)
         self._tasks = [asyncio.create_task(self._deliverer.run()), asyncio.create_task(self._chores())]
+        self._tasks.append(asyncio.create_task(self._measure()))
 
     @classmethod
     async def started(
@@ -62,6 +65,12 @@ class SiteWorker:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._worker.close()
         await self._state.close()
+
+    async def _measure(self) -> None:
+        while True:
+            with contextlib.suppress(AtelierError):  # it is told that the database is away
+                await measure_site(self._state.database)
+            await asyncio.sleep(EVERY_S)
 
     async def _chores(self) -> None:
         while True:

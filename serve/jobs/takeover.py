@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import OutOfSpace, StateUnavailable
 from serve.jobs.states import CANCEL, CANCELLED, FAILED, PAUSE, PAUSED, PENDING, PROCESSING, change
+from serve.metrics.catalogue import JOBS_RECOVERED
 from serve.state import State
 from serve.state.recording import measure
 from serve.state.tables import deliveries, flights, jobs, utc_now, workers
@@ -106,7 +107,8 @@ class Watch:
                 return False
             await give_back(connection, [jobs.c.worker_id == worker_id], "its worker died", self._max_failures)
             await forget(connection, worker_id)
-            return True
+        JOBS_RECOVERED.add(1)
+        return True
 
     async def _take_orphans(self) -> None:
         """Jobs of workers that have no row at all."""

@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from serve.errors import OutOfSpace, StateUnavailable
 from serve.jobs.states import FAILED, PENDING
 from serve.jobs.webhook_call import GONE, MAX_WAIT_S, Answer, Caller, message
+from serve.metrics.catalogue import WEBHOOKS
 from serve.state import State
 from serve.state.tables import deliveries, utc_now, workers
 
@@ -194,6 +195,7 @@ class Deliverer:
             if answer.status == GONE:
                 rest = (_D.generation_id == delivery.generation_id, _D.url == delivery.url, _D.status == PENDING)
                 await connection.execute(sa.update(deliveries).where(*rest).values(status=FAILED, answer=GONE))
+        WEBHOOKS.add(1, values.get("status", "retried"))
         if values.get("status") == FAILED:
             told = (delivery.id, delivery.generation_id, delivery.host, attempts, answer.told)
             LOGGER.warning("webhook %s of job %s to %s failed after %d attempts: %s", *told)

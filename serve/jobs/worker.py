@@ -12,13 +12,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs.leases import Claimed, LeaseLost, Leases
+from serve.jobs.states import COMPLETED
 from serve.jobs.takeover import Watch
 from serve.jobs.work import Done, Work
+from serve.metrics.catalogue import BEATS, JOB_SECONDS, JOBS_ENDED
 from serve.state import State
+
+T = TypeVar("T")
 
 LOGGER = logging.getLogger(__name__)
 
@@ -88,6 +92,7 @@ class Worker:
     async def _show_life(self) -> None:
         async with self._claiming:
             await self._leases.beat(list(self._doing))
+            BEATS.add(1)
 
     async def _start_over(self, lost: str) -> None:
         """It was taken for dead as ``lost``: all that it did is somebody else's by now."""
@@ -117,10 +122,11 @@ class Worker:
                 self._doing[job_id][1].cancel()
 
     async def _do(self, job: Claimed) -> None:
-        began = time.monotonic()
+        began, outcome = time.monotonic(), "let_go"
         try:
-            await self._attempt(job, began)
+            outcome = await self._attempt(job, began)
         except LeaseLost:
+            outcome = "lost"
             LOGGER.warning("job %s is somebody else's by now", job.id)
         except asyncio.CancelledError:
             if job.id not in self._wishes:
@@ -128,10 +134,13 @@ class Worker:
             with contextlib.suppress(LeaseLost):
                 await self._insist(lambda: self._leases.let_go(job))
         finally:
+            JOBS_ENDED.add(1, job.request.lane, outcome)
+            JOB_SECONDS.observe(time.monotonic() - began, job.request.lane, outcome)
             self._wishes.pop(job.id, None)
             self._doing.pop(job.id, None)
 
-    async def _attempt(self, job: Claimed, began: float) -> None:
+    async def _attempt(self, job: Claimed, began: float) -> str:
+        """What became of it, as metrics name it."""
         try:
             try:
                 async with asyncio.timeout(self._limits.timeout_s):
@@ -145,15 +154,15 @@ class Worker:
                 raise EngineFailure("an internal error; the log has it under the job's id") from error
         except AtelierError as error:
             failed = error
-            await self._insist(lambda: self._leases.fail(job, failed, time.monotonic() - began))
-            return
+            return await self._insist(lambda: self._leases.fail(job, failed, time.monotonic() - began))
         await self._insist(lambda: self._complete(job, done))
+        return COMPLETED
 
     async def _complete(self, job: Claimed, done: Done) -> None:
         also = partial(self._work.remember, done=done)
         await self._leases.complete(job, done.outcome, done.stored, cached=done.cached, stage=done.stage, also=also)
 
-    async def _insist(self, write: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    async def _insist(self, write: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Until it is written, or nobody waits for it any more. Cancelled only between two tries."""
         while True:
             try:

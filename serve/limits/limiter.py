@@ -12,6 +12,7 @@ from serve.limits.addresses import counted_as, is_loopback
 from serve.limits.counters import Counters
 from serve.limits.leases import Leases
 from serve.limits.windows import Rate, Standing
+from serve.metrics.catalogue import RATE_LIMITED
 from serve.settings import RatesSettings
 from serve.state.database import Database
 
@@ -78,6 +79,7 @@ class Limiter:
             standing = await leases.take(key, cost)
             standings.append(standing)
             if not standing.allowed:
+                RATE_LIMITED.add(1, standing.rate.name)
                 for one, its_key in taken:
                     one.put_back(its_key, cost)
                 break

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from serve.ensembles.illustration import IllustrateOptions, Illustration, Picture, Pixels, Preview
 from serve.errors import AtelierError, Unjudged
-from serve.metrics import MODERATION, count
+from serve.metrics.catalogue import MODERATION
 from serve.moderation.blurring import blurred
 from serve.moderation.judge import InferenceClient, PictureJudge
 from serve.moderation.prompts import REFUSE, PromptGate, tell
@@ -45,7 +45,7 @@ class Policy:
         every = [*in_prompt, *(finding for found in pictures for finding in found or ())]
         tell(every, policy)
         if unchecked := any(found is None for found in pictures):
-            count(MODERATION, category="unchecked", action=self._settings.on_failure)
+            MODERATION.add(1, "unchecked", self._settings.on_failure)
         if every and policy == REFUSE:
             raise blocked(every)
         if unchecked and self._settings.on_failure == REFUSE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from serve.metrics import MODERATION, count
+from serve.metrics.catalogue import MODERATION
 from serve.moderation.rules import PromptRules
 from serve.moderation.verdicts import LOW, Finding, blocked, counted
 from serve.settings import ModerationSettings
@@ -39,4 +39,4 @@ class PromptGate:
 def tell(found: Sequence[Finding], action: str) -> None:
     """Counts each category once."""
     for category in {finding.category for finding in found}:
-        count(MODERATION, category=category, action=action)
+        MODERATION.add(1, category, action)

@@ -50,6 +50,12 @@ class RaySettings(Section):
         256 * MEBIBYTE, ge=80 * MEBIBYTE, description="Ray's shared object store. Requests hardly use it."
     )
     temp_dir: ProjectPath | None = Field(None, description="Folder for Ray's logs and sockets; none: Ray's own choice.")
+    metrics_port: int = Field(
+        0, ge=0, le=65535, description="Port of this node's Prometheus metrics, on `host`; 0: any that is free."
+    )
+    metrics_interval_s: float = Field(
+        5.0, ge=1.0, le=60, description="How often processes tell their metrics to that port: how old they may be."
+    )
     access_log: bool = Field(False, description="Whether replicas log every request (to Ray's log folder).")
     drain_s: float = Field(2.0, ge=0, le=600, description="How long a stopping gateway goes on answering.")
     start_timeout_s: float = Field(120.0, gt=0, le=3600, description="How long `atelier up` waits for readiness.")

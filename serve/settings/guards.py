@@ -44,6 +44,14 @@ class RatesSettings(Section):
     )
 
 
+class PricesSettings(Section):
+    cpu_hour: float | None = Field(
+        None, ge=0, le=1e6, description="What an hour of one processor costs; none: not told."
+    )
+    gpu_hour: float | None = Field(None, ge=0, le=1e6, description="The same of one GPU.")
+    currency: str = Field("EUR", pattern="^[A-Z]{3}$", description="Of both: a code of ISO 4217.")
+
+
 class QuotasSettings(Section):
     max_stored_bytes: int = Field(
         10 * 1024 * MEBIBYTE, ge=0, description="What one user keeps: results and references; 0: no bound."

@@ -43,7 +43,14 @@ from serve.settings.doors import (
     RaySettings,
 )
 from serve.settings.ensembles import IllustratorSettings, PicturesSettings, VectorizerSettings
-from serve.settings.guards import AccessSettings, FetchSettings, QuotasSettings, RatesSettings, SecretsSettings
+from serve.settings.guards import (
+    AccessSettings,
+    FetchSettings,
+    PricesSettings,
+    QuotasSettings,
+    RatesSettings,
+    SecretsSettings,
+)
 from serve.settings.rollout import ExperimentSettings, FallbackSettings, FlagSettings, Name
 from serve.settings.safety import ModerationSettings, ProvenanceSettings
 from serve.settings.section import ProjectPath
@@ -82,6 +89,7 @@ class Settings(BaseSettings):
     limits: LimitsSettings = Field(LimitsSettings(), description="Caps on what a request may bring.")
     rates: RatesSettings = Field(RatesSettings(), description="How often a client may ask (C-092).")
     quotas: QuotasSettings = Field(QuotasSettings(), description="How much one user may have.")
+    prices: PricesSettings = Field(PricesSettings(), description="What turns seconds into money (D-055).")
     gateway: GatewaySettings = Field(GatewaySettings(), description="The deployment behind both doors.")
     vectorizer: VectorizerSettings = Field(VectorizerSettings(), description="Image to SVG.")
     illustrator: IllustratorSettings = Field(IllustratorSettings(), description="Prompt to pictures.")

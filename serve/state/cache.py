@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.metrics import CACHE_LOOKUPS, count
+from serve.metrics.catalogue import CACHE_LOOKUPS
 from serve.settings import CacheSettings
 from serve.state import State
 from serve.state.objects import Stored
@@ -76,7 +76,7 @@ class Cache:
         if not self.enabled:
             return None
         found = await self._get(key)
-        count(CACHE_LOOKUPS, result="miss" if found is None else "hit")
+        CACHE_LOOKUPS.add(1, "miss" if found is None else "hit")
         return found
 
     async def _get(self, key: str) -> CachedAnswer | None:

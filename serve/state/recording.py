@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serve.costs import CPU, GPU
 from serve.jobs.requests import File, Outcome
 from serve.state.objects import Stored
 from serve.state.tables import generations, measurements, results, utc_now
@@ -45,18 +46,29 @@ def ended(outcome: Outcome, *, cached: bool = False) -> dict[str, Any]:
     }
 
 
+def spent(cost: Mapping[str, float]) -> dict[str, float]:
+    """The columns of a measurement that ``cost``, as `serve.costs` has it, goes into."""
+    return {name: float(cost.get(name, 0.0)) for name in (CPU, GPU)}
+
+
 async def measure(
-    connection: AsyncConnection, generation_id: str, generation_time_s: float, *, error: str | None = None
+    connection: AsyncConnection,
+    generation_id: str,
+    generation_time_s: float,
+    *,
+    error: str | None = None,
+    cost: Mapping[str, float] | None = None,
 ) -> None:
     """One row of A-090 for a generation that ended just now."""
     g = generations.c
     told = sa.select(
         g.id, g.user_id, g.kind, g.prompt, sa.literal(generation_time_s), sa.literal(error is None),
         sa.literal(error, sa.Text), g.model, g.cached, sa.literal(utc_now()),
+        *(sa.literal(value) for value in spent(cost or {}).values()),
     ).where(g.id == generation_id)  # fmt: skip
     columns = [
         "generation_id", "user_id", "kind", "prompt", "generation_time_s", "success", "error_message", "model_used",
-        "cached", "created_at",
+        "cached", "created_at", *spent({}),
     ]  # fmt: skip
     await connection.execute(measurements.insert().from_select(columns, told))
 

@@ -332,6 +332,8 @@ measurements = sa.Table(
     _text("error_message", nullable=True),
     _text("model_used", nullable=True),
     _flag("cached"),
+    sa.Column("cpu_seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("gpu_seconds", sa.Float, nullable=False, server_default="0"),
     _time("created_at"),
     sa.Index(None, "created_at", "seq"),
     sa.Index(None, "kind", "seq"),

@@ -24,6 +24,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "ATELIER_VECTORIZER__MAX_ONGOING_REQUESTS": "32",
         "ATELIER_VECTORIZER__MAX_QUEUED_REQUESTS": "64",
         "ATELIER_LIMITS__BODY_TIMEOUT_S": str(BODY_TIMEOUT_S),
+        "ATELIER_RAY__METRICS_INTERVAL_S": "2",
         "ATELIER_JOBS__BEAT_S": "0.5",
         "ATELIER_JOBS__LEASE_S": "3",
     }

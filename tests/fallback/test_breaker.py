@@ -9,7 +9,9 @@ from serve.settings import BreakerSettings
 
 
 def made(clock: Clock, **settings: float) -> Breaker:
-    return Breaker(BreakerSettings(**{"failures": 3, "share": 0.5, "window_s": 10, "wait_s": 5, **settings}), clock)
+    return Breaker(
+        BreakerSettings(**{"failures": 3, "share": 0.5, "window_s": 10, "wait_s": 5, **settings}), "tested", clock
+    )
 
 
 def goes(breaker: Breaker, failed: bool | None) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import Any
 
 import numpy as np
@@ -12,9 +12,9 @@ import pytest
 from illustrator_standin import disk
 from safety_standin import GORE, NUDITY, Judged, policy, watched
 
-from serve import metrics
 from serve.ensembles.illustration import Follow, IllustrateOptions, Illustration, Preview, Progress, Told
 from serve.errors import AtelierError, DeadlineExceeded, EngineUnavailable, InvalidRequest, ModerationBlocked
+from serve.metrics.catalogue import MODERATION
 from serve.moderation.blurring import CELLS, blurred
 from serve.moderation.judge import as_input
 
@@ -23,11 +23,10 @@ BAD = IllustrateOptions("a Massacre", seed=7)
 
 
 @pytest.fixture
-def counted() -> Iterator[list[tuple[str, str]]]:
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     found: list[tuple[str, str]] = []
-    metrics.send_to(lambda name, labels: found.append((labels["category"], labels["action"])))
-    yield found
-    metrics._sinks.clear()
+    monkeypatch.setattr(MODERATION, "add", lambda _, category, action: found.append((category, action)))
+    return found
 
 
 async def until_its_end(stream: AsyncIterator[Told]) -> tuple[list[Told], AtelierError | None]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -18,6 +18,7 @@ from tritonclient.grpc import service_pb2 as pb
 from serve.api.admission import Places
 from serve.api.bodies import ENVELOPE_BYTES
 from serve.api.entrance import Entrance
+from serve.api.measured import GRPC, Note, count_refusal, measured
 from serve.api.open_inference.codec import MAX_NAME
 from serve.api.open_inference.description import Answer
 from serve.api.open_inference.entering import GrpcEntrance
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
 
+OK, CANCELLED = "OK", "CANCELLED"
 MAX_DETAILS = 1024
 """Characters of an error's text: clients refuse headers, which carry it, beyond 8 KiB."""
 
@@ -72,12 +74,14 @@ class OpenInferenceServicer:
     async def _unary(
         self, raw: bytes, kind: type[Message], empty: Message, context: Context, do: Callable[[Any], Awaitable[Message]]
     ) -> Message:
-        try:
-            await self._enter(kind.DESCRIPTOR.name.removesuffix("Request"), context)
-            return await do(self._parse(raw, kind))
-        except Exception as error:  # the last handler, as HTTP has one: what is no error of ours stays in the log
-            _tell(context, as_known(error))
-            return empty
+        method = kind.DESCRIPTOR.name.removesuffix("Request")
+        with _measured(method) as note:
+            try:
+                await self._enter(method, context)
+                return await do(self._parse(raw, kind))
+            except Exception as error:  # the last handler, as HTTP has one: what is no error of ours stays in the log
+                _tell(context, as_known(error), note)
+                return empty
 
     async def _enter(self, method: str, context: Context) -> Client | None:
         return None if self._callers is None else await self._callers.enter(method, context)
@@ -158,14 +162,15 @@ class OpenInferenceServicer:
         return await self._unary(request, pb.RepositoryModelUnloadRequest, empty, grpc_context, do)
 
     async def ModelInfer(self, request: bytes, grpc_context: Context) -> Message:
-        try:
-            client = await self._enter("ModelInfer", grpc_context)
-            message = self._parse(request, pb.ModelInferRequest)
-            await self._count(client, message.model_name)
-            return await self._infer(message)
-        except Exception as error:  # as for the other methods
-            _tell(grpc_context, as_known(error))
-            return pb.ModelInferResponse()
+        with _measured("ModelInfer") as note:
+            try:
+                client = await self._enter("ModelInfer", grpc_context)
+                message = self._parse(request, pb.ModelInferRequest)
+                await self._count(client, message.model_name)
+                return await self._infer(message)
+            except Exception as error:  # as for the other methods
+                _tell(grpc_context, as_known(error), note)
+                return pb.ModelInferResponse()
 
     async def ModelStreamInfer(self, requests: AsyncIterator[bytes], grpc_context: Context) -> AsyncIterator[Message]:
         """Every answer to every request; a bad request gets an error message and the stream goes on.
@@ -173,14 +178,15 @@ class OpenInferenceServicer:
         Models that answer once are asked one request after another, in order. Drawings run beside them and one
         another, and their answers (previews too, `preview_every`) come as they are ready: the request's id tells which.
         """
-        try:
-            await self._enter("ModelStreamInfer", grpc_context)
-            with self._streams.taken():
-                async with contextlib.aclosing(interleaved(self._jobs(requests, grpc_context))) as answers:
-                    async for answer in answers:
-                        yield answer
-        except AtelierError as error:
-            _tell(grpc_context, error)
+        with _measured("ModelStreamInfer") as note:
+            try:
+                await self._enter("ModelStreamInfer", grpc_context)
+                with self._streams.taken():
+                    async with contextlib.aclosing(interleaved(self._jobs(requests, grpc_context))) as answers:
+                        async for answer in answers:
+                            yield answer
+            except AtelierError as error:
+                _tell(grpc_context, error, note)
 
     async def _jobs(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Job]:
         async for raw in requests:
@@ -240,7 +246,18 @@ def as_known(error: Exception) -> AtelierError:
     return EngineFailure("an internal error; the log has it")
 
 
-def _tell(context: Context, error: AtelierError) -> None:
+@contextlib.contextmanager
+def _measured(method: str) -> Iterator[Note]:
+    note = Note(method, CANCELLED)
+    with measured(GRPC, note):
+        yield note
+        note.status = OK if note.status == CANCELLED else note.status
+
+
+def _tell(context: Context, error: AtelierError, note: Note | None = None) -> None:
+    count_refusal(GRPC, error)
+    if note is not None:
+        note.status = error.grpc_code
     context.set_code(getattr(grpc.StatusCode, error.grpc_code))
     context.set_details(ascii_text(error))
 
@@ -262,6 +279,7 @@ def _streamed(asked: Any, answer: Answer, flagged: bool) -> Message:
 
 def _refusal(error: AtelierError, asked: Any = None, flagged: bool = False) -> Message:
     """The error's text; in the response beside it its code, and the id of the request that it answers."""
+    count_refusal(GRPC, error)
     response = pb.ModelStreamInferResponse(error_message=ascii_text(error))
     tell_parameters(response.infer_response, {CODE: error.grpc_code})
     if asked is not None:

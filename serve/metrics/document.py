@@ -1,0 +1,87 @@
+"""docs/METRICS.md: every metric with its kind, labels and meaning. Written by `atelier metrics --markdown`."""
+
+from __future__ import annotations
+
+from serve.metrics.catalogue import metrics
+from serve.metrics.metric import Histogram, Metric
+
+_UNITS = {"_seconds": "seconds", "_bytes": "bytes", "_ratio": "0 to 1", "_info": "1"}
+
+
+def unit_of(metric: Metric) -> str:
+    """By its name, as Prometheus' conventions have it; what has none counts things."""
+    name = metric.name.removesuffix("_total")
+    return next((unit for ending, unit in _UNITS.items() if name.endswith(ending)), "count")
+
+
+def to_markdown() -> str:
+    lines = [_PREAMBLE, "| metric | kind | unit | labels | meaning |", "|---|---|---|---|---|"]
+    for one in metrics():
+        labels = ", ".join(f"`{label}`" for label in one.labels)
+        lines.append(f"| `{one.name}` | {one.kind} | {unit_of(one)} | {labels} | {_help(one)} |")
+    return "\n".join([*lines, ""])
+
+
+def _help(metric: Metric) -> str:
+    if not isinstance(metric, Histogram):
+        return metric.help
+    return f"{metric.help} Buckets: {', '.join(f'{bound:g}' for bound in metric.buckets)}."
+
+
+_PREAMBLE = """# Metrics
+
+Written by `atelier metrics --markdown`.
+
+Each process counts in memory (`serve/metrics`) and tells Ray's agent of its node every few seconds
+(`ray.metrics_interval_s`, of which values may be late by two). The agent's port is the one endpoint of a node:
+`ray.metrics_port`, or any that is free. It listens on loopback when `ray.host` is loopback. Ray's own metrics are there
+too, of its nodes, of Ray Serve's replicas, and of GPUs where there are any (`ray_node_gpus_utilization`,
+`ray_node_gram_used`); Triton's own (`nv_*`) come by their replica, with the label `ensemble`. HAProxy's are on
+`proxy.metrics_port`.
+
+`atelier metrics --prometheus` prints a configuration for Prometheus; `deployments/prometheus/prometheus.yml` is what it
+prints. `atelier up` writes where this stack's metrics are to `metrics-PORT.json` in `state_dir`, in the form of
+Prometheus' `file_sd_configs`, whether Ray's dashboard runs or not. A cluster that Ray or KubeRay started has Ray's own
+file, `prom_metrics_service_discovery.json` in its session's folder, or pod monitors; add HAProxy's port to them.
+
+Ray puts `ray_` before every name. The configuration takes it away again from `atelier_*` and `nv_*`, and takes away
+labels that say nothing; the names below are those that queries use. Every series also has `WorkerId` (the process) and
+`NodeAddress`. A series of a process that ended goes away, apart from counters: those stay as they were as long as the
+node does.
+
+Ray's agent declares histograms as gauges (`_bucket`, `_sum`, `_count` are exact; `rate` and `histogram_quantile` work),
+for Ray itself passes on a histogram's buckets alone and guesses its sum. `nv_*` and `atelier_engine_executions*`
+are counters of Triton's and begin anew when it is restarted.
+
+No label has a user, a key, a prompt, or a path that a client made up. A metric keeps at most 1,000 combinations of its
+labels; what comes then is `other`. What "every worker tells" of the whole site is read with `max`, all else with `sum`.
+
+The mean batch of an engine:
+
+    rate(nv_inference_count[5m]) / rate(nv_inference_exec_count[5m])
+
+The p95 of the wait for a turn:
+
+    histogram_quantile(0.95, sum by (le, ensemble) (rate(atelier_queue_wait_seconds_bucket[5m])))
+
+The share of the ensembles' processor time that requests are charged:
+
+    sum(rate(atelier_cost_cpu_seconds_total[5m]))
+      / sum(rate(atelier_process_cpu_seconds_total{role=~"vectorize|illustrate"}[5m]))
+
+## Cost
+
+Every answer of the native doors tells its `cost`: `cpu_seconds` and `gpu_seconds`. A tracing's is the processor time of
+its task. An inference's is its share of what Triton and its replica spent: that is divided over the engines by how long
+Triton ran each, and over an engine's work by rows and the size of pictures; prices follow within some seconds. GPU
+seconds are the time that Triton ran an engine, times the GPUs that the replica reserves. What is found (in the cache,
+by joining) costs nothing, and carries no `cost`. What the stack does of its own accord (probes, idling) is charged to
+nobody. What a cancelled or failed request had cost is in the counters, and in no row. An inference of moderation is in
+the counters under its engine's name. Engines of a Triton outside (`engines_url`) cost nothing here.
+
+`GET /api/admin/costs?by=user|model|day&since=` and `atelier costs` have the sums, `GET /v1/me/costs` one's own;
+`prices.cpu_hour` and `prices.gpu_hour` make money of them. `python -m loadtests.bench_metrics` prints what recording
+takes, and how much of the processes' own processor time requests were charged.
+
+## Ours
+"""

@@ -1,0 +1,119 @@
+"""A real Prometheus reads a running stack: every metric that there is arrives, under its own name."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import httpx
+import prometheus_server
+import pytest
+from pictures import drawn, encode
+from prometheus_server import Prometheus
+from test_jobs_on_stack import add, done, until
+from whole_stack import ANEW, Stack
+
+from serve.metrics import catalogue
+from serve.metrics.metric import Histogram
+
+pytestmark = pytest.mark.cluster
+
+MISHAPS = {catalogue.MODERATION.name, catalogue.RATE_LIMITED.name, catalogue.WEBHOOKS.name}
+"""What a stack without keys, rules and webhooks never counts."""
+TRITONS = ("nv_inference_count", "nv_inference_exec_count", "nv_inference_compute_infer_duration_us")
+PROMPT = {"prompt": "red apple", "seed": 5, "steps": 8, "response_format": "url"}
+
+
+def use(stack: Stack) -> None:
+    """Every door, and each thing that is measured, at least once."""
+    image = {"image": encode(drawn())}
+    with httpx.Client(base_url=f"http://{stack.http}", timeout=120) as http, ThreadPoolExecutor(2) as two:
+        made = http.post("/v1/images/generations", json=PROMPT)
+        assert http.get(made.json()["data"][0]["url"]).status_code == 200
+        assert http.post("/v1/images/generations", json=PROMPT).headers["x-atelier-cache"] == "hit"
+        both = {**PROMPT, "seed": 6, "steps": 400}
+        for answer in two.map(lambda _: http.post("/v1/images/generations", json=both), range(2)):
+            assert answer.status_code == 200, answer.text
+        streamed = {**PROMPT, "seed": 9, "steps": 40, "stream": True, "partial_images": 2}
+        assert http.post("/v1/images/generations", json=streamed | {"response_format": "b64_json"}).status_code == 200
+        for options in ({"tier": "1", "validate": "true"}, {"tier": "2", "validate": "true", "max_bytes": "100"}):
+            answer = http.post("/api/convert-ai", files=image, data=options, headers=ANEW)
+            assert answer.status_code == 200, answer.text
+            cost = answer.json()["ai_metadata"]["cost"]
+        assert cost["cpu_seconds"] > 0
+        assert http.post("/v2/models/logo_type/infer", json={"inputs": []}).status_code == 400
+        bad = {"name": "embedding", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
+        assert http.post("/v2/models/logo_type/infer", json={"inputs": [bad]}).status_code == 400
+        until(http, add(http, 77, num_inference_steps=20), done)
+
+
+@pytest.fixture(scope="module")
+def targets(stack: Stack) -> Path:
+    port = stack.http.rpartition(":")[2]
+    return Path(stack.environment["ATELIER_STATE_DIR"]) / f"metrics-{port}.json"
+
+
+@pytest.fixture(scope="module")
+def prometheus(stack: Stack, targets: Path) -> Iterator[Prometheus]:
+    with prometheus_server.started(targets) as server:
+        use(stack)
+        yield server
+
+
+def test_the_endpoints_are_on_loopback(targets: Path) -> None:
+    found = {one["labels"]["job"]: one["targets"] for one in json.loads(targets.read_text())}
+    assert set(found) == {"ray", "haproxy"}
+    assert all(target.startswith("127.0.0.1:") for some in found.values() for target in some)
+
+
+def test_every_metric_arrives(prometheus: Prometheus) -> None:
+    missing = {}
+    deadline = time.monotonic() + 90
+    expected = [metric for metric in catalogue.metrics() if metric.name not in MISHAPS]
+    while time.monotonic() < deadline:
+        missing = {
+            name
+            for metric in expected
+            for name in ((f"{metric.name}_bucket", f"{metric.name}_count", f"{metric.name}_sum")
+                         if isinstance(metric, Histogram) else (metric.name,))
+            if not prometheus.query(f"last_over_time({name}[5m])")  # a busy machine misses some
+        }  # fmt: skip
+        if not missing:
+            break
+        time.sleep(2)
+    assert not missing, sorted(missing)
+    for name in TRITONS:
+        found = prometheus.until(name)
+        assert {one["metric"]["ensemble"] for one in found} == {"vectorize", "illustrate"}
+        assert all(one["metric"]["model"] and one["metric"]["version"] for one in found)
+
+
+def test_labels_are_those_that_the_catalogue_names(prometheus: Prometheus) -> None:
+    added = {"__name__", "job", "instance", "WorkerId", "NodeAddress", "Component", "Version", "le"}
+    for metric in catalogue.metrics():
+        name = f"{metric.name}_bucket" if isinstance(metric, Histogram) else metric.name
+        for series in prometheus.query(f"last_over_time({name}[5m])"):
+            assert set(series["metric"]) - added == set(metric.labels), metric.name
+
+
+def test_rays_and_haproxys_own_are_there(prometheus: Prometheus) -> None:
+    for query in ("haproxy_frontend_http_requests_total", "ray_node_cpu_utilization", 'up{job="haproxy"} == 1'):
+        prometheus.until(query)
+    assert not [name for name in prometheus.names() if name.startswith(("ray_atelier", "ray_nv"))]
+
+
+def test_counts_are_those_of_what_was_asked(stack: Stack, prometheus: Prometheus) -> None:
+    """Over all processes, and no more often than it happened."""
+    counted = 'sum(atelier_requests_total{route="/api/analyze-image", status="200"})'
+    timed = 'sum(atelier_request_duration_seconds_count{route="/api/analyze-image"})'
+    with httpx.Client(base_url=f"http://{stack.http}", timeout=60) as http:
+        for number in range(7):
+            picture = {"image": encode(drawn(size=32 + number))}
+            assert http.post("/api/analyze-image", files=picture, headers=ANEW).status_code == 200
+    prometheus.until(f"{counted} >= 7")
+    prometheus.until(f"{timed} >= 7")
+    time.sleep(3)
+    assert prometheus.value(counted) == prometheus.value(timed) == 7

@@ -1,0 +1,123 @@
+"""Counters, gauges and histograms in memory, their catalogue and its document, and what processes take."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from serve.metrics import catalogue
+from serve.metrics.document import to_markdown, unit_of
+from serve.metrics.metric import MOST_SERIES, REST, Counter, Gauge, Histogram, Passed, Reading, Sample
+from serve.metrics.processes import Usage
+from serve.metrics.prometheus import to_yaml, write_targets
+
+HOME = Path(__file__).parents[2]
+
+
+def told(metric: Counter | Gauge | Histogram) -> dict[tuple[str, ...], float]:
+    return {(one.name, *one.labels.values()): one.value for one in metric.samples()}
+
+
+def test_a_counter_counts_by_its_labels() -> None:
+    counter = Counter("n_total", "Things.", ("kind",))
+    counter.add(1, "a")
+    counter.add(2.5, "a")
+    counter.add(1, "b")
+    assert told(counter) == {("n_total", "a"): 3.5, ("n_total", "b"): 1}
+    assert all(one.counts for one in counter.samples())
+
+
+def test_a_gauge_is_set_and_a_reading_begins_anew() -> None:
+    gauge, reading = Gauge("g", "Now."), Reading("r_total", "Elsewhere.")
+    for metric in (gauge, reading):
+        metric.set(5)
+        metric.set(2)
+        assert metric.value() == 2
+        assert not any(one.counts for one in metric.samples())
+    gauge.clear()
+    assert told(gauge) == {}
+
+
+def test_a_histogram_has_what_prometheus_expects() -> None:
+    histogram = Histogram("h_seconds", "Times.", (0.1, 1.0), ("of",))
+    for value in (0.05, 0.1, 0.5, 7.0):
+        histogram.observe(value, "x")
+    assert told(histogram) == {
+        ("h_seconds_bucket", "x", "0.1"): 2,  # bounds belong to their bucket
+        ("h_seconds_bucket", "x", "1"): 3,
+        ("h_seconds_bucket", "x", "+Inf"): 4,
+        ("h_seconds_count", "x"): 4,
+        ("h_seconds_sum", "x"): pytest.approx(7.65),
+    }
+    histogram.replace([0.5], "x")
+    assert (histogram.count("x"), histogram.sum("x")) == (1, 0.5)
+
+
+def test_there_is_no_end_of_labels_but_of_series() -> None:
+    counter = Counter("n_total", "Things.", ("of",))
+    for number in range(MOST_SERIES + 50):
+        counter.add(1, str(number))
+    assert len(told(counter)) == MOST_SERIES + 1
+    assert counter.value(REST) == 50
+
+
+def test_the_wrong_labels_are_an_error() -> None:
+    with pytest.raises(ValueError, match="n_total has the labels"):
+        Counter("n_total", "Things.", ("of",)).add(1)
+
+
+def test_what_others_counted_is_the_newest_of_each() -> None:
+    passed = Passed()
+    passed.replace("a", [Sample("nv_x", {"model": "m"}, 1)])
+    passed.replace("a", [Sample("nv_x", {"model": "m"}, 2)])
+    passed.replace("b", [Sample("nv_x", {"model": "m"}, 7)])
+    assert [one.value for one in passed.samples()] == [2, 7]
+
+
+@pytest.mark.parametrize("metric", catalogue.metrics(), ids=lambda metric: metric.name)
+def test_names_keep_to_conventions(metric: Counter) -> None:
+    assert re.fullmatch(r"atelier_[a-z][a-z0-9_]*", metric.name)
+    assert metric.name.endswith("_total") == (metric.kind == "counter")
+    assert not re.search(r"_(ms|us|ns|minutes|hours|mb|mib|kb|percent)(_|$)", metric.name), "base units"
+    assert not {"user", "user_id", "key", "key_id", "prompt", "path", "le"} & set(metric.labels)
+    assert metric.help.endswith(".")
+    assert unit_of(metric)
+
+
+def test_names_are_used_once() -> None:
+    names = [one.name for one in catalogue.metrics()]
+    assert len(names) == len(set(names)) > 30
+
+
+def test_the_documents_are_as_written() -> None:
+    """`make docs` writes them."""
+    assert (HOME / "docs" / "METRICS.md").read_text() == to_markdown()
+    assert (HOME / "deployments" / "prometheus" / "prometheus.yml").read_text() == to_yaml()
+
+
+def test_targets_are_as_prometheus_reads_them(tmp_path: Path) -> None:
+    write_targets(tmp_path / "m.json", "127.0.0.1:1", "127.0.0.1:2")
+    found = {one["labels"]["job"]: one["targets"] for one in yaml.safe_load((tmp_path / "m.json").read_text())}
+    assert found == {"ray": ["127.0.0.1:1"], "haproxy": ["127.0.0.1:2"]}
+    assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
+
+
+def test_what_a_process_spent_stays_when_it_ends() -> None:
+    busy = "import time\nwhile time.process_time() < 0.4: pass\nprint(flush=True)\ntime.sleep(60)"
+    child = subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    usage = Usage()
+    child.stdout.readline()
+    spent_s, resident = usage.look([os.getpid(), child.pid])
+    assert spent_s >= 0.4
+    assert resident > 1_000_000
+    child.kill()
+    child.wait()
+    child.stdout.close()
+    assert 0 <= usage.look([os.getpid(), child.pid])[0] < 0.4, "nothing is told twice, or taken away"

@@ -1,0 +1,104 @@
+"""A real Prometheus, from Debian's package, on a free port of loopback, that reads what a stack tells."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import yaml
+
+from loadtests.load.stack import free_ports
+from serve.metrics.prometheus import configuration
+
+BINARY = "prometheus"
+_START_S, _STOP_S = 30.0, 10.0
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """``url`` without a slash at its end."""
+
+    url: str
+
+    def query(self, text: str) -> list[dict[str, Any]]:
+        """The vector that ``text`` gives now: its ``metric`` (labels) and ``value`` (time, number as text).
+
+        Raises AssertionError with Prometheus' words for a query that is none.
+        """
+        answer = httpx.get(f"{self.url}/api/v1/query", params={"query": text}, timeout=30).json()
+        assert answer["status"] == "success", answer
+        assert answer["data"]["resultType"] == "vector", answer
+        found: list[dict[str, Any]] = answer["data"]["result"]
+        return found
+
+    def value(self, text: str) -> float | None:
+        """Of the one series that ``text`` gives; None where there is none."""
+        found = self.query(text)
+        assert len(found) <= 1, found
+        return float(found[0]["value"][1]) if found else None
+
+    def until(self, text: str, limit_s: float = 60.0) -> list[dict[str, Any]]:
+        """What ``text`` gives once it gives anything. Raises AssertionError after ``limit_s``."""
+        deadline = time.monotonic() + limit_s
+        while not (found := self.query(text)):
+            assert time.monotonic() < deadline, f"{text} gave nothing within {limit_s:g} s"
+            time.sleep(0.5)
+        return found
+
+    def names(self) -> set[str]:
+        """Of every metric that it has."""
+        answer = httpx.get(f"{self.url}/api/v1/label/__name__/values", timeout=30).json()
+        return set(answer["data"])
+
+
+@contextlib.contextmanager
+def started(*targets: Path, interval_s: float = 4.0, rules: Path | None = None) -> Iterator[Prometheus]:
+    """It reads the endpoints that the files ``targets`` name (a stack's `metrics-PORT.json`), each ``interval_s``.
+
+    ``rules`` is a file of alerts. Returns once it is ready and every target is up. Raises AssertionError that says what
+    to install.
+    """
+    assert shutil.which(BINARY), "run `make prometheus` first: it installs Debian's package"
+    with tempfile.TemporaryDirectory(prefix="atelier-prometheus-") as name:
+        folder, port = Path(name), free_ports(1)[0]
+        document = configuration([str(target) for target in targets], interval_s)
+        if rules is not None:
+            document["rule_files"] = [str(rules)]
+        (folder / "prometheus.yml").write_text(yaml.safe_dump(document))
+        command = [
+            BINARY, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
+            f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn",
+        ]  # fmt: skip
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(folder / "log").open("wb"))
+        try:
+            server = Prometheus(f"http://127.0.0.1:{port}")
+            _wait_up(server, process, folder / "log")
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_up(server: Prometheus, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline, told = time.monotonic() + _START_S, "it did not answer"
+    while time.monotonic() < deadline and process.poll() is None:
+        with contextlib.suppress(httpx.TransportError):
+            if httpx.get(f"{server.url}/-/ready", timeout=5).status_code == 200:
+                active = httpx.get(f"{server.url}/api/v1/targets", timeout=5).json()["data"]["activeTargets"]
+                if active and all(one["health"] == "up" for one in active):
+                    return
+                told = str([(one["scrapeUrl"], one["health"], one["lastError"]) for one in active])
+        time.sleep(0.2)
+    raise AssertionError(f"Prometheus has not its targets: {told}\n{log.read_text(errors='replace')[-2000:]}")
