@@ -1,4 +1,4 @@
-"""What every process of Ray Serve is told before it works: where to listen, and where to count."""
+"""What every process of Ray Serve is told before it works: where to listen, to count, to write down and to trace."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import grpc
+from ray import serve as ray_serve
 from ray.util.metrics import Counter
 
-from serve import metrics
-from serve.guards import log_lines
+from serve import logs, metrics
+from serve.settings import Settings
+from serve.tracing import export
 
 
-def prepare(host: str, niceness: int = 0) -> None:
-    """This replica's. ``niceness`` of its thread and of all threads and processes that it starts: who computes steps
-    back for those that only answer."""
-    log_lines.install()
+def prepare(settings: Settings, component: str, niceness: int = 0) -> None:
+    """This replica's, of ``component``. ``niceness`` of its thread and of all threads and processes that it starts:
+    who computes steps back for those that only answer."""
+    replica = ray_serve.get_replica_context().replica_id.unique_id
+    logs.install(settings, component, replica)
+    export.start(settings.tracing, component, replica)
     os.nice(niceness)
-    keep_to(host)
+    keep_to(settings.ray.host)
     counters: dict[str, Counter] = {}
 
     def add(name: str, labels: Mapping[str, str]) -> None:

@@ -14,6 +14,7 @@ import grpc
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from serve import tracing
 from serve.engines import faults, tensors
 from serve.engines.shared_memory import Region, RegionPool
 from serve.engines.v2_json import to_json
@@ -100,9 +101,18 @@ class Engines:
             raise Overloaded(f"the queue of engine '{engine}' is full")
         self._in_flight[engine] += 1
         try:
-            return tensors.arrays(await self._infer(engine, inputs, outputs, limit_s))
+            with tracing.span(f"infer {engine}", "client", **self._about(engine, inputs)):
+                return tensors.arrays(await self._infer(engine, inputs, outputs, limit_s))
+        except EngineFailure as error:
+            LOGGER.warning("engine '%s' failed: %s", engine, error)
+            raise
         finally:
             self._in_flight[engine] -= 1
+
+    def _about(self, engine: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, str | int]:
+        rows = next((len(array) for array in inputs.values() if array.ndim), 1)
+        method = "inference.GRPCInferenceService/ModelInfer"
+        return {"rpc__system__name": "grpc", "rpc__method": method, "atelier__engine": engine, "atelier__rows": rows}
 
     async def probe(self, engine: str, *, timeout_s: float | None = None) -> None:
         """One real inference on zeros of the configured shape (or of ``model_warmup``'s); raises if it fails."""
@@ -153,7 +163,9 @@ class Engines:
     ) -> Any:
         connection = connection or self._connect()
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        call = asyncio.ensure_future(getattr(connection, method)(request, timeout=limit_s + ABANDONED_S))
+        metadata = tracing.metadata() if method == "ModelInfer" else None
+        called = getattr(connection, method)(request, timeout=limit_s + ABANDONED_S, metadata=metadata)
+        call = asyncio.ensure_future(called)
         try:
             return await self._answer(call, engine, limit_s)
         except asyncio.CancelledError:

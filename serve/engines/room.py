@@ -17,6 +17,7 @@ from serve.engines.server import TritonServer
 from serve.engines.service import EngineHealth, Health
 from serve.engines.supervisor import Supervisor
 from serve.errors import AtelierError, EngineUnavailable, Overloaded
+from serve.tracing import export
 
 PROBE_TIMEOUT_S = 5.0
 HEALTH_S = 1.0
@@ -46,7 +47,9 @@ class EngineRoom:
         self._outside = url
         self._server: TritonServer | None = None
         if client is None and url is None and self.names:
-            self._server = TritonServer(repository, self.names, start_timeout_s=start_timeout_s)
+            self._server = TritonServer(
+                repository, self.names, start_timeout_s=start_timeout_s, traces_url=export.for_triton()
+            )
         self._timeout_s = timeout_s
         self._watch: asyncio.Task[None] | None = None
 

@@ -46,12 +46,14 @@ class TritonServer:
         threads: int | None = None,
         start_timeout_s: float = 30.0,
         load_threads: int = 4,
+        traces_url: str | None = None,
     ) -> None:
         self._repository = repository.resolve()
         self._engines = tuple(dict.fromkeys(engines))
         self._threads = threads or len(os.sched_getaffinity(0))
         self._start_timeout_s = start_timeout_s
         self._load_threads = load_threads
+        self._traces_url = traces_url
         self._installation = installation.find()
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
@@ -202,6 +204,7 @@ class TritonServer:
             ports=(grpc_port, metrics_port),
             load_threads=self._load_threads,
             stub_timeout_s=self._start_timeout_s,
+            traces_url=self._traces_url,
         )
         interpreter = [sys.executable, "-I", "-S", str(Path(keeper.__file__))]
         return subprocess.Popen(

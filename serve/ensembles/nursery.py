@@ -12,20 +12,21 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import logging
 import os
 import resource
 import signal
 import socket
 import struct
 import sys
+import traceback
 import warnings
 
 from serve.ensembles.wire import pack, to_function, unpack
 from serve.errors import AtelierError
 from serve.guards import log_lines
 
-LOGGER = logging.getLogger(__name__)
+_LONGEST_TRACE = 20_000
+"""Characters."""
 LENGTH = struct.Struct("<Q")
 READY = b"ready"
 _PR_SET_PDEATHSIG = 1
@@ -75,7 +76,7 @@ def _work(tasks: socket.socket, memory_bytes: int) -> None:
 
 
 def _run(message: bytes) -> bytes:
-    """("value", result), ("error", one of `serve.errors`) or ("fault", its text).
+    """("value", result), ("error", one of `serve.errors`) or ("fault", its trace, which the owner writes down).
 
     Anything at all may come out of a native library, a Rust panic among it, which is no `Exception`: the worker is the
     wall that stops it.
@@ -86,8 +87,7 @@ def _run(message: bytes) -> bytes:
     except BaseException as fault:
         if type(fault).__module__ == AtelierError.__module__:
             return pack(("error", fault))
-        LOGGER.exception("task failed")
-        return pack(("fault", f"{type(fault).__name__}: {fault}"))
+        return pack(("fault", "".join(traceback.format_exception(fault))[-_LONGEST_TRACE:]))
 
 
 def receive(connection: socket.socket) -> bytes | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -57,6 +57,8 @@ class Claimed:
     request: JobRequest
     attempt: int
     webhook_url: str | None
+    context: Mapping[str, str] = field(default_factory=dict)
+    """What the request carried that asked for it (`serve.tracing.carried`)."""
 
 
 class Leases:
@@ -128,7 +130,7 @@ class Leases:
             told = {"status": PROCESSING, "started_at": now}
             await carry_out(connection, _START, mine, "started", None, told)
         self._fruitful.add(lane)
-        return [Claimed(r.generation_id, r.user_id, from_json(r.request), r.attempt + 1, r.webhook_url) for r in rows]
+        return [_claimed(row) for row in rows]
 
     async def wishes(self) -> dict[str, str]:
         """What is wished of this worker's jobs, by their ids."""
@@ -242,6 +244,11 @@ class Leases:
         return longest_s * random.uniform(1.0, 1.5)
 
 
+def _claimed(row: sa.Row[Any]) -> Claimed:
+    request = from_json(row.request)
+    return Claimed(row.generation_id, row.user_id, request, row.attempt + 1, row.webhook_url, row.context or {})
+
+
 def _first() -> sa.Select[Any]:
     """``most`` jobs of ``lane`` that can start ``now``, in its order."""
     now, far = (sa.bindparam(name, type_=UtcTime) for name in ("now", "far"))
@@ -249,13 +256,14 @@ def _first() -> sa.Select[Any]:
     ready = (jobs.c.available_at <= now) | (jobs.c.available_at > far)
     runs = ~sa.exists().where(lanes.c.lane == sa.bindparam("lane"), lanes.c.paused)
     return (
-        sa.select(jobs.c.generation_id, jobs.c.user_id, jobs.c.request, jobs.c.attempt, jobs.c.webhook_url)
+        sa.select(*(jobs.c[name] for name in _CLAIMED))
         .where(jobs.c.lane == sa.bindparam("lane"), jobs.c.status == PENDING, ready, runs)
         .order_by(jobs.c.rank, jobs.c.round, jobs.c.seq)
         .limit(sa.bindparam("most"))
     )
 
 
+_CLAIMED = ("generation_id", "user_id", "request", "attempt", "webhook_url", "context")
 _FIRST = _first()
 _ALIVE = sa.select(workers.c.id).where(workers.c.id == sa.bindparam("me"))
 _STAYS = _ALIVE.with_for_update(read=True).cte("stays").prefix_with("MATERIALIZED", dialect="postgresql")

@@ -41,6 +41,7 @@ from serve.settings.state import (
     WebhookSettings,
     webhook_key,
 )
+from serve.settings.watch import LogsSettings, TracingSettings
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -69,6 +70,7 @@ __all__ = [
     "ImageLimitsSettings",
     "JobsSettings",
     "LimitsSettings",
+    "LogsSettings",
     "ModerationRule",
     "ModerationSettings",
     "Name",
@@ -89,6 +91,7 @@ __all__ = [
     "Setting",
     "Settings",
     "Share",
+    "TracingSettings",
     "VectorizerSettings",
     "WebhookSettings",
     "leaves",

@@ -50,7 +50,6 @@ class RaySettings(Section):
         256 * MEBIBYTE, ge=80 * MEBIBYTE, description="Ray's shared object store. Requests hardly use it."
     )
     temp_dir: ProjectPath | None = Field(None, description="Folder for Ray's logs and sockets; none: Ray's own choice.")
-    access_log: bool = Field(False, description="Whether replicas log every request (to Ray's log folder).")
     drain_s: float = Field(2.0, ge=0, le=600, description="How long a stopping gateway goes on answering.")
     start_timeout_s: float = Field(120.0, gt=0, le=3600, description="How long `atelier up` waits for readiness.")
 
