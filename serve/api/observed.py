@@ -11,6 +11,8 @@ import uuid
 from dataclasses import dataclass
 from typing import Any
 
+from fastapi import FastAPI
+from fastapi.routing import iter_route_contexts
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -43,6 +45,7 @@ class Observed:
         """``requests``: whether each is a record."""
         self.app = app
         self._requests = requests
+        self._templates: dict[int, str] = {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
@@ -56,7 +59,15 @@ class Observed:
         try:
             await self.app(scope, receive, send)
         finally:
-            seen.route = getattr(scope.get("route"), "path", "")
+            if not seen.route and (route := scope.get("route")) is not None:
+                seen.route = self._template(scope["app"], route)
+
+    def _template(self, app: FastAPI, route: Any) -> str:
+        """With the prefixes of the routers that it is in, which the route itself does not know."""
+        if not self._templates:
+            known = iter_route_contexts(app.routes)
+            self._templates = {id(one.original_route): one.path_format or "" for one in known}
+        return self._templates.get(id(route), "")
 
     async def _observe(self, scope: Scope, receive: Receive, send: Send) -> None:
         seen = scope[_SEEN] = Seen()

@@ -63,6 +63,11 @@ def here() -> Here:
     return _here.get()
 
 
+def go_on(there: Here) -> None:
+    """For the rest of this context, which has nothing under way yet."""
+    _here.set(there)
+
+
 def carried() -> dict[str, str]:
     """What another process needs to go on here, as plain text."""
     now = _here.get()
