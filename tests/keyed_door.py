@@ -55,7 +55,7 @@ class KeyedSite:
 
 @contextlib.asynccontextmanager
 async def keyed_site(state: State, illustrator: Any = None, **sections: Any) -> AsyncIterator[KeyedSite]:
-    """``sections`` has the settings that differ, by the name of their section; ``illustrator`` replaces the stand-in."""
+    """``sections`` has the settings that differ, by the name of their section; ``illustrator`` is for a stand-in."""
     access = {"required": "on"} | sections.pop("access", {})
     rates = {"per_address": False, "per_user": False} | sections.pop("rates", {})
     settings = with_settings(state.settings, access=access, rates=rates, **sections)

@@ -1,9 +1,10 @@
-"""A collector as OpenTelemetry's is: an HTTP server that takes spans as protobuf, and keeps them."""
+"""A collector as OpenTelemetry's is: an HTTP server that takes spans as protobuf, or as JSON, and keeps them."""
 
 from __future__ import annotations
 
 import contextlib
 import gzip
+import json
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -68,7 +69,8 @@ def collecting(port: int = 0) -> Iterator[Collector]:
             collector.headers.append(dict(self.headers))
             if collector.status == 200 and self.path == "/v1/traces":
                 collector.raw += body
-                collector.spans += _spans(body)
+                json_text = self.headers["Content-Type"].startswith("application/json")
+                collector.spans += _spans_of_json(body) if json_text else _spans(body)
             self.send_response(collector.status)
             self.send_header("Content-Length", "0")
             self.end_headers()
@@ -93,6 +95,23 @@ def _spans(body: bytes) -> list[Told]:
         service = str(_values(sent.resource.attributes).get("service.name"))
         found += [_told(span, service) for scope in sent.scope_spans for span in scope.spans]
     return found
+
+
+def _spans_of_json(body: bytes) -> list[Told]:
+    """As Triton sends them: ids in hex, what is empty left out."""
+    found = []
+    for sent in json.loads(body)["resourceSpans"]:
+        service = str(_values_of_json(sent["resource"]["attributes"]).get("service.name"))
+        for span in (one for scope in sent["scopeSpans"] for one in scope["spans"]):
+            took_ms = (int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"])) / 1e6
+            ids = (span["traceId"], span["spanId"], span.get("parentSpanId", ""))
+            values = _values_of_json(span.get("attributes", ()))
+            found.append(Told(span["name"], *ids, service, int(span.get("kind", 0)), False, values, [], took_ms))
+    return found
+
+
+def _values_of_json(attributes: Any) -> dict[str, Any]:
+    return {one["key"]: next(iter(one["value"].values()), None) for one in attributes}
 
 
 def _told(span: Any, service: str) -> Told:
