@@ -6,8 +6,10 @@ run before this is imported, in the process that starts Ray; the replicas inheri
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -18,19 +20,20 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.middleware import Middleware
 
+from serve import tracing
 from serve.api import entrance
 from serve.api.admission import Admission
 from serve.api.app import answer, create_app
 from serve.api.client_address import ClientAddress
 from serve.api.entrance import Entrance, Entry
-from serve.api.measured import Measured
 from serve.api.middleware import RequestId, ScrubHeaders
+from serve.api.observed import Observed
 from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
 from serve.ensembles.illustration import ILLUSTRATE
 from serve.ensembles.vectorization import VECTORIZE
-from serve.errors import AtelierError, Overloaded
+from serve.errors import AtelierError, EngineFailure, Overloaded
 from serve.fallback.site import with_fallback
 from serve.fallback.watched import WatchedVectorizer
 from serve.guards import log_lines
@@ -40,7 +43,10 @@ from serve.ray_process import keep_to, prepare, settled
 from serve.remote import RemoteIllustrator, RemoteVectorizer
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
 from serve.state import State
+from serve.tracing import export
 from serve.turns import Turns
+
+LOGGER = logging.getLogger(__name__)
 
 APPLICATION = "atelier"
 WORK = ("vectorize", "analyze", "draw", "infer")
@@ -60,36 +66,59 @@ class Replica:
     _ensemble: Any
     _turns: Turns
 
-    async def call(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """What the ensemble's ``method`` returns or raises: errors of ours as values, see `serve.remote`."""
+    async def call(self, method: str, context: Mapping[str, str], *arguments: Any, **named: Any) -> Any:
+        """What the ensemble's ``method`` returns or raises: errors of ours as values, see `serve.remote`.
+
+        ``context`` is what the caller carried along (`serve.tracing.carried`).
+        """
         try:
-            if method not in WORK:
-                return await getattr(self._ensemble, method)(*arguments, **named)
-            async with self._turns.taken():
-                return await getattr(self._ensemble, method)(*arguments, **named)
+            with self._entered(method, context):
+                if method not in WORK:
+                    return await getattr(self._ensemble, method)(*arguments, **named)
+                async with self._turns.taken():
+                    tracing.event("turn")
+                    return await getattr(self._ensemble, method)(*arguments, **named)
         except AtelierError as error:
             return error
 
-    async def stream(self, method: str, *arguments: Any) -> AsyncIterator[Any]:
+    async def stream(self, method: str, context: Mapping[str, str], *arguments: Any) -> AsyncIterator[Any]:
         """What the ensemble's ``method`` yields; an error of ours is the last item."""
         try:
-            async with (
-                self._turns.taken(),
-                contextlib.aclosing(getattr(self._ensemble, method)(*arguments)) as items,
-            ):
-                async for item in items:
-                    yield item
+            with self._entered(method, context):
+                async with (
+                    self._turns.taken(),
+                    contextlib.aclosing(getattr(self._ensemble, method)(*arguments)) as items,
+                ):
+                    tracing.event("turn")
+                    async for item in items:
+                        yield item
         except AtelierError as error:
             yield error
+
+    @contextlib.contextmanager
+    def _entered(self, method: str, context: Mapping[str, str]) -> Iterator[None]:
+        """What nobody foresaw is written down here, where it is known which request it was."""
+        name = type(self).__name__.removesuffix("Replica")
+        with tracing.continued(f"{name}.{method}", context):
+            try:
+                yield
+            except AtelierError as error:
+                if error.status == EngineFailure.status:
+                    LOGGER.error("%s failed: %s", method, error)
+                raise
+            except Exception:
+                LOGGER.exception("%s failed", method)
+                raise
 
     async def __del__(self) -> None:
         if hasattr(self, "_ensemble"):
             await self._ensemble.close()
+        await asyncio.to_thread(export.stop)
 
 
 class VectorizerReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
-        prepare(settings.ray, VECTORIZE, NICENESS)
+        prepare(settings, "Vectorizer", NICENESS)
         from serve.ensembles.vectorizer import Vectorizer  # here: the gateway has no use for tracers
 
         self._turns = turns_of(settings.vectorizer, VECTORIZE)
@@ -100,7 +129,7 @@ class VectorizerReplica(Replica):
 
 class IllustratorReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
-        prepare(settings.ray, ILLUSTRATE, NICENESS)
+        prepare(settings, "Illustrator", NICENESS)
         from serve.ensembles.illustrator import Illustrator  # here: nor for a Triton and tokenizers
 
         self._turns = turns_of(settings.illustrator, ILLUSTRATE)
@@ -116,7 +145,7 @@ class WorkerReplica:
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, vectorizer: DeploymentHandle[Any], illustrator: DeploymentHandle[Any] | None, settings: Settings
     ) -> None:
-        prepare(settings.ray, "worker")
+        prepare(settings, "Worker")
         from serve.api.addresses import own_url
         from serve.jobs.site import SiteWorker
 
@@ -135,6 +164,7 @@ class WorkerReplica:
     async def __del__(self) -> None:
         if hasattr(self, "_worker"):
             await self._worker.close()
+        await asyncio.to_thread(export.stop)
 
 
 def turns_of(own: VectorizerSettings | IllustratorSettings, ensemble: str) -> Turns:
@@ -152,7 +182,7 @@ class Gateway(OpenInferenceServicer):
         settings: Settings,
     ) -> None:
         """``_worker`` is not called: gateways and workers meet in the database."""
-        prepare(settings.ray, "gateway")
+        prepare(settings, "Gateway")
         service = WatchedVectorizer(
             RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s), settings.fallback.breaker
         )
@@ -182,6 +212,7 @@ class Gateway(OpenInferenceServicer):
         if hasattr(self, "_direct"):
             await self._direct.close()
             await self._state.close()
+        await asyncio.to_thread(export.stop)
 
 
 def build(arguments: dict[str, Any]) -> ray_serve.Application:
@@ -190,7 +221,8 @@ def build(arguments: dict[str, Any]) -> ray_serve.Application:
 
 
 def compose(settings: Settings) -> ray_serve.Application:
-    logging = LoggingConfig(log_level="WARNING", enable_access_log=settings.ray.access_log)
+    encoding = settings.logs.format.upper()
+    written = LoggingConfig(log_level="WARNING", encoding=encoding, enable_access_log=False)  # ours says more
     gate = settings.gateway
     gateway = ray_serve.deployment(
         name="Gateway",
@@ -201,19 +233,19 @@ def compose(settings: Settings) -> ray_serve.Application:
         backpressure_config=BackpressureConfig(retry_after_s=Overloaded.retry_after_s),
         ray_actor_options={"num_cpus": gate.num_cpus},
         graceful_shutdown_timeout_s=10,
-        logging_config=logging,
+        logging_config=written,
         **_scale(gate.min_replicas, gate.max_replicas, gate.max_ongoing_requests),
     )(ray_serve.ingress()(Gateway))
-    vectorizer = _ensemble("Vectorizer", VectorizerReplica, settings.vectorizer, logging).bind(settings)
+    vectorizer = _ensemble("Vectorizer", VectorizerReplica, settings.vectorizer, written).bind(settings)
     illustrator = None
     if settings.illustrator.families or families_in(settings.illustrator.model_repository):
-        illustrator = _ensemble("Illustrator", IllustratorReplica, settings.illustrator, logging).bind(settings)
+        illustrator = _ensemble("Illustrator", IllustratorReplica, settings.illustrator, written).bind(settings)
     jobs = settings.jobs
     worker = ray_serve.deployment(
         name="Worker",
         ray_actor_options={"num_cpus": jobs.num_cpus},
         graceful_shutdown_timeout_s=10,
-        logging_config=logging,
+        logging_config=written,
         num_replicas=jobs.workers,
     )(WorkerReplica)
     working = worker.bind(vectorizer, illustrator, settings)
@@ -222,7 +254,7 @@ def compose(settings: Settings) -> ray_serve.Application:
 
 
 def _ensemble(
-    name: str, replica: type[Replica], own: VectorizerSettings | IllustratorSettings, logging: LoggingConfig
+    name: str, replica: type[Replica], own: VectorizerSettings | IllustratorSettings, written: LoggingConfig
 ) -> ray_serve.Deployment:
     resources = {"num_cpus": own.num_cpus}
     if own.num_gpus:
@@ -234,7 +266,7 @@ def _ensemble(
         ray_actor_options=resources,
         graceful_shutdown_timeout_s=10,
         max_constructor_retry_count=2,
-        logging_config=logging,
+        logging_config=written,
         **_scale(own.min_replicas, own.max_replicas, own.max_ongoing_requests),
     )(replica)
     return deployment
@@ -264,5 +296,5 @@ def before_ray_serve() -> list[Middleware]:
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     whose = Middleware(ClientAddress, settings)
     entry = Middleware(Entry, entrance.here)
-    within = [admission, entry, Middleware(RequestId), Middleware(ScrubHeaders), whose]
-    return [*within, Middleware(Measured)]  # the last one runs first
+    first = [Middleware(RequestId), Middleware(ScrubHeaders), whose]
+    return [admission, entry, Middleware(Observed, settings.logs.requests), *first]  # the last one runs first

@@ -6,6 +6,7 @@ import contextlib
 import json
 import logging
 import signal
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -26,6 +27,7 @@ from serve.experiments_command import experiments
 from serve.flags_command import flags
 from serve.illustrate_command import illustrate
 from serve.keys_command import check_ready, keys, users
+from serve.logs import console, folder_of
 from serve.metrics.prometheus import write_targets
 from serve.metrics_command import metrics
 from serve.profile_command import profile_engine
@@ -106,6 +108,7 @@ def run(settings: Settings) -> None:
         contextlib.suppress(KeyboardInterrupt),
         stack.recorded(settings) as here,
         temporary_folder(),
+        console.shown(folder_of(settings), sys.stderr),
         ray_cluster(settings),
     ):
         with err.status("Waiting until every engine has answered"):
@@ -178,12 +181,23 @@ def show(here: stack.Running) -> None:
     doors = {
         "HTTP": f"{here.url}  (POST /generate, /v1/images/generations, /api/convert-ai; GET /openapi.json)",
         "gRPC": f"{here.grpc}  (inference.GRPCInferenceService)",
-        "dashboard": f"{here.dashboard}  (Ray: replicas, logs; its token: ray get-auth-token)"
-        if here.dashboard
-        else "off",
     }
     for name, where in doors.items():
         out.print(f"{name:<10} {where}", soft_wrap=True)
+    show_watched(here)
+
+
+_WATCHED = {
+    "dashboard": "Ray: replicas, nodes, logs; its token: ray get-auth-token",
+    "logs": "a file for each process; one request by its X-Request-Id",
+    "metrics": "HAProxy's, for Prometheus",
+    "traces": "OTLP",
+}
+
+
+def show_watched(here: stack.Running) -> None:
+    for name, where in here.watched.items():
+        out.print(f"{name:<10} {f'{where}  ({_WATCHED[name]})' if where else 'off'}", soft_wrap=True)
 
 
 @app.command()
@@ -216,7 +230,7 @@ def status(
     except AtelierError as error:
         fail(error, NOT_RUNNING)
     if as_json:
-        print(json.dumps(health, indent=2))
+        print(json.dumps({**health, **({} if url else {"watched": here.watched})}, indent=2))
     else:
         table = Table("engine", "version", "ready", "ms", "reason")
         for name, engine in health["models"].items():
@@ -224,6 +238,8 @@ def status(
             table.add_row(name, str(engine["version"]), mark, f"{engine['latency_ms']:.1f}", escape(engine["reason"]))
         out.print(f"{url or here.url}: {health['status']}")
         out.print(table)
+        if url is None:
+            show_watched(here)
     raise typer.Exit(0 if health["status"] == "healthy" else 1)
 
 

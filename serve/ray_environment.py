@@ -24,6 +24,9 @@ def ray_environment(settings: Settings) -> dict[str, str]:
     variables = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_metrics_report_interval_ms": str(round(1000 * settings.ray.metrics_interval_s)),
+        # Of each file of Ray's own; its default keeps 3 GiB for each process.
+        "RAY_ROTATION_MAX_BYTES": str(settings.logs.max_file_bytes),
+        "RAY_ROTATION_BACKUP_COUNT": str(settings.logs.old_files),
         "RAY_worker_niceness": "0",  # Ray Serve's are where people wait; ensembles step back by themselves
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(HOME / "deployments" / "haproxy"),
@@ -33,6 +36,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         # What is read before a request reaches the application, and its arguments, is bounded by these.
         **{leaf.variable: str(leaf.value) for leaf in leaves(settings.limits, "limits.")},
         **{leaf.variable: str(leaf.value) for leaf in leaves(settings.gateway, "gateway.")},
+        "ATELIER_LOGS__REQUESTS": str(settings.logs.requests),
         "ATELIER_HTTP__TRUSTED_PROXIES": json.dumps(settings.http.trusted_proxies),
         "ATELIER_HTTP__FORWARDED_HEADER": settings.http.forwarded_header,
         # HAProxy says with this who called it; whoever calls a gateway past it does not know it.

@@ -1,4 +1,4 @@
-"""What every process of Ray Serve is told before it works: where to listen, and where to count."""
+"""What every process of Ray Serve is told before it works: where to listen, to count, to write down and to trace."""
 
 from __future__ import annotations
 
@@ -11,24 +11,28 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
+from ray import serve as ray_serve
 from ray.util.metrics import Counter, Gauge
 
-from serve.guards import log_lines
+from serve import logs
 from serve.metrics import catalogue
 from serve.metrics.metric import Sample
 from serve.metrics.processes import measure_processes
-from serve.settings import RaySettings
+from serve.settings import Settings
+from serve.tracing import export
 
 LOGGER = logging.getLogger(__name__)
 
 
-def prepare(ray: RaySettings, role: str, niceness: int = 0) -> None:
-    """This replica's, which is a ``role``: gateway, worker or its ensemble's name. ``niceness`` of its thread and of
-    all threads and processes that it starts: who computes steps back for those that only answer."""
-    log_lines.install()
+def prepare(settings: Settings, component: str, niceness: int = 0) -> None:
+    """This replica's, of ``component``. ``niceness`` of its thread and of all threads and processes that it starts:
+    who computes steps back for those that only answer."""
+    replica = ray_serve.get_replica_context().replica_id.unique_id
+    logs.install(settings, component, replica)
+    export.start(settings.tracing, component, replica)
     os.nice(niceness)
-    keep_to(ray.host)
-    exports = Exports(role, ray.metrics_interval_s / 2)
+    keep_to(settings.ray.host)
+    exports = Exports(component, settings.ray.metrics_interval_s / 2)
     threading.Thread(target=exports.run, name="metrics", daemon=True).start()
 
 

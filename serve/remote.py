@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
+from serve import tracing
 from serve.api.open_inference.tensors import Array
 from serve.engines.service import Health
 from serve.ensembles.illustration import (
@@ -53,23 +54,29 @@ class RemoteEnsemble:
         timeout_s = min(self._timeout_s, HEALTH_TIMEOUT_S) if method == "health" else self._timeout_s
         deadline = asyncio.get_running_loop().time() + timeout_s
         for _ in range(ATTEMPTS):
-            response = self._handle.call.remote(method, *arguments, **named)
-            with contextlib.suppress(_Lost), self._errors(response, timeout_s):
-                async with asyncio.timeout_at(deadline):
-                    result = await response
+            with contextlib.suppress(_Lost), self._hop(method):
+                response = self._handle.call.remote(method, tracing.carried(), *arguments, **named)
+                with self._errors(response, timeout_s):
+                    async with asyncio.timeout_at(deadline):
+                        result = await response
                 return _value(result)
         raise EngineLost(f"the {self._name} is restarting; try again")
 
     async def _stream(self, deadline: float, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
         """What one replica yields until ``deadline``, in the event loop's time. Raises ``_Lost`` if it dies."""
-        response: Any = self._handle.options(stream=True).stream.remote(method, *arguments)
-        with self._errors(response, self._timeout_s):
-            while True:
-                async with asyncio.timeout_at(deadline):
-                    item = await anext(response, None)
-                if item is None:
-                    return
-                yield _value(item)
+        with self._hop(method):
+            response: Any = self._handle.options(stream=True).stream.remote(method, tracing.carried(), *arguments)
+            with self._errors(response, self._timeout_s):
+                while True:
+                    async with asyncio.timeout_at(deadline):
+                        item = await anext(response, None)
+                    if item is None:
+                        return
+                    yield _value(item)
+
+    def _hop(self, method: str) -> tracing.span:
+        """Ray's way there and back, and the wait for a replica, are what this lasts longer than the replica's own."""
+        return tracing.span(f"to {self._name}.{method}", "client", rpc__system__name="ray", rpc__method=method)
 
     @contextlib.contextmanager
     def _errors(

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from serve.client import StackClient
 from serve.errors import EngineUnavailable
+from serve.logs import folder_of
 from serve.settings import Settings
 
 
@@ -27,6 +28,9 @@ class Running:
     url: str
     grpc: str
     dashboard: str | None
+    logs: str = ""
+    metrics: str = ""
+    traces: str | None = None
 
     @classmethod
     def of(cls, settings: Settings) -> Running:
@@ -35,8 +39,16 @@ class Running:
             pid=os.getpid(),
             url=f"http://{reached(settings.http.host)}:{settings.http.port}",
             grpc=f"{reached(settings.http.host)}:{settings.grpc.port}",
-            dashboard=f"http://{dashboard.host}:{dashboard.port}" if dashboard.enabled else None,
+            dashboard=f"http://{reached(dashboard.host)}:{dashboard.port}" if dashboard.enabled else None,
+            logs=str(folder_of(settings)),
+            metrics=f"http://{reached(settings.ray.host)}:{settings.proxy.metrics_port}/metrics",
+            traces=settings.tracing.endpoint,
         )
+
+    @property
+    def watched(self) -> dict[str, str | None]:
+        """Where it can be looked at, by what is there."""
+        return {"dashboard": self.dashboard, "logs": self.logs, "metrics": self.metrics, "traces": self.traces}
 
 
 def reached(host: str) -> str:

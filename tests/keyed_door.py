@@ -24,6 +24,7 @@ from serve.api.app import answer, create_app
 from serve.api.client_address import ClientAddress
 from serve.api.entrance import Entrance, Entry
 from serve.api.middleware import RequestId, ScrubHeaders
+from serve.api.observed import Observed
 from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.jobs.direct import Direct
 from serve.state import State
@@ -40,7 +41,7 @@ class KeyedSite:
     whole: Any
     state: State
     entrance: Entrance
-    illustrator: IllustratorStandIn
+    illustrator: Any
 
     async def key(self, user_id: str, role: str = "user", **more: Any) -> Made:
         return await self.entrance.gate.keys.create(user_id, ME, role=role, **more)
@@ -53,17 +54,17 @@ class KeyedSite:
 
 
 @contextlib.asynccontextmanager
-async def keyed_site(state: State, **sections: Any) -> AsyncIterator[KeyedSite]:
-    """``sections`` has the settings that differ, by the name of their section."""
+async def keyed_site(state: State, illustrator: Any = None, **sections: Any) -> AsyncIterator[KeyedSite]:
+    """``sections`` has the settings that differ, by the name of their section; ``illustrator`` is for a stand-in."""
     access = {"required": "on"} | sections.pop("access", {})
     rates = {"per_address": False, "per_user": False} | sections.pop("rates", {})
     settings = with_settings(state.settings, access=access, rates=rates, **sections)
     state = State(state.database, state.objects, settings)
-    service, illustrator = StandIn(), IllustratorStandIn()
+    service, illustrator = StandIn(), illustrator or IllustratorStandIn()
     entrance, direct = await Entrance.opened(state), Direct(state, illustrator, service, settings)
     app = create_app(service, settings, illustrator=illustrator, state=state, direct=direct, entrance=entrance)
     before: Any = Admission(app, settings.limits, settings.gateway, answer)
-    before = ScrubHeaders(RequestId(Entry(before, lambda: entrance)))
+    before = ScrubHeaders(RequestId(Observed(Entry(before, lambda: entrance))))
     await direct.start()
     yield KeyedSite(app, ClientAddress(before, settings), state, entrance, illustrator)
     await direct.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from importlib.metadata import version
 from typing import Any
 
@@ -11,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 
+from serve import tracing
 from serve.api import (
     a1111,
     accounts,
@@ -31,24 +33,29 @@ from serve.api import (
 from serve.api.document import finish
 from serve.api.entrance import Entrance, Entry, Refusals
 from serve.api.jobs import JobParts
-from serve.api.measured import HTTP, Measured, count_refusal
+from serve.api.measured import HTTP, count_refusal
 from serve.api.middleware import RequestId
+from serve.api.observed import Observed
 from serve.api.open_inference import http as open_inference
 from serve.api.open_inference.models import Models
 from serve.api.origins import OwnPages
 from serve.api.problems import as_ours, as_problem, described
 from serve.ensembles.illustration import IllustratorService
 from serve.ensembles.vectorization import VectorizerService
-from serve.errors import AtelierError, Unauthorized
+from serve.errors import AtelierError, Overloaded, Unauthorized, Unsupported
 from serve.jobs.direct import Direct
 from serve.limits.headers import NAMES as RATE_LIMIT_HEADERS
 from serve.settings import Settings
 from serve.state import State
 
+LOGGER = logging.getLogger(__name__)
+
 _OURS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", "generations", "me"))
 """What is below OpenAI's prefix and not OpenAI's."""
 
 
+_LOUD = (Overloaded, Unsupported)
+"""What a client can have as often as it likes, and that nothing is wrong here with."""
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
 _SENT = (
     "Authorization",
@@ -62,7 +69,7 @@ _SENT = (
 )
 _READ = (
     "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Atelier-Cache",
-    "X-Atelier-Served-By", "X-Request-Id", *RATE_LIMIT_HEADERS,
+    "X-Atelier-Served-By", "X-Request-Id", tracing.RESPONSE, *RATE_LIMIT_HEADERS,
 )  # fmt: skip
 """What pages of other origins may send and read (CORS)."""
 
@@ -125,7 +132,6 @@ def create_app(
     app.add_exception_handler(HTTPException, answer)
     app.add_exception_handler(RequestValidationError, answer)
     app.add_exception_handler(Exception, answer)
-    app.add_middleware(Measured)  # the route is known within
     app.add_middleware(OwnPages, settings=settings, answer=answer)
     app.add_middleware(Refusals, answer=answer)
     app.add_middleware(Entry, entrance=lambda: entrance)
@@ -138,8 +144,8 @@ def create_app(
             expose_headers=_READ,
         )
     app.add_middleware(GZipMiddleware, minimum_size=settings.limits.gzip_min_bytes, compresslevel=5)
+    app.add_middleware(Observed, requests=settings.logs.requests)
     app.add_middleware(RequestId)
-    app.add_middleware(Measured)
     return app
 
 
@@ -147,6 +153,8 @@ async def answer(request: Request, error: Exception) -> Response:
     """The one place where an error becomes an answer, in the words of the path's vocabulary."""
     error = as_ours(error)
     count_refusal(HTTP, error)
+    if error.status >= 500 and not isinstance(error, _LOUD):
+        LOGGER.warning("answered %d %s: %s", error.status, type(error).__name__, error)
     response = _in_words_of_the_path(request, error)
     if isinstance(error, Unauthorized):
         response.headers.setdefault("WWW-Authenticate", error.challenge)

@@ -15,6 +15,7 @@ import grpc
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
+from serve import tracing
 from serve.engines import faults, tensors
 from serve.engines.shared_memory import Region, RegionPool
 from serve.engines.v2_json import to_json
@@ -102,27 +103,35 @@ class Engines:
             raise DeadlineExceeded(f"no time was left for engine '{engine}'")
         if self._in_flight[engine] + self._abandoned[engine] >= self._max_in_flight:
             raise Overloaded(f"the queue of engine '{engine}' is full")
-        with self._measured(engine):
+        with self._observed(engine, inputs):
             found = tensors.arrays(await self._infer(engine, inputs, outputs, limit_s))
         if self.on_answer is not None:
             self.on_answer(engine, inputs)
         return found
 
     @contextlib.contextmanager
-    def _measured(self, engine: str) -> Iterator[None]:
+    def _observed(self, engine: str, inputs: Mapping[str, NDArray[Any]]) -> Iterator[None]:
         """One inference in flight."""
         began = time.perf_counter()
         self._in_flight[engine] += 1
         catalogue.INFERENCES_IN_FLIGHT.set(self._in_flight[engine], engine)
         try:
-            yield
+            with tracing.span(f"infer {engine}", "client", **self._about(engine, inputs)):
+                yield
             catalogue.INFERENCE_SECONDS.observe(time.perf_counter() - began, engine)
         except AtelierError as error:
             catalogue.INFERENCE_FAILURES.add(1, engine, type(error).__name__)
+            if isinstance(error, EngineFailure):
+                LOGGER.warning("engine '%s' failed: %s", engine, error)
             raise
         finally:
             self._in_flight[engine] -= 1
             catalogue.INFERENCES_IN_FLIGHT.set(self._in_flight[engine], engine)
+
+    def _about(self, engine: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, str | int]:
+        rows = next((len(array) for array in inputs.values() if array.ndim), 1)
+        method = "inference.GRPCInferenceService/ModelInfer"
+        return {"rpc__system__name": "grpc", "rpc__method": method, "atelier__engine": engine, "atelier__rows": rows}
 
     async def probe(self, engine: str, *, timeout_s: float | None = None) -> None:
         """One real inference on zeros of the configured shape (or of ``model_warmup``'s); raises if it fails."""
@@ -173,7 +182,9 @@ class Engines:
     ) -> Any:
         connection = connection or self._connect()
         limit_s = self._timeout_s if timeout_s is None else timeout_s
-        call = asyncio.ensure_future(getattr(connection, method)(request, timeout=limit_s + ABANDONED_S))
+        metadata = tracing.metadata() if method == "ModelInfer" else None
+        called = getattr(connection, method)(request, timeout=limit_s + ABANDONED_S, metadata=metadata)
+        call = asyncio.ensure_future(called)
         try:
             return await self._answer(call, engine, limit_s)
         except asyncio.CancelledError:

@@ -134,8 +134,12 @@ def command(
     ports: tuple[int, int],
     load_threads: int,
     stub_timeout_s: float,
+    traces_url: str | None = None,
 ) -> list[str]:
-    """The command that serves ``engines`` alone: gRPC and metrics on ``ports`` of ``host``, no HTTP."""
+    """The command that serves ``engines`` alone: gRPC and metrics on ``ports`` of ``host``, no HTTP.
+
+    Requests that say to which trace they belong are told of at ``traces_url``, and no others.
+    """
     has_gpu = Path("/dev/nvidiactl").exists()
     options = {
         "model-repository": repository,
@@ -160,6 +164,18 @@ def command(
         # Completing a config starts a second Python process per engine (2 s more for five engines); ours are complete.
         "--disable-auto-complete-config",
         *(f"--{name}={value}" for name, value in options.items()),
+        *(f"--trace-config={value}" for value in _tracing(traces_url)),
         *(f"--load-model={engine}" for engine in engines),
         *(f"--backend-config={backend},{value}" for backend in in_python for value in settings),
     ]
+
+
+def _tracing(url: str | None) -> tuple[str, ...]:
+    if url is None:
+        return ()
+    return ("mode=opentelemetry", "level=TIMESTAMPS", f"rate={_NEVER}", f"opentelemetry,url={url}", _NAMED)
+
+
+_NEVER = 2**31 - 1
+"""One of so many requests that do not say to which trace they belong; the others are always told of."""
+_NAMED = "opentelemetry,resource=service.name=atelier-triton"

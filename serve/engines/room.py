@@ -20,6 +20,7 @@ from serve.engines.service import EngineHealth, Health
 from serve.engines.supervisor import Supervisor
 from serve.errors import AtelierError, EngineUnavailable, Overloaded
 from serve.metrics import catalogue
+from serve.tracing import export
 
 PROBE_TIMEOUT_S = 5.0
 HEALTH_S = 1.0
@@ -55,7 +56,11 @@ class EngineRoom:
         self._server: TritonServer | None = None
         if client is None and url is None and self.names:
             self._server = TritonServer(
-                repository, self.names, start_timeout_s=start_timeout_s, tritonserver=tritonserver
+                repository,
+                self.names,
+                start_timeout_s=start_timeout_s,
+                tritonserver=tritonserver,
+                traces_url=export.for_triton(),
             )
         self._timeout_s = timeout_s
         self.meter = EngineMeter(ensemble, self.client, self._server, gpus)

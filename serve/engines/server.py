@@ -49,6 +49,7 @@ class TritonServer:
         start_timeout_s: float = 30.0,
         load_threads: int = 4,
         tritonserver: Path | None = None,
+        traces_url: str | None = None,
     ) -> None:
         self._repository = repository.resolve()
         self._engines = tuple(dict.fromkeys(engines))
@@ -56,6 +57,7 @@ class TritonServer:
         self._start_timeout_s = start_timeout_s
         self._load_threads = load_threads
         self._installation = installation.find(tritonserver)
+        self._traces_url = traces_url
         self._lock = threading.RLock()
         self._process: subprocess.Popen[bytes] | None = None
         self._reader: threading.Thread | None = None
@@ -206,6 +208,7 @@ class TritonServer:
             ports=(grpc_port, metrics_port),
             load_threads=self._load_threads,
             stub_timeout_s=self._start_timeout_s,
+            traces_url=self._traces_url,
         )
         interpreter = [sys.executable, "-I", "-S", str(Path(keeper.__file__))]
         return subprocess.Popen(

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
+from serve import tracing
 from serve.engines.zeros import CONFIG_TYPES
 from serve.errors import EngineFailure, InvalidRequest
 
@@ -48,7 +49,7 @@ def decode(raw: bytes, name: str, shape: Sequence[int]) -> NDArray[Any]:
 
 def request(engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None) -> Any:
     """A ``ModelInferRequest`` with the tensors' names and shapes; their contents are up to the caller."""
-    message = service_pb2.ModelInferRequest(model_name=engine)
+    message = service_pb2.ModelInferRequest(model_name=engine, id=tracing.here().request_id)  # as Triton's log has it
     for name, array in inputs.items():
         message.inputs.add(name=name, datatype=datatype(array, name), shape=array.shape)
     for name in outputs or ():

@@ -13,6 +13,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from serve import tracing
 from serve.diffusion.family import Family
 from serve.diffusion.guidance import guide, is_guided
 from serve.diffusion.noise import LATENTS, gaussian, step_draw
@@ -120,7 +121,8 @@ class Artist:
             shown: asyncio.Task[None] | None = None
             for i in range(stage.step, len(trajectory)):
                 sample = stage.sample
-                output = await self._predict(plan, trajectory.scale_model_input(sample, i), timesteps[i])
+                with tracing.step("step", step=i + 1, timestep=float(timesteps[i]), rows=plan.rows):
+                    output = await self._predict(plan, trajectory.scale_model_input(sample, i), timesteps[i])
                 if watch is not None and _preview_is_due(plan, i):
                     if shown is not None:
                         await shown
@@ -206,7 +208,9 @@ class Artist:
         return pixels
 
     async def _show(self, plan: Plan, evaluations: int, latents: Floats, watch: Watcher) -> None:
-        await watch.shown(evaluations, await self._decode(plan, _reduced(latents)))
+        with tracing.step("preview", step=evaluations):
+            pixels = await self._decode(plan, _reduced(latents))
+        await watch.shown(evaluations, pixels)
         catalogue.PREVIEWS.add(1, self.family.name)
 
     async def ask(self, engine: str, inputs: Mapping[str, npt.NDArray[Any]], deadline: float) -> dict[str, Any]:
@@ -221,6 +225,7 @@ class Artist:
             except EngineUnavailable:
                 if time.monotonic() >= patience:
                     raise
+                tracing.event("asked again", atelier__engine=engine)
                 await asyncio.sleep(min(RETRY_S, left_s))
 
 

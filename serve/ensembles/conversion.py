@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from serve import tracing
 from serve.ensembles import routing
 from serve.ensembles.insight import Account, Insight, Observer, described
 from serve.ensembles.predictors import Predictors
@@ -148,6 +149,10 @@ class Conversion:
         if tier in ("1", "basic", "fixed") and best.measure_s:
             timings["validate"] = best.measure_s
             timings["trace"] = max(0.0, timings.get("trace", 0.0) - best.measure_s)
+        tracing.note(
+            atelier__tier=tier, atelier__tracer=tracer_name(best.parameters), atelier__logo_type=insight.logo_type,
+            atelier__trials=len(search.trials), atelier__width_px=insight.width, atelier__height_px=insight.height,
+        )  # fmt: skip
         return Vectorization(
             svg=best.svg,
             logo_type=insight.logo_type,

@@ -11,7 +11,7 @@ import contextlib
 import json
 import logging
 import time
-from collections.abc import AsyncGenerator, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from serve import tracing
 from serve.diffusion.bounds import check_engine_inputs
 from serve.diffusion.family import Family, families_in, manifest_of, parse
 from serve.diffusion.noise import derived_seeds
@@ -170,7 +171,8 @@ class Illustrator(EngineDoors):
         began = time.perf_counter()
         limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
         seeds = derived_seeds(options.named_seed(), options.n)
-        plan = await artist.plan(options, seeds[0], time.monotonic() + limit_s)
+        with tracing.span("prompt"):
+            plan = await artist.plan(options, seeds[0], time.monotonic() + limit_s)
         _check_previews(options, plan)
         versions = {engine: self.room.versions.get(engine, "unknown") for engine in _drawing_engines(artist.family)}
         marks = [fingerprint(replace(plan.parameters, seed=seed), versions) for seed in seeds]
@@ -178,7 +180,10 @@ class Illustrator(EngineDoors):
         begun = await asyncio.to_thread(_stages, resume, marks, plan, artist) if resume else {}
         report = Report(outbox, follow, marks, plan.trajectory, begun) if outbox is not None else None
         watchers = [report.of(i) if report is not None else None for i in range(options.n)]
-        pictures = await _all([artist.paint(plan, seed, watchers[i], begun.get(i)) for i, seed in enumerate(seeds)])
+        tracing.note(**_about(plan, options.n))
+        pictures = await _all(
+            [_painted(i, partial(artist.paint, plan, seed, watchers[i], begun.get(i))) for i, seed in enumerate(seeds)]
+        )
         ended = time.perf_counter()
         return Illustration(
             pictures=[Picture(pixels, seed) for pixels, seed in zip(pictures, seeds, strict=True)],
@@ -202,6 +207,21 @@ class Illustrator(EngineDoors):
             raise nothing_draws()
         known = ", ".join(self._artists)
         raise NotFound(f"there is no model {str(wanted)[:64]!a}; there are: {known}. {HOW_TO_BUILD}", "model")
+
+
+async def _painted(place: int, paint: Callable[[], Awaitable[Pixels]]) -> Pixels:
+    """Its steps are events of one span."""
+    with tracing.span("paint", atelier__picture=place):
+        return await paint()
+
+
+def _about(plan: Plan, pictures: int) -> dict[str, str | int]:
+    p = plan.parameters
+    return {
+        "atelier__model": p.model, "atelier__sampler": p.sampler, "atelier__steps": len(plan.trajectory),
+        "atelier__width_px": p.width, "atelier__height_px": p.height, "atelier__pictures": pictures,
+        "atelier__tokens": plan.tokens,
+    }  # fmt: skip
 
 
 async def _all(paintings: Sequence[Coroutine[Any, Any, Pixels]]) -> list[Pixels]:

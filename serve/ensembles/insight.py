@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from serve import tracing
 from serve.ensembles import tasks
 from serve.ensembles.predictors import CLASSIFIER, EMBEDDER, Predictors
 from serve.ensembles.workers import TaskFault, Workers
@@ -60,7 +61,8 @@ class Account:
     async def timed(self, stage: str, work: Awaitable[T]) -> T:
         began = time.perf_counter()
         try:
-            return await work
+            with tracing.span(stage):
+                return await work
         finally:
             self.spend(stage, began)
 

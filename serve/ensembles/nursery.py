@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ctypes
 import gc
-import logging
 import os
 import resource
 import signal
@@ -20,13 +19,15 @@ import socket
 import struct
 import sys
 import time
+import traceback
 import warnings
 
 from serve.ensembles.wire import pack, to_function, unpack
 from serve.errors import AtelierError
 from serve.guards import log_lines
 
-LOGGER = logging.getLogger(__name__)
+_LONGEST_TRACE = 20_000
+"""Characters."""
 LENGTH = struct.Struct("<Q")
 READY = b"ready"
 _PR_SET_PDEATHSIG = 1
@@ -76,7 +77,8 @@ def _work(tasks: socket.socket, memory_bytes: int) -> None:
 
 
 def _run(message: bytes) -> bytes:
-    """("value", result), ("error", one of `serve.errors`) or ("fault", its text); last the processor seconds it took.
+    """("value", result), ("error", one of `serve.errors`) or ("fault", its trace, which the owner writes down); last
+    the processor seconds that it took.
 
     Anything at all may come out of a native library, a Rust panic among it, which is no `Exception`: the worker is the
     wall that stops it.
@@ -88,8 +90,8 @@ def _run(message: bytes) -> bytes:
     except BaseException as fault:
         if type(fault).__module__ == AtelierError.__module__:
             return pack(("error", fault, time.process_time() - began))
-        LOGGER.exception("task failed")
-        return pack(("fault", f"{type(fault).__name__}: {fault}", time.process_time() - began))
+        trace = "".join(traceback.format_exception(fault))[-_LONGEST_TRACE:]
+        return pack(("fault", trace, time.process_time() - began))
 
 
 def receive(connection: socket.socket) -> bytes | None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar, TypeVarTuple
 
+from serve import tracing
 from serve.costs import charge
 from serve.ensembles.processes import Nursery, Worker, WorkerLost
 from serve.ensembles.wire import pack, to_name
@@ -27,7 +28,7 @@ _STOPPED = "the workers are stopped"
 
 
 class TaskFault(EngineFailure):
-    """A task raised what is none of our errors, or its worker died twice. The worker's log has the details."""
+    """A task raised what is none of our errors, or its worker died twice. The log has the details."""
 
 
 class Workers:
@@ -97,14 +98,16 @@ class Workers:
         remaining = None if deadline is None else deadline - time.monotonic()
         try:
             async with asyncio.timeout(remaining):
-                result: R = await self._repeat_if_lost(message, limit_s)
-                return result
+                with tracing.span(f"task {task.__name__}"):
+                    result: R = await self._repeat_if_lost(message, limit_s)
+                    return result
         except TimeoutError:
             raise DeadlineExceeded("there was not enough time to finish") from None
 
     async def _repeat_if_lost(self, message: bytes, limit_s: float | None) -> Any:
         for _ in range(2):
             worker = await self._take()
+            tracing.event("worker")
             try:
                 async with asyncio.timeout(limit_s):
                     kind, value = await self._call(worker, message)
@@ -113,7 +116,10 @@ class Workers:
                 continue
             if kind == "value":
                 return value
-            raise value if isinstance(value, AtelierError) else TaskFault("processing the picture failed")
+            if isinstance(value, AtelierError):
+                raise value
+            LOGGER.error("a task failed:\n%s", value)
+            raise TaskFault("processing the picture failed")
         raise TaskFault("processing the picture ended its worker twice")
 
     async def _take(self) -> Worker:

@@ -13,7 +13,9 @@ import logging
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
+from serve import tracing
 from serve.ensembles.illustration import (
     ILLUSTRATE,
     UNFOLLOWED,
@@ -147,12 +149,13 @@ class FallbackIllustrator(EnginesOf):
             with trial:
                 asked = self._asked(link, options, asks, deadline)
                 try:
-                    async with contextlib.aclosing(asked) as items:
-                        async for item in items:
-                            if isinstance(item, Illustration):
-                                trial.went_well()  # before it is told: who has it need not listen on
-                                SERVED.add(1, link.name)
-                            yield item
+                    with self._traced(link):
+                        async with contextlib.aclosing(asked) as items:
+                            async for item in items:
+                                if isinstance(item, Illustration):
+                                    trial.went_well()  # before it is told: who has it need not listen on
+                                    SERVED.add(1, link.name)
+                                yield item
                     return
                 except AtelierError as error:
                     if is_failure(error, link.step is None, options, self._limit_s, deadline):
@@ -164,6 +167,12 @@ class FallbackIllustrator(EnginesOf):
                     failures[link.name] = error
                     LOGGER.warning("%s failed (%s); others are asked", link.name, brief(error))
         raise failures.get(ILLUSTRATE) or EngineUnavailable("nobody can draw at the moment; try again later")
+
+    def _traced(self, link: _Link) -> contextlib.AbstractContextManager[Any]:
+        """A service outside is not told of the trace."""
+        if not self._steps:
+            return contextlib.nullcontext()
+        return tracing.span(f"served by {link.name}", "internal" if link.step is None else "client")
 
     def _goes_on(self, error: AtelierError, link: _Link, deadline: float) -> bool:
         """Whether somebody else is asked."""

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serve import tracing
 from serve.jobs.requests import JobRequest, VectorizeRequest
 from serve.jobs.rounds import Bounds, Place, places
 from serve.jobs.states import CANCELLED, COMPLETED, FAILED, PENDING
@@ -44,6 +45,7 @@ async def insert_jobs(
     now = utc_now()
     asked = [request.to_json() for request in requests]
     lanes = [request.lane for request in requests]
+    context = tracing.carried()
     found = await places(connection, order.user_id, lanes, -order.priority, bounds)
     rows = [
         {
@@ -57,7 +59,7 @@ async def insert_jobs(
         {
             "generation_id": job_id, "user_id": order.user_id, "lane": place.lane, "status": PENDING,
             "rank": place.rank, "round": place.round, "available_at": now, "request": document, "events": 1,
-            "webhook_url": order.webhook_url, "webhook_events": list(order.webhook_events),
+            "webhook_url": order.webhook_url, "webhook_events": list(order.webhook_events), "context": context,
         }
         for job_id, place, document in zip(ids, found, asked, strict=True)
     ]  # fmt: skip

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -58,6 +58,8 @@ class Claimed:
     request: JobRequest
     attempt: int
     webhook_url: str | None
+    context: Mapping[str, str] = field(default_factory=dict)
+    """What the request carried that asked for it (`serve.tracing.carried`)."""
 
 
 class Leases:
@@ -131,7 +133,7 @@ class Leases:
         self._fruitful.add(lane)
         for row in rows:
             JOB_WAIT_SECONDS.observe(max(0.0, (now - row.available_at).total_seconds()), lane)
-        return [Claimed(r.generation_id, r.user_id, from_json(r.request), r.attempt + 1, r.webhook_url) for r in rows]
+        return [_claimed(row) for row in rows]
 
     async def wishes(self) -> dict[str, str]:
         """What is wished of this worker's jobs, by their ids."""
@@ -249,6 +251,11 @@ class Leases:
         return longest_s * random.uniform(1.0, 1.5)
 
 
+def _claimed(row: sa.Row[Any]) -> Claimed:
+    request = from_json(row.request)
+    return Claimed(row.generation_id, row.user_id, request, row.attempt + 1, row.webhook_url, row.context or {})
+
+
 def _first() -> sa.Select[Any]:
     """``most`` jobs of ``lane`` that can start ``now``, in its order."""
     now, far = (sa.bindparam(name, type_=UtcTime) for name in ("now", "far"))
@@ -256,20 +263,14 @@ def _first() -> sa.Select[Any]:
     ready = (jobs.c.available_at <= now) | (jobs.c.available_at > far)
     runs = ~sa.exists().where(lanes.c.lane == sa.bindparam("lane"), lanes.c.paused)
     return (
-        sa.select(
-            jobs.c.generation_id,
-            jobs.c.user_id,
-            jobs.c.request,
-            jobs.c.attempt,
-            jobs.c.webhook_url,
-            jobs.c.available_at,
-        )
+        sa.select(*(jobs.c[name] for name in _CLAIMED))
         .where(jobs.c.lane == sa.bindparam("lane"), jobs.c.status == PENDING, ready, runs)
         .order_by(jobs.c.rank, jobs.c.round, jobs.c.seq)
         .limit(sa.bindparam("most"))
     )
 
 
+_CLAIMED = ("generation_id", "user_id", "request", "attempt", "webhook_url", "available_at", "context")
 _FIRST = _first()
 _ALIVE = sa.select(workers.c.id).where(workers.c.id == sa.bindparam("me"))
 _STAYS = _ALIVE.with_for_update(read=True).cte("stays").prefix_with("MATERIALIZED", dialect="postgresql")

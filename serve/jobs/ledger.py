@@ -11,6 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
+from serve import tracing
 from serve.ensembles.known import Known
 from serve.errors import AtelierError, Cancelled, EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs import idempotency
@@ -78,7 +79,9 @@ class Ledger:
     async def answer(self, errand: Errand) -> Answer:
         """Of the same request that is under way here, if there is one. It ends once nobody waits for it any more."""
         body = errand.claim.body if errand.claim is not None else ""
-        return await self._shared.do(errand.flight, body, partial(self._do, errand), errand.caller.patience_s)
+        answer = await self._shared.do(errand.flight, body, partial(self._do, errand), errand.caller.patience_s)
+        tracing.note(atelier__cache=answer.cache)
+        return answer
 
     def looks_up(self, request: JobRequest, caller: Caller) -> bool:
         """Whether an answer of before would do."""

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serve import tracing
 from serve.errors import Conflict, NotFound
 from serve.jobs import idempotency
 from serve.jobs.adding import Order, insert_jobs
@@ -170,6 +171,10 @@ class GenerationQueue:
             return str(row.status) if row.status == reached else _unless_over(row, reached)
 
     async def _add(self, requests: Sequence[JobRequest], order: Order, batch_id: str | None) -> Added:
+        with tracing.span("queue", "producer", atelier__jobs=len(requests)):
+            return await self._write(requests, order, batch_id)
+
+    async def _write(self, requests: Sequence[JobRequest], order: Order, batch_id: str | None) -> Added:
         requests = await self._terms.accepted(requests)
         ids = [new_id() for _ in requests]
         await self._quotas.check_storage(order.user_id)

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from serve import tracing
 from serve.errors import Cancelled, KeyReused
 from serve.metrics.catalogue import SHARED
 
@@ -50,14 +51,18 @@ class SingleFlight(Generic[T]):
         """
         shared = self._shared.get(key)
         if shared is None or _is_fruitless(shared.task):
-            # A context of its own: what ends with the first request that asked must not end with it.
-            task = asyncio.create_task(work(), context=contextvars.Context())
+            # A context of its own: what ends with the first request that asked must not end with it. Of that request
+            # it has the ids.
+            context = contextvars.Context()
+            context.run(tracing.go_on, tracing.here())
+            task = asyncio.create_task(work(), context=context)
             shared = self._shared[key] = _Shared(key, body, task, patience_s)
             self._keep(task)
         elif shared.body != body:
             raise KeyReused("stands for another request already; send a new one with a new request", "Idempotency-Key")
         else:
             SHARED.add(1, "process")
+            tracing.event("joined")
         shared.patience_s = max(shared.patience_s, patience_s)
         return await self._wait(shared)
 

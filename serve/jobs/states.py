@@ -46,6 +46,7 @@ _RETURNED = (
     jobs.c.stage,
     jobs.c.webhook_url,
     jobs.c.webhook_events,
+    jobs.c.context,
 )
 
 
@@ -135,6 +136,7 @@ def _delivery(row: sa.Row[Any], kind: str, told: Mapping[str, Any] | Told | None
         "host": re.sub(r"^[^/]*//|[/?#].*$", "", row.webhook_url).lower(),
         "kind": kind,
         "body": {"id": row.generation_id, "event": row.events, **_told(row, told)},
+        "context": row.context,
         "status": PENDING,
         "due_at": now,
         "created_at": now,

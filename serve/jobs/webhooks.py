@@ -11,13 +11,14 @@ import contextlib
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 
+from serve import tracing
 from serve.errors import OutOfSpace, StateUnavailable
 from serve.jobs.states import FAILED, PENDING
 from serve.jobs.webhook_call import GONE, MAX_WAIT_S, Answer, Caller, message
@@ -50,6 +51,7 @@ class Delivery:
     body: bytes
     attempts: int
     worker_id: str
+    context: Mapping[str, str]
 
 
 class Deliverer:
@@ -121,7 +123,9 @@ class Deliverer:
             self._is_away(error)
             return []
         return [
-            Delivery(r.id, r.generation_id, r.host, r.url, message(r, self._base_url), r.attempts, worker_id)
+            Delivery(
+                r.id, r.generation_id, r.host, r.url, message(r, self._base_url), r.attempts, worker_id, r.context or {}
+            )
             for r in rows
         ]
 
@@ -169,7 +173,17 @@ class Deliverer:
         return (_D.due_at <= now) | (_D.attempts == 0) | (_D.due_at > now + timedelta(seconds=longest_s))
 
     async def _deliver(self, caller: Caller, delivery: Delivery) -> None:
-        answer = await caller.call(delivery.id, delivery.url, delivery.body)
+        """The receiver is told nothing of the trace: it is somebody else's."""
+        about = {"http__request__method": "POST", "atelier__job__id": delivery.generation_id}
+        with tracing.continued("webhook", delivery.context, "client", **about) as span:
+            answer = await caller.call(delivery.id, delivery.url, delivery.body)
+            if answer.status is not None:
+                span.note(http__response__status_code=answer.status)
+            if not answer.accepted:
+                span.failed("webhook")
+            await self._insist(delivery, answer)
+
+    async def _insist(self, delivery: Delivery, answer: Answer) -> None:
         while True:
             try:
                 return await self._write(delivery, answer)

@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
+from serve import tracing
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs.leases import Claimed, LeaseLost, Leases
 from serve.jobs.states import COMPLETED
@@ -122,9 +123,14 @@ class Worker:
                 self._doing[job_id][1].cancel()
 
     async def _do(self, job: Claimed) -> None:
+        about: dict[str, str | int] = {"atelier__job__id": job.id, "atelier__job__attempt": job.attempt}
+        with tracing.entered(f"job {job.request.kind}", job.context, "consumer", **about) as span:
+            await self._do_within(job, span)
+
+    async def _do_within(self, job: Claimed, span: tracing.entered) -> None:
         began, outcome = time.monotonic(), "let_go"
         try:
-            outcome = await self._attempt(job, began)
+            outcome = await self._attempt(job, began, span)
         except LeaseLost:
             outcome = "lost"
             LOGGER.warning("job %s is somebody else's by now", job.id)
@@ -139,7 +145,7 @@ class Worker:
             self._wishes.pop(job.id, None)
             self._doing.pop(job.id, None)
 
-    async def _attempt(self, job: Claimed, began: float) -> str:
+    async def _attempt(self, job: Claimed, began: float, span: tracing.entered) -> str:
         """What became of it, as metrics name it."""
         try:
             try:
@@ -154,6 +160,9 @@ class Worker:
                 raise EngineFailure("an internal error; the log has it under the job's id") from error
         except AtelierError as error:
             failed = error
+            if error.status >= 500:
+                span.failed(type(error).__name__)
+                LOGGER.warning("job %s, attempt %d: %s: %s", job.id, job.attempt, type(error).__name__, error)
             return await self._insist(lambda: self._leases.fail(job, failed, time.monotonic() - began))
         await self._insist(lambda: self._complete(job, done))
         return COMPLETED

@@ -42,6 +42,7 @@ from serve.settings.state import (
     WebhookSettings,
     webhook_key,
 )
+from serve.settings.watch import LogsSettings, TracingSettings
 
 __all__ = [
     "CONFIG_VARIABLE",
@@ -70,6 +71,7 @@ __all__ = [
     "ImageLimitsSettings",
     "JobsSettings",
     "LimitsSettings",
+    "LogsSettings",
     "ModerationRule",
     "ModerationSettings",
     "Name",
@@ -91,6 +93,7 @@ __all__ = [
     "Setting",
     "Settings",
     "Share",
+    "TracingSettings",
     "VectorizerSettings",
     "WebhookSettings",
     "leaves",

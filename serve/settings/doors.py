@@ -56,7 +56,6 @@ class RaySettings(Section):
     metrics_interval_s: float = Field(
         5.0, ge=1.0, le=60, description="How often processes tell their metrics to that port: how old they may be."
     )
-    access_log: bool = Field(False, description="Whether replicas log every request (to Ray's log folder).")
     drain_s: float = Field(2.0, ge=0, le=600, description="How long a stopping gateway goes on answering.")
     start_timeout_s: float = Field(120.0, gt=0, le=3600, description="How long `atelier up` waits for readiness.")
 

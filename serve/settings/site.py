@@ -63,6 +63,7 @@ from serve.settings.state import (
     ReferencesSettings,
     WebhookSettings,
 )
+from serve.settings.watch import LogsSettings, TracingSettings
 
 PREFIX = "ATELIER_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"
@@ -112,6 +113,8 @@ class Settings(BaseSettings):
     experiments: dict[Name, ExperimentSettings] = Field(
         {}, description="A/B tests of models and options (A-102): name to arms, model, flag, min_units."
     )
+    logs: LogsSettings = Field(LogsSettings(), description="What processes write down.")
+    tracing: TracingSettings = Field(TracingSettings(), description="OpenTelemetry traces.")
     state_dir: ProjectPath = Field(Path("var"), description="Folder for what a running stack writes down.")
 
     @field_validator("access")

@@ -162,6 +162,7 @@ jobs = sa.Table(
     _whole("events"),
     _text("webhook_url", nullable=True),
     _json("webhook_events"),
+    _json("context"),
     sa.Index(None, "lane", "status", "rank", "round", "seq"),
     sa.Index(None, "user_id", "lane", "status", "rank", "round"),
     sa.Index(None, "status", "user_id"),
@@ -169,7 +170,8 @@ jobs = sa.Table(
 )
 """The queue's side of a generation. ``status`` equals the generation's, and both change in one transaction.
 
-Jobs of a lane start in the order of ``rank`` (the priority, negated), ``round``, ``seq``."""
+Jobs of a lane start in the order of ``rank`` (the priority, negated), ``round``, ``seq``. ``context`` is what the
+request carried: its id, and its place in a trace."""
 
 checkpoints = sa.Table(
     "checkpoints",
@@ -253,6 +255,7 @@ deliveries = sa.Table(
     _text("host"),
     _text("kind"),
     _json("body", nullable=False),
+    _json("context"),
     _text("status"),
     _whole("attempts"),
     _text("worker_id", nullable=True),

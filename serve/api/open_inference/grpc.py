@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
 import grpc
@@ -18,14 +18,15 @@ from tritonclient.grpc import service_pb2 as pb
 from serve.api.admission import Places
 from serve.api.bodies import ENVELOPE_BYTES
 from serve.api.entrance import Entrance
-from serve.api.measured import GRPC, Note, count_refusal, measured
+from serve.api.measured import GRPC, count_refusal
 from serve.api.open_inference.codec import MAX_NAME
 from serve.api.open_inference.description import Answer
 from serve.api.open_inference.entering import GrpcEntrance
 from serve.api.open_inference.messages import CODE, filled, parse, tell_parameters, to_message, to_request
 from serve.api.open_inference.models import Models
+from serve.api.open_inference.observing import observed
 from serve.api.open_inference.stream import Job, interleaved
-from serve.errors import AtelierError, EngineFailure, TooLarge, Unsupported
+from serve.errors import AtelierError, EngineFailure, Overloaded, TooLarge, Unsupported
 from serve.limits.limiter import Client
 from serve.settings import Settings
 
@@ -33,7 +34,6 @@ log = logging.getLogger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
 
-OK, CANCELLED = "OK", "CANCELLED"
 MAX_DETAILS = 1024
 """Characters of an error's text: clients refuse headers, which carry it, beyond 8 KiB."""
 
@@ -45,6 +45,8 @@ class Context(Protocol):
     def peer(self) -> str: ...
     def set_code(self, code: grpc.StatusCode) -> None: ...
     def set_details(self, details: str) -> None: ...
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None: ...
+    def code(self) -> Any: ...
 
 
 def add_servicer_to_server(servicer: Any, server: Any) -> None:
@@ -68,6 +70,7 @@ class OpenInferenceServicer:
         self._callers = GrpcEntrance(entrance, settings, models.is_streaming) if entrance is not None else None
         self._max_body_bytes = settings.limits.max_body_bytes + ENVELOPE_BYTES
         self._max_tensors = settings.limits.max_tensors
+        self._records = settings.logs.requests
         self._inferences = Places(settings.gateway.max_ongoing_requests)
         self._streams = Places(settings.gateway.max_ongoing_requests)
 
@@ -75,13 +78,16 @@ class OpenInferenceServicer:
         self, raw: bytes, kind: type[Message], empty: Message, context: Context, do: Callable[[Any], Awaitable[Message]]
     ) -> Message:
         method = kind.DESCRIPTOR.name.removesuffix("Request")
-        with _measured(method) as note:
+        with self._observed(method, context):
             try:
                 await self._enter(method, context)
                 return await do(self._parse(raw, kind))
             except Exception as error:  # the last handler, as HTTP has one: what is no error of ours stays in the log
-                _tell(context, as_known(error), note)
+                _tell(context, as_known(error))
                 return empty
+
+    def _observed(self, method: str, context: Context) -> contextlib.AbstractContextManager[None]:
+        return observed(SERVICE, method, context, self._records)
 
     async def _enter(self, method: str, context: Context) -> Client | None:
         return None if self._callers is None else await self._callers.enter(method, context)
@@ -162,14 +168,14 @@ class OpenInferenceServicer:
         return await self._unary(request, pb.RepositoryModelUnloadRequest, empty, grpc_context, do)
 
     async def ModelInfer(self, request: bytes, grpc_context: Context) -> Message:
-        with _measured("ModelInfer") as note:
+        with self._observed("ModelInfer", grpc_context):
             try:
                 client = await self._enter("ModelInfer", grpc_context)
                 message = self._parse(request, pb.ModelInferRequest)
                 await self._count(client, message.model_name)
                 return await self._infer(message)
             except Exception as error:  # as for the other methods
-                _tell(grpc_context, as_known(error), note)
+                _tell(grpc_context, as_known(error))
                 return pb.ModelInferResponse()
 
     async def ModelStreamInfer(self, requests: AsyncIterator[bytes], grpc_context: Context) -> AsyncIterator[Message]:
@@ -178,7 +184,7 @@ class OpenInferenceServicer:
         Models that answer once are asked one request after another, in order. Drawings run beside them and one
         another, and their answers (previews too, `preview_every`) come as they are ready: the request's id tells which.
         """
-        with _measured("ModelStreamInfer") as note:
+        with self._observed("ModelStreamInfer", grpc_context):
             try:
                 await self._enter("ModelStreamInfer", grpc_context)
                 with self._streams.taken():
@@ -186,7 +192,7 @@ class OpenInferenceServicer:
                         async for answer in answers:
                             yield answer
             except AtelierError as error:
-                _tell(grpc_context, error, note)
+                _tell(grpc_context, error)
 
     async def _jobs(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Job]:
         async for raw in requests:
@@ -246,18 +252,10 @@ def as_known(error: Exception) -> AtelierError:
     return EngineFailure("an internal error; the log has it")
 
 
-@contextlib.contextmanager
-def _measured(method: str) -> Iterator[Note]:
-    note = Note(method, CANCELLED)
-    with measured(GRPC, note):
-        yield note
-        note.status = OK if note.status == CANCELLED else note.status
-
-
-def _tell(context: Context, error: AtelierError, note: Note | None = None) -> None:
+def _tell(context: Context, error: AtelierError) -> None:
     count_refusal(GRPC, error)
-    if note is not None:
-        note.status = error.grpc_code
+    if error.status >= 500 and not isinstance(error, Overloaded | Unsupported):
+        log.warning("answered %s %s: %s", error.grpc_code, type(error).__name__, error)
     context.set_code(getattr(grpc.StatusCode, error.grpc_code))
     context.set_details(ascii_text(error))
 
