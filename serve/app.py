@@ -18,16 +18,18 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.middleware import Middleware
 
+from serve import urgency
 from serve.api import entrance
 from serve.api.admission import Admission
 from serve.api.app import answer, create_app
 from serve.api.client_address import ClientAddress
+from serve.api.deadlines import Arrived
 from serve.api.entrance import Entrance, Entry
 from serve.api.middleware import RequestId, ScrubHeaders
 from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
-from serve.errors import AtelierError, Overloaded
+from serve.errors import AtelierError
 from serve.fallback.site import with_fallback
 from serve.fallback.watched import WatchedVectorizer
 from serve.guards import log_lines
@@ -37,7 +39,8 @@ from serve.ray_process import keep_to, prepare, settled
 from serve.remote import RemoteIllustrator, RemoteVectorizer
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
 from serve.state import State
-from serve.turns import Turns
+from serve.turns import RETRY_AFTER_S, Turns
+from serve.urgency import UNPRESSED, Pressing
 
 APPLICATION = "atelier"
 WORK = ("vectorize", "analyze", "draw", "infer")
@@ -57,19 +60,21 @@ class Replica:
     _ensemble: Any
     _turns: Turns
 
-    async def call(self, method: str, *arguments: Any, **named: Any) -> Any:
+    async def call(self, method: str, *arguments: Any, pressing: Pressing = UNPRESSED, **named: Any) -> Any:
         """What the ensemble's ``method`` returns or raises: errors of ours as values, see `serve.remote`."""
         try:
             if method not in WORK:
                 return await getattr(self._ensemble, method)(*arguments, **named)
-            async with self._turns.taken():
-                return await getattr(self._ensemble, method)(*arguments, **named)
+            with urgency.under(urgency.arrived(pressing)):
+                async with self._turns.taken():
+                    return await getattr(self._ensemble, method)(*arguments, **named)
         except AtelierError as error:
             return error
 
-    async def stream(self, method: str, *arguments: Any) -> AsyncIterator[Any]:
+    async def stream(self, method: str, *arguments: Any, pressing: Pressing = UNPRESSED) -> AsyncIterator[Any]:
         """What the ensemble's ``method`` yields; an error of ours is the last item."""
         try:
+            urgency.begin(urgency.arrived(pressing))
             async with (
                 self._turns.taken(),
                 contextlib.aclosing(getattr(self._ensemble, method)(*arguments)) as items,
@@ -195,7 +200,7 @@ def compose(settings: Settings) -> ray_serve.Application:
         # what takes no place (health), nothing waits for Ray Serve without a deadline.
         max_ongoing_requests=4 * gate.max_ongoing_requests,
         max_queued_requests=gate.max_ongoing_requests,
-        backpressure_config=BackpressureConfig(retry_after_s=Overloaded.retry_after_s),
+        backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER_S[0]),
         ray_actor_options={"num_cpus": gate.num_cpus},
         graceful_shutdown_timeout_s=10,
         logging_config=logging,
@@ -261,4 +266,5 @@ def before_ray_serve() -> list[Middleware]:
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     whose = Middleware(ClientAddress, settings)
     entry = Middleware(Entry, entrance.here)
-    return [admission, entry, Middleware(RequestId), Middleware(ScrubHeaders), whose]  # the last one runs first
+    # The last one runs first.
+    return [admission, entry, Middleware(RequestId), Middleware(ScrubHeaders), whose, Middleware(Arrived)]

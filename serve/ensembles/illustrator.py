@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy.typing as npt
 
+from serve import urgency
 from serve.diffusion.bounds import check_engine_inputs
 from serve.diffusion.family import Family, families_in, manifest_of, parse
 from serve.diffusion.noise import derived_seeds
@@ -149,7 +150,7 @@ class Illustrator(EngineDoors):
         limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
         artist = self._artist(options.model)
         seeds = derived_seeds(options.named_seed(), options.n)
-        plan = await artist.plan(options, seeds[0], time.monotonic() + limit_s)
+        plan = await artist.plan(options, seeds[0], urgency.current().until(limit_s))
         _check_previews(options, plan)
         versions = {engine: self.room.versions.get(engine, "unknown") for engine in _drawing_engines(artist.family)}
         marks = [fingerprint(replace(plan.parameters, seed=seed), versions) for seed in seeds]
