@@ -1,4 +1,4 @@
-"""How long a request may take and how urgent it is, as its caller says: one contract for every door (docs/DEADLINES.md).
+"""How long a request may take and how urgent it is, as its caller says: one contract for every door.
 
 HTTP has headers; gRPC has the same as metadata, and a deadline of its own (`timed`). The open inference protocol's
 parameters ``timeout`` and ``priority`` narrow it (`asked_by`). The earliest end counts. The time runs from when the
@@ -36,11 +36,11 @@ GRACE_S = 0.25
 _ARRIVED, _ASKED = "atelier.arrived", "atelier.asked"
 _SECONDS = re.compile(rb"\d{1,4}(\.\d{0,9})?")
 _LEVELS = {1: Priority.HIGH, 2: Priority.NORMAL, 3: Priority.LOW}
-"""Of Triton's parameter ``priority``, as a model with three levels has them. 0, and what is no level, is the default."""
+"""Of Triton's parameter ``priority``, as of a model with three levels. 0, and what is no level, is the default."""
 
 
 def read(headers: Headers, began: float, principal: Principal, gateway: GatewaySettings) -> Urgency:
-    """``began`` is of ``monotonic``. Raises InvalidRequest, Forbidden for a priority that ``principal`` may not have."""
+    """``began`` is of ``monotonic``. Raises InvalidRequest, and Forbidden for what ``principal`` may not ask for."""
     may_hurry = principal.key_id is None or gateway.high_priority == "everybody" or principal.may(ADMIN)
     asked = Urgency(most=Priority.HIGH if may_hurry else Priority.NORMAL)
     if (given := _one(headers, REQUEST_TIMEOUT)) is not None:

@@ -10,7 +10,7 @@ import functools
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import AtelierError, EngineLost, EngineUnavailable, OutOfSpace, Overloaded, StateUnavailable
 from serve.jobs import running
+from serve.jobs.expiry import is_over
 from serve.jobs.requests import JobRequest, Outcome, from_json
 from serve.jobs.states import (
     CANCEL,
@@ -36,6 +37,7 @@ from serve.state import State
 from serve.state.objects import Stored
 from serve.state.recording import ended, measure, put_results
 from serve.state.tables import UtcTime, checkpoints, jobs, lanes, utc_now, workers
+from serve.urgency import Priority
 
 PASSING = (Overloaded, EngineUnavailable, StateUnavailable, OutOfSpace)
 """Faults that are not the job's."""
@@ -57,6 +59,9 @@ class Claimed:
     request: JobRequest
     attempt: int
     webhook_url: str | None
+    priority: Priority = Priority.NORMAL
+    """At the ensembles' doors: the queue has seen to who comes first among jobs, and they displace nobody else."""
+    expires_at: datetime | None = None
 
 
 class Leases:
@@ -128,7 +133,13 @@ class Leases:
             told = {"status": PROCESSING, "started_at": now}
             await carry_out(connection, _START, mine, "started", None, told)
         self._fruitful.add(lane)
-        return [Claimed(r.generation_id, r.user_id, from_json(r.request), r.attempt + 1, r.webhook_url) for r in rows]
+        return [
+            Claimed(
+                r.generation_id, r.user_id, from_json(r.request), r.attempt + 1, r.webhook_url,
+                Priority.LOW if r.rank > 0 else Priority.NORMAL, r.expires_at,
+            )
+            for r in rows
+        ]  # fmt: skip
 
     async def wishes(self) -> dict[str, str]:
         """What is wished of this worker's jobs, by their ids."""
@@ -192,13 +203,15 @@ class Leases:
         told = told_of(error)
         counts = isinstance(error, EngineLost) or not isinstance(error, PASSING)
         async with self._database.write() as connection:
-            query = sa.select(jobs.c.failures, jobs.c.wish).where(*self._mine(job)).with_for_update()
+            query = sa.select(jobs.c.failures, jobs.c.wish, jobs.c.expires_at).where(*self._mine(job)).with_for_update()
             row = (await connection.execute(query)).one_or_none()
             if row is None:
                 raise LeaseLost
             if row.wish == CANCEL:
                 await self._give_back(connection, job)
-            elif not counts or (error.status >= 500 and row.failures + 1 < self._limits.max_failures):
+            elif not is_over(row.expires_at) and (
+                not counts or (error.status >= 500 and row.failures + 1 < self._limits.max_failures)
+            ):
                 due_at = utc_now() + timedelta(seconds=self._backoff_s(row.failures if counts else job.attempt - 1))
                 again = PAUSED if row.wish == PAUSE else PENDING
                 values = {"status": again, "available_at": due_at, "failures": row.failures + int(counts)}
@@ -242,15 +255,19 @@ class Leases:
         return longest_s * random.uniform(1.0, 1.5)
 
 
+_CLAIMED = ("generation_id", "user_id", "request", "attempt", "webhook_url", "rank", "expires_at")
+
+
 def _first() -> sa.Select[Any]:
     """``most`` jobs of ``lane`` that can start ``now``, in its order."""
     now, far = (sa.bindparam(name, type_=UtcTime) for name in ("now", "far"))
     # Further ahead than any time that is ever set: the clock was put back since.
     ready = (jobs.c.available_at <= now) | (jobs.c.available_at > far)
+    useful = jobs.c.expires_at.is_(None) | (jobs.c.expires_at > now)
     runs = ~sa.exists().where(lanes.c.lane == sa.bindparam("lane"), lanes.c.paused)
     return (
-        sa.select(jobs.c.generation_id, jobs.c.user_id, jobs.c.request, jobs.c.attempt, jobs.c.webhook_url)
-        .where(jobs.c.lane == sa.bindparam("lane"), jobs.c.status == PENDING, ready, runs)
+        sa.select(*(jobs.c[name] for name in _CLAIMED))
+        .where(jobs.c.lane == sa.bindparam("lane"), jobs.c.status == PENDING, ready, useful, runs)
         .order_by(jobs.c.rank, jobs.c.round, jobs.c.seq)
         .limit(sa.bindparam("most"))
     )

@@ -49,8 +49,9 @@ class SingleFlight(Generic[T]):
         """What ``work`` comes to, or the work that is under way for ``key``.
 
         Once nobody waits any more it is cancelled after ``patience_s``; if it is done by then, who asks within that
-        time gets it. It has the deadline and the priority of who began it; who joined it and
-        has more time, or is more urgent, begins it again where it failed for that. Raises KeyReused when the key is under way with another ``body``.
+        time gets it. It has the deadline and the priority of who began it; who joined it and has more time, or is more
+        urgent, begins it again where it failed for that. Raises KeyReused when the key is under way with another
+        ``body``.
         """
         asked = urgency.current()
         while True:

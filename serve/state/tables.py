@@ -162,10 +162,12 @@ jobs = sa.Table(
     _whole("events"),
     _text("webhook_url", nullable=True),
     _json("webhook_events"),
+    _time("expires_at", nullable=True),
     sa.Index(None, "lane", "status", "rank", "round", "seq"),
     sa.Index(None, "user_id", "lane", "status", "rank", "round"),
     sa.Index(None, "status", "user_id"),
     sa.Index(None, "worker_id"),
+    sa.Index(None, "expires_at"),
 )
 """The queue's side of a generation. ``status`` equals the generation's, and both change in one transaction.
 

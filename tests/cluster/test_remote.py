@@ -34,6 +34,7 @@ from serve.errors import (
     Overloaded,
 )
 from serve.remote import RemoteIllustrator, RemoteVectorizer
+from serve.urgency import UNPRESSED, Pressing
 
 pytestmark = pytest.mark.cluster
 
@@ -195,7 +196,7 @@ class StreamHandle:
         assert stream
         return self
 
-    def remote(self, method: str, *arguments: Any) -> Items:
+    def remote(self, method: str, *arguments: Any, pressing: Pressing = UNPRESSED) -> Items:
         self.asked.append(arguments)
         return self.streams[len(self.asked) - 1]
 
