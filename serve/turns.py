@@ -91,23 +91,26 @@ class Turns:
 
     def _make_room(self, newcomer: _Waiter) -> None:
         """Raises Overloaded when nobody gives way."""
-        least = next(queue for queue in reversed(self._by_priority()) if queue)
-        last = next(reversed(least.values()))
-        if last.priority >= newcomer.priority or last is self._oldest():
+        oldest = self._oldest()
+        lasts = (next(reversed(queue.values())) for queue in reversed(self._by_priority()) if queue)
+        last = next((waiter for waiter in lasts if waiter is not oldest), oldest)
+        if last is oldest or last.priority >= newcomer.priority:
             raise Overloaded(_FULL, None, self._retry_after_s())
-        del least[last.number]
-        last.turn.set_exception(Overloaded(_FULL, None, self._retry_after_s()))
+        del self._queues[last.priority][last.number]
+        if not last.turn.done():
+            last.turn.set_exception(Overloaded(_FULL, None, self._retry_after_s()))
 
     def _end(self) -> None:
         """Gives the place to who is next."""
-        if not self.waiting:
-            self._working -= 1
-            return
-        self._turns += 1
-        oldest = self._turns % OLDEST_EVERY == 0
-        waiter = self._oldest() if oldest else next(self._heads())
-        del self._queues[waiter.priority][waiter.number]
-        waiter.turn.set_result(None)
+        while self.waiting:
+            oldest = (self._turns + 1) % OLDEST_EVERY == 0
+            waiter = self._oldest() if oldest else next(self._heads())
+            del self._queues[waiter.priority][waiter.number]
+            if not waiter.turn.done():  # else it was cancelled in the same moment
+                self._turns += 1
+                waiter.turn.set_result(None)
+                return
+        self._working -= 1
 
     def _by_priority(self) -> list[dict[int, _Waiter]]:
         return [self._queues[priority] for priority in _ORDER]
