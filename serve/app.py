@@ -20,11 +20,12 @@ from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.middleware import Middleware
 
-from serve import tracing
+from serve import tracing, urgency
 from serve.api import entrance
 from serve.api.admission import Admission
 from serve.api.app import answer, create_app
 from serve.api.client_address import ClientAddress
+from serve.api.deadlines import Arrived
 from serve.api.entrance import Entrance, Entry
 from serve.api.middleware import RequestId, ScrubHeaders
 from serve.api.observed import Observed
@@ -33,7 +34,7 @@ from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
 from serve.ensembles.illustration import ILLUSTRATE
 from serve.ensembles.vectorization import VECTORIZE
-from serve.errors import AtelierError, EngineFailure, Overloaded
+from serve.errors import AtelierError, EngineFailure
 from serve.fallback.site import with_fallback
 from serve.fallback.watched import WatchedVectorizer
 from serve.guards import log_lines
@@ -44,7 +45,8 @@ from serve.remote import RemoteIllustrator, RemoteVectorizer
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
 from serve.state import State
 from serve.tracing import export
-from serve.turns import Turns
+from serve.turns import RETRY_AFTER_S, Turns
+from serve.urgency import UNPRESSED, Pressing
 
 LOGGER = logging.getLogger(__name__)
 
@@ -66,7 +68,14 @@ class Replica:
     _ensemble: Any
     _turns: Turns
 
-    async def call(self, method: str, context: Mapping[str, str], *arguments: Any, **named: Any) -> Any:
+    async def call(
+        self,
+        method: str,
+        context: Mapping[str, str],
+        *arguments: Any,
+        pressing: Pressing = UNPRESSED,
+        **named: Any,
+    ) -> Any:
         """What the ensemble's ``method`` returns or raises: errors of ours as values, see `serve.remote`.
 
         ``context`` is what the caller carried along (`serve.tracing.carried`).
@@ -75,15 +84,19 @@ class Replica:
             with self._entered(method, context):
                 if method not in WORK:
                     return await getattr(self._ensemble, method)(*arguments, **named)
-                async with self._turns.taken():
-                    tracing.event("turn")
-                    return await getattr(self._ensemble, method)(*arguments, **named)
+                with urgency.under(urgency.arrived(pressing)):
+                    async with self._turns.taken():
+                        tracing.event("turn")
+                        return await getattr(self._ensemble, method)(*arguments, **named)
         except AtelierError as error:
             return error
 
-    async def stream(self, method: str, context: Mapping[str, str], *arguments: Any) -> AsyncIterator[Any]:
+    async def stream(
+        self, method: str, context: Mapping[str, str], *arguments: Any, pressing: Pressing = UNPRESSED
+    ) -> AsyncIterator[Any]:
         """What the ensemble's ``method`` yields; an error of ours is the last item."""
         try:
+            urgency.begin(urgency.arrived(pressing))
             with self._entered(method, context):
                 async with (
                     self._turns.taken(),
@@ -230,7 +243,7 @@ def compose(settings: Settings) -> ray_serve.Application:
         # what takes no place (health), nothing waits for Ray Serve without a deadline.
         max_ongoing_requests=4 * gate.max_ongoing_requests,
         max_queued_requests=gate.max_ongoing_requests,
-        backpressure_config=BackpressureConfig(retry_after_s=Overloaded.retry_after_s),
+        backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER_S[0]),
         ray_actor_options={"num_cpus": gate.num_cpus},
         graceful_shutdown_timeout_s=10,
         logging_config=written,
@@ -296,5 +309,5 @@ def before_ray_serve() -> list[Middleware]:
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     whose = Middleware(ClientAddress, settings)
     entry = Middleware(Entry, entrance.here)
-    first = [Middleware(RequestId), Middleware(ScrubHeaders), whose]
+    first = [Middleware(RequestId), Middleware(ScrubHeaders), whose, Middleware(Arrived)]
     return [admission, entry, Middleware(Observed, settings.logs.requests), *first]  # the last one runs first

@@ -132,10 +132,16 @@ class Unsupported(AtelierError):
 
 
 class Overloaded(AtelierError):
+    """More is asked for than there is room for; ``retry_after_s`` is about when there is."""
+
     status = 503
     grpc_code = "UNAVAILABLE"
     title = "Overloaded"
-    retry_after_s = 1
+
+    def __init__(self, message: str, field: str | None = None, retry_after_s: int = 1) -> None:
+        super().__init__(message, field)
+        self.args = (message, field, retry_after_s)  # what a pickled error is made from again
+        self.retry_after_s = retry_after_s
 
 
 class EngineUnavailable(AtelierError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -13,7 +14,7 @@ from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
 from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
-from serve import tracing
+from serve import tracing, urgency
 from serve.api.open_inference.tensors import Array
 from serve.engines.service import Health
 from serve.ensembles.illustration import (
@@ -29,6 +30,7 @@ from serve.ensembles.relay import Outbox, relay
 from serve.ensembles.reports import WAITING_PREVIEWS, Seen, lay
 from serve.ensembles.vectorization import Analysis, Vectorization, VectorizeOptions
 from serve.errors import AtelierError, Cancelled, DeadlineExceeded, EngineFailure, EngineLost, Overloaded
+from serve.urgency import Urgency
 
 ATTEMPTS = 2
 """A call whose replica died is made once more: every call of ours gives the same answer when repeated."""
@@ -50,25 +52,29 @@ class RemoteEnsemble:
         self._timeout_s = timeout_s
 
     async def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """Within one deadline, however often it asks."""
+        """Within one deadline, however often it asks: the caller's, or its own if that is earlier."""
         timeout_s = min(self._timeout_s, HEALTH_TIMEOUT_S) if method == "health" else self._timeout_s
-        deadline = asyncio.get_running_loop().time() + timeout_s
+        asked = urgency.current().narrowed(timeout_s)
         for _ in range(ATTEMPTS):
+            left_s = asked.left_s(timeout_s)
             with contextlib.suppress(_Lost), self._hop(method):
-                response = self._handle.call.remote(method, tracing.carried(), *arguments, **named)
+                pressing = left_s, asked.priority
+                response = self._handle.call.remote(method, tracing.carried(), *arguments, pressing=pressing, **named)
                 with self._errors(response, timeout_s):
-                    async with asyncio.timeout_at(deadline):
+                    async with asyncio.timeout(left_s):
                         result = await response
                 return _value(result)
         raise EngineLost(f"the {self._name} is restarting; try again")
 
-    async def _stream(self, deadline: float, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
-        """What one replica yields until ``deadline``, in the event loop's time. Raises ``_Lost`` if it dies."""
+    async def _stream(self, asked: Urgency, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
+        """What one replica yields until the deadline of ``asked``. Raises ``_Lost`` if it dies."""
+        pressing = asked.left_s(self._timeout_s), asked.priority
+        streaming = self._handle.options(stream=True).stream
         with self._hop(method):
-            response: Any = self._handle.options(stream=True).stream.remote(method, tracing.carried(), *arguments)
+            response: Any = streaming.remote(method, tracing.carried(), *arguments, pressing=pressing)
             with self._errors(response, self._timeout_s):
                 while True:
-                    async with asyncio.timeout_at(deadline):
+                    async with asyncio.timeout(asked.until(self._timeout_s) - time.monotonic()):
                         item = await anext(response, None)
                     if item is None:
                         return
@@ -87,7 +93,8 @@ class RemoteEnsemble:
             yield
         except TimeoutError:
             _cancel(response)
-            raise DeadlineExceeded(f"no answer within {timeout_s:g} s") from None
+            late = "the time that the request had" if urgency.current().is_over else f"{timeout_s:g} s"
+            raise DeadlineExceeded(f"no answer within {late}") from None
         except (asyncio.CancelledError, GeneratorExit):
             _cancel(response)
             raise
@@ -175,10 +182,10 @@ class RemoteIllustrator(RemoteEnsemble):
         self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: Outbox
     ) -> Illustration | None:
         """As fast as it comes: Ray keeps for a slow reader all that was yielded, and not the newest alone."""
-        deadline = asyncio.get_running_loop().time() + self._timeout_s
+        asked = urgency.current().narrowed(self._timeout_s)
         seen, drawn = Seen(resume), None
         for _ in range(ATTEMPTS):
-            stream = self._stream(deadline, "stream", options, follow, tuple(seen.checkpoints.values()))
+            stream = self._stream(asked, "stream", options, follow, tuple(seen.checkpoints.values()))
             with contextlib.suppress(_Lost):
                 async with contextlib.aclosing(stream) as items:
                     async for item in items:

@@ -1,55 +1,150 @@
-"""``Turns``: a bounded queue before bounded work."""
+"""``Turns``: a bounded queue before bounded work, which sheds what is least urgent."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
+import math
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, field
 
-from serve.errors import Overloaded
+from serve import urgency
+from serve.errors import DeadlineExceeded, Overloaded
 from serve.metrics import catalogue
+from serve.urgency import Priority
+
+OLDEST_EVERY = 4
+"""Of so many turns one is of whoever waits longest, whatever its priority: it waits for at most so many turns for each
+that was there before it."""
+RETRY_AFTER_S = (1, 60)
+_WEIGHT = 0.2
+"""Of the last turn in the mean of how long turns take."""
+_FULL = "too many requests are waiting; try again later"
+_ORDER = sorted(Priority, reverse=True)
+
+
+@dataclass(eq=False)
+class _Waiter:
+    number: int
+    priority: Priority
+    turn: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class Turns:
-    """At most ``at_once`` work, in the order in which they came; at most ``waiting`` wait. For one event loop."""
+    """At most ``at_once`` work; at most ``waiting`` wait. For one event loop.
+
+    By priority (`serve.urgency`), and first come, first served within one; every fourth turn is of who waits longest.
+    Who comes to a full queue takes the place of the last of the least urgent, if that is less urgent than he and not
+    the one who waits longest.
+    """
 
     def __init__(self, at_once: int, waiting: int, ensemble: str | None = None) -> None:
         """Those of an ``ensemble`` are measured."""
         self._ensemble = ensemble
-        self._free = asyncio.Semaphore(at_once)
-        self._most = at_once + waiting
-        self._here = 0
-        self._at_work = 0
-        self._tell_waiting()
+        self._at_once = at_once
+        self._most = waiting
+        self._working = 0
+        self._turns = 0
+        self._mean_s = 0.0
+        self._numbers = itertools.count()
+        self._queues: dict[Priority, dict[int, _Waiter]] = {priority: {} for priority in _ORDER}
+        """By priority the waiting, in the order in which they came."""
+        self._tell()
+
+    @property
+    def waiting(self) -> int:
+        return sum(map(len, self._queues.values()))
 
     @contextlib.asynccontextmanager
     async def taken(self) -> AsyncIterator[None]:
-        """Raises Overloaded at once when no more may wait. Whoever is cancelled leaves the queue."""
-        if self._here >= self._most:
-            raise Overloaded("too many requests are waiting; try again later")
-        self._here += 1
-        self._tell_waiting()
-        try:
-            began = time.perf_counter()
-            async with self._free, self._working(began):
-                yield
-        finally:
-            self._here -= 1
-            self._tell_waiting()
-
-    @contextlib.asynccontextmanager
-    async def _working(self, began: float) -> AsyncIterator[None]:
-        self._at_work += 1
-        if self._ensemble is not None:
-            catalogue.QUEUE_SECONDS.observe(time.perf_counter() - began, self._ensemble)
-        self._tell_waiting()
+        """Raises Overloaded, at once when no more may wait or when somebody more urgent comes, and DeadlineExceeded as
+        soon as there is no time left. Whoever is cancelled leaves the queue."""
+        came = time.monotonic()
+        await self._turn()
+        began = time.monotonic()
+        self._tell(began - came)
         try:
             yield
         finally:
-            self._at_work -= 1
+            took_s = time.monotonic() - began
+            self._mean_s += (_WEIGHT if self._mean_s else 1.0) * (took_s - self._mean_s)
+            self._end()
 
-    def _tell_waiting(self) -> None:
-        if self._ensemble is not None:
-            catalogue.WAITING.set(self._here - self._at_work, self._ensemble)
-            catalogue.WORKING.set(self._at_work, self._ensemble)
+    async def _turn(self) -> None:
+        asked = urgency.current()
+        if asked.is_over:
+            raise _late()
+        if self._working < self._at_once and not self.waiting:
+            self._working += 1
+            return
+        waiter = _Waiter(next(self._numbers), asked.priority)
+        if self.waiting >= self._most:
+            self._make_room(waiter)
+        self._queues[waiter.priority][waiter.number] = waiter
+        self._tell()
+        left_s = None if asked.deadline is None else asked.deadline - time.monotonic()
+        try:
+            async with asyncio.timeout(left_s):
+                await waiter.turn
+        except BaseException as error:
+            self._queues[waiter.priority].pop(waiter.number, None)
+            if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
+                self._end()  # it got its turn in the same moment
+            self._tell()
+            if isinstance(error, TimeoutError):
+                raise _late() from None
+            raise
+
+    def _make_room(self, newcomer: _Waiter) -> None:
+        """Raises Overloaded when nobody gives way."""
+        oldest = self._oldest()
+        lasts = (next(reversed(queue.values())) for queue in reversed(self._by_priority()) if queue)
+        last = next((waiter for waiter in lasts if waiter is not oldest), oldest)
+        if last is oldest or last.priority >= newcomer.priority:
+            raise Overloaded(_FULL, None, self._retry_after_s())
+        del self._queues[last.priority][last.number]
+        if not last.turn.done():
+            last.turn.set_exception(Overloaded(_FULL, None, self._retry_after_s()))
+
+    def _end(self) -> None:
+        """Gives the place to who is next."""
+        while self.waiting:
+            oldest = (self._turns + 1) % OLDEST_EVERY == 0
+            waiter = self._oldest() if oldest else next(self._heads())
+            del self._queues[waiter.priority][waiter.number]
+            if not waiter.turn.done():  # else it was cancelled in the same moment
+                self._turns += 1
+                waiter.turn.set_result(None)
+                return
+        self._working -= 1
+        self._tell()
+
+    def _tell(self, waited_s: float | None = None) -> None:
+        if self._ensemble is None:
+            return
+        catalogue.WAITING.set(self.waiting, self._ensemble)
+        catalogue.WORKING.set(self._working, self._ensemble)
+        if waited_s is not None:
+            catalogue.QUEUE_SECONDS.observe(waited_s, self._ensemble)
+
+    def _by_priority(self) -> list[dict[int, _Waiter]]:
+        return [self._queues[priority] for priority in _ORDER]
+
+    def _heads(self) -> Iterator[_Waiter]:
+        """The first of each priority, the most urgent first."""
+        return (next(iter(queue.values())) for queue in self._by_priority() if queue)
+
+    def _oldest(self) -> _Waiter:
+        return min(self._heads(), key=lambda waiter: waiter.number)
+
+    def _retry_after_s(self) -> int:
+        """When those that are here should be through, by how long turns took lately."""
+        ahead = (self._working + self.waiting) / self._at_once
+        shortest_s, longest_s = RETRY_AFTER_S
+        return min(longest_s, max(shortest_s, math.ceil(ahead * self._mean_s)))
+
+
+def _late() -> DeadlineExceeded:
+    return DeadlineExceeded("the time was over before its turn came")

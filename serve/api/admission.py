@@ -14,9 +14,11 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.api.bodies import capped, plain
+from serve.api.deadlines import priority_of
 from serve.api.entrance import entered
 from serve.errors import AtelierError, Overloaded
 from serve.settings import GatewaySettings, LimitsSettings
+from serve.urgency import Priority
 
 Answer = Callable[[Request, Exception], Awaitable[Response]]
 
@@ -25,15 +27,21 @@ _WITHOUT_BODY = frozenset(["GET", "HEAD", "OPTIONS"])
 
 
 class Places:
-    """At most ``most`` at once; who comes then is told to come again."""
+    """At most ``most`` at once; who comes then is told to come again.
 
-    def __init__(self, most: int) -> None:
-        self._most = most
+    ``kept_share`` of them are for high priority alone, and as many again not for low: who is less urgent is refused
+    before there is no place left.
+    """
+
+    def __init__(self, most: int, kept_share: float) -> None:
+        kept = int(most * kept_share)
+        self._most = {Priority.HIGH: most, Priority.NORMAL: most - kept, Priority.LOW: most - 2 * kept}
         self._taken = 0
 
     @contextlib.contextmanager
-    def taken(self) -> Iterator[None]:
-        if self._taken >= self._most:
+    def taken(self, priority: Priority) -> Iterator[None]:
+        """Raises Overloaded."""
+        if self._taken >= self._most[priority]:
             raise Overloaded("too many requests are in work; try again later")
         self._taken += 1
         try:
@@ -50,7 +58,8 @@ class Admission:
         self._limits = limits
         self._max_held_bytes = gateway.max_held_bytes
         self._held_bytes = 0
-        self._places = Places(gateway.max_ongoing_requests)
+        self._gateway = gateway
+        self._places = Places(gateway.max_ongoing_requests, gateway.kept_share)
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -68,7 +77,7 @@ class Admission:
             await self._read(request, body, kept=not refused)
             if not refused:
                 self._inflate(request, body)
-            with self._places.taken():
+            with self._places.taken(priority_of(scope, self._gateway)):
                 await self.app(_unencoded(scope), _again(bytes(body), receive), send)
         except AtelierError as error:
             await (await self._answer(request, error))(scope, receive, send)

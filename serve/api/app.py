@@ -30,6 +30,7 @@ from serve.api import (
     results,
     rollout,
 )
+from serve.api.deadlines import PRIORITY, REQUEST_TIMEOUT, Deadlines
 from serve.api.document import finish
 from serve.api.entrance import Entrance, Entry, Refusals
 from serve.api.jobs import JobParts
@@ -66,6 +67,8 @@ _SENT = (
     "Prefer",
     "Range",
     "X-API-Key",
+    PRIORITY,
+    REQUEST_TIMEOUT,
 )
 _READ = (
     "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Atelier-Cache",
@@ -132,6 +135,7 @@ def create_app(
     app.add_exception_handler(HTTPException, answer)
     app.add_exception_handler(RequestValidationError, answer)
     app.add_exception_handler(Exception, answer)
+    app.add_middleware(Deadlines, gateway=settings.gateway, answer=answer)
     app.add_middleware(OwnPages, settings=settings, answer=answer)
     app.add_middleware(Refusals, answer=answer)
     app.add_middleware(Entry, entrance=lambda: entrance)

@@ -87,15 +87,17 @@ class Entrance:
             refusal = error
         return Entered(principal, rate_limit_headers(standings), refusal)
 
-    async def admit(self, headers: Sequence[tuple[bytes, bytes]], address: str, wanted: str) -> Client:
-        """For a door without addresses that are signed: who is to be counted, by ``limiter.check``, once it is known
-        for what. Raises what refuses, and that is counted here."""
+    async def admit(
+        self, headers: Sequence[tuple[bytes, bytes]], address: str, wanted: str
+    ) -> tuple[Principal, Client]:
+        """For a door without addresses that are signed: who it is, and who is to be counted, by ``limiter.check``, once
+        it is known for what. Raises what refuses, and that is counted here."""
         principal, refusal = await self._may(headers, address, wanted)
         client = _client(principal, headers, address)
         if refusal is not None:
             await self.limiter.check(client, "read")
             raise refusal
-        return client
+        return principal, client
 
     async def known(self, headers: Sequence[tuple[bytes, bytes]], address: str) -> Principal:
         """Whom the key names. Raises as `Gate.admit` does."""

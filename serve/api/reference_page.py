@@ -26,6 +26,7 @@ limits its clients tells how they stand in `RateLimit-*`.
 
 Errors are told in the words of the path that was asked: RFC 9457 problems, OpenAI's `{"error": {...}}` below `/v1`
 where OpenAI's clients ask, `{"error": "..."}` below `/v2`. What can be asked again later has `Retry-After`.
+`X-Request-Timeout` says in how many seconds the answer is of use, `X-Priority` (low, normal, high) how urgent it is.
 
 Where a site needs keys, `atelier keys create` makes them. A key may do what its scopes say; each operation names the
 one that it needs (`x-required-scope`).

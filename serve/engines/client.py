@@ -15,7 +15,7 @@ import grpc
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from serve import tracing
+from serve import tracing, urgency
 from serve.engines import faults, tensors
 from serve.engines.shared_memory import Region, RegionPool
 from serve.engines.v2_json import to_json
@@ -98,7 +98,7 @@ class Engines:
 
         The arrays that come back are read-only views of the message.
         """
-        limit_s = self._timeout_s if timeout_s is None else timeout_s
+        limit_s = urgency.current().until(self._timeout_s if timeout_s is None else timeout_s) - time.monotonic()
         if limit_s <= 0:
             raise DeadlineExceeded(f"no time was left for engine '{engine}'")
         if self._in_flight[engine] + self._abandoned[engine] >= self._max_in_flight:

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from serve import tracing
+from serve import tracing, urgency
 from serve.diffusion.bounds import check_engine_inputs
 from serve.diffusion.family import Family, families_in, manifest_of, parse
 from serve.diffusion.noise import derived_seeds
@@ -172,7 +172,7 @@ class Illustrator(EngineDoors):
         limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
         seeds = derived_seeds(options.named_seed(), options.n)
         with tracing.span("prompt"):
-            plan = await artist.plan(options, seeds[0], time.monotonic() + limit_s)
+            plan = await artist.plan(options, seeds[0], urgency.current().until(limit_s))
         _check_previews(options, plan)
         versions = {engine: self.room.versions.get(engine, "unknown") for engine in _drawing_engines(artist.family)}
         marks = [fingerprint(replace(plan.parameters, seed=seed), versions) for seed in seeds]

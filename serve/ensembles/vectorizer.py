@@ -7,6 +7,7 @@ import contextlib
 import time
 from dataclasses import asdict, replace
 
+from serve import urgency
 from serve.engines.client import Engines
 from serve.engines.room import PROBE_TIMEOUT_S, EngineDoors, EngineRoom
 from serve.engines.service import EngineHealth, Health
@@ -132,4 +133,4 @@ class Vectorizer(EngineDoors):
 
     def _account(self, timeout_s: float | None) -> Account:
         limit_s = min(timeout_s or self._settings.timeout_s, self._settings.timeout_s)
-        return Account(deadline=time.monotonic() + limit_s)
+        return Account(deadline=urgency.current().until(limit_s))

@@ -10,12 +10,13 @@ import asyncio
 import contextlib
 import copy
 import logging
+import math
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from serve import tracing
+from serve import tracing, urgency
 from serve.ensembles.illustration import (
     ILLUSTRATE,
     UNFOLLOWED,
@@ -138,8 +139,10 @@ class FallbackIllustrator(EnginesOf):
 
         Raises InvalidRequest, and what the Illustrator raises.
         """
-        options = replace(options, seed=options.named_seed())
         limit_s = min(options.timeout_s or self._limit_s, self._limit_s)
+        if (left_s := urgency.current().left_s(math.inf)) < limit_s:
+            limit_s, options = left_s, replace(options, timeout_s=max(0.001, left_s))
+        options = replace(options, seed=options.named_seed())
         deadline = time.monotonic() + limit_s
         failures: dict[str, AtelierError] = {}
         for link in await self._in_turn(options):

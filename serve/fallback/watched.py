@@ -10,6 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Mapping
 from typing import TypeVar
 
+from serve import urgency
 from serve.ensembles.vectorization import VECTORIZE, Analysis, Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import AtelierError
 from serve.fallback.breaker import Breaker
@@ -43,7 +44,7 @@ class WatchedVectorizer(EnginesOf):
             try:
                 found = await answer
             except AtelierError as error:
-                if trial is not None and is_ours(error):
+                if trial is not None and is_ours(error) and not urgency.current().is_over:
                     trial.failed()
                 raise
             if trial is not None:

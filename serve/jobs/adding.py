@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -31,6 +32,8 @@ class Order:
     webhook_events: Sequence[str] = (COMPLETED, FAILED, CANCELLED)
     idempotency_key: str | None = None
     retried_from: str | None = None
+    timeout_s: float | None = None
+    """From when it is added to its end."""
 
 
 async def insert_jobs(
@@ -41,7 +44,7 @@ async def insert_jobs(
     batch_id: str | None,
     bounds: Bounds,
 ) -> tuple[Mapping[str, Any], Place]:
-    """The first generation's row, and its job's place. Raises TooManyJobs."""
+    """The first generation's row, with the end of its time, and its job's place. Raises TooManyJobs."""
     now = utc_now()
     asked = [request.to_json() for request in requests]
     lanes = [request.lane for request in requests]
@@ -64,6 +67,9 @@ async def insert_jobs(
         for job_id, place, document in zip(ids, found, asked, strict=True)
     ]  # fmt: skip
     told = {"status": PENDING, "progress": 0.0, "attempt": 0}
+    if order.timeout_s is not None:
+        expires_at = now + timedelta(seconds=order.timeout_s)
+        waiting = [{**row, "expires_at": expires_at} for row in waiting]
     queued = [{"generation_id": i, "n": 1, "kind": "queued", "data": told, "created_at": now} for i in ids]
     if connection.dialect.name == "postgresql" and len(ids) == 1:
         made: dict[str, Mapping[str, Any]] = {"generation": rows[0], "job": waiting[0], "event": queued[0]}
@@ -80,7 +86,7 @@ async def insert_jobs(
     ]
     if used:
         await connection.execute(_INPUTS, used)
-    return rows[0], found[0]
+    return {**rows[0], "expires_at": waiting[0].get("expires_at")}, found[0]
 
 
 @functools.cache

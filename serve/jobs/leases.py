@@ -10,7 +10,7 @@ import functools
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import AtelierError, EngineLost, EngineUnavailable, OutOfSpace, Overloaded, StateUnavailable
 from serve.jobs import running
+from serve.jobs.expiry import is_over
 from serve.jobs.requests import JobRequest, Outcome, from_json
 from serve.jobs.states import (
     CANCEL,
@@ -37,6 +38,7 @@ from serve.state import State
 from serve.state.objects import Stored
 from serve.state.recording import ended, measure, put_results
 from serve.state.tables import UtcTime, checkpoints, jobs, lanes, utc_now, workers
+from serve.urgency import Priority
 
 PASSING = (Overloaded, EngineUnavailable, StateUnavailable, OutOfSpace)
 """Faults that are not the job's."""
@@ -60,6 +62,9 @@ class Claimed:
     webhook_url: str | None
     context: Mapping[str, str] = field(default_factory=dict)
     """What the request carried that asked for it (`serve.tracing.carried`)."""
+    priority: Priority = Priority.NORMAL
+    """At the ensembles' doors: the queue has seen to who comes first among jobs, and they displace nobody else."""
+    expires_at: datetime | None = None
 
 
 class Leases:
@@ -199,14 +204,16 @@ class Leases:
         told = told_of(error)
         counts = isinstance(error, EngineLost) or not isinstance(error, PASSING)
         async with self._database.write() as connection:
-            query = sa.select(jobs.c.failures, jobs.c.wish).where(*self._mine(job)).with_for_update()
+            query = sa.select(jobs.c.failures, jobs.c.wish, jobs.c.expires_at).where(*self._mine(job)).with_for_update()
             row = (await connection.execute(query)).one_or_none()
             if row is None:
                 raise LeaseLost
             if row.wish == CANCEL:
                 await self._give_back(connection, job)
                 return "let_go"
-            if not counts or (error.status >= 500 and row.failures + 1 < self._limits.max_failures):
+            if not is_over(row.expires_at) and (
+                not counts or (error.status >= 500 and row.failures + 1 < self._limits.max_failures)
+            ):
                 due_at = utc_now() + timedelta(seconds=self._backoff_s(row.failures if counts else job.attempt - 1))
                 again = PAUSED if row.wish == PAUSE else PENDING
                 values = {"status": again, "available_at": due_at, "failures": row.failures + int(counts)}
@@ -252,8 +259,16 @@ class Leases:
 
 
 def _claimed(row: sa.Row[Any]) -> Claimed:
-    request = from_json(row.request)
-    return Claimed(row.generation_id, row.user_id, request, row.attempt + 1, row.webhook_url, row.context or {})
+    return Claimed(
+        id=row.generation_id,
+        user_id=row.user_id,
+        request=from_json(row.request),
+        attempt=row.attempt + 1,
+        webhook_url=row.webhook_url,
+        context=row.context or {},
+        priority=Priority.LOW if row.rank > 0 else Priority.NORMAL,
+        expires_at=row.expires_at,
+    )
 
 
 def _first() -> sa.Select[Any]:
@@ -261,16 +276,18 @@ def _first() -> sa.Select[Any]:
     now, far = (sa.bindparam(name, type_=UtcTime) for name in ("now", "far"))
     # Further ahead than any time that is ever set: the clock was put back since.
     ready = (jobs.c.available_at <= now) | (jobs.c.available_at > far)
+    useful = jobs.c.expires_at.is_(None) | (jobs.c.expires_at > now)
     runs = ~sa.exists().where(lanes.c.lane == sa.bindparam("lane"), lanes.c.paused)
     return (
         sa.select(*(jobs.c[name] for name in _CLAIMED))
-        .where(jobs.c.lane == sa.bindparam("lane"), jobs.c.status == PENDING, ready, runs)
+        .where(jobs.c.lane == sa.bindparam("lane"), jobs.c.status == PENDING, ready, useful, runs)
         .order_by(jobs.c.rank, jobs.c.round, jobs.c.seq)
         .limit(sa.bindparam("most"))
     )
 
 
-_CLAIMED = ("generation_id", "user_id", "request", "attempt", "webhook_url", "available_at", "context")
+_CLAIMED = ("generation_id", "user_id", "request", "attempt", "webhook_url", "available_at", "context",
+            "rank", "expires_at")  # fmt: skip
 _FIRST = _first()
 _ALIVE = sa.select(workers.c.id).where(workers.c.id == sa.bindparam("me"))
 _STAYS = _ALIVE.with_for_update(read=True).cte("stays").prefix_with("MATERIALIZED", dialect="postgresql")

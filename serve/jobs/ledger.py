@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import partial
 from typing import Any
 
-from serve import tracing
+from serve import tracing, urgency
 from serve.ensembles.known import Known
 from serve.errors import AtelierError, Cancelled, EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs import idempotency
@@ -107,7 +107,7 @@ class Ledger:
         QuotaExceeded, and TooManyJobs."""
         await self._quotas.check_storage(errand.caller.user_id)
         await self._quotas.check_running(errand.caller.user_id)
-        deadline = time.monotonic() + errand.limit_s
+        deadline = urgency.current().until(errand.limit_s)
         while True:
             boarded = await self._flights.board(errand.flight, new_id(), errand.claim)
             if boarded.role == LEADS:

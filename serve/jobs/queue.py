@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import cached_property
 from typing import Any
@@ -112,7 +112,7 @@ class GenerationQueue:
     async def retry(self, job_id: str) -> Added:
         """The same request as a new job. Raises Conflict unless it failed or was cancelled."""
         async with self.state.database.read() as connection:
-            columns = (jobs, generations.c.priority)
+            columns = (jobs, generations.c.priority, generations.c.created_at)
             query = sa.select(*columns).join(generations, generations.c.id == jobs.c.generation_id)
             row = (await connection.execute(query.where(jobs.c.generation_id == job_id))).one_or_none()
         if row is None:
@@ -120,6 +120,8 @@ class GenerationQueue:
         if row.status not in (FAILED, CANCELLED):
             raise Conflict(f"is {row.status}; only what failed or was cancelled can be tried again", "id")
         order = Order(row.user_id, row.priority, row.webhook_url, row.webhook_events or (), retried_from=job_id)
+        if row.expires_at is not None:
+            order = replace(order, timeout_s=(row.expires_at - row.created_at).total_seconds())
         return await self.add(from_json(row.request), order)
 
     async def set_priority(self, job_id: str, priority: int) -> None:
@@ -182,7 +184,8 @@ class GenerationQueue:
             await lock_user(connection, order.user_id)
             if order.idempotency_key is not None:
                 asked = [request.to_json() for request in requests]
-                body = digest([asked, order.priority, order.webhook_url, list(order.webhook_events)])
+                limit = [] if order.timeout_s is None else [order.timeout_s]
+                body = digest([asked, order.priority, order.webhook_url, list(order.webhook_events), *limit])
                 keep = timedelta(hours=self.state.settings.jobs.keep_keys_h)
                 target = batch_id or ids[0]
                 known = await idempotency.claim(connection, order.user_id, order.idempotency_key, body, target, keep)

@@ -13,9 +13,10 @@ from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-from serve import tracing
-from serve.errors import Cancelled, KeyReused
+from serve import tracing, urgency
+from serve.errors import Cancelled, DeadlineExceeded, KeyReused, Overloaded
 from serve.metrics.catalogue import SHARED
+from serve.urgency import Urgency
 
 T = TypeVar("T")
 
@@ -26,6 +27,8 @@ class _Shared(Generic[T]):
     body: str
     task: asyncio.Task[T]
     patience_s: float
+    asked: Urgency
+    """Of who began it."""
     waiting: int = 0
     leaving: asyncio.Task[None] | None = None
     """Ends it unless somebody comes back."""
@@ -47,16 +50,32 @@ class SingleFlight(Generic[T]):
         """What ``work`` comes to, or the work that is under way for ``key``.
 
         Once nobody waits any more it is cancelled after ``patience_s``; if it is done by then, who asks within that
-        time gets it. Raises KeyReused when the key is under way with another ``body``.
+        time gets it. It has the deadline and the priority of who began it; who joined it and has more time, or is more
+        urgent, begins it again where it failed for that. Raises KeyReused when the key is under way with another
+        ``body``.
         """
+        asked = urgency.current()
+        while True:
+            shared = self._share(key, body, work, patience_s)
+            try:
+                return await self._wait(shared)
+            except DeadlineExceeded:
+                if asked.is_over or not asked.outlasts(shared.asked):
+                    raise
+            except Overloaded:
+                if asked.priority <= shared.asked.priority:
+                    raise
+
+    def _share(self, key: str, body: str, work: Callable[[], Coroutine[Any, Any, T]], patience_s: float) -> _Shared[T]:
+        """What is under way for ``key``, from now on if nothing is. Raises KeyReused."""
         shared = self._shared.get(key)
         if shared is None or _is_fruitless(shared.task):
             # A context of its own: what ends with the first request that asked must not end with it. Of that request
             # it has the ids.
-            context = contextvars.Context()
+            asked, context = urgency.current(), contextvars.Context()
             context.run(tracing.go_on, tracing.here())
-            task = asyncio.create_task(work(), context=context)
-            shared = self._shared[key] = _Shared(key, body, task, patience_s)
+            task = asyncio.create_task(_as_urgent(asked, work), context=context)
+            shared = self._shared[key] = _Shared(key, body, task, patience_s, asked)
             self._keep(task)
         elif shared.body != body:
             raise KeyReused("stands for another request already; send a new one with a new request", "Idempotency-Key")
@@ -64,7 +83,7 @@ class SingleFlight(Generic[T]):
             SHARED.add(1, "process")
             tracing.event("joined")
         shared.patience_s = max(shared.patience_s, patience_s)
-        return await self._wait(shared)
+        return shared
 
     async def close(self) -> None:
         """Cancels all that is under way, and waits for its end."""
@@ -79,7 +98,8 @@ class SingleFlight(Generic[T]):
         shared.waiting += 1
         answered = False
         try:
-            answer = await asyncio.shield(shared.task)
+            async with urgency.in_time():
+                answer = await asyncio.shield(shared.task)
             answered = True
             return answer
         except asyncio.CancelledError:
@@ -115,6 +135,11 @@ class SingleFlight(Generic[T]):
         self._tasks.discard(task)
         with contextlib.suppress(asyncio.CancelledError):
             task.exception()  # somebody waited for it, or nobody: it has been told
+
+
+async def _as_urgent(asked: Urgency, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    urgency.begin(asked)
+    return await work()
 
 
 def _is_fruitless(task: asyncio.Task[Any]) -> bool:

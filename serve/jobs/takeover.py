@@ -14,6 +14,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import OutOfSpace, StateUnavailable
+from serve.jobs.expiry import take_out
 from serve.jobs.states import CANCEL, CANCELLED, FAILED, PAUSE, PAUSED, PENDING, PROCESSING, change
 from serve.metrics.catalogue import JOBS_RECOVERED
 from serve.state import State
@@ -59,7 +60,7 @@ async def forget(connection: AsyncConnection, worker_id: str) -> None:
 
 
 class Watch:
-    """Looks after the workers of a site. Any number of processes may do so."""
+    """Looks after the workers of a site, and after jobs whose time is over. Any number of processes may do so."""
 
     def __init__(self, state: State, clock: Callable[[], float] = time.monotonic) -> None:
         self._database = state.database
@@ -90,6 +91,7 @@ class Watch:
             still = [worker for worker, (_, since) in self._seen.items() if now - since >= self._lease_s]
             taken = [worker for worker in still if await self._take(worker, beats[worker])]
             await self._take_orphans()
+            await take_out(self._database)
         except (StateUnavailable, OutOfSpace):
             self._seen.clear()
             raise

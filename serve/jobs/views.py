@@ -77,6 +77,7 @@ class JobView:
     started_at: datetime | None
     completed_at: datetime | None
     wish: str | None = None
+    expires_at: datetime | None = None
     position: int | None = None
     estimated_s: float | None = None
     results: Sequence[ResultView] = field(default_factory=tuple)
@@ -231,13 +232,13 @@ def _until_done(position: int | None, took_s: float, slots: int) -> float | None
 _FIELDS = (
     "id", "user_id", "kind", "lane", "status", "priority", "prompt", "parameters", "progress", "attempt", "events",
     "batch_id", "retried_from", "cached", "error", "details", "generation_time_s", "created_at", "started_at",
-    "completed_at", "wish",
+    "completed_at", "wish", "expires_at",
 )  # fmt: skip
 _G, _J = generations.c, jobs.c
 _QUERY: sa.Select[Any] = sa.select(
     _G.id, _G.user_id, _G.kind, _J.lane, _J.status, _G.priority, _G.prompt, _G.parameters, _J.progress, _J.attempt,
     _J.events, _G.batch_id, _G.retried_from, _G.cached, _G.error, _G.details, _G.generation_time_s, _G.created_at,
-    _G.started_at, _G.completed_at, _J.wish, _J.stage, _J.rank, _J.round, _J.seq,
+    _G.started_at, _G.completed_at, _J.wish, _J.expires_at, _J.stage, _J.rank, _J.round, _J.seq,
 ).join(jobs, _J.generation_id == _G.id)  # fmt: skip
 
 

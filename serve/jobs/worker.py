@@ -14,14 +14,16 @@ from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any, TypeVar
 
-from serve import tracing
+from serve import tracing, urgency
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, OutOfSpace, StateUnavailable
+from serve.jobs.expiry import left_s
 from serve.jobs.leases import Claimed, LeaseLost, Leases
 from serve.jobs.states import COMPLETED
 from serve.jobs.takeover import Watch
 from serve.jobs.work import Done, Work
 from serve.metrics.catalogue import BEATS, JOB_SECONDS, JOBS_ENDED
 from serve.state import State
+from serve.urgency import Urgency
 
 T = TypeVar("T")
 
@@ -147,12 +149,14 @@ class Worker:
 
     async def _attempt(self, job: Claimed, began: float, span: tracing.entered) -> str:
         """What became of it, as metrics name it."""
+        limit_s = left_s(job.expires_at, self._limits.timeout_s)
+        urgency.begin(Urgency(priority=job.priority).narrowed(limit_s))
         try:
             try:
-                async with asyncio.timeout(self._limits.timeout_s):
+                async with asyncio.timeout(limit_s):
                     done = await self._work.do(job, self._leases)
             except TimeoutError:
-                raise DeadlineExceeded(f"was not done within {self._limits.timeout_s:g} s") from None
+                raise DeadlineExceeded(f"was not done within {max(0.0, limit_s):.3g} s") from None
             except (AtelierError, LeaseLost):
                 raise
             except Exception as error:

@@ -95,3 +95,12 @@ class GatewaySettings(Section):
         256 * MEBIBYTE, ge=1024, description="Bodies that one gateway holds at once; beyond it the answer is 503."
     )
     num_cpus: float = Field(0.1, ge=0, le=1024, description="CPUs that Ray reserves for one gateway.")
+    kept_share: float = Field(
+        0.1,
+        ge=0,
+        le=0.4,
+        description="Share of a gateway's places that only requests of high priority take; twice that low ones leave.",
+    )
+    high_priority: Literal["admins", "everybody"] = Field(
+        "admins", description="Whose keys may ask for high priority. Where no key is needed everybody may."
+    )

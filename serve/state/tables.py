@@ -163,10 +163,12 @@ jobs = sa.Table(
     _text("webhook_url", nullable=True),
     _json("webhook_events"),
     _json("context"),
+    _time("expires_at", nullable=True),
     sa.Index(None, "lane", "status", "rank", "round", "seq"),
     sa.Index(None, "user_id", "lane", "status", "rank", "round"),
     sa.Index(None, "status", "user_id"),
     sa.Index(None, "worker_id"),
+    sa.Index(None, "expires_at"),
 )
 """The queue's side of a generation. ``status`` equals the generation's, and both change in one transaction.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import grpc
@@ -33,6 +33,9 @@ class Told:
 
     code: grpc.StatusCode | None = None
     details = ""
+
+    def invocation_metadata(self) -> Sequence[tuple[str, str]]:
+        return ()
 
     def set_code(self, code: grpc.StatusCode) -> None:
         self.code = code

@@ -71,7 +71,7 @@ def asked() -> Slow:
 @pytest.fixture(scope="module")
 def studio_doors(asked: Slow, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     own = IllustratorSettings(model_repository=write_family(tmp_path_factory.mktemp("repository")))
-    settings = Settings(illustrator=own, gateway=GatewaySettings(max_ongoing_requests=PLACES))
+    settings = Settings(illustrator=own, gateway=GatewaySettings(max_ongoing_requests=PLACES, kept_share=0))
     with both_doors(Illustrator(own, engines=asked), settings) as doors:  # type: ignore[arg-type]
         yield doors
 

@@ -6,6 +6,8 @@ import asyncio
 import pickle  # noqa: TID251 (what Ray does with an error, done to one by hand)
 import time
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,8 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError, 
 from ray.serve.exceptions import BackPressureError
 
 import serve.remote
+from serve import urgency
+from serve.app import Replica
 from serve.ensembles.illustration import (
     Checkpoint,
     Follow,
@@ -34,6 +38,8 @@ from serve.errors import (
     Overloaded,
 )
 from serve.remote import RemoteIllustrator, RemoteVectorizer
+from serve.turns import Turns
+from serve.urgency import UNPRESSED, Pressing, Priority, Urgency
 
 pytestmark = pytest.mark.cluster
 
@@ -195,7 +201,7 @@ class StreamHandle:
         assert stream
         return self
 
-    def remote(self, method: str, *arguments: Any) -> Items:
+    def remote(self, method: str, *arguments: Any, pressing: Pressing = UNPRESSED) -> Items:
         self.asked.append(arguments)
         return self.streams[len(self.asked) - 1]
 
@@ -276,3 +282,67 @@ async def test_a_stream_has_a_deadline_and_ends_with_its_reader() -> None:
     assert (await anext(reading)).step == 1
     await reading.aclose()
     assert handle.streams[0].cancelled
+
+
+class Crossing(Handle):
+    """Keeps what crosses the hop beside the arguments."""
+
+    def __init__(self, *outcomes: Any) -> None:
+        super().__init__(*outcomes)
+        self.pressing: list[Pressing] = []
+
+    def remote(self, method: str, *arguments: Any, pressing: Pressing = UNPRESSED, **named: Any) -> Response:
+        self.pressing.append(pressing)
+        return super().remote(method, *arguments, **named)
+
+
+async def test_what_is_left_of_the_time_crosses_and_the_priority() -> None:
+    """D-052. The earlier of the caller's deadline and the site's own limit; less of it for the second attempt."""
+    handle = Crossing("late death", "svg", "svg")
+    with urgency.under(Urgency(priority=Priority.LOW).narrowed(2.0)):
+        assert await vectorize(handle) == "svg"
+    (first_s, first), (second_s, _) = handle.pressing
+    assert first_s is not None
+    assert second_s is not None
+    assert 1.5 < first_s <= 2.0
+    assert second_s <= first_s - 0.4
+    assert first == Priority.LOW
+    await vectorize(handle, timeout_s=0.5)
+    assert 0.0 < (handle.pressing[-1][0] or 0.0) <= 0.5
+
+
+async def test_nothing_is_asked_once_the_time_is_over() -> None:
+    handle = Crossing("svg")
+    with urgency.under(Urgency(deadline=time.monotonic() - 1.0)), pytest.raises(DeadlineExceeded):
+        await vectorize(handle)
+    assert handle.pressing == []
+
+
+class Ensemble:
+    """Keeps how urgent it finds what it is asked."""
+
+    def __init__(self) -> None:
+        self.begun: list[Urgency] = []
+
+    async def vectorize(self, took_s: float) -> str:
+        self.begun.append(urgency.current())
+        await asyncio.sleep(took_s)
+        return "svg"
+
+
+async def test_a_replica_takes_out_who_waits_past_its_time_and_sheds_by_priority() -> None:
+    ensemble = Ensemble()
+    replica: Any = SimpleNamespace(_ensemble=ensemble, _turns=Turns(1, 2))
+    call = partial(Replica.call, replica, "vectorize")
+    first = asyncio.create_task(call(0.6, pressing=(5.0, Priority.NORMAL)))
+    await asyncio.sleep(0)
+    late, low = [
+        asyncio.create_task(call(0.0, pressing=pressing)) for pressing in ((0.1, Priority.NORMAL), (5.0, Priority.LOW))
+    ]
+    await asyncio.sleep(0)
+    high = asyncio.create_task(call(0.0, pressing=(5.0, Priority.HIGH)))
+    assert isinstance(await low, Overloaded)
+    assert isinstance(await late, DeadlineExceeded)
+    assert [await first, await high] == ["svg", "svg"]
+    assert [asked.priority for asked in ensemble.begun] == [Priority.NORMAL, Priority.HIGH]
+    assert all(asked.deadline is not None for asked in ensemble.begun)

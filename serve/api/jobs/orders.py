@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -10,10 +11,12 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import Headers
 
+from serve import urgency
 from serve.api.callers import idempotency_key
 from serve.api.entrance import principal_of
-from serve.api.values import choice, text, whole
+from serve.api.values import choice, number, text, whole
 from serve.api.whose import MAX_USER
+from serve.ensembles.ranges import check_number
 from serve.errors import InvalidRequest
 from serve.guards.destinations import MAX_URL
 from serve.jobs.adding import Order
@@ -22,12 +25,16 @@ from serve.jobs.states import KINDS
 from serve.jobs.webhook_address import check_webhook
 from serve.settings import Settings
 
-NAMES = ("user_id", "priority", "webhook_url", "webhook_events")
+NAMES = ("user_id", "priority", "webhook_url", "webhook_events", "timeout_s")
 FAL_PRIORITY = "X-Fal-Queue-Priority"
 MAX_WAIT_S = 60.0
+TIMEOUT_S = (0.1, 7 * 86_400.0)
+"""Of a job, from when it is added: the shortest and the longest."""
 WEBHOOK_EVENTS = KINDS[1:]
 """Who adds a job knows that it is queued."""
 
+_ANSWER_S = 0.25
+"""What is left of a request's time for its answer, when it waits for the end of a job."""
 _WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,6})\"?)?", re.ASCII | re.IGNORECASE)
 
 
@@ -42,9 +49,10 @@ def order_of(values: Mapping[str, Any], request: Request, settings: Settings) ->
         raise InvalidRequest("is for a webhook_url; send it too", "webhook_events")
     order = Order(
         user_id=principal_of(request).acts_as(text(values, "user_id", MAX_USER)),
-        priority=priority_of(values, PRIORITIES[_fal_priority(headers)]),
+        priority=priority_of(values, PRIORITIES[_said_by(headers)]),
         webhook_url=url,
         idempotency_key=idempotency_key(headers),
+        timeout_s=_timeout_s(values),
     )
     return order if events is None else replace(order, webhook_events=events)
 
@@ -64,18 +72,27 @@ def priority_of(values: Mapping[str, Any], default: int) -> int:
 
 
 def wait_s(headers: Headers) -> float:
-    """Of ``Prefer: wait=SECONDS`` (RFC 7240), as far as it is honoured; 0 without one. A preference is no error."""
+    """Of ``Prefer: wait=SECONDS`` (RFC 7240), as far as it is honoured; 0 without one. A preference is no error,
+    and the answer comes before the request's own deadline."""
     for given in headers.getlist("prefer"):
         for preference in given.split(",")[:16]:
             found = _WAIT.fullmatch(preference.partition(";")[0].strip())
             if found is not None:
-                return min(MAX_WAIT_S, float(found[1])) if found[1] else MAX_WAIT_S
+                wanted_s = min(MAX_WAIT_S, float(found[1])) if found[1] else MAX_WAIT_S
+                return max(0.0, min(wanted_s, urgency.current().left_s(math.inf) - _ANSWER_S))
     return 0.0
 
 
-def _fal_priority(headers: Headers) -> str:
+def _timeout_s(values: Mapping[str, Any]) -> float | None:
+    found = number(values, "timeout_s", told=TIMEOUT_S)
+    check_number(found, "timeout_s", *TIMEOUT_S)
+    return found
+
+
+def _said_by(headers: Headers) -> str:
+    """The priority by fal's header, else that of the request itself."""
     given = {FAL_PRIORITY: headers.get(FAL_PRIORITY, "").strip().lower()}
-    return choice(given, FAL_PRIORITY, PRIORITIES, "normal")
+    return choice(given, FAL_PRIORITY, PRIORITIES, urgency.current().priority.name.lower())
 
 
 def _webhook_events(values: Mapping[str, Any]) -> tuple[str, ...] | None:

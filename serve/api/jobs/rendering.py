@@ -49,6 +49,7 @@ def job_of(view: JobView, settings: Settings) -> dict[str, Any]:
         "created_at": time_of(view.created_at),
         "started_at": time_of(view.started_at),
         "completed_at": time_of(view.completed_at),
+        "expires_at": time_of(view.expires_at),
         **links_of(view.id, settings),
     }
 

@@ -7,7 +7,7 @@ from typing import Any
 from serve.api.callers import KEY
 from serve.api.drawing import SNAKE_CASE
 from serve.api.drawing_schema import PROMPT, options_of
-from serve.api.jobs.orders import FAL_PRIORITY, MAX_WAIT_S, WEBHOOK_EVENTS
+from serve.api.jobs.orders import FAL_PRIORITY, MAX_WAIT_S, TIMEOUT_S, WEBHOOK_EVENTS
 from serve.api.jobs.rendering import BRIEF_PROMPT
 from serve.api.operation import CONFLICT, UNKNOWN, answer, json_object, said
 from serve.api.presets import QUALITIES
@@ -65,7 +65,17 @@ _VECTORIZE = {
         **_VECTORIZE_OPTIONS,
     },
 }
-_OF_ALL: dict[str, Any] = {"user_id": _USER, "priority": PRIORITY_VALUE, "webhook_url": _URL}
+_OF_ALL: dict[str, Any] = {
+    "user_id": _USER,
+    "priority": PRIORITY_VALUE,
+    "webhook_url": _URL,
+    "timeout_s": {
+        "type": "number",
+        "minimum": TIMEOUT_S[0],
+        "maximum": TIMEOUT_S[1],
+        "description": "seconds from now to its end, all waiting included; then it has failed",
+    },
+}
 _BODY = {
     "type": "object",
     "required": ["kind", "input"],
@@ -109,7 +119,7 @@ JOB = {
         "parameters": {"type": "object"},
         "results": {"type": "array", "items": {"type": "object"}},
         **dict.fromkeys(("error", "details"), _MAYBE_OBJECT),
-        **dict.fromkeys(("created_at", "started_at", "completed_at"), _TIME),
+        **dict.fromkeys(("created_at", "started_at", "completed_at", "expires_at"), _TIME),
         **dict.fromkeys(("status_url", "response_url", "cancel_url", "events_url"), _URL),
     },
 }

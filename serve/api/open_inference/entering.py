@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from serve.access.roles import INFERENCE, READ
+from serve.access.roles import INFERENCE, LOCAL, READ, Principal
 from serve.api.entrance import Entrance
 from serve.limits.addresses import Origins
 from serve.limits.limiter import Client, Work
@@ -32,23 +32,29 @@ class GrpcEntrance:
         self._origins = Origins(settings)
         self._draws = draws
 
-    async def enter(self, method: str, call: Caller) -> Client | None:
-        """None for what is open to everybody. Raises Unauthorized, Forbidden, TooManyAttempts, TooManyRequests."""
+    async def enter(self, method: str, call: Caller) -> tuple[Principal, Client | None]:
+        """Nobody is counted for what is open to everybody. Raises Unauthorized, Forbidden, TooManyAttempts,
+        TooManyRequests."""
         if method in _OPEN:
-            return None
-        headers = [(_bytes(name).lower(), _bytes(value)) for name, value in call.invocation_metadata() or ()]
+            return LOCAL, None
+        headers = headers_of(call)
         address = self._origins.address_of(address_of(call.peer()), headers)
         infers = method in _CHANGING or method.endswith("Infer")
-        client = await self._entrance.admit(headers, address, INFERENCE if infers else READ)
+        principal, client = await self._entrance.admit(headers, address, INFERENCE if infers else READ)
         if not method.endswith("Infer"):
             await self._entrance.limiter.check(client, "write" if method in _CHANGING else "read")
-        return client
+        return principal, client
 
     async def count(self, client: Client | None, model: str) -> None:
         """An inference. Raises TooManyRequests."""
         work: Work = "draw" if self._draws(model) else "vectorize"
         if client is not None:
             await self._entrance.limiter.check(client, work)
+
+
+def headers_of(call: Caller) -> list[tuple[bytes, bytes]]:
+    """The metadata, as HTTP has its headers."""
+    return [(_bytes(name).lower(), _bytes(value)) for name, value in call.invocation_metadata() or ()]
 
 
 def address_of(peer: str) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Protocol
 
@@ -15,20 +16,25 @@ import grpc
 from google.protobuf.message import Message
 from tritonclient.grpc import service_pb2 as pb
 
+from serve import urgency
+from serve.access.roles import LOCAL, Principal
 from serve.api.admission import Places
 from serve.api.bodies import ENVELOPE_BYTES
+from serve.api.deadlines import asked_by, read
 from serve.api.entrance import Entrance
 from serve.api.measured import GRPC, count_refusal
 from serve.api.open_inference.codec import MAX_NAME
 from serve.api.open_inference.description import Answer
-from serve.api.open_inference.entering import GrpcEntrance
+from serve.api.open_inference.entering import GrpcEntrance, headers_of
 from serve.api.open_inference.messages import CODE, filled, parse, tell_parameters, to_message, to_request
 from serve.api.open_inference.models import Models
 from serve.api.open_inference.observing import observed
 from serve.api.open_inference.stream import Job, interleaved
+from serve.api.open_inference.timed import Timed
 from serve.errors import AtelierError, EngineFailure, Overloaded, TooLarge, Unsupported
 from serve.limits.limiter import Client
 from serve.settings import Settings
+from serve.urgency import Urgency
 
 log = logging.getLogger(__name__)
 
@@ -58,7 +64,7 @@ def add_servicer_to_server(servicer: Any, server: Any) -> None:
             grpc.stream_stream_rpc_method_handler if method.client_streaming else grpc.unary_unary_rpc_method_handler
         )
         handlers[method.name] = handler(implementation, response_serializer=lambda message: message.SerializeToString())
-    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
+    server.add_generic_rpc_handlers((Timed(SERVICE, handlers),))
 
 
 class OpenInferenceServicer:
@@ -71,8 +77,10 @@ class OpenInferenceServicer:
         self._max_body_bytes = settings.limits.max_body_bytes + ENVELOPE_BYTES
         self._max_tensors = settings.limits.max_tensors
         self._records = settings.logs.requests
-        self._inferences = Places(settings.gateway.max_ongoing_requests)
-        self._streams = Places(settings.gateway.max_ongoing_requests)
+        gateway = settings.gateway
+        self._inferences = Places(gateway.max_ongoing_requests, gateway.kept_share)
+        self._streams = Places(gateway.max_ongoing_requests, gateway.kept_share)
+        self._gateway = gateway
 
     async def _unary(
         self, raw: bytes, kind: type[Message], empty: Message, context: Context, do: Callable[[Any], Awaitable[Message]]
@@ -89,8 +97,14 @@ class OpenInferenceServicer:
     def _observed(self, method: str, context: Context) -> contextlib.AbstractContextManager[None]:
         return observed(SERVICE, method, context, self._records)
 
-    async def _enter(self, method: str, context: Context) -> Client | None:
-        return None if self._callers is None else await self._callers.enter(method, context)
+    async def _enter(self, method: str, context: Context) -> tuple[Principal, Client | None]:
+        return (LOCAL, None) if self._callers is None else await self._callers.enter(method, context)
+
+    def _begin(self, principal: Principal, context: Context) -> None:
+        """What follows is as urgent as the call says, and ends when gRPC's own deadline does or before. Raises
+        InvalidRequest, Forbidden."""
+        asked = read(headers_of(context), time.monotonic(), principal, self._gateway)
+        urgency.begin(asked.ending_with(urgency.current()))
 
     async def _count(self, client: Client | None, model: str) -> None:
         if self._callers is not None:
@@ -170,7 +184,8 @@ class OpenInferenceServicer:
     async def ModelInfer(self, request: bytes, grpc_context: Context) -> Message:
         with self._observed("ModelInfer", grpc_context):
             try:
-                client = await self._enter("ModelInfer", grpc_context)
+                principal, client = await self._enter("ModelInfer", grpc_context)
+                self._begin(principal, grpc_context)
                 message = self._parse(request, pb.ModelInferRequest)
                 await self._count(client, message.model_name)
                 return await self._infer(message)
@@ -186,8 +201,9 @@ class OpenInferenceServicer:
         """
         with self._observed("ModelStreamInfer", grpc_context):
             try:
-                await self._enter("ModelStreamInfer", grpc_context)
-                with self._streams.taken():
+                principal, _ = await self._enter("ModelStreamInfer", grpc_context)
+                self._begin(principal, grpc_context)
+                with self._streams.taken(urgency.current().priority):
                     async with contextlib.aclosing(interleaved(self._jobs(requests, grpc_context))) as answers:
                         async for answer in answers:
                             yield answer
@@ -195,23 +211,27 @@ class OpenInferenceServicer:
                 _tell(grpc_context, error)
 
     async def _jobs(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Job]:
+        asked = urgency.current()
         async for raw in requests:
             try:
-                client = await self._enter("ModelStreamInfer", context)  # a key may end while a stream goes on
+                _, client = await self._enter("ModelStreamInfer", context)  # a key may end while a stream goes on
                 message = self._parse(raw, pb.ModelInferRequest)
                 await self._count(client, message.model_name)
             except AtelierError as error:
                 yield Job(_once(_refusal(error)), beside=False)
             else:
-                yield Job(self._answers(message), self._models.is_streaming(message.model_name))
+                yield Job(self._answers(message, asked), self._models.is_streaming(message.model_name))
 
-    async def _answers(self, message: Any) -> AsyncGenerator[tuple[Message, bool]]:
-        """The messages that answer one request, and whether each is the last; an error is a message too."""
-        asked = message.parameters["triton_enable_empty_final_response"].bool_param
-        flagged = asked or self._models.is_streaming(message.model_name)
+    async def _answers(self, message: Any, asked: Urgency) -> AsyncGenerator[tuple[Message, bool]]:
+        """The messages that answer one request of a stream that is ``asked`` for so, and whether each is the last; an
+        error is a message too."""
+        urgency.begin(asked)  # the request before it may have had another
+        flags = message.parameters["triton_enable_empty_final_response"].bool_param
+        flagged = flags or self._models.is_streaming(message.model_name)
         try:
             request = to_request(message, self._max_tensors)
-            with self._inferences.taken():  # not while the last answer waits for its reader
+            urgency.begin(asked_by(request.parameters))
+            with self._inferences.taken(urgency.current().priority):  # not while the last answer waits for its reader
                 items = self._models.stream(message.model_name, message.model_version, request)
                 async with contextlib.aclosing(items):
                     async for answer in items:
@@ -223,7 +243,8 @@ class OpenInferenceServicer:
 
     async def _infer(self, message: Any) -> Any:
         request = to_request(message, self._max_tensors)
-        with self._inferences.taken():
+        asked = asked_by(request.parameters)
+        with urgency.under(asked), self._inferences.taken(asked.priority):
             version, outputs = await self._models.infer(message.model_name, message.model_version, request)
         return to_message(message.model_name, version, message.id, outputs)
 

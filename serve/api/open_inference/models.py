@@ -10,6 +10,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from serve import urgency
+from serve.api.deadlines import asked_by, timeout_of
 from serve.api.open_inference.codec import InferRequest
 from serve.api.open_inference.description import Answer, Description
 from serve.api.open_inference.illustrate_model import IllustrateModel
@@ -140,9 +142,13 @@ class Models:
 
     async def infer(self, name: str, version: str, request: InferRequest) -> tuple[str, dict[str, Array]]:
         """The version that answered, and its outputs by name."""
+        with urgency.under(asked_by(request.parameters)):
+            return await self._infer(name, version, request)
+
+    async def _infer(self, name: str, version: str, request: InferRequest) -> tuple[str, dict[str, Array]]:
         described = await self.metadata(name, version)
         answered_by = version or str(next(reversed(described.get("versions", [])), "1"))
-        timeout_s = _timeout_s(request)
+        timeout_s = timeout_of(request.parameters)
         if name in self._ensembles:
             with self._stats[name].counted():
                 return answered_by, await self._ensembles[name].infer(request, timeout_s)
@@ -157,7 +163,11 @@ class Models:
         return answered_by, outputs
 
     async def stream(self, name: str, version: str, request: InferRequest) -> AsyncGenerator[Answer]:
-        """Every answer to ``request``: one, or previews before it. Closing it ends the work."""
+        """Every answer to ``request``: one, or previews before it. Closing it ends the work.
+
+        The urgency of the task that reads it becomes that of ``request``.
+        """
+        urgency.begin(asked_by(request.parameters))
         if not self.is_streaming(name):
             answered_by, outputs = await self.infer(name, version, request)
             yield Answer(answered_by, outputs)
@@ -165,19 +175,11 @@ class Models:
         await self.metadata(name, version)
         model = self._streaming[name]
         with self._stats[name].counted():
-            async with contextlib.aclosing(model.stream(request, _timeout_s(request))) as items:
+            async with contextlib.aclosing(model.stream(request, timeout_of(request.parameters))) as items:
                 async for answer in items:
                     if not answer.final:
                         yield answer
         yield answer
-
-
-def _timeout_s(request: InferRequest) -> float | None:
-    """Triton's request parameter ``timeout``, in microseconds; 0 is none."""
-    timeout_us = request.parameters.get("timeout", 0)
-    if isinstance(timeout_us, bool) or not isinstance(timeout_us, int) or not 0 <= timeout_us <= 3_600_000_000:
-        raise InvalidRequest("must be a number of microseconds, at most an hour", "timeout")
-    return timeout_us / 1e6 or None
 
 
 def _entry(name: str, version: str, ready: bool, reason: str) -> dict[str, str]:

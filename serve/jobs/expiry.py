@@ -1,0 +1,39 @@
+"""Jobs whose time is over before they are: nobody begins them, and those that wait have failed."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from serve.errors import DeadlineExceeded
+from serve.jobs.states import FAILED, PAUSED, PENDING, change
+from serve.state.database import Database
+from serve.state.recording import measure
+from serve.state.tables import jobs, utc_now
+
+
+def is_over(expires_at: datetime | None) -> bool:
+    return expires_at is not None and utc_now() >= expires_at
+
+
+def left_s(expires_at: datetime | None, limit_s: float) -> float:
+    """What a job has left, at most ``limit_s``."""
+    return limit_s if expires_at is None else min(limit_s, (expires_at - utc_now()).total_seconds())
+
+
+async def take_out(database: Database) -> int:
+    """Those that wait, paused ones too; how many. Raises StateUnavailable, OutOfSpace."""
+    now = utc_now()
+    late = (jobs.c.expires_at <= now, jobs.c.status.in_([PENDING, PAUSED]))
+    async with database.read() as connection:  # most often there is none, and that needs no writer
+        if await connection.scalar(sa.select(jobs.c.generation_id).where(*late).limit(1)) is None:
+            return 0
+    fault = DeadlineExceeded("its time was over before its turn came")
+    error = {"type": type(fault).__name__, "status": fault.status, "detail": fault.message, "field": None}
+    over = {"error": error, "completed_at": now}
+    async with database.write() as connection:
+        rows = await change(connection, late, FAILED, {"error": error}, over, status=FAILED)
+        for row in rows:
+            await measure(connection, row.generation_id, 0.0, error=str(fault))
+    return len(rows)

@@ -1,0 +1,272 @@
+"""Every door, every way to end a request: its place is free within a step, and what is late is told so (D-052)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import httpx
+import pytest
+from hop import STEPS, Hop
+from standin import StandIn
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+
+from serve.api.app import create_app
+from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
+from serve.api.open_inference.messages import tell_parameters
+from serve.api.open_inference.models import Models
+from serve.settings import Settings
+
+LATE_S = 0.8
+HEALTH = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
+DRAWN = {"prompt": "red apple", "steps": STEPS}
+INFERRED = {"prompt": "red apple", "num_inference_steps": STEPS}
+DOORS: dict[str, tuple[str, dict[str, Any]]] = {
+    "native": ("/generate", {**DRAWN, "user_id": "ada"}),
+    "illustrations": ("/api/illustrations/generate", {**DRAWN, "userId": "ada"}),
+    "diffusion": ("/api/diffusion/generate", DRAWN),
+    "openai": ("/v1/images/generations", DRAWN),
+    "openai stream": ("/v1/images/generations", {**DRAWN, "stream": True, "partial_images": 1}),
+    "a1111": ("/sdapi/v1/txt2img", {"prompt": "red apple", "steps": 150}),
+    "kserve": ("/v2/models/illustrate/generate", INFERRED),
+    "kserve stream": ("/v2/models/illustrate/generate_stream", INFERRED),
+}
+ERRORS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "/v1/": lambda body: body["error"]["code"],
+    "/v2/": lambda body: "time" in body["error"] and "deadline_exceeded",
+    "/sd": lambda body: body["error"] == "DeadlineExceeded" and "deadline_exceeded",
+    "/": lambda body: body["type"].rpartition(":")[2].replace("-", "_"),
+}
+
+
+class Doors:
+    def __init__(self, hop: Hop, http: httpx.AsyncClient, stub: Any) -> None:
+        self.hop = hop
+        self.http = http
+        self.grpc = stub
+
+    async def post(self, door: str, **headers: str) -> httpx.Response:
+        path, body = DOORS[door]
+        return await self.http.post(path, json=body, headers={"Cache-Control": "no-store", **headers})
+
+    async def is_free(self) -> bool:
+        """The next one has the place, and is drawn."""
+        answer = await self.http.post("/api/diffusion/generate", json={**DRAWN, "steps": 1})
+        return answer.status_code == 200
+
+
+@pytest.fixture
+async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
+    hop, service, settings = Hop(tmp_path), StandIn(), Settings()
+    models = Models(service, settings, hop)  # type: ignore[arg-type]
+    app = create_app(service, settings, models, hop)  # type: ignore[arg-type]
+    server = grpc.aio.server()
+    add_servicer_to_server(OpenInferenceServicer(models, settings), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60) as http,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        yield Doors(hop, http, service_pb2_grpc.GRPCInferenceServiceStub(channel))
+    await server.stop(None)
+
+
+def is_late(answer: httpx.Response) -> bool:
+    """In the words of its door; a stream that had begun tells it last."""
+    path = answer.request.url.path
+    told = next(read for prefix, read in ERRORS.items() if path.startswith(prefix))
+    if answer.headers["content-type"].startswith("text/event-stream"):
+        last = [line for line in answer.text.splitlines() if line.startswith("data: ")][-1]
+        return bool(told(json.loads(last.removeprefix("data: "))) == "deadline_exceeded")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.status_code == 504
+    return bool(told(answer.json()) == "deadline_exceeded")
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_client_that_goes_frees_its_place(doors: Doors, door: str) -> None:
+    """As Ray Serve does it: the application's task is cancelled."""
+    asking = asyncio.create_task(doors.post(door))
+    await doors.hop.begun()
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert await doors.hop.stands_still()
+    assert await doors.is_free()
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_deadline_frees_the_place_and_is_told(doors: Doors, door: str) -> None:
+    began = time.monotonic()
+    answer = await doors.post(door, **{"X-Request-Timeout": str(LATE_S)})
+    assert time.monotonic() - began >= LATE_S
+    assert is_late(answer)
+    assert doors.hop.engines.steps < 100
+    assert await doors.hop.stands_still()
+    assert await doors.is_free()
+
+
+@pytest.mark.parametrize("door", DOORS)
+async def test_who_waits_past_its_deadline_is_never_begun(doors: Doors, door: str) -> None:
+    first = asyncio.create_task(doors.post("native"))
+    await doors.hop.begun()
+    answer = await doors.post(door, **{"X-Request-Timeout": str(LATE_S)})
+    assert is_late(answer)
+    assert doors.hop.turns.waiting == 0
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+    assert await doors.hop.stands_still()
+
+
+async def test_the_protocols_own_timeout_counts_while_it_waits(doors: Doors) -> None:
+    first = asyncio.create_task(doors.post("native"))
+    await doors.hop.begun()
+    body = {**INFERRED, "timeout": 200_000}
+    answer = await doors.http.post("/v2/models/illustrate/generate", json=body)
+    assert answer.status_code == 504
+    first.cancel()
+    await asyncio.gather(first, return_exceptions=True)
+
+
+async def test_an_interrupt_frees_the_place(doors: Doors) -> None:
+    asking = asyncio.create_task(doors.post("a1111"))
+    await doors.hop.begun()
+    assert (await doors.http.post("/sdapi/v1/interrupt")).status_code == 200
+    assert (await asking).status_code == 499
+    assert await doors.hop.stands_still()
+
+
+async def test_a_conversion_ends_too(doors: Doors, logo: bytes) -> None:
+    service = doors.http._transport.app.state.service  # type: ignore[attr-defined]
+    service.delay_s = 30.0
+    for path in ("/api/convert", "/api/convert-ai"):
+        answer = await doors.http.post(path, files={"image": logo}, headers={"X-Request-Timeout": "0.3"})
+        assert is_late(answer)
+    assert service.cancelled == 2
+
+
+@pytest.mark.parametrize("given", ["0", "-1", "soon", "1e3", "", "3601", "nan", "0.0", "1,2", "9" * 40])
+@pytest.mark.parametrize("door", DOORS)
+async def test_a_time_that_is_none_is_refused(doors: Doors, door: str, given: str) -> None:
+    answer = await doors.post(door, **{"X-Request-Timeout": given})
+    assert answer.status_code == 400
+    assert "X-Request-Timeout" in answer.text
+    assert doors.hop.engines.steps == 0
+
+
+async def test_a_priority_that_is_none_is_refused(doors: Doors) -> None:
+    answer = await doors.post("native", **{"X-Priority": "urgent"})
+    assert (answer.status_code, answer.json()["field"]) == (400, "X-Priority")
+    twice = [("X-Priority", "low"), ("X-Priority", "high")]
+    answer = await doors.http.post("/api/diffusion/generate", json=DRAWN, headers=twice)
+    assert (answer.status_code, answer.json()["field"]) == (400, "X-Priority")
+    for level in (-1, "high", True, 1.5):
+        answer = await doors.http.post("/v2/models/illustrate/generate", json={**INFERRED, "priority": level})
+        assert answer.status_code == 400
+        assert answer.json()["error"].startswith("priority: ")
+    assert doors.hop.engines.steps == 0
+
+
+async def test_the_urgent_take_the_place_of_the_less_urgent(doors: Doors) -> None:
+    """By every door's own word; who gives way is told when to come again, at once. Health stays green."""
+    first = asyncio.create_task(doors.post("native"))
+    await doors.hop.begun()
+    waiting = [asyncio.create_task(doors.post("openai", **{"X-Priority": word})) for word in ("normal", "low", "low")]
+    body = {**INFERRED, "priority": 3}
+    waiting.append(asyncio.create_task(doors.http.post("/v2/models/illustrate/generate", json=body)))
+    while doors.hop.turns.waiting < 4:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    full = await doors.post("diffusion", **{"X-Priority": "low"})
+    assert (full.status_code, 1 <= int(full.headers["retry-after"]) <= 60) == (503, True)
+    urgent = asyncio.create_task(doors.http.post("/v2/models/illustrate/generate", json={**INFERRED, "priority": 1}))
+    shed = await waiting[-1]
+    assert (shed.status_code, "retry-after" in shed.headers) == (503, True)
+    for path in HEALTH:
+        assert (await doors.http.get(path)).status_code == 200
+    assert (await doors.grpc.ServerReady(pb.ServerReadyRequest())).ready
+    assert not any(one.done() for one in (first, urgent, *waiting[:3]))
+    for one in (first, urgent, *waiting):
+        one.cancel()
+    await asyncio.gather(first, urgent, *waiting, return_exceptions=True)
+    assert await doors.hop.stands_still()
+
+
+def inference(**parameters: Any) -> Any:
+    request = pb.ModelInferRequest(model_name="illustrate")
+    request.inputs.add(name="prompt", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"red apple")
+    tell_parameters(request, {"num_inference_steps": STEPS, **parameters})
+    return request
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "grpc-timeout": {"timeout": LATE_S},
+    "metadata": {"metadata": [("x-request-timeout", str(LATE_S))]},
+    "parameter": {},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_deadline_of_an_inference(doors: Doors, way: str) -> None:
+    parameters = {"timeout": round(LATE_S * 1e6)} if way == "parameter" else {}
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await doors.grpc.ModelInfer(inference(**parameters), **WAYS[way])
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert 0 < doors.hop.engines.steps < STEPS
+    assert await doors.hop.stands_still()
+    assert await doors.is_free()
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_deadline_of_a_stream(doors: Doors, way: str) -> None:
+    """A message of the stream tells it, unless gRPC itself has ended all of it."""
+    parameters = {"timeout": round(LATE_S * 1e6)} if way == "parameter" else {}
+    call = doors.grpc.ModelStreamInfer(iter([inference(**parameters)]), **WAYS[way])
+    if way == "grpc-timeout":
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call.read()
+        assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    else:
+        answer = await call.read()
+        assert answer.infer_response.parameters["grpc_status"].string_param == "DEADLINE_EXCEEDED"
+    assert await doors.hop.stands_still()
+    assert await doors.is_free()
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
+async def test_a_call_that_is_cancelled(doors: Doors, method: str) -> None:
+    call = (
+        doors.grpc.ModelInfer(inference())
+        if method == "ModelInfer"
+        else doors.grpc.ModelStreamInfer(iter([inference()]))
+    )
+    reading = asyncio.create_task(call.read()) if method == "ModelStreamInfer" else asyncio.ensure_future(call)
+    await doors.hop.begun()
+    call.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await reading
+    assert await doors.hop.stands_still()
+    assert await doors.is_free()
+
+
+async def test_a_request_of_a_stream_keeps_its_deadline_to_itself(doors: Doors) -> None:
+    asked = iter([inference(timeout=200_000), inference(num_inference_steps=2)])
+    call = doors.grpc.ModelStreamInfer(asked)
+    answers = [await call.read(), await call.read()]
+    assert [bool(answer.error_message) for answer in answers] == [True, False]
+
+
+@pytest.mark.parametrize("metadata", [("x-request-timeout", "soon"), ("x-priority", "urgent")])
+async def test_metadata_that_is_wrong_is_refused(doors: Doors, metadata: tuple[str, str]) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await doors.grpc.ModelInfer(inference(), metadata=[metadata])
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert metadata[0] in (caught.value.details() or "").lower()
+    assert doors.hop.engines.steps == 0

@@ -1,0 +1,98 @@
+"""Clients that go, and time that is over, through HAProxy, Ray Serve and a real Triton: no step follows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from whole_stack import ANEW, Stack
+
+pytestmark = pytest.mark.cluster
+
+DRAWN = {"prompt": "red apple", "steps": 1000, "n": 2}
+ENDED_S = 1.0
+"""By then the news has come to the replica."""
+
+
+@pytest.fixture
+def client(stack: Stack) -> Iterator[triton.InferenceServerClient]:
+    with triton.InferenceServerClient(stack.grpc) as client:
+        yield client
+
+
+def steps(client: triton.InferenceServerClient) -> int:
+    (entry,) = client.get_inference_statistics("toy_unet").model_stats
+    return int(entry.inference_count)
+
+
+def stands_still(client: triton.InferenceServerClient, before: int) -> bool:
+    """Some steps were made, and none is any more, but for a supervisor's probe."""
+    time.sleep(ENDED_S)
+    made = steps(client)
+    time.sleep(ENDED_S)
+    assert before < made < before + 2 * 2 * 900
+    return steps(client) <= made + 2
+
+
+def is_well(stack: Stack) -> bool:
+    return httpx.get(f"http://{stack.http}/health/ready", timeout=20).status_code == 200
+
+
+def test_a_deadline_over_http(stack: Stack, client: triton.InferenceServerClient) -> None:
+    before = steps(client)
+    headers = {**ANEW, "X-Request-Timeout": "0.5"}
+    answer = httpx.post(f"http://{stack.http}/v1/images/generations", json=DRAWN, headers=headers, timeout=30)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (504, "deadline_exceeded")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert stands_still(client, before)
+    assert is_well(stack)
+
+
+def test_a_client_that_goes_over_http(stack: Stack, client: triton.InferenceServerClient) -> None:
+    before = steps(client)
+    with pytest.raises(httpx.ReadTimeout):
+        httpx.post(f"http://{stack.http}/api/diffusion/generate", json=DRAWN, headers=ANEW, timeout=0.7)
+    assert stands_still(client, before)
+
+
+def prompt() -> Any:
+    tensor = triton.InferInput("prompt", [1], "BYTES")
+    tensor.set_data_from_numpy(np.array([b"red apple"], object))
+    return tensor
+
+
+@pytest.mark.parametrize("way", ["grpc-timeout", "metadata", "parameter"])
+def test_a_deadline_over_grpc(stack: Stack, client: triton.InferenceServerClient, way: str) -> None:
+    before = steps(client)
+    more: dict[str, Any] = {
+        "grpc-timeout": {"client_timeout": 0.5},
+        "metadata": {"headers": {"x-request-timeout": "0.5"}},
+        "parameter": {"timeout": 500_000},
+    }[way]
+    with pytest.raises(triton.InferenceServerException) as caught:
+        client.infer("illustrate", [prompt()], parameters={"num_inference_steps": 1000, "n": 2}, **more)
+    assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
+    assert stands_still(client, before)
+
+
+def test_a_call_that_is_cancelled(client: triton.InferenceServerClient) -> None:
+    before = steps(client)
+    call = client.async_infer(
+        "illustrate", [prompt()], lambda *_: None, parameters={"num_inference_steps": 1000, "n": 2}
+    )
+    time.sleep(0.7)
+    call.cancel()
+    assert stands_still(client, before)
+
+
+def test_a_job_past_its_time_has_failed(stack: Stack, client: triton.InferenceServerClient) -> None:
+    before = steps(client)
+    asked = {"kind": "illustrate", "input": {**DRAWN, "seed": 5}, "timeout_s": 2.5}
+    job = httpx.post(f"http://{stack.http}/v1/jobs", json=asked, headers={"Prefer": "wait=20"}, timeout=40).json()
+    assert (job["status"], job["error"]["type"]) == ("failed", "DeadlineExceeded")
+    assert stands_still(client, before)

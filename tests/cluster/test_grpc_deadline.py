@@ -1,0 +1,55 @@
+"""gRPC's own deadline reaches what Ray Serve puts in the place of our handlers; its own context does not tell it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+from unittest.mock import Mock
+
+import grpc.aio
+import pytest
+from ray.serve._private.grpc_util import gRPCGenericServer
+from ray.serve._private.proxy_request_response import gRPCStreamingType
+
+from serve import urgency
+from serve.api.open_inference.grpc import SERVICE, add_servicer_to_server
+
+pytestmark = pytest.mark.cluster
+
+
+def told() -> bytes:
+    deadline = urgency.current().deadline
+    return b"none" if deadline is None else str(deadline - time.monotonic()).encode()
+
+
+def factory(service_method: str, streaming_type: Any) -> Any:
+    """As Ray Serve's: one handler for each method, unary or not."""
+
+    async def unary(request: bytes, context: Any) -> bytes:
+        return told()
+
+    async def stream(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:
+        async for _ in requests:
+            yield told()
+
+    return stream if streaming_type is gRPCStreamingType.STREAM_STREAM else unary
+
+
+async def test_a_call_begins_under_its_deadline() -> None:
+    server = gRPCGenericServer(factory)
+    add_servicer_to_server(Mock(), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        unary = channel.unary_unary(f"/{SERVICE}/ModelInfer")
+        assert 3 < float(await unary(b"x", timeout=5)) <= 5
+        assert await unary(b"x") == b"none"
+        stream = channel.stream_stream(f"/{SERVICE}/ModelStreamInfer")
+        answers = [answer async for answer in stream(iter([b"x", b"y"]), timeout=5)]
+        assert len(answers) == 2
+        assert all(3 < float(answer) <= 5 for answer in answers)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await channel.unary_unary(f"/{SERVICE}/Nothing")(b"x", timeout=5)
+        assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
+    await server.stop(None)

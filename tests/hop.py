@@ -1,0 +1,90 @@
+"""An Illustrator behind turns, as a replica has it, across a hop that carries what is left of the time. No Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import NDArray
+
+from serve import urgency
+from serve.ensembles.illustration import UNFOLLOWED, Checkpoint, Follow, IllustrateOptions, Illustration, Told
+from serve.ensembles.illustrator import Illustrator
+from serve.settings import IllustratorSettings
+from serve.turns import Turns
+from tests.ensembles.drawn_family import engines, write_family
+from tests.fakes import FakeEngines
+
+STEP_S = 0.05
+STEPS = 400
+"""Of what is asked for: nobody waits for its end."""
+
+
+class CountedEngines(FakeEngines):
+    """A step takes STEP_S. ``steps`` were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(engines().answers)
+        self.steps = 0
+
+    async def infer(
+        self,
+        engine: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        if engine.endswith("unet"):
+            self.steps += 1
+            await asyncio.sleep(STEP_S)
+        return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
+
+
+class Hop:
+    """What it does not say itself, the Illustrator says."""
+
+    def __init__(self, folder: Path, at_once: int = 1, waiting: int = 4) -> None:
+        write_family(folder)
+        self.engines = CountedEngines()
+        self.turns = Turns(at_once, waiting)
+        settings = IllustratorSettings(model_repository=folder)
+        self._illustrator = Illustrator(settings, engines=self.engines)  # type: ignore[arg-type]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._illustrator, name)
+
+    async def draw(self, options: IllustrateOptions) -> Illustration:
+        with urgency.under(_crossed()):
+            async with self.turns.taken():
+                return await self._illustrator.draw(options)
+
+    async def stream(
+        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[Told]:
+        urgency.begin(_crossed())
+        stream = self._illustrator.stream(options, follow, resume)
+        async with self.turns.taken(), contextlib.aclosing(stream) as items:
+            async for item in items:
+                yield item
+
+    async def begun(self) -> None:
+        """Until something is being drawn."""
+        before = self.engines.steps
+        async with asyncio.timeout(20):
+            while self.engines.steps < before + 2:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    async def stands_still(self) -> bool:
+        """Whether at most the step that was under way is the last."""
+        begun = self.engines.steps
+        await asyncio.sleep(6 * STEP_S)
+        return self.engines.steps <= begun + 1
+
+
+def _crossed() -> urgency.Urgency:
+    asked = urgency.current()
+    return urgency.arrived((asked.left_s(3600.0), asked.priority))

@@ -1,0 +1,125 @@
+"""Jobs with an end to their time: never begun past it, taken out while they wait, ended while they are done."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
+import pytest
+from illustrator_standin import IllustratorStandIn
+from standin import StandIn
+from test_queue import ANA, request, with_jobs
+from test_worker import QUICK, over, until
+from test_worker import request as drawing
+
+from serve.jobs.events import events_after
+from serve.jobs.leases import Leases
+from serve.jobs.queue import GenerationQueue
+from serve.jobs.takeover import Watch
+from serve.jobs.views import JobViews
+from serve.jobs.work import Work
+from serve.jobs.worker import Worker
+from serve.state import State
+from serve.urgency import Priority, current
+
+SOON = replace(ANA, timeout_s=0.2)
+
+
+async def late(state: State) -> None:
+    await asyncio.sleep(0.25)
+    await Watch(state).look()
+
+
+async def leases_of(state: State) -> Leases:
+    found = Leases(state, {"illustrate": 2})
+    await found.register()
+    return found
+
+
+async def test_who_waits_past_its_time_is_never_begun(state: State) -> None:
+    leases, queue = await leases_of(state), GenerationQueue(state)
+    job_id = (await queue.add(request(), SOON)).ids[0]
+    patient = (await queue.add(request(), ANA)).ids[0]
+    await asyncio.sleep(0.25)
+    assert [job.id for job in await leases.claim("illustrate", 4)] == [patient]
+    await Watch(state).look()
+    view = await JobViews(state.database).get(job_id)
+    assert (view.status, (view.error or {})["type"], view.attempt) == ("failed", "DeadlineExceeded", 0)
+    assert view.expires_at is not None
+    kinds = [event.kind for event in await events_after(state.database, job_id)]
+    assert kinds == ["queued", "failed"]
+    await Watch(state).look()
+    assert (await JobViews(state.database).get(job_id)).events == view.events  # once
+
+
+async def test_a_pause_stops_no_clock(state: State) -> None:
+    queue = GenerationQueue(state)
+    job_id = (await queue.add(request(), SOON)).ids[0]
+    await queue.pause(job_id)
+    await late(state)
+    assert (await JobViews(state.database).get(job_id)).status == "failed"
+
+
+async def test_a_retry_has_as_much_time_again(state: State) -> None:
+    queue, views = GenerationQueue(state), JobViews(state.database)
+    job_id = (await queue.add(request(), SOON)).ids[0]
+    await late(state)
+    again = await views.get((await queue.retry(job_id)).ids[0])
+    assert again.expires_at is not None
+    assert (again.expires_at - again.created_at).total_seconds() == pytest.approx(0.2, abs=0.05)
+
+
+class Seen(IllustratorStandIn):
+    """Keeps how urgent each drawing was: its priority, and whether it had an end."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.urgencies: list[tuple[Priority, bool]] = []
+
+    async def _step(self, step: int) -> None:
+        self.urgencies.append((current().priority, current().deadline is not None))
+        await super()._step(step)
+
+
+@pytest.fixture
+def illustrator() -> Seen:
+    return Seen()
+
+
+@pytest.fixture
+def quick(state: State) -> State:
+    return with_jobs(state, **QUICK)
+
+
+@pytest.fixture
+async def worker(quick: State, illustrator: Seen) -> AsyncIterator[Worker]:
+    found = Worker(quick, Work(quick, StandIn(), illustrator))
+    await found.start()
+    yield found
+    await found.close()
+
+
+async def test_what_is_done_ends_with_its_time_and_is_not_tried_again(
+    quick: State, worker: Worker, illustrator: Seen
+) -> None:
+    illustrator.step_s = 0.05
+    order = replace(ANA, timeout_s=2.0)
+    job_id = (await GenerationQueue(quick).add(drawing(num_inference_steps=900), order)).ids[0]
+    view = await until(quick, job_id, over)
+    assert (view.status, (view.error or {})["type"], view.attempt) == ("failed", "DeadlineExceeded", 1)
+    made = len(illustrator.steps)
+    await asyncio.sleep(0.3)
+    assert 0 < made == len(illustrator.steps) < 900
+
+
+async def test_a_job_is_as_urgent_as_its_place_in_the_queue_allows(
+    quick: State, worker: Worker, illustrator: Seen
+) -> None:
+    """Low stays low; high has had its turn in the queue, and displaces nobody at the ensembles."""
+    for seed, priority, at_the_door in ((1, -5, Priority.LOW), (2, 0, Priority.NORMAL), (3, 5, Priority.NORMAL)):
+        illustrator.urgencies.clear()
+        order = replace(ANA, priority=priority)
+        job_id = (await GenerationQueue(quick).add(drawing(seed=seed, num_inference_steps=2), order)).ids[0]
+        await until(quick, job_id, over)
+        assert set(illustrator.urgencies) == {(at_the_door, True)}
