@@ -27,7 +27,7 @@ class Bill:
     def to_json(self) -> dict[str, float]:
         return {CPU: round(self.cpu_s, 6), GPU: round(self.gpu_s, 6)}
 
-    def pay(self, ensemble: str, model: str = "") -> None:
+    def pay(self, ensemble: str, model: str = "none") -> None:
         """Count it: once, when the work has ended, however it did."""
         catalogue.COST_CPU.add(self.cpu_s, ensemble, model)
         catalogue.COST_GPU.add(self.gpu_s, ensemble, model)

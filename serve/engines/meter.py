@@ -116,7 +116,8 @@ class EngineMeter:
         with urllib.request.urlopen(url, timeout=LOOK_S) as answer:  # of loopback, the address is ours
             text = answer.read(_MOST_BYTES).decode()
         return [
-            Sample(sample.name, {**sample.labels, "ensemble": self._ensemble}, sample.value)
+            # As Triton names it: the parser ends every counter in _total.
+            Sample(sample.name.removesuffix("_total"), {**sample.labels, "ensemble": self._ensemble}, sample.value)
             for family in text_string_to_metric_families(text)
             for sample in family.samples
             if sample.name.startswith("nv_")

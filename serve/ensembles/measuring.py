@@ -13,7 +13,7 @@ from serve.metrics import catalogue
 
 
 @contextlib.contextmanager
-def measured(ensemble: str, model: str = "") -> Iterator[Bill]:
+def measured(ensemble: str, model: str = "none") -> Iterator[Bill]:
     """One request's work, without its queue; it is paid however it ends."""
     began, outcome = time.perf_counter(), "error"
     with billed() as bill:
