@@ -23,7 +23,10 @@ from serve.errors import AtelierError
 from serve.experiments_command import experiments
 from serve.flags_command import flags
 from serve.illustrate_command import illustrate
+from serve.join_command import join
 from serve.keys_command import check_ready, keys, users
+from serve.loopback import is_own
+from serve.machines import NODE, check_shared, placed
 from serve.profile_command import profile_engine
 from serve.secrets_command import secrets
 from serve.settings import Settings, leaves, load, to_markdown
@@ -39,6 +42,7 @@ app = typer.Typer(
 )
 app.command()(illustrate)
 app.command()(vectorize)
+app.command()(join)
 app.command("profile")(profile_engine)
 app.command()(backup)
 app.command()(restore)
@@ -80,6 +84,9 @@ def up(
         show(there)
         return
     try:
+        if settings.ray.host == NODE:
+            settings = placed(settings)
+            check_shared(settings)
         check_ready(settings)
         stack.check_ports(settings)
         if detach:
@@ -129,12 +136,17 @@ def ray_cluster(settings: Settings) -> Iterator[None]:
             logging_level=logging.ERROR,
             log_to_driver=False,
             _temp_dir=str(settings.ray.temp_dir) if settings.ray.temp_dir else None,
+            _node_ip_address=settings.ray.host if is_own(settings.ray.host) else None,
         )
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _interrupt)  # Ray has set its own
     try:
         with err.status("Starting the application"):
-            ray_serve.start(http_options=http_options(settings), grpc_options=grpc_options(settings))
+            ray_serve.start(
+                proxy_location="EveryNode" if is_own(settings.ray.host) else "HeadOnly",
+                http_options=http_options(settings),
+                grpc_options=grpc_options(settings),
+            )
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
             try:
                 ray_serve.run(compose(settings), name=APPLICATION)

@@ -31,7 +31,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "ATELIER_RAY__HOST": settings.ray.host,
         # What is read before a request reaches the application, and its arguments, is bounded by these.
         **{leaf.variable: str(leaf.value) for leaf in leaves(settings.limits, "limits.")},
-        **{leaf.variable: str(leaf.value) for leaf in leaves(settings.gateway, "gateway.")},
+        **{leaf.variable: str(leaf.value) for leaf in leaves(settings.gateway, "gateway.") if leaf.value is not None},
         "ATELIER_HTTP__TRUSTED_PROXIES": json.dumps(settings.http.trusted_proxies),
         "ATELIER_HTTP__FORWARDED_HEADER": settings.http.forwarded_header,
         # HAProxy says with this who called it; whoever calls a gateway past it does not know it.
@@ -63,7 +63,16 @@ def ray_environment(settings: Settings) -> dict[str, str]:
     if is_loopback(settings.ray.host):
         # Ray's own name for a node that keeps to itself: every server of Ray then binds to loopback.
         variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    return variables
+        return variables
+    # Asked every second, and lost when it has not answered so often, each for as long.
+    asked = max(2, round(settings.ray.machine_timeout_s / 2))
+    return variables | {
+        "RAY_GCS_SERVER_PORT": str(settings.ray.port),
+        "RAY_health_check_initial_delay_ms": "5000",
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_timeout_ms": "1000",
+        "RAY_health_check_failure_threshold": str(asked),
+    }
 
 
 def apply(settings: Settings) -> Settings:

@@ -17,6 +17,11 @@ class Turns:
         self._most = at_once + waiting
         self._here = 0
 
+    @property
+    def here(self) -> int:
+        """How many work or wait."""
+        return self._here
+
     @contextlib.asynccontextmanager
     async def taken(self) -> AsyncIterator[None]:
         """Raises Overloaded at once when no more may wait. Whoever is cancelled leaves the queue."""
