@@ -128,6 +128,7 @@ def ray_cluster(settings: Settings) -> Iterator[None]:
 
         logging.getLogger("ray").setLevel(logging.ERROR)
         ray.init(
+            "local",  # and not a cluster that Ray remembers on this machine
             num_cpus=settings.ray.num_cpus or None,
             object_store_memory=settings.ray.object_store_memory_bytes,
             include_dashboard=settings.dashboard.enabled,

@@ -67,6 +67,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
     # Asked every second, and lost when it has not answered so often, each for as long.
     asked = max(2, round(settings.ray.machine_timeout_s / 2))
     return variables | {
+        "RAY_AUTH_MODE": "token",  # what `ray.init` does by itself, and `ray start` does not
         "RAY_GCS_SERVER_PORT": str(settings.ray.port),
         "RAY_health_check_initial_delay_ms": "5000",
         "RAY_health_check_period_ms": "1000",
