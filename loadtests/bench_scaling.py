@@ -30,8 +30,8 @@ from loadtests.scaling.known import draw
 from loadtests.scaling.picture import draw as draw_picture
 from loadtests.scaling.site import REPLICA
 from loadtests.scaling.sleeping import write_sleeping_family
-from loadtests.scaling.timeline import Moment, changes, highest_p95_s, timeline
 from loadtests.scaling.steps import STEPS, steps_of
+from loadtests.scaling.timeline import Moment, changes, highest_p95_s, timeline
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
@@ -37,9 +38,9 @@ async def test_what_was_known_stands_while_nobody_answers(monkeypatch: pytest.Mo
     sleep = Sleep(look)
     assert await sleep.now()
     for _ in range(2):
-        time.sleep(0.06)
+        await asyncio.sleep(0.06)
         assert await sleep.now()
-    time.sleep(0.06)
+    await asyncio.sleep(0.06)
     assert not await sleep.now()
 
 

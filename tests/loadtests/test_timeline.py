@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from loadtests.scaling.known import Asked, Request
-from loadtests.scaling.timeline import changes, highest_p95_s, timeline
 from loadtests.scaling.steps import steps_of
+from loadtests.scaling.timeline import changes, highest_p95_s, timeline
 
 SEEN = [(100.0, 1), (101.0, 1), (102.0, 2), (110.0, 1)]
 REQUESTS = [{"began": 100.5, "ended": 101.5}, {"began": 100.5, "ended": 103.5}, {"began": 100.5, "ended": 108.5}]
