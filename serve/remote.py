@@ -158,9 +158,13 @@ class RemoteEnsemble:
             raise EngineFailure(f"an internal error of the {self._name}; the log has it") from error
 
     async def health(self) -> Health:
-        if await self._asleep():
-            return Health({}, (self._name.lower(),))
-        result: Health = await self._call("health")
+        asleep = Health({}, (self._name.lower(),))
+        if self._sleep is not None and await self._sleep.now(fresh=True):  # a call to none would wake one
+            return asleep
+        try:
+            result: Health = await self._call("health")
+        except Asleep:  # it fell asleep at this moment
+            return asleep
         return result
 
     async def infer(

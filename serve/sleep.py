@@ -25,7 +25,10 @@ class Sleep:
         self._looked = -math.inf
         self._looking: asyncio.Future[bool] | None = None
 
-    async def now(self) -> bool:
+    async def now(self, fresh: bool = False) -> bool:
+        """``fresh``: as of this moment, and not of a while ago."""
+        if fresh:
+            self._looked = -math.inf
         if self._looking is None and time.monotonic() - self._looked > LOOK_EVERY_S:
             self._looking = asyncio.ensure_future(asyncio.to_thread(self._look))
         if self._looking is not None:

@@ -23,6 +23,8 @@ async def test_one_look_serves_many_probes() -> None:
     sleep = Sleep(look)
     assert [await sleep.now() for _ in range(5)] == [True] * 5
     assert len(looks) == 1
+    assert await sleep.now(fresh=True)
+    assert len(looks) == 2, "a probe looks by itself: a call on old news would wake who has just fallen asleep"
 
 
 async def test_what_was_known_stands_while_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -329,3 +329,10 @@ async def test_what_was_told_once_wakes_nobody() -> None:
     assert await remote.engines() == ["quality"]
     assert len(handle.responses) == 1
     assert await remote.statistics("quality") == {"model_stats": []}
+
+
+async def test_who_falls_asleep_while_asked_for_health_is_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.remote, "HEALTH_TIMEOUT_S", 1.2)
+    looks = iter([False, True])
+    remote = RemoteVectorizer(Handle("hang"), 5.0, Sleep(lambda: next(looks)))  # type: ignore[arg-type]
+    assert (await remote.health()).asleep == ("vectorizer",)

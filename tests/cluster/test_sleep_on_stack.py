@@ -90,7 +90,9 @@ def test_a_deadline_shorter_than_the_start_is_told_when_to_come_again(sleepy: St
 def test_a_job_wakes_it(sleepy: Stack) -> None:
     fall_asleep(sleepy)
     with httpx.Client(base_url=f"http://{sleepy.http}", timeout=30) as client:
-        made = client.post("/generate", json={"prompt": "red apple", "num_inference_steps": 4, "seed": 4})
+        made = client.post(
+            "/generate", json={"prompt": "red apple", "num_inference_steps": 4, "seed": 4, "user_id": "ana"}
+        )
         assert made.status_code in (200, 201, 202), made.text
         job = made.json().get("job_id") or made.json()["id"]
         wait_until(lambda: client.get(f"/v1/jobs/{job}").json()["status"] == "completed")
