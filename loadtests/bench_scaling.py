@@ -83,7 +83,9 @@ def run_steps(started: Started, steps: str, folder: Path) -> list[Moment]:
             time.sleep(LOOK_EVERY_S)
     if locust.returncode != 0:
         raise RuntimeError(f"locust ended with {locust.returncode}: requests failed")
-    return timeline(seen, [json.loads(line) for line in requests.read_text().splitlines()], PLACES)
+    asked = [json.loads(line) for line in requests.read_text().splitlines()]
+    first = min(request["began"] for request in asked)  # before it locust only starts
+    return timeline([look for look in seen if look[0] >= first], asked, PLACES)
 
 
 def table(moments: list[Moment], steps: str) -> str:
