@@ -11,7 +11,7 @@ PROMPT ?= man lifting weights, flat
 SEED ?= 7
 SCENARIO ?= smoke
 
-.PHONY: help run stop status test quick check clients postgresql redis prometheus load bench docs
+.PHONY: help run stop status test quick check clients postgresql redis prometheus iproute load bench docs
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -34,7 +34,7 @@ status: ## whether the stack is ready
 	@$(BIN)/atelier status --config $(CONFIG)
 
 # What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either.
-test: check clients postgresql redis prometheus .venv/.compiled ## everything that a fresh machine can run
+test: check clients postgresql redis prometheus iproute .venv/.compiled ## everything that a fresh machine can run
 	$(BIN)/python -m pytest -m "not gpu" --durations=5 --cov --cov-fail-under=0 --cov-report= tests/build_engines
 	$(BIN)/python -m pytest -m "not gpu" --durations=15 --cov --cov-append --ignore=tests/build_engines
 
@@ -64,6 +64,11 @@ prometheus: ## a Prometheus server for the tests, from Debian's package
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
 	    prometheus >/dev/null; }
 
+iproute: ## the command `ip` for simulated machines, from Debian's package; without root their tests are skipped
+	@command -v ip >/dev/null || [ "$$(id -u)" != 0 ] || { \
+	  echo "Installing iproute2 (Debian's package)"; \
+	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y iproute2 >/dev/null; }
+
 load: .venv/.testing ## users on a running stack; SCENARIO=smoke|...
 	$(BIN)/python -m loadtests.load $(SCENARIO)
 
@@ -76,6 +81,8 @@ bench: .venv/.testing ## every table in the documents; an hour and more
 	$(BIN)/python -m loadtests.bench_queue
 	$(BIN)/python -m loadtests.bench_guards
 	$(BIN)/python -m loadtests.bench_metrics
+	$(BIN)/python -m loadtests.bench_scaling
+	$(BIN)/python -m loadtests.nodes
 
 docs: .venv/.serving ## write docs/SETTINGS.md, docs/METRICS.md and Prometheus' configuration
 	$(BIN)/atelier settings --markdown > docs/SETTINGS.md

@@ -15,7 +15,7 @@ from typing import Any
 
 from fastapi import FastAPI
 from ray import serve as ray_serve
-from ray.serve.config import AutoscalingConfig, BackpressureConfig, HTTPOptions, gRPCOptions
+from ray.serve.config import BackpressureConfig, HTTPOptions, gRPCOptions
 from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.middleware import Middleware
@@ -40,9 +40,11 @@ from serve.fallback.watched import WatchedVectorizer
 from serve.guards import log_lines
 from serve.jobs.direct import Direct
 from serve.moderation.moderated import engines_of, moderated
-from serve.ray_process import keep_to, prepare, settled
-from serve.remote import RemoteIllustrator, RemoteVectorizer
+from serve.ray_process import keep_to, own_host, prepare, settled
+from serve.remote import RemoteIllustrator, RemoteVectorizer, sleep_of
+from serve.scaling import TURNS, WORKERS, by_queue, by_turns, replicas
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
+from serve.sleep import Sleep
 from serve.state import State
 from serve.tracing import export
 from serve.turns import RETRY_AFTER_S, Turns
@@ -123,6 +125,10 @@ class Replica:
                 LOGGER.exception("%s failed", method)
                 raise
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Ray Serve asks for it; `serve.scaling` decides by it."""
+        return {TURNS: float(self._turns.here)}
+
     async def __del__(self) -> None:
         if hasattr(self, "_ensemble"):
             await self._ensemble.close()
@@ -164,8 +170,8 @@ class WorkerReplica:
 
         self._worker = await SiteWorker.started(
             settings,
-            RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s),
-            RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None,
+            remote_vectorizer(vectorizer, settings),
+            remote_illustrator(illustrator, settings) if illustrator else None,
             own_url(settings),
         )
         settled()
@@ -174,10 +180,29 @@ class WorkerReplica:
         """Ray Serve replaces a replica that raises."""
         self._worker.check()
 
+    async def record_autoscaling_stats(self) -> dict[str, float]:
+        """Ray Serve asks for it; `serve.scaling` decides by it."""
+        wanted = await self._worker.wanted()
+        return {} if wanted is None else {WORKERS: float(wanted)}
+
     async def __del__(self) -> None:
         if hasattr(self, "_worker"):
             await self._worker.close()
         await asyncio.to_thread(export.stop)
+
+
+def remote_vectorizer(handle: DeploymentHandle[Any], settings: Settings) -> RemoteVectorizer:
+    own = settings.vectorizer
+    return RemoteVectorizer(handle, own.timeout_s, _sleep("Vectorizer", own))
+
+
+def remote_illustrator(handle: DeploymentHandle[Any], settings: Settings) -> RemoteIllustrator:
+    own = settings.illustrator
+    return RemoteIllustrator(handle, own.timeout_s, _sleep("Illustrator", own))
+
+
+def _sleep(name: str, own: VectorizerSettings | IllustratorSettings) -> Sleep | None:
+    return sleep_of(APPLICATION, name) if own.min_replicas == 0 else None
 
 
 def turns_of(own: VectorizerSettings | IllustratorSettings, ensemble: str) -> Turns:
@@ -196,11 +221,9 @@ class Gateway(OpenInferenceServicer):
     ) -> None:
         """``_worker`` is not called: gateways and workers meet in the database."""
         prepare(settings, "Gateway")
-        service = WatchedVectorizer(
-            RemoteVectorizer(vectorizer, settings.vectorizer.timeout_s), settings.fallback.breaker
-        )
+        service = WatchedVectorizer(remote_vectorizer(vectorizer, settings), settings.fallback.breaker)
         self._state = await State.open_patiently(settings)
-        remote = RemoteIllustrator(illustrator, settings.illustrator.timeout_s) if illustrator else None
+        remote = remote_illustrator(illustrator, settings) if illustrator else None
         draws = with_fallback(remote, self._state) if remote is not None else None
         self._direct = Direct(self._state, draws, service, settings)
         await self._direct.start()
@@ -245,9 +268,9 @@ def compose(settings: Settings) -> ray_serve.Application:
         max_queued_requests=gate.max_ongoing_requests,
         backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER_S[0]),
         ray_actor_options={"num_cpus": gate.num_cpus},
-        graceful_shutdown_timeout_s=10,
+        graceful_shutdown_timeout_s=gate.autoscaling.drain_s,
         logging_config=written,
-        **_scale(gate.min_replicas, gate.max_replicas, gate.max_ongoing_requests),
+        **replicas(gate.autoscaling, gate.min_replicas, gate.max_replicas, gate.max_ongoing_requests / 2),
     )(ray_serve.ingress()(Gateway))
     vectorizer = _ensemble("Vectorizer", VectorizerReplica, settings.vectorizer, written).bind(settings)
     illustrator = None
@@ -257,9 +280,9 @@ def compose(settings: Settings) -> ray_serve.Application:
     worker = ray_serve.deployment(
         name="Worker",
         ray_actor_options={"num_cpus": jobs.num_cpus},
-        graceful_shutdown_timeout_s=10,
+        graceful_shutdown_timeout_s=jobs.autoscaling.drain_s,
         logging_config=written,
-        num_replicas=jobs.workers,
+        **replicas(jobs.autoscaling, jobs.workers, jobs.max_workers or jobs.workers, 1, by_queue),
     )(WorkerReplica)
     working = worker.bind(vectorizer, illustrator, settings)
     application: ray_serve.Application = gateway.bind(vectorizer, illustrator, working, settings)
@@ -277,19 +300,12 @@ def _ensemble(
         max_ongoing_requests=own.max_ongoing_requests + own.max_queued_requests + ASIDE,
         max_queued_requests=own.max_queued_requests,
         ray_actor_options=resources,
-        graceful_shutdown_timeout_s=10,
+        graceful_shutdown_timeout_s=own.autoscaling.drain_s,
         max_constructor_retry_count=2,
         logging_config=written,
-        **_scale(own.min_replicas, own.max_replicas, own.max_ongoing_requests),
+        **replicas(own.autoscaling, own.min_replicas, own.max_replicas, own.max_ongoing_requests / 2, by_turns),
     )(replica)
     return deployment
-
-
-def _scale(fewest: int, most: int, ongoing: int) -> dict[str, Any]:
-    if fewest == most:
-        return {"num_replicas": fewest}
-    scaling = AutoscalingConfig(min_replicas=fewest, max_replicas=most, target_ongoing_requests=max(1, ongoing // 2))
-    return {"autoscaling_config": scaling}
 
 
 def http_options(settings: Settings) -> HTTPOptions:
@@ -305,7 +321,7 @@ def before_ray_serve() -> list[Middleware]:
     """Ray Serve calls this in every process that opens an HTTP server; what it returns runs before Ray Serve does."""
     settings = load()
     log_lines.install()
-    keep_to(settings.ray.host)
+    keep_to(own_host(settings.ray.host))
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     whose = Middleware(ClientAddress, settings)
     entry = Middleware(Entry, entrance.here)

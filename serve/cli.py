@@ -26,8 +26,11 @@ from serve.errors import AtelierError
 from serve.experiments_command import experiments
 from serve.flags_command import flags
 from serve.illustrate_command import illustrate
+from serve.join_command import join
 from serve.keys_command import check_ready, keys, users
 from serve.logs import console, folder_of
+from serve.loopback import is_own
+from serve.machines import NODE, check_shared, placed
 from serve.metrics.prometheus import write_targets
 from serve.metrics_command import metrics
 from serve.profile_command import profile_engine
@@ -45,6 +48,7 @@ app = typer.Typer(
 )
 app.command()(illustrate)
 app.command()(vectorize)
+app.command()(join)
 app.command("profile")(profile_engine)
 app.command()(backup)
 app.command()(restore)
@@ -89,6 +93,9 @@ def up(
         show(there)
         return
     try:
+        if settings.ray.host == NODE:
+            settings = placed(settings)
+            check_shared(settings)
         check_ready(settings)
         stack.check_ports(settings)
         if detach:
@@ -131,6 +138,7 @@ def ray_cluster(settings: Settings) -> Iterator[None]:
 
         logging.getLogger("ray").setLevel(logging.ERROR)
         ray.init(
+            "local",  # and not a cluster that Ray remembers on this machine
             num_cpus=settings.ray.num_cpus or None,
             object_store_memory=settings.ray.object_store_memory_bytes,
             include_dashboard=settings.dashboard.enabled,
@@ -140,6 +148,7 @@ def ray_cluster(settings: Settings) -> Iterator[None]:
             log_to_driver=False,
             _metrics_export_port=settings.ray.metrics_port or None,
             _temp_dir=str(settings.ray.temp_dir) if settings.ray.temp_dir else None,
+            _node_ip_address=settings.ray.host if is_own(settings.ray.host) else None,
         )
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _interrupt)  # Ray has set its own
@@ -148,7 +157,11 @@ def ray_cluster(settings: Settings) -> Iterator[None]:
     write_targets(targets, f"{host}:{node['MetricsExportPort']}", f"{host}:{settings.proxy.metrics_port}")
     try:
         with err.status("Starting the application"):
-            ray_serve.start(http_options=http_options(settings), grpc_options=grpc_options(settings))
+            ray_serve.start(
+                proxy_location="EveryNode" if is_own(settings.ray.host) else "HeadOnly",
+                http_options=http_options(settings),
+                grpc_options=grpc_options(settings),
+            )
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
             try:
                 ray_serve.run(compose(settings), name=APPLICATION)

@@ -16,6 +16,7 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
     ├── Unsupported             501  UNIMPLEMENTED
     ├── Overloaded              503  UNAVAILABLE         (Retry-After)
     ├── EngineUnavailable       503  UNAVAILABLE         (Retry-After)
+    │   ├── Asleep              503  UNAVAILABLE         (Retry-After)
     │   ├── EngineLost          503  UNAVAILABLE         (Retry-After)
     │   └── Unjudged            503  UNAVAILABLE         (Retry-After)
     ├── StateUnavailable        503  UNAVAILABLE         (Retry-After)
@@ -149,6 +150,13 @@ class EngineUnavailable(AtelierError):
     grpc_code = "UNAVAILABLE"
     title = "Engine unavailable"
     retry_after_s = 2
+
+
+class Asleep(EngineUnavailable):
+    """It had no replica, and the one that starts now was not there in time."""
+
+    title = "Starting"
+    retry_after_s = 10
 
 
 class EngineLost(EngineUnavailable):

@@ -14,6 +14,11 @@ def is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
+def is_own(host: str) -> bool:
+    """Whether ``host`` is the address of one machine on a network: neither loopback nor all that it has."""
+    return not is_loopback(host) and host not in ("0.0.0.0", "::")
+
+
 def is_reached_from_elsewhere(host: str, public_url: str | None) -> bool:
     """Whether others than this machine come to what listens on ``host`` and goes by ``public_url``."""
     return not is_loopback(host) or _is_elsewhere(public_url)

@@ -35,7 +35,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "ATELIER_RAY__HOST": settings.ray.host,
         # What is read before a request reaches the application, and its arguments, is bounded by these.
         **{leaf.variable: str(leaf.value) for leaf in leaves(settings.limits, "limits.")},
-        **{leaf.variable: str(leaf.value) for leaf in leaves(settings.gateway, "gateway.")},
+        **{leaf.variable: str(leaf.value) for leaf in leaves(settings.gateway, "gateway.") if leaf.value is not None},
         "ATELIER_LOGS__REQUESTS": str(settings.logs.requests),
         "ATELIER_HTTP__TRUSTED_PROXIES": json.dumps(settings.http.trusted_proxies),
         "ATELIER_HTTP__FORWARDED_HEADER": settings.http.forwarded_header,
@@ -58,6 +58,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         # Everything of ours is safe to repeat, so a gateway that died without a word is no reason to fail.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # a busy machine starts HAProxy slowly, and not in vain
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.ray.drain_s),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.app.before_ray_serve",
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(max(64 * MEBIBYTE, 4 * settings.limits.max_body_bytes)),
@@ -68,7 +69,17 @@ def ray_environment(settings: Settings) -> dict[str, str]:
     if is_loopback(settings.ray.host):
         # Ray's own name for a node that keeps to itself: every server of Ray then binds to loopback.
         variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
-    return variables
+        return variables
+    # Asked every second, and lost when it has not answered so often, each for as long.
+    asked = max(2, round(settings.ray.machine_timeout_s / 2))
+    return variables | {
+        "RAY_AUTH_MODE": "token",  # what `ray.init` does by itself, and `ray start` does not
+        "RAY_GCS_SERVER_PORT": str(settings.ray.port),
+        "RAY_health_check_initial_delay_ms": "5000",
+        "RAY_health_check_period_ms": "1000",
+        "RAY_health_check_timeout_ms": "1000",
+        "RAY_health_check_failure_threshold": str(asked),
+    }
 
 
 def apply(settings: Settings) -> Settings:

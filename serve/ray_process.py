@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import grpc
+import ray
 from ray import serve as ray_serve
+from ray.serve.config import HTTPOptions
 from ray.util.metrics import Counter, Gauge
 
 from serve import logs
+from serve.loopback import is_own
 from serve.metrics import catalogue
 from serve.metrics.metric import Sample
 from serve.metrics.processes import measure_processes
@@ -31,7 +34,7 @@ def prepare(settings: Settings, component: str, niceness: int = 0) -> None:
     logs.install(settings, component, replica)
     export.start(settings.tracing, component, replica)
     os.nice(niceness)
-    keep_to(settings.ray.host)
+    keep_to(own_host(settings.ray.host))
     exports = Exports(component, settings.ray.metrics_interval_s / 2)
     threading.Thread(target=exports.run, name="metrics", daemon=True).start()
 
@@ -99,19 +102,32 @@ def settled() -> None:
     gc.freeze()
 
 
-def keep_to(host: str) -> None:
-    """Bind the gRPC servers that Ray Serve opens in this process to ``host``, and to ports that nobody else has.
+def own_host(host: str) -> str:
+    """Where the servers of this process listen: ``host`` if that is loopback or any address, else this machine's
+    address in its Ray cluster, since the settings come from another."""
+    if not is_own(host):
+        return host
+    return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
-    Ray Serve 2.60 binds them to every interface, whatever its options say, and they take pickled requests from
-    anyone who can reach them. And it gives gRPC the option against sharing a port as text, which gRPC ignores: the
-    gateways of two stacks on one machine would answer one another's requests.
+
+def keep_to(host: str) -> None:
+    """Bind the servers that Ray Serve opens in this process to ``host``, those of gRPC to ports that nobody else has.
+
+    Ray Serve 2.60 binds HTTP to one address on every machine of a cluster. It binds gRPC to every interface, whatever
+    its options say, and those servers take pickled requests from anyone who can reach them. And it gives gRPC the
+    option against sharing a port as text, which gRPC ignores: the gateways of two stacks on one machine would answer
+    one another's requests.
     """
-    from ray.serve._private import default_impl, grpc_util, replica
+    from ray.serve._private import default_impl, grpc_util, proxy, replica
 
     if default_impl.add_grpc_address.__module__ == __name__:
         return  # done already
     add_port = vars(replica)["add_port_to_grpc_server"]
+    serve_http = vars(replica)["start_asgi_http_server"]
     server_of: Any = grpc_util.gRPCGenericServer
+
+    async def start_asgi_http_server(application: Any, options: HTTPOptions, **named: Any) -> Any:
+        return await serve_http(application, options.model_copy(update={"host": host}), **named)
 
     def add_grpc_address(server: grpc.aio.Server, address: str) -> None:
         server.add_insecure_port(address.replace("[::]", host))
@@ -124,4 +140,5 @@ def keep_to(host: str) -> None:
 
     vars(default_impl).update(add_grpc_address=add_grpc_address)
     vars(grpc_util).update(gRPCGenericServer=with_numbers)
-    vars(replica).update(add_port_to_grpc_server=add_port_to_grpc_server)
+    vars(replica).update(add_port_to_grpc_server=add_port_to_grpc_server, start_asgi_http_server=start_asgi_http_server)
+    vars(proxy).update(start_asgi_http_server=start_asgi_http_server)

@@ -5,13 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from ray.exceptions import RayActorError, RayTaskError, TaskCancelledError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, ReplicaUnavailableError
+from ray import serve as ray_serve
+from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.serve.exceptions import (
+    BackPressureError,
+    DeploymentUnavailableError,
+    RayServeException,
+    ReplicaUnavailableError,
+)
 from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
 
 from serve import tracing, urgency
@@ -29,7 +35,17 @@ from serve.ensembles.illustration import (
 from serve.ensembles.relay import Outbox, relay
 from serve.ensembles.reports import WAITING_PREVIEWS, Seen, lay
 from serve.ensembles.vectorization import Analysis, Vectorization, VectorizeOptions
-from serve.errors import AtelierError, Cancelled, DeadlineExceeded, EngineFailure, EngineLost, Overloaded
+from serve.errors import (
+    Asleep,
+    AtelierError,
+    Cancelled,
+    DeadlineExceeded,
+    EngineFailure,
+    EngineLost,
+    EngineUnavailable,
+    Overloaded,
+)
+from serve.sleep import Sleep
 from serve.urgency import Urgency
 
 ATTEMPTS = 2
@@ -39,20 +55,67 @@ HEALTH_TIMEOUT_S = 10.0
 """Who asks for health does not wait as long as for a conversion: no answer is one, too."""
 
 
+WELL = ("HEALTHY", "UPSCALING", "DOWNSCALING", "UPDATING")
+"""What Ray Serve says of a deployment without replicas that can have one."""
+STARTING = "the {} was asleep and is starting; try again"
+
+
 class _Lost(Exception):
     """The replica died with the call."""
+
+
+def sleep_of(application: str, deployment: str) -> Sleep:
+    """Of a deployment that may have no replica. Ray Serve's controller is asked: a call by the handle would wake it."""
+
+    def has_none() -> bool:
+        try:
+            told = ray_serve.status().applications.get(application)
+        except (RayError, RayServeException) as error:
+            raise EngineUnavailable("Ray Serve's controller does not answer") from error
+        there = told.deployments.get(deployment) if told else None
+        if there is None or there.status not in WELL:
+            return False
+        return not any(n for state, n in there.replica_states.items() if state == "RUNNING")
+
+    return Sleep(has_none)
 
 
 class RemoteEnsemble:
     """What every ensemble's replica answers. ``name`` is for messages; ``timeout_s`` bounds each call."""
 
-    def __init__(self, name: str, handle: DeploymentHandle[Any], timeout_s: float) -> None:
+    def __init__(self, name: str, handle: DeploymentHandle[Any], timeout_s: float, sleep: Sleep | None = None) -> None:
         self._name = name
         self._handle = handle
         self._timeout_s = timeout_s
+        self._sleep = sleep
+        self._told: dict[tuple[str, ...], Any] = {}
+
+    async def _asleep(self) -> bool:
+        return self._sleep is not None and await self._sleep.now()
+
+    @contextlib.asynccontextmanager
+    async def _may_wake(self) -> AsyncIterator[None]:
+        """A deadline that passes while the first replica starts is told as that."""
+        try:
+            yield
+        except DeadlineExceeded:
+            if await self._asleep():
+                raise Asleep(STARTING.format(self._name)) from None
+            raise
+
+    async def _told_before(self, method: str, *arguments: str) -> Any:
+        """What stays as it is as long as the stack runs wakes nobody who said it once."""
+        known = (method, *arguments)
+        if known not in self._told or not await self._asleep():
+            self._told[known] = await self._call(method, *arguments)
+        return self._told[known]
 
     async def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
         """Within one deadline, however often it asks: the caller's, or its own if that is earlier."""
+        async with self._may_wake():
+            return await self._ask(method, *arguments, **named)
+
+    async def _ask(self, method: str, *arguments: Any, **named: Any) -> Any:
         timeout_s = min(self._timeout_s, HEALTH_TIMEOUT_S) if method == "health" else self._timeout_s
         asked = urgency.current().narrowed(timeout_s)
         for _ in range(ATTEMPTS):
@@ -109,7 +172,13 @@ class RemoteEnsemble:
             raise EngineFailure(f"an internal error of the {self._name}; the log has it") from error
 
     async def health(self) -> Health:
-        result: Health = await self._call("health")
+        asleep = Health({}, (self._name.lower(),))
+        if self._sleep is not None and await self._sleep.now(fresh=True):  # a call to none would wake one
+            return asleep
+        try:
+            result: Health = await self._call("health")
+        except Asleep:  # it fell asleep at this moment
+            return asleep
         return result
 
     async def infer(
@@ -124,31 +193,33 @@ class RemoteEnsemble:
         return result
 
     async def metadata(self, engine: str) -> dict[str, Any]:
-        result: dict[str, Any] = await self._call("metadata", engine)
+        result: dict[str, Any] = await self._told_before("metadata", engine)
         return result
 
     async def config(self, engine: str) -> dict[str, Any]:
-        result: dict[str, Any] = await self._call("config", engine)
+        result: dict[str, Any] = await self._told_before("config", engine)
         return result
 
     async def statistics(self, engine: str) -> dict[str, Any]:
+        if await self._asleep():
+            return {"model_stats": []}
         result: dict[str, Any] = await self._call("statistics", engine)
         return result
 
     async def engines(self) -> list[str]:
-        result: list[str] = await self._call("engines")
+        result: list[str] = await self._told_before("engines")
         return result
 
     async def versions(self) -> Mapping[str, str]:
-        result: Mapping[str, str] = await self._call("versions")
+        result: Mapping[str, str] = await self._told_before("versions")
         return result
 
 
 class RemoteVectorizer(RemoteEnsemble):
     """The ``VectorizerService`` across the hop."""
 
-    def __init__(self, handle: DeploymentHandle[Any], timeout_s: float) -> None:
-        super().__init__("Vectorizer", handle, timeout_s)
+    def __init__(self, handle: DeploymentHandle[Any], timeout_s: float, sleep: Sleep | None = None) -> None:
+        super().__init__("Vectorizer", handle, timeout_s, sleep)
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
         result: Vectorization = await self._call("vectorize", data, options)
@@ -162,11 +233,16 @@ class RemoteVectorizer(RemoteEnsemble):
 class RemoteIllustrator(RemoteEnsemble):
     """The ``IllustratorService`` across the hop. Seeds are drawn here, so that a repeated call draws the same."""
 
-    def __init__(self, handle: DeploymentHandle[Any], timeout_s: float) -> None:
-        super().__init__("Illustrator", handle, timeout_s)
+    def __init__(self, handle: DeploymentHandle[Any], timeout_s: float, sleep: Sleep | None = None) -> None:
+        super().__init__("Illustrator", handle, timeout_s, sleep)
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
-        result: Illustration = await self._call("draw", _seeded(options))
+        seeded = _seeded(options)
+        try:
+            async with asyncio.timeout(await self._patience_s(options)):
+                result: Illustration = await self._call("draw", seeded)
+        except TimeoutError:
+            raise Asleep(STARTING.format(self._name)) from None
         return result
 
     async def stream(
@@ -174,7 +250,7 @@ class RemoteIllustrator(RemoteEnsemble):
     ) -> AsyncGenerator[Told, None]:
         """A replica that dies is replaced by one that goes on from the last checkpoints; nothing is told twice."""
         work = partial(self._read, _seeded(options), follow, resume)
-        async with contextlib.aclosing(relay(work, WAITING_PREVIEWS)) as items:
+        async with self._may_wake(), contextlib.aclosing(relay(work, WAITING_PREVIEWS)) as items:
             async for item in items:
                 yield item
 
@@ -182,7 +258,8 @@ class RemoteIllustrator(RemoteEnsemble):
         self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: Outbox
     ) -> Illustration | None:
         """As fast as it comes: Ray keeps for a slow reader all that was yielded, and not the newest alone."""
-        asked = urgency.current().narrowed(self._timeout_s)
+        patience_s = await self._patience_s(options) or self._timeout_s
+        asked = urgency.current().narrowed(min(self._timeout_s, patience_s))
         seen, drawn = Seen(resume), None
         for _ in range(ATTEMPTS):
             stream = self._stream(asked, "stream", options, follow, tuple(seen.checkpoints.values()))
@@ -196,8 +273,12 @@ class RemoteIllustrator(RemoteEnsemble):
                 return drawn
         raise EngineLost(f"the {self._name} is restarting; try again")
 
+    async def _patience_s(self, options: IllustrateOptions) -> float | None:
+        """A replica keeps the deadline of a request, and nobody does while there is none."""
+        return options.timeout_s if await self._asleep() else None
+
     async def families(self) -> Sequence[FamilyInfo]:
-        result: Sequence[FamilyInfo] = await self._call("families")
+        result: Sequence[FamilyInfo] = await self._told_before("families")
         return result
 
 

@@ -57,6 +57,11 @@ class Turns:
     def waiting(self) -> int:
         return sum(map(len, self._queues.values()))
 
+    @property
+    def here(self) -> int:
+        """At work, and waiting."""
+        return self._working + self.waiting
+
     @contextlib.asynccontextmanager
     async def taken(self) -> AsyncIterator[None]:
         """Raises Overloaded, at once when no more may wait or when somebody more urgent comes, and DeadlineExceeded as

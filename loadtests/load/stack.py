@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,11 +61,14 @@ def settings(folder: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Started]:
-    """Raises ``EngineUnavailable`` with the end of the stack's log when it does not become ready."""
+def running(more: Mapping[str, Any] | None = None) -> Iterator[Started]:
+    """With the settings ``more``, by section.
+
+    Raises ``EngineUnavailable`` with the end of the stack's log when it does not become ready.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        values = settings(folder)
+        values = settings(folder) | dict(more or {})
         (folder / "settings.yaml").write_text(yaml.safe_dump(values))
         log = folder / "stack.log"
         command = [sys.executable, "-m", "serve.cli", "up", "--config", str(folder / "settings.yaml")]

@@ -125,7 +125,7 @@ async def ai_health(engines: StackEngines) -> Response:
     """How every engine fares at a real inference. 200 even when one fails: conversion goes on without it."""
     health = await engines.health()
     ready = sum(engine.ready for engine in health.engines.values())
-    status = "healthy" if health.ready else "degraded" if ready else "unavailable"
+    status = "healthy" if health.ready else "degraded" if ready or health.asleep else "unavailable"
     models = {name: dataclasses.asdict(engine) for name, engine in health.engines.items()}
     versions = {name: engine.version for name, engine in health.engines.items()}
     body = {
@@ -133,6 +133,7 @@ async def ai_health(engines: StackEngines) -> Response:
         "models_ready": ready,
         "models_total": len(health.engines),
         "models": models,
+        "asleep": list(health.asleep),
         "model_info": {"versions": versions, "inference_engine": "exported_models"},
     }
     return render(body, 200, None)

@@ -79,6 +79,7 @@ HEALTH = answer(
             "models_ready": WHOLE,
             "models_total": WHOLE,
             "models": mapping_of(_ENGINE),
+            "asleep": {"type": "array", "items": TEXT, "description": "Ensembles that the first request wakes"},
             "model_info": _MODEL_INFO,
         }
     ),

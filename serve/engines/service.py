@@ -22,7 +22,10 @@ class EngineHealth:
 
 @dataclass(frozen=True)
 class Health:
+    """``asleep`` names ensembles without a replica, which the first request wakes: their engines are not asked."""
+
     engines: Mapping[str, EngineHealth]
+    asleep: tuple[str, ...] = ()
 
     @property
     def ready(self) -> bool:

@@ -23,19 +23,21 @@ class Switchboard:
     async def health(self) -> Health:
         """Of every engine. An ensemble that cannot be asked answers for its engines: none of them is ready."""
         found: dict[str, EngineHealth] = {}
+        asleep: list[str] = []
         for examined in await asyncio.gather(*map(self._health_of, self._services)):
-            found.update(examined)
-        return Health(found)
+            found.update(examined.engines)
+            asleep += examined.asleep
+        return Health(found, tuple(asleep))
 
-    async def _health_of(self, service: EngineService) -> Mapping[str, EngineHealth]:
+    async def _health_of(self, service: EngineService) -> Health:
         try:
-            examined = (await service.health()).engines
+            examined = await service.health()
         except AtelierError as error:
             known = [engine for engine, owner in self._owners.items() if owner is service]
             if not known:
                 raise
-            return {engine: EngineHealth(False, 0.0, "unknown", str(error)) for engine in known}
-        self._remember(service, examined)
+            return Health({engine: EngineHealth(False, 0.0, "unknown", str(error)) for engine in known})
+        self._remember(service, examined.engines)
         return examined
 
     async def infer(

@@ -8,8 +8,9 @@ import logging
 
 from serve.ensembles.illustration import IllustratorService
 from serve.ensembles.vectorization import VectorizerService
-from serve.errors import AtelierError, EngineUnavailable
+from serve.errors import AtelierError, EngineUnavailable, StateUnavailable
 from serve.fallback.site import with_fallback
+from serve.jobs.demand import workers_wanted
 from serve.jobs.site_metrics import EVERY_S, measure_site
 from serve.jobs.webhooks import Deliverer
 from serve.jobs.work import Work
@@ -58,6 +59,13 @@ class SiteWorker:
         """Raises EngineUnavailable when something of it has ended that never should."""
         if any(task.done() for task in self._tasks) or not self._worker.is_running:
             raise EngineUnavailable("the worker has ended")
+
+    async def wanted(self) -> int | None:
+        """How many workers the queue could keep busy; None while the database does not say."""
+        try:
+            return await workers_wanted(self._state)
+        except StateUnavailable:
+            return None
 
     async def close(self) -> None:
         for task in self._tasks:

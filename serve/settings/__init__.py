@@ -30,6 +30,7 @@ from serve.settings.rollout import (
     Name,
 )
 from serve.settings.safety import Category, ModerationRule, ModerationSettings, Phrase, ProvenanceSettings, Share
+from serve.settings.scaling import AutoscalingSettings
 from serve.settings.section import HOME, MEBIBYTE, Network, Port, ProjectPath, Section
 from serve.settings.site import CONFIG_VARIABLE, PREFIX, Setting, Settings, leaves, load, plain_environment, to_markdown
 from serve.settings.state import (
@@ -52,6 +53,7 @@ __all__ = [
     "PREFIX",
     "AccessSettings",
     "ArmSettings",
+    "AutoscalingSettings",
     "BackupSettings",
     "BreakerSettings",
     "CacheSettings",

@@ -9,6 +9,7 @@ from pydantic import (
     SecretStr,
 )
 
+from serve.settings.scaling import AutoscalingSettings, ScaledSection
 from serve.settings.section import MEBIBYTE, Network, Port, ProjectPath, Section
 
 
@@ -42,8 +43,15 @@ class DashboardSettings(Section):
 class RaySettings(Section):
     host: str = Field(
         "127.0.0.1",
-        description="Address of Ray's own servers, gateways behind HAProxy and HAProxy's metrics: who reaches them can "
-        "run code. Loopback unless Ray spans machines.",
+        description="This machine's address for Ray's own servers, gateways behind HAProxy and HAProxy's metrics: who "
+        "reaches them can run code. Loopback unless Ray spans machines; `node` finds it.",
+    )
+    port: Port = Field(6379, description="Where other machines join, where Ray spans machines.")
+    machine_timeout_s: float = Field(
+        10.0, ge=2, le=600, description="A machine that does not answer for so long is taken for lost."
+    )
+    leave_s: float = Field(
+        60.0, ge=0, le=3600, description="How long a machine that leaves waits until its work is elsewhere."
     )
     num_cpus: int = Field(0, ge=0, le=4096, description="Logical CPUs that Ray may schedule on; 0 detects them.")
     object_store_memory_bytes: int = Field(
@@ -85,9 +93,10 @@ class LimitsSettings(Section):
     gzip_min_bytes: int = Field(1024, ge=0, description="Answers from this size are compressed, if the client asks.")
 
 
-class GatewaySettings(Section):
+class GatewaySettings(ScaledSection):
     min_replicas: int = Field(1, ge=1, le=1000, description="Fewest gateway replicas.")
     max_replicas: int = Field(1, ge=1, le=1000, description="Most gateway replicas.")
+    autoscaling: AutoscalingSettings = Field(AutoscalingSettings(), description="When to have how many of them.")
     max_ongoing_requests: int = Field(
         512, ge=1, le=100_000, description="Requests that one gateway works on at once; beyond it the answer is 503."
     )

@@ -8,6 +8,7 @@ from pydantic import (
     Field,
 )
 
+from serve.settings.scaling import AutoscalingSettings, ScaledSection
 from serve.settings.section import MEBIBYTE, ProjectPath, Section
 
 
@@ -18,7 +19,7 @@ class ImageLimitsSettings(Section):
     min_side_px: int = Field(2, ge=1, description="Shortest side of a picture.")
 
 
-class VectorizerSettings(Section):
+class VectorizerSettings(ScaledSection):
     model_repository: ProjectPath = Field(Path("model_repository"), description="Folder with one folder per engine.")
     engines_url: str | None = Field(
         None, description="host:port (gRPC) of an outside Triton; none: each replica runs its own, embedded."
@@ -31,8 +32,11 @@ class VectorizerSettings(Section):
     engine_timeout_s: float = Field(10.0, gt=0, le=600, description="Longest wait for one inference.")
     engine_start_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest wait for the embedded Triton.")
     workers: int = Field(0, ge=0, le=1024, description="Tracing processes per replica; 0: one per core.")
-    min_replicas: int = Field(1, ge=1, le=1000, description="Fewest Vectorizer replicas.")
+    min_replicas: int = Field(
+        1, ge=0, le=1000, description="Fewest Vectorizer replicas; 0: the last one goes when nobody asks."
+    )
     max_replicas: int = Field(1, ge=1, le=1000, description="Most Vectorizer replicas.")
+    autoscaling: AutoscalingSettings = Field(AutoscalingSettings(), description="When to have how many of them.")
     num_cpus: float = Field(1.0, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
     num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs that Ray reserves for one replica.")
     max_ongoing_requests: int = Field(32, ge=1, le=10_000, description="Requests that one replica works on at once.")
@@ -44,7 +48,7 @@ class VectorizerSettings(Section):
     image: ImageLimitsSettings = Field(ImageLimitsSettings(), description="What a picture may measure.")
 
 
-class IllustratorSettings(Section):
+class IllustratorSettings(ScaledSection):
     model_repository: ProjectPath = Field(Path("model_repository"), description="Folder with one folder per engine.")
     families: tuple[str, ...] = Field(
         (), description="Illustration models to serve, the default first; none: all in the repository."
@@ -59,8 +63,11 @@ class IllustratorSettings(Section):
     )
     engine_timeout_s: float = Field(60.0, gt=0, le=3600, description="Longest wait for one step.")
     engine_start_timeout_s: float = Field(120.0, gt=0, le=3600, description="Longest wait for the embedded Triton.")
-    min_replicas: int = Field(1, ge=1, le=1000, description="Fewest Illustrator replicas.")
+    min_replicas: int = Field(
+        1, ge=0, le=1000, description="Fewest Illustrator replicas; 0: the last one goes when nobody asks."
+    )
     max_replicas: int = Field(1, ge=1, le=1000, description="Most Illustrator replicas.")
+    autoscaling: AutoscalingSettings = Field(AutoscalingSettings(), description="When to have how many of them.")
     num_cpus: float = Field(0.5, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
     num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs that Ray reserves for one replica.")
     max_ongoing_requests: int = Field(16, ge=1, le=10_000, description="Requests that one replica draws at once.")

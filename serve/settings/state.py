@@ -10,9 +10,12 @@ from pydantic import (
     AfterValidator,
     Field,
     SecretStr,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_core import PydanticCustomError
 
+from serve.settings.scaling import AutoscalingSettings
 from serve.settings.section import MEBIBYTE, Section
 
 
@@ -42,7 +45,13 @@ class ReferencesSettings(Section):
 
 
 class JobsSettings(Section):
-    workers: int = Field(1, ge=1, le=1000, description="Worker replicas; each has the slots below.")
+    workers: int = Field(1, ge=1, le=1000, description="Fewest worker replicas; each has the slots below.")
+    max_workers: int | None = Field(
+        None, ge=1, le=1000, description="Most worker replicas, while jobs wait for slots; none: `workers`."
+    )
+    autoscaling: AutoscalingSettings = Field(
+        AutoscalingSettings(), description="When to have how many of them; its target is the slots below."
+    )
     slots: dict[str, int] = Field(
         {"illustrate": 4, "vectorize": 2},
         description="Jobs of each lane that one worker does at once.",
@@ -67,6 +76,13 @@ class JobsSettings(Section):
     abandoned_s: float = Field(
         2.0, ge=0, le=60, description="How long a direct request goes on without its client, which may ask again."
     )
+
+    @field_validator("max_workers")
+    @classmethod
+    def _most_not_below_fewest(cls, most: int | None, info: ValidationInfo) -> int | None:
+        if most is not None and most < info.data.get("workers", 1):
+            raise PydanticCustomError("workers", "max_workers must not be below workers")
+        return most
 
 
 class CacheSettings(Section):

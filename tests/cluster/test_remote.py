@@ -29,6 +29,7 @@ from serve.ensembles.illustration import (
 )
 from serve.ensembles.vectorization import VectorizeOptions
 from serve.errors import (
+    Asleep,
     AtelierError,
     BadImage,
     Cancelled,
@@ -38,6 +39,7 @@ from serve.errors import (
     Overloaded,
 )
 from serve.remote import RemoteIllustrator, RemoteVectorizer
+from serve.sleep import Sleep
 from serve.turns import Turns
 from serve.urgency import UNPRESSED, Pressing, Priority, Urgency
 
@@ -346,3 +348,61 @@ async def test_a_replica_takes_out_who_waits_past_its_time_and_sheds_by_priority
     assert [await first, await high] == ["svg", "svg"]
     assert [asked.priority for asked in ensemble.begun] == [Priority.NORMAL, Priority.HIGH]
     assert all(asked.deadline is not None for asked in ensemble.begun)
+
+
+def napping(asleep: bool) -> Sleep:
+    return Sleep(lambda: asleep)
+
+
+async def test_health_wakes_nobody() -> None:
+    """It is a third state: no engine is asked, and the stack is ready (A-113)."""
+    handle = Handle()
+    health = await RemoteVectorizer(handle, 5.0, napping(True)).health()  # type: ignore[arg-type]
+    assert (health.asleep, health.engines, health.ready) == (("vectorizer",), {}, True)
+    assert handle.responses == []
+
+
+async def test_the_first_request_wakes_and_waits() -> None:
+    handle = Handle("svg")
+    remote = RemoteVectorizer(handle, 5.0, napping(True))  # type: ignore[arg-type]
+    assert await remote.vectorize(b"", VectorizeOptions()) == "svg"
+
+
+async def test_a_deadline_shorter_than_the_start_is_told_as_that() -> None:
+    """503 and when to come again, and not 504: whoever asks again finds it awake."""
+    handle = Handle("hang")
+    remote = RemoteVectorizer(handle, 0.2, napping(True))  # type: ignore[arg-type]
+    with pytest.raises(Asleep) as caught:
+        await remote.vectorize(b"", VectorizeOptions())
+    assert (caught.value.status, caught.value.retry_after_s) == (503, 10)
+    assert handle.responses[0].cancelled
+
+
+async def test_a_requests_own_deadline_counts_while_nobody_is_there_to_keep_it() -> None:
+    began = time.monotonic()
+    remote = RemoteIllustrator(Handle("hang"), 60.0, napping(True))  # type: ignore[arg-type]
+    with pytest.raises(Asleep):
+        await remote.draw(IllustrateOptions("red apple", seed=1, timeout_s=0.2))
+    assert time.monotonic() - began < 5
+
+
+async def test_one_that_is_awake_and_late_is_late() -> None:
+    remote = RemoteVectorizer(Handle("hang"), 0.2, napping(False))  # type: ignore[arg-type]
+    with pytest.raises(DeadlineExceeded):
+        await remote.vectorize(b"", VectorizeOptions())
+
+
+async def test_what_was_told_once_wakes_nobody() -> None:
+    handle = Handle(["quality"])
+    remote = RemoteVectorizer(handle, 5.0, napping(True))  # type: ignore[arg-type]
+    assert await remote.engines() == ["quality"]
+    assert await remote.engines() == ["quality"]
+    assert len(handle.responses) == 1
+    assert await remote.statistics("quality") == {"model_stats": []}
+
+
+async def test_who_falls_asleep_while_asked_for_health_is_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.remote, "HEALTH_TIMEOUT_S", 1.2)
+    looks = iter([False, True])
+    remote = RemoteVectorizer(Handle("hang"), 5.0, Sleep(lambda: next(looks)))  # type: ignore[arg-type]
+    assert (await remote.health()).asleep == ("vectorizer",)

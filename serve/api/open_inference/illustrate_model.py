@@ -56,7 +56,8 @@ class IllustrateModel:
 
     async def ready(self) -> bool:
         try:
-            return bool(await self._families()) and (await self._service.health()).ready
+            health = await self._service.health()
+            return bool(health.asleep) or (health.ready and bool(await self._families()))
         except AtelierError:
             return False
 

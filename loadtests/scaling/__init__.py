@@ -1,0 +1,1 @@
+"""Replicas that come and go with the load, and machines that join, leave and die."""

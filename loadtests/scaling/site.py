@@ -1,0 +1,123 @@
+"""One stack on two simulated machines: the first has Ray's head and the door, the second joins it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loadtests.queue.postgresql import PostgreSQL
+from loadtests.scaling.machines import Machine, two_machines
+from loadtests.scaling.sleeping import write_sleeping_family
+
+START_TIMEOUT_S = 180.0
+STEP_S, ROWS = 0.1, 4
+REPLICA = "ray::ServeReplica:atelier:"
+DEPLOYMENTS = ("Gateway", "Vectorizer", "Illustrator", "Worker")
+
+
+@dataclass(frozen=True)
+class Site:
+    first: Machine
+    second: Machine
+    folder: Path
+
+    def replicas(self, deployment: str) -> tuple[int, int]:
+        """On the first machine, and on the second."""
+        name = f"{REPLICA}{deployment}"
+        return len(self.first.pids(name)), len(self.second.pids(name))
+
+    def door(self, machine: Machine) -> str:
+        return f"http://{machine.address}:8000"
+
+    def answers(self, machine: Machine) -> bool:
+        """Whether it is ready, by the door of ``machine``."""
+        with contextlib.suppress(subprocess.SubprocessError):
+            return bool(machine.run(["curl", "-fs", "-m", "5", f"{self.door(machine)}/health/ready"]))
+        return False
+
+    def start(self, machine: Machine, *command: str) -> subprocess.Popen[bytes]:
+        """`atelier` on ``machine``, with folders of its own and the settings of both."""
+        own = self.folder / machine.address.rpartition(".")[2]  # short: Ray's sockets are in it
+        told = {**os.environ, "ATELIER_STATE_DIR": str(own), "ATELIER_RAY__TEMP_DIR": str(own / "ray")}
+        line = ["-m", "serve.cli", *command, "--config", str(self.folder / "settings.yaml")]
+        with (self.folder / f"{machine.address}.log").open("ab") as log:
+            return machine.popen(line, env=told, stdout=log, stderr=log)
+
+    def whole(self) -> None:
+        """Waits until each machine has a replica of everything; the second one joins if it is not there."""
+        self.second.plug()
+        process = None
+        if not self.second.pids("serve.cli join"):
+            self.second.end()
+            process = self.start(self.second, "join", f"{self.first.address}:6379")
+
+        def is_whole() -> bool:
+            spread = all(counts == (1, 1) for counts in map(self.replicas, DEPLOYMENTS))
+            return spread and self.answers(self.first) and self.answers(self.second)
+
+        self.wait(is_whole, process)
+
+    def wait(self, there: Callable[[], bool], process: subprocess.Popen[bytes] | None) -> None:
+        deadline = time.monotonic() + START_TIMEOUT_S
+        while not there():
+            if time.monotonic() > deadline or (process is not None and process.poll() is not None):
+                logs = "\n".join(path.read_text(errors="replace")[-2000:] for path in self.folder.glob("*.log"))
+                raise TimeoutError(f"the stack was not there within {START_TIMEOUT_S:g} s:\n{logs}")
+            time.sleep(0.5)
+
+
+def settings(folder: Path, database: str) -> dict[str, Any]:
+    """Two replicas of everything, one to a machine, and no more than the drawing of small pictures."""
+    one_each = {"autoscaling": {"max_per_machine": 1}}
+    twice = {"min_replicas": 2, "max_replicas": 2, "num_cpus": 0.1, **one_each}
+    return {
+        "http": {"host": "0.0.0.0"},
+        "access": {"required": "off", "insecure": True},
+        "ray": {"host": "node", "num_cpus": 2, "leave_s": 45},
+        "proxy": {"token": secrets.token_hex(16)},
+        "secrets": {"keys": [secrets.token_hex(32)]},
+        "dashboard": {"enabled": False},
+        "rates": {"per_address": False},
+        "gateway": twice,
+        "vectorizer": {**twice, "workers": 1},
+        "illustrator": {**twice, "model_repository": str(folder / "models")},
+        "jobs": {"workers": 2, "beat_s": 0.5, "lease_s": 3, **one_each},
+        "database": {"url": database},
+        "objects": {"url": f"file://{folder}/objects"},
+        "state_dir": str(folder / "state"),
+    }
+
+
+@contextlib.contextmanager
+def running(change: Callable[[dict[str, Any]], None] = lambda _: None) -> Iterator[Site]:
+    """Ready, with a replica of everything on each machine. ``change`` alters the settings before."""
+    with (
+        tempfile.TemporaryDirectory(prefix="at-") as name,
+        PostgreSQL.started() as database,
+        two_machines() as (first, second),
+    ):
+        folder = Path(name)
+        write_sleeping_family(folder / "models", STEP_S, ROWS)
+        values = settings(folder, database.new_database())
+        change(values)
+        (folder / "settings.yaml").write_text(yaml.safe_dump(values))
+        site = Site(first, second, folder)
+        head = site.start(first, "up")
+        try:
+            site.wait(lambda: bool(first.pids("gcs_server")), head)
+            site.whole()
+            yield site
+        finally:
+            head.terminate()
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                head.wait(60)

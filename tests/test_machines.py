@@ -1,0 +1,75 @@
+"""A stack on several machines: each one's own address, and what all have to share (A-113)."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from serve.errors import InvalidRequest
+from serve.join_command import address_of
+from serve.machines import check_shared, placed
+from serve.ray_environment import ray_environment
+from serve.settings import Settings, load
+
+SHARED = {
+    "ray": {"host": "10.0.0.1"},
+    "database": {"url": "postgresql://atelier@db/atelier"},
+    "objects": {"url": "s3://bucket"},
+    "secrets": {"keys": ["k" * 64]},
+    "proxy": {"token": "t" * 32},
+}
+
+
+def test_a_site_that_shares_everything_may_span_machines() -> None:
+    check_shared(load(**SHARED))
+
+
+@pytest.mark.parametrize(
+    ("section", "instead", "field"),
+    [
+        ("ray", {"host": "127.0.0.1"}, "ray.host"),
+        ("database", {}, "database.url"),
+        ("database", {"url": "sqlite:////tmp/a.db"}, "database.url"),
+        ("objects", {}, "objects.url"),
+        ("secrets", {}, "secrets.keys"),
+        ("proxy", {}, "proxy.token"),
+    ],
+)
+def test_what_is_one_machines_is_refused(section: str, instead: dict[str, str], field: str) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        check_shared(load(**{**SHARED, section: instead}))
+    assert caught.value.field == field
+
+
+def test_node_is_the_address_that_leads_to_the_others() -> None:
+    settings = load(ray={"host": "node"})
+    assert placed(settings, ("127.0.0.1", 9)).ray.host == "127.0.0.1"
+    assert placed(load(ray={"host": "10.0.0.7"})).ray.host == "10.0.0.7"
+
+
+@pytest.mark.parametrize("head", ["10.0.0.1", ":6379", "10.0.0.1:ray", ""])
+def test_where_to_join_has_a_host_and_a_port(head: str) -> None:
+    with pytest.raises(InvalidRequest):
+        address_of(head)
+
+
+def test_one_machine_keeps_to_loopback_and_several_ask_for_a_token() -> None:
+    alone, together = ray_environment(Settings()), ray_environment(load(**SHARED))
+    assert alone["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] == "0"
+    assert "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER" not in together
+    assert together["RAY_AUTH_MODE"] == "token"
+    assert together["HAPROXY_OWN_HOST"] == "10.0.0.1"
+    assert "None" not in together.values()
+
+
+def test_a_lost_machine_is_lost_in_time() -> None:
+    """It is asked every second, has a second to answer, and is lost after so many silences."""
+    told = ray_environment(load(**{**SHARED, "ray": {"host": "10.0.0.1", "machine_timeout_s": 10}}))
+    each_ms = int(told["RAY_health_check_period_ms"]) + int(told["RAY_health_check_timeout_ms"])
+    assert each_ms * int(told["RAY_health_check_failure_threshold"]) <= 10_000
+
+
+def test_a_token_of_the_site_is_the_same_everywhere() -> None:
+    settings = load(**SHARED)
+    assert settings.proxy.token == SecretStr("t" * 32)
+    assert ray_environment(settings)["ATELIER_PROXY__TOKEN"] == "t" * 32
