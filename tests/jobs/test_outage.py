@@ -13,7 +13,7 @@ import httpx
 import pytest
 from illustrator_standin import IllustratorStandIn
 from pydantic import SecretStr
-from s3_server import S3Server
+from loadtests.chaos.s3_server import S3Server
 from standin import StandIn
 
 from loadtests.queue.postgresql import PostgreSQL

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
-from s3_server import SECRET, S3Server
+from loadtests.chaos.s3_server import SECRET, S3Server
 from typer.testing import CliRunner
 
 from serve import cli
