@@ -35,7 +35,7 @@ from serve.jobs.direct import Direct
 from serve.moderation.moderated import engines_of, moderated
 from serve.ray_process import keep_to, prepare, settled
 from serve.remote import RemoteIllustrator, RemoteVectorizer
-from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
+from serve.settings import IllustratorSettings, RaySettings, Settings, VectorizerSettings, load
 from serve.state import State
 from serve.turns import Turns
 
@@ -199,18 +199,22 @@ def compose(settings: Settings) -> ray_serve.Application:
         ray_actor_options={"num_cpus": gate.num_cpus},
         graceful_shutdown_timeout_s=10,
         logging_config=logging,
+        **_health(settings.ray),
         **_scale(gate.min_replicas, gate.max_replicas, gate.max_ongoing_requests),
     )(ray_serve.ingress()(Gateway))
-    vectorizer = _ensemble("Vectorizer", VectorizerReplica, settings.vectorizer, logging).bind(settings)
+    vectorizer = _ensemble("Vectorizer", VectorizerReplica, settings.vectorizer, settings.ray, logging).bind(settings)
     illustrator = None
     if settings.illustrator.families or families_in(settings.illustrator.model_repository):
-        illustrator = _ensemble("Illustrator", IllustratorReplica, settings.illustrator, logging).bind(settings)
+        illustrator = _ensemble("Illustrator", IllustratorReplica, settings.illustrator, settings.ray, logging).bind(
+            settings
+        )
     jobs = settings.jobs
     worker = ray_serve.deployment(
         name="Worker",
         ray_actor_options={"num_cpus": jobs.num_cpus},
         graceful_shutdown_timeout_s=10,
         logging_config=logging,
+        **_health(settings.ray),
         num_replicas=jobs.workers,
     )(WorkerReplica)
     working = worker.bind(vectorizer, illustrator, settings)
@@ -219,7 +223,11 @@ def compose(settings: Settings) -> ray_serve.Application:
 
 
 def _ensemble(
-    name: str, replica: type[Replica], own: VectorizerSettings | IllustratorSettings, logging: LoggingConfig
+    name: str,
+    replica: type[Replica],
+    own: VectorizerSettings | IllustratorSettings,
+    ray: RaySettings,
+    logging: LoggingConfig,
 ) -> ray_serve.Deployment:
     resources = {"num_cpus": own.num_cpus}
     if isinstance(own, IllustratorSettings) and own.num_gpus:
@@ -232,9 +240,16 @@ def _ensemble(
         graceful_shutdown_timeout_s=10,
         max_constructor_retry_count=2,
         logging_config=logging,
+        **_health(ray),
         **_scale(own.min_replicas, own.max_replicas, own.max_ongoing_requests),
     )(replica)
     return deployment
+
+
+def _health(ray: RaySettings) -> dict[str, Any]:
+    """Ray Serve replaces a replica that stands still after three checks without an answer: its own 30 s make a minute
+    and a half."""
+    return {"health_check_period_s": ray.health_period_s, "health_check_timeout_s": ray.health_timeout_s}
 
 
 def _scale(fewest: int, most: int, ongoing: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""A client as they should be: asks again when it is told to come again, or the connection breaks; within its patience."""
+"""A client as they should be: asks again when it is told to, or when the connection breaks, within its patience."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import grpc
 import httpx
 
-from loadtests.chaos.ledger import FINAL, Attempt, Ledger, Saw
+from loadtests.chaos.ledger import FINAL, WELL, Attempt, Ledger, Saw
 
 ATTEMPT_S = 30.0
 """After so long without an answer an attempt is given up."""
@@ -34,7 +34,7 @@ Ask = Callable[[], Awaitable[Seen]]
 """One attempt. What it raises of ``httpx`` and ``grpc`` is what the client saw, too."""
 
 
-async def insist(ledger: Ledger, door: str, ask: Ask, *, record_right: bool = True) -> bool:
+async def insist(ledger: Ledger, door: str, ask: Ask) -> bool:
     """``ask`` until it is answered, refused, or patience ends; whether the answer was right."""
     entry = ledger.open(door)
     try:
@@ -45,7 +45,7 @@ async def insist(ledger: Ledger, door: str, ask: Ask, *, record_right: bool = Tr
             entry.attempts.append(Attempt(began, time.monotonic(), seen.saw, seen.told))
             entry.attempt_began = None
             if seen.saw in FINAL:
-                return seen.saw in (Saw.RIGHT, Saw.DEGRADED)
+                return seen.saw in WELL
             pause_s = min(MAX_WAIT_S, wait_s if seen.wait_s is None else seen.wait_s)
             if time.monotonic() - entry.began + pause_s > PATIENCE_S:
                 return False

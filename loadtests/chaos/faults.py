@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-
+from types import MappingProxyType
 
 from loadtests.chaos.site import DISK, SERVERS, Site
 
@@ -20,7 +20,7 @@ class Fault:
     """``inject`` says whom it struck. ``heal`` ends what only an operator ends, and recovery counts from then on;
     without one the stack has to mend itself, and recovery counts from the fault.
 
-    ``goal_s``: None where nothing that a client sees has to recover, or nobody can (``note`` says why).
+    ``note`` says what the figures do not.
     """
 
     name: str
@@ -40,9 +40,13 @@ def strike(kind: str, number: signal.Signals, site: Site) -> str:
     return f"pid {found[0].pid} of {len(found)}"
 
 
-def _of(name: str, kind: str, *, note: str = "", frozen_note: str = "", short: tuple[bool, bool] = (False, False)) -> Iterator[Fault]:
-    for number, word, is_short, told in ((KILL, "SIGKILL", short[0], note), (FREEZE, "SIGSTOP", short[1], frozen_note)):
-        yield Fault(f"{name} {word}", SERVERS, partial(strike, kind, number), short=is_short, note=told)
+def _of(
+    name: str, kind: str, *, short: Sequence[str] = (), notes: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Fault]:
+    """Both signals; ``short`` and ``notes`` by the signal's name."""
+    for number in (KILL, FREEZE):
+        act = partial(strike, kind, number)
+        yield Fault(f"{name} {number.name}", SERVERS, act, short=number.name in short, note=notes.get(number.name, ""))
 
 
 def _server(name: str, attribute: str, *, short: bool = False) -> Iterator[Fault]:
@@ -79,16 +83,16 @@ def _clear(site: Site) -> None:
 FAULTS: dict[str, Fault] = {
     fault.name: fault
     for fault in (
-        *_of("Triton stub", "triton_python_backend_stub", short=(True, False)),
-        *_of("tritonserver", "tritonserver", short=(True, True)),
-        *_of("Vectorizer replica", "ray::ServeReplica:atelier:Vectorizer", short=(True, False)),
+        *_of("Triton stub", "triton_python_backend_stub", short=["SIGKILL"]),
+        *_of("tritonserver", "tritonserver", short=["SIGKILL", "SIGSTOP"]),
+        *_of("Vectorizer replica", "ray::ServeReplica:atelier:Vectorizer", short=["SIGKILL"]),
         *_of("Illustrator replica", "ray::ServeReplica:atelier:Illustrator"),
-        *_of("gateway", "ray::ServeReplica:atelier:Gateway", short=(True, False)),
-        *_of("HAProxy", "haproxy", short=(True, False)),
+        *_of("gateway", "ray::ServeReplica:atelier:Gateway", short=["SIGKILL"]),
+        *_of("HAProxy", "haproxy", short=["SIGKILL"]),
         *_of("HAProxyManager", "ray::HAProxyManager"),
         *_of("ProxyActor", "ray::ProxyActor"),
-        *_of("worker", "ray::ServeReplica:atelier:Worker", short=(True, False)),
-        *_of("controller", "ray::ServeController", short=(True, False)),
+        *_of("worker", "ray::ServeReplica:atelier:Worker", short=["SIGKILL"]),
+        *_of("controller", "ray::ServeController", short=["SIGKILL"]),
         *_server("PostgreSQL", "database", short=True),
         *_server("Redis", "redis"),
         *_server("object store", "endpoint"),

@@ -66,10 +66,8 @@ class Entry:
             return "wrong"
         if last not in WELL:
             return "lost"
-        for saw in (Saw.UNCLEAR, Saw.BROKEN, Saw.CLEAR):
-            if saw in seen:
-                return saw.value
-        return last.value
+        worst = next((saw for saw in (Saw.UNCLEAR, Saw.BROKEN, Saw.CLEAR) if saw in seen), last)
+        return str(worst.value)
 
 
 VERDICTS = ("right", "degraded", "clear", "broken", "unclear", "lost", "wrong")

@@ -8,7 +8,7 @@ from functools import partial
 
 import httpx
 
-from loadtests.chaos.client import Ask, insist
+from loadtests.chaos.client import Seen, insist
 from loadtests.chaos.jobs import Jobs
 from loadtests.chaos.known import GrpcDoor, Known, convert, generate
 from loadtests.chaos.ledger import Ledger
@@ -19,6 +19,9 @@ OPEN_S = {"HTTP, open": 1.0, "job": 3.0}
 """How often the others ask, whether or not the last answer is there."""
 MAX_OPEN = 40
 """Of each that ask so: a stack that answers nothing is not buried."""
+
+Numbered = Callable[[int], Awaitable[Seen]]
+"""One attempt at a caller's request of that number."""
 
 
 class Load:
@@ -57,7 +60,7 @@ class Load:
         await self._grpc.close()
         await self._http.aclose()
 
-    def _doors(self) -> dict[str, Callable[[int], Awaitable[object]]]:
+    def _doors(self) -> dict[str, Numbered]:
         return {
             "HTTP": partial(convert, self._http, self._known),
             "OpenAI": partial(generate, self._http, self._known),
@@ -65,7 +68,7 @@ class Load:
             "gRPC, picture": partial(self._grpc.illustrate, self._known),
         }
 
-    async def _closed(self, door: str, ask: Callable[[int], Ask]) -> None:
+    async def _closed(self, door: str, ask: Numbered) -> None:
         number = 0
         while not self._over.is_set():
             await insist(self._ledger, door, partial(ask, number))
