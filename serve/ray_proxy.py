@@ -1,9 +1,9 @@
 """Ray Serve's keeper of HAProxy, made to notice at once what befalls it.
 
 Ray Serve 2.60 asks every ten seconds, and replaces the whole actor after the third time without an answer: half a
-minute in which nothing connects, and then a moment in which the new HAProxy knows no address yet and answers all of them
-with 404. Here a HAProxy that ended, or stands still, is started again in its place with what it knew; a new one opens its
-doors when it knows where they lead; and one whose keeper died serves on until the next keeper takes over.
+minute in which nothing connects, and then a moment in which the new HAProxy knows no address yet and answers all of
+them with 404. Here a HAProxy that ended, or stands still, is started again in its place with what it knew; a new one
+opens its doors when it knows where they lead; and one whose keeper died serves on until the next keeper takes over.
 
 And nobody asks whether the controller itself stands still, without which nothing is ever replaced: the keeper does.
 """

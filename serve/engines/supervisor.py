@@ -29,8 +29,8 @@ class Supervisor:
 
     Every ``interval_s`` each engine is probed; between probes, each ``look_s``, the processes are looked at, which
     finds the stub of one instance out of several, and what a signal has stopped. A failed call of ``engines`` brings
-    the next probe forward. An engine that is slow is not broken: probes past ``probe_timeout_s`` count only when the engine
-    completed nothing for ``stall_s``. A server that does not even say that it lives is.
+    the next probe forward. An engine that is slow is not broken: probes past ``probe_timeout_s`` count only when the
+    engine completed nothing for ``stall_s``. A server that does not even say that it lives is.
     """
 
     def __init__(
