@@ -63,7 +63,7 @@ async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> li
     if twice:
         say(twice)
     return [
-        Outcome(fault, struck, summary(ledger.between(began, ended), recovery_s))
+        Outcome(fault, struck, summary(ledger.between(began, ended), recovery_s, ledger.slow_s))
         for fault, struck, began, ended, recovery_s in spans
     ]
 

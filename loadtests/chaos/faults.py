@@ -31,9 +31,9 @@ class Fault:
     note: str = ""
 
 
-def strike(kind: str, number: signal.Signals, site: Site) -> str:
-    """The signal to the oldest process of ``kind``."""
-    found = site.of(kind)
+def strike(kind: str, number: signal.Signals, site: Site, holding: str = "") -> str:
+    """The signal to the oldest process of ``kind``, with ``holding`` in its command."""
+    found = [one for one in site.of(kind) if holding in " ".join(one.cmdline())]
     if not found:
         raise LookupError(f"the stack has no process {kind!r}")
     found[0].send_signal(number)
@@ -41,11 +41,16 @@ def strike(kind: str, number: signal.Signals, site: Site) -> str:
 
 
 def _of(
-    name: str, kind: str, *, short: Sequence[str] = (), notes: Mapping[str, str] = MappingProxyType({})
+    name: str,
+    kind: str,
+    *,
+    holding: str = "",
+    short: Sequence[str] = (),
+    notes: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[Fault]:
     """Both signals; ``short`` and ``notes`` by the signal's name."""
     for number in (KILL, FREEZE):
-        act = partial(strike, kind, number)
+        act = partial(strike, kind, number, holding=holding)
         yield Fault(f"{name} {number.name}", SERVERS, act, short=number.name in short, note=notes.get(number.name, ""))
 
 
@@ -83,8 +88,8 @@ def _clear(site: Site) -> None:
 FAULTS: dict[str, Fault] = {
     fault.name: fault
     for fault in (
-        *_of("Triton stub", "triton_python_backend_stub", short=["SIGKILL"]),
-        *_of("tritonserver", "tritonserver", short=["SIGKILL", "SIGSTOP"]),
+        *_of("Triton stub", "triton_python_backend_stub", holding="mini_unet", short=["SIGKILL"]),
+        *_of("tritonserver", "tritonserver", holding="mini_unet", short=["SIGKILL", "SIGSTOP"]),
         *_of("Vectorizer replica", "ray::ServeReplica:atelier:Vectorizer", short=["SIGKILL"]),
         *_of("Illustrator replica", "ray::ServeReplica:atelier:Illustrator"),
         *_of("gateway", "ray::ServeReplica:atelier:Gateway", short=["SIGKILL"]),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
+from types import MappingProxyType
 
 
 class Saw(Enum):
@@ -56,6 +57,11 @@ class Entry:
     ended: float | None = None
     attempt_began: float | None = None
     """Of the attempt that is under way."""
+
+    @property
+    def moment(self) -> float:
+        """When the first was seen that was amiss, or when it began."""
+        return next((attempt.ended for attempt in self.attempts if attempt.saw not in WELL), self.began)
 
     @property
     def verdict(self) -> str:
@@ -115,8 +121,8 @@ class Ledger:
         return max([since, *self.signs(since)])
 
     def between(self, begin: float, end: float) -> list[Entry]:
-        """Requests that were under way at some time between these."""
-        return [entry for entry in self.entries if entry.began < end and (entry.ended or end) >= begin]
+        """Requests whose ``moment`` was then, so that each belongs to one fault."""
+        return [entry for entry in self.entries if begin <= entry.moment < end]
 
     def learn(self, factor: float = 4.0, least_s: float = 4.0) -> None:
         """Take what was seen so far for what is usual."""
@@ -126,19 +132,23 @@ class Ledger:
                 self.slow_s[door] = max(least_s, factor * taken[int(0.95 * (len(taken) - 1))])
 
 
-def summary(entries: Sequence[Entry], recovery_s: float | None) -> Summary:
+def summary(
+    entries: Sequence[Entry], recovery_s: float | None, slow_s: Mapping[str, float] = MappingProxyType({})
+) -> Summary:
     counts = Counter(entry.verdict for entry in entries)
     taken = [a.seconds for entry in entries for a in entry.attempts]
-    told = _told(entries)
+    told = _told(entries, slow_s)
     return Summary(len(entries), {v: counts[v] for v in VERDICTS}, max(taken, default=0.0), recovery_s, tuple(told))
 
 
-def _told(entries: Iterable[Entry], most: int = 12) -> list[str]:
-    """What was said in attempts that were not right, the most frequent first."""
-    seen = Counter(
-        f"{entry.door}: {attempt.saw.value}: {attempt.told}"[:200]
-        for entry in entries
-        for attempt in entry.attempts
-        if attempt.saw is not Saw.RIGHT
-    )
+def _told(entries: Iterable[Entry], slow_s: Mapping[str, float], most: int = 12) -> list[str]:
+    """What was said in attempts that were not right, or slow, the most frequent first."""
+    seen: Counter[str] = Counter()
+    for entry in entries:
+        limit_s = slow_s.get(entry.door, float("inf"))
+        for attempt in entry.attempts:
+            if attempt.saw is not Saw.RIGHT:
+                seen[f"{entry.door}: {attempt.saw.value}: {attempt.told}"[:200]] += 1
+            elif attempt.seconds > limit_s:
+                seen[f"{entry.door}: right, after more than {limit_s:.1f} s"] += 1
     return [f"{count} x {text}" for text, count in seen.most_common(most)]

@@ -65,12 +65,27 @@ class Supervisor:
             await self._pause()
 
     async def _fault(self) -> str | None:
-        if not self._server.running:
-            return "it ended"
-        if (trouble := await self._trouble()) is not None:
-            return trouble
-        if not await self._lives():
-            return "it does not answer"
+        """What is amiss, if anything. Probes of a server that stands still wait long: it is looked at meanwhile."""
+        looking, probing = asyncio.create_task(self._look()), asyncio.create_task(self._probe_twice())
+        try:
+            await asyncio.wait({looking, probing}, return_when=asyncio.FIRST_COMPLETED)
+            return looking.result() if looking.done() else probing.result() or await self._trouble()
+        finally:
+            looking.cancel()
+            probing.cancel()
+            await asyncio.gather(looking, probing, return_exceptions=True)
+
+    async def _look(self) -> str:
+        """At the processes, until something is amiss with them."""
+        while self._server.running:
+            if (trouble := await self._trouble()) is not None:
+                return trouble
+            if not await self._lives():
+                return "it does not answer"
+            await asyncio.sleep(self._look_s)
+        return "it ended"
+
+    async def _probe_twice(self) -> str | None:
         if await self._probe_all() is None:
             return None
         # On a machine short of cores Triton may find a stub unhealthy that was only late: look twice.
