@@ -10,6 +10,7 @@ import argparse
 import asyncio
 import itertools
 import json
+import signal
 import sys
 import time
 from pathlib import Path
@@ -37,6 +38,7 @@ def main() -> None:
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; see --list")
     if arguments.short and not arguments.only:
         chosen = [fault for fault in chosen if fault.short]
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped then, too
     outcomes: list[Outcome] = []
     for kind, group in itertools.groupby(chosen, key=lambda fault: fault.site):
         with site(kind, arguments.replicas) as started:
