@@ -121,6 +121,7 @@ def ray_cluster(settings: Settings) -> Iterator[None]:
 
         logging.getLogger("ray").setLevel(logging.ERROR)
         ray.init(
+            address="local",  # its own node, also where Ray knows of another on this machine
             num_cpus=settings.ray.num_cpus or None,
             object_store_memory=settings.ray.object_store_memory_bytes,
             include_dashboard=settings.dashboard.enabled,
