@@ -49,7 +49,11 @@ async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> li
         if not await _quiet(ledger, pace.before_s, pace.most_s):
             say(f"{fault.name}: the site was not well before it")
         began = time.monotonic()
-        struck = await asyncio.to_thread(fault.inject, site)
+        try:
+            struck = await asyncio.to_thread(fault.inject, site)
+        except LookupError as error:
+            say(f"{fault.name}: not done: {error}")
+            continue
         from_then = time.monotonic()
         if fault.heal is not None:
             await asyncio.sleep(OUTAGE_S)

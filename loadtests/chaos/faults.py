@@ -94,7 +94,7 @@ FAULTS: dict[str, Fault] = {
         *_of("Illustrator replica", "ray::ServeReplica:atelier:Illustrator"),
         *_of("gateway", "ray::ServeReplica:atelier:Gateway", short=["SIGKILL"]),
         *_of("HAProxy", "haproxy", short=["SIGKILL"]),
-        *_of("HAProxyManager", "ray::HAProxyManager"),
+        *_of("HAProxyManager", "ray::WatchedHAProxyManager"),
         *_of("ProxyActor", "ray::ProxyActor"),
         *_of("worker", "ray::ServeReplica:atelier:Worker", short=["SIGKILL"]),
         *_of("controller", "ray::ServeController", short=["SIGKILL"]),
