@@ -59,6 +59,8 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         # Three failures in a row are needed, as for replicas (`app.compose`). Ray Serve's own 10 s make half a minute.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": str(settings.ray.health_period_s),
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": str(settings.ray.health_timeout_s),
+        # A proxy that is being started on a busy machine may take this three times.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "15",
         # What does not answer does not end in order either: asked to, it would hold its requests for ten seconds more.
         "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
         # The controller waits for that, and does nothing else meanwhile.

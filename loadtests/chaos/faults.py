@@ -102,5 +102,7 @@ FAULTS: dict[str, Fault] = {
         *_server("Redis", "redis"),
         *_server("object store", "endpoint"),
         Fault("full disk", DISK, _fill, _clear),
+        # What befalls a node (its network, its power) needs a site of several: a kind of its own beside ``SERVERS`` and
+        # ``DISK`` in site.py, and its rows here.
     )
 }
