@@ -56,6 +56,8 @@ class PatientHAProxy(haproxy.HAProxyApi):
     async def _start_and_wait_for_haproxy(self, *arguments: str, **named: Any) -> Any:
         if "-sf" not in arguments and (orphans := self._strangers()):
             arguments = (*arguments, "-sf", *map(str, orphans))
+            if await self.answers():  # it hands its listeners over, and no connection that waits there is lost
+                arguments = (*arguments, "-x", self.cfg.socket_path)
         return await super()._start_and_wait_for_haproxy(*arguments, **named)
 
     def _strangers(self) -> list[int]:
