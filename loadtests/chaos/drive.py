@@ -37,7 +37,8 @@ class Outcome:
     summary: Summary
 
 
-async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> list[Outcome]:
+async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> tuple[list[Outcome], str]:
+    """What came of each fault, and in words what the database has that nobody asked for."""
     ledger, known = Ledger(), Known()
     load = Load(site.url, site.grpc, ledger, known)
     await load.warm()
@@ -63,13 +64,11 @@ async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> li
         say(f"{fault.name}: {struck}; " + ("no recovery" if recovery_s is None else f"{recovery_s:.1f} s"))
         spans.append((fault, struck, began, time.monotonic(), recovery_s))
     await load.stop()
-    twice = await _jobs_done_twice(site, load)
-    if twice:
-        say(twice)
-    return [
+    outcomes = [
         Outcome(fault, struck, summary(ledger.between(began, ended), recovery_s, ledger.slow_s))
         for fault, struck, began, ended, recovery_s in spans
     ]
+    return outcomes, await _jobs_done_twice(site, load)
 
 
 async def _quiet(ledger: Ledger, for_s: float, most_s: float) -> bool:
@@ -93,7 +92,10 @@ async def _recovered(ledger: Ledger, since: float, pace: Pace) -> float | None:
 
 
 async def _jobs_done_twice(site: Site, load: Load) -> str:
-    """What the database has that was not asked for; an empty text when every key stands for one job."""
+    """What the database has that was not asked for; empty when every key stands for one job at most.
+
+    Of PostgreSQL alone; on SQLite nobody looks.
+    """
     asked = len(load.jobs.keys_sent)
     if site.database is None:
         return ""
