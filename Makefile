@@ -11,7 +11,7 @@ PROMPT ?= man lifting weights, flat
 SEED ?= 7
 SCENARIO ?= smoke
 
-.PHONY: help run stop status test quick check clients postgresql redis prometheus iproute load bench docs
+.PHONY: help run stop status test quick check clients postgresql redis prometheus iproute load chaos bench docs
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -71,6 +71,9 @@ iproute: ## the command `ip` for simulated machines, from Debian's package; with
 
 load: .venv/.testing ## users on a running stack; SCENARIO=smoke|...
 	$(BIN)/python -m loadtests.load $(SCENARIO)
+
+chaos: .venv/.testing postgresql redis .venv/.compiled ## kill and freeze the parts of a stack under load; CHAOS=--short
+	$(BIN)/python -m loadtests.chaos $(CHAOS)
 
 bench: .venv/.testing ## every table in the documents; an hour and more
 	$(BIN)/python -m loadtests.bench_engines

@@ -43,7 +43,7 @@ from serve.moderation.moderated import engines_of, moderated
 from serve.ray_process import keep_to, own_host, prepare, settled
 from serve.remote import RemoteIllustrator, RemoteVectorizer, sleep_of
 from serve.scaling import TURNS, WORKERS, by_queue, by_turns, replicas
-from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
+from serve.settings import IllustratorSettings, RaySettings, Settings, VectorizerSettings, load
 from serve.sleep import Sleep
 from serve.state import State
 from serve.tracing import export
@@ -270,18 +270,21 @@ def compose(settings: Settings) -> ray_serve.Application:
         ray_actor_options={"num_cpus": gate.num_cpus},
         graceful_shutdown_timeout_s=gate.autoscaling.drain_s,
         logging_config=written,
+        **_health(settings.ray),
         **replicas(gate.autoscaling, gate.min_replicas, gate.max_replicas, gate.max_ongoing_requests / 2),
     )(ray_serve.ingress()(Gateway))
-    vectorizer = _ensemble("Vectorizer", VectorizerReplica, settings.vectorizer, written).bind(settings)
+    vectorizer = _ensemble("Vectorizer", VectorizerReplica, settings.vectorizer, settings.ray, written).bind(settings)
     illustrator = None
     if settings.illustrator.families or families_in(settings.illustrator.model_repository):
-        illustrator = _ensemble("Illustrator", IllustratorReplica, settings.illustrator, written).bind(settings)
+        drawing = _ensemble("Illustrator", IllustratorReplica, settings.illustrator, settings.ray, written)
+        illustrator = drawing.bind(settings)
     jobs = settings.jobs
     worker = ray_serve.deployment(
         name="Worker",
         ray_actor_options={"num_cpus": jobs.num_cpus},
         graceful_shutdown_timeout_s=jobs.autoscaling.drain_s,
         logging_config=written,
+        **_health(settings.ray),
         **replicas(jobs.autoscaling, jobs.workers, jobs.max_workers or jobs.workers, 1, by_queue),
     )(WorkerReplica)
     working = worker.bind(vectorizer, illustrator, settings)
@@ -290,7 +293,11 @@ def compose(settings: Settings) -> ray_serve.Application:
 
 
 def _ensemble(
-    name: str, replica: type[Replica], own: VectorizerSettings | IllustratorSettings, written: LoggingConfig
+    name: str,
+    replica: type[Replica],
+    own: VectorizerSettings | IllustratorSettings,
+    ray: RaySettings,
+    written: LoggingConfig,
 ) -> ray_serve.Deployment:
     resources = {"num_cpus": own.num_cpus}
     if own.num_gpus:
@@ -303,9 +310,16 @@ def _ensemble(
         graceful_shutdown_timeout_s=own.autoscaling.drain_s,
         max_constructor_retry_count=2,
         logging_config=written,
+        **_health(ray),
         **replicas(own.autoscaling, own.min_replicas, own.max_replicas, own.max_ongoing_requests / 2, by_turns),
     )(replica)
     return deployment
+
+
+def _health(ray: RaySettings) -> dict[str, Any]:
+    """Ray Serve replaces a replica that stands still after three checks without an answer: its own 30 s make a minute
+    and a half."""
+    return {"health_check_period_s": ray.health_period_s, "health_check_timeout_s": ray.health_timeout_s}
 
 
 def http_options(settings: Settings) -> HTTPOptions:

@@ -61,6 +61,19 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # a busy machine starts HAProxy slowly, and not in vain
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.ray.drain_s),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.app.before_ray_serve",
+        "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "serve.ray_proxy.before_controller",
+        # Three failures in a row are needed, as for replicas (`app.compose`). Ray Serve's own 10 s make half a minute.
+        "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": str(settings.ray.health_period_s),
+        "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": str(settings.ray.health_timeout_s),
+        # A proxy that is being started on a busy machine may take this three times.
+        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "15",
+        # What does not answer does not end in order either: asked to, it would hold its requests for ten seconds more.
+        "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
+        # The controller waits for that, and does nothing else meanwhile.
+        "RAY_SERVE_PROXY_GRACEFUL_SHUTDOWN_TIMEOUT_S": "1",
+        # A gateway that stands still gets no new requests after the second check that it does not answer.
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "2s",
+        "RAY_SERVE_HAPROXY_HEALTH_CHECK_FASTINTER": "1s",
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(max(64 * MEBIBYTE, 4 * settings.limits.max_body_bytes)),
         # The gateways only wait and the Vectorizer traces in threads: one event loop per replica is enough.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",

@@ -139,6 +139,10 @@ class Engines:
             self._configs[engine] = await self.config(engine)
         await self.infer(engine, zeros(self._configs[engine]), timeout_s=timeout_s)
 
+    async def live(self, *, timeout_s: float) -> None:
+        """Raises unless the server says within ``timeout_s`` that it lives, which tells nothing of its engines."""
+        await self._call("ServerLive", service_pb2.ServerLiveRequest(), "", timeout_s)
+
     async def metadata(self, engine: str) -> dict[str, Any]:
         """Name, versions, platform and the tensors of ``engine``."""
         request = service_pb2.ModelMetadataRequest(name=engine)

@@ -22,15 +22,24 @@ def descendants(pid: int) -> list[int]:
     return direct + [below for child in direct for below in descendants(child)]
 
 
-def is_zombie(pid: int) -> bool:
-    """Whether ``pid`` has ended and its parent has not noticed."""
+def state(pid: int) -> str:
+    """The letter that the kernel has for what ``pid`` does; empty when it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] == "Z"
+        return ""
+    return stat.rpartition(")")[2].split()[0]
 
 
-def has_zombies(pid: int) -> bool:
-    """Whether a process below ``pid`` has ended unnoticed."""
-    return any(is_zombie(below) for below in descendants(pid))
+def is_zombie(pid: int) -> bool:
+    """Whether ``pid`` has ended and its parent has not noticed."""
+    return state(pid) == "Z"
+
+
+def trouble(pid: int) -> str | None:
+    """What a process below ``pid`` suffers from that no waiting mends: it has ended unnoticed, or a signal has stopped
+    it (``T``; under a debugger it is ``t``)."""
+    states = {state(below) for below in descendants(pid)}
+    if "Z" in states:
+        return "one of its processes ended"
+    return "one of its processes is stopped" if "T" in states else None

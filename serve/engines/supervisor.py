@@ -1,7 +1,8 @@
 """``Supervisor``: finds out by real inference that an embedded Triton has stopped working, and restarts it.
 
 A Python stub that is killed leaves its server and its model "ready" while every request fails, and nothing recovers by
-itself; so readiness as Triton tells it counts for nothing here.
+itself; so readiness as Triton tells it counts for nothing here. A server or a stub that stands still is worse: nothing
+fails, and everything waits.
 """
 
 from __future__ import annotations
@@ -19,15 +20,18 @@ LOGGER = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 30.0
+LIVE_TIMEOUT_S = 2.0
+LIVE_ATTEMPTS = 3
+"""However busy its engines are, a server that is well says at once that it lives: that asks none of them."""
 
 
 class Supervisor:
     """Watches ``server`` through ``engines``.
 
     Every ``interval_s`` each engine is probed; between probes, each ``look_s``, the processes are looked at, which
-    finds the stub of one instance out of several. A failed call of ``engines`` brings the next probe forward. An
-    engine that is slow is not broken: probes past ``probe_timeout_s`` count only when the engine completed nothing for
-    ``stall_s``.
+    finds the stub of one instance out of several, and what a signal has stopped. A failed call of ``engines`` brings
+    the next probe forward. An engine that is slow is not broken: probes past ``probe_timeout_s`` count only when the
+    engine completed nothing for ``stall_s``. A server that does not even say that it lives is.
     """
 
     def __init__(
@@ -62,15 +66,51 @@ class Supervisor:
             await self._pause()
 
     async def _fault(self) -> str | None:
-        if not self._server.running:
-            return "it ended"
-        if await asyncio.to_thread(processes.has_zombies, self._server.pid):
-            return "one of its Python stubs ended"
+        """What is amiss, if anything. Probes of a server that stands still wait long: it is looked at meanwhile."""
+        looking, probing = asyncio.create_task(self._look()), asyncio.create_task(self._probe_twice())
+        try:
+            await asyncio.wait({looking, probing}, return_when=asyncio.FIRST_COMPLETED)
+            return looking.result() if looking.done() else probing.result() or await self._trouble()
+        finally:
+            looking.cancel()
+            probing.cancel()
+            await asyncio.gather(looking, probing, return_exceptions=True)
+
+    async def _look(self) -> str:
+        """At the processes, until something is amiss with them."""
+        while self._server.running:
+            if (trouble := await self._trouble()) is not None:
+                return trouble
+            if not await self._lives():
+                return "it does not answer"
+            await asyncio.sleep(self._look_s)
+        return "it ended"
+
+    async def _probe_twice(self) -> str | None:
         if await self._probe_all() is None:
             return None
         # On a machine short of cores Triton may find a stub unhealthy that was only late: look twice.
         await asyncio.sleep(self._look_s)
         return await self._probe_all()
+
+    async def _trouble(self) -> str | None:
+        """What the processes tell twice: who stops one for a moment may go on with it."""
+        if (trouble := await asyncio.to_thread(processes.trouble, self._server.pid)) is not None:
+            await asyncio.sleep(self._look_s)
+            return await asyncio.to_thread(processes.trouble, self._server.pid) and trouble
+        return None
+
+    async def _lives(self) -> bool:
+        """A server that cannot be reached is left to the probes, which say why."""
+        for _ in range(LIVE_ATTEMPTS):
+            try:
+                await self._engines.live(timeout_s=LIVE_TIMEOUT_S)
+                return True
+            except DeadlineExceeded:
+                continue
+            except AtelierError:
+                return True
+        return False
 
     async def _probe_all(self) -> str | None:
         reasons = await asyncio.gather(*(self._probe(engine) for engine in self._server.engines))
@@ -80,6 +120,9 @@ class Supervisor:
         """Why ``engine`` is broken; None when it works, or is only busy."""
         try:
             completed = await self._completed(engine)
+        except AtelierError as error:
+            return str(error)
+        try:
             await self._engines.probe(engine, timeout_s=self._probe_timeout_s)
         except Overloaded:
             return None
@@ -124,5 +167,5 @@ class Supervisor:
             try:
                 await asyncio.wait_for(self._suspicion.wait(), self._look_s)
             except TimeoutError:
-                if not self._server.running or await asyncio.to_thread(processes.has_zombies, self._server.pid):
+                if not self._server.running or await asyncio.to_thread(processes.trouble, self._server.pid) is not None:
                     return

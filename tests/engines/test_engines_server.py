@@ -206,7 +206,7 @@ async def heal(server: TritonServer, engines: Engines, engine: str, timeout_s: f
     raise AssertionError(f"not healed: {server.log()[-5:]}")
 
 
-@pytest.mark.parametrize("victim", ["stub", "tritonserver", "keeper", "frozen stub"])
+@pytest.mark.parametrize("victim", ["stub", "tritonserver", "keeper", "frozen stub", "frozen tritonserver"])
 async def test_a_killed_process_is_noticed_and_replaced(repository: Path, victim: str) -> None:
     """Triton goes on calling itself ready without its stub."""
     server = TritonServer(repository, ["affine_onnxruntime", "affine_openvino"])

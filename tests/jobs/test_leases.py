@@ -93,7 +93,7 @@ async def test_a_worker_that_stands_still_loses_its_jobs(state: State) -> None:
     await dead.report(job, "progress", {"step": 2, "steps": 8}, 0.25, {0: (2, b"latents")})
     assert await watch.look() == []
     for _ in range(3):
-        clock.now += 4
+        clock.now += 0.4 * state.settings.jobs.lease_s
         await alive.beat([])
         taken = await watch.look()
     assert taken == [dead.worker_id]
@@ -153,7 +153,7 @@ async def test_a_beat_while_the_watch_looks_keeps_the_jobs(state: State) -> None
     await one_job(state, slow)
     for _ in range(5):
         await watch.look()
-        clock.now += 9
+        clock.now += 0.9 * state.settings.jobs.lease_s
         await slow.beat([])
     assert await watch.look() == []
 

@@ -13,9 +13,9 @@ import httpx
 import pytest
 from illustrator_standin import IllustratorStandIn
 from pydantic import SecretStr
-from s3_server import S3Server
 from standin import StandIn
 
+from loadtests.chaos.s3_server import S3Server
 from loadtests.queue.postgresql import PostgreSQL
 from serve.api.app import create_app
 from serve.jobs.direct import Direct

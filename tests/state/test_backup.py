@@ -16,9 +16,9 @@ import pytest
 import sqlalchemy as sa
 from gallery_rows import generation, insert, result
 from pydantic import SecretStr
-from s3_server import S3Server
 from whole_site import DRAWING, PICTURES, content, fill
 
+from loadtests.chaos.s3_server import S3Server
 from loadtests.queue.postgresql import PostgreSQL
 from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, OutOfSpace, StateUnavailable
 from serve.settings import BackupSettings, DatabaseSettings, Settings

@@ -17,9 +17,9 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
-from s3_server import SECRET, S3Server
 from typer.testing import CliRunner
 
+from loadtests.chaos.s3_server import SECRET, S3Server
 from serve import cli
 from serve.errors import InvalidRequest, NotFound, OutOfSpace, StateUnavailable
 from serve.settings import DatabaseSettings, ObjectsSettings, Settings, load

@@ -1,4 +1,4 @@
-"""A server that speaks S3, of the tests' own: moto's, in a process that can be stopped and frozen."""
+"""A server that speaks S3, for tests and chaos: moto's, in a process that can be stopped and frozen."""
 
 from __future__ import annotations
 

@@ -1,0 +1,106 @@
+"""One fault after the other under the load, each once everything is well again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from loadtests.chaos.faults import OUTAGE_S, Fault
+from loadtests.chaos.known import Known
+from loadtests.chaos.ledger import Ledger, Summary, summary
+from loadtests.chaos.load import Load
+from loadtests.chaos.site import Site
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Pace:
+    """Seconds: quiet before a fault, quiet after which it counts as over, the shortest and longest look at one."""
+
+    learn_s: float = 15.0
+    before_s: float = 4.0
+    quiet_s: float = 8.0
+    least_s: float = 16.0
+    most_s: float = 90.0
+
+
+SHORT = Pace(learn_s=6.0, before_s=2.0, quiet_s=5.0, least_s=10.0, most_s=45.0)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    fault: Fault
+    struck: str
+    summary: Summary
+
+
+async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> tuple[list[Outcome], str]:
+    """What came of each fault, and in words what the database has that nobody asked for."""
+    ledger, known = Ledger(), Known()
+    load = Load(site.url, site.grpc, ledger, known)
+    await load.warm()
+    load.start()
+    await asyncio.sleep(pace.learn_s)
+    ledger.learn()
+    spans = []
+    for fault in faults:
+        if not await _quiet(ledger, pace.before_s, pace.most_s):
+            say(f"{fault.name}: the site was not well before it")
+        began = time.monotonic()
+        try:
+            struck = await asyncio.to_thread(fault.inject, site)
+        except LookupError as error:
+            say(f"{fault.name}: not done: {error}")
+            continue
+        from_then = time.monotonic()
+        if fault.heal is not None:
+            await asyncio.sleep(OUTAGE_S)
+            await asyncio.to_thread(fault.heal, site)
+            from_then = time.monotonic()
+        recovery_s = await _recovered(ledger, from_then, pace)
+        say(f"{fault.name}: {struck}; " + ("no recovery" if recovery_s is None else f"{recovery_s:.1f} s"))
+        spans.append((fault, struck, began, time.monotonic(), recovery_s))
+    await load.stop()
+    outcomes = [
+        Outcome(fault, struck, summary(ledger.between(began, ended), recovery_s, ledger.slow_s))
+        for fault, struck, began, ended, recovery_s in spans
+    ]
+    return outcomes, await _jobs_done_twice(site, load)
+
+
+async def _quiet(ledger: Ledger, for_s: float, most_s: float) -> bool:
+    """Whether nothing was amiss for so long, before ``most_s`` were over."""
+    began = time.monotonic()
+    while time.monotonic() < began + most_s:
+        await asyncio.sleep(0.2)
+        if time.monotonic() - ledger.quiet_since(began) >= for_s:
+            return True
+    return False
+
+
+async def _recovered(ledger: Ledger, since: float, pace: Pace) -> float | None:
+    """Seconds from ``since`` to the last sign of the fault; None when signs never ended."""
+    while time.monotonic() < since + pace.most_s:
+        await asyncio.sleep(0.2)
+        last = ledger.quiet_since(since)
+        if time.monotonic() - max(last, since + pace.least_s - pace.quiet_s) >= pace.quiet_s:
+            return last - since
+    return None
+
+
+async def _jobs_done_twice(site: Site, load: Load) -> str:
+    """What the database has that was not asked for; empty when every key stands for one job at most.
+
+    Of PostgreSQL alone; on SQLite nobody looks.
+    """
+    asked = len(load.jobs.keys_sent)
+    if site.database is None:
+        return ""
+    name = site.values["database"]["url"].partition("@/")[2].partition("?")[0]
+    query = "select count(*) from jobs"
+    arguments = ("-h", str(site.database.folder), "-U", "postgres", "-d", name, "-Atc", query)
+    found = int(await asyncio.to_thread(site.database.run, "psql", *arguments))
+    return "" if found <= asked else f"{asked} jobs were asked for, and the database has {found}"

@@ -1,0 +1,154 @@
+"""What clients saw, attempt by attempt, and what it comes to."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+
+class Saw(Enum):
+    """What one attempt of a client came to."""
+
+    RIGHT = "right"
+    DEGRADED = "degraded"
+    """An SVG that says itself that an engine was missing, and what was done instead."""
+    CLEAR = "clear"
+    """429, 503, 504 or 507 with Retry-After, or gRPC's words for them."""
+    BROKEN = "broken"
+    """A connection that was refused, reset, or silent until the client gave the attempt up."""
+    UNCLEAR = "unclear"
+    """Another 5xx, or none of when to come again."""
+    REFUSED = "refused"
+    """A 4xx: clients do not ask again."""
+    WRONG = "wrong"
+    """An answer that is not the known one."""
+
+
+WELL = (Saw.RIGHT, Saw.DEGRADED)
+FINAL = (*WELL, Saw.REFUSED, Saw.WRONG)
+"""After these no client asks again."""
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """Times are of the monotonic clock, in seconds."""
+
+    began: float
+    ended: float
+    saw: Saw
+    told: str = ""
+
+    @property
+    def seconds(self) -> float:
+        return self.ended - self.began
+
+
+@dataclass
+class Entry:
+    """One request of one client, until it was answered or given up."""
+
+    door: str
+    began: float
+    attempts: list[Attempt] = field(default_factory=list)
+    ended: float | None = None
+    attempt_began: float | None = None
+    """Of the attempt that is under way."""
+
+    @property
+    def moment(self) -> float:
+        """When the first was seen that was amiss, or when it began."""
+        return next((attempt.ended for attempt in self.attempts if attempt.saw not in WELL), self.began)
+
+    @property
+    def verdict(self) -> str:
+        """One of ``VERDICTS``, by the worst that its client saw before the right answer."""
+        seen = {attempt.saw for attempt in self.attempts}
+        last = self.attempts[-1].saw if self.attempts else Saw.BROKEN
+        if Saw.WRONG in seen:
+            return "wrong"
+        if last not in WELL:
+            return "lost"
+        worst = next((saw for saw in (Saw.UNCLEAR, Saw.BROKEN, Saw.CLEAR) if saw in seen), last)
+        return str(worst.value)
+
+
+VERDICTS = ("right", "degraded", "clear", "broken", "unclear", "lost", "wrong")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """``recovery_s`` from the fault, or from its end where it has one, to the last sign of it; None: it never ended."""
+
+    sent: int
+    counts: dict[str, int]
+    slowest_s: float
+    recovery_s: float | None
+    told: tuple[str, ...]
+
+
+class Ledger:
+    """All requests of a run. ``slow_s`` by door: what takes longer is a sign of a fault, though the answer be right."""
+
+    def __init__(self) -> None:
+        self.entries: list[Entry] = []
+        self.slow_s: dict[str, float] = {}
+
+    def open(self, door: str) -> Entry:
+        entry = Entry(door, time.monotonic())
+        self.entries.append(entry)
+        return entry
+
+    def signs(self, since: float) -> list[float]:
+        """The times at which something was seen to be amiss, of requests that began or ended after ``since``."""
+        now = time.monotonic()
+        found = []
+        for entry in self.entries:
+            slow_s = self.slow_s.get(entry.door, float("inf"))
+            for attempt in entry.attempts:
+                if attempt.ended >= since and (attempt.saw is not Saw.RIGHT or attempt.seconds > slow_s):
+                    found.append(attempt.ended)
+            waiting = entry.ended is None and entry.attempt_began is not None
+            if waiting and now - (entry.attempt_began or now) > slow_s:
+                found.append(now)
+        return found
+
+    def quiet_since(self, since: float) -> float:
+        """The last sign after ``since``, or ``since``."""
+        return max([since, *self.signs(since)])
+
+    def between(self, begin: float, end: float) -> list[Entry]:
+        """Requests whose ``moment`` was then, so that each belongs to one fault."""
+        return [entry for entry in self.entries if begin <= entry.moment < end]
+
+    def learn(self, factor: float = 4.0, least_s: float = 4.0) -> None:
+        """Take what was seen so far for what is usual."""
+        for door in {entry.door for entry in self.entries}:
+            taken = sorted(a.seconds for e in self.entries if e.door == door for a in e.attempts if a.saw in WELL)
+            if taken:
+                self.slow_s[door] = max(least_s, factor * taken[int(0.95 * (len(taken) - 1))])
+
+
+def summary(
+    entries: Sequence[Entry], recovery_s: float | None, slow_s: Mapping[str, float] = MappingProxyType({})
+) -> Summary:
+    counts = Counter(entry.verdict for entry in entries)
+    taken = [a.seconds for entry in entries for a in entry.attempts]
+    told = _told(entries, slow_s)
+    return Summary(len(entries), {v: counts[v] for v in VERDICTS}, max(taken, default=0.0), recovery_s, tuple(told))
+
+
+def _told(entries: Iterable[Entry], slow_s: Mapping[str, float], most: int = 12) -> list[str]:
+    """What was said in attempts that were not right, or slow, the most frequent first."""
+    seen: Counter[str] = Counter()
+    for entry in entries:
+        limit_s = slow_s.get(entry.door, float("inf"))
+        for attempt in entry.attempts:
+            if attempt.saw is not Saw.RIGHT:
+                seen[f"{entry.door}: {attempt.saw.value}: {attempt.told}"[:200]] += 1
+            elif attempt.seconds > limit_s:
+                seen[f"{entry.door}: right, after more than {limit_s:.1f} s"] += 1
+    return [f"{count} x {text}" for text, count in seen.most_common(most)]

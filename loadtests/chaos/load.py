@@ -1,0 +1,94 @@
+"""The steady load: callers at every door, closed loops and open ones, each with known answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from functools import partial
+
+import httpx
+
+from loadtests.chaos.client import Seen, insist
+from loadtests.chaos.jobs import Jobs
+from loadtests.chaos.known import GrpcDoor, Known, convert, generate
+from loadtests.chaos.ledger import Ledger
+
+THINKS_S = 0.5
+"""Of who asks again when the last answer is there."""
+OPEN_S = {"HTTP, open": 1.0, "job": 3.0}
+"""How often the others ask, whether or not the last answer is there."""
+MAX_OPEN = 40
+"""Of each that ask so: a stack that answers nothing is not buried."""
+
+Numbered = Callable[[int], Awaitable[Seen]]
+"""One attempt at a caller's request of that number."""
+
+
+class Load:
+    """For one event loop: `start`, then `stop`, which waits for what is under way."""
+
+    def __init__(self, url: str, grpc_address: str, ledger: Ledger, known: Known) -> None:
+        limits = httpx.Limits(max_connections=200, max_keepalive_connections=20)
+        self._http = httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(None, connect=5.0), limits=limits)
+        self._grpc = GrpcDoor(grpc_address)
+        self._ledger = ledger
+        self._known = known
+        self.jobs = Jobs(self._http, known, ledger)
+        self._over = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._under_way: set[asyncio.Task[object]] = set()
+
+    async def warm(self) -> None:
+        """Every request once, one after the other: what is answered now is what is right."""
+        for number in range(4):
+            for door, ask in self._doors().items():
+                await insist(self._ledger, door, partial(ask, number))
+        await self.jobs.one(0)
+
+    def start(self) -> None:
+        self._tasks = [asyncio.create_task(self._closed(door, ask)) for door, ask in self._doors().items()]
+        once = partial(convert, self._http, self._known)
+        self._tasks += [
+            asyncio.create_task(self._open("HTTP, open", lambda n: insist(self._ledger, "HTTP", partial(once, n)))),
+            asyncio.create_task(self._open("job", self.jobs.one)),
+        ]
+
+    async def stop(self) -> None:
+        self._over.set()
+        await asyncio.gather(*self._tasks)
+        await asyncio.gather(*self._under_way)
+        await self._grpc.close()
+        await self._http.aclose()
+
+    def _doors(self) -> dict[str, Numbered]:
+        return {
+            "HTTP": partial(convert, self._http, self._known),
+            "OpenAI": partial(generate, self._http, self._known),
+            "gRPC, SVG": partial(self._grpc.vectorize, self._known),
+            "gRPC, picture": partial(self._grpc.illustrate, self._known),
+        }
+
+    async def _closed(self, door: str, ask: Numbered) -> None:
+        number = 0
+        while not self._over.is_set():
+            await insist(self._ledger, door, partial(ask, number))
+            number += 1
+            await self._rest(THINKS_S)
+
+    async def _open(self, name: str, act: Callable[[int], Awaitable[object]]) -> None:
+        number = 0
+        while not self._over.is_set():
+            mine = [task for task in self._under_way if task.get_name() == name]
+            if len(mine) < MAX_OPEN:
+                task = asyncio.ensure_future(act(number))
+                task.set_name(name)
+                self._under_way.add(task)
+                task.add_done_callback(self._under_way.discard)
+            number += 1
+            await self._rest(OPEN_S[name])
+
+    async def _rest(self, seconds: float) -> None:
+        try:
+            await asyncio.wait_for(self._over.wait(), seconds)
+        except TimeoutError:
+            return

