@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from loadtests.vectorize.measure import ROOT
 from serve.client import StackClient
 from serve.errors import EngineUnavailable
 
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 90.0
 
 
@@ -61,11 +61,14 @@ def settings(folder: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running() -> Iterator[Started]:
-    """Raises ``EngineUnavailable`` with the end of the stack's log when it does not become ready."""
+def running(differing: Mapping[str, Any] | None = None) -> Iterator[Started]:
+    """A stack with ``differing`` settings, by section.
+
+    Raises ``EngineUnavailable`` with the end of the stack's log when it does not become ready.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        values = settings(folder)
+        values = settings(folder) | dict(differing or {})
         (folder / "settings.yaml").write_text(yaml.safe_dump(values))
         log = folder / "stack.log"
         command = [sys.executable, "-m", "serve.cli", "up", "--config", str(folder / "settings.yaml")]
