@@ -10,6 +10,7 @@ CONFIG ?= deployments/laptop.yaml
 PROMPT ?= man lifting weights, flat
 SEED ?= 7
 SCENARIO ?= smoke
+ARGS ?=
 
 .PHONY: help run stop status test quick check clients postgresql redis load bench docs
 
@@ -58,8 +59,8 @@ redis: ## a Redis server for the tests, from Debian's package
 	  echo "Installing Redis (Debian's package)"; \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y redis-server >/dev/null; }
 
-load: .venv/.testing ## users on a running stack; SCENARIO=smoke|...
-	$(BIN)/python -m loadtests.load $(SCENARIO)
+load: .venv/.testing ## users on a running stack; SCENARIO=smoke|... ARGS=--stack starts one for it
+	$(BIN)/python -m loadtests.load $(SCENARIO) $(ARGS)
 
 bench: .venv/.testing ## every table in the documents; an hour and more
 	$(BIN)/python -m loadtests.bench_engines
@@ -69,6 +70,8 @@ bench: .venv/.testing ## every table in the documents; an hour and more
 	$(BIN)/python -m loadtests.bench_load
 	$(BIN)/python -m loadtests.bench_queue
 	$(BIN)/python -m loadtests.bench_guards
+	$(BIN)/python -m loadtests.bench_peers
+	$(BIN)/python -m loadtests.simulate --plot docs/media
 
 docs: .venv/.serving ## write docs/SETTINGS.md
 	$(BIN)/atelier settings --markdown > docs/SETTINGS.md

@@ -1,9 +1,9 @@
 """Ours, LitServe, plain FastAPI and Triton alone on the same engines: ``python -m loadtests.bench_peers``.
 
 One machine, one run, all peers up at once; they take turns, in another order each time. The same ONNX file, the same
-number of CPU threads, the same callers in this process, who send the same bytes again and again: KServe v2 in binary form,
-base64 in JSON for LitServe, which reads nothing else. Every answer is compared with ONNX Runtime's own. Ours has everything
-on that others have not: HAProxy, limits, a replica in another process. Compare ratios: callers take a share of the cores.
+number of CPU threads, the same callers in this process, who send the same bytes again and again: KServe v2 in binary
+form, base64 in JSON for LitServe, which reads no bytes. Every answer is compared with ONNX Runtime's own. Ours has all
+on that others have not: HAProxy, limits, a replica in another process. Compare ratios: callers need the cores too.
 """
 
 from __future__ import annotations
@@ -103,7 +103,10 @@ def main(given: Sequence[str] | None = None) -> None:
     load = os.getloadavg()
     print(f"load average {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f} on {os.cpu_count()} cores at the end")
     told.out.parent.mkdir(parents=True, exist_ok=True)
-    kept = {title: {n: {p: asdict(a) for p, a in peers.items()} for n, peers in rows.items()} for title, rows in found.items()}
+    kept = {
+        title: {n: {p: asdict(a) for p, a in peers.items()} for n, peers in rows.items()}
+        for title, rows in found.items()
+    }
     told.out.write_text(json.dumps(kept, indent=1))
 
 

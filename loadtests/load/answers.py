@@ -1,4 +1,4 @@
-"""Whether an answer is right: pictures that can be read, of the size they should have, the same for the same request."""
+"""Whether an answer is right: a picture that can be read, of the right size, the same for the same request."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Requests that come at a rate, whether or not earlier ones are answered: an open loop.
 
 Users who wait for their answers ask less often the slower they are answered, and so hide what others would have
-waited for. Here each request has its time. It is sent by whichever user is free then, and another user is made when none
-is; with ``MOST`` under way it is not sent, and counts as late.
+waited for. Here each request has its time. It is sent by whichever user is free then, and another user is made when
+none is; with ``MOST`` under way it is not sent, and counts as late.
 """
 
 from __future__ import annotations

@@ -88,7 +88,7 @@ def vectorizer() -> FastAPI:
 
 
 def vtracer() -> FastAPI:
-    """``POST /convert``: VTracer with its defaults, one thread for each core. Other work than ours: no model, no choice."""
+    """``POST /convert``: VTracer with its defaults, a thread for each core. Other work than ours: no model chooses."""
     from serve.vector.image import decode
     from serve.vector.parameters import VTracerParameters
     from serve.vector.stock import trace_vtracer

@@ -1,7 +1,7 @@
 """``python -m loadtests.simulate``: steps batched against requests batched, on paper, for 1 to 1,000 GPUs.
 
-Requests come at random (Poisson), with 8 or 30 steps. Load is the share of the most pictures that the GPUs can draw with the
-best batch; all ways to batch get the same requests. Prints Markdown; ``--plot`` also draws latency by load into a folder.
+Requests come at random (Poisson), with 8 or 30 steps. Load is the share of the most pictures that the GPUs can draw
+with the best batch; all ways to batch get the same requests. Prints Markdown; ``--plot`` also draws latency by load.
 ``--validate`` compares the simulation with the real starter family on this machine instead.
 """
 

@@ -17,7 +17,8 @@ class Curve:
     """``milliseconds`` by pictures in a batch; between them in a line, and none above the largest, the cap.
 
     ``between_ms``: from a picture's step to the request for its next one (sampler, transport), in which the engine is
-    free for others. ``fixed_ms``: text encoder and VAE of a picture. ``start_s``: from a decision to a replica that draws.
+    free for others. ``fixed_ms``: text encoder and VAE of a picture. ``start_s``: from a decision to a replica that
+    draws.
     """
 
     name: str

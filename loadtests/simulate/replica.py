@@ -16,8 +16,8 @@ PLACES = 16
 
 @dataclass(eq=False)
 class Picture:
-    """``cancel_s``: when its caller goes away, if he does. ``computed``: steps that were made for it, ``wasted`` of them
-    answered when he had gone."""
+    """``cancel_s``: when its caller goes away, if he does. ``computed``: steps that were made for it, ``wasted`` of
+    them answered when he had gone."""
 
     arrived_s: float
     steps: int

@@ -93,6 +93,12 @@ def scaling(curve: Curve, demand: Demand, delays_s: Sequence[float] = (0.0, 5.0,
         site = Site(curve, BATCHING[OURS], 1)
         found, scaler = burst(site, [*asked, *after], Policy(upscale_delay_s=delay_s))
         late_s = settled_s(after, calm_s, limit_s)
-        rows.append([f"{delay_s:.0f}", f"{late_s:.0f}", f"{len(site.members)}", f"{len(scaler.history)}", *cells(found)])
-    header = [f"{curve.name}, start {curve.start_s:g} s: upscale delay, s", "late requests for, s", "replicas at the end"]
+        rows.append(
+            [f"{delay_s:.0f}", f"{late_s:.0f}", f"{len(site.members)}", f"{len(scaler.history)}", *cells(found)]
+        )
+    header = [
+        f"{curve.name}, start {curve.start_s:g} s: upscale delay, s",
+        "late requests for, s",
+        "replicas at the end",
+    ]
     return markdown([*header, "changes", *COLUMNS], rows)

@@ -42,7 +42,7 @@ class Compared:
 
 
 async def measured_curve(illustrator: Illustrator, settings: IllustratorSettings) -> Curve:
-    """Of this machine, now. What a step takes beside the engine, and a picture beside its steps, is from pictures alone."""
+    """Of this machine, now. What steps and pictures take beside the engine is from pictures drawn alone."""
     found = await profile(settings.model_repository, UNET, "this machine")
     milliseconds = {rows // ROWS: ms for rows, ms in found.milliseconds.items() if rows >= ROWS}
     few_s, many_s = [await _alone_s(illustrator, steps) for steps in STEPS]

@@ -12,10 +12,9 @@ from standin import Served
 
 from loadtests.load.run import Report, Target, run
 from loadtests.load.scenario import Scenario, Stage, mixes
-from loadtests.load.users import USERS
 
 STAGES = (Stage(4.0, 8, 8.0),)
-DIRECT = [name for name in USERS if not name.endswith("Job")]
+DIRECT = [name for name in mixes()["mixed"] if not name.endswith("Job")]
 """Jobs need a queue and a worker: tests/cluster/test_load_on_stack.py has them."""
 
 
@@ -53,7 +52,3 @@ def test_a_stack_that_is_not_there_is_a_failure_with_its_reason(tmp_path: Path) 
     report = run(scenario, nowhere, tmp_path)
     assert report.measured.outcome.failures == report.measured.outcome.requests > 0
     assert any("ConnectionRefusedError" in text for text in report.kinds["native: vectorize"].errors)
-
-
-def test_every_mix_names_known_users() -> None:
-    assert {name for mix in mixes().values() for name in mix} == set(USERS)

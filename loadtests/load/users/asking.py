@@ -13,7 +13,7 @@ from tritonclient.utils import InferenceServerException
 
 from loadtests.load.answers import Known, Wrong
 from loadtests.load.notes import Notes
-from loadtests.load.users.requests import Requests
+from loadtests.load.requests import Requests
 
 TIMEOUT_S = 120.0
 PAUSE_S = 1.0

@@ -11,8 +11,8 @@ import gevent
 
 from loadtests.load import answers
 from loadtests.load.answers import Wrong
+from loadtests.load.requests import Conversion, Illustration
 from loadtests.load.users.asking import TIMEOUT_S
-from loadtests.load.users.requests import Conversion, Illustration
 from loadtests.load.users.web import Event, Reply, WebAsking
 
 POLL_S = 0.25
@@ -34,7 +34,9 @@ class _Job(WebAsking):
         wanted = self.requests.conversion() if self._turn % 2 else self.requests.illustration()
         began = time.perf_counter()
         body, headers = order(wanted), self.requests.headers
-        found = self.ask("submit", lambda: self.send("POST", "/v1/jobs", body, headers), lambda reply: reply.json()["id"])
+        found = self.ask(
+            "submit", lambda: self.send("POST", "/v1/jobs", body, headers), lambda reply: reply.json()["id"]
+        )
         if found is None:
             return False
         job_id = found.json()["id"]

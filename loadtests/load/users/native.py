@@ -6,7 +6,7 @@ import base64
 
 from loadtests.load import answers
 from loadtests.load.answers import Wrong
-from loadtests.load.users.requests import Conversion, Illustration
+from loadtests.load.requests import Conversion, Illustration
 from loadtests.load.users.web import Reply, WebAsking
 
 NOBODY = "load-test"

@@ -10,7 +10,7 @@ from typing import Any
 
 from loadtests.load import answers
 from loadtests.load.answers import Wrong
-from loadtests.load.users.requests import Illustration
+from loadtests.load.requests import Illustration
 from loadtests.load.users.web import Event, Reply, WebAsking
 
 TARGET = "/v1/images/generations"
