@@ -101,7 +101,7 @@ class StepLevel:
                 self._clock.after(self._curve.between_ms / 1e3, lambda one=picture: self._ask(one))  # type: ignore[misc]
             else:
                 self._clock.after(self._curve.fixed_ms / 2e3, lambda one=picture: self._give_back(one))  # type: ignore[misc]
-        self._run()
+        self._clock.after(0.0, self._run)  # after those who ask again at once
 
     def _give_back(self, picture: Picture) -> None:
         self._free_places += 1
