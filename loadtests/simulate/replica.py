@@ -56,7 +56,7 @@ class StepLevel:
         self._free_places = places
         self._waiting: deque[Picture] = deque()
         self._pending: deque[Picture] = deque()
-        self._running = False
+        self._running = self._due = False
         self.load = 0
         self.busy_s = 0.0
 
@@ -81,9 +81,16 @@ class StepLevel:
             self._give_back(picture)
             return
         self._pending.append(picture)
-        self._run()
+        self._begin()
+
+    def _begin(self) -> None:
+        """With all who ask at this moment: what is due now comes before what is asked for now."""
+        if not self._running and not self._due:
+            self._due = True
+            self._clock.after(0.0, self._run)
 
     def _run(self) -> None:
+        self._due = False
         if self._running or not self._pending:
             return
         self._running = True
@@ -101,7 +108,7 @@ class StepLevel:
                 self._clock.after(self._curve.between_ms / 1e3, lambda one=picture: self._ask(one))  # type: ignore[misc]
             else:
                 self._clock.after(self._curve.fixed_ms / 2e3, lambda one=picture: self._give_back(one))  # type: ignore[misc]
-        self._clock.after(0.0, self._run)  # after those who ask again at once
+        self._begin()
 
     def _give_back(self, picture: Picture) -> None:
         self._free_places += 1
