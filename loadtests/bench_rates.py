@@ -1,7 +1,7 @@
 """1,000 requests a minute of each kind (C-101), and what this machine can do: ``python -m loadtests.bench_rates``.
 
-Requests come at a rate and wait for nobody. Each kind of work is tried at 1,000 a minute first, then at lower rates until one
-is answered in time: p95 within the kind's own limit, no more than 1 % wrong, and all sent when they were due.
+Requests come at a rate and wait for nobody. Each kind of work is tried at 1,000 a minute first, then at lower rates
+until one is answered in time: p95 within the kind's own limit, no more than 1 % wrong, and sent when they were due.
 """
 
 from __future__ import annotations
