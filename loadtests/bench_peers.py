@@ -66,11 +66,11 @@ def all_engines(told: argparse.Namespace) -> dict[str, Rows]:
 
 
 def all_pictures(told: argparse.Namespace) -> dict[str, Rows]:
-    from loadtests.illustrate.subject import prepare  # torch
+    from loadtests.illustrate.subject import NAME, prepare  # torch
 
     with tempfile.TemporaryDirectory(prefix="atelier-peers-") as name:
         subject = prepare(None, Path(name))
-        with whole_jobs.stack_of(subject.repository) as ours:
+        with whole_jobs.stack_of(subject.repository, NAME) as ours:
             rows = asyncio.run(measure(whole_jobs.pictures(Path(name), ours, told.steps), told))
     show(f"prompt to picture, {told.steps} steps", rows)
     return {PICTURES: rows}

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from PIL import Image
 
-from loadtests.illustrate.subject import Subject
-
 REPOSITORY = "model_repository"
 
 
 def painter(folder: Path, steps: int) -> Callable[[str, int], bytes]:
     """``folder`` holds the checkpoint and the engines that ``bench_peers`` made of it."""
     from loadtests.illustrate.peers import diffusers_eager
+    from loadtests.illustrate.subject import Subject
 
     subject = Subject(folder / "checkpoint", folder / REPOSITORY)
     draw = diffusers_eager(subject, steps, subject.family.defaults.guidance_scale)

@@ -13,7 +13,6 @@ from pathlib import Path
 import aiohttp
 from PIL import Image
 
-from loadtests.illustrate.subject import NAME
 from loadtests.load.drawings import DRAWINGS, encoded
 from loadtests.load.stack import Started, running
 from loadtests.peers.asking import Ask
@@ -43,9 +42,9 @@ async def _post(session: aiohttp.ClientSession, url: str, **what: object) -> byt
 
 
 @contextlib.contextmanager
-def stack_of(repository: Path) -> Iterator[Started]:
-    """A stack that draws with the bench's family alone: the same weights as its peers."""
-    with running({"illustrator": {"model_repository": str(repository), "families": [NAME]}}) as started:
+def stack_of(repository: Path, family: str) -> Iterator[Started]:
+    """A stack that draws with ``family`` of ``repository`` alone: the same weights as its peers."""
+    with running({"illustrator": {"model_repository": str(repository), "families": [family]}}) as started:
         yield started
 
 
