@@ -12,6 +12,8 @@ import argparse
 import asyncio
 import json
 import os
+import signal
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
@@ -97,6 +99,7 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=8, help="of a picture")
     parser.add_argument("--out", type=Path, default=ROOT / "var" / "bench" / "peers.json")
     told = parser.parse_args(given)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # peers are ended then, too
     found: dict[str, Rows] = {}
     for what in told.what:
         found |= MEASUREMENTS[what](told)
