@@ -10,6 +10,7 @@ CONFIG ?= deployments/laptop.yaml
 PROMPT ?= man lifting weights, flat
 SEED ?= 7
 SCENARIO ?= smoke
+ARGS ?=
 
 .PHONY: help run stop status test quick check clients postgresql redis prometheus iproute load chaos bench docs
 
@@ -69,8 +70,8 @@ iproute: ## the command `ip` for simulated machines, from Debian's package; with
 	  echo "Installing iproute2 (Debian's package)"; \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y iproute2 >/dev/null; }
 
-load: .venv/.testing ## users on a running stack; SCENARIO=smoke|...
-	$(BIN)/python -m loadtests.load $(SCENARIO)
+load: .venv/.testing ## users on a running stack; SCENARIO=smoke|... ARGS=--stack starts one for it
+	$(BIN)/python -m loadtests.load $(SCENARIO) $(ARGS)
 
 chaos: .venv/.testing postgresql redis .venv/.compiled ## kill and freeze the parts of a stack under load; CHAOS=--short
 	$(BIN)/python -m loadtests.chaos $(CHAOS)
@@ -84,6 +85,8 @@ bench: .venv/.testing ## every table in the documents; an hour and more
 	$(BIN)/python -m loadtests.bench_queue
 	$(BIN)/python -m loadtests.bench_guards
 	$(BIN)/python -m loadtests.bench_metrics
+	$(BIN)/python -m loadtests.bench_peers
+	$(BIN)/python -m loadtests.simulate --plot docs/media
 	$(BIN)/python -m loadtests.bench_scaling
 	$(BIN)/python -m loadtests.nodes
 

@@ -58,7 +58,6 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         # Everything of ours is safe to repeat, so a gateway that died without a word is no reason to fail.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
-        "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "30",  # a busy machine starts HAProxy slowly, and not in vain
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.ray.drain_s),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.app.before_ray_serve",
         "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "serve.ray_proxy.before_controller",

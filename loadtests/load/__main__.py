@@ -1,55 +1,112 @@
-"""``python -m loadtests.load callers_10``: one scenario against a running stack, with a report and a verdict.
+"""``python -m loadtests.load SCENARIO``: users on a running stack, with a report and a verdict.
 
-Writes locust's HTML, CSV and JSON reports to ``var/load`` and exits with 1 when a limit of limits.yaml is exceeded.
+Writes locust's HTML, CSV and JSON reports to var/load and exits with 1 when a limit of limits.yaml is exceeded. With
+``--stack`` it starts a stack of its own on free ports, and stops it at the end.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import subprocess
+import contextlib
+import os
 import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from loadtests.load.scenario import Scenario, broken, limits, outcome, scenarios
+from loadtests.load import tables
+from loadtests.load.limits import broken, limits
+from loadtests.load.outcome import Outcome
+from loadtests.load.run import ROOT, Report, Target, run
+from loadtests.load.scenario import Changes, Scenario, mixes, names, scenario
+from loadtests.load.stack import running as running_stack
+from serve.client import StackClient
+from serve.settings import Settings
+from serve.stack import running as recorded
 
-ROOT = Path(__file__).resolve().parents[2]
-GRACE_S = 180
+NOBODY = """no stack answers at {url}.
+  Start one:          make run
+  or let me do it:    python -m loadtests.load {scenario} --stack   (make load SCENARIO={scenario} ARGS=--stack)
+  or say where it is: --url http://HOST:PORT --grpc HOST:PORT, and --key or ATELIER_ACCESS__KEY if it needs a key"""
 
 
-def command(scenario: Scenario, url: str, grpc_address: str, tier: str, report: Path) -> list[str]:
-    """Locust, headless; failures are judged by the limits and not by its exit status."""
-    users = ["--users", str(scenario.callers), "--spawn-rate", str(scenario.spawn_rate)]
-    doors = ["--http-weight", str(scenario.http), "--grpc-weight", str(scenario.grpc), "--grpc-address", grpc_address]
-    reports = ["--html", f"{report}.html", "--csv", str(report), "--json-file", str(report), "--only-summary"]
-    run = ["--headless", "--run-time", f"{scenario.run_time_s}s", "--stop-timeout", "60", "--host", url]
-    run += ["--exit-code-on-error", "0"]
-    users_file = str(Path(__file__).with_name("users.py"))
-    return [sys.executable, "-m", "locust", "-f", users_file, *run, *users, *doors, "--tier", tier, *reports]
-
-
-def main() -> None:
-    known = scenarios()
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("scenario", choices=sorted(known), help="see loadtests/load/scenarios.yaml")
-    parser.add_argument("--url", default="http://127.0.0.1:8000", help="the HTTP door")
-    parser.add_argument("--grpc", default="127.0.0.1:9000", help="the gRPC door")
-    parser.add_argument("--tier", default="auto")
-    parser.add_argument("--reports", type=Path, default=ROOT / "var" / "load")
-    arguments = parser.parse_args()
-    scenario = known[arguments.scenario]
-    arguments.reports.mkdir(parents=True, exist_ok=True)
-    report = arguments.reports / scenario.name
-    line = command(scenario, arguments.url, arguments.grpc, arguments.tier, report)
-    subprocess.run(line, check=True, timeout=scenario.run_time_s + GRACE_S, cwd=ROOT)
-    found = outcome(json.loads(Path(f"{report}.json").read_text()))
-    reasons = broken(found, limits(scenario.name))
-    print(
-        f"{scenario.name}: {found.requests} requests, {found.requests_per_second:.1f}/s, p50 {found.p50_ms:.0f} ms, "
-        f"p95 {found.p95_ms:.0f} ms, {found.failures} failed; report: {report}.html"
+def parser() -> argparse.ArgumentParser:
+    told = argparse.ArgumentParser(
+        prog="python -m loadtests.load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
+    told.add_argument("scenario", choices=names(), help="see loadtests/load/scenarios.yaml")
+    where = told.add_argument_group("where")
+    where.add_argument("--stack", action="store_true", help="start a stack for this run")
+    where.add_argument("--url", default="http://127.0.0.1:8000", help="the HTTP door")
+    where.add_argument("--grpc", default="127.0.0.1:9000", help="the gRPC door")
+    where.add_argument("--key", default=os.environ.get("ATELIER_ACCESS__KEY", ""), help="default: ATELIER_ACCESS__KEY")
+    where.add_argument("--pid", type=int, action="append", help="root of the stack's processes, for its memory")
+    what = told.add_argument_group("what is changed of the scenario")
+    what.add_argument("--mix", choices=sorted(mixes()), help="who asks")
+    what.add_argument("--users", type=int, help="at once")
+    what.add_argument("--run-time-s", type=float)
+    what.add_argument("--per-minute", type=float, help="requests that wait for nobody")
+    what.add_argument("--steps", type=int, help="of an illustration")
+    what.add_argument("--tier", help="of a conversion: auto, 1, 2, 3")
+    what.add_argument("--catalogue", type=int, help="different requests; 0: each is work")
+    told.add_argument("--reports", type=Path, default=ROOT / "var" / "load")
+    return told
+
+
+@contextlib.contextmanager
+def target(arguments: argparse.Namespace) -> Iterator[Target]:
+    """Exits with what to do when nothing answers."""
+    if arguments.stack:
+        with running_stack() as started:
+            yield Target(started.url, started.grpc, "", [started.pid])
+        return
+    if not StackClient(arguments.url).reachable():
+        sys.exit(NOBODY.format(url=arguments.url, scenario=arguments.scenario))
+    yield Target(arguments.url, arguments.grpc, arguments.key, arguments.pid or _pids(arguments.url))
+
+
+def _pids(url: str) -> list[int]:
+    """Of the stack that this machine's settings tell of, if it is the one at ``url``."""
+    known = recorded(Settings())
+    return [known.pid] if known is not None and known.url == url else []
+
+
+def changes(arguments: argparse.Namespace) -> Changes:
+    told = ("mix", "users", "run_time_s", "per_minute", "steps", "tier", "catalogue")
+    return Changes(**{name: getattr(arguments, name) for name in told})
+
+
+def told(report: Report, baseline: Outcome | None, baseline_name: str) -> str:
+    parts = [
+        tables.kinds(report),
+        tables.failures(report.kinds),
+        tables.beside(report.measured, baseline, baseline_name),
+        f"report: {report.path}.html",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def before(name: str, wanted: Scenario, where: Target, folder: Path) -> Outcome | None:
+    """What the baseline does now, asked in the same words."""
+    if not name:
+        return None
+    print(f"first {name}, to compare with", flush=True)
+    alike = Changes(steps=wanted.steps, tier=wanted.tier)
+    report = run(scenario(name, alike), where, folder)
+    print(tables.kinds(report), flush=True)
+    return report.measured.outcome
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    arguments = parser().parse_args(given)
+    wanted, bounds = scenario(arguments.scenario, changes(arguments)), limits(arguments.scenario)
+    with target(arguments) as where:
+        baseline = before(bounds.baseline, wanted, where, arguments.reports)
+        report = run(wanted, where, arguments.reports)
+    print(told(report, baseline, bounds.baseline), flush=True)
+    reasons = broken(report.measured, bounds, baseline)
     if reasons:
         sys.exit(f"limits exceeded: {'; '.join(reasons)}")
+    print("within the limits")
 
 
 if __name__ == "__main__":

@@ -1,96 +1,119 @@
-"""Scenarios, limits, and the verdict on a run from locust's own statistics."""
+"""Scenarios: how many ask, for how long, and what."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-FOLDER = Path(__file__).parent
+FILE = Path(__file__).with_name("scenarios.yaml")
+MAX_PER_MINUTE = 60_000.0
+
+
+@dataclass(frozen=True)
+class Stage:
+    """``users`` at once for ``seconds``; they come, or go, ``spawn_rate`` a second."""
+
+    seconds: float
+    users: int
+    spawn_rate: float
 
 
 @dataclass(frozen=True)
 class Scenario:
-    """``http`` and ``grpc`` are shares of the callers."""
+    """``mix``: shares by the name of a user. ``per_minute`` 0: users who wait for their answers. ``catalogue`` 0: every
+    request is work."""
 
     name: str
-    callers: int
-    spawn_rate: float
-    run_time_s: int
-    http: int
-    grpc: int
+    mix: Mapping[str, int]
+    stages: tuple[Stage, ...]
+    per_minute: float = 0.0
+    steps: int = 8
+    tier: str = "auto"
+    catalogue: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.mix or min(self.mix.values()) < 1:
+            raise ValueError(f"{self.name}: a mix has users with shares of 1 and more")
+        if not self.stages or min(stage.seconds for stage in self.stages) <= 0:
+            raise ValueError(f"{self.name}: stages last longer than no time")
+        if not 0 <= self.per_minute <= MAX_PER_MINUTE:
+            raise ValueError(f"{self.name}: per_minute must be from 0 to {MAX_PER_MINUTE:g}")
+
+    @property
+    def run_time_s(self) -> float:
+        return sum(stage.seconds for stage in self.stages)
+
+    def at(self, seconds: float) -> Stage | None:
+        """The stage that is on ``seconds`` after the start; None after the last."""
+        for stage in self.stages:
+            seconds -= stage.seconds
+            if seconds < 0:
+                return stage
+        return None
 
 
 @dataclass(frozen=True)
-class Limits:
-    failure_ratio: float
-    p95_ms: float
-    requests_per_second: float
+class Changes:
+    """What a command line changes of a scenario; None leaves it."""
+
+    mix: str | None = None
+    users: int | None = None
+    run_time_s: float | None = None
+    per_minute: float | None = None
+    steps: int | None = None
+    tier: str | None = None
+    catalogue: int | None = None
+
+    def given(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if value is not None}
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """A run in numbers. Waiting times as locust keeps them: rounded to two digits from 100 ms on."""
-
-    requests: int
-    failures: int
-    p50_ms: float
-    p95_ms: float
-    requests_per_second: float
+_UNCHANGED = Changes()
 
 
-def scenarios(path: Path = FOLDER / "scenarios.yaml") -> dict[str, Scenario]:
-    return {name: Scenario(name, **values) for name, values in _read(path).items()}
+def names(path: Path = FILE) -> list[str]:
+    return sorted(_read(path)["scenarios"])
 
 
-def limits(scenario: str, path: Path = FOLDER / "limits.yaml") -> Limits:
-    """The default limits with the scenario's own over them."""
-    table = _read(path)
-    return Limits(**(table["default"] | table.get(scenario, {})))
+def mixes(path: Path = FILE) -> dict[str, dict[str, int]]:
+    found: dict[str, dict[str, int]] = _read(path)["mixes"]
+    return found
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    loaded: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())
+def scenario(name: str, changes: Changes = _UNCHANGED, path: Path = FILE) -> Scenario:
+    """Raises ``KeyError`` for a name or a mix that is not in ``path``."""
+    read = _read(path)
+    return parse(name, read["scenarios"][name] | changes.given(), read["mixes"])
+
+
+def parse(name: str, told: Mapping[str, Any], known: Mapping[str, Mapping[str, int]]) -> Scenario:
+    """``told``: as in the file."""
+    left = dict(told)
+    mix = known[left.pop("mix")]
+    stages = _stages(left)
+    return Scenario(name, mix, stages, **left)
+
+
+@dataclass
+class _Users:
+    users: int = 1
+    spawn_rate: float = 1.0
+    run_time_s: float = 0.0
+    stages: list[tuple[float, int]] = field(default_factory=list)
+
+
+def _stages(left: dict[str, Any]) -> tuple[Stage, ...]:
+    """Takes out of ``left`` what tells of users. More of them than the scenario thought of come within a second."""
+    own = _Users(**{name: left.pop(name) for name in ("users", "spawn_rate", "run_time_s", "stages") if name in left})
+    if not own.stages:
+        return (Stage(own.run_time_s, own.users, own.spawn_rate),)
+    return tuple(Stage(float(seconds), users, float(max(users, 1))) for seconds, users in own.stages)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    loaded: dict[str, Any] = yaml.safe_load(path.read_text())
     return loaded
-
-
-def outcome(entries: Sequence[Mapping[str, Any]]) -> Outcome:
-    """Of the entries of locust's ``--json-file``, one per endpoint, all endpoints together."""
-    waits: Counter[float] = Counter()
-    for entry in entries:
-        waits.update({float(ms): count for ms, count in entry["response_times"].items()})
-    requests = sum(entry["num_requests"] for entry in entries)
-    failures = sum(entry["num_failures"] for entry in entries)
-    if not requests:
-        return Outcome(0, failures, 0.0, 0.0, 0.0)
-    begin = min(entry["start_time"] for entry in entries)
-    end = max(entry["last_request_timestamp"] for entry in entries)
-    rate = requests / max(end - begin, 1e-3)
-    return Outcome(requests, failures, _quantile(waits, 0.5), _quantile(waits, 0.95), rate)
-
-
-def _quantile(waits: Counter[float], share: float) -> float:
-    """The smallest value that at least ``share`` of the counted values do not exceed."""
-    left = share * waits.total()
-    for value, count in sorted(waits.items()):
-        left -= count
-        if left <= 0:
-            return value
-    return 0.0
-
-
-def broken(found: Outcome, limits: Limits) -> list[str]:
-    """What the run exceeded, in words; empty when all is well."""
-    failures = found.failures / found.requests if found.requests else 1.0
-    reasons = []
-    if failures > limits.failure_ratio:
-        reasons.append(f"{found.failures} of {found.requests} requests failed")
-    if found.p95_ms > limits.p95_ms:
-        reasons.append(f"p95 {found.p95_ms:.0f} ms, limit {limits.p95_ms:.0f}")
-    if found.requests_per_second < limits.requests_per_second:
-        reasons.append(f"{found.requests_per_second:.1f} requests/s, limit {limits.requests_per_second:g}")
-    return reasons

@@ -19,7 +19,7 @@ from loadtests.vectorize.measure import ROOT
 from serve.client import StackClient
 from serve.errors import EngineUnavailable
 
-START_TIMEOUT_S = 180.0
+START_TIMEOUT_S = 240.0
 STOP_TIMEOUT_S = 90.0
 
 
@@ -61,14 +61,14 @@ def settings(folder: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def running(more: Mapping[str, Any] | None = None) -> Iterator[Started]:
-    """With the settings ``more``, by section.
+def running(differing: Mapping[str, Any] | None = None) -> Iterator[Started]:
+    """A stack with ``differing`` settings, by section.
 
     Raises ``EngineUnavailable`` with the end of the stack's log when it does not become ready.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        values = settings(folder) | dict(more or {})
+        values = settings(folder) | dict(differing or {})
         (folder / "settings.yaml").write_text(yaml.safe_dump(values))
         log = folder / "stack.log"
         command = [sys.executable, "-m", "serve.cli", "up", "--config", str(folder / "settings.yaml")]

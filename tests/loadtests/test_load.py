@@ -6,17 +6,27 @@ import io
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from loadtests.load.__main__ import command
+from loadtests.load.answers import Known, Wrong, picture, svg
 from loadtests.load.drawings import DRAWINGS, SIZES_PX, all_encoded, encoded
+from loadtests.load.limits import FILE as LIMITS
+from loadtests.load.limits import Limits, Measured, broken, degradation, limits
 from loadtests.load.memory import kind_of, pss_bytes
-from loadtests.load.scenario import FOLDER, Limits, Outcome, broken, limits, outcome, scenarios
+from loadtests.load.notes import Notes
+from loadtests.load.outcome import Outcome, by_kind, outcome
+from loadtests.load.requests import ANEW, Requests
+from loadtests.load.run import Target, command
+from loadtests.load.scenario import FILE, Changes, Stage, mixes, names, parse, scenario
 
+MIB = 1024 * 1024
 ENTRIES = [
     {
+        "method": "native",
+        "name": "vectorize",
         "num_requests": 90,
         "num_failures": 1,
         "start_time": 100.0,
@@ -24,6 +34,8 @@ ENTRIES = [
         "response_times": {"50": 45, "100": 40, "260": 5},
     },
     {
+        "method": "jobs",
+        "name": "submit",
         "num_requests": 10,
         "num_failures": 1,
         "start_time": 101.0,
@@ -33,32 +45,135 @@ ENTRIES = [
 ]
 
 
-def test_every_named_number_of_callers_is_a_scenario() -> None:
-    known = scenarios()
-    assert {known[f"callers_{n}"].callers for n in (1, 10, 50, 100)} == {1, 10, 50, 100}
-    stress = {(known[f"stress_{n}"].callers, known[f"stress_{n}"].run_time_s) for n in (10, 50, 100)}
+def test_every_scenario_can_be_read_and_those_of_d_071_and_c_101_are_there() -> None:
+    known = {name: scenario(name) for name in names()}
+    stress = {(known[f"stress_{n}"].stages[0].users, known[f"stress_{n}"].run_time_s) for n in (10, 50, 100)}
     assert stress == {(10, 300), (50, 600), (100, 900)}
+    assert known["rate_1000"].per_minute == 1000
+    assert known["soak"].run_time_s >= 3600
+    users = [stage.users for stage in known["step"].stages]
+    assert users[0] == users[-1] == 1 < max(users)
+    assert all(one.mix in mixes().values() for one in known.values())
+
+
+def test_a_scenario_is_in_one_stage_after_the_other() -> None:
+    found = parse("x", {"mix": "m", "stages": [[30, 1], [60, 8]]}, {"m": {"NativeVectorize": 1}})
+    assert found.run_time_s == 90
+    assert [found.at(seconds) for seconds in (0, 30, 90)] == [Stage(30, 1, 1), Stage(60, 8, 8), None]
+
+
+@pytest.mark.parametrize("told", [{"stages": [[0, 1]]}, {"run_time_s": 5, "per_minute": -1}, {"run_time_s": 0}])
+def test_a_scenario_that_cannot_be_is_refused(told: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="x: "):
+        parse("x", {"mix": "m", **told}, {"m": {"NativeVectorize": 1}})
+
+
+def test_a_command_line_changes_a_scenario() -> None:
+    changed = scenario("callers_10", Changes(mix="openai", users=3, run_time_s=5, steps=2))
+    assert changed.stages == (Stage(5, 3, 10),)
+    assert (changed.mix, changed.steps) == (mixes()["openai"], 2)
 
 
 def test_limits_name_only_known_scenarios_and_override_the_default() -> None:
-    named = {line.split(":")[0] for line in (FOLDER / "limits.yaml").read_text().splitlines() if line[0] not in "# "}
-    assert named - {"default"} <= set(scenarios())
+    named = {line.split(":")[0] for line in LIMITS.read_text().splitlines() if line and line[0] not in "# "}
+    assert named - {"default"} <= set(names())
+    assert {limits(name).baseline for name in named} - {""} <= set(names())
     assert limits("callers_1").p95_ms < limits("stress_100").p95_ms
-    assert limits("callers_1").failure_ratio == 0.0
+    assert limits("stress_100").memory_mib == 1024
+    assert limits("rate_1000").failure_ratio == 0.01
+    assert limits("rate_1000").p95_ms == 500
+    assert limits("cached").cache_hit_ratio == 0.8
+    assert limits("stress_100").degradation == 0.1
 
 
 def test_the_verdict_is_on_all_endpoints_together() -> None:
-    assert outcome(ENTRIES) == Outcome(100, 2, 100.0, 260.0, 10.0)
-    assert outcome([]) == Outcome(0, 0, 0.0, 0.0, 0.0)
+    assert outcome(ENTRIES) == Outcome(100, 2, 100.0, 260.0, 260.0, 10.0)
+    assert outcome([]) == Outcome()
+    kinds = by_kind(ENTRIES, {"jobs: submit": {"503": 1}})
+    assert set(kinds) == {"native: vectorize", "jobs: submit"}
+    assert kinds["jobs: submit"].errors == {"503": 1}
+    assert kinds["jobs: submit"].right_per_second == pytest.approx(1.0)
 
 
 def test_each_limit_is_judged() -> None:
-    good = Outcome(100, 0, 50.0, 100.0, 10.0)
-    assert broken(good, Limits(0.0, 100.0, 10.0)) == []
-    assert "1 of 100 requests failed" in broken(Outcome(100, 1, 50, 100, 10), Limits(0.0, 100, 10))[0]
-    assert "p95" in broken(good, Limits(0.0, 99.0, 10.0))[0]
-    assert "requests/s" in broken(good, Limits(0.0, 100.0, 11.0))[0]
-    assert broken(Outcome(0, 0, 0, 0, 0), Limits(0.0, 100, 0)), "no request at all is a failure"
+    good = Outcome(100, 0, 50.0, 100.0, 110.0, 10.0)
+    notes = Notes(due=100, late=1)
+    assert broken(Measured(good, notes), Limits(0.0, 50, 100, 110, 10)) == []
+    assert "1 of 100 requests failed" in broken(Measured(Outcome(100, 1), notes), Limits())[0]
+    for changed, word in (({"p50_ms": 49}, "p50"), ({"p95_ms": 99}, "p95"), ({"p99_ms": 109}, "p99")):
+        assert word in broken(Measured(good, notes), Limits(**changed))[0]
+    assert "requests/s" in broken(Measured(good, notes), Limits(requests_per_second=11.0))[0]
+    assert "due" in broken(Measured(good, notes), Limits(late_ratio=0.005))[0]
+    assert "cache" in broken(Measured(good, notes), Limits(cache_hit_ratio=0.8))[0]
+    assert broken(Measured(Outcome(), notes), Limits()), "no request at all is a failure"
+
+
+def test_degradation_is_of_what_gets_done_rightly() -> None:
+    baseline = Outcome(100, 0, requests_per_second=10)
+    same_rate_half_wrong = Outcome(100, 50, requests_per_second=10)
+    assert degradation(same_rate_half_wrong, baseline) == pytest.approx(0.5)
+    bounds = Limits(failure_ratio=1, baseline="callers_10", degradation=0.1)
+    assert "50% less" in broken(Measured(same_rate_half_wrong, Notes()), bounds, baseline)[0]
+    assert broken(Measured(Outcome(91, 0, requests_per_second=9.1), Notes()), bounds, baseline) == []
+    assert broken(Measured(baseline, Notes()), bounds, Outcome()), "a baseline that did nothing is no baseline"
+
+
+def test_memory_is_judged_by_its_peak_and_by_what_goes_on_growing() -> None:
+    good = Outcome(100, 0)
+    leaks = Measured(good, Notes(), [100 * MIB * n for n in range(1, 10)])
+    assert (leaks.growth_mib, leaks.drift_mib) == (800, 300)
+    assert len(broken(leaks, Limits(memory_mib=700, drift_mib=200))) == 2
+    full_then_steady = Measured(good, Notes(), [100 * MIB] + [900 * MIB] * 8)
+    assert full_then_steady.drift_mib == 0
+    assert broken(Measured(good, Notes()), Limits(memory_mib=0, drift_mib=0)) == [], "not known"
+
+
+def test_notes_survive_being_written(tmp_path: Path) -> None:
+    notes = Notes(previews=2)
+    notes.came(0.01)
+    notes.came(0.5)
+    notes.could_not_be_sent()
+    notes.cache["hit"] += 4
+    notes.cache["miss"] += 1
+    notes.failed("native: vectorize", "503: full")
+    notes.write(tmp_path / "notes.json")
+    read = Notes.read(tmp_path / "notes.json")
+    assert read == notes
+    assert (read.due, read.late, read.unsent, read.hit_ratio) == (3, 2, 1, 0.8)
+
+
+def test_answers_are_looked_at() -> None:
+    box = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" fill="red"/></svg>'
+    assert svg(box, 64, 64).shape == (64, 64, 3)
+    for wrong in (b"<svg", b"<p/>", box.replace(b"64 64", b"64 32", 1)):
+        with pytest.raises(Wrong):
+            svg(wrong, 64, 64)
+    data = encoded("gradient", 128)
+    assert picture(data, (128, 128)).shape == (128, 128, 3)
+    for bytes_, size in ((data, (64, 64)), (data[:500], None), (b"no picture", None)):
+        with pytest.raises(Wrong):
+            picture(bytes_, size)
+
+
+def test_the_same_request_has_the_same_answer() -> None:
+    known, pixels = Known(), picture(encoded("gradient", 128), None)
+    known.check(("a", 1), pixels)
+    known.check(("a", 1), pixels)
+    known.check(("a", 1), pixels + (pixels < 255))  # to the rounding of an engine
+    known.check(("a", 2), 255 - pixels)
+    with pytest.raises(Wrong):
+        known.check(("a", 1), 255 - pixels)
+
+
+def test_a_catalogue_is_asked_for_by_popularity_and_may_be_cached() -> None:
+    popular = Requests(60, 4, "1", seed=1)
+    numbers = [popular.illustration().number for _ in range(2000)]
+    assert numbers.count(0) > 2 * numbers.count(4) > 0
+    assert max(numbers) < 60
+    assert popular.headers == {}
+    assert Requests(0, 4, "1").headers == ANEW
+    asked = {(one.prompt, one.seed) for one in (popular.illustration() for _ in range(2000))}
+    assert len(asked) == len(set(numbers)) == 60
 
 
 def test_drawings_differ_and_are_pictures_of_their_size() -> None:
@@ -69,10 +184,12 @@ def test_drawings_differ_and_are_pictures_of_their_size() -> None:
     assert Image.open(io.BytesIO(encoded("text", 512, "JPEG"))).format == "JPEG"
 
 
-def test_locust_loads_the_users() -> None:
-    line = command(scenarios()["smoke"], "http://127.0.0.1:1", "127.0.0.1:1", "auto", FOLDER / "unused")
+def test_locust_loads_the_users_and_no_command_line_shows_the_key() -> None:
+    line = command(scenario("smoke"), Target("http://127.0.0.1:1", "127.0.0.1:1", "a-secret"), FILE.parent / "unused")
+    assert "a-secret" not in " ".join(line)
     listed = subprocess.run([*line[:5], "--list"], capture_output=True, text=True, timeout=60, check=True)
-    assert {"HttpCaller", "GrpcCaller"} <= set((listed.stdout + listed.stderr).split())
+    users = set((listed.stdout + listed.stderr).split())
+    assert {name for mix in mixes().values() for name in mix} <= users
 
 
 def test_memory_counts_a_tree_and_its_children() -> None:

@@ -1,0 +1,101 @@
+"""Limits, and the verdict on a run."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from loadtests.load.notes import Notes
+from loadtests.load.outcome import Outcome
+
+FILE = Path(__file__).with_name("limits.yaml")
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True)
+class Limits:
+    """As limits.yaml tells them; what is not told is not limited."""
+
+    failure_ratio: float = 0.0
+    p50_ms: float = math.inf
+    p95_ms: float = math.inf
+    p99_ms: float = math.inf
+    requests_per_second: float = 0.0
+    baseline: str = ""
+    degradation: float = 1.0
+    memory_mib: float = math.inf
+    drift_mib: float = math.inf
+    late_ratio: float = 1.0
+    cache_hit_ratio: float = 0.0
+
+
+@dataclass(frozen=True)
+class Measured:
+    """``memory_bytes``: of the stack over the run, the first before it; empty where its processes are not known."""
+
+    outcome: Outcome
+    notes: Notes
+    memory_bytes: Sequence[int] = field(default_factory=list)
+
+    @property
+    def growth_mib(self) -> float:
+        return (max(self.memory_bytes) - self.memory_bytes[0]) / MIB if self.memory_bytes else math.nan
+
+    @property
+    def drift_mib(self) -> float:
+        """NaN with fewer than nine values, which tell nothing."""
+        third = len(self.memory_bytes) // 3
+        if third < 3:
+            return math.nan
+        middle, last = self.memory_bytes[third : 2 * third], self.memory_bytes[-third:]
+        return (statistics.median(last) - statistics.median(middle)) / MIB
+
+
+def limits(scenario: str, path: Path = FILE) -> Limits:
+    """The default limits with the scenario's own over them."""
+    table: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())
+    return Limits(**(table["default"] | table.get(scenario, {})))
+
+
+def degradation(found: Outcome, baseline: Outcome) -> float:
+    """Share of the baseline's right answers per second that is missing; below 0: there are more."""
+    if not baseline.right_per_second:
+        return math.nan
+    return 1 - found.right_per_second / baseline.right_per_second
+
+
+def broken(measured: Measured, limits: Limits, baseline: Outcome | None = None) -> list[str]:
+    """What the run exceeded, in words; empty when all is well."""
+    found, notes = measured.outcome, measured.notes
+    reasons = []
+    if found.failure_ratio > limits.failure_ratio:
+        reasons.append(f"{found.failures} of {found.requests} requests failed")
+    for name in ("p50_ms", "p95_ms", "p99_ms"):
+        took, limit = getattr(found, name), getattr(limits, name)
+        if took > limit:
+            reasons.append(f"{name[:3]} {took:.0f} ms, limit {limit:.0f}")
+    if found.requests_per_second < limits.requests_per_second:
+        reasons.append(f"{found.requests_per_second:.1f} requests/s, limit {limits.requests_per_second:g}")
+    if baseline is not None and not degradation(found, baseline) <= limits.degradation:
+        reasons.append(f"{degradation(found, baseline):.0%} less done than by {limits.baseline}")
+    if notes.late_ratio > limits.late_ratio:
+        reasons.append(f"{notes.late} of {notes.due} requests were not sent when they were due")
+    if limits.cache_hit_ratio and notes.hit_ratio < limits.cache_hit_ratio:
+        reasons.append(f"{notes.hit_ratio:.0%} of answers from the cache, limit {limits.cache_hit_ratio:.0%}")
+    return reasons + _of_memory(measured, limits)
+
+
+def _of_memory(measured: Measured, limits: Limits) -> list[str]:
+    """Where memory is not known it breaks nothing, and the report says that it is not known."""
+    reasons = []
+    if measured.growth_mib > limits.memory_mib:
+        reasons.append(f"memory grew by {measured.growth_mib:.0f} MiB, limit {limits.memory_mib:.0f}")
+    if measured.drift_mib > limits.drift_mib:
+        reasons.append(f"memory went on growing by {measured.drift_mib:.0f} MiB, limit {limits.drift_mib:.0f}")
+    return reasons

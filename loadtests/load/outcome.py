@@ -1,0 +1,79 @@
+"""What a run came to, from locust's own statistics: for each kind of request, and for all together."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A run in numbers. Waiting times as locust keeps them: rounded to two digits from 100 ms on.
+
+    ``errors``: how often each was seen, by its text.
+    """
+
+    requests: int = 0
+    failures: int = 0
+    p50_ms: float = 0.0
+    p95_ms: float = 0.0
+    p99_ms: float = 0.0
+    requests_per_second: float = 0.0
+    errors: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def right_per_second(self) -> float:
+        """Requests per second that were answered, and rightly."""
+        return self.requests_per_second * (1 - self.failures / self.requests) if self.requests else 0.0
+
+    @property
+    def failure_ratio(self) -> float:
+        """Of nothing at all everything has failed."""
+        return self.failures / self.requests if self.requests else 1.0
+
+
+Entries = Sequence[Mapping[str, Any]]
+"""Of locust's ``--json-file``: one per kind of request."""
+
+
+def outcome(entries: Entries, errors: Mapping[str, int] | None = None) -> Outcome:
+    """All of ``entries`` together."""
+    waits: Counter[float] = Counter()
+    for entry in entries:
+        waits.update({float(ms): count for ms, count in entry["response_times"].items()})
+    requests = sum(entry["num_requests"] for entry in entries)
+    failures = sum(entry["num_failures"] for entry in entries)
+    if not requests:
+        return Outcome(failures=failures, errors=errors or {})
+    begin = min(entry["start_time"] for entry in entries)
+    end = max(entry["last_request_timestamp"] for entry in entries)
+    rate = requests / max(end - begin, 1e-3)
+    p50, p95, p99 = (quantile(waits, share) for share in (0.5, 0.95, 0.99))
+    return Outcome(requests, failures, p50, p95, p99, rate, errors or {})
+
+
+def by_kind(entries: Entries, errors: Mapping[str, Mapping[str, int]]) -> dict[str, Outcome]:
+    """``errors`` by kind and text. A kind is a vocabulary and what was asked for."""
+    kinds = sorted({kind_of(entry) for entry in entries})
+    return {kind: outcome([e for e in entries if kind_of(e) == kind], errors.get(kind)) for kind in kinds}
+
+
+def by_vocabulary(kinds: Entries) -> dict[str, Outcome]:
+    words = sorted({str(entry["method"]) for entry in kinds})
+    return {word: outcome([entry for entry in kinds if entry["method"] == word]) for word in words}
+
+
+def kind_of(entry: Mapping[str, Any]) -> str:
+    return f"{entry['method']}: {entry['name']}"
+
+
+def quantile(waits: Counter[float], share: float) -> float:
+    """The smallest value that at least ``share`` of the counted values do not exceed."""
+    left = share * waits.total()
+    for value, count in sorted(waits.items()):
+        left -= count
+        if left <= 0:
+            return value
+    return 0.0

@@ -1,0 +1,64 @@
+"""The native vocabulary."""
+
+from __future__ import annotations
+
+import base64
+
+from loadtests.load import answers
+from loadtests.load.answers import Wrong
+from loadtests.load.requests import Conversion, Illustration
+from loadtests.load.users.web import Reply, WebAsking
+
+NOBODY = "load-test"
+
+
+class NativeVectorize(WebAsking):
+    """``POST /api/convert-ai``: multipart in, JSON out."""
+
+    vocabulary = "native"
+
+    def act(self) -> bool:
+        wanted = self.requests.conversion()
+        headers = self.requests.headers
+
+        def send() -> Reply:
+            return self.form("/api/convert-ai", wanted.image, wanted.options, headers)
+
+        return self.ask("vectorize", send, lambda reply: self._check(reply, wanted)) is not None
+
+    def _check(self, reply: Reply, wanted: Conversion) -> None:
+        pixels = answers.svg(reply.json()["svg_content"].encode(), wanted.side_px, wanted.side_px)
+        self.known.check(wanted.known_as, pixels)
+
+
+class NativeIllustrate(WebAsking):
+    """``POST /generate``, then the picture that the answer names."""
+
+    vocabulary = "native"
+
+    def act(self) -> bool:
+        wanted = self.requests.illustration()
+        body = {"prompt": wanted.prompt, "seed": wanted.seed, "num_inference_steps": wanted.steps}
+        if not self.key:
+            body["user_id"] = NOBODY  # who has a key is who the key says
+        headers = self.requests.headers
+        found = self.ask(
+            "illustrate", lambda: self.send("POST", "/generate", body, headers), lambda reply: reply.json()["image_url"]
+        )
+        if found is None:
+            return False
+        url = found.json()["image_url"]
+        if url.startswith("data:"):
+            return self._is_right(base64.b64decode(url.partition(",")[2]), wanted)
+        return self.ask("result", lambda: self.file(url), lambda data: self._check(data, wanted)) is not None
+
+    def _is_right(self, data: bytes, wanted: Illustration) -> bool:
+        try:
+            self._check(data, wanted)
+        except Wrong as error:
+            self.count("result", 0.0, error)
+            return False
+        return True
+
+    def _check(self, data: bytes, wanted: Illustration) -> None:
+        self.known.check(wanted.known_as, answers.picture(data, None))

@@ -1,0 +1,72 @@
+"""Callers who ask again at once, the same bytes each time, of one peer after the other."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import aiohttp
+import grpc
+import numpy as np
+
+Ask = Callable[[int], Awaitable[None]]
+"""Asks once and checks the answer; the caller's number. Raises for an answer that is wrong."""
+TIMEOUT_S = 120.0
+PAUSE_S = 0.2
+FAILURES = (aiohttp.ClientError, grpc.RpcError, TimeoutError, ValueError, LookupError)
+
+
+@dataclass
+class Asked:
+    """One peer at one number of callers: the waits of all rounds, and each round's answers per second."""
+
+    waits_s: list[float] = field(default_factory=list)
+    per_second: list[float] = field(default_factory=list)
+    failures: list[str] = field(default_factory=list)
+
+    def quantile_ms(self, share: float) -> float:
+        return float(np.quantile(self.waits_s, share)) * 1e3 if self.waits_s else float("nan")
+
+    @property
+    def rate(self) -> float:
+        return float(np.median(self.per_second)) if self.per_second else 0.0
+
+
+async def ask_for(seconds: float, ask: Ask, callers: int, found: Asked) -> None:
+    """What is under way at the end is waited for and counts, in answers and in time."""
+    began, before = time.perf_counter(), len(found.waits_s)
+
+    async def caller(number: int) -> None:
+        while time.perf_counter() < began + seconds:
+            sent = time.perf_counter()
+            try:
+                async with asyncio.timeout(TIMEOUT_S):
+                    await ask(number)
+            except FAILURES as error:
+                found.failures.append(f"{type(error).__name__}: {error}"[:160])
+                await asyncio.sleep(PAUSE_S)
+            else:
+                found.waits_s.append(time.perf_counter() - sent)
+
+    await asyncio.gather(*(caller(number) for number in range(callers)))
+    found.per_second.append((len(found.waits_s) - before) / (time.perf_counter() - began))
+
+
+async def in_turns(asks: Mapping[str, Ask], callers: int, rounds: int, seconds: float) -> dict[str, Asked]:
+    """Each peer once a round, in another order each time, after a turn of each that does not count."""
+    found = {name: Asked() for name in asks}
+    for ask in asks.values():
+        await ask_for(min(seconds, 1.0), ask, callers, Asked())
+    for round_ in range(rounds):
+        for name in rotated(list(asks), round_):
+            await ask_for(seconds, asks[name], callers, found[name])
+    return found
+
+
+def rotated(names: Sequence[str], by: int) -> list[str]:
+    """Another first each time, and every other round backwards, so that nobody always follows the same one."""
+    start = by % len(names)
+    turned = [*names[start:], *names[:start]]
+    return turned[::-1] if by // len(names) % 2 else turned

@@ -1,0 +1,69 @@
+"""``python -m loadtests.simulate``: steps batched against requests batched, on paper, for 1 to 1,000 GPUs.
+
+Requests come at random (Poisson), with 8 or 30 steps. Load is the share of the most pictures that the GPUs can draw
+with the best batch; all ways to batch get the same requests. Prints Markdown; ``--plot`` also draws latency by load.
+``--validate`` compares the simulation with the real starter family on this machine instead.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from loadtests import chart
+from loadtests.simulate import tables
+from loadtests.simulate.curve import Curve, known
+from loadtests.simulate.validate import validate
+from loadtests.simulate.world import BATCHING, Demand
+
+GPUS = (1, 10, 100, 1000)
+LOADS = (0.3, 0.6, 0.9)
+PLOTTED = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def plot(curve: Curve, demand: Demand, folder: Path, name: str) -> Path:
+    """p95 slowdown by load, for each way to batch, at one GPU."""
+    series = {
+        way: [(load, tables.run(curve, way, 1, load, demand).slowdown(0.95)) for load in PLOTTED] for way in BATCHING
+    }
+    title = f"{curve.name}: one GPU, 8 or 30 steps"
+    drawn = chart.lines(title, "load", "p95 slowdown: times the same picture alone", series, log_y=True)
+    path = folder / f"simulate_{name}.svg"
+    path.write_text(drawn)
+    return path
+
+
+def main(given: Sequence[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtests.simulate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--curve", nargs="+", default=known(), help=f"{', '.join(known())}, or files like theirs")
+    parser.add_argument("--gpus", nargs="+", type=int, default=GPUS)
+    parser.add_argument("--loads", nargs="+", type=float, default=LOADS)
+    parser.add_argument("--steps", nargs="+", type=int, default=[8, 30], help="equally likely")
+    parser.add_argument("--plot", type=Path, help="a folder for the pictures, such as docs/media")
+    parser.add_argument("--validate", action="store_true", help="against the real one, on this machine")
+    parser.add_argument("--requests", type=int, default=60, help="of a validated load")
+    told = parser.parse_args(given)
+    if told.validate:
+        print(validate(told.requests))
+        return
+    demand = Demand(tuple(told.steps))
+    for name in told.curve:
+        curve = Curve.read(name)
+        most = curve.per_second(demand.mean_steps)
+        print(f"{curve.name}: batching gains {curve.gain:.1f} times; one GPU draws at most {most:.2f} pictures/s")
+        print(f"{curve.source}\n")
+        print(tables.batching(curve, told.gpus, told.loads, demand) + "\n", flush=True)
+        print(tables.cancels(curve, told.loads, demand) + "\n", flush=True)
+        print(tables.places(curve, told.loads[-1], demand) + "\n", flush=True)
+        many = [count for count in told.gpus if count > 1]
+        print(tables.routing(curve, many, told.loads[-1:], demand) + "\n", flush=True)
+        print(tables.scaling(curve, demand) + "\n", flush=True)
+        if told.plot:
+            print(f"drawn: {plot(curve, demand, told.plot, Path(name).stem)}\n", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,129 @@
+"""A site: requests that come at random, a router, replicas; and what became of the requests."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from loadtests.simulate.clock import Clock
+from loadtests.simulate.curve import Curve
+from loadtests.simulate.replica import Done, Picture, Replica, RequestLevel, StepLevel
+from loadtests.simulate.routing import ROUTES
+
+Make = Callable[[Clock, Curve, Done], Replica]
+BATCHING: dict[str, Make] = {
+    "steps batched (ours)": StepLevel,
+    "requests batched": RequestLevel,
+    "one at a time": lambda clock, curve, done: RequestLevel(clock, curve, done, most=1),
+}
+OURS = "steps batched (ours)"
+WARM_UP = 0.2
+"""Share of the requests that comes first and does not count: the site was empty."""
+
+
+@dataclass(frozen=True)
+class Demand:
+    """``steps`` are equally likely; ``cancels``: share of requests whose caller goes away, evenly spread over what they
+    would take alone, twice."""
+
+    steps: Sequence[int] = (8, 30)
+    cancels: float = 0.0
+
+    @property
+    def mean_steps(self) -> float:
+        return sum(self.steps) / len(self.steps)
+
+
+@dataclass(frozen=True)
+class Result:
+    """Of the requests that nobody cancelled. ``slowdown``: latency to that of the same picture alone.
+
+    ``unfairness``: mean slowdown of those with the fewest steps to that of those with the most. ``wasted``: share of
+    the steps that were computed when their caller had gone.
+    """
+
+    latencies_s: Sequence[float]
+    slowdowns: Sequence[float]
+    per_second: float
+    utilisation: float
+    unfairness: float
+    wasted: float
+
+    def latency_s(self, share: float) -> float:
+        return float(np.quantile(self.latencies_s, share)) if len(self.latencies_s) else float("nan")
+
+    def slowdown(self, share: float) -> float:
+        return float(np.quantile(self.slowdowns, share)) if len(self.slowdowns) else float("nan")
+
+
+@dataclass
+class Site:
+    """``replicas`` of one way to batch behind one way to route."""
+
+    curve: Curve
+    make: Make
+    replicas: int
+    route: str = "power of two"
+    seed: int = 1
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.done: list[Picture] = []
+        self.members: list[Replica] = []
+        self._route = ROUTES[self.route]()
+        self._chance = random.Random(self.seed)
+        for _ in range(self.replicas):
+            self.grow()
+
+    def grow(self) -> None:
+        self.members.append(self.make(self.clock, self.curve, self.done.append))
+
+    def take(self, picture: Picture) -> None:
+        self._route(self.members, self._chance).take(picture)
+
+
+def pictures(count: int, per_second: float, demand: Demand, curve: Curve, seed: int) -> list[Picture]:
+    """Poisson."""
+    chance = np.random.default_rng(seed)
+    times = np.cumsum(chance.exponential(1 / per_second, count))
+    steps = chance.choice(list(demand.steps), count)
+    goes = chance.random(count) < demand.cancels
+    patience = chance.random(count) * 2
+    return [
+        Picture(float(at), int(n), float(at + share * curve.alone_s(int(n))) if gone else None)
+        for at, n, gone, share in zip(times, steps, goes, patience, strict=True)
+    ]
+
+
+def simulate(site: Site, asked: Sequence[Picture]) -> Result:
+    for picture in asked:
+        site.clock.at(picture.arrived_s, lambda one=picture: site.take(one))  # type: ignore[misc]
+    site.clock.run()
+    return result(site, asked)
+
+
+def result(site: Site, asked: Sequence[Picture]) -> Result:
+    counted = asked[int(len(asked) * WARM_UP) :]
+    kept = [one for one in counted if one.cancel_s is None and one.done_s is not None]
+    waits = np.array([(one.done_s or 0.0) - one.arrived_s for one in kept])
+    slow = np.array([wait / site.curve.alone_s(one.steps) for wait, one in zip(waits, kept, strict=True)])
+    span_s = max(one.done_s or 0.0 for one in asked) - asked[0].arrived_s
+    computed = sum(one.computed for one in asked)
+    return Result(
+        waits.tolist(),
+        slow.tolist(),
+        per_second=sum(one.cancel_s is None for one in asked) / span_s,
+        utilisation=sum(replica.busy_s for replica in site.members) / (span_s * len(site.members)),
+        unfairness=_unfairness(kept, slow),
+        wasted=sum(one.wasted for one in asked) / computed if computed else 0.0,
+    )
+
+
+def _unfairness(kept: Sequence[Picture], slow: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
+    steps = np.array([one.steps for one in kept])
+    if not len(steps) or steps.min() == steps.max():
+        return 1.0
+    return float(slow[steps == steps.min()].mean() / slow[steps == steps.max()].mean())

@@ -1,0 +1,83 @@
+"""What the comparison with other servers is made of: encodings, turns, and that a wrong answer is seen."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import tritonclient.http as triton_http
+
+from loadtests.bench_peers import table
+from loadtests.peers import engines, litserve_server, wire
+from loadtests.peers.asking import Asked, in_turns, rotated
+
+ARRAYS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.arange(2, dtype=np.uint8).reshape(2, 1)}
+
+
+def same(found: wire.Arrays, wanted: wire.Arrays) -> bool:
+    return found.keys() == wanted.keys() and all(np.array_equal(found[name], wanted[name]) for name in wanted)
+
+
+def test_tensors_survive_both_encodings() -> None:
+    body, length = wire.request(ARRAYS)
+    assert same(wire.decode(body, length, "inputs"), ARRAYS)
+    assert same(litserve_server.read_from(litserve_server.told_as(ARRAYS)), ARRAYS)
+
+
+def test_the_stock_client_reads_what_the_plain_peer_answers() -> None:
+    body, length = wire.encode(ARRAYS, "outputs")
+    read = triton_http.InferenceServerClient.parse_response_body(body, header_length=length)
+    assert np.array_equal(read.as_numpy("a"), ARRAYS["a"])
+
+
+def test_wrong_numbers_are_an_error() -> None:
+    check = engines.Check(ARRAYS)
+    check(ARRAYS)
+    with pytest.raises(ValueError, match="other numbers in a"):
+        check(ARRAYS | {"a": ARRAYS["a"] + 1})
+    with pytest.raises(LookupError):
+        check({"a": ARRAYS["a"]})
+
+
+@pytest.mark.parametrize("engine", ["quality", "mini_unet", "image_features"])
+def test_engines_get_inputs_of_the_shapes_in_their_configs(engine: str) -> None:
+    inputs = engines.inputs_of(engine)
+    for tensor in engines.config_of(engine)["input"]:
+        lengths = inputs[tensor["name"]].shape[1:]
+        assert all(dim in (-1, length) for dim, length in zip(tensor["dims"], lengths, strict=True))
+    assert {len(array) for array in inputs.values()} == {engines.ROWS.get(engine, 1)}
+
+
+def test_litserve_puts_requests_together_and_takes_them_apart() -> None:
+    api = litserve_server.Onnx(engines.path_of("quality"), 1, 8)
+    one = engines.inputs_of("quality")
+    batch = api.batch([one, one, one])
+    assert len(batch["embedding"]) == 3
+    parts = api.unbatch(batch)
+    assert len(parts) == 3
+    assert same(parts[2], one)
+
+
+def test_everybody_is_first_once() -> None:
+    names = ["a", "b", "c"]
+    assert [rotated(names, turn)[0] for turn in range(3)] == names
+    assert rotated(names, 3) == ["c", "b", "a"]
+
+
+async def test_failures_are_counted_and_take_no_part_in_waits() -> None:
+    async def good(_: int) -> None: ...
+
+    async def bad(_: int) -> None:
+        raise ValueError("wrong")
+
+    found = await in_turns({"good": good, "bad": bad}, 2, rounds=2, seconds=0.05)
+    assert len(found["good"].per_second) == 2
+    assert found["good"].waits_s
+    assert found["bad"].failures[0] == "ValueError: wrong"
+    assert not found["bad"].waits_s
+
+
+def test_the_table_compares_with_the_first() -> None:
+    rows = {8: {"Atelier": Asked([0.1] * 4, [10.0, 20.0]), "other": Asked([0.2], [30.0], ["x"])}}
+    lines = table("engine", rows).splitlines()
+    assert lines[2] == "| Atelier | 8 | 15.0 | 100.0 | 100.0 | 0 | 1.00 |"
+    assert lines[3] == "| other | 8 | 30.0 | 200.0 | 200.0 | 1 | 2.00 |"

@@ -1,0 +1,126 @@
+"""Serving on paper: against what can be computed by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from loadtests.simulate.clock import Clock
+from loadtests.simulate.curve import Curve, known
+from loadtests.simulate.replica import Picture, RequestLevel, StepLevel
+from loadtests.simulate.routing import ROUTES
+from loadtests.simulate.scaling import Policy, burst
+from loadtests.simulate.tables import run
+from loadtests.simulate.world import BATCHING, OURS, Demand, Site, pictures, simulate
+
+FLAT = Curve("flat", "made up", {1: 100.0, 4: 100.0})
+"""Four pictures for the price of one."""
+LINEAR = Curve("linear", "made up", {1: 100.0, 4: 400.0})
+M = Curve("one at a time", "made up", {1: 100.0})
+
+
+def test_a_curve_is_straight_between_what_was_measured() -> None:
+    curve = Curve("x", "made up", {1: 10.0, 4: 40.0, 8: 60.0}, between_ms=2.0, fixed_ms=5.0)
+    assert [curve.step_s(n) for n in (1, 2, 4, 6)] == pytest.approx([0.010, 0.020, 0.040, 0.050])
+    assert curve.alone_s(10) == pytest.approx(0.125)
+    assert curve.gain == pytest.approx(8 / 6)
+    for wrong in ({2: 10.0}, {}, {1: 0.0}):
+        with pytest.raises(ValueError, match="begins with a batch of 1"):
+            Curve("x", "", wrong)
+
+
+def test_the_curves_that_ship_say_where_they_are_from_and_have_the_gain_that_was_measured() -> None:
+    curves = {name: Curve.read(name) for name in known()}
+    assert curves["h200_512"].gain == pytest.approx(3.2, abs=0.05)
+    assert curves["h200_1024"].gain == pytest.approx(1.0)
+    assert all(len(curve.source) > 20 for curve in curves.values())
+
+
+def test_a_short_picture_leaves_a_batch_of_steps_and_waits_for_a_batch_of_requests() -> None:
+    clock, done = Clock(), []
+    steps = StepLevel(clock, FLAT, done.append)
+    long, short = Picture(0.0, 10), Picture(0.05, 2)
+    clock.at(0.0, lambda: steps.take(long))
+    clock.at(0.05, lambda: steps.take(short))
+    clock.run()
+    assert short.done_s == pytest.approx(0.3), "it joined at the next step"
+    assert long.done_s == pytest.approx(1.0)
+    assert steps.busy_s == pytest.approx(1.0)
+    clock, whole = Clock(), []
+    requests = RequestLevel(clock, FLAT, whole.append)
+    long, short = Picture(0.0, 10), Picture(0.05, 2)
+    clock.at(0.0, lambda: requests.take(long))
+    clock.at(0.05, lambda: requests.take(short))
+    clock.run()
+    assert (long.done_s, short.done_s) == (pytest.approx(1.0), pytest.approx(1.2))
+    assert requests.load == steps.load == 0
+
+
+def test_a_cancelled_picture_leaves_at_its_next_step_or_is_drawn_to_its_end() -> None:
+    for make, computed, wasted in ((StepLevel, 3, 1), (RequestLevel, 10, 8)):
+        clock, done = Clock(), []
+        replica = make(clock, FLAT, done.append)
+        picture = Picture(0.0, 10, cancel_s=0.25)
+        clock.at(0.0, lambda replica=replica, picture=picture: replica.take(picture))
+        clock.run()
+        assert (picture.computed, picture.wasted) == (computed, wasted)
+        assert done == [picture]
+
+
+def test_places_bound_what_is_drawn_at_once() -> None:
+    clock, done = Clock(), []
+    replica = StepLevel(clock, FLAT, done.append, places=1)
+    for _ in range(3):
+        clock.at(0.0, lambda: replica.take(Picture(0.0, 1)))
+    clock.run()
+    assert [one.done_s for one in done] == pytest.approx([0.1, 0.2, 0.3])
+
+
+def test_one_queue_that_serves_at_random_waits_as_the_formula_says() -> None:
+    """M/D/1: mean waiting is rho / (2 (1 - rho)) of the time of service."""
+    demand, load = Demand((10,)), 0.7
+    asked = pictures(40_000, load * M.per_second(10), demand, M, 3)
+    found = simulate(Site(M, BATCHING["one at a time"], 1), asked)
+    mean_wait = sum(found.latencies_s) / len(found.latencies_s) - 1.0
+    assert mean_wait == pytest.approx(load / (2 * (1 - load)), rel=0.08)
+    assert found.utilisation == pytest.approx(load, abs=0.02)
+
+
+def test_a_batch_that_gains_nothing_draws_no_more_however_it_is_batched() -> None:
+    rates = {way: run(LINEAR, way, 1, 0.8, Demand()).per_second for way in BATCHING}
+    assert max(rates.values()) == pytest.approx(min(rates.values()), rel=0.02)
+
+
+def test_batching_steps_is_fairer_to_short_pictures() -> None:
+    curve = Curve.read("h200_512")
+    ours, theirs = (run(curve, way, 1, 0.5, Demand()) for way in (OURS, "requests batched"))
+    assert ours.slowdown(0.95) < theirs.slowdown(0.95)
+    assert ours.unfairness < theirs.unfairness
+
+
+def test_every_request_is_drawn_once_whoever_routes_it() -> None:
+    demand = Demand(cancels=0.2)
+    for route in ROUTES:
+        asked = pictures(500, 20.0, demand, FLAT, 5)
+        site = Site(FLAT, BATCHING[OURS], 8, route)
+        simulate(site, asked)
+        assert len(site.done) == 500
+        assert all(one.computed == one.steps for one in asked if one.cancel_s is None)
+        assert all(replica.load == 0 for replica in site.members)
+
+
+def test_a_router_that_looks_beats_one_that_does_not() -> None:
+    p99 = {route: run(FLAT, OURS, 10, 0.85, Demand(), route).latency_s(0.99) for route in ("random", "power of two")}
+    assert p99["power of two"] < p99["random"]
+
+
+def test_replicas_follow_a_burst_after_the_delay_and_no_further_than_allowed() -> None:
+    curve = Curve("x", "made up", {1: 100.0, 4: 100.0}, start_s=10.0)
+    asked = pictures(800, 8 * curve.per_second(19), Demand(), curve, 1)
+    quick, slow = Site(curve, BATCHING[OURS], 1), Site(curve, BATCHING[OURS], 1)
+    _, first = burst(quick, asked, Policy(upscale_delay_s=0, most=6))
+    _, second = burst(
+        slow, pictures(800, 8 * curve.per_second(19), Demand(), curve, 1), Policy(upscale_delay_s=30, most=6)
+    )
+    assert len(quick.members) == len(slow.members) == 6
+    assert 10 <= first.history[1][0] < 15
+    assert second.history[1][0] >= 40
