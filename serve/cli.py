@@ -19,6 +19,7 @@ from serve import ray_environment, stack
 from serve.audit_command import audit
 from serve.backup_command import backup, restore
 from serve.client import StackClient
+from serve.dashboards_command import dashboards
 from serve.errors import AtelierError
 from serve.experiments_command import experiments
 from serve.flags_command import flags
@@ -48,6 +49,7 @@ app.add_typer(users, name="users")
 app.add_typer(secrets, name="secrets")
 app.add_typer(flags, name="flags")
 app.add_typer(experiments, name="experiments")
+app.add_typer(dashboards, name="dashboards")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
