@@ -21,6 +21,7 @@ from serve.audit_command import audit
 from serve.backup_command import backup, restore
 from serve.client import StackClient
 from serve.costs_command import costs
+from serve.dashboards_command import dashboards
 from serve.environment_command import environment
 from serve.errors import AtelierError
 from serve.experiments_command import experiments
@@ -61,6 +62,7 @@ app.add_typer(users, name="users")
 app.add_typer(secrets, name="secrets")
 app.add_typer(flags, name="flags")
 app.add_typer(experiments, name="experiments")
+app.add_typer(dashboards, name="dashboards")
 
 out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)

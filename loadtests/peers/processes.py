@@ -47,12 +47,12 @@ def raw_triton(repository: Path, engines: Sequence[str], threads: int) -> Iterat
     found = installation.find()
     with tempfile.TemporaryDirectory(prefix="atelier-peer-") as folder:
         prefix = f"atelier_peer_{os.getpid()}_"
-        installation.assemble_backends(found, Path(folder) / "backends")
+        backends = installation.backends_of(found, Path(folder) / "backends")
         command = installation.command(
             found,
             repository=repository,
             engines=engines,
-            backends=Path(folder) / "backends",
+            backends=backends,
             shm_prefix=prefix,
             host="127.0.0.1",
             ports=(grpc, metrics),

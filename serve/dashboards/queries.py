@@ -1,0 +1,37 @@
+"""The shapes that queries in PromQL have again and again."""
+
+from __future__ import annotations
+
+from serve.dashboards.board import RATE
+
+
+def per_second(counter: str, by: str = "", window: str = RATE) -> str:
+    """``counter`` with its selector, such as ``atelier_requests_total{door="http"}``."""
+    return f"sum {_by(by)}(rate({counter}[{window}]))"
+
+
+def mean(histogram: str, by: str = "") -> str:
+    """Of what a histogram observed; nothing while it observes nothing."""
+    return f"{per_second(f'{histogram}_sum', by)} / {per_second(f'{histogram}_count', by)}"
+
+
+def quantile(share: float, histogram: str, by: str = "", selector: str = "", window: str = RATE) -> str:
+    """Estimated from the buckets of ``histogram``."""
+    labels = f"le, {by}" if by else "le"
+    return f"histogram_quantile({share:g}, {per_second(f'{histogram}_bucket{selector}', labels, window)})"
+
+
+def quantiles(histogram: str, by: str = "") -> dict[str, str]:
+    """By legend: the median, the 95th and the 99th percentile."""
+    name = f" {{{{{by}}}}}" if by else ""
+    return {f"p{100 * share:g}{name}": quantile(share, histogram, by) for share in (0.5, 0.95, 0.99)}
+
+
+def ratio(part: str, whole: str, by: str = "", window: str = RATE) -> str:
+    """Of two counters: 0 where the part was never counted."""
+    below, above = per_second(whole, by, window), per_second(part, by, window)
+    return f"({above} or {below} * 0) / {below}"
+
+
+def _by(labels: str) -> str:
+    return f"by ({labels}) " if labels else ""

@@ -1,0 +1,122 @@
+"""The alert rules, by Prometheus' own tool: that it reads them, and that they tell of what they are for."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from serve.cli import app
+from serve.dashboards.alerts import to_yaml
+from serve.dashboards.rules import RULES, rules
+
+ROOT = Path(__file__).resolve().parents[2]
+
+FIRES: dict[str, tuple[dict[str, str], str]] = {
+    "AtelierDown": ({'up{job="ray", instance="a"}': "1 1 0x60"}, "10m"),
+    "AtelierFailsFast": (
+        {'atelier_requests_total{status="200"}': "0+90x120", 'atelier_requests_total{status="500"}': "0+10x120"}, "90m",
+    ),
+    "AtelierFailsSlowly": (
+        {'atelier_requests_total{status="200"}': "0+97x1600",
+         'atelier_requests_total{status="UNAVAILABLE"}': "0+3x1600"},
+        "26h",
+    ),
+    "AtelierQueues": (
+        {f'atelier_queue_wait_seconds_bucket{{ensemble="illustrate", le="{le}"}}': f"0+{n}x30"
+         for le, n in (("10", 0), ("30", 10), ("+Inf", 10))}, "20m",
+    ),
+    "AtelierRefuses": ({'atelier_refusals_total{reason="Overloaded"}': "0+1x30"}, "20m"),
+    "AtelierVectorizesSlowly": (
+        {f'atelier_ensemble_duration_seconds_bucket{{ensemble="vectorize", le="{le}"}}': f"0+{n}x60"
+         for le, n in (("1", 0), ("2.5", 10), ("+Inf", 10))}, "40m",
+    ),
+    "AtelierEngineFails": ({'atelier_engine_failures_total{engine="mini_unet"}': "0+60x30"}, "20m"),
+    "AtelierTritonRestarts": ({"atelier_triton_restarts_total": "0+1x30"}, "20m"),
+    "AtelierJobsWait": (
+        {f'atelier_job_wait_seconds_bucket{{lane="slow", le="{le}"}}': f"0+{n}x60"
+         for le, n in (("600", 0), ("1800", 10), ("+Inf", 10))}, "50m",
+    ),
+    "AtelierNoWorker": ({"atelier_worker_beats_total": "0+30x5 150x30"}, "20m"),
+    "AtelierWorkersDie": ({"atelier_jobs_recovered_total": "0+1x60"}, "50m"),
+    "AtelierStandIns": ({'atelier_breaker_open{service="illustrate"}': "1x30"}, "20m"),
+    "AtelierQualityDrifts": (
+        {"atelier_svg_quality_prediction_error_ratio_sum": "0-0.8x200",
+         "atelier_svg_quality_prediction_error_ratio_count": "0+10x200"}, "180m",
+    ),
+    "AtelierWebhooksFail": ({'atelier_webhooks_total{outcome="failed"}': "0+1x60"}, "50m"),
+    "AtelierGpuFull": (
+        {'nv_gpu_memory_used_bytes{gpu_uuid="GPU-1"}': "97x30",
+         'nv_gpu_memory_total_bytes{gpu_uuid="GPU-1"}': "100x30"},
+        "20m",
+    ),
+    "AtelierOverBudget": ({'atelier_cost_cpu_seconds_total{model="mini"}': "0+60x1500"}, "24h"),
+}  # fmt: skip
+CALM = {
+    'up{job="ray", instance="a"}': "1x3000",
+    'atelier_requests_total{status="200"}': "0+100x3000",
+    'atelier_requests_total{status="422"}': "0+50x3000",
+    "atelier_worker_beats_total": "0+30x3000",
+    'atelier_queue_wait_seconds_bucket{ensemble="illustrate", le="0.001"}': "0+100x3000",
+    'atelier_queue_wait_seconds_bucket{ensemble="illustrate", le="+Inf"}': "0+100x3000",
+    'atelier_cost_cpu_seconds_total{model="mini"}': "0+1x3000",
+}
+"""A site that works, though its users make mistakes."""
+
+
+def told(folder: Path, series: dict[str, str], at: str) -> set[str]:
+    """The alerts that Prometheus raises of ``series`` after ``at``, as promtool's failure prints them."""
+    (folder / "rules.yml").write_text(to_yaml(rules(budget_per_day=1.0, cpu_hour=0.05)))
+    case: dict[str, Any] = {
+        "interval": "1m",
+        "input_series": [{"series": name, "values": values} for name, values in series.items()],
+        "promql_expr_test": [
+            {"expr": 'ALERTS{alertstate="firing"}', "eval_time": at, "exp_samples": [{"labels": "none", "value": 1}]}
+        ],
+    }
+    test = {"rule_files": ["rules.yml"], "evaluation_interval": "1m", "tests": [case]}
+    (folder / "test.yml").write_text(yaml.safe_dump(test))
+    ran = subprocess.run(
+        ["promtool", "test", "rules", "test.yml"], cwd=folder, capture_output=True, text=True, timeout=60
+    )
+    found = re.search(r"got:(.*)", ran.stdout + ran.stderr, re.DOTALL)
+    assert found is not None, ran.stdout + ran.stderr
+    return set(re.findall(r'alertname="(\w+)"', found[1]))
+
+
+def test_prometheus_reads_the_rules(tmp_path: Path) -> None:
+    (tmp_path / "rules.yml").write_text(to_yaml(RULES))
+    command = ["promtool", "check", "rules", "rules.yml"]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    assert ran.returncode == 0, ran.stderr
+    assert f"{len(RULES)} rules found" in ran.stdout
+
+
+@pytest.mark.parametrize("rule", rules(1.0), ids=lambda rule: rule.name)
+def test_a_rule_tells_of_what_it_is_for(rule: Any, tmp_path: Path) -> None:
+    series, at = FIRES[rule.name]
+    assert rule.name in told(tmp_path, series, at)
+
+
+def test_a_site_that_works_is_left_in_peace(tmp_path: Path) -> None:
+    assert told(tmp_path, CALM, "26h") == set()
+
+
+def test_every_rule_has_its_paragraph() -> None:
+    text = (ROOT / "docs" / "OPERATIONS.md").read_text()
+    headings = {re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in text.splitlines()
+                if line.startswith("#")}  # fmt: skip
+    assert {rule.runbook for rule in rules(1.0)} <= headings
+
+
+def test_a_budget_needs_a_price() -> None:
+    result = CliRunner().invoke(app, ["dashboards", "rules", "--budget-per-day", "5"])
+    assert result.exit_code == 2
+    assert "--cpu-hour" in result.stderr
+    priced = CliRunner().invoke(app, ["dashboards", "rules", "--budget-per-day", "5", "--cpu-hour", "0.04"])
+    assert "AtelierOverBudget" in priced.stdout
