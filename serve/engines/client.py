@@ -88,10 +88,12 @@ class Engines:
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, NDArray[Any]]:
         """Run ``engine`` on ``inputs``, arrays by name with the batch axis; all outputs, or those named.
 
-        The arrays that come back are read-only views of the message.
+        Without a ``version`` Triton takes the highest that is loaded. The arrays that come back are read-only views of
+        the message.
         """
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         if limit_s <= 0:
@@ -100,15 +102,24 @@ class Engines:
             raise Overloaded(f"the queue of engine '{engine}' is full")
         self._in_flight[engine] += 1
         try:
-            return tensors.arrays(await self._infer(engine, inputs, outputs, limit_s))
+            request = partial(tensors.request, engine, inputs, outputs, version)
+            return tensors.arrays(await self._infer(engine, inputs, request, limit_s))
         finally:
             self._in_flight[engine] -= 1
 
-    async def probe(self, engine: str, *, timeout_s: float | None = None) -> None:
+    async def probe(self, engine: str, *, timeout_s: float | None = None, version: str = "") -> dict[str, NDArray[Any]]:
         """One real inference on zeros of the configured shape (or of ``model_warmup``'s); raises if it fails."""
         if engine not in self._configs:
             self._configs[engine] = await self.config(engine)
-        await self.infer(engine, zeros(self._configs[engine]), timeout_s=timeout_s)
+        return await self.infer(engine, zeros(self._configs[engine]), timeout_s=timeout_s, version=version)
+
+    async def load(self, engine: str, *, timeout_s: float) -> None:
+        """Have Triton look at the folder of ``engine`` again: what is loaded and stays answers all the while.
+
+        Raises InvalidRequest with Triton's reason when something of it cannot be loaded; then nothing has changed.
+        """
+        await self._call("RepositoryModelLoad", service_pb2.RepositoryModelLoadRequest(model_name=engine), engine,
+                         timeout_s)  # fmt: skip
 
     async def metadata(self, engine: str) -> dict[str, Any]:
         """Name, versions, platform and the tensors of ``engine``."""
@@ -190,9 +201,9 @@ class Engines:
             call.exception()  # was seen: asyncio would tell of it otherwise
 
     async def _infer(
-        self, engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None, timeout_s: float
+        self, engine: str, inputs: Mapping[str, NDArray[Any]], described: Callable[[], Any], timeout_s: float
     ) -> Any:
-        request = tensors.request(engine, inputs, outputs)
+        request = described()
         if self._is_large(inputs) and (regions := self._regions) is not None:
             try:
                 region = await self._lend(regions, inputs)
@@ -202,7 +213,7 @@ class Engines:
                 # Triton was restarted and has none of ours any more; the first to learn it makes the new pool.
                 if self._regions is regions:
                     self._regions = self._pool(self._connect())
-                request = tensors.request(engine, inputs, outputs)
+                request = described()
         request.raw_input_contents.extend(tensors.encode(array) for array in inputs.values())
         return await self._call("ModelInfer", request, engine, timeout_s)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from serve.engines.client import Engines
 from serve.engines.server import TritonServer
 from serve.engines.service import EngineHealth, Health
 from serve.engines.supervisor import Supervisor
+from serve.engines.versions import Versions
 from serve.errors import AtelierError, EngineUnavailable, Overloaded
 
 PROBE_TIMEOUT_S = 5.0
@@ -39,14 +39,18 @@ class EngineRoom:
         timeout_s: float = 10.0,
         start_timeout_s: float = 30.0,
         client: Engines | None = None,
+        current: Mapping[str, str] | None = None,
     ) -> None:
+        """``current``: the versions to begin with, by engine; else an engine's lowest."""
         self.names = tuple(names)
-        self.versions = versions(repository, names)
         self.client = client or Engines(url or "", timeout_s=timeout_s)
         self._outside = url
         self._server: TritonServer | None = None
         if client is None and url is None and self.names:
-            self._server = TritonServer(repository, self.names, start_timeout_s=start_timeout_s)
+            first = {engine: [version] for engine, version in (current or {}).items()}
+            self._server = TritonServer(repository, self.names, versions=first, start_timeout_s=start_timeout_s)
+        named = tuple(dict.fromkeys(self.names))
+        self.versions = Versions(repository, named, self.client, self._server, current or {}, start_timeout_s)
         self._timeout_s = timeout_s
         self._watch: asyncio.Task[None] | None = None
 
@@ -85,11 +89,12 @@ class EngineRoom:
     async def _health_of(self, engine: str) -> EngineHealth:
         began, reason = time.perf_counter(), ""
         try:
-            await self.client.probe(engine, timeout_s=PROBE_TIMEOUT_S)
+            version = self.versions.current.get(engine, "")
+            await self.client.probe(engine, timeout_s=PROBE_TIMEOUT_S, version=version)
         except AtelierError as error:
             reason = str(error)
         latency_ms = (time.perf_counter() - began) * 1000
-        return EngineHealth(not reason, latency_ms, self.versions.get(engine, "unknown"), reason)
+        return EngineHealth(not reason, latency_ms, self.versions.label(engine), reason)
 
 
 class EngineDoors:
@@ -119,11 +124,17 @@ class EngineDoors:
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, npt.NDArray[Any]]:
-        return await self.room.client.infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
+        version = version or self.room.versions.current.get(engine, "")
+        return await self.room.client.infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
 
     async def metadata(self, engine: str) -> dict[str, Any]:
-        return await self.room.client.metadata(engine)
+        """The version that who names none gets is the last one told."""
+        found = await self.room.client.metadata(engine)
+        current = self.room.versions.current.get(engine, "")
+        found["versions"] = sorted(found["versions"], key=lambda version: version == current)
+        return found
 
     async def config(self, engine: str) -> dict[str, Any]:
         return await self.room.client.config(engine)
@@ -135,15 +146,4 @@ class EngineDoors:
         return await self.room.client.engines()
 
     async def versions(self) -> Mapping[str, str]:
-        """Of the engines that the room was given, without asking them."""
-        return {engine: self.room.versions.get(engine, "unknown") for engine in self.room.names}
-
-
-def versions(repository: Path, names: Sequence[str]) -> dict[str, str]:
-    """The version in each engine's manifest; engines without one are left out."""
-    found = {}
-    for engine in names:
-        manifest = repository / engine / "manifest.json"
-        if manifest.is_file():
-            found[engine] = str(json.loads(manifest.read_text())["version"])
-    return found
+        return self.room.versions.labels()

@@ -42,6 +42,7 @@ from serve.ensembles.illustration import (
 )
 from serve.ensembles.relay import Outbox, relay
 from serve.ensembles.reports import WAITING_PREVIEWS, Report, packed
+from serve.ensembles.vectorization import NO_VERSIONS
 from serve.errors import EngineUnavailable, InvalidRequest, NotFound
 from serve.settings import IllustratorSettings
 
@@ -60,9 +61,13 @@ class Illustrator(EngineDoors):
     """
 
     def __init__(
-        self, settings: IllustratorSettings, engines: Engines | None = None, others: Sequence[str] = ()
+        self,
+        settings: IllustratorSettings,
+        engines: Engines | None = None,
+        others: Sequence[str] = (),
+        engine_versions: Mapping[str, str] = NO_VERSIONS,
     ) -> None:
-        """``others`` are engines that it serves besides its families'."""
+        """``others`` are engines that it serves besides its families'; ``engine_versions`` those to begin with."""
         self._settings = settings
         repository = settings.model_repository
         manifests = {name: _manifest(repository, name) for name in settings.families or families_in(repository)}
@@ -83,6 +88,7 @@ class Illustrator(EngineDoors):
                 timeout_s=settings.engine_timeout_s,
                 start_timeout_s=settings.engine_start_timeout_s,
                 client=engines,
+                current=engine_versions,
             )
         )
         limit_s = settings.engine_timeout_s
@@ -91,10 +97,7 @@ class Illustrator(EngineDoors):
             for name, family in families.items()
         }
         created = {name: datetime.fromisoformat(str(manifest["created"])) for name, manifest in manifests.items()}
-        self._infos = tuple(
-            artist.info(self.room.versions.get(artist.family.unet, "unknown"), int(created[name].timestamp()))
-            for name, artist in self._artists.items()
-        )
+        self._created = {name: int(created[name].timestamp()) for name in self._artists}
 
     async def start(self) -> None:
         """Raises EngineUnavailable when an engine does not start; what did start is then closed."""
@@ -109,7 +112,8 @@ class Illustrator(EngineDoors):
 
     async def families(self) -> Sequence[FamilyInfo]:
         """The first is the one that a request gets which names none."""
-        return self._infos
+        label = self.room.versions.label
+        return [artist.info(label(artist.family.unet), self._created[name]) for name, artist in self._artists.items()]
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
         """The pictures of ``options``, all under way at once.
@@ -136,22 +140,37 @@ class Illustrator(EngineDoors):
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, npt.NDArray[Any]]:
         """An engine's own answer, for inputs no larger than those of the largest picture."""
         for artist in self._artists.values():
             check_engine_inputs(artist.family, engine, inputs)
-        return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
+        return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
 
     async def _draw(
         self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: Outbox | None
+    ) -> Illustration:
+        async with self.room.versions.using(options.engine_versions) as chosen:
+            return await self._drawn(options, follow, resume, outbox, chosen)
+
+    async def _drawn(
+        self,
+        options: IllustrateOptions,
+        follow: Follow,
+        resume: Sequence[Checkpoint],
+        outbox: Outbox | None,
+        chosen: Mapping[str, str],
     ) -> Illustration:
         began = time.perf_counter()
         limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
         artist = self._artist(options.model)
         seeds = derived_seeds(options.named_seed(), options.n)
-        plan = await artist.plan(options, seeds[0], time.monotonic() + limit_s)
+        plan = await artist.plan(options, seeds[0], time.monotonic() + limit_s, chosen)
         _check_previews(options, plan)
-        versions = {engine: self.room.versions.get(engine, "unknown") for engine in _drawing_engines(artist.family)}
+        versions = {
+            engine: self.room.versions.label(engine, chosen.get(engine, ""))
+            for engine in _drawing_engines(artist.family)
+        }
         marks = [fingerprint(replace(plan.parameters, seed=seed), versions) for seed in seeds]
         planned = time.perf_counter()
         begun = await asyncio.to_thread(_stages, resume, marks, plan, artist) if resume else {}

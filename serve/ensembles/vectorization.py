@@ -13,6 +13,7 @@ from serve.engines.service import EngineService
 from serve.ensembles.ranges import check_number
 from serve.errors import InvalidRequest
 
+NO_VERSIONS: Mapping[str, str] = {}
 Tier = Literal["auto", "basic", 1, 2, 3]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
@@ -32,6 +33,8 @@ class VectorizeOptions:
     """Render the result and report its true quality."""
     timeout_s: float | None = None
     """Seconds after which the answer is an error."""
+    engine_versions: Mapping[str, str] = field(default_factory=dict)
+    """By engine, where the site chose one for this request (`serve.rollouts`); no caller names them."""
 
     def __post_init__(self) -> None:
         if isinstance(self.tier, bool) or self.tier not in TIERS:
@@ -117,4 +120,4 @@ class Vectorizes(Protocol):
 class VectorizerService(Vectorizes, EngineService, Protocol):
     """What the doors need: the Vectorizer itself, or the same across a Ray hop."""
 
-    async def analyze(self, data: bytes) -> Analysis: ...
+    async def analyze(self, data: bytes, engine_versions: Mapping[str, str] = NO_VERSIONS) -> Analysis: ...

@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Awaitable, Mapping
 from typing import TypeVar
 
-from serve.ensembles.vectorization import Analysis, Vectorization, VectorizeOptions, VectorizerService
+from serve.ensembles.vectorization import NO_VERSIONS, Analysis, Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import AtelierError
 from serve.fallback.breaker import Breaker
 from serve.fallback.engines import EnginesOf
@@ -31,8 +31,8 @@ class WatchedVectorizer(EnginesOf):
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
         return await self._watched(self._vectorizer.vectorize(data, options))
 
-    async def analyze(self, data: bytes) -> Analysis:
-        return await self._watched(self._vectorizer.analyze(data))
+    async def analyze(self, data: bytes, engine_versions: Mapping[str, str] = NO_VERSIONS) -> Analysis:
+        return await self._watched(self._vectorizer.analyze(data, engine_versions))
 
     async def versions(self) -> Mapping[str, str]:
         return await self._vectorizer.versions()
