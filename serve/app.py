@@ -35,6 +35,7 @@ from serve.jobs.direct import Direct
 from serve.moderation.moderated import engines_of, moderated
 from serve.ray_process import keep_to, prepare, settled
 from serve.remote import RemoteIllustrator, RemoteVectorizer
+from serve.rollouts.steward import Steward, wanted_now
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
 from serve.state import State
 from serve.turns import Turns
@@ -56,6 +57,7 @@ class Replica:
 
     _ensemble: Any
     _turns: Turns
+    _steward: Steward
 
     async def call(self, method: str, *arguments: Any, **named: Any) -> Any:
         """What the ensemble's ``method`` returns or raises: errors of ours as values, see `serve.remote`."""
@@ -79,7 +81,16 @@ class Replica:
         except AtelierError as error:
             yield error
 
+    async def _begin(self, settings: Settings, own: VectorizerSettings | IllustratorSettings) -> None:
+        """Once the ensemble is made. From then on its engines have the versions that the site wants."""
+        await self._ensemble.start()
+        self._steward = Steward(settings, self._ensemble.room, own.model_repository)
+        self._steward.start()
+        settled()
+
     async def __del__(self) -> None:
+        if hasattr(self, "_steward"):
+            await self._steward.close()
         if hasattr(self, "_ensemble"):
             await self._ensemble.close()
 
@@ -90,9 +101,8 @@ class VectorizerReplica(Replica):
         from serve.ensembles.vectorizer import Vectorizer  # here: the gateway has no use for tracers
 
         self._turns = turns_of(settings.vectorizer)
-        self._ensemble = Vectorizer(settings.vectorizer)
-        await self._ensemble.start()
-        settled()
+        self._ensemble = Vectorizer(settings.vectorizer, engine_versions=await wanted_now(settings))
+        await self._begin(settings, settings.vectorizer)
 
 
 class IllustratorReplica(Replica):
@@ -101,10 +111,10 @@ class IllustratorReplica(Replica):
         from serve.ensembles.illustrator import Illustrator  # here: nor for a Triton and tokenizers
 
         self._turns = turns_of(settings.illustrator)
-        illustrator = Illustrator(settings.illustrator, others=engines_of(settings.moderation))
+        others, wanted = engines_of(settings.moderation), await wanted_now(settings)
+        illustrator = Illustrator(settings.illustrator, others=others, engine_versions=wanted)
         self._ensemble = moderated(illustrator, settings.moderation)
-        await self._ensemble.start()
-        settled()
+        await self._begin(settings, settings.illustrator)
 
 
 class WorkerReplica:

@@ -24,6 +24,7 @@ from serve.experiments_command import experiments
 from serve.flags_command import flags
 from serve.illustrate_command import illustrate
 from serve.keys_command import check_ready, keys, users
+from serve.models_command import models
 from serve.profile_command import profile_engine
 from serve.secrets_command import secrets
 from serve.settings import Settings, leaves, load, to_markdown
@@ -47,6 +48,7 @@ app.add_typer(keys, name="keys")
 app.add_typer(users, name="users")
 app.add_typer(secrets, name="secrets")
 app.add_typer(flags, name="flags")
+app.add_typer(models, name="models")
 app.add_typer(experiments, name="experiments")
 
 out = Console(highlight=False)

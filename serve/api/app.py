@@ -26,6 +26,7 @@ from serve.api import (
     references,
     results,
     rollout,
+    versions,
 )
 from serve.api.document import finish
 from serve.api.entrance import Entrance, Entry, Refusals
@@ -110,7 +111,7 @@ def create_app(
     app.include_router(native.router, responses=described())
     for router in (gallery.router, jobs.router, results.router, references.router):
         app.include_router(router, responses=described())
-    for router in (admin.router, accounts.router, rollout.router):
+    for router in (admin.router, accounts.router, rollout.router, versions.router):
         app.include_router(router, responses=described())
     app.include_router(illustrations.router, responses=described())
     app.include_router(diffusion.router, responses=described())

@@ -54,6 +54,11 @@ class EngineRoom:
         self._timeout_s = timeout_s
         self._watch: asyncio.Task[None] | None = None
 
+    @property
+    def owns(self) -> bool:
+        """Whether its Triton is its own, and so has the files of the repository here."""
+        return self._server is not None
+
     async def start(self) -> None:
         """Raises EngineUnavailable, with the reason, when an engine does not start or cannot be reached."""
         if self._server is not None:

@@ -34,7 +34,7 @@ CONFIRM_TIMEOUT_S = 2.0
 class TritonServer:
     """Serves ``engines`` out of ``repository`` (one folder per engine) on free loopback ports.
 
-    ``versions`` says which of an engine (default: its lowest); `choose` changes that while the server runs.
+    ``versions`` says which of an engine (default: its lowest); `show` and `confirm` change that while the server runs.
     ``threads`` is the number of CPU threads for an engine whose config names none (default: every core);
     ``start_timeout_s`` is the limit for all engines to load. ``start`` and ``stop`` block: call them in a thread from
     async code. A server that has been stopped can be started again, and then keeps its ports if they are still free.
@@ -73,15 +73,19 @@ class TritonServer:
 
     @property
     def versions(self) -> Mapping[str, Sequence[str]]:
-        """Those that each engine is to have."""
+        """Those that each engine has."""
         return self._versions
 
-    def choose(self, engine: str, versions: Sequence[str]) -> None:
-        """From now on, and after a restart, ``engine`` has ``versions``; a running Triton has to be told to look."""
+    def show(self, engine: str, versions: Sequence[str]) -> None:
+        """The running Triton finds ``versions`` of ``engine`` when it is told to look; a restart does not, before they
+        are `confirmed`."""
         with self._lock:
-            self._versions = {**self._versions, engine: tuple(versions)}
             if self._leftovers is not None and self.running:
                 repository_view.lay_out(self._repository / engine, versions, self._leftovers[0] / VIEW / engine)
+
+    def confirm(self, engine: str, versions: Sequence[str]) -> None:
+        """``engine`` has ``versions``, and has them again after a restart. Blocks nobody."""
+        self._versions = {**self._versions, engine: tuple(versions)}
 
     @property
     def url(self) -> str:

@@ -12,10 +12,10 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from serve.engines import repository_view
+from serve.engines import repository_view, triton_log
 from serve.engines.client import Engines
 from serve.engines.server import TritonServer
-from serve.errors import EngineUnavailable, InvalidRequest, Overloaded
+from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, Overloaded
 
 LOGGER = logging.getLogger(__name__)
 
@@ -23,6 +23,8 @@ MOST_LOADED = 4
 """Versions of one engine in one Triton: what is served, what was, what may be, and one for a job of before."""
 LINGER_S = 30.0
 """How long a version stays that nobody wants any more: who asks for it may ask again."""
+REST_S = 30.0
+"""What did not load is not tried again for so long, whoever asks for it."""
 UNKNOWN = "unknown"
 
 
@@ -49,6 +51,7 @@ class Versions:
         self._uses: Counter[tuple[str, str]] = Counter()
         self._used_at: dict[tuple[str, str], float] = {}
         self._turns = {engine: asyncio.Lock() for engine in names}
+        self._failed: dict[tuple[str, str], tuple[float, AtelierError]] = {}
 
     @property
     def current(self) -> Mapping[str, str]:
@@ -96,28 +99,46 @@ class Versions:
         async with self._turns[engine]:
             if version in self.loaded(engine):
                 return
+            if (failed := self._failed.get((engine, version))) and time.monotonic() - failed[0] < REST_S:
+                raise failed[1]
             if not (self._repository / engine / version).is_dir():
                 raise EngineUnavailable(f"engine '{engine}' has no version {version[:20]!a} in the repository here")
             kept = list(self.loaded(engine))
             if len(kept) >= MOST_LOADED:
                 kept.remove(self._spare(engine))
-            await self._load(engine, [*kept, version])
+            try:
+                await self._load(engine, [*kept, version])
+            except AtelierError as error:
+                self._failed[engine, version] = time.monotonic(), error
+                raise
             LOGGER.warning("engine %s has version %s now", engine, version)
 
-    async def keep(self, engine: str, current: str, others: Sequence[str]) -> None:
+    async def keep(self, engine: str, current: str, others: Sequence[str]) -> dict[str, str]:
         """From now on requests that name none get ``current``. It is loaded, and so are ``others``; what is neither,
-        and has not been used for a while, goes. Raises as `using` does; then the current one stays what it was.
+        and has not been used for a while, goes.
+
+        Returns why versions cannot be had; when ``current`` is among them, requests get what they got before.
         """
-        await self.ensure(engine, current)
-        self._current[engine] = current
-        for other in others:
-            await self.ensure(engine, other)
-        if self._server is None:
-            return
+        failures = {}
+        for version in (current, *others):
+            try:
+                await self.ensure(engine, version)
+            except (EngineUnavailable, Overloaded) as error:
+                failures[version] = str(error)
+        if current not in failures:
+            self._current[engine] = current
+        if self._server is not None:
+            await self._drop_unused(engine, [self._current[engine], *others])
+        return failures
+
+    def forget_failures(self, engine: str) -> None:
+        """What could not be loaded a moment ago is tried again at once."""
+        self._failed = {key: told for key, told in self._failed.items() if key[0] != engine}
+
+    async def _drop_unused(self, engine: str, wanted: Sequence[str]) -> None:
         async with self._turns[engine]:
-            loaded = self.loaded(engine)
-            now = time.monotonic()
-            kept = [one for one in loaded if one in (current, *others) or not self._is_idle(engine, one, now)]
+            loaded, now = self.loaded(engine), time.monotonic()
+            kept = [one for one in loaded if one in wanted or not self._is_idle(engine, one, now)]
             if len(kept) < len(loaded):
                 await self._load(engine, kept)
                 LOGGER.warning("engine %s has left: version %s", engine, ", ".join(set(loaded) - set(kept)))
@@ -125,15 +146,19 @@ class Versions:
     async def _load(self, engine: str, versions: Sequence[str]) -> None:
         assert self._server is not None
         before = self.loaded(engine)
-        await asyncio.to_thread(self._server.choose, engine, versions)
+        # What is to go is not watched from now on, and what is to come not before it is there.
+        self._server.confirm(engine, [version for version in before if version in versions])
         try:
+            await asyncio.to_thread(self._server.show, engine, versions)
             await self._client.load(engine, timeout_s=self._load_timeout_s)
         except BaseException as error:
-            await asyncio.shield(asyncio.to_thread(self._server.choose, engine, before))
+            self._server.confirm(engine, before)
+            await asyncio.to_thread(self._server.show, engine, before)
             if isinstance(error, InvalidRequest):  # how Triton says that what it was given does not load
                 LOGGER.error("engine %s: %s", engine, error)
-                raise EngineUnavailable(f"engine '{engine}' does not load; the log says why") from error
+                raise EngineUnavailable(f"it does not load: {triton_log.plain(str(error))}") from error
             raise
+        self._server.confirm(engine, versions)
         self._labels[engine] = await asyncio.to_thread(self._labels_of, engine)
 
     def _spare(self, engine: str) -> str:

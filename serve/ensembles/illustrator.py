@@ -113,7 +113,8 @@ class Illustrator(EngineDoors):
     async def families(self) -> Sequence[FamilyInfo]:
         """The first is the one that a request gets which names none."""
         label = self.room.versions.label
-        return [artist.info(label(artist.family.unet), self._created[name]) for name, artist in self._artists.items()]
+        artists = self._artists.items()
+        return tuple(artist.info(label(artist.family.unet), self._created[name]) for name, artist in artists)
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
         """The pictures of ``options``, all under way at once.

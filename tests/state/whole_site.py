@@ -88,6 +88,8 @@ async def fill(state: State) -> list[str]:
         ],
         "flags": [{"name": "new", "enabled": True, "percentage": 12.5, "users": ["ada"], "updated_at": WHEN}],
         "exposures": [{"experiment": "steps", "generation_id": "g1", "arm": "many", "user_id": "ada", **common}],
+        "rollouts": [{"engine": "quality", "current": "2", "previous": "1", "percentage": 12.5, "updated_at": WHEN}],
+        "replicas": [{"id": "r", "beat": 3, "engines": {"quality": {}}, "updated_at": WHEN}],
         "sealed_secrets": [{"name": "cloud", "sealed": "gAAAA", "updated_at": WHEN}],
         "counters": [{"key": "k", "used": 3, "expires_at": WHEN}],
         "chores": [{"name": "objects", "done_at": WHEN}],

@@ -1,0 +1,170 @@
+"""`Steward`: keeps the engines of one replica at the versions that the site wants, and tells what it has.
+
+A replica learns from the database alone: whoever changes a version need not know how many replicas there are, and one
+that starts later comes up with what is wanted then.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from serve.engines.room import EngineRoom
+from serve.errors import AtelierError, OutOfSpace, StateUnavailable
+from serve.jobs.states import new_id
+from serve.rollouts import fitness
+from serve.rollouts.rollout import Rollout, read_all
+from serve.settings import Settings
+from serve.state import State
+from serve.state.tables import replicas, utc_now
+
+LOGGER = logging.getLogger(__name__)
+
+LOOK_S, TELL_S = 1.0, 0.25
+BEAT_S = 2.0
+FIRST_S = 5.0
+"""How long a replica that starts waits for what is wanted of it."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a replica found when it was asked for the ``asked``-th time."""
+
+    asked: int
+    ok: bool
+    reason: str
+    took_s: float
+
+
+async def wanted_now(settings: Settings) -> dict[str, str]:
+    """The current version by engine; none when the database does not say so in time."""
+    try:
+        async with asyncio.timeout(FIRST_S):
+            state = await State.open(settings)
+            try:
+                async with state.database.read() as connection:
+                    return {engine: rollout.current for engine, rollout in (await read_all(connection)).items()}
+            finally:
+                await state.close()
+    except (TimeoutError, AtelierError) as error:
+        LOGGER.warning("engines begin with their lowest versions: %s", error or "the database took too long")
+        return {}
+
+
+class Steward:
+    """Of one replica, for one event loop; `start` it, and `close` it."""
+
+    def __init__(self, settings: Settings, room: EngineRoom, repository: Path) -> None:
+        self._settings = settings
+        self._room = room
+        self._repository = repository
+        self._id = new_id()
+        self._beat = 0
+        self._told: tuple[float, Any] | None = None
+        self._findings: dict[str, tuple[str, Finding]] = {}
+        """By engine: of which version."""
+        self._failures: dict[str, str] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self) -> None:
+        state = await State.open_patiently(self._settings, patience_s=float("inf"))
+        try:
+            # Beside one another: whoever loads a version for minutes still lives.
+            await asyncio.gather(self._often(self.look, state, LOOK_S), self._often(self.tell, state, TELL_S))
+        finally:
+            with contextlib.suppress(AtelierError, TimeoutError):
+                async with asyncio.timeout(2.0), state.database.write() as connection:
+                    await connection.execute(sa.delete(replicas).where(replicas.c.id == self._id))
+            await state.close()
+
+    async def _often(self, act: Callable[[State], Awaitable[None]], state: State, pause_s: float) -> None:
+        away = False
+        while True:
+            try:
+                await act(state)
+                away = False
+            except (StateUnavailable, OutOfSpace) as error:
+                if not away:
+                    LOGGER.warning("versions of engines stay as they are: %s", error)
+                away = True
+            except Exception:
+                LOGGER.exception("a steward's loop failed, and goes on")
+            await asyncio.sleep(pause_s)
+
+    async def look(self, state: State) -> None:
+        """Do what is wanted. Raises StateUnavailable."""
+        async with state.database.read() as connection:
+            wanted = await read_all(connection)
+        for engine in dict.fromkeys(self._room.names):
+            if (rollout := wanted.get(engine)) is not None:
+                await self._follow(rollout)
+
+    async def _follow(self, rollout: Rollout) -> None:
+        engine, versions = rollout.engine, self._room.versions
+        of, finding = self._findings.get(engine, ("", None))
+        is_new = finding is None or of != rollout.candidate or finding.asked != rollout.asked
+        if rollout.candidate is not None and is_new:
+            versions.forget_failures(engine)
+        failures = await versions.keep(engine, rollout.current, rollout.others)
+        if rollout.current in failures and self._failures.get(engine) != failures[rollout.current]:
+            LOGGER.error("engine %s stays at %s: %s", engine, versions.current[engine], failures[rollout.current])
+        self._failures[engine] = failures.get(rollout.current, "")
+        if rollout.candidate is None:
+            self._findings.pop(engine, None)
+        elif is_new:
+            found = await self._examine(engine, rollout.candidate, rollout.asked, failures)
+            self._findings[engine] = rollout.candidate, found
+
+    async def _examine(self, engine: str, version: str, asked: int, failures: Mapping[str, str]) -> Finding:
+        began, reason = time.perf_counter(), ""
+        try:
+            if self._room.owns:
+                await asyncio.to_thread(fitness.check_files, self._repository / engine, version)
+            if version not in failures:
+                await fitness.check_answers(self._room.client, engine, version)
+            reason = failures.get(version, "")
+        except AtelierError as error:
+            reason = str(error)
+        if reason:
+            LOGGER.error("engine %s, version %s is not fit: %s", engine, version, reason)
+        return Finding(asked, not reason, reason, round(time.perf_counter() - began, 3))
+
+    async def tell(self, state: State) -> None:
+        """Now and then that it lives, and at once what is new. Raises StateUnavailable, OutOfSpace."""
+        told = {engine: self._told_of(engine) for engine in dict.fromkeys(self._room.names)}
+        now = time.monotonic()
+        if self._told is not None and self._told[1] == told and now - self._told[0] < BEAT_S:
+            return
+        self._beat += 1
+        row = {"beat": self._beat, "engines": told, "updated_at": utc_now()}
+        async with state.database.write() as connection:
+            changed = await connection.execute(sa.update(replicas).where(replicas.c.id == self._id).values(row))
+            if changed.rowcount == 0:
+                await connection.execute(replicas.insert(), {"id": self._id, **row})
+        self._told = now, told
+
+    def _told_of(self, engine: str) -> dict[str, Any]:
+        versions = self._room.versions
+        told: dict[str, Any] = {"current": versions.current.get(engine, ""), "loaded": list(versions.loaded(engine))}
+        if engine in self._findings:
+            version, finding = self._findings[engine]
+            told["finding"] = {"version": version, **asdict(finding)}
+        if self._failures.get(engine):
+            told["failure"] = self._failures[engine]
+        return told
