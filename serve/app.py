@@ -7,6 +7,7 @@ run before this is imported, in the process that starts Ray; the replicas inheri
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import AsyncIterator
 from functools import partial
 from typing import Any
@@ -196,7 +197,13 @@ def build(arguments: dict[str, Any]) -> ray_serve.Application:
     return compose(load(**arguments))
 
 
-def compose(settings: Settings) -> ray_serve.Application:
+def new_version() -> str:
+    """Of the application: replicas of another version are replaced."""
+    return secrets.token_hex(4)
+
+
+def compose(settings: Settings, version: str | None = None, spare: int = 0) -> ray_serve.Application:
+    """Without a ``version`` each call makes another one. ``spare`` replicas of each deployment are added."""
     logging = LoggingConfig(log_level="WARNING", enable_access_log=settings.ray.access_log)
     gate = settings.gateway
     gateway = ray_serve.deployment(
@@ -209,27 +216,36 @@ def compose(settings: Settings) -> ray_serve.Application:
         ray_actor_options={"num_cpus": gate.num_cpus},
         graceful_shutdown_timeout_s=10,
         logging_config=logging,
-        **_scale(gate.min_replicas, gate.max_replicas, gate.max_ongoing_requests),
+        **_scale(gate.min_replicas + spare, gate.max_replicas + spare, gate.max_ongoing_requests),
     )(ray_serve.ingress()(Gateway))
-    vectorizer = _ensemble("Vectorizer", VectorizerReplica, settings.vectorizer, logging).bind(settings)
+    gateway = _versioned(gateway, version)
+    vectorizer = _ensemble("Vectorizer", VectorizerReplica, settings.vectorizer, logging, version, spare).bind(settings)
     illustrator = None
     if settings.illustrator.families or families_in(settings.illustrator.model_repository):
-        illustrator = _ensemble("Illustrator", IllustratorReplica, settings.illustrator, logging).bind(settings)
+        illustrator = _ensemble("Illustrator", IllustratorReplica, settings.illustrator, logging, version, spare).bind(
+            settings
+        )
     jobs = settings.jobs
     worker = ray_serve.deployment(
         name="Worker",
         ray_actor_options={"num_cpus": jobs.num_cpus},
         graceful_shutdown_timeout_s=10,
         logging_config=logging,
-        num_replicas=jobs.workers,
+        num_replicas=jobs.workers + spare,
     )(WorkerReplica)
+    worker = _versioned(worker, version)
     working = worker.bind(vectorizer, illustrator, settings)
     application: ray_serve.Application = gateway.bind(vectorizer, illustrator, working, settings)
     return application
 
 
 def _ensemble(
-    name: str, replica: type[Replica], own: VectorizerSettings | IllustratorSettings, logging: LoggingConfig
+    name: str,
+    replica: type[Replica],
+    own: VectorizerSettings | IllustratorSettings,
+    logging: LoggingConfig,
+    version: str | None,
+    spare: int,
 ) -> ray_serve.Deployment:
     resources = {"num_cpus": own.num_cpus}
     if isinstance(own, IllustratorSettings) and own.num_gpus:
@@ -242,8 +258,15 @@ def _ensemble(
         graceful_shutdown_timeout_s=10,
         max_constructor_retry_count=2,
         logging_config=logging,
-        **_scale(own.min_replicas, own.max_replicas, own.max_ongoing_requests),
+        **_scale(own.min_replicas + spare, own.max_replicas + spare, own.max_ongoing_requests),
     )(replica)
+    return _versioned(deployment, version)
+
+
+def _versioned(deployment: ray_serve.Deployment, version: str | None) -> ray_serve.Deployment:
+    """Ray Serve 2.60 gives each deployment of ``run`` a version by chance, and so replaces replicas that have only to be
+    more or fewer; a version of our own can be told only here."""
+    deployment._version = version
     return deployment
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from serve.client import StackClient
@@ -27,6 +27,8 @@ class Running:
     url: str
     grpc: str
     dashboard: str | None
+    fixed: str = ""
+    """Of the settings that only a new start can change."""
 
     @classmethod
     def of(cls, settings: Settings) -> Running:
@@ -64,9 +66,9 @@ def running(settings: Settings) -> Running | None:
 
 
 @contextlib.contextmanager
-def recorded(settings: Settings) -> Iterator[Running]:
+def recorded(settings: Settings, fixed: str = "") -> Iterator[Running]:
     """Keeps the record of this process while the stack runs."""
-    path, here = state_file(settings), Running.of(settings)
+    path, here = state_file(settings), replace(Running.of(settings), fixed=fixed)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(here)))
     try:

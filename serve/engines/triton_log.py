@@ -61,7 +61,7 @@ def failure(lines: Sequence[str]) -> str:
 
 def plain(reason: str) -> str:
     """Triton's words without wrappers, traces and paths."""
-    reason = reason.split(r"\n\nAt:")[0].replace(r"\n", " ").strip().strip('"')
+    reason = reason.split(r"\n\nAt:")[0].split("\n\nAt:")[0].replace(r"\n", " ").strip().strip('"')
     while match := _WRAPPERS.match(reason):
         reason = reason[match.end() :]
     return _PATH.sub("…", reason)

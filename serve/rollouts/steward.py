@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -116,34 +116,50 @@ class Steward:
                 await self._follow(rollout)
 
     async def _follow(self, rollout: Rollout) -> None:
-        engine, versions = rollout.engine, self._room.versions
+        engine, candidate, versions = rollout.engine, rollout.candidate, self._room.versions
         of, finding = self._findings.get(engine, ("", None))
-        is_new = finding is None or of != rollout.candidate or finding.asked != rollout.asked
-        if rollout.candidate is not None and is_new:
-            versions.forget_failures(engine)
-        failures = await versions.keep(engine, rollout.current, rollout.others)
-        if rollout.current in failures and self._failures.get(engine) != failures[rollout.current]:
-            LOGGER.error("engine %s stays at %s: %s", engine, versions.current[engine], failures[rollout.current])
-        self._failures[engine] = failures.get(rollout.current, "")
-        if rollout.candidate is None:
+        is_new = finding is None or (of, finding.asked) != (candidate, rollout.asked)
+        began, reason = time.perf_counter(), ""
+        if candidate is None:
             self._findings.pop(engine, None)
         elif is_new:
-            found = await self._examine(engine, rollout.candidate, rollout.asked, failures)
-            self._findings[engine] = rollout.candidate, found
+            versions.forget_failures(engine)
+            reason = await self._why_not(engine, candidate)
+        elif finding is not None:
+            reason = finding.reason
+        # What is not fit is not loaded either: who opens a file that is not what it says trusts a stranger.
+        others = [version for version in rollout.others if version != candidate or not reason]
+        failures = await versions.keep(engine, rollout.current, others)
+        self._note_failure(engine, failures.get(rollout.current, ""))
+        if candidate is not None and is_new:
+            reason = reason or failures.get(candidate, "") or await self._why_silent(engine, candidate)
+            if reason:
+                LOGGER.error("engine %s, version %s is not fit: %s", engine, candidate, reason)
+            found = Finding(rollout.asked, not reason, reason, round(time.perf_counter() - began, 3))
+            self._findings[engine] = candidate, found
 
-    async def _examine(self, engine: str, version: str, asked: int, failures: Mapping[str, str]) -> Finding:
-        began, reason = time.perf_counter(), ""
+    async def _why_not(self, engine: str, version: str) -> str:
+        """What is wrong with its files; those of a Triton outside are not here."""
+        if not self._room.owns:
+            return ""
         try:
-            if self._room.owns:
-                await asyncio.to_thread(fitness.check_files, self._repository / engine, version)
-            if version not in failures:
-                await fitness.check_answers(self._room.client, engine, version)
-            reason = failures.get(version, "")
+            await asyncio.to_thread(fitness.check_files, self._repository / engine, version)
         except AtelierError as error:
-            reason = str(error)
-        if reason:
-            LOGGER.error("engine %s, version %s is not fit: %s", engine, version, reason)
-        return Finding(asked, not reason, reason, round(time.perf_counter() - began, 3))
+            return str(error)
+        return ""
+
+    async def _why_silent(self, engine: str, version: str) -> str:
+        try:
+            await fitness.check_answers(self._room.client, engine, version)
+        except AtelierError as error:
+            return str(error)
+        return ""
+
+    def _note_failure(self, engine: str, failure: str) -> None:
+        """The version that is to be current cannot be had; requests that name none get what they got before."""
+        if failure and self._failures.get(engine) != failure:
+            LOGGER.error("engine %s stays at %s: %s", engine, self._room.versions.current[engine], failure)
+        self._failures[engine] = failure
 
     async def tell(self, state: State) -> None:
         """Now and then that it lives, and at once what is new. Raises StateUnavailable, OutOfSpace."""
