@@ -264,8 +264,8 @@ def _ensemble(
 
 
 def _versioned(deployment: ray_serve.Deployment, version: str | None) -> ray_serve.Deployment:
-    """Ray Serve 2.60 gives each deployment of ``run`` a version by chance, and so replaces replicas that have only to be
-    more or fewer; a version of our own can be told only here."""
+    """Ray Serve 2.60 gives each deployment of ``run`` a version by chance, and so replaces replicas that have only to
+    be more or fewer; a version of our own can be told only here."""
     deployment._version = version
     return deployment
 
