@@ -23,7 +23,7 @@ from serve.jobs.states import new_id
 from serve.rollouts import fitness
 from serve.rollouts.rollout import Rollout, read_all
 from serve.settings import Settings
-from serve.state import State
+from serve.state.database import Database, database_url
 from serve.state.tables import replicas, utc_now
 
 LOGGER = logging.getLogger(__name__)
@@ -45,18 +45,16 @@ class Finding:
 
 
 async def wanted_now(settings: Settings) -> dict[str, str]:
-    """The current version by engine; none when the database does not say so in time."""
+    """The current version by engine; none when the database does not say so in time, or is yet to be made."""
+    database = Database(database_url(settings), settings.database)
     try:
-        async with asyncio.timeout(FIRST_S):
-            state = await State.open(settings)
-            try:
-                async with state.database.read() as connection:
-                    return {engine: rollout.current for engine, rollout in (await read_all(connection)).items()}
-            finally:
-                await state.close()
-    except (TimeoutError, AtelierError) as error:
+        async with asyncio.timeout(FIRST_S), database.read() as connection:
+            return {engine: rollout.current for engine, rollout in (await read_all(connection)).items()}
+    except (TimeoutError, AtelierError, sa.exc.ProgrammingError) as error:
         LOGGER.warning("engines begin with their lowest versions: %s", error or "the database took too long")
         return {}
+    finally:
+        await database.close()
 
 
 class Steward:
@@ -68,7 +66,7 @@ class Steward:
         self._repository = repository
         self._id = new_id()
         self._beat = 0
-        self._told: tuple[float, Any] | None = None
+        self._last: tuple[float, Any] | None = None
         self._findings: dict[str, tuple[str, Finding]] = {}
         """By engine: of which version."""
         self._failures: dict[str, str] = {}
@@ -83,23 +81,24 @@ class Steward:
             await asyncio.gather(self._task, return_exceptions=True)
 
     async def _run(self) -> None:
-        state = await State.open_patiently(self._settings, patience_s=float("inf"))
+        # As it is: who migrates is who serves requests, and its tools would hold this event loop up.
+        database = Database(database_url(self._settings), self._settings.database)
         try:
             # Beside one another: whoever loads a version for minutes still lives.
-            await asyncio.gather(self._often(self.look, state, LOOK_S), self._often(self.tell, state, TELL_S))
+            await asyncio.gather(self._often(self._look, database, LOOK_S), self._often(self._tell, database, TELL_S))
         finally:
-            with contextlib.suppress(AtelierError, TimeoutError):
-                async with asyncio.timeout(2.0), state.database.write() as connection:
+            with contextlib.suppress(AtelierError, TimeoutError, sa.exc.ProgrammingError):
+                async with asyncio.timeout(2.0), database.write() as connection:
                     await connection.execute(sa.delete(replicas).where(replicas.c.id == self._id))
-            await state.close()
+            await database.close()
 
-    async def _often(self, act: Callable[[State], Awaitable[None]], state: State, pause_s: float) -> None:
+    async def _often(self, act: Callable[[Database], Awaitable[None]], database: Database, pause_s: float) -> None:
         away = False
         while True:
             try:
-                await act(state)
+                await act(database)
                 away = False
-            except (StateUnavailable, OutOfSpace) as error:
+            except (StateUnavailable, OutOfSpace, sa.exc.ProgrammingError) as error:  # the last: no tables yet
                 if not away:
                     LOGGER.warning("versions of engines stay as they are: %s", error)
                 away = True
@@ -107,9 +106,9 @@ class Steward:
                 LOGGER.exception("a steward's loop failed, and goes on")
             await asyncio.sleep(pause_s)
 
-    async def look(self, state: State) -> None:
+    async def _look(self, database: Database) -> None:
         """Do what is wanted. Raises StateUnavailable."""
-        async with state.database.read() as connection:
+        async with database.read() as connection:
             wanted = await read_all(connection)
         for engine in dict.fromkeys(self._room.names):
             if (rollout := wanted.get(engine)) is not None:
@@ -161,19 +160,19 @@ class Steward:
             LOGGER.error("engine %s stays at %s: %s", engine, self._room.versions.current[engine], failure)
         self._failures[engine] = failure
 
-    async def tell(self, state: State) -> None:
+    async def _tell(self, database: Database) -> None:
         """Now and then that it lives, and at once what is new. Raises StateUnavailable, OutOfSpace."""
         told = {engine: self._told_of(engine) for engine in dict.fromkeys(self._room.names)}
         now = time.monotonic()
-        if self._told is not None and self._told[1] == told and now - self._told[0] < BEAT_S:
+        if self._last is not None and self._last[1] == told and now - self._last[0] < BEAT_S:
             return
         self._beat += 1
         row = {"beat": self._beat, "engines": told, "updated_at": utc_now()}
-        async with state.database.write() as connection:
+        async with database.write() as connection:
             changed = await connection.execute(sa.update(replicas).where(replicas.c.id == self._id).values(row))
             if changed.rowcount == 0:
                 await connection.execute(replicas.insert(), {"id": self._id, **row})
-        self._told = now, told
+        self._last = now, told
 
     def _told_of(self, engine: str) -> dict[str, Any]:
         versions = self._room.versions
