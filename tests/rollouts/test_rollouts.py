@@ -31,7 +31,7 @@ from serve.rollouts.rollout import Rollout
 from serve.rollouts.site import listed
 from serve.settings import Settings
 from serve.state import State
-from serve.state.tables import audit, replicas
+from serve.state.tables import audit, replicas, utc_now
 
 ME = Actor(address="a test")
 
@@ -102,7 +102,7 @@ async def test_what_is_not_fit_is_refused_and_nobody_notices(site: VersionedSite
         for version, reason in REASONS.items():
             with pytest.raises(Conflict, match=reason):
                 await changes.promote(site.state, ENGINE, version, ME)
-        (row,) = [one for one in await listed(site.state) if one.role == "current"]
+        (row,) = [one for one in await listed(site.state) if (one.engine, one.role) == (ENGINE, "current")]
         assert (row.version, row.percentage, row.replicas, row.of) == ("1", 100.0, 2, 2)
         assert set(await answers_of(site, 20)) == {1.0}
     assert set(REASONS) == {BAD_PARITY, CORRUPT, UNLOADABLE, NAMELESS, NAMESAKE, NOT_A_NUMBER, "9"}
@@ -152,7 +152,7 @@ async def test_where_no_stack_runs_the_command_examines(state: State) -> None:
 async def test_a_replica_that_is_gone_holds_nothing_up(state: State, site: VersionedSite) -> None:
     row = {"id": "killed", "beat": 7, "engines": {ENGINE: {"current": "1", "loaded": ["1"]}}}
     async with state.database.write() as connection:
-        await connection.execute(replicas.insert(), {**row, "updated_at": sa.func.now()})
+        await connection.execute(replicas.insert(), {**row, "updated_at": utc_now()})
     assert (await changes.promote(state, ENGINE, GOOD, ME)).current == GOOD
     async with state.database.read() as connection:
         assert "killed" not in (await connection.scalars(sa.select(replicas.c.id))).all()
