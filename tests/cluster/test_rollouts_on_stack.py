@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import httpx
+import numpy as np
 import onnx
 import pytest
 import yaml
@@ -28,15 +30,14 @@ def second_version(repository: Path) -> None:
     """Of ``tier1``: the same network, its last weights a little smaller; and a third whose file is not what it says."""
     folder = repository / "tier1"
     network = onnx.load(folder / "1" / "model.onnx")
-    weights = next(one for one in reversed(network.graph.initializer) if one.data_type == onnx.TensorProto.FLOAT)
-    weights.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights) * 0.9, weights.name))
+    weights = next(one for one in reversed(network.graph.initializer) if len(one.dims) == 2)
+    smaller = (numpy_helper.to_array(weights) * 0.9).astype(np.float32)
+    weights.CopyFrom(numpy_helper.from_array(smaller, weights.name))
     for version in ("2", "3"):
         (folder / version).mkdir()
         onnx.save(network, folder / version / "model.onnx")
         manifest = json.loads((folder / "manifest.json").read_text()) | {"version": f"{version}.0"}
         if version == "2":
-            import hashlib
-
             manifest["sha256"] = hashlib.sha256((folder / version / "model.onnx").read_bytes()).hexdigest()
         (folder / version / "manifest.json").write_text(json.dumps(manifest))
 
