@@ -13,7 +13,7 @@ from serve.state.database import Database
 WHEN = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 PICTURES = [f"picture {number}".encode() * (1 + 9000 * number) for number in range(6)]
 DRAWING = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
-LEFT_OUT = ("workers", "flights", "lanes", "chores", "counters")
+LEFT_OUT = ("workers", "flights", "lanes", "chores", "counters", "replicas")
 
 
 def _generation(number: int, **values: Any) -> dict[str, Any]:
