@@ -77,7 +77,7 @@ def stack(site: Path) -> Iterator[Stack]:
 
 @dataclass
 class Load:
-    """``answers``: when a request ended, and the version of ``tier1`` that it had."""
+    """``answers``: when a request began, and the version of ``tier1`` that it had."""
 
     answers: list[tuple[float, str]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -105,11 +105,12 @@ def under_load(stack: Stack) -> Iterator[Load]:
                 count += 1
                 picture = encode(drawn(size=24 + (2 * count + caller) % 40))
                 files = {"image": ("a.png", picture, "image/png")}
+                began = time.monotonic()
                 answer = client.post("/api/convert-ai", files=files, data={"tier": "1"}, headers=ANEW)
                 if answer.status_code != 200:
                     load.errors.append(f"{answer.status_code}: {answer.text[:300]}")
                     continue
-                load.answers.append((time.monotonic(), answer.json()["model_info"]["versions"]["tier1"]))
+                load.answers.append((began, answer.json()["model_info"]["versions"]["tier1"]))
 
     callers = [threading.Thread(target=ask, args=(caller,)) for caller in range(2)]
     for caller in callers:
