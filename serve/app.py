@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -28,7 +29,7 @@ from serve.api.middleware import RequestId, ScrubHeaders
 from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
-from serve.errors import AtelierError, Overloaded
+from serve.errors import AtelierError, EngineUnavailable, Overloaded
 from serve.fallback.site import with_fallback
 from serve.fallback.watched import WatchedVectorizer
 from serve.guards import log_lines
@@ -202,8 +203,34 @@ def new_version() -> str:
     return secrets.token_hex(4)
 
 
-def compose(settings: Settings, version: str | None = None, spare: int = 0) -> ray_serve.Application:
-    """Without a ``version`` each call makes another one. ``spare`` replicas of each deployment are added."""
+@dataclass(frozen=True)
+class Spare:
+    """How many replicas there are more than the settings say, while others take the place of those that run."""
+
+    doors: int = 0
+    """Of the gateways and of the workers."""
+    ensembles: int = 0
+
+
+NO_SPARE = Spare()
+
+
+def spare_for(settings: Settings, free: Mapping[str, float]) -> Spare:
+    """What ``free`` resources of a cluster have room for. Raises EngineUnavailable when that is nothing.
+
+    While an ensemble is replaced without a spare one, its requests wait; a gateway that is gone would lose them.
+    """
+    doors = settings.gateway.num_cpus + settings.jobs.num_cpus
+    if free.get("CPU", 0.0) < doors:
+        raise EngineUnavailable(f"there is no room for a spare gateway and worker ({doors:g} CPUs)", "ray.num_cpus")
+    cpus = doors + settings.vectorizer.num_cpus + settings.illustrator.num_cpus
+    gpus = settings.illustrator.num_gpus
+    has_room = free.get("CPU", 0.0) >= cpus and free.get("GPU", 0.0) >= gpus
+    return Spare(doors=1, ensembles=int(has_room))
+
+
+def compose(settings: Settings, version: str | None = None, spare: Spare = NO_SPARE) -> ray_serve.Application:
+    """Without a ``version`` each call makes another one."""
     logging = LoggingConfig(log_level="WARNING", enable_access_log=settings.ray.access_log)
     gate = settings.gateway
     gateway = ray_serve.deployment(
@@ -216,22 +243,24 @@ def compose(settings: Settings, version: str | None = None, spare: int = 0) -> r
         ray_actor_options={"num_cpus": gate.num_cpus},
         graceful_shutdown_timeout_s=10,
         logging_config=logging,
-        **_scale(gate.min_replicas + spare, gate.max_replicas + spare, gate.max_ongoing_requests),
+        **_scale(gate.min_replicas + spare.doors, gate.max_replicas + spare.doors, gate.max_ongoing_requests),
     )(ray_serve.ingress()(Gateway))
     gateway = _versioned(gateway, version)
-    vectorizer = _ensemble("Vectorizer", VectorizerReplica, settings.vectorizer, logging, version, spare).bind(settings)
+    vectorizer = _ensemble(
+        "Vectorizer", VectorizerReplica, settings.vectorizer, logging, version, spare.ensembles
+    ).bind(settings)
     illustrator = None
     if settings.illustrator.families or families_in(settings.illustrator.model_repository):
-        illustrator = _ensemble("Illustrator", IllustratorReplica, settings.illustrator, logging, version, spare).bind(
-            settings
-        )
+        illustrator = _ensemble(
+            "Illustrator", IllustratorReplica, settings.illustrator, logging, version, spare.ensembles
+        ).bind(settings)
     jobs = settings.jobs
     worker = ray_serve.deployment(
         name="Worker",
         ray_actor_options={"num_cpus": jobs.num_cpus},
         graceful_shutdown_timeout_s=10,
         logging_config=logging,
-        num_replicas=jobs.workers + spare,
+        num_replicas=jobs.workers + spare.doors,
     )(WorkerReplica)
     worker = _versioned(worker, version)
     working = worker.bind(vectorizer, illustrator, settings)

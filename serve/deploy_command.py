@@ -26,7 +26,7 @@ def deploy(config: ConfigOption = None) -> None:
         if there is None:
             raise EngineUnavailable("no stack of these settings is running")
         with err.status(f"Deploying to {there.url}"):
-            redeployment.ask(settings, there, config, settings.ray.start_timeout_s + WAIT_S)
+            redeployment.ask(settings, there, config, 2 * settings.ray.start_timeout_s + WAIT_S)
     except AtelierError as error:
         _fail(error)
     err.print("deployed")
@@ -38,12 +38,12 @@ def redeploy(config: ConfigOption = None) -> None:
         settings = ray_environment.apply(load(config))
         import ray  # after its environment is set
 
-        from serve.app import compose, new_version
+        from serve.app import compose, new_version, spare_for
 
         ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
-        version = new_version()
-        # One more of each first: Ray Serve ends an old replica before its successor has begun.
-        run_application(compose(settings, version, spare=1))
+        version, spare = new_version(), spare_for(settings, ray.available_resources())
+        # With more of them first: Ray Serve ends an old replica before its successor has begun.
+        run_application(compose(settings, version, spare))
         run_application(compose(settings, version))
     except AtelierError as error:
         _fail(error)

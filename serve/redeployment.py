@@ -55,7 +55,7 @@ def carry_out(settings: Settings, address: str) -> None:
     if not wish or wish["id"] == _read(_outcome_file(settings)).get("id"):
         return
     config = ["--config", wish["config"]] if wish["config"] else []
-    timeout_s = settings.ray.start_timeout_s
+    timeout_s = 2 * settings.ray.start_timeout_s  # it deploys twice
     command = [sys.executable, "-m", "serve.cli", "redeploy", *config]
     try:
         done = subprocess.run(

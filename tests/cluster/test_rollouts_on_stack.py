@@ -153,7 +153,7 @@ def test_a_rolling_update_under_load(stack: Stack, site: Path) -> None:
     before = set(stack.pids("ray::ServeReplica"))
     write_settings(site, 44)
     with under_load(stack) as load:
-        done = stack.atelier("deploy", "--config", str(site / "site.yaml"), timeout_s=200)
+        done = stack.atelier("deploy", "--config", str(site / "site.yaml"), timeout_s=280)
         assert done.returncode == 0, done.stderr
         load.wait_for("1.3")
     assert load.errors == []
