@@ -41,7 +41,7 @@ def redeploy(config: ConfigOption = None) -> None:
         from serve.app import compose, new_version, spare_for
 
         ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
-        version, spare = new_version(), spare_for(settings, ray.available_resources())
+        version, spare = new_version(), spare_for(settings, ray.available_resources())  # type: ignore[no-untyped-call]
         # With more of them first: Ray Serve ends an old replica before its successor has begun.
         run_application(compose(settings, version, spare))
         run_application(compose(settings, version))
