@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -34,7 +36,7 @@ from serve.api.open_inference.models import Models
 from serve.diffusion.family import families_in
 from serve.ensembles.illustration import ILLUSTRATE
 from serve.ensembles.vectorization import VECTORIZE
-from serve.errors import AtelierError, EngineFailure
+from serve.errors import AtelierError, EngineFailure, EngineUnavailable
 from serve.fallback.site import with_fallback
 from serve.fallback.watched import WatchedVectorizer
 from serve.guards import log_lines
@@ -42,6 +44,7 @@ from serve.jobs.direct import Direct
 from serve.moderation.moderated import engines_of, moderated
 from serve.ray_process import keep_to, own_host, prepare, settled
 from serve.remote import RemoteIllustrator, RemoteVectorizer, sleep_of
+from serve.rollouts.steward import Steward, wanted_now
 from serve.scaling import TURNS, WORKERS, by_queue, by_turns, replicas
 from serve.settings import IllustratorSettings, RaySettings, Settings, VectorizerSettings, load
 from serve.sleep import Sleep
@@ -69,6 +72,7 @@ class Replica:
 
     _ensemble: Any
     _turns: Turns
+    _steward: Steward
 
     async def call(
         self,
@@ -129,7 +133,16 @@ class Replica:
         """Ray Serve asks for it; `serve.scaling` decides by it."""
         return {TURNS: float(self._turns.here)}
 
+    async def _begin(self, settings: Settings, own: VectorizerSettings | IllustratorSettings) -> None:
+        """Once the ensemble is made. From then on its engines have the versions that the site wants."""
+        await self._ensemble.start()
+        self._steward = Steward(settings, self._ensemble.room, own.model_repository)
+        self._steward.start()
+        settled()
+
     async def __del__(self) -> None:
+        if hasattr(self, "_steward"):
+            await self._steward.close()
         if hasattr(self, "_ensemble"):
             await self._ensemble.close()
         await asyncio.to_thread(export.stop)
@@ -141,9 +154,8 @@ class VectorizerReplica(Replica):
         from serve.ensembles.vectorizer import Vectorizer  # here: the gateway has no use for tracers
 
         self._turns = turns_of(settings.vectorizer, VECTORIZE)
-        self._ensemble = Vectorizer(settings.vectorizer)
-        await self._ensemble.start()
-        settled()
+        self._ensemble = Vectorizer(settings.vectorizer, engine_versions=await wanted_now(settings))
+        await self._begin(settings, settings.vectorizer)
 
 
 class IllustratorReplica(Replica):
@@ -152,10 +164,10 @@ class IllustratorReplica(Replica):
         from serve.ensembles.illustrator import Illustrator  # here: nor for a Triton and tokenizers
 
         self._turns = turns_of(settings.illustrator, ILLUSTRATE)
-        illustrator = Illustrator(settings.illustrator, others=engines_of(settings.moderation))
+        others, wanted = engines_of(settings.moderation), await wanted_now(settings)
+        illustrator = Illustrator(settings.illustrator, others=others, engine_versions=wanted)
         self._ensemble = moderated(illustrator, settings.moderation)
-        await self._ensemble.start()
-        settled()
+        await self._begin(settings, settings.illustrator)
 
 
 class WorkerReplica:
@@ -256,7 +268,39 @@ def build(arguments: dict[str, Any]) -> ray_serve.Application:
     return compose(load(**arguments))
 
 
-def compose(settings: Settings) -> ray_serve.Application:
+def new_version() -> str:
+    """Of the application: replicas of another version are replaced."""
+    return secrets.token_hex(4)
+
+
+@dataclass(frozen=True)
+class Spare:
+    """How many replicas there are more than the settings say, while others take the place of those that run."""
+
+    doors: int = 0
+    """Of the gateways and of the workers."""
+    ensembles: int = 0
+
+
+NO_SPARE = Spare()
+
+
+def spare_for(settings: Settings, free: Mapping[str, float]) -> Spare:
+    """What ``free`` resources of a cluster have room for. Raises EngineUnavailable when that is nothing.
+
+    While an ensemble is replaced without a spare one, its requests wait; a gateway that is gone would lose them.
+    """
+    doors = settings.gateway.num_cpus + settings.jobs.num_cpus
+    if free.get("CPU", 0.0) < doors:
+        raise EngineUnavailable(f"there is no room for a spare gateway and worker ({doors:g} CPUs)", "ray.num_cpus")
+    cpus = doors + settings.vectorizer.num_cpus + settings.illustrator.num_cpus
+    gpus = settings.vectorizer.num_gpus + settings.illustrator.num_gpus
+    has_room = free.get("CPU", 0.0) >= cpus and free.get("GPU", 0.0) >= gpus
+    return Spare(doors=1, ensembles=int(has_room))
+
+
+def compose(settings: Settings, version: str | None = None, spare: Spare = NO_SPARE) -> ray_serve.Application:
+    """Without a ``version`` each call makes another one."""
     encoding = settings.logs.format.upper()
     written = LoggingConfig(log_level="WARNING", encoding=encoding, enable_access_log=False)  # ours says more
     gate = settings.gateway
@@ -271,13 +315,19 @@ def compose(settings: Settings) -> ray_serve.Application:
         graceful_shutdown_timeout_s=gate.autoscaling.drain_s,
         logging_config=written,
         **_health(settings.ray),
-        **replicas(gate.autoscaling, gate.min_replicas, gate.max_replicas, gate.max_ongoing_requests / 2),
+        **replicas(
+            gate.autoscaling,
+            gate.min_replicas + spare.doors,
+            gate.max_replicas + spare.doors,
+            gate.max_ongoing_requests / 2,
+        ),
     )(ray_serve.ingress()(Gateway))
-    vectorizer = _ensemble("Vectorizer", VectorizerReplica, settings.vectorizer, settings.ray, written).bind(settings)
+    gateway = _versioned(gateway, version)
+    ensemble = partial(_ensemble, ray=settings.ray, written=written, version=version, spare=spare.ensembles)
+    vectorizer = ensemble("Vectorizer", VectorizerReplica, settings.vectorizer).bind(settings)
     illustrator = None
     if settings.illustrator.families or families_in(settings.illustrator.model_repository):
-        drawing = _ensemble("Illustrator", IllustratorReplica, settings.illustrator, settings.ray, written)
-        illustrator = drawing.bind(settings)
+        illustrator = ensemble("Illustrator", IllustratorReplica, settings.illustrator).bind(settings)
     jobs = settings.jobs
     worker = ray_serve.deployment(
         name="Worker",
@@ -285,8 +335,15 @@ def compose(settings: Settings) -> ray_serve.Application:
         graceful_shutdown_timeout_s=jobs.autoscaling.drain_s,
         logging_config=written,
         **_health(settings.ray),
-        **replicas(jobs.autoscaling, jobs.workers, jobs.max_workers or jobs.workers, 1, by_queue),
+        **replicas(
+            jobs.autoscaling,
+            jobs.workers + spare.doors,
+            (jobs.max_workers or jobs.workers) + spare.doors,
+            1,
+            by_queue,
+        ),
     )(WorkerReplica)
+    worker = _versioned(worker, version)
     working = worker.bind(vectorizer, illustrator, settings)
     application: ray_serve.Application = gateway.bind(vectorizer, illustrator, working, settings)
     return application
@@ -298,6 +355,8 @@ def _ensemble(
     own: VectorizerSettings | IllustratorSettings,
     ray: RaySettings,
     written: LoggingConfig,
+    version: str | None,
+    spare: int,
 ) -> ray_serve.Deployment:
     resources = {"num_cpus": own.num_cpus}
     if own.num_gpus:
@@ -311,8 +370,21 @@ def _ensemble(
         max_constructor_retry_count=2,
         logging_config=written,
         **_health(ray),
-        **replicas(own.autoscaling, own.min_replicas, own.max_replicas, own.max_ongoing_requests / 2, by_turns),
+        **replicas(
+            own.autoscaling,
+            own.min_replicas + spare,
+            own.max_replicas + spare,
+            own.max_ongoing_requests / 2,
+            by_turns,
+        ),
     )(replica)
+    return _versioned(deployment, version)
+
+
+def _versioned(deployment: ray_serve.Deployment, version: str | None) -> ray_serve.Deployment:
+    """Ray Serve 2.60 gives each deployment of ``run`` a version by chance, and so replaces replicas that have only to
+    be more or fewer; a version of our own can be told only here."""
+    deployment._version = version
     return deployment
 
 

@@ -7,7 +7,8 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
 
@@ -16,12 +17,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from serve import ray_environment, stack
+from serve import ray_environment, redeployment, stack
 from serve.audit_command import audit
 from serve.backup_command import backup, restore
 from serve.client import StackClient
 from serve.costs_command import costs
 from serve.dashboards_command import dashboards
+from serve.deploy_command import deploy, redeploy, run_application
 from serve.environment_command import environment
 from serve.errors import AtelierError
 from serve.experiments_command import experiments
@@ -34,6 +36,7 @@ from serve.loopback import is_own
 from serve.machines import NODE, check_shared, placed
 from serve.metrics.prometheus import write_targets
 from serve.metrics_command import metrics
+from serve.models_command import models
 from serve.profile_command import profile_engine
 from serve.secrets_command import secrets
 from serve.settings import Settings, leaves, load, to_markdown
@@ -57,10 +60,13 @@ app.command()(audit)
 app.command()(environment)
 app.command()(costs)
 app.command()(metrics)
+app.command()(deploy)
+app.command(hidden=True)(redeploy)
 app.add_typer(keys, name="keys")
 app.add_typer(users, name="users")
 app.add_typer(secrets, name="secrets")
 app.add_typer(flags, name="flags")
+app.add_typer(models, name="models")
 app.add_typer(experiments, name="experiments")
 app.add_typer(dashboards, name="dashboards")
 
@@ -115,28 +121,30 @@ def run(settings: Settings) -> None:
     signal.signal(signal.SIGTERM, _interrupt)
     with (
         contextlib.suppress(KeyboardInterrupt),
-        stack.recorded(settings) as here,
+        stack.recorded(settings, redeployment.fixed_digest(settings)) as here,
         temporary_folder(),
         console.shown(folder_of(settings), sys.stderr),
-        ray_cluster(settings),
+        ray_cluster(settings) as address,
     ):
         with err.status("Waiting until every engine has answered"):
             stack.wait_ready(settings)
         err.print("[green]ready[/]")
         show(here)
         err.print("Stop with Ctrl-C or `atelier down`.")
-        signal.pause()
+        while True:  # a signal ends it
+            time.sleep(1.0)
+            redeployment.carry_out(settings, address)
 
 
 @contextlib.contextmanager
-def ray_cluster(settings: Settings) -> Iterator[None]:
-    """A Ray node with the application on it, for as long as the block runs."""
+def ray_cluster(settings: Settings) -> Iterator[str]:
+    """A Ray node with the application on it, for as long as the block runs; its address."""
     settings = ray_environment.apply(settings)
     with err.status("Starting Ray"):
         import ray  # after its environment is set, and only by the command that needs it
         from ray import serve as ray_serve
 
-        from serve.app import APPLICATION, compose, grpc_options, http_options
+        from serve.app import compose, grpc_options, http_options
 
         logging.getLogger("ray").setLevel(logging.ERROR)
         ray.init(
@@ -165,27 +173,16 @@ def ray_cluster(settings: Settings) -> Iterator[None]:
                 grpc_options=grpc_options(settings),
             )
             logging.getLogger("ray.serve").setLevel(logging.ERROR)
-            try:
-                ray_serve.run(compose(settings), name=APPLICATION)
-            except RuntimeError as error:  # how Ray Serve says that a deployment failed, without the reason
-                deployments = ray_serve.status().applications[APPLICATION].deployments.values()
-                raise AtelierError(f"the application did not start: {reason_in(deployments) or error}") from error
-        yield
+            run_application(compose(settings))
+        yield ray.get_runtime_context().gcs_address
     finally:
+        redeployment.forget(settings)
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, signal.SIG_IGN)  # one is enough: a second would cut the clean-up short
         err.print("stopping")
         targets.unlink(missing_ok=True)
         ray_serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
-
-
-def reason_in(deployments: Iterable[Any]) -> str:
-    """The last line of the trace in a failed deployment's message: the error that its constructor raised."""
-    lines = [
-        line.strip() for d in deployments for line in d.message.splitlines() if "Error" in line or "serve." in line
-    ]
-    return lines[-1] if lines else ""
 
 
 def _interrupt(*_: Any) -> NoReturn:

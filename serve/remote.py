@@ -34,7 +34,7 @@ from serve.ensembles.illustration import (
 )
 from serve.ensembles.relay import Outbox, relay
 from serve.ensembles.reports import WAITING_PREVIEWS, Seen, lay
-from serve.ensembles.vectorization import Analysis, Vectorization, VectorizeOptions
+from serve.ensembles.vectorization import NO_VERSIONS, Analysis, Vectorization, VectorizeOptions
 from serve.errors import (
     Asleep,
     AtelierError,
@@ -188,8 +188,11 @@ class RemoteEnsemble:
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, Array]:
-        result: dict[str, Array] = await self._call("infer", engine, inputs, outputs=outputs, timeout_s=timeout_s)
+        result: dict[str, Array] = await self._call(
+            "infer", engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version
+        )
         return result
 
     async def metadata(self, engine: str) -> dict[str, Any]:
@@ -225,8 +228,8 @@ class RemoteVectorizer(RemoteEnsemble):
         result: Vectorization = await self._call("vectorize", data, options)
         return result
 
-    async def analyze(self, data: bytes) -> Analysis:
-        result: Analysis = await self._call("analyze", data)
+    async def analyze(self, data: bytes, engine_versions: Mapping[str, str] = NO_VERSIONS) -> Analysis:
+        result: Analysis = await self._call("analyze", data, engine_versions)
         return result
 
 

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from serve.client import StackClient
@@ -31,6 +31,8 @@ class Running:
     logs: str = ""
     metrics: str = ""
     traces: str | None = None
+    fixed: str = ""
+    """Of the settings that only a new start can change."""
 
     @classmethod
     def of(cls, settings: Settings) -> Running:
@@ -81,9 +83,9 @@ def running(settings: Settings) -> Running | None:
 
 
 @contextlib.contextmanager
-def recorded(settings: Settings) -> Iterator[Running]:
+def recorded(settings: Settings, fixed: str = "") -> Iterator[Running]:
     """Keeps the record of this process while the stack runs."""
-    path, here = state_file(settings), Running.of(settings)
+    path, here = state_file(settings), replace(Running.of(settings), fixed=fixed)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(here)))
     try:

@@ -34,13 +34,14 @@ class FakeEngines:
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, NDArray[Any]]:
         self.calls.append((engine, dict(inputs)))
         answer = self._answer(engine)
         arrays = answer(inputs) if callable(answer) else answer
         return {name: np.asarray(array) for name, array in arrays.items() if outputs is None or name in outputs}
 
-    async def probe(self, engine: str, *, timeout_s: float | None = None) -> None:
+    async def probe(self, engine: str, *, timeout_s: float | None = None, version: str = "") -> None:
         self._answer(engine)
 
     async def metadata(self, engine: str) -> dict[str, Any]:

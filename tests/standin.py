@@ -74,7 +74,7 @@ class StandIn:
             processing_time_s=time.perf_counter() - start,
         )
 
-    async def analyze(self, data: bytes) -> Analysis:
+    async def analyze(self, data: bytes, engine_versions: Mapping[str, str] | None = None) -> Analysis:
         height, width = decode(data).rgba.shape[:2]
         return Analysis(
             features={"edge_density": 0.1},
@@ -98,6 +98,7 @@ class StandIn:
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, Array]:
         self._known(engine)
         with self._counted.counted():

@@ -29,6 +29,7 @@ from serve.api import (
     references,
     results,
     rollout,
+    versions,
 )
 from serve.api.deadlines import PRIORITY, REQUEST_TIMEOUT, Deadlines
 from serve.api.document import finish
@@ -122,7 +123,7 @@ def create_app(
     app.include_router(native.router, responses=described())
     for router in (gallery.router, jobs.router, results.router, references.router):
         app.include_router(router, responses=described())
-    for router in (admin.router, accounts.router, costs.router, rollout.router):
+    for router in (admin.router, accounts.router, costs.router, rollout.router, versions.router):
         app.include_router(router, responses=described())
     app.include_router(illustrations.router, responses=described())
     app.include_router(diffusion.router, responses=described())

@@ -105,7 +105,7 @@ ENGINES = Board("atelier-engines", "Atelier: engines", {
             "starts": "sum(increase(atelier_triton_starts_total[1h]))",
             "restarts": "sum(increase(atelier_triton_restarts_total[1h]))",
         }, "In an hour. A restart follows a failed probe."),
-        Panel("Loaded", "short", {"{{engine}} {{version}}": "count by (engine, version) (atelier_engine_info)"},
+        Panel("Loaded", "short", {"{{engine}} {{version}}": "sum by (engine, version) (atelier_engine_info)"},
               "Replicas that have an engine's version."),
     ),
     "GPU": (

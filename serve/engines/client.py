@@ -93,10 +93,12 @@ class Engines:
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, NDArray[Any]]:
         """Run ``engine`` on ``inputs``, arrays by name with the batch axis; all outputs, or those named.
 
-        The arrays that come back are read-only views of the message.
+        Without a ``version`` Triton takes the highest that is loaded. The arrays that come back are read-only views of
+        the message.
         """
         limit_s = urgency.current().until(self._timeout_s if timeout_s is None else timeout_s) - time.monotonic()
         if limit_s <= 0:
@@ -104,7 +106,8 @@ class Engines:
         if self._in_flight[engine] + self._abandoned[engine] >= self._max_in_flight:
             raise Overloaded(f"the queue of engine '{engine}' is full")
         with self._observed(engine, inputs):
-            found = tensors.arrays(await self._infer(engine, inputs, outputs, limit_s))
+            request = partial(tensors.request, engine, inputs, outputs, version)
+            found = tensors.arrays(await self._infer(engine, inputs, request, limit_s))
         if self.on_answer is not None:
             self.on_answer(engine, inputs)
         return found
@@ -133,11 +136,19 @@ class Engines:
         method = "inference.GRPCInferenceService/ModelInfer"
         return {"rpc__system__name": "grpc", "rpc__method": method, "atelier__engine": engine, "atelier__rows": rows}
 
-    async def probe(self, engine: str, *, timeout_s: float | None = None) -> None:
+    async def probe(self, engine: str, *, timeout_s: float | None = None, version: str = "") -> dict[str, NDArray[Any]]:
         """One real inference on zeros of the configured shape (or of ``model_warmup``'s); raises if it fails."""
         if engine not in self._configs:
             self._configs[engine] = await self.config(engine)
-        await self.infer(engine, zeros(self._configs[engine]), timeout_s=timeout_s)
+        return await self.infer(engine, zeros(self._configs[engine]), timeout_s=timeout_s, version=version)
+
+    async def load(self, engine: str, *, timeout_s: float) -> None:
+        """Have Triton look at the folder of ``engine`` again: what is loaded and stays answers all the while.
+
+        Raises InvalidRequest with Triton's reason when something of it cannot be loaded; then nothing has changed.
+        """
+        await self._call("RepositoryModelLoad", service_pb2.RepositoryModelLoadRequest(model_name=engine), engine,
+                         timeout_s)  # fmt: skip
 
     async def live(self, *, timeout_s: float) -> None:
         """Raises unless the server says within ``timeout_s`` that it lives, which tells nothing of its engines."""
@@ -225,9 +236,9 @@ class Engines:
             call.exception()  # was seen: asyncio would tell of it otherwise
 
     async def _infer(
-        self, engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None, timeout_s: float
+        self, engine: str, inputs: Mapping[str, NDArray[Any]], described: Callable[[], Any], timeout_s: float
     ) -> Any:
-        request = tensors.request(engine, inputs, outputs)
+        request = described()
         if self._is_large(inputs) and (regions := self._regions) is not None:
             try:
                 region = await self._lend(regions, inputs)
@@ -237,7 +248,7 @@ class Engines:
                 # Triton was restarted and has none of ours any more; the first to learn it makes the new pool.
                 if self._regions is regions:
                     self._regions = self._pool(self._connect())
-                request = tensors.request(engine, inputs, outputs)
+                request = described()
         request.raw_input_contents.extend(tensors.encode(array) for array in inputs.values())
         return await self._call("ModelInfer", request, engine, timeout_s)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from serve.engines.meter import EngineMeter
 from serve.engines.server import TritonServer
 from serve.engines.service import EngineHealth, Health
 from serve.engines.supervisor import Supervisor
+from serve.engines.versions import Versions
 from serve.errors import AtelierError, EngineUnavailable, Overloaded
 from serve.metrics import catalogue
 from serve.tracing import export
@@ -46,11 +46,12 @@ class EngineRoom:
         tritonserver: Path | None = None,
         ensemble: str = "",
         gpus: float = 0.0,
+        current: Mapping[str, str] | None = None,
     ) -> None:
-        """``ensemble`` is its name in metrics, ``gpus`` its share of a GPU."""
+        """``ensemble`` is its name in metrics, ``gpus`` its share of a GPU. ``current``: the versions to begin with, by
+        engine; else an engine's lowest."""
         self.ensemble = ensemble
         self.names = tuple(names)
-        self.versions = versions(repository, names)
         self.client = client or Engines(url or "", timeout_s=timeout_s)
         self._outside = url
         self._server: TritonServer | None = None
@@ -58,13 +59,21 @@ class EngineRoom:
             self._server = TritonServer(
                 repository,
                 self.names,
+                versions={engine: [version] for engine, version in (current or {}).items()},
                 start_timeout_s=start_timeout_s,
                 tritonserver=tritonserver,
                 traces_url=export.for_triton(),
             )
+        named = tuple(dict.fromkeys(self.names))
+        self.versions = Versions(repository, named, self.client, self._server, current or {}, start_timeout_s)
         self._timeout_s = timeout_s
         self.meter = EngineMeter(ensemble, self.client, self._server, gpus)
         self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def owns(self) -> bool:
+        """Whether its Triton is its own, and so has the files of the repository here."""
+        return self._server is not None
 
     async def start(self) -> None:
         """Raises EngineUnavailable, with the reason, when an engine does not start or cannot be reached."""
@@ -77,7 +86,8 @@ class EngineRoom:
         if self._server is not None or self._outside is not None:
             self._tasks.append(asyncio.create_task(self.meter.run()))
         for name in self.names:
-            catalogue.ENGINE_INFO.set(1, name, self.versions.get(name, "unknown"))
+            for version in self.versions.loaded(name) or ("",):
+                catalogue.ENGINE_INFO.set(1, name, self.versions.label(name, version))
 
     async def _reach(self, engine: str) -> None:
         try:
@@ -105,11 +115,12 @@ class EngineRoom:
     async def _health_of(self, engine: str) -> EngineHealth:
         began, reason = time.perf_counter(), ""
         try:
-            await self.client.probe(engine, timeout_s=PROBE_TIMEOUT_S)
+            version = self.versions.current.get(engine, "")
+            await self.client.probe(engine, timeout_s=PROBE_TIMEOUT_S, version=version)
         except AtelierError as error:
             reason = str(error)
         latency_ms = (time.perf_counter() - began) * 1000
-        return EngineHealth(not reason, latency_ms, self.versions.get(engine, "unknown"), reason)
+        return EngineHealth(not reason, latency_ms, self.versions.label(engine), reason)
 
 
 class EngineDoors:
@@ -139,15 +150,23 @@ class EngineDoors:
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, npt.NDArray[Any]]:
+        version = version or self.room.versions.current.get(engine, "")
         with billed() as bill:
             try:
-                return await self.room.client.infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
+                return await self.room.client.infer(
+                    engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version
+                )
             finally:
                 bill.pay(self.room.ensemble, engine)
 
     async def metadata(self, engine: str) -> dict[str, Any]:
-        return await self.room.client.metadata(engine)
+        """The version that who names none gets is the last one told."""
+        found = await self.room.client.metadata(engine)
+        current = self.room.versions.current.get(engine, "")
+        found["versions"] = sorted(found["versions"], key=lambda version: version == current)
+        return found
 
     async def config(self, engine: str) -> dict[str, Any]:
         return await self.room.client.config(engine)
@@ -159,15 +178,4 @@ class EngineDoors:
         return await self.room.client.engines()
 
     async def versions(self) -> Mapping[str, str]:
-        """Of the engines that the room was given, without asking them."""
-        return {engine: self.room.versions.get(engine, "unknown") for engine in self.room.names}
-
-
-def versions(repository: Path, names: Sequence[str]) -> dict[str, str]:
-    """The version in each engine's manifest; engines without one are left out."""
-    found = {}
-    for engine in names:
-        manifest = repository / engine / "manifest.json"
-        if manifest.is_file():
-            found[engine] = str(json.loads(manifest.read_text())["version"])
-    return found
+        return self.room.versions.labels()

@@ -13,17 +13,18 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from serve.engines import installation, keeper, triton_log
+from serve.engines import installation, keeper, repository_view, triton_log
 from serve.errors import EngineUnavailable
 from serve.metrics import catalogue
 
 LOGGER = logging.getLogger(__name__)
 
 LOOPBACK = "127.0.0.1"
+VIEW = "repository"
 LOG_LINES = 400
 LOG_LINE_BYTES = 4096
 START_ATTEMPTS = 3
@@ -34,6 +35,7 @@ CONFIRM_TIMEOUT_S = 2.0
 class TritonServer:
     """Serves ``engines`` out of ``repository`` (one folder per engine) on free loopback ports.
 
+    ``versions`` says which of an engine (default: its lowest); `show` and `confirm` change that while the server runs.
     ``threads`` is the number of CPU threads for an engine whose config names none (default: every core);
     ``start_timeout_s`` is the limit for all engines to load. ``start`` and ``stop`` block: call them in a thread from
     async code. A server that has been stopped can be started again, and then keeps its ports if they are still free.
@@ -45,6 +47,7 @@ class TritonServer:
         repository: Path,
         engines: Sequence[str],
         *,
+        versions: Mapping[str, Sequence[str]] | None = None,
         threads: int | None = None,
         start_timeout_s: float = 30.0,
         load_threads: int = 4,
@@ -53,6 +56,7 @@ class TritonServer:
     ) -> None:
         self._repository = repository.resolve()
         self._engines = tuple(dict.fromkeys(engines))
+        self._versions = {engine: tuple((versions or {}).get(engine, ())) for engine in self._engines}
         self._threads = threads or len(os.sched_getaffinity(0))
         self._start_timeout_s = start_timeout_s
         self._load_threads = load_threads
@@ -71,6 +75,22 @@ class TritonServer:
     @property
     def engines(self) -> tuple[str, ...]:
         return self._engines
+
+    @property
+    def versions(self) -> Mapping[str, Sequence[str]]:
+        """Those that each engine has."""
+        return self._versions
+
+    def show(self, engine: str, versions: Sequence[str]) -> None:
+        """The running Triton finds ``versions`` of ``engine`` when it is told to look; a restart does not, before they
+        are `confirmed`."""
+        with self._lock:
+            if self._leftovers is not None and self.running:
+                repository_view.lay_out(self._repository / engine, versions, self._leftovers[0] / VIEW / engine)
+
+    def confirm(self, engine: str, versions: Sequence[str]) -> None:
+        """``engine`` has ``versions``, and has them again after a restart. Blocks nobody."""
+        self._versions = {**self._versions, engine: tuple(versions)}
 
     @property
     def url(self) -> str:
@@ -163,6 +183,8 @@ class TritonServer:
         for engine in self._engines:
             if not (self._repository / engine / "config.pbtxt").is_file():
                 raise EngineUnavailable(f"engine '{engine}' is not in the model repository")
+            if not self._versions[engine]:
+                self._versions[engine] = tuple(repository_view.numbers(self._repository / engine)[:1])
 
     def _launch(self, grpc_port: int, metrics_port: int) -> bool:
         """True when the engines are loaded, False when another try may succeed: a port was taken, or Triton crashed in
@@ -198,9 +220,11 @@ class TritonServer:
         work_dir = Path(tempfile.mkdtemp(prefix="atelier-triton-"))
         shm_prefix = f"atelier_{os.getpid()}_{secrets.token_hex(4)}_"
         self._leftovers = (work_dir, shm_prefix, time.time())
+        for engine, versions in self._versions.items():
+            repository_view.lay_out(self._repository / engine, versions, work_dir / VIEW / engine)
         command = installation.command(
             self._installation,
-            repository=self._repository,
+            repository=work_dir / VIEW,
             engines=self._engines,
             backends=installation.backends_of(self._installation, work_dir / "backends"),
             shm_prefix=shm_prefix,

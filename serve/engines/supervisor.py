@@ -13,7 +13,7 @@ import logging
 from serve.engines import processes
 from serve.engines.client import Engines
 from serve.engines.server import TritonServer
-from serve.errors import AtelierError, DeadlineExceeded, EngineUnavailable, Overloaded
+from serve.errors import AtelierError, DeadlineExceeded, EngineUnavailable, NotFound, Overloaded
 from serve.metrics import catalogue
 
 LOGGER = logging.getLogger(__name__)
@@ -113,19 +113,22 @@ class Supervisor:
         return False
 
     async def _probe_all(self) -> str | None:
-        reasons = await asyncio.gather(*(self._probe(engine) for engine in self._server.engines))
+        loaded = [(engine, version) for engine, of in self._server.versions.items() for version in of]
+        reasons = await asyncio.gather(*(self._probe(engine, version) for engine, version in loaded))
         return next((reason for reason in reasons if reason is not None), None)
 
-    async def _probe(self, engine: str) -> str | None:
+    async def _probe(self, engine: str, version: str) -> str | None:
         """Why ``engine`` is broken; None when it works, or is only busy."""
         try:
             completed = await self._completed(engine)
         except AtelierError as error:
             return str(error)
         try:
-            await self._engines.probe(engine, timeout_s=self._probe_timeout_s)
+            await self._engines.probe(engine, timeout_s=self._probe_timeout_s, version=version)
         except Overloaded:
             return None
+        except NotFound as error:
+            return str(error) if version in self._server.versions.get(engine, ()) else None  # or it was unloaded
         except DeadlineExceeded as error:
             return str(error) if self._is_stalled(engine, completed) else None
         except AtelierError as error:

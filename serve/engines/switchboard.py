@@ -47,8 +47,11 @@ class Switchboard:
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, npt.NDArray[Any]]:
-        return await (await self._owner(engine)).infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
+        return await (await self._owner(engine)).infer(
+            engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version
+        )
 
     async def metadata(self, engine: str) -> dict[str, Any]:
         return await (await self._owner(engine)).metadata(engine)

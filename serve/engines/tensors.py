@@ -47,9 +47,10 @@ def decode(raw: bytes, name: str, shape: Sequence[int]) -> NDArray[Any]:
     return flat.reshape(shape)
 
 
-def request(engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None) -> Any:
+def request(engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None, version: str = "") -> Any:
     """A ``ModelInferRequest`` with the tensors' names and shapes; their contents are up to the caller."""
-    message = service_pb2.ModelInferRequest(model_name=engine, id=tracing.here().request_id)  # as Triton's log has it
+    request_id = tracing.here().request_id  # as Triton's log has it
+    message = service_pb2.ModelInferRequest(model_name=engine, model_version=version, id=request_id)
     for name, array in inputs.items():
         message.inputs.add(name=name, datatype=datatype(array, name), shape=array.shape)
     for name in outputs or ():

@@ -50,17 +50,18 @@ def failure(lines: Sequence[str]) -> str:
     for line in lines:
         match = _FAILED.search(line)
         if match:
-            reasons.setdefault(match["engine"], _plain(match["reason"]))
+            reasons.setdefault(match["engine"], plain(match["reason"]))
     if reasons:
         return "; ".join(
             reason if f"'{engine}'" in reason else f"engine '{engine}': {reason}" for engine, reason in reasons.items()
         )
     errors = [line for line in lines if level(line) == logging.ERROR or line.startswith(_LAST_WORDS)]
-    return f"tritonserver ended at start: {_plain(errors[-1])}" if errors else "tritonserver ended at start"
+    return f"tritonserver ended at start: {plain(errors[-1])}" if errors else "tritonserver ended at start"
 
 
-def _plain(reason: str) -> str:
-    reason = reason.split(r"\n\nAt:")[0].replace(r"\n", " ").strip().strip('"')
+def plain(reason: str) -> str:
+    """Triton's words without wrappers, traces and paths."""
+    reason = reason.split(r"\n\nAt:")[0].split("\n\nAt:")[0].replace(r"\n", " ").strip().strip('"')
     while match := _WRAPPERS.match(reason):
         reason = reason[match.end() :]
     return _PATH.sub("…", reason)

@@ -70,6 +70,8 @@ class Plan:
     preview_every: int
     deadline: float
     """Of ``time.monotonic``."""
+    versions: Mapping[str, str]
+    """Of the engines; one that is left out is Triton's to choose."""
 
 
 class Artist:
@@ -85,8 +87,8 @@ class Artist:
         self._engine_timeout_s = engine_timeout_s
         self._known: OrderedDict[bytes, Conditioning] = OrderedDict()
 
-    async def plan(self, options: IllustrateOptions, seed: int, deadline: float) -> Plan:
-        """Raises ``InvalidRequest`` naming the field that the family cannot serve."""
+    async def plan(self, options: IllustrateOptions, seed: int, deadline: float, versions: Mapping[str, str]) -> Plan:
+        """``versions`` of the engines to ask. Raises ``InvalidRequest`` naming the field that it cannot serve."""
         parameters = resolve(self.family, options, seed)
         sampler = by_name(parameters.sampler)
         trajectory = sampler.trajectory(self.family.scheduler, parameters.num_inference_steps)
@@ -94,7 +96,7 @@ class Artist:
         if guided := is_guided(parameters.guidance_scale):
             prompts["negative_prompt"] = options.negative_prompt
         encoded = encode_all(self._tokenizers, prompts)
-        conditions = await asyncio.gather(*(self._condition(tokens, deadline) for tokens in encoded.values()))
+        conditions = await asyncio.gather(*(self._condition(tokens, deadline, versions) for tokens in encoded.values()))
         if guided:
             conditions = [self._unconditional(conditions[1], options.negative_prompt), conditions[0]]
         return Plan(
@@ -106,6 +108,7 @@ class Artist:
             negative_tokens=encoded["negative_prompt"][0].used if guided else 0,
             preview_every=options.preview_every,
             deadline=deadline,
+            versions=versions,
         )
 
     async def paint(self, plan: Plan, seed: int, watch: Watcher | None = None, begun: Stage | None = None) -> Pixels:
@@ -158,16 +161,19 @@ class Artist:
     def latents_shape(self, plan: Plan) -> tuple[int, int, int]:
         return self.family.latents_shape(plan.parameters.width, plan.parameters.height)
 
-    async def _condition(self, tokens: list[PromptTokens], deadline: float) -> Conditioning:
+    async def _condition(
+        self, tokens: list[PromptTokens], deadline: float, versions: Mapping[str, str]
+    ) -> Conditioning:
         """Of one prompt, by every text encoder; remembered."""
-        key = b"|".join(part.tobytes() for each in tokens for part in (each.ids, each.weights))
+        told = [part.tobytes() for each in tokens for part in (each.ids, each.weights)]
+        key = b"|".join([*(versions.get(encoder.engine, "").encode() for encoder in self.family.text), *told])
         if (known := self._known.get(key)) is not None:
             self._known.move_to_end(key)
             return known
         with measuring.stage(ILLUSTRATE, "encode"):
             answers = await asyncio.gather(
                 *(
-                    self.ask(encoder.engine, {"input_ids": each.ids}, deadline)
+                    self.ask(encoder.engine, {"input_ids": each.ids}, deadline, versions)
                     for encoder, each in zip(self.family.text, tokens, strict=True)
                 )
             )
@@ -193,7 +199,7 @@ class Artist:
             **plan.constant,
         }
         began = time.perf_counter()
-        output: Floats = (await self.ask(self.family.unet, inputs, plan.deadline))["noise_pred"]
+        output: Floats = (await self.ask(self.family.unet, inputs, plan.deadline, plan.versions))["noise_pred"]
         catalogue.STEP_SECONDS.observe(time.perf_counter() - began, self.family.name)
         if not np.isfinite(output).all():
             raise EngineFailure(f"engine '{self.family.unet}' gave numbers that are not finite")
@@ -204,7 +210,7 @@ class Artist:
 
     async def _decode(self, plan: Plan, latents: Floats) -> Pixels:
         inputs = {"latents": np.ascontiguousarray(latents[None], np.float32)}
-        pixels: Pixels = (await self.ask(self.family.vae_decoder, inputs, plan.deadline))["image"][0]
+        pixels: Pixels = (await self.ask(self.family.vae_decoder, inputs, plan.deadline, plan.versions))["image"][0]
         return pixels
 
     async def _show(self, plan: Plan, evaluations: int, latents: Floats, watch: Watcher) -> None:
@@ -213,7 +219,9 @@ class Artist:
         await watch.shown(evaluations, pixels)
         catalogue.PREVIEWS.add(1, self.family.name)
 
-    async def ask(self, engine: str, inputs: Mapping[str, npt.NDArray[Any]], deadline: float) -> dict[str, Any]:
+    async def ask(
+        self, engine: str, inputs: Mapping[str, npt.NDArray[Any]], deadline: float, versions: Mapping[str, str]
+    ) -> dict[str, Any]:
         """One inference. Engines that are gone are asked again while they are being restarted: nothing is lost."""
         patience = time.monotonic() + RESTART_S
         while True:
@@ -221,7 +229,8 @@ class Artist:
             if left_s <= 0:
                 raise DeadlineExceeded("there was not enough time to finish")
             try:
-                return await self._engines.infer(engine, inputs, timeout_s=min(left_s, self._engine_timeout_s))
+                limit_s = min(left_s, self._engine_timeout_s)
+                return await self._engines.infer(engine, inputs, timeout_s=limit_s, version=versions.get(engine, ""))
             except EngineUnavailable:
                 if time.monotonic() >= patience:
                     raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from serve import tracing
@@ -31,7 +31,8 @@ class Studio:
     observer: Observer
     predictors: Predictors
     limits: ImageLimits
-    versions: Mapping[str, str]
+    label: Callable[[str, str], str]
+    """What an engine's version is called in answers."""
     trace_timeout_s: float
 
 
@@ -95,7 +96,7 @@ class Conversion:
 
     async def _prepared(self) -> Tiers:
         insight = await self.studio.observer.look(self.data, self.account)
-        tiers = Tiers(self.studio.predictors, self._search(insight), insight, self.account)
+        tiers = Tiers(self.studio.predictors.of(self.account.versions), self._search(insight), insight, self.account)
         await self.account.timed("route", tiers.prepare())
         return tiers
 
@@ -164,7 +165,9 @@ class Conversion:
             bytes=best.bytes,
             paths=best.paths,
             parameters=best.parameters.to_dict(),
-            model_versions={name: self.studio.versions.get(name, "unknown") for name in sorted(self.account.used)},
+            model_versions={
+                name: self.studio.label(name, self.account.versions.get(name, "")) for name in sorted(self.account.used)
+            },
             timings_s=timings,
             input_sha256=insight.sha256,
             width=insight.width,

@@ -72,6 +72,8 @@ class IllustrateOptions:
     timeout_s: float | None = None
     moderation: str | None = None
     """low: only what is surer is found (`moderation.low_threshold`); None is auto."""
+    engine_versions: Mapping[str, str] = field(default_factory=dict)
+    """By engine, where the site chose one for this request (`serve.rollouts`); no caller names them."""
 
     def __post_init__(self) -> None:
         _check_text(self.prompt, "prompt")

@@ -45,6 +45,7 @@ from serve.ensembles.illustration import (
 from serve.ensembles.measuring import measured
 from serve.ensembles.relay import Outbox, relay
 from serve.ensembles.reports import WAITING_PREVIEWS, Report, packed
+from serve.ensembles.vectorization import NO_VERSIONS
 from serve.errors import EngineUnavailable, InvalidRequest, NotFound
 from serve.metrics import catalogue
 from serve.settings import IllustratorSettings
@@ -64,9 +65,13 @@ class Illustrator(EngineDoors):
     """
 
     def __init__(
-        self, settings: IllustratorSettings, engines: Engines | None = None, others: Sequence[str] = ()
+        self,
+        settings: IllustratorSettings,
+        engines: Engines | None = None,
+        others: Sequence[str] = (),
+        engine_versions: Mapping[str, str] = NO_VERSIONS,
     ) -> None:
-        """``others`` are engines that it serves besides its families'."""
+        """``others`` are engines that it serves besides its families'; ``engine_versions`` those to begin with."""
         self._settings = settings
         repository = settings.model_repository
         manifests = {name: _manifest(repository, name) for name in settings.families or families_in(repository)}
@@ -90,6 +95,7 @@ class Illustrator(EngineDoors):
                 tritonserver=settings.tritonserver,
                 ensemble=ILLUSTRATE,
                 gpus=settings.num_gpus,
+                current=engine_versions,
             )
         )
         limit_s = settings.engine_timeout_s
@@ -98,10 +104,7 @@ class Illustrator(EngineDoors):
             for name, family in families.items()
         }
         created = {name: datetime.fromisoformat(str(manifest["created"])) for name, manifest in manifests.items()}
-        self._infos = tuple(
-            artist.info(self.room.versions.get(artist.family.unet, "unknown"), int(created[name].timestamp()))
-            for name, artist in self._artists.items()
-        )
+        self._created = {name: int(created[name].timestamp()) for name in self._artists}
 
     async def start(self) -> None:
         """Raises EngineUnavailable when an engine does not start; what did start is then closed."""
@@ -116,7 +119,9 @@ class Illustrator(EngineDoors):
 
     async def families(self) -> Sequence[FamilyInfo]:
         """The first is the one that a request gets which names none."""
-        return self._infos
+        label = self.room.versions.label
+        artists = self._artists.items()
+        return tuple(artist.info(label(artist.family.unet), self._created[name]) for name, artist in artists)
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
         """The pictures of ``options``, all under way at once.
@@ -143,18 +148,20 @@ class Illustrator(EngineDoors):
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, npt.NDArray[Any]]:
         """An engine's own answer, for inputs no larger than those of the largest picture."""
         for artist in self._artists.values():
             check_engine_inputs(artist.family, engine, inputs)
-        return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
+        return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
 
     async def _draw(
         self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: Outbox | None
     ) -> Illustration:
         artist = self._artist(options.model)
         with measured(ILLUSTRATE, artist.family.name) as bill:
-            drawn = await self._paint(artist, options, follow, resume, outbox)
+            async with self.room.versions.using(options.engine_versions) as chosen:
+                drawn = await self._paint(artist, options, follow, resume, outbox, chosen)
             catalogue.PICTURES.add(len(drawn.pictures), artist.family.name)
             for name, seconds in drawn.timings_s.items():
                 catalogue.STAGE_SECONDS.observe(seconds, ILLUSTRATE, name)
@@ -167,14 +174,18 @@ class Illustrator(EngineDoors):
         follow: Follow,
         resume: Sequence[Checkpoint],
         outbox: Outbox | None,
+        chosen: Mapping[str, str],
     ) -> Illustration:
         began = time.perf_counter()
         limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
         seeds = derived_seeds(options.named_seed(), options.n)
         with tracing.span("prompt"):
-            plan = await artist.plan(options, seeds[0], urgency.current().until(limit_s))
+            plan = await artist.plan(options, seeds[0], urgency.current().until(limit_s), chosen)
         _check_previews(options, plan)
-        versions = {engine: self.room.versions.get(engine, "unknown") for engine in _drawing_engines(artist.family)}
+        versions = {
+            engine: self.room.versions.label(engine, chosen.get(engine, ""))
+            for engine in _drawing_engines(artist.family)
+        }
         marks = [fingerprint(replace(plan.parameters, seed=seed), versions) for seed in seeds]
         planned = time.perf_counter()
         begun = await asyncio.to_thread(_stages, resume, marks, plan, artist) if resume else {}

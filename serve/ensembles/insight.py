@@ -6,7 +6,7 @@ import hashlib
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -54,6 +54,8 @@ class Account:
     degraded: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
     """The engines whose answers went into the result."""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """Of every engine that the request may ask."""
 
     def spend(self, stage: str, began: float) -> None:
         self.timings_s[stage] = self.timings_s.get(stage, 0.0) + time.perf_counter() - began
@@ -89,14 +91,15 @@ class Observer:
         self._workers = workers
         self._predictors = predictors
         self._limits = limits
-        self._seen: OrderedDict[str, Insight] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, ...], Insight] = OrderedDict()
 
     async def look(self, data: bytes, account: Account) -> Insight:
         """Raises what decoding raises; without engines the embedding is missing and the type comes from rules.
 
         Only an insight that needed no fallback is remembered.
         """
-        key = hashlib.sha256(data).hexdigest()
+        of = (account.versions.get(engine, "") for engine in (EMBEDDER, CLASSIFIER))
+        key = (hashlib.sha256(data).hexdigest(), *of)
         known = self._seen.get(key)
         if known is not None:
             self._seen.move_to_end(key)
@@ -119,10 +122,10 @@ class Observer:
 
     async def _look(self, data: bytes, account: Account) -> Insight:
         seen = await self.inspect(data, account)
-        before = len(account.degraded)
+        before, predictors = len(account.degraded), self._predictors.of(account.versions)
         began = time.perf_counter()
         embedding = await account.or_without(
-            EMBEDDER, "fixed parameters", lambda: self._predictors.embed(seen.inputs, account.deadline)
+            EMBEDDER, "fixed parameters", lambda: predictors.embed(seen.inputs, account.deadline)
         )
         account.spend("embed", began)
         began = time.perf_counter()
@@ -130,7 +133,7 @@ class Observer:
         if embedding is not None:
             inputs = (embedding, seen.inputs["statistics"], seen.structure)
             probabilities = await account.or_without(
-                CLASSIFIER, "logo type by rules", lambda: self._predictors.classify(*inputs, account.deadline)
+                CLASSIFIER, "logo type by rules", lambda: predictors.classify(*inputs, account.deadline)
             )
         account.spend("classify", began)
         degraded = tuple(account.degraded[before:])

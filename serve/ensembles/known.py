@@ -10,7 +10,8 @@ from serve.ensembles.illustration import FamilyInfo, IllustratorService
 from serve.ensembles.vectorization import VectorizerService
 
 REMEMBERED_S = 3.0
-"""Families and versions change only when a replica is replaced. For so long afterwards the old ones may be told."""
+"""Families and versions change when a replica is replaced, versions also when another is promoted. For so long
+afterwards the old ones may be told."""
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -44,9 +45,9 @@ class Known:
         return await self._families.get() if self._families else ()
 
     async def drawing(self) -> Mapping[str, str]:
-        """Versions of the Illustrator's engines."""
+        """Versions of the Illustrator's engines, as `EngineService.versions` tells them."""
         return await self._drawing.get() if self._drawing else {}
 
     async def tracing(self) -> Mapping[str, str]:
-        """Versions of the Vectorizer's engines."""
+        """Versions of the Vectorizer's engines, as `EngineService.versions` tells them."""
         return await self._tracing.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -37,6 +38,7 @@ class InferenceClient(Protocol):
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, npt.NDArray[Any]]: ...
 
 
@@ -65,7 +67,14 @@ class Predictors:
     def __init__(self, client: InferenceClient, *, timeout_s: float) -> None:
         self._client = client
         self._timeout_s = timeout_s
-        self._resting_until: dict[str, float] = {}
+        self._resting_until: dict[tuple[str, str], float] = {}
+        self._versions: Mapping[str, str] = {}
+
+    def of(self, versions: Mapping[str, str]) -> Predictors:
+        """The same, asking these versions of the engines."""
+        bound = copy.copy(self)
+        bound._versions = versions
+        return bound
 
     async def embed(self, inputs: Mapping[str, npt.NDArray[Any]], deadline: float) -> Floats:
         """Shape (512,), of the inputs of `serve.vector.features.network_input`."""
@@ -117,15 +126,15 @@ class Predictors:
         shapes: Mapping[str, tuple[int, ...]],
         deadline: float,
     ) -> dict[str, Floats]:
-        now = time.monotonic()
-        if self._resting_until.get(engine, 0.0) > now:
+        now, version = time.monotonic(), self._versions.get(engine, "")
+        if self._resting_until.get((engine, version), 0.0) > now:
             raise EngineUnavailable(f"engine '{engine}' did not answer in time a moment ago")
         limit_s = max(0.001, min(self._timeout_s, deadline - now))
         try:
-            found = await self._client.infer(engine, inputs, outputs=list(shapes), timeout_s=limit_s)
+            found = await self._client.infer(engine, inputs, outputs=list(shapes), timeout_s=limit_s, version=version)
         except DeadlineExceeded:
             if limit_s >= self._timeout_s:
-                self._resting_until[engine] = time.monotonic() + _REST_S
+                self._resting_until[engine, version] = time.monotonic() + _REST_S
             raise
         for name, shape in shapes.items():
             array = found.get(name)

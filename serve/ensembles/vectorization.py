@@ -15,6 +15,7 @@ from serve.errors import InvalidRequest
 
 VECTORIZE = "vectorize"
 """The Vectorizer, as metrics name it."""
+NO_VERSIONS: Mapping[str, str] = {}
 Tier = Literal["auto", "basic", 1, 2, 3]
 TIERS: tuple[Tier, ...] = get_args(Tier)
 
@@ -34,6 +35,8 @@ class VectorizeOptions:
     """Render the result and report its true quality."""
     timeout_s: float | None = None
     """Seconds after which the answer is an error."""
+    engine_versions: Mapping[str, str] = field(default_factory=dict)
+    """By engine, where the site chose one for this request (`serve.rollouts`); no caller names them."""
 
     def __post_init__(self) -> None:
         if isinstance(self.tier, bool) or self.tier not in TIERS:
@@ -121,4 +124,4 @@ class Vectorizes(Protocol):
 class VectorizerService(Vectorizes, EngineService, Protocol):
     """What the doors need: the Vectorizer itself, or the same across a Ray hop."""
 
-    async def analyze(self, data: bytes) -> Analysis: ...
+    async def analyze(self, data: bytes, engine_versions: Mapping[str, str] = NO_VERSIONS) -> Analysis: ...

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from serve import urgency
@@ -16,7 +17,7 @@ from serve.ensembles.conversion import Conversion, Studio
 from serve.ensembles.insight import Account, Observer
 from serve.ensembles.measuring import count_svg, measured
 from serve.ensembles.predictors import ENGINES, Predictors
-from serve.ensembles.vectorization import VECTORIZE, Analysis, Vectorization, VectorizeOptions
+from serve.ensembles.vectorization import NO_VERSIONS, VECTORIZE, Analysis, Vectorization, VectorizeOptions
 from serve.ensembles.workers import Workers
 from serve.errors import AtelierError, DeadlineExceeded, Overloaded
 from serve.settings import VectorizerSettings
@@ -34,7 +35,13 @@ class Vectorizer(EngineDoors):
     Call `start` first: it raises EngineUnavailable, with the reason, when anything cannot start.
     """
 
-    def __init__(self, settings: VectorizerSettings, engines: Engines | None = None) -> None:
+    def __init__(
+        self,
+        settings: VectorizerSettings,
+        engines: Engines | None = None,
+        engine_versions: Mapping[str, str] = NO_VERSIONS,
+    ) -> None:
+        """``engine_versions``: those to begin with, see `serve.rollouts`."""
         self._settings = settings
         super().__init__(
             EngineRoom(
@@ -47,6 +54,7 @@ class Vectorizer(EngineDoors):
                 tritonserver=settings.tritonserver,
                 ensemble=VECTORIZE,
                 gpus=settings.num_gpus,
+                current=engine_versions,
             )
         )
         workers = Workers(settings.workers, max_waiting=_TASKS_PER_REQUEST * settings.max_ongoing_requests)
@@ -57,7 +65,7 @@ class Vectorizer(EngineDoors):
             observer=Observer(workers, predictors, limits),
             predictors=predictors,
             limits=limits,
-            versions=self.room.versions,
+            label=self.room.versions.label,
             trace_timeout_s=settings.trace_timeout_s,
         )
 
@@ -84,17 +92,21 @@ class Vectorizer(EngineDoors):
         Raises BadImage, TooLarge, UnsupportedMedia, InvalidRequest, Overloaded, DeadlineExceeded; a cancelled call ends
         the work it had begun. A failed model is no error: ``degraded`` says what was done instead.
         """
+        account = self._account(options.timeout_s)
         with measured(VECTORIZE) as bill:
-            found = await Conversion(self._studio, data, options, self._account(options.timeout_s)).run()
+            async with self.room.versions.using(options.engine_versions) as account.versions:
+                found = await Conversion(self._studio, data, options, account).run()
             count_svg(found)
             return replace(found, cost=bill.to_json())
 
-    async def analyze(self, data: bytes) -> Analysis:
+    async def analyze(self, data: bytes, engine_versions: Mapping[str, str] = NO_VERSIONS) -> Analysis:
         """What `vectorize` would know of the picture, and the tier that `auto` would begin with."""
         began = time.perf_counter()
         account = self._account(None)
         with measured(VECTORIZE):
-            insight, tier, forecasts = await Conversion(self._studio, data, VectorizeOptions(), account).recommended()
+            async with self.room.versions.using(engine_versions) as account.versions:
+                conversion = Conversion(self._studio, data, VectorizeOptions(), account)
+                insight, tier, forecasts = await conversion.recommended()
         return Analysis(
             features=asdict(insight.features),
             logo_type=insight.logo_type,
@@ -107,7 +119,9 @@ class Vectorizer(EngineDoors):
             method=insight.method,
             probabilities=insight.probabilities,
             forecasts=forecasts,
-            model_versions={name: self._studio.versions.get(name, "unknown") for name in sorted(account.used)},
+            model_versions={
+                name: self._studio.label(name, account.versions.get(name, "")) for name in sorted(account.used)
+            },
             degraded=tuple(dict.fromkeys(account.degraded)),
         )
 

@@ -14,7 +14,7 @@ from serve.diffusion.samplers import by_name
 from serve.ensembles.illustration import FamilyInfo, IllustrateOptions
 from serve.errors import InvalidRequest
 from serve.experiments.exposures import Exposure
-from serve.flags.flag import share, unit_of
+from serve.flags.flag import share
 from serve.flags.store import Flags
 from serve.jobs.requests import IllustrateRequest
 from serve.settings import ArmSettings, ExperimentSettings
@@ -41,13 +41,12 @@ class Experiments:
         request: IllustrateRequest,
         user_id: str,
         families: Sequence[FamilyInfo],
-        request_id: str | None = None,
+        unit: str,
     ) -> tuple[IllustrateRequest, Exposure | None]:
-        """``request`` as its arm has it. ``request_id`` gives the same arm again to who is not known."""
+        """``request`` as its arm has it; which one is decided by its ``unit`` (`serve.flags.flag.unit_of`)."""
         for name, experiment in self._settings.items():
             if not _fits(request.options, experiment, families):
                 continue
-            unit = unit_of(user_id, request_id)
             if experiment.flag is not None and not await self._flags.is_on(experiment.flag, unit):
                 continue
             arm = arm_of(name, experiment, unit)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -23,12 +24,14 @@ class Exposure:
     user_id: str
 
 
-async def expose(connection: AsyncConnection, exposure: Exposure | None, generation_id: str) -> None:
-    """Nothing for None. Another attempt at the same generation changes nothing."""
-    if exposure is None:
-        return
-    row = {
-        "experiment": exposure.experiment, "generation_id": generation_id, "arm": exposure.arm,
-        "user_id": exposure.user_id, "created_at": utc_now(),
-    }  # fmt: skip
-    await connection.execute(_INSERTS[connection.dialect.name], row)
+async def expose(connection: AsyncConnection, made: Sequence[Exposure], generation_id: str) -> None:
+    """Another attempt at the same generation changes nothing."""
+    rows = [
+        {
+            "experiment": exposure.experiment, "generation_id": generation_id, "arm": exposure.arm,
+            "user_id": exposure.user_id, "created_at": utc_now(),
+        }
+        for exposure in made
+    ]  # fmt: skip
+    if rows:
+        await connection.execute(_INSERTS[connection.dialect.name], rows)

@@ -27,8 +27,9 @@ class EnginesOf:
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, npt.NDArray[Any]]:
-        return await self._service.infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
+        return await self._service.infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
 
     async def metadata(self, engine: str) -> dict[str, Any]:
         return await self._service.metadata(engine)

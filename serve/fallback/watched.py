@@ -11,7 +11,14 @@ from collections.abc import Awaitable, Mapping
 from typing import TypeVar
 
 from serve import urgency
-from serve.ensembles.vectorization import VECTORIZE, Analysis, Vectorization, VectorizeOptions, VectorizerService
+from serve.ensembles.vectorization import (
+    NO_VERSIONS,
+    VECTORIZE,
+    Analysis,
+    Vectorization,
+    VectorizeOptions,
+    VectorizerService,
+)
 from serve.errors import AtelierError
 from serve.fallback.breaker import Breaker
 from serve.fallback.engines import EnginesOf
@@ -32,8 +39,8 @@ class WatchedVectorizer(EnginesOf):
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
         return await self._watched(self._vectorizer.vectorize(data, options))
 
-    async def analyze(self, data: bytes) -> Analysis:
-        return await self._watched(self._vectorizer.analyze(data))
+    async def analyze(self, data: bytes, engine_versions: Mapping[str, str] = NO_VERSIONS) -> Analysis:
+        return await self._watched(self._vectorizer.analyze(data, engine_versions))
 
     async def versions(self) -> Mapping[str, str]:
         return await self._vectorizer.versions()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Callable, Mapping
 
@@ -11,13 +9,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from serve.access.audit import Actor, record
-from serve.errors import NotFound, StateUnavailable
+from serve.errors import NotFound
 from serve.flags.flag import Flag, is_on
 from serve.settings import FlagSettings
 from serve.state.database import Database
+from serve.state.remembered import Remembered
 from serve.state.tables import flags, utc_now
-
-LOGGER = logging.getLogger(__name__)
 
 REMEMBERED_S = 5.0
 """So late may a change be seen by other processes."""
@@ -36,11 +33,7 @@ class Flags:
     ) -> None:
         self._initial = {name: Flag.of(name, one) for name, one in settings.items()}
         self._database = database
-        self._clock = clock
-        self._known = self._initial
-        self._read_at: float | None = None
-        self._first = asyncio.Lock()
-        self._tries = 0
+        self._remembered = Remembered[Mapping[str, Flag]]("flags", self.read, self._initial, REMEMBERED_S, clock)
 
     async def is_on(self, name: str, user_id: str) -> bool:
         """False of a flag that there is not."""
@@ -49,39 +42,16 @@ class Flags:
 
     async def all(self) -> Mapping[str, Flag]:
         """By name, a few seconds old at most."""
-        now = self._clock()
-        if self._read_at is None:
-            await self._read_first()
-        elif now - self._read_at >= REMEMBERED_S:
-            self._read_at = now  # before the answer: others do not ask at the same time
-            await self._try()
-        return self._known
-
-    async def _read_first(self) -> None:
-        """Who comes meanwhile waits for what comes of it, and does not try again when it fails."""
-        tries = self._tries
-        async with self._first:
-            if self._read_at is None and self._tries == tries:
-                now = self._clock()
-                if await self._try():
-                    self._read_at = now
-                self._tries += 1
-
-    async def _try(self) -> bool:
-        try:
-            await self.read()
-        except StateUnavailable as error:
-            LOGGER.warning("flags stay as they were: %s", error)
-            return False
-        return True
+        return await self._remembered.get()
 
     async def read(self) -> Mapping[str, Flag]:
         """As they are now. Raises StateUnavailable."""
         async with self._database.read() as connection:
             rows = (await connection.execute(_ALL)).all()
         changed = {row.name: Flag(row.name, row.enabled, row.percentage, frozenset(row.users)) for row in rows}
-        self._known = {**self._initial, **{name: one for name, one in changed.items() if name in self._initial}}
-        return self._known
+        known = {**self._initial, **{name: one for name, one in changed.items() if name in self._initial}}
+        self._remembered.known = known
+        return known
 
     async def get(self, name: str) -> Flag:
         """As it is now. Raises NotFound, StateUnavailable."""

@@ -13,7 +13,7 @@ from serve.ensembles.known import Known
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import OutOfSpace, StateUnavailable
 from serve.jobs.errands import BYPASS, HIT, MISS, CacheWord, Caller
-from serve.jobs.memory import SOFTWARE
+from serve.jobs.memory import SOFTWARE, labels_of
 from serve.jobs.requests import digest
 from serve.state import State
 from serve.state.cache import ANALYSIS, Cache, CachedAnswer
@@ -28,16 +28,16 @@ class Analyses:
         self._known = known
 
     async def of(
-        self, image: bytes, vectorizer: VectorizerService, caller: Caller
+        self, image: bytes, vectorizer: VectorizerService, caller: Caller, engine_versions: Mapping[str, str]
     ) -> tuple[Mapping[str, Any], CacheWord]:
         """An `Analysis` as JSON, and what the cache had to do with it. Raises what ``vectorizer`` raises."""
         if not self._cache.enabled:
-            return asdict(await vectorizer.analyze(image)), BYPASS
+            return asdict(await vectorizer.analyze(image, engine_versions)), BYPASS
         content = await asyncio.to_thread(lambda: hashlib.sha256(image).hexdigest())
-        key = digest([ANALYSIS, content, dict(await self._known.tracing()), SOFTWARE])
+        key = digest([ANALYSIS, content, labels_of(await self._known.tracing(), engine_versions), SOFTWARE])
         if not caller.fresh and (found := await self._find(key)) is not None:
             return found.answer, HIT
-        analysis = asdict(await vectorizer.analyze(image))
+        analysis = asdict(await vectorizer.analyze(image, engine_versions))
         if caller.store and not analysis["degraded"]:
             await self._keep(key, analysis)
         return analysis, BYPASS if caller.fresh else MISS

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import hashlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import asdict, replace
 from functools import partial
@@ -29,15 +30,17 @@ from serve.ensembles.vectorization import VectorizeOptions, VectorizerService
 from serve.errors import EngineFailure
 from serve.experiments.assigning import Experiments
 from serve.fallback.serving import serving
+from serve.flags.flag import unit_of
 from serve.flags.store import Flags
 from serve.jobs.analyses import Analyses
 from serve.jobs.errands import BYPASS, Answer, CacheWord, Caller, Errand, drawn, encoded, traced, unseeded
 from serve.jobs.inputs import media_type_of
 from serve.jobs.ledger import Ledger
-from serve.jobs.requests import IllustrateRequest, Outcome, VectorizeRequest, digest
+from serve.jobs.requests import IllustrateRequest, JobRequest, Outcome, VectorizeRequest, digest
 from serve.jobs.states import ANONYMOUS, new_id
 from serve.jobs.takeover import Watch
 from serve.jobs.terms import Terms
+from serve.rollouts.choosing import Choosing, exposures_of
 from serve.settings import Settings
 from serve.state import State
 from serve.state.objects import name_of
@@ -69,6 +72,7 @@ class Direct:
         self._ledger = Ledger(state, self._known, watch) if state is not None else None
         flags = Flags(settings.flags, state.database) if state is not None else None
         self._experiments = Experiments(settings.experiments, flags) if flags is not None else None
+        self._choosing = Choosing(state.database, self._known) if state is not None else None
         self._analyses = Analyses(state, self._ledger.cache, self._known) if state and self._ledger else None
 
     async def start(self) -> None:
@@ -146,11 +150,14 @@ class Direct:
         if self._ledger is None:
             return _unkept(await traced(image, options, self._vectorizer))
         media_type = media_type_of(image)
-        request = VectorizeRequest(await asyncio.to_thread(name_of, image, media_type), options)
+        asked = VectorizeRequest(await asyncio.to_thread(name_of, image, media_type), options)
+        request, unit = asked, self._unit(asked, caller)
+        if self._choosing is not None:
+            request = await self._choosing.assign(asked, unit)
         limit_s = min(options.timeout_s or self._settings.vectorizer.timeout_s, self._settings.vectorizer.timeout_s)
         errand = Errand(
-            request, request, caller, lambda _: traced(image, options, self._vectorizer), limit_s,
-            inputs=[(image, media_type)],
+            asked, request, caller, lambda made: traced(image, made.options, self._vectorizer), limit_s,
+            inputs=[(image, media_type)], exposures=exposures_of(request, caller.user_id),
         )  # fmt: skip
         return await self._ledger.answer(errand)
 
@@ -158,21 +165,24 @@ class Direct:
         """An `Analysis` as JSON, and what the cache had to do with it; without history (D-014)."""
         if self._analyses is None:
             return asdict(await self._vectorizer.analyze(image)), BYPASS
-        return await self._analyses.of(image, self._vectorizer, caller)
+        unit = unit_of(caller.user_id, await asyncio.to_thread(lambda: hashlib.sha256(image).hexdigest()))
+        versions = await self._choosing.versions(unit, traces=True) if self._choosing is not None else {}
+        return await self._analyses.of(image, self._vectorizer, caller, versions)
 
     async def _drawing(self, asked: IllustrateRequest, caller: Caller) -> Errand:
         illustrator, families, exposure = self._draws(caller), await self._known.families(), None
-        request = asked
+        request, unit = asked, self._unit(asked, caller)
         if self._experiments is not None:
-            # Of who is not known the same request is the same unit: asked again, it joins and finds what it did before.
-            unit = digest(unseeded(asked.to_json())) if caller.user_id == ANONYMOUS else None
             request, exposure = await self._experiments.assign(asked, caller.user_id, families, unit)
         family = next((one for one in families if request.options.model in (None, one.name)), None)
         request = request if family is None else request.resolved(family)  # who draws says that there is none such
+        if self._choosing is not None:
+            request = await self._choosing.assign(request, unit)
+        exposures = [*([exposure] if exposure is not None else []), *exposures_of(request, caller.user_id)]
         limit_s = self._settings.illustrator.timeout_s
         do = partial(drawn, illustrator=illustrator, vectorizer=self._vectorizer, signer=self._signer)
         limit_s = min(asked.options.timeout_s or limit_s, limit_s)
-        return Errand(asked, request, caller, do, limit_s, exposure=exposure)
+        return Errand(asked, request, caller, do, limit_s, exposures=exposures)
 
     async def _previewed(
         self,
@@ -191,6 +201,11 @@ class Direct:
                     progressed(item)
                 elif isinstance(item, Illustration):
                     yield await encoded(item, request, self._vectorizer, self._signer)
+
+    def _unit(self, asked: JobRequest, caller: Caller) -> str:
+        """Whom arms and versions are chosen for. Of who is not known the same request is the same unit: asked again,
+        it joins and finds what it did before."""
+        return unit_of(caller.user_id, digest(unseeded(asked.to_json())) if caller.user_id == ANONYMOUS else None)
 
     def _draws(self, caller: Caller) -> IllustratorService:
         if self._illustrator is None:

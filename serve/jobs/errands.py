@@ -71,8 +71,8 @@ class Errand:
     inputs: Sequence[tuple[bytes, str]] = ()
     joins: bool = True
     """Whether the same request without an idempotency key, of the same user, may be answered with it."""
-    exposure: Exposure | None = None
-    """The arm of an experiment that ``request`` has."""
+    exposures: Sequence[Exposure] = ()
+    """The arm of an experiment that ``request`` has, and the versions of engines."""
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -118,7 +118,7 @@ async def encoded(
     illustration: Illustration, request: IllustrateRequest, vectorizer: Vectorizes, signer: Signs | None = None
 ) -> Outcome:
     """Tells in ``degraded`` what drawings had to do without, if they had."""
-    noting = _Noting(vectorizer)
+    noting = _Noting(vectorizer, request.options.engine_versions)
     files = await encode_all(illustration, request.encoding, noting, signer)
     outcome = of_illustration(illustration, request.encoding, files, request.more)
     more: dict[str, Any] = {"degraded": list(dict.fromkeys(noting.degraded))} if noting.degraded else {}
@@ -132,15 +132,17 @@ async def traced(image: bytes, options: VectorizeOptions, vectorizer: Vectorizes
 
 
 class _Noting:
-    """A Vectorizer that remembers what was done instead of what was asked, and what it cost."""
+    """A Vectorizer that asks the same versions as the drawing did, and remembers what was done instead of what was
+    asked, and what it cost."""
 
-    def __init__(self, vectorizer: Vectorizes) -> None:
+    def __init__(self, vectorizer: Vectorizes, engine_versions: Mapping[str, str]) -> None:
         self._vectorizer = vectorizer
+        self._engine_versions = engine_versions
         self.degraded: list[str] = []
         self.costs: list[Mapping[str, float]] = []
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
-        found = await self._vectorizer.vectorize(data, options)
+        found = await self._vectorizer.vectorize(data, replace(options, engine_versions=self._engine_versions))
         self.degraded += found.degraded
         self.costs += [found.cost] if found.cost else []
         return found

@@ -47,7 +47,7 @@ class Entry:
     user_id: str
     request: JobRequest
     began_at: datetime = field(default_factory=utc_now)
-    exposure: Exposure | None = None
+    exposures: Sequence[Exposure] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ async def write_done(
         await connection.execute(_INPUTS, used)
     row = _measured(entry, outcome.model, took_s, None, cached)
     await connection.execute(_MEASUREMENT, row | spent({} if cached else outcome.cost))
-    await expose(connection, entry.exposure, entry.generation_id)
+    await expose(connection, entry.exposures, entry.generation_id)
     return ids
 
 
@@ -91,7 +91,7 @@ async def write_undone(
     if error is not None:
         row = _measured(entry, model_of(entry.request), took_s, str(error), False)
         await connection.execute(measurements.insert(), row)
-    await expose(connection, entry.exposure, entry.generation_id)
+    await expose(connection, entry.exposures, entry.generation_id)
 
 
 async def lately(

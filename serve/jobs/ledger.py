@@ -122,7 +122,7 @@ class Ledger:
     @contextlib.asynccontextmanager
     async def undertaken(self, errand: Errand, boarded: Boarded) -> AsyncIterator[Run]:
         """Around the doing: what ends it early is written down. `keep` what it comes to."""
-        entry = Entry(boarded.generation_id, errand.caller.user_id, seeded(errand.request), exposure=errand.exposure)
+        entry = Entry(boarded.generation_id, errand.caller.user_id, seeded(errand.request), exposures=errand.exposures)
         run = Run(errand, boarded, entry)
         try:
             if errand.caller.store:
@@ -190,7 +190,7 @@ class Ledger:
 
     async def _give_again(self, errand: Errand, key: Key, recalled: Recalled, began: float) -> Answer | None:
         """None when an object is being deleted just now."""
-        entry = Entry(new_id(), errand.caller.user_id, errand.request, exposure=errand.exposure)
+        entry = Entry(new_id(), errand.caller.user_id, errand.request, exposures=errand.exposures)
         results = {one.name for one in recalled.stored}
         async with self._state.database.write() as connection:
             if not await hold(connection, recalled.objects):

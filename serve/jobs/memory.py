@@ -61,9 +61,9 @@ class Memory:
             return None
         versions: dict[str, str] = {}
         if isinstance(request, IllustrateRequest):
-            versions |= await self._known.drawing()
+            versions |= labels_of(await self._known.drawing(), request.options.engine_versions)
         if not isinstance(request, IllustrateRequest) or request.encoding.format == "svg":
-            versions |= await self._known.tracing()
+            versions |= labels_of(await self._known.tracing(), request.options.engine_versions)
         text = digest([request.kind, document or request.to_json(), versions, SOFTWARE, *self._site(request)])
         return Key(text, request.kind, versions)
 
@@ -115,6 +115,12 @@ class Memory:
         if any(key.versions.get(engine) != told for engine, told in used.items()):
             return
         await self.cache.put(connection, key.text, key.kind, _answer(outcome, stored), [*inputs, *stored])
+
+
+def labels_of(known: Mapping[str, str], chosen: Mapping[str, str]) -> dict[str, str]:
+    """What the versions are called that the request gets, by engine; ``known`` as ensembles tell it."""
+    engines = [name for name in known if "/" not in name]
+    return {name: known.get(f"{name}/{chosen[name]}", "unknown") if name in chosen else known[name] for name in engines}
 
 
 def _answer(outcome: Outcome, stored: Sequence[Stored]) -> dict[str, Any]:

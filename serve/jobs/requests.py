@@ -70,6 +70,8 @@ class IllustrateRequest:
         del options["preview_every"], options["timeout_s"]  # they decide nothing about the pictures
         if options["moderation"] is None:
             del options["moderation"]
+        if not options["engine_versions"]:
+            del options["engine_versions"]
         drawn = {} if self.seed_named else {"seed_named": False}
         encoding = {name: value for name, value in asdict(self.encoding).items() if value != _UNSAID.get(name)}
         return {"kind": self.kind, "options": options, "encoding": encoding, "more": dict(self.more), **drawn}
@@ -89,6 +91,8 @@ class VectorizeRequest:
     def to_json(self) -> dict[str, Any]:
         options = asdict(self.options)
         del options["timeout_s"]
+        if not options["engine_versions"]:
+            del options["engine_versions"]
         return {"kind": self.kind, "image": self.image, "options": options}
 
 

@@ -22,18 +22,21 @@ from serve.ensembles.illustration import (
     nothing_draws,
 )
 from serve.ensembles.known import Known
-from serve.ensembles.pictures import Encoding, encode_all, encode_preview
+from serve.ensembles.pictures import Encoding, encode_preview
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import EngineFailure, OutOfSpace, StateUnavailable
 from serve.experiments.assigning import Experiments
-from serve.experiments.exposures import expose
+from serve.experiments.exposures import Exposure, expose
 from serve.fallback.serving import serving
+from serve.flags.flag import unit_of
 from serve.flags.store import Flags
+from serve.jobs.errands import encoded
 from serve.jobs.leases import Claimed, Leases
 from serve.jobs.memory import Key, Memory
-from serve.jobs.outcomes import of_illustration, of_vectorization
+from serve.jobs.outcomes import of_vectorization
 from serve.jobs.reports import Reporter
 from serve.jobs.requests import IllustrateRequest, JobRequest, Outcome, VectorizeRequest
+from serve.rollouts.choosing import Choosing, R, exposures_of
 from serve.state import State
 from serve.state.objects import Stored, hold
 from serve.state.recording import as_stored
@@ -67,6 +70,7 @@ class Work:
         self._known = Known(illustrator, vectorizer)
         self._memory = Memory(state, self._known)
         self._experiments = Experiments(state.settings.experiments, Flags(state.settings.flags, state.database))
+        self._choosing = Choosing(state.database, self._known)
         self._signer = signer_of(state.settings)
         self._preview = replace(PREVIEW, mark=state.settings.provenance.mark)
 
@@ -89,16 +93,28 @@ class Work:
             await self._memory.keep(connection, done.key, done.outcome, done.stored)
 
     async def _resolved(self, job: Claimed) -> JobRequest:
-        """With its arm of an experiment, and the family's defaults; who draws says that there is none such."""
+        """With its arm of an experiment, the family's defaults, and the versions of engines that it has to its end; who
+        draws says that there is none such."""
+        unit = unit_of(job.user_id, job.id)
         if isinstance(job.request, VectorizeRequest):
-            return job.request
+            return await self._with_versions(job, job.request, unit, [])
         families = await self._known.families()
-        request, exposure = await self._experiments.assign(job.request, job.user_id, families, job.id)
-        if exposure is not None:
-            async with self._database.write() as connection:
-                await expose(connection, exposure, job.id)
+        request, exposure = await self._experiments.assign(job.request, job.user_id, families, unit)
         named = [family for family in families if request.options.model in (None, family.name)]
-        return request.resolved(named[0]) if named else request
+        request = request.resolved(named[0]) if named else request
+        return await self._with_versions(job, request, unit, [exposure] if exposure is not None else [])
+
+    async def _with_versions(self, job: Claimed, request: R, unit: str, made: Sequence[Exposure]) -> R:
+        """Written down before anything is done, so that another attempt has the same."""
+        if job.attempt > 1:
+            async with self._database.read() as connection:
+                request = await self._choosing.resume(request, unit, connection, job.id)
+        else:
+            request = await self._choosing.assign(request, unit)
+        if found := [*made, *exposures_of(request, job.user_id)]:
+            async with self._database.write() as connection:
+                await expose(connection, found, job.id)
+        return request
 
     async def _recalled(self, key: Key) -> Done | None:
         """What the same request came to before, held for this one."""
@@ -134,8 +150,8 @@ class Work:
                     reporter.take(item)
         if drawn is None:
             raise EngineFailure("the drawing ended without a picture")
-        files = await encode_all(drawn, request.encoding, self._vectorizer, self._signer)
-        return of_illustration(drawn, request.encoding, files, request.more), reporter.last_stage
+        outcome = await encoded(drawn, request, self._vectorizer, self._signer)
+        return outcome, reporter.last_stage
 
     async def _show(self, preview: Preview) -> str:
         """The name of the object that it becomes."""

@@ -94,7 +94,9 @@ EXECUTION_SECONDS = Reading(
     "How long Triton ran an engine on batches of so many samples, since it was started.",
     ("engine", "batch_size"),
 )
-ENGINE_INFO = Gauge("atelier_engine_info", "1 for each engine that is loaded.", ("engine", "version"))
+ENGINE_INFO = Gauge(
+    "atelier_engine_info", "1 for each version of an engine that is loaded, 0 once it has left.", ("engine", "version")
+)
 TRITON_STARTS = Counter("atelier_triton_starts_total", "Starts of a Triton; every one after the first is a restart.")
 TRITON_RESTARTS = Counter("atelier_triton_restarts_total", "Restarts of a Triton that had stopped working.")
 TRITON_START_SECONDS = Histogram(

@@ -379,6 +379,32 @@ exposures = sa.Table(
 )
 """Which arm of an experiment a generation had (A-102). It outlives the generation, as its measurement does."""
 
+rollouts = sa.Table(
+    "rollouts",
+    metadata,
+    _id("engine"),
+    _text("current"),
+    _text("previous", nullable=True),
+    _text("candidate", nullable=True),
+    sa.Column("percentage", sa.Float, nullable=False, server_default="0"),
+    _whole("asked"),
+    _text("updated_by", nullable=True),
+    _time("updated_at"),
+)
+"""Which version of an engine is served, and to how many users its candidate (D-083). ``asked`` counts up whenever the
+replicas are to examine the candidate again. An engine without a row has its lowest version."""
+
+replicas = sa.Table(
+    "replicas",
+    metadata,
+    _id(),
+    _whole("beat"),
+    _json("engines", nullable=False),
+    _time("updated_at"),
+)
+"""Replicas of ensembles: the versions that each has, and what it found of candidates. One whose ``beat`` stands still
+is gone."""
+
 sealed_secrets = sa.Table(
     "sealed_secrets",
     metadata,

@@ -44,7 +44,7 @@ def test_users_are_split_by_the_weights_and_stay() -> None:
 async def arms_of(state: State, document: dict[str, Any], options: IllustrateOptions, users: list[str]) -> set[str]:
     settings: dict[str, ExperimentSettings] = {"x": experiment(document)}
     found = Experiments(settings, Flags(state.settings.flags, state.database))
-    exposures = [(await found.assign(IllustrateRequest(options), user, FAMILIES))[1] for user in users]
+    exposures = [(await found.assign(IllustrateRequest(options), user, FAMILIES, user))[1] for user in users]
     return {exposure.arm for exposure in exposures if exposure is not None}
 
 
@@ -75,8 +75,8 @@ async def test_a_flag_says_who_takes_part(state: State) -> None:
     settings = {"x": experiment(flag="testers")}
     found = Experiments(settings, Flags(changed.settings.flags, state.database))
     request = IllustrateRequest(IllustrateOptions("fox"))
-    assert (await found.assign(request, "ada", FAMILIES))[1] is not None
-    assert (await found.assign(request, "bob", FAMILIES))[1] is None
+    assert (await found.assign(request, "ada", FAMILIES, "ada"))[1] is not None
+    assert (await found.assign(request, "bob", FAMILIES, "bob"))[1] is None
 
 
 @pytest.mark.parametrize("options", [{"guidance_scale": -1}, {"num_inference_steps": "many"}, {"sampler": "magic"}])

@@ -33,6 +33,7 @@ class Judging(IllustratorStandIn):
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, Any]:
         if self.score is None:
             raise EngineLost("gone")

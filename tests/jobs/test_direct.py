@@ -368,7 +368,7 @@ class Tracing(StandIn):
         self.traced += 1
         return replace(await super().vectorize(data, options), degraded=self.notes)
 
-    async def analyze(self, data: bytes) -> Analysis:
+    async def analyze(self, data: bytes, engine_versions: Any = None) -> Analysis:
         self.analyzed += 1
         return replace(await super().analyze(data), degraded=self.notes)
 

@@ -36,6 +36,7 @@ class Judged(IllustratorStandIn):
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, NDArray[Any]]:
         if engine != ENGINE:
             raise NotFound(f"there is no engine {engine}")

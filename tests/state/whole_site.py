@@ -13,7 +13,7 @@ from serve.state.database import Database
 WHEN = datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=UTC)
 PICTURES = [f"picture {number}".encode() * (1 + 9000 * number) for number in range(6)]
 DRAWING = b"<svg xmlns='http://www.w3.org/2000/svg'/>"
-LEFT_OUT = ("workers", "flights", "lanes", "chores", "counters")
+LEFT_OUT = ("workers", "flights", "lanes", "chores", "counters", "replicas")
 
 
 def _generation(number: int, **values: Any) -> dict[str, Any]:
@@ -88,6 +88,8 @@ async def fill(state: State) -> list[str]:
         ],
         "flags": [{"name": "new", "enabled": True, "percentage": 12.5, "users": ["ada"], "updated_at": WHEN}],
         "exposures": [{"experiment": "steps", "generation_id": "g1", "arm": "many", "user_id": "ada", **common}],
+        "rollouts": [{"engine": "quality", "current": "2", "previous": "1", "percentage": 12.5, "updated_at": WHEN}],
+        "replicas": [{"id": "r", "beat": 3, "engines": {"quality": {}}, "updated_at": WHEN}],
         "sealed_secrets": [{"name": "cloud", "sealed": "gAAAA", "updated_at": WHEN}],
         "counters": [{"key": "k", "used": 3, "expires_at": WHEN}],
         "chores": [{"name": "objects", "done_at": WHEN}],

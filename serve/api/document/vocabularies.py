@@ -64,6 +64,6 @@ PATH_PARAMETERS: dict[str, str] = {
     "lane": "The queue's part for one kind of job.",
     "model": "One of `GET /v1/models`.",
     "name": "One of `POST /v2/repository/index`.",
-    "version": "A version of the model; without one, the newest.",
+    "version": "A version of the model; without one, the current one.",
 }
 """What the parts of paths are, where their routes do not say."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import AsyncGenerator, Iterable, Mapping
 from importlib.metadata import version
 from typing import Any, Protocol
@@ -22,10 +23,12 @@ from serve.engines.service import EngineService
 from serve.engines.switchboard import Switchboard
 from serve.ensembles.illustration import HOW_TO_BUILD, IllustratorService
 from serve.ensembles.vectorization import VectorizerService
-from serve.errors import InvalidRequest, NotFound, TooLarge
+from serve.errors import AtelierError, InvalidRequest, NotFound, TooLarge
 from serve.settings import Settings
 
 EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "statistics", "parameters", "generate"]
+
+REMEMBERED_S = 3.0
 
 MAX_ROWS = 4096
 """Most rows of one engine input: the product of its free axes (those of size -1), the batch's among them."""
@@ -65,6 +68,7 @@ class Models:
         self.engines = Switchboard(services)
         shown = [model.description for model in self._ensembles.values()]
         self._stats = {told.name: Statistics(told.name, told.version) for told in shown}
+        self._told_at: dict[str, float] = {}
         self._metadata: dict[str, dict[str, Any]] = {told.name: told.metadata() for told in shown}
 
     def _add(self, model: EnsembleModel) -> None:
@@ -85,15 +89,22 @@ class Models:
         return name in engines and engines[name].ready
 
     async def metadata(self, name: str, version: str = "") -> dict[str, Any]:
-        """An engine's is kept once it is known: it cannot change while the stack runs."""
+        """An engine's is kept for a moment: its versions change when another is loaded or promoted."""
         known = self._metadata.get(name)
-        if known is None:
+        if known is None or self._is_old(name, version, known):
             if name == IllustrateModel.description.name:
                 raise NotFound(f"there is no illustration model here; {HOW_TO_BUILD}, then start the stack again")
             known = self._metadata[name] = await self.engines.metadata(name)
+            self._told_at[name] = time.monotonic()
         if version and version not in known.get("versions", []):
             raise NotFound(f"the model {name} has no version {_shown(version)}")
         return known
+
+    def _is_old(self, name: str, version: str, known: Mapping[str, Any]) -> bool:
+        if name in self._ensembles:
+            return False
+        is_new = bool(version) and version not in known.get("versions", [])
+        return is_new or time.monotonic() - self._told_at[name] >= REMEMBERED_S
 
     async def config(self, name: str, version: str = "") -> dict[str, Any]:
         await self.metadata(name, version)
@@ -119,8 +130,17 @@ class Models:
             reason = "" if is_ready else "an engine of it is not ready"
             listed.append(_entry(model.description.name, model.description.version, is_ready, reason))
         health, names = (await self.engines.health()).engines, await self.engines.engines()
-        engines = [(name, health[name]) for name in names if name in health]
-        return listed + [_entry(name, engine.version, engine.ready, engine.reason) for name, engine in engines]
+        for name in names:
+            if name in health:
+                versions = await self._versions_of(name)
+                listed += [_entry(name, version, health[name].ready, health[name].reason) for version in versions]
+        return listed
+
+    async def _versions_of(self, name: str) -> list[str]:
+        """Those that are loaded, in order."""
+        with contextlib.suppress(AtelierError):
+            return sorted((await self.metadata(name)).get("versions", []), key=lambda version: (len(version), version))
+        return [""]
 
     async def load(self, name: str, parameters: Iterable[str]) -> None:
         """Every model is loaded as long as the stack runs, so that this only checks the name.
@@ -141,7 +161,7 @@ class Models:
         return name in self._streaming
 
     async def infer(self, name: str, version: str, request: InferRequest) -> tuple[str, dict[str, Array]]:
-        """The version that answered, and its outputs by name."""
+        """The version that answered, and its outputs by name; without a ``version`` the site's current one answers."""
         with urgency.under(asked_by(request.parameters)):
             return await self._infer(name, version, request)
 
@@ -158,6 +178,7 @@ class Models:
             {tensor.name: tensor.array for tensor in request.inputs},
             outputs=[output.name for output in request.outputs] or None,
             timeout_s=timeout_s,
+            version=answered_by,
         )
         _check_outputs(outputs)
         return answered_by, outputs

@@ -23,7 +23,7 @@ from serve.state.backups.rows import kind_of, to_lines
 from serve.state.objects import USES
 from serve.state.tables import utc_now
 
-LEFT_OUT = frozenset(["workers", "flights", "lanes", "chores", "counters"])
+LEFT_OUT = frozenset(["workers", "flights", "lanes", "chores", "counters", "replicas"])
 """What is true of processes that run, or of now: it is not put back."""
 _ROWS_AT_ONCE = 200
 _BLOBS_AT_ONCE = 4

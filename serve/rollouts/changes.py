@@ -1,0 +1,182 @@
+"""What an operator does with versions: load, split, promote, roll back, unload (D-083, D-091, A-100).
+
+Each is one write, seen by every gateway and worker within a second or two. Only what makes a version ready waits for
+the replicas; a rollback asks nobody.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve.access.audit import Actor, record
+from serve.engines import repository_view
+from serve.errors import Conflict, InvalidRequest
+from serve.rollouts import alone
+from serve.rollouts.agreement import agreed
+from serve.rollouts.rollout import Rollout, read_all
+from serve.rollouts.site import default_of
+from serve.state import State
+from serve.state.tables import rollouts, utc_now
+
+Change = Callable[[Rollout], Rollout]
+Agreed = Callable[[State, Rollout], Awaitable[None]]
+
+
+async def load(state: State, engine: str, version: str, actor: Actor) -> Rollout:
+    """Every replica loads ``version`` and examines it. It gets no traffic yet.
+
+    Raises Conflict when a replica finds that it is not fit, or another is on trial; NotFound, StateUnavailable.
+    """
+    _check(version)
+    before = await _rollout(state, engine)
+    if version == before.current:
+        raise Conflict(f"{engine}/{version} is the current version already")
+    rollout = await _ask(state, before, version, actor)
+    await _agree(state, before, rollout, actor)
+    return rollout
+
+
+async def split(state: State, engine: str, percentage: float, actor: Actor) -> Rollout:
+    """``percentage``, 0 to 100, of the users get the candidate. Raises Conflict when there is none; NotFound."""
+    if not 0 <= percentage <= 100:
+        raise InvalidRequest("must be from 0 to 100", "percentage")
+
+    def change(rollout: Rollout) -> Rollout:
+        if rollout.candidate is None:
+            raise Conflict(f"engine '{engine}' has no candidate; load one first")
+        return replace(rollout, percentage=float(percentage))
+
+    await _rollout(state, engine)
+    return await _write(state, engine, change, "model.split", actor)
+
+
+async def promote(state: State, engine: str, version: str | None, actor: Actor) -> Rollout:
+    """The candidate, or ``version``, takes the current one's place once every replica has examined it again.
+
+    Raises as `load` does; then nothing has changed.
+    """
+    before = await _rollout(state, engine)
+    wanted = version or before.candidate
+    if wanted is None:
+        raise Conflict(f"engine '{engine}' has no candidate; say which version")
+    _check(wanted)
+    if wanted == before.current:
+        raise Conflict(f"{engine}/{wanted} is the current version already")
+    asked = await _ask(state, before, wanted, actor)
+    await _agree(state, before, asked, actor)
+
+    def change(rollout: Rollout) -> Rollout:
+        if (rollout.candidate, rollout.asked, rollout.current) != (wanted, asked.asked, before.current):
+            raise Conflict(f"somebody else has changed engine '{engine}' meanwhile; look, and try again")
+        return replace(rollout, current=wanted, previous=rollout.current, candidate=None, percentage=0.0)
+
+    return await _write(state, engine, change, "model.promote", actor)
+
+
+async def rollback(state: State, engine: str, actor: Actor) -> Rollout:
+    """A candidate gets no traffic any more; where none had any, the version before the current one is current again,
+    and what was current stays loaded. Nobody is asked. Raises Conflict when there is nothing to go back to; NotFound.
+    """
+
+    def change(rollout: Rollout) -> Rollout:
+        if rollout.percentage > 0:
+            return replace(rollout, percentage=0.0)
+        if rollout.previous is None:
+            raise Conflict(f"engine '{engine}' has no version to go back to")
+        return replace(rollout, current=rollout.previous, previous=None, candidate=rollout.current)
+
+    await _rollout(state, engine)
+    return await _write(state, engine, change, "model.rollback", actor)
+
+
+async def unload(state: State, engine: str, version: str, actor: Actor) -> Rollout:
+    """Replicas drop ``version`` once nothing uses it. Raises Conflict for the current one, or one not loaded."""
+
+    def change(rollout: Rollout) -> Rollout:
+        if version == rollout.current:
+            raise Conflict(f"{engine}/{version} is the current version; promote another first")
+        if version == rollout.candidate:
+            return replace(rollout, candidate=None, percentage=0.0)
+        if version == rollout.previous:
+            return replace(rollout, previous=None)
+        raise Conflict(f"{engine}/{version} is not loaded")
+
+    await _rollout(state, engine)
+    return await _write(state, engine, change, "model.unload", actor)
+
+
+def _check(version: str) -> None:
+    if not repository_view.is_number(version):
+        raise InvalidRequest("must be a whole number, as the version's folder is called", "version")
+
+
+async def _rollout(state: State, engine: str) -> Rollout:
+    """As it is now, or would be were it written down. Raises NotFound."""
+    async with state.database.read() as connection:
+        found = (await read_all(connection)).get(engine)
+    return found or Rollout(engine, await default_of(state, engine))
+
+
+async def _ask(state: State, before: Rollout, version: str, actor: Actor) -> Rollout:
+    """Writes down that replicas are to load ``version``, and to examine it anew."""
+
+    def change(rollout: Rollout) -> Rollout:
+        if rollout.candidate not in (None, version):
+            raise Conflict(f"{rollout.engine}/{rollout.candidate} is on trial; promote or unload it first")
+        previous = None if rollout.previous == version else rollout.previous
+        return replace(rollout, candidate=version, previous=previous, asked=rollout.asked + 1)
+
+    return await _write(state, before.engine, change, "model.load", actor, before)
+
+
+async def _agree(state: State, before: Rollout, asked: Rollout, actor: Actor) -> None:
+    """Until every replica has found the candidate of ``asked`` fit. Else what was before is written down again."""
+    try:
+        if not await agreed(state, asked):
+            await alone.examine(state, asked)
+    except BaseException as error:
+
+        def change(rollout: Rollout) -> Rollout:
+            if rollout.asked != asked.asked or before.candidate == asked.candidate:
+                return rollout
+            return replace(rollout, candidate=before.candidate, previous=before.previous)
+
+        await _write(state, asked.engine, change, "model.refuse", actor, why=str(error))
+        raise
+
+
+async def _write(
+    state: State,
+    engine: str,
+    change: Change,
+    action: str,
+    actor: Actor,
+    initial: Rollout | None = None,
+    why: str | None = None,
+) -> Rollout:
+    """``initial`` is what it was where nothing is written down."""
+    async with state.database.write() as connection:
+        before = await _locked(state, connection, engine) or initial
+        if before is None:
+            raise Conflict(f"nobody has loaded a version of engine '{engine}' beside its current one")
+        after = change(before)
+        by = actor.user_id or actor.address
+        values = {**after.row(), "updated_at": utc_now(), "updated_by": by}
+        insert = (sqlite if state.database.is_sqlite else postgresql).insert(rollouts).values(values)
+        await connection.execute(insert.on_conflict_do_update(index_elements=["engine"], set_=values))
+        told = {"before": before.told(), "after": after.told()} | ({"why": why} if why else {})
+        await record(connection, actor, action, engine, told)
+    return replace(after, updated_by=by)
+
+
+async def _locked(state: State, connection: AsyncConnection, engine: str) -> Rollout | None:
+    """Nobody else changes it until the transaction ends; on SQLite nobody writes at all."""
+    if not state.database.is_sqlite:
+        row = sa.select(rollouts.c.engine).where(rollouts.c.engine == engine).with_for_update()
+        await connection.execute(row)
+    return (await read_all(connection)).get(engine)

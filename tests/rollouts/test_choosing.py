@@ -1,0 +1,187 @@
+"""Which version a request gets at the direct doors and as a job, and what is written down and remembered of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import replace
+
+import pytest
+import sqlalchemy as sa
+from illustrator_standin import IllustratorStandIn
+from standin import StandIn
+
+from serve.ensembles.illustration import IllustrateOptions, Illustration
+from serve.ensembles.pictures import Encoding
+from serve.ensembles.vectorization import Vectorization, VectorizeOptions
+from serve.errors import Conflict, NotFound, StateUnavailable
+from serve.experiments.exposures import Exposure, expose
+from serve.jobs.direct import Answer, Caller, Direct
+from serve.jobs.leases import Claimed
+from serve.jobs.requests import IllustrateRequest, JobRequest
+from serve.jobs.work import Work
+from serve.rollouts import choosing
+from serve.rollouts.report import compared
+from serve.rollouts.rollout import Rollout
+from serve.state import State
+from serve.state.tables import exposures, generations, rollouts, utc_now
+
+UNET = "mini_unet"
+HALF = Rollout(UNET, "1", candidate="2", percentage=50)
+USERS = [f"user-{i}" for i in range(20)]
+
+
+class Versioned(IllustratorStandIn):
+    """Two versions of its UNet, and tells which one drew."""
+
+    async def versions(self) -> Mapping[str, str]:
+        return {UNET: "1.0", f"{UNET}/1": "1.0", f"{UNET}/2": "2.0"}
+
+    async def draw(self, options: IllustrateOptions) -> Illustration:
+        version = options.engine_versions.get(UNET, "1")
+        return replace(await super().draw(options), model_versions={UNET: f"{version}.0"})
+
+
+class Tracing(StandIn):
+    def __init__(self) -> None:
+        super().__init__()
+        self.had: list[Mapping[str, str]] = []
+
+    async def versions(self) -> Mapping[str, str]:
+        return {"plus_one": "1", "plus_one/2": "2.0"}
+
+    async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
+        self.had.append(options.engine_versions)
+        return await super().vectorize(data, options)
+
+
+@pytest.fixture(autouse=True)
+def _seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(choosing, "REMEMBERED_S", 0.0)
+
+
+@pytest.fixture
+def illustrator() -> Versioned:
+    return Versioned()
+
+
+@pytest.fixture
+def tracing() -> Tracing:
+    return Tracing()
+
+
+@pytest.fixture
+async def direct(state: State, illustrator: Versioned, tracing: Tracing) -> AsyncIterator[Direct]:
+    made = Direct(state, illustrator, tracing, state.settings)
+    yield made
+    await made.close()
+
+
+async def decide(state: State, rollout: Rollout) -> None:
+    async with state.database.write() as connection:
+        await connection.execute(sa.delete(rollouts).where(rollouts.c.engine == rollout.engine))
+        await connection.execute(rollouts.insert(), {**rollout.row(), "updated_at": utc_now()})
+
+
+def request(prompt: str = "fox", form: str = "png") -> IllustrateRequest:
+    return IllustrateRequest(IllustrateOptions(prompt, seed=7), Encoding(form))
+
+
+def drawn_by(answer: Answer) -> str:
+    return str(answer.details["model_versions"][UNET])
+
+
+async def test_nothing_changes_while_nobody_decides(state: State, direct: Direct, illustrator: Versioned) -> None:
+    await direct.draw(request(), Caller("ada"))
+    assert illustrator.asked[0].engine_versions == {}
+    async with state.database.read() as connection:
+        assert "engine_versions" not in (await connection.scalar(sa.select(generations.c.parameters)))["options"]
+        assert await connection.scalar(sa.select(sa.func.count()).select_from(exposures)) == 0
+
+
+async def test_a_user_has_one_version_and_its_own_cache(state: State, direct: Direct, illustrator: Versioned) -> None:
+    """D-083: what one version drew is never given for the other."""
+    await decide(state, HALF)
+    first = [drawn_by(await direct.draw(request(user), Caller(user))) for user in USERS]
+    assert first == [f"{HALF.version_for(user)}.0" for user in USERS]
+    assert set(first) == {"1.0", "2.0"}
+    again = [await direct.draw(request(user), Caller(user)) for user in USERS]
+    assert [drawn_by(answer) for answer in again] == first
+    assert {answer.cache for answer in again} == {"hit"}
+    one = next(user for user in USERS if HALF.version_for(user) == "1")
+    two = next(user for user in USERS if HALF.version_for(user) == "2")
+    assert (await direct.draw(request("same"), Caller(one))).cache == "miss"
+    other = await direct.draw(request("same"), Caller(two))
+    assert (other.cache, drawn_by(other)) == ("miss", "2.0")
+    await decide(state, Rollout(UNET, "1", candidate="2"))
+    back = await direct.draw(request("same"), Caller(two))
+    assert (back.cache, drawn_by(back)) == ("hit", "1.0"), "rolled back, the first version's picture is there still"
+
+
+async def test_the_same_request_of_nobody_known_has_one_version(state: State, direct: Direct) -> None:
+    await decide(state, HALF)
+    prompts = [f"fox {i}" for i in range(20)]
+    found = [drawn_by(await direct.draw(request(prompt), Caller(fresh=True))) for prompt in prompts]
+    assert set(found) == {"1.0", "2.0"}
+    assert [drawn_by(await direct.draw(request(prompt), Caller(fresh=True))) for prompt in prompts] == found
+
+
+async def test_a_drawing_and_its_tracing_have_the_users_versions(
+    state: State, direct: Direct, tracing: Tracing, logo: bytes
+) -> None:
+    await decide(state, Rollout(UNET, "2"))
+    await decide(state, Rollout("plus_one", "2"))
+    await direct.draw(request(form="svg"), Caller("ada"))
+    await direct.vectorize(logo, VectorizeOptions(), Caller("ada"))
+    assert tracing.had == [{UNET: "2", "plus_one": "2"}, {"plus_one": "2"}]
+
+
+async def test_versions_are_compared(state: State, direct: Direct, illustrator: Versioned) -> None:
+    """D-083: the report of a split."""
+    with pytest.raises(NotFound):
+        await compared(state.database, UNET)
+    await decide(state, Rollout(UNET, "1"))
+    with pytest.raises(Conflict, match="nothing to compare"):
+        await compared(state.database, UNET)
+    await decide(state, HALF)
+    users = [f"user-{i}" for i in range(100)]
+    await asyncio.gather(*(direct.draw(request(user), Caller(user)) for user in users))
+    found = await compared(state.database, UNET)
+    counts = {one["version"]: one["generations"] for one in found["versions"]}
+    assert counts == {version: sum(HALF.version_for(user) == version for user in users) for version in ("1", "2")}
+    assert (found["enough"], found["difference"]["error_rate"]["value"]) == (True, 0.0)
+    for one in found["versions"]:
+        assert one["metrics"]["error_rate"]["value"] == 0.0
+        assert 0 < one["p50_time_s"] <= one["p95_time_s"]
+
+
+async def resolved(state: State, request: JobRequest, attempt: int) -> Mapping[str, str]:
+    job = Claimed("job-1", "ada", request, attempt, None)
+    found = await Work(state, StandIn(), Versioned())._resolved(job)
+    return found.options.engine_versions
+
+
+async def test_a_job_keeps_the_versions_it_began_with(state: State) -> None:
+    """A checkpoint is of one version: another attempt, after a promotion, goes on with it."""
+    await decide(state, Rollout(UNET, "1"))
+    assert await resolved(state, request(), 1) == {UNET: "1"}
+    await decide(state, Rollout(UNET, "2", previous="1"))
+    assert await resolved(state, request(), 2) == {UNET: "1"}
+    stale = replace(request().options, engine_versions={UNET: "9"})
+    assert await resolved(state, replace(request(), options=stale), 2) == {UNET: "1"}
+    async with state.database.write() as connection:
+        await connection.execute(sa.delete(exposures))
+        await expose(connection, [Exposure(f"engine {UNET}", "9", "ada")], "job-1")
+    assert await resolved(state, request(), 2) == {UNET: "2"}, "what is in the repository no more cannot be had"
+
+
+async def test_a_database_that_is_away_changes_nothing(state: State, direct: Direct, illustrator: Versioned) -> None:
+    await decide(state, Rollout(UNET, "2"))
+    await direct.draw(request(), Caller("ada"))
+    assert direct._choosing is not None
+
+    async def fails() -> Mapping[str, Rollout]:
+        raise StateUnavailable("gone")
+
+    direct._choosing._rollouts._read = fails
+    assert await direct._choosing.versions("ada", draws=True) == {UNET: "2"}

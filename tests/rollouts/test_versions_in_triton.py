@@ -1,0 +1,138 @@
+"""Several versions of one engine in one real Triton."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from versioned import ENGINE, GOOD, UNLOADABLE, model, write_all, write_version
+
+from serve.engines import versions as versions_module
+from serve.engines.room import EngineDoors, EngineRoom
+from serve.errors import EngineUnavailable, Overloaded
+
+pytestmark = pytest.mark.triton
+X = {"x": np.ones((1, 4), np.float32)}
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    return write_all(tmp_path)
+
+
+@pytest.fixture
+async def room(repository: Path) -> AsyncIterator[EngineRoom]:
+    opened = EngineRoom(repository, [ENGINE])
+    await opened.start()
+    yield opened
+    await opened.close()
+
+
+async def factor(room: EngineRoom, version: str = "") -> float:
+    """What the version multiplies by; the current one when none is named."""
+    async with room.versions.using({ENGINE: version} if version else {}) as chosen:
+        return float((await room.client.infer(ENGINE, X, version=chosen[ENGINE]))["y"][0, 0])
+
+
+async def test_the_lowest_is_served_until_somebody_says_otherwise(room: EngineRoom) -> None:
+    """D-091: a version that is laid into the repository is not served by that."""
+    assert (await factor(room), room.versions.loaded(ENGINE)) == (1.0, ("1",))
+    assert await EngineDoors(room).versions() == {
+        ENGINE: "1.0", f"{ENGINE}/": "1.0", f"{ENGINE}/1": "1.0", f"{ENGINE}/2": "2.0", f"{ENGINE}/3": "3.0",
+        f"{ENGINE}/4": "4.0", f"{ENGINE}/5": "5.0", f"{ENGINE}/7": "1.0", f"{ENGINE}/8": "8.0",
+    }  # fmt: skip
+
+
+async def test_two_answer_side_by_side(room: EngineRoom) -> None:
+    """D-083. What nobody has loaded yet is loaded for whoever asks; who names none has the current one all the same."""
+    assert [await factor(room, version) for version in ("1", GOOD, "")] == [1.0, 2.0, 1.0]
+    assert room.versions.loaded(ENGINE) == ("1", "2")
+    assert [room.versions.label(ENGINE, version) for version in ("", "1", "2", "99")] == [
+        "1.0",
+        "1.0",
+        "2.0",
+        "unknown",
+    ]
+    assert (await EngineDoors(room).metadata(ENGINE))["versions"] == ["2", "1"], "the current one is told last"
+    assert await room.versions.keep(ENGINE, GOOD, ["1"]) == {}
+    assert (await factor(room), room.versions.label(ENGINE)) == (2.0, "2.0")
+    assert (await EngineDoors(room).metadata(ENGINE))["versions"] == ["1", "2"]
+
+
+async def test_what_does_not_load_changes_nothing(room: EngineRoom) -> None:
+    for version in (UNLOADABLE, "99"):
+        with pytest.raises(EngineUnavailable, match=r"does not load|has no version '99'"):
+            await factor(room, version)
+    failures = await room.versions.keep(ENGINE, UNLOADABLE, [GOOD])
+    assert list(failures) == [UNLOADABLE]
+    assert "/" not in failures[UNLOADABLE], "no path of the machine"
+    assert (await factor(room), room.versions.loaded(ENGINE)) == (1.0, ("1", "2"))
+    assert (await room.health())[ENGINE].ready
+
+
+async def test_a_version_that_is_mended_is_tried_again(room: EngineRoom, repository: Path) -> None:
+    with pytest.raises(EngineUnavailable):
+        await factor(room, UNLOADABLE)
+    (repository / ENGINE / UNLOADABLE / "model.onnx").write_bytes(model(5.0))
+    with pytest.raises(EngineUnavailable):
+        await factor(room, UNLOADABLE)  # not again so soon, whoever asks
+    room.versions.forget_failures(ENGINE)
+    assert await factor(room, UNLOADABLE) == 5.0
+
+
+async def test_a_restart_brings_the_same_versions(room: EngineRoom) -> None:
+    await room.versions.keep(ENGINE, GOOD, ["1"])
+    assert room._server is not None
+    await asyncio.to_thread(room._server.restart)
+    await room.client.connect(room._server.url)
+    assert [await factor(room), await factor(room, "1")] == [2.0, 1.0]
+
+
+async def test_what_nobody_wants_goes_but_not_from_under_a_request(
+    room: EngineRoom, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A job under way keeps the version that it began with."""
+    monkeypatch.setattr(versions_module, "LINGER_S", 0.0)
+    await room.versions.keep(ENGINE, "1", [GOOD])
+    async with room.versions.using({ENGINE: GOOD}):
+        await room.versions.keep(ENGINE, "1", [])
+        assert room.versions.loaded(ENGINE) == ("1", "2")
+    await room.versions.keep(ENGINE, "1", [])
+    assert room.versions.loaded(ENGINE) == ("1",)
+    assert (await room.client.metadata(ENGINE))["versions"] == ["1"]
+    assert await factor(room) == 1.0
+
+
+async def test_no_more_than_so_many_are_loaded(room: EngineRoom, repository: Path) -> None:
+    write_version(repository, "20", model(20.0))
+    write_version(repository, "21", model(21.0))
+    for version in ("2", "3", "4"):
+        await factor(room, version)
+    assert room.versions.loaded(ENGINE) == ("1", "2", "3", "4")
+    assert await factor(room, "20") == 20.0
+    assert room.versions.loaded(ENGINE) == ("1", "3", "4", "20"), "the one that was used the longest time ago went"
+    using = room.versions.using
+    async with using({ENGINE: "3"}), using({ENGINE: "4"}), using({ENGINE: "20"}):
+        with pytest.raises(Overloaded):
+            await factor(room, "21")
+
+
+async def test_loading_disturbs_nobody(room: EngineRoom) -> None:
+    """While others are loaded, fail to load and go, the current one answers every request."""
+    answers, ended = [], asyncio.Event()
+
+    async def ask() -> None:
+        while not ended.is_set():
+            answers.append(await factor(room))
+
+    asking = [asyncio.create_task(ask()) for _ in range(4)]
+    for wanted in ([GOOD], [GOOD, UNLOADABLE], [], ["3"]):
+        await room.versions.keep(ENGINE, "1", wanted)
+        await asyncio.sleep(0.1)
+    ended.set()
+    await asyncio.gather(*asking)
+    assert len(answers) > 20
+    assert set(answers) == {1.0}
