@@ -1,266 +1,42 @@
 """Settings -> one Ray Serve application: a gateway behind both doors, the ensembles one hop behind it, the worker.
 
-With ``remote.py``, ``ray_process.py`` and ``cli.py`` the only modules that import Ray. ``ray_environment.apply`` has to
-run before this is imported, in the process that starts Ray; the replicas inherit it.
+Only the modules that tests/test_house.py names import Ray. ``ray_environment.apply`` has to run before this is imported,
+in the process that starts Ray; the replicas inherit it.
 """
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import logging
 import secrets
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from fastapi import FastAPI
 from ray import serve as ray_serve
 from ray.serve.config import BackpressureConfig, HTTPOptions, gRPCOptions
-from ray.serve.handle import DeploymentHandle
 from ray.serve.schema import LoggingConfig
 from starlette.middleware import Middleware
 
-from serve import tracing, urgency
 from serve.api import entrance
 from serve.api.admission import Admission
-from serve.api.app import answer, create_app
+from serve.api.app import answer
 from serve.api.client_address import ClientAddress
 from serve.api.deadlines import Arrived
-from serve.api.entrance import Entrance, Entry
+from serve.api.entrance import Entry
 from serve.api.middleware import RequestId, ScrubHeaders
 from serve.api.observed import Observed
-from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
-from serve.api.open_inference.models import Models
+from serve.api.open_inference.grpc import add_servicer_to_server
 from serve.diffusion.family import families_in
-from serve.ensembles.illustration import ILLUSTRATE
-from serve.ensembles.vectorization import VECTORIZE
-from serve.errors import AtelierError, EngineFailure, EngineUnavailable
-from serve.fallback.site import with_fallback
-from serve.fallback.watched import WatchedVectorizer
+from serve.errors import EngineUnavailable
 from serve.guards import log_lines
-from serve.jobs.direct import Direct
-from serve.moderation.moderated import engines_of, moderated
-from serve.ray_process import keep_to, own_host, prepare, settled
-from serve.remote import RemoteIllustrator, RemoteVectorizer, sleep_of
-from serve.rollouts.steward import Steward, wanted_now
-from serve.scaling import TURNS, WORKERS, by_queue, by_turns, replicas
+from serve.ray_process import keep_to, own_host
+from serve.replicas import Gateway, IllustratorReplica, Replica, VectorizerReplica, WorkerReplica
+from serve.scaling import by_queue, by_turns, replicas
 from serve.settings import IllustratorSettings, RaySettings, Settings, VectorizerSettings, load
-from serve.sleep import Sleep
-from serve.state import State
-from serve.tracing import export
-from serve.turns import RETRY_AFTER_S, Turns
-from serve.urgency import UNPRESSED, Pressing
+from serve.turns import RETRY_AFTER_S
 
-LOGGER = logging.getLogger(__name__)
-
-APPLICATION = "atelier"
-WORK = ("vectorize", "analyze", "draw", "infer")
-"""The methods of ensembles that take a turn; every stream does."""
-NICENESS = 5
-"""Of ensembles: a gateway that asks for the processor gets three times as much of it."""
 ASIDE = 32
 """How many calls that only ask about an ensemble, or are refused, find room in a replica that is full."""
-
-
-class Replica:
-    """Owns an ensemble, with its Triton, for as long as Ray keeps this replica.
-
-    Work takes turns here and not in Ray Serve's queue, where it would keep those waiting who only ask how it is.
-    """
-
-    _ensemble: Any
-    _turns: Turns
-    _steward: Steward
-
-    async def call(
-        self,
-        method: str,
-        context: Mapping[str, str],
-        *arguments: Any,
-        pressing: Pressing = UNPRESSED,
-        **named: Any,
-    ) -> Any:
-        """What the ensemble's ``method`` returns or raises: errors of ours as values, see `serve.remote`.
-
-        ``context`` is what the caller carried along (`serve.tracing.carried`).
-        """
-        try:
-            with self._entered(method, context):
-                if method not in WORK:
-                    return await getattr(self._ensemble, method)(*arguments, **named)
-                with urgency.under(urgency.arrived(pressing)):
-                    async with self._turns.taken():
-                        tracing.event("turn")
-                        return await getattr(self._ensemble, method)(*arguments, **named)
-        except AtelierError as error:
-            return error
-
-    async def stream(
-        self, method: str, context: Mapping[str, str], *arguments: Any, pressing: Pressing = UNPRESSED
-    ) -> AsyncIterator[Any]:
-        """What the ensemble's ``method`` yields; an error of ours is the last item."""
-        try:
-            urgency.begin(urgency.arrived(pressing))
-            with self._entered(method, context):
-                async with (
-                    self._turns.taken(),
-                    contextlib.aclosing(getattr(self._ensemble, method)(*arguments)) as items,
-                ):
-                    tracing.event("turn")
-                    async for item in items:
-                        yield item
-        except AtelierError as error:
-            yield error
-
-    @contextlib.contextmanager
-    def _entered(self, method: str, context: Mapping[str, str]) -> Iterator[None]:
-        """What nobody foresaw is written down here, where it is known which request it was."""
-        name = type(self).__name__.removesuffix("Replica")
-        with tracing.continued(f"{name}.{method}", context):
-            try:
-                yield
-            except AtelierError as error:
-                if error.status == EngineFailure.status:
-                    LOGGER.error("%s failed: %s", method, error)
-                raise
-            except Exception:
-                LOGGER.exception("%s failed", method)
-                raise
-
-    async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Ray Serve asks for it; `serve.scaling` decides by it."""
-        return {TURNS: float(self._turns.here)}
-
-    async def _begin(self, settings: Settings, own: VectorizerSettings | IllustratorSettings) -> None:
-        """Once the ensemble is made. From then on its engines have the versions that the site wants."""
-        await self._ensemble.start()
-        self._steward = Steward(settings, self._ensemble.room, own.model_repository)
-        self._steward.start()
-        settled()
-
-    async def __del__(self) -> None:
-        if hasattr(self, "_steward"):
-            await self._steward.close()
-        if hasattr(self, "_ensemble"):
-            await self._ensemble.close()
-        await asyncio.to_thread(export.stop)
-
-
-class VectorizerReplica(Replica):
-    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
-        prepare(settings, "Vectorizer", NICENESS)
-        from serve.ensembles.vectorizer import Vectorizer  # here: the gateway has no use for tracers
-
-        self._turns = turns_of(settings.vectorizer, VECTORIZE)
-        self._ensemble = Vectorizer(settings.vectorizer, engine_versions=await wanted_now(settings))
-        await self._begin(settings, settings.vectorizer)
-
-
-class IllustratorReplica(Replica):
-    async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
-        prepare(settings, "Illustrator", NICENESS)
-        from serve.ensembles.illustrator import Illustrator  # here: nor for a Triton and tokenizers
-
-        self._turns = turns_of(settings.illustrator, ILLUSTRATE)
-        others, wanted = engines_of(settings.moderation), await wanted_now(settings)
-        illustrator = Illustrator(settings.illustrator, others=others, engine_versions=wanted)
-        self._ensemble = moderated(illustrator, settings.moderation)
-        await self._begin(settings, settings.illustrator)
-
-
-class WorkerReplica:
-    """Does the jobs of the queue, by the other replicas, for as long as Ray keeps it."""
-
-    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
-        self, vectorizer: DeploymentHandle[Any], illustrator: DeploymentHandle[Any] | None, settings: Settings
-    ) -> None:
-        prepare(settings, "Worker")
-        from serve.api.addresses import own_url
-        from serve.jobs.site import SiteWorker
-
-        self._worker = await SiteWorker.started(
-            settings,
-            remote_vectorizer(vectorizer, settings),
-            remote_illustrator(illustrator, settings) if illustrator else None,
-            own_url(settings),
-        )
-        settled()
-
-    async def check_health(self) -> None:
-        """Ray Serve replaces a replica that raises."""
-        self._worker.check()
-
-    async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Ray Serve asks for it; `serve.scaling` decides by it."""
-        wanted = await self._worker.wanted()
-        return {} if wanted is None else {WORKERS: float(wanted)}
-
-    async def __del__(self) -> None:
-        if hasattr(self, "_worker"):
-            await self._worker.close()
-        await asyncio.to_thread(export.stop)
-
-
-def remote_vectorizer(handle: DeploymentHandle[Any], settings: Settings) -> RemoteVectorizer:
-    own = settings.vectorizer
-    return RemoteVectorizer(handle, own.timeout_s, _sleep("Vectorizer", own))
-
-
-def remote_illustrator(handle: DeploymentHandle[Any], settings: Settings) -> RemoteIllustrator:
-    own = settings.illustrator
-    return RemoteIllustrator(handle, own.timeout_s, _sleep("Illustrator", own))
-
-
-def _sleep(name: str, own: VectorizerSettings | IllustratorSettings) -> Sleep | None:
-    return sleep_of(APPLICATION, name) if own.min_replicas == 0 else None
-
-
-def turns_of(own: VectorizerSettings | IllustratorSettings, ensemble: str) -> Turns:
-    return Turns(own.max_ongoing_requests, own.max_queued_requests, ensemble)
-
-
-class Gateway(OpenInferenceServicer):
-    """Both doors: the HTTP application, and the servicer's methods for gRPC."""
-
-    async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
-        self,
-        vectorizer: DeploymentHandle[Any],
-        illustrator: DeploymentHandle[Any] | None,
-        _worker: DeploymentHandle[Any],
-        settings: Settings,
-    ) -> None:
-        """``_worker`` is not called: gateways and workers meet in the database."""
-        prepare(settings, "Gateway")
-        service = WatchedVectorizer(remote_vectorizer(vectorizer, settings), settings.fallback.breaker)
-        self._state = await State.open_patiently(settings)
-        remote = remote_illustrator(illustrator, settings) if illustrator else None
-        draws = with_fallback(remote, self._state) if remote is not None else None
-        self._direct = Direct(self._state, draws, service, settings)
-        await self._direct.start()
-        self._entrance = await Entrance.opened(self._state)
-        entrance.open_here(self._entrance)
-        state, direct = self._state, self._direct
-        self._app = partial(
-            create_app, service, settings, illustrator=draws, state=state, direct=direct, entrance=self._entrance
-        )
-        super().__init__(Models(service, settings, draws), settings, self._entrance)
-
-    def __serve_build_asgi_app__(self) -> FastAPI:
-        """Ray Serve asks for the application once the constructor has run."""
-        app = self._app(models=self._models)
-        settled()
-        return app
-
-    async def __del__(self) -> None:
-        if hasattr(self, "_entrance"):
-            entrance.open_here(None)
-            await self._entrance.close()
-        if hasattr(self, "_direct"):
-            await self._direct.close()
-            await self._state.close()
-        await asyncio.to_thread(export.stop)
 
 
 def build(arguments: dict[str, Any]) -> ray_serve.Application:

@@ -53,7 +53,7 @@ def run_application(application: Any) -> None:
     """Returns once it runs. Raises AtelierError with the reason of a deployment that does not start."""
     from ray import serve as ray_serve
 
-    from serve.app import APPLICATION
+    from serve.replicas import APPLICATION
 
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:

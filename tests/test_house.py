@@ -56,6 +56,7 @@ def test_only_the_edge_imports_ray() -> None:
         "serve/deploy_command.py",
         "serve/ray_process.py",
         "serve/ray_proxy.py",
+        "serve/replicas.py",
         "serve/remote.py",
     }
 

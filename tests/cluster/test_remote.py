@@ -17,7 +17,6 @@ from ray.serve.exceptions import BackPressureError
 
 import serve.remote
 from serve import urgency
-from serve.app import Replica
 from serve.ensembles.illustration import (
     Checkpoint,
     Follow,
@@ -39,6 +38,7 @@ from serve.errors import (
     Overloaded,
 )
 from serve.remote import RemoteIllustrator, RemoteVectorizer
+from serve.replicas import Replica
 from serve.sleep import Sleep
 from serve.turns import Turns
 from serve.urgency import UNPRESSED, Pressing, Priority, Urgency
