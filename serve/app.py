@@ -1,7 +1,7 @@
 """Settings -> one Ray Serve application: a gateway behind both doors, the ensembles one hop behind it, the worker.
 
-Only the modules that tests/test_house.py names import Ray. ``ray_environment.apply`` has to run before this is imported,
-in the process that starts Ray; the replicas inherit it.
+Only the modules that tests/test_house.py names import Ray. ``ray_environment.apply`` has to run before this one is
+imported, in the process that starts Ray; the replicas inherit it.
 """
 
 from __future__ import annotations
