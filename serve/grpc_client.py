@@ -43,7 +43,7 @@ _BY_CODE: dict[str, type[AtelierError]] = {
 }
 _SPARE_S = 30.0
 """How much longer than a stack may work its answer is waited for."""
-_NOT_SENT = ("prompt", "timeout_s")
+_NOT_SENT = ("prompt", "timeout_s", "engine_versions")
 
 
 class GrpcClient:
