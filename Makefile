@@ -34,13 +34,18 @@ stop: ## stop the stack
 status: ## whether the stack is ready
 	@$(BIN)/atelier status --config $(CONFIG)
 
-# What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either.
+# What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either. What starts
+# whole stacks and Tritons has the machine to itself, the rest shares it.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 test: check clients postgresql redis prometheus iproute .venv/.compiled ## everything that a fresh machine can run
 	$(BIN)/python -m pytest -m "not gpu" --durations=5 --cov --cov-fail-under=0 --cov-report= tests/build_engines
-	$(BIN)/python -m pytest -m "not gpu" --durations=15 --cov --cov-append --ignore=tests/build_engines
+	$(BIN)/python -m pytest -m "not (cluster or triton or gpu)" --durations=15 $(SIDE_BY_SIDE) \
+	  --cov --cov-append --cov-fail-under=0 --cov-report= --ignore=tests/build_engines
+	$(BIN)/python -m pytest -m "(cluster or triton) and not gpu" --durations=15 --cov --cov-append \
+	  --ignore=tests/build_engines
 
 quick: check .venv/.compiled ## lint, types, and the tests that start no server
-	$(BIN)/python -m pytest -m "not (cluster or triton or postgresql or redis or slow or gpu)" --durations=5
+	$(BIN)/python -m pytest -m "not (cluster or triton or postgresql or redis or slow or gpu)" --durations=5 $(SIDE_BY_SIDE)
 
 check: .venv/.testing
 	$(BIN)/ruff check .

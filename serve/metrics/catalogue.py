@@ -33,7 +33,10 @@ REFUSALS = Counter(
     "Requests that were answered with an error, by its kind, as `serve.errors` names it.",
     ("door", "reason"),
 )
-RATE_LIMITED = Counter("atelier_rate_limited_total", "Requests over a rate limit: `by` is address or user.", ("by",))
+RATE_LIMITED = Counter(
+    "atelier_rate_limited_total", "Requests over a rate limit: `by` is address or user.", ("by",),
+    known=(("address",), ("user",)),
+)  # fmt: skip
 PREVIEWS = Counter("atelier_previews_total", "Previews that a picture under way has shown.", ("model",))
 DOWNLOADS = Counter("atelier_downloads_total", "Files that were asked for: `kind` is result or thumbnail.", ("kind",))
 
@@ -72,8 +75,8 @@ DEGRADED = Counter("atelier_degraded_total", "Answers that could not be given as
 MODERATION = Counter(
     "atelier_moderation_total",
     "What moderation did: flag, blur, refuse. Without an answer of the engine the category is unchecked.",
-    ("category", "action"),
-)
+    ("category", "action"), known=(("unchecked", "refuse"),),
+)  # fmt: skip
 
 # Engines.
 INFERENCE_SECONDS = Histogram(
@@ -128,7 +131,10 @@ JOBS_ENDED = Counter(
 JOBS_RECOVERED = Counter("atelier_jobs_recovered_total", "Workers that died and whose jobs were given back.")
 BEATS = Counter("atelier_worker_beats_total", "Beats of workers of the queue.")
 WORKERS = Gauge("atelier_workers", "Workers and gateways that hold a lease, of the whole site; every worker tells all.")
-WEBHOOKS = Counter("atelier_webhooks_total", "Calls of webhooks: delivered, retried or failed.", ("outcome",))
+WEBHOOKS = Counter(
+    "atelier_webhooks_total", "Calls of webhooks: delivered, retried or failed.", ("outcome",),
+    known=(("delivered",), ("retried",), ("failed",)),
+)  # fmt: skip
 
 # Fallback.
 BREAKER_OPEN = Gauge("atelier_breaker_open", "1 while a breaker is open, 0.5 half-open, 0 closed.", ("service",))

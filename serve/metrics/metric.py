@@ -74,7 +74,14 @@ class _Single(Metric):
 
 
 class Counter(_Single):
+    """What is ``known`` to come some day is there from the start, at 0: a rate needs a value to begin with."""
+
     kind = "counter"
+
+    def __init__(self, name: str, help: str, labels: Sequence[str] = (), known: Iterable[Labels] = ()) -> None:
+        super().__init__(name, help, labels)
+        for one in known:
+            self.add(0, *one)
 
 
 class Gauge(_Single):

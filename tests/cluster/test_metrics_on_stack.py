@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,13 +17,14 @@ from prometheus_server import Prometheus
 from test_jobs_on_stack import add, done, until
 from whole_stack import ANEW, Stack
 
+from serve.dashboards.board import RATE
+from serve.dashboards.boards import BOARDS
+from serve.dashboards.rules import rules
 from serve.metrics import catalogue
 from serve.metrics.metric import Histogram
 
 pytestmark = pytest.mark.cluster
 
-MISHAPS = {catalogue.MODERATION.name, catalogue.RATE_LIMITED.name, catalogue.WEBHOOKS.name}
-"""What a stack without keys, rules and webhooks never counts."""
 TRITONS = ("nv_inference_count", "nv_inference_exec_count", "nv_inference_compute_infer_duration_us")
 PROMPT = {"prompt": "red apple", "seed": 5, "steps": 8, "response_format": "url"}
 
@@ -72,11 +74,10 @@ def test_the_endpoints_are_on_loopback(targets: Path) -> None:
 def test_every_metric_arrives(prometheus: Prometheus) -> None:
     missing = {}
     deadline = time.monotonic() + 90
-    expected = [metric for metric in catalogue.metrics() if metric.name not in MISHAPS]
     while time.monotonic() < deadline:
         missing = {
             name
-            for metric in expected
+            for metric in catalogue.metrics()
             for name in ((f"{metric.name}_bucket", f"{metric.name}_count", f"{metric.name}_sum")
                          if isinstance(metric, Histogram) else (metric.name,))
             if not prometheus.query(f"last_over_time({name}[5m])")  # a busy machine misses some
@@ -117,3 +118,26 @@ def test_counts_are_those_of_what_was_asked(stack: Stack, prometheus: Prometheus
     prometheus.until(f"{timed} >= 7")
     time.sleep(3)
     assert prometheus.value(counted) == prometheus.value(timed) == 7
+
+
+def test_every_panel_shows_something(prometheus: Prometheus) -> None:
+    """B-082, D-090. Of every query of every dashboard; what a machine without a GPU cannot have aside."""
+    queries = {
+        f"{board.title}, {panel.title}, {legend}": query.replace(RATE, "1m")
+        for board in BOARDS
+        for panel in board.panels()
+        for legend, query in panel.queries.items()
+        if not panel.only_with
+    }
+    deadline, empty = time.monotonic() + 60, set(queries)
+    while empty and time.monotonic() < deadline:
+        empty = {name for name in empty if not prometheus.query(queries[name])}
+        time.sleep(1)
+    assert not empty
+
+
+def test_alerts_ask_for_what_there_is(prometheus: Prometheus) -> None:
+    """No name in a rule is misspelt: a rule on what nobody tells would be silent for ever."""
+    told = prometheus.names() | {"up"}
+    asked = {name for rule in rules(1.0, 1.0) for name in re.findall(r"\b(?:atelier|nv)_\w+", rule.expression)}
+    assert {name for name in asked if not name.startswith("nv_gpu")} <= told
