@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from serve.engines import processes
 from serve.engines.client import Engines
@@ -18,6 +19,8 @@ LOGGER = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 1.0
 LAST_RETRY_S = 30.0
+CHANGE_S = 10.0
+"""How long after a change of versions only probes tell whether a stub is gone."""
 
 
 class Supervisor:
@@ -63,13 +66,19 @@ class Supervisor:
     async def _fault(self) -> str | None:
         if not self._server.running:
             return "it ended"
-        if await asyncio.to_thread(processes.has_zombies, self._server.pid):
+        if await self._has_lost_a_stub():
             return "one of its Python stubs ended"
         if await self._probe_all() is None:
             return None
         # On a machine short of cores Triton may find a stub unhealthy that was only late: look twice.
         await asyncio.sleep(self._look_s)
         return await self._probe_all()
+
+    async def _has_lost_a_stub(self) -> bool:
+        """Not one that ends because its version goes, or does not load: Triton takes a moment to notice it."""
+        if time.monotonic() - self._server.changed_at < CHANGE_S:
+            return False
+        return await asyncio.to_thread(processes.has_zombies, self._server.pid)
 
     async def _probe_all(self) -> str | None:
         loaded = [(engine, version) for engine, of in self._server.versions.items() for version in of]
@@ -125,5 +134,5 @@ class Supervisor:
             try:
                 await asyncio.wait_for(self._suspicion.wait(), self._look_s)
             except TimeoutError:
-                if not self._server.running or await asyncio.to_thread(processes.has_zombies, self._server.pid):
+                if not self._server.running or await self._has_lost_a_stub():
                     return
