@@ -90,7 +90,7 @@ async def test_a_restart_brings_the_same_versions(room: EngineRoom) -> None:
     assert room._server is not None
     os.kill(room._server.pid, signal.SIGKILL)
     async with asyncio.timeout(60):
-        while not room._server.restarts or not (await room.health())[ENGINE].ready:
+        while not room._server.restarts or not (await room.health())[ENGINE].ready:  # noqa: ASYNC110
             await asyncio.sleep(0.1)
     assert [await factor(room), await factor(room, "1")] == [2.0, 1.0]
 
