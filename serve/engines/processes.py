@@ -36,10 +36,10 @@ def is_zombie(pid: int) -> bool:
     return state(pid) == "Z"
 
 
-def trouble(pid: int) -> str | None:
-    """What a process below ``pid`` suffers from that no waiting mends: it has ended unnoticed, or a signal has stopped
-    it (``T``; under a debugger it is ``t``)."""
+def trouble(pid: int, *, ended: bool = True) -> str | None:
+    """What a process below ``pid`` suffers from that no waiting mends: it has ended unnoticed (unless those do not
+    count), or a signal has stopped it (``T``; under a debugger it is ``t``)."""
     states = {state(below) for below in descendants(pid)}
-    if "Z" in states:
+    if ended and "Z" in states:
         return "one of its processes ended"
     return "one of its processes is stopped" if "T" in states else None

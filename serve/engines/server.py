@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import logging
+import math
 import os
 import secrets
 import socket
@@ -71,6 +72,8 @@ class TritonServer:
         self._ended_or_ready = threading.Event()
         self._ports: tuple[int, int] | None = None
         self.restarts = 0
+        self.changed_at = -math.inf
+        """When a version was last asked for, came or went, of ``time.monotonic``."""
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -91,6 +94,7 @@ class TritonServer:
     def confirm(self, engine: str, versions: Sequence[str]) -> None:
         """``engine`` has ``versions``, and has them again after a restart. Blocks nobody."""
         self._versions = {**self._versions, engine: tuple(versions)}
+        self.changed_at = time.monotonic()
 
     @property
     def url(self) -> str:

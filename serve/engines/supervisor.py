@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from serve.engines import processes
 from serve.engines.client import Engines
@@ -23,6 +24,8 @@ LAST_RETRY_S = 30.0
 LIVE_TIMEOUT_S = 2.0
 LIVE_ATTEMPTS = 3
 """However busy its engines are, a server that is well says at once that it lives: that asks none of them."""
+CHANGE_S = 10.0
+"""How long after a change of versions only probes tell whether a process is gone."""
 
 
 class Supervisor:
@@ -95,10 +98,15 @@ class Supervisor:
 
     async def _trouble(self) -> str | None:
         """What the processes tell twice: who stops one for a moment may go on with it."""
-        if (trouble := await asyncio.to_thread(processes.trouble, self._server.pid)) is not None:
+        if (trouble := await self._seen()) is not None:
             await asyncio.sleep(self._look_s)
-            return await asyncio.to_thread(processes.trouble, self._server.pid) and trouble
+            return await self._seen() and trouble
         return None
+
+    async def _seen(self) -> str | None:
+        """Not a stub that ends because its version goes, or does not load: Triton takes a moment to notice it."""
+        settled = time.monotonic() - self._server.changed_at >= CHANGE_S
+        return await asyncio.to_thread(processes.trouble, self._server.pid, ended=settled)
 
     async def _lives(self) -> bool:
         """A server that cannot be reached is left to the probes, which say why."""
@@ -170,5 +178,5 @@ class Supervisor:
             try:
                 await asyncio.wait_for(self._suspicion.wait(), self._look_s)
             except TimeoutError:
-                if not self._server.running or await asyncio.to_thread(processes.trouble, self._server.pid) is not None:
+                if not self._server.running or await self._seen() is not None:
                     return

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TypeVar
 
@@ -75,11 +75,6 @@ def exposures_of(request: JobRequest, user_id: str) -> list[Exposure]:
 
 def exposed(versions: Mapping[str, str], user_id: str) -> list[Exposure]:
     return [Exposure(experiment_of(engine), version, user_id) for engine, version in versions.items()]
-
-
-def engines_in(labels: Iterable[str]) -> list[str]:
-    """The engines among what `EngineService.versions` tells."""
-    return [name for name in labels if "/" not in name]
 
 
 def _draws(request: JobRequest) -> bool:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -86,8 +88,10 @@ async def test_a_version_that_is_mended_is_tried_again(room: EngineRoom, reposit
 async def test_a_restart_brings_the_same_versions(room: EngineRoom) -> None:
     await room.versions.keep(ENGINE, GOOD, ["1"])
     assert room._server is not None
-    await asyncio.to_thread(room._server.restart)
-    await room.client.connect(room._server.url)
+    os.kill(room._server.pid, signal.SIGKILL)
+    async with asyncio.timeout(60):
+        while not room._server.restarts or not (await room.health())[ENGINE].ready:  # noqa: ASYNC110
+            await asyncio.sleep(0.1)
     assert [await factor(room), await factor(room, "1")] == [2.0, 1.0]
 
 
@@ -136,3 +140,17 @@ async def test_loading_disturbs_nobody(room: EngineRoom) -> None:
     await asyncio.gather(*asking)
     assert len(answers) > 20
     assert set(answers) == {1.0}
+
+
+async def test_a_stub_that_ends_with_its_version_is_no_fault(room: EngineRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Triton notices the end of a stub late: for a moment it looks as if it had been killed."""
+    monkeypatch.setattr(versions_module, "LINGER_S", 0.0)
+    monkeypatch.setattr("serve.engines.processes.state", lambda pid: "Z")
+    assert room._server is not None
+    room._server.confirm(ENGINE, ["1"])
+    await room.versions.keep(ENGINE, "1", [GOOD])
+    await asyncio.sleep(2)
+    assert (room._server.restarts, await factor(room)) == (0, 1.0)
+    monkeypatch.setattr("serve.engines.supervisor.CHANGE_S", 0.0)
+    await asyncio.sleep(3)
+    assert room._server.restarts > 0
