@@ -95,10 +95,13 @@ bench: .venv/.testing ## every table in the documents; an hour and more
 	$(BIN)/python -m loadtests.bench_scaling
 	$(BIN)/python -m loadtests.nodes
 
-docs: .venv/.serving ## write docs/SETTINGS.md, docs/METRICS.md and Prometheus' configuration
+docs: .venv/.testing ## write docs/SETTINGS.md, docs/METRICS.md and what Prometheus and Grafana are given
 	$(BIN)/atelier settings --markdown > docs/SETTINGS.md
 	$(BIN)/atelier metrics --markdown > docs/METRICS.md
 	$(BIN)/atelier metrics --prometheus > deployments/prometheus/prometheus.yml
+	$(BIN)/atelier dashboards rules > deployments/prometheus/rules.yml
+	$(BIN)/atelier dashboards rules --kubernetes > deployments/kubernetes/alerts.yaml
+	$(BIN)/atelier dashboards write deployments/grafana
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \

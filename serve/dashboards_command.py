@@ -68,6 +68,7 @@ def rules(
     budget_per_day: Annotated[float | None, typer.Option(min=0, help="Tell when a day's requests cost more.")] = None,
     cpu_hour: Annotated[float, typer.Option(min=0, help="Price of a core for an hour.")] = 0.0,
     gpu_hour: Annotated[float, typer.Option(min=0, help="Price of a GPU for an hour.")] = 0.0,
+    kubernetes: Annotated[bool, typer.Option("--kubernetes", help="As a PrometheusRule of its operator.")] = False,
 ) -> None:
     """Print the alert rules as a file for Prometheus' `rule_files`."""
     from serve.dashboards.alerts import to_yaml
@@ -75,7 +76,7 @@ def rules(
 
     if budget_per_day is not None and not (cpu_hour or gpu_hour):
         _fail("a budget needs a price: --cpu-hour, --gpu-hour or both")
-    sys.stdout.write(to_yaml(alert_rules(budget_per_day, cpu_hour, gpu_hour)))
+    sys.stdout.write(to_yaml(alert_rules(budget_per_day, cpu_hour, gpu_hour), kubernetes=kubernetes))
 
 
 def _fail(reason: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -30,7 +31,12 @@ class Rule:
         }
 
 
-def to_yaml(rules: tuple[Rule, ...]) -> str:
-    head = "# Written by `atelier dashboards rules`.\n"
-    group = {"name": "atelier", "rules": [rule.to_plain() for rule in rules]}
-    return head + str(yaml.safe_dump({"groups": [group]}, sort_keys=False, width=1000))
+def to_yaml(rules: Sequence[Rule], *, kubernetes: bool = False) -> str:
+    """A file for Prometheus' `rule_files`, or a PrometheusRule for its operator."""
+    document: dict[str, Any] = {"groups": [{"name": "atelier", "rules": [rule.to_plain() for rule in rules]}]}
+    if kubernetes:
+        about = {"name": "atelier", "namespace": "atelier", "labels": {"app.kubernetes.io/part-of": "atelier"}}
+        kind = {"apiVersion": "monitoring.coreos.com/v1", "kind": "PrometheusRule"}
+        document = {**kind, "metadata": about, "spec": document}
+    head = f"# Written by `atelier dashboards rules{' --kubernetes' if kubernetes else ''}`.\n"
+    return head + str(yaml.safe_dump(document, sort_keys=False, width=1000))

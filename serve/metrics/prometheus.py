@@ -9,8 +9,10 @@ from typing import Any
 
 import yaml
 
-TARGETS = ("targets/*.json",)
+TARGETS = ("targets/metrics*.json",)
 """Beside the configuration: links to, or copies of, stacks' `metrics-PORT.json`."""
+RULES = "rules.yml"
+"""Beside it, too: what `atelier dashboards rules` prints."""
 RAY_TARGETS = "prom_metrics_service_discovery.json"
 """What Ray calls its own such file."""
 _SILENT = "otel_scope_name|otel_scope_version|otel_scope_schema_url|SessionName"
@@ -39,7 +41,7 @@ def configuration(targets: Sequence[str] = TARGETS, interval_s: float = 15.0) ->
 
 def to_yaml() -> str:
     """deployments/prometheus/prometheus.yml."""
-    document: str = yaml.safe_dump(configuration(), sort_keys=False)
+    document: str = yaml.safe_dump({**configuration(), "rule_files": [RULES]}, sort_keys=False)
     return _PREAMBLE + document
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -13,6 +14,7 @@ from typer.testing import CliRunner
 
 from serve.cli import app
 from serve.dashboards.alerts import to_yaml
+from serve.dashboards.boards import BOARDS
 from serve.dashboards.rules import RULES, rules
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +107,15 @@ def test_a_rule_tells_of_what_it_is_for(rule: Any, tmp_path: Path) -> None:
 
 def test_a_site_that_works_is_left_in_peace(tmp_path: Path) -> None:
     assert told(tmp_path, CALM, "26h") == set()
+
+
+def test_the_files_are_as_written() -> None:
+    """`make docs` writes them."""
+    folder = ROOT / "deployments"
+    assert (folder / "prometheus" / "rules.yml").read_text() == to_yaml(RULES)
+    assert (folder / "kubernetes" / "alerts.yaml").read_text() == to_yaml(RULES, kubernetes=True)
+    written = {path.stem: json.loads(path.read_text()) for path in (folder / "grafana").glob("*.json")}
+    assert written == {board.uid: board.to_json() for board in BOARDS}
 
 
 def test_every_rule_has_its_paragraph() -> None:

@@ -74,9 +74,19 @@ class RayService(Part):
     spec: RayServiceSpec
 
 
+class Relabeling(Part):
+    sourceLabels: list[str] = []
+    regex: str = "(.*)"
+    targetLabel: str | None = None
+    replacement: str = "$1"
+    action: Literal["replace", "labeldrop"] = "replace"
+
+
 class Endpoint(Part):
     port: str
     interval: str = Field(pattern=r"^\d+[sm]$")
+    relabelings: list[Relabeling] = []
+    metricRelabelings: list[Relabeling] = []
 
 
 class PodMonitorSpec(Part):
@@ -93,4 +103,32 @@ class PodMonitor(Part):
     spec: PodMonitorSpec
 
 
-MODELS: dict[str, type[BaseModel]] = {"RayService": RayService, "PodMonitor": PodMonitor}
+class AlertRule(Part):
+    alert: str = Field(pattern=r"^[A-Z][A-Za-z]+$")
+    expr: str
+    for_: str = Field(alias="for", pattern=r"^\d+[smh]$")
+    labels: dict[str, str]
+    annotations: dict[str, str]
+
+
+class RuleGroup(Part):
+    name: str
+    rules: list[AlertRule] = Field(min_length=1)
+
+
+class RuleSpec(Part):
+    groups: list[RuleGroup] = Field(min_length=1)
+
+
+class PrometheusRule(Part):
+    apiVersion: Literal["monitoring.coreos.com/v1"]
+    kind: Literal["PrometheusRule"]
+    metadata: dict[str, Any]
+    spec: RuleSpec
+
+
+MODELS: dict[str, type[BaseModel]] = {
+    "RayService": RayService,
+    "PodMonitor": PodMonitor,
+    "PrometheusRule": PrometheusRule,
+}

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+from fnmatch import fnmatch
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ import pytest
 import yaml
 from image_recipe import FOLDER, Recipe, ignored, rules
 
+from serve.dashboards.boards import BOARDS
+from serve.metrics.prometheus import TARGETS
 from serve.settings import HOME, Settings, leaves, load
 
 SCHEMA = json.loads(files("check_jsonschema").joinpath("builtin_schemas/vendor/compose-spec.json").read_text())
@@ -41,7 +44,7 @@ def test_what_it_names_is_there() -> None:
         assert set(service.get("depends_on", ())) <= set(SERVICES), name
         for volume in service.get("volumes", ()):
             source = volume.split(":")[0]
-            assert source in COMPOSE["volumes"] or (FOLDER / source).is_file(), volume
+            assert source in COMPOSE["volumes"] or (FOLDER / source).exists(), volume
     used = {volume.split(":")[0] for service in SERVICES.values() for volume in service.get("volumes", ())}
     assert set(COMPOSE["volumes"]) <= used
     for path in FILES:
@@ -145,11 +148,28 @@ def test_secrets_are_neither_in_git_nor_in_images() -> None:
     assert ignored(path, rules())
 
 
-def test_prometheus_finds_rays_ports_where_ray_writes_them_down() -> None:
-    scrapes = yaml.safe_load((FOLDER / "prometheus.yaml").read_text())["scrape_configs"]
-    ray = next(one for one in scrapes if one["job_name"] == "ray")
-    folder = SERVICES["atelier"]["environment"]["ATELIER_RAY__TEMP_DIR"]
-    assert ray["file_sd_configs"][0]["files"] == [f"{folder}/prom_metrics_service_discovery.json"]
-    assert f"ray:{folder}:ro" in SERVICES["prometheus"]["volumes"]
-    haproxy = next(one for one in scrapes if one["job_name"] == "haproxy")
-    assert haproxy["static_configs"][0]["targets"] == [f"127.0.0.1:{Settings.model_construct().proxy.metrics_port}"]
+def mounted(service: str) -> dict[str, str]:
+    """By where they are in the container: files and folders beside compose.yaml."""
+    found = {}
+    for volume in SERVICES[service]["volumes"]:
+        source, target = volume.split(":")[:2]
+        if source.startswith("."):
+            assert (FOLDER / source).exists(), source
+            found[target] = source
+    return found
+
+
+def test_prometheus_reads_the_ports_that_the_stack_has() -> None:
+    targets = json.loads((FOLDER / mounted("prometheus")["/etc/prometheus/targets/metrics.json"]).read_text())
+    ports = {one["labels"]["job"]: one["targets"] for one in targets}
+    assert ports["ray"] == [f"127.0.0.1:{SERVICES['atelier']['environment']['ATELIER_RAY__METRICS_PORT']}"]
+    assert ports["haproxy"] == [f"127.0.0.1:{Settings.model_construct().proxy.metrics_port}"]
+    assert fnmatch("targets/metrics.json", TARGETS[0])
+    assert "/etc/prometheus/rules.yml" in mounted("prometheus")
+
+
+def test_grafana_has_the_dashboards() -> None:
+    folder = mounted("grafana")["/var/lib/grafana/dashboards/atelier"]
+    assert {path.stem for path in (FOLDER / folder).glob("*.json")} == {board.uid for board in BOARDS}
+    provider = yaml.safe_load((FOLDER / "grafana-dashboards.yaml").read_text())["providers"][0]
+    assert provider["options"]["path"] == "/var/lib/grafana/dashboards/atelier"
