@@ -104,6 +104,8 @@ class Turns:
 
     def _make_room(self, newcomer: _Waiter) -> None:
         """Raises Overloaded when nobody gives way."""
+        if not self.waiting:
+            raise Overloaded(_FULL, None, self._retry_after_s())
         oldest = self._oldest()
         lasts = (next(reversed(queue.values())) for queue in reversed(self._by_priority()) if queue)
         last = next((waiter for waiter in lasts if waiter is not oldest), oldest)

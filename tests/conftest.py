@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import os
+
 import hypothesis
 import pytest
 from databases import database, database_settings, postgresql, settings, state  # noqa: F401
 from pictures import drawn, encode
+
+# A process among several is told a width of its terminal, which consoles would take for what a test asks for.
+os.environ.pop("COLUMNS", None)
 
 # Machines differ in speed: how long an example takes is not what these tests are about.
 hypothesis.settings.register_profile(

@@ -51,6 +51,13 @@ class Errors:
         return _wrong(text[:whole])
 
 
+def _is_file(console: TextIO) -> bool:
+    try:
+        return stat.S_ISREG(os.fstat(console.fileno()).st_mode)
+    except OSError:  # it is in memory
+        return False
+
+
 def _wrong(text: bytes) -> list[str]:
     shown, goes_on = [], False
     for line in text.split(b"\n"):
@@ -74,7 +81,7 @@ def _size(path: Path) -> int:
 @contextlib.contextmanager
 def shown(folder: Path, console: TextIO) -> Iterator[None]:
     """While the block runs, unless the console is a file itself: then they would be kept twice, without an end."""
-    if stat.S_ISREG(os.fstat(console.fileno()).st_mode):
+    if _is_file(console):
         yield
         return
     errors, over = Errors(folder), threading.Event()

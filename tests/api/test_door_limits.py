@@ -31,14 +31,20 @@ SMALL = Settings(limits=LimitsSettings(max_body_bytes=100_000))
 class Told:
     """A gRPC context that keeps what it is told."""
 
-    code: grpc.StatusCode | None = None
+    told: grpc.StatusCode | None = None
     details = ""
 
     def invocation_metadata(self) -> Sequence[tuple[str, str]]:
         return ()
 
     def set_code(self, code: grpc.StatusCode) -> None:
-        self.code = code
+        self.told = code
+
+    def code(self) -> grpc.StatusCode | None:
+        return self.told
+
+    def set_trailing_metadata(self, trailing_metadata: Any) -> None:
+        pass
 
     def set_details(self, details: str) -> None:
         self.details = details
@@ -84,7 +90,7 @@ async def test_an_unforeseen_error_keeps_its_text_to_the_log(
     with caplog.at_level(logging.ERROR):
         answer = await failing.ModelInfer(question(), context)
     assert answer == pb.ModelInferResponse()
-    assert (context.code, context.details) == (grpc.StatusCode.INTERNAL, "an internal error; the log has it")
+    assert (context.told, context.details) == (grpc.StatusCode.INTERNAL, "an internal error; the log has it")
     assert "secret of the inside" in caplog.text
     assert await streamed(failing, question(), question()) == ["an internal error; the log has it"] * 2
 
@@ -92,7 +98,7 @@ async def test_an_unforeseen_error_keeps_its_text_to_the_log(
 async def test_details_fit_a_header(failing: OpenInferenceServicer) -> None:
     context = Told()
     await failing.ModelMetadata(pb.ModelMetadataRequest(name="unknown").SerializeToString(), context)
-    assert context.code is grpc.StatusCode.NOT_FOUND
+    assert context.told is grpc.StatusCode.NOT_FOUND
     assert len(context.details) == MAX_DETAILS
     assert context.details.isascii()
     assert context.details.endswith("...")
@@ -113,11 +119,11 @@ async def test_names_are_as_limited_as_over_http(name: str) -> None:
     for raw, field in ((question(name), "inputs"), (question(outputs=[output]), "outputs")):
         context = Told()
         await servicer.ModelInfer(raw, context)
-        assert context.code is grpc.StatusCode.INVALID_ARGUMENT
+        assert context.told is grpc.StatusCode.INVALID_ARGUMENT
         assert context.details.startswith(f"{field}: each needs a name of 1 to {MAX_NAME}")
     context = Told()
     await servicer.ModelInfer(question(id="i" * (MAX_NAME + 1)), context)
-    assert context.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert context.told is grpc.StatusCode.INVALID_ARGUMENT
     assert context.details.startswith("id: ")
 
 

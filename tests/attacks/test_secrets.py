@@ -40,6 +40,7 @@ SECRETS: dict[str, Any] = {
     "secrets": {"keys": [WORD, WORD[::-1]]},
     "access": {"key": f"atl_{'0' * 16}_{WORD[:30]}000000"},
     "backup": {"options": {"aws_secret_access_key": WORD}},
+    "tracing": {"headers": {"authorization": f"Bearer {WORD}"}},
 }
 
 
@@ -193,6 +194,7 @@ async def test_haproxys_command_and_environment_have_the_token_alone(tmp_path: P
     binary.chmod(0o755)
     given = {f"ATELIER_{name}".upper(): WORD for name in ("database__url", "secrets__keys", "objects__options")}
     told = {"HAPROXY_BINARY": str(binary), "ATELIER_PROXY__TOKEN": "the token", "PATH": os.environ["PATH"]}
+    told["HAPROXY_OWN_HOST"] = "127.0.0.1"
     script = Path(__file__).parents[2] / "deployments" / "haproxy"
     done = await asyncio.to_thread(
         subprocess.run, [script, "-x"], env={**given, **told}, capture_output=True, text=True, timeout=20

@@ -11,18 +11,10 @@ from typing import Any
 import pytest
 import yaml
 
-from serve.settings import HOME, Settings, leaves, load
+from serve.settings import HOME, leaves, load
 
 SITES = sorted(path for path in (HOME / "deployments").glob("*.yaml") if "applications" in path.read_text())
 ONE_HOST = [path for path in SITES if path.stem != "cluster"]
-
-
-@pytest.fixture(autouse=True)
-def clean(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
-    for setting in leaves(Settings.model_construct()):
-        monkeypatch.delenv(setting.variable, raising=False)
-    monkeypatch.setenv("ATELIER_CONFIG", "")
-    return monkeypatch
 
 
 def test_there_is_one_for_each_size() -> None:

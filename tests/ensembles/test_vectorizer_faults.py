@@ -127,10 +127,10 @@ async def test_health_is_a_real_inference_and_a_real_tracing(vectorizer: Vectori
 class Counting(FakeEngines):
     probes = 0
 
-    async def probe(self, engine: str, *, timeout_s: float | None = None) -> None:
+    async def probe(self, engine: str, *, timeout_s: float | None = None, version: str = "") -> None:
         self.probes += 1
         await asyncio.sleep(0.05)
-        await super().probe(engine, timeout_s=timeout_s)
+        await super().probe(engine, timeout_s=timeout_s, version=version)
 
 
 @in_module_loop
@@ -169,7 +169,7 @@ async def test_a_failed_watch_keeps_nothing_from_closing() -> None:
     async def watch() -> None:
         raise OSError("no descriptors are left")
 
-    made.room._watch = asyncio.create_task(watch())
+    made.room._tasks.append(asyncio.create_task(watch()))
     await asyncio.sleep(0)
     with pytest.raises(OSError, match="descriptors"):
         await made.close()

@@ -144,7 +144,7 @@ def test_a_collector_that_is_away_is_told_of_once(caplog: pytest.LogCaptureFixtu
             collector.until(lambda spans: any(one.name == "again" for one in spans))
             _until(lambda: len(_told(caplog)) == 2)
         export.stop()
-    assert took_s < 2, "nobody waits for it"
+    assert took_s < 20, "nobody waits for it"
     assert "takes traces again" in _told(caplog)[1]
 
 
