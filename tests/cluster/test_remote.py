@@ -7,7 +7,6 @@ import pickle  # noqa: TID251 (what Ray does with an error, done to one by hand)
 import time
 from collections.abc import Callable
 from functools import partial
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -203,7 +202,7 @@ class StreamHandle:
         assert stream
         return self
 
-    def remote(self, method: str, *arguments: Any, pressing: Pressing = UNPRESSED) -> Items:
+    def remote(self, method: str, context: dict[str, str], *arguments: Any, pressing: Pressing = UNPRESSED) -> Items:
         self.asked.append(arguments)
         return self.streams[len(self.asked) - 1]
 
@@ -334,8 +333,9 @@ class Ensemble:
 
 async def test_a_replica_takes_out_who_waits_past_its_time_and_sheds_by_priority() -> None:
     ensemble = Ensemble()
-    replica: Any = SimpleNamespace(_ensemble=ensemble, _turns=Turns(1, 2))
-    call = partial(Replica.call, replica, "vectorize")
+    replica = Replica()
+    replica._ensemble, replica._turns = ensemble, Turns(1, 2)
+    call = partial(Replica.call, replica, "vectorize", {})
     first = asyncio.create_task(call(0.6, pressing=(5.0, Priority.NORMAL)))
     await asyncio.sleep(0)
     late, low = [
@@ -348,6 +348,7 @@ async def test_a_replica_takes_out_who_waits_past_its_time_and_sheds_by_priority
     assert [await first, await high] == ["svg", "svg"]
     assert [asked.priority for asked in ensemble.begun] == [Priority.NORMAL, Priority.HIGH]
     assert all(asked.deadline is not None for asked in ensemble.begun)
+    del replica._ensemble  # it has nothing to close
 
 
 def napping(asleep: bool) -> Sleep:
