@@ -94,8 +94,21 @@ def recorded(settings: Settings, fixed: str = "") -> Iterator[Running]:
         path.unlink(missing_ok=True)
 
 
-def check_ports(settings: Settings) -> None:
-    """Raises ``EngineUnavailable`` that names the setting of the first port that something else has."""
+def check_ports(settings: Settings, patience_s: float = 3.0) -> None:
+    """Raises ``EngineUnavailable`` that names the setting of the first port that something else has, and goes on having:
+    a stack that was killed takes a moment to be gone."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            _check_ports(settings)
+            return
+        except EngineUnavailable:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
+
+
+def _check_ports(settings: Settings) -> None:
     ports = {"http.port": settings.http.port, "grpc.port": settings.grpc.port}
     ports |= {f"proxy.{name}": port for name, port in settings.proxy.model_dump().items() if name.endswith("_port")}
     if settings.ray.metrics_port:
