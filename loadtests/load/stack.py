@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import socket
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from serve.client import StackClient
 from serve.errors import EngineUnavailable
 
 START_TIMEOUT_S = 240.0
+_PORTS = (20_000, 32_000)
+"""Below those that Linux gives to connections."""
 STOP_TIMEOUT_S = 90.0
 
 
@@ -33,12 +36,14 @@ class Started:
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports of loopback that nothing uses now."""
-    with contextlib.ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in sockets:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in sockets]
+    """Ports of loopback that nothing uses now, and that the kernel gives to no connection meanwhile."""
+    found: set[int] = set()
+    while len(found) < count:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            found.add(port)
+    return list(found)
 
 
 def settings(folder: Path) -> dict[str, Any]:

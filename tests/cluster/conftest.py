@@ -7,7 +7,9 @@ from collections.abc import Iterator
 
 import pytest
 from onnx_family import write_onnx_family
-from whole_stack import BODY_TIMEOUT_S, MARK, PORTS, Stack, free_ports
+from whole_stack import BODY_TIMEOUT_S, MARK, PORTS, Stack
+
+from loadtests.load.stack import free_ports
 
 
 @pytest.fixture(scope="session")

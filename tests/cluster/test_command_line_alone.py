@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from whole_stack import free_ports
+
+from loadtests.load.stack import free_ports
 
 pytestmark = pytest.mark.triton
 

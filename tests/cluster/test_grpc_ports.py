@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from ray.serve._private import grpc_util
 from ray.serve.config import gRPCOptions
-from whole_stack import free_ports
 
+from loadtests.load.stack import free_ports
 from serve.ray_process import keep_to
 
 pytestmark = pytest.mark.cluster

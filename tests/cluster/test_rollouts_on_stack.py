@@ -20,8 +20,9 @@ import pytest
 import yaml
 from onnx import numpy_helper
 from pictures import drawn, encode
-from whole_stack import ANEW, MARK, PORTS, Stack, free_ports
+from whole_stack import ANEW, MARK, PORTS, Stack
 
+from loadtests.load.stack import free_ports
 from serve.app import Spare, spare_for
 from serve.errors import EngineUnavailable
 from serve.settings import Settings

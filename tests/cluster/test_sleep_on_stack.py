@@ -10,7 +10,10 @@ from typing import Any
 import httpx
 import pytest
 from onnx_family import write_onnx_family
-from whole_stack import ANEW, MARK, PORTS, Stack, free_ports
+from test_jobs_on_stack import add
+from whole_stack import ANEW, MARK, PORTS, Stack
+
+from loadtests.load.stack import free_ports
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -61,9 +64,10 @@ def fall_asleep(stack: Stack) -> None:
     wait_until(lambda: not stack.pids(ILLUSTRATOR))
 
 
-def draw(stack: Stack, seed: int, **more: Any) -> httpx.Response:
-    body = {"prompt": "red apple", "seed": seed, "num_inference_steps": 4, **more}
-    return httpx.post(f"http://{stack.http}/v2/models/illustrate/generate", json=body, headers=ANEW, timeout=WAIT_S)
+def draw(stack: Stack, seed: int, **headers: str) -> httpx.Response:
+    body = {"prompt": "red apple", "seed": seed, "num_inference_steps": 4}
+    address = f"http://{stack.http}/v2/models/illustrate/generate"
+    return httpx.post(address, json=body, headers=ANEW | headers, timeout=WAIT_S)
 
 
 def test_it_sleeps_and_is_ready_and_the_first_request_wakes_it(sleepy: Stack) -> None:
@@ -80,7 +84,7 @@ def test_it_sleeps_and_is_ready_and_the_first_request_wakes_it(sleepy: Stack) ->
 
 def test_a_deadline_shorter_than_the_start_is_told_when_to_come_again(sleepy: Stack) -> None:
     fall_asleep(sleepy)
-    answer = draw(sleepy, 3, timeout_s=0.5)
+    answer = draw(sleepy, 3, **{"X-Request-Timeout": "0.5"})
     assert answer.status_code == 503, answer.text
     assert int(answer.headers["retry-after"]) >= 1
     wait_until(lambda: bool(sleepy.pids(ILLUSTRATOR)))
@@ -90,9 +94,5 @@ def test_a_deadline_shorter_than_the_start_is_told_when_to_come_again(sleepy: St
 def test_a_job_wakes_it(sleepy: Stack) -> None:
     fall_asleep(sleepy)
     with httpx.Client(base_url=f"http://{sleepy.http}", timeout=30) as client:
-        made = client.post(
-            "/generate", json={"prompt": "red apple", "num_inference_steps": 4, "seed": 4, "user_id": "ana"}
-        )
-        assert made.status_code in (200, 201, 202), made.text
-        job = made.json().get("job_id") or made.json()["id"]
+        job = add(client, 4)
         wait_until(lambda: client.get(f"/v1/jobs/{job}").json()["status"] == "completed")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -56,11 +55,3 @@ class Stack:
     def atelier(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "serve.cli", *arguments]
         return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=timeout_s)
-
-
-def free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as held:
-        probes = [held.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
