@@ -95,8 +95,8 @@ def recorded(settings: Settings, fixed: str = "") -> Iterator[Running]:
 
 
 def check_ports(settings: Settings, patience_s: float = 3.0) -> None:
-    """Raises ``EngineUnavailable`` that names the setting of the first port that something else has, and goes on having:
-    a stack that was killed takes a moment to be gone."""
+    """Raises ``EngineUnavailable`` that names the setting of the first port that something else has, and keeps for
+    ``patience_s``: a stack that was killed takes a moment to be gone."""
     deadline = time.monotonic() + patience_s
     while True:
         try:
