@@ -37,11 +37,12 @@ class CountedEngines(FakeEngines):
         *,
         outputs: Sequence[str] | None = None,
         timeout_s: float | None = None,
+        version: str = "",
     ) -> dict[str, NDArray[Any]]:
         if engine.endswith("unet"):
             self.steps += 1
             await asyncio.sleep(STEP_S)
-        return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s)
+        return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
 
 
 class Hop:

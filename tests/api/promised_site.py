@@ -94,6 +94,7 @@ _MAKERS: dict[str, Callable[[PromisedSite, str], Coroutine[Any, Any, str]]] = {
     "reference_id": PromisedSite.reference,
     "user_id": PromisedSite.user,
     "key_id": PromisedSite.key,
+    "engine": _always("mini_unet"),
     "lane": _always("illustrate"),
     "model": _always("mini"),
     "name": _always(NAME),
