@@ -13,6 +13,7 @@ from loadtests.scaling.site import DEPLOYMENTS, Site, running
 
 pytestmark = [
     pytest.mark.cluster,
+    pytest.mark.machines,
     pytest.mark.slow,
     pytest.mark.postgresql,
     pytest.mark.skipif(bool(missing()), reason=missing() or "machines can be simulated here"),
