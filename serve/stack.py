@@ -164,12 +164,12 @@ def start_detached(settings: Settings, arguments: list[str], spare_s: float = 60
             if here is not None and here.pid == child.pid and client.ready()[0]:
                 return
         time.sleep(0.25)
-    _end(child)
+    end(child)
     lines = path.read_text(errors="replace").splitlines()[-20:]
     raise EngineUnavailable("the stack did not start. Its log ends:\n" + "\n".join(lines))
 
 
-def _end(child: subprocess.Popen[bytes], grace_s: float = 30.0) -> None:
+def end(child: subprocess.Popen[bytes], grace_s: float = 30.0) -> None:
     """Ends ``child``, and all of its session when it does not clean up within ``grace_s``."""
     child.terminate()
     try:

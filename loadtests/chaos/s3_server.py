@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import socket
-import subprocess
 import sys
-import time
 import urllib.request
 import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from pydantic import SecretStr
 
+from loadtests.child_server import ChildServer
+from loadtests.load.stack import free_ports
 from serve.settings import ObjectsSettings
 
 SECRET = "correct-horse-battery-staple"
 
 
 @dataclass
-class S3Server:
+class S3Server(ChildServer):
     """On a port of loopback. What it keeps is in its memory: a new start begins with nothing."""
 
+    name = "moto's server"
+    start_s = 30.0
     port: int
-    _process: subprocess.Popen[bytes] | None = field(default=None, repr=False)
 
     @classmethod
     @contextlib.contextmanager
     def started(cls) -> Iterator[S3Server]:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            server = cls(probe.getsockname()[1])
+        server = cls(*free_ports(1))
         try:
             server.start()
             yield server
@@ -43,32 +40,11 @@ class S3Server:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def start(self) -> None:
-        command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
-        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            assert self._process.poll() is None, "moto's server did not start"
-            with contextlib.suppress(OSError), urllib.request.urlopen(f"{self.url}/moto-api/", timeout=5):
-                return
-            time.sleep(0.02)
-        raise AssertionError("moto's server does not answer")
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
 
-    def stop(self) -> None:
-        """At once."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def freeze(self) -> None:
-        """It is there, and does not answer; `thaw` ends that."""
-        assert self._process is not None
-        self._process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self._process is not None
-        self._process.send_signal(signal.SIGCONT)
+    def reach(self) -> None:
+        urllib.request.urlopen(f"{self.url}/moto-api/", timeout=5).close()
 
     def make_bucket(self, name: str) -> None:
         with urllib.request.urlopen(urllib.request.Request(f"{self.url}/{name}", method="PUT"), timeout=10):

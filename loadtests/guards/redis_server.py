@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import signal
 import socket
-import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtests.child_server import ChildServer
+
 BINARY = "redis-server"
-_START_S = 10.0
 
 
 @dataclass
-class RedisServer:
+class RedisServer(ChildServer):
     """Listens on a socket in ``folder`` alone, and keeps nothing on disk."""
 
+    name = "Redis"
     folder: Path
-    process: subprocess.Popen[bytes] | None = None
 
     @classmethod
     @contextlib.contextmanager
@@ -46,33 +44,14 @@ class RedisServer:
     def _socket(self) -> Path:
         return self.folder / "redis.sock"
 
-    def start(self) -> None:
-        """Empty."""
+    def command(self) -> list[str]:
         options = ["--port", "0", "--unixsocket", str(self._socket), "--save", "", "--appendonly", "no"]
-        self.process = subprocess.Popen(
-            [BINARY, *options], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=self.folder
-        )
-        deadline = time.monotonic() + _START_S
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as client:
-                client.connect(str(self._socket))
-                return
-            time.sleep(0.02)
-        raise AssertionError("Redis did not start")
+        return [BINARY, *options, "--dir", str(self.folder)]
+
+    def reach(self) -> None:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(self._socket))
 
     def stop(self) -> None:
-        """At once; what it had is gone."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.wait()
-            self.process = None
+        super().stop()
         self._socket.unlink(missing_ok=True)
-
-    def freeze(self) -> None:
-        """It is there, and does not answer; `thaw` ends that."""
-        assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
-
-    def thaw(self) -> None:
-        assert self.process is not None
-        self.process.send_signal(signal.SIGCONT)

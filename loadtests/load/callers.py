@@ -13,9 +13,9 @@ import httpx
 TIMEOUT_S = 120.0
 WARM_UP_S = 2.0
 PAUSE_S = 1.0
+"""After a failure, so that a stack that refuses is not flooded."""
 ANEW = {"Cache-Control": "no-cache"}
 """Load is work: no answer is to come from the cache, nor from a request that is under way."""
-"""After a failure, so that a stack that refuses is not flooded."""
 
 
 @dataclass(frozen=True)

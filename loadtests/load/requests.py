@@ -6,13 +6,12 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from loadtests.load.callers import ANEW
 from loadtests.load.drawings import DRAWINGS, SIZES_PX, encoded
 
 PROMPTS = ("red apple, flat", "blue car, flat", "green tree, noto", "yellow star, flat", "an owl, noto", "a rocket")
 SEEDS = 8
 PICTURES = tuple((name, size) for size in SIZES_PX for name in DRAWINGS)
-ANEW = {"Cache-Control": "no-cache"}
-"""No answer from the cache, nor from a request that is under way."""
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,13 @@ from pathlib import Path
 import aiohttp
 from PIL import Image
 
+from loadtests.load.callers import ANEW
 from loadtests.load.drawings import DRAWINGS, encoded
 from loadtests.load.stack import Started, running
 from loadtests.peers.asking import Ask
 from loadtests.peers.processes import module
 
 PROMPT = "red apple flat"
-ANEW = {"Cache-Control": "no-cache"}
 SIDE_PX = 256
 
 

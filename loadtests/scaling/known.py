@@ -17,13 +17,13 @@ from dataclasses import asdict, dataclass, field
 
 import httpx
 
+from loadtests.load.callers import ANEW
 from loadtests.scaling.steps import STEPS
 
 SEEDS = 40
 ASKING = "asking"
 PATIENCE_S = 120.0
 """A request that is not answered right within it is lost."""
-ANEW = {"Cache-Control": "no-cache"}
 
 
 @dataclass(frozen=True)

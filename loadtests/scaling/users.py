@@ -10,9 +10,9 @@ from typing import Any
 
 from locust import FastHttpUser, LoadTestShape, constant, events, task
 
+from loadtests.load.callers import ANEW
 from loadtests.scaling.steps import STEPS, steps_of
 
-ANEW = {"Cache-Control": "no-cache"}
 PAUSE_S = 1.0
 SEEDS = itertools.count(1)
 TIMEOUT_S = 120.0

@@ -72,7 +72,7 @@ def test_a_child_that_ignores_the_signal_is_ended_too(tmp_path: Path) -> None:
     with subprocess.Popen(["/bin/sh", "-c", shell], stdout=subprocess.PIPE, start_new_session=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == b"up\n"
-        stack._end(child, grace_s=0.3)
+        stack.end(child, grace_s=0.3)
         assert child.returncode == -9
 
 
