@@ -36,7 +36,8 @@ status: ## whether the stack is ready
 
 # What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either. What starts
 # whole stacks and Tritons has the machine to itself, the rest shares it.
-SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
+# A process that dies ends the run: pytest-xdist 3.8 may wait for ever for the one that takes its place.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --max-worker-restart 0 --dist loadfile
 test: check clients postgresql redis prometheus iproute .venv/.compiled ## everything that a fresh machine can run
 	$(BIN)/python -m pytest -m "not gpu" --durations=5 --cov --cov-fail-under=0 --cov-report= tests/build_engines
 	$(BIN)/python -m pytest -m "not (cluster or triton or gpu)" --durations=15 $(SIDE_BY_SIDE) \

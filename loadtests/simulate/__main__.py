@@ -11,7 +11,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtests import chart
+from loadtests.lines import lines
 from loadtests.simulate import tables
 from loadtests.simulate.curve import Curve, known
 from loadtests.simulate.validate import validate
@@ -27,10 +27,9 @@ def plot(curve: Curve, demand: Demand, folder: Path, name: str) -> Path:
     series = {
         way: [(load, tables.run(curve, way, 1, load, demand).slowdown(0.95)) for load in PLOTTED] for way in BATCHING
     }
-    title = f"{curve.name}: one GPU, 8 or 30 steps"
-    drawn = chart.lines(title, "load", "p95 slowdown: times the same picture alone", series, log_y=True)
-    path = folder / f"simulate_{name}.svg"
-    path.write_text(drawn)
+    path = folder / f"simulate_{name}.png"
+    title = f"{curve.name}: one GPU, {' or '.join(map(str, demand.steps))} steps"
+    lines(path, title, "load", "p95 slowdown: times the same picture alone", series, log_y=True)
     return path
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
+from PIL import Image, ImageColor
 
+from loadtests.lines import COLOURS, lines
 from loadtests.scaling.known import Asked, Request
+from loadtests.scaling.picture import draw
 from loadtests.scaling.steps import steps_of
 from loadtests.scaling.timeline import changes, highest_p95_s, timeline
 
@@ -35,9 +37,18 @@ def test_steps_are_read() -> None:
 
 
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
-    picture = pytest.importorskip("loadtests.scaling.picture", reason="matplotlib comes with the extra `load`")
-    picture.draw(timeline(SEEN, REQUESTS, 1), "title", tmp_path / "scaling.png")
-    assert (tmp_path / "scaling.png").read_bytes().startswith(b"\x89PNG")
+    draw(timeline(SEEN, REQUESTS, 1), "title", tmp_path / "media" / "scaling.png")
+    with Image.open(tmp_path / "media" / "scaling.png") as picture:
+        assert picture.size == (990, 770)
+        colours = {colour for _, colour in picture.convert("RGB").getcolors(2**16) or []}
+    assert {ImageColor.getrgb(colour) for colour in COLOURS[:3]} <= colours
+
+
+def test_each_series_has_a_line_and_a_name(tmp_path: Path) -> None:
+    lines(tmp_path / "a.svg", "t < u", "x", "y", {"a": [(0, 1), (1, 10)], "b": [(0, 2), (1, 200)]}, log_y=True)
+    drawn = (tmp_path / "a.svg").read_text()
+    assert all(f"stroke: {colour}" in drawn for colour in COLOURS[:2])
+    assert all(f"<!-- {words} -->" in drawn for words in ("t &lt; u", "a", "b", "x", "y"))
 
 
 def test_requests_are_told_apart() -> None:
