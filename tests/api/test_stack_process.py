@@ -99,7 +99,7 @@ def test_a_stack_that_is_ended_while_it_starts_has_not_failed(
     """`up --detach` returns when the doors are ready, a moment before the stack itself knows."""
     monkeypatch.setattr("serve.cli.ray_cluster", contextlib.nullcontext)
     monkeypatch.setattr("serve.stack.wait_ready", lambda _: None)
-    monkeypatch.setattr(moment, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    monkeypatch.setattr(moment, lambda _: signal.raise_signal(signal.SIGTERM))  # to no other thread
     monkeypatch.setenv("ATELIER_STATE_DIR", str(tmp_path))
     monkeypatch.setattr("serve.stack.check_ports", lambda _: None)
     done = CliRunner().invoke(app, ["up"])
