@@ -34,7 +34,8 @@ GRACE_S = 0.25
 """Who works for a request ends by itself at its deadline, and says more; so much later it is ended."""
 
 _ARRIVED, _ASKED = "atelier.arrived", "atelier.asked"
-_SECONDS = re.compile(rb"\d{1,4}(\.\d{0,9})?")
+_SECONDS = re.compile(rb"\d{1,4}(\.\d{0,20})?")
+"""As programs write numbers of a millisecond and more."""
 _LEVELS = {1: Priority.HIGH, 2: Priority.NORMAL, 3: Priority.LOW}
 """Of Triton's parameter ``priority``, as of a model with three levels. 0, and what is no level, is the default."""
 

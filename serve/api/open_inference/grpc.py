@@ -188,7 +188,7 @@ class OpenInferenceServicer:
                 self._begin(principal, grpc_context)
                 message = self._parse(request, pb.ModelInferRequest)
                 await self._count(client, message.model_name)
-                return await self._infer(message)
+                return await self._infer(message, principal.user_id)
             except Exception as error:  # as for the other methods
                 _tell(grpc_context, as_known(error))
                 return pb.ModelInferResponse()
@@ -214,15 +214,17 @@ class OpenInferenceServicer:
         asked = urgency.current()
         async for raw in requests:
             try:
-                _, client = await self._enter("ModelStreamInfer", context)  # a key may end while a stream goes on
+                # A key may end while a stream goes on.
+                principal, client = await self._enter("ModelStreamInfer", context)
                 message = self._parse(raw, pb.ModelInferRequest)
                 await self._count(client, message.model_name)
             except AtelierError as error:
                 yield Job(_once(_refusal(error)), beside=False)
             else:
-                yield Job(self._answers(message, asked), self._models.is_streaming(message.model_name))
+                answers = self._answers(message, asked, principal.user_id)
+                yield Job(answers, self._models.is_streaming(message.model_name))
 
-    async def _answers(self, message: Any, asked: Urgency) -> AsyncGenerator[tuple[Message, bool]]:
+    async def _answers(self, message: Any, asked: Urgency, user_id: str) -> AsyncGenerator[tuple[Message, bool]]:
         """The messages that answer one request of a stream that is ``asked`` for so, and whether each is the last; an
         error is a message too."""
         urgency.begin(asked)  # the request before it may have had another
@@ -232,7 +234,7 @@ class OpenInferenceServicer:
             request = to_request(message, self._max_tensors)
             urgency.begin(asked_by(request.parameters))
             with self._inferences.taken(urgency.current().priority):  # not while the last answer waits for its reader
-                items = self._models.stream(message.model_name, message.model_version, request)
+                items = self._models.stream(message.model_name, message.model_version, request, user_id)
                 async with contextlib.aclosing(items):
                     async for answer in items:
                         if not answer.final:
@@ -241,12 +243,12 @@ class OpenInferenceServicer:
         except Exception as error:  # as for the other methods
             yield _refusal(as_known(error), message, flagged), True
 
-    async def _infer(self, message: Any) -> Any:
+    async def _infer(self, message: Any, user_id: str) -> Any:
         request = to_request(message, self._max_tensors)
         asked = asked_by(request.parameters)
         with urgency.under(asked), self._inferences.taken(asked.priority):
-            version, outputs = await self._models.infer(message.model_name, message.model_version, request)
-        return to_message(message.model_name, version, message.id, outputs)
+            answer = await self._models.infer(message.model_name, message.model_version, request, user_id)
+        return _told(message, answer)
 
 
 def _unsupported(name: str) -> Callable[..., Awaitable[Message]]:
@@ -287,10 +289,15 @@ def ascii_text(error: AtelierError) -> str:
     return text if len(text) <= MAX_DETAILS else f"{text[: MAX_DETAILS - 3]}..."
 
 
-def _streamed(asked: Any, answer: Answer, flagged: bool) -> Message:
-    """``answer`` to the request ``asked``; ``flagged``: it says whether it is the last one."""
+def _told(asked: Any, answer: Answer) -> Any:
     response = to_message(asked.model_name, answer.version, asked.id, answer.outputs)
     tell_parameters(response, answer.parameters)
+    return response
+
+
+def _streamed(asked: Any, answer: Answer, flagged: bool) -> Message:
+    """``answer`` to the request ``asked``; ``flagged``: it says whether it is the last one."""
+    response = _told(asked, answer)
     if flagged:
         tell_parameters(response, {"triton_final_response": answer.final})
     return pb.ModelStreamInferResponse(infer_response=response)

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from serve.api.bodies import read_body
+from serve.api.entrance import principal_of
 from serve.api.event_stream import EventStream
 from serve.api.json_body import parse_json
 from serve.api.native import SiteSettings
@@ -152,9 +153,11 @@ async def infer(request: Request, models: Door, settings: SiteSettings, name: st
     """Ask a model: tensors in, tensors out, as JSON or as binary data behind it."""
     body = await read_body(request, settings.limits)
     decoded = decode_request(body, _header_length(request), max_tensors=settings.limits.max_tensors)
-    answered_by, outputs = await models.infer(name, version, decoded)
+    answer = await models.infer(name, version, decoded, principal_of(request).user_id)
     # In a thread: pixels as JSON would hold every other request up.
-    content, head = await asyncio.to_thread(encode_response, name, answered_by, decoded, outputs)
+    content, head = await asyncio.to_thread(
+        encode_response, name, answer.version, decoded, answer.outputs, answer.parameters
+    )
     if head is None:
         return Response(content, 200, media_type="application/json")
     return Response(content, 200, {HEADER_LENGTH: str(head)}, "application/octet-stream")
@@ -174,8 +177,8 @@ def _header_length(request: Request) -> int | None:
 async def generate(request: Request, models: Door, settings: SiteSettings, name: str, version: str = "") -> Response:
     """Ask a model in plain JSON (Triton's generate extension). Inputs and parameters are members of one object."""
     decoded = await _to_request(request, models, settings, name, version)
-    answered_by, outputs = await models.infer(name, version, decoded)
-    return render(await asyncio.to_thread(_to_json, name, Answer(answered_by, outputs)), 200, None)
+    answer = await models.infer(name, version, decoded, principal_of(request).user_id)
+    return render(await asyncio.to_thread(_to_json, name, answer), 200, None)
 
 
 @router.post("/models/{name}/generate_stream", openapi_extra=schema.STREAM)
@@ -185,11 +188,12 @@ async def generate_stream(
 ) -> Response:
     """Ask a model in plain JSON, answered by server-sent events. Previews, if they are asked for, and the answer."""
     decoded = await _to_request(request, models, settings, name, version)
-    return await EventStream.of(_events(models, name, version, decoded), settings.pictures.heartbeat_s, _error_event)
+    answers = models.stream(name, version, decoded, principal_of(request).user_id)
+    return await EventStream.of(_events(name, answers), settings.pictures.heartbeat_s, _error_event)
 
 
-async def _events(models: Models, name: str, version: str, request: InferRequest) -> AsyncGenerator[str]:
-    async with contextlib.aclosing(models.stream(name, version, request)) as answers:
+async def _events(name: str, answers: AsyncGenerator[Answer]) -> AsyncGenerator[str]:
+    async with contextlib.aclosing(answers):
         async for answer in answers:
             # In a thread, as above.
             yield f"data: {json.dumps(await asyncio.to_thread(_to_json, name, answer))}\n\n"
