@@ -20,7 +20,7 @@ from serve import urgency
 from serve.access.roles import LOCAL, Principal
 from serve.api.admission import Places
 from serve.api.bodies import ENVELOPE_BYTES
-from serve.api.deadlines import asked_by, read
+from serve.api.deadlines import MAX_TIMEOUT_S, asked_by, read
 from serve.api.entrance import Entrance
 from serve.api.measured import GRPC, count_refusal
 from serve.api.open_inference.codec import MAX_NAME
@@ -31,7 +31,7 @@ from serve.api.open_inference.models import Models
 from serve.api.open_inference.observing import observed
 from serve.api.open_inference.stream import Job, interleaved
 from serve.api.open_inference.timed import Timed
-from serve.errors import AtelierError, EngineFailure, Overloaded, TooLarge, Unsupported
+from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, Overloaded, TooLarge, Unsupported
 from serve.limits.limiter import Client
 from serve.settings import Settings
 from serve.urgency import Urgency
@@ -207,12 +207,14 @@ class OpenInferenceServicer:
                     async with contextlib.aclosing(interleaved(self._jobs(requests, grpc_context))) as answers:
                         async for answer in answers:
                             yield answer
+                urgency.current().left_s(MAX_TIMEOUT_S)  # as gRPC's own: what ends after its deadline has missed it
             except AtelierError as error:
                 _tell(grpc_context, error)
 
     async def _jobs(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Job]:
+        """Until the client says no more, or its deadline is over."""
         asked = urgency.current()
-        async for raw in requests:
+        while (raw := await _next_in_time(requests, asked)) is not None:
             try:
                 # A key may end while a stream goes on.
                 principal, client = await self._enter("ModelStreamInfer", context)
@@ -249,6 +251,14 @@ class OpenInferenceServicer:
         with urgency.under(asked), self._inferences.taken(asked.priority):
             answer = await self._models.infer(message.model_name, message.model_version, request, user_id)
         return _told(message, answer)
+
+
+async def _next_in_time(requests: AsyncIterator[bytes], asked: Urgency) -> bytes | None:
+    """None at the end, and at the deadline."""
+    with contextlib.suppress(DeadlineExceeded, StopAsyncIteration), urgency.under(asked):
+        async with urgency.in_time():
+            return await anext(requests)
+    return None
 
 
 def _unsupported(name: str) -> Callable[..., Awaitable[Message]]:
