@@ -20,6 +20,7 @@ from serve.errors import AtelierError, EngineUnavailable, InvalidRequest
 from serve.machines import check_shared, placed
 from serve.settings import Settings, load
 from serve.state_command import ConfigOption
+from serve.temporary_folder import temporary_folder
 
 err = Console(stderr=True, highlight=False)
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
@@ -40,7 +41,7 @@ def join(
         settings = placed(load(config), address_of(head))
         check_shared(settings)
         settings = ray_environment.apply(settings)
-        with _node(head, settings) as node:
+        with temporary_folder(), _node(head, settings) as node:
             _wait_joined(node, _log(settings), settings.ray.start_timeout_s)
             err.print(f"[green]joined[/] {escape(head)} as {settings.ray.host}. Leave with Ctrl-C or SIGTERM.")
             with contextlib.suppress(KeyboardInterrupt):
