@@ -138,6 +138,8 @@ def _command(pid: int) -> bytes:
 
 def _node_id(pid: int) -> str | None:
     """By which Ray knows this machine: its raylet was told."""
-    words = _command(pid).decode(errors="replace").split("\0")
-    named = (word.replace("_", "-").removeprefix("--node-id=") for word in words if "raylet" in words[0])
-    return next((word for word in named if len(word) >= 40 and not word.startswith("-")), None)
+    program, *options = _command(pid).decode(errors="replace").split("\0")
+    if Path(program).name != "raylet":
+        return None
+    named = (option.partition("=") for option in options)
+    return next((value for name, _, value in named if name.replace("_", "-") == "--node-id"), None)
