@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,7 @@ from loadtests.scaling.sleeping import write_sleeping_family
 
 START_TIMEOUT_S = 180.0
 STEP_S, ROWS = 0.1, 4
+ASKS = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)"
 JOIN = "serve.cli join"
 REPLICA = "ray::ServeReplica:atelier:"
 DEPLOYMENTS = ("Gateway", "Vectorizer", "Illustrator", "Worker")
@@ -43,7 +45,8 @@ class Site:
     def answers(self, machine: Machine) -> bool:
         """Whether it is ready, by the door of ``machine``."""
         with contextlib.suppress(subprocess.SubprocessError):
-            return bool(machine.run(["curl", "-fs", "-m", "5", f"{self.door(machine)}/health/ready"]))
+            machine.run([sys.executable, "-I", "-c", ASKS, f"{self.door(machine)}/health/ready"])
+            return True
         return False
 
     def start(self, machine: Machine, *command: str) -> subprocess.Popen[bytes]:
