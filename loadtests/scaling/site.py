@@ -90,7 +90,7 @@ def settings(folder: Path, database: str) -> dict[str, Any]:
     return {
         "http": {"host": "0.0.0.0"},
         "access": {"required": "off", "insecure": True},
-        "ray": {"host": "node", "num_cpus": 2, "leave_s": 45},
+        "ray": {"host": "node", "num_cpus": 2, "leave_s": 25},
         "proxy": {"token": secrets.token_hex(16)},
         "secrets": {"keys": [secrets.token_hex(32)]},
         "dashboard": {"enabled": False},
