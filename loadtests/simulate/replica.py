@@ -40,10 +40,11 @@ Done = Callable[[Picture], None]
 
 
 class Replica(Protocol):
-    """``load``: pictures that wait or are drawn. ``busy_s``: how long its GPU has computed."""
+    """``load``: pictures that wait or are drawn. ``busy_s``: how long its GPU computes, until ``free_at_s``."""
 
     load: int
     busy_s: float
+    free_at_s: float
 
     def take(self, picture: Picture) -> None: ...
 
@@ -64,7 +65,7 @@ class StepLevel:
         self._pending: deque[Picture] = deque()
         self._running = self._due = False
         self.load = 0
-        self.busy_s = 0.0
+        self.busy_s = self.free_at_s = 0.0
 
     def take(self, picture: Picture) -> None:
         self.load += 1
@@ -117,6 +118,7 @@ class StepLevel:
     def _compute(self, took_s: float, then: Callable[..., None], *arguments: Any) -> None:
         self._running = True
         self.busy_s += took_s
+        self.free_at_s = self._clock.now + took_s
         self._clock.after(took_s, then, *arguments)
 
     def _computed(self, then: Callable[[list[Picture]], None], pictures: list[Picture]) -> None:
@@ -163,7 +165,7 @@ class RequestLevel:
         self._waiting: deque[Picture] = deque()
         self._running = False
         self.load = 0
-        self.busy_s = 0.0
+        self.busy_s = self.free_at_s = 0.0
 
     def take(self, picture: Picture) -> None:
         self.load += 1
@@ -184,6 +186,7 @@ class RequestLevel:
             for picture in going:
                 picture.answered(self._clock.now + lasts_s)
         self.busy_s += lasts_s
+        self.free_at_s = self._clock.now + lasts_s
         self._clock.after(lasts_s, self._finished, batch)
 
     def _next(self) -> list[Picture]:

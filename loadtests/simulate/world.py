@@ -114,7 +114,8 @@ class Window:
             self.site.clock.at(edge.arrived_s, self._look)
 
     def _look(self) -> None:
-        self.busy_s.append(sum(replica.busy_s for replica in self.site.members))
+        now = self.site.clock.now
+        self.busy_s.append(sum(one.busy_s - max(0.0, one.free_at_s - now) for one in self.site.members))
 
     def ended(self) -> int:
         """Pictures that somebody waited for."""
