@@ -125,6 +125,20 @@ async def test_a_replica_that_dies_meanwhile_is_not_waited_for(state: State, mon
     assert time.monotonic() - began >= 1.0, "it might have been slow"
 
 
+async def test_a_replica_that_is_slow_is_waited_for(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(agreement, "GONE_S", 1.0)
+    await tell_fit(state, "fast", 1, GOOD, 1)
+    await tell(state, "slow", 1, {"current": "1", "loaded": ["1"]})
+    loading = await begun(changes.load(state, ENGINE, GOOD, ME))
+    for beat in range(2, 6):
+        await asyncio.sleep(0.5)
+        await tell(state, "slow", beat, {"current": "1", "loaded": ["1"]})
+        assert not loading.done()
+    await tell_fit(state, "slow", 6, GOOD, 1, reason="it gives no numbers")
+    with pytest.raises(Conflict, match="no numbers"):
+        await loading
+
+
 async def test_what_the_dead_say_is_not_believed(state: State, repository: Path) -> None:
     await tell(state, "killed", 1, {"current": "7", "loaded": ["7"]}, updated_at=utc_now() - OLD)
     assert await default_of(state, ENGINE) == "1"
