@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -36,22 +37,37 @@ def label_of(engine: Path, version: str) -> str | None:
 
 
 def check_files(engine: Path, version: str) -> None:
-    """Of ``version`` in the folder ``engine``. Raises Conflict with the reason. Reads all of the files."""
-    name = f"{engine.name}/{version[:20]}"
-    folder = engine / version
-    if not repository_view.is_number(version) or not folder.is_dir():
-        raise Conflict(f"{name} is not in the model repository")
-    try:
-        manifest = _manifest_of(engine, version)
-        if manifest is None:
-            raise Conflict(f"{name} has no manifest.json")
-        _check_label(engine, version, str(manifest["version"]))
+    """That the files of ``version`` in the folder ``engine`` are what its manifest says. Reads all of them.
+
+    Raises Conflict with the reason.
+    """
+    with _usable(engine, version) as manifest:
+        name, folder = f"{engine.name}/{version}", engine / version
         for file, expected in _sums(engine, manifest).items():
             if not (folder / file).is_file():
                 raise Conflict(f"{name} lacks {file}, which its manifest names")
             if _sha256(folder / file) != expected:
                 raise Conflict(f"{name}: the checksum of {file} is not the manifest's")
-        _check_parity(name, manifest["parity"])
+
+
+def check_claims(engine: Path, version: str) -> None:
+    """That ``version`` can be told from the others, and answered as its network did. Raises Conflict."""
+    with _usable(engine, version) as manifest:
+        _check_label(engine, version, str(manifest["version"]))
+        _check_parity(f"{engine.name}/{version}", manifest["parity"])
+
+
+@contextlib.contextmanager
+def _usable(engine: Path, version: str) -> Iterator[dict[str, Any]]:
+    """The manifest. What is wrong with it, also in the block, is a Conflict."""
+    name = f"{engine.name}/{version[:20]}"
+    if not repository_view.is_number(version) or not (engine / version).is_dir():
+        raise Conflict(f"{name} is not in the model repository")
+    try:
+        manifest = _manifest_of(engine, version)
+        if manifest is None:
+            raise Conflict(f"{name} has no manifest.json")
+        yield manifest
     except _UNUSABLE as error:
         raise Conflict(f"{name}: its manifest cannot be used ({type(error).__name__})") from error
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from serve.engines.client import Engines
-from serve.engines.manifests import check_files
+from serve.engines.manifests import check_claims, check_files
 from serve.engines.server import TritonServer
 from serve.errors import Conflict, EngineUnavailable
 from serve.rollouts import fitness
@@ -22,7 +22,8 @@ async def examine(state: State, rollout: Rollout) -> None:
     """
     engine, version = rollout.engine, rollout.candidate or ""
     own = ensemble_of(state.settings, engine)
-    await asyncio.to_thread(check_files, own.model_repository / engine, version)
+    for check in (check_claims, check_files):
+        await asyncio.to_thread(check, own.model_repository / engine, version)
     try:
         await _examine(own, engine, version)
     except EngineUnavailable as error:

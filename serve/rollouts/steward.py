@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from serve.engines.manifests import check_files
+from serve.engines.manifests import check_claims, check_files
 from serve.engines.room import EngineRoom
 from serve.errors import AtelierError, OutOfSpace, StateUnavailable
 from serve.jobs.states import new_id
@@ -140,8 +140,7 @@ class Steward:
             self._findings.pop(engine, None)
         elif is_new:
             versions.forget_failures(engine)
-            # What is not loaded yet is looked at when it is.
-            reason = await self._why_not(engine, candidate) if candidate in versions.loaded(engine) else ""
+            reason = await self._why_not(engine, candidate)
         elif finding is not None:
             reason = finding.reason
         others = [version for version in rollout.others if version != candidate or not reason]
@@ -156,9 +155,14 @@ class Steward:
             self._findings[engine] = candidate, found
 
     async def _why_not(self, engine: str, version: str) -> str:
-        """What is wrong with its files."""
+        """What is wrong with its manifest and files; those of a Triton outside are not here."""
+        if not self._room.owns:
+            return ""
+        folder = self._repository / engine
         try:
-            await asyncio.to_thread(check_files, self._repository / engine, version)
+            await asyncio.to_thread(check_claims, folder, version)
+            if version in self._room.versions.loaded(engine):  # else they are looked at when it is to be loaded
+                await asyncio.to_thread(check_files, folder, version)
         except AtelierError as error:
             return str(error)
         return ""

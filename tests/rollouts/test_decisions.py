@@ -6,6 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -171,7 +172,6 @@ async def test_it_is_examined_in_the_triton_that_its_ensemble_has(
 ) -> None:
     own = {"tritonserver": tmp_path, "engine_start_timeout_s": 7.0}
     made = state.settings.model_copy(update={"vectorizer": state.settings.vectorizer.model_copy(update=own)})
-    monkeypatch.setattr(state, "settings", made)
     given: dict[str, Any] = {}
 
     def missing(folder: Path, engines: Sequence[str], **named: Any) -> None:
@@ -180,7 +180,7 @@ async def test_it_is_examined_in_the_triton_that_its_ensemble_has(
 
     monkeypatch.setattr(alone, "TritonServer", missing)
     with pytest.raises(Conflict, match="times/2 does not load: no tritonserver can be run there"):
-        await alone.examine(state, Rollout(ENGINE, "1", candidate=GOOD))
+        await alone.examine(replace(state, settings=made), Rollout(ENGINE, "1", candidate=GOOD))
     assert given == {
         "repository": repository, "versions": {ENGINE: [GOOD]}, "tritonserver": tmp_path, "start_timeout_s": 7.0,
     }  # fmt: skip

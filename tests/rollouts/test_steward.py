@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from told_replicas import ME, PretendedReplica, decide, decided, tell, until
-from versioned import BAD_PARITY, CORRUPT, ENGINE, GOOD, model, write_all, write_engine, write_version
+from versioned import CORRUPT, ENGINE, GOOD, NAMELESS, model, write_all, write_engine, write_version
 
 from serve.engines.room import EngineRoom
 from serve.errors import Conflict, EngineUnavailable
@@ -81,10 +81,13 @@ async def test_an_engine_that_loads_keeps_no_other_waiting(state: State, reposit
 async def test_what_is_not_fit_is_loaded_for_nobody(state: State, repository: Path) -> None:
     """Whoever names it; and not at all once this replica has found it unfit."""
     replica = PretendedReplica(state, repository)
-    for version, reason in ((CORRUPT, "checksum"), (BAD_PARITY, "max_abs_error"), ("99", "is not in the model rep")):
+    for version, reason in ((CORRUPT, "checksum"), (NAMELESS, "no manifest"), ("99", "is not in the model rep")):
         with pytest.raises(EngineUnavailable, match=reason):
             async with replica.versions.using({ENGINE: version}):
                 pass
+    late = PretendedReplica(state, repository, GOOD)
+    async with late.versions.using({ENGINE: "1"}):
+        pass  # though another one calls itself as it does: to go back is possible whatever else lies there
     replica.versions.refuse(ENGINE, GOOD, "numbers that are not finite")
     with pytest.raises(EngineUnavailable, match="not finite"):
         async with replica.versions.using({ENGINE: GOOD}):

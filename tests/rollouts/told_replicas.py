@@ -89,5 +89,5 @@ class PretendedReplica:
         self.server: Any = PretendedServer(*(loaded or ("1",)))
         self.server.versions = dict.fromkeys(engines, self.server.versions[ENGINE])
         self.versions = Versions(repository, engines, self.client, self.server, {}, 30)
-        room: Any = SimpleNamespace(names=tuple(engines), versions=self.versions, client=self.client)
+        room: Any = SimpleNamespace(names=tuple(engines), versions=self.versions, client=self.client, owns=True)
         self.steward = Steward(state.settings, room, repository)
