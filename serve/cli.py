@@ -32,8 +32,8 @@ from serve.illustrate_command import illustrate
 from serve.join_command import join
 from serve.keys_command import check_ready, keys, users
 from serve.logs import console, folder_of
-from serve.loopback import is_own
-from serve.machines import NODE, check_shared, placed
+from serve.loopback import is_loopback, is_own
+from serve.machines import check_shared, placed
 from serve.metrics.prometheus import write_targets
 from serve.metrics_command import metrics
 from serve.models_command import models
@@ -101,8 +101,9 @@ def up(
         show(there)
         return
     try:
-        if settings.ray.host == NODE:
-            settings = placed(settings)
+        spans_machines = not is_loopback(settings.ray.host)
+        settings = placed(settings)
+        if spans_machines:
             check_shared(settings)
         check_ready(settings)
         stack.check_ports(settings)
@@ -119,6 +120,7 @@ def up(
 def run(settings: Settings) -> None:
     """Start, say where, and serve until a signal comes; one that comes earlier is no failure either."""
     signal.signal(signal.SIGTERM, _interrupt)
+    redeployment.forget(settings)  # what a stack that was killed left
     with (
         contextlib.suppress(KeyboardInterrupt),
         stack.recorded(settings, redeployment.fixed_digest(settings)) as here,

@@ -11,6 +11,7 @@ import typer
 
 from serve import ray_environment, redeployment, stack
 from serve.errors import AtelierError, EngineUnavailable
+from serve.machines import placed
 from serve.settings import load
 from serve.state_command import ConfigOption, err
 
@@ -21,7 +22,7 @@ WAIT_S = 30.0
 def deploy(config: ConfigOption = None) -> None:
     """Give the running stack its settings and code anew, replica by replica, while it serves."""
     try:
-        settings = load(config)
+        settings = placed(load(config))
         there = stack.running(settings)
         if there is None:
             raise EngineUnavailable("no stack of these settings is running")
@@ -35,7 +36,7 @@ def deploy(config: ConfigOption = None) -> None:
 def redeploy(config: ConfigOption = None) -> None:
     """What a running stack has done in a process of today's code, see `serve.redeployment`."""
     try:
-        settings = ray_environment.apply(load(config))
+        settings = ray_environment.apply(placed(load(config)))
         import ray  # after its environment is set
 
         from serve.app import compose, new_version, spare_for

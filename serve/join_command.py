@@ -112,7 +112,11 @@ def leave(head: str, node: subprocess.Popen[bytes], timeout_s: float) -> None:
     drain = [*RAY, "drain-node", f"--address={head}", f"--node-id={node_id}"]
     drain += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=atelier leaves"]
     drain.append(f"--deadline-remaining-seconds={round(timeout_s)}")
-    told = subprocess.run(drain, capture_output=True, text=True, timeout=RAY_TIMEOUT_S)
+    try:
+        told = subprocess.run(drain, capture_output=True, text=True, timeout=RAY_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        err.print(f"the others could not be told within {RAY_TIMEOUT_S:g} s")
+        return
     if told.returncode != 0:
         err.print(f"the others could not be told: {escape(told.stderr.strip()[-300:])}")
         return

@@ -96,13 +96,21 @@ def promote(
 
 
 @models.command("rollback")
-def rollback(engine: Engine, as_json: JsonOption = False, config: ConfigOption = None) -> None:
-    """End a split; without one, serve the version before the current one again. Nobody is asked: it takes a moment."""
+def rollback(
+    engine: Engine,
+    version: Annotated[str | None, typer.Argument(metavar="VERSION", help="To get no traffic any more.")] = None,
+    as_json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """End a split; without one, serve the version before the current one again. Nobody is asked: it takes a moment.
+
+    With VERSION it is that one alone that is left: said twice, nothing more happens. Without, nobody goes back twice.
+    """
 
     async def do(state: State) -> Rollout:
         from serve.rollouts import changes
 
-        return await changes.rollback(state, engine, me())
+        return await changes.rollback(state, engine, version, me())
 
     _change(do, config, as_json)
 

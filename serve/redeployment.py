@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import secrets
 import subprocess
@@ -18,6 +19,8 @@ from pathlib import Path
 from serve.errors import Conflict, EngineUnavailable
 from serve.settings import Settings
 from serve.stack import Running, running, state_file
+
+LOGGER = logging.getLogger(__name__)
 
 FIXED = ("http", "grpc", "ray", "dashboard", "proxy", "limits", "gateway")
 """What Ray, HAProxy and every process read once, as they start."""
@@ -50,26 +53,39 @@ def ask(settings: Settings, there: Running, config: Path | None, timeout_s: floa
 
 
 def carry_out(settings: Settings, address: str) -> None:
-    """In the stack's own process, now and then: what was wished for since the last time, if anything was."""
+    """In the stack's own process, now and then: what was wished for since the last time, if anything was.
+
+    Whatever comes in between is told and no more: the stack serves on.
+    """
     wish = _read(_wish_file(settings))
-    if not wish or wish["id"] == _read(_outcome_file(settings)).get("id"):
+    if not wish:
         return
-    config = ["--config", wish["config"]] if wish["config"] else []
-    timeout_s = 2 * settings.ray.start_timeout_s  # it deploys twice
-    command = [sys.executable, "-m", "serve.cli", "redeploy", *config]
     try:
-        done = subprocess.run(
-            command, env={**os.environ, "RAY_ADDRESS": address}, capture_output=True, text=True, timeout=timeout_s
-        )
-        lines = done.stderr.strip().splitlines()
-        error = "" if done.returncode == 0 else (lines[-1] if lines else f"it ended with {done.returncode}")
+        _wish_file(settings).unlink()  # first: once is enough, also where the outcome cannot be written down
+        error = _redeployed(wish.get("config"), address, 2 * settings.ray.start_timeout_s)  # it deploys twice
+        if error:
+            LOGGER.error("not deployed anew: %s", error)
+        _outcome_file(settings).write_text(json.dumps({"id": wish.get("id"), "error": error}))
+    except OSError as error:
+        LOGGER.error("whoever wished for a deployment is not told: %s", error)
+
+
+def _redeployed(config: str | None, address: str, timeout_s: float) -> str:
+    """What went wrong; nothing when it is done."""
+    command = [sys.executable, "-m", "serve.cli", "redeploy", *(["--config", config] if config else [])]
+    environment = {**os.environ, "RAY_ADDRESS": address}
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, errors="replace", timeout=timeout_s)
     except subprocess.TimeoutExpired:
-        error = f"it took longer than {timeout_s:g} s"
-    _outcome_file(settings).write_text(json.dumps({"id": wish["id"], "error": error}))
+        return f"it took longer than {timeout_s:g} s"
+    except OSError as error:
+        return f"no process could be started: {error}"
+    lines = done.stderr.strip().splitlines()
+    return "" if done.returncode == 0 else (lines[-1] if lines else f"it ended with {done.returncode}")
 
 
 def forget(settings: Settings) -> None:
-    """At the stack's end."""
+    """As a stack begins and ends: no other one is meant."""
     for path in (_wish_file(settings), _outcome_file(settings)):
         path.unlink(missing_ok=True)
 

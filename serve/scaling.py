@@ -49,7 +49,7 @@ def replicas(
     told: dict[str, Any] = {
         "min_replicas": fewest,
         "max_replicas": most,
-        "initial_replicas": max(1, fewest) if own.initial_replicas is None else own.initial_replicas,
+        "initial_replicas": max(fewest, 1 if own.initial_replicas is None else own.initial_replicas),
         "target_ongoing_requests": own.target_ongoing_requests or max(1.0, target),
         "upscale_delay_s": own.upscale_delay_s,
         "downscale_delay_s": own.downscale_delay_s,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
@@ -50,6 +52,18 @@ def test_node_is_the_address_that_leads_to_the_others() -> None:
     settings = load(ray={"host": "node"})
     assert placed(settings, ("127.0.0.1", 9)).ray.host == "127.0.0.1"
     assert placed(load(ray={"host": "10.0.0.7"})).ray.host == "10.0.0.7"
+
+
+def test_who_leaves_goes_though_ray_says_nothing(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    def hangs(command: list[str], timeout: float, **_: Any) -> None:
+        raise subprocess.TimeoutExpired(command, timeout)
+
+    monkeypatch.setattr(join_command, "_children", lambda pid: iter([1]))
+    monkeypatch.setattr(join_command, "_node_id", lambda pid: "a" * 40)
+    monkeypatch.setattr(subprocess, "run", hangs)
+    node: Any = SimpleNamespace(pid=1)
+    join_command.leave("10.0.0.1:6379", node, 5)
+    assert "the others could not be told within 30 s" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("head", ["10.0.0.1", ":6379", "10.0.0.1:ray", ""])

@@ -58,6 +58,17 @@ def test_ray_serve_takes_what_it_is_told() -> None:
     assert told.policy.get_policy()(context({TURNS: {"a": 8.0}}))[0] == 2.0
 
 
+@pytest.mark.cluster
+def test_a_spare_replica_raises_what_it_begins_with() -> None:
+    """D-091: `atelier deploy` has one more than the fewest for a while, whatever the settings begin with."""
+    from ray.serve.config import AutoscalingConfig
+
+    own = AutoscalingSettings(initial_replicas=1)
+    for fewest in (1, 2):
+        told = AutoscalingConfig(**replicas(own, fewest, fewest + 2, 8)["autoscaling_config"])
+        assert (told.min_replicas, told.initial_replicas) == (fewest, fewest)
+
+
 @pytest.mark.parametrize(
     ("section", "values", "told"),
     [

@@ -57,9 +57,12 @@ async def promote(request: Request, engine: EnginePath, state: StateOf, settings
 
 
 @router.post("/{engine}/rollback", openapi_extra=schema.ROLLBACK)
-async def rollback(request: Request, engine: EnginePath, state: StateOf) -> dict[str, Any]:
-    """End a split; without one, serve the version before the current one again, at once."""
-    return _told(await changes.rollback(state, engine, actor_of(request)))
+async def rollback(request: Request, engine: EnginePath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+    """Give a version no more traffic, at once: a candidate's split ends; in place of the current version, the one
+    before it is served again. Sent twice, it does nothing more; without a version, the second time is a 409."""
+    values = await _body(request, settings, "version")
+    version = _version(values) if "version" in values else None
+    return _told(await changes.rollback(state, engine, version, actor_of(request)))
 
 
 @router.post("/{engine}/unload", openapi_extra=schema.UNLOAD)

@@ -49,7 +49,8 @@ def _of(properties: dict[str, Any], required: bool = True) -> dict[str, Any]:
 LOAD = UNLOAD = _of({"version": _NUMBER})
 PROMOTE = _of({"version": {**_NUMBER, "description": "else the candidate"}}, required=False)
 SPLIT = _of({"percentage": _SHARE})
-ROLLBACK = _DONE
+_LEFT = "to get no traffic any more; else the candidate, or the current version where there is none"
+ROLLBACK = _of({"version": {**_NUMBER, "description": _LEFT}}, required=False)
 
 _ESTIMATE = json_object({
     "value": {**MAYBE_NUMBER, "example": 0.02}, "low": MAYBE_NUMBER, "high": MAYBE_NUMBER, "n": WHOLE, "units": WHOLE,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
+import math
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from serve.engines import repository_view, triton_log
 from serve.engines.client import Engines
+from serve.engines.manifests import check_files, label_of
 from serve.engines.server import TritonServer
-from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, Overloaded
+from serve.errors import AtelierError, Conflict, EngineUnavailable, InvalidRequest, Overloaded
 from serve.metrics import catalogue
 
 LOGGER = logging.getLogger(__name__)
@@ -102,35 +102,47 @@ class Versions:
                 return
             if (failed := self._failed.get((engine, version))) and time.monotonic() - failed[0] < REST_S:
                 raise failed[1]
-            if not (self._repository / engine / version).is_dir():
-                raise EngineUnavailable(f"engine '{engine}' has no version {version[:20]!a} in the repository here")
             kept = list(self.loaded(engine))
             if len(kept) >= MOST_LOADED:
                 kept.remove(self._spare(engine))
             try:
+                await self._check_files(engine, version)
                 await self._load(engine, [*kept, version])
             except AtelierError as error:
                 self._failed[engine, version] = time.monotonic(), error
                 raise
             LOGGER.warning("engine %s has version %s now", engine, version)
 
-    async def keep(self, engine: str, current: str, others: Sequence[str]) -> dict[str, str]:
-        """From now on requests that name none get ``current``. It is loaded, and so are ``others``; what is neither,
-        and has not been used for a while, goes.
+    async def _check_files(self, engine: str, version: str) -> None:
+        """Whoever names a version: who opens a file that is not what it says trusts a stranger."""
+        try:
+            await asyncio.to_thread(check_files, self._repository / engine, version)
+        except Conflict as error:
+            raise EngineUnavailable(str(error)) from error
 
-        Returns why versions cannot be had; when ``current`` is among them, requests get what they got before.
+    def switch(self, engine: str, version: str) -> None:
+        """From now on requests that name none get ``version``, if it is loaded; else what they got before."""
+        if self._server is None or version in self.loaded(engine):
+            self._current[engine] = version
+
+    async def keep(self, engine: str, versions: Sequence[str]) -> dict[str, str]:
+        """``versions`` are loaded; what is none of them, nor the current one, and has not been used for a while, goes.
+
+        Returns why versions cannot be had.
         """
         failures = {}
-        for version in (current, *others):
+        for version in versions:
             try:
                 await self.ensure(engine, version)
-            except (EngineUnavailable, Overloaded) as error:
+            except AtelierError as error:
                 failures[version] = str(error)
-        if current not in failures:
-            self._current[engine] = current
         if self._server is not None:
-            await self._drop_unused(engine, [self._current[engine], *others])
+            await self._drop_unused(engine, versions)
         return failures
+
+    def refuse(self, engine: str, version: str, reason: str) -> None:
+        """``version`` is not loaded for anybody, before its failures are forgotten."""
+        self._failed[engine, version] = math.inf, EngineUnavailable(reason)
 
     def forget_failures(self, engine: str) -> None:
         """What could not be loaded a moment ago is tried again at once."""
@@ -139,6 +151,7 @@ class Versions:
     async def _drop_unused(self, engine: str, wanted: Sequence[str]) -> None:
         async with self._turns[engine]:
             loaded, now = self.loaded(engine), time.monotonic()
+            wanted = [*wanted, self._current[engine]]
             kept = [one for one in loaded if one in wanted or not self._is_idle(engine, one, now)]
             if len(kept) < len(loaded):
                 await self._load(engine, kept)
@@ -183,21 +196,5 @@ class Versions:
     def _labels_of(self, engine: str) -> dict[str, str]:
         folder = self._repository / engine
         versions = repository_view.numbers(folder)
-        found = {
-            version: str(manifest["version"]) for version in versions if (manifest := manifest_of(folder, version))
-        }
-        own = manifest_of(folder, "")
-        return {"": str(own["version"]), **found} if own else found
-
-
-def manifest_of(engine: Path, version: str) -> dict[str, Any] | None:
-    """``VERSION/manifest.json`` in the folder of an engine; of its lowest version, or none, ``manifest.json`` beside
-    ``config.pbtxt`` will do."""
-    paths = [engine / version / "manifest.json"]
-    if not version or version == next(iter(repository_view.numbers(engine)), version):
-        paths.append(engine / "manifest.json")
-    path = next((path for path in paths if path.is_file()), None)
-    if path is None:
-        return None
-    manifest: dict[str, Any] = json.loads(path.read_text())
-    return manifest
+        labels = {version: label_of(folder, version) for version in ("", *versions)}
+        return {version: label for version, label in labels.items() if label is not None}

@@ -15,7 +15,8 @@ import numpy.typing as npt
 
 from serve import tracing
 from serve.ensembles import tasks
-from serve.ensembles.predictors import CLASSIFIER, EMBEDDER, Predictors
+from serve.ensembles.predictors import Predictors
+from serve.ensembles.vectorization import CLASSIFIER, EMBEDDER
 from serve.ensembles.workers import TaskFault, Workers
 from serve.errors import AtelierError, BadImage, Cancelled, DeadlineExceeded
 from serve.vector.features import Features

@@ -11,18 +11,12 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from serve.ensembles.vectorization import CLASSIFIER, EMBEDDER, POLICY, QUALITY, TIER1
 from serve.errors import DeadlineExceeded, EngineFailure, EngineUnavailable
 from serve.vector.parameters import CANDIDATE_WIDTH, LEARNED
 from serve.vector.rules import LOGO_TYPES
 
 Floats = npt.NDArray[np.float32]
-
-EMBEDDER = "image_features"
-CLASSIFIER = "logo_type"
-QUALITY = "quality"
-TIER1 = "tier1"
-POLICY = "policy"
-ENGINES = (EMBEDDER, CLASSIFIER, QUALITY, TIER1, POLICY)
 
 EMBEDDING_WIDTH = 512
 _REST_S = 5.0  # an engine that let a call time out is not asked again for this long

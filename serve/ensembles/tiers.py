@@ -15,9 +15,10 @@ import numpy.typing as npt
 
 from serve.ensembles import candidates, routing
 from serve.ensembles.insight import Account, Insight
-from serve.ensembles.predictors import POLICY, QUALITY, TIER1, Predictors, Scores
+from serve.ensembles.predictors import Predictors, Scores
 from serve.ensembles.routing import Forecast
 from serve.ensembles.search import Search
+from serve.ensembles.vectorization import POLICY, QUALITY, TIER1
 from serve.vector.parameters import MAX_REFINE, CoverageParameters, Parameters
 from serve.vector.utility import reference_from_area, reference_parameters, utility
 

@@ -15,6 +15,13 @@ from serve.errors import InvalidRequest
 
 VECTORIZE = "vectorize"
 """The Vectorizer, as metrics name it."""
+EMBEDDER = "image_features"
+CLASSIFIER = "logo_type"
+QUALITY = "quality"
+TIER1 = "tier1"
+POLICY = "policy"
+ENGINES = (EMBEDDER, CLASSIFIER, QUALITY, TIER1, POLICY)
+"""Of the Vectorizer."""
 NO_VERSIONS: Mapping[str, str] = {}
 Tier = Literal["auto", "basic", 1, 2, 3]
 TIERS: tuple[Tier, ...] = get_args(Tier)

@@ -16,8 +16,8 @@ from serve.ensembles import tasks
 from serve.ensembles.conversion import Conversion, Studio
 from serve.ensembles.insight import Account, Observer
 from serve.ensembles.measuring import count_svg, measured
-from serve.ensembles.predictors import ENGINES, Predictors
-from serve.ensembles.vectorization import NO_VERSIONS, VECTORIZE, Analysis, Vectorization, VectorizeOptions
+from serve.ensembles.predictors import Predictors
+from serve.ensembles.vectorization import ENGINES, NO_VERSIONS, VECTORIZE, Analysis, Vectorization, VectorizeOptions
 from serve.ensembles.workers import Workers
 from serve.errors import AtelierError, DeadlineExceeded, Overloaded
 from serve.settings import VectorizerSettings

@@ -10,7 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from serve.errors import Conflict
-from serve.rollouts.rollout import Rollout
+from serve.rollouts.rollout import Rollout, read_all
 from serve.rollouts.steward import BEAT_S
 from serve.state import State
 from serve.state.tables import replicas
@@ -25,32 +25,40 @@ POLL_S = 0.25
 async def agreed(state: State, rollout: Rollout) -> bool:
     """Waits until each replica that has the engine has examined the candidate of ``rollout``; False: there is none.
 
-    Raises Conflict with the reasons of those that found it not fit, or when not all have answered in time.
+    Raises Conflict with the reasons of those that found it not fit, when not all have answered in time, or when
+    somebody else decides otherwise meanwhile.
     """
-    first: dict[str, int] = {}
+    seen: dict[str, tuple[int, float]] = {}
+    """By replica: its beat, and since when it is that."""
     began = time.monotonic()
     while True:
-        rows = await _replicas(state, rollout.engine)
-        for replica, (beat, _) in rows.items():
-            first.setdefault(replica, beat)
+        rows, now = await _replicas(state, rollout), time.monotonic()
+        seen = {
+            replica: last if (last := seen.get(replica)) and last[0] == beat else (beat, now)
+            for replica, (beat, _) in rows.items()
+        }
         findings = {replica: _finding(told, rollout) for replica, (_, told) in rows.items()}
         bad = sorted({f["reason"] for f in findings.values() if f is not None and not f["ok"]})
         if bad:
             raise Conflict("; ".join(bad)[:1000])
-        waited_s = time.monotonic() - began
         silent = [replica for replica, finding in findings.items() if finding is None]
-        gone = [replica for replica in silent if waited_s >= GONE_S and rows[replica][0] == first[replica]]
+        gone = [replica for replica in silent if now - seen[replica][1] >= GONE_S]
         if gone:
-            await _forget(state, {replica: first[replica] for replica in gone})
+            await _forget(state, {replica: seen[replica][0] for replica in gone})
         if len(silent) == len(gone):
             return len(findings) > len(gone)
-        if waited_s >= WAIT_S:
+        if now - began >= WAIT_S:
             raise Conflict(f"{len(silent)} replicas have not said within {WAIT_S:g} s whether it is fit")
         await asyncio.sleep(POLL_S)
 
 
-async def _replicas(state: State, engine: str) -> dict[str, tuple[int, Mapping[str, Any]]]:
+async def _replicas(state: State, rollout: Rollout) -> dict[str, tuple[int, Mapping[str, Any]]]:
+    """Raises Conflict once another question is to be answered."""
+    engine = rollout.engine
     async with state.database.read() as connection:
+        now = (await read_all(connection)).get(engine)
+        if now is None or (now.candidate, now.asked) != (rollout.candidate, rollout.asked):
+            raise Conflict(f"somebody else has changed engine '{engine}' meanwhile; look, and try again")
         rows = await connection.execute(sa.select(replicas))
         return {row.id: (row.beat, row.engines[engine]) for row in rows if engine in row.engines}
 

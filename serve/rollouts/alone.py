@@ -5,20 +5,39 @@ from __future__ import annotations
 import asyncio
 
 from serve.engines.client import Engines
+from serve.engines.manifests import check_claims, check_files
 from serve.engines.server import TritonServer
 from serve.errors import Conflict, EngineUnavailable
 from serve.rollouts import fitness
 from serve.rollouts.rollout import Rollout
-from serve.rollouts.site import repository_of
+from serve.rollouts.site import ensemble_of
+from serve.settings import IllustratorSettings, VectorizerSettings
 from serve.state import State
 
 
 async def examine(state: State, rollout: Rollout) -> None:
-    """The candidate of ``rollout``. Raises Conflict with the reason, and NotFound where the repository is not here."""
+    """The candidate of ``rollout``, in the Triton that its ensemble would have.
+
+    Raises Conflict with the reason, and NotFound where the repository is not here.
+    """
     engine, version = rollout.engine, rollout.candidate or ""
-    repository = repository_of(state.settings, engine)
-    await asyncio.to_thread(fitness.check_files, repository / engine, version)
-    server = TritonServer(repository, [engine], versions={engine: [version]})
+    own = ensemble_of(state.settings, engine)
+    for check in (check_claims, check_files):
+        await asyncio.to_thread(check, own.model_repository / engine, version)
+    try:
+        await _examine(own, engine, version)
+    except EngineUnavailable as error:
+        raise Conflict(f"{engine}/{version} does not load: {error}") from error
+
+
+async def _examine(own: VectorizerSettings | IllustratorSettings, engine: str, version: str) -> None:
+    server = TritonServer(
+        own.model_repository,
+        [engine],
+        versions={engine: [version]},
+        start_timeout_s=own.engine_start_timeout_s,
+        tritonserver=own.tritonserver,
+    )
     try:
         await asyncio.to_thread(server.start)
         client = Engines(server.url)
@@ -26,7 +45,5 @@ async def examine(state: State, rollout: Rollout) -> None:
             await fitness.check_answers(client, engine, version)
         finally:
             await client.close()
-    except EngineUnavailable as error:
-        raise Conflict(f"{engine}/{version} does not load: {error}") from error
     finally:
         await asyncio.to_thread(server.stop)

@@ -6,6 +6,7 @@ the replicas; a rollback asks nobody.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
@@ -34,8 +35,6 @@ async def load(state: State, engine: str, version: str, actor: Actor) -> Rollout
     """
     _check(version)
     before = await _rollout(state, engine)
-    if version == before.current:
-        raise Conflict(f"{engine}/{version} is the current version already")
     rollout = await _ask(state, before, version, actor)
     await _agree(state, before, rollout, actor)
     return rollout
@@ -65,30 +64,33 @@ async def promote(state: State, engine: str, version: str | None, actor: Actor) 
     if wanted is None:
         raise Conflict(f"engine '{engine}' has no candidate; say which version")
     _check(wanted)
-    if wanted == before.current:
-        raise Conflict(f"{engine}/{wanted} is the current version already")
     asked = await _ask(state, before, wanted, actor)
     await _agree(state, before, asked, actor)
 
     def change(rollout: Rollout) -> Rollout:
-        if (rollout.candidate, rollout.asked, rollout.current) != (wanted, asked.asked, before.current):
-            raise Conflict(f"somebody else has changed engine '{engine}' meanwhile; look, and try again")
+        _check_unchanged(rollout, asked)
         return replace(rollout, current=wanted, previous=rollout.current, candidate=None, percentage=0.0)
 
     return await _write(state, engine, change, "model.promote", actor)
 
 
-async def rollback(state: State, engine: str, actor: Actor) -> Rollout:
-    """A candidate gets no traffic any more; where none had any, the version before the current one is current again,
-    and what was current stays loaded. Nobody is asked. Raises Conflict when there is nothing to go back to; NotFound.
+async def rollback(state: State, engine: str, version: str | None, actor: Actor) -> Rollout:
+    """``version`` gets no traffic any more: a candidate's split ends; in place of the current version, the one before
+    it is current again, and what was current stays loaded. Nobody is asked.
+
+    None means a candidate that has traffic, or the current version where there is no candidate: said twice, it does not
+    go back twice. Raises Conflict when there is nothing to go back to, or that is not clear; NotFound.
     """
 
     def change(rollout: Rollout) -> Rollout:
-        if rollout.percentage > 0:
+        left = version or _served_last(rollout)
+        if left == rollout.candidate:
             return replace(rollout, percentage=0.0)
+        if left != rollout.current:
+            raise Conflict(f"{engine}/{left[:20]} has no traffic")
         if rollout.previous is None:
             raise Conflict(f"engine '{engine}' has no version to go back to")
-        return replace(rollout, current=rollout.previous, previous=None, candidate=rollout.current)
+        return replace(rollout, current=rollout.previous, previous=None, candidate=left, percentage=0.0)
 
     await _rollout(state, engine)
     return await _write(state, engine, change, "model.rollback", actor)
@@ -110,6 +112,21 @@ async def unload(state: State, engine: str, version: str, actor: Actor) -> Rollo
     return await _write(state, engine, change, "model.unload", actor)
 
 
+def _served_last(rollout: Rollout) -> str:
+    """What a rollback that names none means."""
+    if rollout.candidate is not None and rollout.percentage > 0:
+        return rollout.candidate
+    if rollout.candidate is not None and rollout.previous is not None:
+        told = f"its candidate {rollout.candidate} has no traffic; to go back from {rollout.current}"
+        raise Conflict(f"engine '{rollout.engine}': {told} to {rollout.previous}, name {rollout.current}")
+    return rollout.current
+
+
+def _check_unchanged(rollout: Rollout, known: Rollout) -> None:
+    if rollout.revision != known.revision:
+        raise Conflict(f"somebody else has changed engine '{rollout.engine}' meanwhile; look, and try again")
+
+
 def _check(version: str) -> None:
     if not repository_view.is_number(version):
         raise InvalidRequest("must be a whole number, as the version's folder is called", "version")
@@ -126,6 +143,9 @@ async def _ask(state: State, before: Rollout, version: str, actor: Actor) -> Rol
     """Writes down that replicas are to load ``version``, and to examine it anew."""
 
     def change(rollout: Rollout) -> Rollout:
+        _check_unchanged(rollout, before)
+        if version == rollout.current:
+            raise Conflict(f"{rollout.engine}/{version} is the current version already")
         if rollout.candidate not in (None, version):
             raise Conflict(f"{rollout.engine}/{rollout.candidate} is on trial; promote or unload it first")
         previous = None if rollout.previous == version else rollout.previous
@@ -135,18 +155,22 @@ async def _ask(state: State, before: Rollout, version: str, actor: Actor) -> Rol
 
 
 async def _agree(state: State, before: Rollout, asked: Rollout, actor: Actor) -> None:
-    """Until every replica has found the candidate of ``asked`` fit. Else what was before is written down again."""
+    """Until every replica has found the candidate of ``asked`` fit. Else what was before is written down again; a
+    candidate that was one before stays, and gets no traffic."""
     try:
         if not await agreed(state, asked):
             await alone.examine(state, asked)
     except BaseException as error:
 
         def change(rollout: Rollout) -> Rollout:
-            if rollout.asked != asked.asked or before.candidate == asked.candidate:
-                return rollout
-            return replace(rollout, candidate=before.candidate, previous=before.previous)
+            if (rollout.candidate, rollout.asked) != (asked.candidate, asked.asked):
+                raise Conflict("it is somebody else's question now")
+            previous = before.previous if before.previous == asked.candidate else rollout.previous
+            return replace(rollout, candidate=before.candidate, previous=previous, percentage=0.0)
 
-        await _write(state, asked.engine, change, "model.refuse", actor, why=str(error))
+        if isinstance(error, Conflict) or before.candidate is None:
+            with contextlib.suppress(Conflict):
+                await _write(state, asked.engine, change, "model.refuse", actor, why=str(error))
         raise
 
 
@@ -161,14 +185,17 @@ async def _write(
 ) -> Rollout:
     """``initial`` is what it was where nothing is written down."""
     async with state.database.write() as connection:
-        before = await _locked(state, connection, engine) or initial
+        if initial is not None:  # so that there is a row to lock
+            values = {**initial.row(), "updated_at": utc_now()}
+            insert = (sqlite if state.database.is_sqlite else postgresql).insert(rollouts).values(values)
+            await connection.execute(insert.on_conflict_do_nothing())
+        before = await _locked(state, connection, engine)
         if before is None:
             raise Conflict(f"nobody has loaded a version of engine '{engine}' beside its current one")
-        after = change(before)
+        after = replace(change(before), revision=before.revision + 1)
         by = actor.user_id or actor.address
         values = {**after.row(), "updated_at": utc_now(), "updated_by": by}
-        insert = (sqlite if state.database.is_sqlite else postgresql).insert(rollouts).values(values)
-        await connection.execute(insert.on_conflict_do_update(index_elements=["engine"], set_=values))
+        await connection.execute(sa.update(rollouts).where(rollouts.c.engine == engine).values(values))
         told = {"before": before.told(), "after": after.told()} | ({"why": why} if why else {})
         await record(connection, actor, action, engine, told)
     return replace(after, updated_by=by)

@@ -26,6 +26,7 @@ class Rollout:
     candidate: str | None = None
     percentage: float = 0.0
     asked: int = 0
+    revision: int = 0
     updated_by: str | None = None
     updated_at: datetime | None = None
 
@@ -51,7 +52,7 @@ class Rollout:
         """What decides; when and by whom is for who writes it."""
         return {
             "engine": self.engine, "current": self.current, "previous": self.previous, "candidate": self.candidate,
-            "percentage": self.percentage, "asked": self.asked,
+            "percentage": self.percentage, "asked": self.asked, "revision": self.revision,
         }  # fmt: skip
 
 

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from serve.engines import repository_view
-from serve.engines.versions import manifest_of
+from serve.engines.manifests import label_of
+from serve.ensembles.vectorization import ENGINES
 from serve.errors import NotFound
 from serve.rollouts.rollout import Rollout, read_all
-from serve.settings import Settings
+from serve.settings import IllustratorSettings, Settings, VectorizerSettings
 from serve.state import State
-from serve.state.tables import replicas
+from serve.state.tables import replicas, utc_now
+
+FORGOTTEN_AFTER = timedelta(minutes=1)
+"""So long is a replica believed that says nothing any more: far longer than clocks of machines differ."""
 
 
 @dataclass(frozen=True)
@@ -36,25 +41,29 @@ def repositories(settings: Settings) -> Sequence[Path]:
     return list(dict.fromkeys([settings.vectorizer.model_repository, settings.illustrator.model_repository]))
 
 
-def repository_of(settings: Settings, engine: str) -> Path:
-    """Raises NotFound."""
-    for repository in repositories(settings):
-        if (repository / engine / repository_view.CONFIG).is_file():
-            return repository
+def ensemble_of(settings: Settings, engine: str) -> VectorizerSettings | IllustratorSettings:
+    """Whose engine it is, of those that have it in their repository here. Raises NotFound."""
+    either = (settings.vectorizer, settings.illustrator)
+    for own in either if engine in ENGINES else reversed(either):
+        if (own.model_repository / engine / repository_view.CONFIG).is_file():
+            return own
     raise NotFound(f"there is no engine {engine[:64]!a} in the model repository here", "engine")
 
 
 async def default_of(state: State, engine: str) -> str:
     """What is served while nobody has said otherwise. Raises NotFound."""
-    told = [engines[engine]["current"] for engines in await _told(state) if engine in engines]
-    if told and told[0]:
-        return str(told[0])
     if not _is_name(engine):
         raise NotFound(f"there is no engine {engine[:64]!a}", "engine")
-    found = repository_view.numbers(repository_of(state.settings, engine) / engine)
-    if not found:
+    told = [engines[engine]["current"] for engines in await _told(state) if engine in engines]
+    try:
+        there = repository_view.numbers(ensemble_of(state.settings, engine).model_repository / engine)
+    except NotFound:  # on this machine
+        if any(told):
+            return next(str(version) for version in told if version)
+        raise
+    if not there:
         raise NotFound(f"engine '{engine}' has no version in the model repository here", "engine")
-    return found[0]
+    return next((str(version) for version in told if version in there), there[0])
 
 
 async def listed(state: State) -> list[Listed]:
@@ -84,7 +93,6 @@ def _of_engine(
 
 def _listed(rollout: Rollout, version: str, folder: Path | None, told: Sequence[Mapping[str, Any]]) -> Listed:
     roles = {rollout.previous: "previous", rollout.candidate: "candidate", rollout.current: "current"}
-    manifest = manifest_of(folder, version) if folder is not None else None
     on_trial = rollout.percentage if rollout.candidate is not None else 0.0
     shares = {rollout.current: 100.0 - on_trial, rollout.candidate: on_trial}
     findings = [one["finding"] for one in told if one.get("finding", {}).get("version") == version]
@@ -94,7 +102,7 @@ def _listed(rollout: Rollout, version: str, folder: Path | None, told: Sequence[
     return Listed(
         engine=rollout.engine,
         version=version,
-        label=str(manifest["version"]) if manifest is not None else None,
+        label=label_of(folder, version) if folder is not None else None,
         role=roles.get(version, "there"),
         percentage=shares.get(version, 0.0),
         replicas=sum(version in one["loaded"] for one in told),
@@ -104,9 +112,10 @@ def _listed(rollout: Rollout, version: str, folder: Path | None, told: Sequence[
 
 
 async def _told(state: State) -> list[Mapping[str, Any]]:
-    """What each replica says of its engines."""
+    """What each replica says of its engines, the newest word first; of one that has long been silent, nothing."""
+    query = sa.select(replicas.c.engines).where(replicas.c.updated_at >= utc_now() - FORGOTTEN_AFTER)
     async with state.database.read() as connection:
-        return [row.engines for row in await connection.execute(sa.select(replicas.c.engines))]
+        return [row.engines for row in await connection.execute(query.order_by(replicas.c.updated_at.desc()))]
 
 
 def _is_name(engine: str) -> bool:

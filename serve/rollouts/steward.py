@@ -17,11 +17,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from serve.engines.manifests import check_claims, check_files
 from serve.engines.room import EngineRoom
 from serve.errors import AtelierError, OutOfSpace, StateUnavailable
 from serve.jobs.states import new_id
 from serve.rollouts import fitness
 from serve.rollouts.rollout import Rollout, read_all
+from serve.rollouts.site import FORGOTTEN_AFTER
 from serve.settings import Settings
 from serve.state.database import Database, database_url
 from serve.state.tables import replicas, utc_now
@@ -71,6 +73,8 @@ class Steward:
         """By engine: of which version."""
         self._failures: dict[str, str] = {}
         self._task: asyncio.Task[None] | None = None
+        self._following: dict[str, asyncio.Task[None]] = {}
+        """By engine: one at a time has its versions loaded and examined."""
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
@@ -87,6 +91,9 @@ class Steward:
             # Beside one another: whoever loads a version for minutes still lives.
             await asyncio.gather(self._often(self._look, database, LOOK_S), self._often(self._tell, database, TELL_S))
         finally:
+            for task in self._following.values():
+                task.cancel()
+            await asyncio.gather(*self._following.values(), return_exceptions=True)
             with contextlib.suppress(AtelierError, TimeoutError, sa.exc.ProgrammingError):
                 async with asyncio.timeout(2.0), database.write() as connection:
                     await connection.execute(sa.delete(replicas).where(replicas.c.id == self._id))
@@ -111,8 +118,18 @@ class Steward:
         async with database.read() as connection:
             wanted = await read_all(connection)
         for engine in dict.fromkeys(self._room.names):
-            if (rollout := wanted.get(engine)) is not None:
-                await self._follow(rollout)
+            if (rollout := wanted.get(engine)) is None:
+                continue
+            self._room.versions.switch(engine, rollout.current)  # at once, whatever is loaded meanwhile
+            if (under_way := self._following.get(engine)) is None or under_way.done():
+                self._following[engine] = asyncio.create_task(self._try_to_follow(rollout))
+
+    async def _try_to_follow(self, rollout: Rollout) -> None:
+        """Of each engine by itself: one may load for minutes, or have files that nobody foresaw."""
+        try:
+            await self._follow(rollout)
+        except Exception:
+            LOGGER.exception("the versions of engine %s could not be looked after", rollout.engine)
 
     async def _follow(self, rollout: Rollout) -> None:
         engine, candidate, versions = rollout.engine, rollout.candidate, self._room.versions
@@ -126,23 +143,26 @@ class Steward:
             reason = await self._why_not(engine, candidate)
         elif finding is not None:
             reason = finding.reason
-        # What is not fit is not loaded either: who opens a file that is not what it says trusts a stranger.
         others = [version for version in rollout.others if version != candidate or not reason]
-        failures = await versions.keep(engine, rollout.current, others)
+        failures = await versions.keep(engine, [rollout.current, *others])
         self._note_failure(engine, failures.get(rollout.current, ""))
         if candidate is not None and is_new:
             reason = reason or failures.get(candidate, "") or await self._why_silent(engine, candidate)
             if reason:
                 LOGGER.error("engine %s, version %s is not fit: %s", engine, candidate, reason)
+                versions.refuse(engine, candidate, reason)
             found = Finding(rollout.asked, not reason, reason, round(time.perf_counter() - began, 3))
             self._findings[engine] = candidate, found
 
     async def _why_not(self, engine: str, version: str) -> str:
-        """What is wrong with its files; those of a Triton outside are not here."""
+        """What is wrong with its manifest and files; those of a Triton outside are not here."""
         if not self._room.owns:
             return ""
+        folder = self._repository / engine
         try:
-            await asyncio.to_thread(fitness.check_files, self._repository / engine, version)
+            await asyncio.to_thread(check_claims, folder, version)
+            if version in self._room.versions.loaded(engine):  # else they are looked at when it is to be loaded
+                await asyncio.to_thread(check_files, folder, version)
         except AtelierError as error:
             return str(error)
         return ""
@@ -171,6 +191,8 @@ class Steward:
         async with database.write() as connection:
             changed = await connection.execute(sa.update(replicas).where(replicas.c.id == self._id).values(row))
             if changed.rowcount == 0:
+                old = replicas.c.updated_at < utc_now() - FORGOTTEN_AFTER
+                await connection.execute(sa.delete(replicas).where(old))  # who begins clears up after those who died
                 await connection.execute(replicas.insert(), {"id": self._id, **row})
         self._last = now, told
 

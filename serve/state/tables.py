@@ -388,11 +388,13 @@ rollouts = sa.Table(
     _text("candidate", nullable=True),
     sa.Column("percentage", sa.Float, nullable=False, server_default="0"),
     _whole("asked"),
+    _whole("revision"),
     _text("updated_by", nullable=True),
     _time("updated_at"),
 )
 """Which version of an engine is served, and to how many users its candidate (D-083). ``asked`` counts up whenever the
-replicas are to examine the candidate again. An engine without a row has its lowest version."""
+replicas are to examine the candidate again, ``revision`` with every change. An engine without a row has its lowest
+version."""
 
 replicas = sa.Table(
     "replicas",

@@ -18,9 +18,9 @@ from fakes import FakeEngines
 from serve.engines.room import HEALTH_S
 from serve.ensembles.conversion import Conversion
 from serve.ensembles.insight import Account, Observer
-from serve.ensembles.predictors import ENGINES, Predictors
+from serve.ensembles.predictors import Predictors
 from serve.ensembles.processes import Worker
-from serve.ensembles.vectorization import VectorizeOptions
+from serve.ensembles.vectorization import ENGINES, VectorizeOptions
 from serve.ensembles.vectorizer import TRACERS, Vectorizer
 from serve.ensembles.workers import TaskFault, Workers
 from serve.errors import AtelierError, BadImage, EngineFailure, EngineUnavailable

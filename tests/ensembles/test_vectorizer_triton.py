@@ -15,8 +15,7 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from serve.ensembles.predictors import ENGINES
-from serve.ensembles.vectorization import VectorizeOptions
+from serve.ensembles.vectorization import ENGINES, VectorizeOptions
 from serve.ensembles.vectorizer import Vectorizer
 from serve.settings import VectorizerSettings
 

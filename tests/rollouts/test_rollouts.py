@@ -79,7 +79,7 @@ async def test_from_load_to_rollback_under_load(site: VersionedSite) -> None:
         assert set(await answers_of(site)) == {2.0}
 
         began = time.monotonic()
-        back = await changes.rollback(site.state, ENGINE, ME)
+        back = await changes.rollback(site.state, ENGINE, None, ME)
         assert (back.current, back.previous, back.candidate) == ("1", None, GOOD)
         assert set(await answers_of(site)) == {1.0}
     last = max(at for at, _, factor in site.answers if factor == 2.0)
@@ -171,7 +171,7 @@ async def test_what_cannot_be(state: State) -> None:
         with pytest.raises(InvalidRequest):
             await changes.split(state, ENGINE, percentage, ME)
     with pytest.raises(Conflict):
-        await changes.rollback(state, ENGINE, ME)
+        await changes.rollback(state, ENGINE, None, ME)
 
 
 def test_shares_of_a_rollout() -> None:

@@ -53,10 +53,12 @@ async def test_over_http(client: httpx.AsyncClient) -> None:
     roles = [(one["version"], one["role"], one["percentage"]) for one in listed if one["engine"] == ENGINE]
     assert roles[:3] == [("1", "current", 75.0), ("2", "candidate", 25.0), ("3", "there", 0.0)]
     assert (await client.post(f"{BASE}/promote", json={})).json()["current"] == GOOD
-    assert (await client.post(f"{BASE}/rollback")).json()["current"] == "1"
+    assert (await client.post(f"{BASE}/rollback", json={})).json()["current"] == "1"
+    again = await client.post(f"{BASE}/rollback", json={"version": GOOD})
+    assert (again.status_code, again.json()["current"]) == (200, "1"), "sent twice: it has left already"
     assert (await client.get(f"{BASE}/report")).status_code == 200
     assert (await client.post(f"{BASE}/unload", json={"version": GOOD})).json()["candidate"] is None
-    assert (await client.post(f"{BASE}/rollback")).status_code == 409
+    assert (await client.post(f"{BASE}/rollback", json={})).status_code == 409
 
 
 @pytest.mark.parametrize(
@@ -71,6 +73,8 @@ async def test_over_http(client: httpx.AsyncClient) -> None:
         ("split", {"percentage": True}, 400, "percentage"),
         ("split", {"percentage": 10}, 409, None),
         ("promote", {}, 409, None),
+        ("rollback", {"version": 2}, 400, "version"),
+        ("rollback", {"version": "9"}, 409, None),
         ("unload", {"version": "1"}, 409, None),
     ],
 )

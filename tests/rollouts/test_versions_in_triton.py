@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -59,16 +60,17 @@ async def test_two_answer_side_by_side(room: EngineRoom) -> None:
         "unknown",
     ]
     assert (await EngineDoors(room).metadata(ENGINE))["versions"] == ["2", "1"], "the current one is told last"
-    assert await room.versions.keep(ENGINE, GOOD, ["1"]) == {}
+    assert await room.versions.keep(ENGINE, [GOOD, "1"]) == {}
+    room.versions.switch(ENGINE, GOOD)
     assert (await factor(room), room.versions.label(ENGINE)) == (2.0, "2.0")
     assert (await EngineDoors(room).metadata(ENGINE))["versions"] == ["1", "2"]
 
 
 async def test_what_does_not_load_changes_nothing(room: EngineRoom) -> None:
     for version in (UNLOADABLE, "99"):
-        with pytest.raises(EngineUnavailable, match=r"does not load|has no version '99'"):
+        with pytest.raises(EngineUnavailable, match=r"does not load|times/99 is not in the model repository"):
             await factor(room, version)
-    failures = await room.versions.keep(ENGINE, UNLOADABLE, [GOOD])
+    failures = await room.versions.keep(ENGINE, [UNLOADABLE, GOOD])
     assert list(failures) == [UNLOADABLE]
     assert "/" not in failures[UNLOADABLE], "no path of the machine"
     assert (await factor(room), room.versions.loaded(ENGINE)) == (1.0, ("1", "2"))
@@ -78,7 +80,8 @@ async def test_what_does_not_load_changes_nothing(room: EngineRoom) -> None:
 async def test_a_version_that_is_mended_is_tried_again(room: EngineRoom, repository: Path) -> None:
     with pytest.raises(EngineUnavailable):
         await factor(room, UNLOADABLE)
-    (repository / ENGINE / UNLOADABLE / "model.onnx").write_bytes(model(5.0))
+    shutil.rmtree(repository / ENGINE / UNLOADABLE)
+    write_version(repository, UNLOADABLE, model(5.0))
     with pytest.raises(EngineUnavailable):
         await factor(room, UNLOADABLE)  # not again so soon, whoever asks
     room.versions.forget_failures(ENGINE)
@@ -86,7 +89,8 @@ async def test_a_version_that_is_mended_is_tried_again(room: EngineRoom, reposit
 
 
 async def test_a_restart_brings_the_same_versions(room: EngineRoom) -> None:
-    await room.versions.keep(ENGINE, GOOD, ["1"])
+    await room.versions.keep(ENGINE, [GOOD, "1"])
+    room.versions.switch(ENGINE, GOOD)
     assert room._server is not None
     os.kill(room._server.pid, signal.SIGKILL)
     async with asyncio.timeout(60):
@@ -100,28 +104,28 @@ async def test_what_nobody_wants_goes_but_not_from_under_a_request(
 ) -> None:
     """A job under way keeps the version that it began with."""
     monkeypatch.setattr(versions_module, "LINGER_S", 0.0)
-    await room.versions.keep(ENGINE, "1", [GOOD])
+    await room.versions.keep(ENGINE, ["1", GOOD])
     async with room.versions.using({ENGINE: GOOD}):
-        await room.versions.keep(ENGINE, "1", [])
+        await room.versions.keep(ENGINE, ["1"])
         assert room.versions.loaded(ENGINE) == ("1", "2")
-    await room.versions.keep(ENGINE, "1", [])
+    await room.versions.keep(ENGINE, ["1"])
     assert room.versions.loaded(ENGINE) == ("1",)
     assert (await room.client.metadata(ENGINE))["versions"] == ["1"]
     assert await factor(room) == 1.0
 
 
 async def test_no_more_than_so_many_are_loaded(room: EngineRoom, repository: Path) -> None:
-    write_version(repository, "20", model(20.0))
-    write_version(repository, "21", model(21.0))
-    for version in ("2", "3", "4"):
-        await factor(room, version)
-    assert room.versions.loaded(ENGINE) == ("1", "2", "3", "4")
-    assert await factor(room, "20") == 20.0
-    assert room.versions.loaded(ENGINE) == ("1", "3", "4", "20"), "the one that was used the longest time ago went"
+    for version in range(20, 24):
+        write_version(repository, str(version), model(float(version)))
+    for wanted in (GOOD, "20", "21"):
+        await factor(room, wanted)
+    assert room.versions.loaded(ENGINE) == ("1", GOOD, "20", "21")
+    assert await factor(room, "22") == 22.0
+    assert room.versions.loaded(ENGINE) == ("1", "20", "21", "22"), "the one that was used the longest time ago went"
     using = room.versions.using
-    async with using({ENGINE: "3"}), using({ENGINE: "4"}), using({ENGINE: "20"}):
+    async with using({ENGINE: "20"}), using({ENGINE: "21"}), using({ENGINE: "22"}):
         with pytest.raises(Overloaded):
-            await factor(room, "21")
+            await factor(room, "23")
 
 
 async def test_loading_disturbs_nobody(room: EngineRoom) -> None:
@@ -133,8 +137,8 @@ async def test_loading_disturbs_nobody(room: EngineRoom) -> None:
             answers.append(await factor(room))
 
     asking = [asyncio.create_task(ask()) for _ in range(4)]
-    for wanted in ([GOOD], [GOOD, UNLOADABLE], [], ["3"]):
-        await room.versions.keep(ENGINE, "1", wanted)
+    for wanted in ([GOOD], [GOOD, UNLOADABLE], [], [GOOD]):
+        await room.versions.keep(ENGINE, ["1", *wanted])
         await asyncio.sleep(0.1)
     ended.set()
     await asyncio.gather(*asking)
@@ -148,7 +152,7 @@ async def test_a_stub_that_ends_with_its_version_is_no_fault(room: EngineRoom, m
     monkeypatch.setattr("serve.engines.processes.state", lambda pid: "Z")
     assert room._server is not None
     room._server.confirm(ENGINE, ["1"])
-    await room.versions.keep(ENGINE, "1", [GOOD])
+    await room.versions.keep(ENGINE, ["1", GOOD])
     await asyncio.sleep(2)
     assert (room._server.restarts, await factor(room)) == (0, 1.0)
     monkeypatch.setattr("serve.engines.supervisor.CHANGE_S", 0.0)

@@ -18,6 +18,7 @@ def upgrade() -> None:
         sa.Column("candidate", sa.Text(), nullable=True),
         sa.Column("percentage", sa.Float(), server_default="0", nullable=False),
         sa.Column("asked", sa.Integer(), server_default="0", nullable=False),
+        sa.Column("revision", sa.Integer(), server_default="0", nullable=False),
         sa.Column("updated_by", sa.Text(), nullable=True),
         sa.Column("updated_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("engine", name=op.f("pk_rollouts")),
