@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serve.metrics.metric import Counter, Gauge, Histogram, Metric, Passed, Reading, Sample
+from serve.metrics.metric import Counter, Gauge, Histogram, Metric, Passed, Sample
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """From one inference of a small engine to a large picture."""
@@ -87,14 +87,14 @@ INFERENCES_IN_FLIGHT = Gauge("atelier_engine_inferences_in_flight", "Calls of an
 INFERENCE_FAILURES = Counter(
     "atelier_engine_failures_total", "Calls of an engine that failed, by the kind of error.", ("engine", "reason")
 )
-EXECUTIONS = Reading(
+EXECUTIONS = Counter(
     "atelier_engine_executions_total",
-    "How often Triton ran an engine on a batch of so many samples, since it was started.",
+    "How often Triton ran an engine on a batch of so many samples, in all its versions.",
     ("engine", "batch_size"),
 )
-EXECUTION_SECONDS = Reading(
+EXECUTION_SECONDS = Counter(
     "atelier_engine_execution_seconds_total",
-    "How long Triton ran an engine on batches of so many samples, since it was started.",
+    "How long Triton ran an engine on batches of so many samples, in all its versions.",
     ("engine", "batch_size"),
 )
 ENGINE_INFO = Gauge(

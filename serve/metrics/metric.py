@@ -99,12 +99,6 @@ class Gauge(_Single):
             self._values.clear()
 
 
-class Reading(Gauge):
-    """A counter that another process keeps, and that begins anew when that one does."""
-
-    kind = "counter"
-
-
 class Histogram(Metric):
     """``buckets`` are the upper bounds, rising; what is above the last one is counted all the same."""
 
