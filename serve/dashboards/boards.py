@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serve.dashboards.board import Board, Panel
-from serve.dashboards.queries import mean, per_second, quantile, quantiles, ratio
+from serve.dashboards.queries import mean, mean_of_both, per_second, quantile, quantiles, ratio
 
 FAILED = 'atelier_requests_total{status=~"5..|UNAVAILABLE|INTERNAL|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|UNKNOWN"}'
 """Requests that failed by our fault. 499 and what the client got wrong are none."""
@@ -148,9 +148,9 @@ QUALITY = Board("atelier-quality", "Atelier: quality", {
             "worst tenth, tier {{tier}}": quantile(0.1, "atelier_svg_quality_ratio", "tier"),
         }, "Where drawings were rendered and compared."),
         Panel("Predicted minus measured", "short", {
-            "mean": mean("atelier_svg_quality_prediction_error_ratio"),
-            "p95": quantile(0.95, "atelier_svg_quality_prediction_error_ratio"),
-        }, "Away from zero: the predictor has drifted from what is sent to it."),
+            "mean": mean_of_both("atelier_svg_quality_prediction_error_ratio"),
+            "p95, {{direction}}": quantile(0.95, "atelier_svg_quality_prediction_error_ratio", "direction"),
+        }, "A mean away from zero: the predictor has drifted from what is sent to it."),
     ),
     "Answers": (
         Panel("Not as asked", "ops", {"{{ensemble}}": per_second("atelier_degraded_total", "ensemble")},
