@@ -50,8 +50,10 @@ ENSEMBLES = Board("atelier-ensembles", "Atelier: ensembles", {
             "{{ensemble}} waiting": "sum by (ensemble) (atelier_queue_waiting)",
             "{{ensemble}} working": "sum by (ensemble) (atelier_work_in_progress)",
         }, "In all replicas."),
-        Panel("Wait for a turn, p95", "s", {"{{ensemble}}": quantile(0.95, "atelier_queue_wait_seconds", "ensemble")},
-              "In a replica. Growing: more replicas are needed."),
+        Panel("Wait for a turn", "s", {
+            "{{ensemble}} p95": quantile(0.95, "atelier_queue_wait_seconds", "ensemble"),
+            "{{ensemble}} oldest": "max by (ensemble) (atelier_queue_oldest_seconds)",
+        }, "In a replica. Growing: more replicas are needed. The oldest has no turn yet."),
     ),
     "Work": (
         Panel("Duration", "s", quantiles("atelier_ensemble_duration_seconds", "ensemble"), "Without the queue."),
@@ -121,8 +123,10 @@ ENGINES = Board("atelier-engines", "Atelier: engines", {
 JOBS = Board("atelier-jobs", "Atelier: jobs", {
     "Queue": (
         Panel("Jobs", "short", {"{{lane}} {{state}}": "max by (lane, state) (atelier_jobs)"}, "Of the whole site."),
-        Panel("Wait, p95", "s", {"{{lane}}": quantile(0.95, "atelier_job_wait_seconds", "lane")},
-              "From when a job could start until a worker took it."),
+        Panel("Wait", "s", {
+            "{{lane}} p95": quantile(0.95, "atelier_job_wait_seconds", "lane"),
+            "{{lane}} oldest": "max by (lane) (atelier_jobs_oldest_seconds)",
+        }, "From when a job could start until a worker took it. The oldest still waits."),
     ),
     "Work": (
         Panel("Attempts", "ops", {"{{lane}} {{outcome}}": per_second("atelier_job_attempts_total", "lane, outcome")},

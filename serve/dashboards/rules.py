@@ -40,7 +40,9 @@ RULES = (
          "Requests fail so often that a month's allowance is gone in two days", "requests-fail"),
     Rule("AtelierFailsSlowly", _burns(3, "1d", "2h"), "15m", "ticket",
          "Requests fail so often that a month's allowance is gone in ten days", "requests-fail"),
-    Rule("AtelierQueues", f"{quantile(0.95, 'atelier_queue_wait_seconds', 'ensemble', window='5m')} > 10", "5m", "page",
+    Rule("AtelierQueues",
+         f"{quantile(0.95, 'atelier_queue_wait_seconds', 'ensemble', window='5m')} > 10"
+         " or max by (ensemble) (atelier_queue_oldest_seconds) > 10", "5m", "page",
          "Work waits longer than 10 s for its turn at {{ $labels.ensemble }}", "work-waits"),
     Rule("AtelierRefuses", f"{per_second(FULL, window='5m')} > 0", "5m",
          "page", "The site is full and refuses requests", "work-waits"),
@@ -51,8 +53,9 @@ RULES = (
          "The engine {{ $labels.engine }} fails", "an-engine-fails"),
     Rule("AtelierTritonRestarts", "sum(increase(atelier_triton_restarts_total[15m])) > 3", "0m", "ticket",
          "Triton was restarted more than three times in a quarter of an hour", "an-engine-fails"),
-    Rule("AtelierJobsWait", f"{quantile(0.95, 'atelier_job_wait_seconds', 'lane', window='15m')} > 600", "5m",
-         "ticket", "Jobs of the lane {{ $labels.lane }} wait longer than ten minutes", "jobs-wait"),
+    Rule("AtelierJobsWait",
+         f"{quantile(0.95, 'atelier_job_wait_seconds', 'lane', window='15m')} > 600"
+         " or max by (lane) (atelier_jobs_oldest_seconds) > 600", "5m", "ticket", "Jobs of the lane {{ $labels.lane }} wait longer than ten minutes", "jobs-wait"),
     Rule("AtelierNoWorker", f"({per_second('atelier_worker_beats_total', window='2m')} or vector(0)) == 0", "2m",
          "page",
          "No worker takes jobs", "jobs-wait"),

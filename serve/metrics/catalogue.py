@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serve.metrics.metric import Counter, Gauge, Histogram, Metric, Passed, Sample
+from serve.metrics.metric import Age, Counter, Gauge, Histogram, Metric, Passed, Sample
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """From one inference of a small engine to a large picture."""
@@ -42,7 +42,13 @@ DOWNLOADS = Counter("atelier_downloads_total", "Files that were asked for: `kind
 
 # Ensembles.
 QUEUE_SECONDS = Histogram(
-    "atelier_queue_wait_seconds", "How long work waited for its turn in a replica.", SECONDS, ("ensemble",)
+    "atelier_queue_wait_seconds",
+    "How long work waited in a replica, until its turn or until it left the queue without one.",
+    SECONDS,
+    ("ensemble",),
+)
+OLDEST_WAITING = Age(
+    "atelier_queue_oldest_seconds", "How long the work has waited that waits longest for its turn.", ("ensemble",)
 )
 WAITING = Gauge("atelier_queue_waiting", "Work that waits for its turn in a replica.", ("ensemble",))
 WORKING = Gauge("atelier_work_in_progress", "Work that has its turn in a replica.", ("ensemble",))
@@ -122,6 +128,11 @@ SHARED = Counter(
 JOBS = Gauge("atelier_jobs", "Jobs of the whole site, by lane and state; every worker tells all.", ("lane", "state"))
 JOB_WAIT_SECONDS = Histogram(
     "atelier_job_wait_seconds", "From when a job could start until a worker took it.", LONG_SECONDS, ("lane",)
+)
+OLDEST_JOB = Gauge(
+    "atelier_jobs_oldest_seconds",
+    "How long the job has waited that could start and waits longest, by lane; every worker tells all.",
+    ("lane",),
 )
 JOB_SECONDS = Histogram(
     "atelier_job_attempt_seconds", "What an attempt of a job took.", LONG_SECONDS, ("lane", "outcome")

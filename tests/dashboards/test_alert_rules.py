@@ -146,6 +146,16 @@ def test_what_clients_ask_wrongly_is_no_failure_of_an_engine(reason: str, tmp_pa
     assert told(tmp_path, CALM | failures, "2h") == set()
 
 
+@pytest.mark.parametrize(
+    ("rule", "oldest"),
+    [("AtelierQueues", 'atelier_queue_oldest_seconds{ensemble="illustrate"}'),
+     ("AtelierJobsWait", 'atelier_jobs_oldest_seconds{lane="illustrate"}')],
+)  # fmt: skip
+def test_where_nothing_has_its_turn_any_more_somebody_is_told(rule: str, oldest: str, tmp_path: Path) -> None:
+    """No wait has an end that could be counted: the percentile is of nothing."""
+    assert rule in told(tmp_path, CALM | {oldest: "0+60x60"}, "40m")
+
+
 def test_a_breaker_whose_trials_hang_is_told_of(tmp_path: Path) -> None:
     """Two scrapes with it open, then four with its trial under way, again and again."""
     series = {'atelier_breaker_open{service="illustrate"}': " ".join(["1 1 0.5 0.5 0.5 0.5"] * 10)}
