@@ -5,8 +5,9 @@ from __future__ import annotations
 from serve.dashboards.board import Board, Panel
 from serve.dashboards.queries import mean, mean_of_both, per_second, quantile, quantiles, ratio
 
-FAILED = 'atelier_requests_total{status=~"5..|UNAVAILABLE|INTERNAL|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|UNKNOWN"}'
-"""Requests that failed by our fault. 499 and what the client got wrong are none."""
+FAILED = 'atelier_requests_total{status=~"50[02345]|UNAVAILABLE|INTERNAL|DEADLINE_EXCEEDED|UNKNOWN"}'
+"""Requests that failed by our fault. None are 499, what the client got wrong, what it had set too early an end (late),
+what is not offered (501, UNIMPLEMENTED), and who is over a limit or a quota (507, RESOURCE_EXHAUSTED)."""
 
 OVERVIEW = Board("atelier-overview", "Atelier: overview", {
     "Now": (

@@ -8,6 +8,7 @@ from serve.dashboards.queries import mean_of_both, per_second, quantile, ratio
 
 OBJECTIVE = 0.995
 FULL = 'atelier_refusals_total{reason="Overloaded"}'
+NO_SPACE = 'atelier_refusals_total{reason="OutOfSpace"}'
 BROKEN = 'atelier_engine_failures_total{reason=~"EngineFailure|EngineUnavailable"}'
 """Failures of an engine's own: not what a client asked wrongly, nor what came too late or was too much."""
 CONVERSIONS = '{ensemble="vectorize"}'
@@ -40,6 +41,8 @@ RULES = (
          "Requests fail so often that a month's allowance is gone in two days", "requests-fail"),
     Rule("AtelierFailsSlowly", _burns(3, "1d", "2h"), "15m", "ticket",
          "Requests fail so often that a month's allowance is gone in ten days", "requests-fail"),
+    Rule("AtelierOutOfSpace", f"{per_second(NO_SPACE, window='5m')} > 0", "5m", "page",
+         "The disk of the database or of the object store is full", "requests-fail"),
     Rule("AtelierQueues",
          f"{quantile(0.95, 'atelier_queue_wait_seconds', 'ensemble', window='5m')} > 10"
          " or max by (ensemble) (atelier_queue_oldest_seconds) > 10", "5m", "page",

@@ -80,7 +80,8 @@ by joining) costs nothing, and carries no `cost`. What the stack does of its own
 nobody. What a cancelled or failed request had cost is in the counters, and in no row. An inference of moderation is in
 the counters under its engine's name. Engines of a Triton outside (`engines_url`) cost nothing here.
 
-`GET /api/admin/costs?by=user|model|day&since=` and `atelier costs` have the sums, `GET /v1/me/costs` one's own;
+`GET /api/admin/costs?by=user|model|day&since=` and `atelier costs` have the sums, `GET /v1/me/costs` one's own. `model`
+and `day` are for the scope `metrics`; `user` names users, and is for `admin`.
 `prices.cpu_hour` and `prices.gpu_hour` make money of them. `python -m loadtests.bench_metrics` prints what recording
 takes, and how much of the processes' own processor time requests were charged.
 

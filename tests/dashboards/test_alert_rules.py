@@ -49,6 +49,7 @@ FIRES: dict[str, tuple[dict[str, str], str]] = {
          'atelier_requests_total{status="UNAVAILABLE"}': "0+3x1600"},
         "26h",
     ),
+    "AtelierOutOfSpace": ({'atelier_refusals_total{reason="OutOfSpace"}': "0+1x30"}, "20m"),
     "AtelierQueues": (
         {f'atelier_queue_wait_seconds_bucket{{ensemble="illustrate", le="{le}"}}': f"0+{n}x30"
          for le, n in (("10", 0), ("30", 10), ("+Inf", 10))}, "20m",
@@ -84,6 +85,11 @@ CALM = {
     'up{job="ray", instance="a"}': "1x3000",
     'atelier_requests_total{status="200"}': "0+100x3000",
     'atelier_requests_total{status="422"}': "0+50x3000",
+    'atelier_requests_total{status="late"}': "0+50x3000",
+    'atelier_requests_total{status="501"}': "0+50x3000",
+    'atelier_requests_total{status="507"}': "0+50x3000",
+    'atelier_requests_total{status="RESOURCE_EXHAUSTED"}': "0+50x3000",
+    'atelier_refusals_total{reason="QuotaExceeded"}': "0+50x3000",
     "atelier_worker_beats_total": "0+30x3000",
     'atelier_queue_wait_seconds_bucket{ensemble="illustrate", le="0.001"}': "0+100x3000",
     'atelier_queue_wait_seconds_bucket{ensemble="illustrate", le="+Inf"}': "0+100x3000",
