@@ -280,6 +280,26 @@ async def test_costs_add_up_by_user_model_and_day(site: KeyedSite) -> None:
 
 
 @pytest.mark.usefixtures("costly")
+async def test_who_joins_or_asks_again_pays_nothing(site: KeyedSite) -> None:
+    site.app.state.service.delay_s = 0.3
+    async with site.door((await site.key("ada")).secret) as ada:
+
+        async def converted(**headers: str) -> dict[str, Any]:
+            answer = await ada.post("/api/convert-ai", files={"image": encode(picture())}, headers=headers)
+            assert answer.status_code == 200, answer.text
+            told: dict[str, Any] = answer.json()["ai_metadata"]
+            return told
+
+        once = await asyncio.gather(*(converted() for _ in range(3)))
+        assert sorted("cost" in told for told in once) == [False, False, True]
+        first, again = [await converted(**{"Idempotency-Key": "k", "Cache-Control": "no-cache"}) for _ in range(2)]
+        assert first["generation_id"] == again["generation_id"]
+        assert "cost" in first
+        assert "cost" not in again
+        assert (await ada.get("/v1/me/costs")).json()["cpu_seconds"] == 1.0
+
+
+@pytest.mark.usefixtures("costly")
 async def test_a_drawing_costs_the_picture_and_its_tracing(site: KeyedSite) -> None:
     async with site.door((await site.key("ada")).secret) as ada:
         await drawn(ada, output_format="svg")
