@@ -193,7 +193,9 @@ async def test_waits_without_a_turn_are_measured() -> None:
         hurried = asyncio.create_task(wait(0.05, Priority.HIGH))
         assert await displaced is Overloaded
         assert 0.05 <= catalogue.OLDEST_WAITING.value(ensemble) < 0.2, "it grows by itself"
-        assert [sample.value > 0 for sample in catalogue.OLDEST_WAITING.samples() if "hanging" in sample.labels.values()]
+        assert [
+            sample.value > 0 for sample in catalogue.OLDEST_WAITING.samples() if "hanging" in sample.labels.values()
+        ]
         assert await hurried is DeadlineExceeded
         assert await late is DeadlineExceeded
         assert catalogue.QUEUE_SECONDS.count(ensemble) == before + 3

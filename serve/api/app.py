@@ -114,7 +114,7 @@ def create_app(
     app.state.service = service
     app.state.illustrator = illustrator
     app.state.settings = settings
-    app.state.models = models or Models(service, settings, illustrator)
+    app.state.models = models or Models(service, settings, illustrator, state.database if state is not None else None)
     app.state.state = state
     app.state.entrance = entrance
     app.state.direct = direct or Direct(None, illustrator, service, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
 import re
@@ -120,7 +121,10 @@ async def test_an_end_that_the_client_set_is_no_fault_of_the_site(site: KeyedSit
     route = "/v1/images/generations"
     site.illustrator.delay_s = 5.0
     async with site.door((await site.key("ada")).secret) as ada:
-        with counts(catalogue.REQUESTS, "http", route, LATE) as late, counts(catalogue.REQUESTS, "http", route, "504") as failed:
+        with (
+            counts(catalogue.REQUESTS, "http", route, LATE) as late,
+            counts(catalogue.REQUESTS, "http", route, "504") as failed,
+        ):
             answer = await ada.post(route, json=PROMPT, headers={"X-Request-Timeout": "0.05"})
     assert (answer.status_code, late, failed) == (504, [1], [0])
 
@@ -152,7 +156,10 @@ async def test_a_parameter_of_open_inference_is_the_clients_own_end_too(
     image.contents.bytes_contents.append(b"picture")
     async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        with counts(catalogue.REQUESTS, "grpc", "ModelInfer", LATE) as late, pytest.raises(grpc.aio.AioRpcError) as told:
+        with (
+            counts(catalogue.REQUESTS, "grpc", "ModelInfer", LATE) as late,
+            pytest.raises(grpc.aio.AioRpcError) as told,
+        ):
             await stub.ModelInfer(request, metadata=metadata)
     assert (told.value.code(), late) == (grpc.StatusCode.DEADLINE_EXCEEDED, [1])
 
@@ -277,6 +284,35 @@ async def test_costs_add_up_by_user_model_and_day(site: KeyedSite) -> None:
         later = (utc_now() + timedelta(hours=1)).isoformat()
         assert (await admin.get("/api/admin/costs", params={"since": later})).json()["costs"] == []
         assert (await admin.get("/api/admin/costs", params={"by": "key"})).status_code == 400
+
+
+@pytest.mark.usefixtures("costly")
+async def test_the_open_protocol_costs_its_users_what_other_doors_do(site: KeyedSite) -> None:
+    async with site.door((await site.key("ada")).secret) as ada:
+        image = {
+            "name": "image",
+            "shape": [1],
+            "datatype": "BYTES",
+            "data": [base64.b64encode(encode(picture())).decode()],
+        }
+        assert (await ada.post("/v2/models/vectorize/infer", json={"inputs": [image]})).status_code == 200
+        asked = {"prompt": "a red apple", "model": "mini"}
+        assert (await ada.post("/v2/models/illustrate/generate", json=asked)).status_code == 200
+        own = (await ada.get("/v1/me/costs")).json()
+        assert (own["requests"], own["cpu_seconds"], own["gpu_seconds"]) == (2, 2.5, 1.0)
+    bob = await site.key("bob")
+    request = pb.ModelInferRequest(model_name="vectorize")
+    given = request.inputs.add(name="image", datatype="BYTES", shape=[1])
+    given.contents.bytes_contents.append(encode(picture()))
+    async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        metadata = (("authorization", f"Bearer {bob.secret}"),)
+        await stub.ModelInfer(request, metadata=metadata)
+        call = stub.ModelStreamInfer(iter([request]), metadata=metadata)
+        assert [bool(answer.error_message) async for answer in call] == [False]
+    async with site.door(bob.secret) as client:
+        own = (await client.get("/v1/me/costs")).json()
+        assert (own["requests"], own["cpu_seconds"]) == (2, 1.0)
 
 
 @pytest.mark.usefixtures("costly")

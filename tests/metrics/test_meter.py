@@ -118,9 +118,7 @@ async def test_a_restarted_triton_counts_anew(engines: Counted, metered: tuple[E
     assert asked(meter, "a", 1) > 0
 
 
-async def test_another_version_costs_what_it_runs(
-    engines: Counted, metered: tuple[EngineMeter, list[float]]
-) -> None:
+async def test_another_version_costs_what_it_runs(engines: Counted, metered: tuple[EngineMeter, list[float]]) -> None:
     """Triton tells of each version by itself; with the first of another, hours that were paid are not paid again."""
     meter, spent = metered
     engine = f"unet-{time.monotonic_ns()}"

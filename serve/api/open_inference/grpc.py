@@ -29,6 +29,7 @@ from serve.api.open_inference.entering import GrpcEntrance, headers_of
 from serve.api.open_inference.messages import CODE, filled, parse, tell_parameters, to_message, to_request
 from serve.api.open_inference.models import Models
 from serve.api.open_inference.observing import observed
+from serve.api.open_inference.recording import asked_for
 from serve.api.open_inference.stream import Job, interleaved
 from serve.api.open_inference.timed import Timed
 from serve.errors import AtelierError, EngineFailure, Overloaded, TooLarge, Unsupported
@@ -103,6 +104,7 @@ class OpenInferenceServicer:
     def _begin(self, principal: Principal, context: Context) -> None:
         """What follows is as urgent as the call says, and ends when gRPC's own deadline does or before. Raises
         InvalidRequest, Forbidden."""
+        asked_for(principal.user_id)
         asked = read(headers_of(context), time.monotonic(), principal, self._gateway)
         urgency.begin(asked.ending_with(urgency.current()))
         ends_by(urgency.current().deadline)

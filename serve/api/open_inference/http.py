@@ -16,6 +16,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from serve.api.bodies import read_body
 from serve.api.event_stream import EventStream
+from serve.api.entrance import principal_of
 from serve.api.json_body import parse_json
 from serve.api.native import SiteSettings
 from serve.api.open_inference import schema
@@ -28,6 +29,7 @@ from serve.api.open_inference.codec import (
 )
 from serve.api.open_inference.description import Answer
 from serve.api.open_inference.models import Models
+from serve.api.open_inference.recording import asked_for
 from serve.api.open_inference.tensors import Array, Tensor, from_json, to_json
 from serve.api.problems import render
 from serve.errors import AtelierError, InvalidRequest, Unauthorized, Unsupported
@@ -38,6 +40,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 async def models_of(request: Request) -> Models:
+    asked_for(principal_of(request).user_id)
     models: Models = request.app.state.models
     return models
 

@@ -13,8 +13,10 @@ import numpy as np
 from serve.api.open_inference.codec import InferRequest
 from serve.api.open_inference.description import Answer, Description, TensorSpec, to_tensors
 from serve.api.open_inference.illustrate_request import INPUTS, read_options
+from serve.api.open_inference.recording import Recorder
 from serve.api.open_inference.tensors import Array
 from serve.ensembles.illustration import (
+    ILLUSTRATE,
     FamilyInfo,
     IllustrateOptions,
     Illustration,
@@ -50,8 +52,9 @@ MAX_ANSWER_BYTES = 60 * 1024 * 1024
 class IllustrateModel:
     description = DESCRIPTION
 
-    def __init__(self, service: IllustratorService) -> None:
+    def __init__(self, service: IllustratorService, recorder: Recorder) -> None:
         self._service = service
+        self._recorder = recorder
         self._known: Sequence[FamilyInfo] = ()
 
     async def ready(self) -> bool:
@@ -67,7 +70,12 @@ class IllustrateModel:
         return {**DESCRIPTION.config(), "parameters": {"models": {"string_value": told}}}
 
     async def infer(self, request: InferRequest, timeout_s: float | None) -> dict[str, Array]:
-        return to_outputs(await self._service.draw(await self._options(request, timeout_s)), request)
+        drawn = await self._service.draw(await self._options(request, timeout_s))
+        await self._keep(drawn)
+        return to_outputs(drawn, request)
+
+    async def _keep(self, drawn: Illustration) -> None:
+        await self._recorder.keep(ILLUSTRATE, drawn.parameters.model, drawn.processing_time_s, drawn.cost)
 
     async def stream(self, request: InferRequest, timeout_s: float | None) -> AsyncGenerator[Answer]:
         """Previews (``preview_every``) with the output ``image`` alone, and where they are; all outputs at last."""
@@ -77,6 +85,7 @@ class IllustrateModel:
                 if isinstance(item, Preview):
                     yield _preview(item, request)
                 elif isinstance(item, Illustration):
+                    await self._keep(item)
                     yield Answer(DESCRIPTION.version, to_outputs(item, request))
 
     async def _options(self, request: InferRequest, timeout_s: float | None) -> IllustrateOptions:

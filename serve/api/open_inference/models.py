@@ -16,6 +16,7 @@ from serve.api.deadlines import asked_by, timeout_of
 from serve.api.open_inference.codec import InferRequest
 from serve.api.open_inference.description import Answer, Description
 from serve.api.open_inference.illustrate_model import IllustrateModel
+from serve.api.open_inference.recording import Recorder
 from serve.api.open_inference.statistics import Statistics
 from serve.api.open_inference.tensors import Array, Tensor
 from serve.api.open_inference.vectorize_model import VectorizeModel
@@ -25,6 +26,7 @@ from serve.ensembles.illustration import HOW_TO_BUILD, IllustratorService
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import AtelierError, InvalidRequest, NotFound, TooLarge
 from serve.settings import Settings
+from serve.state.database import Database
 
 EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "statistics", "parameters", "generate"]
 
@@ -54,14 +56,20 @@ class Models:
     """Requests that both doors (HTTP and gRPC) have already decoded; answers as the protocol's JSON or arrays."""
 
     def __init__(
-        self, vectorizer: VectorizerService, settings: Settings, illustrator: IllustratorService | None = None
+        self,
+        vectorizer: VectorizerService,
+        settings: Settings,
+        illustrator: IllustratorService | None = None,
+        database: Database | None = None,
     ) -> None:
+        """What ensembles are asked is written down in the ``database``, if there is one."""
+        recorder = Recorder(database)
         self._ensembles: dict[str, EnsembleModel] = {}
         self._streaming: dict[str, IllustrateModel] = {}
         services: list[EngineService] = [vectorizer]
-        self._add(VectorizeModel(vectorizer, settings.vectorizer.image))
+        self._add(VectorizeModel(vectorizer, settings.vectorizer.image, recorder))
         if illustrator is not None:
-            drawing = IllustrateModel(illustrator)
+            drawing = IllustrateModel(illustrator, recorder)
             self._add(drawing)
             self._streaming[drawing.description.name] = drawing
             services.append(illustrator)

@@ -13,9 +13,10 @@ from PIL import Image
 
 from serve.api.open_inference.codec import InferRequest
 from serve.api.open_inference.description import Description, TensorSpec, own_parameters, to_tensors
+from serve.api.open_inference.recording import Recorder
 from serve.api.open_inference.tensors import Array, Tensor, decode_base64
 from serve.api.options import parse_options
-from serve.ensembles.vectorization import Vectorization, VectorizeOptions, VectorizerService
+from serve.ensembles.vectorization import VECTORIZE, Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import InvalidRequest, TooLarge, in_words_of
 from serve.settings import ImageLimitsSettings
 
@@ -43,8 +44,9 @@ DESCRIPTION = Description(
 class VectorizeModel:
     description = DESCRIPTION
 
-    def __init__(self, service: VectorizerService, limits: ImageLimitsSettings) -> None:
+    def __init__(self, service: VectorizerService, limits: ImageLimitsSettings, recorder: Recorder) -> None:
         self._service = service
+        self._recorder = recorder
         self._limits = limits
 
     async def ready(self) -> bool:
@@ -57,7 +59,9 @@ class VectorizeModel:
         # In a thread: to pack ten megabytes of pixels would hold every other request up.
         image = await asyncio.to_thread(read_image, request, self._limits)
         options = read_options(request, timeout_s=timeout_s)
-        return to_outputs(await self._service.vectorize(image, options), request)
+        made = await self._service.vectorize(image, options)
+        await self._recorder.keep(VECTORIZE, None, made.processing_time_s, made.cost)
+        return to_outputs(made, request)
 
 
 def read_options(request: InferRequest, **fixed: Any) -> VectorizeOptions:
