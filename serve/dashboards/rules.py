@@ -58,7 +58,8 @@ RULES = (
          "Triton was restarted more than three times in a quarter of an hour", "an-engine-fails"),
     Rule("AtelierJobsWait",
          f"{quantile(0.95, 'atelier_job_wait_seconds', 'lane', window='15m')} > 600"
-         " or max by (lane) (atelier_jobs_oldest_seconds) > 600", "5m", "ticket", "Jobs of the lane {{ $labels.lane }} wait longer than ten minutes", "jobs-wait"),
+         " or max by (lane) (atelier_jobs_oldest_seconds) > 600", "5m", "ticket",
+         "Jobs of the lane {{ $labels.lane }} wait longer than ten minutes", "jobs-wait"),
     Rule("AtelierNoWorker", f"({per_second('atelier_worker_beats_total', window='2m')} or vector(0)) == 0", "2m",
          "page",
          "No worker takes jobs", "jobs-wait"),

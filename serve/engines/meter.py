@@ -13,7 +13,7 @@ import logging
 import os
 import time
 import urllib.request
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -100,7 +100,7 @@ class EngineMeter:
 
         Triton tells of each version by itself, and begins again at 0 with one that it loads anew.
         """
-        since_s: Counter[str] = Counter()
+        since_s: defaultdict[str, float] = defaultdict(float)
         for key, (count, took_s) in _told_of(models).items():
             before = self._told.get(key, (0, 0.0))
             if count < before[0]:

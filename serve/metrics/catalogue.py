@@ -21,8 +21,8 @@ REQUESTS_EACH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 # Doors.
 REQUESTS = Counter(
     "atelier_requests_total",
-    "Requests that were answered, without probes of health; over gRPC `route` is the method and `status` the code. 499: "
-    "the client went away. late: it was not done by the end that its client had set.",
+    "Requests that were answered, without probes of health; over gRPC `route` is the method and `status` the code. "
+    "499: the client went away. late: it was not done by the end that its client had set.",
     ("door", "route", "status"),
 )
 REQUEST_SECONDS = Histogram(

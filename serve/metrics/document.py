@@ -75,17 +75,17 @@ Every answer of the native doors tells its `cost`: `cpu_seconds` and `gpu_second
 its task. An inference's is its share of what Triton and its replica spent: that is divided over the engines by how long
 Triton ran each, and over an engine's work by rows and the size of pictures; prices follow within some seconds. GPU
 seconds are the time that Triton ran an engine, times the GPUs that the replica reserves; engines that run side by side
-share them, so that no replica charges more than it has. What is found (in the cache,
-by joining) costs nothing, and carries no `cost`. What the stack does of its own accord (probes, idling) is charged to
-nobody. What a cancelled request, or a direct one that failed, had cost is in the counters, and in no row. A job costs what all
-its attempts did: paused, tried again or taken over, its row has what each had told of with its progress. An inference of moderation is in
-the counters under its engine's name, and so is one that a client asks of an engine itself; what is asked of the
-ensembles by the open inference protocol has a row like all else. Engines of a Triton outside (`engines_url`) cost nothing here.
+share them, so that no replica charges more than it has. What is found (in the cache, by joining) costs nothing, and
+carries no `cost`. What the stack does of its own accord (probes, idling) is charged to nobody. What a cancelled
+request, or a direct one that failed, had cost is in the counters, and in no row. A job costs what all its attempts did:
+paused, tried again or taken over, its row has what each had told of with its progress. What is asked of the ensembles
+by the open inference protocol has a row like all else. An inference of moderation is in the counters under its engine's
+name. Engines of a Triton outside (`engines_url`) cost nothing here.
 
 `GET /api/admin/costs?by=user|model|day&since=` and `atelier costs` have the sums, `GET /v1/me/costs` one's own. `model`
-and `day` are for the scope `metrics`; `user` names users, and is for `admin`.
-`prices.cpu_hour` and `prices.gpu_hour` make money of them. `python -m loadtests.bench_metrics` prints what recording
-takes, and how much of the processes' own processor time requests were charged.
+and `day` are for the scope `metrics`; `user` names users, and is for `admin`. `prices.cpu_hour` and `prices.gpu_hour`
+make money of them. `python -m loadtests.bench_metrics` prints what recording takes, and how much of the processes' own
+processor time requests were charged.
 
 ## Ours
 """

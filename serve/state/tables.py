@@ -175,8 +175,8 @@ jobs = sa.Table(
 """The queue's side of a generation. ``status`` equals the generation's, and both change in one transaction.
 
 Jobs of a lane start in the order of ``rank`` (the priority, negated), ``round``, ``seq``. ``context`` is what the
-request carried: its id, and its place in a trace; ``cpu_seconds`` and ``gpu_seconds`` are what all attempts have cost by
-now."""
+request carried: its id, and its place in a trace; ``cpu_seconds`` and ``gpu_seconds`` are what all attempts have cost
+by now."""
 
 checkpoints = sa.Table(
     "checkpoints",

@@ -192,9 +192,12 @@ class Call:
 
 
 def test_what_nobody_caught_is_counted_as_grpc_answers_it() -> None:
-    with counts(catalogue.REQUESTS, "grpc", "ModelStreamInfer", "UNKNOWN") as failed:
-        with pytest.raises(RuntimeError), observed("inference.Service", "ModelStreamInfer", Call(), True):
-            raise RuntimeError("a bug")
+    with (
+        counts(catalogue.REQUESTS, "grpc", "ModelStreamInfer", "UNKNOWN") as failed,
+        pytest.raises(RuntimeError),
+        observed("inference.Service", "ModelStreamInfer", Call(), True),
+    ):
+        raise RuntimeError("a bug")
     assert failed == [1]
 
 

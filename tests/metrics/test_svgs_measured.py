@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from serve.ensembles.measuring import count_svg
 from serve.ensembles.vectorization import Vectorization
 from serve.metrics.catalogue import SVG_QUALITY_ERROR
@@ -17,7 +19,7 @@ def test_predictions_above_and_below_are_sums_that_only_rise() -> None:
     for predicted, measured in ((0.9, 0.8), (0.7, 0.8), (0.95, 0.75), (None, 0.9), (0.9, None)):
         count_svg(made(predicted, measured))
         told.append((SVG_QUALITY_ERROR.sum("above"), SVG_QUALITY_ERROR.sum("below")))
-    assert all(a[0] <= b[0] and a[1] <= b[1] for a, b in zip(told, told[1:], strict=False))
+    assert all(a[0] <= b[0] and a[1] <= b[1] for a, b in itertools.pairwise(told))
     counts, sums = zip(
         *((SVG_QUALITY_ERROR.count(way) - count, round(SVG_QUALITY_ERROR.sum(way) - sum_, 6))
           for way, (count, sum_) in zip(("above", "below"), before, strict=True)), strict=True,

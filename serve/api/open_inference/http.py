@@ -15,8 +15,8 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Depends, Request, Response
 
 from serve.api.bodies import read_body
-from serve.api.event_stream import EventStream
 from serve.api.entrance import principal_of
+from serve.api.event_stream import EventStream
 from serve.api.json_body import parse_json
 from serve.api.native import SiteSettings
 from serve.api.open_inference import schema
