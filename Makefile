@@ -42,7 +42,7 @@ test: check clients postgresql redis prometheus iproute .venv/.compiled ## every
 	$(BIN)/python -m pytest -m "not gpu" --durations=5 --cov --cov-fail-under=0 --cov-report= tests/build_engines
 	$(BIN)/python -m pytest -m "not (cluster or triton or gpu)" --durations=15 $(SIDE_BY_SIDE) \
 	  --cov --cov-append --cov-fail-under=0 --cov-report= --ignore=tests/build_engines
-	$(BIN)/python -m pytest -m "(cluster or triton) and not (gpu or machines)" --durations=15 --cov --cov-append \
+	$(BIN)/python -m pytest -m "(cluster or triton) and not gpu" --durations=15 --cov --cov-append \
 	  --ignore=tests/build_engines
 
 quick: check .venv/.compiled ## lint, types, and the tests that start no server

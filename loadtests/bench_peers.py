@@ -2,8 +2,9 @@
 
 One machine, one run, all peers up at once; they take turns, in another order each time. The same ONNX file, the same
 number of CPU threads, the same callers in this process, who send the same bytes again and again: KServe v2 in binary
-form, base64 in JSON for LitServe, which reads no bytes. Every answer is compared with ONNX Runtime's own. Ours has all
-on that others have not: HAProxy, limits, a replica in another process. Compare ratios: callers need the cores too.
+form, base64 in JSON for LitServe, which reads no bytes, and whose callers have to encode and decode it. Every answer of
+an engine is compared with ONNX Runtime's own; pictures are decoded and have to be of one size. Ours has all on that
+others have not: HAProxy, limits, a replica in another process. Compare ratios: callers need the cores too.
 """
 
 from __future__ import annotations

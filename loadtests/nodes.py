@@ -21,7 +21,7 @@ from collections.abc import Sequence
 
 from loadtests.scaling.known import ASKING, PATIENCE_S, Asked, Request
 from loadtests.scaling.machines import missing
-from loadtests.scaling.site import DEPLOYMENTS, Site, running
+from loadtests.scaling.site import DEPLOYMENTS, JOIN, Site, running
 from loadtests.vectorize.table import markdown
 
 EVENTS = ("leave", "kill", "unplug")
@@ -31,13 +31,20 @@ HEADER = ["the second machine", "requests", "right", "wrong", "asked again", "lo
 
 def happen(event: str, site: Site) -> None:
     if event == "leave":
-        for pid in site.second.pids("serve.cli join"):
+        for pid in site.second.pids(JOIN):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
     elif event == "kill":
         site.second.kill()
     else:
         site.second.unplug()
+
+
+def settle(event: str, site: Site) -> None:
+    """Waits until `atelier join` has ended: it has left, or finds when it is plugged in that it was taken for lost."""
+    if event == "unplug":
+        site.second.plug()
+    site.wait(lambda: not site.second.pids(JOIN))
 
 
 def measure(site: Site, event: str, after_s: float = AFTER_S, callers: int = CALLERS) -> tuple[Asked, float]:
@@ -51,6 +58,7 @@ def measure(site: Site, event: str, after_s: float = AFTER_S, callers: int = CAL
         moment = time.monotonic()
         happen(event, site)
         told, _ = asking.communicate(timeout=after_s + 2 * PATIENCE_S)
+    settle(event, site)
     requests = [json.loads(line) for line in told.splitlines()]
     return Asked([Request(**{**one, "refusals": tuple(one["refusals"])}) for one in requests]), moment
 

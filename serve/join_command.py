@@ -20,6 +20,7 @@ from serve.errors import AtelierError, EngineUnavailable, InvalidRequest
 from serve.machines import check_shared, placed
 from serve.settings import Settings, load
 from serve.state_command import ConfigOption
+from serve.temporary_folder import temporary_folder
 
 err = Console(stderr=True, highlight=False)
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
@@ -40,7 +41,7 @@ def join(
         settings = placed(load(config), address_of(head))
         check_shared(settings)
         settings = ray_environment.apply(settings)
-        with _node(head, settings) as node:
+        with temporary_folder(), _node(head, settings) as node:
             _wait_joined(node, _log(settings), settings.ray.start_timeout_s)
             err.print(f"[green]joined[/] {escape(head)} as {settings.ray.host}. Leave with Ctrl-C or SIGTERM.")
             with contextlib.suppress(KeyboardInterrupt):
@@ -137,6 +138,8 @@ def _command(pid: int) -> bytes:
 
 def _node_id(pid: int) -> str | None:
     """By which Ray knows this machine: its raylet was told."""
-    words = _command(pid).decode(errors="replace").split("\0")
-    named = (word.replace("_", "-").removeprefix("--node-id=") for word in words if "raylet" in words[0])
-    return next((word for word in named if len(word) >= 40 and not word.startswith("-")), None)
+    program, *options = _command(pid).decode(errors="replace").split("\0")
+    if Path(program).name != "raylet":
+        return None
+    named = (option.partition("=") for option in options)
+    return next((value for name, _, value in named if name.replace("_", "-") == "--node-id"), None)

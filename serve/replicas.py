@@ -226,7 +226,8 @@ class Gateway(OpenInferenceServicer):
         self._app = partial(
             create_app, service, settings, illustrator=draws, state=state, direct=direct, entrance=self._entrance
         )
-        super().__init__(Models(service, settings, draws, state.database), settings, self._entrance)
+        models = Models(service, settings, draws, self._direct.choosing, state.database)
+        super().__init__(models, settings, self._entrance)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Ray Serve asks for the application once the constructor has run."""

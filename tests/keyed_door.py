@@ -54,13 +54,16 @@ class KeyedSite:
 
 
 @contextlib.asynccontextmanager
-async def keyed_site(state: State, illustrator: Any = None, **sections: Any) -> AsyncIterator[KeyedSite]:
-    """``sections`` has the settings that differ, by the name of their section; ``illustrator`` is for a stand-in."""
+async def keyed_site(
+    state: State, illustrator: Any = None, service: Any = None, **sections: Any
+) -> AsyncIterator[KeyedSite]:
+    """``sections`` has the settings that differ, by the name of their section; ``illustrator`` and ``service``, the
+    Vectorizer, are for stand-ins."""
     access = {"required": "on"} | sections.pop("access", {})
     rates = {"per_address": False, "per_user": False} | sections.pop("rates", {})
     settings = with_settings(state.settings, access=access, rates=rates, **sections)
     state = State(state.database, state.objects, settings)
-    service, illustrator = StandIn(), illustrator or IllustratorStandIn()
+    service, illustrator = service or StandIn(), illustrator or IllustratorStandIn()
     entrance, direct = await Entrance.opened(state), Direct(state, illustrator, service, settings)
     app = create_app(service, settings, illustrator=illustrator, state=state, direct=direct, entrance=entrance)
     before: Any = Admission(app, settings.limits, settings.gateway, answer)

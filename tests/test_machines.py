@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
+from serve import join_command
 from serve.errors import InvalidRequest
 from serve.join_command import address_of
 from serve.machines import check_shared, placed
@@ -73,3 +78,18 @@ def test_a_token_of_the_site_is_the_same_everywhere() -> None:
     settings = load(**SHARED)
     assert settings.proxy.token == SecretStr("t" * 32)
     assert ray_environment(settings)["ATELIER_PROXY__TOKEN"] == "t" * 32
+
+
+@pytest.mark.parametrize("option", ["--node_id", "--node-id"])
+def test_a_machine_that_leaves_finds_its_own_name_among_the_options_of_its_raylet(tmp_path: Path, option: str) -> None:
+    """Whose other options, and whose path, are as long."""
+    raylet = tmp_path / ("x" * 50) / "raylet"
+    raylet.parent.mkdir()
+    raylet.symlink_to(sys.executable)
+    told = [f"--raylet_socket_name={'s' * 60}", f"{option}={'5c' * 28}", f"--log={'l' * 60}"]
+    waits = [raylet, "-c", "print(flush=True); input()", *told]
+    with subprocess.Popen(waits, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()  # it has begun
+        assert join_command._node_id(process.pid) == "5c" * 28
+        process.communicate(b"\n")

@@ -16,6 +16,9 @@ Lengths = Mapping[str, int]
 
 TIME_IDS = 6
 
+LARGEST_UNET_BATCH = 16
+"""Rows: of families whose pictures have 512 pixels on a side or fewer. Half as many of others."""
+
 _LATENT_AXES = ("height", "width")
 _PIXEL_AXES = ("height_px", "width_px")
 
@@ -71,7 +74,7 @@ def _unet(name: str, checkpoint: Checkpoint, tokens: int, sizes: Sizes) -> Engin
         _lengths(_LATENT_AXES, side, sizes.downsample) | {"tokens": n * tokens}
         for side, n in zip(_sides(sizes), chunks, strict=True)
     ]
-    batch = 16 if sizes.default_px <= 512 else 8
+    batch = LARGEST_UNET_BATCH if sizes.default_px <= 512 else LARGEST_UNET_BATCH // 2
     contract = Contract(f"{name}_unet", tuple(inputs), outputs, batch, (), threads=0, warmup=lengths[0])
     return Engine("unet", contract, *lengths)
 

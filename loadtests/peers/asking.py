@@ -66,7 +66,6 @@ async def in_turns(asks: Mapping[str, Ask], callers: int, rounds: int, seconds: 
 
 
 def rotated(names: Sequence[str], by: int) -> list[str]:
-    """Another first each time, and every other round backwards, so that nobody always follows the same one."""
-    start = by % len(names)
-    turned = [*names[start:], *names[:start]]
-    return turned[::-1] if by // len(names) % 2 else turned
+    """Another first each time, and every other round backwards: nobody always follows the same one."""
+    step = -1 if by % 2 else 1
+    return [names[(by + step * place) % len(names)] for place in range(len(names))]

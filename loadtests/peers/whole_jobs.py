@@ -23,9 +23,13 @@ PROMPT = "red apple flat"
 SIDE_PX = 256
 
 
-def _png(data: bytes) -> None:
+def _png(data: bytes, sizes: set[tuple[int, int]]) -> None:
+    """``sizes`` are those that were seen, of whichever peer."""
     with Image.open(io.BytesIO(data), formats=["PNG"]) as picture:
         picture.load()
+        sizes.add(picture.size)
+    if len(sizes) > 1:
+        raise ValueError(f"peers draw pictures of different sizes: {sorted(sizes)}")
 
 
 def _svg(data: bytes) -> None:
@@ -51,7 +55,7 @@ def stack_of(repository: Path, family: str) -> Iterator[Started]:
 @contextlib.asynccontextmanager
 async def pictures(folder: Path, ours: Started, steps: int) -> AsyncIterator[dict[str, Ask]]:
     """Prompt to picture. ``folder``: of a checkpoint and its engines."""
-    seeds = itertools.count(1)
+    seeds, sizes = itertools.count(1), set[tuple[int, int]]()
     kind = ["diffusers", "--path", str(folder), "--steps", str(steps)]
     with module("fastapi_server", *kind) as plain, module("litserve_server", *kind) as lit:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
@@ -59,14 +63,14 @@ async def pictures(folder: Path, ours: Started, steps: int) -> AsyncIterator[dic
             async def atelier(_: int) -> None:
                 body = {"prompt": PROMPT, "seed": next(seeds), "steps": steps}
                 told = json.loads(await _post(session, f"{ours.url}/v1/images/generations", json=body, headers=ANEW))
-                _png(base64.b64decode(told["data"][0]["b64_json"]))
+                _png(base64.b64decode(told["data"][0]["b64_json"]), sizes)
 
             async def fastapi(_: int) -> None:
-                _png(await _post(session, f"{plain}/draw", json={"prompt": PROMPT, "seed": next(seeds)}))
+                _png(await _post(session, f"{plain}/draw", json={"prompt": PROMPT, "seed": next(seeds)}), sizes)
 
             async def litserve(_: int) -> None:
                 told = json.loads(await _post(session, f"{lit}/predict", json={"prompt": PROMPT, "seed": next(seeds)}))
-                _png(base64.b64decode(told["png"]))
+                _png(base64.b64decode(told["png"]), sizes)
 
             yield {"Atelier": atelier, "FastAPI and diffusers": fastapi, "LitServe and diffusers": litserve}
 

@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +22,8 @@ from loadtests.scaling.sleeping import write_sleeping_family
 
 START_TIMEOUT_S = 180.0
 STEP_S, ROWS = 0.1, 4
+ASKS = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)"
+JOIN = "serve.cli join"
 REPLICA = "ray::ServeReplica:atelier:"
 DEPLOYMENTS = ("Gateway", "Vectorizer", "Illustrator", "Worker")
 
@@ -42,7 +45,8 @@ class Site:
     def answers(self, machine: Machine) -> bool:
         """Whether it is ready, by the door of ``machine``."""
         with contextlib.suppress(subprocess.SubprocessError):
-            return bool(machine.run(["curl", "-fs", "-m", "5", f"{self.door(machine)}/health/ready"]))
+            machine.run([sys.executable, "-I", "-c", ASKS, f"{self.door(machine)}/health/ready"])
+            return True
         return False
 
     def start(self, machine: Machine, *command: str) -> subprocess.Popen[bytes]:
@@ -54,20 +58,23 @@ class Site:
             return machine.popen(line, env=told, stdout=log, stderr=log)
 
     def whole(self) -> None:
-        """Waits until each machine has a replica of everything; the second one joins if it is not there."""
+        """Waits until each machine has a replica of everything. The second one joins, again if need be, as with a
+        service manager."""
         self.second.plug()
-        process = None
-        if not self.second.pids("serve.cli join"):
-            self.second.end()
-            process = self.start(self.second, "join", f"{self.first.address}:6379")
+        joining: subprocess.Popen[bytes] | None = None
 
         def is_whole() -> bool:
+            nonlocal joining
+            if not self.second.pids(JOIN) and (joining is None or joining.poll() is not None):
+                self.second.end()
+                joining = self.start(self.second, "join", f"{self.first.address}:6379")
             spread = all(counts == (1, 1) for counts in map(self.replicas, DEPLOYMENTS))
             return spread and self.answers(self.first) and self.answers(self.second)
 
-        self.wait(is_whole, process)
+        self.wait(is_whole)
 
-    def wait(self, there: Callable[[], bool], process: subprocess.Popen[bytes] | None) -> None:
+    def wait(self, there: Callable[[], bool], process: subprocess.Popen[bytes] | None = None) -> None:
+        """Until ``there``, for START_TIMEOUT_S at the most, or until ``process`` ends."""
         deadline = time.monotonic() + START_TIMEOUT_S
         while not there():
             if time.monotonic() > deadline or (process is not None and process.poll() is not None):
@@ -83,7 +90,7 @@ def settings(folder: Path, database: str) -> dict[str, Any]:
     return {
         "http": {"host": "0.0.0.0"},
         "access": {"required": "off", "insecure": True},
-        "ray": {"host": "node", "num_cpus": 2, "leave_s": 45},
+        "ray": {"host": "node", "num_cpus": 2, "leave_s": 25},
         "proxy": {"token": secrets.token_hex(16)},
         "secrets": {"keys": [secrets.token_hex(32)]},
         "dashboard": {"enabled": False},

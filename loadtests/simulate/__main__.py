@@ -52,7 +52,9 @@ def main(given: Sequence[str] | None = None) -> None:
     for name in told.curve:
         curve = Curve.read(name)
         most = curve.per_second(demand.mean_steps)
+        alone = curve.share_alone(demand.mean_steps)
         print(f"{curve.name}: batching gains {curve.gain:.1f} times; one GPU draws at most {most:.2f} pictures/s")
+        print(f"One at a time it draws at most {alone:.0%} of that.")
         print(f"{curve.source}\n")
         print(tables.batching(curve, told.gpus, told.loads, demand) + "\n", flush=True)
         print(tables.cancels(curve, told.loads, demand) + "\n", flush=True)

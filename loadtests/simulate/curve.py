@@ -17,8 +17,8 @@ class Curve:
     """``milliseconds`` by pictures in a batch; between them in a line, and none above the largest, the cap.
 
     ``between_ms``: from a picture's step to the request for its next one (sampler, transport), in which the engine is
-    free for others. ``fixed_ms``: text encoder and VAE of a picture. ``start_s``: from a decision to a replica that
-    draws.
+    free for others. ``fixed_ms``: text encoder and VAE of a picture, which take the GPU as well. ``start_s``: from a
+    decision to a replica that draws.
     """
 
     name: str
@@ -50,12 +50,16 @@ class Curve:
 
     def per_second(self, steps: float) -> float:
         """The most pictures of so many steps that one replica can draw, whatever their latency."""
-        return max(n / (steps * self.step_s(n)) for n in range(1, self.cap + 1))
+        return max(n / (n * self.fixed_ms / 1e3 + steps * self.step_s(n)) for n in range(1, self.cap + 1))
+
+    def share_alone(self, steps: float) -> float:
+        """Of `per_second`: what it draws one at a time."""
+        return 1 / (self.fixed_ms / 1e3 + steps * self.step_s(1)) / self.per_second(steps)
 
     @property
     def gain(self) -> float:
-        """Of batching: pictures a second with the best batch to those with none."""
-        return self.per_second(1) * self.step_s(1)
+        """Of batching: steps a second with the best batch to those with none."""
+        return max(n * self.step_s(1) / self.step_s(n) for n in range(1, self.cap + 1))
 
     def _between(self, pictures: int) -> float:
         right = bisect_left(self._sizes, pictures)

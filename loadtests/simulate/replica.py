@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 from loadtests.simulate.clock import Clock
 from loadtests.simulate.curve import Curve
@@ -40,25 +40,32 @@ Done = Callable[[Picture], None]
 
 
 class Replica(Protocol):
-    """``load``: pictures that wait or are drawn. ``busy_s``: how long its GPU has computed."""
+    """``load``: pictures that wait or are drawn. ``busy_s``: how long its GPU computes, until ``free_at_s``."""
 
     load: int
     busy_s: float
+    free_at_s: float
 
     def take(self, picture: Picture) -> None: ...
 
 
 class StepLevel:
-    """Every step is a request to the batcher: it takes what is there as soon as the GPU is free."""
+    """Every step is a request to the batcher: it takes what is there as soon as the GPU is free.
+
+    A picture's text encoder and VAE take the GPU by themselves, half of ``fixed_ms`` each, before the steps that wait.
+    """
 
     def __init__(self, clock: Clock, curve: Curve, done: Done, places: int = PLACES) -> None:
         self._clock, self._curve, self._done = clock, curve, done
+        self._half_s, self._between_s = curve.fixed_ms / 2e3, curve.between_ms / 1e3
         self._free_places = places
         self._waiting: deque[Picture] = deque()
+        self._single: deque[tuple[Callable[[list[Picture]], None], Picture]] = deque()
+        """Encoders and VAEs, and what follows each."""
         self._pending: deque[Picture] = deque()
         self._running = self._due = False
         self.load = 0
-        self.busy_s = 0.0
+        self.busy_s = self.free_at_s = 0.0
 
     def take(self, picture: Picture) -> None:
         self.load += 1
@@ -73,46 +80,70 @@ class StepLevel:
                 continue
             self._free_places -= 1
             picture.left = picture.steps
-            self._clock.after(self._curve.fixed_ms / 2e3, lambda one=picture: self._ask(one))  # type: ignore[misc]
+            self._alone(self._ask, picture)
 
-    def _ask(self, picture: Picture) -> None:
-        """For its next step, unless nobody waits for it any more."""
-        if picture.cancelled(self._clock.now):
-            self._give_back(picture)
-            return
-        self._pending.append(picture)
+    def _alone(self, then: Callable[[list[Picture]], None], picture: Picture) -> None:
+        if self._half_s:
+            self._single.append((then, picture))
+            self._begin()
+        else:
+            then([picture])
+
+    def _ask(self, pictures: list[Picture]) -> None:
+        """For their next steps, but for those for whom nobody waits any more."""
+        for picture in pictures:
+            if picture.cancelled(self._clock.now):
+                self._give_back([picture])
+            else:
+                self._pending.append(picture)
         self._begin()
 
     def _begin(self) -> None:
         """With all who ask at this moment: what is due now comes before what is asked for now."""
-        if not self._running and not self._due:
+        if not self._running and not self._due and (self._single or self._pending):
             self._due = True
             self._clock.after(0.0, self._run)
 
     def _run(self) -> None:
         self._due = False
-        if self._running or not self._pending:
+        if self._running:
             return
+        if self._single:
+            then, picture = self._single.popleft()
+            self._compute(self._half_s, self._computed, then, [picture])
+        elif self._pending:
+            batch = [self._pending.popleft() for _ in range(min(len(self._pending), self._curve.cap))]
+            self._compute(self._curve.step_s(len(batch)), self._answered, batch)
+
+    def _compute(self, took_s: float, then: Callable[..., None], *arguments: Any) -> None:
         self._running = True
-        batch = [self._pending.popleft() for _ in range(min(len(self._pending), self._curve.cap))]
-        took_s = self._curve.step_s(len(batch))
         self.busy_s += took_s
-        self._clock.after(took_s, lambda: self._answered(batch))
+        self.free_at_s = self._clock.now + took_s
+        self._clock.after(took_s, then, *arguments)
+
+    def _computed(self, then: Callable[[list[Picture]], None], pictures: list[Picture]) -> None:
+        self._running = False
+        then(pictures)
+        self._begin()
 
     def _answered(self, batch: list[Picture]) -> None:
         self._running = False
+        again = []
         for picture in batch:
             picture.left -= 1
             picture.answered(self._clock.now)
             if picture.left:
-                self._clock.after(self._curve.between_ms / 1e3, lambda one=picture: self._ask(one))  # type: ignore[misc]
+                again.append(picture)
             else:
-                self._clock.after(self._curve.fixed_ms / 2e3, lambda one=picture: self._give_back(one))  # type: ignore[misc]
+                self._alone(self._give_back, picture)
+        if again:
+            self._clock.after(self._between_s, self._ask, again)
         self._begin()
 
-    def _give_back(self, picture: Picture) -> None:
-        self._free_places += 1
-        self._leave(picture)
+    def _give_back(self, pictures: list[Picture]) -> None:
+        for picture in pictures:
+            self._free_places += 1
+            self._leave(picture)
         self._admit()
 
     def _leave(self, picture: Picture) -> None:
@@ -124,8 +155,8 @@ class StepLevel:
 class RequestLevel:
     """Those that wait when the GPU is free go together, and leave together when the longest is done.
 
-    Who has no step left is not computed any further, which is generous: many such servers pad. Nobody leaves a batch,
-    so what is cancelled is drawn to its end.
+    Who has no step left is not computed any further, and nothing lies between two steps, which is generous: many such
+    servers pad, and all have a scheduler. Nobody leaves a batch, so what is cancelled is drawn to its end.
     """
 
     def __init__(self, clock: Clock, curve: Curve, done: Done, most: int | None = None) -> None:
@@ -134,7 +165,7 @@ class RequestLevel:
         self._waiting: deque[Picture] = deque()
         self._running = False
         self.load = 0
-        self.busy_s = 0.0
+        self.busy_s = self.free_at_s = 0.0
 
     def take(self, picture: Picture) -> None:
         self.load += 1
@@ -148,15 +179,15 @@ class RequestLevel:
         if not batch:
             return
         self._running = True
-        lasts_s = self._curve.fixed_ms / 1e3
+        lasts_s = len(batch) * self._curve.fixed_ms / 1e3
         for step in range(max(picture.steps for picture in batch)):
             going = [picture for picture in batch if picture.steps > step]
-            took_s = self._curve.step_s(len(going))
-            self.busy_s += took_s
-            lasts_s += took_s + self._curve.between_ms / 1e3
+            lasts_s += self._curve.step_s(len(going))
             for picture in going:
                 picture.answered(self._clock.now + lasts_s)
-        self._clock.after(lasts_s, lambda: self._finished(batch))
+        self.busy_s += lasts_s
+        self.free_at_s = self._clock.now + lasts_s
+        self._clock.after(lasts_s, self._finished, batch)
 
     def _next(self) -> list[Picture]:
         batch: list[Picture] = []

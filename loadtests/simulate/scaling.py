@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtests.simulate.replica import Picture
-from loadtests.simulate.world import Result, Site, result
+from loadtests.simulate.world import Result, Site, simulate
 
 EVERY_S = 1.0
 
@@ -58,10 +58,7 @@ class Autoscaler:
 
 def burst(site: Site, asked: Sequence[Picture], policy: Policy) -> tuple[Result, Autoscaler]:
     scaler = Autoscaler(site, policy, asked[-1].arrived_s)
-    for picture in asked:
-        site.clock.at(picture.arrived_s, lambda one=picture: site.take(one))  # type: ignore[misc]
-    site.clock.run()
-    return result(site, asked), scaler
+    return simulate(site, asked), scaler
 
 
 def settled_s(asked: Sequence[Picture], from_s: float, limit_s: float) -> float:

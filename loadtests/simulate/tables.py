@@ -13,7 +13,7 @@ from loadtests.simulate.world import BATCHING, OURS, Demand, Result, Site, pictu
 from loadtests.vectorize.table import markdown
 
 COLUMNS = ["p50 s", "p95 s", "p99 s", "p95 slowdown", "pictures/s", "GPU busy", "short to long", "steps wasted"]
-LEAST, A_GPU = 4000, 30
+LEAST, A_GPU = 4000, 100
 """Requests of a run: at least, and for each GPU."""
 
 

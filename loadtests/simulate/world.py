@@ -41,6 +41,7 @@ class Demand:
 class Result:
     """Of the requests that nobody cancelled. ``slowdown``: latency to that of the same picture alone.
 
+    ``per_second`` and ``utilisation`` are of the time in which requests that count came.
     ``unfairness``: mean slowdown of those with the fewest steps to that of those with the most. ``wasted``: share of
     the steps that were computed when their caller had gone.
     """
@@ -98,25 +99,49 @@ def pictures(count: int, per_second: float, demand: Demand, curve: Curve, seed: 
     ]
 
 
+@dataclass
+class Window:
+    """From the first request that counts to the last that comes. ``busy_s``: of GPUs, at its begin and at its end."""
+
+    site: Site
+    asked: Sequence[Picture]
+    busy_s: list[float] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.counted = self.asked[int(len(self.asked) * WARM_UP) :]
+        self.span_s = self.counted[-1].arrived_s - self.counted[0].arrived_s
+        for edge in (self.counted[0], self.counted[-1]):
+            self.site.clock.at(edge.arrived_s, self._look)
+
+    def _look(self) -> None:
+        now = self.site.clock.now
+        self.busy_s.append(sum(one.busy_s - max(0.0, one.free_at_s - now) for one in self.site.members))
+
+    def ended(self) -> int:
+        """Pictures that somebody waited for."""
+        begin, end = self.counted[0].arrived_s, self.counted[-1].arrived_s
+        return sum(one.cancel_s is None and begin < (one.done_s or 0.0) <= end for one in self.asked)
+
+
 def simulate(site: Site, asked: Sequence[Picture]) -> Result:
+    window = Window(site, asked)
     for picture in asked:
-        site.clock.at(picture.arrived_s, lambda one=picture: site.take(one))  # type: ignore[misc]
+        site.clock.at(picture.arrived_s, site.take, picture)
     site.clock.run()
-    return result(site, asked)
+    return result(window)
 
 
-def result(site: Site, asked: Sequence[Picture]) -> Result:
-    counted = asked[int(len(asked) * WARM_UP) :]
-    kept = [one for one in counted if one.cancel_s is None and one.done_s is not None]
+def result(window: Window) -> Result:
+    site, asked = window.site, window.asked
+    kept = [one for one in window.counted if one.cancel_s is None and one.done_s is not None]
     waits = np.array([(one.done_s or 0.0) - one.arrived_s for one in kept])
     slow = np.array([wait / site.curve.alone_s(one.steps) for wait, one in zip(waits, kept, strict=True)])
-    span_s = max(one.done_s or 0.0 for one in asked) - asked[0].arrived_s
     computed = sum(one.computed for one in asked)
     return Result(
         waits.tolist(),
         slow.tolist(),
-        per_second=sum(one.cancel_s is None for one in asked) / span_s,
-        utilisation=sum(replica.busy_s for replica in site.members) / (span_s * len(site.members)),
+        per_second=window.ended() / window.span_s,
+        utilisation=(window.busy_s[1] - window.busy_s[0]) / (window.span_s * len(site.members)),
         unfairness=_unfairness(kept, slow),
         wasted=sum(one.wasted for one in asked) / computed if computed else 0.0,
     )

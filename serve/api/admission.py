@@ -13,8 +13,9 @@ from collections.abc import Awaitable, Callable, Iterator
 from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve import urgency
 from serve.api.bodies import capped, plain
-from serve.api.deadlines import priority_of
+from serve.api.deadlines import urgency_of
 from serve.api.entrance import entered
 from serve.errors import AtelierError, Overloaded
 from serve.settings import GatewaySettings, LimitsSettings
@@ -72,12 +73,14 @@ class Admission:
         if scope["method"] in _WITHOUT_BODY:  # health among them: brief, and never behind those that are not
             await self.app(scope, receive, send)
             return
-        body = bytearray()
+        body, asked = bytearray(), urgency_of(scope, self._gateway)
         try:
-            await self._read(request, body, kept=not refused)
+            with urgency.under(asked):
+                async with urgency.in_time():
+                    await self._read(request, body, kept=not refused)
             if not refused:
                 self._inflate(request, body)
-            with self._places.taken(priority_of(scope, self._gateway)):
+            with self._places.taken(asked.priority):
                 await self.app(_unencoded(scope), _again(bytes(body), receive), send)
         except AtelierError as error:
             await (await self._answer(request, error))(scope, receive, send)

@@ -35,14 +35,15 @@ GRACE_S = 0.25
 """Who works for a request ends by itself at its deadline, and says more; so much later it is ended."""
 
 _ARRIVED, _ASKED = "atelier.arrived", "atelier.asked"
-_SECONDS = re.compile(rb"\d{1,4}(\.\d{0,9})?")
+_SECONDS = re.compile(rb"\d{1,4}(\.\d{0,20})?")
+"""As programs write numbers of a millisecond and more."""
 _LEVELS = {1: Priority.HIGH, 2: Priority.NORMAL, 3: Priority.LOW}
 """Of Triton's parameter ``priority``, as of a model with three levels. 0, and what is no level, is the default."""
 
 
 def read(headers: Headers, began: float, principal: Principal, gateway: GatewaySettings) -> Urgency:
     """``began`` is of ``monotonic``. Raises InvalidRequest, and Forbidden for what ``principal`` may not ask for."""
-    may_hurry = principal.key_id is None or gateway.high_priority == "everybody" or principal.may(ADMIN)
+    may_hurry = principal == LOCAL or gateway.high_priority == "everybody" or principal.may(ADMIN)
     asked = Urgency(most=Priority.HIGH if may_hurry else Priority.NORMAL)
     if (given := _one(headers, REQUEST_TIMEOUT)) is not None:
         timeout_s = float(given) if _SECONDS.fullmatch(given) else 0.0
@@ -105,12 +106,12 @@ def asked_of(scope: Scope, gateway: GatewaySettings) -> Urgency:
     return asked
 
 
-def priority_of(scope: Scope, gateway: GatewaySettings) -> Priority:
+def urgency_of(scope: Scope, gateway: GatewaySettings) -> Urgency:
     """Before there is somebody who can say what is wrong with it."""
     try:
-        return asked_of(scope, gateway).priority
+        return asked_of(scope, gateway)
     except AtelierError:
-        return Priority.NORMAL
+        return Urgency()
 
 
 class Deadlines:

@@ -38,8 +38,11 @@ def is_zombie(pid: int) -> bool:
 
 def trouble(pid: int, *, ended: bool = True) -> str | None:
     """What a process below ``pid`` suffers from that no waiting mends: it has ended unnoticed (unless those do not
-    count), or a signal has stopped it (``T``; under a debugger it is ``t``)."""
-    states = {state(below) for below in descendants(pid)}
-    if ended and "Z" in states:
+    count), or a signal has stopped it (``T``; under a debugger it is ``t``).
+
+    ``pid`` keeps a tritonserver, whose children are its stubs. What a stub starts is the stub's to wait for.
+    """
+    servers = children(pid)
+    if ended and any(is_zombie(one) for server in servers for one in (server, *children(server))):
         return "one of its processes ended"
-    return "one of its processes is stopped" if "T" in states else None
+    return "one of its processes is stopped" if "T" in map(state, descendants(pid)) else None

@@ -33,11 +33,11 @@ from serve.fallback.serving import serving
 from serve.flags.flag import unit_of
 from serve.flags.store import Flags
 from serve.jobs.analyses import Analyses
-from serve.jobs.errands import BYPASS, Answer, CacheWord, Caller, Errand, drawn, encoded, traced, unseeded
+from serve.jobs.errands import BYPASS, Answer, CacheWord, Caller, Errand, drawn, encoded, traced, unit_for
 from serve.jobs.inputs import media_type_of
 from serve.jobs.ledger import Ledger
-from serve.jobs.requests import IllustrateRequest, JobRequest, Outcome, VectorizeRequest, digest
-from serve.jobs.states import ANONYMOUS, new_id
+from serve.jobs.requests import IllustrateRequest, Outcome, VectorizeRequest
+from serve.jobs.states import new_id
 from serve.jobs.takeover import Watch
 from serve.jobs.terms import Terms
 from serve.rollouts.choosing import Choosing, exposures_of
@@ -72,7 +72,7 @@ class Direct:
         self._ledger = Ledger(state, self._known, watch) if state is not None else None
         flags = Flags(settings.flags, state.database) if state is not None else None
         self._experiments = Experiments(settings.experiments, flags) if flags is not None else None
-        self._choosing = Choosing(state.database, self._known) if state is not None else None
+        self.choosing = Choosing(state.database, self._known) if state is not None else None
         self._analyses = Analyses(state, self._ledger.cache, self._known) if state and self._ledger else None
 
     async def start(self) -> None:
@@ -151,9 +151,9 @@ class Direct:
             return _unkept(await traced(image, options, self._vectorizer))
         media_type = media_type_of(image)
         asked = VectorizeRequest(await asyncio.to_thread(name_of, image, media_type), options)
-        request, unit = asked, self._unit(asked, caller)
-        if self._choosing is not None:
-            request = await self._choosing.assign(asked, unit)
+        request, unit = asked, unit_for(asked, caller.user_id)
+        if self.choosing is not None:
+            request = await self.choosing.assign(asked, unit)
         limit_s = min(options.timeout_s or self._settings.vectorizer.timeout_s, self._settings.vectorizer.timeout_s)
         errand = Errand(
             asked, request, caller, lambda made: traced(image, made.options, self._vectorizer), limit_s,
@@ -166,18 +166,18 @@ class Direct:
         if self._analyses is None:
             return asdict(await self._vectorizer.analyze(image)), BYPASS
         unit = unit_of(caller.user_id, await asyncio.to_thread(lambda: hashlib.sha256(image).hexdigest()))
-        versions = await self._choosing.versions(unit, traces=True) if self._choosing is not None else {}
+        versions = await self.choosing.versions(unit, traces=True) if self.choosing is not None else {}
         return await self._analyses.of(image, self._vectorizer, caller, versions)
 
     async def _drawing(self, asked: IllustrateRequest, caller: Caller) -> Errand:
         illustrator, families, exposure = self._draws(caller), await self._known.families(), None
-        request, unit = asked, self._unit(asked, caller)
+        request, unit = asked, unit_for(asked, caller.user_id)
         if self._experiments is not None:
             request, exposure = await self._experiments.assign(asked, caller.user_id, families, unit)
         family = next((one for one in families if request.options.model in (None, one.name)), None)
         request = request if family is None else request.resolved(family)  # who draws says that there is none such
-        if self._choosing is not None:
-            request = await self._choosing.assign(request, unit)
+        if self.choosing is not None:
+            request = await self.choosing.assign(request, unit)
         exposures = [*([exposure] if exposure is not None else []), *exposures_of(request, caller.user_id)]
         limit_s = self._settings.illustrator.timeout_s
         do = partial(drawn, illustrator=illustrator, vectorizer=self._vectorizer, signer=self._signer)
@@ -201,11 +201,6 @@ class Direct:
                     progressed(item)
                 elif isinstance(item, Illustration):
                     yield await encoded(item, request, self._vectorizer, self._signer)
-
-    def _unit(self, asked: JobRequest, caller: Caller) -> str:
-        """Whom arms and versions are chosen for. Of who is not known the same request is the same unit: asked again,
-        it joins and finds what it did before."""
-        return unit_of(caller.user_id, digest(unseeded(asked.to_json())) if caller.user_id == ANONYMOUS else None)
 
     def _draws(self, caller: Caller) -> IllustratorService:
         if self._illustrator is None:

@@ -12,6 +12,7 @@ from serve.ensembles.illustration import RANDOM_SEED, Illustration, IllustratorS
 from serve.ensembles.pictures import Signs, encode_all
 from serve.ensembles.vectorization import Vectorization, VectorizeOptions, Vectorizes
 from serve.experiments.exposures import Exposure
+from serve.flags.flag import unit_of
 from serve.jobs.flights import Claim
 from serve.jobs.outcomes import of_illustration, of_vectorization
 from serve.jobs.requests import File, IllustrateRequest, JobRequest, Outcome, VectorizeRequest, digest
@@ -106,6 +107,12 @@ def unseeded(document: Mapping[str, Any]) -> Mapping[str, Any]:
         return document
     kept = {name: value for name, value in document.items() if name != "seed_named"}
     return {**kept, "options": {**options, "seed": None}}
+
+
+def unit_for(asked: JobRequest, user_id: str) -> str:
+    """Whom arms and versions are chosen for. Of who is not known the same request is the same unit: asked again, it
+    joins and finds what it did before."""
+    return unit_of(user_id, digest(unseeded(asked.to_json())) if user_id == ANONYMOUS else None)
 
 
 async def drawn(

@@ -12,6 +12,9 @@ from serve.state.database import Database
 from serve.state.recording import measure
 from serve.state.tables import jobs, utc_now
 
+AT_ONCE = 500
+"""Jobs of one transaction: half a second of the writer, and few enough to be named in a statement."""
+
 
 def is_over(expires_at: datetime | None) -> bool:
     return expires_at is not None and utc_now() >= expires_at
@@ -23,17 +26,20 @@ def left_s(expires_at: datetime | None, limit_s: float) -> float:
 
 
 async def take_out(database: Database) -> int:
-    """Those that wait, paused ones too; how many. Raises StateUnavailable, OutOfSpace."""
+    """Those that wait, paused ones too, at most ``AT_ONCE``; how many. Raises StateUnavailable, OutOfSpace."""
     now = utc_now()
     late = (jobs.c.expires_at <= now, jobs.c.status.in_([PENDING, PAUSED]))
     async with database.read() as connection:  # most often there is none, and that needs no writer
-        if await connection.scalar(sa.select(jobs.c.generation_id).where(*late).limit(1)) is None:
-            return 0
+        ids = (await connection.scalars(sa.select(jobs.c.generation_id).where(*late).limit(AT_ONCE))).all()
+    if not ids:
+        return 0
     fault = DeadlineExceeded("its time was over before its turn came")
     error = {"type": type(fault).__name__, "status": fault.status, "detail": fault.message, "field": None}
     over = {"error": error, "completed_at": now}
     async with database.write() as connection:
-        rows = await change(connection, late, FAILED, {"error": error}, over, status=FAILED)
+        rows = await change(
+            connection, (jobs.c.generation_id.in_(ids), *late), FAILED, {"error": error}, over, status=FAILED
+        )
         for row in rows:
             await measure(connection, row.generation_id, 0.0, error=str(fault))
     return len(rows)

@@ -91,10 +91,10 @@ class Watch:
             still = [worker for worker, (_, since) in self._seen.items() if now - since >= self._lease_s]
             taken = [worker for worker in still if await self._take(worker, beats[worker])]
             await self._take_orphans()
-            await take_out(self._database)
         except (StateUnavailable, OutOfSpace):
             self._seen.clear()
             raise
+        await take_out(self._database)
         return taken
 
     async def _beats(self) -> dict[str, int]:

@@ -18,11 +18,15 @@ from standin import StandIn
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
+from serve.access.roles import LINK, LOCAL
 from serve.api.app import create_app
+from serve.api.deadlines import read
 from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.open_inference.messages import tell_parameters
 from serve.api.open_inference.models import Models
-from serve.settings import Settings
+from serve.errors import Forbidden
+from serve.settings import GatewaySettings, Settings
+from serve.urgency import Priority
 
 LATE_S = 0.8
 HEALTH = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
@@ -238,6 +242,32 @@ async def test_a_deadline_of_a_stream(doors: Doors, way: str) -> None:
         assert answer.infer_response.parameters["grpc_status"].string_param == "DEADLINE_EXCEEDED"
     assert await doors.hop.stands_still()
     assert await doors.is_free()
+
+
+async def test_a_stream_that_says_nothing_ends_at_its_deadline(doors: Doors) -> None:
+    call = doors.grpc.ModelStreamInfer(metadata=[("x-request-timeout", "0.2")])
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await asyncio.wait_for(call.read(), 5)
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_body_that_comes_too_late_for_the_deadline(doors: Doors) -> None:
+    async def slow() -> AsyncIterator[bytes]:
+        for _ in range(50):
+            yield b" "
+            await asyncio.sleep(0.1)
+
+    began = time.monotonic()
+    answer = await doors.http.post("/generate", content=slow(), headers={"X-Request-Timeout": "0.3"})
+    assert is_late(answer)
+    assert time.monotonic() - began < 2
+
+
+def test_who_shows_no_key_where_one_is_needed_may_not_hurry() -> None:
+    asked = [(b"x-priority", b"high")]
+    assert read(asked, 0.0, LOCAL, GatewaySettings()).priority is Priority.HIGH
+    with pytest.raises(Forbidden):
+        read(asked, 0.0, LINK, GatewaySettings())
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])

@@ -398,7 +398,9 @@ def test_previews_come_before_the_answer(stream: Stream, client: triton.Inferenc
     for preview in results[:4]:
         assert [output.name for output in preview.get_response().outputs] == ["image"]
         assert preview.as_numpy("image").shape == (1, 64, 64, 3)
-    assert told(results[4]) == {"triton_final_response": True}
+    final = told(results[4])
+    assert json.loads(final.pop("model_versions"))["toy_unet"] == "7"
+    assert final == {"triton_final_response": True}
     plain = client.infer("illustrate", [prompt()], parameters=options)
     assert np.array_equal(results[4].as_numpy("image"), plain.as_numpy("image"))
     assert stream.answers.empty()

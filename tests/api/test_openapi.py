@@ -16,10 +16,13 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from standin import StandIn
 
+from serve.access.roles import LOCAL
 from serve.api.app import create_app
+from serve.api.deadlines import PRIORITY, REQUEST_TIMEOUT, read
 from serve.api.document.finish import SCOPE, operations_of
 from serve.api.document.vocabularies import OTHERS, TAGS
 from serve.api.rights import DOCS, OPENAPI, needed
+from serve.errors import InvalidRequest
 from serve.settings import AccessSettings, HttpSettings, Settings
 
 SETTINGS = Settings(access=AccessSettings(required="on"))
@@ -93,9 +96,12 @@ def test_says_who_may(name: str) -> None:
 def test_says_what_it_takes(name: str) -> None:
     method, path = name.split(" ", 1)
     operation = OPERATIONS[name]
-    told = {(one["in"], one["name"]) for one in operation.get("parameters", ())}
+    parameters = [resolved(one) for one in operation.get("parameters", ())]
+    told = {(one["in"], one["name"]) for one in parameters}
+    urgency = {("header", REQUEST_TIMEOUT), ("header", PRIORITY)}
+    assert urgency & told == (urgency if needed(method, path) is not None else set()), "all but probes take them"
     assert {("path", part) for part in re.findall(r"\{(\w+)\}", path)} <= told
-    for parameter in operation.get("parameters", ()):
+    for parameter in parameters:
         assert parameter.get("description"), f"say what {parameter['name']} is"
         assert parameter["schema"], parameter["name"]
     body = operation.get("requestBody")
@@ -146,9 +152,26 @@ def test_shows_examples_that_are_true(name: str) -> None:
         assert "example" in content, f"{where} {media_type}: say what is in it, or give an example"
         schema = {**content["schema"], "components": DOCUMENT["components"]}
         Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER).validate(content["example"])
-    for parameter in operation.get("parameters", ()):
+    for parameter in map(resolved, operation.get("parameters", ())):
         if "example" in parameter:
             jsonschema.validate(parameter["example"], parameter["schema"], Draft202012Validator)
+
+
+def test_times_and_priorities_are_those_that_doors_take() -> None:
+    def taken(name: str, value: Any) -> None:
+        read([(name.lower().encode(), str(value).encode())], 0.0, LOCAL, SETTINGS.gateway)
+
+    told = {name: DOCUMENT["components"]["parameters"][name]["schema"] for name in (REQUEST_TIMEOUT, PRIORITY)}
+    least, most = told[REQUEST_TIMEOUT]["minimum"], told[REQUEST_TIMEOUT]["maximum"]
+    for value in (least, most, least + 1e-17, most / 7):
+        taken(REQUEST_TIMEOUT, value)
+    for value in (0, -least, most + 1, "soon"):
+        with pytest.raises(InvalidRequest):
+            taken(REQUEST_TIMEOUT, value)
+    for value in told[PRIORITY]["enum"]:
+        taken(PRIORITY, value)
+    with pytest.raises(InvalidRequest, match=", ".join(told[PRIORITY]["enum"])):
+        taken(PRIORITY, "urgent")
 
 
 def test_errors_have_the_words_of_their_vocabulary() -> None:

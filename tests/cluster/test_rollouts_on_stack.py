@@ -17,6 +17,8 @@ import httpx
 import numpy as np
 import onnx
 import pytest
+import tritonclient.grpc as over_grpc
+import tritonclient.http as over_http
 import yaml
 from onnx import numpy_helper
 from pictures import drawn, encode
@@ -151,6 +153,40 @@ def test_promote_and_roll_back_under_load(stack: Stack, site: Path) -> None:
     code, told = models(stack, site, "list", "--json")
     roles = {(one["version"], one["role"]) for one in json.loads(told) if one["engine"] == "tier1"}
     assert roles == {("1", "current"), ("2", "candidate"), ("3", "there")}
+
+
+def by_native_door(stack: Stack) -> str:
+    files = {"image": ("a.png", encode(drawn()), "image/png")}
+    answer = httpx.post(
+        f"http://{stack.http}/api/convert-ai", files=files, data={"tier": "1"}, headers=ANEW, timeout=60
+    )
+    return str(answer.json()["model_info"]["versions"]["tier1"])
+
+
+def by_open_inference(stack: Stack) -> str:
+    image = over_http.InferInput("image", [1], "BYTES")
+    image.set_data_from_numpy(np.array([encode(drawn())], object))
+    with over_http.InferenceServerClient(stack.http, network_timeout=60) as client:
+        answer = client.infer("vectorize", [image], parameters={"tier": "1"})
+    return str(json.loads(answer.get_response()["parameters"]["model_versions"])["tier1"])
+
+
+def by_grpc(stack: Stack) -> str:
+    image = over_grpc.InferInput("image", [1], "BYTES")
+    image.set_data_from_numpy(np.array([encode(drawn())], object))
+    with over_grpc.InferenceServerClient(stack.grpc) as client:
+        answer = client.infer("vectorize", [image], parameters={"tier": "1"}, client_timeout=60)
+    return str(json.loads(answer.get_response().parameters["model_versions"].string_param)["tier1"])
+
+
+def test_a_split_holds_at_every_door(stack: Stack, site: Path) -> None:
+    """D-083: everybody gets the candidate, and nobody any more, while another version is current all the time."""
+    assert models(stack, site, "load", "tier1", "2")[0] == 0
+    for percentage, version in (("100", "2.0"), ("0", "1.3")):
+        code, told = models(stack, site, "split", "tier1", percentage)
+        assert code == 0, told
+        time.sleep(5)
+        assert {by_native_door(stack), by_open_inference(stack), by_grpc(stack)} == {version}
 
 
 def test_a_rolling_update_under_load(stack: Stack, site: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from build_engines.illustrate.contracts import LARGEST_UNET_BATCH
 from serve.settings import HOME, leaves, load
 
 SITES = sorted(path for path in (HOME / "deployments").glob("*.yaml") if "applications" in path.read_text())
@@ -93,6 +94,19 @@ def test_it_builds_what_it_says(path: Path) -> None:
     assert scale_of(built["Worker"]) == (settings.jobs.workers,) * 2
     assert built["Worker"].ray_actor_options["num_cpus"] == settings.jobs.num_cpus
     assert schema.grpc_options.grpc_servicer_functions == grpc_options(settings).grpc_servicer_functions
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("site", ["gpu", "cluster"])
+def test_a_gpu_has_places_for_two_full_batches_and_scales_at_one(site: str) -> None:
+    """docs/SCALE.md: with as many places as one batch, those between two steps leave it half empty."""
+    from serve.app import build
+
+    path = HOME / "deployments" / f"{site}.yaml"
+    assert load(path).illustrator.max_ongoing_requests == 2 * LARGEST_UNET_BATCH
+    built = deployments_in(build(yaml.safe_load(path.read_text())["applications"][0]["args"]))
+    scaling = built["Illustrator"]._deployment_config.autoscaling_config
+    assert scaling.target_ongoing_requests == LARGEST_UNET_BATCH
 
 
 @pytest.mark.cluster

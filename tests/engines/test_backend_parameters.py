@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -167,3 +169,16 @@ async def test_tensors_keep_their_names_where_casts_change_nothing(tmp_path: Pat
         found = await client.infer("aliased", {"x": np.array([[-1, 0, 1, 2]], np.float32)})
         await client.close()
     assert found["y"].tolist() == [[0, 0, 1, 2]]
+
+
+def test_openvino_tells_nobody_that_it_is_imported() -> None:
+    """It would ask Google Analytics in a process of its own, which ends as a zombie where packets are dropped."""
+    told = """
+import sys, types
+sys.modules["triton_python_backend_utils"] = types.ModuleType("triton_python_backend_utils")
+import serve.engines.backends.openvino.model
+from openvino.tools.ovc import telemetry_utils
+print(telemetry_utils.tm.__name__)
+"""
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
+import time
+
 import grpc
 import numpy as np
 import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2, service_pb2
 
-from serve.engines import faults, tensors, triton_log
+from serve.engines import faults, processes, tensors, triton_log
 from serve.engines.v2_json import to_json
 from serve.engines.zeros import zeros
 from serve.errors import (
@@ -133,3 +139,29 @@ def test_the_reason_in_a_log_without_paths_and_traces() -> None:
     assert triton_log.failure(lines) == "engine 'a': cannot read …; engine 'b': bad"
     assert not any(triton_log.is_ready(line) for line in lines)
     assert triton_log.failure(["nothing of note"]) == "tritonserver ended at start"
+
+
+BELOW_ONE_ANOTHER = """
+import subprocess, sys, time
+depth = int(sys.argv[2])
+if depth:
+    subprocess.Popen([sys.executable, "-c", sys.argv[1], sys.argv[1], str(depth - 1)])
+    time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("depth", "is_trouble"), [(1, True), (2, True), (3, False)])
+def test_a_server_or_a_stub_that_ended_is_trouble_and_what_a_stub_started_is_not(depth: int, is_trouble: bool) -> None:
+    """As with their own: keeper, tritonserver, stub, and what the stub started, of which the last has ended."""
+    keeper = subprocess.Popen([sys.executable, "-c", BELOW_ONE_ANOTHER, BELOW_ONE_ANOTHER, str(depth)])
+    try:
+        deadline = time.monotonic() + 20
+        while not any(map(processes.is_zombie, processes.descendants(keeper.pid))):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        assert len(processes.descendants(keeper.pid)) == depth
+        assert (processes.trouble(keeper.pid) is not None) == is_trouble
+    finally:
+        for pid in (*processes.descendants(keeper.pid), keeper.pid):
+            os.kill(pid, signal.SIGKILL)
+        keeper.wait()

@@ -7,20 +7,25 @@ from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
+import sqlalchemy as sa
 from illustrator_standin import IllustratorStandIn
 from standin import StandIn
 from test_queue import ANA, request, with_jobs
 from test_worker import QUICK, over, until
 from test_worker import request as drawing
 
+from serve.errors import StateUnavailable
+from serve.jobs import expiry, takeover
 from serve.jobs.events import events_after
 from serve.jobs.leases import Leases
 from serve.jobs.queue import GenerationQueue
+from serve.jobs.states import PENDING
 from serve.jobs.takeover import Watch
 from serve.jobs.views import JobViews
 from serve.jobs.work import Work
 from serve.jobs.worker import Worker
 from serve.state import State
+from serve.state.tables import jobs, workers
 from serve.urgency import Priority, current
 
 SOON = replace(ANA, timeout_s=0.2)
@@ -68,6 +73,41 @@ async def test_a_retry_has_as_much_time_again(state: State) -> None:
     again = await views.get((await queue.retry(job_id)).ids[0])
     assert again.expires_at is not None
     assert (again.expires_at - again.created_at).total_seconds() == pytest.approx(0.2, abs=0.05)
+
+
+async def test_many_are_taken_out_a_few_at_a_time(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that who looks after workers is never long without a beat of its own."""
+    monkeypatch.setattr(expiry, "AT_ONCE", 2)
+    queue, watch = GenerationQueue(state), Watch(state)
+    for _ in range(5):
+        await queue.add(request(), SOON)
+    await asyncio.sleep(0.25)
+    left = []
+    for _ in range(3):
+        await watch.look()
+        left.append(await waiting(state))
+    assert left == [3, 1, 0]
+
+
+async def test_a_failure_to_take_them_out_stops_no_watch(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(_: object) -> int:
+        raise StateUnavailable("the database is busy")
+
+    monkeypatch.setattr(takeover, "take_out", refused)
+    await leases_of(state)
+    now = [0.0]
+    watch = Watch(state, lambda: now[0])
+    for seconds in (0.0, state.settings.jobs.lease_s):
+        now[0] += seconds
+        with pytest.raises(StateUnavailable):
+            await watch.look()
+    async with state.database.read() as connection:
+        assert (await connection.scalars(sa.select(workers.c.id))).all() == []  # its silence was seen all the same
+
+
+async def waiting(state: State) -> int:
+    async with state.database.read() as connection:
+        return len((await connection.scalars(sa.select(jobs.c.generation_id).where(jobs.c.status == PENDING))).all())
 
 
 class Seen(IllustratorStandIn):

@@ -34,6 +34,7 @@ from webhook_site import (
 from serve.errors import InvalidRequest
 from serve.jobs.webhook_call import signature
 from serve.jobs.webhooks import Deliverer
+from serve.metrics.catalogue import WEBHOOKS
 from serve.settings import Settings, load
 from serve.state import State
 from serve.state.tables import deliveries, utc_now
@@ -140,6 +141,19 @@ async def test_it_is_not_sent_for_ever(state: State, receiver: Receiver, caplog:
     assert ((await row(state)).attempts, (await row(state)).answer) == (3, 500)
     assert "failed after 3 attempts: answered 500" in caplog.text
     assert receiver.url not in caplog.text  # its path may be a secret
+
+
+async def test_every_call_is_counted_by_how_it_went(state: State, receiver: Receiver) -> None:
+    """What AtelierWebhooksFail of the alerts looks at: a job's two events, the first given up at its third call."""
+    outcomes = ("delivered", "retried", "failed")
+    before = [WEBHOOKS.value(outcome) for outcome in outcomes]
+    receiver.answers = [500, 500, 500, 500]
+    await happen(state, receiver.url, "started", "completed")
+    async with delivering(state_with(state, max_attempts=3)):
+        await until(all_are(state, "delivered", "failed"))
+    counted = [WEBHOOKS.value(outcome) - was for outcome, was in zip(outcomes, before, strict=True)]
+    assert counted == [1, 3, 1]
+    assert sum(counted) == len(receiver.calls)
 
 
 @pytest.mark.parametrize(("attempts", "least_s"), [(0, 100), (1, 200), (3, 800), (40, 6 * 3600)])

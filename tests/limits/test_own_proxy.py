@@ -97,6 +97,19 @@ async def test_it_says_who_called(tmp_path: Path, spoofed: dict[str, str]) -> No
     assert token not in (tmp_path / "haproxy.cfg").read_text()
 
 
+@pytest.mark.parametrize(("host", "among_machines"), [("127.0.0.1", False), ("10.0.0.1", True)])
+def test_it_watches_connections_to_other_machines(tmp_path: Path, host: str, among_machines: bool) -> None:
+    """Nothing else tells it that one is gone."""
+    path = tmp_path / "haproxy.cfg"
+    told = CONFIGURATION.replace("\n    server", "\n    http-reuse always\n    server")
+    path.write_text(told.format(port=free_port(), gateway=free_port(), grpc=free_port()))
+    environment = ray_environment(Settings.model_validate({"ray": {"host": host}}))
+    command = [HOME / "deployments" / "haproxy", "-c", "-f", path]
+    subprocess.run(command, env={**os.environ, **environment}, cwd=tmp_path, check=True, timeout=20)
+    assert ("option srvtcpka" in path.read_text()) == among_machines
+    assert ("http-reuse never" in path.read_text()) == among_machines
+
+
 def _commands() -> list[bytes]:
     """Of every process on this machine."""
     found = []

@@ -60,7 +60,8 @@ def test_litserve_puts_requests_together_and_takes_them_apart() -> None:
 def test_everybody_is_first_once() -> None:
     names = ["a", "b", "c"]
     assert [rotated(names, turn)[0] for turn in range(3)] == names
-    assert rotated(names, 3) == ["c", "b", "a"]
+    assert rotated(names, 0) == names
+    assert rotated(names, 1) == ["b", "a", "c"]
 
 
 async def test_failures_are_counted_and_take_no_part_in_waits() -> None:

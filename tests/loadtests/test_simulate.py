@@ -90,6 +90,26 @@ def test_a_batch_that_gains_nothing_draws_no_more_however_it_is_batched() -> Non
     assert max(rates.values()) == pytest.approx(min(rates.values()), rel=0.02)
 
 
+def test_encoders_and_vaes_take_the_gpu_however_it_is_batched() -> None:
+    curve = Curve("x", "made up", {1: 100.0}, fixed_ms=400.0)
+    rates = {way: run(curve, way, 1, 2.0, Demand((6,))) for way in BATCHING}
+    for found in rates.values():
+        assert found.per_second == pytest.approx(1.0, rel=0.01)
+        assert found.utilisation == pytest.approx(1.0, abs=0.01)
+
+
+@pytest.mark.parametrize("gpus", [1, 200])
+def test_what_is_told_of_a_site_that_keeps_up_is_what_was_asked_of_it(gpus: int) -> None:
+    found, offered = run(FLAT, OURS, gpus, 0.6, Demand()), 0.6 * gpus * FLAT.per_second(19)
+    assert found.per_second == pytest.approx(offered, rel=0.05)
+
+
+def test_a_share_alone_is_all_that_one_at_a_time_draws() -> None:
+    curve = Curve.read("h200_512")
+    found = run(curve, "one at a time", 1, 0.9, Demand())
+    assert found.per_second == pytest.approx(curve.share_alone(19) * curve.per_second(19), rel=0.02)
+
+
 def test_batching_steps_is_fairer_to_short_pictures() -> None:
     curve = Curve.read("h200_512")
     ours, theirs = (run(curve, way, 1, 0.5, Demand()) for way in (OURS, "requests batched"))

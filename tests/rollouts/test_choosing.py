@@ -8,12 +8,12 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
-from illustrator_standin import IllustratorStandIn
 from standin import StandIn
+from two_versions import HALF, UNET, USERS, Tracing, Versioned, decide
 
-from serve.ensembles.illustration import IllustrateOptions, Illustration
+from serve.ensembles.illustration import IllustrateOptions
 from serve.ensembles.pictures import Encoding
-from serve.ensembles.vectorization import Vectorization, VectorizeOptions
+from serve.ensembles.vectorization import VectorizeOptions
 from serve.errors import Conflict, NotFound, StateUnavailable
 from serve.experiments.exposures import Exposure, expose
 from serve.jobs.direct import Answer, Caller, Direct
@@ -24,35 +24,7 @@ from serve.rollouts import choosing
 from serve.rollouts.report import compared
 from serve.rollouts.rollout import Rollout
 from serve.state import State
-from serve.state.tables import exposures, generations, rollouts, utc_now
-
-UNET = "mini_unet"
-HALF = Rollout(UNET, "1", candidate="2", percentage=50)
-USERS = [f"user-{i}" for i in range(20)]
-
-
-class Versioned(IllustratorStandIn):
-    """Two versions of its UNet, and tells which one drew."""
-
-    async def versions(self) -> Mapping[str, str]:
-        return {UNET: "1.0", f"{UNET}/1": "1.0", f"{UNET}/2": "2.0"}
-
-    async def draw(self, options: IllustrateOptions) -> Illustration:
-        version = options.engine_versions.get(UNET, "1")
-        return replace(await super().draw(options), model_versions={UNET: f"{version}.0"})
-
-
-class Tracing(StandIn):
-    def __init__(self) -> None:
-        super().__init__()
-        self.had: list[Mapping[str, str]] = []
-
-    async def versions(self) -> Mapping[str, str]:
-        return {"plus_one": "1", "plus_one/2": "2.0"}
-
-    async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
-        self.had.append(options.engine_versions)
-        return await super().vectorize(data, options)
+from serve.state.tables import exposures, generations
 
 
 @pytest.fixture(autouse=True)
@@ -75,12 +47,6 @@ async def direct(state: State, illustrator: Versioned, tracing: Tracing) -> Asyn
     made = Direct(state, illustrator, tracing, state.settings)
     yield made
     await made.close()
-
-
-async def decide(state: State, rollout: Rollout) -> None:
-    async with state.database.write() as connection:
-        await connection.execute(sa.delete(rollouts).where(rollouts.c.engine == rollout.engine))
-        await connection.execute(rollouts.insert(), {**rollout.row(), "updated_at": utc_now()})
 
 
 def request(prompt: str = "fox", form: str = "png") -> IllustrateRequest:
@@ -178,10 +144,10 @@ async def test_a_job_keeps_the_versions_it_began_with(state: State) -> None:
 async def test_a_database_that_is_away_changes_nothing(state: State, direct: Direct, illustrator: Versioned) -> None:
     await decide(state, Rollout(UNET, "2"))
     await direct.draw(request(), Caller("ada"))
-    assert direct._choosing is not None
+    assert direct.choosing is not None
 
     async def fails() -> Mapping[str, Rollout]:
         raise StateUnavailable("gone")
 
-    direct._choosing._rollouts._read = fails
-    assert await direct._choosing.versions("ada", draws=True) == {UNET: "2"}
+    direct.choosing._rollouts._read = fails
+    assert await direct.choosing.versions("ada", draws=True) == {UNET: "2"}

@@ -13,9 +13,11 @@ from typing import Any
 
 from serve.access.required import is_required
 from serve.access.roles import ROLES
+from serve.api.deadlines import MAX_TIMEOUT_S, PRIORITIES, PRIORITY, REQUEST_TIMEOUT
 from serve.api.document.refusals import BY_STATUS, responses_of, statuses_of
 from serve.api.document.samples import example_of, tells
 from serve.api.document.vocabularies import PATH_PARAMETERS, TAGS, tag_of
+from serve.api.operation import header
 from serve.api.rights import needed
 from serve.limits.headers import NAMES as RATE_LIMIT_HEADERS
 from serve.settings import Settings
@@ -40,6 +42,13 @@ _HEADERS: dict[str, tuple[str, dict[str, Any], Any]] = {
         "Whether the answer is a stored one.", {"type": "string", "enum": ["hit", "miss", "bypass"]}, "miss",
     ),
 }  # fmt: skip
+_TIMEOUT = {"type": "number", "minimum": 0.001, "maximum": MAX_TIMEOUT_S}
+_PRIORITY = {"type": "string", "enum": list(PRIORITIES), "default": "normal"}
+_URGENCY = {
+    REQUEST_TIMEOUT: {**header(REQUEST_TIMEOUT, _TIMEOUT, "In how many seconds the answer is of use."), "example": 30},
+    PRIORITY: header(PRIORITY, _PRIORITY, "How urgent it is; `high` may be for admins alone."),
+}
+"""Of every operation but probes of health (`serve.api.deadlines`)."""
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
     "api_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "`x-api-key: KEY`"},
@@ -70,6 +79,7 @@ def finish(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
         name: {"description": what, "schema": schema, "example": example}
         for name, (what, schema, example) in _HEADERS.items()
     }
+    components["parameters"] = _URGENCY
     optional = not is_required(settings)
     used = set()
     for path, method, operation in operations_of(document):
@@ -77,6 +87,8 @@ def finish(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
         _name(path, method, operation)
         used.update(operation["tags"])
         _secure(operation, scope, optional)
+        if scope is not None:
+            _hurry(operation)
         _refuse(path, method, scope, operation, schemas, responses)
         _answer(operation, scope)
         _show(operation)
@@ -117,6 +129,11 @@ def _secure(operation: dict[str, Any], scope: str | None, optional: bool) -> Non
     operation[SCOPE] = scope
     if "description" in operation:
         operation["description"] += f"\n\nNeeds the scope `{scope}`."
+
+
+def _hurry(operation: dict[str, Any]) -> None:
+    told = [{"$ref": f"#/components/parameters/{name}"} for name in _URGENCY]
+    operation["parameters"] = [*operation.get("parameters", ()), *told]
 
 
 _EVERYBODYS = ROLES["user"]
@@ -174,6 +191,8 @@ def _show(operation: dict[str, Any]) -> None:
             if not {"example", "examples"} & content.keys() and tells(schema) and _is_told(media_type):
                 content["example"] = example_of(schema)
     for parameter in operation.get("parameters", ()):
+        if "$ref" in parameter:
+            continue
         schema = parameter.get("schema", {})
         if parameter["name"] in PATH_PARAMETERS:
             parameter.setdefault("description", PATH_PARAMETERS[parameter["name"]])

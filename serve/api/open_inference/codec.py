@@ -31,6 +31,8 @@ from serve.errors import InvalidRequest
 MAX_NAME = 256
 MAX_OUTPUTS = 256
 
+NO_PARAMETERS: Mapping[str, Any] = {}
+
 MAX_JSON_VALUES = 4 * 1024 * 1024
 """Values of one output in JSON, which takes ten times the memory and time of the binary form."""
 
@@ -155,9 +157,14 @@ def parameters_of(entry: dict[str, Any], field: str) -> dict[str, Any]:
 
 
 def encode_response(
-    model: str, version: str, request: InferRequest, outputs: Mapping[str, Array]
+    model: str,
+    version: str,
+    request: InferRequest,
+    outputs: Mapping[str, Array],
+    parameters: Mapping[str, Any] = NO_PARAMETERS,
 ) -> tuple[bytes, int | None]:
-    """The response body, and the length of its JSON part when a binary tail follows it."""
+    """The response body, and the length of its JSON part when a binary tail follows it. ``parameters`` are the
+    response's own, single values."""
     entries: list[dict[str, Any]] = []
     tail: list[bytes] = []
     for name, array in outputs.items():
@@ -172,6 +179,8 @@ def encode_response(
             entry["data"] = to_json(name, array)
         entries.append(entry)
     document: dict[str, Any] = {"model_name": model, "model_version": version, "outputs": entries}
+    if parameters:
+        document["parameters"] = dict(parameters)
     if request.id:
         document["id"] = request.id
     head = json.dumps(document, allow_nan=False).encode()

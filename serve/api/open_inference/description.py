@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -89,12 +90,18 @@ class Description:
 
 @dataclass(frozen=True)
 class Answer:
-    """One response to a request; the last one is ``final``. ``parameters`` are the response's own."""
+    """One response to a request; the last one is ``final``. ``parameters`` are the response's own; of an ensemble,
+    ``model_versions`` is JSON of which version each of its engines had, by their manifests' labels."""
 
     version: str
     outputs: dict[str, Array]
     parameters: Mapping[str, Any] = field(default_factory=dict)
     final: bool = True
+
+
+def told_versions(model_versions: Mapping[str, str]) -> dict[str, Any]:
+    """As a parameter of a response, whose values are single ones."""
+    return {"model_versions": json.dumps(dict(model_versions))}
 
 
 def own_parameters(request: InferRequest) -> dict[str, Any]:

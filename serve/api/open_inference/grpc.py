@@ -20,7 +20,7 @@ from serve import urgency
 from serve.access.roles import LOCAL, Principal
 from serve.api.admission import Places
 from serve.api.bodies import ENVELOPE_BYTES
-from serve.api.deadlines import asked_by, read
+from serve.api.deadlines import MAX_TIMEOUT_S, asked_by, read
 from serve.api.entrance import Entrance
 from serve.api.measured import GRPC, count_refusal, ends_by
 from serve.api.open_inference.codec import MAX_NAME
@@ -29,10 +29,9 @@ from serve.api.open_inference.entering import GrpcEntrance, headers_of
 from serve.api.open_inference.messages import CODE, filled, parse, tell_parameters, to_message, to_request
 from serve.api.open_inference.models import Models
 from serve.api.open_inference.observing import observed
-from serve.api.open_inference.recording import asked_for
 from serve.api.open_inference.stream import Job, interleaved
 from serve.api.open_inference.timed import Timed
-from serve.errors import AtelierError, EngineFailure, Overloaded, TooLarge, Unsupported
+from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, Overloaded, TooLarge, Unsupported
 from serve.limits.limiter import Client
 from serve.settings import Settings
 from serve.urgency import Urgency
@@ -104,7 +103,6 @@ class OpenInferenceServicer:
     def _begin(self, principal: Principal, context: Context) -> None:
         """What follows is as urgent as the call says, and ends when gRPC's own deadline does or before. Raises
         InvalidRequest, Forbidden."""
-        asked_for(principal.user_id)
         asked = read(headers_of(context), time.monotonic(), principal, self._gateway)
         urgency.begin(asked.ending_with(urgency.current()))
         ends_by(urgency.current().deadline)
@@ -191,7 +189,7 @@ class OpenInferenceServicer:
                 self._begin(principal, grpc_context)
                 message = self._parse(request, pb.ModelInferRequest)
                 await self._count(client, message.model_name)
-                return await self._infer(message)
+                return await self._infer(message, principal.user_id)
             except Exception as error:  # as for the other methods
                 _tell(grpc_context, as_known(error))
                 return pb.ModelInferResponse()
@@ -210,22 +208,26 @@ class OpenInferenceServicer:
                     async with contextlib.aclosing(interleaved(self._jobs(requests, grpc_context))) as answers:
                         async for answer in answers:
                             yield answer
+                urgency.current().left_s(MAX_TIMEOUT_S)  # as gRPC's own: what ends after its deadline has missed it
             except Exception as error:  # as for the other methods
                 _tell(grpc_context, as_known(error))
 
     async def _jobs(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Job]:
+        """Until the client says no more, or its deadline is over."""
         asked = urgency.current()
-        async for raw in requests:
+        while (raw := await _next_in_time(requests, asked)) is not None:
             try:
-                _, client = await self._enter("ModelStreamInfer", context)  # a key may end while a stream goes on
+                # A key may end while a stream goes on.
+                principal, client = await self._enter("ModelStreamInfer", context)
                 message = self._parse(raw, pb.ModelInferRequest)
                 await self._count(client, message.model_name)
             except AtelierError as error:
                 yield Job(_once(_refusal(error)), beside=False)
             else:
-                yield Job(self._answers(message, asked), self._models.is_streaming(message.model_name))
+                answers = self._answers(message, asked, principal.user_id)
+                yield Job(answers, self._models.is_streaming(message.model_name))
 
-    async def _answers(self, message: Any, asked: Urgency) -> AsyncGenerator[tuple[Message, bool]]:
+    async def _answers(self, message: Any, asked: Urgency, user_id: str) -> AsyncGenerator[tuple[Message, bool]]:
         """The messages that answer one request of a stream that is ``asked`` for so, and whether each is the last; an
         error is a message too."""
         urgency.begin(asked)  # the request before it may have had another
@@ -235,7 +237,7 @@ class OpenInferenceServicer:
             request = to_request(message, self._max_tensors)
             urgency.begin(asked_by(request.parameters))
             with self._inferences.taken(urgency.current().priority):  # not while the last answer waits for its reader
-                items = self._models.stream(message.model_name, message.model_version, request)
+                items = self._models.stream(message.model_name, message.model_version, request, user_id)
                 async with contextlib.aclosing(items):
                     async for answer in items:
                         if not answer.final:
@@ -244,12 +246,20 @@ class OpenInferenceServicer:
         except Exception as error:  # as for the other methods
             yield _refusal(as_known(error), message, flagged), True
 
-    async def _infer(self, message: Any) -> Any:
+    async def _infer(self, message: Any, user_id: str) -> Any:
         request = to_request(message, self._max_tensors)
         asked = asked_by(request.parameters)
         with urgency.under(asked), self._inferences.taken(asked.priority):
-            version, outputs = await self._models.infer(message.model_name, message.model_version, request)
-        return to_message(message.model_name, version, message.id, outputs)
+            answer = await self._models.infer(message.model_name, message.model_version, request, user_id)
+        return _told(message, answer)
+
+
+async def _next_in_time(requests: AsyncIterator[bytes], asked: Urgency) -> bytes | None:
+    """None at the end, and at the deadline."""
+    with contextlib.suppress(DeadlineExceeded, StopAsyncIteration), urgency.under(asked):
+        async with urgency.in_time():
+            return await anext(requests)
+    return None
 
 
 def _unsupported(name: str) -> Callable[..., Awaitable[Message]]:
@@ -290,10 +300,15 @@ def ascii_text(error: AtelierError) -> str:
     return text if len(text) <= MAX_DETAILS else f"{text[: MAX_DETAILS - 3]}..."
 
 
-def _streamed(asked: Any, answer: Answer, flagged: bool) -> Message:
-    """``answer`` to the request ``asked``; ``flagged``: it says whether it is the last one."""
+def _told(asked: Any, answer: Answer) -> Any:
     response = to_message(asked.model_name, answer.version, asked.id, answer.outputs)
     tell_parameters(response, answer.parameters)
+    return response
+
+
+def _streamed(asked: Any, answer: Answer, flagged: bool) -> Message:
+    """``answer`` to the request ``asked``; ``flagged``: it says whether it is the last one."""
+    response = _told(asked, answer)
     if flagged:
         tell_parameters(response, {"triton_final_response": answer.final})
     return pb.ModelStreamInferResponse(infer_response=response)

@@ -29,7 +29,6 @@ from serve.api.open_inference.codec import (
 )
 from serve.api.open_inference.description import Answer
 from serve.api.open_inference.models import Models
-from serve.api.open_inference.recording import asked_for
 from serve.api.open_inference.tensors import Array, Tensor, from_json, to_json
 from serve.api.problems import render
 from serve.errors import AtelierError, InvalidRequest, Unauthorized, Unsupported
@@ -40,7 +39,6 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 async def models_of(request: Request) -> Models:
-    asked_for(principal_of(request).user_id)
     models: Models = request.app.state.models
     return models
 
@@ -155,9 +153,11 @@ async def infer(request: Request, models: Door, settings: SiteSettings, name: st
     """Ask a model: tensors in, tensors out, as JSON or as binary data behind it."""
     body = await read_body(request, settings.limits)
     decoded = decode_request(body, _header_length(request), max_tensors=settings.limits.max_tensors)
-    answered_by, outputs = await models.infer(name, version, decoded)
+    answer = await models.infer(name, version, decoded, principal_of(request).user_id)
     # In a thread: pixels as JSON would hold every other request up.
-    content, head = await asyncio.to_thread(encode_response, name, answered_by, decoded, outputs)
+    content, head = await asyncio.to_thread(
+        encode_response, name, answer.version, decoded, answer.outputs, answer.parameters
+    )
     if head is None:
         return Response(content, 200, media_type="application/json")
     return Response(content, 200, {HEADER_LENGTH: str(head)}, "application/octet-stream")
@@ -177,8 +177,8 @@ def _header_length(request: Request) -> int | None:
 async def generate(request: Request, models: Door, settings: SiteSettings, name: str, version: str = "") -> Response:
     """Ask a model in plain JSON (Triton's generate extension). Inputs and parameters are members of one object."""
     decoded = await _to_request(request, models, settings, name, version)
-    answered_by, outputs = await models.infer(name, version, decoded)
-    return render(await asyncio.to_thread(_to_json, name, Answer(answered_by, outputs)), 200, None)
+    answer = await models.infer(name, version, decoded, principal_of(request).user_id)
+    return render(await asyncio.to_thread(_to_json, name, answer), 200, None)
 
 
 @router.post("/models/{name}/generate_stream", openapi_extra=schema.STREAM)
@@ -188,11 +188,12 @@ async def generate_stream(
 ) -> Response:
     """Ask a model in plain JSON, answered by server-sent events. Previews, if they are asked for, and the answer."""
     decoded = await _to_request(request, models, settings, name, version)
-    return await EventStream.of(_events(models, name, version, decoded), settings.pictures.heartbeat_s, _error_event)
+    answers = models.stream(name, version, decoded, principal_of(request).user_id)
+    return await EventStream.of(_events(name, answers), settings.pictures.heartbeat_s, _error_event)
 
 
-async def _events(models: Models, name: str, version: str, request: InferRequest) -> AsyncGenerator[str]:
-    async with contextlib.aclosing(models.stream(name, version, request)) as answers:
+async def _events(name: str, answers: AsyncGenerator[Answer]) -> AsyncGenerator[str]:
+    async with contextlib.aclosing(answers):
         async for answer in answers:
             # In a thread, as above.
             yield f"data: {json.dumps(await asyncio.to_thread(_to_json, name, answer))}\n\n"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from serve.api.open_inference.codec import InferRequest
-from serve.api.open_inference.description import Answer, Description, TensorSpec, to_tensors
+from serve.api.open_inference.description import Answer, Description, TensorSpec, to_tensors, told_versions
 from serve.api.open_inference.illustrate_request import INPUTS, read_options
 from serve.api.open_inference.recording import Recorder
 from serve.api.open_inference.tensors import Array
@@ -24,6 +24,9 @@ from serve.ensembles.illustration import (
     Preview,
 )
 from serve.errors import AtelierError, TooLarge
+from serve.jobs.errands import unit_for
+from serve.jobs.requests import IllustrateRequest
+from serve.rollouts.choosing import Choosing
 
 DESCRIPTION = Description(
     name="illustrate",
@@ -52,8 +55,10 @@ MAX_ANSWER_BYTES = 60 * 1024 * 1024
 class IllustrateModel:
     description = DESCRIPTION
 
-    def __init__(self, service: IllustratorService, recorder: Recorder) -> None:
+    def __init__(self, service: IllustratorService, choosing: Choosing | None, recorder: Recorder) -> None:
+        """Without ``choosing`` the ensemble chooses the versions of its engines."""
         self._service = service
+        self._choosing = choosing
         self._recorder = recorder
         self._known: Sequence[FamilyInfo] = ()
 
@@ -69,30 +74,33 @@ class IllustrateModel:
         told = json.dumps([dataclasses.asdict(family) for family in await self._families()])
         return {**DESCRIPTION.config(), "parameters": {"models": {"string_value": told}}}
 
-    async def infer(self, request: InferRequest, timeout_s: float | None) -> dict[str, Array]:
-        drawn = await self._service.draw(await self._options(request, timeout_s))
-        await self._keep(drawn)
-        return to_outputs(drawn, request)
+    async def infer(self, request: InferRequest, timeout_s: float | None, user_id: str) -> Answer:
+        drawn = await self._service.draw(await self._options(request, timeout_s, user_id))
+        await self._keep(user_id, drawn)
+        return _answer(drawn, request)
 
-    async def _keep(self, drawn: Illustration) -> None:
-        await self._recorder.keep(ILLUSTRATE, drawn.parameters.model, drawn.processing_time_s, drawn.cost)
+    async def _keep(self, user_id: str, drawn: Illustration) -> None:
+        await self._recorder.keep(user_id, ILLUSTRATE, drawn.parameters.model, drawn.processing_time_s, drawn.cost)
 
-    async def stream(self, request: InferRequest, timeout_s: float | None) -> AsyncGenerator[Answer]:
+    async def stream(self, request: InferRequest, timeout_s: float | None, user_id: str) -> AsyncGenerator[Answer]:
         """Previews (``preview_every``) with the output ``image`` alone, and where they are; all outputs at last."""
-        options = await self._options(request, timeout_s)
+        options = await self._options(request, timeout_s, user_id)
         async with contextlib.aclosing(self._service.stream(options)) as items:
             async for item in items:
                 if isinstance(item, Preview):
                     yield _preview(item, request)
                 elif isinstance(item, Illustration):
-                    await self._keep(item)
-                    yield Answer(DESCRIPTION.version, to_outputs(item, request))
+                    await self._keep(user_id, item)
+                    yield _answer(item, request)
 
-    async def _options(self, request: InferRequest, timeout_s: float | None) -> IllustrateOptions:
+    async def _options(self, request: InferRequest, timeout_s: float | None, user_id: str) -> IllustrateOptions:
         DESCRIPTION.wanted(request)
         options = read_options(request, timeout_s)
         await self._check_size(options)
-        return options
+        if self._choosing is None:
+            return options
+        asked = IllustrateRequest(options)
+        return (await self._choosing.assign(asked, unit_for(asked, user_id))).options
 
     async def _check_size(self, options: IllustrateOptions) -> None:
         """Raises ``TooLarge`` before anything is drawn that no answer could hold."""
@@ -116,6 +124,10 @@ def _preview(preview: Preview, request: InferRequest) -> Answer:
     shown = any(spec.name == "image" for spec in DESCRIPTION.wanted(request))
     where = {"index": preview.index, "step": preview.step, "steps": preview.steps}
     return Answer(DESCRIPTION.version, {"image": preview.pixels[None]} if shown else {}, where, final=False)
+
+
+def _answer(drawn: Illustration, request: InferRequest) -> Answer:
+    return Answer(DESCRIPTION.version, to_outputs(drawn, request), told_versions(drawn.model_versions))
 
 
 def to_outputs(drawn: Illustration, request: InferRequest) -> dict[str, Array]:

@@ -25,6 +25,8 @@ from serve.engines.switchboard import Switchboard
 from serve.ensembles.illustration import HOW_TO_BUILD, IllustratorService
 from serve.ensembles.vectorization import VectorizerService
 from serve.errors import AtelierError, InvalidRequest, NotFound, TooLarge
+from serve.jobs.states import ANONYMOUS
+from serve.rollouts.choosing import Choosing
 from serve.settings import Settings
 from serve.state.database import Database
 
@@ -49,7 +51,7 @@ class EnsembleModel(Protocol):
 
     async def ready(self) -> bool: ...
     async def config(self) -> dict[str, Any]: ...
-    async def infer(self, request: InferRequest, timeout_s: float | None) -> dict[str, Array]: ...
+    async def infer(self, request: InferRequest, timeout_s: float | None, user_id: str) -> Answer: ...
 
 
 class Models:
@@ -60,16 +62,18 @@ class Models:
         vectorizer: VectorizerService,
         settings: Settings,
         illustrator: IllustratorService | None = None,
+        choosing: Choosing | None = None,
         database: Database | None = None,
     ) -> None:
-        """What ensembles are asked is written down in the ``database``, if there is one."""
+        """``choosing``: whose users have which versions of the engines behind an ensemble. What ensembles are asked is
+        written down in the ``database``, if there is one."""
         recorder = Recorder(database)
         self._ensembles: dict[str, EnsembleModel] = {}
         self._streaming: dict[str, IllustrateModel] = {}
         services: list[EngineService] = [vectorizer]
-        self._add(VectorizeModel(vectorizer, settings.vectorizer.image, recorder))
+        self._add(VectorizeModel(vectorizer, settings.vectorizer.image, choosing, recorder))
         if illustrator is not None:
-            drawing = IllustrateModel(illustrator, recorder)
+            drawing = IllustrateModel(illustrator, choosing, recorder)
             self._add(drawing)
             self._streaming[drawing.description.name] = drawing
             services.append(illustrator)
@@ -168,18 +172,19 @@ class Models:
         """Whether a request to the model ``name`` may get several answers."""
         return name in self._streaming
 
-    async def infer(self, name: str, version: str, request: InferRequest) -> tuple[str, dict[str, Array]]:
-        """The version that answered, and its outputs by name; without a ``version`` the site's current one answers."""
+    async def infer(self, name: str, version: str, request: InferRequest, user_id: str = ANONYMOUS) -> Answer:
+        """An ensemble's engines have the versions that ``user_id`` has of them; an engine that is asked by its own name
+        answers by ``version``, without one by the site's current one. Raises NotFound for one that is not loaded."""
         with urgency.under(asked_by(request.parameters)):
-            return await self._infer(name, version, request)
+            return await self._infer(name, version, request, user_id)
 
-    async def _infer(self, name: str, version: str, request: InferRequest) -> tuple[str, dict[str, Array]]:
+    async def _infer(self, name: str, version: str, request: InferRequest, user_id: str) -> Answer:
         described = await self.metadata(name, version)
-        answered_by = version or str(next(reversed(described.get("versions", [])), "1"))
         timeout_s = timeout_of(request.parameters)
         if name in self._ensembles:
             with self._stats[name].counted():
-                return answered_by, await self._ensembles[name].infer(request, timeout_s)
+                return await self._ensembles[name].infer(request, timeout_s, user_id)
+        answered_by = version or str(next(reversed(described.get("versions", [])), "1"))
         _check_rows(described.get("inputs", []), request.inputs)
         outputs = await self.engines.infer(
             name,
@@ -189,22 +194,23 @@ class Models:
             version=answered_by,
         )
         _check_outputs(outputs)
-        return answered_by, outputs
+        return Answer(answered_by, outputs)
 
-    async def stream(self, name: str, version: str, request: InferRequest) -> AsyncGenerator[Answer]:
+    async def stream(
+        self, name: str, version: str, request: InferRequest, user_id: str = ANONYMOUS
+    ) -> AsyncGenerator[Answer]:
         """Every answer to ``request``: one, or previews before it. Closing it ends the work.
 
         The urgency of the task that reads it becomes that of ``request``.
         """
         urgency.begin(asked_by(request.parameters))
         if not self.is_streaming(name):
-            answered_by, outputs = await self.infer(name, version, request)
-            yield Answer(answered_by, outputs)
+            yield await self.infer(name, version, request, user_id)
             return
         await self.metadata(name, version)
         model = self._streaming[name]
         with self._stats[name].counted():
-            async with contextlib.aclosing(model.stream(request, timeout_of(request.parameters))) as items:
+            async with contextlib.aclosing(model.stream(request, timeout_of(request.parameters), user_id)) as items:
                 async for answer in items:
                     if not answer.final:
                         yield answer

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextvars import ContextVar
 
 import sqlalchemy as sa
 
 from serve.errors import OutOfSpace, StateUnavailable
-from serve.jobs.states import ANONYMOUS, new_id
+from serve.jobs.states import new_id
 from serve.state.database import Database
 from serve.state.recording import spent
 from serve.state.tables import measurements, utc_now
 
 LOGGER = logging.getLogger(__name__)
-
-_asking: ContextVar[str] = ContextVar("asking", default=ANONYMOUS)
-
-
-def asked_for(user_id: str) -> None:
-    """From here to the end of the task, and in all that it starts, somebody asks who pays for it."""
-    _asking.set(user_id)
 
 
 class Recorder:
@@ -30,12 +22,12 @@ class Recorder:
     def __init__(self, database: Database | None) -> None:
         self._database = database
 
-    async def keep(self, kind: str, model: str | None, took_s: float, cost: Mapping[str, float]) -> None:
-        """For whoever asks. No answer is lost for want of its row."""
+    async def keep(self, user_id: str, kind: str, model: str | None, took_s: float, cost: Mapping[str, float]) -> None:
+        """No answer is lost for want of its row."""
         if self._database is None:
             return
         row = {
-            "generation_id": new_id(), "user_id": _asking.get(), "kind": kind, "prompt": "",
+            "generation_id": new_id(), "user_id": user_id, "kind": kind, "prompt": "",
             "generation_time_s": took_s, "success": True, "model_used": model, "created_at": utc_now(), **spent(cost),
         }  # fmt: skip
         try:

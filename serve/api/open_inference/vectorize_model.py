@@ -12,13 +12,25 @@ import numpy as np
 from PIL import Image
 
 from serve.api.open_inference.codec import InferRequest
-from serve.api.open_inference.description import Description, TensorSpec, own_parameters, to_tensors
+from serve.api.open_inference.description import (
+    Answer,
+    Description,
+    TensorSpec,
+    own_parameters,
+    to_tensors,
+    told_versions,
+)
 from serve.api.open_inference.recording import Recorder
 from serve.api.open_inference.tensors import Array, Tensor, decode_base64
 from serve.api.options import parse_options
 from serve.ensembles.vectorization import VECTORIZE, Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import InvalidRequest, TooLarge, in_words_of
+from serve.jobs.errands import unit_for
+from serve.jobs.inputs import media_type_of
+from serve.jobs.requests import VectorizeRequest
+from serve.rollouts.choosing import Choosing
 from serve.settings import ImageLimitsSettings
+from serve.state.objects import name_of
 
 DESCRIPTION = Description(
     name="vectorize",
@@ -44,10 +56,14 @@ DESCRIPTION = Description(
 class VectorizeModel:
     description = DESCRIPTION
 
-    def __init__(self, service: VectorizerService, limits: ImageLimitsSettings, recorder: Recorder) -> None:
+    def __init__(
+        self, service: VectorizerService, limits: ImageLimitsSettings, choosing: Choosing | None, recorder: Recorder
+    ) -> None:
+        """Without ``choosing`` the ensemble chooses the versions of its engines."""
         self._service = service
         self._recorder = recorder
         self._limits = limits
+        self._choosing = choosing
 
     async def ready(self) -> bool:
         return True  # it converts without any engine, if it must
@@ -55,13 +71,19 @@ class VectorizeModel:
     async def config(self) -> dict[str, Any]:
         return DESCRIPTION.config()
 
-    async def infer(self, request: InferRequest, timeout_s: float | None) -> dict[str, Array]:
+    async def infer(self, request: InferRequest, timeout_s: float | None, user_id: str) -> Answer:
         # In a thread: to pack ten megabytes of pixels would hold every other request up.
         image = await asyncio.to_thread(read_image, request, self._limits)
-        options = read_options(request, timeout_s=timeout_s)
-        made = await self._service.vectorize(image, options)
-        await self._recorder.keep(VECTORIZE, None, made.processing_time_s, made.cost)
-        return to_outputs(made, request)
+        options = await self._versioned(image, read_options(request, timeout_s=timeout_s), user_id)
+        result = await self._service.vectorize(image, options)
+        await self._recorder.keep(user_id, VECTORIZE, None, result.processing_time_s, result.cost)
+        return Answer(DESCRIPTION.version, to_outputs(result, request), told_versions(result.model_versions))
+
+    async def _versioned(self, image: bytes, options: VectorizeOptions, user_id: str) -> VectorizeOptions:
+        if self._choosing is None:
+            return options
+        asked = VectorizeRequest(await asyncio.to_thread(name_of, image, media_type_of(image)), options)
+        return (await self._choosing.assign(asked, unit_for(asked, user_id))).options
 
 
 def read_options(request: InferRequest, **fixed: Any) -> VectorizeOptions:

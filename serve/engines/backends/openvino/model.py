@@ -8,8 +8,13 @@ Without a thread number an engine takes the server's budget. OpenVINO's CPUs ref
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+# Without this package OpenVINO tells nobody that it is imported. With it, it asks Google Analytics in a process of its
+# own, which where packets are dropped is killed after 3 s and left a zombie, as a stub is that has died.
+sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 import numpy as np
 import openvino
