@@ -48,11 +48,32 @@ def billed() -> Iterator[Bill]:
             _bill.reset(before)
 
 
+def so_far() -> dict[str, float]:
+    """What is on the current bill by now; empty where there is none."""
+    bill = _bill.get()
+    return {} if bill is None else bill.to_json()
+
+
 def charge(cpu_s: float, gpu_s: float = 0.0) -> None:
     """To whoever it is done for; to nobody for what the stack does of its own accord, such as probes."""
     if (bill := _bill.get()) is not None:
         bill.cpu_s += cpu_s
         bill.gpu_s += gpu_s
+
+
+class Spent:
+    """What was spent for work that goes on elsewhere when who does it dies: each tells what he alone has, so far."""
+
+    def __init__(self) -> None:
+        self._before: dict[str, float] = {}
+        self._last: Mapping[str, float] = {}
+
+    def now(self, cost: Mapping[str, float]) -> dict[str, float]:
+        """All of it. Nothing that is spent comes back: less than before is of somebody who has begun anew."""
+        if any(cost.get(name, 0.0) < self._last.get(name, 0.0) for name in (CPU, GPU)):
+            self._before = total(self._before, self._last)
+        self._last = cost
+        return total(self._before, cost)
 
 
 def total(costs: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, float]:

@@ -226,7 +226,7 @@ class Gateway(OpenInferenceServicer):
         self._app = partial(
             create_app, service, settings, illustrator=draws, state=state, direct=direct, entrance=self._entrance
         )
-        models = Models(service, settings, draws, self._direct.choosing)
+        models = Models(service, settings, draws, self._direct.choosing, state.database)
         super().__init__(models, settings, self._entrance)
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -38,6 +38,6 @@ class Sleep:
 
     def _heed(self) -> None:
         if self._looking is not None and self._looking.done():
+            looked, self._looking, self._looked = self._looking, None, time.monotonic()  # whatever it raises: once
             with contextlib.suppress(EngineUnavailable):
-                self._asleep = self._looking.result()
-            self._looking, self._looked = None, time.monotonic()
+                self._asleep = looked.result()

@@ -29,6 +29,7 @@ _ORDER = sorted(Priority, reverse=True)
 class _Waiter:
     number: int
     priority: Priority
+    came: float
     turn: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -84,7 +85,7 @@ class Turns:
         if self._working < self._at_once and not self.waiting:
             self._working += 1
             return
-        waiter = _Waiter(next(self._numbers), asked.priority)
+        waiter = _Waiter(next(self._numbers), asked.priority, time.monotonic())
         if self.waiting >= self._most:
             self._make_room(waiter)
         self._queues[waiter.priority][waiter.number] = waiter
@@ -97,7 +98,7 @@ class Turns:
             self._queues[waiter.priority].pop(waiter.number, None)
             if waiter.turn.done() and not waiter.turn.cancelled() and waiter.turn.exception() is None:
                 self._end()  # it got its turn in the same moment
-            self._tell()
+            self._tell(time.monotonic() - waiter.came)
             if isinstance(error, TimeoutError):
                 raise _late() from None
             raise
@@ -132,6 +133,7 @@ class Turns:
         if self._ensemble is None:
             return
         catalogue.WAITING.set(self.waiting, self._ensemble)
+        catalogue.OLDEST_WAITING.since(self._oldest().came if self.waiting else None, self._ensemble)
         catalogue.WORKING.set(self._working, self._ensemble)
         if waited_s is not None:
             catalogue.QUEUE_SECONDS.observe(waited_s, self._ensemble)

@@ -62,3 +62,21 @@ async def test_a_look_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch
     assert len(looks) == 1, "one look at a time"
     answered.set()
     assert await sleep.now()
+
+
+async def test_what_nobody_foresaw_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve.sleep, "LOOK_EVERY_S", 0.05)
+    looks: list[bool] = []
+
+    def look() -> bool:
+        looks.append(True)
+        if len(looks) == 1:
+            raise RuntimeError("a bug")
+        return True
+
+    sleep = Sleep(look)
+    with pytest.raises(RuntimeError, match="a bug"):
+        await sleep.now()
+    assert not await sleep.now(), "nothing was learned"
+    await asyncio.sleep(0.06)
+    assert await sleep.now()

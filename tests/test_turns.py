@@ -8,6 +8,7 @@ import pytest
 
 from serve import urgency
 from serve.errors import DeadlineExceeded, Overloaded
+from serve.metrics import catalogue
 from serve.turns import Turns
 from serve.urgency import Priority, Urgency
 
@@ -170,3 +171,33 @@ async def test_when_to_come_again_is_as_long_as_turns_take() -> None:
     with pytest.raises(Overloaded) as refused:
         await (await fresh.ask("too many"))
     assert refused.value.retry_after_s == 1
+
+
+async def test_waits_without_a_turn_are_measured() -> None:
+    """While the one who works hangs, and nobody's turn ever comes."""
+    turns, ensemble = Turns(1, 2, "hanging"), "hanging"
+
+    async def wait(left_s: float | None, priority: Priority = Priority.LOW) -> type[Exception] | None:
+        with urgency.under(Urgency(priority=priority).narrowed(left_s)):
+            try:
+                async with turns.taken():
+                    return None
+            except (DeadlineExceeded, Overloaded) as error:
+                return type(error)
+
+    async with turns.taken():
+        before = catalogue.QUEUE_SECONDS.count(ensemble)
+        assert catalogue.OLDEST_WAITING.value(ensemble) == 0
+        late, displaced = asyncio.create_task(wait(0.2)), asyncio.create_task(wait(None))
+        await asyncio.sleep(0.05)
+        hurried = asyncio.create_task(wait(0.05, Priority.HIGH))
+        assert await displaced is Overloaded
+        assert 0.05 <= catalogue.OLDEST_WAITING.value(ensemble) < 0.2, "it grows by itself"
+        assert [
+            sample.value > 0 for sample in catalogue.OLDEST_WAITING.samples() if "hanging" in sample.labels.values()
+        ]
+        assert await hurried is DeadlineExceeded
+        assert await late is DeadlineExceeded
+        assert catalogue.QUEUE_SECONDS.count(ensemble) == before + 3
+        assert catalogue.QUEUE_SECONDS.sum(ensemble) >= 0.3
+        assert catalogue.OLDEST_WAITING.value(ensemble) == 0

@@ -16,7 +16,7 @@ GENERATE = "generate"
 INFERENCE = "inference"
 """Ask single engines by the open inference protocol."""
 METRICS = "metrics"
-"""Figures of the whole site: metrics, the dashboard's address, quality."""
+"""Figures of the whole site: metrics, the dashboard's address, quality, costs. Nobody is named."""
 ADMIN = "admin"
 """Users, keys, the audit log, lanes; other users' objects."""
 SCOPES = (READ, WRITE, GENERATE, INFERENCE, METRICS, ADMIN)

@@ -117,7 +117,9 @@ def create_app(
     app.state.state = state
     app.state.entrance = entrance
     app.state.direct = direct or Direct(None, illustrator, service, settings)
-    app.state.models = models or Models(service, settings, illustrator, app.state.direct.choosing)
+    app.state.models = models or Models(
+        service, settings, illustrator, app.state.direct.choosing, state.database if state is not None else None
+    )
     app.state.jobs = JobParts(state) if state is not None else None
     app.state.a1111 = a1111.Desk()
     app.include_router(native.router, responses=described())

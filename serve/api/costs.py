@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from fastapi import APIRouter, Request, Response
 
+from serve.access.roles import ADMIN
 from serve.api.admin import Admin
 from serve.api.entrance import principal_of
 from serve.api.native import SiteSettings
@@ -34,10 +35,13 @@ _OWN = json_object({"user_id": TEXT, "since": TIME, "currency": _CURRENCY, **_SU
 
 @admins.get("/costs", openapi_extra={**answer("Sums, the dearest first", _COSTS), "parameters": [_BY, _SINCE]})
 async def site_costs(request: Request, state: StateOf, settings: SiteSettings) -> Response:
-    """What was made since then cost: by user, model or day. Money where `prices` has any."""
+    """What was made since then cost: by user (for keys with the scope `admin`), model or day. Money where `prices` has
+    any."""
     values = request.query_params
     refuse_unknown(values, ("by", "since"))
     by = cast(By, choice(values, "by", BY, "user"))
+    if by == "user":  # it names them, which no other figure does
+        principal_of(request).require(ADMIN)
     since = _since(values)
     found = await costs(state.database, by, since, settings.prices)
     told = {"by": by, "since": since.isoformat(), "currency": settings.prices.currency}

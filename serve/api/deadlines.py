@@ -19,6 +19,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve import urgency
 from serve.access.roles import ADMIN, LOCAL, Principal
 from serve.api.entrance import entered
+from serve.api.measured import ends_by
 from serve.api.rights import PROBES
 from serve.errors import AtelierError, InvalidRequest
 from serve.settings import GatewaySettings
@@ -70,6 +71,7 @@ def asked_by(parameters: Mapping[str, Any]) -> Urgency:
     if isinstance(level, bool) or not isinstance(level, int) or level < 0:
         raise InvalidRequest("must be a whole number: 1 is high, 2 normal, 3 low", "priority")
     asked = urgency.current().narrowed(timeout_of(parameters))
+    ends_by(asked.deadline)
     return asked.as_urgent(_LEVELS.get(level), "priority")
 
 
@@ -99,6 +101,7 @@ def asked_of(scope: Scope, gateway: GatewaySettings) -> Urgency:
         principal = LOCAL if found is None else found.principal
         began: float = scope.get(_ARRIVED) or time.monotonic()
         scope[_ASKED] = read(scope["headers"], began, principal, gateway)
+        ends_by(scope[_ASKED].deadline)
     asked: Urgency = scope[_ASKED]
     return asked
 

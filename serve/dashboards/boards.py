@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from serve.dashboards.board import Board, Panel
-from serve.dashboards.queries import mean, per_second, quantile, quantiles, ratio
+from serve.dashboards.queries import mean, mean_of_both, per_second, quantile, quantiles, ratio
 
-FAILED = 'atelier_requests_total{status=~"5..|UNAVAILABLE|INTERNAL|DEADLINE_EXCEEDED|RESOURCE_EXHAUSTED|UNKNOWN"}'
-"""Requests that failed by our fault. 499 and what the client got wrong are none."""
+FAILED = 'atelier_requests_total{status=~"50[02345]|UNAVAILABLE|INTERNAL|DEADLINE_EXCEEDED|UNKNOWN"}'
+"""Requests that failed by our fault. None are 499, what the client got wrong, what it had set too early an end (late),
+what is not offered (501, UNIMPLEMENTED), and who is over a limit or a quota (507, RESOURCE_EXHAUSTED)."""
 
 OVERVIEW = Board("atelier-overview", "Atelier: overview", {
     "Now": (
@@ -50,8 +51,10 @@ ENSEMBLES = Board("atelier-ensembles", "Atelier: ensembles", {
             "{{ensemble}} waiting": "sum by (ensemble) (atelier_queue_waiting)",
             "{{ensemble}} working": "sum by (ensemble) (atelier_work_in_progress)",
         }, "In all replicas."),
-        Panel("Wait for a turn, p95", "s", {"{{ensemble}}": quantile(0.95, "atelier_queue_wait_seconds", "ensemble")},
-              "In a replica. Growing: more replicas are needed."),
+        Panel("Wait for a turn", "s", {
+            "{{ensemble}} p95": quantile(0.95, "atelier_queue_wait_seconds", "ensemble"),
+            "{{ensemble}} oldest": "max by (ensemble) (atelier_queue_oldest_seconds)",
+        }, "In a replica. Growing: more replicas are needed. The oldest has no turn yet."),
     ),
     "Work": (
         Panel("Duration", "s", quantiles("atelier_ensemble_duration_seconds", "ensemble"), "Without the queue."),
@@ -121,8 +124,10 @@ ENGINES = Board("atelier-engines", "Atelier: engines", {
 JOBS = Board("atelier-jobs", "Atelier: jobs", {
     "Queue": (
         Panel("Jobs", "short", {"{{lane}} {{state}}": "max by (lane, state) (atelier_jobs)"}, "Of the whole site."),
-        Panel("Wait, p95", "s", {"{{lane}}": quantile(0.95, "atelier_job_wait_seconds", "lane")},
-              "From when a job could start until a worker took it."),
+        Panel("Wait", "s", {
+            "{{lane}} p95": quantile(0.95, "atelier_job_wait_seconds", "lane"),
+            "{{lane}} oldest": "max by (lane) (atelier_jobs_oldest_seconds)",
+        }, "From when a job could start until a worker took it. The oldest still waits."),
     ),
     "Work": (
         Panel("Attempts", "ops", {"{{lane}} {{outcome}}": per_second("atelier_job_attempts_total", "lane, outcome")},
@@ -148,9 +153,9 @@ QUALITY = Board("atelier-quality", "Atelier: quality", {
             "worst tenth, tier {{tier}}": quantile(0.1, "atelier_svg_quality_ratio", "tier"),
         }, "Where drawings were rendered and compared."),
         Panel("Predicted minus measured", "short", {
-            "mean": mean("atelier_svg_quality_prediction_error_ratio"),
-            "p95": quantile(0.95, "atelier_svg_quality_prediction_error_ratio"),
-        }, "Away from zero: the predictor has drifted from what is sent to it."),
+            "mean": mean_of_both("atelier_svg_quality_prediction_error_ratio"),
+            "p95, {{direction}}": quantile(0.95, "atelier_svg_quality_prediction_error_ratio", "direction"),
+        }, "A mean away from zero: the predictor has drifted from what is sent to it."),
     ),
     "Answers": (
         Panel("Not as asked", "ops", {"{{ensemble}}": per_second("atelier_degraded_total", "ensemble")},

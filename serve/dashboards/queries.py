@@ -15,6 +15,13 @@ def mean(histogram: str, by: str = "") -> str:
     return f"{per_second(f'{histogram}_sum', by)} / {per_second(f'{histogram}_count', by)}"
 
 
+def mean_of_both(histogram: str, window: str = RATE) -> str:
+    """Of what a histogram observed apart by ``direction``: what is below zero counts as such."""
+    sums = [f'{histogram}_sum{{direction="{way}"}}' for way in ("above", "below")]
+    above, below = (f"({per_second(one, window=window)} or vector(0))" for one in sums)
+    return f"({above} - {below}) / {per_second(f'{histogram}_count', window=window)}"
+
+
 def quantile(share: float, histogram: str, by: str = "", selector: str = "", window: str = RATE) -> str:
     """Estimated from the buckets of ``histogram``."""
     labels = f"le, {by}" if by else "le"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from serve.dashboards.alerts import Rule
 from serve.dashboards.boards import FAILED
-from serve.dashboards.queries import per_second, quantile, ratio
+from serve.dashboards.queries import mean_of_both, per_second, quantile, ratio
 
 OBJECTIVE = 0.995
 FULL = 'atelier_refusals_total{reason="Overloaded"}'
+NO_SPACE = 'atelier_refusals_total{reason="OutOfSpace"}'
+BROKEN = 'atelier_engine_failures_total{reason=~"EngineFailure|EngineUnavailable"}'
+"""Failures of an engine's own: not what a client asked wrongly, nor what came too late or was too much."""
 CONVERSIONS = '{ensemble="vectorize"}'
 
 
@@ -38,29 +41,34 @@ RULES = (
          "Requests fail so often that a month's allowance is gone in two days", "requests-fail"),
     Rule("AtelierFailsSlowly", _burns(3, "1d", "2h"), "15m", "ticket",
          "Requests fail so often that a month's allowance is gone in ten days", "requests-fail"),
-    Rule("AtelierQueues", f"{quantile(0.95, 'atelier_queue_wait_seconds', 'ensemble', window='5m')} > 10", "5m", "page",
+    Rule("AtelierOutOfSpace", f"{per_second(NO_SPACE, window='5m')} > 0", "5m", "page",
+         "The disk of the database or of the object store is full", "requests-fail"),
+    Rule("AtelierQueues",
+         f"{quantile(0.95, 'atelier_queue_wait_seconds', 'ensemble', window='5m')} > 10"
+         " or max by (ensemble) (atelier_queue_oldest_seconds) > 10", "5m", "page",
          "Work waits longer than 10 s for its turn at {{ $labels.ensemble }}", "work-waits"),
     Rule("AtelierRefuses", f"{per_second(FULL, window='5m')} > 0", "5m",
          "page", "The site is full and refuses requests", "work-waits"),
     Rule("AtelierVectorizesSlowly",
          f"{quantile(0.95, 'atelier_ensemble_duration_seconds', selector=CONVERSIONS, window='10m')} > 1",
          "10m", "ticket", "Conversions take longer than 1 s", "slow"),
-    Rule("AtelierEngineFails", f"{per_second('atelier_engine_failures_total', 'engine', '5m')} > 0.1", "5m", "page",
+    Rule("AtelierEngineFails", f"{per_second(BROKEN, 'engine', '5m')} > 0.1", "5m", "page",
          "The engine {{ $labels.engine }} fails", "an-engine-fails"),
     Rule("AtelierTritonRestarts", "sum(increase(atelier_triton_restarts_total[15m])) > 3", "0m", "ticket",
          "Triton was restarted more than three times in a quarter of an hour", "an-engine-fails"),
-    Rule("AtelierJobsWait", f"{quantile(0.95, 'atelier_job_wait_seconds', 'lane', window='15m')} > 600", "5m",
-         "ticket", "Jobs of the lane {{ $labels.lane }} wait longer than ten minutes", "jobs-wait"),
+    Rule("AtelierJobsWait",
+         f"{quantile(0.95, 'atelier_job_wait_seconds', 'lane', window='15m')} > 600"
+         " or max by (lane) (atelier_jobs_oldest_seconds) > 600", "5m", "ticket",
+         "Jobs of the lane {{ $labels.lane }} wait longer than ten minutes", "jobs-wait"),
     Rule("AtelierNoWorker", f"({per_second('atelier_worker_beats_total', window='2m')} or vector(0)) == 0", "2m",
          "page",
          "No worker takes jobs", "jobs-wait"),
     Rule("AtelierWorkersDie", "sum(increase(atelier_jobs_recovered_total[1h])) > 3", "0m", "ticket",
          "More than three workers died in an hour", "jobs-wait"),
-    Rule("AtelierStandIns", "max by (service) (atelier_breaker_open) == 1", "5m", "ticket",
+    Rule("AtelierStandIns", "max by (service) (atelier_breaker_open) > 0", "5m", "ticket",
          "{{ $labels.service }} is left alone, others stand in", "stand-ins-serve"),
     Rule("AtelierQualityDrifts",
-         "abs(sum(increase(atelier_svg_quality_prediction_error_ratio_sum[1d])) / "
-         "sum(increase(atelier_svg_quality_prediction_error_ratio_count[1d]))) > 0.05", "1h", "ticket",
+         f"abs({mean_of_both('atelier_svg_quality_prediction_error_ratio', window='1d')}) > 0.05", "1h", "ticket",
          "Predicted quality of SVGs is off by more than 0.05 on average", "quality-drifts"),
     Rule("AtelierWebhooksFail", 'sum(increase(atelier_webhooks_total{outcome="failed"}[1h])) > 10', "0m", "ticket",
          "More than ten webhooks were given up in an hour", "webhooks-fail"),

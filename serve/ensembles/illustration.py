@@ -190,10 +190,14 @@ UNFOLLOWED = Follow()
 
 @dataclass(frozen=True)
 class Progress:
-    """``step`` of ``steps`` evaluations are made, over all pictures of the request; also those before a checkpoint."""
+    """``step`` of ``steps`` evaluations are made, over all pictures of the request; also those before a checkpoint.
+
+    ``cost`` is what who draws has spent by then, as `serve.costs` has it.
+    """
 
     step: int
     steps: int
+    cost: Mapping[str, float] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, eq=False)

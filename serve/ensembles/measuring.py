@@ -43,6 +43,7 @@ def count_svg(made: Vectorization) -> None:
     if made.actual_quality is not None:
         catalogue.SVG_QUALITY.observe(made.actual_quality, made.tier)
         if made.predicted_quality is not None:
-            catalogue.SVG_QUALITY_ERROR.observe(made.predicted_quality - made.actual_quality)
+            error = made.predicted_quality - made.actual_quality
+            catalogue.SVG_QUALITY_ERROR.observe(abs(error), "above" if error > 0 else "below")
     if made.degraded:
         catalogue.DEGRADED.add(1, VECTORIZE)

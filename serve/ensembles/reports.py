@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from serve.costs import so_far
 from serve.diffusion.samplers import Trajectory
 from serve.ensembles.checkpoints import Stage, pack
 from serve.ensembles.illustration import Checkpoint, Follow, Pixels, Preview, Progress
@@ -57,7 +58,7 @@ class Report:
         now = time.monotonic()
         if self.follow.progress_s and now - self._told_at >= self.follow.progress_s:
             self._told_at = now
-            renew(self.outbox, Progress(self._made, self.evaluations * len(self.fingerprints)))
+            renew(self.outbox, Progress(self._made, self.evaluations * len(self.fingerprints), so_far()))
 
 
 @dataclass(frozen=True, eq=False)

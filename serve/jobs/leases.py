@@ -16,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serve.costs import CPU, GPU, total
 from serve.errors import AtelierError, EngineLost, EngineUnavailable, OutOfSpace, Overloaded, StateUnavailable
 from serve.jobs import running
 from serve.jobs.expiry import is_over
@@ -44,6 +45,7 @@ PASSING = (Overloaded, EngineUnavailable, StateUnavailable, OutOfSpace)
 """Faults that are not the job's."""
 
 
+NOTHING: Mapping[str, float] = {}
 _FREE: Mapping[str, Any] = {"worker_id": None, "wish": None}
 
 
@@ -65,6 +67,8 @@ class Claimed:
     priority: Priority = Priority.NORMAL
     """At the ensembles' doors: the queue has seen to who comes first among jobs, and they displace nobody else."""
     expires_at: datetime | None = None
+    spent: Mapping[str, float] = field(default_factory=dict)
+    """By attempts before this one, as `serve.costs` has it."""
 
 
 class Leases:
@@ -147,10 +151,17 @@ class Leases:
             return {row.generation_id: row.wish for row in rows}
 
     async def report(
-        self, job: Claimed, event: str, stage: Mapping[str, Any], progress: float, kept: Mapping[int, tuple[int, bytes]]
+        self,
+        job: Claimed,
+        event: str,
+        stage: Mapping[str, Any],
+        progress: float,
+        kept: Mapping[int, tuple[int, bytes]],
+        cost: Mapping[str, float] = NOTHING,
     ) -> None:
-        """How far ``job`` is. ``stage`` joins what is told of it; ``kept`` has (step, data) by a picture's place."""
-        values: dict[str, Any] = {"stage": dict(stage), "progress": progress}
+        """How far ``job`` is. ``stage`` joins what is told of it; ``kept`` has (step, data) by a picture's place;
+        ``cost`` is what this attempt has spent."""
+        values: dict[str, Any] = {"stage": dict(stage), "progress": progress, **total(job.spent, cost)}
         if kept:
             values["failures"] = 0  # whatever comes now, this attempt was not for nothing
         async with self._database.write() as connection:
@@ -184,13 +195,14 @@ class Leases:
 
         ``also`` writes more in the same transaction.
         """
-        values: dict[str, Any] = {"status": COMPLETED, "worker_id": None, "wish": None, "progress": 1.0}
+        cost = total(job.spent, {} if cached else outcome.cost)
+        values: dict[str, Any] = {"status": COMPLETED, "worker_id": None, "wish": None, "progress": 1.0, **cost}
         if stage is not None:
             values["stage"] = dict(stage)
         async with self._database.write() as connection:
             await self._change(connection, job, COMPLETED, None, ended(outcome, cached=cached), **values)
             await put_results(connection, job.id, outcome, stored)
-            await measure(connection, job.id, outcome.generation_time_s, cost={} if cached else outcome.cost)
+            await measure(connection, job.id, outcome.generation_time_s)
             if also is not None:
                 await also(connection)
 
@@ -268,6 +280,7 @@ def _claimed(row: sa.Row[Any]) -> Claimed:
         context=row.context or {},
         priority=Priority.LOW if row.rank > 0 else Priority.NORMAL,
         expires_at=row.expires_at,
+        spent={CPU: row.cpu_seconds, GPU: row.gpu_seconds},
     )
 
 
@@ -287,7 +300,7 @@ def _first() -> sa.Select[Any]:
 
 
 _CLAIMED = ("generation_id", "user_id", "request", "attempt", "webhook_url", "available_at", "context",
-            "rank", "expires_at")  # fmt: skip
+            "rank", "expires_at", CPU, GPU)  # fmt: skip
 _FIRST = _first()
 _ALIVE = sa.select(workers.c.id).where(workers.c.id == sa.bindparam("me"))
 _STAYS = _ALIVE.with_for_update(read=True).cte("stays").prefix_with("MATERIALIZED", dialect="postgresql")

@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
 from serve import tracing, urgency
@@ -19,7 +18,7 @@ from serve.jobs.errands import BYPASS, HIT, MISS, Answer, CacheWord, Caller, Err
 from serve.jobs.flights import LEADS, OVER, Boarded, Flights
 from serve.jobs.history import Entry, lately, read_again, write_done, write_undone
 from serve.jobs.memory import Key, Memory, Recalled
-from serve.jobs.requests import JobRequest, Outcome
+from serve.jobs.requests import COST, JobRequest, Outcome
 from serve.jobs.sharing import SingleFlight
 from serve.jobs.states import CANCELLED, FAILED, new_id
 from serve.jobs.takeover import Watch
@@ -79,9 +78,16 @@ class Ledger:
     async def answer(self, errand: Errand) -> Answer:
         """Of the same request that is under way here, if there is one. It ends once nobody waits for it any more."""
         body = errand.claim.body if errand.claim is not None else ""
-        answer = await self._shared.do(errand.flight, body, partial(self._do, errand), errand.caller.patience_s)
+        led = False
+
+        async def lead() -> Answer:
+            nonlocal led
+            led = True
+            return await self._do(errand)
+
+        answer = await self._shared.do(errand.flight, body, lead, errand.caller.patience_s)
         tracing.note(atelier__cache=answer.cache)
-        return answer
+        return answer if led else replace(answer, details=_for_nothing(answer.details))
 
     def looks_up(self, request: JobRequest, caller: Caller) -> bool:
         """Whether an answer of before would do."""
@@ -213,7 +219,8 @@ class Ledger:
         found = await read_again(self._state, generation_id)
         if found is None:
             return None
-        return _answer(generation_id, found.outcome, found.ids, found.outcome.generation_time_s, word)
+        free = replace(found.outcome, details=_for_nothing(found.outcome.details))
+        return _answer(generation_id, free, found.ids, found.outcome.generation_time_s, word)
 
     def _word(self, errand: Errand) -> CacheWord:
         """Of an answer that was made now."""
@@ -226,6 +233,11 @@ class Ledger:
     async def _evict(self) -> None:
         with contextlib.suppress(StateUnavailable, OutOfSpace):  # it stays over, and the next answer tries again
             await self.cache.evict(self._state)
+
+
+def _for_nothing(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Who finds what somebody else paid for, or asks again for his own, is not told its cost once more."""
+    return {name: told for name, told in details.items() if name != COST}
 
 
 def _answer(generation_id: str, outcome: Outcome, ids: Sequence[str], took_s: float, word: CacheWord) -> Answer:

@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import TracebackType
 from typing import Any
 
+from serve.costs import Spent
 from serve.ensembles.illustration import Checkpoint, Preview, Progress
 from serve.errors import OutOfSpace, StateUnavailable
 from serve.jobs.leases import Claimed, LeaseLost, Leases
@@ -39,16 +40,23 @@ class Reporter:
         self._stage: dict[str, Any] = {}
         self._checkpoints: dict[int, tuple[int, bytes]] = {}
         self._preview: Preview | None = None
+        self._spent = Spent()
+        self._cost: Mapping[str, float] = {}
 
     def take(self, report: Report) -> None:
         if isinstance(report, Progress):
             self._progress = report.step / max(1, report.steps)
+            self._cost = self._spent.now(report.cost)
             self._stage |= {"step": report.step, "steps": report.steps}
         elif isinstance(report, Checkpoint):
             self._checkpoints[report.index] = (report.step, report.data)
         else:
             self._preview = report
         self._new.set()
+
+    def spent(self, cost: Mapping[str, float]) -> dict[str, float]:
+        """By this attempt, with what whoever drew at last had spent in all."""
+        return self._spent.now(cost)
 
     @property
     def last_stage(self) -> dict[str, Any]:
@@ -98,7 +106,7 @@ class Reporter:
         kept, self._checkpoints = self._checkpoints, {}
         event = "preview" if preview is not None else "progress"
         try:
-            await self._leases.report(self._job, event, self._stage, self._progress, kept)
+            await self._leases.report(self._job, event, self._stage, self._progress, kept, self._cost)
         except (StateUnavailable, OutOfSpace):
             self._checkpoints = kept | self._checkpoints
             raise

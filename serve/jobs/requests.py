@@ -17,6 +17,8 @@ from serve.ensembles.vectorization import VectorizeOptions
 from serve.errors import InvalidRequest
 
 ILLUSTRATE, VECTORIZE = "illustrate", "vectorize"
+COST = "cost"
+"""Of the details what `serve.costs` has told."""
 """The lanes of the queue: a lane has slots of its own, so that fast jobs do not wait behind slow ones."""
 _UNSAID = {"c2pa": False, "mark": True}
 """Of an encoding: requests of before they could be told are the same text."""
@@ -139,5 +141,5 @@ class Outcome:
     @property
     def cost(self) -> Mapping[str, float]:
         """As `serve.costs` has it; empty where nobody measured."""
-        found: Mapping[str, float] = self.details.get("cost") or {}
+        found: Mapping[str, float] = self.details.get(COST) or {}
         return found

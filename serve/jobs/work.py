@@ -150,6 +150,7 @@ class Work:
                     reporter.take(item)
         if drawn is None:
             raise EngineFailure("the drawing ended without a picture")
+        drawn = replace(drawn, cost=reporter.spent(drawn.cost)) if drawn.cost else drawn
         outcome = await encoded(drawn, request, self._vectorizer, self._signer)
         return outcome, reporter.last_stage
 

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serve.metrics.metric import Counter, Gauge, Histogram, Metric, Passed, Reading, Sample
+from serve.metrics.metric import Age, Counter, Gauge, Histogram, Metric, Passed, Sample
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """From one inference of a small engine to a large picture."""
 LONG_SECONDS = (0.1, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300, 600, 1800, 3600)
 QUALITY = (0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9, 0.925, 0.95, 0.97, 0.98, 0.99, 1.0)
-ERROR = (-0.2, -0.1, -0.05, -0.02, -0.01, 0.0, 0.01, 0.02, 0.05, 0.1, 0.2)
+ERROR = (0.005, 0.01, 0.02, 0.05, 0.1, 0.2)
 REQUESTS_EACH = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 5000)
 
 # Doors.
 REQUESTS = Counter(
     "atelier_requests_total",
-    "Requests that were answered; over gRPC `route` is the method and `status` the code.",
+    "Requests that were answered, without probes of health; over gRPC `route` is the method and `status` the code. "
+    "499: the client went away. late: it was not done by the end that its client had set.",
     ("door", "route", "status"),
 )
 REQUEST_SECONDS = Histogram(
@@ -42,7 +43,13 @@ DOWNLOADS = Counter("atelier_downloads_total", "Files that were asked for: `kind
 
 # Ensembles.
 QUEUE_SECONDS = Histogram(
-    "atelier_queue_wait_seconds", "How long work waited for its turn in a replica.", SECONDS, ("ensemble",)
+    "atelier_queue_wait_seconds",
+    "How long work waited in a replica, until its turn or until it left the queue without one.",
+    SECONDS,
+    ("ensemble",),
+)
+OLDEST_WAITING = Age(
+    "atelier_queue_oldest_seconds", "How long the work has waited that waits longest for its turn.", ("ensemble",)
 )
 WAITING = Gauge("atelier_queue_waiting", "Work that waits for its turn in a replica.", ("ensemble",))
 WORKING = Gauge("atelier_work_in_progress", "Work that has its turn in a replica.", ("ensemble",))
@@ -69,8 +76,12 @@ SVG_QUALITY = Histogram(
     "atelier_svg_quality_ratio", "SSIM of a drawing against its picture, where it was measured.", QUALITY, ("tier",)
 )
 SVG_QUALITY_ERROR = Histogram(
-    "atelier_svg_quality_prediction_error_ratio", "Predicted minus measured SSIM, where both are known.", ERROR
+    "atelier_svg_quality_prediction_error_ratio",
+    "By how much the predicted SSIM was above or below the measured one, where both are known.",
+    ERROR,
+    ("direction",),
 )
+"""Two sums that only rise: of one that also falls, every fall is taken for a new beginning."""
 DEGRADED = Counter("atelier_degraded_total", "Answers that could not be given as asked.", ("ensemble",))
 MODERATION = Counter(
     "atelier_moderation_total",
@@ -87,14 +98,14 @@ INFERENCES_IN_FLIGHT = Gauge("atelier_engine_inferences_in_flight", "Calls of an
 INFERENCE_FAILURES = Counter(
     "atelier_engine_failures_total", "Calls of an engine that failed, by the kind of error.", ("engine", "reason")
 )
-EXECUTIONS = Reading(
+EXECUTIONS = Counter(
     "atelier_engine_executions_total",
-    "How often Triton ran an engine on a batch of so many samples, since it was started.",
+    "How often Triton ran an engine on a batch of so many samples, in all its versions.",
     ("engine", "batch_size"),
 )
-EXECUTION_SECONDS = Reading(
+EXECUTION_SECONDS = Counter(
     "atelier_engine_execution_seconds_total",
-    "How long Triton ran an engine on batches of so many samples, since it was started.",
+    "How long Triton ran an engine on batches of so many samples, in all its versions.",
     ("engine", "batch_size"),
 )
 ENGINE_INFO = Gauge(
@@ -118,6 +129,11 @@ SHARED = Counter(
 JOBS = Gauge("atelier_jobs", "Jobs of the whole site, by lane and state; every worker tells all.", ("lane", "state"))
 JOB_WAIT_SECONDS = Histogram(
     "atelier_job_wait_seconds", "From when a job could start until a worker took it.", LONG_SECONDS, ("lane",)
+)
+OLDEST_JOB = Gauge(
+    "atelier_jobs_oldest_seconds",
+    "How long the job has waited that could start and waits longest, by lane; every worker tells all.",
+    ("lane",),
 )
 JOB_SECONDS = Histogram(
     "atelier_job_attempt_seconds", "What an attempt of a job took.", LONG_SECONDS, ("lane", "outcome")

@@ -50,8 +50,8 @@ labels that say nothing; the names below are those that queries use. Every serie
 node does.
 
 Ray's agent declares histograms as gauges (`_bucket`, `_sum`, `_count` are exact; `rate` and `histogram_quantile` work),
-for Ray itself passes on a histogram's buckets alone and guesses its sum. `nv_*` and `atelier_engine_executions*`
-are counters of Triton's and begin anew when it is restarted.
+for Ray itself passes on a histogram's buckets alone and guesses its sum. `nv_*` are
+Triton's own and begin anew when it is restarted; `atelier_engine_execution*` go on.
 
 No label has a user, a key, a prompt, or a path that a client made up. A metric keeps at most 1,000 combinations of its
 labels; what comes then is `other`. What "every worker tells" of the whole site is read with `max`, all else with `sum`.
@@ -74,14 +74,18 @@ The share of the ensembles' processor time that requests are charged:
 Every answer of the native doors tells its `cost`: `cpu_seconds` and `gpu_seconds`. A tracing's is the processor time of
 its task. An inference's is its share of what Triton and its replica spent: that is divided over the engines by how long
 Triton ran each, and over an engine's work by rows and the size of pictures; prices follow within some seconds. GPU
-seconds are the time that Triton ran an engine, times the GPUs that the replica reserves. What is found (in the cache,
-by joining) costs nothing, and carries no `cost`. What the stack does of its own accord (probes, idling) is charged to
-nobody. What a cancelled or failed request had cost is in the counters, and in no row. An inference of moderation is in
-the counters under its engine's name. Engines of a Triton outside (`engines_url`) cost nothing here.
+seconds are the time that Triton ran an engine, times the GPUs that the replica reserves; engines that run side by side
+share them, so that no replica charges more than it has. What is found (in the cache, by joining) costs nothing, and
+carries no `cost`. What the stack does of its own accord (probes, idling) is charged to nobody. What a cancelled
+request, or a direct one that failed, had cost is in the counters, and in no row. A job costs what all its attempts did:
+paused, tried again or taken over, its row has what each had told of with its progress. What is asked of the ensembles
+by the open inference protocol has a row like all else. An inference of moderation is in the counters under its engine's
+name. Engines of a Triton outside (`engines_url`) cost nothing here.
 
-`GET /api/admin/costs?by=user|model|day&since=` and `atelier costs` have the sums, `GET /v1/me/costs` one's own;
-`prices.cpu_hour` and `prices.gpu_hour` make money of them. `python -m loadtests.bench_metrics` prints what recording
-takes, and how much of the processes' own processor time requests were charged.
+`GET /api/admin/costs?by=user|model|day&since=` and `atelier costs` have the sums, `GET /v1/me/costs` one's own. `model`
+and `day` are for the scope `metrics`; `user` names users, and is for `admin`. `prices.cpu_hour` and `prices.gpu_hour`
+make money of them. `python -m loadtests.bench_metrics` prints what recording takes, and how much of the processes' own
+processor time requests were charged.
 
 ## Ours
 """

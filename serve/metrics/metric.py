@@ -6,10 +6,12 @@ each comes from a set that is bounded, and a metric keeps at most ``MOST_SERIES`
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 MOST_SERIES = 1000
@@ -99,10 +101,19 @@ class Gauge(_Single):
             self._values.clear()
 
 
-class Reading(Gauge):
-    """A counter that another process keeps, and that begins anew when that one does."""
+class Age(Gauge):
+    """In seconds, of what began at a time of ``monotonic``: it grows by itself, also where nothing moves any more."""
 
-    kind = "counter"
+    def since(self, began: float | None, *labels: str) -> None:
+        """None: there is nothing of that kind, and the age is 0."""
+        self.set(math.inf if began is None else began, *labels)
+
+    def value(self, *labels: str) -> float:
+        return max(0.0, time.monotonic() - self._values.get(labels, math.inf))
+
+    def samples(self) -> Iterator[Sample]:
+        for one in super().samples():
+            yield replace(one, value=max(0.0, time.monotonic() - one.value))
 
 
 class Histogram(Metric):

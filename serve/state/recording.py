@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.costs import CPU, GPU
 from serve.jobs.requests import File, Outcome
 from serve.state.objects import Stored
-from serve.state.tables import generations, measurements, results, utc_now
+from serve.state.tables import generations, jobs, measurements, results, utc_now
 
 _RESULTS = sa.insert(results)
 
@@ -57,15 +57,14 @@ async def measure(
     generation_time_s: float,
     *,
     error: str | None = None,
-    cost: Mapping[str, float] | None = None,
 ) -> None:
-    """One row of A-090 for a generation that ended just now."""
+    """One row of A-090 for a job that ended just now; it has cost what all its attempts have."""
     g = generations.c
     told = sa.select(
         g.id, g.user_id, g.kind, g.prompt, sa.literal(generation_time_s), sa.literal(error is None),
         sa.literal(error, sa.Text), g.model, g.cached, sa.literal(utc_now()),
-        *(sa.literal(value) for value in spent(cost or {}).values()),
-    ).where(g.id == generation_id)  # fmt: skip
+        *(jobs.c[name] for name in spent({})),
+    ).join_from(generations, jobs, jobs.c.generation_id == g.id).where(g.id == generation_id)  # fmt: skip
     columns = [
         "generation_id", "user_id", "kind", "prompt", "generation_time_s", "success", "error_message", "model_used",
         "cached", "created_at", *spent({}),

@@ -164,6 +164,8 @@ jobs = sa.Table(
     _json("webhook_events"),
     _json("context"),
     _time("expires_at", nullable=True),
+    sa.Column("cpu_seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("gpu_seconds", sa.Float, nullable=False, server_default="0"),
     sa.Index(None, "lane", "status", "rank", "round", "seq"),
     sa.Index(None, "user_id", "lane", "status", "rank", "round"),
     sa.Index(None, "status", "user_id"),
@@ -173,7 +175,8 @@ jobs = sa.Table(
 """The queue's side of a generation. ``status`` equals the generation's, and both change in one transaction.
 
 Jobs of a lane start in the order of ``rank`` (the priority, negated), ``round``, ``seq``. ``context`` is what the
-request carried: its id, and its place in a trace."""
+request carried: its id, and its place in a trace; ``cpu_seconds`` and ``gpu_seconds`` are what all attempts have cost
+by now."""
 
 checkpoints = sa.Table(
     "checkpoints",

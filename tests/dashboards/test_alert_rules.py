@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 import subprocess
 from pathlib import Path
@@ -16,8 +17,27 @@ from serve.cli import app
 from serve.dashboards.alerts import to_yaml
 from serve.dashboards.boards import BOARDS
 from serve.dashboards.rules import RULES, rules
+from serve.metrics.metric import Histogram
 
 ROOT = Path(__file__).resolve().parents[2]
+
+ERROR = "atelier_svg_quality_prediction_error_ratio"
+
+
+def predicted(mean: float) -> dict[str, str]:
+    """Two drawings a minute for 25 hours, of which the predictor is off by ``mean``, and each by 0.03 more or less."""
+    drawn, histogram = random.Random(1), Histogram(ERROR, "", (1.0,), ("direction",))
+    found: dict[str, list[str]] = {f'{ERROR}_{part}{{direction="{way}"}}': [] for part in ("sum", "count")
+                                   for way in ("above", "below")}  # fmt: skip
+    for _ in range(1500):
+        for _ in range(2):
+            error = drawn.gauss(mean, 0.03)
+            histogram.observe(abs(error), "above" if error > 0 else "below")
+        for way in ("above", "below"):
+            found[f'{ERROR}_sum{{direction="{way}"}}'].append(f"{histogram.sum(way):.5f}")
+            found[f'{ERROR}_count{{direction="{way}"}}'].append(f"{histogram.count(way)}")
+    return {name: " ".join(values) for name, values in found.items()}
+
 
 FIRES: dict[str, tuple[dict[str, str], str]] = {
     "AtelierDown": ({'up{job="ray", instance="a"}': "1 1 0x60"}, "10m"),
@@ -29,6 +49,7 @@ FIRES: dict[str, tuple[dict[str, str], str]] = {
          'atelier_requests_total{status="UNAVAILABLE"}': "0+3x1600"},
         "26h",
     ),
+    "AtelierOutOfSpace": ({'atelier_refusals_total{reason="OutOfSpace"}': "0+1x30"}, "20m"),
     "AtelierQueues": (
         {f'atelier_queue_wait_seconds_bucket{{ensemble="illustrate", le="{le}"}}': f"0+{n}x30"
          for le, n in (("10", 0), ("30", 10), ("+Inf", 10))}, "20m",
@@ -38,7 +59,9 @@ FIRES: dict[str, tuple[dict[str, str], str]] = {
         {f'atelier_ensemble_duration_seconds_bucket{{ensemble="vectorize", le="{le}"}}': f"0+{n}x60"
          for le, n in (("1", 0), ("2.5", 10), ("+Inf", 10))}, "40m",
     ),
-    "AtelierEngineFails": ({'atelier_engine_failures_total{engine="mini_unet"}': "0+60x30"}, "20m"),
+    "AtelierEngineFails": (
+        {'atelier_engine_failures_total{engine="mini_unet", reason="EngineUnavailable"}': "0+60x30"}, "20m",
+    ),
     "AtelierTritonRestarts": ({"atelier_triton_restarts_total": "0+1x30"}, "20m"),
     "AtelierJobsWait": (
         {f'atelier_job_wait_seconds_bucket{{lane="slow", le="{le}"}}': f"0+{n}x60"
@@ -48,8 +71,7 @@ FIRES: dict[str, tuple[dict[str, str], str]] = {
     "AtelierWorkersDie": ({"atelier_jobs_recovered_total": "0+1x60"}, "50m"),
     "AtelierStandIns": ({'atelier_breaker_open{service="illustrate"}': "1x30"}, "20m"),
     "AtelierQualityDrifts": (
-        {"atelier_svg_quality_prediction_error_ratio_sum": "0-0.8x200",
-         "atelier_svg_quality_prediction_error_ratio_count": "0+10x200"}, "180m",
+        predicted(-0.08), "1499m",
     ),
     "AtelierWebhooksFail": ({'atelier_webhooks_total{outcome="failed"}': "0+1x60"}, "50m"),
     "AtelierGpuFull": (
@@ -63,6 +85,11 @@ CALM = {
     'up{job="ray", instance="a"}': "1x3000",
     'atelier_requests_total{status="200"}': "0+100x3000",
     'atelier_requests_total{status="422"}': "0+50x3000",
+    'atelier_requests_total{status="late"}': "0+50x3000",
+    'atelier_requests_total{status="501"}': "0+50x3000",
+    'atelier_requests_total{status="507"}': "0+50x3000",
+    'atelier_requests_total{status="RESOURCE_EXHAUSTED"}': "0+50x3000",
+    'atelier_refusals_total{reason="QuotaExceeded"}': "0+50x3000",
     "atelier_worker_beats_total": "0+30x3000",
     'atelier_queue_wait_seconds_bucket{ensemble="illustrate", le="0.001"}': "0+100x3000",
     'atelier_queue_wait_seconds_bucket{ensemble="illustrate", le="+Inf"}': "0+100x3000",
@@ -107,6 +134,38 @@ def test_a_rule_tells_of_what_it_is_for(rule: Any, tmp_path: Path) -> None:
 
 def test_a_site_that_works_is_left_in_peace(tmp_path: Path) -> None:
     assert told(tmp_path, CALM, "26h") == set()
+
+
+def test_a_good_predictor_drifts_nowhere(tmp_path: Path) -> None:
+    """Though each of its predictions is off, one above and one below."""
+    assert told(tmp_path, CALM | predicted(0.002), "1499m") == set()
+
+
+@pytest.mark.parametrize("mean", [0.08, -0.08])
+def test_a_predictor_drifts_either_way(mean: float, tmp_path: Path) -> None:
+    assert "AtelierQualityDrifts" in told(tmp_path, predicted(mean), "1499m")
+
+
+@pytest.mark.parametrize("reason", ["InvalidRequest", "NotFound", "DeadlineExceeded", "TooLarge", "Overloaded"])
+def test_what_clients_ask_wrongly_is_no_failure_of_an_engine(reason: str, tmp_path: Path) -> None:
+    failures = {f'atelier_engine_failures_total{{engine="quality", reason="{reason}"}}': "0+600x3000"}
+    assert told(tmp_path, CALM | failures, "2h") == set()
+
+
+@pytest.mark.parametrize(
+    ("rule", "oldest"),
+    [("AtelierQueues", 'atelier_queue_oldest_seconds{ensemble="illustrate"}'),
+     ("AtelierJobsWait", 'atelier_jobs_oldest_seconds{lane="illustrate"}')],
+)  # fmt: skip
+def test_where_nothing_has_its_turn_any_more_somebody_is_told(rule: str, oldest: str, tmp_path: Path) -> None:
+    """No wait has an end that could be counted: the percentile is of nothing."""
+    assert rule in told(tmp_path, CALM | {oldest: "0+60x60"}, "40m")
+
+
+def test_a_breaker_whose_trials_hang_is_told_of(tmp_path: Path) -> None:
+    """Two scrapes with it open, then four with its trial under way, again and again."""
+    series = {'atelier_breaker_open{service="illustrate"}': " ".join(["1 1 0.5 0.5 0.5 0.5"] * 10)}
+    assert "AtelierStandIns" in told(tmp_path, series, "50m")
 
 
 def test_the_files_are_as_written() -> None:

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from serve.costs import billed, charge
 from serve.diffusion.samplers import SAMPLERS
 from serve.ensembles.illustration import (
     Checkpoint,
@@ -24,6 +25,7 @@ from serve.ensembles.illustration import (
     Told,
 )
 from serve.ensembles.illustrator import Illustrator
+from serve.ensembles.reports import Report
 from serve.errors import EngineFailure, InvalidRequest
 from serve.settings import IllustratorSettings
 from tests.ensembles.drawn_family import FAMILY, denoise, engines, write_family
@@ -325,3 +327,19 @@ async def test_another_triton_goes_on_with_the_picture_of_the_first() -> None:
     assert pixels(again) == pixels(undisturbed)
     assert np.frombuffer(pixels(again)[0], np.uint8).std() > 10
     assert everything - rest == 2 * last[0].step  # guidance asks twice
+
+
+def test_progress_tells_what_was_spent() -> None:
+    """Who draws may die, or be paused: what it had cost by then is known."""
+    told: dict[str, Any] = {}
+
+    class Box:
+        def renew(self, key: str, item: Any) -> None:
+            told[key] = item
+
+    with billed():
+        report = Report(Box(), Follow(progress_s=1e-9), ["mark"], [None] * 3, {})  # type: ignore[arg-type]
+        charge(1.5, 0.5)
+        report.count()
+    assert told["progress"] == Progress(1, 3)
+    assert told["progress"].cost == {"cpu_seconds": 1.5, "gpu_seconds": 0.5}

@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 from test_queue import ANA, BEN, request, with_jobs
 
+from serve.costs import Spent
 from serve.errors import AtelierError, EngineFailure, EngineLost, InvalidRequest, Overloaded, StateUnavailable
 from serve.jobs.events import events_after
 from serve.jobs.leases import Claimed, LeaseLost, Leases
@@ -84,6 +85,51 @@ async def test_what_is_done_is_kept_once(state: State) -> None:
         assert (await connection.execute(sa.select(checkpoints))).all() == []
         row = (await connection.execute(sa.select(measurements))).one()
         assert (row.user_id, row.success, row.generation_time_s, row.model_used) == ("ana", True, 0.5, "mini")
+
+
+def costing(cpu_s: float, gpu_s: float) -> dict[str, float]:
+    return {"cpu_seconds": cpu_s, "gpu_seconds": gpu_s}
+
+
+async def measured(state: State) -> tuple[float, float]:
+    async with state.database.read() as connection:
+        return tuple(
+            (await connection.execute(sa.select(measurements.c.cpu_seconds, measurements.c.gpu_seconds))).one()
+        )  # type: ignore[return-value]
+
+
+async def test_a_job_costs_what_all_its_attempts_did(state: State) -> None:
+    """Paused, tried again and done at last: nothing of it is for nothing, and nothing is charged twice."""
+    leases = await worker(state)
+    job = await one_job(state, leases)
+    await leases.report(job, "progress", {}, 0.2, {}, costing(1.0, 0.5))
+    await leases.report(job, "progress", {}, 0.4, {0: (2, b"latents")}, costing(2.0, 1.0))
+    await leases.let_go(job)
+    (again,) = await leases.claim("illustrate", 1)
+    await leases.report(again, "progress", {}, 0.6, {}, costing(4.0, 2.0))
+    await leases.fail(again, Overloaded("full"), 1.0)
+    async with state.database.write() as connection:
+        await connection.execute(sa.update(jobs).values(available_at=utc_now() - timedelta(seconds=1)))
+    (third,) = await leases.claim("illustrate", 1)
+    await leases.report(third, "progress", {}, 0.9, {}, costing(0.5, 0.0))
+    done = replace(DONE, details={"cost": costing(8.0, 4.0)})
+    await leases.complete(third, done, await state.objects.put_all([(b"picture", "image/png")]))
+    assert await measured(state) == (14.0, 7.0)
+
+
+async def test_a_job_that_fails_cost_something_all_the_same(state: State) -> None:
+    leases = await worker(state)
+    job = await one_job(state, leases)
+    await leases.report(job, "progress", {}, 0.2, {}, costing(1.0, 0.5))
+    assert await leases.fail(job, InvalidRequest("no"), 1.0) == FAILED
+    assert await measured(state) == (1.0, 0.5)
+
+
+def test_who_draws_in_the_place_of_one_that_died_begins_at_nothing() -> None:
+    spent = Spent()
+    told = [spent.now(costing(*one)) for one in ((1.0, 0.5), (3.0, 1.5), (0.5, 0.2), (2.0, 1.0))]
+    assert told == [costing(*one) for one in ((1.0, 0.5), (3.0, 1.5), (3.5, 1.7), (5.0, 2.5))]
+    assert spent.now(costing(2.0, 1.0)) == costing(5.0, 2.5), "told twice, charged once"
 
 
 async def test_a_worker_that_stands_still_loses_its_jobs(state: State) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import http.server
+import threading
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,23 +15,29 @@ import pytest
 from serve.costs import billed, charge, total
 from serve.engines import meter as module
 from serve.engines.meter import EngineMeter, work_of
+from serve.metrics import catalogue
 
 ROW = {"x": np.zeros((1, 4), np.float32)}
 
 
 class Counted:
-    """An engine's client that tells how long Triton ran each engine."""
+    """An engine's client that tells how long Triton ran each engine, or each version of one: `quality/2`."""
 
     def __init__(self) -> None:
         self.ran_s: dict[str, float] = {}
         self.on_answer: Any = None
 
     async def statistics(self, _: str) -> dict[str, Any]:
-        return {"model_stats": [{"name": name, "batch_stats": batches(run)} for name, run in self.ran_s.items()]}
+        found = []
+        for name, run_s in self.ran_s.items():
+            engine, _, version = name.partition("/")
+            found.append({"name": engine, "version": version or "1", "batch_stats": batches(run_s)})
+        return {"model_stats": found}
 
 
 def batches(run_s: float) -> list[dict[str, Any]]:
-    part = {"count": 3, "ns": int(run_s * 1e9)}
+    """Each a tenth of a second."""
+    part = {"count": round(run_s * 10), "ns": int(run_s * 1e9)}
     return [{"batch_size": 2, "compute_input": {}, "compute_infer": part, "compute_output": {}}]
 
 
@@ -67,6 +75,7 @@ async def test_charges_come_to_what_was_spent(engines: Counted, metered: tuple[E
     meter, spent = metered
     charged = 0.0
     for look in range(1, 21):
+        meter._looked_at = time.monotonic() - 5
         charged = asked(meter, "a", 30) + asked(meter, "b", 10)
         engines.ran_s = {"a": 3.0 * look, "b": 1.0 * look}
         spent.append(8.0)
@@ -107,6 +116,79 @@ async def test_a_restarted_triton_counts_anew(engines: Counted, metered: tuple[E
         spent.append(run_s)
         await meter.look()
     assert asked(meter, "a", 1) > 0
+
+
+async def test_another_version_costs_what_it_runs(engines: Counted, metered: tuple[EngineMeter, list[float]]) -> None:
+    """Triton tells of each version by itself; with the first of another, hours that were paid are not paid again."""
+    meter, spent = metered
+    engine = f"unet-{time.monotonic_ns()}"
+    hour_s = 3600.0
+    for look in range(12):
+        meter._looked_at = time.monotonic() - 5
+        asked(meter, engine, 40)
+        asked(meter, "quality", 10)
+        engines.ran_s = {f"{engine}/1": hour_s + 4.0 * look, "quality/1": hour_s + 0.4 * look}
+        if look > 5:
+            engines.ran_s["quality/2"] = 0.1
+        spent.append(4.4)
+        await meter.look()
+        if not look:  # of what was before, nobody knows for whom it was
+            meter._prices.clear()
+    with billed() as bill:
+        meter.answered(engine, ROW)
+    assert bill.gpu_s == pytest.approx(0.5 * 4.0 / 40, rel=0.05)
+    assert bill.cpu_s == pytest.approx(4.0 / 40, rel=0.05)
+    assert catalogue.EXECUTIONS.value(engine, "2") == (hour_s + 44) * 10
+
+
+async def test_executions_never_fall(engines: Counted, metered: tuple[EngineMeter, list[float]]) -> None:
+    meter, spent = metered
+    engine, told = f"quality-{time.monotonic_ns()}", []
+    for versions in ({"1": 50.0}, {"1": 50.0, "2": 1.0}, {"2": 3.0}, {"1": 2.0, "2": 3.0}):
+        engines.ran_s = {f"{engine}/{version}": run_s for version, run_s in versions.items()}
+        spent.append(1.0)
+        await meter.look()
+        told.append((catalogue.EXECUTIONS.value(engine, "2"), catalogue.EXECUTION_SECONDS.value(engine, "2")))
+    assert told == [(500, 50.0), (510, 51.0), (530, 53.0), (550, 55.0)], "version 1 was loaded anew at last"
+
+
+async def test_no_replica_charges_more_of_a_gpu_than_it_has(
+    engines: Counted, metered: tuple[EngineMeter, list[float]]
+) -> None:
+    meter, spent = metered
+    meter._looked_at = time.monotonic() - 5
+    for engine in ("a", "b"):
+        asked(meter, engine, 10)
+    engines.ran_s = {"a": 10.0, "b": 30.0}
+    spent.append(8.0)
+    await meter.look()
+    with billed() as bill:
+        for engine in ("a", "b"):
+            for _ in range(10):
+                meter.answered(engine, ROW)
+    assert bill.gpu_s == pytest.approx(0.5 * 5, rel=0.01)
+
+
+class Told(http.server.BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"# HELP nv_x x\n# TYPE nv_x gauge\nnv_x 1\n")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+def test_no_proxy_stands_before_loopback(monkeypatch: pytest.MonkeyPatch, engines: Counted) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    with http.server.HTTPServer(("127.0.0.1", 0), Told) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        meter = EngineMeter("vectorize", engines, None)  # type: ignore[arg-type]
+        found = meter._own_metrics(f"http://127.0.0.1:{server.server_port}/metrics")
+        server.shutdown()
+    assert [(one.name, one.value) for one in found] == [("nv_x", 1.0)]
 
 
 def test_work_grows_with_rows_and_pictures() -> None:

@@ -13,7 +13,7 @@ import yaml
 
 from serve.metrics import catalogue
 from serve.metrics.document import to_markdown, unit_of
-from serve.metrics.metric import MOST_SERIES, REST, Counter, Gauge, Histogram, Passed, Reading, Sample
+from serve.metrics.metric import MOST_SERIES, REST, Counter, Gauge, Histogram, Passed, Sample
 from serve.metrics.processes import Usage
 from serve.metrics.prometheus import to_yaml, write_targets
 
@@ -33,13 +33,12 @@ def test_a_counter_counts_by_its_labels() -> None:
     assert all(one.counts for one in counter.samples())
 
 
-def test_a_gauge_is_set_and_a_reading_begins_anew() -> None:
-    gauge, reading = Gauge("g", "Now."), Reading("r_total", "Elsewhere.")
-    for metric in (gauge, reading):
-        metric.set(5)
-        metric.set(2)
-        assert metric.value() == 2
-        assert not any(one.counts for one in metric.samples())
+def test_a_gauge_is_set() -> None:
+    gauge = Gauge("g", "Now.")
+    gauge.set(5)
+    gauge.set(2)
+    assert gauge.value() == 2
+    assert not any(one.counts for one in gauge.samples())
     gauge.clear()
     assert told(gauge) == {}
 

@@ -22,7 +22,7 @@ from serve.api.admission import Places
 from serve.api.bodies import ENVELOPE_BYTES
 from serve.api.deadlines import MAX_TIMEOUT_S, asked_by, read
 from serve.api.entrance import Entrance
-from serve.api.measured import GRPC, count_refusal
+from serve.api.measured import GRPC, count_refusal, ends_by
 from serve.api.open_inference.codec import MAX_NAME
 from serve.api.open_inference.description import Answer
 from serve.api.open_inference.entering import GrpcEntrance, headers_of
@@ -105,6 +105,7 @@ class OpenInferenceServicer:
         InvalidRequest, Forbidden."""
         asked = read(headers_of(context), time.monotonic(), principal, self._gateway)
         urgency.begin(asked.ending_with(urgency.current()))
+        ends_by(urgency.current().deadline)
 
     async def _count(self, client: Client | None, model: str) -> None:
         if self._callers is not None:
@@ -208,8 +209,8 @@ class OpenInferenceServicer:
                         async for answer in answers:
                             yield answer
                 urgency.current().left_s(MAX_TIMEOUT_S)  # as gRPC's own: what ends after its deadline has missed it
-            except AtelierError as error:
-                _tell(grpc_context, error)
+            except Exception as error:  # as for the other methods
+                _tell(grpc_context, as_known(error))
 
     async def _jobs(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Job]:
         """Until the client says no more, or its deadline is over."""

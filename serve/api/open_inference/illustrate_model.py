@@ -13,8 +13,10 @@ import numpy as np
 from serve.api.open_inference.codec import InferRequest
 from serve.api.open_inference.description import Answer, Description, TensorSpec, to_tensors, told_versions
 from serve.api.open_inference.illustrate_request import INPUTS, read_options
+from serve.api.open_inference.recording import Recorder
 from serve.api.open_inference.tensors import Array
 from serve.ensembles.illustration import (
+    ILLUSTRATE,
     FamilyInfo,
     IllustrateOptions,
     Illustration,
@@ -53,10 +55,11 @@ MAX_ANSWER_BYTES = 60 * 1024 * 1024
 class IllustrateModel:
     description = DESCRIPTION
 
-    def __init__(self, service: IllustratorService, choosing: Choosing | None = None) -> None:
+    def __init__(self, service: IllustratorService, choosing: Choosing | None, recorder: Recorder) -> None:
         """Without ``choosing`` the ensemble chooses the versions of its engines."""
         self._service = service
         self._choosing = choosing
+        self._recorder = recorder
         self._known: Sequence[FamilyInfo] = ()
 
     async def ready(self) -> bool:
@@ -72,7 +75,12 @@ class IllustrateModel:
         return {**DESCRIPTION.config(), "parameters": {"models": {"string_value": told}}}
 
     async def infer(self, request: InferRequest, timeout_s: float | None, user_id: str) -> Answer:
-        return _answer(await self._service.draw(await self._options(request, timeout_s, user_id)), request)
+        drawn = await self._service.draw(await self._options(request, timeout_s, user_id))
+        await self._keep(user_id, drawn)
+        return _answer(drawn, request)
+
+    async def _keep(self, user_id: str, drawn: Illustration) -> None:
+        await self._recorder.keep(user_id, ILLUSTRATE, drawn.parameters.model, drawn.processing_time_s, drawn.cost)
 
     async def stream(self, request: InferRequest, timeout_s: float | None, user_id: str) -> AsyncGenerator[Answer]:
         """Previews (``preview_every``) with the output ``image`` alone, and where they are; all outputs at last."""
@@ -82,6 +90,7 @@ class IllustrateModel:
                 if isinstance(item, Preview):
                     yield _preview(item, request)
                 elif isinstance(item, Illustration):
+                    await self._keep(user_id, item)
                     yield _answer(item, request)
 
     async def _options(self, request: InferRequest, timeout_s: float | None, user_id: str) -> IllustrateOptions:

@@ -16,6 +16,7 @@ from serve.api.deadlines import asked_by, timeout_of
 from serve.api.open_inference.codec import InferRequest
 from serve.api.open_inference.description import Answer, Description
 from serve.api.open_inference.illustrate_model import IllustrateModel
+from serve.api.open_inference.recording import Recorder
 from serve.api.open_inference.statistics import Statistics
 from serve.api.open_inference.tensors import Array, Tensor
 from serve.api.open_inference.vectorize_model import VectorizeModel
@@ -27,6 +28,7 @@ from serve.errors import AtelierError, InvalidRequest, NotFound, TooLarge
 from serve.jobs.states import ANONYMOUS
 from serve.rollouts.choosing import Choosing
 from serve.settings import Settings
+from serve.state.database import Database
 
 EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "statistics", "parameters", "generate"]
 
@@ -61,14 +63,17 @@ class Models:
         settings: Settings,
         illustrator: IllustratorService | None = None,
         choosing: Choosing | None = None,
+        database: Database | None = None,
     ) -> None:
-        """``choosing``: whose users have which versions of the engines behind an ensemble."""
+        """``choosing``: whose users have which versions of the engines behind an ensemble. What ensembles are asked is
+        written down in the ``database``, if there is one."""
+        recorder = Recorder(database)
         self._ensembles: dict[str, EnsembleModel] = {}
         self._streaming: dict[str, IllustrateModel] = {}
         services: list[EngineService] = [vectorizer]
-        self._add(VectorizeModel(vectorizer, settings.vectorizer.image, choosing))
+        self._add(VectorizeModel(vectorizer, settings.vectorizer.image, choosing, recorder))
         if illustrator is not None:
-            drawing = IllustrateModel(illustrator, choosing)
+            drawing = IllustrateModel(illustrator, choosing, recorder)
             self._add(drawing)
             self._streaming[drawing.description.name] = drawing
             services.append(illustrator)

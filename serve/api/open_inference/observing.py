@@ -44,19 +44,23 @@ def observed(service: str, method: str, call: Call, requests: bool) -> Iterator[
     began, named = time.perf_counter(), f"{service}/{method}"
     begun = tracing.continued if probe else tracing.entered
     note = Note(method)
-    with measured(GRPC, note), begun(named, carrier, rpc__system__name="grpc", rpc__method=named) as span:
+    counted = contextlib.nullcontext() if probe else measured(GRPC, note)
+    with counted, begun(named, carrier, rpc__system__name="grpc", rpc__method=named) as span:
         told = [(REQUEST_ID, carrier[tracing.REQUEST_ID])]
         if (traced := tracing.response()) is not None:
             told.append((tracing.RESPONSE, traced))
         call.set_trailing_metadata(told)
-        gone = False
+        ended = None
         try:
             yield
         except (asyncio.CancelledError, GeneratorExit):
-            gone = True
+            ended = "CANCELLED"
+            raise
+        except BaseException:  # as gRPC answers it
+            ended = "UNKNOWN"
             raise
         finally:
-            code = note.status = "CANCELLED" if gone else _name(call.code())
+            code = note.status = ended or _name(call.code())
             span.note(rpc__response__status_code=code)
             if code in _FAULTS:
                 span.failed(code)

@@ -20,9 +20,10 @@ from serve.api.open_inference.description import (
     to_tensors,
     told_versions,
 )
+from serve.api.open_inference.recording import Recorder
 from serve.api.open_inference.tensors import Array, Tensor, decode_base64
 from serve.api.options import parse_options
-from serve.ensembles.vectorization import Vectorization, VectorizeOptions, VectorizerService
+from serve.ensembles.vectorization import VECTORIZE, Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import InvalidRequest, TooLarge, in_words_of
 from serve.jobs.errands import unit_for
 from serve.jobs.inputs import media_type_of
@@ -56,10 +57,11 @@ class VectorizeModel:
     description = DESCRIPTION
 
     def __init__(
-        self, service: VectorizerService, limits: ImageLimitsSettings, choosing: Choosing | None = None
+        self, service: VectorizerService, limits: ImageLimitsSettings, choosing: Choosing | None, recorder: Recorder
     ) -> None:
         """Without ``choosing`` the ensemble chooses the versions of its engines."""
         self._service = service
+        self._recorder = recorder
         self._limits = limits
         self._choosing = choosing
 
@@ -74,6 +76,7 @@ class VectorizeModel:
         image = await asyncio.to_thread(read_image, request, self._limits)
         options = await self._versioned(image, read_options(request, timeout_s=timeout_s), user_id)
         result = await self._service.vectorize(image, options)
+        await self._recorder.keep(user_id, VECTORIZE, None, result.processing_time_s, result.cost)
         return Answer(DESCRIPTION.version, to_outputs(result, request), told_versions(result.model_versions))
 
     async def _versioned(self, image: bytes, options: VectorizeOptions, user_id: str) -> VectorizeOptions:

@@ -1,4 +1,4 @@
-"""What each request cost: processor and GPU seconds."""
+"""What each request cost, and each job by now: processor and GPU seconds."""
 
 from __future__ import annotations
 
@@ -10,5 +10,6 @@ down_revision = "0005"
 
 
 def upgrade() -> None:
-    op.add_column("measurements", sa.Column("cpu_seconds", sa.Float(), server_default="0", nullable=False))
-    op.add_column("measurements", sa.Column("gpu_seconds", sa.Float(), server_default="0", nullable=False))
+    for table in ("jobs", "measurements"):
+        op.add_column(table, sa.Column("cpu_seconds", sa.Float(), server_default="0", nullable=False))
+        op.add_column(table, sa.Column("gpu_seconds", sa.Float(), server_default="0", nullable=False))

@@ -1,0 +1,43 @@
+"""What only the database knows of a site."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import sqlalchemy as sa
+from test_queue import ANA, request
+
+from serve.jobs.lanes import set_paused
+from serve.jobs.leases import Leases
+from serve.jobs.queue import GenerationQueue
+from serve.jobs.requests import ILLUSTRATE
+from serve.jobs.site_metrics import measure_site
+from serve.metrics import catalogue
+from serve.state import State
+from serve.state.tables import jobs, utc_now
+
+
+async def oldest_s(state: State) -> float:
+    await measure_site(state.database)
+    return catalogue.OLDEST_JOB.value(ILLUSTRATE)
+
+
+async def test_the_oldest_job_that_waits_is_told(state: State) -> None:
+    """Of those that could start: not of one in work, of one that is to come later, or of a lane that is paused."""
+    queue, leases = GenerationQueue(state), Leases(state, {ILLUSTRATE: 2})
+    await leases.register()
+    assert await oldest_s(state) == 0
+    first, second, later = (await queue.add_batch([request()] * 3, ANA)).ids
+
+    async def available(job_id: str, in_s: float) -> None:
+        at = utc_now() + timedelta(seconds=in_s)
+        async with state.database.write() as connection:
+            await connection.execute(sa.update(jobs).where(jobs.c.generation_id == job_id).values(available_at=at))
+
+    for job_id, in_s in ((first, -900.0), (second, -300.0), (later, 60.0)):
+        await available(job_id, in_s)
+    assert 900 <= await oldest_s(state) < 930
+    assert [job.id for job in await leases.claim(ILLUSTRATE, 1)] == [first]
+    assert 300 <= await oldest_s(state) < 330
+    await set_paused(state.database, ILLUSTRATE, True)
+    assert await oldest_s(state) == 0, "somebody wants it so"
