@@ -73,7 +73,7 @@ def degradation(found: Outcome, baseline: Outcome) -> float:
 def broken(measured: Measured, limits: Limits, baseline: Outcome | None = None) -> list[str]:
     """What the run exceeded, in words; empty when all is well."""
     found, notes = measured.outcome, measured.notes
-    reasons = []
+    reasons = uncounted(measured)
     if found.failure_ratio > limits.failure_ratio:
         reasons.append(f"{found.failures} of {found.requests} requests failed")
     for name in ("p50_ms", "p95_ms", "p99_ms"):
@@ -89,6 +89,17 @@ def broken(measured: Measured, limits: Limits, baseline: Outcome | None = None) 
     if limits.cache_hit_ratio and notes.hit_ratio < limits.cache_hit_ratio:
         reasons.append(f"{notes.hit_ratio:.0%} of answers from the cache, limit {limits.cache_hit_ratio:.0%}")
     return reasons + _of_memory(measured, limits)
+
+
+def uncounted(measured: Measured) -> list[str]:
+    """A request that nobody counted has not gone well: something broke where it was asked or looked at."""
+    found, notes = measured.outcome, measured.notes
+    silent = [name for name in sorted(notes.started) if not notes.counted[name]]
+    reasons = [f"no request of {', '.join(silent)} was counted"] if silent else []
+    sent = notes.due - notes.unsent
+    if notes.due and sent != found.requests:
+        reasons.append(f"{sent} requests were sent, and {found.requests} counted")
+    return reasons
 
 
 def _of_memory(measured: Measured, limits: Limits) -> list[str]:
