@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from loadtests.load import tables
-from loadtests.load.answers import Known, Wrong, picture, svg
+from loadtests.load.answers import Known, Wrong, as_asked, picture, svg
 from loadtests.load.drawings import DRAWINGS, SIZES_PX, all_encoded, encoded
 from loadtests.load.limits import FILE as LIMITS
 from loadtests.load.limits import Limits, Measured, broken, degradation, limits, uncounted
@@ -23,6 +23,7 @@ from loadtests.load.outcome import Outcome, Window, outcome
 from loadtests.load.requests import ANEW, Requests
 from loadtests.load.run import Target, command, judged
 from loadtests.load.scenario import FILE, Changes, Stage, mixes, names, parse, scenario
+from serve.ensembles.vectorization import not_reached
 
 MIB = 1024 * 1024
 ENTRIES = [
@@ -203,6 +204,13 @@ def test_answers_are_looked_at() -> None:
     for bytes_, size in ((data, (64, 64)), (data[:500], None), (b"no picture", None)):
         with pytest.raises(Wrong):
             picture(bytes_, size)
+
+
+def test_an_answer_without_an_engine_is_not_as_asked() -> None:
+    as_asked([])
+    as_asked([not_reached("target_quality", 0.9, 0.81)])
+    with pytest.raises(Wrong, match="degraded: tier2 failed"):
+        as_asked([not_reached("target_quality", 0.9, 0.81), "tier2 failed (timeout): tier 1"])
 
 
 def test_the_same_request_has_the_same_answer() -> None:

@@ -12,11 +12,14 @@ from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 from http_server import listening
 from illustrator_standin import IllustratorStandIn
-from standin import Served
+from standin import Served, StandIn
 
+from loadtests.load.answers import Wrong
 from loadtests.load.limits import Limits, broken, uncounted
+from loadtests.load.requests import Conversion
 from loadtests.load.run import Report, Target, run
 from loadtests.load.scenario import Scenario, Stage, mixes
+from loadtests.load.users import FollowedJob
 
 STAGES = (Stage(4.0, 8, 8.0),)
 DIRECT = [name for name in mixes()["mixed"] if not name.endswith("Job")]
@@ -61,6 +64,20 @@ def test_a_stack_that_is_not_there_is_a_failure_with_its_reason(tmp_path: Path) 
     report = run(scenario, nowhere, tmp_path)
     assert report.measured.outcome.failures == report.measured.outcome.requests > 0
     assert any("ConnectionRefusedError" in text for text in report.kinds["native: vectorize"].errors)
+
+
+def test_a_conversion_that_had_to_do_without_an_engine_is_wrong(tmp_path: Path) -> None:
+    vectorizer = StandIn()
+    vectorizer.degraded = ("tier1 failed (timeout): fixed parameters",)
+    users = ("NativeVectorize", "GrpcVectorize", "KServeVectorize")
+    with both_doors(vectorizer=vectorizer) as served:
+        report = load(served, Scenario("degraded", dict.fromkeys(users, 1), (Stage(3.0, 3, 3.0),), tier="1"), tmp_path)
+    assert 0 < report.measured.outcome.requests == report.measured.outcome.failures
+    assert set(report.measured.outcome.errors) == {"degraded: tier1 failed (timeout): fixed parameters"}
+    assert set(report.measured.notes.counted) == set(users)
+    told = {"details": {"degraded": list(vectorizer.degraded)}}
+    with pytest.raises(Wrong, match="degraded"):
+        FollowedJob._check(FollowedJob.__new__(FollowedJob), told, b"", Conversion(0, "1"))
 
 
 def broken_doors() -> FastAPI:

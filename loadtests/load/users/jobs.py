@@ -53,6 +53,7 @@ class _Job(WebAsking):
 
     def _check(self, told: dict[str, Any], data: bytes, wanted: Conversion | Illustration) -> None:
         if isinstance(wanted, Conversion):
+            answers.as_asked(told["details"]["degraded"])
             pixels = answers.svg(data, wanted.side_px, wanted.side_px)
         else:
             pixels = answers.picture(data, None)

@@ -26,7 +26,9 @@ class NativeVectorize(WebAsking):
         return self.ask("vectorize", send, lambda reply: self._check(reply, wanted)) is not None
 
     def _check(self, reply: Reply, wanted: Conversion) -> None:
-        pixels = answers.svg(reply.json()["svg_content"].encode(), wanted.side_px, wanted.side_px)
+        told = reply.json()
+        answers.as_asked(told["ai_metadata"]["degraded"])
+        pixels = answers.svg(told["svg_content"].encode(), wanted.side_px, wanted.side_px)
         self.known.check(wanted.known_as, pixels)
 
 

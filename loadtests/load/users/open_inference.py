@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -34,10 +35,14 @@ class _OpenInference(Asking):
 
     def vectorize(self) -> bool:
         wanted = self.requests.conversion()
-        inputs, outputs = [self.tensor("image", wanted.image)], [self.protocol.InferRequestedOutput("svg")]
+        inputs, outputs = (
+            [self.tensor("image", wanted.image)],
+            [self.protocol.InferRequestedOutput(name) for name in ("svg", "metadata")],
+        )
         options = {**wanted.options, "target_quality": float(wanted.options["target_quality"])}
 
         def check(answer: Any) -> None:
+            answers.as_asked(json.loads(answer.as_numpy("metadata").flat[0])["degraded"])
             pixels = answers.svg(answer.as_numpy("svg").flat[0], wanted.side_px, wanted.side_px)
             self.known.check(wanted.known_as, pixels)
 
