@@ -103,10 +103,16 @@ def uncounted(measured: Measured) -> list[str]:
 
 
 def _of_memory(measured: Measured, limits: Limits) -> list[str]:
-    """Where memory is not known it breaks nothing, and the report says that it is not known."""
+    """Where memory is not known it breaks nothing: see ``not_judged``."""
     reasons = []
     if measured.growth_mib > limits.memory_mib:
         reasons.append(f"memory grew by {measured.growth_mib:.0f} MiB, limit {limits.memory_mib:.0f}")
     if measured.drift_mib > limits.drift_mib:
         reasons.append(f"memory went on growing by {measured.drift_mib:.0f} MiB, limit {limits.drift_mib:.0f}")
     return reasons
+
+
+def not_judged(measured: Measured, limits: Limits) -> list[str]:
+    """The limits that nothing is known about, in words."""
+    known = {"memory_mib": measured.growth_mib, "drift_mib": measured.drift_mib}
+    return [name for name, found in known.items() if math.isnan(found) and getattr(limits, name) < math.inf]

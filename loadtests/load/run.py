@@ -72,7 +72,7 @@ def run(scenario: Scenario, target: Target, folder: Path) -> Report:
     Raises ``RuntimeError`` with the end of the log when locust itself fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / scenario.name
+    path = folder.resolve() / scenario.name  # locust runs elsewhere
     environment = {**os.environ, "ATELIER_ACCESS__KEY": target.key}
     log = Path(f"{path}.log")
     with Watching(target.pids) as memory, log.open("wb") as said:
