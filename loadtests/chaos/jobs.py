@@ -46,8 +46,8 @@ class Jobs:
         except TimeoutError:
             entry.attempts.append(Attempt(entry.began, time.monotonic(), Saw.BROKEN, "the job did not end in time"))
         except Exception as error:  # an answer without what it should have
-            told = f"{type(error).__name__}: {error}"[:160]
-            entry.attempts.append(Attempt(entry.began, time.monotonic(), Saw.WRONG, told))
+            wrong = f"{type(error).__name__}: {error}"[:160]
+            entry.attempts.append(Attempt(entry.began, time.monotonic(), Saw.WRONG, wrong))
         finally:
             entry.ended = time.monotonic()
 
