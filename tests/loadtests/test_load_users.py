@@ -14,12 +14,9 @@ from http_server import listening
 from illustrator_standin import IllustratorStandIn
 from standin import Served, StandIn
 
-from loadtests.load.answers import Wrong
 from loadtests.load.limits import Limits, broken, uncounted
-from loadtests.load.requests import Conversion
 from loadtests.load.run import Report, Target, run
 from loadtests.load.scenario import Scenario, Stage, mixes
-from loadtests.load.users import FollowedJob
 
 STAGES = (Stage(4.0, 8, 8.0),)
 DIRECT = [name for name in mixes()["mixed"] if not name.endswith("Job")]
@@ -75,9 +72,19 @@ def test_a_conversion_that_had_to_do_without_an_engine_is_wrong(tmp_path: Path) 
     assert 0 < report.measured.outcome.requests == report.measured.outcome.failures
     assert set(report.measured.outcome.errors) == {"degraded: tier1 failed (timeout): fixed parameters"}
     assert set(report.measured.notes.counted) == set(users)
-    told = {"details": {"degraded": list(vectorizer.degraded)}}
-    with pytest.raises(Wrong, match="degraded"):
-        FollowedJob._check(FollowedJob.__new__(FollowedJob), told, b"", Conversion(0, "1"))
+
+
+def test_a_job_that_had_to_do_without_an_engine_is_wrong(tmp_path: Path) -> None:
+    doors, degraded = FastAPI(), "tier1 failed (timeout): fixed parameters"
+    doors.post("/v1/jobs")(lambda: {"id": "a"})
+    doors.get("/v1/jobs/a")(lambda: {"id": "a", "status": "completed"})
+    doors.get("/v1/jobs/a/result")(lambda: {"results": [{"url": "http://a/file"}], "details": {"degraded": [degraded]}})
+    doors.get("/file")(lambda: {})
+    with listening(doors) as address:
+        scenario = Scenario("job", {"PolledJob": 1}, (Stage(4.0, 2, 2.0),))
+        report = run(scenario, Target(f"http://{address}", "127.0.0.1:9"), tmp_path)
+    assert set(report.measured.outcome.errors) == {f"degraded: {degraded}", "no PNG that can be read"}
+    assert report.kinds["jobs: step: file"].failures == 0
 
 
 def broken_doors() -> FastAPI:
