@@ -60,6 +60,8 @@ def measure(site: Site, event: str, after_s: float = AFTER_S, callers: int = CAL
         told, _ = asking.communicate(timeout=after_s + 2 * PATIENCE_S)
     settle(event, site)
     requests = [json.loads(line) for line in told.splitlines()]
+    if asking.returncode or not any(one["began"] > moment for one in requests):
+        raise RuntimeError(f"the callers did not ask on after it; they ended with {asking.returncode}")
     return Asked([Request(**{**one, "refusals": tuple(one["refusals"])}) for one in requests]), moment
 
 
@@ -93,8 +95,10 @@ def tell(events: Sequence[str]) -> bool:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("events", nargs="*", choices=[*EVENTS, []], default=EVENTS, help="default: all")
+    parser.add_argument("events", nargs="*", metavar="EVENT", help=f"{', '.join(EVENTS)}; default: all")
     arguments = parser.parse_args()
+    if unknown := set(arguments.events) - set(EVENTS):
+        parser.error(f"no such event: {', '.join(sorted(unknown))}")
     if why := missing():
         sys.exit(f"machines cannot be simulated here: {why}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is ended

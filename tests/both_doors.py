@@ -20,9 +20,11 @@ from serve.settings import Settings
 
 
 @contextlib.contextmanager
-def both_doors(illustrator: IllustratorService | None = None, settings: Settings | None = None) -> Iterator[Served]:
+def both_doors(
+    illustrator: IllustratorService | None = None, settings: Settings | None = None, vectorizer: StandIn | None = None
+) -> Iterator[Served]:
     """A stand-in Vectorizer and ``illustrator`` behind both."""
-    settings, vectorizer = settings or Settings(), StandIn()
+    settings, vectorizer = settings or Settings(), vectorizer or StandIn()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

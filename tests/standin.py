@@ -33,11 +33,13 @@ class Served:
 
 
 class StandIn:
-    """``delay_s`` holds each conversion up; ``broken`` makes the engine's probe fail; ``cancelled`` counts."""
+    """``delay_s`` holds each conversion up; ``broken`` makes the engine's probe fail; ``cancelled`` counts;
+    ``degraded`` is what conversions tell."""
 
     def __init__(self, settings: Any = None) -> None:
         self.delay_s = 0.0
         self.broken = False
+        self.degraded: Sequence[str] = ()
         self.cancelled = 0
         self._counted = Statistics("plus_one", "1")
 
@@ -72,6 +74,7 @@ class StandIn:
             width=picture.rgba.shape[1],
             height=picture.rgba.shape[0],
             processing_time_s=time.perf_counter() - start,
+            degraded=self.degraded,
         )
 
     async def analyze(self, data: bytes, engine_versions: Mapping[str, str] | None = None) -> Analysis:

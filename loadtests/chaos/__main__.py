@@ -1,7 +1,7 @@
 """``python -m loadtests.chaos``: kills and freezes the parts of a stack under load, and counts what its clients see.
 
 Starts a stack of its own on servers of its own. Prints a table, writes it with a JSON file to ``var/chaos``, and exits
-with 1 when a request was lost or answered wrongly.
+with 1 when a request was lost or answered wrongly, or a goal was missed: it says which.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--only", action="append", metavar="NAME", help="this fault alone; may be given several times")
     parser.add_argument("--short", action="store_true", help="the most telling faults, in five minutes")
     parser.add_argument("--replicas", type=int, default=2, help="of each deployment")
+    parser.add_argument("--goal-s", type=float, default=report.GOAL_S, help="recovery, at most")
     parser.add_argument("--reports", type=Path, default=ROOT / "var" / "chaos")
     arguments = parser.parse_args()
     if arguments.list:
@@ -47,23 +48,27 @@ def main() -> None:
             found, twice = asyncio.run(drive(started, list(group), SHORT if arguments.short else Pace(), say))
             outcomes += found
             surplus += twice
-    write(arguments.reports, outcomes, arguments.replicas)
-    if left_out := [fault.name for fault in chosen if fault.name not in {one.fault.name for one in outcomes}]:
-        say(f"not done: {', '.join(left_out)}")
-    if surplus:
-        say(surplus)
-    sys.exit(0 if not (left_out or surplus) and all(map(report.is_sound, outcomes)) else 1)
+    write(arguments.reports, outcomes, arguments.replicas, arguments.goal_s)
+    done = {one.name for one in outcomes}
+    missed = [f"{fault.name}: not done" for fault in chosen if fault.name not in done]
+    missed += [f"{one.name}: {'; '.join(why)}" for one in outcomes if (why := report.amiss(one, arguments.goal_s))]
+    missed += [surplus] if surplus else []
+    for reason in missed:
+        say(f"goal missed: {reason}")
+    sys.exit(1 if missed else 0)
 
 
 def say(text: str) -> None:
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
-def write(folder: Path, outcomes: list[Outcome], replicas: int) -> None:
-    text = f"{replicas} replicas of each deployment\n\n{report.table(outcomes)}\n\n{report.notes(outcomes)}\n"
+def write(folder: Path, outcomes: list[Outcome], replicas: int, goal_s: float) -> None:
+    table = report.table(outcomes, goal_s)
+    text = f"{replicas} replicas of each deployment\n\n{table}\n\n{report.notes(outcomes)}\n"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "chaos.md").write_text(text)
-    (folder / "chaos.json").write_text(json.dumps(report.document(outcomes, {"replicas": replicas}), indent=2))
+    document = report.document(outcomes, {"replicas": replicas, "goal_s": goal_s}, goal_s)
+    (folder / "chaos.json").write_text(json.dumps(document, indent=2))
     print(report.told(outcomes), file=sys.stderr)
     print(text)
 

@@ -65,6 +65,8 @@ async def attempt(ask: Ask) -> Seen:
         return Seen(Saw.BROKEN, type(error).__name__)
     except grpc.aio.AioRpcError as error:
         return of_grpc(error)
+    except Exception as error:  # an answer that cannot be read is none, and no reason for a caller to end
+        return Seen(Saw.WRONG, f"{type(error).__name__}: {error}"[:160])
 
 
 def of_http(answer: httpx.Response) -> Seen | None:

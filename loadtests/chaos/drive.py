@@ -30,15 +30,48 @@ class Pace:
 SHORT = Pace(learn_s=6.0, before_s=2.0, quiet_s=5.0, least_s=10.0, most_s=45.0)
 
 
+BETWEEN = "between faults"
+
+
 @dataclass(frozen=True)
 class Outcome:
-    fault: Fault
+    """Of one fault, or of the time before, between and after them (``BETWEEN``). ``well_before``: nothing was amiss
+    when it began, so that what was amiss then is of this fault."""
+
+    name: str
     struck: str
     summary: Summary
+    note: str = ""
+    well_before: bool = True
+
+
+@dataclass(frozen=True)
+class Span:
+    """One fault, and the time in which what was amiss is of it."""
+
+    fault: Fault
+    struck: str
+    began: float
+    ended: float
+    recovery_s: float | None
+    well_before: bool
+
+
+def outcomes(ledger: Ledger, spans: Sequence[Span]) -> list[Outcome]:
+    """Every request of ``ledger`` is in one of them."""
+    found = []
+    for one in spans:
+        told = summary(ledger.between(one.began, one.ended), one.recovery_s, ledger.slow_s)
+        found.append(Outcome(one.fault.name, one.struck, told, one.fault.note, one.well_before))
+    rest = ledger.outside((one.began, one.ended) for one in spans)
+    return [*found, Outcome(BETWEEN, "", summary(rest, 0.0, ledger.slow_s))]
 
 
 async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> tuple[list[Outcome], str]:
-    """What came of each fault, and in words what the database has that nobody asked for."""
+    """What came of each fault and of the time between them, and in words what the database has that nobody asked for.
+
+    Raises ``RuntimeError`` when the site does not answer rightly before the first.
+    """
     ledger, known = Ledger(), Known()
     load = Load(site.url, site.grpc, ledger, known)
     await load.warm()
@@ -47,7 +80,8 @@ async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> tu
     ledger.learn()
     spans = []
     for fault in faults:
-        if not await _quiet(ledger, pace.before_s, pace.most_s):
+        well = await _quiet(ledger, pace.before_s, pace.most_s)
+        if not well:
             say(f"{fault.name}: the site was not well before it")
         began = time.monotonic()
         try:
@@ -62,13 +96,9 @@ async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> tu
             from_then = time.monotonic()
         recovery_s = await _recovered(ledger, from_then, pace)
         say(f"{fault.name}: {struck}; " + ("no recovery" if recovery_s is None else f"{recovery_s:.1f} s"))
-        spans.append((fault, struck, began, time.monotonic(), recovery_s))
+        spans.append(Span(fault, struck, began, time.monotonic(), recovery_s, well))
     await load.stop()
-    outcomes = [
-        Outcome(fault, struck, summary(ledger.between(began, ended), recovery_s, ledger.slow_s))
-        for fault, struck, began, ended, recovery_s in spans
-    ]
-    return outcomes, await _jobs_done_twice(site, load)
+    return outcomes(ledger, spans), await _jobs_done_twice(site, load)
 
 
 async def _quiet(ledger: Ledger, for_s: float, most_s: float) -> bool:

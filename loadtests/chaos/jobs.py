@@ -13,7 +13,7 @@ import httpx
 
 from loadtests.chaos.client import ATTEMPT_S, Seen, attempt, of_http
 from loadtests.chaos.known import PROMPT, STEPS, Known, as_pixels
-from loadtests.chaos.ledger import Attempt, Entry, Ledger, Saw
+from loadtests.chaos.ledger import FINAL, Attempt, Entry, Ledger, Saw
 
 DOOR = "job"
 PATIENCE_S = 120.0
@@ -45,6 +45,9 @@ class Jobs:
             entry.attempts.append(Attempt(began, time.monotonic(), *await self._judged(entry, job, seed)))
         except TimeoutError:
             entry.attempts.append(Attempt(entry.began, time.monotonic(), Saw.BROKEN, "the job did not end in time"))
+        except Exception as error:  # an answer without what it should have
+            wrong = f"{type(error).__name__}: {error}"[:160]
+            entry.attempts.append(Attempt(entry.began, time.monotonic(), Saw.WRONG, wrong))
         finally:
             entry.ended = time.monotonic()
 
@@ -74,7 +77,7 @@ class Jobs:
             seen = await attempt(once)
             if seen.saw is not Saw.RIGHT:
                 entry.attempts.append(Attempt(began, time.monotonic(), seen.saw, seen.told))
-                if seen.saw is Saw.REFUSED:
+                if seen.saw in FINAL:
                     raise TimeoutError
                 await asyncio.sleep(min(seen.wait_s if seen.wait_s is not None else POLL_S, ATTEMPT_S))
             elif wanted in found:

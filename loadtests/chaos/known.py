@@ -22,6 +22,7 @@ from loadtests.load.callers import ANEW
 from loadtests.load.drawings import encoded
 from serve.api.open_inference.messages import tell_parameters
 from serve.api.open_inference.tensors import bytes_array, from_binary, to_binary
+from serve.ensembles.vectorization import is_lasting
 
 Pixels = NDArray[np.uint8]
 
@@ -36,16 +37,17 @@ DRAWING = {"prompt": PROMPT, "steps": STEPS}
 
 @dataclass
 class Known:
-    """What the requests are answered when nothing is amiss."""
+    """What the requests are answered when nothing is amiss: what an engine was missing for is no such answer."""
 
     svgs: dict[str, str] = field(default_factory=dict)
     pictures: dict[int, Pixels] = field(default_factory=dict)
 
     def judge_svg(self, name: str, svg: str, degraded: bool) -> Seen:
-        known = self.svgs.setdefault(name, svg)
-        if svg == known:
+        if degraded and svg != self.svgs.get(name):
+            return Seen(Saw.DEGRADED, "an engine was missing")
+        if svg == self.svgs.setdefault(name, svg):
             return Seen(Saw.RIGHT)
-        return Seen(Saw.DEGRADED, "an engine was missing") if degraded else Seen(Saw.WRONG, f"another SVG of {name}")
+        return Seen(Saw.WRONG, f"another SVG of {name}")
 
     def judge_picture(self, seed: int, pixels: Pixels) -> Seen:
         known = self.pictures.setdefault(seed, pixels)
@@ -66,7 +68,7 @@ async def convert(http: httpx.AsyncClient, known: Known, number: int) -> Seen:
     if (amiss := of_http(answer)) is not None:
         return amiss
     told = answer.json()
-    return known.judge_svg(name, told["svg_content"], bool(told["ai_metadata"]["degraded"]))
+    return known.judge_svg(name, told["svg_content"], not is_lasting(told["ai_metadata"]["degraded"]))
 
 
 async def generate(http: httpx.AsyncClient, known: Known, number: int) -> Seen:
@@ -92,7 +94,7 @@ class GrpcDoor:
     async def vectorize(self, known: Known, number: int) -> Seen:
         name, size = PICTURES[number % len(PICTURES)]
         outputs = await self._infer("vectorize", "image", encoded(name, size), {"tier": "1"})
-        degraded = bool(json.loads(outputs["metadata"][0])["degraded"])
+        degraded = not is_lasting(json.loads(outputs["metadata"][0])["degraded"])
         return known.judge_svg(name, outputs["svg"][0].decode(), degraded)
 
     async def illustrate(self, known: Known, number: int) -> Seen:

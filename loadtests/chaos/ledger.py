@@ -124,6 +124,11 @@ class Ledger:
         """Requests whose ``moment`` was then, so that each belongs to one fault."""
         return [entry for entry in self.entries if begin <= entry.moment < end]
 
+    def outside(self, spans: Iterable[tuple[float, float]]) -> list[Entry]:
+        """Requests that belong to none of ``spans``, as ``between`` has them."""
+        known = list(spans)
+        return [entry for entry in self.entries if not any(begin <= entry.moment < end for begin, end in known)]
+
     def learn(self, factor: float = 4.0, least_s: float = 4.0) -> None:
         """Take what was seen so far for what is usual."""
         for door in {entry.door for entry in self.entries}:

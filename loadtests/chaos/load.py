@@ -11,7 +11,7 @@ import httpx
 from loadtests.chaos.client import Seen, insist
 from loadtests.chaos.jobs import Jobs
 from loadtests.chaos.known import GrpcDoor, Known, convert, generate
-from loadtests.chaos.ledger import Ledger
+from loadtests.chaos.ledger import Ledger, Saw
 
 THINKS_S = 0.5
 """Of who asks again when the last answer is there."""
@@ -39,11 +39,21 @@ class Load:
         self._under_way: set[asyncio.Task[object]] = set()
 
     async def warm(self) -> None:
-        """Every request once, one after the other: what is answered now is what is right."""
+        """Every request once, one after the other: what is answered now is what is right.
+
+        Raises ``RuntimeError`` unless all is answered rightly, without an engine missing.
+        """
         for number in range(4):
             for door, ask in self._doors().items():
                 await insist(self._ledger, door, partial(ask, number))
         await self.jobs.one(0)
+        amiss = [
+            f"{entry.door}: {entry.verdict}"
+            for entry in self._ledger.entries
+            if entry.attempts[-1].saw is not Saw.RIGHT
+        ]
+        if amiss:
+            raise RuntimeError(f"the site was not well before anything happened: {', '.join(amiss)}")
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._closed(door, ask)) for door, ask in self._doors().items()]

@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from loadtests.chaos.drive import Outcome
-from loadtests.vectorize.table import markdown
+from loadtests.chaos.drive import BETWEEN, Outcome
+from loadtests.vectorize.table import UNMEASURED, markdown
 
 GOAL_S = 10.0
 HEADER = (
@@ -26,42 +26,54 @@ HEADER = (
 )
 
 
-def is_sound(outcome: Outcome) -> bool:
-    """Nothing lost, nothing wrong."""
-    return not outcome.summary.counts["lost"] and not outcome.summary.counts["wrong"]
+def amiss(outcome: Outcome, goal_s: float = GOAL_S) -> list[str]:
+    """Which goals were missed, in words; empty when all are met."""
+    found = outcome.summary
+    reasons = [f"{found.counts[name]} {name}" for name in ("lost", "wrong") if found.counts[name]]
+    if not found.sent:
+        reasons.append("no request was sent")
+    if not outcome.well_before:
+        reasons.append("the site was not well before it")
+    if found.recovery_s is None:
+        reasons.append("no recovery")
+    elif found.recovery_s > goal_s:
+        reasons.append(f"recovery after {found.recovery_s:.1f} s, goal {goal_s:g} s")
+    return reasons
 
 
-def is_met(outcome: Outcome) -> bool:
-    recovery_s = outcome.summary.recovery_s
-    return is_sound(outcome) and recovery_s is not None and recovery_s <= GOAL_S
-
-
-def table(outcomes: Sequence[Outcome]) -> str:
+def table(outcomes: Sequence[Outcome], goal_s: float = GOAL_S) -> str:
     rows = []
     for one in outcomes:
         counts = one.summary.counts
         recovery = "never" if one.summary.recovery_s is None else f"{one.summary.recovery_s:.1f}"
+        recovery = UNMEASURED if one.name == BETWEEN else recovery
         numbers = [counts[name] for name in ("right", "degraded", "clear", "broken", "unclear", "lost", "wrong")]
-        row = [one.fault.name, str(one.summary.sent), *map(str, numbers), f"{one.summary.slowest_s:.1f}", recovery]
-        rows.append([*row, "yes" if is_met(one) else "no"])
+        row = [one.name, str(one.summary.sent), *map(str, numbers), f"{one.summary.slowest_s:.1f}", recovery]
+        rows.append([*row, "no" if amiss(one, goal_s) else "yes"])
     return markdown(HEADER, rows)
 
 
 def notes(outcomes: Sequence[Outcome]) -> str:
-    return "\n".join(f"- {one.fault.name}: {one.fault.note}" for one in outcomes if one.fault.note)
+    return "\n".join(f"- {one.name}: {one.note}" for one in outcomes if one.note)
 
 
 def told(outcomes: Sequence[Outcome]) -> str:
     """What clients were told in attempts that were not right."""
     lines = []
     for one in outcomes:
-        lines += [f"{one.fault.name} ({one.struck})", *(f"    {text}" for text in one.summary.told)]
+        lines += [f"{one.name} ({one.struck})", *(f"    {text}" for text in one.summary.told)]
     return "\n".join(lines)
 
 
-def document(outcomes: Sequence[Outcome], settings: dict[str, Any]) -> dict[str, Any]:
+def document(outcomes: Sequence[Outcome], settings: dict[str, Any], goal_s: float = GOAL_S) -> dict[str, Any]:
     found = [
-        {"fault": one.fault.name, "struck": one.struck, "goal_met": is_met(one), **dataclasses.asdict(one.summary)}
+        {
+            "fault": one.name,
+            "struck": one.struck,
+            "amiss": amiss(one, goal_s),
+            "goal_met": not amiss(one, goal_s),
+            **dataclasses.asdict(one.summary),
+        }
         for one in outcomes
     ]
     return {"settings": settings, "faults": found}

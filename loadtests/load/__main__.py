@@ -1,7 +1,8 @@
 """``python -m loadtests.load SCENARIO``: users on a running stack, with a report and a verdict.
 
-Writes locust's HTML, CSV and JSON reports to var/load and exits with 1 when a limit of limits.yaml is exceeded. With
-``--stack`` it starts a stack of its own on free ports, and stops it at the end.
+Writes locust's HTML, CSV and JSON reports to var/load. Exits with 1 when a limit of limits.yaml is exceeded, by the
+scenario or by the one that it is compared with, and with 3 when none is but one could not be judged (memory of a stack
+that does not run here). With ``--stack`` it starts a stack of its own on free ports, and stops it at the end.
 """
 
 from __future__ import annotations
@@ -14,8 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from loadtests.load import tables
-from loadtests.load.limits import broken, limits
-from loadtests.load.outcome import Outcome
+from loadtests.load.limits import broken, limits, not_judged
 from loadtests.load.run import ROOT, Report, Target, run
 from loadtests.load.scenario import Changes, Scenario, mixes, names, scenario
 from loadtests.load.stack import running as running_stack
@@ -23,6 +23,8 @@ from serve.client import StackClient
 from serve.settings import Settings
 from serve.stack import running as recorded
 
+NOT_JUDGED = 3
+"""Exit status."""
 NOBODY = """no stack answers at {url}.
   Start one:          make run
   or let me do it:    python -m loadtests.load {scenario} --stack   (make load SCENARIO={scenario} ARGS=--stack)
@@ -75,37 +77,51 @@ def changes(arguments: argparse.Namespace) -> Changes:
     return Changes(**{name: getattr(arguments, name) for name in told})
 
 
-def told(report: Report, baseline: Outcome | None, baseline_name: str) -> str:
+def told(report: Report, baseline: Report | None) -> str:
+    compared = (baseline.measured.outcome, baseline.scenario.name) if baseline is not None else (None, "")
     parts = [
         tables.kinds(report),
         tables.failures(report.kinds),
-        tables.beside(report.measured, baseline, baseline_name),
+        tables.beside(report.measured, *compared),
         f"report: {report.path}.html",
     ]
     return "\n\n".join(part for part in parts if part)
 
 
-def before(name: str, wanted: Scenario, where: Target, folder: Path) -> Outcome | None:
+def before(name: str, asked: Changes, wanted: Scenario, where: Target, folder: Path) -> Report | None:
     """What the baseline does now, asked in the same words."""
     if not name:
         return None
     print(f"first {name}, to compare with", flush=True)
-    alike = Changes(steps=wanted.steps, tier=wanted.tier)
+    alike = Changes(mix=asked.mix, steps=wanted.steps, tier=wanted.tier, catalogue=wanted.catalogue)
     report = run(scenario(name, alike), where, folder)
     print(tables.kinds(report), flush=True)
-    return report.measured.outcome
+    return report
+
+
+def reasons(report: Report, baseline: Report | None) -> list[str]:
+    """Which limits were exceeded: what ran before must be within its own, or it is nothing to compare with."""
+    bounds = limits(report.scenario.name)
+    if baseline is None:
+        return broken(report.measured, bounds)
+    name = baseline.scenario.name
+    first = [f"{name}: {reason}" for reason in broken(baseline.measured, limits(name))]
+    return first + broken(report.measured, bounds, baseline.measured.outcome)
 
 
 def main(given: Sequence[str] | None = None) -> None:
     arguments = parser().parse_args(given)
-    wanted, bounds = scenario(arguments.scenario, changes(arguments)), limits(arguments.scenario)
+    asked = changes(arguments)
+    wanted, bounds = scenario(arguments.scenario, asked), limits(arguments.scenario)
     with target(arguments) as where:
-        baseline = before(bounds.baseline, wanted, where, arguments.reports)
+        baseline = before(bounds.baseline, asked, wanted, where, arguments.reports)
         report = run(wanted, where, arguments.reports)
-    print(told(report, baseline, bounds.baseline), flush=True)
-    reasons = broken(report.measured, bounds, baseline)
-    if reasons:
-        sys.exit(f"limits exceeded: {'; '.join(reasons)}")
+    print(told(report, baseline), flush=True)
+    if exceeded := reasons(report, baseline):
+        sys.exit(f"limits exceeded: {'; '.join(exceeded)}")
+    if unknown := not_judged(report.measured, bounds):
+        print(f"within the limits that could be judged; not judged: {'; '.join(unknown)}", file=sys.stderr)
+        sys.exit(NOT_JUDGED)
     print("within the limits")
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+from collections.abc import Sequence
 from xml.etree import ElementTree
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from serve.ensembles.vectorization import is_lasting
 from serve.vector.compare import composite, render
 
 Pixels = npt.NDArray[np.uint8]
@@ -50,6 +52,14 @@ def picture(data: bytes, size: tuple[int, int] | None, format_name: str = "PNG")
     if pixels.min() == pixels.max():
         raise Wrong("a picture of one colour")
     return pixels
+
+
+def as_asked(degraded: Sequence[str]) -> None:
+    """Of a conversion's ``degraded``. Raises ``Wrong`` when an engine was missing; what the picture does not allow is
+    right, for it is so each time."""
+    for note in degraded:
+        if not is_lasting([note]):
+            raise Wrong(f"degraded: {note}"[:160])
 
 
 class Known:

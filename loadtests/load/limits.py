@@ -73,7 +73,7 @@ def degradation(found: Outcome, baseline: Outcome) -> float:
 def broken(measured: Measured, limits: Limits, baseline: Outcome | None = None) -> list[str]:
     """What the run exceeded, in words; empty when all is well."""
     found, notes = measured.outcome, measured.notes
-    reasons = []
+    reasons = uncounted(measured)
     if found.failure_ratio > limits.failure_ratio:
         reasons.append(f"{found.failures} of {found.requests} requests failed")
     for name in ("p50_ms", "p95_ms", "p99_ms"):
@@ -91,11 +91,28 @@ def broken(measured: Measured, limits: Limits, baseline: Outcome | None = None) 
     return reasons + _of_memory(measured, limits)
 
 
+def uncounted(measured: Measured) -> list[str]:
+    """A request that nobody counted has not gone well: something broke where it was asked or looked at."""
+    found, notes = measured.outcome, measured.notes
+    silent = [name for name in sorted(notes.started) if not notes.counted[name]]
+    reasons = [f"no request of {', '.join(silent)} was counted"] if silent else []
+    sent = notes.due - notes.unsent
+    if notes.due and sent != found.requests:
+        reasons.append(f"{sent} requests were sent, and {found.requests} counted")
+    return reasons
+
+
 def _of_memory(measured: Measured, limits: Limits) -> list[str]:
-    """Where memory is not known it breaks nothing, and the report says that it is not known."""
+    """Where memory is not known it breaks nothing: see ``not_judged``."""
     reasons = []
     if measured.growth_mib > limits.memory_mib:
         reasons.append(f"memory grew by {measured.growth_mib:.0f} MiB, limit {limits.memory_mib:.0f}")
     if measured.drift_mib > limits.drift_mib:
         reasons.append(f"memory went on growing by {measured.drift_mib:.0f} MiB, limit {limits.drift_mib:.0f}")
     return reasons
+
+
+def not_judged(measured: Measured, limits: Limits) -> list[str]:
+    """The limits that nothing is known about, in words."""
+    known = {"memory_mib": measured.growth_mib, "drift_mib": measured.drift_mib}
+    return [name for name, found in known.items() if math.isnan(found) and getattr(limits, name) < math.inf]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -33,10 +34,15 @@ def _scenario(options: Any) -> Scenario:
 @events.init.add_listener
 def _prepare(environment: Any, **_: Any) -> None:
     wanted = _scenario(environment.parsed_options)
-    for name in ("steps", "tier", "catalogue"):
+    for name in ("steps", "tier", "catalogue", "limit_s"):
         setattr(environment.parsed_options, name, getattr(wanted, name))
     for name, user in USERS.items():
         user.weight = wanted.mix.get(name, 0)
+
+
+@events.test_start.add_listener
+def _begin(**_: Any) -> None:
+    Asking.notes.began = time.time()
 
 
 @events.quitting.add_listener

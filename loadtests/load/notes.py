@@ -13,16 +13,20 @@ LATE_S = 0.1
 
 @dataclass
 class Notes:
-    """``due``: requests of a rate; ``late`` of them were sent more than ``LATE_S`` after that, or never (``unsent``).
+    """``began``: the run, by the clock of the day. ``due``: requests of a rate; ``late`` of them were sent more than
+    ``LATE_S`` after that, or never (``unsent``). ``started`` and ``counted``: users, and their units of work, by class.
 
     ``cache``: answers by what the cache had to do with them. ``errors``: by kind of request, then by text.
     """
 
+    began: float = 0.0
     due: int = 0
     late: int = 0
     unsent: int = 0
     worst_late_s: float = 0.0
     previews: int = 0
+    started: Counter[str] = field(default_factory=Counter)
+    counted: Counter[str] = field(default_factory=Counter)
     cache: Counter[str] = field(default_factory=Counter)
     errors: dict[str, Counter[str]] = field(default_factory=dict)
 
@@ -53,6 +57,7 @@ class Notes:
     @classmethod
     def read(cls, path: Path) -> Notes:
         told = json.loads(path.read_text())
-        told["cache"] = Counter(told["cache"])
+        for name in ("started", "counted", "cache"):
+            told[name] = Counter(told[name])
         told["errors"] = {kind: Counter(texts) for kind, texts in told["errors"].items()}
         return cls(**told)

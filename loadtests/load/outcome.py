@@ -1,4 +1,9 @@
-"""What a run came to, from locust's own statistics: for each kind of request, and for all together."""
+"""What a run came to, from locust's own statistics: for each kind of request, and for all units of work together.
+
+A unit of work is what a user came for: a conversion, a picture, a job from its request to its file. Its steps (a
+submission, a look at a status, the fetching of a file) cost the stack little, and the more so the longer they have to
+wait: they have lines of their own, and are in no rate, no percentile and no verdict.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +12,29 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+STEP = "step: "
+"""How the names of steps begin."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """The time of a run, on the clock of the day. What is answered after it counts, but for no rate."""
+
+    began: float
+    seconds: float
+
+    def count(self, by_second: Mapping[str, int]) -> float:
+        """Of ``by_second``, by the whole second of the day; of the last one only the share that is of the run."""
+        end = self.began + self.seconds
+        return sum(count * min(1.0, max(0.0, end - int(second))) for second, count in by_second.items())
+
 
 @dataclass(frozen=True)
 class Outcome:
     """A run in numbers. Waiting times as locust keeps them: rounded to two digits from 100 ms on.
 
-    ``errors``: how often each was seen, by its text.
+    ``requests_per_second``: answered while the run went on, by its time. ``errors``: how often each was
+    seen, by its text.
     """
 
     requests: int = 0
@@ -38,31 +60,34 @@ Entries = Sequence[Mapping[str, Any]]
 """Of locust's ``--json-file``: one per kind of request."""
 
 
-def outcome(entries: Entries, errors: Mapping[str, int] | None = None) -> Outcome:
+def outcome(entries: Entries, window: Window, errors: Mapping[str, int] | None = None) -> Outcome:
     """All of ``entries`` together."""
     waits: Counter[float] = Counter()
     for entry in entries:
         waits.update({float(ms): count for ms, count in entry["response_times"].items()})
     requests = sum(entry["num_requests"] for entry in entries)
     failures = sum(entry["num_failures"] for entry in entries)
-    if not requests:
-        return Outcome(failures=failures, errors=errors or {})
-    begin = min(entry["start_time"] for entry in entries)
-    end = max(entry["last_request_timestamp"] for entry in entries)
-    rate = requests / max(end - begin, 1e-3)
+    rate = sum(window.count(entry["num_reqs_per_sec"]) for entry in entries) / window.seconds
     p50, p95, p99 = (quantile(waits, share) for share in (0.5, 0.95, 0.99))
     return Outcome(requests, failures, p50, p95, p99, rate, errors or {})
 
 
-def by_kind(entries: Entries, errors: Mapping[str, Mapping[str, int]]) -> dict[str, Outcome]:
-    """``errors`` by kind and text. A kind is a vocabulary and what was asked for."""
+def of_work(entries: Entries) -> Entries:
+    """Without steps."""
+    return [entry for entry in entries if not entry["name"].startswith(STEP)]
+
+
+def by_kind(entries: Entries, window: Window, errors: Mapping[str, Mapping[str, int]]) -> dict[str, Outcome]:
+    """``errors`` by kind and text. A kind is a vocabulary and what was asked for, or a step of that."""
     kinds = sorted({kind_of(entry) for entry in entries})
-    return {kind: outcome([e for e in entries if kind_of(e) == kind], errors.get(kind)) for kind in kinds}
+    return {kind: outcome([e for e in entries if kind_of(e) == kind], window, errors.get(kind)) for kind in kinds}
 
 
-def by_vocabulary(kinds: Entries) -> dict[str, Outcome]:
-    words = sorted({str(entry["method"]) for entry in kinds})
-    return {word: outcome([entry for entry in kinds if entry["method"] == word]) for word in words}
+def by_vocabulary(entries: Entries, window: Window) -> dict[str, Outcome]:
+    """Of units of work alone."""
+    words = sorted({str(entry["method"]) for entry in entries})
+    work = of_work(entries)
+    return {word: outcome([entry for entry in work if entry["method"] == word], window) for word in words}
 
 
 def kind_of(entry: Mapping[str, Any]) -> str:

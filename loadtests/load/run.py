@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
 import threading
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,13 +16,14 @@ from pathlib import Path
 from loadtests.load.limits import Measured
 from loadtests.load.memory import pss_bytes
 from loadtests.load.notes import Notes
-from loadtests.load.outcome import Outcome, by_kind, by_vocabulary, outcome
+from loadtests.load.outcome import Entries, Outcome, Window, by_kind, by_vocabulary, kind_of, of_work, outcome
 from loadtests.load.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
-GRACE_S = 300.0
-"""For locust to start, and for requests that are under way at the end."""
-STOP_S = 120
+START_S = 180.0
+"""For locust to start and to write its reports."""
+STOP_S = 15.0
+"""Beyond the limit of what is under way at the end: it ends by its limit, and counts."""
 MEMORY_EVERY_S = 5.0
 
 
@@ -51,7 +54,14 @@ def command(scenario: Scenario, target: Target, path: Path) -> list[str]:
     where = ["--host", target.url, "--grpc-address", target.grpc]
     what = ["--scenario", json.dumps(told), "--notes", f"{path}.notes.json"]
     reports = ["--html", f"{path}.html", "--csv", str(path), "--csv-full-history", "--json-file", str(path)]
-    run = ["--headless", "--only-summary", "--stop-timeout", str(STOP_S), "--exit-code-on-error", "0"]
+    run = [
+        "--headless",
+        "--only-summary",
+        "--stop-timeout",
+        str(math.ceil(scenario.limit_s + STOP_S)),
+        "--exit-code-on-error",
+        "0",
+    ]
     locustfile = str(Path(__file__).with_name("locustfile.py"))
     return [sys.executable, "-m", "locust", "-f", locustfile, *run, *where, *what, *reports]
 
@@ -62,7 +72,7 @@ def run(scenario: Scenario, target: Target, folder: Path) -> Report:
     Raises ``RuntimeError`` with the end of the log when locust itself fails.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / scenario.name
+    path = folder.resolve() / scenario.name  # locust runs elsewhere
     environment = {**os.environ, "ATELIER_ACCESS__KEY": target.key}
     log = Path(f"{path}.log")
     with Watching(target.pids) as memory, log.open("wb") as said:
@@ -70,7 +80,7 @@ def run(scenario: Scenario, target: Target, folder: Path) -> Report:
             command(scenario, target, path),
             stdout=said,
             stderr=said,
-            timeout=scenario.run_time_s + GRACE_S,
+            timeout=scenario.run_time_s + scenario.limit_s + STOP_S + START_S,
             cwd=ROOT,
             env=environment,
         )
@@ -78,9 +88,15 @@ def run(scenario: Scenario, target: Target, folder: Path) -> Report:
         raise RuntimeError(f"locust ended with {done.returncode}:\n{log.read_text(errors='replace')[-2000:]}")
     entries = json.loads(Path(f"{path}.json").read_text())
     notes = Notes.read(Path(f"{path}.notes.json"))
-    errors = {text: count for kind in notes.errors.values() for text, count in kind.items()}
-    measured = Measured(outcome(entries, errors), notes, memory)
-    return Report(scenario, measured, by_kind(entries, notes.errors), by_vocabulary(entries), path)
+    return judged(scenario, entries, notes, memory, path)
+
+
+def judged(scenario: Scenario, entries: Entries, notes: Notes, memory: Sequence[int], path: Path) -> Report:
+    """``entries``: locust's statistics."""
+    window, work = Window(notes.began, scenario.run_time_s), of_work(entries)
+    errors = sum((notes.errors.get(kind, Counter()) for kind in map(kind_of, work)), Counter[str]())
+    measured = Measured(outcome(work, window, errors), notes, memory)
+    return Report(scenario, measured, by_kind(entries, window, notes.errors), by_vocabulary(entries, window), path)
 
 
 class Watching:

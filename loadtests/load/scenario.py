@@ -25,7 +25,7 @@ class Stage:
 @dataclass(frozen=True)
 class Scenario:
     """``mix``: shares by the name of a user. ``per_minute`` 0: users who wait for their answers. ``catalogue`` 0: every
-    request is work."""
+    request is work. ``limit_s``: what is not done within it has failed."""
 
     name: str
     mix: Mapping[str, int]
@@ -34,6 +34,7 @@ class Scenario:
     steps: int = 8
     tier: str = "auto"
     catalogue: int = 0
+    limit_s: float = 120.0
 
     def __post_init__(self) -> None:
         if not self.mix or min(self.mix.values()) < 1:

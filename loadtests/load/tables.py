@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from loadtests.load.limits import MIB, Measured, degradation
-from loadtests.load.outcome import Outcome
+from loadtests.load.outcome import STEP, Outcome
 from loadtests.load.run import Report
 from loadtests.vectorize.table import UNMEASURED, markdown
 
@@ -15,11 +15,11 @@ HEADER = ["requests", "requests/s", "p50 ms", "p95 ms", "p99 ms", "failures"]
 
 
 def kinds(report: Report) -> str:
-    """One line per kind of request, then one per vocabulary where it asks for several things, then all."""
+    """One line per kind of work and per step, then one per vocabulary that asks for several things, then all work."""
     rows = dict(report.kinds)
-    counts = Counter(kind.partition(":")[0] for kind in rows)
+    counts = Counter(kind.partition(":")[0] for kind in rows if f": {STEP}" not in kind)
     rows |= {f"{word}, all": found for word, found in report.vocabularies.items() if counts[word] > 1}
-    rows["all"] = report.measured.outcome
+    rows["all work"] = report.measured.outcome
     return markdown([report.scenario.name, *HEADER], [[name, *cells(found)] for name, found in rows.items()])
 
 

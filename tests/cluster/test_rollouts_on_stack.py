@@ -113,7 +113,12 @@ def under_load(stack: Stack) -> Iterator[Load]:
                 picture = encode(drawn(size=24 + (2 * count + caller) % 40))
                 files = {"image": ("a.png", picture, "image/png")}
                 began = time.monotonic()
-                answer = client.post("/api/convert-ai", files=files, data={"tier": "1"}, headers=ANEW)
+                try:
+                    answer = client.post("/api/convert-ai", files=files, data={"tier": "1"}, headers=ANEW)
+                except httpx.HTTPError as error:
+                    load.errors.append(f"{type(error).__name__}: {error}")
+                    time.sleep(0.1)
+                    continue
                 if answer.status_code != 200:
                     load.errors.append(f"{answer.status_code}: {answer.text[:300]}")
                     continue
@@ -128,11 +133,20 @@ def under_load(stack: Stack) -> Iterator[Load]:
         ended.set()
         for caller in callers:
             caller.join(120)
+            assert not caller.is_alive()
 
 
 def models(stack: Stack, site: Path, *arguments: str) -> tuple[int, str]:
     done = stack.atelier("models", *arguments, "--config", str(site / "site.yaml"))
     return done.returncode, done.stdout + done.stderr
+
+
+def test_a_connection_that_breaks_is_seen() -> None:
+    with under_load(Stack("127.0.0.1:9", "127.0.0.1:9", "127.0.0.1:9", {})) as load:
+        deadline = time.monotonic() + 20
+        while not load.errors and time.monotonic() < deadline:
+            time.sleep(0.1)
+    assert set(load.errors) == {"ConnectError: [Errno 111] Connection refused"}
 
 
 def test_promote_and_roll_back_under_load(stack: Stack, site: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,10 +15,12 @@ import pytest
 
 from loadtests.chaos import client, report
 from loadtests.chaos.client import Seen, insist, of_grpc, of_http
-from loadtests.chaos.drive import Outcome, Pace, _recovered
+from loadtests.chaos.drive import BETWEEN, Outcome, Pace, Span, _recovered, outcomes
 from loadtests.chaos.faults import FAULTS
+from loadtests.chaos.jobs import Jobs
 from loadtests.chaos.known import ROUNDING, Known
 from loadtests.chaos.ledger import VERDICTS, Attempt, Entry, Ledger, Saw, summary
+from loadtests.chaos.load import Load
 
 
 def entry(*saw: Saw, begin: float = 0.0) -> Entry:
@@ -97,9 +100,50 @@ def test_answers_are_compared_with_the_first() -> None:
     assert known.judge_picture(1, pixels).saw is Saw.RIGHT
     assert known.judge_picture(1, pixels + ROUNDING).saw is Saw.RIGHT
     assert known.judge_picture(1, pixels + ROUNDING + 1).saw is Saw.WRONG
+    assert known.judge_svg("a", "<svg></svg>", True).saw is Saw.DEGRADED, "is not what is right from now on"
     assert known.judge_svg("a", "<svg/>", False).saw is Saw.RIGHT
     assert known.judge_svg("a", "<svg></svg>", True).saw is Saw.DEGRADED
     assert known.judge_svg("a", "<svg></svg>", False).saw is Saw.WRONG
+
+
+async def test_an_answer_that_cannot_be_read_is_wrong_and_ends_no_caller() -> None:
+    ledger = Ledger()
+
+    async def nonsense() -> Seen:
+        raise json.JSONDecodeError("no", "<html>", 0)
+
+    assert not await insist(ledger, "HTTP", nonsense)
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, text="<html>"))
+    async with httpx.AsyncClient(transport=transport, base_url="http://site") as http:
+        await Jobs(http, Known(), ledger).one(0)
+    assert [one.verdict for one in ledger.entries] == ["wrong", "wrong"]
+    assert all(one.ended is not None for one in ledger.entries)
+
+
+async def test_a_job_without_its_result_is_wrong() -> None:
+    ledger = Ledger()
+    answer = {"id": "a", "status": "completed", "results": [], "events": [{"id": 1, "event": "completed"}]}
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, json=answer))
+    async with httpx.AsyncClient(transport=transport, base_url="http://site") as http:
+        await Jobs(http, Known(), ledger).one(0)
+    assert [one.verdict for one in ledger.entries] == ["wrong"]
+
+
+async def test_a_site_that_is_not_well_at_the_beginning_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger = Ledger()
+    load = Load("http://site", "127.0.0.1:1", ledger, Known())
+
+    async def degraded(number: int) -> Seen:
+        return Seen(Saw.DEGRADED, "an engine was missing")
+
+    async def job(number: int) -> None:
+        ledger.entries.append(entry(Saw.RIGHT))
+
+    monkeypatch.setattr(load, "_doors", lambda: {"HTTP": degraded})
+    monkeypatch.setattr(load.jobs, "one", job)
+    with pytest.raises(RuntimeError, match="not well before anything happened: HTTP: degraded"):
+        await load.warm()
+    await load.stop()
 
 
 def test_what_hangs_is_a_sign_before_it_fails() -> None:
@@ -131,12 +175,35 @@ async def test_recovery_is_the_last_sign_before_it_was_quiet() -> None:
     assert await _recovered(ledger, time.monotonic(), never) is None
 
 
+def outcome(*entries: Entry, recovery_s: float | None = 1.0, well_before: bool = True) -> Outcome:
+    return Outcome("HAProxy SIGKILL", "pid 1", summary(entries, recovery_s), well_before=well_before)
+
+
 def test_the_table_tells_what_misses_the_goal() -> None:
-    fault = FAULTS["HAProxy SIGKILL"]
-    fine = Outcome(fault, "pid 1", summary([entry(Saw.RIGHT), entry(Saw.BROKEN, Saw.RIGHT)], 1.5))
-    slow = Outcome(fault, "pid 1", summary([entry(Saw.RIGHT)], 31.0))
-    lost = Outcome(fault, "pid 1", summary([entry(Saw.CLEAR)], 1.0))
-    assert [report.is_met(one) for one in (fine, slow, lost)] == [True, False, False]
-    assert [report.is_sound(one) for one in (fine, slow, lost)] == [True, True, False]
+    fine = outcome(entry(Saw.RIGHT), entry(Saw.BROKEN, Saw.RIGHT), recovery_s=1.5)
+    assert report.amiss(fine) == []
+    assert report.amiss(outcome(entry(Saw.RIGHT), recovery_s=12.0)) == ["recovery after 12.0 s, goal 10 s"]
+    assert report.amiss(outcome(entry(Saw.RIGHT), recovery_s=12.0), goal_s=20) == []
+    assert report.amiss(outcome(entry(Saw.RIGHT), recovery_s=None)) == ["no recovery"]
+    assert report.amiss(outcome(entry(Saw.CLEAR))) == ["1 lost"]
+    assert report.amiss(outcome()) == ["no request was sent"]
+    assert report.amiss(outcome(entry(Saw.RIGHT), well_before=False)) == ["the site was not well before it"]
     row = report.table([fine]).splitlines()[-1]
     assert row == "| HAProxy SIGKILL | 2 | 1 | 0 | 0 | 1 | 0 | 0 | 0 | 0.5 | 1.5 | yes |"
+
+
+def test_what_is_lost_or_wrong_between_two_faults_counts() -> None:
+    ledger = Ledger()
+    ledger.entries += [entry(Saw.RIGHT, begin=at) for at in (90.0, 104.0, 130.0)]
+    first, second = (
+        Span(FAULTS[name], "pid 1", begin, end, 1.0, True)
+        for name, begin, end in (("HAProxy SIGKILL", 100.0, 116.0), ("worker SIGKILL", 125.0, 140.0))
+    )
+    assert [report.amiss(one) for one in outcomes(ledger, [first, second])] == [[], [], []]
+    ledger.entries.append(Entry("job", 110.0, [Attempt(117.0, 118.0, Saw.WRONG)], ended=118.0))
+    ledger.entries.append(Entry("HTTP", 141.0, [Attempt(141.0, 145.0, Saw.CLEAR)], ended=145.0))
+    found = outcomes(ledger, [first, second])
+    assert [one.name for one in found] == ["HAProxy SIGKILL", "worker SIGKILL", BETWEEN]
+    assert [report.amiss(one) for one in found] == [[], [], ["1 lost", "1 wrong"]]
+    assert sum(one.summary.sent for one in found) == len(ledger.entries)
+    assert report.table(found).splitlines()[-1] == "| between faults | 3 | 1 | 0 | 0 | 0 | 0 | 1 | 1 | 4.0 | – | no |"

@@ -6,21 +6,24 @@ import io
 import os
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
-from loadtests.load.answers import Known, Wrong, picture, svg
+from loadtests.load import tables
+from loadtests.load.answers import Known, Wrong, as_asked, picture, svg
 from loadtests.load.drawings import DRAWINGS, SIZES_PX, all_encoded, encoded
 from loadtests.load.limits import FILE as LIMITS
-from loadtests.load.limits import Limits, Measured, broken, degradation, limits
+from loadtests.load.limits import Limits, Measured, broken, degradation, limits, not_judged, uncounted
 from loadtests.load.memory import kind_of, pss_bytes
 from loadtests.load.notes import Notes
-from loadtests.load.outcome import Outcome, by_kind, outcome
+from loadtests.load.outcome import Outcome, Window, outcome
 from loadtests.load.requests import ANEW, Requests
-from loadtests.load.run import Target, command
+from loadtests.load.run import Target, command, judged
 from loadtests.load.scenario import FILE, Changes, Stage, mixes, names, parse, scenario
+from serve.ensembles.vectorization import not_reached
 
 MIB = 1024 * 1024
 ENTRIES = [
@@ -29,20 +32,28 @@ ENTRIES = [
         "name": "vectorize",
         "num_requests": 90,
         "num_failures": 1,
-        "start_time": 100.0,
-        "last_request_timestamp": 109.0,
+        "num_reqs_per_sec": {"1000": 50, "1009": 30, "1010": 8, "1013": 2},
         "response_times": {"50": 45, "100": 40, "260": 5},
     },
     {
         "method": "jobs",
-        "name": "submit",
+        "name": "vectorize, from request to result",
         "num_requests": 10,
         "num_failures": 1,
-        "start_time": 101.0,
-        "last_request_timestamp": 110.0,
+        "num_reqs_per_sec": {"1003": 10},
         "response_times": {"100": 9, "400": 1},
     },
+    {
+        "method": "jobs",
+        "name": "step: status",
+        "num_requests": 900,
+        "num_failures": 0,
+        "num_reqs_per_sec": {"1003": 900},
+        "response_times": {"1": 900},
+    },
 ]
+WINDOW = Window(1000.5, 10.0)
+"""To the middle of the second 1010."""
 
 
 def test_every_scenario_can_be_read_and_those_of_d_071_and_c_101_are_there() -> None:
@@ -86,13 +97,52 @@ def test_limits_name_only_known_scenarios_and_override_the_default() -> None:
     assert limits("stress_100").degradation == 0.1
 
 
-def test_the_verdict_is_on_all_endpoints_together() -> None:
-    assert outcome(ENTRIES) == Outcome(100, 2, 100.0, 260.0, 260.0, 10.0)
-    assert outcome([]) == Outcome()
-    kinds = by_kind(ENTRIES, {"jobs: submit": {"503": 1}})
-    assert set(kinds) == {"native: vectorize", "jobs: submit"}
-    assert kinds["jobs: submit"].errors == {"503": 1}
-    assert kinds["jobs: submit"].right_per_second == pytest.approx(1.0)
+def test_the_verdict_is_on_all_work_together_and_on_no_step() -> None:
+    report = judged(scenario("smoke", Changes(run_time_s=10)), ENTRIES, Notes(began=1000.5), [], Path("unused"))
+    assert report.measured.outcome == Outcome(100, 2, 100.0, 260.0, 260.0, 9.4)
+    assert report.kinds["jobs: step: status"].requests == 900
+    assert report.vocabularies["jobs"].requests == 10
+    assert report.vocabularies["jobs"].p95_ms == 400
+    assert outcome([], WINDOW) == Outcome()
+    assert tables.kinds(report).splitlines()[-1].startswith("| all work | 100 | 9.4 |")
+
+
+def test_a_rate_is_of_the_time_of_the_run_and_of_what_was_answered_in_it() -> None:
+    found = outcome(ENTRIES[:1], WINDOW)
+    assert found.requests == 90
+    assert found.requests_per_second == pytest.approx((50 + 30 + 8 / 2) / 10)
+    assert outcome([{**ENTRIES[0], "num_reqs_per_sec": {"1010": 90}}], WINDOW).requests_per_second == 4.5
+
+
+def test_errors_of_the_same_words_are_added_up() -> None:
+    words = {"native: vectorize": {"503": 2}, "jobs: vectorize, from request to result": {"503": 1}}
+    notes = Notes(began=1000.5, errors={kind: Counter(texts) for kind, texts in words.items()})
+    notes.failed("jobs: step: status", "503")
+    report = judged(scenario("smoke"), ENTRIES, notes, [], Path("unused"))
+    assert report.measured.outcome.errors == {"503": 3}
+    assert report.kinds["native: vectorize"].errors == {"503": 2}
+
+
+def test_polls_that_grow_with_the_waiting_hide_no_degradation() -> None:
+    """Jobs that wait ten times as long are looked at ten times as often."""
+    polls = {**ENTRIES[2], "num_requests": 9000, "num_reqs_per_sec": {"1003": 9000}, "response_times": {"1": 9000}}
+    half = {**ENTRIES[0], "num_requests": 45, "num_reqs_per_sec": {"1003": 45}, "response_times": {"20000": 45}}
+    calm, busy = (
+        judged(scenario("smoke", Changes(run_time_s=10)), entries, Notes(began=1000.5), [], Path("unused"))
+        for entries in ([{**ENTRIES[0], "num_reqs_per_sec": {"1003": 90}}, ENTRIES[2]], [half, polls])
+    )
+    missing = degradation(busy.measured.outcome, calm.measured.outcome)
+    assert missing == pytest.approx(0.5, abs=0.02)
+    assert busy.measured.outcome.p95_ms == 20000
+
+
+def test_what_was_asked_is_what_was_counted() -> None:
+    fine = Notes(due=101, unsent=1, started=Counter(FollowedJob=2), counted=Counter(FollowedJob=100))
+    assert uncounted(Measured(Outcome(100), fine)) == []
+    fine.due += 1
+    assert "101 requests were sent, and 100 counted" in broken(Measured(Outcome(100), fine), Limits())
+    silent = Notes(started=Counter(FollowedJob=2, NativeVectorize=1), counted=Counter(NativeVectorize=3))
+    assert "no request of FollowedJob was counted" in broken(Measured(Outcome(3), silent), Limits())
 
 
 def test_each_limit_is_judged() -> None:
@@ -125,7 +175,12 @@ def test_memory_is_judged_by_its_peak_and_by_what_goes_on_growing() -> None:
     assert len(broken(leaks, Limits(memory_mib=700, drift_mib=200))) == 2
     full_then_steady = Measured(good, Notes(), [100 * MIB] + [900 * MIB] * 8)
     assert full_then_steady.drift_mib == 0
-    assert broken(Measured(good, Notes()), Limits(memory_mib=0, drift_mib=0)) == [], "not known"
+    unknown = Measured(good, Notes())
+    assert broken(unknown, Limits(memory_mib=0, drift_mib=0)) == []
+    assert not_judged(unknown, Limits(memory_mib=0, drift_mib=0)) == ["memory_mib", "drift_mib"]
+    assert not_judged(unknown, Limits()) == []
+    assert not_judged(Measured(good, Notes(), [MIB, MIB]), limits("soak")) == ["drift_mib"], "too few values"
+    assert not_judged(leaks, limits("soak")) == []
 
 
 def test_notes_survive_being_written(tmp_path: Path) -> None:
@@ -133,6 +188,7 @@ def test_notes_survive_being_written(tmp_path: Path) -> None:
     notes.came(0.01)
     notes.came(0.5)
     notes.could_not_be_sent()
+    notes.started["FollowedJob"] += 1
     notes.cache["hit"] += 4
     notes.cache["miss"] += 1
     notes.failed("native: vectorize", "503: full")
@@ -153,6 +209,13 @@ def test_answers_are_looked_at() -> None:
     for bytes_, size in ((data, (64, 64)), (data[:500], None), (b"no picture", None)):
         with pytest.raises(Wrong):
             picture(bytes_, size)
+
+
+def test_an_answer_without_an_engine_is_not_as_asked() -> None:
+    as_asked([])
+    as_asked([not_reached("target_quality", 0.9, 0.81)])
+    with pytest.raises(Wrong, match="degraded: tier2 failed"):
+        as_asked([not_reached("target_quality", 0.9, 0.81), "tier2 failed (timeout): tier 1"])
 
 
 def test_the_same_request_has_the_same_answer() -> None:

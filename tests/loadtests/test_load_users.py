@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 from both_doors import both_doors
+from fastapi import FastAPI
+from fastapi.responses import StreamingResponse
+from http_server import listening
 from illustrator_standin import IllustratorStandIn
-from standin import Served
+from standin import Served, StandIn
 
+from loadtests.load.limits import Limits, broken, uncounted
 from loadtests.load.run import Report, Target, run
 from loadtests.load.scenario import Scenario, Stage, mixes
 
@@ -34,6 +39,10 @@ def test_every_user_asks_and_every_answer_is_right(doors: Served, tmp_path: Path
     assert all(found.requests > 0 for found in report.kinds.values())
     assert not report.measured.notes.errors
     assert report.measured.outcome.failures == 0
+    assert uncounted(report.measured) == []
+    assert report.measured.notes.counted.total() == report.measured.outcome.requests
+    assert set(report.measured.notes.counted) == set(DIRECT)
+    assert report.kinds["native: step: request"].requests == report.kinds["native: illustrate"].requests
     assert report.measured.notes.previews > 0
     for suffix in (".html", "_stats.csv", "_stats_history.csv", ".json", ".notes.json"):
         assert (tmp_path / f"all{suffix}").stat().st_size > 0
@@ -52,3 +61,71 @@ def test_a_stack_that_is_not_there_is_a_failure_with_its_reason(tmp_path: Path) 
     report = run(scenario, nowhere, tmp_path)
     assert report.measured.outcome.failures == report.measured.outcome.requests > 0
     assert any("ConnectionRefusedError" in text for text in report.kinds["native: vectorize"].errors)
+
+
+def test_a_conversion_that_had_to_do_without_an_engine_is_wrong(tmp_path: Path) -> None:
+    vectorizer = StandIn()
+    vectorizer.degraded = ("tier1 failed (timeout): fixed parameters",)
+    users = ("NativeVectorize", "GrpcVectorize", "KServeVectorize")
+    with both_doors(vectorizer=vectorizer) as served:
+        report = load(served, Scenario("degraded", dict.fromkeys(users, 1), (Stage(3.0, 3, 3.0),), tier="1"), tmp_path)
+    assert 0 < report.measured.outcome.requests == report.measured.outcome.failures
+    assert set(report.measured.outcome.errors) == {"degraded: tier1 failed (timeout): fixed parameters"}
+    assert set(report.measured.notes.counted) == set(users)
+
+
+def test_a_job_that_had_to_do_without_an_engine_is_wrong(tmp_path: Path) -> None:
+    doors, degraded = FastAPI(), "tier1 failed (timeout): fixed parameters"
+    doors.post("/v1/jobs")(lambda: {"id": "a"})
+    doors.get("/v1/jobs/a")(lambda: {"id": "a", "status": "completed"})
+    doors.get("/v1/jobs/a/result")(lambda: {"results": [{"url": "http://a/file"}], "details": {"degraded": [degraded]}})
+    doors.get("/file")(lambda: {})
+    with listening(doors) as address:
+        scenario = Scenario("job", {"PolledJob": 1}, (Stage(4.0, 2, 2.0),))
+        report = run(scenario, Target(f"http://{address}", "127.0.0.1:9"), tmp_path)
+    assert set(report.measured.outcome.errors) == {f"degraded: {degraded}", "no PNG that can be read"}
+    assert report.kinds["jobs: step: file"].failures == 0
+
+
+def broken_doors() -> FastAPI:
+    """Streams that go on and tell nothing, jobs that never end, and an answer that is none."""
+    doors = FastAPI()
+
+    async def comments() -> AsyncIterator[str]:
+        while True:
+            yield ": keep\n\n"
+            await asyncio.sleep(0.1)
+
+    doors.post("/v1/jobs")(lambda: {"id": "a"})
+    doors.get("/v1/jobs/a")(lambda: {"id": "a", "status": "processing"})
+    doors.get("/v1/jobs/a/events")(lambda: StreamingResponse(comments(), media_type="text/event-stream"))
+    doors.post("/v1/images/generations")(lambda: StreamingResponse(comments(), media_type="text/event-stream"))
+    doors.post("/api/convert-ai")(lambda: {"svg_content": None, "ai_metadata": {"degraded": []}})
+    return doors
+
+
+@pytest.mark.parametrize("per_minute", [0, 300])
+def test_what_never_ends_and_what_is_no_answer_count_as_failed(tmp_path: Path, per_minute: float) -> None:
+    users = ("FollowedJob", "PolledJob", "OpenAIStream", "NativeVectorize")
+    stages = (Stage(4.0, 4, 4.0),)
+    scenario = Scenario("never", dict.fromkeys(users, 1), stages, per_minute=per_minute, limit_s=1.5)
+    with listening(broken_doors()) as address:
+        report = run(scenario, Target(f"http://{address}", "127.0.0.1:9"), tmp_path)
+    found = report.measured.outcome
+    assert 0 < found.requests == found.failures
+    assert set(report.measured.notes.counted) == set(users)
+    assert uncounted(report.measured) == []
+    assert set(found.errors) == {"not done within 1.5 s", "AttributeError: 'NoneType' object has no attribute 'encode'"}
+    assert found.requests_per_second <= found.requests / 3
+    assert "failed" in broken(report.measured, Limits(failure_ratio=0.01))[0]
+
+
+def test_what_is_under_way_when_the_run_is_ended_counts_as_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("loadtests.load.run.STOP_S", -59.0)
+    scenario = Scenario("ended", {"FollowedJob": 1}, (Stage(2.0, 3, 3.0),), limit_s=60.0)
+    with listening(broken_doors()) as address:
+        report = run(scenario, Target(f"http://{address}", "127.0.0.1:9"), tmp_path)
+    assert report.measured.outcome.requests == report.measured.outcome.failures == 3
+    assert report.measured.outcome.errors == {"not done when the run was ended": 3}

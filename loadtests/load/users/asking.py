@@ -1,31 +1,29 @@
-"""What all users share: one request after the other, timed without the checks of its answer, and counted once."""
+"""What all users share: one unit of work after the other, timed without the checks of its answer, and counted once."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import ClassVar, TypeVar
+from typing import ClassVar, TypeVar, cast
 
 import gevent
-from geventhttpclient.response import HTTPParseError
 from locust import User, constant, task
 from tritonclient.utils import InferenceServerException
 
 from loadtests.load.answers import Known, Wrong
 from loadtests.load.notes import Notes
+from loadtests.load.outcome import STEP
 from loadtests.load.requests import Requests
 
 TIMEOUT_S = 120.0
 PAUSE_S = 1.0
 """After a failure, so that a stack that refuses is not flooded."""
-FAILURES = (Wrong, OSError, ValueError, LookupError, TypeError, HTTPParseError, InferenceServerException)
-"""What may come of an answer: none, one that says no, one that is not what it should be."""
 
 Answer = TypeVar("Answer")
 
 
 class Asking(User):  # type: ignore[misc]
-    """``act`` asks once, in the words of ``vocabulary``."""
+    """``act`` does one unit of work (a conversion, a picture, a job), in the words of ``vocabulary``."""
 
     abstract = True
     wait_time = constant(0)
@@ -34,9 +32,11 @@ class Asking(User):  # type: ignore[misc]
     notes: ClassVar[Notes] = Notes()
 
     def on_start(self) -> None:
+        self.notes.started[type(self).__name__] += 1
         options = self.environment.parsed_options
         self.key: str = options.key
         self.grpc_address: str = options.grpc_address
+        self.limit_s: float = options.limit_s
         self.requests = Requests(options.catalogue, options.steps, options.tier)
 
     def act(self) -> bool:
@@ -49,21 +49,43 @@ class Asking(User):  # type: ignore[misc]
             gevent.sleep(PAUSE_S)
 
     def ask(self, name: str, send: Callable[[], Answer], check: Callable[[Answer], object]) -> Answer | None:
-        """What ``send`` got, or None for a failure, or when ``check`` finds it ``Wrong``. Only ``send`` is timed."""
+        """One unit of work: what ``send`` got within ``limit_s``, or None for a failure, or when ``check`` objects.
+
+        Only ``send`` is timed. Whatever is raised is a failure of this unit, and counts: also the end of the run.
+        """
         began = time.perf_counter()
         answer, failure = None, None
         try:
-            answer = send()
-        except FAILURES as error:
+            with gevent.Timeout(self.limit_s, Wrong(f"not done within {self.limit_s:g} s")):
+                answer = send()
+        except gevent.GreenletExit:
+            self._done(name, time.perf_counter() - began, Wrong("not done when the run was ended"))
+            raise
+        except Exception as error:
             failure = error
-        took_ms = (time.perf_counter() - began) * 1e3
-        if answer is not None:
+        took_s = time.perf_counter() - began
+        if failure is None:
             try:
-                check(answer)
-            except FAILURES as error:
+                check(cast("Answer", answer))
+            except Exception as error:
                 failure = error
-        self.count(name, took_ms, failure)
+        self._done(name, took_s, failure)
         return None if failure else answer
+
+    def _done(self, name: str, took_s: float, failure: Exception | None) -> None:
+        self.notes.counted[type(self).__name__] += 1
+        self.count(name, took_s * 1e3, failure)
+
+    def step(self, name: str, send: Callable[[], Answer]) -> Answer:
+        """A part of a unit of work: has its line in the tables, and is in no rate. Raises what ``send`` raises."""
+        began, failure = time.perf_counter(), None
+        try:
+            return send()
+        except Exception as error:
+            failure = error
+            raise
+        finally:
+            self.count(STEP + name, (time.perf_counter() - began) * 1e3, failure)
 
     def count(self, name: str, took_ms: float, failure: Exception | None = None) -> None:
         if failure is not None:

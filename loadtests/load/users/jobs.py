@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from typing import Any
 
 import gevent
@@ -12,8 +11,7 @@ import gevent
 from loadtests.load import answers
 from loadtests.load.answers import Wrong
 from loadtests.load.requests import Conversion, Illustration
-from loadtests.load.users.asking import TIMEOUT_S
-from loadtests.load.users.web import Event, Reply, WebAsking
+from loadtests.load.users.web import Event, WebAsking
 
 POLL_S = 0.25
 ENDS = ("completed", "failed", "cancelled")
@@ -32,31 +30,30 @@ class _Job(WebAsking):
     def act(self) -> bool:
         self._turn += 1
         wanted = self.requests.conversion() if self._turn % 2 else self.requests.illustration()
-        began = time.perf_counter()
         body, headers = order(wanted), self.requests.headers
-        found = self.ask(
-            "submit", lambda: self.send("POST", "/v1/jobs", body, headers), lambda reply: reply.json()["id"]
-        )
-        if found is None:
-            return False
-        job_id = found.json()["id"]
-        if not self.wait(job_id):
-            return False
-        done = self.ask("file", lambda: self.file(self._address(job_id)), lambda data: self._check(data, wanted))
-        if done is not None:
-            self.count(f"{body['kind']}, from request to result", (time.perf_counter() - began) * 1e3)
-        return done is not None
 
-    def wait(self, job_id: str) -> bool:
+        def send() -> tuple[dict[str, Any], bytes]:
+            job = self.step("submit", lambda: self.send("POST", "/v1/jobs", body, headers)).json()
+            self.wait(job["id"])
+            return self.step("file", lambda: self._result(job["id"]))
+
+        def check(found: tuple[dict[str, Any], bytes]) -> None:
+            self._check(*found, wanted)
+
+        return self.ask(f"{body['kind']}, from request to result", send, check) is not None
+
+    def wait(self, job_id: str) -> None:
+        """Until the job is completed; how long, is limited by who asks. Raises ``Wrong`` when it ends otherwise."""
         raise NotImplementedError
 
-    def _address(self, job_id: str) -> str:
-        results = self.send("GET", f"/v1/jobs/{job_id}/result").json()["results"]
-        url: str = results[0]["url"]
-        return url
+    def _result(self, job_id: str) -> tuple[dict[str, Any], bytes]:
+        """What the job came to, in words, and its file."""
+        told = self.send("GET", f"/v1/jobs/{job_id}/result").json()
+        return told, self.file(told["results"][0]["url"])
 
-    def _check(self, data: bytes, wanted: Conversion | Illustration) -> None:
+    def _check(self, told: dict[str, Any], data: bytes, wanted: Conversion | Illustration) -> None:
         if isinstance(wanted, Conversion):
+            answers.as_asked(told["details"]["degraded"])
             pixels = answers.svg(data, wanted.side_px, wanted.side_px)
         else:
             pixels = answers.picture(data, None)
@@ -66,33 +63,31 @@ class _Job(WebAsking):
 class FollowedJob(_Job):
     """By server-sent events."""
 
-    def wait(self, job_id: str) -> bool:
-        def send() -> list[Event]:
-            seen = []
-            with self.events("GET", f"/v1/jobs/{job_id}/events") as events:
-                for event in events:
-                    seen.append(event)
-                    if event.name in ENDS:
-                        break
-            return seen
+    def wait(self, job_id: str) -> None:
+        self.step("events", lambda: self._follow(job_id))
 
-        return self.ask("events", send, _completed) is not None
+    def _follow(self, job_id: str) -> None:
+        seen = []
+        with self.events("GET", f"/v1/jobs/{job_id}/events") as events:
+            for event in events:
+                seen.append(event)
+                if event.name in ENDS:
+                    break
+        _completed(seen)
 
 
 class PolledJob(_Job):
     """By asking for the status."""
 
-    def wait(self, job_id: str) -> bool:
-        end = time.perf_counter() + TIMEOUT_S
-        while time.perf_counter() < end:
-            reply = self.ask("status", lambda: self.send("GET", f"/v1/jobs/{job_id}"), _not_failed)
-            if reply is None:
-                return False
-            if reply.json()["status"] == "completed":
-                return True
+    def wait(self, job_id: str) -> None:
+        while self.step("status", lambda: self._status(job_id)) != "completed":
             gevent.sleep(POLL_S)
-        self.count("status", TIMEOUT_S * 1e3, Wrong(f"not done within {TIMEOUT_S:g} s"))
-        return False
+
+    def _status(self, job_id: str) -> str:
+        status: str = self.send("GET", f"/v1/jobs/{job_id}").json()["status"]
+        if status in ENDS[1:]:
+            raise Wrong(f"a job that {status}")
+        return status
 
 
 def order(wanted: Conversion | Illustration) -> dict[str, Any]:
@@ -112,8 +107,3 @@ def _completed(events: list[Event]) -> None:
         raise Wrong(f"a job that {json.loads(events[-1].data)['status']}")
     if [event.name for event in events].count("completed") != 1:
         raise Wrong("a job that ended twice")
-
-
-def _not_failed(reply: Reply) -> None:
-    if reply.json()["status"] in ENDS[1:]:
-        raise Wrong(f"a job that {reply.json()['status']}")

@@ -10,6 +10,7 @@ from typing import Any
 
 from loadtests.load import answers
 from loadtests.load.answers import Wrong
+from loadtests.load.outcome import STEP
 from loadtests.load.requests import Illustration
 from loadtests.load.users.web import Event, Reply, WebAsking
 
@@ -74,7 +75,7 @@ class OpenAIStream(_Images):
         previews = [event for event in found or [] if event.name == "image_generation.partial_image"]
         self.notes.previews += len(previews)
         if previews:
-            self.count("stream, first preview", (previews[0].at_s - began) * 1e3)
+            self.count(f"{STEP}first preview", (previews[0].at_s - began) * 1e3)
         return found is not None
 
     def _check(self, events: list[Event], wanted: Illustration) -> None:

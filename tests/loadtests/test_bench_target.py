@@ -1,0 +1,23 @@
+"""`make bench` prints every table in the documents."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from loadtests.load.scenario import names
+
+HOME = Path(__file__).parents[2]
+ON_A_GPU = {"bench_unet"}
+
+
+def test_make_bench_has_every_measurement() -> None:
+    told = subprocess.run(
+        ["make", "-n", "bench"], cwd=HOME, capture_output=True, text=True, check=True, timeout=30
+    ).stdout
+    missing = {file.stem for file in HOME.glob("loadtests/bench_*.py") if f"loadtests.{file.stem}" not in told}
+    assert missing == ON_A_GPU
+    assert all(command in told for command in ("simulate --validate", "simulate --plot", "loadtests.nodes"))
+    (loop,) = (line for line in told.splitlines() if "for scenario in" in line)
+    scenarios = loop.partition("for scenario in ")[2].partition(";")[0].split()
+    assert {"smoke", "short_100", "cached"} <= set(scenarios) <= set(names())
