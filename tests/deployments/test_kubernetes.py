@@ -161,21 +161,40 @@ def test_they_run_as_the_user_of_the_image_by_the_script_in_it() -> None:
         ]
 
 
+def doors() -> dict[str, dict[str, Any]]:
+    """By their names: the ports that the Service has in the end. KubeRay 1.7 makes one for each port of the head's first
+    container that is named `serve` or `serve-...`; of those that we write down it takes the ones by these names."""
+    ours = {port["name"]: port for port in SERVICE.spec.serveService["spec"]["ports"]}
+    found = {}
+    for port in CLUSTER.headGroupSpec.template["spec"]["containers"][0]["ports"]:
+        if port["name"] == "serve" or port["name"].startswith("serve-"):
+            found[port["name"]] = ours.get(port["name"], {"name": port["name"], "port": port["containerPort"]})
+    return found or ours
+
+
 def test_ports_agree_with_the_settings() -> None:
     settings = load(CLUSTER_YAML)
-    doors = {port["name"]: port["port"] for port in SERVICE.spec.serveService["spec"]["ports"]}
-    assert doors == {"http": settings.http.port, "grpc": settings.grpc.port}
+    ours = {"serve": settings.http.port, "serve-grpc": settings.grpc.port}
+    assert {name: port["port"] for name, port in doors().items()} == ours
+    assert doors()["serve-grpc"]["appProtocol"] == "kubernetes.io/h2c"
+    assert len(doors()) == len(SERVICE.spec.serveService["spec"]["ports"]), "one that we write down is dropped"
     for name, template in TEMPLATES.items():
         ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
-        assert (ports["serve"], ports["grpc"]) == (settings.http.port, settings.grpc.port), name
+        assert ours.items() <= ports.items(), name
         assert ports["proxy-metrics"] == settings.proxy.metrics_port
     scraped = next(one for one in DOCUMENTS if one["kind"] == "PodMonitor")["spec"]["podMetricsEndpoints"]
     assert {one["port"] for one in scraped} <= set(ports)
+
+
+def test_every_door_leads_to_a_port_of_the_service() -> None:
+    reached = {}
     for document in DOCUMENTS:
         if document["kind"] == "Ingress":
             backend = document["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
             assert backend["name"] == SERVICE.spec.serveService["metadata"]["name"]
-            assert backend["port"]["name"] in doors
+            reached[named(document)] = doors()[backend["port"]["name"]]["port"]
+    settings = load(CLUSTER_YAML)
+    assert reached == {"Ingress atelier-http": settings.http.port, "Ingress atelier-grpc": settings.grpc.port}
 
 
 def test_probes_ask_what_answers() -> None:
