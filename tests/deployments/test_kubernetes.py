@@ -262,6 +262,43 @@ def test_what_selects_pods_selects_ours() -> None:
     assert 10001 not in open_to_others
 
 
+def labels(name: str) -> dict[str, str]:
+    """Of a pod of this group: the template's, and KubeRay's own."""
+    head = name == "head"
+    own = {"ray.io/node-type": "head" if head else "worker", "ray.io/group": "headgroup" if head else name}
+    return TEMPLATES[name]["metadata"]["labels"] | own
+
+
+def drainable(budget: dict[str, Any]) -> None:
+    """Kubernetes' controller asks the pods' owner for its scale to know of how many `maxUnavailable`, or a share, speaks.
+    A RayCluster has none, and then no pod at all may be evicted: an integer in `minAvailable` alone works, and only where
+    the fewest pods are more than that."""
+    wanted = budget["spec"]["selector"]["matchLabels"].items()
+    fewest = {"head": 1} | {group.groupName: group.minReplicas for group in CLUSTER.workerGroupSpecs}
+    caught = [name for name in TEMPLATES if wanted <= labels(name).items()]
+    assert caught, "it selects none of Ray's pods"
+    assert "maxUnavailable" not in budget["spec"]
+    assert isinstance(budget["spec"]["minAvailable"], int)
+    assert 0 < budget["spec"]["minAvailable"] < sum(fewest[name] for name in caught)
+
+
+def test_every_node_can_be_drained() -> None:
+    budgets = [one for one in DOCUMENTS if one["kind"] == "PodDisruptionBudget"]
+    assert budgets
+    for budget in budgets:
+        drainable(budget)
+
+
+@pytest.mark.parametrize(
+    ("limit", "group"),
+    [({"maxUnavailable": 1}, "cpu"), ({"minAvailable": "50%"}, "cpu"), ({"minAvailable": 2}, "cpu"),
+     ({"minAvailable": 1}, "gpu"), ({"minAvailable": 1}, "headgroup")],
+)  # fmt: skip
+def test_budgets_that_keep_a_node_for_ever_are_found(limit: dict[str, Any], group: str) -> None:
+    with pytest.raises(AssertionError):
+        drainable({"spec": limit | {"selector": {"matchLabels": {"ray.io/group": group}}}})
+
+
 def test_a_node_starts_what_kuberay_wrote_down(tmp_path: Any) -> None:
     """The script of the image, with a stand-in for `atelier` that sets one variable, and one for `ray`."""
     for name, text in {
