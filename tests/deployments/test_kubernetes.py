@@ -110,10 +110,10 @@ def test_no_secret_is_committed() -> None:
 def containers() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """The name, the pod's spec and the container, of every one that we write down."""
     for name, template in TEMPLATES.items():
-        for container in template["spec"]["containers"]:
+        for container in (*template["spec"].get("initContainers", ()), *template["spec"]["containers"]):
             yield name, template["spec"], container
     for document in DOCUMENTS:
-        if document["kind"] in ("StatefulSet", "Job"):
+        if document["kind"] == "StatefulSet":
             for container in document["spec"]["template"]["spec"]["containers"]:
                 yield named(document), document["spec"]["template"]["spec"], container
 
@@ -195,6 +195,30 @@ def test_every_door_leads_to_a_port_of_the_service() -> None:
             reached[named(document)] = doors()[backend["port"]["name"]]["port"]
     settings = load(CLUSTER_YAML)
     assert reached == {"Ingress atelier-http": settings.http.port, "Ingress atelier-grpc": settings.grpc.port}
+
+
+def test_a_new_release_can_be_applied_over_the_one_before() -> None:
+    """Of a Job the template stays as it was, its image too: `kubectl apply` of the next release would fail."""
+    assert not [named(one) for one in DOCUMENTS if one["kind"] == "Job"]
+
+
+def test_models_are_there_before_a_worker_starts_and_only_the_head_writes_them() -> None:
+    """KubeRay lets workers wait for the head, which starts after its first container has ended."""
+    first = TEMPLATES["head"]["spec"]["initContainers"][0]
+    source, target = first["command"][-2:]
+    assert (HOME / source.removeprefix("/opt/atelier/")).samefile(HOME / "model_repository")
+    mounts = {name: {one["name"]: one for one in container["volumeMounts"]} for name, _, container in ray_containers()}
+    assert first["volumeMounts"] == [{"name": "models", "mountPath": target}]
+    data = next(one for one in DOCUMENTS if one["kind"] == "ConfigMap")["data"]
+    assert data["ATELIER_ILLUSTRATOR__MODEL_REPOSITORY"] == target
+    assert mounts.keys() == TEMPLATES.keys()
+    for name, one in mounts.items():
+        assert one["models"] == {"name": "models", "mountPath": target, "readOnly": True}, name
+
+
+def ray_containers() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Those that run a node of Ray."""
+    return (one for one in containers() if one[2]["name"].startswith("ray-"))
 
 
 def test_probes_ask_what_answers() -> None:
