@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import kubernetes_validate
@@ -284,6 +285,32 @@ def test_what_selects_pods_selects_ours() -> None:
     open_to_others = {port["port"] for rule in policy["ingress"][1:] for port in rule["ports"]}
     assert 6379 not in open_to_others
     assert 10001 not in open_to_others
+
+
+def may_ask(address: str, port: int, protocol: str) -> bool:
+    """Whether the policy lets a node's packet out, as Kubernetes reads it: any rule, by any of its blocks and ports."""
+    policy = next(one for one in DOCUMENTS if named(one) == "NetworkPolicy atelier-nodes")["spec"]
+    there = ip_address(address)
+    for rule in policy["egress"]:
+        if "ports" in rule and {"port": port, "protocol": protocol} not in rule["ports"]:
+            continue
+        for block in (one["ipBlock"] for one in rule["to"]):
+            if there in ip_network(block["cidr"]) and not any(
+                there in ip_network(one) for one in block.get("except", ())
+            ):
+                return True
+    return False
+
+
+def test_nodes_ask_for_names_everywhere_and_for_credentials_nowhere() -> None:
+    for protocol in ("UDP", "TCP"):
+        for resolver in ("10.96.0.10", "169.254.20.10", "fd00::a"):  # the cluster's, and NodeLocal DNSCache's
+            assert may_ask(resolver, 53, protocol), resolver
+        for cloud in ("169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254"):
+            assert not may_ask(cloud, 80, protocol), cloud
+            assert not may_ask(cloud, 53, protocol), cloud
+    assert not may_ask("169.254.20.10", 80, "TCP")
+    assert may_ask("203.0.113.7", 443, "TCP")
 
 
 def labels(name: str) -> dict[str, str]:
