@@ -92,6 +92,13 @@ def test_its_variables_are_settings() -> None:
         assert set(yaml.safe_load(path.read_text())["services"]["atelier"]["environment"]) <= known
 
 
+def test_its_logs_are_what_docker_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SERVICES["atelier"]["environment"].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ATELIER_CONFIG", "")
+    assert (load().logs.console, load().logs.format) == (True, "json")
+
+
 def test_volumes_are_where_the_image_lets_it_write() -> None:
     prepared = next(
         value for value in Recipe(FOLDER / "cpu.Dockerfile").values("RUN") if "install --directory" in value

@@ -93,6 +93,7 @@ def test_what_stands_in_the_config_map_are_settings(monkeypatch: pytest.MonkeyPa
     settings = load()
     assert settings.http.host == "0.0.0.0"
     assert settings.ray.host == "10.1.2.3"
+    assert (settings.logs.console, settings.logs.format) == (True, "json"), "files go with the pod"
     assert settings.http.public_url == data["ATELIER_HTTP__PUBLIC_URL"]
     given = yaml.safe_load(CLUSTER_YAML.read_text())["applications"][0]["args"]
     for name in data.keys() - {"ATELIER_CONFIG"}:
@@ -163,8 +164,8 @@ def test_they_run_as_the_user_of_the_image_by_the_script_in_it() -> None:
 
 
 def doors() -> dict[str, dict[str, Any]]:
-    """By their names: the ports that the Service has in the end. KubeRay 1.7 makes one for each port of the head's first
-    container that is named `serve` or `serve-...`; of those that we write down it takes the ones by these names."""
+    """By their names: the ports that the Service has in the end. KubeRay 1.7 makes one for each port of the head's
+    first container that is named `serve` or `serve-...`; of those that we write down it takes the ones so named."""
     ours = {port["name"]: port for port in SERVICE.spec.serveService["spec"]["ports"]}
     found = {}
     for port in CLUSTER.headGroupSpec.template["spec"]["containers"][0]["ports"]:
@@ -321,9 +322,9 @@ def labels(name: str) -> dict[str, str]:
 
 
 def drainable(budget: dict[str, Any]) -> None:
-    """Kubernetes' controller asks the pods' owner for its scale to know of how many `maxUnavailable`, or a share, speaks.
-    A RayCluster has none, and then no pod at all may be evicted: an integer in `minAvailable` alone works, and only where
-    the fewest pods are more than that."""
+    """Kubernetes' controller asks the pods' owner for its scale to know of how many `maxUnavailable`, or a share,
+    speaks. A RayCluster has none, and then no pod at all may be evicted: an integer in `minAvailable` alone works, and
+    only where the fewest pods are more than that."""
     wanted = budget["spec"]["selector"]["matchLabels"].items()
     fewest = {"head": 1} | {group.groupName: group.minReplicas for group in CLUSTER.workerGroupSpecs}
     caught = [name for name in TEMPLATES if wanted <= labels(name).items()]
