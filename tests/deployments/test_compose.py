@@ -17,7 +17,7 @@ import yaml
 from image_recipe import FOLDER, Recipe, ignored, rules
 
 from serve.dashboards.boards import BOARDS
-from serve.metrics.prometheus import TARGETS
+from serve.metrics.prometheus import ALERTMANAGERS, TARGETS
 from serve.settings import HOME, Settings, leaves, load
 
 SCHEMA = json.loads(files("check_jsonschema").joinpath("builtin_schemas/vendor/compose-spec.json").read_text())
@@ -25,6 +25,8 @@ FILES = sorted(FOLDER.glob("compose*.yaml"))
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOORS = {"atelier", "grafana"}
+TELLS = {"alertmanager"}
+"""It calls out, to mail servers and webhooks."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -74,7 +76,7 @@ def test_the_doors_are_public_and_nothing_else() -> None:
     assert published["atelier"] == [f"{port}:{port}" for port in (settings.http.port, settings.grpc.port)]
     assert all(port.startswith("127.0.0.1:") for port in published["grafana"])
     assert COMPOSE["networks"]["inside"]["internal"] is True
-    for name in set(SERVICES) - DOORS - {"prometheus"}:
+    for name in set(SERVICES) - DOORS - TELLS - {"prometheus"}:
         assert SERVICES[name]["networks"] == ["inside"], name
     assert SERVICES["prometheus"]["network_mode"] == "service:atelier"
 
@@ -173,6 +175,19 @@ def test_prometheus_reads_the_ports_that_the_stack_has() -> None:
     assert ports["haproxy"] == [f"127.0.0.1:{Settings.model_construct().proxy.metrics_port}"]
     assert fnmatch("targets/metrics.json", TARGETS[0])
     assert "/etc/prometheus/rules.yml" in mounted("prometheus")
+
+
+def test_prometheus_tells_alertmanager() -> None:
+    """Which is on a network of the container whose own Prometheus shares."""
+    path = "/etc/prometheus/targets/alertmanagers.json"
+    ((target,),) = [one["targets"] for one in json.loads((FOLDER / mounted("prometheus")[path]).read_text())]
+    host, port = target.split(":")
+    assert set(SERVICES[host]["networks"]) & set(SERVICES["atelier"]["networks"]) == {"doors", "inside"}
+    assert f":{port}/" in SERVICES[host]["healthcheck"]["test"][-1]
+    assert fnmatch("targets/alertmanagers.json", ALERTMANAGERS[0])
+    assert not fnmatch("targets/alertmanagers.json", TARGETS[0])
+    written = yaml.safe_load((FOLDER / mounted("prometheus")["/etc/prometheus/prometheus.yml"]).read_text())
+    assert written["alerting"]["alertmanagers"] == [{"file_sd_configs": [{"files": list(ALERTMANAGERS)}]}]
 
 
 def test_grafana_has_the_dashboards() -> None:

@@ -71,12 +71,22 @@ def test_the_schemas_would_find_something() -> None:
 def test_kustomize_builds_the_same_documents() -> None:
     done = subprocess.run(["kubectl", "kustomize", MANIFESTS], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert sorted(map(named, yaml.safe_load_all(done.stdout))) == sorted(map(named, DOCUMENTS))
+    built = list(yaml.safe_load_all(done.stdout))
+    assert sorted(map(named, built)) == sorted(map(named, DOCUMENTS))
+    found = [one["metadata"]["labels"]["release"] for one in built if one["kind"] in ("PodMonitor", "PrometheusRule")]
+    assert found == ["kube-prometheus-stack"] * 2, "what that chart's operator looks for"
 
 
 def test_kustomize_is_given_every_file() -> None:
     listed = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())["resources"]
     assert sorted(listed) == [path.name for path in FILES]
+
+
+def test_what_is_for_prometheus_operator_is_labelled_for_it() -> None:
+    (patch,) = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())["patches"]
+    kinds = {one["kind"] for one in DOCUMENTS if one["apiVersion"].startswith("monitoring.coreos.com/")}
+    assert set(patch["target"]["kind"].split("|")) == kinds
+    assert [one["path"] for one in yaml.safe_load(patch["patch"])] == ["/metadata/labels/release"]
 
 
 def test_it_runs_the_application_of_the_cluster() -> None:
