@@ -177,6 +177,16 @@ def test_prometheus_reads_the_ports_that_the_stack_has() -> None:
     assert "/etc/prometheus/rules.yml" in mounted("prometheus")
 
 
+def test_plans_are_put_where_the_gpus_are_served_from() -> None:
+    services = yaml.safe_load((FOLDER / "compose.gpu.yaml").read_text())["services"]
+    (written,), (read,) = services["plans"]["volumes"], services["atelier"]["volumes"]
+    assert f"{written}:ro" == read
+    assert services["plans"]["build"] == services["atelier"]["build"] | {"target": "plans"}
+    assert services["plans"]["profiles"], "it is no part of the stack"
+    guide = (FOLDER.parents[1] / "docs" / "DEPLOYMENT.md").read_text()
+    assert f"--repository {read.split(':')[1]}\ndocker compose up" in guide
+
+
 def test_prometheus_tells_alertmanager() -> None:
     """Which is on a network of the container whose own Prometheus shares."""
     path = "/etc/prometheus/targets/alertmanagers.json"
