@@ -209,6 +209,23 @@ def test_every_door_leads_to_a_port_of_the_service() -> None:
     assert reached == {"Ingress atelier-http": settings.http.port, "Ingress atelier-grpc": settings.grpc.port}
 
 
+def test_plans_are_built_where_they_are_served_from() -> None:
+    job = yaml.safe_load((MANIFESTS / "plans" / "job.yaml").read_text())
+    core(job | {"metadata": job["metadata"] | {"name": "atelier-plans-x"}})
+    assert "name" not in job["metadata"], "another run is another Job"
+    spec = job["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    serving = TEMPLATES["gpu"]["spec"]
+    assert spec["tolerations"] == serving["tolerations"]
+    assert spec["securityContext"].items() <= serving["securityContext"].items()
+    assert container["securityContext"] == serving["containers"][0]["securityContext"]
+    target = next(one for one in DOCUMENTS if one["kind"] == "ConfigMap")["data"][
+        "ATELIER_ILLUSTRATOR__MODEL_REPOSITORY"
+    ]
+    assert container["args"][-1] == target == container["volumeMounts"][0]["mountPath"]
+    assert container["image"].partition(":")[2] == serving["containers"][0]["image"].partition(":")[2]
+
+
 def test_a_new_release_can_be_applied_over_the_one_before() -> None:
     """Of a Job the template stays as it was, its image too: `kubectl apply` of the next release would fail."""
     assert not [named(one) for one in DOCUMENTS if one["kind"] == "Job"]
