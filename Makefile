@@ -65,11 +65,11 @@ redis: ## a Redis server for the tests, from Debian's package
 	  echo "Installing Redis (Debian's package)"; \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y redis-server >/dev/null; }
 
-prometheus: ## a Prometheus server for the tests, from Debian's package
-	@command -v prometheus >/dev/null || { \
-	  echo "Installing Prometheus (Debian's package)"; \
+prometheus: ## a Prometheus server and an Alertmanager for the tests, from Debian's packages
+	@{ command -v prometheus && command -v prometheus-alertmanager; } >/dev/null || { \
+	  echo "Installing Prometheus and Alertmanager (Debian's packages)"; \
 	  apt-get -qq update && DEBIAN_FRONTEND=noninteractive apt-get -qq install -y --no-install-recommends \
-	    prometheus >/dev/null; }
+	    prometheus prometheus-alertmanager >/dev/null; }
 
 iproute: ## the command `ip` for simulated machines, from Debian's package; without root their tests are skipped
 	@command -v ip >/dev/null || [ "$$(id -u)" != 0 ] || { \

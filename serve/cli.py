@@ -31,7 +31,7 @@ from serve.flags_command import flags
 from serve.illustrate_command import illustrate
 from serve.join_command import join
 from serve.keys_command import check_ready, keys, users
-from serve.logs import console, folder_of
+from serve.logs import console
 from serve.loopback import is_loopback, is_own
 from serve.machines import check_shared, placed
 from serve.metrics.prometheus import write_targets
@@ -125,8 +125,8 @@ def run(settings: Settings) -> None:
         contextlib.suppress(KeyboardInterrupt),
         stack.recorded(settings, redeployment.fixed_digest(settings)) as here,
         temporary_folder(),
-        console.shown(folder_of(settings), sys.stderr),
-        ray_cluster(settings) as address,
+        console.shown(settings, sys.stderr) as told,
+        ray_cluster(told) as address,
     ):
         with err.status("Waiting until every engine has answered"):
             stack.wait_ready(settings)

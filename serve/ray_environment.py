@@ -78,6 +78,9 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     }
+    if settings.logs.console:
+        # Ray's processes leave their children the console that they have, and of themselves tell only what is wrong.
+        variables |= {"RAY_LOG_TO_STDERR": "1", "RAY_BACKEND_LOG_LEVEL": "warning", "RAY_LOGGER_LEVEL": "warning"}
     if is_loopback(settings.ray.host):
         # Ray's own name for a node that keeps to itself: every server of Ray then binds to loopback.
         variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"

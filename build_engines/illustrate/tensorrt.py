@@ -1,4 +1,5 @@
-"""TensorRT plans, on the GPU that will serve them. Needs the packages ``tensorrt`` (10 or newer) and torch with CUDA.
+"""TensorRT plans, on the GPU that will serve them. Needs the package ``tensorrt`` (10 or newer), or its
+bindings and the library, and torch with CUDA.
 
 Networks are strongly typed: TensorRT computes in the types of the ONNX. For fp16 the part is traced in float16, with
 float32 at its doors, as diffusers runs it on a GPU. Its parity is checked against the float32 network like any other.
@@ -6,6 +7,7 @@ float32 at its doors, as diffusers runs it on a GPU. Its parity is checked again
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,10 +26,7 @@ _TYPES = {"TYPE_FP32": torch.float32, "TYPE_UINT8": torch.uint8, "TYPE_INT32": t
 
 def require_gpu(command: str) -> Any:
     """The module ``tensorrt``. Raises Refused, with what to run, where a plan cannot be built."""
-    try:
-        tensorrt = importlib.import_module("tensorrt")
-    except ImportError:
-        tensorrt = None
+    tensorrt = _module()
     missing = [] if tensorrt else ["the package tensorrt"]
     if not torch.cuda.is_available():
         missing.append("a CUDA GPU that torch can use")
@@ -35,12 +34,21 @@ def require_gpu(command: str) -> Any:
         raise Refused(
             f"a TensorRT plan is built on the GPU that serves it; here is missing: {' and '.join(missing)}. "
             "On a GPU host, with the CUDA build of torch, run:\n"
-            "  pip install '.[build]' tensorrt\n"
+            "  pip install '.[build]' tensorrt==VERSION\n"
             f"  {command}\n"
-            "The plan belongs to that GPU and that TensorRT: take the version of the Triton container that will serve "
-            "it. Without a GPU, --target onnx or --target openvino builds engines for the CPU."
+            "The plan belongs to that GPU and that TensorRT: take the VERSION of the Triton container that will serve "
+            "it; docs/DEPLOYMENT.md has an image that does. Without a GPU, --target onnx or --target openvino builds "
+            "engines for the CPU."
         )
     return tensorrt
+
+
+def _module() -> Any:
+    """The package, or its bindings alone, which take the library that the system has; None without either."""
+    for name in ("tensorrt", "tensorrt_bindings"):
+        with contextlib.suppress(ImportError):
+            return importlib.import_module(name)
+    return None
 
 
 def build_plan(tensorrt: Any, onnx_path: Path, engine: Engine, plan_path: Path) -> None:

@@ -1,6 +1,7 @@
 # Atelier on NVIDIA's Triton, with its C++ backends (onnxruntime, openvino, tensorrt). From the project's folder:
 #   docker build --file deployments/docker/gpu.Dockerfile --tag atelier-gpu:0.1.0 .
-# Plans of TensorRT belong to the TensorRT of this release, and to the GPU that they were built on.
+# Plans of TensorRT belong to the TensorRT of this release, and to the GPU that they were built on. What builds them there:
+#   docker build --file deployments/docker/gpu.Dockerfile --target plans --tag atelier-plans:0.1.0 .
 # 24.10 has the Triton 2.51 that is embedded elsewhere; its Python is not ours, which uv brings.
 ARG TRITON=24.10
 ARG UV=0.13.9
@@ -18,6 +19,16 @@ COPY pyproject.toml constraints.txt README.md LICENSE ./
 RUN uv pip install --compile-bytecode --python /opt/venv/bin/python --constraint constraints.txt --editable ".[${EXTRAS}]"
 COPY serve/ serve/
 RUN uv pip install --python /opt/venv/bin/python --no-deps --editable .
+
+FROM build AS plans
+COPY build_engines/ build_engines/
+# Of TensorRT the bindings alone, in the version of the library that this image has and serves with.
+RUN library="$(readlink --canonicalize-existing /usr/lib/x86_64-linux-gnu/libnvinfer.so.10)" \
+    && uv pip install --python /opt/venv/bin/python --constraint constraints.txt --editable ".[build]" \
+    "tensorrt-cu12-bindings==${library##*.so.}"
+ENV HOME=/tmp USER=atelier
+USER 10001:10001
+ENTRYPOINT ["/opt/venv/bin/python", "-m", "build_engines"]
 
 FROM nvcr.io/nvidia/tritonserver:${TRITON}-py3
 ARG VERSION=0.1.0

@@ -1,4 +1,4 @@
-"""What a process of the stack writes down: a file of its own, with an end, and errors on the console too (C-093).
+"""What a process of the stack writes down: a file of its own, with an end, and errors, or all, on the console (C-093).
 
 Every record has the id of the request that it is about, and of its trace, if there is one.
 """
@@ -42,7 +42,7 @@ def install(settings: Settings, component: str, replica: str = "") -> None:
     own, replica = settings.logs, replica or str(os.getpid())
     formatter = (JsonLines if own.format == "json" else TextLines)(component, replica)
     console = logging.StreamHandler(sys.stderr)
-    console.setLevel(logging.ERROR)
+    console.setLevel(own.level if own.console else logging.ERROR)
     handlers: list[logging.Handler] = [console]
     try:
         handlers.append(_file(folder_of(settings), own, f"{component}-{replica}"))

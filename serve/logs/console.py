@@ -1,4 +1,4 @@
-"""`atelier up` shows the errors of all processes that it started: they have consoles that nobody looks at."""
+"""The console of `atelier up` shows the errors of all processes that it started, or they have it as their own."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
-from serve.logs import SUFFIX
+from serve.logs import SUFFIX, folder_of
+from serve.settings import Settings
 
 _LOOK_S = 0.5
 _MOST_LINES = 50
@@ -79,12 +80,16 @@ def _size(path: Path) -> int:
 
 
 @contextlib.contextmanager
-def shown(folder: Path, console: TextIO) -> Iterator[None]:
-    """While the block runs, unless the console is a file itself: then they would be kept twice, without an end."""
+def shown(settings: Settings, console: TextIO) -> Iterator[Settings]:
+    """Errors, while the block runs; with ``logs.console``, which may be off in what is given, all processes write there
+    themselves. Neither if the console is a file: everything would be kept twice, without an end."""
     if _is_file(console):
-        yield
+        yield settings.model_copy(update={"logs": settings.logs.model_copy(update={"console": False})})
         return
-    errors, over = Errors(folder), threading.Event()
+    if settings.logs.console:
+        yield settings
+        return
+    errors, over = Errors(folder_of(settings)), threading.Event()
 
     def watch() -> None:
         while not over.wait(_LOOK_S):
@@ -94,7 +99,7 @@ def shown(folder: Path, console: TextIO) -> Iterator[None]:
     watching = threading.Thread(target=watch, name="errors", daemon=True)
     watching.start()
     try:
-        yield
+        yield settings
     finally:
         over.set()
         watching.join(2 * _LOOK_S)

@@ -13,6 +13,8 @@ TARGETS = ("targets/metrics*.json",)
 """Beside the configuration: links to, or copies of, stacks' `metrics-PORT.json`."""
 RULES = "rules.yml"
 """Beside it, too: what `atelier dashboards rules` prints."""
+ALERTMANAGERS = ("targets/alertmanagers*.json",)
+"""Beside it, too: who is told when an alert fires, in the same form. Without such a file nobody is."""
 RAY_TARGETS = "prom_metrics_service_discovery.json"
 """What Ray calls its own such file."""
 _SILENT = "otel_scope_name|otel_scope_version|otel_scope_schema_url|SessionName"
@@ -41,7 +43,8 @@ def configuration(targets: Sequence[str] = TARGETS, interval_s: float = 15.0) ->
 
 def to_yaml() -> str:
     """deployments/prometheus/prometheus.yml."""
-    document: str = yaml.safe_dump({**configuration(), "rule_files": [RULES]}, sort_keys=False)
+    told = {"alertmanagers": [{"file_sd_configs": [{"files": list(ALERTMANAGERS)}]}]}
+    document: str = yaml.safe_dump({**configuration(), "rule_files": [RULES], "alerting": told}, sort_keys=False)
     return _PREAMBLE + document
 
 

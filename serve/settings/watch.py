@@ -56,6 +56,10 @@ class LogsSettings(Section):
     format: Literal["text", "json"] = Field("text", description="How a record is written: a line, or a JSON object.")
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is written down.")
     requests: bool = Field(True, description="Whether each request is a record (C-093). Probes of health are none.")
+    console: bool = Field(
+        False,
+        description="Everything goes to the console too, Ray's warnings with it: for containers, whose logs it is.",
+    )
     folder: ProjectPath | None = Field(None, description="Where each process has its file; none: in `state_dir`/logs.")
     max_file_bytes: int = Field(16 * MEBIBYTE, ge=65_536, description="A file goes on in a new one from this size.")
     old_files: int = Field(3, ge=1, le=100, description="Earlier files of one process that are kept.")

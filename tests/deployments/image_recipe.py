@@ -34,6 +34,13 @@ class Recipe:
         self.all = [(one["instruction"], one["value"]) for one in parser.structure if one["instruction"] != "COMMENT"]
         begin = max(n for n, (name, _) in enumerate(self.all) if name == "FROM")
         self.last = self.all[begin:]
+        self.stages: dict[str, list[tuple[str, str]]] = {}
+        """Those with a name."""
+        for name, value in self.all:
+            if name == "FROM":
+                here = self.stages.setdefault(value.split()[-1], [])
+            if self.stages:
+                here.append((name, value))
         self.bases = [value.split()[0] for name, value in self.all if name == "FROM"]
 
     def values(self, name: str) -> list[str]:

@@ -17,7 +17,7 @@ import yaml
 from image_recipe import FOLDER, Recipe, ignored, rules
 
 from serve.dashboards.boards import BOARDS
-from serve.metrics.prometheus import TARGETS
+from serve.metrics.prometheus import ALERTMANAGERS, TARGETS
 from serve.settings import HOME, Settings, leaves, load
 
 SCHEMA = json.loads(files("check_jsonschema").joinpath("builtin_schemas/vendor/compose-spec.json").read_text())
@@ -25,6 +25,8 @@ FILES = sorted(FOLDER.glob("compose*.yaml"))
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOORS = {"atelier", "grafana"}
+TELLS = {"alertmanager"}
+"""It calls out, to mail servers and webhooks."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -74,7 +76,7 @@ def test_the_doors_are_public_and_nothing_else() -> None:
     assert published["atelier"] == [f"{port}:{port}" for port in (settings.http.port, settings.grpc.port)]
     assert all(port.startswith("127.0.0.1:") for port in published["grafana"])
     assert COMPOSE["networks"]["inside"]["internal"] is True
-    for name in set(SERVICES) - DOORS - {"prometheus"}:
+    for name in set(SERVICES) - DOORS - TELLS - {"prometheus"}:
         assert SERVICES[name]["networks"] == ["inside"], name
     assert SERVICES["prometheus"]["network_mode"] == "service:atelier"
 
@@ -90,6 +92,13 @@ def test_its_variables_are_settings() -> None:
     known = {leaf.variable for leaf in leaves(Settings.model_construct())} | {"ATELIER_CONFIG"}
     for path in FILES:
         assert set(yaml.safe_load(path.read_text())["services"]["atelier"]["environment"]) <= known
+
+
+def test_its_logs_are_what_docker_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in SERVICES["atelier"]["environment"].items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("ATELIER_CONFIG", "")
+    assert (load().logs.console, load().logs.format) == (True, "json")
 
 
 def test_volumes_are_where_the_image_lets_it_write() -> None:
@@ -166,6 +175,29 @@ def test_prometheus_reads_the_ports_that_the_stack_has() -> None:
     assert ports["haproxy"] == [f"127.0.0.1:{Settings.model_construct().proxy.metrics_port}"]
     assert fnmatch("targets/metrics.json", TARGETS[0])
     assert "/etc/prometheus/rules.yml" in mounted("prometheus")
+
+
+def test_plans_are_put_where_the_gpus_are_served_from() -> None:
+    services = yaml.safe_load((FOLDER / "compose.gpu.yaml").read_text())["services"]
+    (written,), (read,) = services["plans"]["volumes"], services["atelier"]["volumes"]
+    assert f"{written}:ro" == read
+    assert services["plans"]["build"] == services["atelier"]["build"] | {"target": "plans"}
+    assert services["plans"]["profiles"], "it is no part of the stack"
+    guide = (FOLDER.parents[1] / "docs" / "DEPLOYMENT.md").read_text()
+    assert f"--repository {read.split(':')[1]}\ndocker compose up" in guide
+
+
+def test_prometheus_tells_alertmanager() -> None:
+    """Which is on a network of the container whose own Prometheus shares."""
+    path = "/etc/prometheus/targets/alertmanagers.json"
+    ((target,),) = [one["targets"] for one in json.loads((FOLDER / mounted("prometheus")[path]).read_text())]
+    host, port = target.split(":")
+    assert set(SERVICES[host]["networks"]) & set(SERVICES["atelier"]["networks"]) == {"doors", "inside"}
+    assert f":{port}/" in SERVICES[host]["healthcheck"]["test"][-1]
+    assert fnmatch("targets/alertmanagers.json", ALERTMANAGERS[0])
+    assert not fnmatch("targets/alertmanagers.json", TARGETS[0])
+    written = yaml.safe_load((FOLDER / mounted("prometheus")["/etc/prometheus/prometheus.yml"]).read_text())
+    assert written["alerting"]["alertmanagers"] == [{"file_sd_configs": [{"files": list(ALERTMANAGERS)}]}]
 
 
 def test_grafana_has_the_dashboards() -> None:

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from image_recipe import FOLDER, Recipe, context, copies, ignored, lay_out, rules
+from image_recipe import FOLDER, Copy, Recipe, context, copies, ignored, lay_out, rules
 from standin import StandIn
 
 from serve.api.app import create_app
@@ -58,7 +58,8 @@ def test_what_it_copies_is_there_and_sent(recipe: Recipe) -> None:
 def test_what_no_image_needs_is_not_sent() -> None:
     sent = context()
     assert {path.split("/")[0] for path in sent} == {
-        "LICENSE", "README.md", "constraints.txt", "deployments", "model_repository", "pyproject.toml", "serve"
+        "LICENSE", "README.md", "build_engines", "constraints.txt", "deployments", "model_repository",
+        "pyproject.toml", "serve",
     }  # fmt: skip
     for path in (".git/config", ".venv/bin/python", "var/atelier.db", "tests/conftest.py", ".env", "serve/a.pyc"):
         assert ignored(path, rules()), path
@@ -80,7 +81,7 @@ def test_its_bases_are_pinned(recipe: Recipe) -> None:
     arguments = recipe.arguments()
     for base in recipe.bases:
         filled = re.sub(r"\$\{(\w+)\}", lambda found: arguments[found[1]], base)
-        if filled not in ("build", "uv"):
+        if filled not in ("build", "uv", "plans"):
             assert re.search(r":\d+\.\d+", filled), filled
 
 
@@ -92,7 +93,26 @@ def test_its_python_is_the_one_that_the_project_needs(recipe: Recipe) -> None:
 def test_it_installs_under_the_constraints(recipe: Recipe) -> None:
     installs = [value for name, value in recipe.all if name == "RUN" and "pip install" in value]
     assert all("--constraint constraints.txt" in one or "--no-deps" in one for one in installs)
-    assert len(installs) == 2
+    assert len(installs) == 2 + ("plans" in recipe.stages)
+
+
+def test_plans_are_built_with_the_tensorrt_that_serves_them(tmp_path: Path) -> None:
+    """The stage that has build_engines is of the image that serves, and asks it for the version of its library."""
+    recipe = Recipe(FOLDER / "gpu.Dockerfile")
+    assert recipe.stages["plans"][0] == ("FROM", "build AS plans")
+    assert recipe.stages["build"][0][1].split()[0] == recipe.last[0][1]
+    (script,) = [value for name, value in recipe.stages["plans"] if name == "RUN"]
+    (tmp_path / "libnvinfer.so.10.5.0").write_text("")
+    (tmp_path / "libnvinfer.so.10").symlink_to("libnvinfer.so.10.5.0")
+    (tmp_path / "uv").write_text('#!/bin/sh\nprintf "%s\\n" "$@"')
+    (tmp_path / "uv").chmod(0o755)
+    script = script.replace("/usr/lib/x86_64-linux-gnu", str(tmp_path))
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    done = subprocess.run(["/bin/sh", "-c", script], env=environment, capture_output=True, text=True, timeout=30)
+    assert done.stdout.splitlines()[-2:] == [".[build]", "tensorrt-cu12-bindings==10.5.0"]
+    (tmp_path / "libnvinfer.so.10").unlink()
+    assert subprocess.run(["/bin/sh", "-c", script], env=environment, capture_output=True, timeout=30).returncode != 0
+    assert Copy(("build_engines/",), "build_engines/") in copies(recipe.stages["plans"])
 
 
 def test_its_probe_asks_a_route_that_there_is(recipe: Recipe) -> None:

@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from typing import Any
 
 import kubernetes_validate
@@ -70,12 +71,22 @@ def test_the_schemas_would_find_something() -> None:
 def test_kustomize_builds_the_same_documents() -> None:
     done = subprocess.run(["kubectl", "kustomize", MANIFESTS], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
-    assert sorted(map(named, yaml.safe_load_all(done.stdout))) == sorted(map(named, DOCUMENTS))
+    built = list(yaml.safe_load_all(done.stdout))
+    assert sorted(map(named, built)) == sorted(map(named, DOCUMENTS))
+    found = [one["metadata"]["labels"]["release"] for one in built if one["kind"] in ("PodMonitor", "PrometheusRule")]
+    assert found == ["kube-prometheus-stack"] * 2, "what that chart's operator looks for"
 
 
 def test_kustomize_is_given_every_file() -> None:
     listed = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())["resources"]
     assert sorted(listed) == [path.name for path in FILES]
+
+
+def test_what_is_for_prometheus_operator_is_labelled_for_it() -> None:
+    (patch,) = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())["patches"]
+    kinds = {one["kind"] for one in DOCUMENTS if one["apiVersion"].startswith("monitoring.coreos.com/")}
+    assert set(patch["target"]["kind"].split("|")) == kinds
+    assert [one["path"] for one in yaml.safe_load(patch["patch"])] == ["/metadata/labels/release"]
 
 
 def test_it_runs_the_application_of_the_cluster() -> None:
@@ -92,6 +103,7 @@ def test_what_stands_in_the_config_map_are_settings(monkeypatch: pytest.MonkeyPa
     settings = load()
     assert settings.http.host == "0.0.0.0"
     assert settings.ray.host == "10.1.2.3"
+    assert (settings.logs.console, settings.logs.format) == (True, "json"), "files go with the pod"
     assert settings.http.public_url == data["ATELIER_HTTP__PUBLIC_URL"]
     given = yaml.safe_load(CLUSTER_YAML.read_text())["applications"][0]["args"]
     for name in data.keys() - {"ATELIER_CONFIG"}:
@@ -110,10 +122,10 @@ def test_no_secret_is_committed() -> None:
 def containers() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
     """The name, the pod's spec and the container, of every one that we write down."""
     for name, template in TEMPLATES.items():
-        for container in template["spec"]["containers"]:
+        for container in (*template["spec"].get("initContainers", ()), *template["spec"]["containers"]):
             yield name, template["spec"], container
     for document in DOCUMENTS:
-        if document["kind"] in ("StatefulSet", "Job"):
+        if document["kind"] == "StatefulSet":
             for container in document["spec"]["template"]["spec"]["containers"]:
                 yield named(document), document["spec"]["template"]["spec"], container
 
@@ -161,21 +173,81 @@ def test_they_run_as_the_user_of_the_image_by_the_script_in_it() -> None:
         ]
 
 
+def doors() -> dict[str, dict[str, Any]]:
+    """By their names: the ports that the Service has in the end. KubeRay 1.7 makes one for each port of the head's
+    first container that is named `serve` or `serve-...`; of those that we write down it takes the ones so named."""
+    ours = {port["name"]: port for port in SERVICE.spec.serveService["spec"]["ports"]}
+    found = {}
+    for port in CLUSTER.headGroupSpec.template["spec"]["containers"][0]["ports"]:
+        if port["name"] == "serve" or port["name"].startswith("serve-"):
+            found[port["name"]] = ours.get(port["name"], {"name": port["name"], "port": port["containerPort"]})
+    return found or ours
+
+
 def test_ports_agree_with_the_settings() -> None:
     settings = load(CLUSTER_YAML)
-    doors = {port["name"]: port["port"] for port in SERVICE.spec.serveService["spec"]["ports"]}
-    assert doors == {"http": settings.http.port, "grpc": settings.grpc.port}
+    ours = {"serve": settings.http.port, "serve-grpc": settings.grpc.port}
+    assert {name: port["port"] for name, port in doors().items()} == ours
+    assert doors()["serve-grpc"]["appProtocol"] == "kubernetes.io/h2c"
+    assert len(doors()) == len(SERVICE.spec.serveService["spec"]["ports"]), "one that we write down is dropped"
     for name, template in TEMPLATES.items():
         ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
-        assert (ports["serve"], ports["grpc"]) == (settings.http.port, settings.grpc.port), name
+        assert ours.items() <= ports.items(), name
         assert ports["proxy-metrics"] == settings.proxy.metrics_port
     scraped = next(one for one in DOCUMENTS if one["kind"] == "PodMonitor")["spec"]["podMetricsEndpoints"]
     assert {one["port"] for one in scraped} <= set(ports)
+
+
+def test_every_door_leads_to_a_port_of_the_service() -> None:
+    reached = {}
     for document in DOCUMENTS:
         if document["kind"] == "Ingress":
             backend = document["spec"]["rules"][0]["http"]["paths"][0]["backend"]["service"]
             assert backend["name"] == SERVICE.spec.serveService["metadata"]["name"]
-            assert backend["port"]["name"] in doors
+            reached[named(document)] = doors()[backend["port"]["name"]]["port"]
+    settings = load(CLUSTER_YAML)
+    assert reached == {"Ingress atelier-http": settings.http.port, "Ingress atelier-grpc": settings.grpc.port}
+
+
+def test_plans_are_built_where_they_are_served_from() -> None:
+    job = yaml.safe_load((MANIFESTS / "plans" / "job.yaml").read_text())
+    core(job | {"metadata": job["metadata"] | {"name": "atelier-plans-x"}})
+    assert "name" not in job["metadata"], "another run is another Job"
+    spec = job["spec"]["template"]["spec"]
+    (container,) = spec["containers"]
+    serving = TEMPLATES["gpu"]["spec"]
+    assert spec["tolerations"] == serving["tolerations"]
+    assert spec["securityContext"].items() <= serving["securityContext"].items()
+    assert container["securityContext"] == serving["containers"][0]["securityContext"]
+    target = next(one for one in DOCUMENTS if one["kind"] == "ConfigMap")["data"][
+        "ATELIER_ILLUSTRATOR__MODEL_REPOSITORY"
+    ]
+    assert container["args"][-1] == target == container["volumeMounts"][0]["mountPath"]
+    assert container["image"].partition(":")[2] == serving["containers"][0]["image"].partition(":")[2]
+
+
+def test_a_new_release_can_be_applied_over_the_one_before() -> None:
+    """Of a Job the template stays as it was, its image too: `kubectl apply` of the next release would fail."""
+    assert not [named(one) for one in DOCUMENTS if one["kind"] == "Job"]
+
+
+def test_models_are_there_before_a_worker_starts_and_only_the_head_writes_them() -> None:
+    """KubeRay lets workers wait for the head, which starts after its first container has ended."""
+    first = TEMPLATES["head"]["spec"]["initContainers"][0]
+    source, target = first["command"][-2:]
+    assert (HOME / source.removeprefix("/opt/atelier/")).samefile(HOME / "model_repository")
+    mounts = {name: {one["name"]: one for one in container["volumeMounts"]} for name, _, container in ray_containers()}
+    assert first["volumeMounts"] == [{"name": "models", "mountPath": target}]
+    data = next(one for one in DOCUMENTS if one["kind"] == "ConfigMap")["data"]
+    assert data["ATELIER_ILLUSTRATOR__MODEL_REPOSITORY"] == target
+    assert mounts.keys() == TEMPLATES.keys()
+    for name, one in mounts.items():
+        assert one["models"] == {"name": "models", "mountPath": target, "readOnly": True}, name
+
+
+def ray_containers() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
+    """Those that run a node of Ray."""
+    return (one for one in containers() if one[2]["name"].startswith("ray-"))
 
 
 def test_probes_ask_what_answers() -> None:
@@ -241,6 +313,69 @@ def test_what_selects_pods_selects_ours() -> None:
     open_to_others = {port["port"] for rule in policy["ingress"][1:] for port in rule["ports"]}
     assert 6379 not in open_to_others
     assert 10001 not in open_to_others
+
+
+def may_ask(address: str, port: int, protocol: str) -> bool:
+    """Whether the policy lets a node's packet out, as Kubernetes reads it: any rule, by any of its blocks and ports."""
+    policy = next(one for one in DOCUMENTS if named(one) == "NetworkPolicy atelier-nodes")["spec"]
+    there = ip_address(address)
+    for rule in policy["egress"]:
+        if "ports" in rule and {"port": port, "protocol": protocol} not in rule["ports"]:
+            continue
+        for block in (one["ipBlock"] for one in rule["to"]):
+            if there in ip_network(block["cidr"]) and not any(
+                there in ip_network(one) for one in block.get("except", ())
+            ):
+                return True
+    return False
+
+
+def test_nodes_ask_for_names_everywhere_and_for_credentials_nowhere() -> None:
+    for protocol in ("UDP", "TCP"):
+        for resolver in ("10.96.0.10", "169.254.20.10", "fd00::a"):  # the cluster's, and NodeLocal DNSCache's
+            assert may_ask(resolver, 53, protocol), resolver
+        for cloud in ("169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254"):
+            assert not may_ask(cloud, 80, protocol), cloud
+            assert not may_ask(cloud, 53, protocol), cloud
+    assert not may_ask("169.254.20.10", 80, "TCP")
+    assert may_ask("203.0.113.7", 443, "TCP")
+
+
+def labels(name: str) -> dict[str, str]:
+    """Of a pod of this group: the template's, and KubeRay's own."""
+    head = name == "head"
+    own = {"ray.io/node-type": "head" if head else "worker", "ray.io/group": "headgroup" if head else name}
+    return TEMPLATES[name]["metadata"]["labels"] | own
+
+
+def drainable(budget: dict[str, Any]) -> None:
+    """Kubernetes' controller asks the pods' owner for its scale to know of how many `maxUnavailable`, or a share,
+    speaks. A RayCluster has none, and then no pod at all may be evicted: an integer in `minAvailable` alone works, and
+    only where the fewest pods are more than that."""
+    wanted = budget["spec"]["selector"]["matchLabels"].items()
+    fewest = {"head": 1} | {group.groupName: group.minReplicas for group in CLUSTER.workerGroupSpecs}
+    caught = [name for name in TEMPLATES if wanted <= labels(name).items()]
+    assert caught, "it selects none of Ray's pods"
+    assert "maxUnavailable" not in budget["spec"]
+    assert isinstance(budget["spec"]["minAvailable"], int)
+    assert 0 < budget["spec"]["minAvailable"] < sum(fewest[name] for name in caught)
+
+
+def test_every_node_can_be_drained() -> None:
+    budgets = [one for one in DOCUMENTS if one["kind"] == "PodDisruptionBudget"]
+    assert budgets
+    for budget in budgets:
+        drainable(budget)
+
+
+@pytest.mark.parametrize(
+    ("limit", "group"),
+    [({"maxUnavailable": 1}, "cpu"), ({"minAvailable": "50%"}, "cpu"), ({"minAvailable": 2}, "cpu"),
+     ({"minAvailable": 1}, "gpu"), ({"minAvailable": 1}, "headgroup")],
+)  # fmt: skip
+def test_budgets_that_keep_a_node_for_ever_are_found(limit: dict[str, Any], group: str) -> None:
+    with pytest.raises(AssertionError):
+        drainable({"spec": limit | {"selector": {"matchLabels": {"ray.io/group": group}}}})
 
 
 def test_a_node_starts_what_kuberay_wrote_down(tmp_path: Any) -> None:

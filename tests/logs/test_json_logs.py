@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import re
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -18,7 +19,8 @@ from keyed_door import CLIENT, keyed_site
 from standin import StandIn
 
 from serve import logs, tracing
-from serve.logs.console import Errors
+from serve.logs.console import Errors, shown
+from serve.ray_environment import ray_environment
 from serve.settings import LogsSettings, Settings, TracingSettings
 from serve.state import State
 from serve.tracing import export
@@ -112,6 +114,36 @@ def test_errors_are_on_the_console_too(tmp_path: Path, capsys: pytest.CaptureFix
         (name, level) for name in ("serve", "somebody.else") for level in ("WARNING", "ERROR")
     ]
     assert [json.loads(line)["level"] for line in capsys.readouterr().err.splitlines()] == ["ERROR", "ERROR"]
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_container_has_everything_on_its_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs.install(settings(tmp_path, console=True), "Gateway")
+    logging.getLogger("serve.requests").info("answered")
+    logging.getLogger("uvicorn.access").info("GET /v1/results/1?signature=2")
+    written = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(told["level"], told["message"]) for told in written] == [("INFO", "answered")]
+    assert written == lines(tmp_path)
+    told = ray_environment(settings(tmp_path, console=True))
+    assert told["RAY_LOG_TO_STDERR"] == "1", "else Ray puts what replicas print into files of its own"
+    assert "RAY_LOG_TO_STDERR" not in ray_environment(settings(tmp_path))
+
+
+class Terminal(io.StringIO):
+    """Not a file on a disk."""
+
+
+def test_the_console_of_the_stack_is_that_of_its_processes_or_shows_their_errors(tmp_path: Path) -> None:
+    """Once in either case; and a file, which has no end, gets no more than the stack itself says."""
+    own = settings(tmp_path, console=True)
+    with shown(own, Terminal()) as told:
+        assert told.logs.console
+        assert [one.name for one in threading.enumerate() if one.name == "errors"] == []
+    with shown(settings(tmp_path), Terminal()) as told:
+        assert not told.logs.console
+        assert [one.name for one in threading.enumerate() if one.name == "errors"] == ["errors"]
+    with (tmp_path / "atelier.log").open("w") as file, shown(own, file) as told:
+        assert not told.logs.console
 
 
 @pytest.mark.usefixtures("kept")
