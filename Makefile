@@ -79,8 +79,9 @@ iproute: ## the command `ip` for simulated machines, from Debian's package; with
 load: .venv/.testing ## users on a running stack; SCENARIO=smoke|... ARGS=--stack starts one for it
 	$(BIN)/python -m loadtests.load $(SCENARIO) $(ARGS)
 
-chaos: .venv/.testing postgresql redis .venv/.compiled ## kill and freeze the parts of a stack under load; CHAOS=--short
+chaos: .venv/.testing postgresql redis iproute .venv/.compiled ## kill and freeze the parts of a stack under load; CHAOS=--short
 	$(BIN)/python -m loadtests.chaos $(CHAOS)
+	$(if $(CHAOS),,$(BIN)/python -m loadtests.nodes)
 
 # Not here: bench_unet, which needs a GPU, and chaos, which has a target of its own. A scenario that exceeds its limits
 # does not hold up those after it, but fails the whole.
