@@ -198,6 +198,18 @@ async def test_a_share_of_users_is_served_by_the_new_ensemble(
     assert set(served.values()) == {"illustrate", "fallback:openai:cloud"}
 
 
+async def test_the_open_inference_door_serves_a_user_like_the_others(
+    client: httpx.AsyncClient, door: KeyedSite
+) -> None:
+    await client.put("/api/admin/flags/own", json={"percentage": 0, "users": ["ada"]})
+    served = {}
+    for user in ("ada", "bob"):
+        async with door.door((await door.key(user)).secret) as own:
+            answer = await own.post("/v2/models/illustrate/generate", json={"prompt": "a fox", "seed": 7})
+        served[user] = json.loads(answer.json()["metadata"])["served_by"]
+    assert served == {"ada": "illustrate", "bob": "fallback:openai:cloud"}
+
+
 async def test_when_the_outside_fails_those_users_get_the_illustrator(
     client: httpx.AsyncClient, service: Service
 ) -> None:

@@ -24,6 +24,7 @@ from serve.ensembles.illustration import (
     Preview,
 )
 from serve.errors import AtelierError, TooLarge
+from serve.fallback.serving import serving
 from serve.jobs.errands import unit_for
 from serve.jobs.requests import IllustrateRequest
 from serve.rollouts.choosing import Choosing
@@ -75,7 +76,7 @@ class IllustrateModel:
         return {**DESCRIPTION.config(), "parameters": {"models": {"string_value": told}}}
 
     async def infer(self, request: InferRequest, timeout_s: float | None, user_id: str) -> Answer:
-        drawn = await self._service.draw(await self._options(request, timeout_s, user_id))
+        drawn = await serving(self._service, user_id).draw(await self._options(request, timeout_s, user_id))
         await self._keep(user_id, drawn)
         return _answer(drawn, request)
 
@@ -85,7 +86,7 @@ class IllustrateModel:
     async def stream(self, request: InferRequest, timeout_s: float | None, user_id: str) -> AsyncGenerator[Answer]:
         """Previews (``preview_every``) with the output ``image`` alone, and where they are; all outputs at last."""
         options = await self._options(request, timeout_s, user_id)
-        async with contextlib.aclosing(self._service.stream(options)) as items:
+        async with contextlib.aclosing(serving(self._service, user_id).stream(options)) as items:
             async for item in items:
                 if isinstance(item, Preview):
                     yield _preview(item, request)
