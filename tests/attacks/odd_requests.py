@@ -79,7 +79,7 @@ def routes_of(document: Mapping[str, Any]) -> list[Route]:
         for method, what in methods.items():
             content = what.get("requestBody", {}).get("content", {})
             schema = {kind: content[kind].get("schema") for kind in content}
-            query = [one["name"] for one in what.get("parameters", ()) if one["in"] == "query"]
+            query = [one["name"] for one in what.get("parameters", ()) if one.get("in") == "query"]
             told = schema.get("application/json"), schema.get("multipart/form-data")
             example = content.get("application/json", {}).get("example")
             found.append(
