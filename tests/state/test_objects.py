@@ -298,7 +298,7 @@ async def test_a_store_that_does_not_answer(s3: S3Server, database: Database) ->
     name = (await objects.put(b"x", PNG)).name
     s3.freeze()
     try:
-        await refuses(objects, name, 2.5)
+        await refuses(objects, name, 5)
         await age(database)
         with pytest.raises(StateUnavailable):
             await objects.delete_unused(DAY)
