@@ -42,6 +42,7 @@ class EventLoopThread:
             pumping.cancel()
 
     def close(self) -> None:
+        self.run(self._loop.shutdown_default_executor())  # else its threads are left to end by themselves
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.shutdown()
         self._loop.close()
