@@ -146,7 +146,7 @@ def main() -> None:
             moments = run_steps(started, arguments.steps, folder)
     told = f"{STEPS} steps of {STEP_S:g} s (they sleep), {PLACES} places and a target of {PLACES} for each replica"
     print(f"1 to {arguments.most} replicas; {told}\n\n{table(moments, arguments.steps)}")
-    draw_picture(moments, f"Replicas of the Illustrator under load in steps: {told}", arguments.picture)
+    draw_picture(moments, f"Replicas of the Illustrator under load in steps\n{told}", arguments.picture)
     print(f"\ndrawn: {arguments.picture}")
 
 
