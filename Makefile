@@ -11,8 +11,9 @@ PROMPT ?= man lifting weights, flat
 SEED ?= 7
 SCENARIO ?= smoke
 ARGS ?=
+COVERAGE ?=
 
-.PHONY: help run stop status test quick check clients postgresql redis prometheus iproute load chaos bench docs
+.PHONY: help run stop status test coverage quick check clients postgresql redis prometheus iproute load chaos bench docs
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -37,13 +38,20 @@ status: ## whether the stack is ready
 # What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either. What starts
 # whole stacks and Tritons has the machine to itself, the rest shares it.
 # A process that dies ends the run: pytest-xdist 3.8 may wait for ever for the one that takes its place.
-SIDE_BY_SIDE := -n logical --maxprocesses 4 --max-worker-restart 0 --dist loadfile
+# Tests wait, too, for disks and clocks: with one and a half processes for each processor it is kept busy.
+WORKERS := $(shell n=$$(( $$(nproc) * 3 / 2 )); echo $$(( n > 6 ? 6 : n )))
+SIDE_BY_SIDE := -n $(WORKERS) --max-worker-restart 0 --dist loadfile
 test: check clients postgresql redis prometheus iproute .venv/.compiled ## everything that a fresh machine can run
-	$(BIN)/python -m pytest -m "not gpu" --durations=5 --cov --cov-fail-under=0 --cov-report= tests/build_engines
-	$(BIN)/python -m pytest -m "not (cluster or triton or gpu)" --durations=15 $(SIDE_BY_SIDE) \
-	  --cov --cov-append --cov-fail-under=0 --cov-report= --ignore=tests/build_engines
-	$(BIN)/python -m pytest -m "(cluster or triton) and not gpu" --durations=15 --cov --cov-append \
+	$(BIN)/python -m pytest -m "not gpu" --durations=5 $(COVERAGE) tests/build_engines
+	$(BIN)/python -m pytest -m "not (cluster or triton or gpu)" --durations=15 $(SIDE_BY_SIDE) $(COVERAGE) \
 	  --ignore=tests/build_engines
+	$(BIN)/python -m pytest -m "(cluster or triton) and not gpu" --durations=15 $(COVERAGE) --ignore=tests/build_engines
+
+# Lines are counted in replicas and stubs, too, which makes whatever has a time limit slower: so by itself.
+coverage: .venv/.testing ## the same tests, and which lines they run
+	$(BIN)/coverage erase
+	$(MAKE) test COVERAGE="--cov --cov-append --cov-fail-under=0 --cov-report="
+	$(BIN)/coverage report
 
 quick: check .venv/.compiled ## lint, types, and the tests that start no server
 	$(BIN)/python -m pytest -m "not (cluster or triton or postgresql or redis or slow or gpu)" --durations=5 $(SIDE_BY_SIDE)
@@ -101,7 +109,6 @@ bench: .venv/.testing ## every table in the documents; two hours and more
 	$(BIN)/python -m loadtests.simulate --validate
 	$(BIN)/python -m loadtests.simulate --plot docs/media
 	$(BIN)/python -m loadtests.bench_scaling
-	$(BIN)/python -m loadtests.nodes
 	$(BIN)/python -m loadtests.bench_rates
 	@failed=""; for scenario in $(BENCH_LOAD); do \
 	  $(BIN)/python -m loadtests.load $$scenario --stack || failed="$$failed $$scenario"; done; \

@@ -47,8 +47,9 @@ def table(title: str, rows: Rows) -> str:
         for name, asked in peers.items():
             times = [f"{asked.quantile_ms(share):.1f}" for share in (0.5, 0.99)]
             ratio = f"{asked.rate / ours:.2f}" if ours else "–"
-            lines.append([name, str(callers), f"{asked.rate:.1f}", *times, str(len(asked.failures)), ratio])
-    return markdown([title, "callers", "requests/s", "p50 ms", "p99 ms", "failed", "requests/s to Atelier's"], lines)
+            counts = [str(callers), str(len(asked.waits_s))]
+            lines.append([name, *counts, f"{asked.rate:.1f}", *times, str(len(asked.failures)), ratio])
+    return markdown([title, "callers", "answers", "requests/s", "p50 ms", "p99 ms", "failed", "to Atelier's"], lines)
 
 
 def show(title: str, rows: Rows) -> None:

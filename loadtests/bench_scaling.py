@@ -1,10 +1,10 @@
 """Replicas follow the load: ``python -m loadtests.bench_scaling [--knee]``.
 
-Starts a stack whose Illustrator may have 1 to N replicas, runs locust in steps (1 caller, many, 1), and looks at the
-replicas meanwhile. Prints a table and draws docs/media/scaling.png. Denoising sleeps, so that each replica has a
-capacity of its own, as with a GPU each: see loadtests/scaling/sleeping.py. ``--knee`` instead draws with 1, 2, 4, ...
-callers on one replica: where more callers give no more pictures is the target of autoscaling. ``--models`` names a
-repository to measure that on.
+Starts a stack whose Illustrator may have 1 to N replicas, runs locust in steps (1 caller, many, 1), and looks meanwhile
+at the replicas' processes, and at the stack's own metrics for those that are ready and for what waits in them. Prints a
+table and draws docs/media/scaling.png. Denoising sleeps, so that each replica has a capacity of its own, as with a GPU
+each: see loadtests/scaling/sleeping.py. ``--knee`` instead draws with 1, 2, 4, ... callers on one replica: where more
+callers give no more pictures is the target of autoscaling. ``--models`` names a repository to measure that on.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -25,18 +26,20 @@ import httpx
 import numpy as np
 import psutil
 
+from loadtests.load.callers import ANEW
 from loadtests.load.stack import Started, running
-from loadtests.scaling.known import draw
+from loadtests.scaling import telling
 from loadtests.scaling.picture import draw as draw_picture
 from loadtests.scaling.site import REPLICA
 from loadtests.scaling.sleeping import write_sleeping_family
-from loadtests.scaling.steps import STEPS, steps_of
-from loadtests.scaling.timeline import Moment, changes, highest_p95_s, timeline
+from loadtests.scaling.steps import STEPS, drawing, steps_of
+from loadtests.scaling.timeline import Look, Moment, changes, highest_p95_s, timeline
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown
 
 STEP_S, PLACES = 0.1, 4
 LOOK_EVERY_S = 0.5
+FIRST_TOLD_S = 60.0
 KNEE = (1, 2, 4, 8, 16)
 EXPECTED = 0.9
 """The target is the fewest callers with this share of the best throughput."""
@@ -58,7 +61,12 @@ def settings(models: Path, most: int) -> dict[str, Any]:
         "num_cpus": 0.1,
         "autoscaling": autoscaling,
     }
-    return {"illustrator": illustrator, "vectorizer": {"workers": 1, "num_cpus": 0.1}, "rates": {"per_address": False}}
+    return {
+        "illustrator": illustrator,
+        "vectorizer": {"workers": 1, "num_cpus": 0.1},
+        "rates": {"per_address": False},
+        "ray": {"metrics_interval_s": telling.INTERVAL_S},
+    }
 
 
 def replicas(pid: int) -> int:
@@ -70,36 +78,56 @@ def replicas(pid: int) -> int:
     return found
 
 
+def look(started: Started, url: str) -> Look | None:
+    """None when the stack's metrics do not answer."""
+    try:
+        told = telling.ask(url)
+    except httpx.HTTPError:
+        return None
+    return Look(time.time(), replicas(started.pid), told.ready, told.waiting)
+
+
 def run_steps(started: Started, steps: str, folder: Path) -> list[Moment]:
+    url = telling.endpoint(started.targets)
+    _wait_told(started, url)
     requests = folder / "requests.jsonl"
     requests.touch()
     command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "scaling" / "users.py"), "--headless"]
     command += ["--host", started.url, "--steps", steps, "--requests-file", str(requests), "--only-summary"]
     command += ["--stop-timeout", "60", "--exit-code-on-error", "1"]
-    seen: list[tuple[float, int]] = []
+    seen: list[Look | None] = []
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as locust:
         while locust.poll() is None:
-            seen.append((time.time(), replicas(started.pid)))
+            seen.append(look(started, url))
             time.sleep(LOOK_EVERY_S)
     if locust.returncode != 0:
         raise RuntimeError(f"locust ended with {locust.returncode}: requests failed")
     asked = [json.loads(line) for line in requests.read_text().splitlines()]
     first = min(request["began"] for request in asked)  # before it locust only starts
-    return timeline([look for look in seen if look[0] >= first], asked, PLACES)
+    return timeline([each for each in seen if each is not None and each.time >= first], asked)
+
+
+def _wait_told(started: Started, url: str) -> None:
+    """Until the metrics tell of the first replica: they come somewhat later than it."""
+    deadline = time.monotonic() + FIRST_TOLD_S
+    while (found := look(started, url)) is None or found.ready < 1:
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{url} tells of no {telling.READY} of the Illustrator")
+        time.sleep(LOOK_EVERY_S)
 
 
 def table(moments: list[Moment], steps: str) -> str:
     lines, began = [], 0.0
     for callers, seconds in steps_of(steps):
         within = [m for m in moments if began <= m.second < began + seconds]
-        path = " → ".join(str(m.replicas) for m in changes(within))
+        path = " → ".join(str(m.ready) for m in changes(within))
         half = began + seconds / 2
         p95 = [highest_p95_s(moments, *span) for span in ((began, half), (half, began + seconds))]
         waiting = [max((m.waiting for m in within if (m.second < half) == first), default=0) for first in (True, False)]
         counted = [f"{p95[0]:.1f}", f"{p95[1]:.1f}", str(waiting[0]), str(waiting[1])]
         lines.append([str(callers), f"{seconds:g}", path, *counted])
         began += seconds
-    header = ["callers", "s", "replicas", "highest p95 s, first half", "second half"]
+    header = ["callers", "s", "ready replicas", "highest p95 s, first half", "second half"]
     return markdown([*header, "most waiting, first half", "second half"], lines)
 
 
@@ -112,7 +140,8 @@ async def knee(url: str, seconds: float) -> str:
 
             async def call(waits: list[float] = waits, until: float = until) -> None:
                 while (began := time.monotonic()) < until:
-                    (await draw(client, next(seeds))).raise_for_status()
+                    answer = await client.post("/v1/images/generations", json=drawing(next(seeds)), headers=ANEW)
+                    answer.raise_for_status()
                     waits.append(time.monotonic() - began)
 
             began = time.monotonic()
@@ -139,6 +168,7 @@ def main() -> None:
         folder = Path(name)
         models = arguments.models or write_sleeping_family(folder / "models", STEP_S, PLACES)
         values = settings(models, 1 if arguments.knee else arguments.most)
+        os.environ.update(telling.ENVIRONMENT)
         with running(values) as started:
             if arguments.knee:
                 print(asyncio.run(knee(started.url, arguments.seconds)))

@@ -2,7 +2,7 @@
 
 Runs the Vectorizer with its own embedded Triton in this process, without Ray and without HTTP, on pictures of the
 test split, one at a time. The start is measured in a process of its own, with warm caches (compiled kernels and files
-read before).
+read before); the loading of the engines and the memory of the Triton that holds them (D-052) by a Triton of their own.
 """
 
 from __future__ import annotations
@@ -20,12 +20,15 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import psutil
 
+from loadtests.load.memory import kind_of
 from loadtests.vectorize.dataset import Picture, held_out, prepare
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown
+from serve.engines.server import TritonServer
 from serve.ensembles.candidates import fixed_parameters
-from serve.ensembles.vectorization import VectorizeOptions
+from serve.ensembles.vectorization import ENGINES, VectorizeOptions
 from serve.ensembles.vectorizer import Vectorizer
 from serve.settings import VectorizerSettings
 from serve.vector.features import extract, network_input
@@ -54,6 +57,9 @@ GOALS_MS = {
     PEER: math.inf,
 }
 START_GOAL_MS = 5000
+LOAD_GOAL_MS = 3000
+MEMORY_GOAL_MB = 500
+"""Resident, of Triton and the processes of its backends. Pages that they share count for each."""
 _START = """
 import asyncio, time
 start = time.perf_counter()
@@ -150,6 +156,21 @@ def start_times(count: int) -> list[float]:
     return [float(run.stdout.split()[-1]) * 1e3 for run in runs[1:]]
 
 
+def load_engines() -> tuple[float, float]:
+    """Milliseconds until a Triton has loaded all engines of the Vectorizer, and the MB that it holds then."""
+    settings = VectorizerSettings()
+    server = TritonServer(settings.model_repository, ENGINES, tritonserver=settings.tritonserver)
+    start = time.perf_counter()
+    server.start()
+    try:
+        took_ms = (time.perf_counter() - start) * 1e3
+        processes = psutil.Process().children(recursive=True)
+        held = [p.memory_info().rss for p in processes if kind_of(p.cmdline()) in ("Triton", "Triton backends")]
+    finally:
+        server.stop()
+    return took_ms, sum(held) / 1e6
+
+
 def _verdict(timing: Timing) -> tuple[str, str]:
     """The goal, and whether it is met; dashes for what has none."""
     return ("—", "—") if math.isinf(timing.goal_ms) else (f"{timing.goal_ms:.0f}", "yes" if timing.met else "no")
@@ -165,6 +186,9 @@ def main() -> None:
     pictures = [prepare(icon, conditions[k % 2], SIZE_PX) for k, icon in enumerate(held_out(arguments.count))]
     timings = asyncio.run(measure(pictures))
     timings.append(summarise("start, warm caches", start_times(arguments.starts), START_GOAL_MS))
+    loads = [load_engines() for _ in range(arguments.starts + 1)][1:]
+    timings.append(summarise("load of all engines, warm caches", [took_ms for took_ms, _ in loads], LOAD_GOAL_MS))
+    most_mb = max(held_mb for _, held_mb in loads)
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps([asdict(t) for t in timings], indent=1))
     lines = [[t.stage, f"{t.p50_ms:.1f}", f"{t.p95_ms:.1f}", *_verdict(t)] for t in timings]
@@ -173,6 +197,10 @@ def main() -> None:
         f"{os.getloadavg()[0]:.1f} on {os.cpu_count()} cores at the end (about 1 when nothing else runs)\n"
     )
     print(markdown(["stage", "p50 ms", "p95 ms", "goal ms", "p95 within"], lines))
+    within = "within" if most_mb < MEMORY_GOAL_MB else "beyond"
+    print(
+        f"\nTriton with all {len(ENGINES)} engines: {most_mb:.0f} MB resident, {within} the goal of {MEMORY_GOAL_MB} MB"
+    )
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 UNets of the shapes of Stable Diffusion 1.5 and SDXL, by diffusers on torch, with random weights: speed does not depend
 on what they have learned. Nothing is downloaded. With ``--out`` the curves are kept as JSON, which
-``loadtests.simulate`` reads. Needs ``pip install .[build]``; without a GPU only ``--shape tiny`` is of any use.
+``loadtests.simulate --curve`` reads. Needs ``pip install .[build]``; without a GPU only ``--shape tiny`` is of any use.
 """
 
 from __future__ import annotations

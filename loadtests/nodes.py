@@ -1,35 +1,40 @@
-"""A stack on two machines, of which one goes while pictures are drawn: ``python -m loadtests.nodes [EVENT ...]``.
+"""A stack on two machines, of which one goes under load: ``python -m loadtests.nodes [EVENT ...]``.
 
-Machines are network namespaces on this one: it needs root, iproute2 and PostgreSQL (`make postgresql`). Callers ask
-the first machine's door for known pictures in a closed loop, and again when they are refused. Events: ``leave``
-(SIGTERM to `atelier join`), ``kill`` (SIGKILL to all that runs there, its wire cut), ``unplug`` (its wire cut alone).
-Denoising sleeps: no figure here is about how fast pictures are drawn.
+Machines are network namespaces on this one: it needs root, iproute2 and PostgreSQL (`make postgresql`). The load is
+that of ``loadtests.chaos``, at the first machine's doors. Events: ``leave`` (SIGTERM to `atelier join`), ``kill``
+(SIGKILL to all that runs there, its wire cut), ``unplug`` (its wire cut alone). Denoising sleeps: no figure here is
+about how fast pictures are drawn. Prints a table, writes it with a JSON file to ``var/chaos``, and exits with 1 when a
+request was lost or answered wrongly, or a goal was missed: it says which.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import contextlib
-import json
 import os
 import signal
-import subprocess
 import sys
-import time
-from collections import Counter
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
 
-from loadtests.scaling.known import ASKING, PATIENCE_S, Asked, Request
+from loadtests.chaos import report
+from loadtests.chaos.drive import SHORT, Outcome, Pace, drive
+from loadtests.chaos.faults import Fault
+from loadtests.chaos.site import Site as Stack
 from loadtests.scaling.machines import missing
 from loadtests.scaling.site import DEPLOYMENTS, JOIN, Site, running
+from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown
 
 EVENTS = ("leave", "kill", "unplug")
-CALLERS, BEFORE_S, AFTER_S = 6, 8.0, 30.0
-HEADER = ["the second machine", "requests", "right", "wrong", "asked again", "lost", "right again after s"]
+UNTOLD = "the others could not be told"
+"""What `atelier join` says when it leaves without them."""
 
 
-def happen(event: str, site: Site) -> None:
+def happen(event: str, site: Site, _: Stack) -> str:
     if event == "leave":
         for pid in site.second.pids(JOIN):
             with contextlib.suppress(ProcessLookupError):
@@ -38,36 +43,24 @@ def happen(event: str, site: Site) -> None:
         site.second.kill()
     else:
         site.second.unplug()
+    return "the second machine"
 
 
-def settle(event: str, site: Site) -> None:
-    """Waits until `atelier join` has ended: it has left, or finds when it is plugged in that it was taken for lost."""
-    if event == "unplug":
-        site.second.plug()
+def restore(event: str, site: Site) -> None:
+    """Once `atelier join` has ended (it has left, or finds when it is plugged in that it was taken for lost), it joins
+    again. Raises ``RuntimeError`` when it left and told nobody."""
+    site.second.plug()
     site.wait(lambda: not site.second.pids(JOIN))
+    if event == "leave" and UNTOLD in site.log(site.second):
+        raise RuntimeError(f"it left, and {UNTOLD}")
+    site.whole()
 
 
-def measure(site: Site, event: str, after_s: float = AFTER_S, callers: int = CALLERS) -> tuple[Asked, float]:
-    """What was asked around ``event``, and the event's moment on the monotonic clock, which all processes share."""
-    known = ["-m", "loadtests.scaling.known", site.door(site.first), str(BEFORE_S + after_s), str(callers)]
-    asking = site.first.popen(known, stdout=subprocess.PIPE, text=True)
-    with asking:
-        assert asking.stdout is not None
-        assert asking.stdout.readline().strip() == ASKING, "the stack did not draw before anything happened"
-        time.sleep(BEFORE_S)
-        moment = time.monotonic()
-        happen(event, site)
-        told, _ = asking.communicate(timeout=after_s + 2 * PATIENCE_S)
-    settle(event, site)
-    requests = [json.loads(line) for line in told.splitlines()]
-    if asking.returncode or not any(one["began"] > moment for one in requests):
-        raise RuntimeError(f"the callers did not ask on after it; they ended with {asking.returncode}")
-    return Asked([Request(**{**one, "refusals": tuple(one["refusals"])}) for one in requests]), moment
-
-
-def row(event: str, asked: Asked, moment: float) -> list[str]:
-    counts = [len(asked.requests), asked.right, asked.wrong, asked.retried, asked.lost]
-    return [event, *map(str, counts), f"{asked.recovered_after_s(moment):.1f}"]
+def faults(events: Sequence[str], site: Site) -> list[Fault]:
+    return [
+        Fault(event, "two machines", partial(happen, event, site), restore=partial(restore, event, site))
+        for event in events
+    ]
 
 
 def spread(site: Site) -> str:
@@ -75,35 +68,38 @@ def spread(site: Site) -> str:
     return markdown(["replicas of", "first machine", "second machine"], lines)
 
 
-def tell(events: Sequence[str]) -> bool:
-    """Prints the tables; whether nothing was lost or wrong."""
-    lines, refusals, fine = [], Counter[str](), True
-    with running() as site:
-        print(spread(site), flush=True)
-        for event in events:
-            site.whole()
-            asked, moment = measure(site, event)
-            lines.append(row(event, asked, moment))
-            refusals.update(word for request in asked.requests for word in request.refusals)
-            fine &= asked.lost == asked.wrong == 0
-            print(f"\n{event}: done", file=sys.stderr)
-    print(f"\n{markdown(HEADER, lines)}")
-    if refusals:
-        print("\nwhat callers asked again for:", ", ".join(f"{word} {n} times" for word, n in refusals.most_common()))
-    return fine
+def no_cache(values: dict[str, Any]) -> None:
+    values["cache"] = {"enabled": False}
+
+
+def measure(events: Sequence[str], pace: Pace) -> tuple[list[Outcome], str, str]:
+    """What came of each, in words what the database has that nobody asked for, and where replicas were before."""
+    with running(no_cache) as site, site.first.inside():
+        before = spread(site)
+        stack = Stack("two machines", site.folder, site.values, site.database)
+        return *asyncio.run(drive(stack, faults(events, site), pace, report.say)), before
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("events", nargs="*", metavar="EVENT", help=f"{', '.join(EVENTS)}; default: all")
+    parser.add_argument("--short", action="store_true", help="with shorter looks at each")
+    parser.add_argument("--goal-s", type=float, default=report.GOAL_S, help="recovery, at most")
+    parser.add_argument("--reports", type=Path, default=ROOT / "var" / "chaos")
     arguments = parser.parse_args()
     if unknown := set(arguments.events) - set(EVENTS):
         parser.error(f"no such event: {', '.join(sorted(unknown))}")
     if why := missing():
         sys.exit(f"machines cannot be simulated here: {why}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is ended
-    if not tell(arguments.events or EVENTS):
-        sys.exit("requests were lost or wrong")
+    events = arguments.events or EVENTS
+    outcomes, surplus, before = measure(events, SHORT if arguments.short else Pace())
+    print(report.told(outcomes), file=sys.stderr)
+    print(report.write(arguments.reports / "nodes", before, outcomes, {}, arguments.goal_s))
+    missed = report.missed(outcomes, events, surplus, arguments.goal_s)
+    for reason in missed:
+        report.say(f"goal missed: {reason}")
+    sys.exit(1 if missed else 0)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ from ray.serve.config import BackpressureConfig, HTTPOptions, gRPCOptions
 from ray.serve.schema import LoggingConfig
 from starlette.middleware import Middleware
 
+from serve import routing
 from serve.api import entrance
 from serve.api.admission import Admission
 from serve.api.app import answer
@@ -144,6 +145,7 @@ def _ensemble(
         ray_actor_options=resources,
         graceful_shutdown_timeout_s=own.autoscaling.drain_s,
         max_constructor_retry_count=2,
+        request_router_config={"request_router_class": routing.PATH},
         logging_config=written,
         **_health(ray),
         **replicas(

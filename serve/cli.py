@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from serve import ray_environment, redeployment, stack
+from serve import discovery, ray_environment, redeployment, stack
 from serve.audit_command import audit
 from serve.backup_command import backup, restore
 from serve.client import StackClient
@@ -34,7 +34,6 @@ from serve.keys_command import check_ready, keys, users
 from serve.logs import console
 from serve.loopback import is_loopback, is_own
 from serve.machines import check_shared, placed
-from serve.metrics.prometheus import write_targets
 from serve.metrics_command import metrics
 from serve.models_command import models
 from serve.profile_command import profile_engine
@@ -164,25 +163,22 @@ def ray_cluster(settings: Settings) -> Iterator[str]:
         )
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _interrupt)  # Ray has set its own
-    (node,) = ray.nodes()  # type: ignore[no-untyped-call]
-    host, targets = node["NodeManagerAddress"], stack.targets_file(settings)
-    write_targets(targets, f"{host}:{node['MetricsExportPort']}", f"{host}:{settings.proxy.metrics_port}")
     try:
-        with err.status("Starting the application"):
-            ray_serve.start(
-                proxy_location="EveryNode" if is_own(settings.ray.host) else "HeadOnly",
-                http_options=http_options(settings),
-                grpc_options=grpc_options(settings),
-            )
-            logging.getLogger("ray.serve").setLevel(logging.ERROR)
-            run_application(compose(settings))
-        yield ray.get_runtime_context().gcs_address
+        with discovery.told(settings):
+            with err.status("Starting the application"):
+                ray_serve.start(
+                    proxy_location="EveryNode" if is_own(settings.ray.host) else "HeadOnly",
+                    http_options=http_options(settings),
+                    grpc_options=grpc_options(settings),
+                )
+                logging.getLogger("ray.serve").setLevel(logging.ERROR)
+                run_application(compose(settings))
+            yield ray.get_runtime_context().gcs_address
     finally:
         redeployment.forget(settings)
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, signal.SIG_IGN)  # one is enough: a second would cut the clean-up short
         err.print("stopping")
-        targets.unlink(missing_ok=True)
         ray_serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()
 

@@ -31,6 +31,7 @@ from serve.errors import (
     Unauthorized,
     Unsupported,
 )
+from serve.grpc_options import DIRECT
 
 _BY_CODE: dict[str, type[AtelierError]] = {
     "INVALID_ARGUMENT": InvalidRequest,
@@ -56,7 +57,7 @@ class GrpcClient:
         self._timeout_s = timeout_s
         self._key = [("authorization", f"Bearer {key.get_secret_value()}")] if key is not None else []
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._channel = grpc.insecure_channel(address, [*unlimited, ("grpc.enable_http_proxy", 0)])
+        self._channel = grpc.insecure_channel(address, [*unlimited, DIRECT])
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def reachable(self) -> bool:

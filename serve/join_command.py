@@ -74,6 +74,8 @@ def _node(head: str, settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     command += [f"--object-store-memory={settings.ray.object_store_memory_bytes}", "--disable-usage-stats"]
     if settings.ray.num_cpus:
         command.append(f"--num-cpus={settings.ray.num_cpus}")
+    if settings.ray.metrics_port:
+        command.append(f"--metrics-export-port={settings.ray.metrics_port}")
     if settings.ray.temp_dir:
         command.append(f"--temp-dir={settings.ray.temp_dir}")
     log = _log(settings)

@@ -12,7 +12,9 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from serve.state_command import ConfigOption, JsonOption, done, err, me, out
+from serve.errors import InvalidRequest
+from serve.settings import load as load_settings
+from serve.state_command import ConfigOption, JsonOption, done, err, me, out, told
 
 if TYPE_CHECKING:
     from serve.rollouts.rollout import Rollout
@@ -47,6 +49,38 @@ def list_models(as_json: JsonOption = False, config: ConfigOption = None) -> Non
         loaded = f"{one.replicas} of {one.of}" if one.of else ""
         table.add_row(one.engine, one.version, one.label or "?", one.role, users, loaded, escape(one.failure))
     out.print(table)
+
+
+@models.command("add")
+def add(
+    folder: Annotated[Path, typer.Argument(help="With a folder for each engine.", exists=True, file_okay=False)],
+    repository: Annotated[
+        Path | None, typer.Option(help="The model repository; none: the one in the settings.", file_okay=False)
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Lay the engines of FOLDER into the model repository: a version that it lacks gets the next number.
+
+    Prints engine and version of each that is new; none of them is served before `load` and `promote`. What is there
+    stays as it is.
+    """
+    from serve.engines.additions import add as lay
+
+    def tell(what: str) -> None:
+        err.print(what, markup=False, soft_wrap=True)
+
+    with told():
+        for engine, version in lay(folder, repository or _only_repository(config), tell):
+            print(engine, version)
+
+
+def _only_repository(config: Path | None) -> Path:
+    """Raises InvalidRequest where each ensemble has its own."""
+    settings = load_settings(config)
+    found = {settings.vectorizer.model_repository, settings.illustrator.model_repository}
+    if len(found) > 1:
+        raise InvalidRequest("each ensemble has a model repository of its own: say which", "--repository")
+    return found.pop()
 
 
 @models.command("load")

@@ -68,12 +68,16 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "15",
         # What does not answer does not end in order either: asked to, it would hold its requests for ten seconds more.
         "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
+        # Ray asks a process to end before it kills it, and waits for so long; by default 5 s, which are its callers'.
+        "RAY_kill_worker_timeout_milliseconds": "500",
         # The controller waits for that, and does nothing else meanwhile.
         "RAY_SERVE_PROXY_GRACEFUL_SHUTDOWN_TIMEOUT_S": "1",
         # A gateway that stands still gets no new requests after the second check that it does not answer.
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "2s",
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_FASTINTER": "1s",
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(max(64 * MEBIBYTE, 4 * settings.limits.max_body_bytes)),
+        # Of calls between deployments.
+        "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(max(256 * MEBIBYTE, 4 * settings.limits.max_body_bytes)),
         # The gateways only wait and the Vectorizer traces in threads: one event loop per replica is enough.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",

@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
+import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from grpc import StatusCode
+from grpc.aio import AioRpcError
 from ray import serve as ray_serve
-from ray.exceptions import RayActorError, RayError, RayTaskError, TaskCancelledError
+from ray.exceptions import RayActorError, RayError
 from ray.serve.exceptions import (
     BackPressureError,
     DeploymentUnavailableError,
     RayServeException,
     ReplicaUnavailableError,
 )
-from ray.serve.handle import DeploymentHandle, DeploymentResponse, DeploymentResponseGenerator
+from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
 from serve import tracing, urgency
 from serve.api.open_inference.tensors import Array
@@ -38,7 +42,6 @@ from serve.ensembles.vectorization import NO_VERSIONS, Analysis, Vectorization, 
 from serve.errors import (
     Asleep,
     AtelierError,
-    Cancelled,
     DeadlineExceeded,
     EngineFailure,
     EngineLost,
@@ -48,8 +51,13 @@ from serve.errors import (
 from serve.sleep import Sleep
 from serve.urgency import Urgency
 
+LOGGER = logging.getLogger(__name__)
+
 ATTEMPTS = 2
 """A call whose replica died is made once more: every call of ours gives the same answer when repeated."""
+
+REFUSED = "Unexpected error (StatusCode."
+"""How Ray Serve says that a connection broke before a replica took the call."""
 
 HEALTH_TIMEOUT_S = 10.0
 """Who asks for health does not wait as long as for a conversion: no answer is one, too."""
@@ -89,19 +97,39 @@ class RemoteEnsemble:
         self._timeout_s = timeout_s
         self._sleep = sleep
         self._told: dict[tuple[str, ...], Any] = {}
+        self._waking: asyncio.Task[None] | None = None
 
     async def _asleep(self) -> bool:
         return self._sleep is not None and await self._sleep.now()
 
     @contextlib.asynccontextmanager
-    async def _may_wake(self) -> AsyncIterator[None]:
-        """A deadline that passes while the first replica starts is told as that."""
+    async def _may_wake(self, *, wakes: bool = True) -> AsyncIterator[None]:
+        """A deadline that passes while the first replica starts is told as that; and the start goes on, also when who
+        asked leaves."""
         try:
             yield
+        except (asyncio.CancelledError, GeneratorExit):
+            self._go_on_waking(wakes)
+            raise
         except DeadlineExceeded:
+            self._go_on_waking(wakes)
             if await self._asleep():
                 raise Asleep(STARTING.format(self._name)) from None
             raise
+
+    def _go_on_waking(self, wakes: bool) -> None:
+        """Ray Serve starts replicas for calls that wait: one that was gone before its controller looked starts none."""
+        if wakes and self._sleep is not None and (self._waking is None or self._waking.done()):
+            self._waking = asyncio.create_task(self._wake(), context=contextvars.Context())  # with no one's deadline
+
+    async def _wake(self) -> None:
+        try:
+            if await self._asleep():
+                await self._ask("engines")
+        except AtelierError as error:
+            LOGGER.info("the %s was asked for in its sleep, and did not start: %s", self._name, error)
+        except Exception:
+            LOGGER.exception("the %s was asked for in its sleep, and was not woken", self._name)
 
     async def _told_before(self, method: str, *arguments: str) -> Any:
         """What stays as it is as long as the stack runs wakes nobody who said it once."""
@@ -112,7 +140,7 @@ class RemoteEnsemble:
 
     async def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
         """Within one deadline, however often it asks: the caller's, or its own if that is earlier."""
-        async with self._may_wake():
+        async with self._may_wake(wakes=method != "health"):
             return await self._ask(method, *arguments, **named)
 
     async def _ask(self, method: str, *arguments: Any, **named: Any) -> Any:
@@ -122,19 +150,20 @@ class RemoteEnsemble:
             left_s = asked.left_s(timeout_s)
             with contextlib.suppress(_Lost), self._hop(method):
                 pressing = left_s, asked.priority
-                response = self._handle.call.remote(method, tracing.carried(), *arguments, pressing=pressing, **named)
+                answer = self._handle.answer
+                response: Any = answer.remote(method, tracing.carried(), *arguments, pressing=pressing, **named)
                 with self._errors(response, timeout_s):
                     async with asyncio.timeout(left_s):
-                        result = await response
-                return _value(result)
+                        results = [item async for item in response]
+                if results:
+                    return _value(results[0])
         raise EngineLost(f"the {self._name} is restarting; try again")
 
     async def _stream(self, asked: Urgency, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
         """What one replica yields until the deadline of ``asked``. Raises ``_Lost`` if it dies."""
         pressing = asked.left_s(self._timeout_s), asked.priority
-        streaming = self._handle.options(stream=True).stream
         with self._hop(method):
-            response: Any = streaming.remote(method, tracing.carried(), *arguments, pressing=pressing)
+            response: Any = self._handle.stream.remote(method, tracing.carried(), *arguments, pressing=pressing)
             with self._errors(response, self._timeout_s):
                 while True:
                     async with asyncio.timeout(asked.until(self._timeout_s) - time.monotonic()):
@@ -148,9 +177,7 @@ class RemoteEnsemble:
         return tracing.span(f"to {self._name}.{method}", "client", rpc__system__name="ray", rpc__method=method)
 
     @contextlib.contextmanager
-    def _errors(
-        self, response: DeploymentResponse[Any] | DeploymentResponseGenerator[Any], timeout_s: float
-    ) -> Iterator[None]:
+    def _errors(self, response: DeploymentResponseGenerator[Any], timeout_s: float) -> Iterator[None]:
         """Ray's errors as ours; whoever stops waiting cancels the work."""
         try:
             yield
@@ -158,18 +185,27 @@ class RemoteEnsemble:
             _cancel(response)
             late = "the time that the request had" if urgency.current().is_over else f"{timeout_s:g} s"
             raise DeadlineExceeded(f"no answer within {late}") from None
-        except (asyncio.CancelledError, GeneratorExit):
+        except GeneratorExit:
+            _cancel(response)
+            raise
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is not None and not task.cancelling():  # `serve.routing` has ended the call
+                raise _Lost from None
             _cancel(response)
             raise
         except BackPressureError:
             raise Overloaded("too many requests are waiting; try again later") from None
-        except TaskCancelledError:
-            raise Cancelled("the request was cancelled") from None
         except (RayActorError, ReplicaUnavailableError, DeploymentUnavailableError):
             raise _Lost from None
-        except RayTaskError as error:
-            # Ray's text is a trace with addresses: it stays in the log.
-            raise EngineFailure(f"an internal error of the {self._name}; the log has it") from error
+        except AioRpcError as error:
+            if error.code() in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED, StatusCode.INTERNAL):
+                raise _Lost from None  # its server ends, or was in the midst of an answer
+            raise EngineFailure(f"no answer of the {self._name} could be sent: {error.code().name}") from error
+        except RuntimeError as error:
+            if str(error).startswith(REFUSED):
+                raise _Lost from None
+            raise
 
     async def health(self) -> Health:
         asleep = Health({}, (self._name.lower(),))
@@ -260,7 +296,7 @@ class RemoteIllustrator(RemoteEnsemble):
     async def _read(
         self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: Outbox
     ) -> Illustration | None:
-        """As fast as it comes: Ray keeps for a slow reader all that was yielded, and not the newest alone."""
+        """As fast as it comes: a replica waits for a slow reader, and others for its turn."""
         patience_s = await self._patience_s(options) or self._timeout_s
         asked = urgency.current().narrowed(min(self._timeout_s, patience_s))
         seen, drawn = Seen(resume), None
@@ -296,5 +332,9 @@ def _value(result: Any) -> Any:
     return result
 
 
-def _cancel(response: DeploymentResponse[Any] | DeploymentResponseGenerator[Any]) -> None:
+def _cancel(response: DeploymentResponseGenerator[Any]) -> None:
     response.cancel()  # type: ignore[no-untyped-call]
+    assigned = response._replica_result_future
+    if assigned.done() and not assigned.cancelled() and assigned.exception() is None:
+        # At this very moment: the response does not know it yet.
+        assigned.result().cancel()  # type: ignore[no-untyped-call]

@@ -77,6 +77,12 @@ class Replica:
                         return await getattr(self._ensemble, method)(*arguments, **named)
         except AtelierError as error:
             return error
+        except Exception:
+            return self._unforeseen()
+
+    async def answer(self, *arguments: Any, **named: Any) -> AsyncIterator[Any]:
+        """`call`, as a stream of one item: Ray tells that a replica has taken a stream before it has its first item."""
+        yield await self.call(*arguments, **named)
 
     async def stream(
         self, method: str, context: Mapping[str, str], *arguments: Any, pressing: Pressing = UNPRESSED
@@ -94,12 +100,20 @@ class Replica:
                         yield item
         except AtelierError as error:
             yield error
+        except Exception:
+            yield self._unforeseen()
+
+    def _unforeseen(self) -> EngineFailure:
+        """Instead of what `_entered` has written down: no trace and no address leaves the process."""
+        return EngineFailure(f"an internal error of the {self._name()}; the log has it")
+
+    def _name(self) -> str:
+        return type(self).__name__.removesuffix("Replica")
 
     @contextlib.contextmanager
     def _entered(self, method: str, context: Mapping[str, str]) -> Iterator[None]:
         """What nobody foresaw is written down here, where it is known which request it was."""
-        name = type(self).__name__.removesuffix("Replica")
-        with tracing.continued(f"{name}.{method}", context):
+        with tracing.continued(f"{self._name()}.{method}", context):
             try:
                 yield
             except AtelierError as error:
@@ -186,12 +200,18 @@ class WorkerReplica:
 
 def remote_vectorizer(handle: DeploymentHandle[Any], settings: Settings) -> RemoteVectorizer:
     own = settings.vectorizer
-    return RemoteVectorizer(handle, own.timeout_s, _sleep("Vectorizer", own))
+    return RemoteVectorizer(_by_grpc(handle), own.timeout_s, _sleep("Vectorizer", own))
 
 
 def remote_illustrator(handle: DeploymentHandle[Any], settings: Settings) -> RemoteIllustrator:
     own = settings.illustrator
-    return RemoteIllustrator(handle, own.timeout_s, _sleep("Illustrator", own))
+    return RemoteIllustrator(_by_grpc(handle), own.timeout_s, _sleep("Illustrator", own))
+
+
+def _by_grpc(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
+    """Not by calls of actors: of these a replica waits, at the end of each, until the caller has all that was yielded,
+    and does nothing else meanwhile (Ray 2.60). A gateway that stands still would stop every replica that it asked."""
+    return handle.options(stream=True, _by_reference=False)
 
 
 def _sleep(name: str, own: VectorizerSettings | IllustratorSettings) -> Sleep | None:

@@ -69,7 +69,7 @@ def log_file(settings: Settings) -> Path:
 
 def targets_file(settings: Settings) -> Path:
     """Where this stack's metrics are, for Prometheus."""
-    return settings.state_dir / f"metrics-{settings.http.port}.json"
+    return settings.metrics_file or settings.state_dir / f"metrics-{settings.http.port}.json"
 
 
 def running(settings: Settings) -> Running | None:
@@ -170,7 +170,7 @@ def start_detached(settings: Settings, arguments: list[str], spare_s: float = 60
 
 
 def end(child: subprocess.Popen[bytes], grace_s: float = 30.0) -> None:
-    """Ends ``child``, and all of its session when it does not clean up within ``grace_s``."""
+    """Ends ``child``, and all of its process group when it does not clean up within ``grace_s``."""
     child.terminate()
     try:
         child.wait(grace_s)

@@ -36,7 +36,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 def done(do: Callable[[State], Awaitable[T]], config: Path | None, words: dict[str, str]) -> T:
     """What ``do`` comes to. An error is told in a line, with the fields in the command's ``words``, and ends it."""
-    with _told(), in_words_of(words):
+    with told(), in_words_of(words):
         return asyncio.run(with_state(load(config), do))
 
 
@@ -62,7 +62,7 @@ async def all_of(page: Callable[[str | None], Awaitable[Any]]) -> list[Any]:
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def told() -> Iterator[None]:
     try:
         yield
     except (AtelierError, OSError) as error:

@@ -1,8 +1,14 @@
-"""Fixtures: what asks for a ``database`` or a ``state`` runs on SQLite and on a real PostgreSQL server."""
+"""Fixtures: what asks for a ``database`` or a ``state`` runs on SQLite and on a real PostgreSQL server.
+
+The migrations run once for each kind; every test has a copy of what they made.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import shutil
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,27 +20,62 @@ from serve.state import State
 from serve.state.database import Database, database_url
 from serve.state.migrate import migrate
 
+KINDS = ["sqlite", "postgresql"]
+TEMPLATE = "template"
+
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
-    with PostgreSQL.started() as server:
+    with PostgreSQL.started(in_memory=True) as server:
         yield server
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database_settings(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseSettings:
-    """An empty database of its own for each test."""
+@pytest.fixture(params=KINDS)
+def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseSettings:
+    """Nothing was ever made in it."""
     if request.param == "sqlite":
-        return DatabaseSettings(url=SecretStr(f"sqlite:///{tmp_path}/atelier.db"))
+        return sqlite_at(tmp_path / "atelier.db")
     server: PostgreSQL = request.getfixturevalue("postgresql")
     return DatabaseSettings(url=SecretStr(server.new_database()))
 
 
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file with the tables of today."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    _migrated(sqlite_at(path))
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql: PostgreSQL) -> str:
+    """The name of a database with the tables of today; nobody is connected to it."""
+    _migrated(DatabaseSettings(url=SecretStr(postgresql.new_database(TEMPLATE))))
+    return TEMPLATE
+
+
+@pytest.fixture
+def sqlite_settings(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> DatabaseSettings:
+    return sqlite_at(Path(shutil.copy(sqlite_template, tmp_path_factory.mktemp("database") / "atelier.db")))
+
+
+@pytest.fixture
+def postgresql_settings(postgresql: PostgreSQL, postgresql_template: str) -> Iterator[DatabaseSettings]:
+    url = postgresql.new_database(template=postgresql_template)
+    yield DatabaseSettings(url=SecretStr(url))
+    postgresql.drop(url)
+
+
+@pytest.fixture(params=KINDS)
+def database_settings(request: pytest.FixtureRequest) -> DatabaseSettings:
+    """A database of its own for each test, with the tables of today and nothing in them."""
+    settings: DatabaseSettings = request.getfixturevalue(f"{request.param}_settings")
+    return settings
+
+
 @pytest.fixture
 async def database(database_settings: DatabaseSettings) -> AsyncIterator[Database]:
-    url = database_url(Settings(database=database_settings))
-    opened = Database(url, database_settings)
-    await migrate(opened)
+    opened = Database(database_url(Settings(database=database_settings)), database_settings)
     yield opened
     await opened.close()
 
@@ -49,3 +90,17 @@ async def state(settings: Settings) -> AsyncIterator[State]:
     opened = await State.open(settings)
     yield opened
     await opened.close()
+
+
+def sqlite_at(path: Path) -> DatabaseSettings:
+    return DatabaseSettings(url=SecretStr(f"sqlite:///{path}"))
+
+
+def _migrated(settings: DatabaseSettings) -> None:
+    async def do() -> None:
+        opened = Database(database_url(Settings(database=settings)), settings)
+        await migrate(opened)
+        await opened.close()
+
+    with ThreadPoolExecutor() as elsewhere:  # a loop may run here
+        elsewhere.submit(asyncio.run, do()).result()

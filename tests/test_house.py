@@ -54,10 +54,12 @@ def test_only_the_edge_imports_ray() -> None:
         "serve/app.py",
         "serve/cli.py",
         "serve/deploy_command.py",
+        "serve/discovery.py",
         "serve/ray_process.py",
         "serve/ray_proxy.py",
         "serve/replicas.py",
         "serve/remote.py",
+        "serve/routing.py",
     }
 
 

@@ -13,6 +13,18 @@ RUN /opt/venv/bin/python -m pip install --constraint constraints.txt --editable 
 COPY serve/ serve/
 RUN /opt/venv/bin/python -m pip install --no-deps --editable .
 
+# What trains the engines every week: docker build ... --target train --tag atelier-train:0.1.0 .
+FROM build AS train
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends libgomp1 npm tini \
+    && rm -rf /var/lib/apt/lists/*
+RUN /opt/venv/bin/python -m pip install --constraint constraints.txt --editable ".[build]"
+COPY build_engines/ build_engines/
+COPY deployments/ deployments/
+ENV PATH=/opt/venv/bin:$PATH HOME=/tmp NUMBA_CACHE_DIR=/opt/atelier/var/numba PYTHONDONTWRITEBYTECODE=1
+USER 10001:10001
+ENTRYPOINT ["tini", "--", "/opt/atelier/deployments/train-engines"]
+
 FROM python:${PYTHON}
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="Atelier" \
@@ -23,7 +35,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/atelier atelier \
-    && install --directory --owner atelier --group atelier --mode 0750 /var/lib/atelier /var/backups/atelier /run/ray
+    && install --directory --owner atelier --group atelier --mode 0750 /var/lib/atelier /var/lib/models /var/backups/atelier /run/ray
 WORKDIR /opt/atelier
 COPY --from=build /opt/venv /opt/venv
 COPY pyproject.toml LICENSE ./

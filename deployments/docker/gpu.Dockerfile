@@ -40,7 +40,7 @@ RUN apt-get update \
     && apt-get install --yes --no-install-recommends libgomp1 tini \
     && rm -rf /var/lib/apt/lists/* \
     && useradd --uid 10001 --user-group --no-create-home --home-dir /var/lib/atelier atelier \
-    && install --directory --owner atelier --group atelier --mode 0750 /var/lib/atelier /var/backups/atelier /run/ray
+    && install --directory --owner atelier --group atelier --mode 0750 /var/lib/atelier /var/lib/models /var/backups/atelier /run/ray
 WORKDIR /opt/atelier
 COPY --from=build /opt/python /opt/python
 COPY --from=build /opt/venv /opt/venv

@@ -1,7 +1,8 @@
 """``python -m loadtests.chaos``: kills and freezes the parts of a stack under load, and counts what its clients see.
 
-Starts a stack of its own on servers of its own. Prints a table, writes it with a JSON file to ``var/chaos``, and exits
-with 1 when a request was lost or answered wrongly, or a goal was missed: it says which.
+Starts a stack of its own on servers of its own. Prints a table, writes it with a JSON file to ``var/chaos`` (after each
+site, what is known by then), and exits with 1 when a request was lost or answered wrongly, or a goal was missed: it
+says which.
 """
 
 from __future__ import annotations
@@ -9,23 +10,25 @@ from __future__ import annotations
 import argparse
 import asyncio
 import itertools
-import json
 import signal
 import sys
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from loadtests.chaos import report
 from loadtests.chaos.drive import SHORT, Outcome, Pace, drive
-from loadtests.chaos.faults import FAULTS
-from loadtests.chaos.site import site
+from loadtests.chaos.faults import FAULTS, Fault
+from loadtests.chaos.site import missing, site
 from loadtests.vectorize.measure import ROOT
+
+MOST_ERRORS = 100
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--list", action="store_true", help="print the faults, and end")
     parser.add_argument("--only", action="append", metavar="NAME", help="this fault alone; may be given several times")
+    parser.add_argument("--without", action="append", metavar="NAME", default=[], help="all but this fault; likewise")
     parser.add_argument("--short", action="store_true", help="the most telling faults, in five minutes")
     parser.add_argument("--replicas", type=int, default=2, help="of each deployment")
     parser.add_argument("--goal-s", type=float, default=report.GOAL_S, help="recovery, at most")
@@ -34,43 +37,44 @@ def main() -> None:
     if arguments.list:
         print("\n".join(f"{fault.name:<28} on {fault.site}" for fault in FAULTS.values()))
         return
-    chosen = [fault for name, fault in FAULTS.items() if name in (arguments.only or FAULTS)]
-    if unknown := set(arguments.only or ()) - FAULTS.keys():
+    chosen = [fault for name, fault in FAULTS.items() if name in (arguments.only or FAULTS.keys() - arguments.without)]
+    if unknown := {*(arguments.only or ()), *arguments.without} - FAULTS.keys():
         parser.error(f"no such fault: {', '.join(sorted(unknown))}; see --list")
     if arguments.short and not arguments.only:
         chosen = [fault for fault in chosen if fault.short]
+    if why := cannot(chosen):
+        sys.exit("\n".join(why))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped then, too
     outcomes: list[Outcome] = []
-    surplus = ""
+    text = surplus = ""
+    errors: list[str] = []
     for kind, group in itertools.groupby(chosen, key=lambda fault: fault.site):
         with site(kind, arguments.replicas) as started:
-            say(f"a stack with {arguments.replicas} replicas of each deployment, on {kind}")
-            found, twice = asyncio.run(drive(started, list(group), SHORT if arguments.short else Pace(), say))
+            report.say(f"a stack with {arguments.replicas} replicas of each deployment, on {kind}")
+            found, twice = asyncio.run(drive(started, list(group), SHORT if arguments.short else Pace(), report.say))
             outcomes += found
             surplus += twice
-    write(arguments.reports, outcomes, arguments.replicas, arguments.goal_s)
-    done = {one.name for one in outcomes}
-    missed = [f"{fault.name}: not done" for fault in chosen if fault.name not in done]
-    missed += [f"{one.name}: {'; '.join(why)}" for one in outcomes if (why := report.amiss(one, arguments.goal_s))]
-    missed += [surplus] if surplus else []
+            errors += started.errors()
+        head, settings = f"{arguments.replicas} replicas of each deployment", {"replicas": arguments.replicas}
+        text = report.write(arguments.reports / "chaos", head, outcomes, settings, arguments.goal_s)
+    print(report.told(outcomes), file=sys.stderr)
+    print(text)
+    missed = report.missed(outcomes, [fault.name for fault in chosen], surplus, arguments.goal_s)
     for reason in missed:
-        say(f"goal missed: {reason}")
+        report.say(f"goal missed: {reason}")
+    if missed:
+        print("\n".join(["the stack's own errors:", *errors[:MOST_ERRORS]]), file=sys.stderr)
     sys.exit(1 if missed else 0)
 
 
-def say(text: str) -> None:
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
-
-
-def write(folder: Path, outcomes: list[Outcome], replicas: int, goal_s: float) -> None:
-    table = report.table(outcomes, goal_s)
-    text = f"{replicas} replicas of each deployment\n\n{table}\n\n{report.notes(outcomes)}\n"
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "chaos.md").write_text(text)
-    document = report.document(outcomes, {"replicas": replicas, "goal_s": goal_s}, goal_s)
-    (folder / "chaos.json").write_text(json.dumps(document, indent=2))
-    print(report.told(outcomes), file=sys.stderr)
-    print(text)
+def cannot(chosen: Sequence[Fault]) -> list[str]:
+    """What this machine lacks for some of them, in words, before any is done."""
+    found = []
+    for kind in dict.fromkeys(fault.site for fault in chosen):
+        if why := missing(kind):
+            names = ", ".join(repr(fault.name) for fault in chosen if fault.site == kind)
+            found.append(f"{names} cannot be done here: {why}; see --without")
+    return found
 
 
 if __name__ == "__main__":

@@ -96,12 +96,13 @@ _TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, g
 
 
 def of_grpc(error: grpc.aio.AioRpcError) -> Seen:
-    """gRPC's codes say whether to ask again; there is no Retry-After."""
+    """gRPC's codes say whether to ask again, and a gateway when; HAProxy does not."""
     code, details = error.code(), error.details() or ""
     told = f"{code.name} {details[:100]!r}"
     if any(word in details for word in _CONNECTION):
         return Seen(Saw.BROKEN, told)
     if code in _TRANSIENT:
-        return Seen(Saw.CLEAR, told)
+        after = str(dict(error.trailing_metadata() or ()).get("retry-after", ""))
+        return Seen(Saw.CLEAR, told, float(after) if after.isdigit() else None)
     server = code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED)
     return Seen(Saw.UNCLEAR if server else Saw.REFUSED, told)

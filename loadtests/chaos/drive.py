@@ -27,7 +27,7 @@ class Pace:
     most_s: float = 90.0
 
 
-SHORT = Pace(learn_s=6.0, before_s=2.0, quiet_s=5.0, least_s=10.0, most_s=45.0)
+SHORT = Pace(learn_s=6.0, before_s=2.0, quiet_s=5.0, least_s=10.0)
 
 
 BETWEEN = "between faults"
@@ -89,14 +89,16 @@ async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> tu
         except LookupError as error:
             say(f"{fault.name}: not done: {error}")
             continue
-        from_then = time.monotonic()
+        since = began
         if fault.heal is not None:
             await asyncio.sleep(OUTAGE_S)
             await asyncio.to_thread(fault.heal, site)
-            from_then = time.monotonic()
-        recovery_s = await _recovered(ledger, from_then, pace)
+            since = time.monotonic()
+        recovery_s = await _recovered(ledger, since, pace)
         say(f"{fault.name}: {struck}; " + ("no recovery" if recovery_s is None else f"{recovery_s:.1f} s"))
         spans.append(Span(fault, struck, began, time.monotonic(), recovery_s, well))
+        if fault.restore is not None:
+            await asyncio.to_thread(fault.restore)
     await load.stop()
     return outcomes(ledger, spans), await _jobs_done_twice(site, load)
 

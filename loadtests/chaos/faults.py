@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import signal
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from types import MappingProxyType
 
+import psutil
+
 from loadtests.chaos.site import DISK, SERVERS, Site
 
 KILL, FREEZE = signal.SIGKILL, signal.SIGSTOP
 OUTAGE_S = 5.0
+LATE_S = 1.2
+"""Triton waits a second for its stubs."""
 
 
 @dataclass(frozen=True)
 class Fault:
     """``inject`` says whom it struck. ``heal`` ends what only an operator ends, and recovery counts from then on;
-    without one the stack has to mend itself, and recovery counts from the fault.
+    without one the stack has to mend itself, and recovery counts from the fault. ``restore`` puts back what the fault
+    took, once it is over and before the next.
 
     ``note`` says what the figures do not.
     """
@@ -29,15 +35,42 @@ class Fault:
     heal: Callable[[Site], None] | None = None
     short: bool = False
     note: str = ""
+    restore: Callable[[], None] | None = None
 
 
-def strike(kind: str, number: signal.Signals, site: Site, holding: str = "") -> str:
-    """The signal to the oldest process of ``kind``, with ``holding`` in its command."""
+def _oldest(kind: str, holding: str, site: Site) -> tuple[psutil.Process, str]:
+    """Of the processes of ``kind`` with ``holding`` in their commands; and how to tell of it."""
     found = [one for one in site.of(kind) if holding in " ".join(one.cmdline())]
     if not found:
         raise LookupError(f"the stack has no process {kind!r}")
-    found[0].send_signal(number)
-    return f"pid {found[0].pid} of {len(found)}"
+    return found[0], f"pid {found[0].pid} of {len(found)}"
+
+
+def strike(kind: str, number: signal.Signals, site: Site, holding: str = "") -> str:
+    process, told = _oldest(kind, holding, site)
+    process.send_signal(number)
+    return told
+
+
+def _hold_up(kind: str, holding: str, watcher: str, site: Site) -> str:
+    """A process at work stands still for longer than its server waits for it, and goes on where it was. So does who
+    watches both, and sees nothing that stands still, as on a machine that did."""
+    process, told = _oldest(kind, holding, site)
+    watching = next(one for one in process.parents() if one.cmdline()[0].startswith(watcher))
+    _until_busy(process)
+    process.suspend()
+    watching.suspend()
+    time.sleep(LATE_S)
+    for one in (process, watching):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            one.resume()
+    return f"{told}, for {LATE_S:g} s"
+
+
+def _until_busy(process: psutil.Process, most_s: float = 10.0) -> None:
+    before, deadline = sum(process.cpu_times()[:2]), time.monotonic() + most_s
+    while sum(process.cpu_times()[:2]) <= before and time.monotonic() < deadline:
+        time.sleep(0.005)
 
 
 def _of(
@@ -89,6 +122,11 @@ FAULTS: dict[str, Fault] = {
     fault.name: fault
     for fault in (
         *_of("Triton stub", "triton_python_backend_stub", holding="mini_unet", short=["SIGKILL"]),
+        Fault(
+            "Triton stub late",
+            SERVERS,
+            partial(_hold_up, "triton_python_backend_stub", "mini_unet", "ray::ServeReplica"),
+        ),
         *_of("tritonserver", "tritonserver", holding="mini_unet", short=["SIGKILL", "SIGSTOP"]),
         *_of("Vectorizer replica", "ray::ServeReplica:atelier:Vectorizer", short=["SIGKILL"]),
         *_of("Illustrator replica", "ray::ServeReplica:atelier:Illustrator"),
@@ -102,7 +140,6 @@ FAULTS: dict[str, Fault] = {
         *_server("Redis", "redis"),
         *_server("object store", "endpoint"),
         Fault("full disk", DISK, _fill, _clear),
-        # What befalls a node (its network, its power) needs a site of several: a kind of its own beside ``SERVERS`` and
-        # ``DISK`` in site.py, and its rows here.
+        # What befalls a machine needs two: `loadtests.nodes`.
     )
 }

@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
+import time
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from loadtests.chaos.drive import BETWEEN, Outcome
@@ -65,6 +69,10 @@ def told(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(lines)
 
 
+def say(text: str) -> None:
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
 def document(outcomes: Sequence[Outcome], settings: dict[str, Any], goal_s: float = GOAL_S) -> dict[str, Any]:
     found = [
         {
@@ -77,3 +85,24 @@ def document(outcomes: Sequence[Outcome], settings: dict[str, Any], goal_s: floa
         for one in outcomes
     ]
     return {"settings": settings, "faults": found}
+
+
+def write(path: Path, head: str, outcomes: Sequence[Outcome], settings: dict[str, Any], goal_s: float) -> str:
+    """Writes the table to ``path`` with ``.md``, all figures to that with ``.json``. The text of the first."""
+    parts = (head, table(outcomes, goal_s), notes(outcomes))
+    text = "\n\n".join(part for part in parts if part)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.with_suffix(".md").write_text(f"{text}\n")
+    path.with_suffix(".json").write_text(
+        json.dumps(document(outcomes, settings | {"goal_s": goal_s}, goal_s), indent=2)
+    )
+    return text
+
+
+def missed(outcomes: Sequence[Outcome], asked: Sequence[str], surplus: str, goal_s: float) -> list[str]:
+    """Which goals were missed, in words, with the names of faults. ``asked``: what was to be done; ``surplus``: what a
+    database has that nobody asked for."""
+    done = {one.name for one in outcomes}
+    found = [f"{name}: not done" for name in asked if name not in done]
+    found += [f"{one.name}: {'; '.join(why)}" for one in outcomes if (why := amiss(one, goal_s))]
+    return found + ([surplus] if surplus else [])

@@ -116,6 +116,31 @@ class Site:
                     found.append(one)
         return sorted(found, key=lambda one: one.create_time())
 
+    def errors(self) -> list[str]:
+        """What its processes logged as errors, in the order of time."""
+        lines = [
+            line for file in self.folder.glob("logs/*.log") for line in file.read_text(errors="replace").splitlines()
+        ]
+        return sorted(
+            (line for line in lines if line.startswith("ERROR ")), key=lambda line: line.split(maxsplit=2)[1:2]
+        )
+
+
+def missing(kind: str) -> str:
+    """Why there can be no site of ``kind`` here; empty when there can."""
+    if kind != DISK:
+        return ""
+    with tempfile.TemporaryDirectory(prefix="atelier-chaos-") as name:
+        mounted = subprocess.run(mount(Path(name)), capture_output=True, text=True)
+        if mounted.returncode == 0:
+            subprocess.run(["umount", "-l", name], check=True)
+            return ""
+    return f"nothing may be mounted ({mounted.stderr.splitlines()[0]})"
+
+
+def mount(disk: Path) -> list[str]:
+    return ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "atelier-chaos", str(disk)]
+
 
 @contextlib.contextmanager
 def site(kind: str, replicas: int) -> Iterator[Site]:
@@ -161,10 +186,10 @@ def _on_servers(held: contextlib.ExitStack, folder: Path) -> Site:
 
 
 def _on_disk(held: contextlib.ExitStack, folder: Path) -> Site:
-    """Needs the right to mount."""
+    """Needs the right to mount: see ``missing``."""
     disk = folder / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "atelier-chaos", str(disk)], check=True)
+    subprocess.run(mount(disk), check=True)
     held.callback(subprocess.run, ["umount", "-l", str(disk)], check=True)
     values = settings(folder) | {"state_dir": str(disk)}
     return Site(DISK, folder, values, disk=disk)

@@ -2,7 +2,8 @@
 
 Writes locust's HTML, CSV and JSON reports to var/load. Exits with 1 when a limit of limits.yaml is exceeded, by the
 scenario or by the one that it is compared with, and with 3 when none is but one could not be judged (memory of a stack
-that does not run here). With ``--stack`` it starts a stack of its own on free ports, and stops it at the end.
+that does not run here). ``--baseline`` compares with an earlier run that was kept. With ``--stack`` it starts a stack
+of its own on free ports, and stops it at the end.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from loadtests.load import tables
+from loadtests.load import earlier, tables
 from loadtests.load.limits import broken, limits, not_judged
 from loadtests.load.run import ROOT, Report, Target, run
 from loadtests.load.scenario import Changes, Scenario, mixes, names, scenario
@@ -50,6 +51,8 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument("--steps", type=int, help="of an illustration")
     what.add_argument("--tier", help="of a conversion: auto, 1, 2, 3")
     what.add_argument("--catalogue", type=int, help="different requests; 0: each is work")
+    told.add_argument("--keep", type=Path, metavar="FILE", help="write what a run within its limits came to")
+    told.add_argument("--baseline", type=Path, metavar="FILE", help="fail when worse than this run, which --keep wrote")
     told.add_argument("--reports", type=Path, default=ROOT / "var" / "load")
     return told
 
@@ -58,7 +61,7 @@ def parser() -> argparse.ArgumentParser:
 def target(arguments: argparse.Namespace) -> Iterator[Target]:
     """Exits with what to do when nothing answers."""
     if arguments.stack:
-        with running_stack() as started:
+        with running_stack(scenario(arguments.scenario).stack) as started:
             yield Target(started.url, started.grpc, "", [started.pid])
         return
     if not StackClient(arguments.url).reachable():
@@ -78,7 +81,7 @@ def changes(arguments: argparse.Namespace) -> Changes:
 
 
 def told(report: Report, baseline: Report | None) -> str:
-    compared = (baseline.measured.outcome, baseline.scenario.name) if baseline is not None else (None, "")
+    compared = (baseline.measured, baseline.scenario.name) if baseline is not None else (None, "")
     parts = [
         tables.kinds(report),
         tables.failures(report.kinds),
@@ -106,19 +109,30 @@ def reasons(report: Report, baseline: Report | None) -> list[str]:
         return broken(report.measured, bounds)
     name = baseline.scenario.name
     first = [f"{name}: {reason}" for reason in broken(baseline.measured, limits(name))]
-    return first + broken(report.measured, bounds, baseline.measured.outcome)
+    return first + broken(report.measured, bounds, baseline.measured)
 
 
 def main(given: Sequence[str] | None = None) -> None:
-    arguments = parser().parse_args(given)
+    words = parser()
+    arguments = words.parse_args(given)
     asked = changes(arguments)
     wanted, bounds = scenario(arguments.scenario, asked), limits(arguments.scenario)
+    try:
+        kept = earlier.read(arguments.baseline, wanted) if arguments.baseline else None
+    except (OSError, ValueError) as error:
+        words.error(str(error))
     with target(arguments) as where:
         baseline = before(bounds.baseline, asked, wanted, where, arguments.reports)
         report = run(wanted, where, arguments.reports)
     print(told(report, baseline), flush=True)
-    if exceeded := reasons(report, baseline):
+    exceeded, found = reasons(report, baseline), report.measured.outcome
+    if kept is not None:
+        print(earlier.beside(found, kept), flush=True)
+        exceeded += earlier.worse(found, kept, bounds)
+    if exceeded:
         sys.exit(f"limits exceeded: {'; '.join(exceeded)}")
+    if arguments.keep:
+        earlier.keep(report, arguments.keep)
     if unknown := not_judged(report.measured, bounds):
         print(f"within the limits that could be judged; not judged: {'; '.join(unknown)}", file=sys.stderr)
         sys.exit(NOT_JUDGED)

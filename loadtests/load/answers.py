@@ -54,6 +54,13 @@ def picture(data: bytes, size: tuple[int, int] | None, format_name: str = "PNG")
     return pixels
 
 
+def seeded(png: bytes, seed: int) -> None:
+    """Raises ``Wrong`` unless the picture tells that it was drawn from ``seed``."""
+    with Image.open(io.BytesIO(png)) as opened:
+        if f"Seed: {seed}," not in str(opened.info.get("parameters")):
+            raise Wrong("a picture of another seed")
+
+
 def as_asked(degraded: Sequence[str]) -> None:
     """Of a conversion's ``degraded``. Raises ``Wrong`` when an engine was missing; what the picture does not allow is
     right, for it is so each time."""

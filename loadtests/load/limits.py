@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,15 +33,19 @@ class Limits:
     drift_mib: float = math.inf
     late_ratio: float = 1.0
     cache_hit_ratio: float = 0.0
+    regression: float = math.inf
+    regression_p95: float = math.inf
 
 
 @dataclass(frozen=True)
 class Measured:
-    """``memory_bytes``: of the stack over the run, the first before it; empty where its processes are not known."""
+    """``memory_bytes``: of the stack over the run, the first before it; empty where its processes are not known.
+    ``results``: conversions and pictures each."""
 
     outcome: Outcome
     notes: Notes
     memory_bytes: Sequence[int] = field(default_factory=list)
+    results: Mapping[str, Outcome] = field(default_factory=dict)
 
     @property
     def growth_mib(self) -> float:
@@ -70,7 +74,14 @@ def degradation(found: Outcome, baseline: Outcome) -> float:
     return 1 - found.right_per_second / baseline.right_per_second
 
 
-def broken(measured: Measured, limits: Limits, baseline: Outcome | None = None) -> list[str]:
+def degradations(measured: Measured, baseline: Measured) -> Iterator[tuple[str, float]]:
+    """Of all work, and of conversions and pictures each, so that more of one does not hide less of the other."""
+    yield "all work", degradation(measured.outcome, baseline.outcome)
+    for name, before in baseline.results.items():
+        yield name, degradation(measured.results.get(name, Outcome()), before)
+
+
+def broken(measured: Measured, limits: Limits, baseline: Measured | None = None) -> list[str]:
     """What the run exceeded, in words; empty when all is well."""
     found, notes = measured.outcome, measured.notes
     reasons = uncounted(measured)
@@ -82,8 +93,9 @@ def broken(measured: Measured, limits: Limits, baseline: Outcome | None = None) 
             reasons.append(f"{name[:3]} {took:.0f} ms, limit {limit:.0f}")
     if found.requests_per_second < limits.requests_per_second:
         reasons.append(f"{found.requests_per_second:.1f} requests/s, limit {limits.requests_per_second:g}")
-    if baseline is not None and not degradation(found, baseline) <= limits.degradation:
-        reasons.append(f"{degradation(found, baseline):.0%} less done than by {limits.baseline}")
+    for name, missing in degradations(measured, baseline) if baseline is not None else ():
+        if not missing <= limits.degradation:
+            reasons.append(f"{name}: {missing:.0%} less done than by {limits.baseline}")
     if notes.late_ratio > limits.late_ratio:
         reasons.append(f"{notes.late} of {notes.due} requests were not sent when they were due")
     if limits.cache_hit_ratio and notes.hit_ratio < limits.cache_hit_ratio:

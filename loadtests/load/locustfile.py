@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import gevent
 import grpc.experimental.gevent as grpc_gevent
 from locust import LoadTestShape, User, constant, events, task
 
@@ -15,7 +16,11 @@ from loadtests.load.scenario import Scenario, Stage
 from loadtests.load.users import USERS
 from loadtests.load.users.asking import Asking
 
+MOST_THREADS = 1000
+
 grpc_gevent.init_gevent()
+# gRPC waits in threads of gevent's own pool, which has ten: who looks up an address would wait for them.
+gevent.get_hub().threadpool.maxsize = MOST_THREADS
 
 
 @events.init_command_line_parser.add_listener

@@ -90,6 +90,14 @@ def by_vocabulary(entries: Entries, window: Window) -> dict[str, Outcome]:
     return {word: outcome([entry for entry in work if entry["method"] == word], window) for word in words}
 
 
+def by_result(entries: Entries, window: Window) -> dict[str, Outcome]:
+    """Of units of work, by what they came for, whatever the vocabulary: conversions and pictures."""
+    found: dict[str, list[Mapping[str, Any]]] = {}
+    for entry in of_work(entries):
+        found.setdefault("conversions" if entry["name"].startswith("vectorize") else "pictures", []).append(entry)
+    return {name: outcome(some, window) for name, some in sorted(found.items())}
+
+
 def kind_of(entry: Mapping[str, Any]) -> str:
     return f"{entry['method']}: {entry['name']}"
 

@@ -16,7 +16,17 @@ from pathlib import Path
 from loadtests.load.limits import Measured
 from loadtests.load.memory import pss_bytes
 from loadtests.load.notes import Notes
-from loadtests.load.outcome import Entries, Outcome, Window, by_kind, by_vocabulary, kind_of, of_work, outcome
+from loadtests.load.outcome import (
+    Entries,
+    Outcome,
+    Window,
+    by_kind,
+    by_result,
+    by_vocabulary,
+    kind_of,
+    of_work,
+    outcome,
+)
 from loadtests.load.scenario import Scenario
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,7 +105,7 @@ def judged(scenario: Scenario, entries: Entries, notes: Notes, memory: Sequence[
     """``entries``: locust's statistics."""
     window, work = Window(notes.began, scenario.run_time_s), of_work(entries)
     errors = sum((notes.errors.get(kind, Counter()) for kind in map(kind_of, work)), Counter[str]())
-    measured = Measured(outcome(work, window, errors), notes, memory)
+    measured = Measured(outcome(work, window, errors), notes, memory, by_result(entries, window))
     return Report(scenario, measured, by_kind(entries, window, notes.errors), by_vocabulary(entries, window), path)
 
 

@@ -25,7 +25,8 @@ class Stage:
 @dataclass(frozen=True)
 class Scenario:
     """``mix``: shares by the name of a user. ``per_minute`` 0: users who wait for their answers. ``catalogue`` 0: every
-    request is work. ``limit_s``: what is not done within it has failed."""
+    request is work. ``limit_s``: what is not done within it has failed. ``stack``: settings, by section, of one that is
+    started for it."""
 
     name: str
     mix: Mapping[str, int]
@@ -35,6 +36,7 @@ class Scenario:
     tier: str = "auto"
     catalogue: int = 0
     limit_s: float = 120.0
+    stack: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.mix or min(self.mix.values()) < 1:

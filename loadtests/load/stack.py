@@ -19,6 +19,8 @@ import yaml
 from loadtests.vectorize.measure import ROOT
 from serve.client import StackClient
 from serve.errors import EngineUnavailable
+from serve.settings import load
+from serve.stack import targets_file
 
 START_TIMEOUT_S = 240.0
 _PORTS = (20_000, 32_000)
@@ -28,11 +30,12 @@ STOP_TIMEOUT_S = 90.0
 
 @dataclass(frozen=True)
 class Started:
-    """``pid`` is the root of all of the stack's processes."""
+    """``pid`` is the root of all of the stack's processes, ``targets`` the file that says where its metrics are."""
 
     pid: int
     url: str
     grpc: str
+    targets: Path
 
 
 def free_ports(count: int) -> list[int]:
@@ -79,9 +82,9 @@ def running(differing: Mapping[str, Any] | None = None) -> Iterator[Started]:
         command = [sys.executable, "-m", "serve.cli", "up", "--config", str(folder / "settings.yaml")]
         with log.open("wb") as output:
             child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
-        started = Started(
-            child.pid, f"http://127.0.0.1:{values['http']['port']}", f"127.0.0.1:{values['grpc']['port']}"
-        )
+        http, grpc = values["http"]["port"], values["grpc"]["port"]
+        targets = targets_file(load(**values))
+        started = Started(child.pid, f"http://127.0.0.1:{http}", f"127.0.0.1:{grpc}", targets)
         try:
             _wait_ready(started, child, log)
             yield started

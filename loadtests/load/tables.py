@@ -6,7 +6,7 @@ import math
 from collections import Counter
 from collections.abc import Mapping
 
-from loadtests.load.limits import MIB, Measured, degradation
+from loadtests.load.limits import MIB, Measured, degradations
 from loadtests.load.outcome import STEP, Outcome
 from loadtests.load.run import Report
 from loadtests.vectorize.table import UNMEASURED, markdown
@@ -33,7 +33,7 @@ def failures(found: Mapping[str, Outcome]) -> str:
     return markdown(["failures of", "what was wrong", "times"], rows)
 
 
-def beside(measured: Measured, baseline: Outcome | None, name: str) -> str:
+def beside(measured: Measured, baseline: Measured | None, name: str) -> str:
     """What else limits are about, as far as it is known."""
     notes = measured.notes
     lines = []
@@ -47,10 +47,11 @@ def beside(measured: Measured, baseline: Outcome | None, name: str) -> str:
     if notes.previews:
         lines.append(f"previews: {notes.previews}")
     if baseline is not None:
+        missing = ", ".join(f"{word} {share:+.1%}" for word, share in degradations(measured, baseline))
         lines.append(
             f"against {name}: {measured.outcome.right_per_second:.1f} right answers/s to "
-            f"{baseline.right_per_second:.1f}, {degradation(measured.outcome, baseline):+.1%} missing; "
-            f"p95 {measured.outcome.p95_ms:.0f} ms to {baseline.p95_ms:.0f} ms"
+            f"{baseline.outcome.right_per_second:.1f}; missing: {missing}; "
+            f"p95 {measured.outcome.p95_ms:.0f} ms to {baseline.outcome.p95_ms:.0f} ms"
         )
     return "\n".join([*lines, memory(measured)])
 

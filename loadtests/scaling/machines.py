@@ -7,6 +7,7 @@ site's machines share a database and an object store.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import shutil
 import signal
@@ -14,13 +15,15 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from loadtests.vectorize.measure import ROOT
 
+_CLONE_NEWNET = 0x40000000
+"""Of <linux/sched.h>; Python has `os.setns` from 3.12 on."""
 NETWORK = "10.203.{}"
 """Of this the first free one is taken."""
 
@@ -54,6 +57,16 @@ class Machine:
         inside = ["ip", "netns", "exec", self.namespace, *program]
         return subprocess.run(inside, check=True, capture_output=True, text=True, timeout=timeout_s, cwd=ROOT).stdout
 
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """This thread, and the threads and processes that it starts meanwhile, are on this machine's network."""
+        with open("/proc/thread-self/ns/net") as before, open(f"/run/netns/{self.namespace}") as there:
+            _set_network(there.fileno())
+            try:
+                yield
+            finally:
+                _set_network(before.fileno())
+
     def pids(self, name: str = "") -> list[int]:
         """Of its processes, whose command holds ``name``."""
         found = []
@@ -70,11 +83,7 @@ class Machine:
 
     def end(self) -> None:
         """Every process of it."""
-        while pids := self.pids():
-            for pid in pids:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            time.sleep(0.1)
+        kill_all(self.pids)
 
     def unplug(self) -> None:
         _ip("-n", self.namespace, "link", "set", self.wire, "down")
@@ -82,6 +91,15 @@ class Machine:
     def plug(self) -> None:
         _ip("-n", self.namespace, "link", "set", self.wire, "up")
         _ip("-n", self.namespace, "route", "replace", "default", "dev", self.wire)
+
+
+def kill_all(alive: Callable[[], Iterable[int]]) -> None:
+    """The processes that ``alive`` names, and those that they start meanwhile, until there are none."""
+    while pids := list(alive()):
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.1)
 
 
 @contextlib.contextmanager
@@ -107,6 +125,11 @@ def two_machines() -> Iterator[tuple[Machine, Machine]]:
         for machine in made:
             machine.end()
             _ip("netns", "del", machine.namespace)
+
+
+def _set_network(descriptor: int) -> None:
+    if ctypes.CDLL(None, use_errno=True).setns(descriptor, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), "the network namespace could not be entered")
 
 
 def _ip(*arguments: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import secrets
 import subprocess
@@ -22,6 +23,7 @@ from loadtests.scaling.sleeping import write_sleeping_family
 
 START_TIMEOUT_S = 180.0
 STEP_S, ROWS = 0.1, 4
+METRICS_PORT = 9102
 ASKS = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)"
 JOIN = "serve.cli join"
 REPLICA = "ray::ServeReplica:atelier:"
@@ -33,6 +35,8 @@ class Site:
     first: Machine
     second: Machine
     folder: Path
+    values: dict[str, Any]
+    database: PostgreSQL
 
     def replicas(self, deployment: str) -> tuple[int, int]:
         """On the first machine, and on the second."""
@@ -49,13 +53,27 @@ class Site:
             return True
         return False
 
+    def targets(self) -> dict[str, list[str]]:
+        """What Prometheus is told to ask, as HOST:PORT by job; nothing until it is told."""
+        path = self.folder / self.first.address.rpartition(".")[2] / "metrics-8000.json"
+        with contextlib.suppress(FileNotFoundError):
+            return {one["labels"]["job"]: one["targets"] for one in json.loads(path.read_text())}
+        return {}
+
     def start(self, machine: Machine, *command: str) -> subprocess.Popen[bytes]:
         """`atelier` on ``machine``, with folders of its own and the settings of both."""
         own = self.folder / machine.address.rpartition(".")[2]  # short: Ray's sockets are in it
         told = {**os.environ, "ATELIER_STATE_DIR": str(own), "ATELIER_RAY__TEMP_DIR": str(own / "ray")}
         line = ["-m", "serve.cli", *command, "--config", str(self.folder / "settings.yaml")]
-        with (self.folder / f"{machine.address}.log").open("ab") as log:
+        with self._log(machine).open("ab") as log:
             return machine.popen(line, env=told, stdout=log, stderr=log)
+
+    def _log(self, machine: Machine) -> Path:
+        return self.folder / f"{machine.address}.log"
+
+    def log(self, machine: Machine) -> str:
+        """What `atelier` said on ``machine``."""
+        return self._log(machine).read_text(errors="replace")
 
     def whole(self) -> None:
         """Waits until each machine has a replica of everything. The second one joins, again if need be, as with a
@@ -88,9 +106,10 @@ def settings(folder: Path, database: str) -> dict[str, Any]:
     one_each = {"autoscaling": {"max_per_machine": 1}}
     twice = {"min_replicas": 2, "max_replicas": 2, "num_cpus": 0.1, **one_each}
     return {
-        "http": {"host": "0.0.0.0"},
+        "http": {"host": "0.0.0.0", "port": 8000},
+        "grpc": {"port": 9000},
         "access": {"required": "off", "insecure": True},
-        "ray": {"host": "node", "num_cpus": 2, "leave_s": 25},
+        "ray": {"host": "node", "num_cpus": 2, "leave_s": 25, "metrics_port": METRICS_PORT},
         "proxy": {"token": secrets.token_hex(16)},
         "secrets": {"keys": [secrets.token_hex(32)]},
         "dashboard": {"enabled": False},
@@ -118,7 +137,7 @@ def running(change: Callable[[dict[str, Any]], None] = lambda _: None) -> Iterat
         values = settings(folder, database.new_database())
         change(values)
         (folder / "settings.yaml").write_text(yaml.safe_dump(values))
-        site = Site(first, second, folder)
+        site = Site(first, second, folder, values, database)
         head = site.start(first, "up")
         try:
             site.wait(lambda: bool(first.pids("gcs_server")), head)

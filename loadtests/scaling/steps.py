@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 STEPS = 10
 """Of denoising, of each picture."""
+
+
+def drawing(seed: int) -> dict[str, Any]:
+    """The body of ``POST /v1/images/generations`` for one."""
+    return {"prompt": "red apple", "seed": seed, "size": "64x64", "steps": STEPS, "guidance_scale": 1.0}
 
 
 def steps_of(text: str) -> list[tuple[int, float]]:

@@ -13,39 +13,49 @@ WINDOW_S = 5.0
 
 
 @dataclass(frozen=True)
+class Look:
+    """At a stack, at a ``time`` of the day. ``replicas``: their processes, those that start or end included; ``ready``:
+    those that serve; ``waiting``: requests without a turn, as replicas tell it."""
+
+    time: float
+    replicas: int
+    ready: int
+    waiting: int
+
+
+@dataclass(frozen=True)
 class Moment:
-    """``waiting`` is what is under way beyond the places of the replicas: they give places in order, and no more."""
+    """A look, with ``under_way``, the requests that their callers wait for."""
 
     second: float
     replicas: int
+    ready: int
     under_way: int
     waiting: int
     p95_s: float | None
 
 
-def timeline(
-    replicas: Sequence[tuple[float, int]], requests: Sequence[Mapping[str, float]], places: int
-) -> list[Moment]:
-    """One moment for each (time, replicas). ``requests`` have ``began`` and ``ended``; a replica has ``places``."""
-    start = replicas[0][0]
+def timeline(looks: Sequence[Look], requests: Sequence[Mapping[str, float]]) -> list[Moment]:
+    """One moment for each look. ``requests`` have ``began`` and ``ended``."""
+    start = looks[0].time
     began = np.array([request["began"] for request in requests])
     ended = np.array([request["ended"] for request in requests])
     moments = []
-    for time, count in replicas:
-        under_way = int(((began <= time) & (ended > time)).sum())
-        lately = (ended > time - WINDOW_S) & (ended <= time)
+    for look in looks:
+        under_way = int(((began <= look.time) & (ended > look.time)).sum())
+        lately = (ended > look.time - WINDOW_S) & (ended <= look.time)
         p95_s = float(np.quantile((ended - began)[lately], 0.95)) if lately.any() else None
-        moments.append(Moment(time - start, count, under_way, max(0, under_way - places * count), p95_s))
+        moments.append(Moment(look.time - start, look.replicas, look.ready, under_way, look.waiting, p95_s))
     return moments
 
 
 def changes(moments: Sequence[Moment]) -> list[Moment]:
-    """The first moment, and each with another number of replicas than the one before."""
+    """The first moment, and each with another number of ready replicas than the one before."""
     found, last = [], -1
     for moment in moments:
-        if moment.replicas != last:
+        if moment.ready != last:
             found.append(moment)
-        last = moment.replicas
+        last = moment.ready
     return found
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from locust import FastHttpUser, LoadTestShape, constant, events, task
 
 from loadtests.load.callers import ANEW
-from loadtests.scaling.steps import STEPS, steps_of
+from loadtests.scaling.steps import drawing, steps_of
 
 PAUSE_S = 1.0
 SEEDS = itertools.count(1)
@@ -39,9 +39,9 @@ class Drawer(FastHttpUser):  # type: ignore[misc]
 
     @task
     def draw(self) -> None:
-        body = {"prompt": "red apple", "seed": next(SEEDS), "size": "64x64", "steps": STEPS, "guidance_scale": 1.0}
         began = time.time()
-        with self.client.post("/v1/images/generations", json=body, headers=ANEW, catch_response=True) as answer:
+        body, target = drawing(next(SEEDS)), "/v1/images/generations"
+        with self.client.post(target, json=body, headers=ANEW, catch_response=True) as answer:
             if answer.status_code != 200:
                 answer.failure(f"{answer.status_code}: {(answer.text or '')[:120]}")
         self.file.write(json.dumps({"began": began, "ended": time.time(), "status": answer.status_code}) + "\n")

@@ -13,7 +13,8 @@ from pathlib import Path
 
 from loadtests.lines import lines
 from loadtests.simulate import tables
-from loadtests.simulate.curve import Curve, known
+from loadtests.simulate.curve import Curve
+from loadtests.simulate.files import GUIDED, known, read
 from loadtests.simulate.validate import validate
 from loadtests.simulate.world import BATCHING, Demand
 
@@ -33,11 +34,32 @@ def plot(curve: Curve, demand: Demand, folder: Path, name: str) -> Path:
     return path
 
 
+def tell(curve: Curve, demand: Demand, gpus: Sequence[int], loads: Sequence[float]) -> None:
+    """Prints all tables of a curve."""
+    most = curve.per_second(demand.mean_steps)
+    alone = curve.share_alone(demand.mean_steps)
+    print(f"{curve.name}: batching gains {curve.gain:.1f} times; one GPU draws at most {most:.2f} pictures/s")
+    print(f"One at a time it draws at most {alone:.0%} of that.")
+    print(f"{curve.source}\n")
+    print(tables.batching(curve, gpus, loads, demand) + "\n", flush=True)
+    print(tables.cancels(curve, loads, demand) + "\n", flush=True)
+    print(tables.places(curve, loads[-1], demand) + "\n", flush=True)
+    many = [count for count in gpus if count > 1]
+    print(tables.routing(curve, many, loads[-1:], demand) + "\n", flush=True)
+    print(tables.scaling(curve, demand) + "\n", flush=True)
+
+
 def main(given: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m loadtests.simulate", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--curve", nargs="+", default=known(), help=f"{', '.join(known())}, or files like theirs")
+    parser.add_argument(
+        "--curve",
+        nargs="+",
+        default=known(),
+        help=f"{', '.join(known())}, or files: like theirs, a profile.json of `atelier profile`, of bench_unet --out",
+    )
+    parser.add_argument("--rows", type=int, choices=(1, 2), default=GUIDED, help="of a picture; 1: no guidance")
     parser.add_argument("--gpus", nargs="+", type=int, default=GPUS)
     parser.add_argument("--loads", nargs="+", type=float, default=LOADS)
     parser.add_argument("--steps", nargs="+", type=int, default=[8, 30], help="equally likely")
@@ -48,22 +70,17 @@ def main(given: Sequence[str] | None = None) -> None:
     if told.validate:
         print(validate(told.requests))
         return
+    try:
+        files = {name: read(name, told.rows) for name in told.curve}
+    except (OSError, ValueError) as error:
+        parser.error(str(error))
     demand = Demand(tuple(told.steps))
-    for name in told.curve:
-        curve = Curve.read(name)
-        most = curve.per_second(demand.mean_steps)
-        alone = curve.share_alone(demand.mean_steps)
-        print(f"{curve.name}: batching gains {curve.gain:.1f} times; one GPU draws at most {most:.2f} pictures/s")
-        print(f"One at a time it draws at most {alone:.0%} of that.")
-        print(f"{curve.source}\n")
-        print(tables.batching(curve, told.gpus, told.loads, demand) + "\n", flush=True)
-        print(tables.cancels(curve, told.loads, demand) + "\n", flush=True)
-        print(tables.places(curve, told.loads[-1], demand) + "\n", flush=True)
-        many = [count for count in told.gpus if count > 1]
-        print(tables.routing(curve, many, told.loads[-1:], demand) + "\n", flush=True)
-        print(tables.scaling(curve, demand) + "\n", flush=True)
-        if told.plot:
-            print(f"drawn: {plot(curve, demand, told.plot, Path(name).stem)}\n", flush=True)
+    for name, curves in files.items():
+        for place, curve in enumerate(curves):
+            tell(curve, demand, told.gpus, told.loads)
+            if told.plot:
+                stem = Path(name).stem if len(curves) == 1 else f"{Path(name).stem}_{place}"
+                print(f"drawn: {plot(curve, demand, told.plot, stem)}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
-
-FOLDER = Path(__file__).with_name("curves")
 
 
 @dataclass(frozen=True)
@@ -69,17 +64,3 @@ class Curve:
         low = self._sizes[right - 1]
         part = (pictures - low) / (high - low)
         return self.milliseconds[low] + part * (self.milliseconds[high] - self.milliseconds[low])
-
-    @classmethod
-    def parse(cls, told: Mapping[str, Any]) -> Curve:
-        return cls(**{**told, "milliseconds": {int(n): float(ms) for n, ms in told["milliseconds"].items()}})
-
-    @classmethod
-    def read(cls, name_or_path: str) -> Curve:
-        """One of the folder ``curves`` by its name, or a file in the same form."""
-        known = FOLDER / f"{name_or_path}.json"
-        return cls.parse(json.loads((known if known.is_file() else Path(name_or_path)).read_text()))
-
-
-def known() -> list[str]:
-    return sorted(path.stem for path in FOLDER.glob("*.json"))

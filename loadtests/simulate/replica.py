@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import abc
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from loadtests.simulate.clock import Clock
 from loadtests.simulate.curve import Curve
@@ -39,31 +40,13 @@ class Picture:
 Done = Callable[[Picture], None]
 
 
-class Replica(Protocol):
+class Replica(abc.ABC):
     """``load``: pictures that wait or are drawn. ``busy_s``: how long its GPU computes, until ``free_at_s``."""
 
-    load: int
-    busy_s: float
-    free_at_s: float
-
-    def take(self, picture: Picture) -> None: ...
-
-
-class StepLevel:
-    """Every step is a request to the batcher: it takes what is there as soon as the GPU is free.
-
-    A picture's text encoder and VAE take the GPU by themselves, half of ``fixed_ms`` each, before the steps that wait.
-    """
-
-    def __init__(self, clock: Clock, curve: Curve, done: Done, places: int = PLACES) -> None:
+    def __init__(self, clock: Clock, curve: Curve, done: Done) -> None:
         self._clock, self._curve, self._done = clock, curve, done
-        self._half_s, self._between_s = curve.fixed_ms / 2e3, curve.between_ms / 1e3
-        self._free_places = places
         self._waiting: deque[Picture] = deque()
-        self._single: deque[tuple[Callable[[list[Picture]], None], Picture]] = deque()
-        """Encoders and VAEs, and what follows each."""
-        self._pending: deque[Picture] = deque()
-        self._running = self._due = False
+        self._running = False
         self.load = 0
         self.busy_s = self.free_at_s = 0.0
 
@@ -72,12 +55,48 @@ class StepLevel:
         self._waiting.append(picture)
         self._admit()
 
+    @abc.abstractmethod
     def _admit(self) -> None:
-        while self._free_places and self._waiting:
+        """Begins with those that wait, as many as may."""
+
+    def _next(self) -> Picture | None:
+        """The first that waits and is still wanted."""
+        while self._waiting:
             picture = self._waiting.popleft()
-            if picture.cancelled(self._clock.now):
-                self._leave(picture)
-                continue
+            if not picture.cancelled(self._clock.now):
+                return picture
+            self._leave(picture)
+        return None
+
+    def _compute(self, took_s: float, then: Callable[..., None], *arguments: Any) -> None:
+        self._running = True
+        self.busy_s += took_s
+        self.free_at_s = self._clock.now + took_s
+        self._clock.after(took_s, then, *arguments)
+
+    def _leave(self, picture: Picture) -> None:
+        self.load -= 1
+        picture.done_s = self._clock.now
+        self._done(picture)
+
+
+class StepLevel(Replica):
+    """Every step is a request to the batcher: it takes what is there as soon as the GPU is free.
+
+    A picture's text encoder and VAE take the GPU by themselves, half of ``fixed_ms`` each, before the steps that wait.
+    """
+
+    def __init__(self, clock: Clock, curve: Curve, done: Done, places: int = PLACES) -> None:
+        super().__init__(clock, curve, done)
+        self._half_s, self._between_s = curve.fixed_ms / 2e3, curve.between_ms / 1e3
+        self._free_places = places
+        self._single: deque[tuple[Callable[[list[Picture]], None], Picture]] = deque()
+        """Encoders and VAEs, and what follows each."""
+        self._pending: deque[Picture] = deque()
+        self._due = False
+
+    def _admit(self) -> None:
+        while self._free_places and (picture := self._next()):
             self._free_places -= 1
             picture.left = picture.steps
             self._alone(self._ask, picture)
@@ -115,12 +134,6 @@ class StepLevel:
             batch = [self._pending.popleft() for _ in range(min(len(self._pending), self._curve.cap))]
             self._compute(self._curve.step_s(len(batch)), self._answered, batch)
 
-    def _compute(self, took_s: float, then: Callable[..., None], *arguments: Any) -> None:
-        self._running = True
-        self.busy_s += took_s
-        self.free_at_s = self._clock.now + took_s
-        self._clock.after(took_s, then, *arguments)
-
     def _computed(self, then: Callable[[list[Picture]], None], pictures: list[Picture]) -> None:
         self._running = False
         then(pictures)
@@ -146,13 +159,8 @@ class StepLevel:
             self._leave(picture)
         self._admit()
 
-    def _leave(self, picture: Picture) -> None:
-        self.load -= 1
-        picture.done_s = self._clock.now
-        self._done(picture)
 
-
-class RequestLevel:
+class RequestLevel(Replica):
     """Those that wait when the GPU is free go together, and leave together when the longest is done.
 
     Who has no step left is not computed any further, and nothing lies between two steps, which is generous: many such
@@ -160,52 +168,27 @@ class RequestLevel:
     """
 
     def __init__(self, clock: Clock, curve: Curve, done: Done, most: int | None = None) -> None:
-        self._clock, self._curve, self._done = clock, curve, done
+        super().__init__(clock, curve, done)
         self._most = min(most or curve.cap, curve.cap)
-        self._waiting: deque[Picture] = deque()
-        self._running = False
-        self.load = 0
-        self.busy_s = self.free_at_s = 0.0
 
-    def take(self, picture: Picture) -> None:
-        self.load += 1
-        self._waiting.append(picture)
-        self._run()
+    def _admit(self) -> None:
+        batch: list[Picture] = []
+        while not self._running and len(batch) < self._most and (picture := self._next()):
+            batch.append(picture)
+        if batch:
+            self._compute(self._lasts_s(batch), self._finished, batch)
 
-    def _run(self) -> None:
-        if self._running:
-            return
-        batch = self._next()
-        if not batch:
-            return
-        self._running = True
+    def _lasts_s(self, batch: list[Picture]) -> float:
         lasts_s = len(batch) * self._curve.fixed_ms / 1e3
         for step in range(max(picture.steps for picture in batch)):
             going = [picture for picture in batch if picture.steps > step]
             lasts_s += self._curve.step_s(len(going))
             for picture in going:
                 picture.answered(self._clock.now + lasts_s)
-        self.busy_s += lasts_s
-        self.free_at_s = self._clock.now + lasts_s
-        self._clock.after(lasts_s, self._finished, batch)
-
-    def _next(self) -> list[Picture]:
-        batch: list[Picture] = []
-        while self._waiting and len(batch) < self._most:
-            picture = self._waiting.popleft()
-            if picture.cancelled(self._clock.now):
-                self._leave(picture)
-            else:
-                batch.append(picture)
-        return batch
+        return lasts_s
 
     def _finished(self, batch: list[Picture]) -> None:
         self._running = False
         for picture in batch:
             self._leave(picture)
-        self._run()
-
-    def _leave(self, picture: Picture) -> None:
-        self.load -= 1
-        picture.done_s = self._clock.now
-        self._done(picture)
+        self._admit()

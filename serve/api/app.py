@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import logging
+from functools import cache
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import APIRouter, FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
+from starlette.routing import BaseRoute
 
 from serve import tracing
 from serve.api import (
@@ -110,6 +112,7 @@ def create_app(
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # the address would be made from the caller's Host header
+        routes=_routes(),
     )
     app.state.service = service
     app.state.illustrator = illustrator
@@ -122,18 +125,6 @@ def create_app(
     )
     app.state.jobs = JobParts(state) if state is not None else None
     app.state.a1111 = a1111.Desk()
-    app.include_router(native.router, responses=described())
-    for router in (gallery.router, jobs.router, results.router, references.router):
-        app.include_router(router, responses=described())
-    for router in (admin.router, accounts.router, costs.router, rollout.router, versions.router):
-        app.include_router(router, responses=described())
-    app.include_router(illustrations.router, responses=described())
-    app.include_router(diffusion.router, responses=described())
-    app.include_router(openai.router, responses=described("application/json", openai.ERROR_SCHEMA))
-    app.include_router(a1111.router, responses=described("application/json", a1111.ERROR_SCHEMA))
-    app.include_router(health.router, responses=described())
-    app.include_router(reference_page.router)
-    app.include_router(open_inference.router, responses=described("application/json", {"error": {"type": "string"}}))
     app.add_exception_handler(AtelierError, answer)
     app.add_exception_handler(HTTPException, answer)
     app.add_exception_handler(RequestValidationError, answer)
@@ -154,6 +145,23 @@ def create_app(
     app.add_middleware(Observed, requests=settings.logs.requests)
     app.add_middleware(RequestId)
     return app
+
+
+@cache
+def _routes() -> list[BaseRoute]:
+    """Shared by all applications: FastAPI prepares them at the first request, anew for each list of them."""
+    site = APIRouter()
+    # First, as they are compared one by one, here and by Ray Serve, and an engine's inference may take a millisecond.
+    site.include_router(open_inference.router, responses=described("application/json", {"error": {"type": "string"}}))
+    for router in (native.router, gallery.router, jobs.router, results.router, references.router, admin.router,
+                   accounts.router, costs.router, rollout.router, versions.router, illustrations.router,
+                   diffusion.router):  # fmt: skip
+        site.include_router(router, responses=described())
+    site.include_router(openai.router, responses=described("application/json", openai.ERROR_SCHEMA))
+    site.include_router(a1111.router, responses=described("application/json", a1111.ERROR_SCHEMA))
+    site.include_router(health.router, responses=described())
+    site.include_router(reference_page.router)
+    return site.routes
 
 
 async def answer(request: Request, error: Exception) -> Response:

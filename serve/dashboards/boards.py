@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from serve.dashboards.board import Board, Panel
+from serve.dashboards.board import RATE, Board, Panel
 from serve.dashboards.queries import mean, mean_of_both, per_second, quantile, quantiles, ratio
 
 FAILED = 'atelier_requests_total{status=~"50[02345]|UNAVAILABLE|INTERNAL|DEADLINE_EXCEEDED|UNKNOWN"}'
 """Requests that failed by our fault. None are 499, what the client got wrong, what it had set too early an end (late),
 what is not offered (501, UNIMPLEMENTED), and who is over a limit or a quota (507, RESOURCE_EXHAUSTED)."""
+
+DATABASE, STORE = "atelier_database_transaction_seconds", "atelier_object_store_call_seconds"
+DISK = "max by (instance) (ray_node_disk_utilization_percentage) / 100"
+"""Of a machine's root and of the disk of Ray's folder, taken together."""
+MEMORY = "max by (instance) (ray_node_mem_used / ray_node_mem_total)"
+
+
+def failing(histogram: str, window: str = RATE) -> str:
+    """Share of what was asked of the database, or of the store, that it did not do."""
+    return ratio(f'{histogram}_count{{outcome="error"}}', f"{histogram}_count", window=window)
+
 
 OVERVIEW = Board("atelier-overview", "Atelier: overview", {
     "Now": (
@@ -42,6 +53,18 @@ OVERVIEW = Board("atelier-overview", "Atelier: overview", {
         }, "Share of lookups that found their answer."),
         Panel("Shared", "reqps", {"{{place}}": per_second("atelier_shared_requests_total", "place")},
               "Requests that joined the same one under way."),
+    ),
+    "State": (
+        Panel("Database, p95", "s", {"{{kind}}": quantile(0.95, DATABASE, "kind")},
+              "A transaction, its wait for a connection or a turn included. The goal is below 0.1 s."),
+        Panel("Object store, p95", "s", {"{{operation}}": quantile(0.95, STORE, "operation")},
+              "A call, whatever it carries."),
+        Panel("Failing", "percentunit", {"database": failing(DATABASE), "object store": failing(STORE)},
+              "Share of transactions and calls that were not answered, or found no space."),
+    ),
+    "Machines": (
+        Panel("Disk", "percentunit", {"{{instance}}": DISK}, "In use: of the root and of Ray's folder, together."),
+        Panel("Memory", "percentunit", {"{{instance}}": MEMORY}, "In use, of what the machine or the container has."),
     ),
 })  # fmt: skip
 

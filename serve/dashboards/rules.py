@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serve.dashboards.alerts import Rule
-from serve.dashboards.boards import FAILED
+from serve.dashboards.boards import DATABASE, DISK, FAILED, MEMORY, STORE, failing
 from serve.dashboards.queries import mean_of_both, per_second, quantile, ratio
 
 OBJECTIVE = 0.995
@@ -37,6 +37,8 @@ def _spending(budget_per_day: float, cpu_hour: float, gpu_hour: float) -> Rule:
 RULES = (
     Rule("AtelierDown", 'absent(up{job="ray"} == 1)', "1m", "page",
          "No node of the site answers Prometheus", "down"),
+    Rule("AtelierUnseen", 'up{job="ray"} == 0', "5m", "ticket",
+         "Prometheus does not reach the metrics of {{ $labels.instance }}", "down"),
     Rule("AtelierFailsFast", _burns(14.4, "1h", "5m"), "2m", "page",
          "Requests fail so often that a month's allowance is gone in two days", "requests-fail"),
     Rule("AtelierFailsSlowly", _burns(3, "1d", "2h"), "15m", "ticket",
@@ -52,6 +54,16 @@ RULES = (
     Rule("AtelierVectorizesSlowly",
          f"{quantile(0.95, 'atelier_ensemble_duration_seconds', selector=CONVERSIONS, window='10m')} > 1",
          "10m", "ticket", "Conversions take longer than 1 s", "slow"),
+    Rule("AtelierDatabaseSlow", f"{quantile(0.95, DATABASE, 'kind', window='5m')} > 0.1", "10m", "ticket",
+         "A {{ $labels.kind }} of the database takes longer than 0.1 s", "the-state"),
+    Rule("AtelierDatabaseFails", f"({failing(DATABASE, '5m')}) > 0.05", "5m", "page",
+         "The database does not answer, or has no space", "the-state"),
+    Rule("AtelierStoreFails", f"({failing(STORE, '5m')}) > 0.05", "5m", "page",
+         "The object store does not answer, or has no space", "the-state"),
+    Rule("AtelierDiskFills", f"{DISK} > 0.85", "10m", "ticket",
+         "A disk of {{ $labels.instance }} is nearly full", "a-machine-is-full"),
+    Rule("AtelierMemoryFills", f"{MEMORY} > 0.9", "10m", "ticket",
+         "The memory of {{ $labels.instance }} is nearly full", "a-machine-is-full"),
     Rule("AtelierEngineFails", f"{per_second(BROKEN, 'engine', '5m')} > 0.1", "5m", "page",
          "The engine {{ $labels.engine }} fails", "an-engine-fails"),
     Rule("AtelierTritonRestarts", "sum(increase(atelier_triton_restarts_total[15m])) > 3", "0m", "ticket",

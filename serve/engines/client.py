@@ -30,6 +30,7 @@ from serve.errors import (
     Overloaded,
     Unsupported,
 )
+from serve.grpc_options import DIRECT, RECONNECT
 from serve.metrics import catalogue
 
 LOGGER = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ class Engines:
     the next (Triton's own bound on a queue costs stalls of 0.5 s). Inputs of ``shared_memory_min_bytes`` and more in
     all go through shared memory, of at most ``shared_memory_max_bytes`` (0: never), when the Triton is on this machine
     and can see it. ``on_unavailable`` is called with an engine's name whenever a call finds the engine gone, so that a
-    supervisor need not wait for its next probe.
+    supervisor need not wait for its next probe. Whoever listens there restarts what is `held`.
 
     Every method raises the errors of ``serve.errors``: NotFound (no such engine), InvalidRequest (a tensor's name,
     type or shape, in ``field``), TooLarge, DeadlineExceeded, Overloaded (its queue is full), EngineUnavailable (it
@@ -79,12 +80,17 @@ class Engines:
         self._shared_memory_min_bytes = shared_memory_min_bytes
         self._shared_memory_max_bytes = shared_memory_max_bytes
         self.on_unavailable = on_unavailable
+        self.on_given_up: Callable[[str], None] | None = None
+        """Called with the engine of whose Python stub Triton said that it has given it up, before anybody has that
+        answer: who restarts Triton sets ``held``."""
         self.on_answer: Callable[[str, Mapping[str, NDArray[Any]]], None] | None = None
         """Called with the engine and its inputs for each inference that was answered."""
         self._channel: grpc.aio.Channel | None = None
         self._connection: Any = None
         self._regions: RegionPool | None = None
         self._configs: dict[str, dict[str, Any]] = {}
+        self.held: str | None = None
+        """Why nothing is asked of this Triton, nor believed, before the next `connect`: it is being restarted."""
 
     async def infer(
         self,
@@ -106,11 +112,19 @@ class Engines:
         if self._in_flight[engine] + self._abandoned[engine] >= self._max_in_flight:
             raise Overloaded(f"the queue of engine '{engine}' is full")
         with self._observed(engine, inputs):
+            self.check_held(engine)
             request = partial(tensors.request, engine, inputs, outputs, version)
-            found = tensors.arrays(await self._infer(engine, inputs, request, limit_s))
+            answer = await self._infer(engine, inputs, request, limit_s)
+            self.check_held(engine)
+            found = tensors.arrays(answer)
         if self.on_answer is not None:
             self.on_answer(engine, inputs)
         return found
+
+    def check_held(self, engine: str) -> None:
+        """Raises EngineUnavailable while Triton is being restarted."""
+        if self.held is not None:
+            raise EngineUnavailable(f"engine '{engine}' is being restarted")
 
     @contextlib.contextmanager
     def _observed(self, engine: str, inputs: Mapping[str, NDArray[Any]]) -> Iterator[None]:
@@ -147,6 +161,7 @@ class Engines:
 
         Raises InvalidRequest with Triton's reason when something of it cannot be loaded; then nothing has changed.
         """
+        self.check_held(engine)
         await self._call("RepositoryModelLoad", service_pb2.RepositoryModelLoadRequest(model_name=engine), engine,
                          timeout_s)  # fmt: skip
 
@@ -186,6 +201,7 @@ class Engines:
         regions, self._regions = self._regions, None
         channel, self._channel, self._connection = self._channel, None, None
         self._configs.clear()
+        self.held = None
         if regions is not None:
             with contextlib.suppress(AtelierError, faults.RegionLost):  # a Triton that is gone has unmapped them
                 await regions.close()
@@ -200,6 +216,8 @@ class Engines:
         metadata = tracing.metadata() if method == "ModelInfer" else None
         called = getattr(connection, method)(request, timeout=limit_s + ABANDONED_S, metadata=metadata)
         call = asyncio.ensure_future(called)
+        if method == "ModelInfer":  # the stub of a version that is being loaded is nobody else's
+            call.add_done_callback(partial(self._inferred, engine, connection))
         try:
             return await self._answer(call, engine, limit_s)
         except asyncio.CancelledError:
@@ -229,6 +247,13 @@ class Engines:
             if not call.done():
                 self._abandoned[engine] += 1
                 call.add_done_callback(partial(self._forget, engine))
+
+    def _inferred(self, engine: str, connection: Any, call: asyncio.Future[Any]) -> None:
+        """Before who waits learns of it, and although nobody does any more: the next answer may be this call's."""
+        error = None if call.cancelled() else call.exception()
+        given_up = isinstance(error, grpc.aio.AioRpcError) and faults.gave_up(error)
+        if given_up and connection is self._connection and self.on_given_up is not None:
+            self.on_given_up(engine)
 
     def _forget(self, engine: str, call: asyncio.Future[Any]) -> None:
         self._abandoned[engine] -= 1
@@ -313,9 +338,7 @@ class Engines:
         return [
             ("grpc.max_send_message_length", self._max_message_bytes),
             ("grpc.max_receive_message_length", self._max_message_bytes),
-            ("grpc.initial_reconnect_backoff_ms", 50),
-            ("grpc.min_reconnect_backoff_ms", 50),
-            ("grpc.max_reconnect_backoff_ms", 500),
             ("grpc.use_local_subchannel_pool", 1),
-            ("grpc.enable_http_proxy", 0),
+            *RECONNECT,
+            DIRECT,
         ]

@@ -24,8 +24,9 @@ LOGGER = logging.getLogger(__name__)
 
 _FIELD = re.compile(r"(?:inference )?(?:input|output) '([^']+)'")
 _NOISE = re.compile(r"^\[request id: [^\]]*\] | NOTE: .*$")
+_GIVEN_UP = re.compile(r"[Ss]tub process .*(?:not healthy|unhealthy)|health mutex")
 #: A Python stub that is gone: its server goes on calling itself ready.
-_STUB_GONE = re.compile(r"[Ss]tub process .*(?:not healthy|unhealthy)|Failed to process the request")
+_STUB_GONE = re.compile(_GIVEN_UP.pattern + r"|Failed to process the request")
 _REGION = re.compile(r"[Uu]nable to (?:find|open) .*shared memory region|[Ii]nvalid args.*shared memory")
 _QUEUE_FULL = re.compile(r"[Ee]xceeds? max(?:imum)? queue size")
 _QUEUE_TIMEOUT = re.compile(r"[Rr]equest timeout expired|timeout in queue")
@@ -33,6 +34,15 @@ _QUEUE_TIMEOUT = re.compile(r"[Rr]equest timeout expired|timeout in queue")
 
 class RegionLost(Exception):
     """Triton does not have the shared memory that a request points at: it was restarted, or cannot see ours."""
+
+
+def gave_up(error: grpc.aio.AioRpcError) -> bool:
+    """Whether Triton has given up a Python stub that did not say for a second that it lives.
+
+    It may only have been late. Then it goes on with what its server has taken back: their shared memory gets spoilt,
+    one of them crashes, or the next request gets the answer to this one.
+    """
+    return _GIVEN_UP.search(error.details() or "") is not None
 
 
 def from_grpc(error: grpc.aio.AioRpcError, engine: str) -> AtelierError | RegionLost:

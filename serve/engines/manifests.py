@@ -16,6 +16,7 @@ from serve.errors import Conflict
 
 LOGGER = logging.getLogger(__name__)
 
+MANIFEST = "manifest.json"
 _UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
 _FILE = re.compile(r'^\s*default_model_filename\s*:\s*"([^"]+)"', re.MULTILINE)
 _LIMITS = (("max_relative_error", "largest_limit"), ("relative_rms_error", "limit"))
@@ -72,13 +73,27 @@ def _usable(engine: Path, version: str) -> Iterator[dict[str, Any]]:
         raise Conflict(f"{name}: its manifest cannot be used ({type(error).__name__})") from error
 
 
-def _manifest_of(engine: Path, version: str) -> dict[str, Any] | None:
+def manifest_path(engine: Path, version: str) -> Path | None:
     """``VERSION/manifest.json`` in the folder of an engine; of its lowest version, or none, ``manifest.json`` beside
-    ``config.pbtxt`` will do. Raises OSError, ValueError."""
-    paths = [engine / version / "manifest.json"]
+    ``config.pbtxt`` will do."""
+    paths = [engine / version / MANIFEST]
     if not version or version == next(iter(repository_view.numbers(engine)), version):
-        paths.append(engine / "manifest.json")
-    path = next((path for path in paths if path.is_file()), None)
+        paths.append(engine / MANIFEST)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def sums_of(engine: Path, version: str) -> dict[str, str] | None:
+    """The SHA-256 of each file of ``version``, in hex, as its manifest has them; none where that cannot be used."""
+    try:
+        manifest = _manifest_of(engine, version)
+        return None if manifest is None else _sums(engine, manifest)
+    except _UNUSABLE:
+        return None
+
+
+def _manifest_of(engine: Path, version: str) -> dict[str, Any] | None:
+    """Raises OSError, ValueError."""
+    path = manifest_path(engine, version)
     if path is None:
         return None
     manifest: dict[str, Any] = json.loads(path.read_text())

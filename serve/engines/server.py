@@ -246,7 +246,9 @@ class TritonServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
+            # Out of reach of the terminal's Ctrl-C, but in no session of its own: where Linux shares the processor
+            # between sessions (autogroup), stubs of one came too late for their server on busy cores.
+            process_group=0,
         )
 
     def _serves_metrics(self, port: int) -> bool:

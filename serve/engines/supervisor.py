@@ -2,7 +2,8 @@
 
 A Python stub that is killed leaves its server and its model "ready" while every request fails, and nothing recovers by
 itself; so readiness as Triton tells it counts for nothing here. A server or a stub that stands still is worse: nothing
-fails, and everything waits.
+fails, and everything waits. Worst is a stub that was late by a second, as on a machine that was itself stopped for one:
+its server has given it up, and both go on.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import time
 from serve.engines import processes
 from serve.engines.client import Engines
 from serve.engines.server import TritonServer
-from serve.errors import AtelierError, DeadlineExceeded, EngineUnavailable, NotFound, Overloaded
+from serve.errors import AtelierError, DeadlineExceeded, NotFound, Overloaded
 from serve.metrics import catalogue
 
 LOGGER = logging.getLogger(__name__)
@@ -56,28 +57,47 @@ class Supervisor:
         #: By engine: when a probe first timed out, and the executions it had completed by then.
         self._stalls: dict[str, tuple[float, int]] = {}
         self._suspicion = asyncio.Event()
+        self._given_up = asyncio.Event()
         engines.on_unavailable = lambda engine: self._suspicion.set()
+        engines.on_given_up = self._give_up
 
     async def run(self) -> None:
         """Watch until cancelled."""
         while True:
             self._suspicion.clear()
-            reason = await self._fault()
+            try:
+                reason = await self._fault()
+            except Exception:  # whatever it was, a Triton that nobody watches would be the end of its replica
+                LOGGER.exception("the look at tritonserver failed; it is looked at again")
+                reason = None
             if reason is not None:
                 LOGGER.error("restarting tritonserver: %s", reason)
+                self._engines.held = reason
                 await self._restart()
             await self._pause()
 
+    def _give_up(self, engine: str) -> None:
+        self._engines.held = f"it has given up a stub of '{engine}'"
+        self._given_up.set()
+        self._suspicion.set()
+
     async def _fault(self) -> str | None:
         """What is amiss, if anything. Probes of a server that stands still wait long: it is looked at meanwhile."""
+        self._given_up.clear()
+        if self._engines.held is not None:
+            return self._engines.held
         looking, probing = asyncio.create_task(self._look()), asyncio.create_task(self._probe_twice())
+        given_up = asyncio.create_task(self._given_up.wait())
+        tasks = (looking, probing, given_up)
         try:
-            await asyncio.wait({looking, probing}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            if given_up.done():
+                return self._engines.held
             return looking.result() if looking.done() else probing.result() or await self._trouble()
         finally:
-            looking.cancel()
-            probing.cancel()
-            await asyncio.gather(looking, probing, return_exceptions=True)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _look(self) -> str:
         """At the processes, until something is amiss with them."""
@@ -92,8 +112,7 @@ class Supervisor:
     async def _probe_twice(self) -> str | None:
         if await self._probe_all() is None:
             return None
-        # On a machine short of cores Triton may find a stub unhealthy that was only late: look twice.
-        await asyncio.sleep(self._look_s)
+        await asyncio.sleep(self._look_s)  # what fails once may pass
         return await self._probe_all()
 
     async def _trouble(self) -> str | None:
@@ -158,15 +177,18 @@ class Supervisor:
 
     async def _restart(self) -> None:
         delay_s = FIRST_RETRY_S
-        catalogue.TRITON_RESTARTS.add(1)
         self._stalls.clear()
         while True:
+            catalogue.TRITON_RESTARTS.add(1)
             try:
                 await asyncio.to_thread(self._server.restart)
                 await self._engines.connect(self._server.url)
                 return
-            except (EngineUnavailable, OSError) as error:  # OSError: no disk, memory or process to be had
-                LOGGER.error("tritonserver does not start (next try in %.0f s): %s", delay_s, error)
+            except Exception as error:  # also when there is no disk, memory or thread to be had
+                unforeseen = not isinstance(error, AtelierError | OSError)
+                LOGGER.error(
+                    "tritonserver does not start (next try in %.0f s): %s", delay_s, error, exc_info=unforeseen
+                )
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, LAST_RETRY_S)
 

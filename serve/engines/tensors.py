@@ -12,7 +12,7 @@ from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
 from serve import tracing
 from serve.engines.zeros import CONFIG_TYPES
-from serve.errors import EngineFailure, InvalidRequest
+from serve.errors import EngineFailure, EngineUnavailable, InvalidRequest
 
 #: The protocol's datatype names and numpy's types. BYTES is an object array of ``bytes`` (or ``str``, sent as UTF-8).
 NUMPY_TYPES: dict[str, np.dtype[Any]] = {
@@ -59,8 +59,14 @@ def request(engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[s
 
 
 def arrays(response: Any) -> dict[str, NDArray[Any]]:
-    """The outputs of a ``ModelInferResponse`` by name."""
-    return {
-        output.name: decode(raw, output.datatype, output.shape)
-        for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
-    }
+    """The outputs of a ``ModelInferResponse`` by name.
+
+    Raises EngineUnavailable for contents that are not of their shape: Triton answers so for a stub that it has lost.
+    """
+    try:
+        return {
+            output.name: decode(raw, output.datatype, output.shape)
+            for output, raw in zip(response.outputs, response.raw_output_contents, strict=True)
+        }
+    except ValueError as error:
+        raise EngineUnavailable(f"engine '{response.model_name}' gave an answer that is not whole: {error}") from None

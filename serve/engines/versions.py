@@ -105,6 +105,7 @@ class Versions:
             kept = list(self.loaded(engine))
             if len(kept) >= MOST_LOADED:
                 kept.remove(self._spare(engine))
+            self._client.check_held(engine)  # which is no failure of this version's
             try:
                 await self._check_files(engine, version)
                 await self._load(engine, [*kept, version])

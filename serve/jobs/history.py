@@ -18,7 +18,7 @@ from serve.jobs.requests import File, JobRequest, Outcome
 from serve.jobs.states import COMPLETED, FAILED
 from serve.state import State
 from serve.state.objects import Stored
-from serve.state.recording import ended, put_results, spent
+from serve.state.recording import ended, measurement, put_results
 from serve.state.tables import generations, inputs, measurements, results, utc_now
 
 _GENERATION, _INPUTS, _MEASUREMENT = sa.insert(generations), sa.insert(inputs), sa.insert(measurements)
@@ -75,8 +75,8 @@ async def write_done(
     used = [{"generation_id": entry.generation_id, "object": name} for name in sorted(set(made_from))]
     if used:
         await connection.execute(_INPUTS, used)
-    row = _measured(entry, outcome.model, took_s, None, cached)
-    await connection.execute(_MEASUREMENT, row | spent({} if cached else outcome.cost))
+    cost = {} if cached else outcome.cost
+    await connection.execute(_MEASUREMENT, _measured(entry, outcome.model, took_s, cost, cached=cached))
     await expose(connection, entry.exposures, entry.generation_id)
     return ids
 
@@ -89,8 +89,8 @@ async def write_undone(
     over = {"status": status, "error": told, "completed_at": utc_now(), "generation_time_s": took_s}
     await connection.execute(generations.insert(), {**_row(entry), "model": model_of(entry.request), **over})
     if error is not None:
-        row = _measured(entry, model_of(entry.request), took_s, str(error), False)
-        await connection.execute(measurements.insert(), row)
+        row = _measured(entry, model_of(entry.request), took_s, {}, error=str(error))
+        await connection.execute(_MEASUREMENT, row)
     await expose(connection, entry.exposures, entry.generation_id)
 
 
@@ -134,13 +134,9 @@ def _below(kind: type[AtelierError]) -> Iterator[type[AtelierError]]:
         yield from _below(below)
 
 
-def _measured(entry: Entry, model: str | None, took_s: float, error: str | None, cached: bool) -> dict[str, Any]:
-    """As `serve.state.recording.measure` writes it, without reading what was just written."""
-    return spent({}) | {
-        "generation_id": entry.generation_id, "user_id": entry.user_id, "kind": entry.request.kind,
-        "prompt": entry.request.prompt, "generation_time_s": took_s, "success": error is None,
-        "error_message": error, "model_used": model, "cached": cached, "created_at": utc_now(),
-    }  # fmt: skip
+def _measured(entry: Entry, model: str | None, took_s: float, cost: Mapping[str, float], **over: Any) -> dict[str, Any]:
+    asked = entry.request
+    return measurement(entry.generation_id, entry.user_id, asked.kind, asked.prompt, model, took_s, cost, **over)
 
 
 def _row(entry: Entry) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
@@ -18,7 +18,7 @@ from serve.jobs.errands import BYPASS, HIT, MISS, Answer, CacheWord, Caller, Err
 from serve.jobs.flights import LEADS, OVER, Boarded, Flights
 from serve.jobs.history import Entry, lately, read_again, write_done, write_undone
 from serve.jobs.memory import Key, Memory, Recalled
-from serve.jobs.requests import COST, JobRequest, Outcome
+from serve.jobs.requests import JobRequest, Outcome, without_cost
 from serve.jobs.sharing import SingleFlight
 from serve.jobs.states import CANCELLED, FAILED, new_id
 from serve.jobs.takeover import Watch
@@ -87,7 +87,7 @@ class Ledger:
 
         answer = await self._shared.do(errand.flight, body, lead, errand.caller.patience_s)
         tracing.note(atelier__cache=answer.cache)
-        return answer if led else replace(answer, details=_for_nothing(answer.details))
+        return answer if led else replace(answer, details=without_cost(answer.details))
 
     def looks_up(self, request: JobRequest, caller: Caller) -> bool:
         """Whether an answer of before would do."""
@@ -219,7 +219,7 @@ class Ledger:
         found = await read_again(self._state, generation_id)
         if found is None:
             return None
-        free = replace(found.outcome, details=_for_nothing(found.outcome.details))
+        free = replace(found.outcome, details=without_cost(found.outcome.details))
         return _answer(generation_id, free, found.ids, found.outcome.generation_time_s, word)
 
     def _word(self, errand: Errand) -> CacheWord:
@@ -233,11 +233,6 @@ class Ledger:
     async def _evict(self) -> None:
         with contextlib.suppress(StateUnavailable, OutOfSpace):  # it stays over, and the next answer tries again
             await self.cache.evict(self._state)
-
-
-def _for_nothing(details: Mapping[str, Any]) -> dict[str, Any]:
-    """Who finds what somebody else paid for, or asks again for his own, is not told its cost once more."""
-    return {name: told for name, told in details.items() if name != COST}
 
 
 def _answer(generation_id: str, outcome: Outcome, ids: Sequence[str], took_s: float, word: CacheWord) -> Answer:

@@ -17,7 +17,7 @@ from serve.ensembles.illustration import ILLUSTRATE
 from serve.ensembles.known import Known
 from serve.ensembles.vectorization import is_lasting
 from serve.errors import NotFound
-from serve.jobs.requests import COST, File, IllustrateRequest, JobRequest, Outcome, digest
+from serve.jobs.requests import File, IllustrateRequest, JobRequest, Outcome, digest, without_cost
 from serve.state import State
 from serve.state.cache import Cache
 from serve.state.objects import Stored
@@ -133,7 +133,7 @@ def _answer(outcome: Outcome, stored: Sequence[Stored]) -> dict[str, Any]:
             }
             for file, kept in zip(outcome.files, stored, strict=True)
         ],
-        "details": {name: told for name, told in outcome.details.items() if name != COST},
+        "details": without_cost(outcome.details),
         "model": outcome.model,
         "generation_time_s": outcome.generation_time_s,
     }  # fmt: skip

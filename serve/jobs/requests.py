@@ -17,9 +17,9 @@ from serve.ensembles.vectorization import VectorizeOptions
 from serve.errors import InvalidRequest
 
 ILLUSTRATE, VECTORIZE = "illustrate", "vectorize"
-COST = "cost"
-"""Of the details what `serve.costs` has told."""
 """The lanes of the queue: a lane has slots of its own, so that fast jobs do not wait behind slow ones."""
+_COST = "cost"
+"""Of the details what `serve.costs` has told."""
 _UNSAID = {"c2pa": False, "mark": True}
 """Of an encoding: requests of before they could be told are the same text."""
 
@@ -141,5 +141,10 @@ class Outcome:
     @property
     def cost(self) -> Mapping[str, float]:
         """As `serve.costs` has it; empty where nobody measured."""
-        found: Mapping[str, float] = self.details.get(COST) or {}
+        found: Mapping[str, float] = self.details.get(_COST) or {}
         return found
+
+
+def without_cost(details: Mapping[str, Any]) -> dict[str, Any]:
+    """Who finds what somebody else paid for, or asks again for his own, is not told its cost once more."""
+    return {name: told for name, told in details.items() if name != _COST}

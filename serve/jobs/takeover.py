@@ -18,6 +18,7 @@ from serve.jobs.expiry import take_out
 from serve.jobs.states import CANCEL, CANCELLED, FAILED, PAUSE, PAUSED, PENDING, PROCESSING, change
 from serve.metrics.catalogue import JOBS_RECOVERED
 from serve.state import State
+from serve.state.beats import Seen, looked_again
 from serve.state.recording import measure
 from serve.state.tables import deliveries, flights, jobs, utc_now, workers
 
@@ -67,8 +68,7 @@ class Watch:
         self._lease_s = state.settings.jobs.lease_s
         self._max_failures = state.settings.jobs.max_failures
         self._clock = clock
-        self._seen: dict[str, tuple[int, float]] = {}
-        """By worker: its beat, and since when it is that."""
+        self._seen: Seen = {}
 
     async def look(self, own: Awaitable[None] | None = None) -> list[str]:
         """The workers whose jobs were taken. To be called several times in ``lease_s``.
@@ -84,10 +84,7 @@ class Watch:
                 self._seen.clear()
             beats = await self._beats()
             now = self._clock()
-            self._seen = {
-                worker: seen if (seen := self._seen.get(worker)) and seen[0] == beat else (beat, now)
-                for worker, beat in beats.items()
-            }
+            self._seen = looked_again(self._seen, beats, now)
             still = [worker for worker, (_, since) in self._seen.items() if now - since >= self._lease_s]
             taken = [worker for worker in still if await self._take(worker, beats[worker])]
             await self._take_orphans()

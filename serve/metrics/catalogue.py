@@ -112,9 +112,26 @@ ENGINE_INFO = Gauge(
     "atelier_engine_info", "1 for each version of an engine that is loaded, 0 once it has left.", ("engine", "version")
 )
 TRITON_STARTS = Counter("atelier_triton_starts_total", "Starts of a Triton; every one after the first is a restart.")
-TRITON_RESTARTS = Counter("atelier_triton_restarts_total", "Restarts of a Triton that had stopped working.")
+TRITON_RESTARTS = Counter(
+    "atelier_triton_restarts_total", "Restarts of a Triton that had stopped working, and tries that failed."
+)
 TRITON_START_SECONDS = Histogram(
     "atelier_triton_start_seconds", "From Triton's start until its engines were loaded.", LONG_SECONDS
+)
+
+# State.
+DATABASE_SECONDS = Histogram(
+    "atelier_database_transaction_seconds",
+    "From when the database was asked for until the transaction ended: `kind` is read or write, `outcome` ok, error or"
+    " cancelled.",
+    SECONDS,
+    ("kind", "outcome"),
+)
+STORE_SECONDS = Histogram(
+    "atelier_object_store_call_seconds",
+    "What a call of the object store took: `operation` is get, put, delete or list, `outcome` ok, error or cancelled.",
+    SECONDS,
+    ("operation", "outcome"),
 )
 
 # Cache and sharing.

@@ -40,9 +40,12 @@ too, of its nodes, of Ray Serve's replicas, and of GPUs where there are any (`ra
 `proxy.metrics_port`.
 
 `atelier metrics --prometheus` prints a configuration for Prometheus; `deployments/prometheus/prometheus.yml` is what it
-prints. `atelier up` writes where this stack's metrics are to `metrics-PORT.json` in `state_dir`, in the form of
-Prometheus' `file_sd_configs`, whether Ray's dashboard runs or not. A cluster that Ray or KubeRay started has Ray's own
-file, `prom_metrics_service_discovery.json` in its session's folder, or pod monitors; add HAProxy's port to them.
+prints. `atelier up` writes where this stack's metrics are to `metrics_file` (else `metrics-PORT.json` in
+`state_dir`), in the form of Prometheus' `file_sd_configs`, whether Ray's dashboard runs or not. Machines that join
+(`atelier join`) are in it within seconds, with `ray.metrics_port` of their own, and those that have left are not; where
+a machine has no replica, no HAProxy answers. Link the file into the folder `targets/` beside the configuration
+([one host](DEPLOYMENT.md#prometheus-on-one-host)). A cluster that Ray or KubeRay started has Ray's own file,
+`prom_metrics_service_discovery.json` in its session's folder, or pod monitors; add HAProxy's port to them.
 
 Ray puts `ray_` before every name. The configuration takes it away again from `atelier_*` and `nv_*`, and takes away
 labels that say nothing; the names below are those that queries use. Every series also has `WorkerId` (the process) and

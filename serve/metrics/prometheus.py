@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 TARGETS = ("targets/metrics*.json",)
-"""Beside the configuration: links to, or copies of, stacks' `metrics-PORT.json`."""
+"""Beside the configuration: links to the files that stacks write (`metrics_file`)."""
 RULES = "rules.yml"
 """Beside it, too: what `atelier dashboards rules` prints."""
 ALERTMANAGERS = ("targets/alertmanagers*.json",)
@@ -48,14 +49,23 @@ def to_yaml() -> str:
     return _PREAMBLE + document
 
 
-def write_targets(path: Path, ray: str, haproxy: str) -> None:
-    """Each ``host:port``. Whole or not at all: Prometheus may read it meanwhile."""
+def write_targets(path: Path, nodes: Iterable[Mapping[str, Any]], haproxy_port: int) -> None:
+    """Where ``nodes``, as `ray.nodes()` has them, tell their metrics; those that are gone are left out.
+
+    Whole or not at all, for Prometheus may read it meanwhile; and only where something changed.
+    """
+    there = sorted((node["NodeManagerAddress"], node["MetricsExportPort"]) for node in nodes if node["Alive"])
     content = [
-        {"labels": {"job": "ray"}, "targets": [ray]},
-        {"labels": {"job": "haproxy"}, "targets": [haproxy]},
+        {"labels": {"job": "ray"}, "targets": [f"{host}:{port}" for host, port in there]},
+        {"labels": {"job": "haproxy"}, "targets": [f"{host}:{haproxy_port}" for host, _ in there]},
     ]
+    text = json.dumps(content)
+    with contextlib.suppress(OSError):
+        if path.read_text() == text:
+            return
+    path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_suffix(".tmp")
-    aside.write_text(json.dumps(content))
+    aside.write_text(text)
     aside.replace(path)
 
 

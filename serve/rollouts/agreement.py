@@ -10,9 +10,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from serve.errors import Conflict
-from serve.rollouts.rollout import Rollout, read_all
+from serve.rollouts.rollout import Rollout, changed_meanwhile, read_all
 from serve.rollouts.steward import BEAT_S
 from serve.state import State
+from serve.state.beats import Seen, looked_again
 from serve.state.tables import replicas
 
 WAIT_S = 90.0
@@ -28,15 +29,11 @@ async def agreed(state: State, rollout: Rollout) -> bool:
     Raises Conflict with the reasons of those that found it not fit, when not all have answered in time, or when
     somebody else decides otherwise meanwhile.
     """
-    seen: dict[str, tuple[int, float]] = {}
-    """By replica: its beat, and since when it is that."""
+    seen: Seen = {}
     began = time.monotonic()
     while True:
         rows, now = await _replicas(state, rollout), time.monotonic()
-        seen = {
-            replica: last if (last := seen.get(replica)) and last[0] == beat else (beat, now)
-            for replica, (beat, _) in rows.items()
-        }
+        seen = looked_again(seen, {replica: beat for replica, (beat, _) in rows.items()}, now)
         findings = {replica: _finding(told, rollout) for replica, (_, told) in rows.items()}
         bad = sorted({f["reason"] for f in findings.values() if f is not None and not f["ok"]})
         if bad:
@@ -58,7 +55,7 @@ async def _replicas(state: State, rollout: Rollout) -> dict[str, tuple[int, Mapp
     async with state.database.read() as connection:
         now = (await read_all(connection)).get(engine)
         if now is None or (now.candidate, now.asked) != (rollout.candidate, rollout.asked):
-            raise Conflict(f"somebody else has changed engine '{engine}' meanwhile; look, and try again")
+            raise changed_meanwhile(engine)
         rows = await connection.execute(sa.select(replicas))
         return {row.id: (row.beat, row.engines[engine]) for row in rows if engine in row.engines}
 

@@ -19,7 +19,7 @@ from serve.engines import repository_view
 from serve.errors import Conflict, InvalidRequest
 from serve.rollouts import alone
 from serve.rollouts.agreement import agreed
-from serve.rollouts.rollout import Rollout, read_all
+from serve.rollouts.rollout import Rollout, changed_meanwhile, read_all
 from serve.rollouts.site import default_of
 from serve.state import State
 from serve.state.tables import rollouts, utc_now
@@ -124,7 +124,7 @@ def _served_last(rollout: Rollout) -> str:
 
 def _check_unchanged(rollout: Rollout, known: Rollout) -> None:
     if rollout.revision != known.revision:
-        raise Conflict(f"somebody else has changed engine '{rollout.engine}' meanwhile; look, and try again")
+        raise changed_meanwhile(rollout.engine)
 
 
 def _check(version: str) -> None:

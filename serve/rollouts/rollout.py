@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from serve.errors import Conflict
 from serve.flags.flag import share
 from serve.state.tables import rollouts
 
@@ -59,6 +60,11 @@ class Rollout:
 async def read_all(connection: AsyncConnection) -> dict[str, Rollout]:
     """By engine, as they are now."""
     return {row["engine"]: Rollout(**row) for row in (await connection.execute(_ALL)).mappings()}
+
+
+def changed_meanwhile(engine: str) -> Conflict:
+    """To be raised by who decides on what is not so any more."""
+    return Conflict(f"somebody else has changed engine '{engine}' meanwhile; look, and try again")
 
 
 def experiment_of(engine: str) -> str:

@@ -69,7 +69,7 @@ class RaySettings(Section):
         1.0, ge=0.1, le=60, description="How often replicas and proxies are asked whether they live."
     )
     health_timeout_s: float = Field(
-        2.5, ge=0.1, le=60, description="Longest wait for that; who misses it three times in a row is replaced."
+        1.5, ge=0.1, le=60, description="Longest wait for that; who misses it three times in a row is replaced."
     )
     start_timeout_s: float = Field(120.0, gt=0, le=3600, description="How long `atelier up` waits for readiness.")
 

@@ -116,6 +116,11 @@ class Settings(BaseSettings):
     logs: LogsSettings = Field(LogsSettings(), description="What processes write down.")
     tracing: TracingSettings = Field(TracingSettings(), description="OpenTelemetry traces.")
     state_dir: ProjectPath = Field(Path("var"), description="Folder for what a running stack writes down.")
+    metrics_file: ProjectPath | None = Field(
+        None,
+        description="File in which `atelier up` tells Prometheus where the metrics of all machines are; none: "
+        "metrics-PORT.json in `state_dir`.",
+    )
 
     @field_validator("access")
     @classmethod

@@ -64,7 +64,7 @@ class JobsSettings(Section):
     retry_s: float = Field(1.0, gt=0, le=3600, description="First wait before another attempt; it doubles each time.")
     retry_max_s: float = Field(60.0, gt=0, le=86_400, description="Longest wait before another attempt.")
     beat_s: float = Field(1.0, gt=0, le=60, description="How often a worker shows that it lives.")
-    lease_s: float = Field(7.0, gt=0, le=600, description="A worker that has not shown it for so long loses its jobs.")
+    lease_s: float = Field(5.0, gt=0, le=600, description="A worker that has not shown it for so long loses its jobs.")
     poll_s: float = Field(0.05, gt=0, le=10, description="How often workers look for jobs, and watchers for events.")
     checkpoint_every: int = Field(5, ge=1, le=1000, description="Steps of a picture between two checkpoints.")
     previews: int = Field(4, ge=0, le=100, description="Previews of each picture of a job, evenly over its steps.")

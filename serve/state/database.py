@@ -17,8 +17,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable
+from serve.metrics import catalogue
 from serve.settings import DatabaseSettings, Settings
 from serve.state.file_turn import FileTurn
+from serve.state.measured import measured
 from serve.state.sqlite_connection import connect
 
 _WRITES = "atelier_writes"
@@ -78,7 +80,7 @@ class Database:
 
         Never to write: PostgreSQL would keep it.
         """
-        with errors_as_ours():
+        with measured(catalogue.DATABASE_SECONDS, "read"), errors_as_ours():
             async with self._readers.connect() as connection:
                 yield connection
 
@@ -88,7 +90,7 @@ class Database:
 
         On SQLite nobody else writes meanwhile. Raises StateUnavailable, OutOfSpace.
         """
-        with errors_as_ours():
+        with measured(catalogue.DATABASE_SECONDS, "write"), errors_as_ours():
             async with self._turn or contextlib.nullcontext(), self._writers.begin() as connection:
                 yield connection
 

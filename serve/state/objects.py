@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import re
 import time
-from collections.abc import AsyncIterator, Collection, Sequence
+from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,9 +27,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import InvalidRequest, NotFound, OutOfSpace, StateUnavailable
+from serve.metrics import catalogue
 from serve.settings import ObjectsSettings, Settings
 from serve.state import tables
 from serve.state.database import Database
+from serve.state.measured import measured
 from serve.state.tables import UtcTime, utc_now
 
 EXTENSIONS = {
@@ -85,7 +87,7 @@ class Objects:
     async def get(self, name: str) -> bytes:
         """Raises NotFound, StateUnavailable."""
         path = path_of(name)
-        async with self._asking(self._timeout_s):
+        async with self._asking("get", self._timeout_s):
             answer = await obstore.get_async(self._store, path)
             return bytes(await answer.bytes_async())
 
@@ -94,7 +96,7 @@ class Objects:
         path = path_of(name)
         while start < end:
             stop = min(end, start + PIECE_BYTES)
-            async with self._asking(self._timeout_s):
+            async with self._asking("get", self._timeout_s):
                 piece = await obstore.get_range_async(self._store, path, start=start, end=stop)
             yield bytes(piece)
             start = stop
@@ -116,7 +118,7 @@ class Objects:
 
     async def check(self) -> None:
         """Raises StateUnavailable when the store does not answer."""
-        async with self._asking(self._timeout_s):
+        async with self._asking("list", self._timeout_s):
             await self._find_folder()
             await anext(obstore.list(self._store, "00/", chunk_size=1).__aiter__(), None)
 
@@ -128,7 +130,7 @@ class Objects:
             if await connection.scalar(sa.delete(o).where(o.c.name == victim).returning(o.c.name)) is None:
                 return False
             with contextlib.suppress(NotFound):
-                async with self._asking(self._delete_timeout_s):
+                async with self._asking("delete", self._delete_timeout_s):
                     await obstore.delete_async(self._store, path_of(name))
         return True
 
@@ -147,16 +149,16 @@ class Objects:
 
     async def _put(self, name: str, data: bytes) -> None:
         try:
-            async with self._asking(self._timeout_s):
+            async with self._asking("put", self._timeout_s):
                 await self._find_folder()
                 await obstore.put_async(self._store, path_of(name), data, use_multipart=False)
         except NotFound as error:
             raise StateUnavailable("the object store is not there; try again") from error
 
     @contextlib.asynccontextmanager
-    async def _asking(self, timeout_s: float) -> AsyncIterator[None]:
+    async def _asking(self, operation: str, timeout_s: float) -> AsyncIterator[None]:
         """Of the store: its errors are ours."""
-        try:
+        with measured(catalogue.STORE_SECONDS, operation), _errors_as_ours():
             async with asyncio.timeout(timeout_s):
                 try:
                     yield
@@ -165,15 +167,21 @@ class Objects:
                     if _NO_STORE in str(error):
                         raise StateUnavailable("the object store is not there; try again") from error
                     raise NotFound("this picture is no longer kept") from None
-        except (BaseError, OSError) as error:
-            if any(text in str(error) for text in FULL):
-                raise OutOfSpace("there is no space left to keep this; make room in the site's store") from error
-            raise StateUnavailable("the object store does not answer; try again") from error
 
     async def _find_folder(self) -> None:
         """A folder that is gone, such as a disk that is not mounted, must not come again as another, empty one."""
         if self._folder is not None and not await asyncio.to_thread(self._folder.is_dir):
             raise StateUnavailable("the folder of the object store is not there; try again")
+
+
+@contextlib.contextmanager
+def _errors_as_ours() -> Iterator[None]:
+    try:
+        yield
+    except (BaseError, OSError) as error:
+        if any(text in str(error) for text in FULL):
+            raise OutOfSpace("there is no space left to keep this; make room in the site's store") from error
+        raise StateUnavailable("the object store does not answer; try again") from error
 
 
 _FEW = 2

@@ -51,6 +51,26 @@ def spent(cost: Mapping[str, float]) -> dict[str, float]:
     return {name: float(cost.get(name, 0.0)) for name in (CPU, GPU)}
 
 
+def measurement(
+    generation_id: str,
+    user_id: str,
+    kind: str,
+    prompt: str,
+    model: str | None,
+    took_s: float,
+    cost: Mapping[str, float],
+    *,
+    error: str | None = None,
+    cached: bool = False,
+) -> dict[str, Any]:
+    """The row of A-090 for what ended just now."""
+    return {
+        "generation_id": generation_id, "user_id": user_id, "kind": kind, "prompt": prompt, "generation_time_s": took_s,
+        "success": error is None, "error_message": error, "model_used": model, "cached": cached,
+        "created_at": utc_now(), **spent(cost),
+    }  # fmt: skip
+
+
 async def measure(
     connection: AsyncConnection,
     generation_id: str,
@@ -58,7 +78,7 @@ async def measure(
     *,
     error: str | None = None,
 ) -> None:
-    """One row of A-090 for a job that ended just now; it has cost what all its attempts have."""
+    """Writes `measurement` of a job from its own rows; it has cost what all its attempts have."""
     g = generations.c
     told = sa.select(
         g.id, g.user_id, g.kind, g.prompt, sa.literal(generation_time_s), sa.literal(error is None),

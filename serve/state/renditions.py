@@ -96,17 +96,33 @@ def _size(svg: bytes) -> tuple[float, float]:
 
 async def render(svg: bytes, width: int, height: int) -> bytes:
     """A PNG of exactly that size. Raises BadImage, DeadlineExceeded; who is cancelled ends the work."""
-    process = await asyncio.to_thread(_renderer, width, height)
+    starting = asyncio.create_task(asyncio.to_thread(_renderer, width, height))
+    talking = asyncio.create_task(_communicate(starting, svg))
     try:
-        png, _ = await asyncio.to_thread(process.communicate, svg, _RENDER_TIMEOUT_S)
+        png = await asyncio.shield(talking)
     except subprocess.TimeoutExpired:
         raise DeadlineExceeded("rendering this drawing takes too long; ask for fewer pixels") from None
     finally:
-        if process.poll() is None:
-            process.kill()
-            await asyncio.to_thread(process.communicate)
+        process = await asyncio.shield(_ended(starting, talking))
     if process.returncode != 0:
         raise BadImage("this drawing cannot be rendered")
+    return png
+
+
+async def _ended(
+    starting: asyncio.Task[subprocess.Popen[bytes]], talking: asyncio.Task[bytes]
+) -> subprocess.Popen[bytes]:
+    process = await starting  # it may have been on its way when who asked left
+    if process.poll() is None:
+        process.kill()
+        await asyncio.wait({talking})  # two threads must not read the same pipes
+        await asyncio.to_thread(process.communicate)
+    return process
+
+
+async def _communicate(starting: asyncio.Task[subprocess.Popen[bytes]], svg: bytes) -> bytes:
+    process = await starting
+    png, _ = await asyncio.to_thread(process.communicate, svg, _RENDER_TIMEOUT_S)
     return png
 
 

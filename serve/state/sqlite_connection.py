@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import threading
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Any
 
 import aiosqlite
+from aiosqlite.core import _connection_worker_thread
 
 _FIRST_ROWS = 32
 """Few: some rows have blobs."""
@@ -111,9 +113,21 @@ class Connection(aiosqlite.Connection):
         return fn(*args, **kwargs)
 
 
+def _work(tx: Any) -> None:
+    """aiosqlite's, which fails where a loop is gone before that is done for which nobody waits any more."""
+    while True:
+        try:
+            _connection_worker_thread(tx)
+            return
+        except RuntimeError:
+            if tx.empty():
+                return
+
+
 async def connect(path: str, timeout_s: float) -> Connection:
     """Opened; ``timeout_s`` is how long a statement waits for a lock."""
     connection = Connection(lambda: sqlite3.connect(path, timeout=timeout_s, check_same_thread=False), 64)
-    connection._thread.daemon = True  # a process that forgot to close it ends all the same
+    # A process that forgot to close it ends all the same.
+    connection._thread = threading.Thread(target=_work, args=(connection._tx,), daemon=True)
     await connection
     return connection

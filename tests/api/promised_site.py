@@ -14,6 +14,7 @@ import uvicorn
 from jobs_standin import Hand
 from keyed_door import KeyedSite, keyed_site
 from pictures import drawn, encode
+from waiting import until
 
 from serve.settings import ArmSettings, DatabaseSettings, ExperimentSettings, FlagSettings, Settings
 from serve.state import State
@@ -143,7 +144,7 @@ async def _serve(
         keys = {role: (await site.key(name, role=role)).secret for role, name in (("user", "ada"), ("admin", "root"))}
         server = uvicorn.Server(uvicorn.Config(site.whole, port=0, log_level="error", lifespan="off"))
         serving = asyncio.create_task(server.serve())
-        await _until(lambda: server.started or serving.done())
+        await until(lambda: server.started or serving.done(), most_s=30)
         found = PromisedSite(asyncio.get_running_loop(), site, keys)
         port = server.servers[0].sockets[0].getsockname()[1]
         found.address = f"http://127.0.0.1:{port}"
@@ -154,9 +155,3 @@ async def _serve(
         server.should_exit = True
         await serving
     await state.close()
-
-
-async def _until(done: Callable[[], bool]) -> None:
-    async with asyncio.timeout(30):
-        while not done():  # noqa: ASYNC110  (uvicorn tells nobody)
-            await asyncio.sleep(0.01)

@@ -23,7 +23,7 @@ from serve.api.open_inference.grpc import OpenInferenceServicer
 from serve.api.open_inference.models import Models
 from serve.settings import GatewaySettings, LimitsSettings, Settings
 
-LIMITS = LimitsSettings(max_body_bytes=100_000, body_timeout_s=0.5)
+LIMITS = LimitsSettings(max_body_bytes=100_000, body_timeout_s=2.0)
 CAP = LIMITS.max_body_bytes + ENVELOPE_BYTES
 
 

@@ -27,6 +27,7 @@ from standin import StandIn
 from serve.api.app import create_app
 from serve.errors import EngineFailure, OutOfSpace
 from serve.jobs.direct import Direct
+from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import generations, measurements, utc_now
 
@@ -78,10 +79,12 @@ DRAWING = [door for door in DOORS if door.body]
 
 
 @contextlib.asynccontextmanager
-async def studio_of(state: State, illustrator: IllustratorStandIn) -> AsyncIterator[httpx.AsyncClient]:
-    service = StandIn()
-    direct = Direct(state, illustrator, service, state.settings)
-    app = create_app(service, state.settings, illustrator=illustrator, state=state, direct=direct)
+async def studio_of(
+    state: State, illustrator: IllustratorStandIn, settings: Settings | None = None
+) -> AsyncIterator[httpx.AsyncClient]:
+    service, settings = StandIn(), settings or state.settings
+    direct = Direct(state, illustrator, service, settings)
+    app = create_app(service, settings, illustrator=illustrator, state=state, direct=direct)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as client:
         yield client
@@ -246,10 +249,15 @@ async def test_failures_are_history(studio: httpx.AsyncClient, illustrator: Illu
     assert [row.status for row in rows] == ["failed"] * len(DRAWING)
 
 
+def patient(settings: Settings) -> Settings:
+    """However slow the machine is, a repetition comes in time."""
+    return settings.model_copy(update={"jobs": settings.jobs.model_copy(update={"abandoned_s": 60.0})})
+
+
 async def test_the_openai_clients_repetition_joins(state: State) -> None:
     """Its client gave up, and asks again without a key: one drawing. Elsewhere who goes away ends the drawing."""
     gated = Gated()
-    async with studio_of(state, gated) as studio:
+    async with studio_of(state, gated, patient(state.settings)) as studio:
         headers = {"x-stainless-retry-count": "0"}
         asking = asyncio.create_task(studio.post(OPENAI, json={"prompt": "fox"}, headers=headers))
         await gated.begun.acquire()
@@ -276,7 +284,8 @@ async def test_the_openai_clients_repetition_of_what_is_done_is_answered_with_it
     """Its client lost the answer on its way. Whoever does not say that they repeat, wants something else, is someone
     else or comes late has a drawing of their own."""
     body = {"prompt": "fox", "user": "ada"}
-    async with studio_of(state, illustrator) as studio:
+    settings = patient(state.settings)
+    async with studio_of(state, illustrator, settings) as studio:
         first = await studio.post(OPENAI, json=body, headers={"x-stainless-retry-count": "0"})
         for count in ("1", "2"):
             again = await studio.post(OPENAI, json=body, headers={"x-stainless-retry-count": count})
@@ -293,7 +302,7 @@ async def test_the_openai_clients_repetition_of_what_is_done_is_answered_with_it
         assert (await studio.post(OPENAI, json=body, headers=fresh)).headers[HEADER] == "bypass"
         assert len(illustrator.asked) == 6
         async with state.database.write() as connection:
-            long_ago = utc_now() - timedelta(seconds=state.settings.jobs.abandoned_s)
+            long_ago = utc_now() - timedelta(seconds=settings.jobs.abandoned_s)
             await connection.execute(generations.update().values(completed_at=long_ago))
         late = await studio.post(OPENAI, json=body, headers={"x-stainless-retry-count": "1"})
         assert late.headers[HEADER] == "bypass"

@@ -43,6 +43,9 @@ class Told:
     def code(self) -> grpc.StatusCode | None:
         return self.told
 
+    def trailing_metadata(self) -> Sequence[tuple[str, str]]:
+        return ()
+
     def set_trailing_metadata(self, trailing_metadata: Any) -> None:
         pass
 

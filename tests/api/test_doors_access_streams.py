@@ -160,6 +160,40 @@ async def test_grpc_counts_by_user_and_by_what_is_asked(state: State) -> None:
             assert refused == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
+async def test_grpc_tells_when_to_come_again(state: State) -> None:
+    """A call and a whole stream in the trailing metadata, a message of a stream beside its code."""
+    more = asyncio.Event()
+
+    async def requests() -> AsyncIterator[pb.ModelInferRequest]:
+        for _ in range(2):
+            yield pb.ModelInferRequest(model_name="illustrate")  # 5 of 8
+        await more.wait()
+
+    rates = {"per_user": True, "user_requests": 8}
+    async with keyed_site(state, rates=rates, gateway={"max_ongoing_requests": 1, "kept_share": 0}) as site:
+        metadata = [("x-api-key", (await site.key("ada")).secret)]
+        async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            stream = stub.ModelStreamInfer(requests(), metadata=metadata)
+            answers = [(await stream.read()).infer_response.parameters for _ in range(2)]
+            bad, limited = sorted(answers, key=lambda told: told["grpc_status"].string_param)
+            assert "retry_after" not in bad, "the same again would be as bad"
+            assert limited["retry_after"].int64_param > 0
+            refused = stub.ModelStreamInfer(metadata=metadata)
+            with pytest.raises(grpc.aio.AioRpcError) as full:
+                await refused.read()
+            more.set()
+            with pytest.raises(grpc.aio.AioRpcError) as over:
+                await stub.ModelInfer(pb.ModelInferRequest(model_name="illustrate"), metadata=metadata)
+            with pytest.raises(grpc.aio.AioRpcError) as unknown:
+                await stub.ModelMetadata(pb.ModelMetadataRequest(name="nothing"), metadata=metadata)
+    told = {one.value.code().name: dict(one.value.trailing_metadata() or ()) for one in (full, over, unknown)}
+    assert int(told["UNAVAILABLE"]["retry-after"]) == 1
+    assert int(told["RESOURCE_EXHAUSTED"]["retry-after"]) > 1
+    assert "retry-after" not in told["NOT_FOUND"]
+    assert all(len(some["x-request-id"]) == 32 for some in told.values()), "the others stay"
+
+
 @pytest.mark.parametrize(
     ("peer", "address"),
     [

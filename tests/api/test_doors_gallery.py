@@ -18,7 +18,7 @@ from standin import StandIn
 from stateful_door import is_problem
 
 from serve.api.app import create_app
-from serve.settings import AccessSettings, HttpSettings, Settings
+from serve.settings import AccessSettings, DatabaseSettings, HttpSettings, Settings
 from serve.state import State
 from serve.state.tables import generations, results
 
@@ -27,11 +27,9 @@ PICTURE = b"\x89PNG\r\n\x1a\n not really, and long " * 20_000
 
 
 @pytest.fixture
-async def state(tmp_path: Path) -> AsyncIterator[State]:
-    http = HttpSettings(public_url="https://art.example/")
-    opened = await State.open(
-        Settings(state_dir=tmp_path, http=http, access=AccessSettings(required="off", insecure=True))
-    )
+async def state(tmp_path: Path, sqlite_settings: DatabaseSettings) -> AsyncIterator[State]:
+    http, access = HttpSettings(public_url="https://art.example/"), AccessSettings(required="off", insecure=True)
+    opened = await State.open(Settings(state_dir=tmp_path, database=sqlite_settings, http=http, access=access))
     yield opened
     await opened.close()
 

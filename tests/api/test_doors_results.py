@@ -324,6 +324,17 @@ async def test_who_goes_away_ends_the_rendering() -> None:
     assert not processes & _renderers()
 
 
+async def test_whoever_goes_away_whenever_nothing_is_left_of_it() -> None:
+    shapes = b'<circle cx="20" cy="10" r="9" fill="#0f0" opacity="0.5"/>' * 2000
+    for moment in range(12):
+        rendering = asyncio.create_task(renditions.render(SVG.replace(b"</svg>", shapes + b"</svg>"), 2048, 1024))
+        await asyncio.sleep(0.02 * moment)
+        rendering.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await rendering
+    assert not _renderers()
+
+
 def _renderers() -> set[int]:
     running = [pid for pid in children(os.getpid()) if not is_zombie(pid)]
     return {pid for pid in running if b"serve.vector.rendering" in Path(f"/proc/{pid}/cmdline").read_bytes()}

@@ -30,9 +30,9 @@ SECRET = SecretStr("whsec_" + base64.b64encode(bytes(32)).decode())
 
 
 @pytest.fixture
-def database_settings() -> DatabaseSettings:
+def database_settings(sqlite_settings: DatabaseSettings) -> DatabaseSettings:
     """What is asked for is the same on either database."""
-    return DatabaseSettings()
+    return sqlite_settings
 
 
 @pytest.fixture

@@ -31,9 +31,9 @@ SSE = {"Accept": "text/event-stream"}
 
 
 @pytest.fixture
-def database_settings() -> DatabaseSettings:
+def database_settings(sqlite_settings: DatabaseSettings) -> DatabaseSettings:
     """test_jobs_agree has both databases."""
-    return DatabaseSettings()
+    return sqlite_settings
 
 
 @pytest.fixture

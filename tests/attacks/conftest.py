@@ -13,9 +13,9 @@ from serve.state import State
 
 
 @pytest.fixture
-async def here(tmp_path: Path) -> AsyncIterator[State]:
+async def here(tmp_path: Path, sqlite_settings: DatabaseSettings) -> AsyncIterator[State]:
     """A state in a folder, for what no database makes a difference to."""
-    opened = await State.open(Settings(state_dir=tmp_path / "state", database=DatabaseSettings()))
+    opened = await State.open(Settings(state_dir=tmp_path / "state", database=sqlite_settings))
     yield opened
     await opened.close()
 

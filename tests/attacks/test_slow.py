@@ -24,12 +24,14 @@ from serve.state import State
 
 HEALTH = b"GET /health/live HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n"
 CLIENTS = 150
+GREEN_S = 10.0
+"""What nobody holds up answers by then, on a busy machine too."""
 
 
 async def health(host: str, port: int) -> float:
     """Seconds until it was green."""
     began = time.monotonic()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(2 * GREEN_S):
         reader, writer = await asyncio.open_connection(host, port)
         writer.write(HEALTH)
         answer = await reader.read()
@@ -73,14 +75,14 @@ async def test_bodies_that_drip(here: State, framing: bytes, shown: bool) -> Non
         began = time.monotonic()
         slow = [asyncio.create_task(dripping(host, port, head, drop)) for _ in range(CLIENTS)]
         await asyncio.sleep(0.3)
-        assert await health(host, port) < 2
+        assert await health(host, port) < GREEN_S
         async with site.door(key) as door:
             right = await door.post("/v1/images/generations", json={"prompt": "a fox", "seed": 7})
             assert right.status_code == 200, "places are for requests that are there"
         answers = await asyncio.gather(*slow)
         assert time.monotonic() - began < 15
         assert {answer[:12] for answer in answers} == {b"HTTP/1.1 408"}
-        assert await health(host, port) < 2
+        assert await health(host, port) < GREEN_S
 
 
 async def test_an_endless_body_on_a_socket(here: State) -> None:
@@ -94,7 +96,7 @@ async def test_an_endless_body_on_a_socket(here: State) -> None:
         assert {answer[:12] for answer in answers} <= {b"HTTP/1.1 413", b""}
         assert b"HTTP/1.1 413" in {answer[:12] for answer in answers}
         assert resident_mib() - before < 100
-        assert await health(host, port) < 2
+        assert await health(host, port) < GREEN_S
 
 
 PROXY = """
@@ -140,11 +142,11 @@ async def test_heads_that_drip_are_haproxys(here: State, tmp_path: Path) -> None
             head = b"GET /v1/jobs HTTP/1.1\r\nHost: a\r\n"
             slow = [asyncio.create_task(dripping(host, port, head, b"X: y\r\n", 0.2)) for _ in range(CLIENTS)]
             await asyncio.sleep(0.5)
-            assert await health(host, port) < 2
+            assert await health(host, port) < GREEN_S
             answers = await asyncio.gather(*slow)
             assert time.monotonic() - began < 10
             assert {answer[:12] for answer in answers} == {b"HTTP/1.1 408"}
-            assert await health(host, port) < 2
+            assert await health(host, port) < GREEN_S
 
 
 @pytest.mark.parametrize("piece", [b"a" * 12_000, b"X: y\r\n" * 2000], ids=["one line", "many lines"])
@@ -159,7 +161,7 @@ async def test_heads_that_do_not_fit_are_haproxys(here: State, tmp_path: Path, p
                     answer = await dripping(host, port, start, piece, 0.001)
                     assert answer[:12] in (b"HTTP/1.1 400", b"HTTP/1.1 414", b"HTTP/1.1 431", b"")
             assert resident_mib() - before < 64
-            assert await health(host, port) < 2
+            assert await health(host, port) < GREEN_S
 
 
 async def test_one_address_does_not_take_all_connections(here: State, tmp_path: Path) -> None:
@@ -175,7 +177,7 @@ async def test_one_address_does_not_take_all_connections(here: State, tmp_path: 
             ends = [asyncio.create_task(reader.read()) for reader, _ in held]
             _, waiting = await asyncio.wait(ends, timeout=1)
             assert len(waiting) == 20, "the others were closed at once"
-            assert await health(host, port) < 2
+            assert await health(host, port) < GREEN_S
             for _, writer in held:
                 writer.close()
             await asyncio.gather(*ends, return_exceptions=True)
@@ -197,21 +199,21 @@ async def _is_there(host: str, port: int) -> None:
 
 @pytest.mark.slow
 async def test_a_flood_of_one_address(here: State) -> None:
-    """A hundred thousand requests at the door: a hundred are let in, others go on meanwhile, memory is flat."""
+    """Twenty thousand requests at the door: a hundred are let in, others go on meanwhile, memory is flat."""
     async with keyed_site(here, rates={"per_address": True}) as site, sockets(site) as (host, port):
         key, ask = (await site.key("ada")).secret, Ask("GET", b"/v1/jobs", [])
         seen: Counter[int | None] = Counter()
         warm = 0.0
-        for part in range(100):
+        for part in range(20):
             for _ in range(1000):
                 seen[(await told(site.whole, ask, "203.0.113.66")).status] += 1
             warm = warm or resident_mib()
-            if part % 20 == 0:
-                assert await health(host, port) < 2
+            if part % 4 == 0:
+                assert await health(host, port) < GREEN_S
                 async with site.door(key, peer="203.0.113.77") as ada:
                     assert (await ada.get("/v1/jobs")).status_code == 200
-        assert seen == {401: 100, 429: 99_900}
-        assert resident_mib() - warm < 32
+        assert seen == {401: 100, 429: 19_900}
+        assert resident_mib() - warm < 12
 
 
 async def test_connections_that_say_nothing(site: KeyedSite) -> None:
@@ -219,10 +221,10 @@ async def test_connections_that_say_nothing(site: KeyedSite) -> None:
     async with sockets(site) as (host, port):
         idle = [await asyncio.open_connection(host, port) for _ in range(500)]
         before = resident_mib()
-        assert await health(host, port) < 2
+        assert await health(host, port) < GREEN_S
         for _, writer in idle:
             writer.write(b"P")
-        assert await health(host, port) < 2
+        assert await health(host, port) < GREEN_S
         assert resident_mib() - before < 64
         for _, writer in idle:
             writer.close()

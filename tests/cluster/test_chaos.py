@@ -12,8 +12,9 @@ import pytest
 from loadtests.chaos.drive import BETWEEN
 from loadtests.chaos.faults import FAULTS
 
-RECOVERY_S = 20.0
-"""Twice the goal: the machine that tests run on may be busy with others."""
+RECOVERY_S = 60.0
+"""`make chaos` has the goal of 10 s, for a machine with nothing else to do. The one that tests run on may be busy with
+others: with four other processes at work on two cores a recovery took 20 s."""
 
 pytestmark = [pytest.mark.cluster, pytest.mark.postgresql, pytest.mark.redis]
 

@@ -6,15 +6,20 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import grpc
 import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
 from whole_stack import ANEW, Stack
 
 pytestmark = pytest.mark.cluster
 
-DRAWN = {"prompt": "red apple", "steps": 1000, "n": 2}
+PICTURES = 10
+"""So that a fast machine is not done with them in time."""
+DRAWN = {"prompt": "red apple", "steps": 1000, "n": PICTURES}
 ENDED_S = 1.0
 """By then the news has come to the replica."""
 
@@ -35,7 +40,7 @@ def stands_still(client: triton.InferenceServerClient, before: int) -> bool:
     time.sleep(ENDED_S)
     made = steps(client)
     time.sleep(ENDED_S)
-    assert before < made < before + 2 * 2 * 900
+    assert before < made < before + 2 * PICTURES * 900
     return steps(client) <= made + 2
 
 
@@ -75,15 +80,29 @@ def test_a_deadline_over_grpc(stack: Stack, client: triton.InferenceServerClient
         "parameter": {"timeout": 500_000},
     }[way]
     with pytest.raises(triton.InferenceServerException) as caught:
-        client.infer("illustrate", [prompt()], parameters={"num_inference_steps": 1000, "n": 2}, **more)
+        client.infer("illustrate", [prompt()], parameters={"num_inference_steps": 1000, "n": PICTURES}, **more)
     assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
     assert stands_still(client, before)
+
+
+def test_when_to_come_again_over_grpc(stack: Stack) -> None:
+    """By Ray Serve's own context, and HAProxy."""
+    request = pb.ModelInferRequest(model_name="illustrate")
+    request.inputs.add(name="prompt", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"red apple")
+    request.parameters["num_inference_steps"].int64_param = 1000
+    with grpc.insecure_channel(stack.grpc) as channel, pytest.raises(grpc.RpcError) as caught:
+        service_pb2_grpc.GRPCInferenceServiceStub(channel).ModelInfer(request, metadata=[("x-request-timeout", "0.5")])
+    assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    told = [name for name, _ in caught.value.trailing_metadata()]
+    assert dict(caught.value.trailing_metadata())["retry-after"] == "2"
+    assert "x-request-id" in told
+    assert len(told) == len(set(told)), told
 
 
 def test_a_call_that_is_cancelled(client: triton.InferenceServerClient) -> None:
     before = steps(client)
     call = client.async_infer(
-        "illustrate", [prompt()], lambda *_: None, parameters={"num_inference_steps": 1000, "n": 2}
+        "illustrate", [prompt()], lambda *_: None, parameters={"num_inference_steps": 1000, "n": PICTURES}
     )
     time.sleep(0.7)
     call.cancel()

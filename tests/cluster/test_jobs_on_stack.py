@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
-import signal
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
-from whole_stack import Stack
+from whole_stack import Stack, kill
 
 pytestmark = pytest.mark.cluster
 
@@ -80,12 +78,6 @@ def undisturbed(http: httpx.Client, seed: int) -> np.ndarray:
     answer = http.post("/v1/images/generations", json=asked, headers={"Cache-Control": "no-cache"}, timeout=LIMIT_S)
     assert answer.headers["x-atelier-cache"] == "bypass"
     return np.asarray(Image.open(io.BytesIO(http.get(answer.json()["data"][0]["url"]).content)))
-
-
-def kill(pids: list[int]) -> None:
-    assert pids
-    for pid in pids:
-        os.kill(pid, signal.SIGKILL)
 
 
 def test_a_job_from_its_request_to_its_picture(http: httpx.Client) -> None:

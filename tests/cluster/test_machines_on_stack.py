@@ -3,14 +3,21 @@ one that leaves or dies loses nothing."""
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
 
 import pytest
 
-from loadtests.nodes import measure
+from loadtests.chaos.drive import BETWEEN
+from loadtests.nodes import EVENTS
 from loadtests.scaling.machines import missing
-from loadtests.scaling.site import DEPLOYMENTS, Site, running
+from loadtests.scaling.site import DEPLOYMENTS, METRICS_PORT, Site, running
 
 pytestmark = [
     pytest.mark.cluster,
@@ -19,8 +26,22 @@ pytestmark = [
     pytest.mark.skipif(bool(missing()), reason=missing() or "machines can be simulated here"),
 ]
 
-RECOVERED_S = 25.0
-"""`ray.machine_timeout_s` is 10 s; a busy machine takes longer for what follows."""
+RECOVERY_S = 60.0
+"""As in test_chaos.py: the goal of 10 s is for a machine with nothing else to do."""
+
+
+def test_a_machine_that_goes_loses_nothing(tmp_path: Path) -> None:
+    """It leaves, dies, or loses its network, with work under way. In a process of its own, which is on the network of
+    the first machine, and first: its stack ends before that of the other tests begins."""
+    command = [sys.executable, "-m", "loadtests.nodes", "--short", "--goal-s", str(RECOVERY_S)]
+    done = subprocess.run([*command, "--reports", str(tmp_path)], capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-6000:]}"
+    found = {one["fault"]: one for one in json.loads((tmp_path / "nodes.json").read_text())["faults"]}
+    assert set(found) == {*EVENTS, BETWEEN}
+    for event in EVENTS:
+        assert found[event]["sent"] >= 10, found[event]
+    for quiet in ("leave", BETWEEN):
+        assert found[quiet]["counts"]["broken"] == found[quiet]["counts"]["unclear"] == 0, found[quiet]
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +56,23 @@ def test_replicas_spread_and_both_doors_answer(site: Site) -> None:
     assert site.answers(site.second)
 
 
+def test_prometheus_is_told_of_both_and_both_tell(site: Site) -> None:
+    both = [site.first.address, site.second.address]
+    wanted = {"ray": [f"{one}:{METRICS_PORT}" for one in both], "haproxy": [f"{one}:9101" for one in both]}
+    site.wait(lambda: site.targets() == wanted)
+    read = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=5).read().decode())"
+
+    def tells(target: str, name: str) -> bool:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return name in site.first.run([sys.executable, "-I", "-c", read, f"http://{target}/metrics"])
+        return False
+
+    for target in wanted["ray"]:
+        site.wait(partial(tells, target, "ray_atelier_process_cpu_seconds_total"))
+    for target in wanted["haproxy"]:
+        site.wait(partial(tells, target, "haproxy_frontend_http_requests_total"))
+
+
 def test_what_takes_pickles_listens_on_the_machines_own_address(site: Site) -> None:
     """Ray's processes are another matter: docs/SCALING.md says what listens where, and what keeps others out."""
     for machine in (site.first, site.second):
@@ -44,19 +82,6 @@ def test_what_takes_pickles_listens_on_the_machines_own_address(site: Site) -> N
         assert {address.strip("[]").removeprefix("::ffff:") for address in served} == {machine.address}
 
 
-def test_a_machine_that_leaves_loses_nothing_and_may_come_back(site: Site) -> None:
-    """With work under way: its replicas are told to stop, as those of a deployment that gets smaller are."""
-    asked, moment = measure(site, "leave", after_s=12.0)
-    assert (asked.lost, asked.wrong, asked.retried) == (0, 0, 0)
-    assert any(request.began < moment < request.ended for request in asked.requests)
-    assert "the others could not be told" not in (site.folder / f"{site.second.address}.log").read_text()
-    site.whole()
-
-
-def test_a_machine_that_dies_loses_nothing(site: Site) -> None:
-    """What waits for it is asked again elsewhere: nothing closes the connections of a machine that is gone."""
-    asked, moment = measure(site, "kill", after_s=20.0)
-    assert (asked.lost, asked.wrong) == (0, 0)
-    assert any(request.began > moment for request in asked.requests)
-    assert asked.recovered_after_s(moment) < RECOVERED_S
-    assert site.answers(site.first)
+def test_prometheus_is_told_no_more_of_a_machine_that_died(site: Site) -> None:
+    site.second.kill()
+    site.wait(lambda: site.targets()["ray"] == [f"{site.first.address}:{METRICS_PORT}"])

@@ -139,5 +139,5 @@ def test_every_panel_shows_something(prometheus: Prometheus) -> None:
 def test_alerts_ask_for_what_there_is(prometheus: Prometheus) -> None:
     """No name in a rule is misspelt: a rule on what nobody tells would be silent for ever."""
     told = prometheus.names() | {"up"}
-    asked = {name for rule in rules(1.0, 1.0) for name in re.findall(r"\b(?:atelier|nv)_\w+", rule.expression)}
+    asked = {name for rule in rules(1.0, 1.0) for name in re.findall(r"\b(?:atelier|nv|ray)_\w+", rule.expression)}
     assert {name for name in asked if not name.startswith("nv_gpu")} <= told

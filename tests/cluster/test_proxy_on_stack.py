@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import time
 
 import httpx
 import pytest
-from whole_stack import Stack
+from whole_stack import Stack, kill
 
 pytestmark = pytest.mark.cluster
 
@@ -44,8 +43,7 @@ def until_replaced(stack: Stack, name: str, before: list[int]) -> None:
 def test_a_haproxy_is_started_again_with_what_it_knew(stack: Stack, number: signal.Signals) -> None:
     before = stack.pids(HAPROXY)
     assert before
-    for pid in before:
-        os.kill(pid, number)
+    kill(before, number)
     until_replaced(stack, HAPROXY, before)
     statuses = answered(stack, 3)
     assert 200 in statuses
@@ -56,7 +54,7 @@ def test_a_haproxy_is_started_again_with_what_it_knew(stack: Stack, number: sign
 def test_haproxy_serves_while_its_keeper_is_replaced(stack: Stack, number: signal.Signals) -> None:
     before, haproxy = stack.pids(KEEPER), stack.pids(HAPROXY)
     assert len(before) == 1
-    os.kill(before[0], number)
+    kill(before, number)
     assert set(answered(stack, 5)) == {200}
     until_replaced(stack, KEEPER, before)
     assert set(answered(stack, 10)) == {200}
@@ -67,6 +65,6 @@ def test_haproxy_serves_while_its_keeper_is_replaced(stack: Stack, number: signa
 def test_a_frozen_controller_is_started_again(stack: Stack) -> None:
     before = stack.pids(CONTROLLER)
     assert len(before) == 1
-    os.kill(before[0], signal.SIGSTOP)
+    kill(before, signal.SIGSTOP)
     until_replaced(stack, CONTROLLER, before)
     assert set(answered(stack, 5)) == {200}

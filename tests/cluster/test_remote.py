@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import pickle  # noqa: TID251 (what Ray does with an error, done to one by hand)
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
-from ray.exceptions import ActorDiedError, ActorUnavailableError, RayTaskError, TaskCancelledError
+from grpc import StatusCode
+from grpc.aio import AioRpcError, Metadata
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 from ray.serve.exceptions import BackPressureError
+from waiting import until
 
 import serve.remote
 from serve import urgency
@@ -30,7 +33,6 @@ from serve.errors import (
     Asleep,
     AtelierError,
     BadImage,
-    Cancelled,
     DeadlineExceeded,
     EngineFailure,
     EngineUnavailable,
@@ -46,21 +48,26 @@ pytestmark = pytest.mark.cluster
 
 
 class Response:
-    """What a handle's ``remote`` gives: awaitable, and it can be cancelled."""
+    """What a handle's ``remote`` gives: a stream of one item, and it can be cancelled."""
 
     def __init__(self, outcome: Any) -> None:
         self.outcome = outcome
         self.cancelled = False
 
-    def __await__(self) -> Any:
+    @property
+    def _replica_result_future(self) -> asyncio.Future[Any]:
+        """Of which replica has taken it: none yet."""
+        return asyncio.get_running_loop().create_future()
+
+    async def __aiter__(self) -> AsyncIterator[Any]:
         if self.outcome == "hang":
-            yield from asyncio.sleep(60).__await__()
+            await asyncio.sleep(60)
         if self.outcome == "late death":
-            yield from asyncio.sleep(0.5).__await__()
+            await asyncio.sleep(0.5)
             raise DIED
-        if isinstance(self.outcome, Exception) and not isinstance(self.outcome, AtelierError):
+        if isinstance(self.outcome, BaseException) and not isinstance(self.outcome, AtelierError):
             raise self.outcome
-        return self.outcome
+        yield self.outcome
 
     def cancel(self) -> None:
         self.cancelled = True
@@ -74,7 +81,7 @@ class Handle:
         self.responses: list[Response] = []
 
     @property
-    def call(self) -> Handle:
+    def answer(self) -> Handle:
         return self
 
     def remote(self, method: str, *arguments: Any, **named: Any) -> Response:
@@ -94,8 +101,20 @@ async def test_an_answer_is_an_answer() -> None:
     assert await vectorize(Handle("svg")) == "svg"
 
 
-@pytest.mark.parametrize("death", [DIED, GONE()])
-async def test_a_dead_replica_is_asked_once_more(death: Exception) -> None:
+def rpc_error(code: StatusCode) -> AioRpcError:
+    return AioRpcError(code, Metadata(), Metadata(), "details with an address")
+
+
+@pytest.mark.parametrize(
+    "death",
+    [
+        *(DIED, GONE(), rpc_error(StatusCode.CANCELLED), rpc_error(StatusCode.INTERNAL)),
+        *(RuntimeError("Unexpected error (StatusCode.UNAVAILABLE): Socket closed."), asyncio.CancelledError()),
+    ],
+    ids=lambda death: type(death).__name__,
+)
+async def test_a_dead_replica_is_asked_once_more(death: BaseException) -> None:
+    """Also one on a machine that is gone, whose calls `serve.routing` ends: nobody here has cancelled them."""
     handle = Handle(death, "svg")
     assert await vectorize(handle) == "svg"
     assert len(handle.responses) == 2
@@ -109,7 +128,6 @@ async def test_a_dead_replica_is_asked_once_more(death: Exception) -> None:
     ("raised", "expected"),
     [
         (BackPressureError(num_queued_requests=9, max_queued_requests=9), Overloaded),
-        (TaskCancelledError(), Cancelled),
         (BadImage("no pixels", "image"), BadImage),
     ],
 )
@@ -120,12 +138,65 @@ async def test_errors_are_mapped_and_not_repeated(raised: Exception, expected: t
     assert len(handle.responses) == 1
 
 
-async def test_a_trace_stays_inside() -> None:
-    """Ray's error text holds the replica's trace, its pid and its address."""
-    error = RayTaskError("call", "Traceback: secret", ValueError("secret"), pid=7, ip="127.0.0.1")
-    with pytest.raises(EngineFailure) as caught:
-        await vectorize(Handle(error))
-    assert "secret" not in str(caught.value)
+class Alone(Replica):
+    def __del__(self) -> None:  # type: ignore[override]
+        """Ray would await that of its own."""
+
+
+class Broken:
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def vectorize(self) -> None:
+        raise self._error
+
+    async def stream(self) -> AsyncIterator[int]:
+        yield 1
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("secret"), TimeoutError("secret")], ids=lambda error: type(error).__name__
+)
+async def test_a_trace_stays_inside(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody foresaw is a failure of the ensemble to all who see it, and in its log alone what it was."""
+    replica = Alone()
+    replica._ensemble, replica._turns = Broken(error), Turns(1, 2)
+    (answer,) = [item async for item in Replica.answer(replica, "vectorize", {})]
+    first, last = [item async for item in Replica.stream(replica, "stream", {})]
+    assert first == 1
+    for told in (answer, last):
+        assert isinstance(told, EngineFailure)
+        assert "secret" not in str(told)
+    assert caplog.text.count(f"{type(error).__name__}: secret") == 2
+
+
+class Taken:
+    """A call that a replica took just now."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+async def test_a_call_that_was_taken_at_this_moment_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The response has not heard of it, and cancels nothing."""
+    taken, told = Taken(), asyncio.get_running_loop().create_future()
+    told.set_result(taken)
+    monkeypatch.setattr(Response, "_replica_result_future", told)
+    with pytest.raises(DeadlineExceeded):
+        await vectorize(Handle("hang"), timeout_s=0.05)
+    assert taken.cancelled
+
+
+async def test_an_answer_that_cannot_be_sent_is_not_asked_for_again() -> None:
+    handle = Handle(rpc_error(StatusCode.RESOURCE_EXHAUSTED), "svg")
+    with pytest.raises(EngineFailure, match="RESOURCE_EXHAUSTED") as caught:
+        await vectorize(handle)
+    assert len(handle.responses) == 1
+    assert "address" not in str(caught.value)
 
 
 async def test_a_wait_has_an_end_and_cancels_its_work() -> None:
@@ -171,6 +242,7 @@ class Items:
     def __init__(self, items: list[Any]) -> None:
         self.items = list(items)
         self.cancelled = False
+        self._replica_result_future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
 
     def __aiter__(self) -> Items:
         return self
@@ -196,10 +268,6 @@ class StreamHandle:
 
     @property
     def stream(self) -> StreamHandle:
-        return self
-
-    def options(self, *, stream: bool) -> StreamHandle:
-        assert stream
         return self
 
     def remote(self, method: str, context: dict[str, str], *arguments: Any, pressing: Pressing = UNPRESSED) -> Items:
@@ -333,7 +401,7 @@ class Ensemble:
 
 async def test_a_replica_takes_out_who_waits_past_its_time_and_sheds_by_priority() -> None:
     ensemble = Ensemble()
-    replica = Replica()
+    replica = Alone()
     replica._ensemble, replica._turns = ensemble, Turns(1, 2)
     call = partial(Replica.call, replica, "vectorize", {})
     first = asyncio.create_task(call(0.6, pressing=(5.0, Priority.NORMAL)))
@@ -348,7 +416,6 @@ async def test_a_replica_takes_out_who_waits_past_its_time_and_sheds_by_priority
     assert [await first, await high] == ["svg", "svg"]
     assert [asked.priority for asked in ensemble.begun] == [Priority.NORMAL, Priority.HIGH]
     assert all(asked.deadline is not None for asked in ensemble.begun)
-    del replica._ensemble  # it has nothing to close
 
 
 def napping(asleep: bool) -> Sleep:
@@ -371,20 +438,61 @@ async def test_the_first_request_wakes_and_waits() -> None:
 
 async def test_a_deadline_shorter_than_the_start_is_told_as_that() -> None:
     """503 and when to come again, and not 504: whoever asks again finds it awake."""
-    handle = Handle("hang")
-    remote = RemoteVectorizer(handle, 0.2, napping(True))  # type: ignore[arg-type]
-    with pytest.raises(Asleep) as caught:
+    handle = Handle("hang", ["quality"])
+    remote = RemoteVectorizer(handle, 5.0, napping(True))  # type: ignore[arg-type]
+    with pytest.raises(Asleep) as caught, urgency.under(Urgency().narrowed(0.2)):
         await remote.vectorize(b"", VectorizeOptions())
     assert (caught.value.status, caught.value.retry_after_s) == (503, 10)
     assert handle.responses[0].cancelled
+    await it_is_woken(handle)
 
 
 async def test_a_requests_own_deadline_counts_while_nobody_is_there_to_keep_it() -> None:
-    began = time.monotonic()
-    remote = RemoteIllustrator(Handle("hang"), 60.0, napping(True))  # type: ignore[arg-type]
+    began, handle = time.monotonic(), Handle("hang", ["unet"])
+    remote = RemoteIllustrator(handle, 60.0, napping(True))  # type: ignore[arg-type]
     with pytest.raises(Asleep):
         await remote.draw(IllustrateOptions("red apple", seed=1, timeout_s=0.2))
     assert time.monotonic() - began < 5
+    await it_is_woken(handle)
+
+
+class Streaming(Handle):
+    """Its streams hang."""
+
+    def __init__(self, *outcomes: Any) -> None:
+        super().__init__(*outcomes)
+        self.stream = StreamHandle(["hang"])
+
+
+@pytest.mark.parametrize("streams", [False, True])
+async def test_the_start_goes_on_when_who_asked_leaves(streams: bool) -> None:
+    """A client that disconnects, or that went to another who draws."""
+    handle = Streaming(["unet"]) if streams else Streaming("hang", ["unet"])
+    remote = RemoteIllustrator(handle, 60.0, napping(True))  # type: ignore[arg-type]
+    options = IllustrateOptions("red apple", seed=1)
+    asking = asyncio.ensure_future(anext(remote.stream(options)) if streams else remote.draw(options))
+    await until(lambda: bool(handle.stream.asked or handle.responses))
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    await until(lambda: not handle.outcomes)
+    assert not handle.responses[-1].cancelled
+
+
+async def test_who_leaves_one_that_is_awake_asks_it_nothing() -> None:
+    handle = Handle("hang", ["unet"])
+    remote = RemoteIllustrator(handle, 60.0, napping(False))  # type: ignore[arg-type]
+    asking = asyncio.create_task(remote.draw(IllustrateOptions("red apple", seed=1)))
+    await until(lambda: len(handle.responses) == 1)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    assert remote._waking is not None
+    await remote._waking
+    assert len(handle.responses) == 1
+
+
+async def it_is_woken(handle: Handle) -> None:
+    await until(lambda: len(handle.responses) == 2)
+    assert not handle.responses[1].cancelled
 
 
 async def test_one_that_is_awake_and_late_is_late() -> None:

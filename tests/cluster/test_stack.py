@@ -6,7 +6,6 @@ import asyncio
 import ipaddress
 import json
 import os
-import signal
 import subprocess
 import time
 from collections import Counter
@@ -21,7 +20,7 @@ import tritonclient.http
 from google.protobuf import text_format
 from pictures import ACCEPTED, REFUSED, drawn, encode
 from tritonclient.grpc import model_config_pb2
-from whole_stack import ANEW, Stack
+from whole_stack import ANEW, Stack, kill
 
 pytestmark = pytest.mark.cluster
 
@@ -243,7 +242,7 @@ async def test_no_request_is_lost_when_a_replica_dies(stack: Stack, logo: bytes)
 
         callers = [asyncio.ensure_future(caller()) for _ in range(12)]
         await asyncio.sleep(1)
-        os.kill(victims[0], signal.SIGKILL)
+        kill(victims[:1])
         codes = [code for codes in await asyncio.gather(*callers) for code in codes]
     assert len(codes) >= 12
     assert set(codes) == {200}

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 PORTS = (
@@ -28,12 +31,24 @@ MARK = "WHOLE_STACK"
 """Variable that every process of a stack inherits; settings are kept from those that have no use for them."""
 
 
+def kill(pids: Sequence[int], number: signal.Signals = signal.SIGKILL) -> None:
+    there = 0
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):  # it ended with its parent, that came before it
+            os.kill(pid, number)
+            there += 1
+    assert there
+
+
 @dataclass(frozen=True)
 class Stack:
+    """``folder``: where its commands run; None: where the tests do."""
+
     http: str
     grpc: str
     dashboard: str
     environment: dict[str, str]
+    folder: Path | None = field(default=None, kw_only=True)
 
     def pids(self, name: str = "") -> list[int]:
         """Processes of this stack and no other (they inherit its environment) whose command holds ``name``."""
@@ -54,4 +69,6 @@ class Stack:
 
     def atelier(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
         command = [sys.executable, "-m", "serve.cli", *arguments]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=timeout_s)
+        return subprocess.run(
+            command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=timeout_s
+        )

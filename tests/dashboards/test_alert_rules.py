@@ -41,6 +41,7 @@ def predicted(mean: float) -> dict[str, str]:
 
 FIRES: dict[str, tuple[dict[str, str], str]] = {
     "AtelierDown": ({'up{job="ray", instance="a"}': "1 1 0x60"}, "10m"),
+    "AtelierUnseen": ({'up{job="ray", instance="a"}': "1x60", 'up{job="ray", instance="b"}': "1 0x60"}, "40m"),
     "AtelierFailsFast": (
         {'atelier_requests_total{status="200"}': "0+90x120", 'atelier_requests_total{status="500"}': "0+10x120"}, "90m",
     ),
@@ -58,6 +59,22 @@ FIRES: dict[str, tuple[dict[str, str], str]] = {
     "AtelierVectorizesSlowly": (
         {f'atelier_ensemble_duration_seconds_bucket{{ensemble="vectorize", le="{le}"}}': f"0+{n}x60"
          for le, n in (("1", 0), ("2.5", 10), ("+Inf", 10))}, "40m",
+    ),
+    "AtelierDatabaseSlow": (
+        {f'atelier_database_transaction_seconds_bucket{{kind="write", le="{le}"}}': f"0+{n}x60"
+         for le, n in (("0.1", 0), ("0.25", 10), ("+Inf", 10))}, "40m",
+    ),
+    "AtelierDatabaseFails": (
+        {f'atelier_database_transaction_seconds_count{{kind="{kind}", outcome="{outcome}"}}': f"0+{n}x60"
+         for kind, outcome, n in (("read", "ok", 30), ("write", "error", 3))}, "40m",
+    ),
+    "AtelierStoreFails": (
+        {f'atelier_object_store_call_seconds_count{{operation="put", outcome="{outcome}"}}': f"0+{n}x60"
+         for outcome, n in (("ok", 10), ("error", 1))}, "40m",
+    ),
+    "AtelierDiskFills": ({'ray_node_disk_utilization_percentage{instance="a:1"}': "86x60"}, "40m"),
+    "AtelierMemoryFills": (
+        {'ray_node_mem_used{instance="a:1"}': "91x60", 'ray_node_mem_total{instance="a:1"}': "100x60"}, "40m",
     ),
     "AtelierEngineFails": (
         {'atelier_engine_failures_total{engine="mini_unet", reason="EngineUnavailable"}': "0+60x30"}, "20m",
@@ -94,6 +111,14 @@ CALM = {
     'atelier_queue_wait_seconds_bucket{ensemble="illustrate", le="0.001"}': "0+100x3000",
     'atelier_queue_wait_seconds_bucket{ensemble="illustrate", le="+Inf"}': "0+100x3000",
     'atelier_cost_cpu_seconds_total{model="mini"}': "0+1x3000",
+    'atelier_database_transaction_seconds_bucket{kind="write", le="0.1"}': "0+97x3000",
+    'atelier_database_transaction_seconds_bucket{kind="write", le="+Inf"}': "0+100x3000",
+    'atelier_database_transaction_seconds_count{kind="write", outcome="ok"}': "0+97x3000",
+    'atelier_database_transaction_seconds_count{kind="write", outcome="error"}': "0+3x3000",
+    'atelier_object_store_call_seconds_count{operation="get", outcome="ok"}': "0+10x3000",
+    'ray_node_disk_utilization_percentage{instance="a:1"}': "80x3000",
+    'ray_node_mem_used{instance="a:1"}': "85x3000",
+    'ray_node_mem_total{instance="a:1"}': "100x3000",
 }
 """A site that works, though its users make mistakes."""
 

@@ -94,7 +94,7 @@ def test_an_alert_arrives(config: Path, tmp_path: Path) -> None:
             running("prometheus-alertmanager", f"--config.file={config}", f"--storage.path={tmp_path}/alertmanager",
                     f"--web.listen-address=127.0.0.1:{alertmanager_port}", *given),
             running("prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
-                    f"--web.listen-address=127.0.0.1:{prometheus_port}"),
+                    f"--web.listen-address=127.0.0.1:{prometheus_port}", "--rules.alert.resend-delay=1s"),
         ):  # fmt: skip
             arrived = told.get(timeout=90)
     assert [(one["status"], one["labels"]["alertname"]) for one in arrived["alerts"]] == [("firing", "Always")]

@@ -27,6 +27,8 @@ SERVICES: dict[str, dict[str, Any]] = COMPOSE["services"]
 DOORS = {"atelier", "grafana"}
 TELLS = {"alertmanager"}
 """It calls out, to mail servers and webhooks."""
+ONCE = {"models"}
+"""It ends when it has done what it is for."""
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
@@ -59,10 +61,10 @@ def test_what_it_names_is_there() -> None:
 @pytest.mark.parametrize("name", sorted(SERVICES))
 def test_each_service_is_bounded_watched_and_comes_back(name: str) -> None:
     service = SERVICES[name]
-    assert service["restart"] == "unless-stopped"
+    assert service["restart"] == ("no" if name in ONCE else "unless-stopped")
     assert {"cpus", "memory"} <= set(service["deploy"]["resources"]["limits"])
     assert "healthcheck" in service or Recipe(FOLDER / "cpu.Dockerfile").values("HEALTHCHECK")
-    assert ("healthcheck" in service) != (name == "atelier")
+    assert ("healthcheck" in service) != (name in {"atelier", *ONCE})
     assert "no-new-privileges:true" in service["security_opt"]
     assert service["logging"]["options"]["max-size"]
     assert re.search(r":v?\d+\.?\d*", service["image"]), "an image without a version"
@@ -76,7 +78,7 @@ def test_the_doors_are_public_and_nothing_else() -> None:
     assert published["atelier"] == [f"{port}:{port}" for port in (settings.http.port, settings.grpc.port)]
     assert all(port.startswith("127.0.0.1:") for port in published["grafana"])
     assert COMPOSE["networks"]["inside"]["internal"] is True
-    for name in set(SERVICES) - DOORS - TELLS - {"prometheus"}:
+    for name in set(SERVICES) - DOORS - TELLS - ONCE - {"prometheus"}:
         assert SERVICES[name]["networks"] == ["inside"], name
     assert SERVICES["prometheus"]["network_mode"] == "service:atelier"
 
@@ -84,8 +86,9 @@ def test_the_doors_are_public_and_nothing_else() -> None:
 def test_the_image_has_the_version_of_the_project() -> None:
     version = Recipe(FOLDER / "cpu.Dockerfile").arguments()["VERSION"]
     for path in FILES:
-        image = yaml.safe_load(path.read_text())["services"]["atelier"]["image"]
-        assert image.partition(":")[2] == version
+        services = yaml.safe_load(path.read_text())["services"]
+        assert services["atelier"]["image"].partition(":")[2] == version
+        assert services["models"]["image"] == services["atelier"]["image"]
 
 
 def test_its_variables_are_settings() -> None:
@@ -105,7 +108,7 @@ def test_volumes_are_where_the_image_lets_it_write() -> None:
     prepared = next(
         value for value in Recipe(FOLDER / "cpu.Dockerfile").values("RUN") if "install --directory" in value
     )
-    targets = [volume.split(":")[1] for volume in SERVICES["atelier"]["volumes"]]
+    targets = [volume.split(":")[1] for name in ("atelier", *ONCE) for volume in SERVICES[name]["volumes"]]
     assert all(target in prepared for target in targets)
     assert SERVICES["atelier"]["read_only"] is True
     options = SERVICES["atelier"]["tmpfs"][0]
@@ -177,14 +180,60 @@ def test_prometheus_reads_the_ports_that_the_stack_has() -> None:
     assert "/etc/prometheus/rules.yml" in mounted("prometheus")
 
 
+def test_a_network_that_is_gone_is_noticed_whatever_the_stack_does(tmp_path: Path) -> None:
+    """Prometheus ends, to be started in the network that there is; its own port would answer in the old one as well."""
+    prometheus = SERVICES["prometheus"]
+    assert prometheus["depends_on"] == {"atelier": {"condition": "service_started", "restart": True}}
+    kind, script = prometheus["healthcheck"]["test"]
+    assert kind == "CMD-SHELL"
+    (tmp_path / "wget").write_text("#!/bin/sh\nexit 0\n")
+    (tmp_path / "wget").chmod(0o755)
+    (tmp_path / "net").write_text("    lo: 0 0\n")
+    script = script.replace("/proc/net/dev", str(tmp_path / "net"))
+    told = f"kill() {{ echo kill $1; }}; {script}"
+    environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
+    for networks, expected in (("", "kill 1\n"), ("  eth0: 0 0\n", "")):
+        with (tmp_path / "net").open("a") as file:
+            file.write(networks)
+        done = subprocess.run(["/bin/sh", "-c", told], env=environment, capture_output=True, text=True, timeout=30)
+        assert (done.returncode, done.stdout) == (0, expected)
+
+
+def test_models_are_there_before_the_stack_and_are_read_by_both_ensembles() -> None:
+    """A volume, so that versions lie side by side; what seeds it runs at each start, and the stack only reads."""
+    service, stack = SERVICES["models"], SERVICES["atelier"]
+    *_, command, source, option, target = service["command"]
+    assert (command, option) == ("add", "--repository")
+    assert (HOME / source.removeprefix("/opt/atelier/")).samefile(HOME / "model_repository")
+    assert service["volumes"] == [f"models:{target}"]
+    assert f"models:{target}:ro" in stack["volumes"]
+    assert stack["depends_on"]["models"] == {"condition": "service_completed_successfully"}
+    for ensemble in ("VECTORIZER", "ILLUSTRATOR"):
+        assert stack["environment"][f"ATELIER_{ensemble}__MODEL_REPOSITORY"] == target
+
+
+def test_with_a_gpu_it_has_the_sizes_of_the_gpu_site(clean: pytest.MonkeyPatch) -> None:
+    own = yaml.safe_load((FOLDER / "compose.gpu.yaml").read_text())["services"]["atelier"]["environment"]
+    theirs = {leaf.name: leaf.value for leaf in leaves(load(HOME / "deployments" / "gpu.yaml"))}
+    for name, value in (SERVICES["atelier"]["environment"] | own).items():
+        clean.setenv(name, value)
+    clean.setenv("ATELIER_CONFIG", "")
+    ours = {leaf.name: leaf.value for leaf in leaves(load())}
+    sized = [name for name in ours if name.split(".")[0] in ("gateway", "proxy", "vectorizer", "illustrator", "jobs")]
+    different = {name for name in sized if ours[name] != theirs[name]}
+    assert different == {"vectorizer.model_repository", "illustrator.model_repository", "illustrator.families"}
+
+
 def test_plans_are_put_where_the_gpus_are_served_from() -> None:
     services = yaml.safe_load((FOLDER / "compose.gpu.yaml").read_text())["services"]
-    (written,), (read,) = services["plans"]["volumes"], services["atelier"]["volumes"]
-    assert f"{written}:ro" == read
+    (written,) = services["plans"]["volumes"]
+    assert f"{written}:ro" in SERVICES["atelier"]["volumes"]
     assert services["plans"]["build"] == services["atelier"]["build"] | {"target": "plans"}
     assert services["plans"]["profiles"], "it is no part of the stack"
     guide = (FOLDER.parents[1] / "docs" / "DEPLOYMENT.md").read_text()
-    assert f"--repository {read.split(':')[1]}\ndocker compose up" in guide
+    assert f"--repository {written.split(':')[1]}\ndocker compose up" in guide
+    families = json.loads(services["atelier"]["environment"]["ATELIER_ILLUSTRATOR__FAMILIES"])
+    assert [f"--name {name}" in guide for name in families] == [True]
 
 
 def test_prometheus_tells_alertmanager() -> None:

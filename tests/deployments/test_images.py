@@ -93,7 +93,7 @@ def test_its_python_is_the_one_that_the_project_needs(recipe: Recipe) -> None:
 def test_it_installs_under_the_constraints(recipe: Recipe) -> None:
     installs = [value for name, value in recipe.all if name == "RUN" and "pip install" in value]
     assert all("--constraint constraints.txt" in one or "--no-deps" in one for one in installs)
-    assert len(installs) == 2 + ("plans" in recipe.stages)
+    assert len(installs) == 2 + len({"plans", "train"} & set(recipe.stages))
 
 
 def test_plans_are_built_with_the_tensorrt_that_serves_them(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_it_starts_and_its_probe_says_so(container: Container, tmp_path: Path, r
     )  # fmt: skip
     before = set(container.home.rglob("*"))
     try:
-        deadline = time.monotonic() + 200
+        deadline = time.monotonic() + 400  # its tracer is compiled first
         while container.run("python", program, **ports).returncode != 0:
             assert stack.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()

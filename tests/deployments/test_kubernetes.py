@@ -234,12 +234,14 @@ def test_a_new_release_can_be_applied_over_the_one_before() -> None:
 def test_models_are_there_before_a_worker_starts_and_only_the_head_writes_them() -> None:
     """KubeRay lets workers wait for the head, which starts after its first container has ended."""
     first = TEMPLATES["head"]["spec"]["initContainers"][0]
-    source, target = first["command"][-2:]
+    assert first["command"][:3] == ["atelier", "models", "add"]
+    source, option, target = first["command"][3:]
+    assert option == "--repository"
     assert (HOME / source.removeprefix("/opt/atelier/")).samefile(HOME / "model_repository")
     mounts = {name: {one["name"]: one for one in container["volumeMounts"]} for name, _, container in ray_containers()}
     assert first["volumeMounts"] == [{"name": "models", "mountPath": target}]
     data = next(one for one in DOCUMENTS if one["kind"] == "ConfigMap")["data"]
-    assert data["ATELIER_ILLUSTRATOR__MODEL_REPOSITORY"] == target
+    assert data["ATELIER_ILLUSTRATOR__MODEL_REPOSITORY"] == data["ATELIER_VECTORIZER__MODEL_REPOSITORY"] == target
     assert mounts.keys() == TEMPLATES.keys()
     for name, one in mounts.items():
         assert one["models"] == {"name": "models", "mountPath": target, "readOnly": True}, name
@@ -282,13 +284,16 @@ def test_every_replica_fits_on_a_worker() -> None:
     for own in (settings.gateway, settings.vectorizer, settings.illustrator, settings.jobs):
         needs = own.num_cpus, getattr(own, "num_gpus", 0.0)
         assert any(cpus >= needs[0] and gpus >= needs[1] for cpus, gpus in sizes), own
-    fewest = {group.groupName: group.minReplicas for group in CLUSTER.workerGroupSpecs}
-    needed = (
-        settings.gateway.min_replicas * settings.gateway.num_cpus
-        + settings.vectorizer.min_replicas * settings.vectorizer.num_cpus
-        + settings.jobs.workers * settings.jobs.num_cpus
-    )
-    assert fewest["cpu"] * sizes[0][0] >= needed, "the smallest cluster has room for the fewest replicas"
+    cpu, gpu, spot = CLUSTER.workerGroupSpecs
+    gateway, vectorizer, illustrator, jobs = settings.gateway, settings.vectorizer, settings.illustrator, settings.jobs
+    for pods, gateways, vectorizers, workers in (
+        (cpu.minReplicas, gateway.min_replicas, vectorizer.min_replicas, jobs.workers),
+        (cpu.maxReplicas, gateway.max_replicas, vectorizer.max_replicas, jobs.max_workers or jobs.workers),
+    ):
+        needed = gateways * gateway.num_cpus + vectorizers * vectorizer.num_cpus + workers * jobs.num_cpus
+        assert pods * sizes[0][0] >= needed, "the smallest cluster has room for the fewest, the largest for the most"
+    drawing = illustrator.max_replicas * illustrator.num_gpus
+    assert gpu.maxReplicas * sizes[1][1] + spot.maxReplicas * sizes[2][1] >= drawing
     assert CLUSTER.headGroupSpec.rayStartParams["num-cpus"] == "0"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -91,7 +92,7 @@ def test_it_builds_what_it_says(path: Path) -> None:
         assert options["num_cpus"] == own.num_cpus, name
         assert options.get("num_gpus", 0) == getattr(own, "num_gpus", 0), name
         assert scale_of(built[name]) == (own.min_replicas, own.max_replicas), name
-    assert scale_of(built["Worker"]) == (settings.jobs.workers,) * 2
+    assert scale_of(built["Worker"]) == (settings.jobs.workers, settings.jobs.max_workers or settings.jobs.workers)
     assert built["Worker"].ray_actor_options["num_cpus"] == settings.jobs.num_cpus
     assert schema.grpc_options.grpc_servicer_functions == grpc_options(settings).grpc_servicer_functions
 
@@ -107,6 +108,23 @@ def test_a_gpu_has_places_for_two_full_batches_and_scales_at_one(site: str) -> N
     built = deployments_in(build(yaml.safe_load(path.read_text())["applications"][0]["args"]))
     scaling = built["Illustrator"]._deployment_config.autoscaling_config
     assert scaling.target_ongoing_requests == LARGEST_UNET_BATCH
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("path", SITES, ids=lambda path: path.name)
+def test_jobs_alone_can_ask_for_every_replica(path: Path) -> None:
+    """docs/SCALING.md: more jobs bring more workers, and these more replicas. With all slots of all workers taken, each
+    ensemble that scales has its target in as many replicas as it may have."""
+    from serve.app import build
+
+    jobs = load(path).jobs
+    built = deployments_in(build(yaml.safe_load(path.read_text())["applications"][0]["args"]))
+    _, workers = scale_of(built["Worker"])
+    scaled = {"illustrate": built["Illustrator"], "vectorize": built["Vectorizer"]}
+    for lane, ensemble in scaled.items():
+        if (scaling := ensemble._deployment_config.autoscaling_config) is not None:
+            wanted = math.ceil(workers * jobs.slots[lane] / scaling.target_ongoing_requests)
+            assert wanted >= scaling.max_replicas, lane
 
 
 @pytest.mark.cluster

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 import sys
@@ -29,14 +30,49 @@ def test_it_starts_the_stack_and_comes_back() -> None:
     assert values("User") not in ([], ["root"])
 
 
+def variables() -> dict[str, str]:
+    lines = (UNIT.parent / "atelier.env").read_text().splitlines()
+    return dict(line.split("=", 1) for line in lines if not line.startswith("#"))
+
+
 def test_its_variables_are_settings_in_places_that_it_may_write() -> None:
-    given = dict(pair.split("=", 1) for line in values("Environment") for pair in line.split())
+    given = variables()
     known = {leaf.variable for leaf in leaves(Settings.model_construct())} | {"ATELIER_CONFIG"}
     assert {name for name in given if name.startswith("ATELIER_")} <= known
     state = f"/var/lib/{values('StateDirectory')[0]}"
     for name in ("HOME", "ATELIER_STATE_DIR", "NUMBA_CACHE_DIR"):
         assert given[name].startswith(state), name
+    assert given["ATELIER_METRICS_FILE"].startswith(f"/run/{values('RuntimeDirectory')[0]}/")
     assert values("ProtectSystem") == ["strict"]
+
+
+def test_the_command_has_what_the_unit_has(tmp_path: Path) -> None:
+    """With a stand-in for `systemd-run` that shows what it was asked for."""
+    (tmp_path / "systemd-run").write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    (tmp_path / "systemd-run").chmod(0o755)
+    done = subprocess.run(
+        [UNIT.parent / "atelier", "keys", "create", "--name", "two words, $HOME"],
+        env={"PATH": f"{tmp_path}:/usr/bin:/bin", "GRAFANA_TOKEN": "glsa_1"},
+        capture_output=True, text=True, timeout=30,
+    )  # fmt: skip
+    told = done.stdout.splitlines()
+    program = values("ExecStart")[0].split()[0]
+    assert told[told.index(program) :] == [program, "keys", "create", "--name", "two words, $$HOME"]
+    assert [line for line in told if line.startswith("--setenv")] == ["--setenv=GRAFANA_TOKEN"]
+    assert "glsa_1" not in done.stdout, "other users see a command's words"
+    files = [line.removeprefix("--property=EnvironmentFile=") for line in told if "EnvironmentFile" in line]
+    assert files == values("EnvironmentFile")
+    assert Path(str(HOME) + files[0].removeprefix("/opt/atelier")).is_file()
+    for option, name in (("uid", "User"), ("gid", "Group"), ("working-directory", "WorkingDirectory")):
+        assert f"--{option}={values(name)[0]}" in told
+
+
+@pytest.mark.skipif(shutil.which("systemd-run") is None, reason="systemd is not installed")
+def test_systemd_knows_the_options_of_the_command() -> None:
+    known = subprocess.run(["systemd-run", "--help"], capture_output=True, text=True, timeout=30).stdout
+    used = set(re.findall(r"--[a-z-]+", (UNIT.parent / "atelier").read_text().partition("exec ")[2]))
+    assert len(used) > 5
+    assert {option for option in used if option not in known} == set()
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")

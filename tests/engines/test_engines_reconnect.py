@@ -16,6 +16,8 @@ from serve.engines import supervisor
 from serve.engines.client import Engines
 from serve.engines.server import TritonServer
 from serve.engines.supervisor import Supervisor
+from serve.errors import EngineUnavailable, InvalidRequest
+from serve.metrics import catalogue
 
 LARGE = {"x": np.zeros((1, 4), np.float32)}  # for clients with shared_memory_min_bytes=1
 
@@ -113,10 +115,104 @@ async def test_requests_that_lose_their_regions_together_make_one_new_pool() -> 
         await server.stop(None)
 
 
+GIVEN_UP = "Stub process 'engine_0_0' is not healthy."
+
+
+class LateStub(Books):
+    """A stub that its server gives up at the first request, and that answers the second, which was sent with it."""
+
+    def __init__(self) -> None:
+        super().__init__("engine")
+        self.asked = 0
+        self.both_asked, self.late, self.awake = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def ModelInfer(self, request: Any, context: Any) -> Any:
+        self.asked += 1
+        if self.asked == 1:
+            await self.late.wait()
+            await context.abort(grpc.StatusCode.INTERNAL, GIVEN_UP)
+        self.both_asked.set()
+        await self.awake.wait()
+        return service_pb2.ModelInferResponse(model_name=self.name)
+
+    async def RepositoryModelLoad(self, request: Any, context: Any) -> Any:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"load failed: Internal: {GIVEN_UP}")
+
+
+@pytest.mark.parametrize("abandoned", [False, True])
+async def test_nothing_that_a_given_up_stub_answers_is_believed(abandoned: bool) -> None:
+    books = LateStub()
+    server, url = await serve(books)
+    client, suspected = Engines(url), asyncio.Event()
+
+    def give_up(engine: str) -> None:
+        client.held = f"no more of '{engine}'"
+        suspected.set()
+
+    client.on_given_up = give_up
+    first = asyncio.create_task(client.infer("engine", LARGE))
+    second = asyncio.create_task(client.infer("engine", LARGE))
+    try:
+        await asyncio.wait_for(books.both_asked.wait(), 5)
+        if abandoned:
+            for task in (first, second):
+                task.cancel()
+            await asyncio.gather(first, second, return_exceptions=True)
+            second = asyncio.create_task(client.infer("engine", LARGE))
+        books.late.set()
+        await asyncio.wait_for(suspected.wait(), 5)
+        books.awake.set()
+        for task in (second, asyncio.create_task(client.infer("engine", LARGE))):
+            with pytest.raises(EngineUnavailable):
+                await task
+        asked, refused = books.asked, catalogue.INFERENCE_FAILURES.value("engine", "EngineUnavailable")
+        assert asked == 2 + abandoned
+        for ask in (client.infer("engine", LARGE), client.load("engine", timeout_s=5)):
+            with pytest.raises(EngineUnavailable, match="restarted"):
+                await ask
+        assert catalogue.INFERENCE_FAILURES.value("engine", "EngineUnavailable") == refused + 1, "alerts see it"
+        await client.connect(url)
+        await client.infer("engine", LARGE)
+        assert books.asked == asked + 1
+    finally:
+        await asyncio.gather(first, return_exceptions=True)
+        await client.close()
+        await server.stop(None)
+
+
+async def test_a_version_that_does_not_load_is_no_reason_to_distrust_the_others() -> None:
+    books = LateStub()
+    server, url = await serve(books)
+    client, given_up = Engines(url), []
+    client.on_given_up = given_up.append
+    try:
+        with pytest.raises(InvalidRequest):
+            await client.load("engine", timeout_s=5)
+        assert given_up == []
+    finally:
+        await client.close()
+        await server.stop(None)
+
+
+async def test_a_triton_that_nobody_restarts_is_asked_again() -> None:
+    books = LateStub()
+    server, url = await serve(books)
+    client = Engines(url)
+    books.late.set()
+    books.awake.set()
+    try:
+        with pytest.raises(EngineUnavailable):
+            await client.infer("engine", LARGE)
+        await client.infer("engine", LARGE)
+    finally:
+        await client.close()
+        await server.stop(None)
+
+
 class FlakyServer(TritonServer):
     """Ended; the first attempts to restart it meet ``failures``."""
 
-    def __init__(self, url: str, failures: list[OSError]) -> None:
+    def __init__(self, url: str, failures: list[Exception]) -> None:
         self._new_url = url
         self._failures = failures
         self._up = False
@@ -140,9 +236,12 @@ class FlakyServer(TritonServer):
         self._up = True
 
 
-async def test_a_restart_that_meets_an_os_error_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("a fault")])
+async def test_a_restart_that_fails_is_tried_again_and_counted(
+    failure: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(supervisor, "FIRST_RETRY_S", 0.01)
-    server = FlakyServer("127.0.0.1:2", [OSError(errno.ENOSPC, "No space left on device")])
+    server, before = FlakyServer("127.0.0.1:2", [failure]), catalogue.TRITON_RESTARTS.value()
     client = Engines("127.0.0.1:1")
     watch = asyncio.create_task(Supervisor(server, client, look_s=0.01).run())
     try:
@@ -151,6 +250,7 @@ async def test_a_restart_that_meets_an_os_error_is_tried_again(monkeypatch: pyte
                 await asyncio.sleep(0.01)
         assert not watch.done()
         assert (client.url, server.restarts) == (server.url, 2)
+        assert catalogue.TRITON_RESTARTS.value() == before + 2
     finally:
         watch.cancel()
         await asyncio.gather(watch, return_exceptions=True)

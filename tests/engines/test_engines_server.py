@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import socket
@@ -97,6 +98,14 @@ def test_stop_leaves_nothing_behind(repository: Path) -> None:
     assert not folder.exists()
     assert len(mine - set(regions(os.getpid()))) == 1
     server.stop()  # again is fine
+
+
+def test_it_is_in_the_session_of_its_owner_and_out_of_the_terminals_reach(repository: Path) -> None:
+    """Linux gives each session a share of the processor by itself, whatever the niceness (autogroup)."""
+    with TritonServer(repository, ["affine_onnxruntime"]) as server:
+        for pid in (server.pid, *processes.descendants(server.pid)):
+            assert os.getsid(pid) == os.getsid(0)
+            assert os.getpgid(pid) != os.getpgrp()  # Ctrl-C goes to the group of the foreground
 
 
 def test_the_server_outlives_the_thread_that_started_it(repository: Path) -> None:
@@ -257,6 +266,49 @@ async def test_a_killed_stub_is_noticed_between_probes(repository: Path) -> None
         assert server.restarts == 0
         os.kill(stubs(server)[0], signal.SIGKILL)
         await asyncio.to_thread(wait_for, lambda: server.restarts == 1, 5)
+    finally:
+        watch.cancel()
+        await engines.close()
+        await asyncio.to_thread(server.stop)
+
+
+async def test_a_stub_that_was_late_by_a_second_is_replaced(repository: Path) -> None:
+    """As on a machine that was itself stopped for one. Left alone, it fails for ever, crashes, or mixes answers up."""
+    server = TritonServer(repository, ["affine_onnxruntime"], threads=2)
+    await asyncio.to_thread(server.start)
+    engines = Engines(server.url)
+    watcher = Supervisor(server, engines, interval_s=60, look_s=30)  # calls alone tell it
+    refusals: set[str] = set()
+    tell, late = engines.on_given_up, stubs(server)[0]
+
+    def wake_and_tell(engine: str) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(late, signal.SIGCONT)
+        assert tell is not None
+        tell(engine)
+
+    engines.on_given_up = wake_and_tell
+    watch = asyncio.create_task(watcher.run())
+
+    async def ask(kind: int) -> None:
+        x = np.full((1, 4), kind, np.float32)
+        until = time.monotonic() + 6
+        while time.monotonic() < until:
+            try:
+                answer = await engines.infer("affine_onnxruntime", {"x": x})
+            except EngineUnavailable as error:
+                refusals.add(str(error))
+                await asyncio.sleep(0.05)
+            else:
+                np.testing.assert_allclose(answer["y"], x @ tiny_onnx.WEIGHTS, rtol=1e-4)
+
+    try:
+        await asyncio.sleep(1)  # its first look has ended
+        os.kill(late, signal.SIGSTOP)
+        await asyncio.gather(*(ask(kind) for kind in range(4)))
+        await heal(server, engines, "affine_onnxruntime")
+        assert server.restarts == 1
+        assert "engine 'affine_onnxruntime' is being restarted" in refusals
     finally:
         watch.cancel()
         await engines.close()

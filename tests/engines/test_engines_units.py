@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import grpc
 import numpy as np
@@ -15,6 +18,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2, service_pb2
 
 from serve.engines import faults, processes, tensors, triton_log
+from serve.engines.supervisor import Supervisor
 from serve.engines.v2_json import to_json
 from serve.engines.zeros import zeros
 from serve.errors import (
@@ -165,3 +169,35 @@ def test_a_server_or_a_stub_that_ended_is_trouble_and_what_a_stub_started_is_not
         for pid in (*processes.descendants(keeper.pid), keeper.pid):
             os.kill(pid, signal.SIGKILL)
         keeper.wait()
+
+
+def test_an_answer_that_is_not_whole_is_an_engine_that_is_away() -> None:
+    """What Triton sends for a stub that it has just lost."""
+    response = service_pb2.ModelInferResponse(model_name="unet")
+    response.outputs.add(name="noise", datatype="FP32", shape=[2, 4])
+    response.raw_output_contents.append(b"")
+    with pytest.raises(EngineUnavailable, match="engine 'unet'"):
+        tensors.arrays(response)
+
+
+async def test_the_watch_outlives_a_look_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without it, the next Triton that dies stays dead."""
+    found: list[str | Exception] = [ValueError("unforeseen"), "it ended"]
+    restarted = asyncio.Event()
+
+    async def fault(_: Supervisor) -> str | None:
+        told = found.pop(0) if found else None
+        if isinstance(told, Exception):
+            raise told
+        return told
+
+    async def restart(_: Supervisor) -> None:
+        restarted.set()
+
+    monkeypatch.setattr(Supervisor, "_fault", fault)
+    monkeypatch.setattr(Supervisor, "_restart", restart)
+    nothing: Any = SimpleNamespace()
+    monkeypatch.setattr(Supervisor, "_pause", lambda _: asyncio.sleep(0.01))
+    watch = asyncio.create_task(Supervisor(nothing, nothing).run())
+    await asyncio.wait_for(restarted.wait(), 5)
+    watch.cancel()

@@ -118,12 +118,6 @@ def moved(to: str, status: int = 302) -> web.Response:
     return web.Response(status=status, headers={"Location": to})
 
 
-async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not holds():  # noqa: ASYNC110
-            await asyncio.sleep(0.01)
-
-
 async def refused(url: str, with_settings: FetchSettings | None = None, names: Addresses | None = None) -> AtelierError:
     fetcher = Fetcher(with_settings or settings(), names)
     try:

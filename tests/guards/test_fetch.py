@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from picture_hosts import INSIDE, OUTSIDE, PNG, Host, answering, moved, picture, refused, settings, until
+from picture_hosts import INSIDE, OUTSIDE, PNG, Host, answering, moved, picture, refused, settings
 from pictures import drawn, encode
+from waiting import until
 
 from serve.errors import InvalidRequest, Overloaded, TooLarge, UnsupportedMedia
 from serve.guards.destinations import destinations

@@ -9,7 +9,8 @@ import time
 
 import pytest
 from aiohttp import web
-from picture_hosts import INSIDE, PNG, Host, picture, raw, refused, settings, until
+from picture_hosts import INSIDE, PNG, Host, picture, raw, refused, settings
+from waiting import until
 
 from serve.errors import TooLarge, UnsupportedMedia
 from serve.guards.names import Addresses

@@ -10,9 +10,8 @@ from limited_site import Clock, Site
 from pydantic import SecretStr
 
 from loadtests.guards.redis_server import RedisServer
-from serve.settings import DatabaseSettings, RatesSettings, Settings
+from serve.settings import RatesSettings, Settings
 from serve.state.database import Database, database_url
-from serve.state.migrate import migrate
 
 
 @pytest.fixture
@@ -42,15 +41,13 @@ def redis_server(one_redis: RedisServer) -> RedisServer:
     ]
 )
 async def site(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Site]:
-    url, server, rates = f"sqlite:///{tmp_path}/atelier.db", None, RatesSettings()
+    server, rates, database = None, RatesSettings(), "sqlite_settings"
     if request.param == "postgresql":
-        server = request.getfixturevalue("postgresql")
-        url = server.new_database()
+        server, database = request.getfixturevalue("postgresql"), "postgresql_settings"
     elif request.param == "redis":
         server = request.getfixturevalue("redis_server")
         rates = RatesSettings(redis_url=SecretStr(server.url))
-    settings = Settings(database=DatabaseSettings(url=SecretStr(url)), rates=rates, state_dir=tmp_path / "state")
-    database = Database(database_url(settings), settings.database)
-    await migrate(database)
-    yield Site(settings, database, server)
-    await database.close()
+    settings = Settings(database=request.getfixturevalue(database), rates=rates, state_dir=tmp_path / "state")
+    opened = Database(database_url(settings), settings.database)
+    yield Site(settings, opened, server)
+    await opened.close()

@@ -41,7 +41,7 @@ class Clock:
 @contextlib.asynccontextmanager
 async def process(site: Site, clock: Clock, limit: int = 100, most: int = 1000) -> AsyncIterator[Leases]:
     """What one process has of a limit; its slices go back only when it closes."""
-    shared = Counters.of(site.rates(timeout_s=2), site.database)
+    shared = Counters.of(site.rates(timeout_s=10), site.database)
     leases = Leases(shared, Rate("address", limit, PERIOD_S), most, clock)
     yield leases
     await leases.close()

@@ -108,6 +108,9 @@ def test_it_watches_connections_to_other_machines(tmp_path: Path, host: str, amo
     subprocess.run(command, env={**os.environ, **environment}, cwd=tmp_path, check=True, timeout=20)
     assert ("option srvtcpka" in path.read_text()) == among_machines
     assert ("http-reuse never" in path.read_text()) == among_machines
+    servers = [line for line in path.read_text().splitlines() if line.lstrip().startswith("server ")]
+    assert [line.endswith(" tcp-ut 6s") for line in servers] == [among_machines] * len(servers)
+    assert servers
 
 
 def _commands() -> list[bytes]:

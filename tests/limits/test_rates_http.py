@@ -35,10 +35,8 @@ LISTENS = HttpSettings()
 
 
 @pytest.fixture
-async def database(tmp_path: Path) -> AsyncIterator[Database]:
-    settings = Settings(database=DatabaseSettings(url=SecretStr(f"sqlite:///{tmp_path}/atelier.db")))
-    opened = Database(database_url(settings), settings.database)
-    await migrate(opened)
+async def database(sqlite_settings: DatabaseSettings) -> AsyncIterator[Database]:
+    opened = Database(database_url(Settings(database=sqlite_settings)), sqlite_settings)
     yield opened
     await opened.close()
 

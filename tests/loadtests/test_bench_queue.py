@@ -75,7 +75,7 @@ async def test_at_the_library(settings: Settings) -> None:
 async def test_claims(settings: Settings, tmp_path: Path, way: tuple[int, int, int]) -> None:
     given = settings.database.url
     assert given is not None
-    plan = claims.Plan(users=10, each=20, turns=4, turn_s=0.1)
+    plan = claims.Plan(users=10, each=60, turns=4, turn_s=0.1)
     found = await claims.measure("here", given.get_secret_value(), tmp_path, plan, way)
     assert (found.processes, found.tasks, found.at_a_time) == way
     assert found.ours > 0

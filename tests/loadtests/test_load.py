@@ -24,6 +24,7 @@ from loadtests.load.requests import ANEW, Requests
 from loadtests.load.run import Target, command, judged
 from loadtests.load.scenario import FILE, Changes, Stage, mixes, names, parse, scenario
 from serve.ensembles.vectorization import not_reached
+from serve.settings import load
 
 MIB = 1024 * 1024
 ENTRIES = [
@@ -65,6 +66,11 @@ def test_every_scenario_can_be_read_and_those_of_d_071_and_c_101_are_there() -> 
     users = [stage.users for stage in known["step"].stages]
     assert users[0] == users[-1] == 1 < max(users)
     assert all(one.mix in mixes().values() for one in known.values())
+
+
+def test_a_stack_that_is_started_for_steps_may_scale() -> None:
+    started = {name: load(**scenario(name).stack).illustrator.max_replicas for name in names()}
+    assert {name for name, most in started.items() if most > 1} == {"step"}
 
 
 def test_a_scenario_is_in_one_stage_after_the_other() -> None:
@@ -163,9 +169,23 @@ def test_degradation_is_of_what_gets_done_rightly() -> None:
     same_rate_half_wrong = Outcome(100, 50, requests_per_second=10)
     assert degradation(same_rate_half_wrong, baseline) == pytest.approx(0.5)
     bounds = Limits(failure_ratio=1, baseline="callers_10", degradation=0.1)
-    assert "50% less" in broken(Measured(same_rate_half_wrong, Notes()), bounds, baseline)[0]
-    assert broken(Measured(Outcome(91, 0, requests_per_second=9.1), Notes()), bounds, baseline) == []
-    assert broken(Measured(baseline, Notes()), bounds, Outcome()), "a baseline that did nothing is no baseline"
+    before = Measured(baseline, Notes())
+    assert "50% less" in broken(Measured(same_rate_half_wrong, Notes()), bounds, before)[0]
+    assert broken(Measured(Outcome(91, 0, requests_per_second=9.1), Notes()), bounds, before) == []
+    assert broken(before, bounds, Measured(Outcome(), Notes())), "a baseline that did nothing is no baseline"
+
+
+def test_more_conversions_hide_no_degradation_of_pictures() -> None:
+    """And jobs are conversions or pictures like those of other doors."""
+    drawn = {**ENTRIES[0], "name": "illustrate", "num_reqs_per_sec": {"1003": 40}}
+    calm, busy = (
+        judged(scenario("smoke", Changes(run_time_s=10)), entries, Notes(began=1000.5), [], Path("unused")).measured
+        for entries in ([*ENTRIES, drawn], [*ENTRIES, ENTRIES[0], {**drawn, "num_reqs_per_sec": {"1003": 20}}])
+    )
+    assert calm.results["conversions"] == outcome(ENTRIES[:2], WINDOW)
+    bounds = Limits(failure_ratio=1, baseline="short_10", degradation=0.1)
+    assert broken(busy, bounds, calm) == ["pictures: 50% less done than by short_10"]
+    assert "conversions: 100% less done than by short_10" in broken(Measured(calm.outcome, Notes()), bounds, calm)
 
 
 def test_memory_is_judged_by_its_peak_and_by_what_goes_on_growing() -> None:
@@ -235,8 +255,21 @@ def test_a_catalogue_is_asked_for_by_popularity_and_may_be_cached() -> None:
     assert max(numbers) < 60
     assert popular.headers == {}
     assert Requests(0, 4, "1").headers == ANEW
+    assert {popular.unseen().number for _ in range(500)} <= set(range(60))
+    assert popular.conversion().comment == ""
     asked = {(one.prompt, one.seed) for one in (popular.illustration() for _ in range(2000))}
     assert len(asked) == len(set(numbers)) == 60
+
+
+def test_without_a_catalogue_no_file_and_no_unseen_drawing_comes_twice() -> None:
+    """Jobs look into the cache whatever their headers say."""
+    fresh = Requests(0, 4, "1", seed=1)
+    asked = [fresh.conversion() for _ in range(200)]
+    assert len({one.image for one in asked}) == 200
+    assert len({one.known_as for one in asked}) < 20, "answers can be compared"
+    pixels = {one.known_as: picture(one.image, (one.side_px, one.side_px)).tobytes() for one in asked}
+    assert all(picture(one.image, None).tobytes() == pixels[one.known_as] for one in asked)
+    assert len({fresh.unseen().seed for _ in range(200)}) == 200
 
 
 def test_drawings_differ_and_are_pictures_of_their_size() -> None:

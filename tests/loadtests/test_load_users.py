@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from both_doors import both_doors
 from fastapi import FastAPI
-from fastapi.responses import StreamingResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from http_server import listening
 from illustrator_standin import IllustratorStandIn
 from standin import Served, StandIn
@@ -74,17 +74,49 @@ def test_a_conversion_that_had_to_do_without_an_engine_is_wrong(tmp_path: Path) 
     assert set(report.measured.notes.counted) == set(users)
 
 
-def test_a_job_that_had_to_do_without_an_engine_is_wrong(tmp_path: Path) -> None:
-    doors, degraded = FastAPI(), "tier1 failed (timeout): fixed parameters"
+def one_job(result: dict[str, object]) -> FastAPI:
+    """Whatever is asked for, it is this job, whose file is no picture."""
+    doors = FastAPI()
     doors.post("/v1/jobs")(lambda: {"id": "a"})
     doors.get("/v1/jobs/a")(lambda: {"id": "a", "status": "completed"})
-    doors.get("/v1/jobs/a/result")(lambda: {"results": [{"url": "http://a/file"}], "details": {"degraded": [degraded]}})
+    doors.get("/v1/jobs/a/result")(lambda: {"results": [{"url": "http://a/file"}], **result})
     doors.get("/file")(lambda: {})
-    with listening(doors) as address:
-        scenario = Scenario("job", {"PolledJob": 1}, (Stage(4.0, 2, 2.0),))
-        report = run(scenario, Target(f"http://{address}", "127.0.0.1:9"), tmp_path)
-    assert set(report.measured.outcome.errors) == {f"degraded: {degraded}", "no PNG that can be read"}
+    return doors
+
+
+def errors_of_jobs(result: dict[str, object], folder: Path, catalogue: int = 0) -> set[str]:
+    scenario = Scenario("job", {"PolledJob": 1}, (Stage(4.0, 2, 2.0),), catalogue=catalogue)
+    with listening(one_job(result)) as address:
+        report = run(scenario, Target(f"http://{address}", "127.0.0.1:9"), folder)
     assert report.kinds["jobs: step: file"].failures == 0
+    return set(report.measured.outcome.errors)
+
+
+def test_a_job_that_had_to_do_without_an_engine_is_wrong(tmp_path: Path) -> None:
+    degraded = "tier1 failed (timeout): fixed parameters"
+    found = errors_of_jobs({"details": {"degraded": [degraded]}, "cached": False}, tmp_path)
+    assert found == {f"degraded: {degraded}", "no PNG that can be read"}
+
+
+def test_a_job_that_was_no_work_is_wrong_where_each_is_to_be(tmp_path: Path) -> None:
+    cached: dict[str, object] = {"details": {"degraded": []}, "cached": True}
+    assert errors_of_jobs(cached, tmp_path) == {"an answer that was not made for this request"}
+    assert errors_of_jobs(cached, tmp_path, catalogue=60) == {"an SVG that is no XML", "no PNG that can be read"}
+
+
+@pytest.mark.parametrize("word", ["hit", "miss"])
+def test_an_answer_that_was_not_made_anew_is_wrong(tmp_path: Path, word: str) -> None:
+    async def events() -> AsyncIterator[str]:
+        yield "data: [DONE]\n\n"
+
+    doors, told = FastAPI(), {"X-Atelier-Cache": word}
+    doors.post("/api/convert-ai")(lambda: JSONResponse({}, headers=told))
+    doors.post("/v1/images/generations")(lambda: StreamingResponse(events(), headers=told))
+    scenario = Scenario("cached", {"NativeVectorize": 1, "OpenAIStream": 1}, (Stage(3.0, 2, 2.0),))
+    with listening(doors) as address:
+        report = run(scenario, Target(f"http://{address}", "127.0.0.1:9"), tmp_path)
+    assert set(report.measured.notes.counted) == {"NativeVectorize", "OpenAIStream"}
+    assert set(report.measured.outcome.errors) == {"an answer that was not made for this request"}
 
 
 def broken_doors() -> FastAPI:

@@ -1,68 +1,51 @@
-"""What befalls a machine of two is told by callers that went on asking (`python -m loadtests.nodes`)."""
+"""What befalls a machine of two: what `python -m loadtests.nodes` is asked for, writes and exits with."""
 
 from __future__ import annotations
 
-import subprocess
+import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from loadtests import nodes
-from loadtests.scaling.known import ASKING
-
-ASKED = """
-import json, time
-print("asking", flush=True)
-began = time.monotonic()
-time.sleep({seconds})
-for at in (began, time.monotonic()):
-    print(json.dumps(dict(began=at, ended=at, right=True, wrong=False, refusals=[])))
-raise SystemExit({status})
-"""
+from loadtests.chaos.drive import Outcome
+from loadtests.chaos.ledger import Attempt, Entry, Saw, summary
 
 
-class Machine:
-    def __init__(self, program: str) -> None:
-        self._program = program
+def ended(monkeypatch: pytest.MonkeyPatch, folder: Path, *given: str, recovery_s: float = 8.0) -> Any:
+    """The exit status, when each event is recovered from after so long."""
 
-    def popen(self, command: list[str], **options: Any) -> subprocess.Popen[str]:
-        return subprocess.Popen([sys.executable, "-c", self._program], **options)
+    def measure(events: Sequence[str], pace: Any) -> tuple[list[Outcome], str, str]:
+        right = Entry("HTTP", 0.0, [Attempt(0.0, 0.1, Saw.RIGHT)], ended=0.1)
+        return [Outcome(event, "", summary([right], recovery_s)) for event in events], "", "one to one"
 
-
-class Site:
-    def __init__(self, seconds: float, status: int) -> None:
-        self.first = Machine(ASKED.format(seconds=seconds, status=status))
-
-    def door(self, machine: Machine) -> str:
-        return "http://nowhere"
-
-
-def measured(monkeypatch: pytest.MonkeyPatch, seconds: float, status: int = 0) -> nodes.Asked:
-    monkeypatch.setattr(nodes, "BEFORE_S", 0.3)
-    for name in ("happen", "settle"):
-        monkeypatch.setattr(nodes, name, lambda event, site: None, raising=False)
-    asked, _ = nodes.measure(Site(seconds, status), "kill", 1.0)  # type: ignore[arg-type]
-    return asked
-
-
-def test_callers_that_died_tell_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ASKING == "asking"
-    assert measured(monkeypatch, 1.5).right == 2
-    with pytest.raises(RuntimeError, match="ended with 1"):
-        measured(monkeypatch, 1.5, status=1)
-    with pytest.raises(RuntimeError, match="did not ask on after it"):
-        measured(monkeypatch, 0.0)
-
-
-def test_without_events_all_are_done(monkeypatch: pytest.MonkeyPatch) -> None:
-    done: list[tuple[str, ...]] = []
     monkeypatch.setattr(nodes, "missing", lambda: "")
-    monkeypatch.setattr(nodes, "tell", lambda events: done.append(tuple(events)) or True)
-    for given in ([], ["kill"]):
-        monkeypatch.setattr(sys, "argv", ["nodes", *given])
+    monkeypatch.setattr(nodes, "measure", measure)
+    monkeypatch.setattr(nodes.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["nodes", "--reports", str(folder), *given])
+    with pytest.raises(SystemExit) as told:
         nodes.main()
-    assert done == [nodes.EVENTS, ("kill",)]
-    monkeypatch.setattr(sys, "argv", ["nodes", "burn"])
-    with pytest.raises(SystemExit):
-        nodes.main()
+    return told.value.code
+
+
+def done(folder: Path) -> list[str]:
+    return [one["fault"] for one in json.loads((folder / "nodes.json").read_text())["faults"]]
+
+
+def test_without_events_all_are_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    assert ended(monkeypatch, tmp_path) == 0
+    assert done(tmp_path) == list(nodes.EVENTS)
+    assert ended(monkeypatch, tmp_path, "kill") == 0
+    assert done(tmp_path) == ["kill"]
+    assert ended(monkeypatch, tmp_path, "burn") == 2
+
+
+def test_a_recovery_that_takes_longer_than_its_goal_is_a_failure(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert ended(monkeypatch, tmp_path, recovery_s=10.5) == 1
+    assert "| 10.5 | no |" in (tmp_path / "nodes.md").read_text()
+    assert ended(monkeypatch, tmp_path, "--goal-s", "12", recovery_s=10.5) == 0

@@ -80,5 +80,5 @@ async def test_failures_are_counted_and_take_no_part_in_waits() -> None:
 def test_the_table_compares_with_the_first() -> None:
     rows = {8: {"Atelier": Asked([0.1] * 4, [10.0, 20.0]), "other": Asked([0.2], [30.0], ["x"])}}
     lines = table("engine", rows).splitlines()
-    assert lines[2] == "| Atelier | 8 | 15.0 | 100.0 | 100.0 | 0 | 1.00 |"
-    assert lines[3] == "| other | 8 | 30.0 | 200.0 | 200.0 | 1 | 2.00 |"
+    assert lines[2] == "| Atelier | 8 | 4 | 15.0 | 100.0 | 100.0 | 0 | 1.00 |"
+    assert lines[3] == "| other | 8 | 1 | 30.0 | 200.0 | 200.0 | 1 | 2.00 |"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from loadtests.simulate.clock import Clock
-from loadtests.simulate.curve import Curve, known
+from loadtests.simulate.curve import Curve
+from loadtests.simulate.files import known, read
 from loadtests.simulate.replica import Picture, RequestLevel, StepLevel
 from loadtests.simulate.routing import ROUTES
 from loadtests.simulate.scaling import Policy, burst
@@ -29,7 +30,7 @@ def test_a_curve_is_straight_between_what_was_measured() -> None:
 
 
 def test_the_curves_that_ship_say_where_they_are_from_and_have_the_gain_that_was_measured() -> None:
-    curves = {name: Curve.read(name) for name in known()}
+    curves = {name: read(name)[0] for name in known()}
     assert curves["h200_512"].gain == pytest.approx(3.2, abs=0.05)
     assert curves["h200_1024"].gain == pytest.approx(1.0)
     assert all(len(curve.source) > 20 for curve in curves.values())
@@ -105,13 +106,13 @@ def test_what_is_told_of_a_site_that_keeps_up_is_what_was_asked_of_it(gpus: int)
 
 
 def test_a_share_alone_is_all_that_one_at_a_time_draws() -> None:
-    curve = Curve.read("h200_512")
+    (curve,) = read("h200_512")
     found = run(curve, "one at a time", 1, 0.9, Demand())
     assert found.per_second == pytest.approx(curve.share_alone(19) * curve.per_second(19), rel=0.02)
 
 
 def test_batching_steps_is_fairer_to_short_pictures() -> None:
-    curve = Curve.read("h200_512")
+    (curve,) = read("h200_512")
     ours, theirs = (run(curve, way, 1, 0.5, Demand()) for way in (OURS, "requests batched"))
     assert ours.slowdown(0.95) < theirs.slowdown(0.95)
     assert ours.unfairness < theirs.unfairness

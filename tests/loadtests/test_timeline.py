@@ -7,29 +7,30 @@ from pathlib import Path
 from PIL import Image, ImageColor
 
 from loadtests.lines import COLOURS, lines
-from loadtests.scaling.known import Asked, Request
 from loadtests.scaling.picture import draw
 from loadtests.scaling.steps import steps_of
-from loadtests.scaling.timeline import changes, highest_p95_s, timeline
+from loadtests.scaling.telling import Told, endpoint, read
+from loadtests.scaling.timeline import Look, changes, highest_p95_s, timeline
+from serve.metrics.prometheus import write_targets
 
-SEEN = [(100.0, 1), (101.0, 1), (102.0, 2), (110.0, 1)]
+SEEN = [Look(100.0, 1, 1, 0), Look(101.0, 2, 1, 2), Look(102.0, 2, 2, 1), Look(110.0, 2, 1, 0)]
 REQUESTS = [{"began": 100.5, "ended": 101.5}, {"began": 100.5, "ended": 103.5}, {"began": 100.5, "ended": 108.5}]
 
 
-def test_what_is_under_way_beyond_the_places_waits() -> None:
-    moments = timeline(SEEN, REQUESTS, 1)
+def test_what_callers_wait_for_is_beside_what_the_stack_tells() -> None:
+    moments = timeline(SEEN, REQUESTS)
     assert [m.under_way for m in moments] == [0, 3, 2, 0]
-    assert [m.waiting for m in moments] == [0, 2, 0, 0]
+    assert [(m.replicas, m.ready, m.waiting) for m in moments] == [(1, 1, 0), (2, 1, 2), (2, 2, 1), (2, 1, 0)]
 
 
 def test_p95_is_of_what_ended_lately() -> None:
-    moments = timeline(SEEN, REQUESTS, 1)
+    moments = timeline(SEEN, REQUESTS)
     assert [m.p95_s for m in moments] == [None, None, 1.0, 8.0]
     assert highest_p95_s(moments, 0, 5) == 1.0
 
 
-def test_changes_are_where_the_replicas_change() -> None:
-    assert [(m.second, m.replicas) for m in changes(timeline(SEEN, REQUESTS, 1))] == [(0, 1), (2, 2), (10, 1)]
+def test_changes_are_where_ready_replicas_change() -> None:
+    assert [(m.second, m.ready) for m in changes(timeline(SEEN, REQUESTS))] == [(0, 1), (2, 2), (10, 1)]
 
 
 def test_steps_are_read() -> None:
@@ -37,7 +38,7 @@ def test_steps_are_read() -> None:
 
 
 def test_a_picture_is_drawn(tmp_path: Path) -> None:
-    draw(timeline(SEEN, REQUESTS, 1), "title", tmp_path / "media" / "scaling.png")
+    draw(timeline(SEEN, REQUESTS), "title", tmp_path / "media" / "scaling.png")
     with Image.open(tmp_path / "media" / "scaling.png") as picture:
         assert picture.size == (990, 770)
         colours = {colour for _, colour in picture.convert("RGB").getcolors(2**16) or []}
@@ -51,16 +52,20 @@ def test_each_series_has_a_line_and_a_name(tmp_path: Path) -> None:
     assert all(f"<!-- {words} -->" in drawn for words in ("t &lt; u", "a", "b", "x", "y"))
 
 
-def test_requests_are_told_apart() -> None:
-    asked = Asked(
-        [
-            Request(0.0, 1.0, True, False, ()),
-            Request(4.0, 9.0, True, False, ()),  # under way at 5
-            Request(6.0, 12.0, True, False, ("503",)),
-            Request(6.0, 130.0, False, False, ("503",)),
-            Request(20.0, 21.0, False, True, ()),
-        ]
-    )
-    assert (asked.right, asked.retried, asked.lost, asked.wrong) == (3, 2, 1, 1)
-    assert Asked(asked.requests[:3]).recovered_after_s(5.0) == 7.0
-    assert Asked(asked.requests[:1]).recovered_after_s(5.0) == 0.0
+TOLD = """# HELP ray_serve_deployment_replica_healthy Healthy replicas.
+# TYPE ray_serve_deployment_replica_healthy gauge
+ray_serve_deployment_replica_healthy{application="atelier",deployment="Illustrator"} 2.0
+ray_serve_deployment_replica_healthy{application="atelier",deployment="Vectorizer"} 1.0
+ray_atelier_queue_waiting{WorkerId="a",ensemble="illustrate"} 3.0
+ray_atelier_queue_waiting{WorkerId="b",ensemble="illustrate"} 1.0
+ray_atelier_queue_waiting{WorkerId="c",ensemble="vectorize"} 7.0
+ray_node_cpu_utilization{} 7.0
+"""
+
+
+def test_ready_and_waiting_are_what_the_stack_tells_of_the_illustrator(tmp_path: Path) -> None:
+    assert read(TOLD) == Told(2, 4)
+    assert read("") == Told(0, 0)
+    node = {"NodeManagerAddress": "127.0.0.1", "MetricsExportPort": 1, "Alive": True}
+    write_targets(tmp_path / "metrics.json", [node], 2)
+    assert endpoint(tmp_path / "metrics.json") == "http://127.0.0.1:1/metrics"

@@ -119,7 +119,7 @@ async def test_probes_hide_no_failures(site: KeyedSite) -> None:
 
 async def test_an_end_that_the_client_set_is_no_fault_of_the_site(site: KeyedSite) -> None:
     route = "/v1/images/generations"
-    site.illustrator.delay_s = 5.0
+    site.illustrator.step_s = 5.0
     async with site.door((await site.key("ada")).secret) as ada:
         with (
             counts(catalogue.REQUESTS, "http", route, LATE) as late,

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-import yaml
 
 from serve.metrics import catalogue
 from serve.metrics.document import to_markdown, unit_of
@@ -101,10 +102,25 @@ def test_the_documents_are_as_written() -> None:
 
 
 def test_targets_are_as_prometheus_reads_them(tmp_path: Path) -> None:
-    write_targets(tmp_path / "m.json", "127.0.0.1:1", "127.0.0.1:2")
-    found = {one["labels"]["job"]: one["targets"] for one in yaml.safe_load((tmp_path / "m.json").read_text())}
-    assert found == {"ray": ["127.0.0.1:1"], "haproxy": ["127.0.0.1:2"]}
-    assert [path.name for path in tmp_path.iterdir()] == ["m.json"]
+    """Of the machines that are there; and nothing is written where nothing changed."""
+
+    def node(last: int, port: int, alive: bool = True) -> dict[str, Any]:
+        return {"NodeManagerAddress": f"10.0.0.{last}", "MetricsExportPort": port, "Alive": alive, "NodeID": f"{last}"}
+
+    def told(*nodes: dict[str, Any]) -> dict[str, list[str]]:
+        write_targets(path, nodes, 9101)
+        return {one["labels"]["job"]: one["targets"] for one in json.loads(path.read_text())}
+
+    path = tmp_path / "new" / "m.json"
+    assert told(node(1, 7)) == {"ray": ["10.0.0.1:7"], "haproxy": ["10.0.0.1:9101"]}
+    two = {"ray": ["10.0.0.1:7", "10.0.0.2:8"], "haproxy": ["10.0.0.1:9101", "10.0.0.2:9101"]}
+    assert told(node(2, 8), node(1, 7), node(3, 9, alive=False)) == two
+    written = path.stat().st_ino
+    assert told(node(1, 7), node(2, 8)) == two
+    assert path.stat().st_ino == written
+    assert told(node(1, 7), node(2, 8, alive=False))["ray"] == ["10.0.0.1:7"]
+    assert path.stat().st_ino != written
+    assert [one.name for one in path.parent.iterdir()] == ["m.json"]
 
 
 def test_what_a_process_spent_stays_when_it_ends() -> None:

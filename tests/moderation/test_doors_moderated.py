@@ -38,9 +38,9 @@ QUICK = {"poll_s": 0.01, "beat_s": 0.05, "progress_s": 0.0}
 
 
 @pytest.fixture
-def database_settings() -> DatabaseSettings:
+def database_settings(sqlite_settings: DatabaseSettings) -> DatabaseSettings:
     """Nothing here depends on which database it is."""
-    return DatabaseSettings()
+    return sqlite_settings
 
 
 @pytest.fixture

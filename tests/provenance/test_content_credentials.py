@@ -48,9 +48,9 @@ PROMPT = "an apple, flat"
 
 
 @pytest.fixture
-def database_settings() -> DatabaseSettings:
+def database_settings(sqlite_settings: DatabaseSettings) -> DatabaseSettings:
     """Nothing here depends on which database it is."""
-    return DatabaseSettings()
+    return sqlite_settings
 
 
 def signing(settings: Settings, when: str = "on_request", **more: Any) -> Settings:

@@ -9,7 +9,8 @@ from dataclasses import replace
 import pytest
 import sqlalchemy as sa
 from standin import StandIn
-from two_versions import HALF, UNET, USERS, Tracing, Versioned, decide
+from told_replicas import decide
+from two_versions import HALF, UNET, USERS, Tracing, Versioned
 
 from serve.ensembles.illustration import IllustrateOptions
 from serve.ensembles.pictures import Encoding
@@ -20,26 +21,17 @@ from serve.jobs.direct import Answer, Caller, Direct
 from serve.jobs.leases import Claimed
 from serve.jobs.requests import IllustrateRequest, JobRequest
 from serve.jobs.work import Work
-from serve.rollouts import choosing
 from serve.rollouts.report import compared
 from serve.rollouts.rollout import Rollout
 from serve.state import State
 from serve.state.tables import exposures, generations
 
-
-@pytest.fixture(autouse=True)
-def _seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "REMEMBERED_S", 0.0)
+pytestmark = pytest.mark.usefixtures("seen_at_once")
 
 
 @pytest.fixture
 def illustrator() -> Versioned:
     return Versioned()
-
-
-@pytest.fixture
-def tracing() -> Tracing:
-    return Tracing()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from told_replicas import ME, decide, decided, tell, tell_fit
-from versioned import ENGINE, GOOD, write_all
+from versioned import ENGINE, GOOD
 
 from serve.errors import Conflict, EngineUnavailable
 from serve.rollouts import agreement, alone, changes
@@ -29,14 +29,8 @@ Decides = Callable[[State], Awaitable[Rollout]]
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    return write_all(tmp_path / "repository")
-
-
-@pytest.fixture
-def settings(settings: Settings, repository: Path) -> Settings:
-    own = settings.vectorizer.model_copy(update={"model_repository": repository})
-    return settings.model_copy(update={"vectorizer": own})
+def settings(repository_settings: Settings) -> Settings:
+    return repository_settings
 
 
 async def begun(doing: Awaitable[Rollout]) -> asyncio.Task[Rollout]:

@@ -14,28 +14,20 @@ import httpx
 import pytest
 from keyed_door import KeyedSite, calling, keyed_site
 from pictures import drawn, encode
+from told_replicas import decide
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
-from two_versions import HALF, TRACER, UNET, Tracing, Versioned, decide
+from two_versions import HALF, TRACER, UNET, Tracing, Versioned
 
-from serve.rollouts import choosing
 from serve.rollouts.rollout import Rollout
 from serve.state import State
+
+pytestmark = pytest.mark.usefixtures("seen_at_once")
 
 PROMPT, X = "red apple, flat", {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1.0, 2.0, 3.0, 4.0]}
 TRACED_BY_HALF = Rollout(TRACER, "1", candidate="2", percentage=50)
 USERS = [f"user-{i}" for i in range(6)]
 """Of either engine some have the candidate and some have not; not the same ones."""
-
-
-@pytest.fixture(autouse=True)
-def _seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choosing, "REMEMBERED_S", 0.0)
-
-
-@pytest.fixture
-def tracing() -> Tracing:
-    return Tracing()
 
 
 @pytest.fixture

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from told_replicas import ME, PretendedReplica, decide, decided, tell, until
-from versioned import CORRUPT, ENGINE, GOOD, NAMELESS, model, write_all, write_engine, write_version
+from told_replicas import ME, PretendedReplica, decide, decided, tell
+from versioned import CORRUPT, ENGINE, GOOD, NAMELESS, model, write_engine, write_version
+from waiting import until
 
 from serve.engines.room import EngineRoom
 from serve.errors import Conflict, EngineUnavailable
@@ -26,14 +27,8 @@ OTHER = "other"
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    return write_all(tmp_path / "repository")
-
-
-@pytest.fixture
-def settings(settings: Settings, repository: Path) -> Settings:
-    own = settings.vectorizer.model_copy(update={"model_repository": repository})
-    return settings.model_copy(update={"vectorizer": own})
+def settings(repository_settings: Settings) -> Settings:
+    return repository_settings
 
 
 @contextlib.asynccontextmanager
@@ -76,6 +71,17 @@ async def test_an_engine_that_loads_keeps_no_other_waiting(state: State, reposit
         await until(lambda: replica.client.loading == 1)
         await decide(state, Rollout(ENGINE, "1", candidate=GOOD, asked=1))
         await until(lambda: replica.client.loading == 2)
+
+
+async def test_a_restart_of_triton_is_no_failure_of_the_version_that_is_wanted(state: State, repository: Path) -> None:
+    replica = PretendedReplica(state, repository)
+    replica.client.held = "it is being restarted"
+    with pytest.raises(EngineUnavailable, match="restarted"):
+        async with replica.versions.using({ENGINE: GOOD}):
+            pass
+    replica.client.held = None
+    async with replica.versions.using({ENGINE: GOOD}):
+        assert GOOD in replica.server.versions[ENGINE]
 
 
 async def test_what_is_not_fit_is_loaded_for_nobody(state: State, repository: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from versioned import ENGINE, GOOD, UNLOADABLE, model, write_all, write_version
+from versioned import ENGINE, GOOD, UNLOADABLE, model, write_version
 
 from serve.engines import versions as versions_module
 from serve.engines.room import EngineDoors, EngineRoom
@@ -19,11 +19,6 @@ from serve.errors import EngineUnavailable, Overloaded
 
 pytestmark = pytest.mark.triton
 X = {"x": np.ones((1, 4), np.float32)}
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    return write_all(tmp_path)
 
 
 @pytest.fixture

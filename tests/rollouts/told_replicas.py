@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +13,7 @@ from versioned import ENGINE
 
 from serve.access.audit import Actor
 from serve.engines.versions import Versions
+from serve.errors import EngineUnavailable
 from serve.rollouts.rollout import Rollout, read_all
 from serve.rollouts.steward import Steward
 from serve.state import State
@@ -45,12 +46,6 @@ async def decided(state: State) -> Rollout:
         return (await read_all(connection))[ENGINE]
 
 
-async def until(is_so: Callable[[], bool], timeout_s: float = 10.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while not is_so():  # noqa: ASYNC110
-            await asyncio.sleep(0.05)
-
-
 class PretendedServer:
     """Has what it is told to have."""
 
@@ -71,6 +66,11 @@ class PretendedClient:
         self.may_load = asyncio.Event()
         self.may_load.set()
         self.loading = 0
+        self.held: str | None = None
+
+    def check_held(self, engine: str) -> None:
+        if self.held is not None:
+            raise EngineUnavailable(self.held)
 
     async def load(self, engine: str, timeout_s: float) -> None:
         self.loading += 1

@@ -1,4 +1,4 @@
-"""Ensembles that are functions, each with an engine of two versions; and who decides who gets which."""
+"""Ensembles that are functions, each with an engine of two versions."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-import sqlalchemy as sa
 from illustrator_standin import IllustratorStandIn
 from numpy.typing import NDArray
 from standin import StandIn
@@ -15,8 +14,6 @@ from standin import StandIn
 from serve.ensembles.illustration import Follow, IllustrateOptions, Illustration, Told
 from serve.ensembles.vectorization import Vectorization, VectorizeOptions
 from serve.rollouts.rollout import Rollout
-from serve.state import State
-from serve.state.tables import rollouts, utc_now
 
 UNET, TRACER = "mini_unet", "plus_one"
 HALF = Rollout(UNET, "1", candidate="2", percentage=50)
@@ -62,9 +59,3 @@ class Tracing(StandIn):
         self.had.append(options.engine_versions)
         version = options.engine_versions.get(TRACER, "1")
         return replace(await super().vectorize(data, options), model_versions={TRACER: f"{version}.0"})
-
-
-async def decide(state: State, rollout: Rollout) -> None:
-    async with state.database.write() as connection:
-        await connection.execute(sa.delete(rollouts).where(rollouts.c.engine == rollout.engine))
-        await connection.execute(rollouts.insert(), {**rollout.row(), "updated_at": utc_now()})

@@ -105,15 +105,17 @@ async def test_many_writers_of_several_processes(database: Database) -> None:
 
 
 async def test_a_file_that_is_locked_for_long(tmp_path: Path) -> None:
-    settings = DatabaseSettings(timeout_s=0.2, url=SecretStr(f"sqlite:///{tmp_path}/a.db"))
-    database = Database(database_url(Settings(database=settings)), settings)
+    settings = DatabaseSettings(url=SecretStr(f"sqlite:///{tmp_path}/a.db"))
+    url = database_url(Settings(database=settings))
+    database, hasty = Database(url, settings), Database(url, settings.model_copy(update={"timeout_s": 0.2}))
     await migrate(database)
     with sqlite3.connect(tmp_path / "a.db", isolation_level=None) as neighbour:
         neighbour.execute("BEGIN EXCLUSIVE")
         with pytest.raises(StateUnavailable):
-            await write(database, "x")
+            await write(hasty, "x")
         neighbour.execute("ROLLBACK")
     await write(database, "x")
+    await hasty.close()
     await database.close()
 
 

@@ -24,9 +24,9 @@ async def test_migrations_make_the_tables_that_the_code_uses(database: Database)
         assert await connection.run_sync(differences) == []
 
 
-async def test_several_processes_may_start_at_once(database_settings: DatabaseSettings) -> None:
-    url = database_url(Settings(database=database_settings))
-    opened = [Database(url, database_settings) for _ in range(4)]
+async def test_several_processes_may_start_at_once(empty_database: DatabaseSettings) -> None:
+    url = database_url(Settings(database=empty_database))
+    opened = [Database(url, empty_database) for _ in range(4)]
     await asyncio.gather(*(migrate(one) for one in opened))
     async with opened[0].read() as connection:
         assert (await connection.execute(sa.text("SELECT version_num FROM alembic_version"))).scalars().all() == [
@@ -36,9 +36,9 @@ async def test_several_processes_may_start_at_once(database_settings: DatabaseSe
         await one.close()
 
 
-async def test_what_was_there_stays(database_settings: DatabaseSettings) -> None:
+async def test_what_was_there_stays(empty_database: DatabaseSettings) -> None:
     """A database as the first release made it, with something in what changed since."""
-    opened = Database(database_url(Settings(database=database_settings)), database_settings)
+    opened = Database(database_url(Settings(database=empty_database)), empty_database)
     await migrate(opened, "0001")
     async with opened.write() as connection:
         old = "INSERT INTO audit (action, subject, created_at) VALUES ('test.done', 'x', '2026-03-01 12:00:00+00:00')"

@@ -17,7 +17,7 @@ from urllib3 import encode_multipart_formdata
 from loadtests.load.answers import Wrong
 from loadtests.load.users.asking import TIMEOUT_S, Asking
 
-CACHE_WORD = "x-atelier-cache"
+CACHE_WORD, BYPASS = "x-atelier-cache", "bypass"
 IDLE_S = 5.0
 """A connection that rested longer is opened anew: the other side may be closing it."""
 
@@ -69,9 +69,18 @@ class WebAsking(Asking):
         told = {name.lower(): value for name, value in answer.headers}
         reply = Reply(answer.status_code, told, bytes(answer.read()))
         refuse(reply)
-        if CACHE_WORD in told:
-            self.notes.cache[told[CACHE_WORD]] += 1
+        self._note_cache(told)
         return reply
+
+    def _note_cache(self, headers: Mapping[str, str]) -> None:
+        if word := headers.get(CACHE_WORD):
+            self.notes.cache[word] += 1
+            self.made(word == BYPASS)
+
+    def made(self, made: bool) -> None:
+        """Whether an answer was ``made`` for who asks. Raises ``Wrong`` where each is to be work and one is not."""
+        if self.requests.anew and not made:
+            raise Wrong("an answer that was not made for this request")
 
     def _request(self, method: str, target: str, body: bytes, headers: Mapping[str, str]) -> Any:
         rested_s, self._used_at = time.monotonic() - self._used_at, time.monotonic()
@@ -94,6 +103,7 @@ class WebAsking(Asking):
         try:
             if answer.status_code != 200:
                 refuse(Reply(answer.status_code, {}, bytes(answer.read())))
+            self._note_cache({name.lower(): value for name, value in answer.headers})
             yield _events(partial(answer.readline, b"\n\n"))
         finally:
             answer.release()

@@ -26,7 +26,7 @@ from serve.api.measured import GRPC, count_refusal, ends_by
 from serve.api.open_inference.codec import MAX_NAME
 from serve.api.open_inference.description import Answer
 from serve.api.open_inference.entering import GrpcEntrance, headers_of
-from serve.api.open_inference.messages import CODE, filled, parse, tell_parameters, to_message, to_request
+from serve.api.open_inference.messages import CODE, RETRY_AFTER, filled, parse, tell_parameters, to_message, to_request
 from serve.api.open_inference.models import Models
 from serve.api.open_inference.observing import observed
 from serve.api.open_inference.stream import Job, interleaved
@@ -40,6 +40,8 @@ log = logging.getLogger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
 
+_RAYS = "request_id"
+"""Ray Serve's context adds it to whatever metadata is set."""
 MAX_DETAILS = 1024
 """Characters of an error's text: clients refuse headers, which carry it, beyond 8 KiB."""
 
@@ -51,6 +53,7 @@ class Context(Protocol):
     def peer(self) -> str: ...
     def set_code(self, code: grpc.StatusCode) -> None: ...
     def set_details(self, details: str) -> None: ...
+    def trailing_metadata(self) -> Any: ...
     def set_trailing_metadata(self, trailing_metadata: Any) -> None: ...
     def code(self) -> Any: ...
 
@@ -292,6 +295,9 @@ def _tell(context: Context, error: AtelierError) -> None:
         log.warning("answered %s %s: %s", error.grpc_code, type(error).__name__, error)
     context.set_code(getattr(grpc.StatusCode, error.grpc_code))
     context.set_details(ascii_text(error))
+    if error.retry_after_s is not None:
+        told = [one for one in context.trailing_metadata() or () if one[0] != _RAYS]
+        context.set_trailing_metadata([*told, ("retry-after", str(error.retry_after_s))])
 
 
 def ascii_text(error: AtelierError) -> str:
@@ -315,10 +321,13 @@ def _streamed(asked: Any, answer: Answer, flagged: bool) -> Message:
 
 
 def _refusal(error: AtelierError, asked: Any = None, flagged: bool = False) -> Message:
-    """The error's text; in the response beside it its code, and the id of the request that it answers."""
+    """The error's text; in the response beside it its code, when to come again, and the id of the request that it
+    answers."""
     count_refusal(GRPC, error)
     response = pb.ModelStreamInferResponse(error_message=ascii_text(error))
     tell_parameters(response.infer_response, {CODE: error.grpc_code})
+    if error.retry_after_s is not None:
+        tell_parameters(response.infer_response, {RETRY_AFTER: error.retry_after_s})
     if asked is not None:
         response.infer_response.id = asked.id[:MAX_NAME]
         if flagged:

@@ -27,6 +27,8 @@ from serve.errors import InvalidRequest
 
 CODE = "grpc_status"
 """The parameter with the name of the status that a unary call would have had: a stream's errors are only text."""
+RETRY_AFTER = "retry_after"
+"""Beside it, in seconds, where to come again may help."""
 
 _CONTENTS = {
     "BOOL": "bool_contents",

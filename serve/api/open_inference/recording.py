@@ -10,8 +10,8 @@ import sqlalchemy as sa
 from serve.errors import OutOfSpace, StateUnavailable
 from serve.jobs.states import new_id
 from serve.state.database import Database
-from serve.state.recording import spent
-from serve.state.tables import measurements, utc_now
+from serve.state.recording import measurement
+from serve.state.tables import measurements
 
 LOGGER = logging.getLogger(__name__)
 
@@ -26,10 +26,7 @@ class Recorder:
         """No answer is lost for want of its row."""
         if self._database is None:
             return
-        row = {
-            "generation_id": new_id(), "user_id": user_id, "kind": kind, "prompt": "",
-            "generation_time_s": took_s, "success": True, "model_used": model, "created_at": utc_now(), **spent(cost),
-        }  # fmt: skip
+        row = measurement(new_id(), user_id, kind, "", model, took_s, cost)
         try:
             async with self._database.write() as connection:
                 await connection.execute(sa.insert(measurements), row)

@@ -1,0 +1,135 @@
+"""Calls to a replica that is gone end, and those to one that stops in order do not."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ray.exceptions import ActorDiedError
+from ray.serve._private.common import DeploymentHandleSource, DeploymentID
+from ray.serve.config import RequestRouterConfig
+from ray.serve.request_router import ReplicaID
+
+from serve import routing
+from serve.routing import Known, Router
+
+pytestmark = pytest.mark.cluster
+
+ENSEMBLE = DeploymentID("Vectorizer", "atelier")
+
+
+class Call:
+    """As Ray Serve has it of one that went by gRPC."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+        self._done: list[Callable[[Any], None]] = []
+
+    def add_done_callback(self, callback: Callable[[Any], None]) -> None:
+        self._done.append(callback)
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        self.end()
+
+    def end(self) -> None:
+        for callback in self._done:
+            callback(self)
+
+
+class Sender:
+    def send_request_python(self, _: Any, *, with_rejection: bool) -> Call:
+        assert with_rejection
+        return Call()
+
+
+class Replica(Known):
+    """``answers``: seconds until it does, or what it raises."""
+
+    def __init__(self, answers: float | Exception, name: str = "one") -> None:
+        info: Any = SimpleNamespace(
+            replica_id=ReplicaID(name, ENSEMBLE),
+            multiplexed_model_ids=(),
+            is_cross_language=False,
+            get_actor_handle=lambda: None,
+        )
+        super().__init__(info)
+        self.answers = answers
+        self.first_s = 0.0
+        self.asked = 0
+
+    def _get_replica_wrapper(self, pr: Any) -> Any:
+        return Sender()
+
+    async def get_queue_len(self, *, deadline_s: float) -> int:
+        self.asked += 1
+        if isinstance(self.answers, Exception):
+            raise self.answers
+        await asyncio.sleep(self.answers if self.asked != 1 else max(self.answers, self.first_s))
+        return 1
+
+
+@pytest.fixture(autouse=True)
+def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "ANSWER_S", 0.1)
+    monkeypatch.setattr(routing, "LOOK_S", 0.01)
+    monkeypatch.setattr(routing, "SOON_S", 0.01)
+
+
+def sent(replica: Known) -> Call:
+    call: Call = replica.try_send_request(None, with_rejection=True)
+    return call
+
+
+@pytest.mark.parametrize("answers", [60.0, ActorDiedError()], ids=["hangs", "dead"])
+async def test_what_a_lost_replica_has_is_ended(answers: float | Exception) -> None:
+    replica = Replica(answers)
+    calls = [sent(replica), sent(replica)]
+    calls[0].end()
+    await asyncio.wait_for(replica.look_after(), 5)
+    assert [call.cancelled for call in calls] == [False, True]
+    assert replica.asked == (1 if isinstance(answers, ActorDiedError) else routing.MISSES)
+
+
+async def test_one_that_stops_in_order_may_end_what_it_has() -> None:
+    replica = Replica(0.0)
+    replica.first_s = 60.0  # one look is missed
+    call = sent(replica)
+    looking = asyncio.create_task(replica.look_after())
+    await asyncio.sleep(0.3)
+    assert replica.asked > 2
+    assert not looking.done()
+    assert not call.cancelled
+    call.end()
+    await asyncio.wait_for(looking, 5)
+
+
+async def test_one_that_has_nothing_is_not_asked() -> None:
+    replica = Replica(60.0)
+    await replica.look_after()
+    assert replica.asked == 0
+
+
+@pytest.mark.parametrize("taken_out", ["update", "death"])
+async def test_who_is_taken_out_of_the_router_is_looked_after(taken_out: str) -> None:
+    router = Router(deployment_id=ENSEMBLE, handle_source=DeploymentHandleSource.REPLICA)
+    lost, well = Replica(60.0, "lost"), Replica(0.0, "well")
+    calls = [sent(lost), sent(well)]
+    router.update_replicas([lost, well])
+    if taken_out == "update":
+        router.update_replicas([well])
+    else:
+        router.on_replica_actor_died(lost.replica_id)
+    async with asyncio.timeout(5):
+        while not calls[0].cancelled:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+    assert not calls[1].cancelled
+
+
+def test_ray_serve_takes_it() -> None:
+    config = RequestRouterConfig.model_validate({"request_router_class": routing.PATH})
+    config._serialize_request_router_cls()
+    assert config.get_request_router_class() is Router

@@ -1,0 +1,88 @@
+"""Prometheus on one host: what the document has people do, and what Prometheus then reads."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import time
+from fnmatch import fnmatch
+from pathlib import Path
+
+import httpx
+import pytest
+from test_systemd import values, variables
+
+from loadtests.load.stack import free_ports
+from serve.dashboards.rules import RULES
+from serve.metrics.prometheus import ALERTMANAGERS, TARGETS, write_targets
+from serve.metrics.prometheus import RULES as RULES_FILE
+from serve.settings import HOME
+
+DOCUMENTS = sorted((HOME / "docs").glob("*.md"))
+ETC = "/etc/prometheus/"
+READ = ("prometheus.yml", RULES_FILE, "targets", *TARGETS, *ALERTMANAGERS)
+NODE = {"NodeManagerAddress": "127.0.0.1", "MetricsExportPort": 1, "Alive": True}
+
+
+def commands() -> list[str]:
+    """Of the block, those that prepare files."""
+    text = (HOME / "docs" / "DEPLOYMENT.md").read_text()
+    block = text.partition("### Prometheus on one host")[2].split("```")[1]
+    return [line for line in block.splitlines() if line.startswith(("install ", "ln "))]
+
+
+def metrics_file() -> Path:
+    return Path(variables()["ATELIER_METRICS_FILE"])
+
+
+@pytest.fixture
+def etc(tmp_path: Path) -> Path:
+    """/etc/prometheus after them, on a host where Atelier's unit runs."""
+    (tmp_path / ETC[1:]).mkdir(parents=True)
+    for command in commands():
+        inside = re.sub(r"(?<= )/(?=etc/|run/)", f"{tmp_path}/", command)
+        subprocess.run(["bash", "-ec", inside], check=True, cwd=HOME, timeout=30)
+    write_targets(tmp_path / str(metrics_file())[1:], [NODE], 2)
+    return tmp_path / ETC[1:]
+
+
+def test_prometheus_reads_what_was_put_there(etc: Path) -> None:
+    config = etc / "prometheus.yml"
+    done = subprocess.run(["promtool", "check", "config", config], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert f"{len(RULES)} rules found" in done.stdout
+    (port,) = free_ports(1)
+    command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={etc}/data"]
+    process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
+    try:
+        assert asked(f"http://127.0.0.1:{port}") == {"http://127.0.0.1:1/metrics", "http://127.0.0.1:2/metrics"}
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def asked(url: str, limit_s: float = 60.0) -> set[str]:
+    """What it asks for metrics, as soon as that is anything."""
+    deadline = time.monotonic() + limit_s
+    while time.monotonic() < deadline:
+        try:
+            answer = httpx.get(f"{url}/api/v1/targets", timeout=5).raise_for_status()
+            found = answer.json()["data"]["activeTargets"]
+        except httpx.HTTPError:  # not there yet, or there and not ready: 503
+            found = []
+        if found:
+            return {one["scrapeUrl"] for one in found}
+        time.sleep(0.2)
+    raise AssertionError(f"nothing was asked within {limit_s:g} s")
+
+
+def test_its_user_may_read_the_file_of_the_unit() -> None:
+    """systemd's mode of a runtime directory is 0755, unless the unit has another."""
+    assert str(metrics_file().parent) == f"/run/{values('RuntimeDirectory')[0]}"
+    assert values("RuntimeDirectoryMode") == values("UMask") == []
+
+
+def test_documents_put_there_only_what_it_reads() -> None:
+    named = {one for path in DOCUMENTS for one in re.findall(rf"{ETC}([\w./*-]*[\w*])", path.read_text())}
+    assert {"prometheus.yml", RULES_FILE} <= named
+    assert {one for one in named if not any(fnmatch(one, known) for known in READ)} == set()

@@ -1,0 +1,68 @@
+"""What `python -m loadtests.chaos` checks before it begins, and keeps when it breaks off."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtests.chaos import __main__ as chaos
+from loadtests.chaos import site as sites
+from loadtests.chaos.drive import Outcome
+from loadtests.chaos.faults import FAULTS, Fault
+from loadtests.chaos.ledger import Attempt, Entry, Saw, summary
+from loadtests.chaos.site import DISK
+
+NOT_ALLOWED = 'printf "mount: permission denied" >&2; exit 32'
+
+
+class Site:
+    def errors(self) -> list[str]:
+        return []
+
+
+async def driven(site: Any, faults: Sequence[Fault], pace: Any, say: Any) -> tuple[list[Outcome], str]:
+    right = Entry("HTTP", 0.0, [Attempt(0.0, 0.1, Saw.RIGHT)], ended=0.1)
+    return [Outcome(fault.name, "pid 1", summary([right], 1.0)) for fault in faults], ""
+
+
+def done_by(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> tuple[str | int | None, list[str]]:
+    """The exit status, and the sites that were started, of which the one on a disk does not come up."""
+    started: list[str] = []
+
+    @contextlib.contextmanager
+    def site(kind: str, replicas: int) -> Iterator[Site]:
+        started.append(kind)
+        if kind == DISK:
+            raise RuntimeError("no stack")
+        yield Site()
+
+    monkeypatch.setattr(chaos, "site", site)
+    monkeypatch.setattr(chaos, "drive", driven)
+    monkeypatch.setattr(chaos.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(sys, "argv", ["chaos", "--reports", str(folder), *arguments])
+    with pytest.raises(SystemExit) as ended:
+        chaos.main()
+    return ended.value.code, started
+
+
+def test_what_cannot_be_done_here_is_told_before_anything_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(sites, "mount", lambda disk: ["sh", "-c", NOT_ALLOWED])
+    told, started = done_by(monkeypatch, tmp_path)
+    assert told == "'full disk' cannot be done here: nothing may be mounted (mount: permission denied); see --without"
+    assert not started
+    assert done_by(monkeypatch, tmp_path, "--without", "full disk")[0] == 0
+    found = json.loads((tmp_path / "chaos.json").read_text())["faults"]
+    assert [one["fault"] for one in found] == [name for name in FAULTS if name != "full disk"]
+
+
+def test_a_site_that_breaks_leaves_the_table_of_those_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(chaos, "missing", lambda kind: "")
+    with pytest.raises(RuntimeError, match="no stack"):
+        done_by(monkeypatch, tmp_path)
+    assert "| HAProxy SIGKILL |" in (tmp_path / "chaos.md").read_text()

@@ -1,0 +1,75 @@
+"""Curves of the simulation from what the engines' profiles and ``bench_unet`` write, which count rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from loadtests import bench_unet
+from loadtests.simulate.__main__ import main
+from loadtests.simulate.files import read
+from loadtests.simulate.tables import run
+from loadtests.simulate.world import OURS, Demand
+
+PROFILE = Path(__file__).parents[2] / "model_repository" / "mini_unet" / "profile.json"
+
+
+def test_a_profile_is_read_with_two_rows_for_a_picture() -> None:
+    rows = json.loads(PROFILE.read_text())["milliseconds"]
+    (guided,), (plain,) = read(str(PROFILE)), read(str(PROFILE), 1)
+    assert guided.milliseconds == {int(size) // 2: ms for size, ms in rows.items() if size != "1"}
+    assert plain.milliseconds == {int(size): ms for size, ms in rows.items()}
+    assert guided.source.startswith(f"{PROFILE}, measured 20")
+    assert "2 rows a picture" in guided.source
+
+
+def test_what_bench_unet_measures_is_simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    out = tmp_path / "unet.json"
+    command = ["bench_unet", "--shape", "tiny", "--batch", "1", "2", "4", "--seconds", "0", "--out", str(out)]
+    monkeypatch.setattr(sys, "argv", command)
+    bench_unet.main()
+    out.write_text(json.dumps(2 * json.loads(out.read_text())))
+    curve, same = read(str(out))
+    assert curve == same
+    assert set(curve.milliseconds) == {1, 2}
+    assert curve.name.startswith("tiny, 64 x 64, ")
+    found = run(curve, OURS, 1, 0.5, Demand((8,)))
+    assert found.latency_s(0.0) > 0.99 * 8 * min(curve.milliseconds.values()) / 1e3
+
+
+def test_a_profile_is_simulated_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+    main(["--curve", str(PROFILE), "--gpus", "1", "--loads", "0.3", "--steps", "2"])
+    assert "mini_unet" in capsys.readouterr().out
+
+
+MILLISECONDS = {"2": 1.0}
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [
+        ({"name": "x"}, "it lacks source, milliseconds"),
+        ({"engine": "mini_unet", "milliseconds": MILLISECONDS}, "it lacks device, measured"),
+        ([{"shape": "sd15"}], "it lacks side_px, device, dtype, milliseconds"),
+        ({"engine": "x", "device": "y", "measured": "z", "milliseconds": {"1": 1.0}}, "it lacks the .* batch of 2,"),
+        ({"name": "x", "source": "y", "milliseconds": MILLISECONDS}, "begins with a batch of 1"),
+        ({"name": "x", "source": "y", "milliseconds": {"1": None}}, "number"),
+        ({"name": "x", "source": "y", "milliseconds": [1.0]}, "told by the size"),
+        ({"name": "x", "source": "y", "milliseconds": {"1": 1.0}, "colour": 1}, "has no colour"),
+        ([1], "is an object"),
+    ],
+)
+def test_a_file_that_is_no_curve_says_what_it_lacks(
+    told: Any, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "curve.json"
+    path.write_text(json.dumps(told))
+    with pytest.raises(ValueError, match=why):
+        read(str(path))
+    with pytest.raises(SystemExit):
+        main(["--curve", str(path)])
+    assert f"error: {path}: " in capsys.readouterr().err

@@ -1,0 +1,69 @@
+"""The file that tells Prometheus which machines there are, while they come and go."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from waiting import until
+
+from serve import discovery
+from serve.errors import InvalidRequest
+from serve.settings import Settings
+
+
+class Head:
+    """In the place of the module ``ray``: it knows ``machines``, and says nothing while it is ``busy``."""
+
+    class Busy(Exception): ...
+
+    exceptions = SimpleNamespace(RayError=Busy)
+
+    def __init__(self) -> None:
+        self.machines = [1]
+        self.busy = False
+        self.asked = 0
+
+    def nodes(self) -> list[dict[str, Any]]:
+        self.asked += 1
+        if self.busy:
+            raise self.Busy
+        return [{"NodeManagerAddress": f"10.0.0.{n}", "MetricsExportPort": n, "Alive": True} for n in self.machines]
+
+
+@pytest.fixture
+def head(monkeypatch: pytest.MonkeyPatch) -> Head:
+    found = Head()
+    monkeypatch.setitem(sys.modules, "ray", found)
+    monkeypatch.setattr(discovery, "EVERY_S", 0.01)
+    return found
+
+
+async def test_it_follows_machines(head: Head, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "metrics.json"
+
+    def told() -> list[str]:
+        return next(one["targets"] for one in json.loads(path.read_text()) if one["labels"]["job"] == "ray")
+
+    with discovery.told(Settings(metrics_file=path)):
+        assert told() == ["10.0.0.1:1"]
+        head.machines.append(2)
+        await until(lambda: told() == ["10.0.0.1:1", "10.0.0.2:2"])
+        head.busy, asked = True, head.asked
+        await until(lambda: head.asked > asked + 2)
+        assert len(told()) == 2
+        head.machines.remove(1)
+        head.busy = False
+        await until(lambda: told() == ["10.0.0.2:2"])
+    assert list(path.parent.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_refused(head: Head, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = Settings(metrics_file=tmp_path / "file" / "x")
+    with pytest.raises(InvalidRequest, match="metrics_file"), discovery.told(settings):
+        raise AssertionError

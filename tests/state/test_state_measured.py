@@ -1,0 +1,100 @@
+"""What the database and the object store take is counted, by whether they answered."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from serve.errors import NotFound, StateUnavailable
+from serve.metrics.catalogue import DATABASE_SECONDS, STORE_SECONDS
+from serve.metrics.metric import Histogram
+from serve.settings import DatabaseSettings, ObjectsSettings, Settings
+from serve.state.database import Database, database_url
+from serve.state.objects import Objects
+from serve.state.tables import lanes
+
+HELD_S = 0.3
+
+
+class Since:
+    """What ``histogram`` observed since this was made, by its labels."""
+
+    def __init__(self, histogram: Histogram) -> None:
+        self._histogram = histogram
+        self._before = self._all()
+
+    def _all(self) -> dict[tuple[str, ...], float]:
+        return {tuple(one.labels.values()): one.value for one in self._histogram.samples() if "_count" in one.name}
+
+    def counts(self) -> dict[tuple[str, ...], float]:
+        return {key: n - self._before.get(key, 0) for key, n in self._all().items() if n != self._before.get(key, 0)}
+
+
+async def test_transactions(database: Database) -> None:
+    """What its caller gets wrong is no fault of the database."""
+    since = Since(DATABASE_SECONDS)
+    async with database.read() as connection:
+        await connection.scalar(sa.select(lanes.c.lane))
+    for _ in range(2):
+        with pytest.raises(NotFound):
+            async with database.write():
+                raise NotFound("a caller's own")
+    assert since.counts() == {("read", "ok"): 1, ("write", "ok"): 2}
+
+
+async def test_who_leaves_has_an_outcome_of_its_own(database: Database) -> None:
+    """A database that hangs does not look well because its callers' time is over."""
+    since = Since(DATABASE_SECONDS)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(HELD_S), database.read():
+            await asyncio.sleep(60)
+    assert since.counts() == {("read", "cancelled"): 1}
+
+
+async def test_a_wait_for_a_turn_counts(tmp_path: Path) -> None:
+    url = database_url(Settings(state_dir=tmp_path))
+    first, second = (Database(url, DatabaseSettings(timeout_s=20)) for _ in range(2))
+    before_s = DATABASE_SECONDS.sum("write", "ok")
+
+    async def other() -> None:
+        async with second.write() as connection:
+            await connection.execute(sa.text("SELECT 1"))
+
+    async with first.write():
+        waiting = asyncio.create_task(other())
+        await asyncio.sleep(HELD_S)
+    await waiting
+    assert DATABASE_SECONDS.sum("write", "ok") - before_s > 1.8 * HELD_S, "its own time, and the other one's wait"
+    await first.close()
+    await second.close()
+
+
+async def test_a_database_that_does_not_answer(tmp_path: Path) -> None:
+    gone = Database(database_url(Settings(state_dir=tmp_path / "nothing")), DatabaseSettings(timeout_s=1))
+    since = Since(DATABASE_SECONDS)
+    for way in (gone.read, gone.write):
+        with pytest.raises(StateUnavailable):
+            async with way() as connection:
+                await connection.execute(sa.text("SELECT 1"))
+    assert since.counts() == {("read", "error"): 1, ("write", "error"): 1}
+    await gone.close()
+
+
+async def test_calls_of_the_store(tmp_path: Path, database: Database) -> None:
+    objects = Objects(Settings(objects=ObjectsSettings(url=(tmp_path / "store").as_uri())), database)
+    since = Since(STORE_SECONDS)
+    stored = await objects.put(b"a picture", "image/png")
+    assert await objects.get(stored.name) == b"a picture"
+    with pytest.raises(NotFound):
+        await objects.get(f"{'0' * 64}.png")
+    await objects.check()
+    shutil.rmtree(tmp_path / "store")
+    with pytest.raises(StateUnavailable):
+        await objects.put(b"another", "image/png")
+    assert since.counts() == {
+        ("put", "ok"): 1, ("get", "ok"): 2, ("list", "ok"): 1, ("put", "error"): 1,
+    }  # fmt: skip

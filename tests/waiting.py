@@ -1,0 +1,13 @@
+"""What no event tells of is looked at again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+
+async def until(holds: Callable[[], bool], most_s: float = 10.0) -> None:
+    """Raises TimeoutError when that takes longer than ``most_s``."""
+    async with asyncio.timeout(most_s):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
