@@ -122,7 +122,7 @@ class Leases:
         if self._most_running:
             first["most_running"] = self._most_running
         if lane not in self._fruitful:  # most often there is nothing, and that needs no writer
-            async with self._database.read() as connection:
+            async with self._database.read("poll") as connection:
                 if await connection.scalar(waiting, {**first, "most": 1}) is None:
                     return []
         async with self._database.write() as connection:
@@ -146,7 +146,7 @@ class Leases:
 
     async def wishes(self) -> dict[str, str]:
         """What is wished of this worker's jobs, by their ids."""
-        async with self._database.read() as connection:
+        async with self._database.read("poll") as connection:
             rows = await connection.execute(_WISHES, {"me": self.worker_id})
             return {row.generation_id: row.wish for row in rows}
 
