@@ -92,8 +92,9 @@ class Leases:
             await connection.execute(workers.insert(), row)
         self.worker_id = worker_id
 
-    async def beat(self, held: Collection[str]) -> None:
-        """Shows that the worker lives. A job that is said to be its and that it does not hold goes back to the queue.
+    async def beat(self, held: Collection[str] | None) -> None:
+        """Shows that the worker lives. A job that is said to be its and that it does not hold goes back to the queue;
+        none does while it is not known what it holds.
 
         Raises LeaseLost when it was taken for dead: then nothing that it has is its any more.
         """
@@ -102,6 +103,8 @@ class Leases:
             row = await connection.execute(sa.update(workers).where(mine).values(beat=workers.c.beat + 1))
             if row.rowcount == 0:
                 raise LeaseLost
+            if held is None:
+                return
             stray = (jobs.c.worker_id == self.worker_id, jobs.c.generation_id.not_in(list(held)))
             await give_back(connection, stray, "its worker forgot it", self._limits.max_failures)
 
