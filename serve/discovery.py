@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator
 
@@ -10,6 +11,8 @@ from serve import stack
 from serve.errors import InvalidRequest
 from serve.metrics.prometheus import write_targets
 from serve.settings import Settings
+
+LOGGER = logging.getLogger(__name__)
 
 EVERY_S = 2.0
 _END_S = 5.0
@@ -20,18 +23,23 @@ def told(settings: Settings) -> Iterator[None]:
     """For as long as the block runs, on a node of Ray's. Raises InvalidRequest where it cannot be written."""
     import ray  # after its environment is set
 
-    path, done = stack.targets_file(settings), threading.Event()
+    path, done, turn = stack.targets_file(settings), threading.Event(), threading.Lock()
 
     def tell() -> None:
         nodes = ray.nodes()  # type: ignore[no-untyped-call]
-        if not done.is_set():
-            write_targets(path, nodes, settings.proxy.metrics_port)
+        with turn:
+            if not done.is_set():
+                write_targets(path, nodes, settings.proxy.metrics_port)
 
     def go_on() -> None:
         """Others join and leave. A disk may be full, and Ray's head busy: they are asked again."""
         while not done.wait(EVERY_S):
-            with contextlib.suppress(OSError, ray.exceptions.RayError):
+            try:
                 tell()
+            except (OSError, ray.exceptions.RayError):
+                continue
+            except Exception:
+                LOGGER.exception("Prometheus is not told of machines that join and leave; it is tried again")
 
     try:
         tell()
@@ -43,6 +51,7 @@ def told(settings: Settings) -> Iterator[None]:
     try:
         yield
     finally:
-        done.set()
+        with turn:  # from now on nobody writes it
+            done.set()
+            path.unlink(missing_ok=True)
         thread.join(_END_S)
-        path.unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""The hop from a gateway to an ensemble's replicas, and the one place where Ray's errors become ours."""
+"""The hop from a gateway to an ensemble's replicas."""
 
 from __future__ import annotations
 
@@ -7,22 +7,15 @@ import contextlib
 import contextvars
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from grpc import StatusCode
-from grpc.aio import AioRpcError
 from ray import serve as ray_serve
-from ray.exceptions import RayActorError, RayError
-from ray.serve.exceptions import (
-    BackPressureError,
-    DeploymentUnavailableError,
-    RayServeException,
-    ReplicaUnavailableError,
-)
-from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
+from ray.exceptions import RayError
+from ray.serve.exceptions import RayServeException
+from ray.serve.handle import DeploymentHandle
 
 from serve import tracing, urgency
 from serve.api.open_inference.tensors import Array
@@ -43,11 +36,10 @@ from serve.errors import (
     Asleep,
     AtelierError,
     DeadlineExceeded,
-    EngineFailure,
     EngineLost,
     EngineUnavailable,
-    Overloaded,
 )
+from serve.hop_errors import Lost, errors_as_ours
 from serve.sleep import Sleep
 from serve.urgency import Urgency
 
@@ -56,9 +48,6 @@ LOGGER = logging.getLogger(__name__)
 ATTEMPTS = 2
 """A call whose replica died is made once more: every call of ours gives the same answer when repeated."""
 
-REFUSED = "Unexpected error (StatusCode."
-"""How Ray Serve says that a connection broke before a replica took the call."""
-
 HEALTH_TIMEOUT_S = 10.0
 """Who asks for health does not wait as long as for a conversion: no answer is one, too."""
 
@@ -66,10 +55,6 @@ HEALTH_TIMEOUT_S = 10.0
 WELL = ("HEALTHY", "UPSCALING", "DOWNSCALING", "UPDATING")
 """What Ray Serve says of a deployment without replicas that can have one."""
 STARTING = "the {} was asleep and is starting; try again"
-
-
-class _Lost(Exception):
-    """The replica died with the call."""
 
 
 def sleep_of(application: str, deployment: str) -> Sleep:
@@ -148,11 +133,11 @@ class RemoteEnsemble:
         asked = urgency.current().narrowed(timeout_s)
         for _ in range(ATTEMPTS):
             left_s = asked.left_s(timeout_s)
-            with contextlib.suppress(_Lost), self._hop(method):
+            with contextlib.suppress(Lost), self._hop(method):
                 pressing = left_s, asked.priority
                 answer = self._handle.answer
                 response: Any = answer.remote(method, tracing.carried(), *arguments, pressing=pressing, **named)
-                with self._errors(response, timeout_s):
+                with errors_as_ours(self._name, response, timeout_s):
                     async with asyncio.timeout(left_s):
                         results = [item async for item in response]
                 if results:
@@ -160,11 +145,11 @@ class RemoteEnsemble:
         raise EngineLost(f"the {self._name} is restarting; try again")
 
     async def _stream(self, asked: Urgency, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
-        """What one replica yields until the deadline of ``asked``. Raises ``_Lost`` if it dies."""
+        """What one replica yields until the deadline of ``asked``. Raises ``Lost`` if it dies."""
         pressing = asked.left_s(self._timeout_s), asked.priority
         with self._hop(method):
             response: Any = self._handle.stream.remote(method, tracing.carried(), *arguments, pressing=pressing)
-            with self._errors(response, self._timeout_s):
+            with errors_as_ours(self._name, response, self._timeout_s):
                 while True:
                     async with asyncio.timeout(asked.until(self._timeout_s) - time.monotonic()):
                         item = await anext(response, None)
@@ -175,37 +160,6 @@ class RemoteEnsemble:
     def _hop(self, method: str) -> tracing.span:
         """Ray's way there and back, and the wait for a replica, are what this lasts longer than the replica's own."""
         return tracing.span(f"to {self._name}.{method}", "client", rpc__system__name="ray", rpc__method=method)
-
-    @contextlib.contextmanager
-    def _errors(self, response: DeploymentResponseGenerator[Any], timeout_s: float) -> Iterator[None]:
-        """Ray's errors as ours; whoever stops waiting cancels the work."""
-        try:
-            yield
-        except TimeoutError:
-            _cancel(response)
-            late = "the time that the request had" if urgency.current().is_over else f"{timeout_s:g} s"
-            raise DeadlineExceeded(f"no answer within {late}") from None
-        except GeneratorExit:
-            _cancel(response)
-            raise
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if task is not None and not task.cancelling():  # `serve.routing` has ended the call
-                raise _Lost from None
-            _cancel(response)
-            raise
-        except BackPressureError:
-            raise Overloaded("too many requests are waiting; try again later") from None
-        except (RayActorError, ReplicaUnavailableError, DeploymentUnavailableError):
-            raise _Lost from None
-        except AioRpcError as error:
-            if error.code() in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED, StatusCode.INTERNAL):
-                raise _Lost from None  # its server ends, or was in the midst of an answer
-            raise EngineFailure(f"no answer of the {self._name} could be sent: {error.code().name}") from error
-        except RuntimeError as error:
-            if str(error).startswith(REFUSED):
-                raise _Lost from None
-            raise
 
     async def health(self) -> Health:
         asleep = Health({}, (self._name.lower(),))
@@ -302,7 +256,7 @@ class RemoteIllustrator(RemoteEnsemble):
         seen, drawn = Seen(resume), None
         for _ in range(ATTEMPTS):
             stream = self._stream(asked, "stream", options, follow, tuple(seen.checkpoints.values()))
-            with contextlib.suppress(_Lost):
+            with contextlib.suppress(Lost):
                 async with contextlib.aclosing(stream) as items:
                     async for item in items:
                         if isinstance(item, Illustration):
@@ -330,11 +284,3 @@ def _value(result: Any) -> Any:
     if isinstance(result, AtelierError):
         raise result
     return result
-
-
-def _cancel(response: DeploymentResponseGenerator[Any]) -> None:
-    response.cancel()  # type: ignore[no-untyped-call]
-    assigned = response._replica_result_future
-    if assigned.done() and not assigned.cancelled() and assigned.exception() is None:
-        # At this very moment: the response does not know it yet.
-        assigned.result().cancel()  # type: ignore[no-untyped-call]

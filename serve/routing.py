@@ -8,6 +8,7 @@ stops in order, which ends what it has begun.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Iterable
 from typing import Any
 
@@ -20,6 +21,8 @@ from ray.serve.generated.serve_pb2_grpc import ASGIServiceStub
 from ray.serve.request_router import ReplicaID, RunningReplica
 
 from serve.grpc_options import DIRECT, RECONNECT
+
+LOGGER = logging.getLogger(__name__)
 
 PATH = "serve.routing.Router"
 MISSES = 2
@@ -57,20 +60,22 @@ class Known(RunningReplica):
 
         `serve.remote` sees that nobody has cancelled these calls, and makes them once more.
         """
-        misses = 0
+        misses, now = 0, asyncio.get_running_loop().time
         await asyncio.sleep(SOON_S)  # what was given to it a moment ago is under way, too
-        while self._under_way:
+        while self._under_way and misses < MISSES:
+            next_look = now() + LOOK_S  # also after a connection that broke at once: by then it may be there again
             try:
                 async with asyncio.timeout(ANSWER_S):
                     await self.get_queue_len(deadline_s=ANSWER_S)
                 misses = 0
-                await asyncio.sleep(LOOK_S)
             except ActorDiedError:
-                return self._give_up()
+                break
             except (TimeoutError, RayError):
                 misses += 1
-                if misses == MISSES:
-                    return self._give_up()
+            except Exception:
+                LOGGER.exception("whether a replica answers is not known; it is asked again")
+            await asyncio.sleep(next_look - now())
+        self._give_up()
 
     def _give_up(self) -> None:
         for result in list(self._under_way):

@@ -55,6 +55,7 @@ def test_only_the_edge_imports_ray() -> None:
         "serve/cli.py",
         "serve/deploy_command.py",
         "serve/discovery.py",
+        "serve/hop_errors.py",
         "serve/ray_process.py",
         "serve/ray_proxy.py",
         "serve/replicas.py",

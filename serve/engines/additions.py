@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import filecmp
+import os
 import shutil
 import tempfile
 import time
@@ -16,6 +20,9 @@ from serve.errors import Conflict, NotFound
 _OF_THE_PLACE = (MANIFEST, "profile.json")
 """Beside the versions of an engine, what need not be the same: the first version's, and what was measured there."""
 _ASIDE, _LEFT_S = ".added-", 24 * 3600
+_TURN_S, _ASK_S = 600.0, 0.1
+"""Engines may be large, and the disk of a cluster slow."""
+_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
 
 
 def add(source: Path, repository: Path, tell: Callable[[str], None]) -> Iterator[tuple[str, str]]:
@@ -30,17 +37,53 @@ def add(source: Path, repository: Path, tell: Callable[[str], None]) -> Iterator
     if not engines:
         raise NotFound(f"there is no engine in {source}", "folder")
     repository.mkdir(parents=True, exist_ok=True)
-    for left in repository.glob(f"{_ASIDE}*"):  # by one that was killed
-        if time.time() - left.stat().st_mtime > _LEFT_S:
-            shutil.rmtree(left)
-    for engine in engines:
-        for version in numbers(engine):
-            check_files(engine, version)
-        if (repository / engine.name / CONFIG).is_file():
-            yield from _add_versions(engine, repository / engine.name, tell)
-        else:
-            _move_in(engine, repository / engine.name)
-            yield from ((engine.name, version) for version in numbers(engine))
+    with _turn(repository):
+        _clear(repository)
+        for engine in engines:
+            for version in numbers(engine):
+                check_files(engine, version)
+            yield from _add(engine, repository / engine.name, tell)
+
+
+@contextlib.contextmanager
+def _turn(repository: Path) -> Iterator[None]:
+    """Several that add at once, such as pods with one volume, do so one after the other. Raises Conflict."""
+    folder, deadline = os.open(repository, os.O_RDONLY), time.monotonic() + _TURN_S
+    try:
+        while not _taken(folder):
+            if time.monotonic() >= deadline:
+                raise Conflict(f"others add to {repository} and do not come to an end; try again")
+            time.sleep(_ASK_S)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _taken(folder: int) -> bool:
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems lock no folder: `_move_in` finds out who was first
+        return True
+    return True
+
+
+def _clear(repository: Path) -> None:
+    """What one left behind that was killed."""
+    for left in repository.glob(f"{_ASIDE}*"):
+        with contextlib.suppress(FileNotFoundError):  # another one clears, too
+            if time.time() - left.stat().st_mtime > _LEFT_S:
+                shutil.rmtree(left)
+
+
+def _add(engine: Path, there: Path, tell: Callable[[str], None]) -> Iterator[tuple[str, str]]:
+    if not (there / CONFIG).is_file() and _move_in(engine, there):
+        yield from ((engine.name, version) for version in numbers(engine))
+    elif (there / CONFIG).is_file():
+        yield from _add_versions(engine, there, tell)
+    else:
+        tell(f"{there} has no {CONFIG}, and stays as it is: once it is taken away, the engine is added anew")
 
 
 def _add_versions(engine: Path, there: Path, tell: Callable[[str], None]) -> Iterator[tuple[str, str]]:
@@ -52,9 +95,10 @@ def _add_versions(engine: Path, there: Path, tell: Callable[[str], None]) -> Ite
             except Conflict as error:
                 tell(str(error))
             continue
-        number = str(int(next(reversed(numbers(there)), "0")) + 1)
-        _move_in(engine / version, there / number, manifest_path(engine, version))
-        yield engine.name, number
+        number = int(next(reversed(numbers(there)), "0")) + 1
+        while not _move_in(engine / version, there / str(number), manifest_path(engine, version)):
+            number += 1
+        yield engine.name, str(number)
         added = True
     if added:
         for name in _different(engine, there):
@@ -72,11 +116,19 @@ def _different(engine: Path, there: Path) -> list[str]:
     return others + missing
 
 
-def _move_in(folder: Path, target: Path, manifest: Path | None = None) -> None:
-    """Copied beside and moved: who looks meanwhile sees all of it or nothing."""
+def _move_in(folder: Path, target: Path, manifest: Path | None = None) -> bool:
+    """Copied beside and moved: who looks meanwhile sees all of it or nothing. Whether there was nothing before."""
+    if target.is_dir() and any(target.iterdir()):
+        return False
     repository = target.parent if (folder / CONFIG).is_file() else target.parents[1]
     with tempfile.TemporaryDirectory(dir=repository, prefix=_ASIDE) as beside:
         staged = Path(shutil.copytree(folder, Path(beside) / "staged"))
         if manifest is not None:
             shutil.copy(manifest, staged / MANIFEST)
-        staged.rename(target)
+        try:
+            staged.rename(target)
+        except OSError as error:
+            if error.errno in _TAKEN:
+                return False
+            raise
+    return True

@@ -199,7 +199,7 @@ class Follower:
         """How many events each job has; None: the job is gone."""
         wanted = list(self._counts)
         found: dict[str, int | None] = dict.fromkeys(wanted)
-        async with self._database.read() as connection:
+        async with self._database.read("poll") as connection:
             for start in range(0, len(wanted), _CHUNK):
                 rows = await connection.execute(_COUNTS, {"ids": wanted[start : start + _CHUNK]})
                 found |= {row.generation_id: row.events for row in rows}

@@ -121,7 +121,7 @@ class Flights:
         leads = self._alive(flights.c.key == key, flights.c.generation_id == boarded.generation_id)
         try:
             while True:
-                async with self._database.read() as connection:
+                async with self._database.read("poll") as connection:
                     if await connection.scalar(leads) is None:
                         return
                 if time.monotonic() >= deadline:
@@ -147,7 +147,7 @@ class Flights:
         led = sa.select(flights.c.generation_id).where(flights.c.key == key, flights.c.worker_id == self.worker_id)
         others = self._alive(flights.c.generation_id == led.scalar_subquery(), flights.c.key != key)
         with contextlib.suppress(StateUnavailable):
-            async with self._database.read() as connection:
+            async with self._database.read("poll") as connection:
                 return await connection.scalar(others.limit(1)) is not None
         return False
 
@@ -219,7 +219,7 @@ class Flights:
         try:
             if not mine:
                 await self._register("")
-            await self._watch.look(self._leases.beat(()))
+            await self._watch.look_in_time(self._leases.beat(()))
         except LeaseLost:
             LOGGER.warning("this gateway was taken for dead; what it does now is not joined from elsewhere")
             await self._register(mine)

@@ -92,8 +92,9 @@ class Leases:
             await connection.execute(workers.insert(), row)
         self.worker_id = worker_id
 
-    async def beat(self, held: Collection[str]) -> None:
-        """Shows that the worker lives. A job that is said to be its and that it does not hold goes back to the queue.
+    async def beat(self, held: Collection[str] | None) -> None:
+        """Shows that the worker lives. A job that is said to be its and that it does not hold goes back to the queue;
+        none does while it is not known what it holds.
 
         Raises LeaseLost when it was taken for dead: then nothing that it has is its any more.
         """
@@ -102,6 +103,8 @@ class Leases:
             row = await connection.execute(sa.update(workers).where(mine).values(beat=workers.c.beat + 1))
             if row.rowcount == 0:
                 raise LeaseLost
+            if held is None:
+                return
             stray = (jobs.c.worker_id == self.worker_id, jobs.c.generation_id.not_in(list(held)))
             await give_back(connection, stray, "its worker forgot it", self._limits.max_failures)
 
@@ -122,7 +125,7 @@ class Leases:
         if self._most_running:
             first["most_running"] = self._most_running
         if lane not in self._fruitful:  # most often there is nothing, and that needs no writer
-            async with self._database.read() as connection:
+            async with self._database.read("poll") as connection:
                 if await connection.scalar(waiting, {**first, "most": 1}) is None:
                     return []
         async with self._database.write() as connection:
@@ -146,7 +149,7 @@ class Leases:
 
     async def wishes(self) -> dict[str, str]:
         """What is wished of this worker's jobs, by their ids."""
-        async with self._database.read() as connection:
+        async with self._database.read("poll") as connection:
             rows = await connection.execute(_WISHES, {"me": self.worker_id})
             return {row.generation_id: row.wish for row in rows}
 

@@ -6,6 +6,7 @@ transaction with its row: no two clocks are compared, and one that is set change
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -69,6 +70,28 @@ class Watch:
         self._max_failures = state.settings.jobs.max_failures
         self._clock = clock
         self._seen: Seen = {}
+        self._looking: set[asyncio.Task[list[str]]] = set()
+
+    async def look_in_time(self, own: Awaitable[None]) -> None:
+        """As `look`; one that takes long, on a connection that is dead, say, is left to itself: the next beat has to
+        come within the lease."""
+        looking = asyncio.create_task(self.look(own))
+        self._looking.add(looking)
+        looking.add_done_callback(self._looked)
+        try:
+            await asyncio.wait({looking}, timeout=self._lease_s / 3)
+        except asyncio.CancelledError:
+            looking.cancel()
+            await asyncio.wait({looking})
+            raise
+        if not looking.done():
+            raise StateUnavailable("the database does not answer in time; it is asked again")
+        looking.result()
+
+    def _looked(self, looking: asyncio.Task[list[str]]) -> None:
+        self._looking.discard(looking)
+        if not looking.cancelled():
+            looking.exception()  # whoever was left behind has nobody to tell
 
     async def look(self, own: Awaitable[None] | None = None) -> list[str]:
         """The workers whose jobs were taken. To be called several times in ``lease_s``.
@@ -80,10 +103,10 @@ class Watch:
             began = self._clock()
             if own is not None:
                 await own
-            if self._clock() - began > self._lease_s / 4:
-                self._seen.clear()
             beats = await self._beats()
             now = self._clock()
+            if now - began > self._lease_s / 4:  # others may have had to wait as long
+                self._seen.clear()
             self._seen = looked_again(self._seen, beats, now)
             still = [worker for worker, (_, since) in self._seen.items() if now - since >= self._lease_s]
             taken = [worker for worker in still if await self._take(worker, beats[worker])]

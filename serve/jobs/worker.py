@@ -90,12 +90,15 @@ class Worker:
             await asyncio.sleep(pause_s)
 
     async def _beat(self) -> None:
-        await self._watch.look(self._show_life())
+        await self._watch.look_in_time(self._show_life())
 
     async def _show_life(self) -> None:
-        async with self._claiming:
-            await self._leases.beat(list(self._doing))
-            BEATS.add(1)
+        if self._claiming.locked():  # that may take long, and is no reason to look dead
+            await self._leases.beat(None)
+        else:
+            async with self._claiming:
+                await self._leases.beat(list(self._doing))
+        BEATS.add(1)
 
     async def _start_over(self, lost: str) -> None:
         """It was taken for dead as ``lost``: all that it did is somebody else's by now."""

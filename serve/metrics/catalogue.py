@@ -122,8 +122,8 @@ TRITON_START_SECONDS = Histogram(
 # State.
 DATABASE_SECONDS = Histogram(
     "atelier_database_transaction_seconds",
-    "From when the database was asked for until the transaction ended: `kind` is read or write, `outcome` ok, error or"
-    " cancelled.",
+    "From when the database was asked for until the transaction ended: `kind` is read, poll (asked every"
+    " `jobs.poll_s`), write, or delete (of an object, with the store's part in it), `outcome` ok, error or cancelled.",
     SECONDS,
     ("kind", "outcome"),
 )

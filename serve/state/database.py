@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.engine import URL, make_url
@@ -75,22 +75,23 @@ class Database:
             self._turn.close()
 
     @contextlib.asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncConnection]:
+    async def read(self, kind: Literal["read", "poll"] = "read") -> AsyncIterator[AsyncConnection]:
         """To look, on SQLite at one moment, on PostgreSQL with each statement. Raises StateUnavailable.
 
-        Never to write: PostgreSQL would keep it.
+        Never to write: PostgreSQL would keep it. ``kind`` is for metrics: what is asked again and again is a poll.
         """
-        with measured(catalogue.DATABASE_SECONDS, "read"), errors_as_ours():
+        with measured(catalogue.DATABASE_SECONDS, kind), errors_as_ours():
             async with self._readers.connect() as connection:
                 yield connection
 
     @contextlib.asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncConnection]:
+    async def write(self, kind: Literal["write", "delete"] = "write") -> AsyncIterator[AsyncConnection]:
         """A transaction that is kept when the block ends, and undone when it raises.
 
-        On SQLite nobody else writes meanwhile. Raises StateUnavailable, OutOfSpace.
+        On SQLite nobody else writes meanwhile. Raises StateUnavailable, OutOfSpace. ``kind`` is for metrics: a delete
+        waits for the object store.
         """
-        with measured(catalogue.DATABASE_SECONDS, "write"), errors_as_ours():
+        with measured(catalogue.DATABASE_SECONDS, kind), errors_as_ours():
             async with self._turn or contextlib.nullcontext(), self._writers.begin() as connection:
                 yield connection
 

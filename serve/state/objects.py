@@ -126,7 +126,7 @@ class Objects:
         """``name``, if it is unused still. Who puts it again waits for the end of this, and puts after the deletion."""
         o = tables.objects
         victim = unused.where(o.c.name == name).with_for_update(skip_locked=True).scalar_subquery()
-        async with self._database.write() as connection:
+        async with self._database.write("delete") as connection:
             if await connection.scalar(sa.delete(o).where(o.c.name == victim).returning(o.c.name)) is None:
                 return False
             with contextlib.suppress(NotFound):

@@ -103,21 +103,23 @@ async def render(svg: bytes, width: int, height: int) -> bytes:
     except subprocess.TimeoutExpired:
         raise DeadlineExceeded("rendering this drawing takes too long; ask for fewer pixels") from None
     finally:
-        process = await asyncio.shield(_ended(starting, talking))
-    if process.returncode != 0:
+        await asyncio.shield(_end(starting, talking))
+    if starting.result().returncode != 0:
         raise BadImage("this drawing cannot be rendered")
     return png
 
 
-async def _ended(
-    starting: asyncio.Task[subprocess.Popen[bytes]], talking: asyncio.Task[bytes]
-) -> subprocess.Popen[bytes]:
-    process = await starting  # it may have been on its way when who asked left
+async def _end(starting: asyncio.Task[subprocess.Popen[bytes]], talking: asyncio.Task[bytes]) -> None:
+    await asyncio.wait({starting})  # it may have been on its way when who asked left
+    if starting.exception() is not None:
+        await asyncio.wait({talking})
+        talking.exception()  # it has the same to say; who asked may have left, and nobody else hears it
+        return
+    process = starting.result()
     if process.poll() is None:
         process.kill()
         await asyncio.wait({talking})  # two threads must not read the same pipes
         await asyncio.to_thread(process.communicate)
-    return process
 
 
 async def _communicate(starting: asyncio.Task[subprocess.Popen[bytes]], svg: bytes) -> bytes:

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 from grpc.aio import AioRpcError, Metadata
-from ray.exceptions import ActorDiedError, ActorUnavailableError
-from ray.serve.exceptions import BackPressureError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, RaySystemError, RayTaskError
+from ray.serve.exceptions import BackPressureError, RayServeException, RequestCancelledError
 from waiting import until
 
 import serve.remote
@@ -33,6 +33,7 @@ from serve.errors import (
     Asleep,
     AtelierError,
     BadImage,
+    Cancelled,
     DeadlineExceeded,
     EngineFailure,
     EngineUnavailable,
@@ -93,6 +94,12 @@ def vectorize(handle: Handle, timeout_s: float = 5.0) -> Any:
     return RemoteVectorizer(handle, timeout_s).vectorize(b"", VectorizeOptions())  # type: ignore[arg-type]
 
 
+def understood(*arguments: Any) -> Exception:
+    """As Ray raises what a replica raised: one that is of both kinds."""
+    raised: Exception = RayTaskError(*arguments).as_instanceof_cause()
+    return raised
+
+
 DIED = ActorDiedError()
 GONE: Callable[[], Exception] = lambda: ActorUnavailableError("gone", None)  # noqa: E731
 
@@ -129,6 +136,7 @@ async def test_a_dead_replica_is_asked_once_more(death: BaseException) -> None:
     [
         (BackPressureError(num_queued_requests=9, max_queued_requests=9), Overloaded),
         (BadImage("no pixels", "image"), BadImage),
+        (RequestCancelledError("id"), Cancelled),
     ],
 )
 async def test_errors_are_mapped_and_not_repeated(raised: Exception, expected: type[AtelierError]) -> None:
@@ -197,6 +205,29 @@ async def test_an_answer_that_cannot_be_sent_is_not_asked_for_again() -> None:
         await vectorize(handle)
     assert len(handle.responses) == 1
     assert "address" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        *(TypeError("secret"), RaySystemError("secret"), RayServeException("secret"), RuntimeError("secret")),
+        *(kind("answer", "secret at 10.0.0.1", TypeError("secret")) for kind in (RayTaskError, understood)),
+    ],
+    ids=lambda raised: type(raised).__name__,
+)
+async def test_what_fails_on_the_way_is_a_failure_of_the_ensemble(
+    raised: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such as a call between two versions that do not understand each other: others may stand in."""
+    handle = Handle(raised, "svg")
+    with pytest.raises(EngineFailure, match="on the way to the Vectorizer") as caught:
+        await vectorize(handle)
+    assert len(handle.responses) == 1
+    assert "secret" not in str(caught.value)
+    with pytest.raises(EngineFailure, match="on the way to the Illustrator"):
+        [item async for item in stream(StreamHandle([preview(0, 1), raised]))]
+    assert caplog.text.count("failed on its way") == 2
+    assert "secret" in caplog.text
 
 
 async def test_a_wait_has_an_end_and_cancels_its_work() -> None:

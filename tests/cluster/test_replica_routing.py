@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.exceptions import ActorDiedError
+from ray.exceptions import ActorDiedError, ActorUnavailableError
 from ray.serve._private.common import DeploymentHandleSource, DeploymentID
 from ray.serve.config import RequestRouterConfig
 from ray.serve.request_router import ReplicaID
+from waiting import until
 
 from serve import routing
 from serve.routing import Known, Router
@@ -59,6 +61,7 @@ class Replica(Known):
         super().__init__(info)
         self.answers = answers
         self.first_s = 0.0
+        self.first: Exception | None = None
         self.asked = 0
 
     def _get_replica_wrapper(self, pr: Any) -> Any:
@@ -66,9 +69,10 @@ class Replica(Known):
 
     async def get_queue_len(self, *, deadline_s: float) -> int:
         self.asked += 1
-        if isinstance(self.answers, Exception):
-            raise self.answers
-        await asyncio.sleep(self.answers if self.asked != 1 else max(self.answers, self.first_s))
+        answers = self.first if self.first is not None and self.asked == 1 else self.answers
+        if isinstance(answers, Exception):
+            raise answers
+        await asyncio.sleep(answers if self.asked != 1 else max(answers, self.first_s))
         return 1
 
 
@@ -105,6 +109,39 @@ async def test_one_that_stops_in_order_may_end_what_it_has() -> None:
     assert not call.cancelled
     call.end()
     await asyncio.wait_for(looking, 5)
+
+
+async def test_a_connection_that_breaks_at_once_has_as_long_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(routing, "LOOK_S", 0.5)
+    replica = Replica(ActorUnavailableError("broken", None))
+    call = sent(replica)
+    began = time.monotonic()
+    await asyncio.wait_for(replica.look_after(), 20)
+    assert time.monotonic() - began > 0.9 * routing.MISSES * routing.LOOK_S
+    assert call.cancelled
+
+
+async def test_a_connection_that_comes_back_keeps_its_calls() -> None:
+    replica = Replica(0.0)
+    replica.first = ActorUnavailableError("broken", None)
+    call = sent(replica)
+    looking = asyncio.create_task(replica.look_after())
+    await until(lambda: replica.asked > routing.MISSES)
+    assert not call.cancelled
+    call.end()
+    await asyncio.wait_for(looking, 20)
+
+
+async def test_what_nobody_foresaw_ends_no_look(caplog: pytest.LogCaptureFixture) -> None:
+    replica = Replica(ValueError("odd"))
+    call = sent(replica)
+    looking = asyncio.create_task(replica.look_after())
+    await until(lambda: replica.asked > routing.MISSES + 1)
+    assert not call.cancelled, "that is no word of the replica's"
+    assert "ValueError: odd" in caplog.text
+    replica.answers = ActorDiedError()
+    await asyncio.wait_for(looking, 20)
+    assert call.cancelled
 
 
 async def test_one_that_has_nothing_is_not_asked() -> None:

@@ -116,6 +116,7 @@ CALM = {
     'atelier_database_transaction_seconds_count{kind="write", outcome="ok"}': "0+97x3000",
     'atelier_database_transaction_seconds_count{kind="write", outcome="error"}': "0+3x3000",
     'atelier_object_store_call_seconds_count{operation="get", outcome="ok"}': "0+10x3000",
+    'atelier_object_store_call_seconds_count{operation="delete", outcome="ok"}': "0+10x3000",
     'ray_node_disk_utilization_percentage{instance="a:1"}': "80x3000",
     'ray_node_mem_used{instance="a:1"}': "85x3000",
     'ray_node_mem_total{instance="a:1"}': "100x3000",
@@ -169,6 +170,47 @@ def test_a_good_predictor_drifts_nowhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mean", [0.08, -0.08])
 def test_a_predictor_drifts_either_way(mean: float, tmp_path: Path) -> None:
     assert "AtelierQualityDrifts" in told(tmp_path, predicted(mean), "1499m")
+
+
+def counted(kind: str, outcome: str, histogram: str = "database_transaction", label: str = "kind") -> str:
+    return f'atelier_{histogram}_seconds_count{{{label}="{kind}", outcome="{outcome}"}}'
+
+
+def of_store(operation: str, outcome: str) -> str:
+    return counted(operation, outcome, "object_store_call", "operation")
+
+
+@pytest.mark.parametrize("part", ["put", "delete"])
+def test_what_is_asked_seldom_fails_for_itself(part: str, tmp_path: Path) -> None:
+    """Thirty pictures are read for each that is kept."""
+    series = {of_store(part, "error"): "0+2x60", of_store("get", "ok"): "0+60x60"}
+    assert "AtelierStoreFails" in told(tmp_path, CALM | series, "40m")
+    series = {counted("write", "error"): "0+6x60", counted("write", "ok"): "0x60", counted("poll", "ok"): "0+1800x60"}
+    assert "AtelierDatabaseFails" in told(tmp_path, CALM | series, "40m")
+
+
+def test_reads_are_slow_by_themselves(tmp_path: Path) -> None:
+    """Workers look for jobs thirty times a second, whatever else is read."""
+    name = "atelier_database_transaction_seconds_bucket"
+    series = {
+        f'{name}{{kind="{kind}", le="{le}"}}': f"0+{n}x60"
+        for kind, quick, all_of_them in (("read", 0, 10), ("poll", 1800, 1800))
+        for le, n in (("0.1", quick), ("0.25", all_of_them), ("+Inf", all_of_them))
+    }
+    assert "AtelierDatabaseSlow" in told(tmp_path, CALM | series, "40m")
+
+
+def test_a_store_that_deletes_slowly_or_not_at_all_is_no_fault_of_the_database(tmp_path: Path) -> None:
+    name = "atelier_database_transaction_seconds_bucket"
+    slow = {f'{name}{{kind="delete", le="{le}"}}': f"0+{n}x60" for le, n in (("0.1", 0), ("0.25", 10), ("+Inf", 10))}
+    assert told(tmp_path, CALM | slow | {counted("delete", "error"): "0+10x60"}, "40m") == set()
+
+
+def test_one_failure_and_another_are_few(tmp_path: Path) -> None:
+    """Of all that was put: each is in the window for five minutes, and both together for nine."""
+    series = {of_store("put", "error"): "0x20 1x4 2x100", counted("write", "error"): "0x20 1x4 2x100",
+              counted("write", "ok"): "0x100"}  # fmt: skip
+    assert told(tmp_path, CALM | series, "28m") == set()
 
 
 @pytest.mark.parametrize("reason", ["InvalidRequest", "NotFound", "DeadlineExceeded", "TooLarge", "Overloaded"])

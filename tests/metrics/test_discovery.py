@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -26,12 +28,15 @@ class Head:
     def __init__(self) -> None:
         self.machines = [1]
         self.busy = False
+        self.odd = False
         self.asked = 0
 
     def nodes(self) -> list[dict[str, Any]]:
         self.asked += 1
         if self.busy:
             raise self.Busy
+        if self.odd:
+            raise TypeError("odd")
         return [{"NodeManagerAddress": f"10.0.0.{n}", "MetricsExportPort": n, "Alive": True} for n in self.machines]
 
 
@@ -56,10 +61,36 @@ async def test_it_follows_machines(head: Head, tmp_path: Path) -> None:
         head.busy, asked = True, head.asked
         await until(lambda: head.asked > asked + 2)
         assert len(told()) == 2
+        head.busy, head.odd, asked = False, True, head.asked
+        await until(lambda: head.asked > asked + 2)
         head.machines.remove(1)
-        head.busy = False
+        head.odd = False
         await until(lambda: told() == ["10.0.0.2:2"])
     assert list(path.parent.iterdir()) == []
+
+
+def test_who_ends_leaves_no_file_though_the_head_stands_still(
+    head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who ends it may not have the time to wait for the head's answer."""
+    path, asked, gone = tmp_path / "metrics.json", threading.Event(), threading.Event()
+    monkeypatch.setattr(discovery, "_END_S", 20.0)
+
+    def nodes() -> list[dict[str, Any]]:
+        if threading.current_thread() is not threading.main_thread():
+            asked.set()
+            deadline = time.monotonic() + 5
+            while path.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if not path.exists():
+                gone.set()
+        return Head.nodes(head)
+
+    monkeypatch.setattr(head, "nodes", nodes)
+    with discovery.told(Settings(metrics_file=path)):
+        assert asked.wait(20)
+    assert gone.is_set()
+    assert not path.exists(), "what was asked before the end is not written after it"
 
 
 def test_a_place_that_cannot_be_written_is_refused(head: Head, tmp_path: Path) -> None:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import fcntl
 import json
+import os
 import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 from versioned import ENGINE, model, write_engine, write_version
 
 from serve.cli import app
+from serve.engines import additions
 from serve.engines.additions import add
 from serve.engines.manifests import check_files, label_of
 from serve.engines.repository_view import numbers
@@ -95,6 +104,82 @@ def test_what_is_not_what_its_manifest_says_is_not_added(tmp_path: Path, there: 
     assert list(there.iterdir()) == []
     with pytest.raises(NotFound, match="no engine"):
         list(add(there, tmp_path / "third", pytest.fail))
+
+
+@pytest.fixture
+def meeting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who copies waits for another one to copy, too, but not for ever."""
+    both, copytree = threading.Barrier(2), shutil.copytree
+
+    def met(*arguments: Any, **named: Any) -> Any:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1.0)
+        return copytree(*arguments, **named)
+
+    monkeypatch.setattr(shutil, "copytree", met)
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["locked", "a disk that locks nothing"])
+@pytest.mark.usefixtures("meeting")
+def test_two_that_add_at_once_take_no_number_twice(
+    tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    write_engine(there)
+    newer = [release(tmp_path / label, factor, label) for factor, label in ((5.0, "1.1"), (6.0, "1.2"))]
+
+    def refused(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", refused)
+    with ThreadPoolExecutor(2) as threads:
+        added = [*threads.map(lambda one: list(add(one, there, pytest.fail)), newer)]
+    assert sorted(added) == [[(ENGINE, "2")], [(ENGINE, "3")]]
+    assert sorted(str(label_of(there / ENGINE, number)) for number in ("2", "3")) == ["1.1", "1.2"]
+    assert [path.name for path in there.iterdir()] == [ENGINE]
+
+
+@pytest.mark.usefixtures("meeting")
+def test_two_that_bring_the_same_bring_it_once(tmp_path: Path, there: Path) -> None:
+    first = write_engine(tmp_path / "first")
+    with ThreadPoolExecutor(2) as threads:
+        added = [*threads.map(lambda _: list(add(first, there, pytest.fail)), range(2))]
+    assert sorted(added) == [[], [(ENGINE, "1")]]
+
+
+def test_the_wait_for_another_one_has_an_end(tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(additions, "_TURN_S", 0.2)
+    there.mkdir()
+    with locked(there), pytest.raises(Conflict, match="others add"):
+        list(add(write_engine(tmp_path / "first"), there, pytest.fail))
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    opened = os.open(folder, os.O_RDONLY)
+    fcntl.flock(opened, fcntl.LOCK_EX)
+    yield
+    os.close(opened)
+
+
+def test_what_is_cleared_already_is_no_matter(tmp_path: Path, there: Path) -> None:
+    there.mkdir()
+    (there / ".added-gone").symlink_to(there / "nothing")
+    assert list(add(write_engine(tmp_path / "first"), there, pytest.fail)) == [(ENGINE, "1")]
+
+
+def test_a_folder_without_a_config_keeps_nobody_else_out(tmp_path: Path, there: Path) -> None:
+    """It may be a copy that was broken off, or somebody's work: it stays, and is told."""
+    first = write_engine(tmp_path / "first")
+    shutil.copytree(first / ENGINE, first / "another")
+    shutil.copytree(first / "another", there / "another")
+    (there / "another" / "config.pbtxt").unlink()
+    kept, told = contents(there), list[str]()
+    assert list(add(first, there, told.append)) == [(ENGINE, "1")]
+    assert [line for line in told if "another has no config.pbtxt" in line] == told != []
+    assert kept.items() <= contents(there).items()
+    shutil.rmtree(there / "another")
+    assert list(add(first, there, pytest.fail)) == [("another", "1")]
 
 
 def test_each_ensemble_with_a_repository_of_its_own_asks_for_a_word(

@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from serve.errors import NotFound, StateUnavailable
+from serve.errors import DeadlineExceeded, NotFound, StateUnavailable
+from serve.jobs.events import Follower
+from serve.jobs.flights import Flights
+from serve.jobs.leases import Leases
 from serve.metrics.catalogue import DATABASE_SECONDS, STORE_SECONDS
 from serve.metrics.metric import Histogram
 from serve.settings import DatabaseSettings, ObjectsSettings, Settings
+from serve.state import State
 from serve.state.database import Database, database_url
 from serve.state.objects import Objects
 from serve.state.tables import lanes
 
 HELD_S = 0.3
+YOUNGEST = -timedelta(seconds=1)
 
 
 class Since:
@@ -98,3 +104,30 @@ async def test_calls_of_the_store(tmp_path: Path, database: Database) -> None:
     assert since.counts() == {
         ("put", "ok"): 1, ("get", "ok"): 2, ("list", "ok"): 1, ("put", "error"): 1,
     }  # fmt: skip
+
+
+async def test_a_deletion_has_the_store_in_it_and_is_no_other_write(tmp_path: Path, database: Database) -> None:
+    """A store that does not answer does not look like a database that does not."""
+    folder = tmp_path / "store"
+    objects = Objects(Settings(objects=ObjectsSettings(url=folder.as_uri())), database)
+    await objects.put_all([(b"a picture", "image/png"), (b"another", "image/png")])
+    since = Since(DATABASE_SECONDS)
+    assert await objects.delete_unused(YOUNGEST, most=1) == 1
+    shutil.rmtree(folder)
+    with pytest.raises(StateUnavailable):
+        await objects.delete_unused(YOUNGEST)
+    assert since.counts() == {("read", "ok"): 2, ("delete", "ok"): 1, ("delete", "error"): 1}
+
+
+async def test_what_is_asked_all_the_time_is_counted_apart(state: State) -> None:
+    leases, flights = Leases(state, {}), Flights(state)
+    await leases.register()
+    leads = await flights.board("key", "a generation")
+    since = Since(DATABASE_SECONDS)
+    await leases.claim("illustrate", 1)
+    await leases.wishes()
+    await flights.is_followed("key")
+    await Follower(state)._moved()
+    with pytest.raises(DeadlineExceeded):
+        await flights.wait(leads, "key", 0.0)
+    assert since.counts() == {("poll", "ok"): 5, ("write", "ok"): 1}

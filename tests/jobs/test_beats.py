@@ -1,0 +1,121 @@
+"""Who lives shows it in time, also while something that it asked of the database hangs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import pytest
+from illustrator_standin import IllustratorStandIn
+from standin import StandIn
+from test_leases import Clock, worker
+from test_queue import ANA, request, with_jobs
+from waiting import until
+
+from serve.jobs.flights import Flights
+from serve.jobs.leases import Leases
+from serve.jobs.queue import GenerationQueue
+from serve.jobs.takeover import Watch
+from serve.jobs.views import JobViews
+from serve.jobs.work import Work
+from serve.jobs.worker import Worker
+from serve.state import State
+
+QUICK = {"poll_s": 0.01, "beat_s": 0.05, "lease_s": 1.5}
+
+
+class Hanging:
+    """Makes the first call of a method that comes after `begin` wait for the end of the test, as on a dead connection.
+
+    ``passed`` calls came through.
+    """
+
+    def __init__(self) -> None:
+        self.over, self.hangs = asyncio.Event(), False
+        self.passed = 0
+        self._begun = False
+
+    def begin(self) -> None:
+        self._begun = True
+
+    def of(self, method: Callable[..., Awaitable[Any]], *, always: bool = False) -> Callable[..., Awaitable[Any]]:
+        async def called(*arguments: Any) -> Any:
+            if self._begun and (always or not self.hangs):
+                self.hangs = True
+                await self.over.wait()
+            answer = await method(*arguments)
+            self.passed += 1
+            return answer
+
+        return called
+
+
+@pytest.fixture
+def hanging() -> Iterator[Hanging]:
+    found = Hanging()
+    yield found
+    found.over.set()
+
+
+async def goes_on(hanging: Hanging, beats: Hanging) -> None:
+    hanging.begin()
+    await until(lambda: hanging.hangs, 30)
+    before = beats.passed
+    await until(lambda: beats.passed > before + 2, 30)
+    assert not hanging.over.is_set()
+    hanging.over.set()
+
+
+@pytest.mark.parametrize("where", ["beat", "claim", "orphans"])
+async def test_a_worker_beats_on(state: State, hanging: Hanging, where: str) -> None:
+    found = Worker(with_jobs(state, **QUICK), Work(state, StandIn(), IllustratorStandIn()))
+    leases, watch, beats = found._leases, found._watch, Hanging()
+    leases.beat = beats.of(leases.beat)  # type: ignore[method-assign, assignment]
+    if where == "beat":
+        leases.beat = hanging.of(leases.beat)  # type: ignore[method-assign, assignment]
+    elif where == "claim":
+        leases.claim = hanging.of(leases.claim, always=True)  # type: ignore[method-assign, assignment]
+    else:
+        watch._take_orphans = hanging.of(watch._take_orphans)  # type: ignore[method-assign, assignment]
+    await found.start()
+    await goes_on(hanging, beats)
+    await found.close()
+
+
+async def test_a_gateway_beats_on(state: State, hanging: Hanging) -> None:
+    found, beats = Flights(with_jobs(state, **QUICK)), Hanging()
+    found._leases.beat = hanging.of(beats.of(found._leases.beat))  # type: ignore[method-assign, assignment]
+    found.start()
+    await goes_on(hanging, beats)
+    await found.close()
+
+
+async def test_a_beat_that_does_not_know_what_is_held_gives_nothing_back(state: State) -> None:
+    leases: Leases = await worker(state)
+    await GenerationQueue(state).add(request(), ANA)
+    (job,) = await leases.claim("illustrate", 1)
+    await leases.beat(None)
+    assert (await JobViews(state.database).get(job.id)).status == "processing"
+    await leases.beat([])
+    assert (await JobViews(state.database).get(job.id)).status == "pending"
+
+
+async def test_a_look_that_itself_took_long_takes_nobody_for_dead(
+    state: State, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database stood still between the watcher's own beat and its look: nobody else could beat either."""
+    clock = Clock()
+    alive, watch = await worker(state), Watch(state, clock)
+    assert await watch.look() == []
+    beats = watch._beats
+
+    async def slow() -> dict[str, int]:
+        clock.now += 30
+        return await beats()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(watch, "_beats", slow)
+        assert await watch.look() == []
+    clock.now += state.settings.jobs.lease_s
+    assert await watch.look() == [alive.worker_id]
