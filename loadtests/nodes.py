@@ -3,8 +3,8 @@
 Machines are network namespaces on this one: it needs root, iproute2 and PostgreSQL (`make postgresql`). The load is
 that of ``loadtests.chaos``, at the first machine's doors. Events: ``leave`` (SIGTERM to `atelier join`), ``kill``
 (SIGKILL to all that runs there, its wire cut), ``unplug`` (its wire cut alone). Denoising sleeps: no figure here is
-about how fast pictures are drawn. Prints a table, writes it with a JSON file to ``var/chaos``, and exits with 1 when a
-request was lost or answered wrongly, or a goal was missed: it says which.
+about how fast pictures are drawn. Prints a table, writes it with a JSON file to ``var/chaos``, and exits with 1 when
+one of the goals of ``loadtests.chaos`` was missed: it says which.
 """
 
 from __future__ import annotations

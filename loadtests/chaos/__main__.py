@@ -1,8 +1,8 @@
 """``python -m loadtests.chaos``: kills and freezes the parts of a stack under load, and counts what its clients see.
 
-Starts a stack of its own on servers of its own. Prints a table, writes it with a JSON file to ``var/chaos`` (after each
-site, what is known by then), and exits with 1 when a request was lost or answered wrongly, or a goal was missed: it
-says which.
+Starts a stack of its own on servers of its own. Prints a table and how long it took, writes both with a JSON file to
+``var/chaos`` (after each site, what is known by then), and exits with 1 when a goal was missed: a request was lost,
+answered wrongly, or with an error that does not say when to come again, or recovery took too long. It says which.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import asyncio
 import itertools
 import signal
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,49 +23,67 @@ from loadtests.chaos.site import missing, site
 from loadtests.vectorize.measure import ROOT
 
 MOST_ERRORS = 100
+SHORT_S = 300.0
+"""What ``--short`` is meant to take, on a machine that does nothing else."""
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", action="store_true", help="print the faults, and end")
-    parser.add_argument("--only", action="append", metavar="NAME", help="this fault alone; may be given several times")
-    parser.add_argument("--without", action="append", metavar="NAME", default=[], help="all but this fault; likewise")
-    parser.add_argument("--short", action="store_true", help="the most telling faults, in five minutes")
-    parser.add_argument("--replicas", type=int, default=2, help="of each deployment")
-    parser.add_argument("--goal-s", type=float, default=report.GOAL_S, help="recovery, at most")
-    parser.add_argument("--reports", type=Path, default=ROOT / "var" / "chaos")
-    arguments = parser.parse_args()
+    words = parser()
+    arguments = words.parse_args()
     if arguments.list:
         print("\n".join(f"{fault.name:<28} on {fault.site}" for fault in FAULTS.values()))
         return
-    chosen = [fault for name, fault in FAULTS.items() if name in (arguments.only or FAULTS.keys() - arguments.without)]
     if unknown := {*(arguments.only or ()), *arguments.without} - FAULTS.keys():
-        parser.error(f"no such fault: {', '.join(sorted(unknown))}; see --list")
+        words.error(f"no such fault: {', '.join(sorted(unknown))}; see --list")
+    chosen = [fault for name, fault in FAULTS.items() if name in (arguments.only or FAULTS.keys() - arguments.without)]
     if arguments.short and not arguments.only:
         chosen = [fault for fault in chosen if fault.short]
     if why := cannot(chosen):
         sys.exit("\n".join(why))
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # what was started is stopped then, too
-    outcomes: list[Outcome] = []
-    text = surplus = ""
-    errors: list[str] = []
-    for kind, group in itertools.groupby(chosen, key=lambda fault: fault.site):
-        with site(kind, arguments.replicas) as started:
-            report.say(f"a stack with {arguments.replicas} replicas of each deployment, on {kind}")
-            found, twice = asyncio.run(drive(started, list(group), SHORT if arguments.short else Pace(), report.say))
-            outcomes += found
-            surplus += twice
-            errors += started.errors()
-        head, settings = f"{arguments.replicas} replicas of each deployment", {"replicas": arguments.replicas}
-        text = report.write(arguments.reports / "chaos", head, outcomes, settings, arguments.goal_s)
-    print(report.told(outcomes), file=sys.stderr)
-    print(text)
-    missed = report.missed(outcomes, [fault.name for fault in chosen], surplus, arguments.goal_s)
+    missed, errors = run(chosen, arguments)
     for reason in missed:
         report.say(f"goal missed: {reason}")
     if missed:
         print("\n".join(["the stack's own errors:", *errors[:MOST_ERRORS]]), file=sys.stderr)
     sys.exit(1 if missed else 0)
+
+
+def parser() -> argparse.ArgumentParser:
+    told = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    told.add_argument("--list", action="store_true", help="print the faults, and end")
+    told.add_argument("--only", action="append", metavar="NAME", help="this fault alone; may be given several times")
+    told.add_argument("--without", action="append", metavar="NAME", default=[], help="all but this fault; likewise")
+    told.add_argument("--short", action="store_true", help="the most telling faults, in five minutes")
+    told.add_argument("--replicas", type=int, default=2, help="of each deployment")
+    told.add_argument("--goal-s", type=float, default=report.GOAL_S, help="recovery, at most")
+    told.add_argument("--reports", type=Path, default=ROOT / "var" / "chaos")
+    return told
+
+
+def run(chosen: Sequence[Fault], arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
+    """Prints the table, and how long all took with starts and stops of stacks. Which goals were missed, in words, and
+    what the stacks logged as errors."""
+    outcomes: list[Outcome] = []
+    text = surplus = ""
+    errors: list[str] = []
+    pace = SHORT if arguments.short else Pace()
+    began, took_s = time.monotonic(), 0.0
+    head = f"{arguments.replicas} replicas of each deployment"
+    for kind, group in itertools.groupby(chosen, key=lambda fault: fault.site):
+        with site(kind, arguments.replicas) as started:
+            report.say(f"a stack with {head}, on {kind}")
+            found, twice = asyncio.run(drive(started, list(group), pace, report.say))
+            outcomes += found
+            surplus += twice
+            errors += started.errors()
+        took_s = time.monotonic() - began
+        settings = {"replicas": arguments.replicas, "took_s": took_s}
+        text = report.write(arguments.reports / "chaos", head, outcomes, settings, arguments.goal_s)
+    print(report.told(outcomes), file=sys.stderr)
+    print(text)
+    print("\n" + report.took(took_s, SHORT_S if arguments.short else None))
+    return report.missed(outcomes, [fault.name for fault in chosen], surplus, arguments.goal_s), errors
 
 
 def cannot(chosen: Sequence[Fault]) -> list[str]:

@@ -92,17 +92,20 @@ _CONNECTION = (
     "Endpoint",
 )
 """In the words of gRPC's library for what befell a connection."""
-_TRANSIENT = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
+_LATER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 def of_grpc(error: grpc.aio.AioRpcError) -> Seen:
-    """gRPC's codes say whether to ask again, and a gateway when; HAProxy does not."""
+    """A gateway tells with every answer which request it was, in the trailing metadata, and of what may be asked again
+    when. Without metadata nobody of the stack has answered: ``UNAVAILABLE`` is what gRPC's own library says then of a
+    connection that broke, of a server that ends, and of HAProxy that reaches no gateway."""
     code, details = error.code(), error.details() or ""
     told = f"{code.name} {details[:100]!r}"
-    if any(word in details for word in _CONNECTION):
+    metadata = dict(error.trailing_metadata() or ())
+    after = str(metadata.get("retry-after", ""))
+    if code in _LATER and after.isdigit():
+        return Seen(Saw.CLEAR, told, float(after))
+    if not metadata and (code is grpc.StatusCode.UNAVAILABLE or any(word in details for word in _CONNECTION)):
         return Seen(Saw.BROKEN, told)
-    if code in _TRANSIENT:
-        after = str(dict(error.trailing_metadata() or ()).get("retry-after", ""))
-        return Seen(Saw.CLEAR, told, float(after) if after.isdigit() else None)
-    server = code in (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED)
+    server = code in (*_LATER, grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN, grpc.StatusCode.CANCELLED)
     return Seen(Saw.UNCLEAR if server else Saw.REFUSED, told)

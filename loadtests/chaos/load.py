@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import itertools
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 import httpx
@@ -12,7 +13,10 @@ from loadtests.chaos.client import Seen, insist
 from loadtests.chaos.jobs import Jobs
 from loadtests.chaos.known import GrpcDoor, Known, convert, generate
 from loadtests.chaos.ledger import Ledger, Saw
+from loadtests.chaos.stream import stream
 
+CALLERS = (("HTTP",), ("OpenAI", "OpenAI, stream"), ("gRPC, SVG",), ("gRPC, picture",))
+"""Who waits for the answer before the next request, by the doors that each asks in turn."""
 THINKS_S = 0.5
 """Of who asks again when the last answer is there."""
 OPEN_S = {"HTTP, open": 1.0, "job": 3.0}
@@ -56,7 +60,7 @@ class Load:
             raise RuntimeError(f"the site was not well before anything happened: {', '.join(amiss)}")
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._closed(door, ask)) for door, ask in self._doors().items()]
+        self._tasks = [asyncio.create_task(self._closed(doors)) for doors in CALLERS]
         once = partial(convert, self._http, self._known)
         self._tasks += [
             asyncio.create_task(self._open("HTTP, open", lambda n: insist(self._ledger, "HTTP", partial(once, n)))),
@@ -74,15 +78,18 @@ class Load:
         return {
             "HTTP": partial(convert, self._http, self._known),
             "OpenAI": partial(generate, self._http, self._known),
+            "OpenAI, stream": partial(stream, self._http, self._known),
             "gRPC, SVG": partial(self._grpc.vectorize, self._known),
             "gRPC, picture": partial(self._grpc.illustrate, self._known),
         }
 
-    async def _closed(self, door: str, ask: Numbered) -> None:
-        number = 0
+    async def _closed(self, doors: Sequence[str]) -> None:
+        """At each door in turn, with the same number."""
+        asks = self._doors()
+        turns = ((number, door) for number in itertools.count() for door in doors)
         while not self._over.is_set():
-            await insist(self._ledger, door, partial(ask, number))
-            number += 1
+            number, door = next(turns)
+            await insist(self._ledger, door, partial(asks[door], number))
             await self._rest(THINKS_S)
 
     async def _open(self, name: str, act: Callable[[int], Awaitable[object]]) -> None:

@@ -14,6 +14,8 @@ from loadtests.chaos.drive import BETWEEN, Outcome
 from loadtests.vectorize.table import UNMEASURED, markdown
 
 GOAL_S = 10.0
+NEVER = {"lost": "lost", "wrong": "wrong", "unclear": "after an error that does not say when to come again"}
+"""Verdicts that miss a goal, and how that is told."""
 HEADER = (
     "fault",
     "sent",
@@ -33,7 +35,7 @@ HEADER = (
 def amiss(outcome: Outcome, goal_s: float = GOAL_S) -> list[str]:
     """Which goals were missed, in words; empty when all are met."""
     found = outcome.summary
-    reasons = [f"{found.counts[name]} {name}" for name in ("lost", "wrong") if found.counts[name]]
+    reasons = [f"{found.counts[name]} {told}" for name, told in NEVER.items() if found.counts[name]]
     if not found.sent:
         reasons.append("no request was sent")
     if not outcome.well_before:
@@ -67,6 +69,12 @@ def told(outcomes: Sequence[Outcome]) -> str:
     for one in outcomes:
         lines += [f"{one.name} ({one.struck})", *(f"    {text}" for text in one.summary.told)]
     return "\n".join(lines)
+
+
+def took(seconds: float, meant_s: float | None = None) -> str:
+    """``meant_s``: what it is meant to take, where that is promised."""
+    late = f", longer than the {meant_s:.0f} s that it is meant to take" if meant_s and seconds > meant_s else ""
+    return f"all of it took {seconds:.0f} s{late}"
 
 
 def say(text: str) -> None:

@@ -63,8 +63,17 @@ class Measured:
 
 def limits(scenario: str, path: Path = FILE) -> Limits:
     """The default limits with the scenario's own over them."""
-    table: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text())
-    return Limits(**(table["default"] | table.get(scenario, {})))
+    return _of(scenario, yaml.safe_load(path.read_text()))
+
+
+def rate_limits(kind: str, path: Path = FILE) -> Limits:
+    """Of what comes at a rate, from the section ``rates``. Raises ``KeyError`` for a kind that has none."""
+    table = yaml.safe_load(path.read_text())["rates"]
+    return _of(kind, {"default": table["default"], kind: table[kind]})
+
+
+def _of(name: str, table: Mapping[str, Mapping[str, Any]]) -> Limits:
+    return Limits(**{**table["default"], **table.get(name, {})})
 
 
 def degradation(found: Outcome, baseline: Outcome) -> float:

@@ -16,7 +16,7 @@ from standin import StandIn
 
 from serve.api.app import create_app
 from serve.api.openai.images_request import parse
-from serve.errors import EngineFailure
+from serve.errors import EngineFailure, EngineLost
 from serve.settings import PicturesSettings, Settings
 
 PATH = "/v1/images/generations"
@@ -153,6 +153,14 @@ def test_an_error_in_the_middle_is_an_event(
     assert last["error"]["code"] == "engine_failure"
     assert "secret" not in text
     assert "[DONE]" not in text
+
+
+def test_an_error_in_the_middle_says_when_to_come_again(client: httpx.Client, illustrator: IllustratorStandIn) -> None:
+    """Its status and headers are sent by then."""
+    illustrator.failure, illustrator.fails_after = EngineLost("the Illustrator is restarting; try again"), 5
+    partial, last = events_of(client.post(PATH, json=body(partial_images=1)).text)
+    assert partial["type"] == "image_generation.partial_image"
+    assert (last["error"]["code"], last["error"]["retry_after"]) == ("engine_lost", EngineLost.retry_after_s)
 
 
 @pytest.mark.parametrize("previews", [0, 3])

@@ -27,8 +27,12 @@ class Site:
 
 
 async def driven(site: Any, faults: Sequence[Fault], pace: Any, say: Any) -> tuple[list[Outcome], str]:
-    right = Entry("HTTP", 0.0, [Attempt(0.0, 0.1, Saw.RIGHT)], ended=0.1)
-    return [Outcome(fault.name, "pid 1", summary([right], 1.0)) for fault in faults], ""
+    return seen(faults, Saw.RIGHT), ""
+
+
+def seen(faults: Sequence[Fault], *saw: Saw) -> list[Outcome]:
+    entry = Entry("HTTP", 0.0, [Attempt(number, number + 0.1, one) for number, one in enumerate(saw)], ended=9.0)
+    return [Outcome(fault.name, "pid 1", summary([entry], 1.0)) for fault in faults]
 
 
 def done_by(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> tuple[str | int | None, list[str]]:
@@ -59,6 +63,33 @@ def test_what_cannot_be_done_here_is_told_before_anything_is(monkeypatch: pytest
     assert done_by(monkeypatch, tmp_path, "--without", "full disk")[0] == 0
     found = json.loads((tmp_path / "chaos.json").read_text())["faults"]
     assert [one["fault"] for one in found] == [name for name in FAULTS if name != "full disk"]
+
+
+@pytest.mark.parametrize(
+    ("saw", "told"),
+    [
+        ((Saw.CLEAR, Saw.RIGHT), ""),
+        ((Saw.BROKEN, Saw.RIGHT), ""),
+        ((Saw.UNCLEAR, Saw.RIGHT), "1 after an error that does not say when to come again"),
+        ((Saw.CLEAR,), "1 lost"),
+    ],
+)
+def test_what_misses_a_goal_fails_the_run_and_is_told(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    saw: Sequence[Saw],
+    told: str,
+) -> None:
+    async def met(site: Any, faults: Sequence[Fault], pace: Any, say: Any) -> tuple[list[Outcome], str]:
+        return seen(faults, *saw), ""
+
+    monkeypatch.setitem(globals(), "driven", met)
+    status, _ = done_by(monkeypatch, tmp_path, "--only", "HAProxy SIGKILL")
+    printed = capsys.readouterr()
+    assert (status, f"goal missed: HAProxy SIGKILL: {told}" in printed.err) == (int(bool(told)), bool(told))
+    assert printed.out.splitlines()[-1].startswith("all of it took ")
+    assert json.loads((tmp_path / "chaos.json").read_text())["settings"]["took_s"] > 0
 
 
 def test_a_site_that_breaks_leaves_the_table_of_those_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 import grpc
 import httpx
@@ -18,9 +19,10 @@ from loadtests.chaos.client import Seen, insist, of_grpc, of_http
 from loadtests.chaos.drive import BETWEEN, Outcome, Pace, Span, _recovered, outcomes
 from loadtests.chaos.faults import FAULTS
 from loadtests.chaos.jobs import Jobs
-from loadtests.chaos.known import ROUNDING, Known
+from loadtests.chaos.known import ROUNDING, GrpcDoor, Known
 from loadtests.chaos.ledger import VERDICTS, Attempt, Entry, Ledger, Saw, summary
 from loadtests.chaos.load import Load
+from loadtests.load.stack import free_ports
 
 
 def entry(*saw: Saw, begin: float = 0.0) -> Entry:
@@ -59,18 +61,48 @@ def test_what_is_clear_says_when_to_come_again() -> None:
     assert [answer(status).saw for status in (404, 422)] == [Saw.REFUSED] * 2  # type: ignore[union-attr]
 
 
+ANSWERED = {"x-request-id": "a"}
+"""What a gateway tells with every answer."""
+AGAIN = {**ANSWERED, "retry-after": "2"}
+GrpcCode = grpc.StatusCode
+
+
 @pytest.mark.parametrize(
-    ("code", "details", "saw"),
+    ("code", "details", "metadata", "saw"),
     [
-        (grpc.StatusCode.UNAVAILABLE, "the Vectorizer is restarting; try again", Saw.CLEAR),
-        (grpc.StatusCode.UNAVAILABLE, "failed to connect to all addresses", Saw.BROKEN),
-        (grpc.StatusCode.INTERNAL, "an internal error", Saw.UNCLEAR),
-        (grpc.StatusCode.INVALID_ARGUMENT, "image: no pixels", Saw.REFUSED),
+        (GrpcCode.UNAVAILABLE, "the Vectorizer is restarting; try again", AGAIN, Saw.CLEAR),
+        (GrpcCode.RESOURCE_EXHAUSTED, "too many requests", AGAIN, Saw.CLEAR),
+        (GrpcCode.DEADLINE_EXCEEDED, "no answer within 45 s", AGAIN, Saw.CLEAR),
+        (GrpcCode.UNAVAILABLE, "an engine said: Socket closed", AGAIN, Saw.CLEAR),
+        (GrpcCode.UNAVAILABLE, "the Vectorizer is restarting; try again", ANSWERED, Saw.UNCLEAR),
+        (GrpcCode.UNAVAILABLE, "an engine said: Socket closed", ANSWERED, Saw.UNCLEAR),
+        (GrpcCode.UNAVAILABLE, "later", {**ANSWERED, "retry-after": "soon"}, Saw.UNCLEAR),
+        (GrpcCode.UNAVAILABLE, "failed to connect to all addresses", {}, Saw.BROKEN),
+        (GrpcCode.UNAVAILABLE, "Received http2 header with status: 503", {}, Saw.BROKEN),
+        (GrpcCode.UNAVAILABLE, "Cancelling all calls", {}, Saw.BROKEN),
+        (GrpcCode.CANCELLED, "Stream removed (RST_STREAM (Received RST_STREAM with error code 8))", {}, Saw.BROKEN),
+        (GrpcCode.RESOURCE_EXHAUSTED, "Request dropped due to backpressure", {}, Saw.UNCLEAR),
+        (GrpcCode.DEADLINE_EXCEEDED, "Request timed out.", {}, Saw.UNCLEAR),
+        (GrpcCode.UNKNOWN, "Received http2 header with status: 500", {}, Saw.UNCLEAR),
+        (GrpcCode.INTERNAL, "an internal error", ANSWERED, Saw.UNCLEAR),
+        (GrpcCode.INVALID_ARGUMENT, "image: no pixels", ANSWERED, Saw.REFUSED),
+        (GrpcCode.INTERNAL, "an internal error", AGAIN, Saw.UNCLEAR),
     ],
 )
-def test_grpc_says_it_by_its_codes(code: grpc.StatusCode, details: str, saw: Saw) -> None:
-    empty = grpc.aio.Metadata()
-    assert of_grpc(grpc.aio.AioRpcError(code, empty, empty, details)).saw is saw
+def test_grpc_says_it_by_its_codes_and_when_to_come_again_in_the_metadata(
+    code: grpc.StatusCode, details: str, metadata: dict[str, str], saw: Saw
+) -> None:
+    found = of_grpc(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*metadata.items()), details))
+    assert found.saw is saw
+    assert found.wait_s == (2.0 if saw is Saw.CLEAR else None)
+
+
+async def test_what_grpc_s_library_says_of_nobody_is_a_broken_connection() -> None:
+    (port,) = free_ports(1)
+    door = GrpcDoor(f"127.0.0.1:{port}")
+    found = await client.attempt(partial(door.illustrate, Known(), 0))
+    await door.close()
+    assert (found.saw, found.told.split()[0]) == (Saw.BROKEN, "UNAVAILABLE")
 
 
 async def test_a_client_asks_again_and_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,6 +218,9 @@ def test_the_table_tells_what_misses_the_goal() -> None:
     assert report.amiss(outcome(entry(Saw.RIGHT), recovery_s=12.0), goal_s=20) == []
     assert report.amiss(outcome(entry(Saw.RIGHT), recovery_s=None)) == ["no recovery"]
     assert report.amiss(outcome(entry(Saw.CLEAR))) == ["1 lost"]
+    assert report.amiss(outcome(entry(Saw.UNCLEAR, Saw.RIGHT), entry(Saw.CLEAR, Saw.RIGHT))) == [
+        "1 after an error that does not say when to come again"
+    ]
     assert report.amiss(outcome()) == ["no request was sent"]
     assert report.amiss(outcome(entry(Saw.RIGHT), well_before=False)) == ["the site was not well before it"]
     row = report.table([fine]).splitlines()[-1]
@@ -207,3 +242,8 @@ def test_what_is_lost_or_wrong_between_two_faults_counts() -> None:
     assert [report.amiss(one) for one in found] == [[], [], ["1 lost", "1 wrong"]]
     assert sum(one.summary.sent for one in found) == len(ledger.entries)
     assert report.table(found).splitlines()[-1] == "| between faults | 3 | 1 | 0 | 0 | 0 | 0 | 1 | 1 | 4.0 | – | no |"
+
+
+def test_how_long_it_took_is_told_and_whether_that_is_too_long() -> None:
+    assert report.took(301.4) == report.took(301.4, 400) == "all of it took 301 s"
+    assert report.took(301.4, 300) == "all of it took 301 s, longer than the 300 s that it is meant to take"

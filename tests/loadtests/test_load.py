@@ -57,11 +57,15 @@ WINDOW = Window(1000.5, 10.0)
 """To the middle of the second 1010."""
 
 
-def test_every_scenario_can_be_read_and_those_of_d_071_and_c_101_are_there() -> None:
+def test_every_scenario_can_be_read_and_those_that_were_asked_for_are_there() -> None:
+    """D-055, D-071, C-101."""
     known = {name: scenario(name) for name in names()}
     stress = {(known[f"stress_{n}"].stages[0].users, known[f"stress_{n}"].run_time_s) for n in (10, 50, 100)}
     assert stress == {(10, 300), (50, 600), (100, 900)}
     assert known["rate_1000"].per_minute == 1000
+    assert [(known[f"tier_{n}"].tier, known[f"tier_{n}"].stages[0].users) for n in (1, 2, 3)] == [
+        (tier, 1) for tier in "123"
+    ]
     assert known["soak"].run_time_s >= 3600
     users = [stage.users for stage in known["step"].stages]
     assert users[0] == users[-1] == 1 < max(users)
@@ -92,13 +96,14 @@ def test_a_command_line_changes_a_scenario() -> None:
 
 
 def test_limits_name_only_known_scenarios_and_override_the_default() -> None:
-    named = {line.split(":")[0] for line in LIMITS.read_text().splitlines() if line and line[0] not in "# "}
+    named = {line.split(":")[0] for line in LIMITS.read_text().splitlines() if line and line[0] not in "# "} - {"rates"}
     assert named - {"default"} <= set(names())
     assert {limits(name).baseline for name in named} - {""} <= set(names())
     assert limits("callers_1").p95_ms < limits("stress_100").p95_ms
     assert limits("stress_100").memory_mib == 1024
     assert limits("rate_1000").failure_ratio == 0.01
     assert limits("rate_1000").p95_ms == 500
+    assert [limits(f"tier_{n}").p95_ms for n in (1, 2, 3)] == [200, 500, 1000]
     assert limits("cached").cache_hit_ratio == 0.8
     assert limits("stress_100").degradation == 0.1
 

@@ -171,4 +171,8 @@ def _event(kind: str, asked: ImagesRequest, file: bytes, **more: Any) -> str:
 
 
 def _error_event(error: AtelierError) -> str:
-    return f"data: {json.dumps(body_of(error))}\n\n"
+    """Headers are sent: when to come again stands in the error."""
+    body = body_of(error)
+    if error.retry_after_s is not None:
+        body["error"]["retry_after"] = error.retry_after_s
+    return f"data: {json.dumps(body)}\n\n"

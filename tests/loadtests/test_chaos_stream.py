@@ -1,0 +1,124 @@
+"""A stream ends with the right picture, says when to come again, or is asked again like a broken connection."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+from collections.abc import AsyncIterator, Sequence
+
+import httpx
+import pytest
+from illustrator_standin import IllustratorStandIn
+from standin import StandIn
+
+from loadtests.chaos import load
+from loadtests.chaos.client import Seen, attempt
+from loadtests.chaos.known import Known, generate
+from loadtests.chaos.ledger import Ledger, Saw
+from loadtests.chaos.load import CALLERS, Load
+from loadtests.chaos.stream import COMPLETED, of_event, stream
+from loadtests.load.drawings import encoded
+from serve.api.app import create_app
+from serve.errors import AtelierError, EngineFailure, EngineLost, InvalidRequest
+from serve.settings import Settings
+
+
+async def asked(transport: httpx.AsyncBaseTransport, known: Known) -> Seen:
+    async with httpx.AsyncClient(transport=transport, base_url="http://site") as http:
+        return await attempt(lambda: stream(http, known, 1))
+
+
+async def test_the_picture_is_the_one_that_is_drawn_without_a_stream() -> None:
+    door = httpx.ASGITransport(create_app(StandIn(), Settings(), illustrator=IllustratorStandIn()))
+    known = Known()
+    async with httpx.AsyncClient(transport=door, base_url="http://site") as http:
+        assert await generate(http, known, 1) == Seen(Saw.RIGHT)
+    assert await asked(door, known) == Seen(Saw.RIGHT)
+    known.pictures[1] = 255 - known.pictures[1]
+    assert (await asked(door, known)).saw is Saw.WRONG
+
+
+@pytest.mark.parametrize(
+    ("failure", "saw", "wait_s"),
+    [
+        (EngineLost("it is restarting"), Saw.CLEAR, EngineLost.retry_after_s),
+        (EngineFailure("it is ill"), Saw.UNCLEAR, None),
+        (InvalidRequest("not so"), Saw.REFUSED, None),
+    ],
+)
+@pytest.mark.parametrize("fails_after", [0, 3])
+async def test_an_error_is_counted_alike_before_and_in_the_stream(
+    failure: AtelierError, saw: Saw, wait_s: float | None, fails_after: int
+) -> None:
+    """As a status with headers, and as the last event."""
+    illustrator = IllustratorStandIn()
+    illustrator.failure, illustrator.fails_after = failure, fails_after
+    found = await asked(httpx.ASGITransport(create_app(StandIn(), Settings(), illustrator=illustrator)), Known())
+    assert (found.saw, found.wait_s) == (saw, wait_s)
+    assert found.told.startswith("an event" if fails_after else str(failure.status))
+
+
+def test_an_event_that_does_not_say_when_is_unclear() -> None:
+    error = {"message": "full", "type": "server_error", "param": None, "code": "overloaded"}
+    assert of_event(error).saw is Saw.UNCLEAR
+    assert of_event({**error, "retry_after": 2}) == Seen(Saw.CLEAR, "an event, overloaded: 'full'", 2.0)
+
+
+class Cut(httpx.AsyncByteStream):
+    """``lines``, and then the connection breaks, or ends in order."""
+
+    def __init__(self, lines: Sequence[str], breaks: bool) -> None:
+        self._lines, self._breaks = lines, breaks
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for line in self._lines:
+            yield f"{line}\n\n".encode()
+        if self._breaks:
+            raise httpx.RemoteProtocolError("peer closed connection without sending complete message body")
+
+
+DRAWN = f"data: {json.dumps({'type': COMPLETED, 'b64_json': base64.b64encode(encoded('simple', 64)).decode()})}"
+SILENT, DONE = ": still drawing", "data: [DONE]"
+
+
+@pytest.mark.parametrize(
+    ("lines", "breaks", "saw"),
+    [
+        ([SILENT], True, Saw.BROKEN),
+        ([SILENT], False, Saw.BROKEN),
+        ([SILENT, DRAWN], True, Saw.BROKEN),
+        ([SILENT, DRAWN], False, Saw.BROKEN),
+        ([SILENT, DRAWN, DONE], False, Saw.RIGHT),
+        ([DONE], False, Saw.WRONG),
+        ([DRAWN, DRAWN, DONE], False, Saw.WRONG),
+        (["data: nonsense"], False, Saw.WRONG),
+    ],
+)
+async def test_a_stream_without_its_end_is_a_broken_connection(lines: Sequence[str], breaks: bool, saw: Saw) -> None:
+    door = httpx.MockTransport(lambda request: httpx.Response(200, stream=Cut(lines, breaks)))
+    assert (await asked(door, Known())).saw is saw
+
+
+async def test_streams_are_every_second_request_of_a_caller(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And each door is asked for what was answered at the beginning."""
+    monkeypatch.setattr(load, "THINKS_S", 0.0)
+    seen: list[tuple[str, int]] = []
+    one = Load("http://site", "127.0.0.1:1", Ledger(), Known())
+
+    def door(name: str) -> load.Numbered:
+        async def ask(number: int) -> Seen:
+            seen.append((name, number))
+            if len(seen) == 8:
+                one._over.set()
+            return Seen(Saw.RIGHT)
+
+        return ask
+
+    doors = {name: door(name) for name in one._doors()}
+    assert sorted(doors) == sorted(name for caller in CALLERS for name in caller), "every door has its caller"
+    monkeypatch.setattr(one, "_doors", lambda: doors)
+    async with asyncio.timeout(30):
+        await one._closed(("OpenAI", "OpenAI, stream"))
+    await one.stop()
+    assert seen == [(name, number) for number in range(4) for name in ("OpenAI", "OpenAI, stream")]
