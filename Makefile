@@ -53,8 +53,9 @@ coverage: .venv/.testing ## the same tests, and which lines they run
 	$(MAKE) test COVERAGE="--cov --cov-append --cov-fail-under=0 --cov-report="
 	$(BIN)/coverage report
 
-quick: check .venv/.compiled ## lint, types, and the tests that start no server
-	$(BIN)/python -m pytest -m "not (cluster or triton or postgresql or redis or slow or gpu)" --durations=5 $(SIDE_BY_SIDE)
+quick: check .venv/.compiled ## lint, types, and the tests that need no server
+	$(BIN)/python -m pytest -m "not (cluster or triton or postgresql or redis or prometheus or slow or gpu)" --durations=5 \
+	  $(SIDE_BY_SIDE)
 
 check: .venv/.testing
 	$(BIN)/ruff check .

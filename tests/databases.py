@@ -6,6 +6,7 @@ The migrations run once for each kind; every test has a copy of what they made.
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -26,7 +27,8 @@ TEMPLATE = "template"
 
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[PostgreSQL]:
-    with PostgreSQL.started(in_memory=True) as server:
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))  # each has a server of its own
+    with PostgreSQL.started(in_memory=True, servers=workers) as server:
         yield server
 
 

@@ -1,13 +1,14 @@
-"""A real Prometheus, from Debian's package, on a free port of loopback, that reads what a stack tells."""
+"""A real Prometheus, from Debian's package, on loopback, that reads what a stack tells; or an Alertmanager."""
 
 from __future__ import annotations
 
 import contextlib
+import re
 import shutil
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,11 @@ from typing import Any
 import httpx
 import yaml
 
-from loadtests.load.stack import free_ports
 from serve.metrics.prometheus import configuration
 
 BINARY = "prometheus"
-_START_S, _STOP_S = 30.0, 10.0
+_START_S, _STOP_S = 60.0, 10.0
+_LISTENS = re.compile(r'msg="Listening on" address=(127\.0\.0\.1:\d+)')
 
 
 @dataclass(frozen=True)
@@ -66,39 +67,61 @@ def started(*targets: Path, interval_s: float = 4.0, rules: Path | None = None) 
     ``rules`` is a file of alerts. Returns once it is ready and every target is up. Raises AssertionError that says what
     to install.
     """
-    assert shutil.which(BINARY), "run `make prometheus` first: it installs Debian's package"
     with tempfile.TemporaryDirectory(prefix="atelier-prometheus-") as name:
-        folder, port = Path(name), free_ports(1)[0]
+        folder = Path(name)
         document = configuration([str(target) for target in targets], interval_s)
         if rules is not None:
             document["rule_files"] = [str(rules)]
         (folder / "prometheus.yml").write_text(yaml.safe_dump(document))
-        command = [
-            BINARY, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data",
-            f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn",
-        ]  # fmt: skip
-        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(folder / "log").open("wb"))
+        command = [BINARY, f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+        with listening(command, folder / "log") as url:
+            _wait_up(url)
+            yield Prometheus(url)
+
+
+@contextlib.contextmanager
+def listening(command: Sequence[str], log: Path) -> Iterator[str]:
+    """The URL, without a slash at its end, of a server that runs meanwhile: a Prometheus or an Alertmanager.
+
+    Its port is one that the kernel chose, which it tells in its ``log``; the end of that is shown with what fails.
+    Raises AssertionError that says what to install.
+    """
+    assert shutil.which(command[0]), "run `make prometheus` first: it installs Debian's packages"
+    with log.open("wb") as output:
+        given = [*command, "--web.listen-address=127.0.0.1:0"]
+        process = subprocess.Popen(given, stdout=subprocess.DEVNULL, stderr=output)
+    try:
+        yield _url(process, log)
+        assert process.poll() is None, "it has ended"
+    except BaseException as error:
+        error.add_note(f"{command[0]} says:\n{log.read_text(errors='replace')[-2000:]}")
+        raise
+    finally:
+        process.terminate()
         try:
-            server = Prometheus(f"http://127.0.0.1:{port}")
-            _wait_up(server, process, folder / "log")
-            yield server
-        finally:
-            process.terminate()
-            try:
-                process.wait(_STOP_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.wait(_STOP_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
 
 
-def _wait_up(server: Prometheus, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline, told = time.monotonic() + _START_S, "it did not answer"
+def _url(process: subprocess.Popen[bytes], log: Path) -> str:
+    deadline = time.monotonic() + _START_S
     while time.monotonic() < deadline and process.poll() is None:
+        if found := _LISTENS.search(log.read_text(errors="replace")):
+            return f"http://{found[1]}"
+        time.sleep(0.05)
+    raise AssertionError("it does not listen")
+
+
+def _wait_up(url: str) -> None:
+    deadline, told = time.monotonic() + _START_S, "it did not answer"
+    while time.monotonic() < deadline:
         with contextlib.suppress(httpx.TransportError):
-            if httpx.get(f"{server.url}/-/ready", timeout=5).status_code == 200:
-                active = httpx.get(f"{server.url}/api/v1/targets", timeout=5).json()["data"]["activeTargets"]
+            if httpx.get(f"{url}/-/ready", timeout=5).status_code == 200:
+                active = httpx.get(f"{url}/api/v1/targets", timeout=5).json()["data"]["activeTargets"]
                 if active and all(one["health"] == "up" for one in active):
                     return
                 told = str([(one["scrapeUrl"], one["health"], one["lastError"]) for one in active])
         time.sleep(0.2)
-    raise AssertionError(f"Prometheus has not its targets: {told}\n{log.read_text(errors='replace')[-2000:]}")
+    raise AssertionError(f"Prometheus has not its targets: {told}")

@@ -56,14 +56,18 @@ def _hold_up(kind: str, holding: str, watcher: str, site: Site) -> str:
     """A process at work stands still for longer than its server waits for it, and goes on where it was. So does who
     watches both, and sees nothing that stands still, as on a machine that did."""
     process, told = _oldest(kind, holding, site)
-    watching = next(one for one in process.parents() if one.cmdline()[0].startswith(watcher))
+    watching = next((one for one in process.parents() if "".join(one.cmdline()[:1]).startswith(watcher)), None)
+    if watching is None:
+        raise LookupError(f"no process {watcher!r} watches {told}")
     _until_busy(process)
-    process.suspend()
-    watching.suspend()
-    time.sleep(LATE_S)
-    for one in (process, watching):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            one.resume()
+    try:
+        process.suspend()
+        watching.suspend()
+        time.sleep(LATE_S)
+    finally:
+        for one in (process, watching):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.resume()
     return f"{told}, for {LATE_S:g} s"
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
 import subprocess
+import tempfile
+import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,10 +19,12 @@ from sqlalchemy.engine import make_url
 
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 MEMORY, DISK = Path("/dev/shm"), Path("/tmp")
-LEAST_FREE_BYTES = 2 << 30
-NAME = "atelier-postgresql-"
+LEAST_FREE_BYTES = 1 << 30
+"""For one server: its log of changes grows to a quarter of that, and its tests keep little beside."""
+NAME = "atelier-pg-"
 ACCOUNT = "postgres"
 """PostgreSQL refuses to run as root."""
+STOP_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -32,28 +37,24 @@ class PostgreSQL:
 
     @classmethod
     @contextlib.contextmanager
-    def started(cls, fsync: bool = False, in_memory: bool = False) -> Iterator[PostgreSQL]:
+    def started(cls, fsync: bool = False, in_memory: bool = False, servers: int = 1) -> Iterator[PostgreSQL]:
         """``fsync``: what is written survives the machine, and costs what it costs; tests kill processes alone.
-        ``in_memory``: its files are, where there is room.
+        ``in_memory``: its files are, where there is room for as many ``servers``.
 
         Raises AssertionError that says what to install.
         """
         assert BINARIES, "run `make postgresql` first: it installs Debian's package"
         _remove_orphans()
-        in_memory = in_memory and MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= LEAST_FREE_BYTES
-        # Its account must get through to it, and the path of a socket has to be short.
-        home = (MEMORY if in_memory else DISK) / f"{NAME}{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        home.mkdir(mode=0o755)
-        server = cls(home, BINARIES[-1], fsync)
-        try:
+        with _own_folder(MEMORY if in_memory and _has_room(servers) else DISK) as home:
+            server = cls(home, BINARIES[-1], fsync)
             if os.getuid() == 0:
                 shutil.chown(home, ACCOUNT)
-            server.run("initdb", "-D", f"{home}/data", "-A", "trust", "-U", ACCOUNT, "--no-sync", "-E", "UTF8")
-            server.start()
-            yield server
-        finally:
-            server.stop()
-            shutil.rmtree(home, ignore_errors=True)
+            try:
+                server.run("initdb", "-D", f"{home}/data", "-A", "trust", "-U", ACCOUNT, "--no-sync", "-E", "UTF8")
+                server.start()
+                yield server
+            finally:
+                server.stop()
 
     def start(self) -> None:
         own = f"-c fsync={'on' if self.fsync else 'off'} -c max_connections=200 -c max_wal_size=256MB"
@@ -61,12 +62,17 @@ class PostgreSQL:
         self.run("pg_ctl", "-D", f"{self.folder}/data", "-w", "-l", f"{self.folder}/log", "-o", options, "start")
 
     def stop(self) -> None:
-        """At once: connections are cut, and what was under way is undone."""
-        with contextlib.suppress(subprocess.CalledProcessError):
-            self.run("pg_ctl", "-D", f"{self.folder}/data", "-w", "-m", "immediate", "stop")
+        """At once: connections are cut, and what was under way is undone. Also of one that stands still."""
+        self.thaw()
+        for number in (signal.SIGQUIT, signal.SIGKILL):
+            self._signal(number)
+            deadline = time.monotonic() + STOP_S
+            while self.pids() and time.monotonic() < deadline:
+                time.sleep(0.05)
 
     def freeze(self) -> None:
         """It is there, and does not answer; `thaw` ends that."""
+        assert self.pids(), "it does not run"
         self._signal(signal.SIGSTOP)
 
     def thaw(self) -> None:
@@ -92,18 +98,56 @@ class PostgreSQL:
         done = subprocess.run(command, check=True, capture_output=True, text=True, cwd="/", timeout=60)
         return done.stdout
 
+    def pids(self) -> list[int]:
+        """Of its processes. By the command: the pid that it has written down may be another's by now."""
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if f"{self.folder}/data".encode() in (process / "cmdline").read_bytes().split(b"\0"):
+                    children = (process / "task" / process.name / "children").read_text().split()
+                    found += [int(pid) for pid in (process.name, *children)]
+        return found
+
     def _signal(self, number: int) -> None:
-        main = int((self.folder / "data" / "postmaster.pid").read_text().splitlines()[0])
-        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
-        for pid in (main, *map(int, children)):
+        for pid in self.pids():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, number)
+
+
+def _has_room(servers: int) -> bool:
+    """Each that looks sees the same room, before any has taken of it."""
+    return MEMORY.is_dir() and shutil.disk_usage(MEMORY).free >= servers * LEAST_FREE_BYTES
+
+
+@contextlib.contextmanager
+def _own_folder(place: Path) -> Iterator[Path]:
+    """A new one in ``place``, gone after the block. It is locked: nobody takes it for an orphan's, whatever processes
+    they can see."""
+    # Until it is, it has a name that nobody looks for. The path of a socket has to be short.
+    made = Path(tempfile.mkdtemp(prefix=f"new-{NAME}", dir=place))
+    made.chmod(0o755)  # its account must get through to it
+    with _locked(made):
+        home = made.rename(place / made.name.removeprefix("new-"))
+        try:
+            yield home
+        finally:
+            shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Until the block ends, or this process. Raises BlockingIOError when another has locked it."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _remove_orphans() -> None:
     """Servers whose owner was killed before it could stop them."""
     for home in (*MEMORY.glob(f"{NAME}*"), *DISK.glob(f"{NAME}*")):
-        owner = home.name.removeprefix(NAME).partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+        with contextlib.suppress(OSError), _locked(home):  # it has an owner, or is gone meanwhile
             PostgreSQL(home, BINARIES[-1], fsync=False).stop()
             shutil.rmtree(home, ignore_errors=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
+import long_commands
 import pytest
 
 from loadtests.chaos.drive import BETWEEN
@@ -28,13 +29,15 @@ pytestmark = [
 
 RECOVERY_S = 60.0
 """As in test_chaos.py: the goal of 10 s is for a machine with nothing else to do."""
+MOST_S = 1200.0
 
 
+@pytest.mark.timeout(MOST_S + long_commands.ENDING_S + 60)
 def test_a_machine_that_goes_loses_nothing(tmp_path: Path) -> None:
     """It leaves, dies, or loses its network, with work under way. In a process of its own, which is on the network of
     the first machine, and first: its stack ends before that of the other tests begins."""
     command = [sys.executable, "-m", "loadtests.nodes", "--short", "--goal-s", str(RECOVERY_S)]
-    done = subprocess.run([*command, "--reports", str(tmp_path)], capture_output=True, text=True, timeout=1200)
+    done = long_commands.done([*command, "--reports", str(tmp_path)], MOST_S)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-6000:]}"
     found = {one["fault"]: one for one in json.loads((tmp_path / "nodes.json").read_text())["faults"]}
     assert set(found) == {*EVENTS, BETWEEN}

@@ -144,6 +144,7 @@ def told(folder: Path, series: dict[str, str], at: str) -> set[str]:
     return set(re.findall(r'alertname="(\w+)"', found[1]))
 
 
+@pytest.mark.prometheus
 def test_prometheus_reads_the_rules(tmp_path: Path) -> None:
     (tmp_path / "rules.yml").write_text(to_yaml(RULES))
     command = ["promtool", "check", "rules", "rules.yml"]
@@ -153,21 +154,25 @@ def test_prometheus_reads_the_rules(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rule", rules(1.0), ids=lambda rule: rule.name)
+@pytest.mark.prometheus
 def test_a_rule_tells_of_what_it_is_for(rule: Any, tmp_path: Path) -> None:
     series, at = FIRES[rule.name]
     assert rule.name in told(tmp_path, series, at)
 
 
+@pytest.mark.prometheus
 def test_a_site_that_works_is_left_in_peace(tmp_path: Path) -> None:
     assert told(tmp_path, CALM, "26h") == set()
 
 
+@pytest.mark.prometheus
 def test_a_good_predictor_drifts_nowhere(tmp_path: Path) -> None:
     """Though each of its predictions is off, one above and one below."""
     assert told(tmp_path, CALM | predicted(0.002), "1499m") == set()
 
 
 @pytest.mark.parametrize("mean", [0.08, -0.08])
+@pytest.mark.prometheus
 def test_a_predictor_drifts_either_way(mean: float, tmp_path: Path) -> None:
     assert "AtelierQualityDrifts" in told(tmp_path, predicted(mean), "1499m")
 
@@ -214,6 +219,7 @@ def test_one_failure_and_another_are_few(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("reason", ["InvalidRequest", "NotFound", "DeadlineExceeded", "TooLarge", "Overloaded"])
+@pytest.mark.prometheus
 def test_what_clients_ask_wrongly_is_no_failure_of_an_engine(reason: str, tmp_path: Path) -> None:
     failures = {f'atelier_engine_failures_total{{engine="quality", reason="{reason}"}}': "0+600x3000"}
     assert told(tmp_path, CALM | failures, "2h") == set()
@@ -224,11 +230,13 @@ def test_what_clients_ask_wrongly_is_no_failure_of_an_engine(reason: str, tmp_pa
     [("AtelierQueues", 'atelier_queue_oldest_seconds{ensemble="illustrate"}'),
      ("AtelierJobsWait", 'atelier_jobs_oldest_seconds{lane="illustrate"}')],
 )  # fmt: skip
+@pytest.mark.prometheus
 def test_where_nothing_has_its_turn_any_more_somebody_is_told(rule: str, oldest: str, tmp_path: Path) -> None:
     """No wait has an end that could be counted: the percentile is of nothing."""
     assert rule in told(tmp_path, CALM | {oldest: "0+60x60"}, "40m")
 
 
+@pytest.mark.prometheus
 def test_a_breaker_whose_trials_hang_is_told_of(tmp_path: Path) -> None:
     """Two scrapes with it open, then four with its trial under way, again and again."""
     series = {'atelier_breaker_open{service="illustrate"}': " ".join(["1 1 0.5 0.5 0.5 0.5"] * 10)}

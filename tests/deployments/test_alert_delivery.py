@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import queue
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import http_server
 import pytest
 import yaml
 from fastapi import FastAPI, Request
-from http_server import listening
 from image_recipe import FOLDER
+from prometheus_server import listening
 
-from loadtests.load.stack import free_ports
 from serve.settings import HOME
 
 WEBHOOK = '# webhook_configs: [{url: "https://HOST/PATH"}]'
@@ -39,6 +37,7 @@ def checked(path: Path) -> str:
     return done.stdout
 
 
+@pytest.mark.prometheus
 def test_it_is_valid_before_and_after_people_are_filled_in(config: Path) -> None:
     """Without them it starts too, and tells nobody."""
     text = config.read_text()
@@ -51,21 +50,7 @@ def test_it_is_valid_before_and_after_people_are_filled_in(config: Path) -> None
     checked(config)
 
 
-@contextlib.contextmanager
-def running(*command: str | Path) -> Iterator[None]:
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        yield
-        assert process.poll() is None, command
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
+@pytest.mark.prometheus
 def test_an_alert_arrives(config: Path, tmp_path: Path) -> None:
     """By the command of compose.yaml and the configuration that `atelier metrics --prometheus` writes; an alert that
     always fires stands for ours, which tests/dashboards makes fire."""
@@ -76,26 +61,29 @@ def test_an_alert_arrives(config: Path, tmp_path: Path) -> None:
     async def tell(request: Request) -> None:
         told.put(await request.json())
 
-    prometheus_port, alertmanager_port = free_ports(2)
     rule = {"alert": "Always", "expr": "vector(1)", "labels": {"severity": "page"}}
     rules = {"groups": [{"name": "atelier", "interval": "1s", "rules": [rule]}]}
     (tmp_path / "rules.yml").write_text(yaml.safe_dump(rules))
     shutil.copy(HOME / "deployments" / "prometheus" / "prometheus.yml", tmp_path)
-    (tmp_path / "targets").mkdir()
-    targets = (FOLDER / "alertmanagers.json").read_text().replace("alertmanager:9093", f"127.0.0.1:{alertmanager_port}")
-    (tmp_path / "targets" / "alertmanagers.json").write_text(targets)
-    assert json.loads(targets)[0]["targets"] == [f"127.0.0.1:{alertmanager_port}"]
     given = [word for word in SERVICE["command"] if not word.startswith(("--config.file", "--storage.path"))]
-    with listening(people) as address:
+    alertmanager = [f"--config.file={config}", f"--storage.path={tmp_path}/alertmanager", *given]
+    prometheus = [f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data"]
+    with http_server.listening(people) as address:
         text = config.read_text()
         assert WEBHOOK in text
         config.write_text(text.replace(WEBHOOK, f'webhook_configs: [{{url: "http://{address}/told"}}]'))
-        with (
-            running("prometheus-alertmanager", f"--config.file={config}", f"--storage.path={tmp_path}/alertmanager",
-                    f"--web.listen-address=127.0.0.1:{alertmanager_port}", *given),
-            running("prometheus", f"--config.file={tmp_path}/prometheus.yml", f"--storage.tsdb.path={tmp_path}/data",
-                    f"--web.listen-address=127.0.0.1:{prometheus_port}", "--rules.alert.resend-delay=1s"),
-        ):  # fmt: skip
-            arrived = told.get(timeout=90)
+        with listening(["prometheus-alertmanager", *alertmanager], tmp_path / "alertmanager.log") as url:
+            tell_of(url.removeprefix("http://"), tmp_path / "targets")
+            command = ["prometheus", *prometheus, "--rules.alert.resend-delay=1s"]
+            with listening(command, tmp_path / "prometheus.log"):
+                arrived = told.get(timeout=90)
     assert [(one["status"], one["labels"]["alertname"]) for one in arrived["alerts"]] == [("firing", "Always")]
     assert arrived["receiver"] == "people"
+
+
+def tell_of(address: str, targets: Path) -> None:
+    """Prometheus of the Alertmanager there, by the file of compose.yaml."""
+    text = (FOLDER / "alertmanagers.json").read_text().replace("alertmanager:9093", address)
+    assert json.loads(text)[0]["targets"] == [address]
+    targets.mkdir()
+    (targets / "alertmanagers.json").write_text(text)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import time
 from fnmatch import fnmatch
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_server import listening
 from test_systemd import values, variables
 
-from loadtests.load.stack import free_ports
 from serve.dashboards.rules import RULES
 from serve.metrics.prometheus import ALERTMANAGERS, TARGETS, write_targets
 from serve.metrics.prometheus import RULES as RULES_FILE
@@ -46,19 +47,16 @@ def etc(tmp_path: Path) -> Path:
     return tmp_path / ETC[1:]
 
 
-def test_prometheus_reads_what_was_put_there(etc: Path) -> None:
+@pytest.mark.prometheus
+def test_prometheus_reads_what_was_put_there(etc: Path, tmp_path: Path) -> None:
+    assert shutil.which("promtool"), "run `make prometheus` first: it installs Debian's packages"
     config = etc / "prometheus.yml"
     done = subprocess.run(["promtool", "check", "config", config], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert f"{len(RULES)} rules found" in done.stdout
-    (port,) = free_ports(1)
     command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={etc}/data"]
-    process = subprocess.Popen([*command, f"--web.listen-address=127.0.0.1:{port}"], stderr=subprocess.DEVNULL)
-    try:
-        assert asked(f"http://127.0.0.1:{port}") == {"http://127.0.0.1:1/metrics", "http://127.0.0.1:2/metrics"}
-    finally:
-        process.terminate()
-        process.wait(30)
+    with listening(command, tmp_path / "log") as url:
+        assert asked(url) == {"http://127.0.0.1:1/metrics", "http://127.0.0.1:2/metrics"}
 
 
 def asked(url: str, limit_s: float = 60.0) -> set[str]:

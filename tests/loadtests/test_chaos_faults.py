@@ -1,0 +1,74 @@
+"""What is done to a site: a process that is held up with who watches it goes on afterwards, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import psutil
+import pytest
+
+from loadtests.chaos import faults
+
+WATCHER = "ray::ServeReplica"
+
+
+class Process:
+    pid = 7
+
+    def __init__(self, *command: str, parents: Sequence[Process] = (), gone: bool = False) -> None:
+        self._command, self._parents, self._gone = list(command), list(parents), gone
+        self.signals: list[str] = []
+
+    def cmdline(self) -> list[str]:
+        return self._command
+
+    def parents(self) -> list[Process]:
+        return self._parents
+
+    def suspend(self) -> None:
+        if self._gone:
+            raise psutil.NoSuchProcess(self.pid)
+        self.signals.append("suspend")
+
+    def resume(self) -> None:
+        if self._gone:
+            raise psutil.NoSuchProcess(self.pid)
+        self.signals.append("resume")
+
+
+def hold_up(site: Any) -> str:
+    return faults._hold_up("stub", "unet", WATCHER, site)
+
+
+def site_of(process: Process) -> Any:
+    return SimpleNamespace(of=lambda kind: [process])
+
+
+@pytest.fixture(autouse=True)
+def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(faults, "LATE_S", 0.0)
+    monkeypatch.setattr(faults, "_until_busy", lambda process: None)
+
+
+def test_both_stand_still_and_go_on() -> None:
+    watcher = Process(f"{WATCHER}:atelier")
+    stub = Process("stub", "unet", parents=[Process(), Process("tritonserver"), watcher])
+    assert hold_up(site_of(stub)) == "pid 7 of 1, for 0 s"
+    assert stub.signals == watcher.signals == ["suspend", "resume"]
+
+
+def test_one_goes_on_when_the_other_is_gone() -> None:
+    stub = Process("stub", "unet", parents=[Process(WATCHER, gone=True)])
+    with pytest.raises(psutil.NoSuchProcess):
+        hold_up(site_of(stub))
+    assert stub.signals == ["suspend", "resume"]
+
+
+def test_what_nobody_watches_is_told_and_left_alone() -> None:
+    """By an error that comes out of the thread where it happens, which a StopIteration never does."""
+    stub = Process("stub", "unet", parents=[Process()])
+    with pytest.raises(LookupError, match=f"no process '{WATCHER}' watches pid 7 of 1"):
+        hold_up(site_of(stub))
+    assert stub.signals == []

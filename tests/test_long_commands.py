@@ -1,0 +1,53 @@
+"""A command that starts much ends it, also when its test is ended first."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import long_commands
+import pytest
+
+WAITS = "while :; do sleep 0.05; done"
+
+
+class Over(BaseException):
+    """As pytest-timeout raises in a test whose time is over: out of the handler of a signal."""
+
+
+@pytest.fixture
+def _over_at_usr1() -> Iterator[None]:
+    def end(*_: Any) -> None:
+        raise Over
+
+    before = signal.signal(signal.SIGUSR1, end)
+    yield
+    signal.signal(signal.SIGUSR1, before)
+
+
+def test_what_it_gives() -> None:
+    done = long_commands.done(["sh", "-c", "echo out; echo error >&2; exit 7"], 60)
+    assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "error\n")
+
+
+@pytest.mark.usefixtures("_over_at_usr1")
+def test_it_ends_in_order_when_the_test_is_over(tmp_path: Path) -> None:
+    orderly = f"trap 'echo ended > {tmp_path}/told; exit' TERM; kill -USR1 $PPID; {WAITS}"
+    with pytest.raises(Over):
+        long_commands.done(["sh", "-c", orderly], 60)
+    assert (tmp_path / "told").read_text() == "ended\n"
+
+
+def test_it_ends_in_order_when_its_time_is_over() -> None:
+    with pytest.raises(subprocess.TimeoutExpired) as late:
+        long_commands.done(["sh", "-c", f"echo begun; trap 'echo ended >&2; exit' TERM; {WAITS}"], 3)
+    assert late.value.__notes__ == ["begun\n\nended\n"]
+
+
+def test_what_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(long_commands, "ENDING_S", 0.2)
+    with pytest.raises(subprocess.TimeoutExpired):
+        long_commands.done(["sh", "-c", "trap '' TERM; exec sleep 60"], 2)
