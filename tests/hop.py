@@ -46,12 +46,13 @@ class CountedEngines(FakeEngines):
 
 
 class Hop:
-    """What it does not say itself, the Illustrator says."""
+    """What it does not say itself, the Illustrator says. ``order`` has the seed of each drawing that got its turn."""
 
     def __init__(self, folder: Path, at_once: int = 1, waiting: int = 4) -> None:
         write_family(folder)
         self.engines = CountedEngines()
         self.turns = Turns(at_once, waiting)
+        self.order: list[int | None] = []
         settings = IllustratorSettings(model_repository=folder)
         self._illustrator = Illustrator(settings, engines=self.engines)  # type: ignore[arg-type]
 
@@ -59,16 +60,18 @@ class Hop:
         return getattr(self._illustrator, name)
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
-        with urgency.under(_crossed()):
+        with urgency.under(crossed()):
             async with self.turns.taken():
+                self.order.append(options.seed)
                 return await self._illustrator.draw(options)
 
     async def stream(
         self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
     ) -> AsyncGenerator[Told]:
-        urgency.begin(_crossed())
+        urgency.begin(crossed())
         stream = self._illustrator.stream(options, follow, resume)
         async with self.turns.taken(), contextlib.aclosing(stream) as items:
+            self.order.append(options.seed)
             async for item in items:
                 yield item
 
@@ -86,6 +89,7 @@ class Hop:
         return self.engines.steps <= begun + 1
 
 
-def _crossed() -> urgency.Urgency:
+def crossed() -> urgency.Urgency:
+    """What is current, as a replica has it."""
     asked = urgency.current()
     return urgency.arrived((asked.left_s(3600.0), asked.priority))

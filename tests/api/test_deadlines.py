@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,24 +13,25 @@ import grpc.aio
 import httpx
 import pytest
 from hop import STEPS, Hop
+from loop_doors import is_late, loop_doors
 from standin import StandIn
 from tritonclient.grpc import service_pb2 as pb
-from tritonclient.grpc import service_pb2_grpc
 
 from serve.access.roles import LINK, LOCAL
-from serve.api.app import create_app
 from serve.api.deadlines import read
-from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.open_inference.messages import tell_parameters
-from serve.api.open_inference.models import Models
 from serve.errors import Forbidden
-from serve.settings import GatewaySettings, Settings
+from serve.settings import GatewaySettings
 from serve.urgency import Priority
 
 LATE_S = 0.8
 HEALTH = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
 DRAWN = {"prompt": "red apple", "steps": STEPS}
 INFERRED = {"prompt": "red apple", "num_inference_steps": STEPS}
+TENSORS = {
+    "inputs": [{"name": "prompt", "shape": [1], "datatype": "BYTES", "data": ["red apple"]}],
+    "parameters": {"num_inference_steps": STEPS},
+}
 DOORS: dict[str, tuple[str, dict[str, Any]]] = {
     "native": ("/generate", {**DRAWN, "user_id": "ada"}),
     "illustrations": ("/api/illustrations/generate", {**DRAWN, "userId": "ada"}),
@@ -40,19 +40,15 @@ DOORS: dict[str, tuple[str, dict[str, Any]]] = {
     "openai stream": ("/v1/images/generations", {**DRAWN, "stream": True, "partial_images": 1}),
     "a1111": ("/sdapi/v1/txt2img", {"prompt": "red apple", "steps": 150}),
     "kserve": ("/v2/models/illustrate/generate", INFERRED),
+    "kserve infer": ("/v2/models/illustrate/infer", TENSORS),
     "kserve stream": ("/v2/models/illustrate/generate_stream", INFERRED),
-}
-ERRORS: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "/v1/": lambda body: body["error"]["code"],
-    "/v2/": lambda body: "time" in body["error"] and "deadline_exceeded",
-    "/sd": lambda body: body["error"] == "DeadlineExceeded" and "deadline_exceeded",
-    "/": lambda body: body["type"].rpartition(":")[2].replace("-", "_"),
 }
 
 
 class Doors:
-    def __init__(self, hop: Hop, http: httpx.AsyncClient, stub: Any) -> None:
+    def __init__(self, hop: Hop, service: StandIn, http: httpx.AsyncClient, stub: Any) -> None:
         self.hop = hop
+        self.service = service
         self.http = http
         self.grpc = stub
 
@@ -68,32 +64,9 @@ class Doors:
 
 @pytest.fixture
 async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
-    hop, service, settings = Hop(tmp_path), StandIn(), Settings()
-    models = Models(service, settings, hop)  # type: ignore[arg-type]
-    app = create_app(service, settings, models, hop)  # type: ignore[arg-type]
-    server = grpc.aio.server()
-    add_servicer_to_server(OpenInferenceServicer(models, settings), server)
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    async with (
-        httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60) as http,
-        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
-    ):
-        yield Doors(hop, http, service_pb2_grpc.GRPCInferenceServiceStub(channel))
-    await server.stop(None)
-
-
-def is_late(answer: httpx.Response) -> bool:
-    """In the words of its door; a stream that had begun tells it last."""
-    path = answer.request.url.path
-    told = next(read for prefix, read in ERRORS.items() if path.startswith(prefix))
-    if answer.headers["content-type"].startswith("text/event-stream"):
-        last = [line for line in answer.text.splitlines() if line.startswith("data: ")][-1]
-        return bool(told(json.loads(last.removeprefix("data: "))) == "deadline_exceeded")
-    assert int(answer.headers["retry-after"]) >= 1
-    assert answer.status_code == 504
-    return bool(told(answer.json()) == "deadline_exceeded")
+    hop, service = Hop(tmp_path), StandIn()
+    async with loop_doors(service, hop) as (http, stub):
+        yield Doors(hop, service, http, stub)
 
 
 @pytest.mark.parametrize("door", DOORS)
@@ -130,12 +103,15 @@ async def test_who_waits_past_its_deadline_is_never_begun(doors: Doors, door: st
     assert await doors.hop.stands_still()
 
 
-async def test_the_protocols_own_timeout_counts_while_it_waits(doors: Doors) -> None:
+@pytest.mark.parametrize("method", ["generate", "infer"])
+async def test_the_protocols_own_timeout_counts_while_it_waits(doors: Doors, method: str) -> None:
     first = asyncio.create_task(doors.post("native"))
     await doors.hop.begun()
-    body = {**INFERRED, "timeout": 200_000}
-    answer = await doors.http.post("/v2/models/illustrate/generate", json=body)
-    assert answer.status_code == 504
+    timeout = {"timeout": 200_000}
+    body = {**INFERRED, **timeout} if method == "generate" else {**TENSORS, "parameters": timeout}
+    answer = await doors.http.post(f"/v2/models/illustrate/{method}", json=body)
+    assert is_late(answer)
+    assert doors.hop.turns.waiting == 0
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
 
@@ -148,13 +124,13 @@ async def test_an_interrupt_frees_the_place(doors: Doors) -> None:
     assert await doors.hop.stands_still()
 
 
-async def test_a_conversion_ends_too(doors: Doors, logo: bytes) -> None:
-    service = doors.http._transport.app.state.service  # type: ignore[attr-defined]
-    service.delay_s = 30.0
+async def test_a_conversion_ends_too_where_nothing_is_kept(doors: Doors, logo: bytes) -> None:
+    """Conversions, with all that a gateway has: `test_deadlines_conversions`."""
+    doors.service.delay_s = 30.0
     for path in ("/api/convert", "/api/convert-ai"):
         answer = await doors.http.post(path, files={"image": logo}, headers={"X-Request-Timeout": "0.3"})
         assert is_late(answer)
-    assert service.cancelled == 2
+    assert doors.service.cancelled == 2
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "soon", "1e3", "", "3601", "nan", "0.0", "1,2", "9" * 40])

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import grpc.aio
 import pytest
-from keyed_door import KeyedSite, keyed_site
+from keyed_door import KeyedSite, calling, keyed_site
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
 
 from serve.api.admission import Places
 from serve.errors import Overloaded
@@ -35,6 +38,31 @@ async def test_a_users_key_may_not_ask_for_high_priority(site: KeyedSite) -> Non
             assert (await door.post(PATH, json=DRAWN, headers={"X-Priority": word})).status_code == 200
     async with site.door(admin.secret) as door:
         assert (await door.post(PATH, json=DRAWN, headers=HIGH)).status_code == 200
+
+
+async def test_nor_over_grpc(site: KeyedSite) -> None:
+    ada, admin = await site.key("ada"), await site.key("root", role="admin")
+    by_metadata, by_parameter = (drawing(), [("x-priority", "high")]), (drawing(1), [])
+    async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+        for field, (request, metadata) in (("X-Priority", by_metadata), ("priority", by_parameter)):
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
+                await stub.ModelInfer(request, metadata=[("x-api-key", ada.secret), *metadata])
+            assert caught.value.code() is grpc.StatusCode.PERMISSION_DENIED
+            assert (caught.value.details() or "").partition(":")[0] == field
+            assert (await stub.ModelInfer(request, metadata=[("x-api-key", admin.secret), *metadata])).outputs
+        for word, level in (("normal", 2), ("low", 3)):
+            metadata = [("x-api-key", ada.secret), ("x-priority", word)]
+            assert (await stub.ModelInfer(drawing(level), metadata=metadata)).outputs
+
+
+def drawing(priority: int | None = None) -> pb.ModelInferRequest:
+    """With the parameter as `tritonclient` sends it."""
+    request = pb.ModelInferRequest(model_name="illustrate")
+    request.inputs.add(name="prompt", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"a fox")
+    if priority is not None:
+        request.parameters["priority"].uint64_param = priority
+    return request
 
 
 async def test_a_site_may_let_everybody(state: State) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import grpc
@@ -22,6 +22,7 @@ PICTURES = 10
 DRAWN = {"prompt": "red apple", "steps": 1000, "n": PICTURES}
 ENDED_S = 1.0
 """By then the news has come to the replica."""
+LIMIT_S = 60.0
 
 
 @pytest.fixture
@@ -115,3 +116,27 @@ def test_a_job_past_its_time_has_failed(stack: Stack, client: triton.InferenceSe
     job = httpx.post(f"http://{stack.http}/v1/jobs", json=asked, headers={"Prefer": "wait=20"}, timeout=40).json()
     assert (job["status"], job["error"]["type"]) == ("failed", "DeadlineExceeded")
     assert stands_still(client, before)
+
+
+@pytest.mark.parametrize(("verb", "ending"), [("POST", "/cancel"), ("DELETE", "")])
+def test_a_job_that_is_cancelled_while_it_is_drawn(
+    stack: Stack, client: triton.InferenceServerClient, verb: str, ending: str
+) -> None:
+    before = steps(client)
+    with httpx.Client(base_url=f"http://{stack.http}", timeout=20) as http:
+        asked = {"kind": "illustrate", "input": {**DRAWN, "seed": 6}}
+        path = f"/v1/jobs/{http.post('/v1/jobs', json=asked, headers=ANEW).json()['id']}"
+        until(lambda: steps(client) >= before + 20, LIMIT_S)
+        assert http.request(verb, path + ending).status_code in (200, 202)
+        until(lambda: http.get(path).json()["status"] != "processing", LIMIT_S)
+        assert http.get(path).json()["status"] == "cancelled"
+        assert stands_still(client, before)
+        assert http.get(f"{path}/result").status_code == 410
+    assert is_well(stack)
+
+
+def until(holds: Callable[[], bool], most_s: float) -> None:
+    end = time.monotonic() + most_s
+    while not holds():
+        assert time.monotonic() < end, f"not so within {most_s:g} s"
+        time.sleep(0.05)

@@ -1,0 +1,127 @@
+"""A Vectorizer behind turns, as a replica has it: real tracing, and engines or a tracer that can be held. No Ray."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from hop import crossed
+from numpy.typing import NDArray
+from waiting import until
+
+from serve import urgency
+from serve.ensembles.vectorization import NO_VERSIONS, Analysis, Vectorization, VectorizeOptions
+from serve.ensembles.vectorizer import Vectorizer
+from serve.errors import DeadlineExceeded
+from serve.settings import VectorizerSettings
+from serve.turns import Turns
+from tests.ensembles.fake_models import models
+from tests.fakes import FakeEngines
+
+NEVER_S = 600.0
+"""Longer than a test: an end that the site itself sets ends nothing here."""
+SLOW_S = 60.0
+"""Of a machine that has other things to do."""
+
+
+class HeldEngines(FakeEngines):
+    """While it ``holds``, who asks waits for as long as he may; ``waiting`` do so, ``asked`` came so far."""
+
+    def __init__(self) -> None:
+        super().__init__(models())
+        self.holds = False
+        self.asked = self.waiting = 0
+
+    async def infer(
+        self,
+        engine: str,
+        inputs: Mapping[str, NDArray[Any]],
+        *,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+        version: str = "",
+    ) -> dict[str, NDArray[Any]]:
+        self.asked += 1
+        if self.holds:
+            await self._hold(timeout_s)
+        return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
+
+    async def _hold(self, timeout_s: float | None) -> None:
+        self.waiting += 1
+        try:
+            async with asyncio.timeout(timeout_s):
+                await asyncio.Event().wait()
+        except TimeoutError:
+            raise DeadlineExceeded("the engine did not answer in time") from None
+        finally:
+            self.waiting -= 1
+
+
+class ConversionHop:
+    """One turn, and one tracer. What it does not say itself, the Vectorizer says."""
+
+    def __init__(self, waiting: int = 4) -> None:
+        self.engines = HeldEngines()
+        self.turns = Turns(1, waiting)
+        limits = {name: NEVER_S for name in ("timeout_s", "engine_timeout_s", "trace_timeout_s")}
+        settings = VectorizerSettings(workers=1, **limits)
+        self._vectorizer = Vectorizer(settings, engines=self.engines)  # type: ignore[arg-type]
+        self._workers = self._vectorizer._studio.workers
+        self._stopped: int | None = None
+        """The tracer that stands still."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._vectorizer, name)
+
+    async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
+        async with self._turn():
+            return await self._vectorizer.vectorize(data, options)
+
+    async def analyze(self, data: bytes, engine_versions: Mapping[str, str] = NO_VERSIONS) -> Analysis:
+        async with self._turn():
+            return await self._vectorizer.analyze(data, engine_versions)
+
+    @contextlib.asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        with urgency.under(crossed()):
+            async with self.turns.taken():
+                yield
+
+    async def hold(self, where: str) -> None:
+        """From now on who comes to the ``engine``, or to the ``tracer``, stays there."""
+        if where == "engine":
+            self.engines.holds = True
+            return
+        await until(lambda: bool(self._pids()), SLOW_S)  # the one before it may have been killed
+        (self._stopped,) = self._pids()
+        os.kill(self._stopped, signal.SIGSTOP)
+
+    async def held(self) -> None:
+        """Until somebody is there."""
+        await until(lambda: bool(self.engines.waiting) if self._stopped is None else self._is_traced(), SLOW_S)
+
+    async def is_left(self) -> bool:
+        """Whether the turn, the engine and the tracer are free, without having been let go: a tracer is killed."""
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: not (self.turns.here or self.engines.waiting or self._is_traced()), SLOW_S)
+            return self._stopped is None or self._stopped not in self._pids()
+        return False
+
+    def release(self) -> None:
+        """Nobody is held any more, nor was here before."""
+        self.engines.holds = False
+        if self._stopped in self._pids():
+            os.kill(self._stopped, signal.SIGCONT)
+        self._stopped = None
+        self._vectorizer._studio.observer._seen.clear()
+
+    def _pids(self) -> list[int]:
+        return [worker.pid for worker in self._workers._all]
+
+    def _is_traced(self) -> bool:
+        """Whether the tracer has a task."""
+        return bool(self._workers._all) and self._workers._idle.empty()

@@ -1,0 +1,62 @@
+"""Both doors on the loop of the test, around ensembles that take turns, and how they tell what is late. No Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import grpc.aio
+import httpx
+from tritonclient.grpc import service_pb2_grpc
+
+from serve.api.app import create_app
+from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
+from serve.api.open_inference.models import Models
+from serve.jobs.direct import Direct
+from serve.settings import Settings
+from serve.state import State
+
+ERRORS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "/v1/": lambda body: body["error"]["code"],
+    "/v2/": lambda body: "time" in body["error"] and "deadline_exceeded",
+    "/sd": lambda body: body["error"] == "DeadlineExceeded" and "deadline_exceeded",
+    "/": lambda body: body["type"].rpartition(":")[2].replace("-", "_"),
+}
+
+
+@contextlib.asynccontextmanager
+async def loop_doors(
+    service: Any, illustrator: Any = None, state: State | None = None
+) -> AsyncIterator[tuple[httpx.AsyncClient, Any]]:
+    """A client of the HTTP application, and a stub of the gRPC door. Without a ``state`` nothing is kept."""
+    settings = Settings() if state is None else state.settings
+    direct = Direct(state, illustrator, service, settings)
+    database = None if state is None else state.database
+    models = Models(service, settings, illustrator, direct.choosing, database)
+    app = create_app(service, settings, models, illustrator, state, direct)
+    server = grpc.aio.server()
+    add_servicer_to_server(OpenInferenceServicer(models, settings), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with (
+        httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60) as http,
+        grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel,
+    ):
+        yield http, service_pb2_grpc.GRPCInferenceServiceStub(channel)
+    await server.stop(None)
+    await direct.close()
+
+
+def is_late(answer: httpx.Response) -> bool:
+    """In the words of its door; a stream that had begun tells it last."""
+    path = answer.request.url.path
+    told = next(read for prefix, read in ERRORS.items() if path.startswith(prefix))
+    if answer.headers["content-type"].startswith("text/event-stream"):
+        last = [line for line in answer.text.splitlines() if line.startswith("data: ")][-1]
+        return bool(told(json.loads(last.removeprefix("data: "))) == "deadline_exceeded")
+    assert int(answer.headers["retry-after"]) >= 1
+    assert answer.status_code == 504
+    return bool(told(answer.json()) == "deadline_exceeded")
