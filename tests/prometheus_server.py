@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import re
 import shutil
 import subprocess
@@ -32,13 +33,14 @@ class Prometheus:
     def query(self, text: str) -> list[dict[str, Any]]:
         """The vector that ``text`` gives now: its ``metric`` (labels) and ``value`` (time, number as text).
 
-        Raises AssertionError with Prometheus' words for a query that is none.
+        Without what is no number, such as 0/0 or a quantile of nothing: Grafana draws nothing there. Raises
+        AssertionError with Prometheus' words for a query that is none.
         """
         answer = httpx.get(f"{self.url}/api/v1/query", params={"query": text}, timeout=30).json()
         assert answer["status"] == "success", answer
         assert answer["data"]["resultType"] == "vector", answer
         found: list[dict[str, Any]] = answer["data"]["result"]
-        return found
+        return [one for one in found if math.isfinite(float(one["value"][1]))]
 
     def value(self, text: str) -> float | None:
         """Of the one series that ``text`` gives; None where there is none."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serve.dashboards.board import RATE, Board, Panel
-from serve.dashboards.queries import mean, mean_of_both, per_second, quantile, quantiles, ratio
+from serve.dashboards.queries import mean, mean_of_both, of_gpus, per_second, quantile, quantiles, ratio
 
 FAILED = 'atelier_requests_total{status=~"50[02345]|UNAVAILABLE|INTERNAL|DEADLINE_EXCEEDED|UNKNOWN"}'
 """Requests that failed by our fault. None are 499, what the client got wrong, what it had set too early an end (late),
@@ -13,6 +13,11 @@ DATABASE, STORE = "atelier_database_transaction_seconds", "atelier_object_store_
 DISK = "max by (instance) (ray_node_disk_utilization_percentage) / 100"
 """Of a machine's root and of the disk of Ray's folder, taken together."""
 MEMORY = "max by (instance) (ray_node_mem_used / ray_node_mem_total)"
+GPU_BUSY = of_gpus("nv_gpu_utilization", "(ray_node_gpus_utilization >= 0) / 100")
+"""Ray tells -1 of a GPU that does not say."""
+GPU_USED = of_gpus("nv_gpu_memory_used_bytes", "ray_node_gram_used * 1048576")
+GPU_THERE = of_gpus("nv_gpu_memory_total_bytes", "(ray_node_gram_used + ray_node_gram_available) * 1048576")
+"""Ray counts a GPU's memory in MiB, whatever it says of its unit."""
 
 
 BY_ITSELF = 'kind!="delete"'
@@ -146,12 +151,10 @@ ENGINES = Board("atelier-engines", "Atelier: engines", {
               "Replicas that have an engine's version."),
     ),
     "GPU": (
-        Panel("Utilisation", "percentunit", {"{{gpu_uuid}}": "max by (gpu_uuid) (nv_gpu_utilization)"},
-              "As Triton reads it.", only_with="gpu"),
-        Panel("Memory", "bytes", {
-            "{{gpu_uuid}} used": "max by (gpu_uuid) (nv_gpu_memory_used_bytes)",
-            "{{gpu_uuid}} there": "max by (gpu_uuid) (nv_gpu_memory_total_bytes)",
-        }, "As Triton reads it.", only_with="gpu"),
+        Panel("Utilisation", "percentunit", {"{{gpu_uuid}}": GPU_BUSY}, "As Triton reads it, or else Ray.",
+              only_with="gpu"),
+        Panel("Memory", "bytes", {"{{gpu_uuid}} used": GPU_USED, "{{gpu_uuid}} there": GPU_THERE},
+              "As Triton reads it, or else Ray.", only_with="gpu"),
     ),
 })  # fmt: skip
 
@@ -215,6 +218,10 @@ COST = Board("atelier-cost", "Atelier: cost", {
             f"{per_second('atelier_cost_cpu_seconds_total', 'ensemble')}"
             f" / {per_second('atelier_ensemble_duration_seconds_count', 'ensemble')}"
         )}, "Mean."),
+        Panel("GPU time of one answer", "s", {"{{ensemble}}": (
+            f"{per_second('atelier_cost_gpu_seconds_total', 'ensemble')}"
+            f" / {per_second('atelier_ensemble_duration_seconds_count', 'ensemble')}"
+        )}, "Mean.", only_with="gpu"),
         Panel("Charged share", "percentunit", {"": (
             f"{per_second('atelier_cost_cpu_seconds_total')} / {per_second('atelier_process_cpu_seconds_total')}"
         )}, "Of all processor time of replicas; the rest is what the house itself takes."),

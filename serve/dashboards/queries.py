@@ -40,5 +40,11 @@ def ratio(part: str, whole: str, by: str = "", window: str = RATE) -> str:
     return f"({above} or {below} * 0) / {below}"
 
 
+def of_gpus(tritons: str, rays: str) -> str:
+    """By ``gpu_uuid``: what Triton tells of a GPU, and of those that no Triton tells of what Ray does."""
+    named = f'label_replace({rays}, "gpu_uuid", "$1", "GpuUuid", "(.*)")'
+    return f"(max by (gpu_uuid) ({tritons}) or max by (gpu_uuid) ({named}))"
+
+
 def _by(labels: str) -> str:
     return f"by ({labels}) " if labels else ""

@@ -3,7 +3,18 @@
 from __future__ import annotations
 
 from serve.dashboards.alerts import Rule
-from serve.dashboards.boards import BY_ITSELF, DATABASE, DISK, FAILED, MEMORY, STORE, errors, failing
+from serve.dashboards.boards import (
+    BY_ITSELF,
+    DATABASE,
+    DISK,
+    FAILED,
+    GPU_THERE,
+    GPU_USED,
+    MEMORY,
+    STORE,
+    errors,
+    failing,
+)
 from serve.dashboards.queries import mean_of_both, per_second, quantile, ratio
 
 OBJECTIVE = 0.995
@@ -91,6 +102,6 @@ RULES = (
          "Predicted quality of SVGs is off by more than 0.05 on average", "quality-drifts"),
     Rule("AtelierWebhooksFail", 'sum(increase(atelier_webhooks_total{outcome="failed"}[1h])) > 10', "0m", "ticket",
          "More than ten webhooks were given up in an hour", "webhooks-fail"),
-    Rule("AtelierGpuFull", "max by (gpu_uuid) (nv_gpu_memory_used_bytes / nv_gpu_memory_total_bytes) > 0.95", "10m",
-         "ticket", "The memory of the GPU {{ $labels.gpu_uuid }} is nearly full", "a-gpu-is-full"),
+    Rule("AtelierGpuFull", f"{GPU_USED} / {GPU_THERE} > 0.95", "10m", "ticket",
+         "The memory of the GPU {{ $labels.gpu_uuid }} is nearly full", "a-gpu-is-full"),
 )  # fmt: skip

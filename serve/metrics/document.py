@@ -2,8 +2,34 @@
 
 from __future__ import annotations
 
-from serve.metrics.catalogue import metrics
+from collections.abc import Sequence
+
+from serve.metrics import catalogue
 from serve.metrics.metric import Histogram, Metric
+
+ASKED: dict[str, tuple[Sequence[Metric], str]] = {
+    "inference_latency": (
+        (catalogue.INFERENCE_SECONDS, catalogue.ENSEMBLE_SECONDS, catalogue.REQUEST_SECONDS),
+        "percentiles: of one call of an engine, of all of an ensemble's work, of the whole request",
+    ),
+    "model_accuracy": (
+        (catalogue.SVG_QUALITY_ERROR, catalogue.SVG_QUALITY),
+        "how far the predicted SSIM is from the measured one, and the measured one",
+    ),
+    "memory_usage": (
+        (catalogue.PROCESS_MEMORY,),
+        "with `ray_node_mem_used` of the machine and `nv_gpu_memory_used_bytes` of its GPUs",
+    ),
+    "error_rate": (
+        (catalogue.REQUESTS, catalogue.REFUSALS, catalogue.INFERENCE_FAILURES),
+        "share of requests by `status`; by their reason; of an engine's calls",
+    ),
+    "throughput": (
+        (catalogue.REQUESTS, catalogue.PICTURES, catalogue.DRAWINGS, catalogue.EXECUTIONS),
+        "`rate`: of requests, pictures, SVGs, and an engine's batches",
+    ),
+}
+"""What is asked of monitoring by name (D-090): our metrics, and how they are read."""
 
 _UNITS = {"_seconds": "seconds", "_bytes": "bytes", "_ratio": "0 to 1", "_info": "1"}
 
@@ -15,11 +41,19 @@ def unit_of(metric: Metric) -> str:
 
 
 def to_markdown() -> str:
-    lines = [_PREAMBLE, "| metric | kind | unit | labels | meaning |", "|---|---|---|---|---|"]
-    for one in metrics():
+    lines = [_PREAMBLE, *_asked(), "", "## Ours", ""]
+    lines += ["| metric | kind | unit | labels | meaning |", "|---|---|---|---|---|"]
+    for one in catalogue.metrics():
         labels = ", ".join(f"`{label}`" for label in one.labels)
         lines.append(f"| `{one.name}` | {one.kind} | {unit_of(one)} | {labels} | {_help(one)} |")
     return "\n".join([*lines, ""])
+
+
+def _asked() -> list[str]:
+    lines = ["| asked for | here | as |", "|---|---|---|"]
+    for name, (found, how) in ASKED.items():
+        lines.append(f"| `{name}` | {', '.join(f'`{one.name}`' for one in found)} | {how} |")
+    return lines
 
 
 def _help(metric: Metric) -> str:
@@ -36,8 +70,9 @@ Each process counts in memory (`serve/metrics`) and tells Ray's agent of its nod
 (`ray.metrics_interval_s`, of which values may be late by two). The agent's port is the one endpoint of a node:
 `ray.metrics_port`, or any that is free. It listens on loopback when `ray.host` is loopback. Ray's own metrics are there
 too, of its nodes, of Ray Serve's replicas, and of GPUs where there are any (`ray_node_gpus_utilization`,
-`ray_node_gram_used`); Triton's own (`nv_*`) come by their replica, with the label `ensemble`. HAProxy's are on
-`proxy.metrics_port`.
+`ray_node_gram_used`, in MiB); Triton's own (`nv_*`) come by their replica, with the label `ensemble`. HAProxy's are on
+`proxy.metrics_port`. A Triton outside (`engines_url`) has an endpoint of its own: name it to Prometheus, too. Panels
+and alerts of GPUs ask for what Triton tells, and for what Ray does of GPUs that no Triton tells of.
 
 `atelier metrics --prometheus` prints a configuration for Prometheus; `deployments/prometheus/prometheus.yml` is what it
 prints. `atelier up` writes where this stack's metrics are to `metrics_file` (else `metrics-PORT.json` in
@@ -90,5 +125,5 @@ and `day` are for the scope `metrics`; `user` names users, and is for `admin`. `
 make money of them. `python -m loadtests.bench_metrics` prints what recording takes, and how much of the processes' own
 processor time requests were charged.
 
-## Ours
+## Asked for by name
 """

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from serve.metrics import catalogue
-from serve.metrics.document import to_markdown, unit_of
+from serve.metrics.document import ASKED, to_markdown, unit_of
 from serve.metrics.metric import MOST_SERIES, REST, Counter, Gauge, Histogram, Passed, Sample
 from serve.metrics.processes import Usage
 from serve.metrics.prometheus import to_yaml, write_targets
@@ -99,6 +99,16 @@ def test_the_documents_are_as_written() -> None:
     """`make docs` writes them."""
     assert (HOME / "docs" / "METRICS.md").read_text() == to_markdown()
     assert (HOME / "deployments" / "prometheus" / "prometheus.yml").read_text() == to_yaml()
+
+
+def test_what_is_asked_for_by_name_is_in_the_catalogue() -> None:
+    """D-090."""
+    assert ASKED.keys() == {"inference_latency", "model_accuracy", "memory_usage", "error_rate", "throughput"}
+    asked = to_markdown().partition("| asked for |")[2].partition("\n\n")[0]
+    rows = {name: set(re.findall(r"`(atelier_\w+)`", row)) for name, row in re.findall(r"\| `(\w+)` \|(.*)", asked)}
+    assert rows.keys() == ASKED.keys()
+    assert all(rows.values())
+    assert set().union(*rows.values()) <= {one.name for one in catalogue.metrics()}
 
 
 def test_targets_are_as_prometheus_reads_them(tmp_path: Path) -> None:
