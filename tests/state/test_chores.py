@@ -80,7 +80,8 @@ async def test_each_is_done_once_at_its_interval(state: State, monkeypatch: pyte
 async def test_of_many_processes_one_does_it(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Counted(monkeypatch)
     counted.does = lambda: asyncio.sleep(0.05)
-    states = [await State.open(settings) for _ in range(6)]
+    patient = settings.database.model_copy(update={"timeout_s": 60.0})  # twelve wait for one file
+    states = [await State.open(settings.model_copy(update={"database": patient})) for _ in range(6)]
     for round_ in range(1, 9):
         await asyncio.gather(*(run_due(one) for one in states for _ in range(2)))
         assert counted.times == round_
