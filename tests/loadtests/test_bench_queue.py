@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
+import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 
@@ -81,6 +82,13 @@ async def test_claims(settings: Settings, tmp_path: Path, way: tuple[int, int, i
     assert found.ours > 0
     assert found.bare > 0
     assert "| here |" in shown(CLAIMS, [found])
+
+
+async def test_whoever_is_late_by_a_turn_claims_once(state: State) -> None:
+    await library.wait_in_line(state, users=10, each=1)
+    turns = claims.Turns(tasks=1, at_a_time=1, turns=4, turn_s=0.1)
+    found = await claims.take_turns(state.settings, turns, lambda: asyncio.sleep(0, time.time() - 60))
+    assert min(found) > 0
 
 
 async def test_a_bare_claim_takes_the_first_jobs(state: State) -> None:
