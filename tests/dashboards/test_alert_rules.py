@@ -186,6 +186,7 @@ def of_store(operation: str, outcome: str) -> str:
 
 
 @pytest.mark.parametrize("part", ["put", "delete"])
+@pytest.mark.prometheus
 def test_what_is_asked_seldom_fails_for_itself(part: str, tmp_path: Path) -> None:
     """Thirty pictures are read for each that is kept."""
     series = {of_store(part, "error"): "0+2x60", of_store("get", "ok"): "0+60x60"}
@@ -194,6 +195,7 @@ def test_what_is_asked_seldom_fails_for_itself(part: str, tmp_path: Path) -> Non
     assert "AtelierDatabaseFails" in told(tmp_path, CALM | series, "40m")
 
 
+@pytest.mark.prometheus
 def test_reads_are_slow_by_themselves(tmp_path: Path) -> None:
     """Workers look for jobs thirty times a second, whatever else is read."""
     name = "atelier_database_transaction_seconds_bucket"
@@ -205,12 +207,14 @@ def test_reads_are_slow_by_themselves(tmp_path: Path) -> None:
     assert "AtelierDatabaseSlow" in told(tmp_path, CALM | series, "40m")
 
 
+@pytest.mark.prometheus
 def test_a_store_that_deletes_slowly_or_not_at_all_is_no_fault_of_the_database(tmp_path: Path) -> None:
     name = "atelier_database_transaction_seconds_bucket"
     slow = {f'{name}{{kind="delete", le="{le}"}}': f"0+{n}x60" for le, n in (("0.1", 0), ("0.25", 10), ("+Inf", 10))}
     assert told(tmp_path, CALM | slow | {counted("delete", "error"): "0+10x60"}, "40m") == set()
 
 
+@pytest.mark.prometheus
 def test_one_failure_and_another_are_few(tmp_path: Path) -> None:
     """Of all that was put: each is in the window for five minutes, and both together for nine."""
     series = {of_store("put", "error"): "0x20 1x4 2x100", counted("write", "error"): "0x20 1x4 2x100",
