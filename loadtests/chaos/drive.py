@@ -7,6 +7,8 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import psutil
+
 from loadtests.chaos.faults import OUTAGE_S, Fault
 from loadtests.chaos.known import Known
 from loadtests.chaos.ledger import Ledger, Summary, summary
@@ -86,7 +88,7 @@ async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> tu
         began = time.monotonic()
         try:
             struck = await asyncio.to_thread(fault.inject, site)
-        except LookupError as error:
+        except (LookupError, psutil.NoSuchProcess) as error:  # it may have ended by itself just now
             say(f"{fault.name}: not done: {error}")
             continue
         since = began
