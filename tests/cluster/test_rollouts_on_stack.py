@@ -266,6 +266,7 @@ def test_promote_and_roll_back_under_load(stack: Stack, site: Path) -> None:
     assert left_s < ROLLED_BACK_S
     assert load.versions_since(ended + 5) == {"1.3"}
     assert_all_right(ledger)
+    assert max(len(svgs) for svgs in known.traced.values()) == 2, "the mixed load met both versions"
     code, told = models(stack, site, "list", "--json")
     roles = {(one["version"], one["role"]) for one in json.loads(told) if one["engine"] == "tier1"}
     assert roles == {("1", "current"), ("2", "candidate"), ("3", "there")}
