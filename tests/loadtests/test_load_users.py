@@ -68,7 +68,7 @@ def test_a_conversion_that_had_to_do_without_an_engine_is_wrong(tmp_path: Path) 
     vectorizer.degraded = ("tier1 failed (timeout): fixed parameters",)
     users = ("NativeVectorize", "GrpcVectorize", "KServeVectorize")
     with both_doors(vectorizer=vectorizer) as served:
-        report = load(served, Scenario("degraded", dict.fromkeys(users, 1), (Stage(3.0, 3, 3.0),), tier="1"), tmp_path)
+        report = load(served, Scenario("degraded", dict.fromkeys(users, 1), (Stage(6.0, 3, 3.0),), tier="1"), tmp_path)
     assert 0 < report.measured.outcome.requests == report.measured.outcome.failures
     assert set(report.measured.outcome.errors) == {"degraded: tier1 failed (timeout): fixed parameters"}
     assert set(report.measured.notes.counted) == set(users)
