@@ -98,7 +98,7 @@ _LATER = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED, grpc.
 def of_grpc(error: grpc.aio.AioRpcError) -> Seen:
     """A gateway tells with every answer which request it was, in the trailing metadata, and of what may be asked again
     when. Without metadata nobody of the stack has answered: ``UNAVAILABLE`` is what gRPC's own library says then of a
-    connection that broke, of a server that ends, and of HAProxy that reaches no gateway."""
+    connection that broke, and of a server that ends."""
     code, details = error.code(), error.details() or ""
     told = f"{code.name} {details[:100]!r}"
     metadata = dict(error.trailing_metadata() or ())

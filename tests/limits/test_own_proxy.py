@@ -10,8 +10,11 @@ import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import grpc.aio
 import httpx
 import pytest
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
 
 from serve.limits.addresses import Origins
 from serve.ray_environment import apply, ray_environment
@@ -34,7 +37,9 @@ backend http-gateways
     server gateway 127.0.0.1:{gateway}
 frontend grpc_frontend
     bind *:{grpc} proto h2
-    default_backend http-gateways
+    default_backend grpc-gateways
+backend grpc-gateways
+    server gateway 127.0.0.1:{gateway} proto h2
 """
 
 
@@ -97,6 +102,21 @@ async def test_it_says_who_called(tmp_path: Path, spoofed: dict[str, str]) -> No
     assert token not in (tmp_path / "haproxy.cfg").read_text()
 
 
+async def test_where_no_gateway_is_reached_both_doors_say_when_to_come_again(tmp_path: Path) -> None:
+    wanted = Settings.model_validate({"http": {"port": free_port()}, "grpc": {"port": free_port()}})
+    with haproxy(tmp_path, wanted, free_port(), ray_environment(wanted)):
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{wanted.http.port}") as client:
+            answer = await _answers(client, {}, 503)
+        assert answer.headers["retry-after"] == "2"
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{wanted.grpc.port}") as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await stub.ServerLive(pb.ServerLiveRequest(), timeout=10)
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert raised.value.details() == "no gateway could be reached; try again"
+    assert dict(raised.value.trailing_metadata())["retry-after"] == "2"
+
+
 @pytest.mark.parametrize(("host", "among_machines"), [("127.0.0.1", False), ("10.0.0.1", True)])
 def test_it_watches_connections_to_other_machines(tmp_path: Path, host: str, among_machines: bool) -> None:
     """Nothing else tells it that one is gone."""
@@ -122,12 +142,13 @@ def _commands() -> list[bytes]:
     return found
 
 
-async def _answers(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+async def _answers(client: httpx.AsyncClient, headers: dict[str, str], status: int = 204) -> httpx.Response:
     async with asyncio.timeout(10):
         while True:
             with contextlib.suppress(httpx.TransportError):
-                assert (await client.get("/v2", headers=headers)).status_code == 204
-                return
+                answer = await client.get("/v2", headers=headers)
+                assert answer.status_code == status
+                return answer
             await asyncio.sleep(0.05)
 
 
