@@ -314,10 +314,10 @@ class Broken:
         self.is_away = False
         self._database = database
 
-    def read(self) -> Any:
+    def read(self, kind: str = "read") -> Any:
         if self.is_away:
             raise StateUnavailable("gone")
-        return self._database.read()
+        return self._database.read(kind)
 
 
 async def test_who_does_not_read_gives_his_place_back(
