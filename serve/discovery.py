@@ -51,7 +51,9 @@ def told(settings: Settings) -> Iterator[None]:
     try:
         yield
     finally:
-        with turn:  # from now on nobody writes it
-            done.set()
+        done.set()
+        if turn.acquire(timeout=_END_S):  # whoever was writing it has written it, and nobody does so any more
+            turn.release()
+        with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
         thread.join(_END_S)

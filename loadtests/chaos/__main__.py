@@ -1,8 +1,9 @@
 """``python -m loadtests.chaos``: kills and freezes the parts of a stack under load, and counts what its clients see.
 
-Starts a stack of its own on servers of its own. Prints a table and how long it took, writes both with a JSON file to
-``var/chaos`` (after each site, what is known by then), and exits with 1 when a goal was missed: a request was lost,
-answered wrongly, or with an error that does not say when to come again, or recovery took too long. It says which.
+Starts a stack of its own on servers of its own. Prints a table and how long it took, writes the table and a JSON file
+with all figures to ``var/chaos`` (after each site, what is known by then), and exits with 1 when a goal was missed: a
+request was lost, answered wrongly, or with an error that does not say when to come again, or recovery took too long. It
+says which.
 """
 
 from __future__ import annotations

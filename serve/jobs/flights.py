@@ -82,6 +82,7 @@ class Flights:
         if self._tending is not None:
             self._tending.cancel()
             await asyncio.gather(self._tending, return_exceptions=True)
+        await self._watch.close()
         if self.worker_id:
             with contextlib.suppress(StateUnavailable, OutOfSpace):
                 await self._leases.leave()

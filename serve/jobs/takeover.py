@@ -71,10 +71,19 @@ class Watch:
         self._clock = clock
         self._seen: Seen = {}
         self._looking: set[asyncio.Task[list[str]]] = set()
+        self._answers = 0
+
+    async def close(self) -> None:
+        """Ends what was left to itself."""
+        looking = list(self._looking)
+        for task in looking:
+            task.cancel()
+        await asyncio.gather(*looking, return_exceptions=True)
 
     async def look_in_time(self, own: Awaitable[None]) -> None:
         """As `look`; one that takes long, on a connection that is dead, say, is left to itself: the next beat has to
-        come within the lease."""
+        come within the lease. One that did not even see the beats by then forgets those of before."""
+        answers = self._answers
         looking = asyncio.create_task(self.look(own))
         self._looking.add(looking)
         looking.add_done_callback(self._looked)
@@ -85,6 +94,8 @@ class Watch:
             await asyncio.wait({looking})
             raise
         if not looking.done():
+            if self._answers == answers:
+                self._seen.clear()
             raise StateUnavailable("the database does not answer in time; it is asked again")
         looking.result()
 
@@ -104,6 +115,7 @@ class Watch:
             if own is not None:
                 await own
             beats = await self._beats()
+            self._answers += 1
             now = self._clock()
             if now - began > self._lease_s / 4:  # others may have had to wait as long
                 self._seen.clear()

@@ -29,6 +29,9 @@ T = TypeVar("T")
 
 LOGGER = logging.getLogger(__name__)
 
+CLAIM_S = 60.0
+"""So long a worker shows that it lives without saying what it does: a database that answers slowly answers by then."""
+
 
 class Worker:
     """For one event loop; `start` it, and `close` it."""
@@ -43,6 +46,7 @@ class Worker:
         self._claiming = asyncio.Lock()
         """A job that is claimed and not in ``_doing`` yet must not look forgotten to a beat."""
         self._loops: list[asyncio.Task[None]] = []
+        self._told_all = time.monotonic()
         self._away = False
 
     @property
@@ -62,6 +66,7 @@ class Worker:
         """Jobs that are under way go back to the queue, with their checkpoints."""
         await _end(self._loops)
         await _end([task for _, task in self._doing.values()])
+        await self._watch.close()
         with contextlib.suppress(StateUnavailable, OutOfSpace):
             await self._leases.leave()
 
@@ -93,12 +98,23 @@ class Worker:
         await self._watch.look_in_time(self._show_life())
 
     async def _show_life(self) -> None:
-        if self._claiming.locked():  # that may take long, and is no reason to look dead
-            await self._leases.beat(None)
+        if self._claiming.locked() and time.monotonic() - self._told_all < CLAIM_S:
+            await self._leases.beat(None)  # a claim may take long, which is no reason to look dead
         else:
-            async with self._claiming:
-                await self._leases.beat(list(self._doing))
+            await self._tell_all()
         BEATS.add(1)
+
+    async def _tell_all(self) -> None:
+        """What it does. A claim that never ends is a reason to look dead: others shall have its jobs."""
+        try:
+            await asyncio.wait_for(self._claiming.acquire(), self._limits.lease_s)
+        except TimeoutError:
+            raise StateUnavailable(f"a claim has not ended for {CLAIM_S:g} s") from None
+        try:
+            await self._leases.beat(list(self._doing))
+            self._told_all = time.monotonic()
+        finally:
+            self._claiming.release()
 
     async def _start_over(self, lost: str) -> None:
         """It was taken for dead as ``lost``: all that it did is somebody else's by now."""

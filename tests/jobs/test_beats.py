@@ -13,6 +13,8 @@ from test_leases import Clock, worker
 from test_queue import ANA, request, with_jobs
 from waiting import until
 
+from serve.errors import StateUnavailable
+from serve.jobs import worker as workers
 from serve.jobs.flights import Flights
 from serve.jobs.leases import Leases
 from serve.jobs.queue import GenerationQueue
@@ -119,3 +121,46 @@ async def test_a_look_that_itself_took_long_takes_nobody_for_dead(
         assert await watch.look() == []
     clock.now += state.settings.jobs.lease_s
     assert await watch.look() == [alive.worker_id]
+
+
+async def test_a_look_that_was_given_up_makes_nobody_look_dead(
+    state: State, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The database stood still for longer than the lease, and the next look is quick: others beat after it."""
+    clock, alive = Clock(), await worker(state)
+    watch = Watch(with_jobs(state, lease_s=1.5), clock)
+    assert await watch.look() == []
+    hanging.begin()
+    monkeypatch.setattr(watch, "_beats", hanging.of(watch._beats))
+    with pytest.raises(StateUnavailable):
+        await watch.look_in_time(asyncio.sleep(0))
+    clock.now += 2
+    assert await watch.look() == []
+    clock.now += 2
+    assert await watch.look() == [alive.worker_id]
+    await watch.close()
+    assert not watch._looking
+
+
+async def test_whose_claim_never_ends_looks_dead_in_the_end(
+    state: State, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found, beats = Worker(with_jobs(state, **QUICK), Work(state, StandIn(), IllustratorStandIn())), Hanging()
+    leases = found._leases
+    leases.beat = beats.of(leases.beat)  # type: ignore[method-assign, assignment]
+    leases.claim = hanging.of(leases.claim, always=True)  # type: ignore[method-assign, assignment]
+    await found.start()
+    hanging.begin()
+    await until(lambda: hanging.hangs, 30)
+    before = beats.passed
+    await until(lambda: beats.passed > before, 30)
+    monkeypatch.setattr(workers, "CLAIM_S", 0.0)
+    last = -1
+    async with asyncio.timeout(60):
+        while last != beats.passed:  # one may be under way
+            last = beats.passed
+            await asyncio.sleep(1)
+    assert found.is_running
+    hanging.over.set()
+    await until(lambda: beats.passed > last, 30)
+    await found.close()

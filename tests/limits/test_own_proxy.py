@@ -113,7 +113,7 @@ async def test_where_no_gateway_is_reached_both_doors_say_when_to_come_again(tmp
             with pytest.raises(grpc.aio.AioRpcError) as raised:
                 await stub.ServerLive(pb.ServerLiveRequest(), timeout=10)
     assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
-    assert raised.value.details() == "no gateway could be reached; try again"
+    assert raised.value.details() == "no gateway answered; try again"
     assert dict(raised.value.trailing_metadata())["retry-after"] == "2"
 
 
