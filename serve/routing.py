@@ -62,7 +62,7 @@ class Known(RunningReplica):
         """
         misses, now = 0, asyncio.get_running_loop().time
         await asyncio.sleep(SOON_S)  # what was given to it a moment ago is under way, too
-        while self._under_way:
+        while self._under_way and misses < MISSES:
             next_look = now() + LOOK_S  # also after a connection that broke at once: by then it may be there again
             try:
                 async with asyncio.timeout(ANSWER_S):
@@ -74,8 +74,6 @@ class Known(RunningReplica):
                 misses += 1
             except Exception:
                 LOGGER.exception("whether a replica answers is not known; it is asked again")
-            if misses == MISSES:
-                break
             await asyncio.sleep(next_look - now())
         self._give_up()
 
