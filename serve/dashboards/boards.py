@@ -21,17 +21,14 @@ GPU_THERE = of_gpus("nv_gpu_memory_total_bytes", "(ray_node_gram_used + ray_node
 
 
 BY_ITSELF = 'kind!="delete"'
-"""Of the database: a deletion has the object store's part in it. The store's own histogram has no such label."""
+"""Of the database: a deletion has the object store's part in it."""
+DATABASE_ERRORS = f'{DATABASE}_count{{outcome="error", {BY_ITSELF}}}'
+STORE_ERRORS = f'{STORE}_count{{outcome="error"}}'
 
 
-def errors(histogram: str) -> str:
-    """What the database, or the store, did not do."""
-    return f'{histogram}_count{{outcome="error", {BY_ITSELF}}}'
-
-
-def failing(histogram: str, by: str, window: str = RATE) -> str:
+def failing(errors: str, by: str, window: str = RATE) -> str:
     """Share of what was asked of the database, or of the store, that it did not do."""
-    return ratio(errors(histogram), f"{histogram}_count", by, window)
+    return ratio(errors, errors.partition("{")[0], by, window)
 
 
 OVERVIEW = Board("atelier-overview", "Atelier: overview", {
@@ -75,7 +72,8 @@ OVERVIEW = Board("atelier-overview", "Atelier: overview", {
         Panel("Object store, p95", "s", {"{{operation}}": quantile(0.95, STORE, "operation")},
               "A call, whatever it carries."),
         Panel("Failing", "percentunit", {
-            "database {{kind}}": failing(DATABASE, "kind"), "object store {{operation}}": failing(STORE, "operation"),
+            "database {{kind}}": failing(DATABASE_ERRORS, "kind"),
+            "object store {{operation}}": failing(STORE_ERRORS, "operation"),
         }, "Share of transactions and calls that were not answered, or found no space."),
     ),
     "Machines": (

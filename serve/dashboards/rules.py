@@ -6,13 +6,13 @@ from serve.dashboards.alerts import Rule
 from serve.dashboards.boards import (
     BY_ITSELF,
     DATABASE,
+    DATABASE_ERRORS,
     DISK,
     FAILED,
     GPU_THERE,
     GPU_USED,
     MEMORY,
-    STORE,
-    errors,
+    STORE_ERRORS,
     failing,
 )
 from serve.dashboards.queries import mean_of_both, per_second, quantile, ratio
@@ -35,9 +35,9 @@ def _burns(rate: float, long: str, short: str) -> str:
     return " and ".join(over)
 
 
-def _fails(histogram: str, by: str) -> str:
+def _fails(errors: str, by: str) -> str:
     """Each alone: what is asked most often would hide the others. One or two failures where little is asked are few."""
-    return f"({failing(histogram, by, '5m')}) > 0.05 and {per_second(errors(histogram), by, '5m')} > {FEW}"
+    return f"({failing(errors, by, '5m')}) > 0.05 and {per_second(errors, by, '5m')} > {FEW}"
 
 
 def rules(budget_per_day: float | None = None, cpu_hour: float = 0.0, gpu_hour: float = 0.0) -> tuple[Rule, ...]:
@@ -74,9 +74,9 @@ RULES = (
          "10m", "ticket", "Conversions take longer than 1 s", "slow"),
     Rule("AtelierDatabaseSlow", f"{quantile(0.95, DATABASE, 'kind', f'{{{BY_ITSELF}}}', '5m')} > 0.1", "10m", "ticket",
          "A {{ $labels.kind }} of the database takes longer than 0.1 s", "the-state"),
-    Rule("AtelierDatabaseFails", _fails(DATABASE, "kind"), "5m", "page",
+    Rule("AtelierDatabaseFails", _fails(DATABASE_ERRORS, "kind"), "5m", "page",
          "The database does not answer a {{ $labels.kind }}, or has no space", "the-state"),
-    Rule("AtelierStoreFails", _fails(STORE, "operation"), "5m", "page",
+    Rule("AtelierStoreFails", _fails(STORE_ERRORS, "operation"), "5m", "page",
          "The object store does not answer a {{ $labels.operation }}, or has no space", "the-state"),
     Rule("AtelierDiskFills", f"{DISK} > 0.85", "10m", "ticket",
          "A disk of {{ $labels.instance }} is nearly full", "a-machine-is-full"),

@@ -82,17 +82,12 @@ class Watch:
 
     async def look_in_time(self, own: Awaitable[None]) -> None:
         """As `look`; one that takes long, on a connection that is dead, say, is left to itself: the next beat has to
-        come within the lease. One that did not even see the beats by then forgets those of before."""
+        come within the lease; `close` ends it. One that did not even see the beats by then forgets those of before."""
         answers = self._answers
         looking = asyncio.create_task(self.look(own))
         self._looking.add(looking)
         looking.add_done_callback(self._looked)
-        try:
-            await asyncio.wait({looking}, timeout=self._lease_s / 3)
-        except asyncio.CancelledError:
-            looking.cancel()
-            await asyncio.wait({looking})
-            raise
+        await asyncio.wait({looking}, timeout=self._lease_s / 3)
         if not looking.done():
             if self._answers == answers:
                 self._seen.clear()

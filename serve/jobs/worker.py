@@ -65,8 +65,8 @@ class Worker:
     async def close(self) -> None:
         """Jobs that are under way go back to the queue, with their checkpoints."""
         await _end(self._loops)
-        await _end([task for _, task in self._doing.values()])
         await self._watch.close()
+        await _end([task for _, task in self._doing.values()])
         with contextlib.suppress(StateUnavailable, OutOfSpace):
             await self._leases.leave()
 

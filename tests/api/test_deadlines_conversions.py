@@ -42,7 +42,7 @@ EVERYWHERE = pytest.mark.parametrize(("door", "where"), HELD)
 WAYS: dict[str, dict[str, Any]] = {
     "grpc-timeout": {"timeout": LATE_S},
     "metadata": {"metadata": [("x-request-timeout", str(LATE_S))]},
-    "parameter": {},
+    "parameter": {"parameters": {"timeout": round(LATE_S * 1e6)}},
 }
 
 
@@ -153,9 +153,8 @@ async def test_who_waits_past_its_deadline_is_never_begun(site: Site, door: str)
 @pytest.mark.parametrize("way", WAYS)
 async def test_a_deadline_of_an_inference(site: Site, way: str, where: str) -> None:
     await site.hop.hold(where)
-    parameters = {"timeout": round(LATE_S * 1e6)} if way == "parameter" else {}
     with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await site.call("ModelInfer", parameters, **WAYS[way])
+        await site.call("ModelInfer", **WAYS[way])
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
     assert await site.is_free()
 
@@ -165,8 +164,7 @@ async def test_a_deadline_of_an_inference(site: Site, way: str, where: str) -> N
 async def test_a_deadline_of_a_stream(site: Site, way: str, where: str) -> None:
     """A message of the stream tells it, unless gRPC itself has ended all of it."""
     await site.hop.hold(where)
-    parameters = {"timeout": round(LATE_S * 1e6)} if way == "parameter" else {}
-    reading = site.call("ModelStreamInfer", parameters, **WAYS[way])
+    reading = site.call("ModelStreamInfer", **WAYS[way])
     if way == "grpc-timeout":
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await reading
