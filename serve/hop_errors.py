@@ -14,7 +14,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentResponseGenerator
 
 from serve import urgency
-from serve.errors import AtelierError, Cancelled, DeadlineExceeded, EngineFailure, Overloaded
+from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, Overloaded
 
 LOGGER = logging.getLogger(__name__)
 
@@ -51,10 +51,8 @@ def errors_as_ours(name: str, response: DeploymentResponseGenerator[object], tim
         raise
     except BackPressureError:
         raise Overloaded("too many requests are waiting; try again later") from None
-    except TaskCancelledError:
-        raise Cancelled("the request was cancelled") from None
-    except (RayActorError, ReplicaUnavailableError, DeploymentUnavailableError):
-        raise Lost from None
+    except (RayActorError, ReplicaUnavailableError, DeploymentUnavailableError, TaskCancelledError):
+        raise Lost from None  # none that is cancelled from here is read on
     except AioRpcError as error:
         if error.code() in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED, StatusCode.INTERNAL):
             raise Lost from None  # its server ends, or was in the midst of an answer

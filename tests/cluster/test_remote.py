@@ -33,7 +33,6 @@ from serve.errors import (
     Asleep,
     AtelierError,
     BadImage,
-    Cancelled,
     DeadlineExceeded,
     EngineFailure,
     EngineUnavailable,
@@ -115,7 +114,7 @@ def rpc_error(code: StatusCode) -> AioRpcError:
 @pytest.mark.parametrize(
     "death",
     [
-        *(DIED, GONE(), rpc_error(StatusCode.CANCELLED), rpc_error(StatusCode.INTERNAL)),
+        *(DIED, GONE(), rpc_error(StatusCode.CANCELLED), rpc_error(StatusCode.INTERNAL), RequestCancelledError("id")),
         *(RuntimeError("Unexpected error (StatusCode.UNAVAILABLE): Socket closed."), asyncio.CancelledError()),
     ],
     ids=lambda death: type(death).__name__,
@@ -136,7 +135,6 @@ async def test_a_dead_replica_is_asked_once_more(death: BaseException) -> None:
     [
         (BackPressureError(num_queued_requests=9, max_queued_requests=9), Overloaded),
         (BadImage("no pixels", "image"), BadImage),
-        (RequestCancelledError("id"), Cancelled),
     ],
 )
 async def test_errors_are_mapped_and_not_repeated(raised: Exception, expected: type[AtelierError]) -> None:
