@@ -6,6 +6,7 @@ import contextlib
 import logging
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 from serve import stack
 from serve.errors import InvalidRequest
@@ -23,13 +24,12 @@ def told(settings: Settings) -> Iterator[None]:
     """For as long as the block runs, on a node of Ray's. Raises InvalidRequest where it cannot be written."""
     import ray  # after its environment is set
 
-    path, done, turn = stack.targets_file(settings), threading.Event(), threading.Lock()
+    path, done = stack.targets_file(settings), threading.Event()
 
     def tell() -> None:
         nodes = ray.nodes()  # type: ignore[no-untyped-call]
-        with turn:
-            if not done.is_set():
-                write_targets(path, nodes, settings.proxy.metrics_port)
+        if not done.is_set():
+            write_targets(path, nodes, settings.proxy.metrics_port)
 
     def go_on() -> None:
         """Others join and leave. A disk may be full, and Ray's head busy: they are asked again."""
@@ -52,8 +52,11 @@ def told(settings: Settings) -> Iterator[None]:
         yield
     finally:
         done.set()
-        if turn.acquire(timeout=_END_S):  # whoever was writing it has written it, and nobody does so any more
-            turn.release()
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
+        _remove(path)  # at once: whoever ends this may not let it wait for the head
         thread.join(_END_S)
+        _remove(path)  # it may have been about to write
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        path.unlink(missing_ok=True)

@@ -72,9 +72,12 @@ class Reporter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         worker, self._worker = self._worker, None  # which is told of a lost lease here, and not cancelled any more
-        async with self._writing:  # what is being written is written to its end
+        try:
+            async with self._writing:  # what is being written is written to its end
+                pass
+        finally:
             self._task.cancel()
-        await asyncio.gather(self._task, return_exceptions=True)
+            await asyncio.gather(self._task, return_exceptions=True)
         lost = not self._task.cancelled() and isinstance(self._task.exception(), LeaseLost)
         if lost:
             if isinstance(error, asyncio.CancelledError) and worker is not None:

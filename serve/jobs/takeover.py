@@ -6,7 +6,6 @@ transaction with its row: no two clocks are compared, and one that is set change
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
@@ -16,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import OutOfSpace, StateUnavailable
 from serve.jobs.expiry import take_out
+from serve.jobs.patience import Patience
 from serve.jobs.states import CANCEL, CANCELLED, FAILED, PAUSE, PAUSED, PENDING, PROCESSING, change
 from serve.metrics.catalogue import JOBS_RECOVERED
 from serve.state import State
@@ -70,34 +70,23 @@ class Watch:
         self._max_failures = state.settings.jobs.max_failures
         self._clock = clock
         self._seen: Seen = {}
-        self._looking: set[asyncio.Task[list[str]]] = set()
+        self._patience = Patience()
         self._answers = 0
 
     async def close(self) -> None:
-        """Ends what was left to itself."""
-        looking = list(self._looking)
-        for task in looking:
-            task.cancel()
-        await asyncio.gather(*looking, return_exceptions=True)
+        """Ends looks that were left to themselves."""
+        await self._patience.close()
 
     async def look_in_time(self, own: Awaitable[None]) -> None:
-        """As `look`; one that takes long, on a connection that is dead, say, is left to itself: the next beat has to
-        come within the lease; `close` ends it. One that did not even see the beats by then forgets those of before."""
+        """As `look`; one that takes long is left to itself: the next beat has to come within the lease. One that did
+        not even see the beats by then forgets those of before."""
         answers = self._answers
-        looking = asyncio.create_task(self.look(own))
-        self._looking.add(looking)
-        looking.add_done_callback(self._looked)
-        await asyncio.wait({looking}, timeout=self._lease_s / 3)
-        if not looking.done():
+        try:
+            await self._patience.within(self._lease_s / 3, self.look(own))
+        except StateUnavailable:
             if self._answers == answers:
                 self._seen.clear()
-            raise StateUnavailable("the database does not answer in time; it is asked again")
-        looking.result()
-
-    def _looked(self, looking: asyncio.Task[list[str]]) -> None:
-        self._looking.discard(looking)
-        if not looking.cancelled():
-            looking.exception()  # whoever was left behind has nobody to tell
+            raise
 
     async def look(self, own: Awaitable[None] | None = None) -> list[str]:
         """The workers whose jobs were taken. To be called several times in ``lease_s``.

@@ -18,6 +18,7 @@ from serve import tracing, urgency
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs.expiry import left_s
 from serve.jobs.leases import Claimed, LeaseLost, Leases
+from serve.jobs.patience import Patience
 from serve.jobs.states import COMPLETED
 from serve.jobs.takeover import Watch
 from serve.jobs.work import Done, Work
@@ -29,8 +30,8 @@ T = TypeVar("T")
 
 LOGGER = logging.getLogger(__name__)
 
-CLAIM_S = 60.0
-"""So long a worker shows that it lives without saying what it does: a database that answers slowly answers by then."""
+CLAIM_WAITS = 12.0
+"""A claim may take so many times ``database.timeout_s``: it asks up to six questions, which have twice that each."""
 
 
 class Worker:
@@ -46,7 +47,8 @@ class Worker:
         self._claiming = asyncio.Lock()
         """A job that is claimed and not in ``_doing`` yet must not look forgotten to a beat."""
         self._loops: list[asyncio.Task[None]] = []
-        self._told_all = time.monotonic()
+        self._patience = Patience()
+        self._claim_s = CLAIM_WAITS * state.settings.database.timeout_s
         self._away = False
 
     @property
@@ -65,7 +67,7 @@ class Worker:
     async def close(self) -> None:
         """Jobs that are under way go back to the queue, with their checkpoints."""
         await _end(self._loops)
-        await self._watch.close()
+        await asyncio.gather(self._watch.close(), self._patience.close())
         await _end([task for _, task in self._doing.values()])
         with contextlib.suppress(StateUnavailable, OutOfSpace):
             await self._leases.leave()
@@ -98,23 +100,12 @@ class Worker:
         await self._watch.look_in_time(self._show_life())
 
     async def _show_life(self) -> None:
-        if self._claiming.locked() and time.monotonic() - self._told_all < CLAIM_S:
+        if self._claiming.locked():
             await self._leases.beat(None)  # a claim may take long, which is no reason to look dead
         else:
-            await self._tell_all()
+            async with self._claiming:
+                await self._leases.beat(list(self._doing))
         BEATS.add(1)
-
-    async def _tell_all(self) -> None:
-        """What it does. A claim that never ends is a reason to look dead: others shall have its jobs."""
-        try:
-            await asyncio.wait_for(self._claiming.acquire(), self._limits.lease_s)
-        except TimeoutError:
-            raise StateUnavailable(f"a claim has not ended for {CLAIM_S:g} s") from None
-        try:
-            await self._leases.beat(list(self._doing))
-            self._told_all = time.monotonic()
-        finally:
-            self._claiming.release()
 
     async def _start_over(self, lost: str) -> None:
         """It was taken for dead as ``lost``: all that it did is somebody else's by now."""
@@ -126,12 +117,13 @@ class Worker:
             await self._leases.register()
 
     async def _claim(self) -> None:
+        """What a claim takes that was given up goes back with the next beat: it is not in ``_doing``."""
         for lane, slots in self._limits.slots.items():
             free = slots - sum(job.request.lane == lane for job, _ in self._doing.values())
             if free <= 0:
                 continue
             async with self._claiming:
-                for job in await self._leases.claim(lane, free):
+                for job in await self._patience.within(self._claim_s, self._leases.claim(lane, free)):
                     self._doing[job.id] = (job, asyncio.create_task(self._do(job)))
 
     async def _heed(self) -> None:

@@ -11,12 +11,14 @@ from illustrator_standin import IllustratorStandIn
 from standin import StandIn
 from test_leases import Clock, worker
 from test_queue import ANA, request, with_jobs
+from test_worker import over
+from test_worker import until as job_until
 from waiting import until
 
 from serve.errors import StateUnavailable
 from serve.jobs import worker as workers
 from serve.jobs.flights import Flights
-from serve.jobs.leases import Leases
+from serve.jobs.leases import Claimed, LeaseLost, Leases
 from serve.jobs.queue import GenerationQueue
 from serve.jobs.takeover import Watch
 from serve.jobs.views import JobViews
@@ -30,11 +32,11 @@ QUICK = {"poll_s": 0.01, "beat_s": 0.05, "lease_s": 1.5}
 class Hanging:
     """Makes the first call of a method that comes after `begin` wait for the end of the test, as on a dead connection.
 
-    ``passed`` calls came through.
+    ``passed`` calls came through; ``ended`` is that the one that hung is over.
     """
 
     def __init__(self) -> None:
-        self.over, self.hangs = asyncio.Event(), False
+        self.over, self.hangs, self.ended = asyncio.Event(), False, False
         self.passed = 0
         self._begun = False
 
@@ -45,7 +47,10 @@ class Hanging:
         async def called(*arguments: Any) -> Any:
             if self._begun and (always or not self.hangs):
                 self.hangs = True
-                await self.over.wait()
+                try:
+                    await self.over.wait()
+                finally:
+                    self.ended = True
             answer = await method(*arguments)
             self.passed += 1
             return answer
@@ -139,28 +144,61 @@ async def test_a_look_that_was_given_up_makes_nobody_look_dead(
     clock.now += 2
     assert await watch.look() == [alive.worker_id]
     await watch.close()
-    assert not watch._looking
+    assert hanging.ended
 
 
-async def test_whose_claim_never_ends_looks_dead_in_the_end(
+async def test_a_look_that_hangs_after_it_saw_the_beats_forgets_nothing(
     state: State, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    found, beats = Worker(with_jobs(state, **QUICK), Work(state, StandIn(), IllustratorStandIn())), Hanging()
-    leases = found._leases
-    leases.beat = beats.of(leases.beat)  # type: ignore[method-assign, assignment]
-    leases.claim = hanging.of(leases.claim, always=True)  # type: ignore[method-assign, assignment]
-    await found.start()
+    clock, dead = Clock(), await worker(state)
+    watch = Watch(with_jobs(state, lease_s=1.5), clock)
     hanging.begin()
-    await until(lambda: hanging.hangs, 30)
-    before = beats.passed
-    await until(lambda: beats.passed > before, 30)
-    monkeypatch.setattr(workers, "CLAIM_S", 0.0)
-    last = -1
-    async with asyncio.timeout(60):
-        while last != beats.passed:  # one may be under way
-            last = beats.passed
-            await asyncio.sleep(1)
-    assert found.is_running
-    hanging.over.set()
-    await until(lambda: beats.passed > last, 30)
+    monkeypatch.setattr(watch, "_take_orphans", hanging.of(watch._take_orphans, always=True))
+    for _ in range(2):
+        with pytest.raises(StateUnavailable):
+            await watch.look_in_time(asyncio.sleep(0))
+        clock.now += 2
+    with pytest.raises(LeaseLost):
+        await dead.beat(None)
+    await watch.close()
+
+
+async def test_what_a_claim_took_that_was_given_up_is_claimed_again(
+    state: State, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It was written down, and its answer never came."""
+
+    async def answer(taken: list[Claimed]) -> list[Claimed]:
+        return taken
+
+    async def claim(*asked: Any) -> list[Claimed]:
+        taken = await claims(*asked)
+        return await answers(taken) if taken else taken
+
+    monkeypatch.setattr(workers, "CLAIM_WAITS", 2.0 / state.settings.database.timeout_s)
+    found, answers = Worker(with_jobs(state, **QUICK), Work(state, StandIn(), IllustratorStandIn())), hanging.of(answer)
+    claims, found._leases.claim = found._leases.claim, claim  # type: ignore[method-assign]
+    hanging.begin()
+    await found.start()
+    (job_id,) = (await GenerationQueue(state).add(request(), ANA)).ids
+    view = await job_until(state, job_id, over, 60)
+    assert (view.status, view.attempt) == ("completed", 2)
+    assert not hanging.over.is_set()
     await found.close()
+    assert hanging.ended
+
+
+@pytest.mark.parametrize("kind", [Flights, Worker])
+async def test_a_look_ends_with_who_began_it(state: State, hanging: Hanging, kind: type[Flights | Worker]) -> None:
+    quick = with_jobs(state, **QUICK)
+    found = Flights(quick) if kind is Flights else Worker(quick, Work(state, StandIn(), IllustratorStandIn()))
+    watch = found._watch
+    watch._take_orphans = hanging.of(watch._take_orphans)  # type: ignore[method-assign, assignment]
+    hanging.begin()
+    if isinstance(found, Worker):
+        await found.start()
+    else:
+        found.start()
+    await until(lambda: hanging.hangs, 30)
+    await found.close()
+    assert hanging.ended

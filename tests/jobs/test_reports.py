@@ -20,10 +20,14 @@ class LostLeases:
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.let = asyncio.Event()
+        self.over = False
 
     async def report(self, *told: Any) -> None:
         self.asked.set()
-        await self.let.wait()
+        try:
+            await self.let.wait()
+        finally:
+            self.over = True
         raise LeaseLost
 
 
@@ -66,3 +70,20 @@ async def test_one_that_is_lost_while_the_block_is_left_is_told_as_well() -> Non
     with pytest.raises(LeaseLost):
         await leaves(LostLeases())
     assert not cancellations()
+
+
+async def test_nothing_is_reported_after_a_block_that_was_cancelled_while_it_was_left() -> None:
+    leases = LostLeases()
+
+    async def leaves_slowly() -> None:
+        async with reporter(leases) as telling:
+            telling.take(NEWS)
+            await leases.asked.wait()
+
+    leaving = asyncio.create_task(leaves_slowly())
+    await leases.asked.wait()
+    await asyncio.sleep(0.05)  # it waits for the writing by now
+    leaving.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await leaving
+    assert leases.over

@@ -93,6 +93,25 @@ def test_who_ends_leaves_no_file_though_the_head_stands_still(
     assert not path.exists(), "what was asked before the end is not written after it"
 
 
+def test_what_a_disk_held_up_is_removed_as_well(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had begun to write when the end came, and the file was gone by the time it went on."""
+    path, begun = tmp_path / "metrics.json", threading.Event()
+    monkeypatch.setattr(discovery, "_END_S", 20.0)
+
+    def write(where: Path, *told: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            begun.set()
+            deadline = time.monotonic() + 5
+            while path.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+        where.write_text("[]")
+
+    monkeypatch.setattr(discovery, "write_targets", write)
+    with discovery.told(Settings(metrics_file=path)):
+        assert begun.wait(20)
+    assert not path.exists()
+
+
 def test_a_place_that_cannot_be_written_is_refused(head: Head, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     settings = Settings(metrics_file=tmp_path / "file" / "x")
