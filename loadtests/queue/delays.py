@@ -67,7 +67,7 @@ async def measure(database: str, url: str, settings: Settings, plan: Plan) -> li
 async def _followed(client: aiohttp.ClientSession, state: State, leases: Leases, count: int, plan: Plan) -> Asked:
     taken = await _take(state, leases, count)
     asked, began = Asked(), time.perf_counter()
-    async with _alive(leases, taken):
+    async with _alive(leases):
         listening = [asyncio.Event() for _ in taken]
         async with asyncio.TaskGroup() as group:
             for job, heard in zip(taken, listening, strict=True):
@@ -91,12 +91,12 @@ async def _take(state: State, leases: Leases, count: int) -> list[Claimed]:
 
 
 @contextlib.asynccontextmanager
-async def _alive(leases: Leases, taken: Sequence[Claimed]) -> AsyncIterator[None]:
+async def _alive(leases: Leases) -> AsyncIterator[None]:
     """No other worker takes the jobs meanwhile."""
 
     async def beat() -> None:
         while True:
-            await leases.beat([job.id for job in taken])
+            await leases.beat()
             await asyncio.sleep(BEAT_S)
 
     beating = asyncio.create_task(beat())

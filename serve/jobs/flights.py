@@ -220,7 +220,7 @@ class Flights:
         try:
             if not mine:
                 await self._register("")
-            await self._watch.look_in_time(self._leases.beat(()))
+            await self._watch.look_in_time(self._leases.beat())
         except LeaseLost:
             LOGGER.warning("this gateway was taken for dead; what it does now is not joined from elsewhere")
             await self._register(mine)

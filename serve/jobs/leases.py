@@ -92,21 +92,24 @@ class Leases:
             await connection.execute(workers.insert(), row)
         self.worker_id = worker_id
 
-    async def beat(self, held: Collection[str] | None) -> None:
-        """Shows that the worker lives. A job that is said to be its and that it does not hold goes back to the queue;
-        none does while it is not known what it holds.
-
-        Raises LeaseLost when it was taken for dead: then nothing that it has is its any more.
-        """
+    async def beat(self) -> None:
+        """Shows that the worker lives. Raises LeaseLost when it was taken for dead: then nothing that it has is its any
+        more."""
         async with self._database.write() as connection:
             mine = workers.c.id == self.worker_id
             row = await connection.execute(sa.update(workers).where(mine).values(beat=workers.c.beat + 1))
             if row.rowcount == 0:
                 raise LeaseLost
-            if held is None:
+
+    async def return_strays(self, held: Collection[str], reason: str | None) -> None:
+        """Jobs that are said to be this worker's and that it does not hold go back to the queue; a ``reason`` counts as
+        a failed attempt. Not while it claims: what it takes then is held only afterwards."""
+        stray = (jobs.c.worker_id == self.worker_id, jobs.c.generation_id.not_in(list(held)))
+        async with self._database.read("poll") as connection:  # there are hardly ever any, and that needs no writer
+            if not await connection.scalar(sa.select(sa.exists().where(*stray))):
                 return
-            stray = (jobs.c.worker_id == self.worker_id, jobs.c.generation_id.not_in(list(held)))
-            await give_back(connection, stray, "its worker forgot it", self._limits.max_failures)
+        async with self._database.write() as connection:
+            await give_back(connection, stray, reason, self._limits.max_failures)
 
     async def leave(self) -> None:
         """The end of this worker; what it still has goes back to the queue as it is."""

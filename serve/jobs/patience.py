@@ -3,35 +3,42 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from serve.errors import StateUnavailable
+from serve.errors import AtelierError, StateUnavailable
 
 T = TypeVar("T")
 
+LOGGER = logging.getLogger(__name__)
+
 
 class Patience:
-    """Work on a connection that may be dead: cancelling it may take as long as it does, so what is late is left to
-    itself until `close`."""
+    """Work on a connection that may be dead: ending it may take as long as it does, so nobody waits for what is late
+    before `close`. ``cancels``: it is asked to end all the same, and asks the database nothing more."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cancels: bool) -> None:
+        self._cancels = cancels
         self._going: set[asyncio.Task[Any]] = set()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing goes on any more, late or not."""
+        return not self._going
+
     async def within(self, limit_s: float, work: Coroutine[Any, Any, T]) -> T:
-        """What ``work`` comes to; nobody is told when it is late. Raises StateUnavailable then, and what it raises."""
+        """What ``work`` comes to. Raises StateUnavailable when it is late, and what it raises."""
         task = asyncio.create_task(work)
         self._going.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._going.discard)
         await asyncio.wait({task}, timeout=limit_s)
-        if not task.done():
-            raise StateUnavailable("the database does not answer in time; it is asked again")
-        return task.result()
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self._going.discard(task)
-        if not task.cancelled():
-            task.exception()  # of one that was left there is nobody to tell
+        if task.done():
+            return task.result()
+        task.add_done_callback(_told)
+        if self._cancels:
+            task.cancel()
+        raise StateUnavailable("the database does not answer in time; it is asked again")
 
     async def close(self) -> None:
         """Ends what still goes on, also what somebody stopped waiting for."""
@@ -39,3 +46,9 @@ class Patience:
         for task in going:
             task.cancel()
         await asyncio.gather(*going, return_exceptions=True)
+
+
+def _told(late: asyncio.Task[Any]) -> None:
+    """Nobody waits for it, and what nobody foresaw is no less wrong."""
+    if not late.cancelled() and not isinstance(error := late.exception(), AtelierError | None):
+        LOGGER.warning("what nobody waited for any more failed", exc_info=error)

@@ -70,7 +70,7 @@ class Watch:
         self._max_failures = state.settings.jobs.max_failures
         self._clock = clock
         self._seen: Seen = {}
-        self._patience = Patience()
+        self._patience = Patience(cancels=False)  # a beat that lands late shows life all the same
         self._answers = 0
 
     async def close(self) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
@@ -45,10 +46,13 @@ class Worker:
         self._doing: dict[str, tuple[Claimed, asyncio.Task[None]]] = {}
         self._wishes: dict[str, str] = {}
         self._claiming = asyncio.Lock()
-        """A job that is claimed and not in ``_doing`` yet must not look forgotten to a beat."""
+        """What is claimed belongs to who began to claim: nobody starts over meanwhile."""
         self._loops: list[asyncio.Task[None]] = []
-        self._patience = Patience()
+        self._patience = Patience(cancels=True)
         self._claim_s = CLAIM_WAITS * state.settings.database.timeout_s
+        self._unsure = False
+        """Whether a claim was given up that may have taken jobs all the same."""
+        self._tidied = -math.inf
         self._away = False
 
     @property
@@ -100,11 +104,7 @@ class Worker:
         await self._watch.look_in_time(self._show_life())
 
     async def _show_life(self) -> None:
-        if self._claiming.locked():
-            await self._leases.beat(None)  # a claim may take long, which is no reason to look dead
-        else:
-            async with self._claiming:
-                await self._leases.beat(list(self._doing))
+        await self._leases.beat()
         BEATS.add(1)
 
     async def _start_over(self, lost: str) -> None:
@@ -114,17 +114,33 @@ class Worker:
                 return  # another loop has seen it first
             LOGGER.warning("this worker was taken for dead; it starts over with nothing")
             await _end([task for _, task in self._doing.values()])
-            await self._leases.register()
+            await self._patience.within(self._claim_s, self._leases.register())
 
     async def _claim(self) -> None:
-        """What a claim takes that was given up goes back with the next beat: it is not in ``_doing``."""
+        if self._unsure or time.monotonic() >= self._tidied + self._limits.beat_s:
+            await self._tidy()
         for lane, slots in self._limits.slots.items():
             free = slots - sum(job.request.lane == lane for job, _ in self._doing.values())
             if free <= 0:
                 continue
             async with self._claiming:
-                for job in await self._patience.within(self._claim_s, self._leases.claim(lane, free)):
+                for job in await self._taken(lane, free):
                     self._doing[job.id] = (job, asyncio.create_task(self._do(job)))
+
+    async def _taken(self, lane: str, most: int) -> list[Claimed]:
+        try:
+            return await self._patience.within(self._claim_s, self._leases.claim(lane, most))
+        except StateUnavailable:
+            self._unsure = True
+            raise
+
+    async def _tidy(self) -> None:
+        """What it has and knows nothing of goes back. A job is not to blame for a claim that was given up."""
+        were_over = self._patience.is_idle
+        reason = None if self._unsure else "its worker forgot it"
+        await self._patience.within(self._claim_s, self._leases.return_strays(list(self._doing), reason))
+        self._unsure = self._unsure and not were_over
+        self._tidied = time.monotonic()
 
     async def _heed(self) -> None:
         """What users wish of the jobs that are under way."""

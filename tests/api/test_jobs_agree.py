@@ -91,8 +91,8 @@ class Life:
 
     async def _forget(self) -> None:
         if self.hand and self.job:
-            self.job = None
-            await (self.hand.leases.leave() if self.random.random() < 0.5 else self.hand.leases.beat([]))
+            self.job, leases = None, self.hand.leases
+            await (leases.leave() if self.random.random() < 0.5 else leases.return_strays([], "its worker forgot it"))
 
     async def _heed(self) -> None:
         if self.hand and self.job and await self.hand.leases.wishes():

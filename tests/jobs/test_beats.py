@@ -16,12 +16,11 @@ from test_worker import until as job_until
 from waiting import until
 
 from serve.errors import StateUnavailable
-from serve.jobs import worker as workers
 from serve.jobs.flights import Flights
-from serve.jobs.leases import Claimed, LeaseLost, Leases
+from serve.jobs.leases import Claimed, LeaseLost
+from serve.jobs.patience import Patience
 from serve.jobs.queue import GenerationQueue
 from serve.jobs.takeover import Watch
-from serve.jobs.views import JobViews
 from serve.jobs.work import Work
 from serve.jobs.worker import Worker
 from serve.state import State
@@ -98,14 +97,17 @@ async def test_a_gateway_beats_on(state: State, hanging: Hanging) -> None:
     await found.close()
 
 
-async def test_a_beat_that_does_not_know_what_is_held_gives_nothing_back(state: State) -> None:
-    leases: Leases = await worker(state)
-    await GenerationQueue(state).add(request(), ANA)
-    (job,) = await leases.claim("illustrate", 1)
-    await leases.beat(None)
-    assert (await JobViews(state.database).get(job.id)).status == "processing"
-    await leases.beat([])
-    assert (await JobViews(state.database).get(job.id)).status == "pending"
+async def test_a_beat_that_hangs_holds_no_claim_up(state: State, hanging: Hanging) -> None:
+    found = Worker(with_jobs(state, **QUICK), Work(state, StandIn(), IllustratorStandIn()))
+    found._leases.beat = hanging.of(found._leases.beat)  # type: ignore[method-assign]
+    hanging.begin()
+    await found.start()
+    await until(lambda: hanging.hangs, 30)
+    (job_id,) = (await GenerationQueue(state).add(request(), ANA)).ids
+    view = await job_until(state, job_id, over, 60)
+    assert (view.status, view.attempt) == ("completed", 1)
+    assert not hanging.over.is_set()
+    await found.close()
 
 
 async def test_a_look_that_itself_took_long_takes_nobody_for_dead(
@@ -151,41 +153,95 @@ async def test_a_look_that_hangs_after_it_saw_the_beats_forgets_nothing(
     state: State, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, dead = Clock(), await worker(state)
-    watch = Watch(with_jobs(state, lease_s=1.5), clock)
+    watch = Watch(with_jobs(state, lease_s=9), clock)
     hanging.begin()
     monkeypatch.setattr(watch, "_take_orphans", hanging.of(watch._take_orphans, always=True))
     for _ in range(2):
         with pytest.raises(StateUnavailable):
             await watch.look_in_time(asyncio.sleep(0))
-        clock.now += 2
+        assert hanging.hangs
+        clock.now += 10
     with pytest.raises(LeaseLost):
-        await dead.beat(None)
+        await dead.beat()
     await watch.close()
 
 
-async def test_what_a_claim_took_that_was_given_up_is_claimed_again(
-    state: State, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """It was written down, and its answer never came."""
+class Claims:
+    """Makes a worker whose claims are written down, and whose answers hang: the first alone, or ``always``."""
 
-    async def answer(taken: list[Claimed]) -> list[Claimed]:
+    def __init__(self, state: State, hanging: Hanging, *, always: bool = False, **limits: Any) -> None:
+        self.worker = Worker(with_jobs(state, **QUICK, **limits), Work(state, StandIn(), IllustratorStandIn()))
+        self.worker._claim_s = 2.0
+        self._claim = self.worker._leases.claim
+        self._answers = hanging.of(self._answer, always=always)
+        self.worker._leases.claim = self.claim  # type: ignore[method-assign]
+        hanging.begin()
+
+    async def claim(self, *asked: Any) -> list[Claimed]:
+        taken = await self._claim(*asked)
+        return await self._answers(taken) if taken else taken
+
+    @staticmethod
+    async def _answer(taken: list[Claimed]) -> list[Claimed]:
         return taken
 
-    async def claim(*asked: Any) -> list[Claimed]:
-        taken = await claims(*asked)
-        return await answers(taken) if taken else taken
 
-    monkeypatch.setattr(workers, "CLAIM_WAITS", 2.0 / state.settings.database.timeout_s)
-    found, answers = Worker(with_jobs(state, **QUICK), Work(state, StandIn(), IllustratorStandIn())), hanging.of(answer)
-    claims, found._leases.claim = found._leases.claim, claim  # type: ignore[method-assign]
-    hanging.begin()
+async def test_what_a_claim_took_that_was_given_up_is_claimed_again(state: State, hanging: Hanging) -> None:
+    """Its answer never came, which is not the job's fault: it may not fail a single time."""
+    found = Claims(state, hanging, max_failures=1).worker
     await found.start()
     (job_id,) = (await GenerationQueue(state).add(request(), ANA)).ids
     view = await job_until(state, job_id, over, 60)
     assert (view.status, view.attempt) == ("completed", 2)
-    assert not hanging.over.is_set()
+    assert hanging.ended, "a claim that was given up takes nothing later"
     await found.close()
-    assert hanging.ended
+
+
+async def test_claims_that_go_on_hanging_hold_no_job(state: State, hanging: Hanging) -> None:
+    """After each, what it took is back before the next one begins: others may have it."""
+    found = Claims(state, hanging, always=True)
+    await GenerationQueue(state).add(request(), ANA)
+    await found.worker.start()
+    await until(lambda: hanging.hangs, 30)
+
+    async def nothing(*_: Any) -> list[Claimed]:
+        again.set()
+        return []
+
+    again, found._claim = asyncio.Event(), nothing
+    await asyncio.wait_for(again.wait(), 30)
+    (taken,) = await (await worker(state)).claim("illustrate", 1)
+    assert taken.attempt == 2
+    await found.worker.close()
+
+
+async def test_what_it_does_not_know_of_goes_back_as_a_failure(state: State) -> None:
+    """A job that always breaks the worker's own loop does not go round for ever."""
+    found = Worker(with_jobs(state, **QUICK, max_failures=2), Work(state, StandIn(), IllustratorStandIn()))
+
+    async def broken(*_: Any, **__: Any) -> None:
+        raise KeyError("nobody foresaw it")
+
+    found._leases.complete = broken  # type: ignore[method-assign]
+    await found.start()
+    (job_id,) = (await GenerationQueue(state).add(request(), ANA)).ids
+    view = await job_until(state, job_id, over, 60)
+    assert (view.status, view.attempt) == ("failed", 2)
+    await found.close()
+
+
+async def test_what_was_late_and_failed_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def late(error: Exception) -> None:
+        await asyncio.sleep(0.05)
+        raise error
+
+    patience = Patience(cancels=False)
+    for error in (KeyError("nobody foresaw it"), StateUnavailable("away")):
+        with pytest.raises(StateUnavailable, match="in time"):
+            await patience.within(0.001, late(error))
+        assert not patience.is_idle
+    await until(lambda: patience.is_idle, 10)
+    assert [record.exc_info[1].args for record in caplog.records if record.exc_info] == [("nobody foresaw it",)]
 
 
 @pytest.mark.parametrize("kind", [Flights, Worker])

@@ -140,7 +140,7 @@ async def test_a_worker_that_stands_still_loses_its_jobs(state: State) -> None:
     assert await watch.look() == []
     for _ in range(3):
         clock.now += 0.4 * state.settings.jobs.lease_s
-        await alive.beat([])
+        await alive.beat()
         taken = await watch.look()
     assert taken == [dead.worker_id]
     (again,) = await alive.claim("illustrate", 1)
@@ -164,11 +164,11 @@ async def test_who_comes_back_late_is_refused(state: State) -> None:
     job = await one_job(state, late)
     await watch.look()
     clock.now += 11
-    await other.beat([])
+    await other.beat()
     await watch.look()
     (again,) = await other.claim("illustrate", 1)
     with pytest.raises(LeaseLost):
-        await late.beat([job.id])
+        await late.beat()
     with pytest.raises(LeaseLost):
         await late.report(job, "progress", {"step": 7}, 0.9, {0: (7, b"late")})
     with pytest.raises(LeaseLost):
@@ -186,7 +186,7 @@ async def test_who_comes_back_late_is_refused(state: State) -> None:
 async def test_a_later_attempt_of_the_same_worker_is_fenced_too(state: State) -> None:
     leases = await worker(state)
     first = await one_job(state, leases)
-    await leases.beat([])  # it has forgotten the job
+    await leases.return_strays([], "its worker forgot it")
     (second,) = await leases.claim("illustrate", 1)
     with pytest.raises(LeaseLost):
         await complete(state, leases, first)
@@ -200,7 +200,7 @@ async def test_a_beat_while_the_watch_looks_keeps_the_jobs(state: State) -> None
     for _ in range(5):
         await watch.look()
         clock.now += 0.9 * state.settings.jobs.lease_s
-        await slow.beat([])
+        await slow.beat()
     assert await watch.look() == []
 
 
@@ -219,7 +219,7 @@ async def test_time_in_which_nobody_can_write_is_no_silence_of_a_worker(state: S
     await watch.look()
     with pytest.raises(StateUnavailable):
         await watch.look(refused())
-    assert await watch.look(alive.beat([])) == []
+    assert await watch.look(alive.beat()) == []
     assert await watch.look(late()) == []
     clock.now += 11
     assert await watch.look() == [alive.worker_id]
@@ -240,7 +240,7 @@ async def test_time_without_a_database_is_no_silence_of_a_worker(state: State, m
             await watch.look()
     assert await watch.look() == []  # nobody could beat meanwhile
     clock.now += 5
-    await alive.beat([])
+    await alive.beat()
     assert await watch.look() == []
 
 
