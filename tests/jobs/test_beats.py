@@ -64,6 +64,10 @@ def hanging() -> Iterator[Hanging]:
     found.over.set()
 
 
+def quick_worker(state: State, **limits: Any) -> Worker:
+    return Worker(with_jobs(state, **QUICK, **limits), Work(state, StandIn(), IllustratorStandIn()))
+
+
 async def goes_on(hanging: Hanging, beats: Hanging) -> None:
     hanging.begin()
     await until(lambda: hanging.hangs, 30)
@@ -75,7 +79,7 @@ async def goes_on(hanging: Hanging, beats: Hanging) -> None:
 
 @pytest.mark.parametrize("where", ["beat", "claim", "orphans"])
 async def test_a_worker_beats_on(state: State, hanging: Hanging, where: str) -> None:
-    found = Worker(with_jobs(state, **QUICK), Work(state, StandIn(), IllustratorStandIn()))
+    found = quick_worker(state)
     leases, watch, beats = found._leases, found._watch, Hanging()
     leases.beat = beats.of(leases.beat)  # type: ignore[method-assign, assignment]
     if where == "beat":
@@ -98,7 +102,7 @@ async def test_a_gateway_beats_on(state: State, hanging: Hanging) -> None:
 
 
 async def test_a_beat_that_hangs_holds_no_claim_up(state: State, hanging: Hanging) -> None:
-    found = Worker(with_jobs(state, **QUICK), Work(state, StandIn(), IllustratorStandIn()))
+    found = quick_worker(state)
     found._leases.beat = hanging.of(found._leases.beat)  # type: ignore[method-assign]
     hanging.begin()
     await found.start()
@@ -170,7 +174,7 @@ class Claims:
     """Makes a worker whose claims are written down, and whose answers hang: the first alone, or ``always``."""
 
     def __init__(self, state: State, hanging: Hanging, *, always: bool = False, **limits: Any) -> None:
-        self.worker = Worker(with_jobs(state, **QUICK, **limits), Work(state, StandIn(), IllustratorStandIn()))
+        self.worker = quick_worker(state, **limits)
         self.worker._claim_s = 2.0
         self._claim = self.worker._leases.claim
         self._answers = hanging.of(self._answer, always=always)
@@ -217,7 +221,7 @@ async def test_claims_that_go_on_hanging_hold_no_job(state: State, hanging: Hang
 
 async def test_what_it_does_not_know_of_goes_back_as_a_failure(state: State) -> None:
     """A job that always breaks the worker's own loop does not go round for ever."""
-    found = Worker(with_jobs(state, **QUICK, max_failures=2), Work(state, StandIn(), IllustratorStandIn()))
+    found = quick_worker(state, max_failures=2)
 
     async def broken(*_: Any, **__: Any) -> None:
         raise KeyError("nobody foresaw it")
@@ -246,8 +250,7 @@ async def test_what_was_late_and_failed_is_in_the_log(caplog: pytest.LogCaptureF
 
 @pytest.mark.parametrize("kind", [Flights, Worker])
 async def test_a_look_ends_with_who_began_it(state: State, hanging: Hanging, kind: type[Flights | Worker]) -> None:
-    quick = with_jobs(state, **QUICK)
-    found = Flights(quick) if kind is Flights else Worker(quick, Work(state, StandIn(), IllustratorStandIn()))
+    found = Flights(with_jobs(state, **QUICK)) if kind is Flights else quick_worker(state)
     watch = found._watch
     watch._take_orphans = hanging.of(watch._take_orphans)  # type: ignore[method-assign, assignment]
     hanging.begin()
