@@ -90,27 +90,27 @@ load: .venv/.testing ## users on a running stack; SCENARIO=smoke|... ARGS=--stac
 
 chaos: .venv/.testing postgresql redis iproute .venv/.compiled ## kill and freeze the parts of a stack under load; CHAOS=--short
 	$(BIN)/python -m loadtests.chaos $(CHAOS)
-	$(if $(CHAOS),,$(BIN)/python -m loadtests.nodes)
+	$(if $(CHAOS),,$(BIN)/python -m loadtests.chaos.nodes)
 
 # Not here: bench_unet, which needs a GPU, and chaos, which has a target of its own. Rates, and a scenario, that exceed
 # their limits do not hold up those after them, but fail the whole.
 BENCH_LOAD := smoke tier_1 tier_2 tier_3 short_10 short_50 short_100 cached
 bench: .venv/.testing ## every table in the documents; two hours and more
-	$(BIN)/python -m loadtests.bench_engines
-	$(BIN)/python -m loadtests.bench_vectorize
-	$(BIN)/python -m loadtests.bench_judges --limit 40
-	$(BIN)/python -m loadtests.bench_time
-	$(BIN)/python -m loadtests.bench_illustrate
-	$(BIN)/python -m loadtests.bench_load
-	$(BIN)/python -m loadtests.bench_queue
-	$(BIN)/python -m loadtests.bench_guards
-	$(BIN)/python -m loadtests.bench_metrics
-	$(BIN)/python -m loadtests.bench_peers
-	$(BIN)/python -m loadtests.bench_tracing
+	$(BIN)/python -m loadtests.benchmarks.engines
+	$(BIN)/python -m loadtests.benchmarks.vectorize
+	$(BIN)/python -m loadtests.benchmarks.judges --limit 40
+	$(BIN)/python -m loadtests.benchmarks.time
+	$(BIN)/python -m loadtests.benchmarks.illustrate
+	$(BIN)/python -m loadtests.benchmarks.load
+	$(BIN)/python -m loadtests.benchmarks.queue
+	$(BIN)/python -m loadtests.benchmarks.security
+	$(BIN)/python -m loadtests.benchmarks.metrics
+	$(BIN)/python -m loadtests.benchmarks.peers
+	$(BIN)/python -m loadtests.benchmarks.tracing
 	$(BIN)/python -m loadtests.simulate --validate
 	$(BIN)/python -m loadtests.simulate --plot docs/media
-	$(BIN)/python -m loadtests.bench_scaling
-	@failed=""; $(BIN)/python -m loadtests.bench_rates || failed=" rates"; \
+	$(BIN)/python -m loadtests.benchmarks.scaling
+	@failed=""; $(BIN)/python -m loadtests.benchmarks.rates || failed=" rates"; \
 	  for scenario in $(BENCH_LOAD); do \
 	  $(BIN)/python -m loadtests.load $$scenario --stack || failed="$$failed $$scenario"; done; \
 	  [ -z "$$failed" ] || { echo "not within their limits:$$failed"; exit 1; }

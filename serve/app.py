@@ -17,24 +17,24 @@ from ray.serve.config import BackpressureConfig, HTTPOptions, gRPCOptions
 from ray.serve.schema import LoggingConfig
 from starlette.middleware import Middleware
 
-from serve import routing
-from serve.api import entrance
-from serve.api.admission import Admission
 from serve.api.app import answer
-from serve.api.client_address import ClientAddress
-from serve.api.deadlines import Arrived
-from serve.api.entrance import Entry
-from serve.api.middleware import RequestId, ScrubHeaders
-from serve.api.observed import Observed
-from serve.api.open_inference.grpc import add_servicer_to_server
+from serve.api.inference.grpc import add_servicer_to_server
+from serve.api.middleware import authentication
+from serve.api.middleware.admission import Admission
+from serve.api.middleware.authentication import Entry
+from serve.api.middleware.client_address import ClientAddress
+from serve.api.middleware.deadlines import Arrived
+from serve.api.middleware.request_trace import Observed
+from serve.api.middleware.response_headers import RequestId, ScrubHeaders
+from serve.cluster import routing
+from serve.cluster.autoscaling import by_queue, by_turns, replicas
+from serve.cluster.ray_process import keep_to, own_host
+from serve.cluster.replicas import Gateway, IllustratorReplica, Replica, VectorizerReplica, WorkerReplica
 from serve.diffusion.family import families_in
 from serve.errors import EngineUnavailable
-from serve.guards import log_lines
-from serve.ray_process import keep_to, own_host
-from serve.replicas import Gateway, IllustratorReplica, Replica, VectorizerReplica, WorkerReplica
-from serve.scaling import by_queue, by_turns, replicas
+from serve.observability.logs import escaping
+from serve.security.limits.admission_queue import RETRY_AFTER_S
 from serve.settings import IllustratorSettings, RaySettings, Settings, VectorizerSettings, load
-from serve.turns import RETRY_AFTER_S
 
 ASIDE = 32
 """How many calls that only ask about an ensemble, or are refused, find room in a replica that is full."""
@@ -184,10 +184,10 @@ def grpc_options(settings: Settings) -> gRPCOptions:
 def before_ray_serve() -> list[Middleware]:
     """Ray Serve calls this in every process that opens an HTTP server; what it returns runs before Ray Serve does."""
     settings = load()
-    log_lines.install()
+    escaping.install()
     keep_to(own_host(settings.ray.host))
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     whose = Middleware(ClientAddress, settings)
-    entry = Middleware(Entry, entrance.here)
+    entry = Middleware(Entry, authentication.here)
     first = [Middleware(RequestId), Middleware(ScrubHeaders), whose, Middleware(Arrived)]
     return [admission, entry, Middleware(Observed, settings.logs.requests), *first]  # the last one runs first

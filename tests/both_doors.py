@@ -13,9 +13,9 @@ import uvicorn
 from standin import Served, StandIn
 
 from serve.api.app import create_app
-from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
-from serve.api.open_inference.models import Models
-from serve.ensembles.illustration import IllustratorService
+from serve.api.inference.grpc import OpenInferenceServicer, add_servicer_to_server
+from serve.api.inference.models import Models
+from serve.ensembles.illustrator.illustration import IllustratorService
 from serve.settings import Settings
 
 

@@ -13,12 +13,12 @@ from hop import crossed
 from numpy.typing import NDArray
 from waiting import until
 
-from serve import urgency
-from serve.ensembles.vectorization import NO_VERSIONS, Analysis, Vectorization, VectorizeOptions
-from serve.ensembles.vectorizer import Vectorizer
+from serve.ensembles.vectorizer.vectorization import NO_VERSIONS, Analysis, Vectorization, VectorizeOptions
+from serve.ensembles.vectorizer.vectorizer import Vectorizer
 from serve.errors import DeadlineExceeded
+from serve.observability import request_context
+from serve.security.limits.admission_queue import Turns
 from serve.settings import VectorizerSettings
-from serve.turns import Turns
 from tests.ensembles.fake_models import models
 from tests.fakes import FakeEngines
 
@@ -87,7 +87,7 @@ class ConversionHop:
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        with urgency.under(crossed()):
+        with request_context.under(crossed()):
             async with self.turns.taken():
                 yield
 

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Sequence
 
 from illustrator_standin import IllustratorStandIn
 
-from serve.ensembles.illustration import UNFOLLOWED, Checkpoint, Follow, IllustrateOptions, Preview, Told
+from serve.ensembles.illustrator.illustration import UNFOLLOWED, Checkpoint, Follow, IllustrateOptions, Preview, Told
 from serve.errors import (
     AtelierError,
     Conflict,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from serve.metrics import catalogue
-from serve.metrics.metric import Sample
+from serve.observability.metrics import catalogue
+from serve.observability.metrics.metric import Sample
 
 TRITONS, RAYS, BOTHS, SILENT = "GPU-5b1d", "GPU-77c0", "GPU-e201", "GPU-f93a"
 """Of whom Triton tells alone, of whom Ray does, of whom both do, and that tells Ray nothing of its work."""

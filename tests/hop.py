@@ -10,11 +10,18 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from serve import urgency
-from serve.ensembles.illustration import UNFOLLOWED, Checkpoint, Follow, IllustrateOptions, Illustration, Told
-from serve.ensembles.illustrator import Illustrator
+from serve.ensembles.illustrator.illustration import (
+    UNFOLLOWED,
+    Checkpoint,
+    Follow,
+    IllustrateOptions,
+    Illustration,
+    Told,
+)
+from serve.ensembles.illustrator.illustrator import Illustrator
+from serve.observability import request_context
+from serve.security.limits.admission_queue import Turns
 from serve.settings import IllustratorSettings
-from serve.turns import Turns
 from tests.ensembles.drawn_family import engines, write_family
 from tests.fakes import FakeEngines
 
@@ -60,7 +67,7 @@ class Hop:
         return getattr(self._illustrator, name)
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
-        with urgency.under(crossed()):
+        with request_context.under(crossed()):
             async with self.turns.taken():
                 self.order.append(options.seed)
                 return await self._illustrator.draw(options)
@@ -68,7 +75,7 @@ class Hop:
     async def stream(
         self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
     ) -> AsyncGenerator[Told]:
-        urgency.begin(crossed())
+        request_context.begin(crossed())
         stream = self._illustrator.stream(options, follow, resume)
         async with self.turns.taken(), contextlib.aclosing(stream) as items:
             self.order.append(options.seed)
@@ -89,7 +96,7 @@ class Hop:
         return self.engines.steps <= begun + 1
 
 
-def crossed() -> urgency.Urgency:
+def crossed() -> request_context.Urgency:
     """What is current, as a replica has it."""
-    asked = urgency.current()
-    return urgency.arrived((asked.left_s(3600.0), asked.priority))
+    asked = request_context.current()
+    return request_context.arrived((asked.left_s(3600.0), asked.priority))

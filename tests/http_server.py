@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from standin import StandIn
 
 from serve.api.app import create_app
-from serve.ensembles.illustration import IllustratorService
-from serve.jobs.direct import Direct
+from serve.ensembles.illustrator.illustration import IllustratorService
+from serve.jobs.direct.service import Direct
 from serve.settings import Settings
 from serve.state import State
 

@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from standin import StandIn
 
 from serve.diffusion.samplers import by_name
-from serve.ensembles.checkpoints import Stage, fingerprint, pack, unpack
-from serve.ensembles.illustration import (
+from serve.ensembles.illustrator.checkpoints import Stage, fingerprint, pack, unpack
+from serve.ensembles.illustrator.illustration import (
     UNFOLLOWED,
     Checkpoint,
     FamilyInfo,

@@ -14,12 +14,12 @@ from standin import StandIn
 
 from serve.api.app import create_app
 from serve.api.jobs import JobParts
-from serve.ensembles.illustration import IllustratorService
-from serve.jobs.leases import Claimed, Leases
-from serve.jobs.requests import File, Outcome
+from serve.ensembles.illustrator.illustration import IllustratorService
+from serve.ensembles.requests import File, Outcome
+from serve.jobs.recording import as_stored
+from serve.jobs.worker.leases import Claimed, Leases
 from serve.settings import Settings
 from serve.state import State
-from serve.state.recording import as_stored
 
 PICTURE = File(b"a picture", "image/png", 8, 8, 7)
 

@@ -17,16 +17,16 @@ from illustrator_standin import IllustratorStandIn
 from jobs_standin import with_settings
 from standin import StandIn
 
-from serve.access.audit import Actor
-from serve.access.keys import Made
-from serve.api.admission import Admission
 from serve.api.app import answer, create_app
-from serve.api.client_address import ClientAddress
-from serve.api.entrance import Entrance, Entry
-from serve.api.middleware import RequestId, ScrubHeaders
-from serve.api.observed import Observed
-from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
-from serve.jobs.direct import Direct
+from serve.api.inference.grpc import OpenInferenceServicer, add_servicer_to_server
+from serve.api.middleware.admission import Admission
+from serve.api.middleware.authentication import Entrance, Entry
+from serve.api.middleware.client_address import ClientAddress
+from serve.api.middleware.request_trace import Observed
+from serve.api.middleware.response_headers import RequestId, ScrubHeaders
+from serve.jobs.direct.service import Direct
+from serve.security.identity.audit import Actor
+from serve.security.identity.keys import Made
 from serve.state import State
 
 ME = Actor(address="command line of tester")

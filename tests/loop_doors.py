@@ -12,9 +12,9 @@ import httpx
 from tritonclient.grpc import service_pb2_grpc
 
 from serve.api.app import create_app
-from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
-from serve.api.open_inference.models import Models
-from serve.jobs.direct import Direct
+from serve.api.inference.grpc import OpenInferenceServicer, add_servicer_to_server
+from serve.api.inference.models import Models
+from serve.jobs.direct.service import Direct
 from serve.settings import Settings
 from serve.state import State
 

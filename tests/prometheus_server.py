@@ -17,7 +17,7 @@ from typing import Any
 import httpx
 import yaml
 
-from serve.metrics.prometheus import configuration
+from serve.observability.metrics.prometheus import configuration
 
 BINARY = "prometheus"
 _START_S, _STOP_S = 60.0, 10.0

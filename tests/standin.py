@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serve.api.open_inference.statistics import Statistics
+from serve.api.inference.statistics import Statistics
 from serve.engines.service import EngineHealth, Health
-from serve.ensembles.vectorization import Analysis, Vectorization, VectorizeOptions
+from serve.ensembles.vectorizer.vectorization import Analysis, Vectorization, VectorizeOptions
 from serve.errors import InvalidRequest, NotFound
 from serve.vector.image import decode
 from serve.vector.parameters import VTracerParameters
-from serve.vector.stock import trace_vtracer
 from serve.vector.svg import statistics
+from serve.vector.vtracer import trace_vtracer
 
 Array = npt.NDArray[Any]
 

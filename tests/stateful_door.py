@@ -13,10 +13,10 @@ from fastapi import APIRouter, FastAPI
 from standin import StandIn
 
 from serve.api.app import create_app
-from serve.jobs.requests import File, Outcome
+from serve.ensembles.requests import File, Outcome
+from serve.jobs.recording import as_stored, ended, put_results
 from serve.settings import ReferencesSettings, Settings
 from serve.state import State
-from serve.state.recording import as_stored, ended, put_results
 from serve.state.tables import generations, utc_now
 
 

@@ -1,4 +1,4 @@
-"""The house stands as drawn: who may import what, settings and their document."""
+"""The structure of the packages: which room may import which, where Ray and torch may be; settings and their page."""
 
 from __future__ import annotations
 
@@ -36,6 +36,83 @@ def loaded_by(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
+ROOMS: dict[str, set[str]] = {
+    "errors": set(),
+    "settings": {"errors"},
+    "observability": {"settings", "errors"},
+    "diffusion": {"errors"},
+    "vector": {"errors"},
+    "engines": {"observability", "settings", "errors"},
+    "ensembles": {"engines", "diffusion", "vector", "observability", "settings", "errors"},
+    "state": {"observability", "settings", "errors"},
+    "security": {"ensembles", "state", "diffusion", "observability", "settings", "errors"},
+    "releases": {
+        "security",
+        "ensembles",
+        "engines",
+        "state",
+        "diffusion",
+        "vector",
+        "observability",
+        "settings",
+        "errors",
+    },
+    "jobs": {"releases", "security", "ensembles", "state", "observability", "settings", "errors"},
+}
+"""Each room of `serve`, from the lowest floor up, and the rooms that it may import."""
+ROOMS["api"] = {"jobs", "engines", "diffusion", "vector", *ROOMS["jobs"]}
+ROOMS["cluster"] = {"api", *ROOMS["api"]} - {"diffusion", "vector"}
+ROOMS["app"] = {"cluster", "api", "security", "diffusion", "observability", "settings", "errors"}
+ROOMS["cli"] = {"app", *ROOMS["cluster"], "cluster"}
+LARGEST_FOLDER = 20
+
+
+def modules_of(tree: ast.AST) -> set[str]:
+    """Dotted names of modules of `serve` that ``tree`` imports, anywhere in it; a name in a module counts as it."""
+    found: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return {name for name in found if name.startswith("serve.")}
+
+
+def test_the_root_of_serve_has_three_modules() -> None:
+    assert {path.name for path in SERVE if path.parent == HOME / "serve"} == {"__init__.py", "app.py", "errors.py"}
+
+
+def test_the_table_names_every_room_and_has_no_circle() -> None:
+    there = {path.relative_to(HOME / "serve").with_suffix("").parts[0] for path in SERVE} - {"__init__"}
+    assert there == ROOMS.keys()
+    below: set[str] = set()
+    for room, lower in ROOMS.items():
+        assert lower <= below, room
+        below.add(room)
+
+
+def test_at_most_nine_floors_lie_between_the_application_and_the_errors() -> None:
+    floors: dict[str, int] = {}
+    for room, lower in ROOMS.items():
+        floors[room] = 1 + max((floors[one] for one in lower), default=0)
+    assert floors["app"] - floors["errors"] - 1 <= 9
+
+
+@pytest.mark.parametrize("path", SERVE, ids=lambda path: str(path.relative_to(HOME)))
+def test_a_room_imports_only_what_lies_below_it(path: Path) -> None:
+    room = path.relative_to(HOME / "serve").with_suffix("").parts[0]
+    imported = {name.split(".")[1] for name in modules_of(ast.parse(path.read_text()))}
+    assert imported - {room} <= ROOMS.get(room, set())
+
+
+def test_no_folder_is_crowded_and_each_says_what_it_is() -> None:
+    folders = {path.parent for path in SERVE} - {HOME / "serve"}
+    for folder in folders:
+        assert len(list(folder.glob("*.py"))) <= LARGEST_FOLDER, folder
+        if "migrations" not in folder.parts and (folder / "__init__.py").exists():
+            assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
+
+
 @pytest.mark.parametrize("path", SERVE, ids=lambda path: str(path.relative_to(HOME)))
 def test_serving_never_imports_training(path: Path) -> None:
     assert not imports(path) & TRAINING
@@ -49,31 +126,20 @@ def test_the_application_loads_no_training_package() -> None:
 
 
 def test_only_the_edge_imports_ray() -> None:
-    users = {str(path.relative_to(HOME)) for path in SERVE if "ray" in imports(path)}
-    assert users == {
-        "serve/app.py",
-        "serve/cli.py",
-        "serve/deploy_command.py",
-        "serve/discovery.py",
-        "serve/hop_errors.py",
-        "serve/ray_process.py",
-        "serve/ray_proxy.py",
-        "serve/replicas.py",
-        "serve/remote.py",
-        "serve/routing.py",
-    }
+    users = {path.relative_to(HOME / "serve").parts[0] for path in SERVE if "ray" in imports(path)}
+    assert users <= {"app.py", "cluster", "cli"}
 
 
 def test_api_and_ensembles_run_without_ray() -> None:
-    loaded = loaded_by("import serve.api.app, serve.api.open_inference.grpc, serve.ensembles.vectorizer")
-    loaded |= loaded_by("import serve.ensembles.illustrator, serve.cli")
+    loaded = loaded_by("import serve.api.app, serve.api.inference.grpc, serve.ensembles.vectorizer.vectorizer")
+    loaded |= loaded_by("import serve.ensembles.illustrator.illustrator, serve.cli.main")
     assert "ray" not in loaded
     assert not loaded & TRAINING
 
 
 def test_the_gateway_loads_no_tracer() -> None:
     """Its replicas only carry requests: what traces belongs to the Vectorizer's."""
-    assert not loaded_by("import serve.api.app, serve.api.open_inference.grpc") & {"numba", "cv2", "vtracer", "scipy"}
+    assert not loaded_by("import serve.api.app, serve.api.inference.grpc") & {"numba", "cv2", "vtracer", "scipy"}
 
 
 @pytest.mark.parametrize("path", [path for path in SERVE if "api" in path.parts], ids=lambda path: path.stem)
@@ -113,7 +179,7 @@ def pickles(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(HOME)))
 def test_nothing_is_pickled(path: Path) -> None:
-    """Reading a pickle runs code. Ray pickles what crosses its hops, inside; `serve.ensembles.wire` is our own way."""
+    """Reading a pickle runs code. Ray pickles what crosses its hops; `worker_protocol` is our own way."""
     assert not pickles(path)
 
 

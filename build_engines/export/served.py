@@ -13,7 +13,7 @@ from torch import nn
 from build_engines.export.contracts import CONTRACTS
 from build_engines.export.parity import LIMIT, ParityError, torch_answers
 from serve.engines.client import Engines
-from serve.engines.server import TritonServer
+from serve.engines.triton.server import TritonServer
 
 _BATCHES = ((1, 8), (4, 100))
 

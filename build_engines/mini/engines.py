@@ -10,8 +10,8 @@ import numpy as np
 
 from build_engines.mini.pictures import Rgb
 from serve.diffusion.family import manifest_of
-from serve.ensembles.illustration import IllustrateOptions
-from serve.ensembles.illustrator import Illustrator
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.settings import IllustratorSettings
 
 NAME = "mini"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from loadtests.child_server import ChildServer
 from loadtests.load.stack import free_ports
-from serve.ray_environment import haproxy_binary
+from serve.cluster.ray_environment import haproxy_binary
 
 _CONFIG = """defaults
     mode tcp

@@ -144,6 +144,6 @@ FAULTS: dict[str, Fault] = {
         *_server("Redis", "redis"),
         *_server("object store", "endpoint"),
         Fault("full disk", DISK, _fill, _clear),
-        # What befalls a machine needs two: `loadtests.nodes`.
+        # What befalls a machine needs two: `loadtests.chaos.nodes`.
     )
 }

@@ -20,9 +20,9 @@ from loadtests.chaos.client import Seen, of_http
 from loadtests.chaos.ledger import Saw
 from loadtests.load.callers import ANEW
 from loadtests.load.drawings import encoded
-from serve.api.open_inference.messages import tell_parameters
-from serve.api.open_inference.tensors import bytes_array, from_binary, to_binary
-from serve.ensembles.vectorization import is_lasting
+from serve.api.inference.grpc_messages import tell_parameters
+from serve.api.inference.tensors import bytes_array, from_binary, to_binary
+from serve.ensembles.vectorizer.vectorization import is_lasting
 
 Pixels = NDArray[np.uint8]
 

@@ -19,11 +19,11 @@ import yaml
 
 from loadtests.chaos.endpoint import Endpoint
 from loadtests.chaos.s3_server import S3Server
-from loadtests.guards.redis_server import RedisServer
 from loadtests.load.stack import START_TIMEOUT_S, STOP_TIMEOUT_S, settings
 from loadtests.queue.postgresql import PostgreSQL
+from loadtests.security.redis_server import RedisServer
 from loadtests.vectorize.measure import ROOT
-from serve.client import StackClient
+from serve.cluster.http_client import StackClient
 from serve.errors import EngineUnavailable
 
 MARK = "CHAOS_SITE"
@@ -61,7 +61,7 @@ class Site:
         file = self.folder / "settings.yaml"
         file.write_text(yaml.safe_dump(self.values))
         log = self.folder / "stack.log"
-        command = [sys.executable, "-m", "serve.cli", "up", "--config", str(file)]
+        command = [sys.executable, "-m", "serve.cli.main", "up", "--config", str(file)]
         environment = {**os.environ, MARK: str(self.folder)}
         with log.open("wb") as output:
             self._process = subprocess.Popen(

@@ -1,1 +1,1 @@
-"""The parts of ``python -m loadtests.bench_illustrate``."""
+"""The parts of ``python -m loadtests.benchmarks.illustrate``."""

@@ -16,9 +16,9 @@ import numpy as np
 from serve.diffusion.guidance import Array, guide
 from serve.diffusion.noise import LATENTS, gaussian
 from serve.diffusion.samplers import State
-from serve.ensembles.artist import Artist, Plan
-from serve.ensembles.illustration import IllustrateOptions
-from serve.ensembles.illustrator import Illustrator
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.illustrator import Illustrator
+from serve.ensembles.illustrator.pipeline import Artist, Plan
 from serve.errors import AtelierError
 
 

@@ -46,7 +46,7 @@ def prepare(checkpoint: Path | None, folder: Path) -> Subject:
     source = checkpoint or random_checkpoint(folder / "checkpoint")
     repository = folder / "model_repository"
     repository.mkdir(parents=True)
-    order = Order(NAME, "onnx", "fp32", repository, "python -m loadtests.bench_illustrate")
+    order = Order(NAME, "onnx", "fp32", repository, "python -m loadtests.benchmarks.illustrate")
     order.check()
     build(order, design(order, locate(str(source), None)), lambda engine, stage: None)
     return Subject(source, repository)

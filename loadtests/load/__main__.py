@@ -20,9 +20,9 @@ from loadtests.load.limits import broken, limits, not_judged
 from loadtests.load.run import ROOT, Report, Target, run
 from loadtests.load.scenario import Changes, Scenario, mixes, names, scenario
 from loadtests.load.stack import running as running_stack
-from serve.client import StackClient
+from serve.cluster.http_client import StackClient
+from serve.cluster.stack import running as recorded
 from serve.settings import Settings
-from serve.stack import running as recorded
 
 NOT_JUDGED = 3
 """Exit status."""

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from serve.ensembles.vectorization import is_lasting
+from serve.ensembles.vectorizer.vectorization import is_lasting
 from serve.vector.compare import composite, render
 
 Pixels = npt.NDArray[np.uint8]

@@ -51,10 +51,10 @@ _KINDS = {
     "gcs_server": "Ray core",
     "raylet": "Ray core",
     "dashboard": "Ray dashboard",
-    "serve.ensembles.nursery": "tracing workers",
+    "serve.ensembles.vectorizer.fork_server": "tracing workers",
     "multiprocessing.spawn": "tracing workers",
     "multiprocessing.resource_tracker": "tracing workers",
-    "serve.cli": "atelier up",
+    "serve.cli.main": "atelier up",
     "log_monitor": "Ray core",
     "ray::": "Ray workers",
 }

@@ -17,10 +17,10 @@ from typing import Any
 import yaml
 
 from loadtests.vectorize.measure import ROOT
-from serve.client import StackClient
+from serve.cluster.http_client import StackClient
+from serve.cluster.stack import targets_file
 from serve.errors import EngineUnavailable
 from serve.settings import load
-from serve.stack import targets_file
 
 START_TIMEOUT_S = 240.0
 _PORTS = (20_000, 32_000)
@@ -79,7 +79,7 @@ def running(differing: Mapping[str, Any] | None = None) -> Iterator[Started]:
         values = settings(folder) | dict(differing or {})
         (folder / "settings.yaml").write_text(yaml.safe_dump(values))
         log = folder / "stack.log"
-        command = [sys.executable, "-m", "serve.cli", "up", "--config", str(folder / "settings.yaml")]
+        command = [sys.executable, "-m", "serve.cli.main", "up", "--config", str(folder / "settings.yaml")]
         with log.open("wb") as output:
             child = subprocess.Popen(command, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
         http, grpc = values["http"]["port"], values["grpc"]["port"]

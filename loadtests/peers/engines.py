@@ -15,7 +15,7 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2, service_pb2, service_pb2_grpc
 from tritonclient.utils import np_to_triton_dtype
 
-from loadtests.bench_engines import REPOSITORY, random_inputs, threads_of
+from loadtests.benchmarks.engines import REPOSITORY, random_inputs, threads_of
 from loadtests.load.stack import Started
 from loadtests.peers import litserve_server, wire
 from loadtests.peers.asking import Ask

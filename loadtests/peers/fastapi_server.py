@@ -65,8 +65,8 @@ def diffusers() -> FastAPI:
 
 def vectorizer() -> FastAPI:
     """``POST /convert``: the stack's own Vectorizer, without anything around it."""
-    from serve.ensembles.vectorization import VectorizeOptions
-    from serve.ensembles.vectorizer import Vectorizer
+    from serve.ensembles.vectorizer.vectorization import VectorizeOptions
+    from serve.ensembles.vectorizer.vectorizer import Vectorizer
     from serve.settings import VectorizerSettings
 
     ours = Vectorizer(VectorizerSettings())
@@ -91,7 +91,7 @@ def vtracer() -> FastAPI:
     """``POST /convert``: VTracer with its defaults, a thread for each core. Other work than ours: no model chooses."""
     from serve.vector.image import decode
     from serve.vector.parameters import VTracerParameters
-    from serve.vector.stock import trace_vtracer
+    from serve.vector.vtracer import trace_vtracer
 
     pool = ThreadPoolExecutor(os.cpu_count())
     app = FastAPI()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from loadtests.load.stack import free_ports
-from serve.engines import installation
+from serve.engines.triton import installation
 from serve.errors import EngineUnavailable
 
 ROOT = Path(__file__).resolve().parents[2]

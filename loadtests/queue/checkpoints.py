@@ -14,17 +14,17 @@ import numpy as np
 from loadtests.queue.report import quantiles_ms, verdict
 from loadtests.queue.waiting import request
 from loadtests.vectorize.table import UNMEASURED, markdown
-from serve.ensembles.illustration import IllustratorService
-from serve.ensembles.vectorization import VectorizerService
-from serve.jobs.adding import Order
-from serve.jobs.events import Follower
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.states import COMPLETED
-from serve.jobs.views import JobViews
-from serve.jobs.work import Work
-from serve.jobs.worker import Worker
+from serve.ensembles.illustrator.illustration import IllustratorService
+from serve.ensembles.vectorizer.vectorization import VectorizerService
+from serve.jobs.queue.events import Follower
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.insertion import Order
+from serve.jobs.queue.views import JobViews
+from serve.jobs.worker.execution import Work
+from serve.jobs.worker.worker import Worker
 from serve.settings import Settings
 from serve.state import State
+from serve.state.job_states import COMPLETED
 
 GOAL = 0.03
 """Of an illustration."""

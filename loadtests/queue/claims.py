@@ -21,12 +21,12 @@ from loadtests.queue.report import verdict
 from loadtests.queue.waiting import wait_in_line
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown, percent
-from serve.jobs.leases import Leases
-from serve.jobs.requests import ILLUSTRATE
-from serve.jobs.states import PENDING, PROCESSING
+from serve.ensembles.requests import ILLUSTRATE
+from serve.jobs.worker.leases import Leases
 from serve.settings import Settings
 from serve.state import State
 from serve.state.database import Database
+from serve.state.job_states import PENDING, PROCESSING
 from serve.state.tables import jobs
 
 GOAL_PER_S = 300.0

@@ -21,15 +21,15 @@ from loadtests.queue.callers import Asked
 from loadtests.queue.doors import read, session
 from loadtests.queue.report import Line, line
 from loadtests.queue.waiting import request
+from serve.ensembles.requests import ILLUSTRATE
 from serve.errors import Cancelled
-from serve.jobs.adding import Order
-from serve.jobs.lanes import set_paused
-from serve.jobs.leases import Claimed, Leases
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.requests import ILLUSTRATE
-from serve.jobs.states import PROCESSING, change
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.insertion import Order
+from serve.jobs.queue.lanes import set_paused
+from serve.jobs.worker.leases import Claimed, Leases
 from serve.settings import Settings
 from serve.state import State
+from serve.state.job_states import PROCESSING, change
 from serve.state.tables import jobs
 
 GOAL_MS = 100.0

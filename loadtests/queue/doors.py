@@ -16,8 +16,8 @@ from loadtests.queue.databases import analyze
 from loadtests.queue.library import ENQUEUE_GOAL_MS, STATUS_GOAL_MS
 from loadtests.queue.report import Line, line
 from loadtests.queue.waiting import wait_in_line
-from serve.jobs.lanes import set_paused
-from serve.jobs.requests import ILLUSTRATE
+from serve.ensembles.requests import ILLUSTRATE
+from serve.jobs.queue.lanes import set_paused
 from serve.settings import Settings
 from serve.state import State
 

@@ -13,13 +13,13 @@ import sqlalchemy as sa
 from loadtests.queue.callers import Asked
 from loadtests.queue.databases import analyze
 from loadtests.queue.report import Line, line
-from serve.jobs.requests import ILLUSTRATE
-from serve.jobs.states import COMPLETED, FAILED, new_id
+from serve.ensembles.requests import ILLUSTRATE
 from serve.settings import Settings
 from serve.state import State
 from serve.state.cursors import NEWEST, RATING, Sort
 from serve.state.database import Database
 from serve.state.gallery import Filters, page
+from serve.state.job_states import COMPLETED, FAILED, new_id
 from serve.state.tables import generations, results
 
 GOAL_MS = 100.0

@@ -15,13 +15,13 @@ from loadtests.queue.callers import AGAIN, Ask, Pace, in_turns
 from loadtests.queue.databases import analyze
 from loadtests.queue.report import Line, line
 from loadtests.queue.waiting import request, wait_in_line
-from serve.jobs.adding import Order
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.states import new_id
-from serve.jobs.views import JobViews
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.insertion import Order
+from serve.jobs.queue.views import JobViews
 from serve.settings import Settings
 from serve.state import State
 from serve.state.database import Database
+from serve.state.job_states import new_id
 from serve.state.tables import jobs, measurements, utc_now
 
 ENQUEUE_GOAL_MS, STATUS_GOAL_MS = 20.0, 10.0

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from serve.ensembles.illustration import IllustrateOptions
-from serve.jobs.adding import Order
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.requests import IllustrateRequest
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.requests import IllustrateRequest
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.insertion import Order
 from serve.state import State
 
 _AT_ONCE = 100

@@ -29,8 +29,8 @@ from loadtests.scaling.machines import kill_all
 from loadtests.scaling.site import REPLICA, ROWS, START_TIMEOUT_S, STEP_S
 from loadtests.scaling.sleeping import write_sleeping_family
 from loadtests.vectorize.measure import ROOT
-from serve import ray_environment
-from serve.client import StackClient
+from serve.cluster import ray_environment
+from serve.cluster.http_client import StackClient
 from serve.errors import EngineUnavailable
 from serve.settings import load
 
@@ -128,7 +128,7 @@ def running() -> Iterator[Pair]:
         values = settings(folder)
         (folder / "settings.yaml").write_text(yaml.safe_dump(values))
         pair = Pair(Raylet(f"{tag}-1"), Raylet(f"{tag}-2"), folder, values)
-        head = pair.start(pair.first, "-m", "serve.cli", "up")
+        head = pair.start(pair.first, "-m", "serve.cli.main", "up")
         try:
             pair.wait(pair.gcs, head)
             second = pair.start(pair.second, "-m", "loadtests.scaling.raylets", str(pair.gcs()))

@@ -25,7 +25,7 @@ START_TIMEOUT_S = 180.0
 STEP_S, ROWS = 0.1, 4
 METRICS_PORT = 9102
 ASKS = "import sys, urllib.request; urllib.request.urlopen(sys.argv[1], timeout=5)"
-JOIN = "serve.cli join"
+JOIN = "serve.cli.main join"
 REPLICA = "ray::ServeReplica:atelier:"
 DEPLOYMENTS = ("Gateway", "Vectorizer", "Illustrator", "Worker")
 
@@ -64,7 +64,7 @@ class Site:
         """`atelier` on ``machine``, with folders of its own and the settings of both."""
         own = self.folder / machine.address.rpartition(".")[2]  # short: Ray's sockets are in it
         told = {**os.environ, "ATELIER_STATE_DIR": str(own), "ATELIER_RAY__TEMP_DIR": str(own / "ray")}
-        line = ["-m", "serve.cli", *command, "--config", str(self.folder / "settings.yaml")]
+        line = ["-m", "serve.cli.main", *command, "--config", str(self.folder / "settings.yaml")]
         with self._log(machine).open("ab") as log:
             return machine.popen(line, env=told, stdout=log, stderr=log)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve.metrics import catalogue
+from serve.observability.metrics import catalogue
 
 READY = "ray_serve_deployment_replica_healthy"
 """Of Ray Serve: replicas that run, without those that start or stop."""

@@ -1,4 +1,4 @@
-"""Locust users that draw, and a load in steps. Run by ``python -m loadtests.bench_scaling``."""
+"""Locust users that draw, and a load in steps. Run by ``python -m loadtests.benchmarks.scaling``."""
 
 from __future__ import annotations
 

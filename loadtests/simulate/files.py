@@ -1,5 +1,5 @@
 """Where curves come from: the folder ``curves``, a profile of an engine (`atelier profile`), and what
-``loadtests.bench_unet --out`` wrote.
+``loadtests.benchmarks.unet --out`` wrote.
 
 The last two count rows of a batch, and a curve counts pictures: with classifier-free guidance one has two rows. They
 tell of the denoiser alone, so nothing is spent between two steps, on text encoder and VAE, or to start.
@@ -51,7 +51,7 @@ def _curve(told: Any, path: Path, rows: int) -> Curve:
     if "shape" in told:
         _check(told, _UNET)
         name = f"{told['shape']}, {told['side_px']} x {told['side_px']}, {told['device']}, {told['dtype']}"
-        return _halved(name, f"{path}, by loadtests.bench_unet", told["milliseconds"], rows)
+        return _halved(name, f"{path}, by loadtests.benchmarks.unet", told["milliseconds"], rows)
     _check(told, _CURVE)
     if unknown := told.keys() - {*_CURVE, *_MORE}:
         raise ValueError(f"a curve has no {', '.join(sorted(unknown))}")

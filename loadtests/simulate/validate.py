@@ -18,9 +18,9 @@ from loadtests.simulate.curve import Curve
 from loadtests.simulate.replica import Picture
 from loadtests.simulate.world import BATCHING, OURS, Demand, Site, simulate
 from loadtests.vectorize.table import markdown
-from serve.engines.profile import profile
-from serve.ensembles.illustration import IllustrateOptions
-from serve.ensembles.illustrator import Illustrator
+from serve.ensembles.batch_profile import profile
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.settings import IllustratorSettings
 
 UNET, ROWS = "mini_unet", 2

@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 
 from loadtests.vectorize.dataset import Picture
 from loadtests.vectorize.methods import Traced
-from serve.ensembles.vectorization import VectorizeOptions
-from serve.ensembles.vectorizer import Vectorizer
+from serve.ensembles.vectorizer.vectorization import VectorizeOptions
+from serve.ensembles.vectorizer.vectorizer import Vectorizer
 from serve.settings import VectorizerSettings
 
 ENGINES = ("image_features", "logo_type", "quality", "tier1", "policy")

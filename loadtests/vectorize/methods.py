@@ -12,14 +12,14 @@ import numpy as np
 
 from loadtests.vectorize.dataset import Picture
 from loadtests.vectorize.peers import PALETTE, SEED, absent_program, autotrace, potrace_per_color
-from serve.ensembles.candidates import fixed_parameters
+from serve.ensembles.vectorizer.candidates import fixed_parameters
 from serve.vector.features import extract
 from serve.vector.parameters import CoverageParameters, VTracerParameters
-from serve.vector.stock import trace_vtracer
 from serve.vector.utility import reference_parameters, utility
+from serve.vector.vtracer import trace_vtracer
 
 COVERAGE_SOURCES = ("serve/vector/coverage", "serve/vector/parameters.py")
-VTRACER_SOURCES = ("serve/vector/stock.py", "serve/vector/parameters.py")
+VTRACER_SOURCES = ("serve/vector/vtracer.py", "serve/vector/parameters.py")
 BEST_OF = 40
 
 
@@ -60,7 +60,7 @@ class Function:
     name: str
     title: str
     convert: Callable[[Picture], str]
-    sources: tuple[str, ...] = ("serve/vector/stock.py",)
+    sources: tuple[str, ...] = ("serve/vector/vtracer.py",)
     prepare: Callable[[], None] = lambda: None
     absent: Callable[[], str | None] = lambda: None
 
@@ -192,13 +192,13 @@ def plain_methods() -> list[Method]:
             "coverage_rules",
             "coverage tracer, rules for noise and blur",
             coverage_by_rules,
-            (*COVERAGE_SOURCES, "serve/vector/features.py", "serve/ensembles/candidates.py"),
+            (*COVERAGE_SOURCES, "serve/vector/features.py", "serve/ensembles/vectorizer/candidates.py"),
         ),
         Function(
             "coverage_best40",
             "coverage tracer, best of 40 by hindsight",
             best_of_coverage,
-            (*COVERAGE_SOURCES, "serve/vector/stock.py", "serve/vector/utility.py"),
+            (*COVERAGE_SOURCES, "serve/vector/vtracer.py", "serve/vector/utility.py"),
         ),
     ]
 

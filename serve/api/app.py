@@ -14,41 +14,27 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.routing import BaseRoute
 
-from serve import tracing
-from serve.api import (
-    a1111,
-    accounts,
-    admin,
-    costs,
-    diffusion,
-    gallery,
-    health,
-    illustrations,
-    jobs,
-    native,
-    openai,
-    reference_page,
-    references,
-    results,
-    rollout,
-    versions,
-)
-from serve.api.deadlines import PRIORITY, REQUEST_TIMEOUT, Deadlines
-from serve.api.document import finish
-from serve.api.entrance import Entrance, Entry, Refusals
+from serve.api import a1111, jobs, openai
+from serve.api.admin import accounts, costs, quality, releases, versions
+from serve.api.http.problems import as_ours, as_problem, described
+from serve.api.inference import http as open_inference
+from serve.api.inference.models import Models
 from serve.api.jobs import JobParts
-from serve.api.measured import HTTP, count_refusal
-from serve.api.middleware import RequestId
-from serve.api.observed import Observed
-from serve.api.open_inference import http as open_inference
-from serve.api.open_inference.models import Models
-from serve.api.origins import OwnPages
-from serve.api.problems import as_ours, as_problem, described
-from serve.ensembles.illustration import IllustratorService
-from serve.ensembles.vectorization import VectorizerService
+from serve.api.library import gallery, references, results
+from serve.api.middleware.authentication import Entrance, Entry, Refusals
+from serve.api.middleware.deadlines import PRIORITY, REQUEST_TIMEOUT, Deadlines
+from serve.api.middleware.origin_check import OwnPages
+from serve.api.middleware.request_metrics import HTTP, count_refusal
+from serve.api.middleware.request_trace import Observed
+from serve.api.middleware.response_headers import RequestId
+from serve.api.native import conversion, diffusion, health, illustrations
+from serve.api.openapi import finish, reference_page
+from serve.ensembles.illustrator.illustration import IllustratorService
+from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import AtelierError, Overloaded, Unauthorized, Unsupported
-from serve.jobs.direct import Direct
-from serve.limits.headers import NAMES as RATE_LIMIT_HEADERS
+from serve.jobs.direct.service import Direct
+from serve.observability import tracing
+from serve.security.limits.headers import NAMES as RATE_LIMIT_HEADERS
 from serve.settings import Settings
 from serve.state import State
 
@@ -108,7 +94,7 @@ def create_app(
         version=version("atelier"),
         summary="Self-hosted serving stack for generative art.",
         description=reference_page.DESCRIPTION,
-        openapi_url=None,  # serve.api.reference_page has it, and pages that load nothing from elsewhere
+        openapi_url=None,  # serve.api.openapi.reference_page has it, and pages that load nothing from elsewhere
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,  # the address would be made from the caller's Host header
@@ -153,8 +139,8 @@ def _routes() -> list[BaseRoute]:
     site = APIRouter()
     # First, as they are compared one by one, here and by Ray Serve, and an engine's inference may take a millisecond.
     site.include_router(open_inference.router, responses=described("application/json", {"error": {"type": "string"}}))
-    for router in (native.router, gallery.router, jobs.router, results.router, references.router, admin.router,
-                   accounts.router, costs.router, rollout.router, versions.router, illustrations.router,
+    for router in (conversion.router, gallery.router, jobs.router, results.router, references.router, quality.router,
+                   accounts.router, costs.router, releases.router, versions.router, illustrations.router,
                    diffusion.router):  # fmt: skip
         site.include_router(router, responses=described())
     site.include_router(openai.router, responses=described("application/json", openai.ERROR_SCHEMA))

@@ -15,11 +15,11 @@ import grpc
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from serve import tracing, urgency
-from serve.engines import faults, tensors
+from serve.engines import tensors, triton_errors
+from serve.engines.grpc_options import DIRECT, RECONNECT
 from serve.engines.shared_memory import Region, RegionPool
 from serve.engines.v2_json import to_json
-from serve.engines.zeros import zeros
+from serve.engines.warmup_inputs import zeros
 from serve.errors import (
     AtelierError,
     DeadlineExceeded,
@@ -30,8 +30,8 @@ from serve.errors import (
     Overloaded,
     Unsupported,
 )
-from serve.grpc_options import DIRECT, RECONNECT
-from serve.metrics import catalogue
+from serve.observability import request_context, tracing
+from serve.observability.metrics import catalogue
 
 LOGGER = logging.getLogger(__name__)
 
@@ -106,7 +106,8 @@ class Engines:
         Without a ``version`` Triton takes the highest that is loaded. The arrays that come back are read-only views of
         the message.
         """
-        limit_s = urgency.current().until(self._timeout_s if timeout_s is None else timeout_s) - time.monotonic()
+        own_limit_s = self._timeout_s if timeout_s is None else timeout_s
+        limit_s = request_context.current().until(own_limit_s) - time.monotonic()
         if limit_s <= 0:
             raise DeadlineExceeded(f"no time was left for engine '{engine}'")
         if self._in_flight[engine] + self._abandoned[engine] >= self._max_in_flight:
@@ -203,7 +204,7 @@ class Engines:
         self._configs.clear()
         self.held = None
         if regions is not None:
-            with contextlib.suppress(AtelierError, faults.RegionLost):  # a Triton that is gone has unmapped them
+            with contextlib.suppress(AtelierError, triton_errors.RegionLost):  # a Triton that is gone has unmapped them
                 await regions.close()
         if channel is not None:
             await channel.close()
@@ -226,7 +227,7 @@ class Engines:
                 raise
             raise EngineUnavailable(f"the connection to engine '{engine}' was closed") from None
         except grpc.aio.AioRpcError as error:
-            fault = faults.from_grpc(error, engine)
+            fault = triton_errors.from_grpc(error, engine)
             if isinstance(fault, EngineUnavailable) and self.on_unavailable is not None:
                 self.on_unavailable(engine)
             raise fault from error
@@ -251,7 +252,7 @@ class Engines:
     def _inferred(self, engine: str, connection: Any, call: asyncio.Future[Any]) -> None:
         """Before who waits learns of it, and although nobody does any more: the next answer may be this call's."""
         error = None if call.cancelled() else call.exception()
-        given_up = isinstance(error, grpc.aio.AioRpcError) and faults.gave_up(error)
+        given_up = isinstance(error, grpc.aio.AioRpcError) and triton_errors.gave_up(error)
         if given_up and connection is self._connection and self.on_given_up is not None:
             self.on_given_up(engine)
 
@@ -269,7 +270,7 @@ class Engines:
                 region = await self._lend(regions, inputs)
                 if region is not None:
                     return await self._infer_shared(request, inputs, regions, region, engine, timeout_s)
-            except faults.RegionLost:
+            except triton_errors.RegionLost:
                 # Triton was restarted and has none of ours any more; the first to learn it makes the new pool.
                 if self._regions is regions:
                     self._regions = self._pool(self._connect())
@@ -301,7 +302,7 @@ class Engines:
     async def _lend(self, regions: RegionPool, inputs: Mapping[str, NDArray[Any]]) -> Region | None:
         try:
             return await regions.lend(inputs)
-        except (InvalidRequest, NotFound, Unsupported, EngineFailure, faults.RegionLost) as error:
+        except (InvalidRequest, NotFound, Unsupported, EngineFailure, triton_errors.RegionLost) as error:
             LOGGER.warning("Triton cannot see this process's shared memory, tensors go in messages: %s", error)
             if self._regions is regions:
                 self._regions = None

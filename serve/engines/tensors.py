@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
 
-from serve import tracing
-from serve.engines.zeros import CONFIG_TYPES
+from serve.engines.warmup_inputs import CONFIG_TYPES
 from serve.errors import EngineFailure, EngineUnavailable, InvalidRequest
+from serve.observability import tracing
 
 #: The protocol's datatype names and numpy's types. BYTES is an object array of ``bytes`` (or ``str``, sent as UTF-8).
 NUMPY_TYPES: dict[str, np.dtype[Any]] = {

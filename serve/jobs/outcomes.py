@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from serve.ensembles.illustration import Illustration
-from serve.ensembles.pictures import Encoding
-from serve.ensembles.vectorization import Vectorization
-from serve.jobs.requests import File, Outcome
+from serve.ensembles.illustrator.encoding import Encoding
+from serve.ensembles.illustrator.illustration import Illustration
+from serve.ensembles.requests import File, Outcome
+from serve.ensembles.vectorizer.vectorization import Vectorization
 
 
 def of_illustration(

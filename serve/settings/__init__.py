@@ -1,6 +1,6 @@
 """One frozen tree of settings: `site.Settings` and its sections, and `load`."""
 
-from serve.settings.doors import (
+from serve.settings.api import (
     DashboardSettings,
     GatewaySettings,
     GrpcSettings,
@@ -10,16 +10,8 @@ from serve.settings.doors import (
     RaySettings,
 )
 from serve.settings.ensembles import IllustratorSettings, ImageLimitsSettings, PicturesSettings, VectorizerSettings
-from serve.settings.guards import (
-    AccessSettings,
-    CostsSettings,
-    FetchSettings,
-    PricesSettings,
-    QuotasSettings,
-    RatesSettings,
-    SecretsSettings,
-)
-from serve.settings.rollout import (
+from serve.settings.observability import LogsSettings, TracingSettings
+from serve.settings.releases import (
     NAME,
     ArmSettings,
     BreakerSettings,
@@ -32,6 +24,15 @@ from serve.settings.rollout import (
 from serve.settings.safety import Category, ModerationRule, ModerationSettings, Phrase, ProvenanceSettings, Share
 from serve.settings.scaling import AutoscalingSettings
 from serve.settings.section import HOME, MEBIBYTE, Network, Port, ProjectPath, Section
+from serve.settings.security import (
+    AccessSettings,
+    CostsSettings,
+    FetchSettings,
+    PricesSettings,
+    QuotasSettings,
+    RatesSettings,
+    SecretsSettings,
+)
 from serve.settings.site import CONFIG_VARIABLE, PREFIX, Setting, Settings, leaves, load, plain_environment, to_markdown
 from serve.settings.state import (
     BackupSettings,
@@ -43,7 +44,6 @@ from serve.settings.state import (
     WebhookSettings,
     webhook_key,
 )
-from serve.settings.watch import LogsSettings, TracingSettings
 
 __all__ = [
     "CONFIG_VARIABLE",

@@ -11,8 +11,8 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from serve.settings.guards import _word
 from serve.settings.section import ProjectPath, Section
+from serve.settings.security import _word
 
 
 def _together(values: tuple[Any, Any], told: str) -> None:

@@ -16,7 +16,7 @@ class AutoscalingSettings(Section):
         gt=0,
         le=100_000,
         description="Requests at work and waiting that one replica is meant for; none: half of what it works on at "
-        "once. `python -m loadtests.bench_scaling --knee` measures it.",
+        "once. `python -m loadtests.benchmarks.scaling --knee` measures it.",
     )
     upscale_delay_s: float = Field(
         5.0, ge=0, le=3600, description="How long more replicas must be wanted before they are started."

@@ -32,8 +32,7 @@ from pydantic_settings import (
 )
 
 from serve.errors import InvalidRequest
-from serve.loopback import is_reached_from_elsewhere
-from serve.settings.doors import (
+from serve.settings.api import (
     DashboardSettings,
     GatewaySettings,
     GrpcSettings,
@@ -43,7 +42,12 @@ from serve.settings.doors import (
     RaySettings,
 )
 from serve.settings.ensembles import IllustratorSettings, PicturesSettings, VectorizerSettings
-from serve.settings.guards import (
+from serve.settings.loopback import is_reached_from_elsewhere
+from serve.settings.observability import LogsSettings, TracingSettings
+from serve.settings.releases import ExperimentSettings, FallbackSettings, FlagSettings, Name
+from serve.settings.safety import ModerationSettings, ProvenanceSettings
+from serve.settings.section import ProjectPath
+from serve.settings.security import (
     AccessSettings,
     FetchSettings,
     PricesSettings,
@@ -51,9 +55,6 @@ from serve.settings.guards import (
     RatesSettings,
     SecretsSettings,
 )
-from serve.settings.rollout import ExperimentSettings, FallbackSettings, FlagSettings, Name
-from serve.settings.safety import ModerationSettings, ProvenanceSettings
-from serve.settings.section import ProjectPath
 from serve.settings.state import (
     BackupSettings,
     CacheSettings,
@@ -63,7 +64,6 @@ from serve.settings.state import (
     ReferencesSettings,
     WebhookSettings,
 )
-from serve.settings.watch import LogsSettings, TracingSettings
 
 PREFIX = "ATELIER_"
 CONFIG_VARIABLE = f"{PREFIX}CONFIG"

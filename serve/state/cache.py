@@ -1,6 +1,6 @@
 """Answers that are given again, for a time and within a bound (A-080, C-090): JSON, and names of kept objects.
 
-A key is the hash of all that decides an answer; who asks makes it (`serve.jobs.memory` for requests).
+A key is the hash of all that decides an answer; who asks makes it (`serve.jobs.direct.result_cache` for requests).
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.metrics.catalogue import CACHE_LOOKUPS
+from serve.observability.metrics.catalogue import CACHE_LOOKUPS
 from serve.settings import CacheSettings
 from serve.state import State
 from serve.state.objects import Stored

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 import sqlalchemy as sa
 
-from serve.costs import CPU, GPU
+from serve.observability.costs import CPU, GPU
 from serve.settings import PricesSettings
 from serve.state.database import Database
 from serve.state.tables import measurements

@@ -17,11 +17,11 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable
-from serve.metrics import catalogue
+from serve.observability.metrics import catalogue
 from serve.settings import DatabaseSettings, Settings
-from serve.state.file_turn import FileTurn
-from serve.state.measured import measured
 from serve.state.sqlite_connection import connect
+from serve.state.sqlite_write_lock import FileTurn
+from serve.state.storage_metrics import measured
 
 _WRITES = "atelier_writes"
 _DRIVERS = {

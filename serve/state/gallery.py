@@ -16,9 +16,9 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import Conflict, InvalidRequest, NotFound
-from serve.jobs.states import OVER
 from serve.state.cursors import NEWEST, Sort
 from serve.state.database import Also, Database
+from serve.state.job_states import OVER
 from serve.state.tables import cache, cached_objects, generations, measurements, results
 
 MOST_ITEMS = 100

@@ -27,11 +27,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import InvalidRequest, NotFound, OutOfSpace, StateUnavailable
-from serve.metrics import catalogue
+from serve.observability.metrics import catalogue
 from serve.settings import ObjectsSettings, Settings
 from serve.state import tables
 from serve.state.database import Database
-from serve.state.measured import measured
+from serve.state.storage_metrics import measured
 from serve.state.tables import UtcTime, utc_now
 
 EXTENSIONS = {

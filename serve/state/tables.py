@@ -417,7 +417,7 @@ sealed_secrets = sa.Table(
     _text("sealed"),
     _time("updated_at"),
 )
-"""Keys of outside services, sealed with what is not in the database (`serve.guards.vault`)."""
+"""Keys of outside services, sealed with what is not in the database (`serve.security.signing.encryption`)."""
 
 chores = sa.Table(
     "chores",
@@ -453,7 +453,7 @@ keys = sa.Table(
     _time("used_at", nullable=True),
     _time("revoked_at", nullable=True),
 )
-"""API keys. ``secret_hash`` is keyed with what is not in the database (`serve.guards.site_secret`)."""
+"""API keys. ``secret_hash`` is keyed with what is not in the database (`serve.security.signing.site_secret`)."""
 
 prompts = sa.Table(
     "prompts",

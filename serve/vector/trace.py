@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from serve.vector.coverage import Drawing, draw_coverage
 from serve.vector.parameters import CoverageParameters, Parameters
-from serve.vector.stock import trace_vtracer
+from serve.vector.vtracer import trace_vtracer
 
 
 def trace(rgba: npt.NDArray[np.uint8], parameters: Parameters) -> str:

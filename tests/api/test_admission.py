@@ -15,12 +15,12 @@ from starlette.types import Receive, Scope, Send
 from test_door_limits import Told, question, streamed
 from tritonclient.grpc import service_pb2 as pb
 
-from serve.api.admission import Admission
 from serve.api.app import answer, create_app
-from serve.api.bodies import DRAINED, ENVELOPE_BYTES
-from serve.api.middleware import RequestId, ScrubHeaders
-from serve.api.open_inference.grpc import OpenInferenceServicer
-from serve.api.open_inference.models import Models
+from serve.api.http.bodies import DRAINED, ENVELOPE_BYTES
+from serve.api.inference.grpc import OpenInferenceServicer
+from serve.api.inference.models import Models
+from serve.api.middleware.admission import Admission
+from serve.api.middleware.response_headers import RequestId, ScrubHeaders
 from serve.settings import GatewaySettings, LimitsSettings, Settings
 
 LIMITS = LimitsSettings(max_body_bytes=100_000, body_timeout_s=2.0)

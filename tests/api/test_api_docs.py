@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from keyed_door import KeyedSite, calling, keyed_site, listening
 
-from serve.jobs.site import SiteWorker
+from serve.jobs.worker.site import SiteWorker
 from serve.settings import Settings
 from serve.state import State
 

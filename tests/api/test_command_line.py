@@ -9,7 +9,7 @@ import pytest
 from standin import Served
 from typer.testing import CliRunner
 
-from serve.cli import app
+from serve.cli.main import app
 from serve.settings import Settings, leaves
 
 run = CliRunner().invoke

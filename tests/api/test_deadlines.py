@@ -17,12 +17,12 @@ from loop_doors import is_late, loop_doors
 from standin import StandIn
 from tritonclient.grpc import service_pb2 as pb
 
-from serve.access.roles import LINK, LOCAL
-from serve.api.deadlines import read
-from serve.api.open_inference.messages import tell_parameters
+from serve.api.inference.grpc_messages import tell_parameters
+from serve.api.middleware.deadlines import read
 from serve.errors import Forbidden
+from serve.observability.request_context import Priority
+from serve.security.identity.roles import LINK, LOCAL
 from serve.settings import GatewaySettings
-from serve.urgency import Priority
 
 LATE_S = 0.8
 HEALTH = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")

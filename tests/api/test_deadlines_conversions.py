@@ -23,7 +23,7 @@ from pictures import drawn, encode
 from tritonclient.grpc import service_pb2 as pb
 from waiting import until
 
-from serve.api.open_inference.messages import tell_parameters
+from serve.api.inference.grpc_messages import tell_parameters
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
 
@@ -95,7 +95,7 @@ def kept(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> Set
 async def whole_site(kept: Settings) -> AsyncIterator[Site]:
     state, hop = await State.open(kept), ConversionHop()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("serve.ensembles.insight.INSPECT_LIMIT_S", NEVER_S)
+        patch.setattr("serve.ensembles.vectorizer.analysis.INSPECT_LIMIT_S", NEVER_S)
         await hop.start()
         async with loop_doors(hop, state=state) as (http, stub):
             yield Site(hop, http, stub)

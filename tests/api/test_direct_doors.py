@@ -26,7 +26,7 @@ from standin import StandIn
 
 from serve.api.app import create_app
 from serve.errors import EngineFailure, OutOfSpace
-from serve.jobs.direct import Direct
+from serve.jobs.direct.service import Direct
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import generations, measurements, utc_now

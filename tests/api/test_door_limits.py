@@ -15,12 +15,12 @@ import pytest
 from standin import StandIn
 from tritonclient.grpc import service_pb2 as pb
 
-from serve.api.bodies import ENVELOPE_BYTES
-from serve.api.open_inference.codec import MAX_NAME, InferRequest
-from serve.api.open_inference.grpc import MAX_DETAILS, OpenInferenceServicer
-from serve.api.open_inference.models import MAX_ROWS, Models
-from serve.api.open_inference.tensors import Tensor
-from serve.ensembles.vectorization import Vectorization, VectorizeOptions
+from serve.api.http.bodies import ENVELOPE_BYTES
+from serve.api.inference.codec import MAX_NAME, InferRequest
+from serve.api.inference.grpc import MAX_DETAILS, OpenInferenceServicer
+from serve.api.inference.models import MAX_ROWS, Models
+from serve.api.inference.tensors import Tensor
+from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions
 from serve.errors import InvalidRequest, NotFound, TooLarge
 from serve.settings import LimitsSettings, Settings
 

@@ -13,9 +13,9 @@ from fastapi import FastAPI
 from keyed_door import ME, KeyedSite, keyed_site
 from pictures import drawn, encode
 
-from serve.access.roles import ADMIN, GENERATE, INFERENCE, METRICS, READ, SCOPES, WRITE
-from serve.api.rights import needed
-from serve.guards import links
+from serve.api.middleware.scopes import needed
+from serve.security.identity.roles import ADMIN, GENERATE, INFERENCE, METRICS, READ, SCOPES, WRITE
+from serve.security.signing import links
 from serve.state import State
 from serve.state.tables import generations
 

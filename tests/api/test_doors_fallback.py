@@ -20,24 +20,24 @@ from keyed_door import KeyedSite
 from pydantic import SecretStr
 from standin import StandIn
 
-from serve.access.audit import Actor
 from serve.api.app import create_app
-from serve.api.entrance import Entrance, Entry
-from serve.ensembles.illustration import IllustrateOptions, Illustration
+from serve.api.middleware.authentication import Entrance, Entry
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
+from serve.ensembles.requests import IllustrateRequest
 from serve.errors import EngineLost
-from serve.fallback.illustrator import FallbackIllustrator
-from serve.fallback.site import with_fallback
-from serve.flags.flag import Flag, is_on
-from serve.guards.sealed import SealedSecrets
-from serve.jobs.direct import Caller, Direct
-from serve.jobs.requests import IllustrateRequest
-from serve.jobs.work import Work
-from serve.jobs.worker import Worker
+from serve.jobs.direct.service import Caller, Direct
+from serve.jobs.worker.execution import Work
+from serve.jobs.worker.worker import Worker
+from serve.releases.fallback.illustrator import FallbackIllustrator
+from serve.releases.fallback.site import with_fallback
+from serve.releases.flags.flag import Flag, is_on
+from serve.security.identity.audit import Actor
+from serve.security.signing.secret_store import SealedSecrets
 from serve.settings import AccessSettings, ExperimentSettings, FallbackSettings, FlagSettings
 from serve.state import State
 from serve.state.tables import audit, cache, generations
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "fallback"))  # the services outside are there
+sys.path.insert(0, str(Path(__file__).parents[1] / "releases" / "fallback"))  # the services outside are there
 from outside import KEY, Service, openai_answers, openai_step
 
 QUICK = {"poll_s": 0.01, "beat_s": 0.05, "lease_s": 0.5, "progress_s": 0.0, "retry_s": 0.01}

@@ -13,7 +13,7 @@ from pictures import ACCEPTED, REFUSED
 from standin import StandIn
 
 from serve.api.app import create_app
-from serve.api.options import NAMES
+from serve.api.native.options import NAMES
 from serve.settings import LimitsSettings, Settings
 
 FORMS = ("/api/convert", "/api/convert-ai", "/api/analyze-image")

@@ -15,8 +15,8 @@ from pictures import REFUSED, drawn, encode
 from PIL import Image
 from stateful_door import Door, is_problem, opened
 
-from serve.api import references, results
-from serve.turns import Turns
+from serve.api.library import references, results
+from serve.security.limits.admission_queue import Turns
 
 PATH = "/api/references"
 

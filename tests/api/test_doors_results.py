@@ -18,18 +18,17 @@ from PIL import Image
 from standin import StandIn
 from stateful_door import Door, opened
 
-from serve.api import results
-from serve.api.files import CACHED, slug
-from serve.engines.processes import children, is_zombie
-from serve.ensembles.illustration import IllustrateOptions
-from serve.ensembles.pictures import Encoding, encode_all
+from serve.api.http.headers import disposition
+from serve.api.library import renditions, results
+from serve.api.library.files import CACHED, slug
+from serve.ensembles.illustrator.encoding import Encoding, encode_all
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.requests import File
 from serve.errors import BadImage, DeadlineExceeded
-from serve.guards.headers import disposition
-from serve.jobs.requests import File
-from serve.state import renditions
+from serve.observability.metrics.proc import children, is_zombie
+from serve.security.limits.admission_queue import Turns
 from serve.state.objects import PIECE_BYTES
 from serve.state.results import get_result
-from serve.turns import Turns
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20" width="40" height="20">' + (
     b'<rect width="40" height="20" fill="#00f"/><circle cx="10" cy="10" r="8" fill="#f00"/></svg>'

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from serve.api.event_stream import WAITING_EVENTS, Relay
+from serve.api.http.event_stream import WAITING_EVENTS, Relay
 
 
 async def test_what_makes_events_waits_for_a_slow_reader() -> None:

@@ -19,14 +19,14 @@ from rich.console import Console
 from standin import Served, StandIn
 from typer.testing import CliRunner
 
-import serve.ensembles.illustrator
-import serve.ensembles.vectorizer
-from serve import illustrate_command
-from serve.cli import app
-from serve.ensembles.illustration import IllustrateOptions
-from serve.ensembles.illustrator import Illustrator
+import serve.ensembles.illustrator.illustrator
+import serve.ensembles.vectorizer.vectorizer
+from serve.cli import illustrate
+from serve.cli.main import app
+from serve.cluster.grpc_client import GrpcClient
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.errors import EngineFailure, EngineUnavailable, Overloaded
-from serve.grpc_client import GrpcClient
 from serve.settings import IllustratorSettings
 from tests.ensembles.drawn_family import engines, write_family
 
@@ -116,7 +116,7 @@ def test_standard_output_takes_the_picture_alone(stack: Served) -> None:
 
 def test_a_terminal_sees_a_bar(stack: Served, artist: IllustratorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
-    monkeypatch.setattr(illustrate_command, "err", Console(file=shown, force_terminal=True, width=100))
+    monkeypatch.setattr(illustrate, "err", Console(file=shown, force_terminal=True, width=100))
     monkeypatch.setattr(artist, "step_s", 0.02)
     assert run(PROMPT, "--steps", 20, "-n", 2, stack=stack).exit_code == 0
     assert "Drawing" in shown.getvalue()
@@ -221,8 +221,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     def own(settings: IllustratorSettings, others: Sequence[str] = ()) -> Illustrator:
         return Illustrator(settings, engines=engines(), others=others)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(serve.ensembles.illustrator, "Illustrator", own)
-    monkeypatch.setattr(serve.ensembles.vectorizer, "Vectorizer", StandIn)
+    monkeypatch.setattr(serve.ensembles.illustrator.illustrator, "Illustrator", own)
+    monkeypatch.setattr(serve.ensembles.vectorizer.vectorizer, "Vectorizer", StandIn)
     return repository
 
 
@@ -247,7 +247,7 @@ def test_it_keeps_to_the_policy_of_the_site(alone: Path, monkeypatch: pytest.Mon
 
 def test_a_bar_without_a_stack(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
-    monkeypatch.setattr(illustrate_command, "err", Console(file=shown, force_terminal=True, width=100))
+    monkeypatch.setattr(illustrate, "err", Console(file=shown, force_terminal=True, width=100))
     assert run("red apple", "--steps", 20).exit_code == 0
     assert "/20" in shown.getvalue()
 

@@ -15,7 +15,7 @@ from standin import StandIn
 from test_doors_native import assert_problem
 
 from serve.api.app import create_app
-from serve.api.illustrations import folded
+from serve.api.native.illustrations import folded
 from serve.diffusion.prompt import Piece, parse
 from serve.errors import DeadlineExceeded, Overloaded
 from serve.settings import LimitsSettings, PicturesSettings, Settings

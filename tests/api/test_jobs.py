@@ -13,8 +13,8 @@ from jobs_standin import PICTURE, Hand, application, door_of, with_settings
 from stateful_door import is_problem
 
 from serve.errors import EngineFailure, InvalidRequest
-from serve.jobs.states import change
 from serve.state import State
+from serve.state.job_states import change
 from serve.state.tables import jobs
 
 NOBODY = "0" * 32

@@ -20,8 +20,8 @@ from http_server import listening
 from jobs_standin import Hand, application, door_of, folded, stands, with_settings
 
 from serve.errors import Conflict, EngineFailure, InvalidRequest, Overloaded
-from serve.jobs.leases import Claimed, LeaseLost
-from serve.jobs.queue import GenerationQueue
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.worker.leases import Claimed, LeaseLost
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import jobs as table

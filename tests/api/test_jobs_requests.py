@@ -17,10 +17,10 @@ from pydantic import SecretStr
 from starlette.datastructures import Headers
 from stateful_door import is_problem
 
-from serve.api.jobs import drawings, orders
-from serve.ensembles.illustration import FamilyInfo
+from serve.api.jobs import checks, orders
+from serve.ensembles.illustrator.illustration import FamilyInfo
+from serve.ensembles.requests import File, IllustrateRequest, VectorizeRequest
 from serve.errors import EngineUnavailable
-from serve.jobs.requests import File, IllustrateRequest, VectorizeRequest
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
 from serve.state.tables import jobs
@@ -140,7 +140,7 @@ class Stuck(IllustratorStandIn):
 async def test_jobs_are_taken_while_the_illustrator_is_away(
     state: State, kind: type[IllustratorStandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(drawings, "ASKED_FOR_S", 0.05)
+    monkeypatch.setattr(checks, "ASKED_FOR_S", 0.05)
     async with door_of(state, kind()) as door:
         sized = await door.post("/v1/jobs", json={"kind": "illustrate", "input": {**FOX, "width": 65}})
         assert sized.status_code == 202

@@ -19,11 +19,11 @@ from websockets.asyncio.client import ClientConnection, connect
 
 from serve.api.jobs import sockets
 from serve.api.jobs.sockets import MAX_MESSAGE, MESSAGES
-from serve.api.origins import is_welcome
+from serve.api.middleware.origin_check import is_welcome
 from serve.errors import InvalidRequest, StateUnavailable
-from serve.jobs.states import change
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
+from serve.state.job_states import change
 from serve.state.tables import events, generations, jobs, utc_now
 
 FOX = {"kind": "illustrate", "input": {"prompt": "a fox"}}

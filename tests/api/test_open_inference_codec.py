@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from serve.api.bodies import inflate
-from serve.api.open_inference.codec import InferRequest, decode_request, encode_response
-from serve.api.open_inference.tensors import (
+from serve.api.http.bodies import inflate
+from serve.api.inference.codec import InferRequest, decode_request, encode_response
+from serve.api.inference.tensors import (
     DTYPES,
     bytes_array,
     datatype_of,

@@ -21,8 +21,8 @@ from standin import Served
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.utils import InferenceServerException
 
-from serve.api.open_inference.stream import Job, interleaved
-from serve.ensembles.illustrator import Illustrator
+from serve.api.inference.grpc_stream import Job, interleaved
+from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.errors import EngineUnavailable
 from serve.settings import GatewaySettings, IllustratorSettings, Settings
 from tests.ensembles.drawn_family import engines, write_family
@@ -139,7 +139,7 @@ def test_stock_clients_ask_around(kind: str, studio_doors: Served, client: Any, 
 
 def test_engines_that_fail_are_told(studio_doors: Served, asked: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not ready as a whole; what does not need them is."""
-    monkeypatch.setattr("serve.engines.room.HEALTH_S", 0.0)
+    monkeypatch.setattr("serve.engines.engine_set.HEALTH_S", 0.0)
     monkeypatch.setitem(asked.answers, "toy_unet", EngineUnavailable("gone"))
     address = f"http://{studio_doors.http}"
     assert httpx.get(f"{address}/v2/health/ready").status_code == 503
@@ -236,8 +236,8 @@ def test_generate_takes_plain_members(studio_doors: Served) -> None:
 
 
 def test_pixels_too_many_for_json_are_refused(studio_doors: Served, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.api.open_inference.codec.MAX_JSON_VALUES", 100)
-    monkeypatch.setattr("serve.api.open_inference.http.MAX_JSON_VALUES", 100)
+    monkeypatch.setattr("serve.api.inference.codec.MAX_JSON_VALUES", 100)
+    monkeypatch.setattr("serve.api.inference.http.MAX_JSON_VALUES", 100)
     answer = httpx.post(f"http://{studio_doors.http}{INFER}", json=json_request("red"))
     assert (answer.status_code, answer.json()["error"].partition(":")[0]) == (400, "image")
     binary = json_request("red", binary_data_output=True)
@@ -249,7 +249,7 @@ def test_pixels_too_many_for_json_are_refused(studio_doors: Served, monkeypatch:
 def test_more_pictures_than_an_answer_holds_are_refused_at_once(
     client: triton.InferenceServerClient, asked: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve.api.open_inference.illustrate_model.MAX_ANSWER_BYTES", 2 * 64 * 64 * 3)
+    monkeypatch.setattr("serve.api.inference.illustrate_model.MAX_ANSWER_BYTES", 2 * 64 * 64 * 3)
     begun = asked.steps
     for options in ({"n": 3}, {"n": 2, "width": 72}, {"width": 512, "model": "toy"}):
         with pytest.raises(InferenceServerException, match=r"n: .* are more than"):
@@ -472,7 +472,7 @@ def test_a_stream_keeps_to_its_places_and_the_gateway_to_its_own(
     client: triton.InferenceServerClient, slow: Slow, studio_doors: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stream's surplus waits, unread; the gateway's is refused."""
-    monkeypatch.setattr("serve.api.open_inference.stream.MAX_BESIDE", 3)
+    monkeypatch.setattr("serve.api.inference.grpc_stream.MAX_BESIDE", 3)
     slow.most = 0
     stream = Stream(client)
     for index in range(6):
@@ -494,7 +494,7 @@ def test_a_stream_keeps_to_its_places_and_the_gateway_to_its_own(
 
 
 async def test_a_slow_reader_misses_previews_and_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.api.open_inference.stream.PREVIEW_PATIENCE_S", 0.01)
+    monkeypatch.setattr("serve.api.inference.grpc_stream.PREVIEW_PATIENCE_S", 0.01)
     done = asyncio.Event()
 
     async def drawing() -> Any:

@@ -14,7 +14,7 @@ from standin import StandIn
 from test_doors_native import LEAKS
 
 from serve.api.app import create_app
-from serve.api.bodies import SlowBody
+from serve.api.http.bodies import SlowBody
 from serve.api.openai.images_request import snapped
 from serve.errors import (
     AtelierError,

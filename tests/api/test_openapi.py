@@ -16,13 +16,13 @@ from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from standin import StandIn
 
-from serve.access.roles import LOCAL
 from serve.api.app import create_app
-from serve.api.deadlines import PRIORITY, REQUEST_TIMEOUT, read
-from serve.api.document.finish import SCOPE, operations_of
-from serve.api.document.vocabularies import OTHERS, TAGS
-from serve.api.rights import DOCS, OPENAPI, needed
+from serve.api.middleware.deadlines import PRIORITY, REQUEST_TIMEOUT, read
+from serve.api.middleware.scopes import DOCS, OPENAPI, needed
+from serve.api.openapi.finish import SCOPE, operations_of
+from serve.api.openapi.vocabularies import OTHERS, TAGS
 from serve.errors import InvalidRequest
+from serve.security.identity.roles import LOCAL
 from serve.settings import AccessSettings, HttpSettings, Settings
 
 SETTINGS = Settings(access=AccessSettings(required="on"))
@@ -73,7 +73,7 @@ def test_says_what_it_does(name: str) -> None:
     assert 3 <= len(operation.get("summary", "")) <= 120, "write a docstring; its first sentence is the summary"
     assert operation.get("description"), "write a docstring"
     (tag,) = operation["tags"]
-    assert tag != OTHERS, "name its path in serve.api.document.vocabularies"
+    assert tag != OTHERS, "name its path in serve.api.openapi.vocabularies"
     assert tag in TAGS
     assert {"name": tag, "description": TAGS[tag]} in DOCUMENT["tags"]
 
@@ -127,7 +127,7 @@ def test_says_how_it_fails(name: str) -> None:
     method, path = name.split(" ", 1)
     responses = OPERATIONS[name]["responses"]
     assert "4XX" not in responses
-    assert {"500", "503"} <= responses.keys(), "include its router with serve.api.problems.described()"
+    assert {"500", "503"} <= responses.keys(), "include its router with serve.api.http.problems.described()"
     if needed(method, path) is not None:
         assert {"401", "403", "429"} <= responses.keys()
     if "{" in path:

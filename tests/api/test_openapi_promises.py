@@ -31,7 +31,7 @@ from schemathesis.specs.openapi.checks import (
 from standin import StandIn
 
 from serve.api.app import create_app
-from serve.api.deadlines import REQUEST_TIMEOUT
+from serve.api.middleware.deadlines import REQUEST_TIMEOUT
 from serve.settings import AccessSettings, Settings
 
 

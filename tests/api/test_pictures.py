@@ -11,9 +11,9 @@ from drawn_pictures import infotext, opened, record
 from illustrator_standin import IllustratorStandIn
 from standin import StandIn
 
-from serve.ensembles import provenance
-from serve.ensembles.illustration import IllustrateOptions, Illustration
-from serve.ensembles.pictures import Encoding, encode_all, encode_preview
+from serve.ensembles.illustrator import provenance
+from serve.ensembles.illustrator.encoding import Encoding, encode_all, encode_preview
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 
 
 async def drawn(**more: object) -> Illustration:

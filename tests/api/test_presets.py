@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from illustrator_standin import family
 
-from serve.api.presets import CATEGORIES, PLACE, QUALITIES, apply, quality_of, steps_of, template_of
+from serve.api.native.presets import CATEGORIES, PLACE, QUALITIES, apply, quality_of, steps_of, template_of
 from serve.diffusion.prompt import parse
 from serve.errors import InvalidRequest
 

@@ -16,7 +16,7 @@ from standin import StandIn
 from tritonclient.grpc import service_pb2 as pb
 from waiting import until
 
-from serve.api.open_inference.messages import tell_parameters
+from serve.api.inference.grpc_messages import tell_parameters
 
 HEALTH = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
 LOW, NORMAL, HIGH = ("low", 3), ("normal", 2), ("high", 1)

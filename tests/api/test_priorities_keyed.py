@@ -10,10 +10,10 @@ from keyed_door import KeyedSite, calling, keyed_site
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from serve.api.admission import Places
+from serve.api.middleware.admission import Places
 from serve.errors import Overloaded
+from serve.observability.request_context import Priority
 from serve.state import State
-from serve.urgency import Priority
 
 DRAWN = {"prompt": "a fox", "steps": 1}
 PATH = "/api/diffusion/generate"

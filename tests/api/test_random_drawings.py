@@ -15,7 +15,7 @@ from pictures import drawn, encode
 from standin import StandIn
 
 from serve.api.app import create_app
-from serve.api.drawing import CAMEL_CASE, names_of
+from serve.api.http.drawing import CAMEL_CASE, names_of
 from serve.api.openai.images_request import PROPERTIES
 from serve.settings import Settings
 

@@ -15,12 +15,12 @@ import pytest
 from standin import Served
 from typer.testing import CliRunner
 
-from serve import stack
-from serve.cli import app
+from serve.cli.main import app
+from serve.cli.vectorize import InProcess
+from serve.cluster import stack
+from serve.cluster.temporary_folder import temporary_folder
 from serve.errors import EngineUnavailable
 from serve.settings import Settings, load
-from serve.temporary_folder import temporary_folder
-from serve.vectorize_command import InProcess
 
 # Stands in for the interpreter: records itself as a stack does, says "ready" in the log, and stays.
 CHILD = """#!/bin/sh
@@ -92,7 +92,9 @@ def _signals() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_signals")
-@pytest.mark.parametrize("moment", ["serve.cli.ray_cluster", "serve.stack.wait_ready", "serve.cli.show"])
+@pytest.mark.parametrize(
+    "moment", ["serve.cli.main.ray_cluster", "serve.cluster.stack.wait_ready", "serve.cli.main.show"]
+)
 def test_a_stack_that_is_ended_while_it_starts_has_not_failed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, moment: str
 ) -> None:
@@ -106,11 +108,11 @@ def test_a_stack_that_is_ended_while_it_starts_has_not_failed(
         assert callable(handler)
         handler(signal.SIGTERM, None)
 
-    monkeypatch.setattr("serve.cli.ray_cluster", contextlib.nullcontext)
-    monkeypatch.setattr("serve.stack.wait_ready", lambda _: None)
+    monkeypatch.setattr("serve.cli.main.ray_cluster", contextlib.nullcontext)
+    monkeypatch.setattr("serve.cluster.stack.wait_ready", lambda _: None)
     monkeypatch.setattr(moment, ended)
     monkeypatch.setenv("ATELIER_STATE_DIR", str(tmp_path))
-    monkeypatch.setattr("serve.stack.check_ports", lambda _: None)
+    monkeypatch.setattr("serve.cluster.stack.check_ports", lambda _: None)
     done = CliRunner().invoke(app, ["up"])
     assert done.exit_code == 0, done.output
     assert list(tmp_path.iterdir()) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from serve.api.values import number
+from serve.api.http.values import number
 from serve.errors import InvalidRequest
 
 

@@ -15,9 +15,9 @@ from odd_values import BREAKS
 from standin import StandIn
 from whole_door import sockets, told
 
-from serve.access import audit
-from serve.access.audit import Filters
-from serve.guards import log_lines
+from serve.observability.logs import escaping
+from serve.security.identity import audit
+from serve.security.identity.audit import Filters
 from serve.state import State
 
 FORGED = "\nERROR 2026-01-01 forged"
@@ -32,7 +32,7 @@ def log() -> Iterator[io.StringIO]:
     handler.setFormatter(logging.Formatter("%(levelname)s %(name)s %(message)s"))
     root = logging.getLogger()
     level = root.level
-    log_lines.install()
+    escaping.install()
     root.addHandler(handler)
     root.setLevel(logging.DEBUG)
     yield stream
@@ -69,8 +69,8 @@ def test_a_record_is_one_line_and_indented_ones(log: io.StringIO, text: str) -> 
 def test_what_was_plain_stays_so(log: io.StringIO) -> None:
     logging.getLogger("serve").warning("job %s: %d of %d, Äpfel", "a", 1, 2)
     assert log.getvalue() == "WARNING serve job a: 1 of 2, Äpfel\n"
-    assert log_lines.contained("a\nb") == "a\n    b"
-    assert len(log_lines.contained("\n" + "x" * 100_000)) < 30_000
+    assert escaping.contained("a\nb") == "a\n    b"
+    assert len(escaping.contained("\n" + "x" * 100_000)) < 30_000
 
 
 class Failing(StandIn):

@@ -20,10 +20,10 @@ from tritonclient.grpc import service_pb2 as pb
 from typer.testing import CliRunner
 from whole_door import calls, told
 
-from serve.cli import app
-from serve.engines import installation
+from serve.cli.main import app
+from serve.engines.triton import installation
 from serve.errors import AtelierError, InvalidRequest
-from serve.limits.counters import redis_storage
+from serve.security.limits.counters import redis_storage
 from serve.settings import ObjectsSettings, RatesSettings, Settings, leaves, load
 from serve.state import State
 from serve.state.database import database_url

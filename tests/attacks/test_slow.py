@@ -19,7 +19,7 @@ from verdicts import resident_mib
 from waiting import until
 from whole_door import sockets, told
 
-from serve.ray_environment import ray_environment
+from serve.cluster.ray_environment import ray_environment
 from serve.settings import HttpSettings, Settings
 from serve.state import State
 

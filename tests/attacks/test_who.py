@@ -17,8 +17,8 @@ from pictures import drawn, encode
 from tritonclient.grpc import service_pb2 as pb
 from whole_door import calls, sockets, told
 
-from serve.access.users import set_disabled
-from serve.api.rights import needed
+from serve.api.middleware.scopes import needed
+from serve.security.identity.users import set_disabled
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
 

@@ -15,7 +15,7 @@ import uvicorn
 from keyed_door import CLIENT, KeyedSite
 from odd_requests import Ask, Headers
 
-from serve.api.open_inference.grpc import OpenInferenceServicer, add_servicer_to_server
+from serve.api.inference.grpc import OpenInferenceServicer, add_servicer_to_server
 
 PATIENCE_S = 3.0
 """After that the client of ``told`` goes away: who waits for events would wait on."""

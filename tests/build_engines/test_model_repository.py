@@ -18,7 +18,7 @@ from build_engines.export.engine import MODEL_REPOSITORY
 from build_engines.export.parity import LIMIT
 from build_engines.export.runtimes import RUNTIMES
 from serve.engines.client import Engines
-from serve.engines.server import TritonServer
+from serve.engines.triton.server import TritonServer
 
 LARGEST_BYTES = 8 * 2**20
 _ONNX_TYPES = {onnx.TensorProto.FLOAT: "TYPE_FP32", onnx.TensorProto.UINT8: "TYPE_UINT8"}

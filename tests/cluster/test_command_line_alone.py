@@ -20,7 +20,8 @@ SAMPLE = Path(__file__).parents[2] / "docs" / "media" / "sample.png"
 def test_without_a_stack(tmp_path: Path) -> None:
     """From any folder."""
     environment = {**os.environ, "ATELIER_HTTP__PORT": str(free_ports(1)[0])}
-    command = [sys.executable, "-m", "serve.cli", "vectorize", str(SAMPLE), "-o", "out.svg", "--validate", "--json"]
+    command = [sys.executable, "-m", "serve.cli.main", "vectorize", str(SAMPLE), "-o", "out.svg"]
+    command += ["--validate", "--json"]
     done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)["ai_metadata"]
@@ -35,7 +36,7 @@ def test_a_start_that_fails_ends_the_command(tmp_path: Path) -> None:
         "ATELIER_HTTP__PORT": str(free_ports(1)[0]),
         "ATELIER_VECTORIZER__MODEL_REPOSITORY": str(tmp_path),
     }
-    command = [sys.executable, "-m", "serve.cli", "vectorize", str(SAMPLE), "-o", str(tmp_path / "out.svg")]
+    command = [sys.executable, "-m", "serve.cli.main", "vectorize", str(SAMPLE), "-o", str(tmp_path / "out.svg")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 2
     assert "image_features" in done.stderr

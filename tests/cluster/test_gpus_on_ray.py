@@ -15,9 +15,9 @@ from gpus_told import MIB, RAY_TELLS
 from prometheus_server import Prometheus
 
 from loadtests.load.stack import free_ports
-from serve.metrics import catalogue
-from serve.metrics.metric import Sample
-from serve.ray_process import Exports
+from serve.cluster.ray_process import Exports
+from serve.observability.metrics import catalogue
+from serve.observability.metrics.metric import Sample
 
 pytestmark = pytest.mark.cluster
 

@@ -12,14 +12,14 @@ import pytest
 from ray.serve._private.grpc_util import gRPCGenericServer
 from ray.serve._private.proxy_request_response import gRPCStreamingType
 
-from serve import urgency
-from serve.api.open_inference.grpc import SERVICE, add_servicer_to_server
+from serve.api.inference.grpc import SERVICE, add_servicer_to_server
+from serve.observability import request_context
 
 pytestmark = pytest.mark.cluster
 
 
 def told() -> bytes:
-    deadline = urgency.current().deadline
+    deadline = request_context.current().deadline
     return b"none" if deadline is None else str(deadline - time.monotonic()).encode()
 
 

@@ -10,7 +10,7 @@ from ray.serve._private import grpc_util
 from ray.serve.config import gRPCOptions
 
 from loadtests.load.stack import free_ports
-from serve.ray_process import keep_to
+from serve.cluster.ray_process import keep_to
 
 pytestmark = pytest.mark.cluster
 

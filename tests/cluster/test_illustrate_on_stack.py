@@ -18,8 +18,8 @@ import tritonclient.grpc as triton
 from PIL import Image
 from whole_stack import ANEW, Stack
 
-from serve.ensembles.illustration import IllustrateOptions
-from serve.ensembles.illustrator import Illustrator
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.settings import IllustratorSettings
 from tests.ensembles.drawn_family import engines
 

@@ -16,7 +16,7 @@ import long_commands
 import pytest
 
 from loadtests.chaos.drive import BETWEEN
-from loadtests.nodes import EVENTS
+from loadtests.chaos.nodes import EVENTS
 from loadtests.scaling.machines import missing
 from loadtests.scaling.site import DEPLOYMENTS, METRICS_PORT, Site, running
 
@@ -36,7 +36,7 @@ MOST_S = 1200.0
 def test_a_machine_that_goes_loses_nothing(tmp_path: Path) -> None:
     """It leaves, dies, or loses its network, with work under way. In a process of its own, which is on the network of
     the first machine, and first: its stack ends before that of the other tests begins."""
-    command = [sys.executable, "-m", "loadtests.nodes", "--short", "--goal-s", str(RECOVERY_S)]
+    command = [sys.executable, "-m", "loadtests.chaos.nodes", "--short", "--goal-s", str(RECOVERY_S)]
     done = long_commands.done([*command, "--reports", str(tmp_path)], MOST_S)
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-6000:]}"
     found = {one["fault"]: one for one in json.loads((tmp_path / "nodes.json").read_text())["faults"]}

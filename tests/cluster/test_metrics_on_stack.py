@@ -18,11 +18,11 @@ from prometheus_server import Prometheus
 from test_jobs_on_stack import add, done, until
 from whole_stack import ANEW, Stack
 
-from serve.dashboards.board import RATE
-from serve.dashboards.boards import BOARDS
-from serve.dashboards.rules import rules
-from serve.metrics import catalogue
-from serve.metrics.metric import Histogram
+from serve.observability.dashboards.board import RATE
+from serve.observability.dashboards.boards import BOARDS
+from serve.observability.dashboards.rules import rules
+from serve.observability.metrics import catalogue
+from serve.observability.metrics.metric import Histogram
 
 pytestmark = pytest.mark.cluster
 
@@ -156,7 +156,7 @@ def test_every_panel_shows_something(stack: Stack, prometheus: Prometheus, user:
 
 def test_alerts_ask_for_what_there_is(prometheus: Prometheus) -> None:
     """No name in a rule is misspelt: a rule on what nobody tells would be silent for ever. Those of GPUs are asked for
-    in tests/dashboards/test_gpu_panels.py."""
+    in tests/observability/dashboards/test_gpu_panels.py."""
     told = prometheus.names() | {"up"}
     asked = {name for rule in rules(1.0, 1.0) for name in re.findall(r"\b(?:atelier|nv|ray)_\w+", rule.expression)}
     assert {name for name in asked if not name.startswith(ON_GPUS)} <= told

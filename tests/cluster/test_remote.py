@@ -17,9 +17,11 @@ from ray.exceptions import ActorDiedError, ActorUnavailableError, RaySystemError
 from ray.serve.exceptions import BackPressureError, RayServeException, RequestCancelledError
 from waiting import until
 
-import serve.remote
-from serve import urgency
-from serve.ensembles.illustration import (
+import serve.cluster.remote
+from serve.cluster.remote import RemoteIllustrator, RemoteVectorizer
+from serve.cluster.replicas import Replica
+from serve.cluster.scale_to_zero import Sleep
+from serve.ensembles.illustrator.illustration import (
     Checkpoint,
     Follow,
     IllustrateOptions,
@@ -28,7 +30,7 @@ from serve.ensembles.illustration import (
     Preview,
     Progress,
 )
-from serve.ensembles.vectorization import VectorizeOptions
+from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import (
     Asleep,
     AtelierError,
@@ -38,11 +40,9 @@ from serve.errors import (
     EngineUnavailable,
     Overloaded,
 )
-from serve.remote import RemoteIllustrator, RemoteVectorizer
-from serve.replicas import Replica
-from serve.sleep import Sleep
-from serve.turns import Turns
-from serve.urgency import UNPRESSED, Pressing, Priority, Urgency
+from serve.observability import request_context
+from serve.observability.request_context import UNPRESSED, Pressing, Priority, Urgency
+from serve.security.limits.admission_queue import Turns
 
 pytestmark = pytest.mark.cluster
 
@@ -120,7 +120,7 @@ def rpc_error(code: StatusCode) -> AioRpcError:
     ids=lambda death: type(death).__name__,
 )
 async def test_a_dead_replica_is_asked_once_more(death: BaseException) -> None:
-    """Also one on a machine that is gone, whose calls `serve.routing` ends: nobody here has cancelled them."""
+    """Also one on a machine that is gone, whose calls `serve.cluster.routing` ends: nobody here has cancelled them."""
     handle = Handle(death, "svg")
     assert await vectorize(handle) == "svg"
     assert len(handle.responses) == 2
@@ -243,7 +243,7 @@ async def test_both_attempts_share_one_deadline() -> None:
 
 
 async def test_health_is_not_waited_for_as_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve.remote, "HEALTH_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(serve.cluster.remote, "HEALTH_TIMEOUT_S", 0.05)
     with pytest.raises(DeadlineExceeded, match=r"within 0\.05 s"):
         await RemoteVectorizer(Handle("hang"), 60.0).health()  # type: ignore[arg-type]
 
@@ -397,7 +397,7 @@ class Crossing(Handle):
 async def test_what_is_left_of_the_time_crosses_and_the_priority() -> None:
     """D-052. The earlier of the caller's deadline and the site's own limit; less of it for the second attempt."""
     handle = Crossing("late death", "svg", "svg")
-    with urgency.under(Urgency(priority=Priority.LOW).narrowed(2.0)):
+    with request_context.under(Urgency(priority=Priority.LOW).narrowed(2.0)):
         assert await vectorize(handle) == "svg"
     (first_s, first), (second_s, _) = handle.pressing
     assert first_s is not None
@@ -411,7 +411,7 @@ async def test_what_is_left_of_the_time_crosses_and_the_priority() -> None:
 
 async def test_nothing_is_asked_once_the_time_is_over() -> None:
     handle = Crossing("svg")
-    with urgency.under(Urgency(deadline=time.monotonic() - 1.0)), pytest.raises(DeadlineExceeded):
+    with request_context.under(Urgency(deadline=time.monotonic() - 1.0)), pytest.raises(DeadlineExceeded):
         await vectorize(handle)
     assert handle.pressing == []
 
@@ -423,7 +423,7 @@ class Ensemble:
         self.begun: list[Urgency] = []
 
     async def vectorize(self, took_s: float) -> str:
-        self.begun.append(urgency.current())
+        self.begun.append(request_context.current())
         await asyncio.sleep(took_s)
         return "svg"
 
@@ -469,7 +469,7 @@ async def test_a_deadline_shorter_than_the_start_is_told_as_that() -> None:
     """503 and when to come again, and not 504: whoever asks again finds it awake."""
     handle = Handle("hang", ["quality"])
     remote = RemoteVectorizer(handle, 5.0, napping(True))  # type: ignore[arg-type]
-    with pytest.raises(Asleep) as caught, urgency.under(Urgency().narrowed(0.2)):
+    with pytest.raises(Asleep) as caught, request_context.under(Urgency().narrowed(0.2)):
         await remote.vectorize(b"", VectorizeOptions())
     assert (caught.value.status, caught.value.retry_after_s) == (503, 10)
     assert handle.responses[0].cancelled
@@ -540,7 +540,7 @@ async def test_what_was_told_once_wakes_nobody() -> None:
 
 
 async def test_who_falls_asleep_while_asked_for_health_is_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve.remote, "HEALTH_TIMEOUT_S", 1.2)
+    monkeypatch.setattr(serve.cluster.remote, "HEALTH_TIMEOUT_S", 1.2)
     looks = iter([False, True])
     remote = RemoteVectorizer(Handle("hang"), 5.0, Sleep(lambda: next(looks)))  # type: ignore[arg-type]
     assert (await remote.health()).asleep == ("vectorizer",)

@@ -15,8 +15,8 @@ from ray.serve.config import RequestRouterConfig
 from ray.serve.request_router import ReplicaID
 from waiting import until
 
-from serve import routing
-from serve.routing import Known, Router
+from serve.cluster import routing
+from serve.cluster.routing import Known, Router
 
 pytestmark = pytest.mark.cluster
 

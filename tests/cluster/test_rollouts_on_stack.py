@@ -47,7 +47,7 @@ a machine with nothing else to do: on two cores with a load average of 14 the co
 on that is looked at, too: 5 s after its end nobody has that version."""
 TODAYS_CODE, NEW_CODE = ("exported_models", "trace"), ("exported_models_anew", "trace_anew")
 """What answers tell of the code of the gateway, and of the ensemble, that made them."""
-PLACES = ("serve/api/native.py", "serve/ensembles/tiers.py")
+PLACES = ("serve/api/native/conversion.py", "serve/ensembles/vectorizer/tiers.py")
 
 
 def second_version(repository: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from loadtests.bench_scaling import PLACES, STEP_S, run_steps, settings
+from loadtests.benchmarks.scaling import PLACES, STEP_S, run_steps, settings
 from loadtests.load.stack import running
 from loadtests.scaling import telling
 from loadtests.scaling.sleeping import write_sleeping_family

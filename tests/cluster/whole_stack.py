@@ -68,7 +68,7 @@ class Stack:
         return {Path(name) for name in named if name.startswith("/tmp/atelier-")}
 
     def atelier(self, *arguments: str, timeout_s: float = 240) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "serve.cli", *arguments]
+        command = [sys.executable, "-m", "serve.cli.main", *arguments]
         return subprocess.run(
             command, cwd=self.folder, env=self.environment, capture_output=True, text=True, timeout=timeout_s
         )

@@ -53,7 +53,7 @@ def test_it_is_valid_before_and_after_people_are_filled_in(config: Path) -> None
 @pytest.mark.prometheus
 def test_an_alert_arrives(config: Path, tmp_path: Path) -> None:
     """By the command of compose.yaml and the configuration that `atelier metrics --prometheus` writes; an alert that
-    always fires stands for ours, which tests/dashboards makes fire."""
+    always fires stands for ours, which tests/observability/dashboards makes fire."""
     told: queue.Queue[dict[str, Any]] = queue.Queue()
     people = FastAPI()
 

@@ -16,8 +16,8 @@ import pytest
 import yaml
 from image_recipe import FOLDER, Recipe, ignored, rules
 
-from serve.dashboards.boards import BOARDS
-from serve.metrics.prometheus import ALERTMANAGERS, TARGETS
+from serve.observability.dashboards.boards import BOARDS
+from serve.observability.metrics.prometheus import ALERTMANAGERS, TARGETS
 from serve.settings import HOME, Settings, leaves, load
 
 SCHEMA = json.loads(files("check_jsonschema").joinpath("builtin_schemas/vendor/compose-spec.json").read_text())

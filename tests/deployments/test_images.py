@@ -164,7 +164,7 @@ class Container:
 
     def run(self, *command: str, timeout_s: float = 60, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [sys.executable, "-m", "serve.cli", *command] if command[0] != "python" else [sys.executable, *command[1:]],
+            [sys.executable, *(("-m", "serve.cli.main", *command) if command[0] != "python" else command[1:])],
             env=self.environment(**more), cwd=self.home, capture_output=True, text=True, timeout=timeout_s,
         )  # fmt: skip
 
@@ -215,7 +215,7 @@ def test_it_starts_and_its_probe_says_so(container: Container, tmp_path: Path, r
     assert program.removeprefix(str(container.home)) in probe
     assert container.run("python", program, **ports).returncode == 1, "before it runs"
     stack = subprocess.Popen(
-        [sys.executable, "-m", "serve.cli", *container.recipe.words("CMD")],
+        [sys.executable, "-m", "serve.cli.main", *container.recipe.words("CMD")],
         env=container.environment(**ports), cwd=container.home,
         stdout=(tmp_path / "log").open("wb"), stderr=subprocess.STDOUT,
     )  # fmt: skip

@@ -14,9 +14,9 @@ import pytest
 from prometheus_server import listening
 from test_systemd import values, variables
 
-from serve.dashboards.rules import RULES
-from serve.metrics.prometheus import ALERTMANAGERS, TARGETS, write_targets
-from serve.metrics.prometheus import RULES as RULES_FILE
+from serve.observability.dashboards.rules import RULES
+from serve.observability.metrics.prometheus import ALERTMANAGERS, TARGETS, write_targets
+from serve.observability.metrics.prometheus import RULES as RULES_FILE
 from serve.settings import HOME
 
 DOCUMENTS = sorted((HOME / "docs").glob("*.md"))

@@ -143,14 +143,14 @@ def test_gpus_are_shared_in_fractions_that_fit(clean: pytest.MonkeyPatch) -> Non
 
 def evaluated(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
     """What a shell that has evaluated `atelier environment` shows of its own environment."""
-    script = f'set -e; lines=$({sys.executable} -m serve.cli environment); eval "$lines"; env -0'
+    script = f'set -e; lines=$({sys.executable} -m serve.cli.main environment); eval "$lines"; env -0'
     return subprocess.run(
         ["bash", "-c", script], env=variables, capture_output=True, text=True, timeout=60, cwd=tmp_path
     )
 
 
 def test_a_node_of_a_cluster_gets_what_a_host_alone_gets(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from serve.ray_environment import ray_environment
+    from serve.cluster.ray_environment import ray_environment
 
     own = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}
     own |= {"PYTHONPATH": str(HOME)}

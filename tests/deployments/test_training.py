@@ -55,7 +55,7 @@ def test_its_commands_are_such_as_there_are(tmp_path: Path) -> None:
             assert words[:2] == ["-m", "build_engines"]
             module, names, arguments = "build_engines.cli", words[2], words[3:]
         else:
-            module, names, arguments = "serve.cli", " ".join(words[:2]), words[2:]
+            module, names, arguments = "serve.cli.main", " ".join(words[:2]), words[2:]
             if words[1] == "add":
                 arguments = [str(tmp_path)]  # its own folder is gone
         done = subprocess.run(

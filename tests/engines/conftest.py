@@ -7,7 +7,7 @@ import pytest
 import tiny_onnx
 
 from serve.engines.client import Engines
-from serve.engines.server import TritonServer
+from serve.engines.triton.server import TritonServer
 
 BACKENDS = ("onnxruntime", "openvino")
 NAMES = (

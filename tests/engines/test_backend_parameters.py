@@ -15,7 +15,7 @@ from onnx import helper
 from openvino import Core, Type
 
 from serve.engines.client import Engines
-from serve.engines.server import TritonServer
+from serve.engines.triton.server import TritonServer
 from serve.errors import EngineUnavailable
 
 ROWS = np.random.default_rng(5).normal(size=(3, 4)).astype(np.float32)

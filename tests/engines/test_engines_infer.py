@@ -14,7 +14,7 @@ import tiny_onnx
 from numpy.typing import NDArray
 
 from serve.engines.client import Engines
-from serve.engines.server import TritonServer
+from serve.engines.triton.server import TritonServer
 from serve.errors import DeadlineExceeded, InvalidRequest, NotFound, Overloaded
 
 pytestmark = pytest.mark.triton

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from serve.engines import supervisor
 from serve.engines.client import Engines
-from serve.engines.server import TritonServer
-from serve.engines.supervisor import Supervisor
+from serve.engines.triton import supervisor
+from serve.engines.triton.server import TritonServer
+from serve.engines.triton.supervisor import Supervisor
 from serve.errors import EngineUnavailable, InvalidRequest
-from serve.metrics import catalogue
+from serve.observability.metrics import catalogue
 
 LARGE = {"x": np.zeros((1, 4), np.float32)}  # for clients with shared_memory_min_bytes=1
 

@@ -19,11 +19,11 @@ import numpy as np
 import pytest
 import tiny_onnx
 
-from serve.engines import processes
 from serve.engines.client import Engines
-from serve.engines.server import TritonServer, _free_ports
-from serve.engines.supervisor import Supervisor
+from serve.engines.triton.server import TritonServer, _free_ports
+from serve.engines.triton.supervisor import Supervisor
 from serve.errors import EngineUnavailable
+from serve.observability.metrics import proc
 
 pytestmark = pytest.mark.triton
 
@@ -42,7 +42,7 @@ def gone(pids: list[int]) -> bool:
 
 
 def stubs(server: TritonServer) -> list[int]:
-    below = processes.descendants(server.pid)
+    below = proc.descendants(server.pid)
     return [pid for pid in below if b"python_backend_stub" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
@@ -89,7 +89,7 @@ def test_a_start_that_takes_too_long(repository: Path) -> None:
 def test_stop_leaves_nothing_behind(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     server.start()
-    pids = [server.pid, *processes.descendants(server.pid)]
+    pids = [server.pid, *proc.descendants(server.pid)]
     folder = Path(f"/proc/{server.pid}/cwd").readlink()
     mine = set(regions(os.getpid()))
     assert len(stubs(server)) == 1
@@ -103,7 +103,7 @@ def test_stop_leaves_nothing_behind(repository: Path) -> None:
 def test_it_is_in_the_session_of_its_owner_and_out_of_the_terminals_reach(repository: Path) -> None:
     """Linux gives each session a share of the processor by itself, whatever the niceness (autogroup)."""
     with TritonServer(repository, ["affine_onnxruntime"]) as server:
-        for pid in (server.pid, *processes.descendants(server.pid)):
+        for pid in (server.pid, *proc.descendants(server.pid)):
             assert os.getsid(pid) == os.getsid(0)
             assert os.getpgid(pid) != os.getpgrp()  # Ctrl-C goes to the group of the foreground
 
@@ -124,7 +124,7 @@ def test_the_server_outlives_the_thread_that_started_it(repository: Path) -> Non
 OWNER = """
 import sys, time
 from pathlib import Path
-from serve.engines.server import TritonServer, _free_ports
+from serve.engines.triton.server import TritonServer, _free_ports
 server = TritonServer(Path(sys.argv[1]), ["affine_onnxruntime", "affine_openvino"])
 server.start()
 print(server.pid, server.url, flush=True)
@@ -148,7 +148,7 @@ async def test_an_outside_server_by_url_that_dies_with_its_owner(owner: subproce
     answer = await outside.infer("affine_openvino", X)
     np.testing.assert_allclose(answer["y"], X["x"] @ tiny_onnx.WEIGHTS, rtol=1e-5)
     await outside.close()
-    pids = [int(pid), *processes.descendants(int(pid))]
+    pids = [int(pid), *proc.descendants(int(pid))]
     assert len(pids) == 4  # the keeper, tritonserver, two stubs
     owner.kill()
     owner.wait()
@@ -160,7 +160,7 @@ def test_a_killed_keeper_takes_the_server_with_it(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     before = set(regions(os.getpid()))
     server.start()
-    pids = processes.descendants(server.pid)
+    pids = proc.descendants(server.pid)
     folder = Path(f"/proc/{server.pid}/cwd").readlink()
     assert len(pids) == 2  # tritonserver and its stub
     os.kill(server.pid, signal.SIGKILL)
@@ -176,7 +176,7 @@ def test_a_killed_keeper_takes_the_server_with_it(repository: Path) -> None:
 def test_a_stub_that_hangs_ends_although_its_keeper_was_killed(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     server.start()
-    pids = processes.descendants(server.pid)
+    pids = proc.descendants(server.pid)
     os.kill(stubs(server)[0], signal.SIGSTOP)  # so it does not see that its parent is gone
     os.kill(server.pid, signal.SIGKILL)
     began = time.monotonic()
@@ -227,7 +227,7 @@ async def test_a_killed_process_is_noticed_and_replaced(repository: Path, victim
         await engines.probe("affine_openvino")
         pids = {
             "stub": stubs(server)[0],
-            "tritonserver": processes.children(server.pid)[0],
+            "tritonserver": proc.children(server.pid)[0],
             "keeper": server.pid,
         }
         frozen = victim.startswith("frozen ")
@@ -368,7 +368,7 @@ def test_a_port_that_is_taken_meanwhile(repository: Path, monkeypatch: pytest.Mo
         stolen = list(free[0])
         stolen[taken] = thief.getsockname()[1]
         choices = iter([tuple(stolen), free[1]])
-        monkeypatch.setattr("serve.engines.server._free_ports", lambda: next(choices))
+        monkeypatch.setattr("serve.engines.triton.server._free_ports", lambda: next(choices))
         with TritonServer(repository, ["affine_onnxruntime"]) as server:
             assert server.url == f"127.0.0.1:{free[1][0]}"
             assert server.running

@@ -17,10 +17,11 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2, service_pb2
 
-from serve.engines import faults, processes, tensors, triton_log
-from serve.engines.supervisor import Supervisor
+from serve.engines import tensors, triton_errors
+from serve.engines.triton import log
+from serve.engines.triton.supervisor import Supervisor
 from serve.engines.v2_json import to_json
-from serve.engines.zeros import zeros
+from serve.engines.warmup_inputs import zeros
 from serve.errors import (
     AtelierError,
     Cancelled,
@@ -33,6 +34,7 @@ from serve.errors import (
     TooLarge,
     Unsupported,
 )
+from serve.observability.metrics import proc
 
 
 @pytest.mark.parametrize("name", [name for name in tensors.NUMPY_TYPES if name != "BYTES"])
@@ -118,7 +120,7 @@ def test_statistics_as_json_have_numbers() -> None:
 )
 def test_every_grpc_error_has_its_own(code: str, details: str, kind: type[AtelierError]) -> None:
     error = grpc.aio.AioRpcError(grpc.StatusCode[code], grpc.aio.Metadata(), grpc.aio.Metadata(), details)
-    fault = faults.from_grpc(error, "m")
+    fault = triton_errors.from_grpc(error, "m")
     assert type(fault) is kind
     assert "/srv" not in str(fault)
     assert "4711" not in str(fault)
@@ -129,7 +131,7 @@ def test_every_grpc_error_has_its_own(code: str, details: str, kind: type[Atelie
 def test_a_lost_region_is_no_fault_of_the_request() -> None:
     details = "Unable to find shared memory region: 'atelier_1_0'"
     error = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
-    assert isinstance(faults.from_grpc(error, "m"), faults.RegionLost)
+    assert isinstance(triton_errors.from_grpc(error, "m"), triton_errors.RegionLost)
 
 
 def test_the_reason_in_a_log_without_paths_and_traces() -> None:
@@ -140,9 +142,9 @@ def test_the_reason_in_a_log_without_paths_and_traces() -> None:
         "I1121 07:49:21.207 13948 model_lifecycle.cc:777] \"failed to load 'a'\"",
         "E1121 07:49:21.300 13948 model_lifecycle.cc:642] \"failed to load 'b' version 1: Invalid argument: bad\"",
     ]
-    assert triton_log.failure(lines) == "engine 'a': cannot read …; engine 'b': bad"
-    assert not any(triton_log.is_ready(line) for line in lines)
-    assert triton_log.failure(["nothing of note"]) == "tritonserver ended at start"
+    assert log.failure(lines) == "engine 'a': cannot read …; engine 'b': bad"
+    assert not any(log.is_ready(line) for line in lines)
+    assert log.failure(["nothing of note"]) == "tritonserver ended at start"
 
 
 BELOW_ONE_ANOTHER = """
@@ -160,13 +162,13 @@ def test_a_server_or_a_stub_that_ended_is_trouble_and_what_a_stub_started_is_not
     keeper = subprocess.Popen([sys.executable, "-c", BELOW_ONE_ANOTHER, BELOW_ONE_ANOTHER, str(depth)])
     try:
         deadline = time.monotonic() + 20
-        while not any(map(processes.is_zombie, processes.descendants(keeper.pid))):
+        while not any(map(proc.is_zombie, proc.descendants(keeper.pid))):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert len(processes.descendants(keeper.pid)) == depth
-        assert (processes.trouble(keeper.pid) is not None) == is_trouble
+        assert len(proc.descendants(keeper.pid)) == depth
+        assert (proc.trouble(keeper.pid) is not None) == is_trouble
     finally:
-        for pid in (*processes.descendants(keeper.pid), keeper.pid):
+        for pid in (*proc.descendants(keeper.pid), keeper.pid):
             os.kill(pid, signal.SIGKILL)
         keeper.wait()
 

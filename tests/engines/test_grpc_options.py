@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import grpc.aio
 
-from serve.grpc_options import DIRECT, RECONNECT
+from serve.engines.grpc_options import DIRECT, RECONNECT
 
 LATE_S = 1.5
 

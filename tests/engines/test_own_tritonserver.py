@@ -16,12 +16,13 @@ import onnx
 import pytest
 import tiny_onnx
 
-from serve.engines import installation, processes
 from serve.engines.client import Engines
-from serve.engines.profile import profile
-from serve.engines.server import TritonServer
-from serve.ensembles.illustrator import Illustrator
+from serve.engines.triton import installation
+from serve.engines.triton.server import TritonServer
+from serve.ensembles.batch_profile import profile
+from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.errors import EngineUnavailable
+from serve.observability.metrics import proc
 from serve.settings import HOME, load
 
 OPSET, IR = 21, 10
@@ -55,7 +56,7 @@ def plan(repository: Path) -> None:
 
 def programs_below(pid: int) -> set[Path]:
     """The files of the tritonservers that are running below ``pid``."""
-    folders = [Path(f"/proc/{below}") for below in processes.descendants(pid)]
+    folders = [Path(f"/proc/{below}") for below in proc.descendants(pid)]
     return {
         (folder / "exe").readlink() for folder in folders if (folder / "comm").read_text().strip() == "tritonserver"
     }

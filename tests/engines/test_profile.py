@@ -9,11 +9,11 @@ import pytest
 import tiny_onnx
 from typer.testing import CliRunner
 
-from serve.cli import app
+from serve.cli.main import app
 from serve.diffusion.tokens import MAX_CHUNKS
 from serve.engines.client import Engines
-from serve.engines.profile import FILE, Profile, _possible, cap, profile, store
-from serve.engines.server import TritonServer
+from serve.engines.triton.server import TritonServer
+from serve.ensembles.batch_profile import FILE, Profile, _possible, cap, profile, store
 from serve.errors import InvalidRequest, NotFound
 
 BATCHING = "dynamic_batching {\n  preferred_batch_size: [ 4, 8 ]\n  max_queue_delay_microseconds: 0\n}"

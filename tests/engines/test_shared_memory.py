@@ -11,8 +11,8 @@ import pytest
 import tiny_onnx
 
 from serve.engines.client import Engines
-from serve.engines.server import TritonServer
 from serve.engines.shared_memory import SMALLEST_REGION_BYTES
+from serve.engines.triton.server import TritonServer
 from serve.errors import EngineUnavailable, InvalidRequest
 
 pytestmark = pytest.mark.triton

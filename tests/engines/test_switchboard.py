@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from serve.engines.engine_router import Switchboard
 from serve.engines.service import EngineHealth, Health
-from serve.engines.switchboard import Switchboard
 from serve.errors import EngineUnavailable, NotFound
 from tests.fakes import FakeEngines
 

@@ -8,7 +8,7 @@ import pytest_asyncio
 from fake_models import models
 from fakes import FakeEngines
 
-from serve.ensembles.vectorizer import Vectorizer
+from serve.ensembles.vectorizer.vectorizer import Vectorizer
 from serve.settings import VectorizerSettings
 
 

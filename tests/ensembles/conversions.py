@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from serve.ensembles.vectorization import Vectorization, VectorizeOptions
-from serve.ensembles.vectorizer import Vectorizer
+from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions
+from serve.ensembles.vectorizer.vectorizer import Vectorizer
 
 in_module_loop = pytest.mark.asyncio(loop_scope="module")
 

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serve.ensembles.checkpoints import MAX_STATES, Stage, fingerprint, pack, unpack
-from serve.ensembles.illustration import Checkpoint, Parameters
+from serve.ensembles.illustrator.checkpoints import MAX_STATES, Stage, fingerprint, pack, unpack
+from serve.ensembles.illustrator.illustration import Checkpoint, Parameters
 
 SHAPE = (4, 8, 8)
 EVALUATIONS = 20

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serve.ensembles.illustration import IllustrateOptions, Illustration, Preview
-from serve.ensembles.illustrator import Illustrator
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Preview
+from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, EngineUnavailable, InvalidRequest, NotFound
 from serve.settings import IllustratorSettings
 from tests.ensembles.drawn_family import FAMILY, denoise, engines, write_family
@@ -198,7 +198,7 @@ async def test_a_picture_under_way_survives_a_restart_of_its_engines(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What a killed Triton was computing is asked again: no step is lost, and the picture is the same."""
-    monkeypatch.setattr("serve.ensembles.artist.RETRY_S", 0.01)
+    monkeypatch.setattr("serve.ensembles.illustrator.pipeline.RETRY_S", 0.01)
     asked, gone = engines(), iter([False, False, True, True, True])
 
     def fail_sometimes(inputs: Mapping[str, NDArray[Any]]) -> Any:
@@ -213,8 +213,8 @@ async def test_a_picture_under_way_survives_a_restart_of_its_engines(
 
 
 async def test_engines_that_stay_away_are_an_error(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.ensembles.artist.RESTART_S", 0.05)
-    monkeypatch.setattr("serve.ensembles.artist.RETRY_S", 0.01)
+    monkeypatch.setattr("serve.ensembles.illustrator.pipeline.RESTART_S", 0.05)
+    monkeypatch.setattr("serve.ensembles.illustrator.pipeline.RETRY_S", 0.01)
     asked = engines()
     asked.answers["toy_unet"] = EngineUnavailable("gone")
     with pytest.raises(EngineUnavailable, match="gone"):

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from serve.ensembles.relay import Outbox, relay
+from serve.ensembles.progress_stream import Outbox, relay
 
 
 async def test_what_is_renewed_keeps_its_place_and_needs_none() -> None:

@@ -13,9 +13,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from serve.costs import billed, charge
 from serve.diffusion.samplers import SAMPLERS
-from serve.ensembles.illustration import (
+from serve.ensembles.illustrator.illustration import (
     Checkpoint,
     Follow,
     IllustrateOptions,
@@ -24,9 +23,10 @@ from serve.ensembles.illustration import (
     Progress,
     Told,
 )
-from serve.ensembles.illustrator import Illustrator
-from serve.ensembles.reports import Report
+from serve.ensembles.illustrator.illustrator import Illustrator
+from serve.ensembles.illustrator.progress import Report
 from serve.errors import EngineFailure, InvalidRequest
+from serve.observability.costs import billed, charge
 from serve.settings import IllustratorSettings
 from tests.ensembles.drawn_family import FAMILY, denoise, engines, write_family
 from tests.fakes import FakeEngines
@@ -230,7 +230,7 @@ class Paced(FakeEngines):
 async def test_a_reader_who_stops_holds_nothing_up_and_then_has_the_newest(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve.ensembles.reports.PREVIEW_PATIENCE_S", 0.0001)
+    monkeypatch.setattr("serve.ensembles.illustrator.progress.PREVIEW_PATIENCE_S", 0.0001)
     asked = Slow(engines().answers)
     asked.last = 2 * 120  # decodings: of previews, of which the last is the picture
     options = replace(RED, n=2, num_inference_steps=120, preview_every=1)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve.ensembles.search import Search, Source
-from serve.ensembles.tasks import Trial
-from serve.ensembles.vectorization import VectorizeOptions
+from serve.ensembles.vectorizer.search import Search, Source
+from serve.ensembles.vectorizer.tasks import Trial
+from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import BadImage
 from serve.vector.coverage import Drawing
 from serve.vector.coverage.paints import PaintTable

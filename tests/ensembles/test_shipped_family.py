@@ -13,8 +13,8 @@ import pytest
 from PIL import Image
 
 from serve.diffusion.family import families_in, load, manifest_of
-from serve.ensembles.illustration import IllustrateOptions, Pixels
-from serve.ensembles.illustrator import Illustrator
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Pixels
+from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.settings import IllustratorSettings
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from serve.ensembles import tasks
+from serve.ensembles.vectorizer import tasks
 from serve.vector import compare
 from serve.vector.coverage.kernel import KERNELS
 from serve.vector.image import ImageLimits

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve.ensembles import candidates, routing
-from serve.ensembles.routing import Forecast
-from serve.ensembles.vectorization import VectorizeOptions
+from serve.ensembles.vectorizer import candidates, tier_routing
+from serve.ensembles.vectorizer.tier_routing import Forecast
+from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import InvalidRequest
 from serve.vector.parameters import CoverageParameters, Parameters, VTracerParameters
 
@@ -34,19 +34,19 @@ SHA = "5f" * 32
     ],
 )
 def test_the_table_of_tiers(asked: dict[str, Any], forecasts: dict[int, Forecast], fit: Any, tier: int) -> None:
-    assert routing.choose(VectorizeOptions(**asked), forecasts, fit) == tier
+    assert tier_routing.choose(VectorizeOptions(**asked), forecasts, fit) == tier
 
 
 def test_tiers_that_take_too_long_do_not_fit() -> None:
-    assert routing.fitting((1, 2, 3), None, 0.1, 2) == (1, 2, 3)
-    assert routing.fitting((1, 2, 3), 10, 0.1, 2) == (1, 2, 3)
-    assert routing.fitting((1, 2, 3), 0.45, 0.1, 2) == (1, 2)
-    assert routing.fitting((1, 2, 3), 0.15, 0.1, 2) == (1,)
-    assert routing.fitting((1, 2, 3), 0.05, 0.1, 2) == ()
+    assert tier_routing.fitting((1, 2, 3), None, 0.1, 2) == (1, 2, 3)
+    assert tier_routing.fitting((1, 2, 3), 10, 0.1, 2) == (1, 2, 3)
+    assert tier_routing.fitting((1, 2, 3), 0.45, 0.1, 2) == (1, 2)
+    assert tier_routing.fitting((1, 2, 3), 0.15, 0.1, 2) == (1,)
+    assert tier_routing.fitting((1, 2, 3), 0.05, 0.1, 2) == ()
 
 
 def test_large_pictures_get_fewer_trials() -> None:
-    counts = [[routing.trials_of(tier, s) for tier in (1, 2, 3)] for s in (0.02, 0.15, 2.0)]
+    counts = [[tier_routing.trials_of(tier, s) for tier in (1, 2, 3)] for s in (0.02, 0.15, 2.0)]
     assert counts == [[1, 4, 12], [1, 2, 5], [1, 2, 4]]
 
 

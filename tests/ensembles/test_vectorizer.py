@@ -11,8 +11,8 @@ import pytest
 from conversions import DATA, convert, in_module_loop, logo, png
 from fake_models import models
 
-from serve.ensembles.search import Search
-from serve.ensembles.vectorizer import Vectorizer
+from serve.ensembles.vectorizer.search import Search
+from serve.ensembles.vectorizer.vectorizer import Vectorizer
 from serve.vector.compare import fidelity, render
 from serve.vector.parameters import MAX_REFINE, Parameters
 

@@ -15,14 +15,14 @@ from conversions import DATA, convert, in_module_loop, logo, png
 from fake_models import models
 from fakes import FakeEngines
 
-from serve.engines.room import HEALTH_S
-from serve.ensembles.conversion import Conversion
-from serve.ensembles.insight import Account, Observer
-from serve.ensembles.predictors import Predictors
-from serve.ensembles.processes import Worker
-from serve.ensembles.vectorization import ENGINES, VectorizeOptions
-from serve.ensembles.vectorizer import TRACERS, Vectorizer
-from serve.ensembles.workers import TaskFault, Workers
+from serve.engines.engine_set import HEALTH_S
+from serve.ensembles.vectorizer.analysis import Account, Observer
+from serve.ensembles.vectorizer.conversion import Conversion
+from serve.ensembles.vectorizer.predictors import Predictors
+from serve.ensembles.vectorizer.processes import Worker
+from serve.ensembles.vectorizer.vectorization import ENGINES, VectorizeOptions
+from serve.ensembles.vectorizer.vectorizer import TRACERS, Vectorizer
+from serve.ensembles.vectorizer.worker_pool import TaskFault, Workers
 from serve.errors import AtelierError, BadImage, EngineFailure, EngineUnavailable
 from serve.settings import VectorizerSettings
 from serve.vector.image import ImageLimits
@@ -147,7 +147,7 @@ async def test_probes_at_the_same_time_are_one(vectorizer: Vectorizer, engines: 
 async def test_busy_tracers_are_well_and_dead_ones_are_not(
     vectorizer: Vectorizer, engines: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve.ensembles.vectorizer.PROBE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("serve.ensembles.vectorizer.vectorizer.PROBE_TIMEOUT_S", 0.2)
     workers = vectorizer._studio.workers
     busy = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(2 * workers.count)]
     await asyncio.sleep(0.05)

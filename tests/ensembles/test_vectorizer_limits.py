@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from conversions import DATA, convert, in_module_loop, logo, png
 
-from serve.ensembles.vectorization import Vectorization
-from serve.ensembles.vectorizer import Vectorizer
+from serve.ensembles.vectorizer.vectorization import Vectorization
+from serve.ensembles.vectorizer.vectorizer import Vectorizer
 from serve.errors import AtelierError, BadImage, DeadlineExceeded, Overloaded, TooLarge, UnsupportedMedia
 
 

@@ -15,8 +15,8 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
-from serve.ensembles.vectorization import ENGINES, VectorizeOptions
-from serve.ensembles.vectorizer import Vectorizer
+from serve.ensembles.vectorizer.vectorization import ENGINES, VectorizeOptions
+from serve.ensembles.vectorizer.vectorizer import Vectorizer
 from serve.settings import VectorizerSettings
 
 in_module_loop = pytest.mark.asyncio(loop_scope="module")

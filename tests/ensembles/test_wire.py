@@ -25,9 +25,9 @@ from hypothesis.extra import numpy as arrays
 
 import serve
 from serve import errors
-from serve.ensembles import tasks
-from serve.ensembles.wire import Malformed, pack, to_function, to_name, unpack
-from serve.ensembles.workers import TaskFault
+from serve.ensembles.vectorizer import tasks
+from serve.ensembles.vectorizer.worker_pool import TaskFault
+from serve.ensembles.vectorizer.worker_protocol import Malformed, pack, to_function, to_name, unpack
 from serve.errors import AtelierError
 from serve.vector.coverage import Drawing
 from serve.vector.image import ImageLimits
@@ -194,9 +194,9 @@ LIMIT_FIELDS = dataclasses.asdict(LIMITS)
 FORGED = {
     "a function": forged(_DATACLASS, "os:system", {"command": "true"}),
     "a class": forged(_DATACLASS, "subprocess:Popen", {"args": "true"}),
-    "a class of ours": forged(_DATACLASS, "serve.ensembles.workers:Workers", {}),
+    "a class of ours": forged(_DATACLASS, "serve.ensembles.vectorizer.worker_pool:Workers", {}),
     "a dataclass that is not ours": forged(_DATACLASS, f"{__name__}:Foreign", {"value": 1}),
-    "ours by another module": forged(_DATACLASS, "serve.ensembles.tasks:ImageLimits", LIMIT_FIELDS),
+    "ours by another module": forged(_DATACLASS, "serve.ensembles.vectorizer.tasks:ImageLimits", LIMIT_FIELDS),
     "a method": forged(_DATACLASS, "serve.vector.image:ImageLimits.__init__", LIMIT_FIELDS),
     "no name": forged(_DATACLASS, "", {}),
     "too few fields": forged(_DATACLASS, "serve.vector.image:ImageLimits", {"max_bytes": 1}),

@@ -7,7 +7,7 @@ import resource
 import socket
 import subprocess
 
-from serve.ensembles.processes import Worker
+from serve.ensembles.vectorizer.processes import Worker
 
 SELECT_LIMIT = 1024
 

@@ -17,11 +17,11 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from serve.ensembles import tasks
-from serve.ensembles.nursery import LENGTH
-from serve.ensembles.processes import Worker, WorkerLost
-from serve.ensembles.wire import pack
-from serve.ensembles.workers import TaskFault, Workers
+from serve.ensembles.vectorizer import tasks
+from serve.ensembles.vectorizer.fork_server import LENGTH
+from serve.ensembles.vectorizer.processes import Worker, WorkerLost
+from serve.ensembles.vectorizer.worker_pool import TaskFault, Workers
+from serve.ensembles.vectorizer.worker_protocol import pack
 from serve.errors import BadImage, DeadlineExceeded, EngineUnavailable, Overloaded
 from serve.vector.image import ImageLimits
 
@@ -236,7 +236,7 @@ async def test_closing_fails_the_tasks_that_wait() -> None:
 
 OWNER = """
 import asyncio, os, time
-from serve.ensembles.workers import Workers
+from serve.ensembles.vectorizer.worker_pool import Workers
 async def main():
     pool = Workers(1)
     await pool.start()

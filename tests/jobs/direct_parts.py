@@ -11,11 +11,11 @@ import sqlalchemy as sa
 from illustrator_standin import Gated, IllustratorStandIn
 from standin import StandIn
 
-from serve.ensembles.illustration import IllustrateOptions
-from serve.ensembles.pictures import Encoding
-from serve.jobs.direct import Answer, Caller, Direct
-from serve.jobs.requests import IllustrateRequest
-from serve.jobs.takeover import Watch
+from serve.ensembles.illustrator.encoding import Encoding
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.requests import IllustrateRequest
+from serve.jobs.direct.service import Answer, Caller, Direct
+from serve.jobs.worker.lease_reaper import Watch
 from serve.state import State
 from serve.state.tables import flights, generations, inputs, measurements, results
 

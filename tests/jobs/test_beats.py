@@ -16,13 +16,13 @@ from test_worker import until as job_until
 from waiting import until
 
 from serve.errors import StateUnavailable
-from serve.jobs.flights import Flights
-from serve.jobs.leases import Claimed, LeaseLost
-from serve.jobs.patience import Patience
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.takeover import Watch
-from serve.jobs.work import Work
-from serve.jobs.worker import Worker
+from serve.jobs.direct.in_flight import Flights
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.worker.database_timeout import Patience
+from serve.jobs.worker.execution import Work
+from serve.jobs.worker.lease_reaper import Watch
+from serve.jobs.worker.leases import Claimed, LeaseLost
+from serve.jobs.worker.worker import Worker
 from serve.state import State
 
 QUICK = {"poll_s": 0.01, "beat_s": 0.05, "lease_s": 1.5}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from test_queue import ANA, request
 
-from serve.jobs.demand import workers_wanted
-from serve.jobs.leases import Leases
-from serve.jobs.queue import GenerationQueue
+from serve.jobs.queue.demand import workers_wanted
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.worker.leases import Leases
 from serve.settings import JobsSettings, Settings
 from serve.state import State
 from serve.state.tables import lanes

@@ -20,13 +20,13 @@ from jobs_standin import with_settings
 from pictures import drawn, encode
 from standin import StandIn
 
-from serve.ensembles.illustration import Preview
-from serve.ensembles.known import REMEMBERED_S, Known
-from serve.ensembles.pictures import Encoding
-from serve.ensembles.vectorization import Analysis, Vectorization, VectorizeOptions, not_reached
+from serve.ensembles.illustrator.encoding import Encoding
+from serve.ensembles.illustrator.illustration import Preview
+from serve.ensembles.info_cache import REMEMBERED_S, Known
+from serve.ensembles.requests import IllustrateRequest
+from serve.ensembles.vectorizer.vectorization import Analysis, Vectorization, VectorizeOptions, not_reached
 from serve.errors import AtelierError, BadImage, EngineFailure, NotFound, OutOfSpace, Overloaded, StateUnavailable
-from serve.jobs.direct import Answer, Caller, Direct
-from serve.jobs.requests import IllustrateRequest
+from serve.jobs.direct.service import Answer, Caller, Direct
 from serve.settings import Settings
 from serve.state import State
 from serve.state.database import Database

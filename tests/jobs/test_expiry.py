@@ -15,18 +15,19 @@ from test_worker import QUICK, over, until
 from test_worker import request as drawing
 
 from serve.errors import StateUnavailable
-from serve.jobs import expiry, takeover
-from serve.jobs.events import events_after
-from serve.jobs.leases import Leases
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.states import PENDING
-from serve.jobs.takeover import Watch
-from serve.jobs.views import JobViews
-from serve.jobs.work import Work
-from serve.jobs.worker import Worker
+from serve.jobs.queue import expiry
+from serve.jobs.queue.events import events_after
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.views import JobViews
+from serve.jobs.worker import lease_reaper
+from serve.jobs.worker.execution import Work
+from serve.jobs.worker.lease_reaper import Watch
+from serve.jobs.worker.leases import Leases
+from serve.jobs.worker.worker import Worker
+from serve.observability.request_context import Priority, current
 from serve.state import State
+from serve.state.job_states import PENDING
 from serve.state.tables import jobs, workers
-from serve.urgency import Priority, current
 
 SOON = replace(ANA, timeout_s=0.2)
 
@@ -93,7 +94,7 @@ async def test_a_failure_to_take_them_out_stops_no_watch(state: State, monkeypat
     async def refused(_: object) -> int:
         raise StateUnavailable("the database is busy")
 
-    monkeypatch.setattr(takeover, "take_out", refused)
+    monkeypatch.setattr(lease_reaper, "take_out", refused)
     await leases_of(state)
     now = [0.0]
     watch = Watch(state, lambda: now[0])

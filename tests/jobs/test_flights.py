@@ -14,11 +14,11 @@ from jobs_standin import with_settings
 from pictures import drawn, encode
 from standin import StandIn
 
-from serve.ensembles.vectorization import VectorizeOptions
+from serve.ensembles.requests import IllustrateRequest
+from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import DeadlineExceeded, EngineFailure, InvalidRequest, KeyReused, Overloaded
-from serve.jobs.direct import Answer, Caller
-from serve.jobs.requests import IllustrateRequest
-from serve.jobs.takeover import Watch
+from serve.jobs.direct.service import Answer, Caller
+from serve.jobs.worker.lease_reaper import Watch
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import generations, idempotency_keys, workers

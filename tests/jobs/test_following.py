@@ -12,9 +12,9 @@ from jobs_standin import Hand
 from test_queue import ANA, request, with_jobs
 
 from serve.errors import NotFound, Overloaded
-from serve.jobs.events import Event, Follower
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.views import JobViews
+from serve.jobs.queue.events import Event, Follower
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.views import JobViews
 from serve.state import State
 from serve.state.tables import checkpoints, generations
 

@@ -18,11 +18,11 @@ import pytest
 import sqlalchemy as sa
 from PIL import Image
 
-from serve.ensembles.illustration import IllustrateOptions
-from serve.ensembles.illustrator import Illustrator
-from serve.jobs.adding import Order
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.requests import IllustrateRequest
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.illustrator import Illustrator
+from serve.ensembles.requests import IllustrateRequest
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.insertion import Order
 from serve.settings import DatabaseSettings, IllustratorSettings, JobsSettings, Settings
 from serve.state import State
 from serve.state.tables import checkpoints, events, jobs, results

@@ -11,16 +11,16 @@ import pytest
 import sqlalchemy as sa
 from test_queue import ANA, BEN, request, with_jobs
 
-from serve.costs import Spent
+from serve.ensembles.requests import File, Outcome
 from serve.errors import AtelierError, EngineFailure, EngineLost, InvalidRequest, Overloaded, StateUnavailable
-from serve.jobs.events import events_after
-from serve.jobs.leases import Claimed, LeaseLost, Leases
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.requests import File, Outcome
-from serve.jobs.states import COMPLETED, FAILED, PENDING
-from serve.jobs.takeover import Watch
-from serve.jobs.views import JobViews
+from serve.jobs.queue.events import events_after
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.views import JobViews
+from serve.jobs.worker.lease_reaper import Watch
+from serve.jobs.worker.leases import Claimed, LeaseLost, Leases
+from serve.observability.costs import Spent
 from serve.state import State
+from serve.state.job_states import COMPLETED, FAILED, PENDING
 from serve.state.tables import checkpoints, generations, jobs, measurements, results, utc_now, workers
 
 DONE = Outcome([File(b"picture", "image/png", 8, 8, 7)], {"tokens": 3}, "mini", 0.5)

@@ -18,9 +18,9 @@ from standin import StandIn
 from loadtests.chaos.s3_server import S3Server
 from loadtests.queue.postgresql import PostgreSQL
 from serve.api.app import create_app
-from serve.jobs.direct import Direct
-from serve.jobs.work import Work
-from serve.jobs.worker import Worker
+from serve.jobs.direct.service import Direct
+from serve.jobs.worker.execution import Work
+from serve.jobs.worker.worker import Worker
 from serve.settings import DatabaseSettings, JobsSettings, Settings
 from serve.state import State
 

@@ -8,10 +8,10 @@ import pytest
 import sqlalchemy as sa
 from test_queue import ANA, BEN, request
 
-from serve.jobs import positions, rounds, views
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.states import PENDING
+from serve.jobs.queue import fair_order, positions, views
+from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.state import State
+from serve.state.job_states import PENDING
 from serve.state.tables import jobs
 
 CARA = replace(ANA, user_id="cara")
@@ -31,7 +31,7 @@ async def counted(state: State, job_id: str) -> int:
 def short(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Five ahead are many."""
     monkeypatch.setattr(positions, "EXACT", 5)
-    monkeypatch.setattr(rounds, "_ADDING", rounds._adding())
+    monkeypatch.setattr(fair_order, "_ADDING", fair_order._adding())
     monkeypatch.setattr(views, "_PLACED", views._QUERY.add_columns(positions.ahead().label("ahead")).where(views._THIS))
     return monkeypatch
 

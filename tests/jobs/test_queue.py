@@ -9,14 +9,14 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from serve.ensembles.illustration import IllustrateOptions
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.requests import File, IllustrateRequest, Outcome
 from serve.errors import Conflict, KeyReused, NotFound, TooManyJobs
-from serve.jobs.adding import Order
-from serve.jobs.events import events_after
-from serve.jobs.leases import Leases
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.requests import File, IllustrateRequest, Outcome
-from serve.jobs.views import JobViews
+from serve.jobs.queue.events import events_after
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.insertion import Order
+from serve.jobs.queue.views import JobViews
+from serve.jobs.worker.leases import Leases
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import generations, jobs, utc_now

@@ -7,9 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from serve.ensembles.illustration import Checkpoint, Preview
-from serve.jobs.leases import Claimed, LeaseLost, Leases
-from serve.jobs.reports import Reporter
+from serve.ensembles.illustrator.illustration import Checkpoint, Preview
+from serve.jobs.worker.leases import Claimed, LeaseLost, Leases
+from serve.jobs.worker.progress import Reporter
 
 NEWS = Checkpoint(step=1, index=0, data=b"")
 

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from serve import urgency
 from serve.errors import DeadlineExceeded, Overloaded
-from serve.jobs.sharing import SingleFlight
-from serve.urgency import Priority, Urgency
+from serve.jobs.direct.single_flight import SingleFlight
+from serve.observability import request_context
+from serve.observability.request_context import Priority, Urgency
 
 
 async def nobody(_: str) -> bool:
@@ -26,8 +26,8 @@ class Work:
 
     async def __call__(self) -> str:
         self.begun += 1
-        asked = urgency.current()
-        async with urgency.in_time():
+        asked = request_context.current()
+        async with request_context.in_time():
             await asyncio.sleep(self.took_s)
         if asked.priority is self.refuses:
             raise Overloaded("somebody more urgent came")
@@ -35,7 +35,7 @@ class Work:
 
 
 async def ask(flight: SingleFlight[str], work: Work, asked: Urgency) -> str:
-    with urgency.under(asked):
+    with request_context.under(asked):
         return await flight.do("key", "", work, 0.0)
 
 

@@ -7,12 +7,12 @@ from datetime import timedelta
 import sqlalchemy as sa
 from test_queue import ANA, request
 
-from serve.jobs.lanes import set_paused
-from serve.jobs.leases import Leases
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.requests import ILLUSTRATE
-from serve.jobs.site_metrics import measure_site
-from serve.metrics import catalogue
+from serve.ensembles.requests import ILLUSTRATE
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.lanes import set_paused
+from serve.jobs.worker.leases import Leases
+from serve.jobs.worker.site_metrics import measure_site
+from serve.observability.metrics import catalogue
 from serve.state import State
 from serve.state.tables import jobs, utc_now
 

@@ -22,11 +22,11 @@ from pydantic import SecretStr
 from webhook_receiver import Receiver
 
 from serve.errors import InvalidRequest
-from serve.guards.destinations import Destinations, is_public
-from serve.guards.names import Addresses
-from serve.jobs.webhook_address import check_webhook
-from serve.jobs.webhook_call import Caller
+from serve.jobs.webhooks.address import check_webhook
+from serve.jobs.webhooks.call import Caller
+from serve.security.fetching.dns_pinning import Addresses
 from serve.settings import Settings, WebhookSettings
+from serve.settings.egress_policy import Destinations, is_public
 
 SECRET = SecretStr("whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
 

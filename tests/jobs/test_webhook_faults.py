@@ -32,8 +32,8 @@ from webhook_site import (
 )
 
 from serve.errors import StateUnavailable
-from serve.jobs.takeover import Watch
-from serve.jobs.webhooks import Deliverer
+from serve.jobs.webhooks.delivery import Deliverer
+from serve.jobs.worker.lease_reaper import Watch
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
 from serve.state.database import Database
@@ -57,8 +57,8 @@ DYING = """
 import asyncio, os, signal, sys
 from serve.settings import DatabaseSettings, Settings, WebhookSettings
 from serve.state import State
-from serve.jobs.leases import Leases
-from serve.jobs.webhooks import Deliverer
+from serve.jobs.worker.leases import Leases
+from serve.jobs.webhooks.delivery import Deliverer
 
 async def main(database, secret):
     webhooks = WebhookSettings(secret=secret, allow_private=True)

@@ -27,8 +27,8 @@ from webhook_site import (
     with_webhooks,
 )
 
-from serve.jobs.webhook_call import MAX_WAIT_S, _asked_s
-from serve.jobs.webhooks import AT_ONCE_PER_HOST
+from serve.jobs.webhooks.call import MAX_WAIT_S, _asked_s
+from serve.jobs.webhooks.delivery import AT_ONCE_PER_HOST
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import deliveries, utc_now

@@ -32,9 +32,9 @@ from webhook_site import (
 )
 
 from serve.errors import InvalidRequest
-from serve.jobs.webhook_call import signature
-from serve.jobs.webhooks import Deliverer
-from serve.metrics.catalogue import WEBHOOKS
+from serve.jobs.webhooks.call import signature
+from serve.jobs.webhooks.delivery import Deliverer
+from serve.observability.metrics.catalogue import WEBHOOKS
 from serve.settings import Settings, load
 from serve.state import State
 from serve.state.tables import deliveries, utc_now

@@ -15,16 +15,16 @@ from PIL import Image
 from standin import StandIn
 from test_queue import ANA, BEN, with_jobs
 
-from serve.ensembles.illustration import IllustrateOptions
-from serve.ensembles.pictures import Encoding
-from serve.ensembles.vectorization import VectorizeOptions
+from serve.ensembles.illustrator.encoding import Encoding
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.requests import IllustrateRequest, JobRequest, VectorizeRequest
+from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import EngineFailure, StateUnavailable
-from serve.jobs.events import events_after
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.requests import IllustrateRequest, JobRequest, VectorizeRequest
-from serve.jobs.views import JobView, JobViews
-from serve.jobs.work import Work
-from serve.jobs.worker import Worker
+from serve.jobs.queue.events import events_after
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.views import JobView, JobViews
+from serve.jobs.worker.execution import Work
+from serve.jobs.worker.worker import Worker
 from serve.state import State
 from serve.state.tables import results, workers
 

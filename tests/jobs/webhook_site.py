@@ -12,13 +12,13 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 from test_queue import request
 
-from serve.jobs.adding import Order
-from serve.jobs.leases import Leases
-from serve.jobs.queue import GenerationQueue
-from serve.jobs.states import change
-from serve.jobs.webhooks import Deliverer
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.insertion import Order
+from serve.jobs.webhooks.delivery import Deliverer
+from serve.jobs.worker.leases import Leases
 from serve.settings import Settings, WebhookSettings
 from serve.state import State
+from serve.state.job_states import change
 from serve.state.tables import deliveries, jobs, utc_now
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="

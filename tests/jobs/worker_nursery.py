@@ -20,9 +20,9 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 from pydantic import SecretStr  # noqa: E402
 from standin import StandIn  # noqa: E402
 
-from serve.ensembles.illustrator import Illustrator  # noqa: E402
-from serve.jobs.work import Work  # noqa: E402
-from serve.jobs.worker import Worker  # noqa: E402
+from serve.ensembles.illustrator.illustrator import Illustrator  # noqa: E402
+from serve.jobs.worker.execution import Work  # noqa: E402
+from serve.jobs.worker.worker import Worker  # noqa: E402
 from serve.settings import DatabaseSettings, IllustratorSettings, JobsSettings, Settings  # noqa: E402
 from serve.state import State  # noqa: E402
 from tests.ensembles.drawn_family import engines  # noqa: E402

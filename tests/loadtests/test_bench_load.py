@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import pytest
 
-from loadtests.bench_load import outside_share, overhead_ms, summary, table
+from loadtests.benchmarks.load import outside_share, overhead_ms, summary, table
 from loadtests.load.callers import Call, Load, call
 
 CALLS = [

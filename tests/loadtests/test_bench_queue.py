@@ -15,15 +15,15 @@ from http_server import listening
 from illustrator_standin import IllustratorStandIn
 from standin import StandIn
 
-from loadtests.bench_queue import CACHED, CHECKPOINTS, CLAIMS, shown
+from loadtests.benchmarks.queue import CACHED, CHECKPOINTS, CLAIMS, shown
 from loadtests.queue import cached, checkpoints, claims, delays, doors, gallery, library
 from loadtests.queue.callers import AGAIN, AT_ONCE, Asked, Pace, in_turns
 from loadtests.queue.databases import told_by_environment
 from loadtests.queue.report import Line, errors_of, line, table
 from serve.api.app import create_app
 from serve.api.jobs import JobParts
-from serve.jobs.direct import Direct
-from serve.jobs.events import events_after
+from serve.jobs.direct.service import Direct
+from serve.jobs.queue.events import events_after
 from serve.settings import Settings, load
 from serve.state import State
 

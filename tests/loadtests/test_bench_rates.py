@@ -1,4 +1,4 @@
-"""Which rates are answered in time (C-101, D-055), and what `python -m loadtests.bench_rates` makes of it."""
+"""Which rates are answered in time (C-101, D-055), and what `python -m loadtests.benchmarks.rates` makes of it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from loadtests import bench_rates
-from loadtests.bench_rates import KINDS
+from loadtests.benchmarks import rates
+from loadtests.benchmarks.rates import KINDS
 from loadtests.load.limits import FILE, Measured, rate_limits
 from loadtests.load.notes import Notes
 from loadtests.load.outcome import Outcome
@@ -46,10 +46,10 @@ def done(
         asked.append(wanted.per_minute)
         return Report(wanted, found[wanted.per_minute], {}, {}, Path("unused"))
 
-    monkeypatch.setattr(bench_rates, "run", run)
-    monkeypatch.setattr(bench_rates, "target", lambda url, grpc: contextlib.nullcontext(Target("", "")))
+    monkeypatch.setattr(rates, "run", run)
+    monkeypatch.setattr(rates, "target", lambda url, grpc: contextlib.nullcontext(Target("", "")))
     try:
-        bench_rates.main(arguments)
+        rates.main(arguments)
     except SystemExit as ended:
         return ended.code, asked
     return 0, asked
@@ -93,5 +93,5 @@ def test_one_kind_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_missed_limit_does_not_hold_up_the_other_measurements_of_make_bench() -> None:
     told = subprocess.run(["make", "-n", "bench"], cwd=HOME, capture_output=True, text=True, check=True, timeout=30)
-    (line,) = (line for line in told.stdout.splitlines() if "loadtests.bench_rates" in line)
+    (line,) = (line for line in told.stdout.splitlines() if "loadtests.benchmarks.rates" in line)
     assert '|| failed="' in line

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from loadtests.bench_unet import SHAPES, Curve, measure, plain, table
+from loadtests.benchmarks.unet import SHAPES, Curve, measure, plain, table
 
 
 def test_every_batch_is_measured_and_gains_are_of_throughput() -> None:

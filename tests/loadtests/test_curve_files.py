@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from loadtests import bench_unet
+from loadtests.benchmarks import unet
 from loadtests.simulate.__main__ import main
 from loadtests.simulate.files import read
 from loadtests.simulate.tables import run
@@ -31,7 +31,7 @@ def test_what_bench_unet_measures_is_simulated(tmp_path: Path, monkeypatch: pyte
     out = tmp_path / "unet.json"
     command = ["bench_unet", "--shape", "tiny", "--batch", "1", "2", "4", "--seconds", "0", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
-    bench_unet.main()
+    unet.main()
     out.write_text(json.dumps(2 * json.loads(out.read_text())))
     curve, same = read(str(out))
     assert curve == same

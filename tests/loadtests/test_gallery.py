@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from build_engines.data import Icon
-from loadtests.gallery import MARGIN_PX, ZOOM, checkered, sheet
+from loadtests.benchmarks.gallery import MARGIN_PX, ZOOM, checkered, sheet
 from loadtests.vectorize.dataset import Picture
 from loadtests.vectorize.methods import Function, vtracer_method
 from serve.vector.compare import render

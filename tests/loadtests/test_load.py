@@ -23,7 +23,7 @@ from loadtests.load.outcome import Outcome, Window, outcome
 from loadtests.load.requests import ANEW, Requests
 from loadtests.load.run import Target, command, judged
 from loadtests.load.scenario import FILE, Changes, Stage, mixes, names, parse, scenario
-from serve.ensembles.vectorization import not_reached
+from serve.ensembles.vectorizer.vectorization import not_reached
 from serve.settings import load
 
 MIB = 1024 * 1024

@@ -1,4 +1,4 @@
-"""What befalls a machine of two: what `python -m loadtests.nodes` is asked for, writes and exits with."""
+"""What befalls a machine of two: what `python -m loadtests.chaos.nodes` is asked for, writes and exits with."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from loadtests import nodes
+from loadtests.chaos import nodes
 from loadtests.chaos.drive import Outcome
 from loadtests.chaos.ledger import Attempt, Entry, Saw, summary
 

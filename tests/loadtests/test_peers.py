@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tritonclient.http as triton_http
 
-from loadtests.bench_peers import table
+from loadtests.benchmarks.peers import table
 from loadtests.peers import engines, litserve_server, wire
 from loadtests.peers.asking import Asked, in_turns, rotated
 

@@ -11,7 +11,7 @@ from loadtests.scaling.picture import draw
 from loadtests.scaling.steps import steps_of
 from loadtests.scaling.telling import Told, endpoint, read
 from loadtests.scaling.timeline import Look, changes, highest_p95_s, timeline
-from serve.metrics.prometheus import write_targets
+from serve.observability.metrics.prometheus import write_targets
 
 SEEN = [Look(100.0, 1, 1, 0), Look(101.0, 2, 1, 2), Look(102.0, 2, 2, 1), Look(110.0, 2, 1, 0)]
 REQUESTS = [{"began": 100.5, "ended": 101.5}, {"began": 100.5, "ended": 103.5}, {"began": 100.5, "ended": 108.5}]

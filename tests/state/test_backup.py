@@ -21,9 +21,9 @@ from whole_site import DRAWING, PICTURES, content, fill
 from loadtests.chaos.s3_server import S3Server
 from loadtests.queue.postgresql import PostgreSQL
 from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, OutOfSpace, StateUnavailable
+from serve.jobs.restoring import restore
 from serve.settings import BackupSettings, DatabaseSettings, Settings
 from serve.state import State, tables
-from serve.state.backups.restoring import restore
 from serve.state.backups.writing import backup
 from serve.state.objects import path_of
 

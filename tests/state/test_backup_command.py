@@ -12,9 +12,9 @@ import pytest
 from typer.testing import CliRunner
 from whole_site import content, fill
 
-from serve.cli import app
+from serve.cli.main import app
+from serve.cluster.stack import state_file
 from serve.settings import Settings
-from serve.stack import state_file
 from serve.state import State
 from serve.state.objects import path_of
 

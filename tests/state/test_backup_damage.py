@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from gallery_rows import generation, insert
 from whole_site import content, fill
 
+from serve.jobs.restoring import restore
 from serve.settings import Settings
 from serve.state import State, tables
 from serve.state.backups.format import END, BadBackup, Manifest, header, padding
 from serve.state.backups.reading import check
-from serve.state.backups.restoring import restore
 from serve.state.backups.writing import backup
 
 Parts = list[tuple[str, bytes]]

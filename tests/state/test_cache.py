@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from jobs_standin import with_settings
 
-from serve.metrics.catalogue import CACHE_LOOKUPS
+from serve.observability.metrics.catalogue import CACHE_LOOKUPS
 from serve.settings import Settings
 from serve.state import State
 from serve.state.cache import ANALYSIS, PREFERENCES, PRESET, Cache, evict

@@ -13,9 +13,10 @@ import sqlalchemy as sa
 from gallery_rows import generation, insert, result
 
 from serve.errors import StateUnavailable
+from serve.jobs.worker import maintenance
+from serve.jobs.worker.maintenance import Chore, run_due
 from serve.settings import BackupSettings, ObjectsSettings, Settings
-from serve.state import State, chores, tables
-from serve.state.chores import Chore, run_due
+from serve.state import State, tables
 from serve.state.tables import utc_now
 
 HOUR = timedelta(hours=1)
@@ -55,7 +56,7 @@ class Counted:
         self.times = 0
         self.does: Callable[[], Any] = lambda: None
         chore = Chore("counted", every, at_most, self._do)
-        monkeypatch.setattr(chores, "chores_of", lambda _: [chore])
+        monkeypatch.setattr(maintenance, "chores_of", lambda _: [chore])
 
     async def _do(self, _: State) -> None:
         self.times += 1

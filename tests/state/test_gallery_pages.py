@@ -281,7 +281,7 @@ BIG: dict[str, tuple[Filters, Sort]] = {
 
 @pytest.mark.slow
 async def test_thousands_of_generations(database: Database) -> None:
-    """USERS_ASK 8: of one user, and as many of others. `loadtests.bench_queue` measures 25,000 (C-160)."""
+    """USERS_ASK 8: of one user, and as many of others. `loadtests.benchmarks.queue` measures 25,000 (C-160)."""
     rng = random.Random(7)
 
     def prompt(number: int) -> str:

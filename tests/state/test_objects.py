@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from typer.testing import CliRunner
 
 from loadtests.chaos.s3_server import SECRET, S3Server
-from serve import cli
+from serve.cli import main
 from serve.errors import InvalidRequest, NotFound, OutOfSpace, StateUnavailable
 from serve.settings import DatabaseSettings, ObjectsSettings, Settings, load
 from serve.state import objects as objects_module
@@ -388,7 +388,7 @@ def test_settings_do_not_show_secrets(arguments: list[str], tmp_path: Path, monk
     monkeypatch.setenv("COLUMNS", "400")
     assert load(site).objects.options["secret_access_key"].get_secret_value() == SECRET
     shown = CliRunner().invoke(
-        cli.app, [*arguments, "--config", str(site)] if "--markdown" not in arguments else arguments
+        main.app, [*arguments, "--config", str(site)] if "--markdown" not in arguments else arguments
     )
     assert shown.exit_code == 0
     assert SECRET not in shown.output

@@ -14,12 +14,12 @@ from pictures import ACCEPTED, REFUSED, drawn, encode
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from serve.api.library.reference_store import SubjectReferenceManager
 from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, TooLarge
 from serve.settings import ReferencesSettings, Settings
 from serve.state import State
 from serve.state.database import Database
 from serve.state.objects import Objects
-from serve.state.references import SubjectReferenceManager
 from serve.state.tables import objects, subject_references, utc_now
 
 GPS = 0x8825

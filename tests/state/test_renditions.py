@@ -9,8 +9,8 @@ from typing import NoReturn
 
 import pytest
 
-from serve.state import renditions
-from serve.state.renditions import render
+from serve.api.library import renditions
+from serve.api.library.renditions import render
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 4 4"><rect width="4" height="4"/></svg>'
 

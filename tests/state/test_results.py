@@ -6,12 +6,12 @@ import dataclasses
 
 import pytest
 
+from serve.ensembles.requests import File, Outcome
 from serve.errors import NotFound
-from serve.jobs.requests import File, Outcome
+from serve.jobs.recording import put_results
 from serve.state.database import Database
 from serve.state.gallery import get_generation
 from serve.state.objects import Stored
-from serve.state.recording import put_results
 from serve.state.results import get_result, set_thumbnail
 from serve.state.tables import generations, utc_now
 

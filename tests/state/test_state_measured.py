@@ -11,11 +11,11 @@ import pytest
 import sqlalchemy as sa
 
 from serve.errors import DeadlineExceeded, NotFound, StateUnavailable
-from serve.jobs.events import Follower
-from serve.jobs.flights import Flights
-from serve.jobs.leases import Leases
-from serve.metrics.catalogue import DATABASE_SECONDS, STORE_SECONDS
-from serve.metrics.metric import Histogram
+from serve.jobs.direct.in_flight import Flights
+from serve.jobs.queue.events import Follower
+from serve.jobs.worker.leases import Leases
+from serve.observability.metrics.catalogue import DATABASE_SECONDS, STORE_SECONDS
+from serve.observability.metrics.metric import Histogram
 from serve.settings import DatabaseSettings, ObjectsSettings, Settings
 from serve.state import State
 from serve.state.database import Database, database_url

@@ -9,9 +9,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from serve.api.a1111 import drawing, lists, options, pictures, progress
-from serve.api.a1111.desk import Desk
 from serve.api.a1111.errors import SCHEMA as ERROR_SCHEMA
 from serve.api.a1111.errors import as_error
+from serve.api.a1111.progress_registry import Desk
 
 __all__ = ["ERROR_SCHEMA", "PREFIXES", "Desk", "as_error", "router"]
 

@@ -14,24 +14,24 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.a1111.desk import Desks, Task
 from serve.api.a1111.drawing_request import DEFAULTS, DrawingRequest, override_of, parse
 from serve.api.a1111.options import options_of
 from serve.api.a1111.pictures import checked
+from serve.api.a1111.progress_registry import Desks, Task
 from serve.api.a1111.schema import IMG2IMG, TXT2IMG
-from serve.api.callers import DrawsDirectly, caller_of
-from serve.api.drawing import with_words
-from serve.api.json_body import read_json
-from serve.api.native import SiteSettings
-from serve.api.problems import render
+from serve.api.http.callers import DrawsDirectly, caller_of
+from serve.api.http.drawing import with_words
+from serve.api.http.json_body import read_json
+from serve.api.http.problems import render
+from serve.api.native.conversion import SiteSettings
 from serve.diffusion.samplers import by_name
-from serve.ensembles import provenance
-from serve.ensembles.illustration import Parameters, Preview
-from serve.ensembles.pictures import as_base64
+from serve.ensembles.illustrator import provenance
+from serve.ensembles.illustrator.encoding import as_base64
+from serve.ensembles.illustrator.illustration import Parameters, Preview
+from serve.ensembles.requests import IllustrateRequest
 from serve.errors import InvalidRequest, NotFound, Unsupported, in_words_of
-from serve.jobs.direct import Direct
-from serve.jobs.errands import Answer, Caller
-from serve.jobs.requests import IllustrateRequest
+from serve.jobs.direct.direct_request import Answer, Caller
+from serve.jobs.direct.service import Direct
 from serve.settings import Settings
 
 LOGGER = logging.getLogger(__name__)

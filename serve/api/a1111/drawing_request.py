@@ -13,9 +13,10 @@ from typing import Any
 from serve.api.a1111 import samplers
 from serve.api.a1111.options import CHECKPOINT, FORMATS
 from serve.api.a1111.prompts import MOST_STYLES, styled, without_networks
-from serve.api.drawing import Order, chosen
-from serve.api.values import flag, mapping, number, text, whole, whole_within
-from serve.ensembles.illustration import (
+from serve.api.http.drawing import Order, chosen
+from serve.api.http.values import flag, mapping, number, text, whole, whole_within
+from serve.ensembles.illustrator.encoding import Encoding
+from serve.ensembles.illustrator.illustration import (
     MAX_PICTURES,
     MAX_PROMPT_CHARACTERS,
     RANGES,
@@ -23,9 +24,8 @@ from serve.ensembles.illustration import (
     FamilyInfo,
     IllustrateOptions,
 )
-from serve.ensembles.pictures import Encoding
 from serve.errors import InvalidRequest, Unsupported, in_words_of
-from serve.jobs.states import new_id
+from serve.state.job_states import new_id
 
 MAX_SIDE = 16_384
 """Of a size that is snapped; above it nobody means it."""

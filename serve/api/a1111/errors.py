@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import Response
 
-from serve.api.problems import render
+from serve.api.http.problems import render
 from serve.errors import AtelierError, Unauthorized
 
 _TEXT = {"type": "string"}

@@ -9,8 +9,8 @@ from fastapi import APIRouter
 
 from serve.api.a1111 import lists_schema, samplers
 from serve.api.a1111.prompts import styles
-from serve.api.callers import Directly
-from serve.ensembles.illustration import FamilyInfo
+from serve.api.http.callers import Directly
+from serve.ensembles.illustrator.illustration import FamilyInfo
 
 router = APIRouter()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from serve.api.a1111.schema import NOTHING
-from serve.api.operation import (
+from serve.api.openapi.operation import (
     FLAG,
     MAYBE_TEXT,
     NUMBER,

@@ -12,14 +12,14 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from serve.api.a1111.desk import Desk, Desks
+from serve.api.a1111.progress_registry import Desk, Desks
 from serve.api.a1111.schema import GET_OPTIONS, SET_OPTIONS
-from serve.api.callers import Directly, caller_of
-from serve.api.drawing import chosen
-from serve.api.json_body import read_json
-from serve.api.native import SiteSettings
-from serve.api.values import choice, flag, text
-from serve.ensembles.illustration import FamilyInfo
+from serve.api.http.callers import Directly, caller_of
+from serve.api.http.drawing import chosen
+from serve.api.http.json_body import read_json
+from serve.api.http.values import choice, flag, text
+from serve.api.native.conversion import SiteSettings
+from serve.ensembles.illustrator.illustration import FamilyInfo
 from serve.errors import NotFound
 from serve.settings import Settings
 

@@ -10,12 +10,12 @@ from fastapi import APIRouter, Request
 from PIL import Image
 
 from serve.api.a1111 import infotext, schema
-from serve.api.json_body import read_json
-from serve.api.native import SiteSettings
-from serve.api.values import required_text, text
-from serve.ensembles import provenance
+from serve.api.http.json_body import read_json
+from serve.api.http.values import required_text, text
+from serve.api.native.conversion import SiteSettings
+from serve.ensembles.illustrator import provenance
 from serve.errors import InvalidRequest, NotFound, Unsupported, in_words_of
-from serve.guards.data_urls import decoded, is_one
+from serve.security.fetching.data_urls import decoded, is_one
 from serve.settings import Settings
 from serve.vector.image import FIELD, ImageLimits, check, look
 

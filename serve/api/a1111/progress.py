@@ -12,13 +12,13 @@ from typing import Any
 from fastapi import APIRouter, Request
 
 from serve.api.a1111 import schema
-from serve.api.a1111.desk import Desks, Task
 from serve.api.a1111.drawing_request import MAX_TASK_ID
-from serve.api.callers import caller_of
-from serve.api.json_body import read_json
-from serve.api.native import SiteSettings
-from serve.api.values import flag, text, whole
-from serve.ensembles.pictures import Encoding, as_base64, as_url, to_file
+from serve.api.a1111.progress_registry import Desks, Task
+from serve.api.http.callers import caller_of
+from serve.api.http.json_body import read_json
+from serve.api.http.values import flag, text, whole
+from serve.api.native.conversion import SiteSettings
+from serve.ensembles.illustrator.encoding import Encoding, as_base64, as_url, to_file
 
 router = APIRouter()
 

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from serve.api.presets import CATEGORIES, apply, template_of
+from serve.api.native.presets import CATEGORIES, apply, template_of
 from serve.errors import InvalidRequest
 
 MOST_STYLES = 16

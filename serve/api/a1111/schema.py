@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from serve.api.drawing_schema import OPTIONS, described
-from serve.api.operation import (
+from serve.api.http.drawing_schema import OPTIONS, described
+from serve.api.openapi.operation import (
     FLAG,
     MAYBE_NUMBER,
     MAYBE_TEXT,
@@ -20,7 +20,7 @@ from serve.api.operation import (
     mapping_of,
     query,
 )
-from serve.ensembles.illustration import MAX_PICTURES
+from serve.ensembles.illustrator.illustration import MAX_PICTURES
 from serve.vector.image import FIELD
 
 NOTHING = {"type": "null"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from serve.api.jobs import batches, events, generate, jobs, lanes, sockets
-from serve.api.jobs.parts import JobParts
+from serve.api.jobs.dependencies import JobParts
 
 __all__ = ["JobParts", "router"]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Response
 
-from serve.api.archive import zip_response
-from serve.api.generation_files import files_of
-from serve.api.jobs.parts import BatchId, Parts
+from serve.api.http.problems import render
+from serve.api.jobs.dependencies import BatchId, Parts
 from serve.api.jobs.rendering import batch_of
 from serve.api.jobs.schema import BATCH, answers
-from serve.api.native import SiteSettings
-from serve.api.operation import CONFLICT, answer, said
-from serve.api.problems import render
+from serve.api.library.archive import zip_response
+from serve.api.library.generation_files import files_of
+from serve.api.native.conversion import SiteSettings
+from serve.api.openapi.operation import CONFLICT, answer, said
 from serve.errors import Conflict
 from serve.state.gallery import MOST_AT_ONCE, Generation, get_generations
 

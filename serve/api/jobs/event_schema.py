@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from serve.api.files import SIGNATURE
 from serve.api.jobs.orders import MAX_WAIT_S
 from serve.api.jobs.schema import parameter
-from serve.api.operation import TEXT, WHOLE, event_stream
-from serve.ensembles.pictures import MEDIA_TYPES
+from serve.api.library.files import SIGNATURE
+from serve.api.openapi.operation import TEXT, WHOLE, event_stream
+from serve.ensembles.illustrator.encoding import MEDIA_TYPES
 
 EVENT = {
     "type": "object",

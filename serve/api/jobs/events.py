@@ -12,18 +12,18 @@ from collections.abc import AsyncGenerator, Mapping
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.entrance import admitted_still
-from serve.api.event_stream import EventStream
+from serve.api.http.event_stream import EventStream
+from serve.api.http.problems import kind_of, render
+from serve.api.http.values import flag, number, refuse_unknown, whole
+from serve.api.jobs.dependencies import JobId, JobParts, Parts
 from serve.api.jobs.event_schema import EVENTS, STREAM
 from serve.api.jobs.orders import MAX_WAIT_S
-from serve.api.jobs.parts import JobId, JobParts, Parts
 from serve.api.jobs.rendering import event_of
-from serve.api.native import SiteSettings
-from serve.api.problems import kind_of, render
-from serve.api.values import flag, number, refuse_unknown, whole
+from serve.api.middleware.authentication import admitted_still
+from serve.api.native.conversion import SiteSettings
 from serve.errors import AtelierError, InvalidRequest
-from serve.guards.signing import PARAMETERS as SIGNED
-from serve.jobs.events import happened_after
+from serve.jobs.queue.events import happened_after
+from serve.security.signing.signed_urls import PARAMETERS as SIGNED
 from serve.settings import Settings
 
 router = APIRouter()

@@ -7,25 +7,25 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.drawing import CAMEL_CASE
-from serve.api.drawing_schema import KEY_PARAMETER, PROMPT, options_of
-from serve.api.generations import schema, told_in_camel_case
-from serve.api.illustrations import NotYet
+from serve.api.http.drawing import CAMEL_CASE
+from serve.api.http.drawing_schema import KEY_PARAMETER, PROMPT, options_of
+from serve.api.http.json_body import read_json
+from serve.api.http.problems import render
+from serve.api.http.values import refuse_unknown
 from serve.api.jobs import orders
-from serve.api.jobs.drawings import names, parse_drawing
-from serve.api.jobs.parts import JobId, Parts
+from serve.api.jobs.checks import names, parse_drawing
+from serve.api.jobs.dependencies import JobId, Parts
 from serve.api.jobs.rendering import error_of, job_of, time_of
 from serve.api.jobs.schema import PICTURES, PRIORITY_VALUE, QUALITY, answers
-from serve.api.json_body import read_json
-from serve.api.native import SiteSettings
-from serve.api.operation import CONFLICT, answer, json_object, said
-from serve.api.problems import render
-from serve.api.values import refuse_unknown
+from serve.api.library.generations import schema, told_in_camel_case
+from serve.api.native.conversion import SiteSettings
+from serve.api.native.illustrations import NotYet
+from serve.api.openapi.operation import CONFLICT, answer, json_object, said
 from serve.errors import InvalidRequest, in_words_of
-from serve.jobs.states import COMPLETED, OVER, STATUSES
-from serve.jobs.views import JobView
+from serve.jobs.queue.views import JobView
 from serve.settings import Settings
 from serve.state.gallery import get_generation
+from serve.state.job_states import COMPLETED, OVER, STATUSES
 
 router = APIRouter()
 

@@ -8,22 +8,22 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
+from serve.api.http.json_body import read_json
+from serve.api.http.ownership import user_wanted
+from serve.api.http.problems import render
+from serve.api.http.values import choice, refuse_unknown, text, whole_within
 from serve.api.jobs import orders, requests
+from serve.api.jobs.dependencies import JobId, JobParts, Parts, checked_id
 from serve.api.jobs.event_schema import PREVIEW
-from serve.api.jobs.parts import JobId, JobParts, Parts, checked_id
 from serve.api.jobs.rendering import batch_of, error_of, job_of, result_of, status_of
 from serve.api.jobs.schema import ADDITION, CHANGE, JOB, LISTING, PRIORITY, RESULT, RETRY, STATUS, answers
-from serve.api.json_body import read_json
-from serve.api.native import SiteSettings
-from serve.api.problems import render
-from serve.api.values import choice, refuse_unknown, text, whole_within
-from serve.api.whose import user_wanted
+from serve.api.native.conversion import SiteSettings
+from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
 from serve.errors import InvalidRequest, NotFound, Overloaded, StateUnavailable
-from serve.jobs.queue import Added
-from serve.jobs.requests import ILLUSTRATE, VECTORIZE
-from serve.jobs.states import COMPLETED, OVER, PROCESSING, STATUSES
-from serve.jobs.views import MOST_JOBS, JobFilters
+from serve.jobs.queue.generation_queue import Added
+from serve.jobs.queue.views import MOST_JOBS, JobFilters
 from serve.settings import Settings
+from serve.state.job_states import COMPLETED, OVER, PROCESSING, STATUSES
 from serve.state.objects import EXTENSIONS
 
 router = APIRouter()

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.admin import Admin
-from serve.api.jobs.parts import Parts
-from serve.api.operation import FLAG, WHOLE, answer, json_object, mapping_of
-from serve.api.problems import render
-from serve.api.whose import actor_of
+from serve.api.admin.quality import Admin
+from serve.api.http.ownership import actor_of
+from serve.api.http.problems import render
+from serve.api.jobs.dependencies import Parts
+from serve.api.openapi.operation import FLAG, WHOLE, answer, json_object, mapping_of
+from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
 from serve.errors import NotFound
-from serve.jobs.lanes import set_paused
-from serve.jobs.requests import ILLUSTRATE, VECTORIZE
-from serve.jobs.states import PAUSED, PENDING, PROCESSING
+from serve.jobs.queue.lanes import set_paused
+from serve.state.job_states import PAUSED, PENDING, PROCESSING
 
 router = APIRouter()
 LANES = (ILLUSTRATE, VECTORIZE)

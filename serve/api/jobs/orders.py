@@ -11,19 +11,19 @@ from typing import Any
 from fastapi import Request
 from starlette.datastructures import Headers
 
-from serve import urgency
-from serve.api.callers import idempotency_key
-from serve.api.entrance import principal_of
-from serve.api.values import choice, number, text, whole
-from serve.api.whose import MAX_USER
+from serve.api.http.callers import idempotency_key
+from serve.api.http.ownership import MAX_USER
+from serve.api.http.values import choice, number, text, whole
+from serve.api.middleware.authentication import principal_of
 from serve.ensembles.ranges import check_number
 from serve.errors import InvalidRequest
-from serve.guards.destinations import MAX_URL
-from serve.jobs.adding import Order
-from serve.jobs.queue import MAX_PRIORITY, PRIORITIES
-from serve.jobs.states import KINDS
-from serve.jobs.webhook_address import check_webhook
+from serve.jobs.queue.generation_queue import MAX_PRIORITY, PRIORITIES
+from serve.jobs.queue.insertion import Order
+from serve.jobs.webhooks.address import check_webhook
+from serve.observability import request_context
 from serve.settings import Settings
+from serve.settings.egress_policy import MAX_URL
+from serve.state.job_states import KINDS
 
 NAMES = ("user_id", "priority", "webhook_url", "webhook_events", "timeout_s")
 FAL_PRIORITY = "X-Fal-Queue-Priority"
@@ -79,7 +79,7 @@ def wait_s(headers: Headers) -> float:
             found = _WAIT.fullmatch(preference.partition(";")[0].strip())
             if found is not None:
                 wanted_s = min(MAX_WAIT_S, float(found[1])) if found[1] else MAX_WAIT_S
-                return max(0.0, min(wanted_s, urgency.current().left_s(math.inf) - _ANSWER_S))
+                return max(0.0, min(wanted_s, request_context.current().left_s(math.inf) - _ANSWER_S))
     return 0.0
 
 
@@ -92,7 +92,7 @@ def _timeout_s(values: Mapping[str, Any]) -> float | None:
 def _said_by(headers: Headers) -> str:
     """The priority by fal's header, else that of the request itself."""
     given = {FAL_PRIORITY: headers.get(FAL_PRIORITY, "").strip().lower()}
-    return choice(given, FAL_PRIORITY, PRIORITIES, urgency.current().priority.name.lower())
+    return choice(given, FAL_PRIORITY, PRIORITIES, request_context.current().priority.name.lower())
 
 
 def _webhook_events(values: Mapping[str, Any]) -> tuple[str, ...] | None:

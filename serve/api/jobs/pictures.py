@@ -8,13 +8,13 @@ from typing import Any
 
 from fastapi import Request
 
-from serve.api.fetching import fetcher_of
-from serve.api.jobs.parts import checked_id
-from serve.api.values import text
-from serve.api.whose import check_own
+from serve.api.http.fetching import fetcher_of
+from serve.api.http.ownership import check_own
+from serve.api.http.values import text
+from serve.api.jobs.dependencies import checked_id
 from serve.errors import InvalidRequest, in_words_of
-from serve.guards.data_urls import decoded, is_one
 from serve.jobs.inputs import media_type_of
+from serve.security.fetching.data_urls import decoded, is_one
 from serve.state import State
 from serve.state.results import get_result
 from serve.vector.image import FIELD, ImageLimits, check

@@ -8,13 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from serve import errors
-from serve.api.addresses import address, result_url, shown_url, thumbnail_url
+from serve.api.http.urls import address, result_url, shown_url, thumbnail_url
+from serve.ensembles.requests import ILLUSTRATE
 from serve.errors import AtelierError, EngineFailure, Gone, told_again
-from serve.jobs.events import Event
-from serve.jobs.requests import ILLUSTRATE
-from serve.jobs.states import CANCELLED, COMPLETED, FAILED, OVER, PROCESSING
-from serve.jobs.views import JobView, ResultView, Standing
+from serve.jobs.queue.events import Event
+from serve.jobs.queue.views import JobView, ResultView, Standing
 from serve.settings import Settings
+from serve.state.job_states import CANCELLED, COMPLETED, FAILED, OVER, PROCESSING
 
 _AS_THEY_ARE = (
     "id", "user_id", "kind", "lane", "status", "wish", "priority", "prompt", "position", "estimated_s", "progress",

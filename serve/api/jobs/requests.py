@@ -8,18 +8,18 @@ from typing import Any
 
 from fastapi import Request
 
-from serve.api import options
-from serve.api.bodies import read_form
-from serve.api.drawing import SNAKE_CASE
+from serve.api.http.bodies import read_form
+from serve.api.http.drawing import SNAKE_CASE
+from serve.api.http.json_body import read_json
+from serve.api.http.values import choice, mapping, refuse_unknown
 from serve.api.jobs import orders, pictures
-from serve.api.jobs.drawings import VARIATIONS, names, parse_drawing, varied, with_first_prompt
-from serve.api.json_body import read_json
-from serve.api.values import choice, mapping, refuse_unknown
-from serve.ensembles.illustration import IllustratorService
-from serve.ensembles.vectorization import VectorizeOptions
+from serve.api.jobs.checks import VARIATIONS, names, parse_drawing, varied, with_first_prompt
+from serve.api.native import options
+from serve.ensembles.illustrator.illustration import IllustratorService
+from serve.ensembles.requests import ILLUSTRATE, VECTORIZE, JobRequest, VectorizeRequest
+from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import InvalidRequest
-from serve.jobs.adding import Order
-from serve.jobs.requests import ILLUSTRATE, VECTORIZE, JobRequest, VectorizeRequest
+from serve.jobs.queue.insertion import Order
 from serve.state import State
 from serve.vector.image import FIELD
 

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from serve.api.callers import KEY
-from serve.api.drawing import SNAKE_CASE
-from serve.api.drawing_schema import PROMPT, options_of
+from serve.api.http.callers import KEY
+from serve.api.http.drawing import SNAKE_CASE
+from serve.api.http.drawing_schema import PROMPT, options_of
+from serve.api.http.ownership import MAX_USER
 from serve.api.jobs.orders import FAL_PRIORITY, MAX_WAIT_S, TIMEOUT_S, WEBHOOK_EVENTS
 from serve.api.jobs.rendering import BRIEF_PROMPT
-from serve.api.operation import CONFLICT, UNKNOWN, answer, json_object, said
-from serve.api.presets import QUALITIES
-from serve.api.whose import MAX_USER
+from serve.api.native.presets import QUALITIES
+from serve.api.openapi.operation import CONFLICT, UNKNOWN, answer, json_object, said
 from serve.diffusion.noise import MAX_SEED
-from serve.ensembles.illustration import MAX_PICTURES
-from serve.jobs.idempotency import MAX_KEY
-from serve.jobs.queue import MAX_PRIORITY, PRIORITIES
-from serve.jobs.requests import ILLUSTRATE, VECTORIZE
-from serve.jobs.states import COMPLETED, STATUSES
-from serve.jobs.views import MOST_JOBS
+from serve.ensembles.illustrator.illustration import MAX_PICTURES
+from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
+from serve.jobs.queue.generation_queue import MAX_PRIORITY, PRIORITIES
+from serve.jobs.queue.idempotency import MAX_KEY
+from serve.jobs.queue.views import MOST_JOBS
+from serve.state.job_states import COMPLETED, STATUSES
 
 _TEXT = {"type": "string"}
 _WHOLE = {"type": "integer"}

@@ -18,13 +18,13 @@ from collections import deque
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from serve.api.entrance import admitted_still
+from serve.api.http.json_body import parse_json
+from serve.api.http.ownership import check_change
+from serve.api.jobs.dependencies import JobParts, job_id_of, parts_of
 from serve.api.jobs.events import after_of, problem_of
-from serve.api.jobs.parts import JobParts, job_id_of, parts_of
 from serve.api.jobs.rendering import event_of
-from serve.api.json_body import parse_json
-from serve.api.origins import is_welcome
-from serve.api.whose import check_change
+from serve.api.middleware.authentication import admitted_still
+from serve.api.middleware.origin_check import is_welcome
 from serve.errors import AtelierError, InvalidRequest, NotFound, Unauthorized
 from serve.settings import Settings
 

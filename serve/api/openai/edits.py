@@ -10,18 +10,18 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.callers import DrawsDirectly
-from serve.api.fetching import PictureFetcher
-from serve.api.files import ConversionTurns
-from serve.api.native import SiteSettings
+from serve.api.http.callers import DrawsDirectly
+from serve.api.http.fetching import PictureFetcher
+from serve.api.library.files import ConversionTurns
+from serve.api.native.conversion import SiteSettings
 from serve.api.openai.edits_request import EditBody, check_pictures, fetched, read_edit
 from serve.api.openai.images import ANSWER
 from serve.api.openai.images_request import PROPERTIES, check_variation, parse
-from serve.api.operation import answer, json_object
+from serve.api.openapi.operation import answer, json_object
 from serve.errors import InvalidRequest, UnsupportedMedia, UnsupportedOperation
-from serve.guards.fetch import Fetcher
+from serve.security.fetching.fetcher import Fetcher
+from serve.security.limits.admission_queue import Turns
 from serve.settings import Settings
-from serve.turns import Turns
 from serve.vector.image import ImageLimits
 
 router = APIRouter()

@@ -14,13 +14,13 @@ from typing import Any
 
 from fastapi import Request
 
-from serve.api.bodies import read_parts
-from serve.api.json_body import read_json
-from serve.api.values import choice
-from serve.ensembles.illustration import MAX_PROMPT_CHARACTERS
+from serve.api.http.bodies import read_parts
+from serve.api.http.json_body import read_json
+from serve.api.http.values import choice
+from serve.ensembles.illustrator.illustration import MAX_PROMPT_CHARACTERS
 from serve.errors import InvalidRequest, TooLarge, UnsupportedMedia, UnsupportedOperation, in_words_of
-from serve.guards.data_urls import MAX_DATA_URL
-from serve.guards.fetch import Fetcher
+from serve.security.fetching.data_urls import MAX_DATA_URL
+from serve.security.fetching.fetcher import Fetcher
 from serve.settings import LimitsSettings
 from serve.vector.image import ImageLimits, Measured, measure
 

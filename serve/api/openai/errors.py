@@ -11,7 +11,7 @@ from typing import Any
 
 from fastapi import Request, Response
 
-from serve.api.problems import kind_of, render
+from serve.api.http.problems import kind_of, render
 from serve.errors import (
     AtelierError,
     EngineLost,

@@ -17,23 +17,23 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.callers import DrawsDirectly, caller_of, urls_of, with_cache_word
-from serve.api.drawing import draw, told, with_words
-from serve.api.drawing_schema import described
-from serve.api.entrance import principal_of
-from serve.api.event_stream import EventStream
-from serve.api.json_body import read_json
-from serve.api.native import SiteSettings
+from serve.api.http.callers import DrawsDirectly, caller_of, urls_of, with_cache_word
+from serve.api.http.drawing import draw, told, with_words
+from serve.api.http.drawing_schema import described
+from serve.api.http.event_stream import EventStream
+from serve.api.http.json_body import read_json
+from serve.api.http.problems import render
+from serve.api.middleware.authentication import principal_of
+from serve.api.native.conversion import SiteSettings
 from serve.api.openai.errors import body_of
 from serve.api.openai.images_request import PROPERTIES, ImagesRequest, parse
-from serve.api.operation import event_stream
-from serve.api.problems import render
-from serve.ensembles.illustration import Preview
-from serve.ensembles.pictures import as_base64, encode_preview
+from serve.api.openapi.operation import event_stream
+from serve.ensembles.illustrator.encoding import as_base64, encode_preview
+from serve.ensembles.illustrator.illustration import Preview
+from serve.ensembles.requests import IllustrateRequest
 from serve.errors import AtelierError, in_words_of
-from serve.jobs.direct import Direct
-from serve.jobs.errands import BYPASS, HIT, MISS, Answer, Caller
-from serve.jobs.requests import IllustrateRequest
+from serve.jobs.direct.direct_request import BYPASS, HIT, MISS, Answer, Caller
+from serve.jobs.direct.service import Direct
 from serve.settings import Settings
 
 router = APIRouter()

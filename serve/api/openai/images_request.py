@@ -12,11 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from serve.api.drawing import SNAKE_CASE, Order, Vocabulary, chosen, how_many, parse_order
-from serve.api.drawing_schema import PROMPT, options_of
-from serve.api.presets import quality_of
-from serve.api.values import choice, flag, required_text, text, whole_within
-from serve.ensembles.illustration import MAX_PICTURES, MAX_PROMPT_CHARACTERS, FamilyInfo
+from serve.api.http.drawing import SNAKE_CASE, Order, Vocabulary, chosen, how_many, parse_order
+from serve.api.http.drawing_schema import PROMPT, options_of
+from serve.api.http.values import choice, flag, required_text, text, whole_within
+from serve.api.native.presets import quality_of
+from serve.ensembles.illustrator.illustration import MAX_PICTURES, MAX_PROMPT_CHARACTERS, FamilyInfo
 from serve.errors import InvalidRequest, UnsupportedOperation
 
 MAX_SIDE = 16_384

@@ -6,9 +6,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from serve.api.drawing import Illustrates
-from serve.api.operation import TEXT, WHOLE, answer, json_object, list_of
-from serve.ensembles.illustration import FamilyInfo, IllustratorService
+from serve.api.http.drawing import Illustrates
+from serve.api.openapi.operation import TEXT, WHOLE, answer, json_object, list_of
+from serve.ensembles.illustrator.illustration import FamilyInfo, IllustratorService
 from serve.errors import NotFound
 
 router = APIRouter()

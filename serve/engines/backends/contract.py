@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from serve.engines.backends import THREADS_VARIABLE
-from serve.engines.zeros import zeros
+from serve.engines.warmup_inputs import zeros
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Contract:
         return self.max_batch_size > 0
 
     def zeros(self, batch_size: int) -> dict[str, NDArray[Any]]:
-        """Inputs of zeros, see ``serve.engines.zeros``."""
+        """Inputs of zeros, see ``serve.engines.warmup_inputs``."""
         return zeros(self.config, batch_size)
 
     def fail(self, reason: str) -> Exception:

@@ -13,11 +13,11 @@ from drawn_pictures import opened
 from illustrator_standin import Gated, IllustratorStandIn
 from standin import StandIn
 
-from serve.api.a1111.desk import MOST_USERS, Desk
+from serve.api.a1111.progress_registry import MOST_USERS, Desk
 from serve.api.app import create_app
-from serve.ensembles.illustration import Progress
+from serve.ensembles.illustrator.illustration import Progress
 from serve.errors import Cancelled
-from serve.jobs.direct import Direct
+from serve.jobs.direct.service import Direct
 from serve.settings import JobsSettings, Settings
 from serve.state import State
 from serve.state.tables import generations

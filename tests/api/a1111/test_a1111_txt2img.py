@@ -20,7 +20,7 @@ from test_doors_native import LEAKS
 from serve.api.a1111.drawing_request import DEFAULTS
 from serve.api.app import create_app
 from serve.errors import DeadlineExceeded, EngineFailure, InvalidRequest, Overloaded
-from serve.jobs.direct import Direct
+from serve.jobs.direct.service import Direct
 from serve.settings import LimitsSettings, Settings
 from serve.state import State
 from serve.state.tables import generations

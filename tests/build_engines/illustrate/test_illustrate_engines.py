@@ -17,7 +17,7 @@ from tritonclient.grpc import model_config_pb2
 
 from serve.diffusion import family as families
 from serve.engines.client import Engines
-from serve.engines.server import TritonServer
+from serve.engines.triton.server import TritonServer
 
 pytestmark = pytest.mark.slow
 

@@ -14,8 +14,8 @@ import torch
 from built import Built
 
 from serve.diffusion.noise import LATENTS, gaussian
-from serve.ensembles.illustration import IllustrateOptions
-from serve.ensembles.illustrator import Illustrator
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.settings import IllustratorSettings
 
 pytestmark = [pytest.mark.slow, pytest.mark.triton]

@@ -1,0 +1,3 @@
+"""Routes for administrators: users and keys, audit, costs, quality, releases and engine versions. Begin with
+`accounts`.
+"""

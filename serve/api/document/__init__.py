@@ -1,7 +1,0 @@
-"""The OpenAPI document: what FastAPI knows of the routes, finished with what is true of all of them."""
-
-from __future__ import annotations
-
-from serve.api.document.finish import finish
-
-__all__ = ["finish"]

@@ -1,0 +1,77 @@
+"""Who calls a direct door, and how it wants to be answered: headers in, headers out."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import Depends, Request, Response
+from starlette.datastructures import Headers
+
+from serve.api.http.urls import result_url
+from serve.api.middleware.authentication import principal_of
+from serve.ensembles.illustrator.encoding import as_url
+from serve.ensembles.illustrator.illustration import nothing_draws
+from serve.errors import InvalidRequest
+from serve.jobs.direct.direct_request import Answer, CacheWord, Caller
+from serve.jobs.direct.service import Direct
+from serve.jobs.queue.idempotency import MAX_KEY
+from serve.settings import Settings
+
+KEY = "Idempotency-Key"
+CACHE = "X-Atelier-Cache"
+"""Of every answer: whether it is a stored one (hit), might have been one (miss), or none was looked for (bypass)."""
+
+_KEY = re.compile(rf"[ -~]{{1,{MAX_KEY}}}", re.ASCII)
+
+
+async def direct_of(request: Request) -> Direct:
+    direct: Direct = request.app.state.direct
+    return direct
+
+
+async def drawing_direct(request: Request) -> Direct:
+    """Raises NotFound where nothing draws."""
+    if request.app.state.illustrator is None:
+        raise nothing_draws()
+    return await direct_of(request)
+
+
+Directly = Annotated[Direct, Depends(direct_of)]
+DrawsDirectly = Annotated[Direct, Depends(drawing_direct)]
+
+
+def caller_of(request: Request, user_id: str | None = None, patience_s: float = 0.0) -> Caller:
+    """Raises InvalidRequest for a key that is none, Forbidden for a ``user_id`` that is not the caller's."""
+    wishes = _cache_control(request.headers)
+    return Caller(
+        user_id=principal_of(request).acts_as(user_id or None),
+        idempotency_key=idempotency_key(request.headers),
+        fresh=bool(wishes & {"no-cache", "no-store"}),
+        store="no-store" not in wishes,
+        patience_s=patience_s,
+    )
+
+
+def with_cache_word(response: Response, word: CacheWord) -> Response:
+    response.headers[CACHE] = word
+    return response
+
+
+def urls_of(answer: Answer, settings: Settings) -> list[str]:
+    """Of each file: where it is kept; a ``data:`` URL, which holds it, where nothing is kept."""
+    if answer.kept:
+        return [result_url(settings, result_id) for result_id in answer.result_ids]
+    return [as_url(file.data, file.media_type) for file in answer.files]
+
+
+def idempotency_key(headers: Headers) -> str | None:
+    """Raises InvalidRequest for one that is none."""
+    given = headers.get(KEY)
+    if given is not None and not _KEY.fullmatch(given):
+        raise InvalidRequest(f"must be 1 to {MAX_KEY} printable ASCII characters", KEY)
+    return given
+
+
+def _cache_control(headers: Headers) -> set[str]:
+    return {wish.strip().lower() for given in headers.getlist("cache-control") for wish in given.split(",")}

@@ -1,0 +1,92 @@
+"""Whose objects a request is about: what its key says, and what it asks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+from starlette.requests import HTTPConnection
+
+from serve.api.http.values import required_text, text
+from serve.api.middleware.authentication import admitted_still, principal_of
+from serve.api.middleware.scopes import READS
+from serve.errors import StateUnavailable
+from serve.security.identity.audit import Actor, record, record_now
+from serve.security.identity.ownership import Kind, Owners
+from serve.security.identity.roles import ADMIN, GENERATE
+from serve.state.database import Also
+
+MAX_USER = 256
+"""Characters of a user's name."""
+WHOSE = "the key's user by default; required without a key"
+
+
+def actor_of(connection: HTTPConnection) -> Actor:
+    """For the audit log."""
+    return Actor.of(principal_of(connection), connection.client.host if connection.client else None)
+
+
+def telling(connection: HTTPConnection, action: str, subject: str, **details: Any) -> Also:
+    """Writes it down in the transaction that does it."""
+
+    async def tell(transaction: AsyncConnection) -> None:
+        await record(transaction, actor_of(connection), action, subject, details)
+
+    return tell
+
+
+async def check_own(connection: HTTPConnection, kind: Kind, ids: Sequence[str], field: str = "id") -> None:
+    """What an admin asks to change of others goes into the audit log.
+
+    Raises NotFound for what is another user's, StateUnavailable, OutOfSpace.
+    """
+    principal = principal_of(connection)
+    await _owners(connection).check(principal, kind, ids, field)
+    if connection.scope.get("method", "GET") not in READS:
+        await _tell(connection, kind, ids)
+
+
+async def check_change(connection: HTTPConnection, kind: Kind, of: str) -> None:
+    """Of one's own, by a key that still holds: a signed address shows, and changes nothing.
+
+    For what follows on a connection that was let in. Raises as `check_own` does, Unauthorized and Forbidden.
+    """
+    principal = replace(await admitted_still(connection), is_linked=False)
+    principal.require(GENERATE)
+    await _owners(connection).check(principal, kind, [of])
+    await _tell(connection, kind, [of])
+
+
+def _owners(connection: HTTPConnection) -> Owners:
+    state = connection.app.state
+    if not hasattr(state, "owners"):
+        if state.state is None:
+            raise StateUnavailable("the database is not open; try again")
+        state.owners = Owners(state.state.database)
+    owners: Owners = state.owners
+    return owners
+
+
+async def _tell(connection: HTTPConnection, kind: Kind, ids: Sequence[str]) -> None:
+    principal, owners = principal_of(connection), _owners(connection)
+    if principal.may(ADMIN):
+        action = f"{kind}.{connection.scope.get('method', 'socket').lower()}"
+        for one in await owners.foreign(principal, kind, ids):
+            await record_now(owners.database, actor_of(connection), action, one, path=connection.url.path)
+
+
+def user_of(connection: HTTPConnection, values: Mapping[str, Any], name: str = "user_id") -> str:
+    """Whose something is, or is to be. Where nobody shows a key it has to be said.
+
+    Raises InvalidRequest, and Forbidden for another user than the key's.
+    """
+    who = principal_of(connection)
+    given = required_text(values, name, MAX_USER) if who.key_id is None else text(values, name, MAX_USER)
+    return given if given is not None and who.is_linked else who.acts_as(given, name)
+
+
+def user_wanted(connection: HTTPConnection, values: Mapping[str, Any], name: str = "user_id") -> str | None:
+    """Whose objects are looked for; None: everybody's. Raises as ``user_of``."""
+    return principal_of(connection).looks_at(text(values, name, MAX_USER), name)

@@ -1,0 +1,135 @@
+"""The Vectorizer as a model of the open inference protocol: named tensors in, named tensors out."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import io
+import json
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from serve.api.inference.codec import InferRequest
+from serve.api.inference.description import (
+    Answer,
+    Description,
+    TensorSpec,
+    own_parameters,
+    to_tensors,
+    told_versions,
+)
+from serve.api.inference.recording import Recorder
+from serve.api.inference.tensors import Array, Tensor, decode_base64
+from serve.api.native.options import parse_options
+from serve.ensembles.requests import VectorizeRequest
+from serve.ensembles.vectorizer.vectorization import VECTORIZE, Vectorization, VectorizeOptions, VectorizerService
+from serve.errors import InvalidRequest, TooLarge, in_words_of
+from serve.jobs.direct.direct_request import unit_for
+from serve.jobs.inputs import media_type_of
+from serve.releases.rollouts.version_selector import Choosing
+from serve.settings import ImageLimitsSettings
+from serve.state.objects import name_of
+
+DESCRIPTION = Description(
+    name="vectorize",
+    platform="atelier_vectorizer",
+    inputs=[TensorSpec("image", "BYTES")],
+    outputs=[
+        TensorSpec("svg", "BYTES"),
+        TensorSpec("logo_type", "BYTES"),
+        TensorSpec("confidence", "FP32"),
+        TensorSpec("tier", "BYTES"),
+        TensorSpec("tracer", "BYTES"),
+        TensorSpec("predicted_quality", "FP32"),
+        TensorSpec("actual_quality", "FP32"),
+        TensorSpec("bytes", "INT64"),
+        TensorSpec("paths", "INT64"),
+        TensorSpec("processing_time_ms", "FP32"),
+        TensorSpec("metadata", "BYTES"),
+    ],
+)
+"""``predicted_quality`` and ``actual_quality`` (SSIM) are left out when there is none; ``metadata`` is JSON."""
+
+
+class VectorizeModel:
+    description = DESCRIPTION
+
+    def __init__(
+        self, service: VectorizerService, limits: ImageLimitsSettings, choosing: Choosing | None, recorder: Recorder
+    ) -> None:
+        """Without ``choosing`` the ensemble chooses the versions of its engines."""
+        self._service = service
+        self._recorder = recorder
+        self._limits = limits
+        self._choosing = choosing
+
+    async def ready(self) -> bool:
+        return True  # it converts without any engine, if it must
+
+    async def config(self) -> dict[str, Any]:
+        return DESCRIPTION.config()
+
+    async def infer(self, request: InferRequest, timeout_s: float | None, user_id: str) -> Answer:
+        # In a thread: to pack ten megabytes of pixels would hold every other request up.
+        image = await asyncio.to_thread(read_image, request, self._limits)
+        options = await self._versioned(image, read_options(request, timeout_s=timeout_s), user_id)
+        result = await self._service.vectorize(image, options)
+        await self._recorder.keep(user_id, VECTORIZE, None, result.processing_time_s, result.cost)
+        return Answer(DESCRIPTION.version, to_outputs(result, request), told_versions(result.model_versions))
+
+    async def _versioned(self, image: bytes, options: VectorizeOptions, user_id: str) -> VectorizeOptions:
+        if self._choosing is None:
+            return options
+        asked = VectorizeRequest(await asyncio.to_thread(name_of, image, media_type_of(image)), options)
+        return (await self._choosing.assign(asked, unit_for(asked, user_id))).options
+
+
+def read_options(request: InferRequest, **fixed: Any) -> VectorizeOptions:
+    """Options from the request's parameters. Asking for the output ``actual_quality`` validates the result."""
+    values = own_parameters(request)
+    DESCRIPTION.wanted(request)
+    if any(output.name == "actual_quality" for output in request.outputs):
+        values["validate"] = True
+    with in_words_of({"timeout_s": "timeout"}):
+        return parse_options(values, **fixed)
+
+
+def read_image(request: InferRequest, limits: ImageLimitsSettings) -> bytes:
+    """The encoded picture of the input ``image``: BYTES [1] as it is (base64 in JSON), UINT8 [H, W, 3 or 4] as PNG."""
+    if [tensor.name for tensor in request.inputs] != ["image"]:
+        raise InvalidRequest("takes exactly one input, named image", "inputs")
+    tensor = request.inputs[0]
+    if tensor.datatype == "BYTES":
+        return _encoded(tensor)
+    if tensor.datatype == "UINT8":
+        return _to_png(tensor.array, limits)
+    raise InvalidRequest(f"must be BYTES [1] or UINT8 [height, width, 3 or 4], not {tensor.datatype}", "image")
+
+
+def _encoded(tensor: Tensor) -> bytes:
+    if tensor.array.shape not in ((1,), (1, 1)):  # the second is a batch of one
+        raise InvalidRequest(f"BYTES must have the shape [1], not {list(tensor.array.shape)}", "image")
+    data: bytes = tensor.array.ravel()[0]
+    return decode_base64(data.rpartition(b",")[2], "image") if tensor.from_text else data
+
+
+def _to_png(array: Array, limits: ImageLimitsSettings) -> bytes:
+    if array.ndim == 4 and array.shape[0] == 1:
+        array = array[0]
+    if array.ndim != 3 or array.shape[2] not in (3, 4) or 0 in array.shape:
+        raise InvalidRequest(f"UINT8 must have the shape [height, width, 3 or 4], not {list(array.shape)}", "image")
+    if max(array.shape[:2]) > limits.max_side_px or array.shape[0] * array.shape[1] > limits.max_pixels:
+        raise TooLarge(f"has more than {limits.max_side_px} px on a side or {limits.max_pixels} pixels", "image")
+    stream = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(array)).save(stream, "PNG", compress_level=1)
+    return stream.getvalue()
+
+
+def to_outputs(result: Vectorization, request: InferRequest) -> dict[str, Array]:
+    """The outputs that were asked for, or all that there are; each of shape [1]."""
+    details = {key: value for key, value in dataclasses.asdict(result).items() if key != "svg"}
+    values = {spec.name: getattr(result, spec.name, None) for spec in DESCRIPTION.outputs}
+    values |= {"processing_time_ms": result.processing_time_s * 1000.0, "metadata": json.dumps(details)}
+    return to_tensors(values, DESCRIPTION.wanted(request))

@@ -1,0 +1,59 @@
+"""What the routes of jobs share in a process, and the ids in their paths."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import Depends
+from starlette.requests import HTTPConnection
+
+from serve.api.http.ownership import check_own
+from serve.errors import NotFound, StateUnavailable
+from serve.jobs.queue.events import Follower
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.views import JobViews
+from serve.state import State
+
+_ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
+
+
+class JobParts:
+    """For one event loop; the application's, as ``app.state.jobs``."""
+
+    def __init__(self, state: State) -> None:
+        self.state = state
+        self.queue = GenerationQueue(state)
+        self.views = JobViews(state.database)
+        self.follower = Follower(state)
+
+
+async def parts_of(connection: HTTPConnection) -> JobParts:
+    """Of a request or a WebSocket. Raises StateUnavailable as long as there is no state."""
+    parts: JobParts | None = getattr(connection.app.state, "jobs", None)
+    if parts is None:
+        raise StateUnavailable("the database is not open; try again")
+    return parts
+
+
+async def job_id_of(job_id: str, connection: HTTPConnection) -> str:
+    """Raises NotFound for another user's, too."""
+    await check_own(connection, "job", [checked_id(job_id, "job")])
+    return job_id
+
+
+async def batch_id_of(batch_id: str, connection: HTTPConnection) -> str:
+    await check_own(connection, "batch", [checked_id(batch_id, "batch")])
+    return batch_id
+
+
+def checked_id(given: str, what: str) -> str:
+    """The database is not asked for what cannot be an id. Raises NotFound."""
+    if not _ID.fullmatch(given):
+        raise NotFound(f"there is no such {what}", "id")
+    return given
+
+
+Parts = Annotated[JobParts, Depends(parts_of)]
+JobId = Annotated[str, Depends(job_id_of)]
+BatchId = Annotated[str, Depends(batch_id_of)]

@@ -1,0 +1,1 @@
+"""Routes for what users keep: gallery, results, subject references. Begin with `gallery`."""

@@ -1,0 +1,193 @@
+"""Kept files as answers: caching, ranges and names (RFC 9110, 9111, 6266), for results and references alike.
+
+What an address names never changes, so clients may keep it for a year without asking.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from fastapi import Depends, Request, Response
+from fastapi.responses import StreamingResponse
+from starlette.requests import HTTPConnection
+
+from serve.api.http import headers as guards
+from serve.api.http.problems import as_problem
+from serve.api.http.values import flag
+from serve.api.library.renditions import SVG
+from serve.api.openapi.operation import TEXT, header, query
+from serve.errors import InvalidRequest
+from serve.security.limits.admission_queue import Turns
+from serve.state.objects import EXTENSIONS, PIECE_BYTES, Objects
+
+CACHED = "private, max-age=31536000, immutable"
+_TAG = re.compile(r'(?:W/)?"[^"]*"')
+_RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))", re.ASCII | re.IGNORECASE)
+_LONGEST_SLUG = 60
+_AT_ONCE, _WAITING = 2, 32
+
+
+class UnsatisfiableRange(InvalidRequest):
+    status = 416
+    title = "Range not satisfiable"
+
+
+async def turns_of(connection: HTTPConnection) -> Turns:
+    """Of this process: converting a picture takes a core for a while, and hundreds of megabytes."""
+    state = connection.app.state
+    if not hasattr(state, "conversions"):
+        state.conversions = Turns(_AT_ONCE, _WAITING)
+    turns: Turns = state.conversions
+    return turns
+
+
+ConversionTurns = Annotated[Turns, Depends(turns_of)]
+
+
+@dataclass(frozen=True)
+class KeptFile:
+    """``object`` names it in the store; ``title`` is its file name for people, without what tells the format."""
+
+    object: str
+    media_type: str
+    bytes: int
+    title: str
+
+    @property
+    def hash(self) -> str:
+        """Of the content, in hex."""
+        return self.object.partition(".")[0]
+
+
+async def serve_object(request: Request, objects: Objects, kept: KeptFile) -> Response:
+    """The file as it is, or the part of it that ``Range`` asks for. Raises NotFound, StateUnavailable."""
+    tag = f'"{kept.hash}"'
+    if kept.media_type == SVG and "gzip" in request.headers.get("accept-encoding", ""):
+        tag = f"W/{tag}"  # it is compressed on its way: other bytes, the same content
+    headers = _headers(request, tag, kept.media_type, kept.title) | {"Accept-Ranges": "bytes"}
+    if _is_known(request, tag):
+        return Response(None, 304, _of_unchanged(headers))
+    if request.method == "HEAD":
+        return Response(None, 200, headers | {"Content-Length": str(kept.bytes)})
+    try:
+        part = _part(request, tag, kept.bytes)
+    except UnsatisfiableRange as error:
+        answer = as_problem(request, error)
+        answer.headers["Content-Range"] = f"bytes */{kept.bytes}"
+        return answer
+    if part is None:
+        return await _streamed(objects, kept, 0, kept.bytes, 200, headers)
+    start, end = part
+    headers["Content-Range"] = f"bytes {start}-{end - 1}/{kept.bytes}"
+    return await _streamed(objects, kept, start, end, 206, headers)
+
+
+async def serve_rendition(
+    request: Request, kept: KeptFile, media_type: str, what: str, make: Callable[[], Awaitable[bytes]]
+) -> Response:
+    """``kept`` made into something else, which ``what`` tells apart; not made for who has it, or asks for no more than
+    its headers. Raises what ``make`` does.
+    """
+    tag = f'W/"{kept.hash}-{what}"'  # another release may encode it in other bytes
+    headers = _headers(request, tag, media_type, kept.title)
+    if _is_known(request, tag):
+        return Response(None, 304, _of_unchanged(headers))
+    if request.method == "HEAD":
+        answer = Response(None, 200, headers)
+        del answer.headers["Content-Length"]  # nobody knows it yet
+        return answer
+    return Response(await make(), 200, headers)
+
+
+async def _streamed(
+    objects: Objects, kept: KeptFile, start: int, end: int, status: int, headers: Mapping[str, str]
+) -> Response:
+    pieces = objects.read(kept.object, start, end)
+    first = await anext(pieces, b"")  # before the answer begins: it may be an error still
+    if end - start <= PIECE_BYTES:
+        return Response(first, status, headers)
+
+    async def rest() -> AsyncIterator[bytes]:
+        yield first
+        async for piece in pieces:
+            yield piece
+
+    return StreamingResponse(rest(), status, {**headers, "Content-Length": str(end - start)})
+
+
+def _headers(request: Request, tag: str, media_type: str, title: str) -> dict[str, str]:
+    kind = "attachment" if flag(request.query_params, "download") else "inline"
+    name = f"{title}.{EXTENSIONS.get(media_type, 'bin')}"
+    headers = {
+        "Content-Type": media_type,
+        "ETag": tag,
+        "Cache-Control": CACHED,
+        "Content-Disposition": guards.disposition(kind, name),
+        **guards.of_files(request.app.state.settings.http.allowed_origins),
+    }
+    return headers | guards.SVG if media_type == SVG else headers
+
+
+def _of_unchanged(headers: Mapping[str, str]) -> dict[str, str]:
+    return {name: value for name, value in headers.items() if name in ("ETag", "Cache-Control")}
+
+
+def slug(text: str) -> str:
+    """``text`` as part of a file name: letters and digits of any script, what is between them as hyphens."""
+    return re.sub(r"[\W_]+", "-", text[: 2 * _LONGEST_SLUG])[:_LONGEST_SLUG].strip("-")
+
+
+def _is_known(request: Request, tag: str) -> bool:
+    """Whether the client has it, by ``If-None-Match``."""
+    given = request.headers.get("if-none-match", "")
+    known = {found.removeprefix("W/") for found in _TAG.findall(given)}
+    return given.strip() == "*" or tag.removeprefix("W/") in known
+
+
+def _part(request: Request, tag: str, size: int) -> tuple[int, int] | None:
+    """(start, end) of the single range that is asked for; None where the whole is the answer, as for several.
+
+    Raises UnsatisfiableRange for one that begins behind the end.
+    """
+    condition = request.headers.get("if-range")
+    if condition is not None and (condition.strip() != tag or tag.startswith("W/")):
+        return None
+    match = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    if match is None:
+        return None
+    first, last, suffix = match.groups()
+    start = max(0, size - int(suffix)) if suffix else int(first)
+    end = min(size, int(last) + 1) if last else size
+    if last and int(last) < start:
+        return None
+    if start >= size:
+        raise UnsatisfiableRange(f"there are {size} bytes", "Range")
+    return start, end
+
+
+DOWNLOAD = query("download", {"type": "boolean", "default": False}, "Whether browsers save it instead of showing it.")
+SIGNATURE = [
+    query("expires", {**TEXT, "pattern": "^[0-9]{1,12}$"}, "Of an address that is signed: Unix time."),
+    query("signature", TEXT, "Of an address that is signed; it needs no key until it expires."),
+]
+
+
+def described(media_types: Sequence[str], parameters: Sequence[dict[str, Any]], ranges: bool = True) -> dict[str, Any]:
+    """What OpenAPI says of an operation that answers a file."""
+    content = {name: {"schema": {"type": "string", "format": "binary"}} for name in media_types}
+    responses: dict[str, Any] = {
+        "200": {"description": "The file, with an ETag; it never changes", "content": content},
+        "304": {"description": "The client has it (`If-None-Match`)"},
+    }
+    asked = [*parameters, DOWNLOAD, *SIGNATURE, header("If-None-Match", TEXT, "The ETag of what the client has.")]
+    if ranges:
+        asked += [
+            header("Range", TEXT, "One part of it, as `bytes=FIRST-LAST`."),
+            header("If-Range", TEXT, "The ETag of which `Range` is a part; of another, all is sent."),
+        ]
+        responses["206"] = {"description": "The part that `Range` names", "content": content}
+        responses["416"] = {"description": "`Range` begins behind the end; `Content-Range` tells where that is"}
+    return {"parameters": asked, "responses": responses}

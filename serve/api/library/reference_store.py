@@ -1,0 +1,188 @@
+"""Pictures of subjects that users want to see again (A-021, A-022).
+
+What is kept of an upload is its pixels: upright, as PNG, without any metadata. Names of users and subjects are in the
+database alone, never in a path (F 12).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import re
+import secrets
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve.api.library.renditions import THUMBNAIL_PX, may_be_svg, rasterised, thumbnail, without_idle_alpha
+from serve.ensembles.illustrator.encoding import Encoding, to_file
+from serve.errors import Conflict, InvalidRequest, NotFound
+from serve.security.limits.quotas import Quotas
+from serve.settings import Settings
+from serve.state import State
+from serve.state.cursors import cursor_of_seq, seq_of
+from serve.state.database import Also, Database
+from serve.state.objects import Objects
+from serve.state.tables import subject_references, utc_now
+from serve.vector.image import ImageLimits, decode
+
+PNG, WEBP = "image/png", "image/webp"
+SVG_SIDE_PX = 1024
+MOST_ITEMS = 100
+_LOCKS = 0x73756A65
+"""Sets these locks of PostgreSQL apart from others."""
+
+_r = subject_references.c
+
+
+@dataclass(frozen=True)
+class Reference:
+    """``object``, a PNG, and ``thumbnail``, a WebP, are names in the object store.
+
+    ``bytes`` are those of the PNG; ``md5`` is of what was uploaded.
+    """
+
+    id: str
+    user_id: str
+    subject_name: str
+    object: str
+    thumbnail: str
+    md5: str
+    width: int
+    height: int
+    bytes: int
+    created_at: datetime
+
+    @property
+    def file_name(self) -> str:
+        """For people: nothing is kept under it."""
+        return re.sub(r"[^A-Za-z0-9_-]", "_", f"{self.user_id}_{self.subject_name}_{self.md5[:8]}") + ".png"
+
+
+@dataclass(frozen=True)
+class ReferencePage:
+    """``next_cursor`` is None at the end."""
+
+    items: Sequence[Reference]
+    next_cursor: str | None
+
+
+class SubjectReferenceManager:
+    """For one event loop. Another user's reference is not there. Every method raises StateUnavailable."""
+
+    def __init__(self, state: State) -> None:
+        self._database: Database = state.database
+        self._objects: Objects = state.objects
+        self._settings: Settings = state.settings
+        self._quotas = Quotas(state.database, state.settings.quotas)
+
+    async def store_subject_reference(self, user_id: str, subject_name: str, image: bytes) -> Reference:
+        """Of an SVG it keeps what it shows, ``SVG_SIDE_PX`` wide or high, without what is not safe in it.
+
+        Raises BadImage, TooLarge and UnsupportedMedia naming ``image``, DeadlineExceeded for a drawing that takes too
+        long, Conflict for too many, OutOfSpace and QuotaExceeded.
+        """
+        async with self._database.read() as connection:  # before all the work
+            await self._check_room(connection, user_id)
+        limits = ImageLimits(**self._settings.vectorizer.image.model_dump())
+        if may_be_svg(image):
+            image = await rasterised(image, SVG_SIDE_PX)
+        png, size, md5 = await asyncio.to_thread(_without_metadata, image, limits)
+        await self._quotas.check_storage(user_id, len(png))
+        small = await thumbnail(png, PNG, THUMBNAIL_PX)
+        kept, kept_small = await self._objects.put_all([(png, PNG), (small, WEBP)])
+        found = Reference(
+            id=secrets.token_hex(16),
+            user_id=user_id,
+            subject_name=subject_name,
+            object=kept.name,
+            thumbnail=kept_small.name,
+            md5=md5,
+            width=size[0],
+            height=size[1],
+            bytes=kept.bytes,
+            created_at=utc_now(),
+        )
+        async with self._database.write() as connection:
+            if not self._database.is_sqlite:  # where writers do not take turns anyway
+                lock = sa.func.hashtextextended(user_id, _LOCKS)
+                await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
+            await self._check_room(connection, user_id)
+            await connection.execute(subject_references.insert().values(vars(found)))
+        return found
+
+    async def get_subject_reference(self, user_id: str, subject_name: str) -> Reference:
+        """The newest of that name. Raises NotFound."""
+        newest = (await self.page(user_id, subject_name, limit=1)).items
+        if not newest:
+            raise NotFound("there is no reference of that subject", "subject_name")
+        return newest[0]
+
+    async def page(
+        self, user_id: str, subject_name: str | None = None, cursor: str | None = None, limit: int = 20
+    ) -> ReferencePage:
+        """The newest first, from where the page with ``cursor`` as its ``next_cursor`` ended.
+
+        Raises InvalidRequest naming ``cursor`` or ``limit``.
+        """
+        if not 1 <= limit <= MOST_ITEMS:
+            raise InvalidRequest(f"must be from 1 to {MOST_ITEMS}", "limit")
+        query = sa.select(subject_references).where(_r.user_id == user_id)
+        if subject_name is not None:
+            query = query.where(_r.subject_name == subject_name)
+        if cursor is not None:
+            query = query.where(_r.seq < seq_of(cursor))
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.order_by(_r.seq.desc()).limit(limit + 1))).all()
+        more = len(rows) > limit
+        return ReferencePage([_of(row) for row in rows[:limit]], cursor_of_seq(rows[limit - 1].seq) if more else None)
+
+    async def get(self, user_id: str, reference_id: str) -> Reference:
+        """Raises NotFound."""
+        if "\0" not in reference_id:  # which PostgreSQL would refuse
+            query = sa.select(subject_references).where(_r.id == reference_id, _r.user_id == user_id)
+            async with self._database.read() as connection:
+                row = (await connection.execute(query)).one_or_none()
+            if row is not None:
+                return _of(row)
+        raise _missing()
+
+    async def delete(self, user_id: str, reference_id: str, also: Also | None = None) -> None:
+        """Its files go when nothing else uses them and `objects.keep_unused_h` have passed. ``also`` is done in
+        the same transaction. Raises NotFound."""
+        found = await self.get(user_id, reference_id)
+        async with self._database.write() as connection:
+            gone = await connection.execute(sa.delete(subject_references).where(_r.id == found.id))
+            if gone.rowcount == 0:
+                raise _missing()
+            if also is not None:
+                await also(connection)
+
+    async def _check_room(self, connection: AsyncConnection, user_id: str) -> None:
+        most = self._settings.references.max_per_user
+        query = sa.select(sa.func.count()).select_from(subject_references).where(_r.user_id == user_id)
+        if (await connection.scalar(query) or 0) >= most:
+            raise Conflict(f"there are {most} references already, and no more are kept; delete some first")
+
+
+def _without_metadata(data: bytes, limits: ImageLimits) -> tuple[bytes, tuple[int, int], str]:
+    """The PNG, its (width, height), the MD5 of ``data`` in hex."""
+    rgba = decode(data, limits).rgba
+    height, width = rgba.shape[:2]
+    png = to_file(without_idle_alpha(rgba), Encoding())
+    return png, (width, height), hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+
+_FIELDS = [field.name for field in fields(Reference)]
+
+
+def _of(row: sa.Row[Any]) -> Reference:
+    return Reference(**{name: getattr(row, name) for name in _FIELDS})
+
+
+def _missing() -> NotFound:
+    return NotFound("there is no such reference", "id")

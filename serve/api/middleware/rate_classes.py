@@ -1,0 +1,24 @@
+"""What a request is about, which is what it costs of a rate limit: told by its method and path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from serve.api.middleware.scopes import READS
+from serve.security.limits.limiter import Work
+
+_WORK: Sequence[tuple[re.Pattern[str], Work]] = (
+    (re.compile(r"/v1/jobs|/v1/jobs/[^/]+/retry|/v1/images/\w+|/(api/)?generate|/api/\w+/generate"), "draw"),
+    (re.compile(r"/sdapi/v1/(txt2img|img2img)|/v2/models/[^/]+(/versions/[^/]+)?/generate(_stream)?"), "draw"),
+    (re.compile(r"/v2/models/illustrate(/versions/[^/]+)?/infer"), "draw"),
+    (re.compile(r"/v2/models/[^/]+(/versions/[^/]+)?/infer|/api/convert(-ai)?|/api/analyze-image"), "vectorize"),
+)
+
+
+def work_of(method: str, path: str) -> Work:
+    """What a request is about, from what is known before it is read."""
+    if method in READS:
+        return "read"
+    path = path.rstrip("/")
+    return next((work for pattern, work in _WORK if pattern.fullmatch(path)), "write")

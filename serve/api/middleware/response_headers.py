@@ -1,0 +1,59 @@
+"""What every HTTP answer carries: a request id, and headers that keep a browser from guessing."""
+
+from __future__ import annotations
+
+import re
+import uuid
+
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.api.http.headers import API
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+class RequestId:
+    """Takes the client's ``x-request-id`` when it is plain, else makes one; the request and the answer carry it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        given = dict(scope["headers"]).get(b"x-request-id", b"")
+        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        scope["request_id"] = request_id
+        others = [(name, value) for name, value in scope["headers"] if name != b"x-request-id"]
+        scope["headers"] = [*others, (b"x-request-id", request_id.encode())]
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                MutableHeaders(scope=message)["x-request-id"] = request_id  # once: Ray Serve adds one beside ours
+                told = {name for name, _ in message["headers"]}
+                message["headers"] += [one for one in API if one[0] not in told]
+            await send(message)
+
+        await self.app(scope, receive, send_with_id)
+
+
+class ScrubHeaders:
+    """Runs before Ray Serve sees a request: drops headers that would steer Ray Serve."""
+
+    _STEERING = frozenset(
+        [b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve_multiplexed_model_id", b"x-session-id"]
+    )
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] in ("http", "websocket"):
+            scope["headers"] = [
+                (name, value)
+                for name, value in scope["headers"]
+                if name not in self._STEERING and name.replace(b"-", b"_") != b"serve_multiplexed_model_id"
+            ]
+        await self.app(scope, receive, send)

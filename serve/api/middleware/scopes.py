@@ -1,0 +1,43 @@
+"""Which scope a request needs: told by its method and path, before anything else of it is looked at.
+
+What no line here names needs `read` to be looked at and `write` to be changed: a new route is closed to those who may
+less until somebody says otherwise.
+"""
+
+from __future__ import annotations
+
+from serve.security.identity.roles import ADMIN, GENERATE, INFERENCE, METRICS, READ, WRITE
+
+READS = frozenset(["GET", "HEAD"])
+PROBES = ("/health/", "/v2/health/", "/-/")
+OPENAPI, DOCS = "/openapi.json", "/docs"
+_OPEN_PAGES = frozenset(
+    [
+        OPENAPI,
+        DOCS,
+        *(f"{DOCS}/{name}" for name in ("start.js", "swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")),
+    ]
+)
+"""They tell what this software can do, and nothing of the site."""
+_FIGURES = frozenset(["/api/admin/quality", "/api/admin/costs"])
+_MADE = (
+    "/v1/jobs", "/v1/batches", "/v1/images", "/generate", "/api/generate", "/api/illustrations", "/api/diffusion",
+    "/api/convert", "/api/convert-ai", "/api/analyze-image", "/sdapi", "/internal", "/controlnet",
+)  # fmt: skip
+
+
+def needed(method: str, path: str) -> str | None:
+    """The scope; None for what is open to everybody. A WebSocket's ``method`` is GET."""
+    if path.startswith(PROBES) or (path in _OPEN_PAGES and method in READS):
+        return None
+    if _below("/api/admin", path):
+        return METRICS if path in _FIGURES and method in READS else ADMIN
+    if method in READS:
+        return READ
+    if _below("/v2", path):
+        return INFERENCE
+    return GENERATE if any(_below(prefix, path) for prefix in _MADE) else WRITE
+
+
+def _below(prefix: str, path: str) -> bool:
+    return path == prefix or path.startswith(f"{prefix}/")

@@ -1,0 +1,205 @@
+"""The document as FastAPI makes it, completed: ids, groups, keys, errors, headers, examples.
+
+What a route says itself stays. It has to say what it does (its docstring: the first sentence is the summary) and what
+it takes and answers (`openapi_extra`); a route that does not is found by a test, never made up for here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from serve.api.middleware.deadlines import MAX_TIMEOUT_S, PRIORITIES, PRIORITY, REQUEST_TIMEOUT
+from serve.api.middleware.scopes import needed
+from serve.api.openapi.operation import header
+from serve.api.openapi.refusals import BY_STATUS, responses_of, statuses_of
+from serve.api.openapi.samples import example_of, tells
+from serve.api.openapi.vocabularies import PATH_PARAMETERS, TAGS, tag_of
+from serve.security.identity.required import is_required
+from serve.security.identity.roles import ROLES
+from serve.security.limits.headers import NAMES as RATE_LIMIT_HEADERS
+from serve.settings import Settings
+
+SCOPE = "x-required-scope"
+PROBLEM = "application/problem+json"
+_METHODS = ("get", "put", "post", "delete", "patch")
+_RANGES = ("4XX", "5XX")
+_TEXT = {"type": "string"}
+_WHOLE = {"type": "integer", "minimum": 0}
+_HEADERS: dict[str, tuple[str, dict[str, Any], Any]] = {
+    "X-Request-Id": ("The request's own, if it had a plain one; logs have it.", _TEXT, "5f0c6f3f0b7e4f6f9c7d2a1b"),
+    "Retry-After": ("Seconds.", _WHOLE, 12),
+    "WWW-Authenticate": ("How to show a key.", _TEXT, "Bearer"),
+    "RateLimit": ("Of each limit: what is left, and seconds until it is whole again.", _TEXT, '"address";r=99;t=900'),
+    "RateLimit-Policy": ("Each limit: how many in how many seconds.", _TEXT, '"address";q=100;w=900'),
+    "RateLimit-Limit": ("Of the nearest limit.", _WHOLE, 100),
+    "RateLimit-Remaining": ("Of the nearest limit.", _WHOLE, 99),
+    "RateLimit-Reset": ("Seconds, of the nearest limit.", _WHOLE, 900),
+    "Location": ("Where it is.", _TEXT, "/v1/jobs/5f0c6f3f0b7e4f6f9c7d2a1b3e4d5c6f"),
+    "X-Atelier-Cache": (
+        "Whether the answer is a stored one.", {"type": "string", "enum": ["hit", "miss", "bypass"]}, "miss",
+    ),
+}  # fmt: skip
+_TIMEOUT = {"type": "number", "minimum": 0.001, "maximum": MAX_TIMEOUT_S}
+_PRIORITY = {"type": "string", "enum": list(PRIORITIES), "default": "normal"}
+_URGENCY = {
+    REQUEST_TIMEOUT: {**header(REQUEST_TIMEOUT, _TIMEOUT, "In how many seconds the answer is of use."), "example": 30},
+    PRIORITY: header(PRIORITY, _PRIORITY, "How urgent it is; `high` may be for admins alone."),
+}
+"""Of every operation but probes of health (`serve.api.middleware.deadlines`)."""
+_SCHEMES = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
+    "api_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "`x-api-key: KEY`"},
+    "basic": {
+        "type": "http",
+        "scheme": "basic",
+        "description": "The key as the password, for clients that know nothing else; the user's name may be any.",
+    },
+    "signed_address": {
+        "type": "apiKey",
+        "in": "query",
+        "name": "signature",
+        "description": "An address that has it, as answers tell them, opens itself alone until `expires`.",
+    },
+}
+
+
+def finish(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
+    """``document``, completed; it is left as it is, for parts of it are the routes' own constants."""
+    document = json.loads(json.dumps(document))
+    document["info"]["license"] = {"name": "Apache License 2.0", "identifier": "Apache-2.0"}
+    if settings.http.public_url is not None:
+        document["servers"] = [{"url": settings.http.public_url.rstrip("/")}]
+    components = document.setdefault("components", {})
+    schemas, responses = components.setdefault("schemas", {}), components.setdefault("responses", {})
+    components["securitySchemes"] = _SCHEMES
+    components["headers"] = {
+        name: {"description": what, "schema": schema, "example": example}
+        for name, (what, schema, example) in _HEADERS.items()
+    }
+    components["parameters"] = _URGENCY
+    optional = not is_required(settings)
+    used = set()
+    for path, method, operation in operations_of(document):
+        scope = needed(method.upper(), path)
+        _name(path, method, operation)
+        used.update(operation["tags"])
+        _secure(operation, scope, optional)
+        if scope is not None:
+            _hurry(operation)
+        _refuse(path, method, scope, operation, schemas, responses)
+        _answer(operation, scope)
+        _show(operation)
+    document["tags"] = [{"name": name, "description": what} for name, what in TAGS.items() if name in used]
+    return document
+
+
+def operations_of(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """(path, method in lower case, operation)"""
+    for path, item in document["paths"].items():
+        for method in _METHODS:
+            if method in item:
+                yield path, method, item[method]
+
+
+def _name(path: str, method: str, operation: dict[str, Any]) -> None:
+    """FastAPI's own summary is the name of a function, which tells nobody anything."""
+    told = operation.pop("summary", "")
+    if operation["operationId"].startswith(told.lower().replace(" ", "_") + "_"):
+        told = re.split(r"(?<=[.:;])\s", operation.get("description", ""))[0].rstrip(".:;")
+    if told:
+        operation["summary"] = told
+    operation["operationId"] = "_".join([method, *re.findall(r"\w+", path.replace("-", "_"))])
+    tag = tag_of(path)
+    operation.setdefault("tags", [tag])
+
+
+def _secure(operation: dict[str, Any], scope: str | None, optional: bool) -> None:
+    if scope is None:
+        operation["security"] = []
+        return
+    ways = ["bearer", "api_key", "basic"]
+    if any(one.get("name") == "signature" for one in operation.get("parameters", ())):
+        ways.append("signed_address")
+    operation["security"] = [{way: [scope] if way != "signed_address" else []} for way in ways]
+    if optional and scope in _EVERYBODYS:
+        operation["security"].append({})
+    operation[SCOPE] = scope
+    if "description" in operation:
+        operation["description"] += f"\n\nNeeds the scope `{scope}`."
+
+
+def _hurry(operation: dict[str, Any]) -> None:
+    told = [{"$ref": f"#/components/parameters/{name}"} for name in _URGENCY]
+    operation["parameters"] = [*operation.get("parameters", ()), *told]
+
+
+_EVERYBODYS = ROLES["user"]
+"""What a site without keys lets everybody do."""
+
+
+def _refuse(
+    path: str,
+    method: str,
+    scope: str | None,
+    operation: dict[str, Any],
+    schemas: dict[str, Any],
+    responses: dict[str, Any],
+) -> None:
+    """The status ranges that a router describes (`problems.described`) name its vocabulary."""
+    own = operation["responses"]
+    ranges = [own.pop(name) for name in _RANGES if name in own]
+    if not ranges:
+        return
+    ((media_type, found),) = ranges[0]["content"].items()
+    fresh = "Problem" if media_type == PROBLEM else _words(operation["tags"][0]) + "Error"
+    name = next((known for known, schema in schemas.items() if schema == found["schema"]), fresh)
+    if name not in schemas:
+        schemas[name] = found["schema"]
+        responses.update(responses_of(media_type, name, found["schema"]))
+    said = {int(status) for status in own if status.isdigit() and int(status) in BY_STATUS}
+    for status in sorted({*statuses_of(method, path, scope, operation), *said}):
+        if "content" not in own.get(str(status), {}):
+            own[str(status)] = {"$ref": f"#/components/responses/{name}{status}"}
+
+
+def _words(tag: str) -> str:
+    return "".join(word[0].upper() + word[1:] for word in tag.split())
+
+
+def _answer(operation: dict[str, Any], scope: str | None) -> None:
+    """FastAPI promises JSON of any kind where a route says nothing of it."""
+    for status, response in operation["responses"].items():
+        content = response.get("content", {})
+        if content.get("application/json", {}).get("schema") == {}:
+            del content["application/json"]
+        if "$ref" not in response:
+            names = ["X-Request-Id", *(RATE_LIMIT_HEADERS if scope is not None and status < "4" else ())]
+            headers = {name: {"$ref": f"#/components/headers/{name}"} for name in names}
+            response["headers"] = headers | response.get("headers", {})
+    operation["responses"] = dict(sorted(operation["responses"].items()))
+
+
+def _show(operation: dict[str, Any]) -> None:
+    """Examples of bodies, answers and parameters, out of their schemas where they have none."""
+    bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
+    for body in bodies:
+        for media_type, content in body.get("content", {}).items():
+            schema = content.get("schema", {})
+            if not {"example", "examples"} & content.keys() and tells(schema) and _is_told(media_type):
+                content["example"] = example_of(schema)
+    for parameter in operation.get("parameters", ()):
+        if "$ref" in parameter:
+            continue
+        schema = parameter.get("schema", {})
+        if parameter["name"] in PATH_PARAMETERS:
+            parameter.setdefault("description", PATH_PARAMETERS[parameter["name"]])
+        if not {"example", "examples"} & parameter.keys() and parameter.get("required"):
+            parameter["example"] = example_of(schema, parameter["name"])
+
+
+def _is_told(media_type: str) -> bool:
+    """As text; no picture is."""
+    return media_type == "application/json" or media_type.startswith("multipart/")

@@ -1,0 +1,102 @@
+"""The errors that operations answer, told once for each vocabulary and status, under `components`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from serve import errors
+from serve.api.http.bodies import SlowBody
+from serve.api.http.problems import kind_of
+from serve.api.library.files import UnsatisfiableRange
+from serve.api.openapi.samples import SAMPLES, example_of
+from serve.errors import AtelierError
+from serve.security.identity.roles import GENERATE, INFERENCE
+
+_KNOWN: tuple[AtelierError, ...] = (
+    errors.InvalidRequest("must be from 1 to 4", "n"),
+    errors.Unauthorized("send a key"),
+    errors.Forbidden("this key may not: it needs the scope generate"),
+    errors.NotFound("there is no such thing here", "id"),
+    SlowBody("the body did not arrive within 30 s"),
+    errors.Conflict("is over"),
+    errors.Gone("this job was cancelled"),
+    errors.TooLarge("the body has more than 16842752 bytes"),
+    errors.UnsupportedMedia("must be gzip, deflate or identity", "Content-Encoding"),
+    UnsatisfiableRange("there are 48213 bytes", "Range"),
+    errors.BadImage("is no picture that can be read", "image"),
+    errors.TooManyRequests("too many requests; come again later", None, 12),
+    errors.Cancelled("Interrupted"),
+    errors.EngineFailure("an internal error; the log has it under this request id"),
+    errors.Unsupported("this is not offered here"),
+    errors.Overloaded("too many requests are in work; try again later"),
+    errors.DeadlineExceeded("it took longer than the time that there was"),
+    errors.OutOfSpace("there is no room left"),
+)
+BY_STATUS: Mapping[int, AtelierError] = {one.status: one for one in _KNOWN}
+_WHY = {
+    400: "What is wrong, and in which field.",
+    401: "No key, or one that is wrong, expired or revoked.",
+    403: "The key may not do this.",
+    404: "There is none, or it is another user's.",
+    408: "The body did not arrive in time.",
+    409: "It does not fit the state that it is in.",
+    410: "It will never be there any more.",
+    413: "The body, or what it stands for, is too large.",
+    415: "The body's encoding or type is not supported.",
+    416: "The range begins behind the end; `Content-Range` tells where that is.",
+    422: "The picture, or what is asked for, cannot be used.",
+    429: "A limit is reached; `Retry-After` tells when to come again.",
+    499: "It was ended before time.",
+    500: "Something is wrong here; the log has it under the request id.",
+    501: "Known, and not offered here.",
+    503: "Not now; `Retry-After` tells when to come again.",
+    504: "It took too long; come again.",
+    507: "No room left: of the disk, or of what the user may keep.",
+}
+
+
+def statuses_of(method: str, path: str, scope: str | None, operation: Mapping[str, Any]) -> Iterator[int]:
+    """The errors that an operation of this kind may answer, whatever else it says itself."""
+    yield from (500, 503)
+    if "parameters" in operation or "requestBody" in operation:
+        yield 400
+    if scope is not None:
+        yield from (401, 403, 429, 504)
+    if "{" in path:
+        yield 404
+    if method not in ("get", "head"):  # a body is read, and bounded, whether it is of use or not
+        yield from (400, 408, 413, 415)
+    if "requestBody" in operation:
+        yield 422
+    if scope in (GENERATE, INFERENCE):
+        yield from (404, 409, 507)
+
+
+def responses_of(media_type: str, name: str, schema: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Every error in one vocabulary, as responses for `components`; ``name`` is that of its schema there."""
+    return {f"{name}{status}": _response(error, media_type, name, schema) for status, error in BY_STATUS.items()}
+
+
+def _response(error: AtelierError, media_type: str, name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    told = {
+        "type": f"urn:atelier:problem:{kind_of(error)}", "title": error.title, "status": error.status,
+        "detail": error.message, "field": error.field, "param": error.field, "message": str(error),
+        "error": str(error), "code": kind_of(error).replace("-", "_"),
+    }  # fmt: skip
+    if error.status >= 500:
+        told["type"] = told["type"] if media_type.endswith("problem+json") else "server_error"
+    content = {
+        media_type: {
+            "schema": {"$ref": f"#/components/schemas/{name}"},
+            "example": example_of(schema, "", {**SAMPLES, **told}),
+        }
+    }
+    headers = ["X-Request-Id", *(["Retry-After"] if error.retry_after_s is not None else [])]
+    if error.status == 401:
+        headers.append("WWW-Authenticate")
+    return {
+        "description": _WHY[error.status],
+        "headers": {one: {"$ref": f"#/components/headers/{one}"} for one in headers},
+        "content": content,
+    }

@@ -1,0 +1,127 @@
+"""`atelier backup` and `atelier restore`: everything that a site knows, as one file (C-131)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from serve.cli.database import ConfigOption
+from serve.cluster import stack
+from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, in_words_of
+from serve.settings import Settings, load
+
+if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
+    from serve.jobs.restoring import Restored
+    from serve.state.backups.progress import Report
+    from serve.state.backups.writing import Backup
+
+INCOMPLETE = 4
+"""Exit code when the backup is there, without some pictures that could not be read."""
+_SHOWN = 5
+
+err = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+
+def backup(
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", help="A .tar file, a folder or an object URL (s3://...); else backup.url, else state_dir/backups."
+        ),
+    ] = None,
+    config: ConfigOption = None,
+) -> None:
+    """Write everything that the site knows into one file; the stack may go on meanwhile.
+
+    Exit code 0 when all went well, 1 when it failed, 2 when the question was wrong, 4 when pictures were missing.
+    """
+    with _told():
+        settings = load(config)
+        target = to or settings.backup.url or str(settings.state_dir / "backups")
+        with in_words_of({"target": "--to" if to else "backup.url"}), _progress() as report:
+            made = asyncio.run(_back_up(settings, target, report))
+    out.print(made.where, markup=False, soft_wrap=True)
+    err.print(f"{made.rows:,} rows, {made.objects:,} objects, {made.bytes:,} bytes")
+    if made.missing:
+        some = ", ".join(made.missing[:_SHOWN])
+        more = len(made.missing) - _SHOWN
+        err.print(
+            f"[yellow]{len(made.missing)} objects that rows name are missing from the store:[/] {some}"
+            f"{f' and {more} more' if more > 0 else ''}. What was deleted meanwhile may be among them.",
+            soft_wrap=True,
+        )
+        raise typer.Exit(INCOMPLETE)
+
+
+async def _back_up(settings: Settings, target: str, report: Report) -> Backup:
+    from serve.state import State
+    from serve.state.backups.writing import backup as make
+
+    state = await State.open(settings)
+    try:
+        return await make(state, target, report)
+    finally:
+        await state.close()
+
+
+def restore(
+    source: Annotated[str, typer.Argument(metavar="FILE_OR_URL", help="What `atelier backup` wrote.")],
+    force: Annotated[bool, typer.Option("--force", help="Replace what the database has.")] = False,
+    config: ConfigOption = None,
+) -> None:
+    """Put a backup into an empty database, SQLite or PostgreSQL, whichever it came from; the stack must be down.
+
+    All of the file is checked before anything is changed. Exit code 0 when all went well, 1 when it failed, 2 when the
+    question was wrong.
+    """
+    from serve.jobs.restoring import restore as put_back
+
+    with _told():
+        settings = load(config)
+        if (there := stack.running(settings)) is not None:
+            raise Conflict(f"a stack of these settings is running at {there.url}; stop it first: atelier down")
+        with in_words_of({"source": "FILE_OR_URL"}), _progress() as report:
+            done = asyncio.run(put_back(settings, source, force, report))
+    _tell(done)
+
+
+def _tell(done: Restored) -> None:
+    err.print(f"restored what there was at {done.created_at:%Y-%m-%d %H:%M:%S %Z}")
+    err.print(f"{done.rows:,} rows, {done.objects:,} objects")
+    if done.missing:
+        err.print(f"[yellow]{done.missing} objects were missing already when the backup was made[/]")
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """An error is told in a line, and ends the command."""
+    try:
+        yield
+    except (AtelierError, OSError) as error:
+        err.print("[red]error:[/] ", end="")
+        err.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(2 if isinstance(error, InvalidRequest | NotFound | Conflict) else 1) from None
+
+
+@contextlib.contextmanager
+def _progress() -> Iterator[Report]:
+    """A bar on a terminal: for each thing that is done in turn."""
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"))
+    with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                for task in tasks.values():
+                    bar.update(task, visible=False)
+                tasks[what] = bar.add_task(what, total=None)
+            bar.update(tasks[what], completed=done, total=total)
+
+        yield report

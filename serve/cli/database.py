@@ -1,0 +1,91 @@
+"""What commands share that work on the site's database, whether the stack runs or not."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import os
+import pwd
+from collections.abc import Awaitable, Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+from rich.console import Console
+
+from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, in_words_of
+from serve.settings import Settings, load
+
+if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
+    from serve.security.identity.audit import Actor
+    from serve.state import State
+
+T = TypeVar("T")
+AT_ONCE = 200
+
+err = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", "-c", help="Settings as YAML, or a Ray Serve config.", dir_okay=False)
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
+
+
+def done(do: Callable[[State], Awaitable[T]], config: Path | None, words: dict[str, str]) -> T:
+    """What ``do`` comes to. An error is told in a line, with the fields in the command's ``words``, and ends it."""
+    with told(), in_words_of(words):
+        return asyncio.run(with_state(load(config), do))
+
+
+async def with_state(settings: Settings, do: Callable[[State], Awaitable[T]]) -> T:
+    from serve.state import State
+
+    state = await State.open(settings)
+    try:
+        return await do(state)
+    finally:
+        await state.close()
+
+
+async def all_of(page: Callable[[str | None], Awaitable[Any]]) -> list[Any]:
+    found: list[Any] = []
+    cursor: str | None = None
+    while True:
+        some = await page(cursor)
+        found += some.items
+        cursor = some.next_cursor
+        if cursor is None:
+            return found
+
+
+@contextlib.contextmanager
+def told() -> Iterator[None]:
+    try:
+        yield
+    except (AtelierError, OSError) as error:
+        err.print("[red]error:[/] ", end="")
+        err.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(2 if isinstance(error, InvalidRequest | NotFound | Conflict) else 1) from None
+
+
+def me() -> Actor:
+    """As the audit log has it: who may open the database needs no key."""
+    from serve.security.identity.audit import Actor
+
+    try:
+        account = pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # as in some containers
+        account = str(os.getuid())
+    return Actor(address=f"command line of {account}")
+
+
+def plain(row: Any) -> dict[str, Any]:
+    values = dataclasses.asdict(row)
+    return {name: value.isoformat() if isinstance(value, datetime) else value for name, value in values.items()}
+
+
+def when(time: datetime | None) -> str:
+    return "" if time is None else f"{time:%Y-%m-%d %H:%M}"

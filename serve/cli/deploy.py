@@ -1,0 +1,78 @@
+"""`atelier deploy`: new settings and new code for a running stack, replica by replica."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from typing import Any
+
+import typer
+
+from serve.cli.database import ConfigOption, err
+from serve.cluster import ray_environment, redeployment, stack
+from serve.cluster.machines import placed
+from serve.errors import AtelierError, EngineUnavailable
+from serve.settings import load
+
+WAIT_S = 30.0
+"""For a stack that is about to look for wishes, beside the time that it has to carry them out."""
+
+
+def deploy(config: ConfigOption = None) -> None:
+    """Give the running stack its settings and code anew, replica by replica, while it serves."""
+    try:
+        settings = placed(load(config))
+        there = stack.running(settings)
+        if there is None:
+            raise EngineUnavailable("no stack of these settings is running")
+        with err.status(f"Deploying to {there.url}"):
+            redeployment.ask(settings, there, config, 2 * settings.ray.start_timeout_s + WAIT_S)
+    except AtelierError as error:
+        _fail(error)
+    err.print("deployed")
+
+
+def redeploy(config: ConfigOption = None) -> None:
+    """What a running stack has done in a process of today's code, see `serve.cluster.redeployment`."""
+    try:
+        settings = ray_environment.apply(placed(load(config)))
+        import ray  # after its environment is set
+
+        from serve.app import compose, new_version, spare_for
+
+        ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
+        version, spare = new_version(), spare_for(settings, ray.available_resources())  # type: ignore[no-untyped-call]
+        # With more of them first: Ray Serve ends an old replica before its successor has begun.
+        run_application(compose(settings, version, spare))
+        run_application(compose(settings, version))
+    except AtelierError as error:
+        _fail(error)
+
+
+def run_application(application: Any) -> None:
+    """Returns once it runs. Raises AtelierError with the reason of a deployment that does not start."""
+    from ray import serve as ray_serve
+
+    from serve.cluster.replicas import APPLICATION
+
+    logging.getLogger("ray.serve").setLevel(logging.ERROR)
+    try:
+        ray_serve.run(application, name=APPLICATION)
+    except RuntimeError as error:  # how Ray Serve says that a deployment failed, without the reason
+        deployments = ray_serve.status().applications[APPLICATION].deployments.values()
+        raise AtelierError(f"the application did not start: {reason_in(deployments) or error}") from error
+
+
+def reason_in(deployments: Iterable[Any]) -> str:
+    """The last line of the trace in a failed deployment's message: the error that its constructor raised."""
+    lines = [
+        line.strip() for d in deployments for line in d.message.splitlines() if "Error" in line or "serve." in line
+    ]
+    return lines[-1] if lines else ""
+
+
+def _fail(error: AtelierError) -> None:
+    err.print("[red]error:[/] ", end="")
+    err.print(str(error), markup=False, soft_wrap=True)
+    raise typer.Exit(1) from None

@@ -1,0 +1,221 @@
+"""`atelier illustrate`: pictures from a prompt, through a running stack or in this process."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Protocol, cast
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from serve.cli.event_loop_thread import EventLoopThread
+from serve.cli.vectorize import own_vectorizer
+from serve.cluster.grpc_client import GrpcClient
+from serve.cluster.stack import Running
+from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, Encoding, encode_all
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Told
+from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions, VectorizerService
+from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, NotFound, in_words_of
+from serve.security.moderation.moderated import engines_of, moderated
+from serve.settings import Settings, load
+
+FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".svg": "svg"}
+_MARKS = 10
+"""How often the progress of a picture is told: each time costs the decoding of a small one."""
+_UNKNOWN_STEPS = 30
+
+_OPTIONS = {"num_inference_steps": "--steps", "guidance_scale": "--guidance", "negative_prompt": "--negative"}
+_OPTIONS |= {name: f"--{name}" for name in ("seed", "n", "width", "height", "sampler", "model")}
+_OPTIONS |= {"timeout_s": "--timeout", "url": "--url"}
+
+err = Console(stderr=True, highlight=False)
+
+
+class Studio(Protocol):
+    """Draws, and makes files of what was drawn."""
+
+    def draw(self, options: IllustrateOptions) -> Iterator[Told]: ...
+    def encode(self, drawn: Illustration, encoding: Encoding) -> list[bytes]: ...
+
+
+class RunningStack:
+    """A stack, behind its gRPC door."""
+
+    def __init__(self, client: GrpcClient) -> None:
+        self._client = client
+        self.draw = client.draw
+
+    def encode(self, drawn: Illustration, encoding: Encoding) -> list[bytes]:
+        return asyncio.run(encode_all(drawn, encoding, cast(VectorizerService, self)))
+
+    async def vectorize(self, data: bytes, _: VectorizeOptions) -> Vectorization:
+        """What encoding needs of a VectorizerService."""
+        return await asyncio.to_thread(self._client.vectorize, data)
+
+
+class InProcess:
+    """The Illustrator without Ray; for SVG the Vectorizer too."""
+
+    def __init__(self, settings: Settings, svg: bool) -> None:
+        from serve.ensembles.illustrator.illustrator import Illustrator  # heavy: only when no stack runs
+
+        with contextlib.ExitStack() as undo:
+            self._loop = undo.enter_context(contextlib.closing(EventLoopThread("illustrator")))
+            self._vectorizer = undo.enter_context(own_vectorizer(self._loop, settings)) if svg else None
+            try:
+                own = Illustrator(settings.illustrator, others=engines_of(settings.moderation))
+            except (OSError, ValueError, LookupError, TypeError) as error:  # what reading a broken manifest raises
+                where = settings.illustrator.model_repository
+                raise EngineUnavailable(f"the models in {where} cannot be read: {error!r}") from error
+            self._illustrator = moderated(own, settings.moderation)
+            self._loop.run(self._illustrator.start())
+            undo.callback(lambda: self._loop.run(self._illustrator.close()))
+            self._undo = undo.pop_all()
+
+    def draw(self, options: IllustrateOptions) -> Iterator[Told]:
+        return self._loop.iterate(self._illustrator.stream(options))
+
+    def encode(self, drawn: Illustration, encoding: Encoding) -> list[bytes]:
+        return self._loop.run(encode_all(drawn, encoding, cast(VectorizerService, self._vectorizer)))
+
+    def close(self) -> None:
+        self._undo.close()
+
+
+@contextlib.contextmanager
+def studio(url: str | None, settings: Settings, svg: bool) -> Iterator[Studio]:
+    """The stack at ``url``; else the one of the settings if it answers; else this process."""
+    with contextlib.closing(GrpcClient(url or Running.of(settings).grpc, key=settings.access.key)) as client:
+        if url or client.reachable():
+            yield RunningStack(client)
+            return
+    with err.status("No stack is running: starting the engines in this process"):
+        own = InProcess(settings, svg)
+    with contextlib.closing(own):
+        yield own
+
+
+def illustrate(
+    prompt: Annotated[str, typer.Argument(help="What to draw. (word:1.3) weighs more, \\[word] less.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", help="A .png, .jpg, .webp or .svg file (several: NAME-1.png, ...), a folder, or -."
+        ),
+    ] = None,
+    n: Annotated[
+        int, typer.Option("--n", "-n", help="How many pictures, 1 to 10; their seeds follow one another.")
+    ] = 1,
+    seed: Annotated[int | None, typer.Option(help="The same seed draws the same picture; else one is chosen.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps, 1 to 1000; else the model's own.")] = None,
+    negative: Annotated[str, typer.Option(help="What not to draw.")] = "",
+    guidance: Annotated[float | None, typer.Option(help="How closely to follow the prompt, 0 to 50.")] = None,
+    sampler: Annotated[str | None, typer.Option(help="euler, ddim, dpmpp_2m, ...; a wrong one lists all.")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels; else the model's own.")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels; else the model's own.")] = None,
+    model: Annotated[str | None, typer.Option(help="Which model draws; else the first one.")] = None,
+    quality: Annotated[int, typer.Option(min=0, max=100, help="Of JPEG and WebP.")] = DEFAULT_QUALITY,
+    metadata: Annotated[bool | None, typer.Option(help="Whether pictures tell how they were made.")] = None,
+    timeout: Annotated[float | None, typer.Option(help="Seconds the drawing may take.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON, one line per picture.")] = False,
+    url: Annotated[
+        str | None, typer.Option(help="host:port of a stack's gRPC door; else a local stack's, else this process.")
+    ] = None,
+) -> None:
+    """Draw a prompt. Exit code 0 when all went well, 1 when drawing failed, 2 when the question was wrong.
+
+    `atelier illustrate "red apple, flat" -o apple.svg --seed 7`
+    """
+    try:
+        settings = load()
+        with in_words_of(_OPTIONS):
+            options = IllustrateOptions(
+                prompt, negative, model, width, height, steps, guidance, 0.0, sampler, seed, n, timeout_s=timeout
+            )
+            targets, form = plan(prompt, output, n)
+            wanted = settings.pictures.embed_metadata if metadata is None else metadata
+            with studio(url, settings, form == "svg") as backend:
+                drawn = draw(backend, options)
+                files = backend.encode(drawn, Encoding(form, quality, wanted, mark=settings.provenance.mark))
+        write(targets, files)
+    except (AtelierError, OSError) as error:
+        err.print("[red]error:[/] ", end="")
+        err.print(str(error), markup=False, soft_wrap=True)
+        raise typer.Exit(2 if isinstance(error, InvalidRequest | NotFound) else 1) from None
+    tell(drawn, targets, files, as_json)
+
+
+def plan(prompt: str, output: str | None, n: int) -> tuple[list[Path | None], str]:
+    """Where each picture goes (``None`` is standard output), and the format of all."""
+    if output == "-":
+        if n > 1:
+            raise InvalidRequest("standard output takes one picture; name a file or a folder", "--output")
+        return [None], "png"
+    target = Path(output or ".")
+    if target.is_dir():
+        target /= f"{re.sub('[^a-z0-9]+', '-', prompt.lower())[:40].strip('-') or 'illustration'}.png"
+    form = FORMATS.get(target.suffix.lower())
+    if form is None:
+        raise InvalidRequest(f"must end in {', '.join(FORMATS)}, or be a folder that there is", "--output")
+    if n == 1:
+        return [target], form
+    return [target.with_name(f"{target.stem}-{i + 1}{target.suffix}") for i in range(n)], form
+
+
+def draw(backend: Studio, options: IllustrateOptions) -> Illustration:
+    """What was drawn; on a terminal with a bar of all steps of all pictures."""
+    if err.is_terminal:
+        every = max(1, (options.num_inference_steps or _UNKNOWN_STEPS) // _MARKS)
+        options = dataclasses.replace(options, preview_every=every)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    done = dict.fromkeys(range(options.n), 0)
+    with (
+        Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar,
+        contextlib.closing(cast(Any, backend.draw(options))) as items,
+    ):
+        task = bar.add_task("Drawing", total=None)
+        for item in items:
+            if isinstance(item, Illustration):
+                return item
+            done[item.index] = item.step
+            bar.update(task, total=item.steps * options.n, completed=sum(done.values()))
+    raise AtelierError("the stream ended without a picture")
+
+
+def write(targets: list[Path | None], files: list[bytes]) -> None:
+    for target, data in zip(targets, files, strict=True):
+        if target is None:
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(data)
+
+
+def tell(drawn: Illustration, targets: list[Path | None], files: list[bytes], as_json: bool) -> None:
+    made = drawn.parameters
+    for picture, target, data in zip(drawn.pictures, targets, files, strict=True):
+        if as_json:
+            told = {**dataclasses.asdict(made), "seed": picture.seed, "bytes": len(data)}
+            told |= {"tokens": drawn.tokens, "model_versions": dict(drawn.model_versions)}
+            told |= {} if drawn.moderation is None else {"moderation": dict(drawn.moderation)}
+            line = json.dumps({"image": str(target or "-"), **told, "processing_time_s": drawn.processing_time_s})
+            print(line, file=sys.stderr if target is None else sys.stdout)
+        elif target is not None:
+            size = f"{made.width} x {made.height}"
+            err.print(f"{target}  {size}, seed {picture.seed}, {len(data):,} bytes", markup=False, soft_wrap=True)
+    if not as_json and drawn.moderation is not None and drawn.moderation["flagged"]:
+        found = drawn.moderation
+        err.print(f"{found['action']}: {found['reason']} is {found['category']} ({found['score']:.2f})", markup=False)
+    if not as_json:
+        how = f"{made.sampler}, {made.num_inference_steps} steps, guidance {made.guidance_scale:g}"
+        what = f"{drawn.tokens} tokens, {drawn.processing_time_s:.1f} s"
+        err.print(f"{made.model}: {how}, {what}", markup=False, soft_wrap=True)

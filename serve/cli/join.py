@@ -1,0 +1,151 @@
+"""`atelier join HEAD:PORT`: this machine works for a stack that runs on another one, until it is told to stop."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from serve.cli.database import ConfigOption
+from serve.cluster import ray_environment, stack
+from serve.cluster.machines import check_shared, placed
+from serve.cluster.temporary_folder import temporary_folder
+from serve.errors import AtelierError, EngineUnavailable, InvalidRequest
+from serve.settings import Settings, load
+
+err = Console(stderr=True, highlight=False)
+RAY = (sys.executable, "-m", "ray.scripts.scripts")
+JOINED = "Ray runtime started"
+"""What Ray says once the others know this machine."""
+RAY_TIMEOUT_S = 30.0
+
+
+def join(
+    head: Annotated[str, typer.Argument(help="The first machine, and its `ray.port`, as HOST:PORT.")],
+    config: ConfigOption = None,
+) -> None:
+    """Join the stack whose `atelier up` runs on the machine HEAD, with the same settings and the same Ray token.
+
+    Runs until SIGTERM or Ctrl-C; then what works here goes on elsewhere before it ends.
+    """
+    try:
+        settings = placed(load(config), address_of(head))
+        check_shared(settings)
+        settings = ray_environment.apply(settings)
+        with temporary_folder(), _node(head, settings) as node:
+            _wait_joined(node, _log(settings), settings.ray.start_timeout_s)
+            err.print(f"[green]joined[/] {escape(head)} as {settings.ray.host}. Leave with Ctrl-C or SIGTERM.")
+            with contextlib.suppress(KeyboardInterrupt):
+                node.wait()
+                raise EngineUnavailable(f"Ray has ended; see {_log(settings)}")
+            leave(head, node, settings.ray.leave_s)
+    except AtelierError as error:
+        err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2 if isinstance(error, InvalidRequest) else 3) from None
+
+
+def address_of(head: str) -> tuple[str, int]:
+    """Raises InvalidRequest."""
+    host, _, port = head.rpartition(":")
+    if not host or not port.isdigit():
+        raise InvalidRequest("must be HOST:PORT, such as 10.0.0.1:6379", "head")
+    return host, int(port)
+
+
+@contextlib.contextmanager
+def _node(head: str, settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
+    """Ray's processes of this machine, for as long as the block runs."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, interrupt)
+    command = [*RAY, "start", "--block", f"--address={head}", f"--node-ip-address={settings.ray.host}"]
+    command += [f"--object-store-memory={settings.ray.object_store_memory_bytes}", "--disable-usage-stats"]
+    if settings.ray.num_cpus:
+        command.append(f"--num-cpus={settings.ray.num_cpus}")
+    if settings.ray.metrics_port:
+        command.append(f"--metrics-export-port={settings.ray.metrics_port}")
+    if settings.ray.temp_dir:
+        command.append(f"--temp-dir={settings.ray.temp_dir}")
+    log = _log(settings)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        # In a group of its own: Ctrl-C is ours to answer, since work has to leave first.
+        node = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
+    try:
+        yield node
+    finally:
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, signal.SIG_IGN)
+        stack.end(node, RAY_TIMEOUT_S)
+
+
+def _log(settings: Settings) -> Path:
+    return settings.state_dir / f"join-{settings.ray.host}.log"
+
+
+def _wait_joined(node: subprocess.Popen[bytes], log: Path, timeout_s: float) -> None:
+    deadline = time.monotonic() + timeout_s
+    while node.poll() is None and time.monotonic() < deadline:
+        if JOINED in log.read_text(errors="replace"):
+            return
+        time.sleep(0.1)
+    last = log.read_text(errors="replace").splitlines()[-10:]
+    raise EngineUnavailable("this machine did not join. Ray's log ends:\n" + "\n".join(last))
+
+
+def leave(head: str, node: subprocess.Popen[bytes], timeout_s: float) -> None:
+    """Ray Serve starts elsewhere what works here, and stops it when that runs; or ``timeout_s`` is over."""
+    node_id = next((found for pid in _children(node.pid) if (found := _node_id(pid))), None)
+    if node_id is None:
+        return
+    err.print(f"leaving: waiting up to {timeout_s:g} s until the work of this machine is elsewhere")
+    drain = [*RAY, "drain-node", f"--address={head}", f"--node-id={node_id}"]
+    drain += ["--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=atelier leaves"]
+    drain.append(f"--deadline-remaining-seconds={round(timeout_s)}")
+    try:
+        told = subprocess.run(drain, capture_output=True, text=True, timeout=RAY_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        err.print(f"the others could not be told within {RAY_TIMEOUT_S:g} s")
+        return
+    if told.returncode != 0:
+        err.print(f"the others could not be told: {escape(told.stderr.strip()[-300:])}")
+        return
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline and any(_command(p).startswith(b"ray::Serve") for p in _children(node.pid)):
+        time.sleep(0.2)
+
+
+def _children(pid: int) -> Iterator[int]:
+    """Of the process, and of those."""
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            for child in map(int, (thread / "children").read_text().split()):
+                yield child
+                yield from _children(child)
+
+
+def _command(pid: int) -> bytes:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    return b""
+
+
+def _node_id(pid: int) -> str | None:
+    """By which Ray knows this machine: its raylet was told."""
+    program, *options = _command(pid).decode(errors="replace").split("\0")
+    if Path(program).name != "raylet":
+        return None
+    named = (option.partition("=") for option in options)
+    return next((value for name, _, value in named if name.replace("_", "-") == "--node-id"), None)

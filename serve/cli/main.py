@@ -1,0 +1,282 @@
+"""The command `atelier`: start, stop and look at a stack; draw, and turn pictures into SVG, with or without one."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from serve.cli.audit import audit
+from serve.cli.backup import backup, restore
+from serve.cli.costs import costs
+from serve.cli.dashboards import dashboards
+from serve.cli.database import ConfigOption
+from serve.cli.deploy import deploy, redeploy, run_application
+from serve.cli.environment import environment
+from serve.cli.experiments import experiments
+from serve.cli.flags import flags
+from serve.cli.illustrate import illustrate
+from serve.cli.join import join
+from serve.cli.keys import check_ready, keys, users
+from serve.cli.metrics import metrics
+from serve.cli.models import models
+from serve.cli.profile import profile_engine
+from serve.cli.secrets import secrets
+from serve.cli.vectorize import vectorize
+from serve.cluster import discovery, ray_environment, redeployment, stack
+from serve.cluster.http_client import StackClient
+from serve.cluster.machines import check_shared, placed
+from serve.cluster.temporary_folder import temporary_folder
+from serve.errors import AtelierError
+from serve.observability.logs import console
+from serve.settings import Settings, leaves, load, to_markdown
+from serve.settings.loopback import is_loopback, is_own
+
+app = typer.Typer(
+    help="Self-hosted serving of generative art. `up` starts the stack; `illustrate` and `vectorize` use it.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="markdown",
+)
+app.command()(illustrate)
+app.command()(vectorize)
+app.command()(join)
+app.command("profile")(profile_engine)
+app.command()(backup)
+app.command()(restore)
+app.command()(audit)
+app.command()(environment)
+app.command()(costs)
+app.command()(metrics)
+app.command()(deploy)
+app.command(hidden=True)(redeploy)
+app.add_typer(keys, name="keys")
+app.add_typer(users, name="users")
+app.add_typer(secrets, name="secrets")
+app.add_typer(flags, name="flags")
+app.add_typer(models, name="models")
+app.add_typer(experiments, name="experiments")
+app.add_typer(dashboards, name="dashboards")
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+NOT_RUNNING = 3
+"""Exit code when there is no stack, or it did not start."""
+
+
+def fail(error: AtelierError, code: int = 1) -> NoReturn:
+    err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+    raise typer.Exit(code)
+
+
+def settings_from(config: Path | None) -> Settings:
+    try:
+        return load(config)
+    except AtelierError as error:
+        fail(error, 2)
+
+
+@app.command()
+def up(
+    config: ConfigOption = None,
+    detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once the stack is ready.")] = False,
+) -> None:
+    """Start the stack on this machine: HTTP, gRPC and Ray's dashboard."""
+    settings = settings_from(config)
+    if (there := stack.running(settings)) is not None:
+        err.print(f"already running at {there.url} (pid {there.pid})")
+        show(there)
+        return
+    try:
+        spans_machines = not is_loopback(settings.ray.host)
+        settings = placed(settings)
+        if spans_machines:
+            check_shared(settings)
+        check_ready(settings)
+        stack.check_ports(settings)
+        if detach:
+            with err.status("Starting the stack"):
+                stack.start_detached(settings, ["--config", str(config)] if config else [])
+            show(stack.Running.of(settings))
+        else:
+            run(settings)
+    except AtelierError as error:
+        fail(error, NOT_RUNNING)
+
+
+def run(settings: Settings) -> None:
+    """Start, say where, and serve until a signal comes; one that comes earlier is no failure either."""
+    signal.signal(signal.SIGTERM, _interrupt)
+    redeployment.forget(settings)  # what a stack that was killed left
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        stack.recorded(settings, redeployment.fixed_digest(settings)) as here,
+        temporary_folder(),
+        console.shown(settings, sys.stderr) as told,
+        ray_cluster(told) as address,
+    ):
+        with err.status("Waiting until every engine has answered"):
+            stack.wait_ready(settings)
+        err.print("[green]ready[/]")
+        show(here)
+        err.print("Stop with Ctrl-C or `atelier down`.")
+        while True:  # a signal ends it
+            time.sleep(1.0)
+            redeployment.carry_out(settings, address)
+
+
+@contextlib.contextmanager
+def ray_cluster(settings: Settings) -> Iterator[str]:
+    """A Ray node with the application on it, for as long as the block runs; its address."""
+    settings = ray_environment.apply(settings)
+    with err.status("Starting Ray"):
+        import ray  # after its environment is set, and only by the command that needs it
+        from ray import serve as ray_serve
+
+        from serve.app import compose, grpc_options, http_options
+
+        logging.getLogger("ray").setLevel(logging.ERROR)
+        ray.init(
+            "local",  # and not a cluster that Ray remembers on this machine
+            num_cpus=settings.ray.num_cpus or None,
+            object_store_memory=settings.ray.object_store_memory_bytes,
+            include_dashboard=settings.dashboard.enabled,
+            dashboard_host=settings.dashboard.host,
+            dashboard_port=settings.dashboard.port,
+            logging_level=logging.ERROR,
+            log_to_driver=False,
+            _metrics_export_port=settings.ray.metrics_port or None,
+            _temp_dir=str(settings.ray.temp_dir) if settings.ray.temp_dir else None,
+            _node_ip_address=settings.ray.host if is_own(settings.ray.host) else None,
+        )
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, _interrupt)  # Ray has set its own
+    try:
+        with discovery.told(settings):
+            with err.status("Starting the application"):
+                ray_serve.start(
+                    proxy_location="EveryNode" if is_own(settings.ray.host) else "HeadOnly",
+                    http_options=http_options(settings),
+                    grpc_options=grpc_options(settings),
+                )
+                logging.getLogger("ray.serve").setLevel(logging.ERROR)
+                run_application(compose(settings))
+            yield ray.get_runtime_context().gcs_address
+    finally:
+        redeployment.forget(settings)
+        for name in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(name, signal.SIG_IGN)  # one is enough: a second would cut the clean-up short
+        err.print("stopping")
+        ray_serve.shutdown()  # type: ignore[no-untyped-call]
+        ray.shutdown()
+
+
+def _interrupt(*_: Any) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def show(here: stack.Running) -> None:
+    doors = {
+        "HTTP": f"{here.url}  (POST /generate, /v1/images/generations, /api/convert-ai; GET /openapi.json)",
+        "gRPC": f"{here.grpc}  (inference.GRPCInferenceService)",
+    }
+    for name, where in doors.items():
+        out.print(f"{name:<10} {where}", soft_wrap=True)
+    show_watched(here)
+
+
+_WATCHED = {
+    "dashboard": "Ray: replicas, nodes, logs; its token: ray get-auth-token",
+    "logs": "a file for each process; one request by its X-Request-Id",
+    "metrics": "HAProxy's, for Prometheus",
+    "traces": "OTLP",
+}
+
+
+def show_watched(here: stack.Running) -> None:
+    for name, where in here.watched.items():
+        out.print(f"{name:<10} {f'{where}  ({_WATCHED[name]})' if where else 'off'}", soft_wrap=True)
+
+
+@app.command()
+def down(config: ConfigOption = None) -> None:
+    """Stop the stack that `atelier up` started."""
+    settings = settings_from(config)
+    there = stack.running(settings)
+    if there is None:
+        err.print("no stack of these settings is running")
+        return
+    with err.status(f"Stopping {there.url}"):
+        stopped = stack.stop(there)
+    if not stopped:
+        err.print(f"process {there.pid} is still ending; look at {stack.log_file(settings)}")
+        raise typer.Exit(1)
+    err.print("stopped")
+
+
+@app.command()
+def status(
+    config: ConfigOption = None,
+    url: Annotated[str | None, typer.Option(help="A stack elsewhere; else the one of the settings.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
+) -> None:
+    """Say whether the stack is ready: a real inference per engine. Exit code 0 ready, 1 degraded, 3 not there."""
+    settings = settings_from(config)
+    here = stack.Running.of(settings)
+    try:
+        health = StackClient(url or here.url, 15.0, settings.access.key).health()
+    except AtelierError as error:
+        fail(error, NOT_RUNNING)
+    if as_json:
+        print(json.dumps({**health, **({} if url else {"watched": here.watched})}, indent=2))
+    else:
+        table = Table("engine", "version", "ready", "ms", "reason")
+        for name, engine in health["models"].items():
+            mark = "[green]yes[/]" if engine["ready"] else "[red]no[/]"
+            table.add_row(name, str(engine["version"]), mark, f"{engine['latency_ms']:.1f}", escape(engine["reason"]))
+        out.print(f"{url or here.url}: {health['status']}")
+        out.print(table)
+        if url is None:
+            show_watched(here)
+    raise typer.Exit(0 if health["status"] == "healthy" else 1)
+
+
+@app.command("settings")
+def show_settings(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/SETTINGS.md.")] = False,
+) -> None:
+    """Print every setting: its value here, its variable, its meaning."""
+    settings = settings_from(config)
+    if markdown:
+        print(to_markdown(), end="")
+    elif as_json:
+        print(settings.model_dump_json(indent=2))
+    else:
+        table = Table("setting", "value", "variable", "meaning")
+        for leaf in leaves(settings):
+            changed = str(leaf.value) != str(leaf.default) and not str(leaf.value).endswith(str(leaf.default))
+            value = escape(str(leaf.value))
+            table.add_row(leaf.name, f"[bold]{value}[/]" if changed else value, leaf.variable, leaf.help)
+        out.print(table)
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

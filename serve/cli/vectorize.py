@@ -1,0 +1,217 @@
+"""`atelier vectorize`: one picture or a folder of them, through a running stack or in this process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Annotated, Any, Protocol
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from serve.api.native.conversion import to_answer
+from serve.api.native.options import parse_options
+from serve.cli.event_loop_thread import EventLoopThread
+from serve.cluster.http_client import StackClient
+from serve.cluster.stack import Running
+from serve.ensembles.vectorizer.vectorization import VectorizerService
+from serve.errors import AtelierError, EngineUnavailable
+from serve.settings import Settings, load
+
+PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
+
+_WIDE = 1000
+"""Columns of a table that goes into a file or a pipe: no line of it is broken."""
+
+err = Console(stderr=True, highlight=False)
+
+
+class Converter(Protocol):
+    def vectorize(self, image: bytes, options: dict[str, Any]) -> dict[str, Any]: ...
+
+
+class InProcess:
+    """The Vectorizer without Ray, the same answer as over HTTP."""
+
+    def __init__(self, settings: Settings) -> None:
+        with contextlib.ExitStack() as undo:
+            self._loop = undo.enter_context(contextlib.closing(EventLoopThread("vectorizer")))
+            self._vectorizer = undo.enter_context(own_vectorizer(self._loop, settings))
+            self._undo = undo.pop_all()
+
+    def vectorize(self, image: bytes, options: dict[str, Any]) -> dict[str, Any]:
+        return to_answer(self._loop.run(self._vectorizer.vectorize(image, parse_options(options))))
+
+    def close(self) -> None:
+        self._undo.close()
+
+
+@contextlib.contextmanager
+def own_vectorizer(loop: EventLoopThread, settings: Settings) -> Iterator[VectorizerService]:
+    """A Vectorizer in this process, on ``loop``. Raises EngineUnavailable when it does not start."""
+    from serve.ensembles.vectorizer.vectorizer import Vectorizer  # heavy: only when no stack runs
+
+    try:
+        vectorizer = Vectorizer(settings.vectorizer)
+    except (OSError, ValueError, LookupError, TypeError) as error:  # what reading a broken manifest raises
+        where = settings.vectorizer.model_repository
+        raise EngineUnavailable(f"the models in {where} cannot be read: {error!r}") from error
+    try:
+        loop.run(vectorizer.start())
+        yield vectorizer
+    finally:
+        loop.run(vectorizer.close())
+
+
+@contextlib.contextmanager
+def converter(url: str | None, settings: Settings) -> Iterator[Converter]:
+    """The stack at ``url``; else the one of the settings if it answers; else this process."""
+    client = StackClient(url or Running.of(settings).url, key=settings.access.key)
+    if url or client.reachable():
+        yield client
+        return
+    with err.status("No stack is running: starting the engines in this process"):
+        own = InProcess(settings)
+    try:
+        yield own
+    finally:
+        own.close()
+
+
+def vectorize(
+    pictures: Annotated[list[Path], typer.Argument(help="Pictures, or folders of them.", exists=True)],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="The SVG (- for standard output), or a folder for several.")
+    ] = None,
+    tier: Annotated[str, typer.Option(help="auto, basic, 1, 2 or 3.")] = "auto",
+    target_quality: Annotated[float, typer.Option(help="SSIM that auto should reach, 0 to 1.")] = 0.9,
+    time_budget: Annotated[float | None, typer.Option(help="Seconds a conversion may take.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="Largest SVG.")] = None,
+    max_paths: Annotated[int | None, typer.Option(help="Most paths.")] = None,
+    validate: Annotated[bool, typer.Option(help="Render the result and report its true quality.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was done as JSON, one line per picture.")] = False,
+    url: Annotated[str | None, typer.Option(help="A running stack; else a local one, else this process.")] = None,
+    jobs: Annotated[int, typer.Option("--jobs", "-j", min=1, max=64, help="Pictures at a time.")] = 2,
+) -> None:
+    """Turn pictures into SVG. Exit code 0 when all went well, 1 when one failed, 2 when the question was wrong."""
+    options: dict[str, Any] = {"tier": tier, "target_quality": target_quality, "validate": str(validate).lower()}
+    limits = {"time_budget": time_budget, "max_bytes": max_bytes, "max_paths": max_paths}
+    options |= {name: value for name, value in limits.items() if value is not None}
+    try:
+        parse_options(options)
+        pairs = plan(pictures, output)
+        with converter(url, load()) as backend:
+            results = _convert_all(backend, pairs, options, jobs)
+    except AtelierError as error:
+        err.print(f"[red]error:[/] {escape(str(error))}", soft_wrap=True)
+        raise typer.Exit(2) from None
+    if as_json:
+        for source, result in results.items():
+            details = {key: value for key, value in result.items() if key != "svg_content"}
+            print(json.dumps({"image": str(source), **details}))
+    else:
+        _summary(results)
+    raise typer.Exit(0 if all(result["success"] for result in results.values()) else 1)
+
+
+def plan(pictures: list[Path], output: str | None) -> list[tuple[Path, Path | None]]:
+    """Which picture goes where; ``None`` is standard output."""
+    sources = list(dict.fromkeys(source for picture in pictures for source in _sources(picture)))
+    if not sources:
+        raise AtelierError(f"there are no pictures ({', '.join(sorted(PICTURES))}) in {pictures[0]}")
+    if len(pictures) == 1 and pictures[0].is_file() and output:
+        if output == "-":
+            return [(sources[0], None)]
+        target = Path(output)
+        return [(sources[0], target / f"{sources[0].stem}.svg" if target.is_dir() else target)]
+    if output and not _may_be_folder(Path(output)):
+        raise AtelierError(f"--output {output} is no folder, which a folder or several pictures need")
+    return list(_in_folder(sources, Path(output) if output else None).items())
+
+
+def _may_be_folder(output: Path) -> bool:
+    return output.is_dir() or not (output.exists() or str(output) == "-" or output.suffix.lower() == ".svg")
+
+
+def _in_folder(sources: list[Path], folder: Path | None) -> dict[Path, Path | None]:
+    """An SVG for each, in ``folder`` or beside it; pictures that differ by their ending alone keep it in the name."""
+
+    def beside(source: Path, name: str) -> Path:
+        return (folder or source.parent) / f"{name}.svg"
+
+    shared = Counter(beside(source, source.stem) for source in sources)
+    found: dict[Path, Path] = {}  # by target
+    for source in sources:
+        plain = beside(source, source.stem)
+        target = plain if shared[plain] == 1 else beside(source, source.name)
+        if target in found:
+            raise AtelierError(f"{found[target]} and {source} would both become {target}; convert them apart")
+        found[target] = source
+    return {source: target for target, source in found.items()}
+
+
+def _sources(picture: Path) -> list[Path]:
+    if picture.is_file():
+        return [picture]
+    try:
+        return sorted(path for path in picture.iterdir() if path.suffix.lower() in PICTURES)
+    except OSError as error:
+        raise AtelierError(f"the folder {picture} cannot be read: {error.strerror}") from None
+
+
+def _convert_all(
+    backend: Converter, pairs: list[tuple[Path, Path | None]], options: dict[str, Any], jobs: int
+) -> dict[Path, dict[str, Any]]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=err, disable=len(pairs) == 1) as bar, ThreadPoolExecutor(jobs) as pool:
+        task = bar.add_task("Converting", total=len(pairs))
+
+        def convert(pair: tuple[Path, Path | None]) -> dict[str, Any]:
+            result = _convert(backend, *pair, options)
+            bar.advance(task)
+            return result
+
+        return {source: result for (source, _), result in zip(pairs, pool.map(convert, pairs), strict=True)}
+
+
+def _convert(backend: Converter, source: Path, target: Path | None, options: dict[str, Any]) -> dict[str, Any]:
+    try:
+        result = backend.vectorize(source.read_bytes(), options)
+        if target is None:
+            sys.stdout.write(result["svg_content"])
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_text(result["svg_content"], encoding="utf-8")
+    except (AtelierError, OSError) as error:  # this picture's alone: the rest of the folder goes on
+        return {"success": False, "error": str(error)}
+    return {**result, "svg": str(target) if target else "-"}
+
+
+def _summary(results: dict[Path, dict[str, Any]]) -> None:
+    table = Table()
+    for name in ("picture", "SVG"):
+        table.add_column(name, overflow="fold")
+    for name in ("kind", "tier", "SSIM", "bytes", "paths", "ms"):
+        table.add_column(name, no_wrap=True)
+    for source, result in results.items():
+        if not result["success"]:
+            table.add_row(escape(source.name), f"[red]{escape(result['error'])}[/]")
+            continue
+        told = result["ai_metadata"]
+        actual, predicted = told["actual_quality"], told["predicted_quality"]
+        quality = f"{actual:.4f}" if actual is not None else f"~{predicted:.3f}" if predicted is not None else ""
+        cells = [told["logo_type"], f"{told['selected_tier']} {told['tracer']}", quality, told["bytes"], told["paths"]]
+        table.add_row(
+            escape(source.name), escape(result["svg"]), *map(str, cells), f"{result['processing_time'] * 1000:.0f}"
+        )
+    (err if err.is_terminal else Console(stderr=True, highlight=False, width=_WIDE)).print(table)
+    failed = sum(not result["success"] for result in results.values())
+    err.print(f"{len(results) - failed} converted" + (f", [red]{failed} failed[/]" if failed else ""))

@@ -1,0 +1,201 @@
+"""What the command line knows of a stack on this machine: its ports, and the process that runs it. No Ray."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from serve.cluster.http_client import StackClient
+from serve.errors import EngineUnavailable
+from serve.observability.logs import folder_of
+from serve.settings import Settings
+
+
+@dataclass(frozen=True)
+class Running:
+    """The stack that `atelier up` started and `atelier down` stops."""
+
+    pid: int
+    url: str
+    grpc: str
+    dashboard: str | None
+    logs: str = ""
+    metrics: str = ""
+    traces: str | None = None
+    fixed: str = ""
+    """Of the settings that only a new start can change."""
+
+    @classmethod
+    def of(cls, settings: Settings) -> Running:
+        dashboard = settings.dashboard
+        return cls(
+            pid=os.getpid(),
+            url=f"http://{reached(settings.http.host)}:{settings.http.port}",
+            grpc=f"{reached(settings.http.host)}:{settings.grpc.port}",
+            dashboard=f"http://{reached(dashboard.host)}:{dashboard.port}" if dashboard.enabled else None,
+            logs=str(folder_of(settings)),
+            metrics=f"http://{reached(settings.ray.host)}:{settings.proxy.metrics_port}/metrics",
+            traces=settings.tracing.endpoint,
+        )
+
+    @property
+    def watched(self) -> dict[str, str | None]:
+        """Where it can be looked at, by what is there."""
+        return {"dashboard": self.dashboard, "logs": self.logs, "metrics": self.metrics, "traces": self.traces}
+
+
+def reached(host: str) -> str:
+    """Where this machine finds what listens on ``host``, as it stands in a URL."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"[{host}]" if ":" in host else host
+
+
+def state_file(settings: Settings) -> Path:
+    return settings.state_dir / f"stack-{settings.http.port}.json"
+
+
+def log_file(settings: Settings) -> Path:
+    return settings.state_dir / f"stack-{settings.http.port}.log"
+
+
+def targets_file(settings: Settings) -> Path:
+    """Where this stack's metrics are, for Prometheus."""
+    return settings.metrics_file or settings.state_dir / f"metrics-{settings.http.port}.json"
+
+
+def running(settings: Settings) -> Running | None:
+    """The stack that was recorded, if its process is still there."""
+    try:
+        recorded = Running(**json.loads(state_file(settings).read_text()))
+        command = Path(f"/proc/{recorded.pid}/cmdline").read_bytes()
+    except (OSError, ValueError, TypeError):
+        return None
+    return recorded if b"up" in command.split(b"\0") else None
+
+
+@contextlib.contextmanager
+def recorded(settings: Settings, fixed: str = "") -> Iterator[Running]:
+    """Keeps the record of this process while the stack runs."""
+    path, here = state_file(settings), replace(Running.of(settings), fixed=fixed)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(asdict(here)))
+    try:
+        yield here
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def check_ports(settings: Settings, patience_s: float = 3.0) -> None:
+    """Raises ``EngineUnavailable`` that names the setting of the first port that something else has, and keeps for
+    ``patience_s``: a stack that was killed takes a moment to be gone."""
+    deadline = time.monotonic() + patience_s
+    while True:
+        try:
+            _check_ports(settings)
+            return
+        except EngineUnavailable:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.2)
+
+
+def _check_ports(settings: Settings) -> None:
+    ports = {"http.port": settings.http.port, "grpc.port": settings.grpc.port}
+    ports |= {f"proxy.{name}": port for name, port in settings.proxy.model_dump().items() if name.endswith("_port")}
+    if settings.ray.metrics_port:
+        ports["ray.metrics_port"] = settings.ray.metrics_port
+    if settings.dashboard.enabled:
+        ports["dashboard.port"] = settings.dashboard.port
+    for name, port in ports.items():
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((settings.ray.host if name.startswith(("proxy.", "ray.")) else settings.http.host, port))
+            except OSError as error:
+                raise EngineUnavailable(
+                    f"port {port} is taken ({error.strerror}); stop what uses it, or set {name} to another", name
+                ) from None
+
+
+def wait_ready(settings: Settings) -> None:
+    """Until every engine has answered a real inference."""
+    client = StackClient(Running.of(settings).url)
+    deadline = time.monotonic() + settings.ray.start_timeout_s
+    reasons = "nothing answered"
+    while time.monotonic() < deadline:
+        with contextlib.suppress(EngineUnavailable):
+            ready, body = client.ready()
+            if ready:
+                return
+            reasons = json.dumps(body)
+        time.sleep(0.25)
+    raise EngineUnavailable(f"the stack was not ready within {settings.ray.start_timeout_s:g} s: {reasons}")
+
+
+def start_detached(settings: Settings, arguments: list[str], spare_s: float = 60.0) -> None:
+    """`atelier up` in a session of its own, its output in the log file; returns once its doors say that it is ready.
+
+    It has ``ray.start_timeout_s`` and ``spare_s`` for that, else it is ended and ``EngineUnavailable`` raised.
+    """
+    path = log_file(settings)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("wb") as log:
+        child = subprocess.Popen(
+            [sys.executable, "-m", "serve.cli.main", "up", *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    client = StackClient(Running.of(settings).url)
+    deadline = time.monotonic() + settings.ray.start_timeout_s + spare_s
+    while child.poll() is None and time.monotonic() < deadline:
+        here = running(settings)
+        with contextlib.suppress(EngineUnavailable):
+            if here is not None and here.pid == child.pid and client.ready()[0]:
+                return
+        time.sleep(0.25)
+    end(child)
+    lines = path.read_text(errors="replace").splitlines()[-20:]
+    raise EngineUnavailable("the stack did not start. Its log ends:\n" + "\n".join(lines))
+
+
+def end(child: subprocess.Popen[bytes], grace_s: float = 30.0) -> None:
+    """Ends ``child``, and all of its process group when it does not clean up within ``grace_s``."""
+    child.terminate()
+    try:
+        child.wait(grace_s)
+    except subprocess.TimeoutExpired:
+        os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+def _alive(pid: int) -> bool:
+    """A process that has ended but that nobody has waited for still has its folder, without a command line."""
+    try:
+        return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
+    except OSError:
+        return False
+
+
+def stop(stack: Running, timeout_s: float = 60.0) -> bool:
+    """Ask the process to end; whether it did within ``timeout_s``."""
+    try:
+        os.kill(stack.pid, signal.SIGTERM)
+    except ProcessLookupError:
+        return True  # it ended by itself since its record was read
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        if not _alive(stack.pid):
+            return True
+        time.sleep(0.2)
+    return False

@@ -1,0 +1,181 @@
+"""``EngineRoom``: the engines of one ensemble, in a Triton of its own or in one outside."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from serve.engines.client import Engines
+from serve.engines.service import EngineHealth, Health
+from serve.engines.triton.server import TritonServer
+from serve.engines.triton.supervisor import Supervisor
+from serve.engines.triton.versions import Versions
+from serve.engines.usage_meter import EngineMeter
+from serve.errors import AtelierError, EngineUnavailable, Overloaded
+from serve.observability.costs import billed
+from serve.observability.metrics import catalogue
+from serve.observability.tracing import export
+
+PROBE_TIMEOUT_S = 5.0
+HEALTH_S = 1.0
+"""How long an ensemble repeats its last answer about health, so that many probes cost as much as one."""
+
+
+class EngineRoom:
+    """``names`` of the engines in ``repository``, behind one client; for one event loop.
+
+    Without ``client`` it owns a Triton with just these engines, watched and restarted, unless ``url`` (``host:port`` of
+    a gRPC endpoint) names one outside. ``tritonserver``: see ``TritonServer``.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        names: Sequence[str],
+        *,
+        url: str | None = None,
+        timeout_s: float = 10.0,
+        start_timeout_s: float = 30.0,
+        client: Engines | None = None,
+        tritonserver: Path | None = None,
+        ensemble: str = "",
+        gpus: float = 0.0,
+        current: Mapping[str, str] | None = None,
+    ) -> None:
+        """``ensemble`` is its name in metrics, ``gpus`` its share of a GPU. ``current``: the versions to begin with, by
+        engine; else an engine's lowest."""
+        self.ensemble = ensemble
+        self.names = tuple(names)
+        self.client = client or Engines(url or "", timeout_s=timeout_s)
+        self._outside = url
+        self._server: TritonServer | None = None
+        if client is None and url is None and self.names:
+            self._server = TritonServer(
+                repository,
+                self.names,
+                versions={engine: [version] for engine, version in (current or {}).items()},
+                start_timeout_s=start_timeout_s,
+                tritonserver=tritonserver,
+                traces_url=export.for_triton(),
+            )
+        named = tuple(dict.fromkeys(self.names))
+        self.versions = Versions(repository, named, self.client, self._server, current or {}, start_timeout_s)
+        self._timeout_s = timeout_s
+        self.meter = EngineMeter(ensemble, self.client, self._server, gpus)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def owns(self) -> bool:
+        """Whether its Triton is its own, and so has the files of the repository here."""
+        return self._server is not None
+
+    async def start(self) -> None:
+        """Raises EngineUnavailable, with the reason, when an engine does not start or cannot be reached."""
+        if self._server is not None:
+            await asyncio.to_thread(self._server.start)
+            await self.client.connect(self._server.url)
+            self._tasks = [asyncio.create_task(Supervisor(self._server, self.client).run())]
+        elif self._outside is not None:
+            await asyncio.gather(*map(self._reach, self.names))
+        if self._server is not None or self._outside is not None:
+            self._tasks.append(asyncio.create_task(self.meter.run()))
+        for name in self.names:
+            for version in self.versions.loaded(name) or ("",):
+                catalogue.ENGINE_INFO.set(1, name, self.versions.label(name, version))
+
+    async def _reach(self, engine: str) -> None:
+        try:
+            await self.client.probe(engine, timeout_s=self._timeout_s)
+        except Overloaded:
+            pass  # busy with the requests of others: it is there
+        except AtelierError as error:
+            raise EngineUnavailable(f"engine '{engine}' at {self._outside}: {error}") from error
+
+    async def close(self) -> None:
+        """End everything; what one part raises at its end keeps no other from ending."""
+        async with contextlib.AsyncExitStack() as closing:  # the last one pushed ends first
+            if self._server is not None:
+                closing.push_async_callback(asyncio.to_thread, self._server.stop)
+            closing.push_async_callback(self.client.close)
+            for task in self._tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
+
+    async def health(self) -> dict[str, EngineHealth]:
+        """A real inference of every engine."""
+        return dict(zip(self.names, await asyncio.gather(*map(self._health_of, self.names)), strict=True))
+
+    async def _health_of(self, engine: str) -> EngineHealth:
+        began, reason = time.perf_counter(), ""
+        try:
+            version = self.versions.current.get(engine, "")
+            await self.client.probe(engine, timeout_s=PROBE_TIMEOUT_S, version=version)
+        except AtelierError as error:
+            reason = str(error)
+        latency_ms = (time.perf_counter() - began) * 1000
+        return EngineHealth(not reason, latency_ms, self.versions.label(engine), reason)
+
+
+class EngineDoors:
+    """What an ensemble answers about its engines. Calls are passed on: see `serve.engines.client.Engines`."""
+
+    def __init__(self, room: EngineRoom) -> None:
+        self.room = room
+        self._examining = asyncio.Lock()
+        self._health: tuple[float, Health] | None = None
+
+    async def health(self) -> Health:
+        """What ``examine`` found, at most HEALTH_S old."""
+        async with self._examining:
+            if self._health is None or time.monotonic() - self._health[0] >= HEALTH_S:
+                examined = await self.examine()
+                self._health = time.monotonic(), examined
+            return self._health[1]
+
+    async def examine(self) -> Health:
+        """A real inference of every engine."""
+        return Health(await self.room.health())
+
+    async def infer(
+        self,
+        engine: str,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        *,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+        version: str = "",
+    ) -> dict[str, npt.NDArray[Any]]:
+        version = version or self.room.versions.current.get(engine, "")
+        with billed() as bill:
+            try:
+                return await self.room.client.infer(
+                    engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version
+                )
+            finally:
+                bill.pay(self.room.ensemble, engine)
+
+    async def metadata(self, engine: str) -> dict[str, Any]:
+        """The version that who names none gets is the last one told."""
+        found = await self.room.client.metadata(engine)
+        current = self.room.versions.current.get(engine, "")
+        found["versions"] = sorted(found["versions"], key=lambda version: version == current)
+        return found
+
+    async def config(self, engine: str) -> dict[str, Any]:
+        return await self.room.client.config(engine)
+
+    async def statistics(self, engine: str) -> dict[str, Any]:
+        return await self.room.client.statistics(engine)
+
+    async def engines(self) -> list[str]:
+        return await self.room.client.engines()
+
+    async def versions(self) -> Mapping[str, str]:
+        return self.room.versions.labels()

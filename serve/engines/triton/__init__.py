@@ -1,0 +1,1 @@
+"""Triton as a child process: installation, start, supervision, model versions, log. Begin with `server`."""

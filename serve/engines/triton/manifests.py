@@ -1,0 +1,128 @@
+"""What the manifest of a version says, and whether its files are what it says."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from serve.engines.triton import repository_view
+from serve.errors import Conflict
+
+LOGGER = logging.getLogger(__name__)
+
+MANIFEST = "manifest.json"
+_UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+_FILE = re.compile(r'^\s*default_model_filename\s*:\s*"([^"]+)"', re.MULTILINE)
+_LIMITS = (("max_relative_error", "largest_limit"), ("relative_rms_error", "limit"))
+"""Which figure of a manifest which of its limits is for; where these are not, ``max_abs_error`` has ``limit``."""
+
+
+def label_of(engine: Path, version: str) -> str | None:
+    """What answers call ``version`` of the folder ``engine``: as its manifest has it, where that can be read.
+
+    One that is being written, or broken, keeps nobody from the other versions.
+    """
+    try:
+        manifest = _manifest_of(engine, version)
+        return None if manifest is None else str(manifest["version"])
+    except _UNUSABLE as error:
+        name = f"{engine.name}/{version}".rstrip("/")
+        LOGGER.warning("the manifest of engine %s cannot be used (%s)", name, type(error).__name__)
+        return None
+
+
+def check_files(engine: Path, version: str) -> None:
+    """That the files of ``version`` in the folder ``engine`` are what its manifest says. Reads all of them.
+
+    Raises Conflict with the reason.
+    """
+    with _usable(engine, version) as manifest:
+        name, folder = f"{engine.name}/{version}", engine / version
+        for file, expected in _sums(engine, manifest).items():
+            if not (folder / file).is_file():
+                raise Conflict(f"{name} lacks {file}, which its manifest names")
+            if _sha256(folder / file) != expected:
+                raise Conflict(f"{name}: the checksum of {file} is not the manifest's")
+
+
+def check_claims(engine: Path, version: str) -> None:
+    """That ``version`` can be told from the others, and answered as its network did. Raises Conflict."""
+    with _usable(engine, version) as manifest:
+        _check_label(engine, version, str(manifest["version"]))
+        _check_parity(f"{engine.name}/{version}", manifest["parity"])
+
+
+@contextlib.contextmanager
+def _usable(engine: Path, version: str) -> Iterator[dict[str, Any]]:
+    """The manifest. What is wrong with it, also in the block, is a Conflict."""
+    name = f"{engine.name}/{version[:20]}"
+    if not repository_view.is_number(version) or not (engine / version).is_dir():
+        raise Conflict(f"{name} is not in the model repository")
+    try:
+        manifest = _manifest_of(engine, version)
+        if manifest is None:
+            raise Conflict(f"{name} has no manifest.json")
+        yield manifest
+    except _UNUSABLE as error:
+        raise Conflict(f"{name}: its manifest cannot be used ({type(error).__name__})") from error
+
+
+def manifest_path(engine: Path, version: str) -> Path | None:
+    """``VERSION/manifest.json`` in the folder of an engine; of its lowest version, or none, ``manifest.json`` beside
+    ``config.pbtxt`` will do."""
+    paths = [engine / version / MANIFEST]
+    if not version or version == next(iter(repository_view.numbers(engine)), version):
+        paths.append(engine / MANIFEST)
+    return next((path for path in paths if path.is_file()), None)
+
+
+def sums_of(engine: Path, version: str) -> dict[str, str] | None:
+    """The SHA-256 of each file of ``version``, in hex, as its manifest has them; none where that cannot be used."""
+    try:
+        manifest = _manifest_of(engine, version)
+        return None if manifest is None else _sums(engine, manifest)
+    except _UNUSABLE:
+        return None
+
+
+def _manifest_of(engine: Path, version: str) -> dict[str, Any] | None:
+    """Raises OSError, ValueError."""
+    path = manifest_path(engine, version)
+    if path is None:
+        return None
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    return manifest
+
+
+def _check_label(engine: Path, version: str, label: str) -> None:
+    """Answers tell versions by their labels: two of one label would be one to whoever reads them, caches among them."""
+    for other in repository_view.numbers(engine):
+        if other != version and label_of(engine, other) == label:
+            raise Conflict(f"{engine.name}/{version} calls itself {label!a} in its manifest, and so does {other}")
+
+
+def _check_parity(name: str, parity: Mapping[str, Any]) -> None:
+    limits = [(figure, limit) for figure, limit in _LIMITS if limit in parity and figure in parity]
+    for figure, limit in limits or [("max_abs_error", "limit")]:
+        found, most = float(parity[figure]), float(parity[limit])
+        if not found <= most:
+            raise Conflict(f"{name}: its {figure} is {found:g}, and its {limit} {most:g}")
+
+
+def _sums(engine: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
+    """The SHA-256 of each file, in hex."""
+    if "files" in manifest:
+        return {file: str(told["sha256"]) for file, told in manifest["files"].items()}
+    found = _FILE.search((engine / repository_view.CONFIG).read_text())
+    return {found.group(1) if found else "model.onnx": str(manifest["sha256"])}
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

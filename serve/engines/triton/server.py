@@ -1,0 +1,288 @@
+"""``TritonServer``: a real tritonserver as a child process that ends when this process does."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import math
+import os
+import secrets
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from serve.engines.triton import installation, keeper, log, repository_view
+from serve.errors import EngineUnavailable
+from serve.observability.metrics import catalogue
+
+LOGGER = logging.getLogger(__name__)
+
+LOOPBACK = "127.0.0.1"
+VIEW = "repository"
+LOG_LINES = 400
+LOG_LINE_BYTES = 4096
+START_ATTEMPTS = 3
+STOP_TIMEOUT_S = 10.0
+CONFIRM_TIMEOUT_S = 2.0
+
+
+class TritonServer:
+    """Serves ``engines`` out of ``repository`` (one folder per engine) on free loopback ports.
+
+    ``versions`` says which of an engine (default: its lowest); `show` and `confirm` change that while the server runs.
+    ``threads`` is the number of CPU threads for an engine whose config names none (default: every core);
+    ``start_timeout_s`` is the limit for all engines to load. ``start`` and ``stop`` block: call them in a thread from
+    async code. A server that has been stopped can be started again, and then keeps its ports if they are still free.
+    ``tritonserver`` is the folder of an installation with backends of its own; none: the wheel's, with the embedded.
+    """
+
+    def __init__(
+        self,
+        repository: Path,
+        engines: Sequence[str],
+        *,
+        versions: Mapping[str, Sequence[str]] | None = None,
+        threads: int | None = None,
+        start_timeout_s: float = 30.0,
+        load_threads: int = 4,
+        tritonserver: Path | None = None,
+        traces_url: str | None = None,
+    ) -> None:
+        self._repository = repository.resolve()
+        self._engines = tuple(dict.fromkeys(engines))
+        self._versions = {engine: tuple((versions or {}).get(engine, ())) for engine in self._engines}
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._start_timeout_s = start_timeout_s
+        self._load_threads = load_threads
+        self._installation = installation.find(tritonserver)
+        self._traces_url = traces_url
+        self._lock = threading.RLock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._reader: threading.Thread | None = None
+        self._leftovers: tuple[Path, str, float] | None = None
+        self._log: deque[str] = deque(maxlen=LOG_LINES)
+        self._ready = threading.Event()
+        self._ended_or_ready = threading.Event()
+        self._ports: tuple[int, int] | None = None
+        self.restarts = 0
+        self.changed_at = -math.inf
+        """When a version was last asked for, came or went, of ``time.monotonic``."""
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        return self._engines
+
+    @property
+    def versions(self) -> Mapping[str, Sequence[str]]:
+        """Those that each engine has."""
+        return self._versions
+
+    def show(self, engine: str, versions: Sequence[str]) -> None:
+        """The running Triton finds ``versions`` of ``engine`` when it is told to look; a restart does not, before they
+        are `confirmed`."""
+        with self._lock:
+            if self._leftovers is not None and self.running:
+                repository_view.lay_out(self._repository / engine, versions, self._leftovers[0] / VIEW / engine)
+
+    def confirm(self, engine: str, versions: Sequence[str]) -> None:
+        """``engine`` has ``versions``, and has them again after a restart. Blocks nobody."""
+        self._versions = {**self._versions, engine: tuple(versions)}
+        self.changed_at = time.monotonic()
+
+    @property
+    def url(self) -> str:
+        """``host:port`` of the gRPC endpoint."""
+        return f"{LOOPBACK}:{self._running_ports()[0]}"
+
+    @property
+    def metrics_url(self) -> str:
+        """Where Prometheus may read Triton's own metrics."""
+        return f"http://{LOOPBACK}:{self._running_ports()[1]}/metrics"
+
+    @property
+    def running(self) -> bool:
+        """Whether the process is there; only an inference tells whether it works."""
+        return self._process is not None and self._process.poll() is None
+
+    @property
+    def pid(self) -> int:
+        """The process that keeps tritonserver, which is its child."""
+        if self._process is None:
+            raise EngineUnavailable("tritonserver is not started")
+        return self._process.pid
+
+    def log(self) -> list[str]:
+        """The last lines that Triton wrote: for the operator, never for a client."""
+        return list(self._log)
+
+    def start(self) -> None:
+        """Start, and return once every engine is loaded.
+
+        Raises EngineUnavailable with Triton's own reason when one cannot be loaded, or none came in time.
+        """
+        with self._lock:
+            if self.running:
+                return
+            self._check_repository()
+            for _ in range(START_ATTEMPTS):
+                self._ports = self._ports or _free_ports()
+                started = self._launch(*self._ports)
+                if started:
+                    return
+                self._ports = None  # taken by another process meanwhile, or left by a server that crashed
+            lines = self.log()
+            taken = log.port_was_taken(lines)
+            raise EngineUnavailable("tritonserver found no free port" if taken else log.failure(lines))
+
+    def stop(self) -> None:
+        """Kill the server and its stubs at once (engines hold no state) and remove what they left."""
+        with self._lock:
+            process, self._process = self._process, None
+            if process is None:
+                return
+            if process.stdin is not None:
+                process.stdin.close()  # the keeper ends everything on this
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            # A keeper that was killed itself has cleared nothing up.
+            left = self._leftovers if process.returncode != 0 else None
+            if left is not None:
+                keeper.end_strays(left[1])  # they would hold the log open, too
+            if self._reader is not None:
+                self._reader.join(STOP_TIMEOUT_S)
+            if left is not None:
+                keeper.remove_leftovers(*left)
+
+    def restart(self) -> None:
+        with self._lock:
+            self.stop()
+            self.restarts += 1
+            self.start()
+
+    def __enter__(self) -> TritonServer:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def _running_ports(self) -> tuple[int, int]:
+        if self._ports is None:
+            raise EngineUnavailable("tritonserver is not started")
+        return self._ports
+
+    def _check_repository(self) -> None:
+        for engine in self._engines:
+            if not (self._repository / engine / "config.pbtxt").is_file():
+                raise EngineUnavailable(f"engine '{engine}' is not in the model repository")
+            if not self._versions[engine]:
+                self._versions[engine] = tuple(repository_view.numbers(self._repository / engine)[:1])
+
+    def _launch(self, grpc_port: int, metrics_port: int) -> bool:
+        """True when the engines are loaded, False when another try may succeed: a port was taken, or Triton crashed in
+        a way that passes. Raises EngineUnavailable on all else.
+        """
+        started_at = time.monotonic()
+        self._log.clear()
+        self._ready.clear()
+        self._ended_or_ready.clear()
+        try:
+            self._process = self._spawn(grpc_port, metrics_port)
+        except OSError:
+            if self._leftovers is not None:
+                keeper.remove_leftovers(*self._leftovers)  # no keeper came to be that would
+            raise
+        self._reader = threading.Thread(target=self._read_log, args=(self._process,), name="triton-log", daemon=True)
+        self._reader.start()
+        in_time = self._ended_or_ready.wait(self._start_timeout_s)
+        if in_time and self._ready.is_set() and self._serves_metrics(metrics_port):
+            catalogue.TRITON_STARTS.add(1)
+            catalogue.TRITON_START_SECONDS.observe(time.monotonic() - started_at)
+            LOGGER.info("%d engines loaded in %.1f s", len(self._engines), time.monotonic() - started_at)
+            return True
+        self.stop()
+        lines = self.log()
+        if log.port_was_taken(lines) or log.fault_passes(lines):
+            return False
+        LOGGER.error("tritonserver did not start:\n%s", "\n".join(lines[-40:]))
+        limit = f"the engines did not load within {self._start_timeout_s:g} s"
+        raise EngineUnavailable(log.failure(lines) if in_time else limit)
+
+    def _spawn(self, grpc_port: int, metrics_port: int) -> subprocess.Popen[bytes]:
+        work_dir = Path(tempfile.mkdtemp(prefix="atelier-triton-"))
+        shm_prefix = f"atelier_{os.getpid()}_{secrets.token_hex(4)}_"
+        self._leftovers = (work_dir, shm_prefix, time.time())
+        for engine, versions in self._versions.items():
+            repository_view.lay_out(self._repository / engine, versions, work_dir / VIEW / engine)
+        command = installation.command(
+            self._installation,
+            repository=work_dir / VIEW,
+            engines=self._engines,
+            backends=installation.backends_of(self._installation, work_dir / "backends"),
+            shm_prefix=shm_prefix,
+            host=LOOPBACK,
+            ports=(grpc_port, metrics_port),
+            load_threads=self._load_threads,
+            stub_timeout_s=self._start_timeout_s,
+            traces_url=self._traces_url,
+        )
+        interpreter = [sys.executable, "-I", "-S", str(Path(keeper.__file__))]
+        return subprocess.Popen(
+            [*interpreter, str(os.getpid()), str(work_dir), shm_prefix, *command],
+            env=installation.environment(self._installation, self._threads),
+            cwd=work_dir,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            # Out of reach of the terminal's Ctrl-C, but in no session of its own: where Linux shares the processor
+            # between sessions (autogroup), stubs of one came too late for their server on busy cores.
+            process_group=0,
+        )
+
+    def _serves_metrics(self, port: int) -> bool:
+        """Whether the last service to start really did: Triton says so first, and then ends when its port is taken."""
+        deadline = time.monotonic() + CONFIRM_TIMEOUT_S
+        while self.running and time.monotonic() < deadline:
+            connection = http.client.HTTPConnection(LOOPBACK, port, timeout=CONFIRM_TIMEOUT_S)
+            try:
+                connection.request("GET", "/metrics")
+                if connection.getresponse().read(3) == b"# H":
+                    return True
+            except (OSError, http.client.HTTPException):
+                time.sleep(0.01)
+            finally:
+                connection.close()
+        return False
+
+    def _read_log(self, process: subprocess.Popen[bytes]) -> None:
+        assert process.stdout is not None
+        with process.stdout as pipe:
+            while raw := pipe.readline(LOG_LINE_BYTES):
+                line = raw.decode(errors="replace").rstrip()
+                self._log.append(line)
+                LOGGER.log(log.level(line), "%s", line)
+                if log.is_ready(line):
+                    self._ready.set()
+                if self._ready.is_set() or log.port_was_taken([line]):
+                    self._ended_or_ready.set()
+        self._ended_or_ready.set()
+
+
+def _free_ports() -> tuple[int, int]:
+    """Two loopback ports that are free now, held together so that they differ."""
+    with socket.socket() as first, socket.socket() as second:
+        first.bind((LOOPBACK, 0))
+        second.bind((LOOPBACK, 0))
+        return int(first.getsockname()[1]), int(second.getsockname()[1])

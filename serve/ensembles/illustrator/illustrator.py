@@ -1,0 +1,290 @@
+"""`Illustrator`: prompt to pictures, every denoising step a request of its own to the UNet's engine.
+
+Triton's batcher merges the steps of whatever pictures are under way, at whatever timesteps; nothing is batched here.
+So a request joins at the next step, and one that is cancelled or late is gone at the next step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import time
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import replace
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy.typing as npt
+
+from serve.diffusion.bounds import check_engine_inputs
+from serve.diffusion.family import Family, families_in, manifest_of, parse
+from serve.diffusion.noise import derived_seeds
+from serve.engines.client import Engines
+from serve.engines.engine_set import EngineDoors, EngineRoom
+from serve.ensembles.illustrator.checkpoints import Stage, fingerprint, unpack
+from serve.ensembles.illustrator.illustration import (
+    HOW_TO_BUILD,
+    ILLUSTRATE,
+    UNFOLLOWED,
+    Checkpoint,
+    FamilyInfo,
+    Follow,
+    IllustrateOptions,
+    Illustration,
+    Picture,
+    Pixels,
+    Told,
+    nothing_draws,
+)
+from serve.ensembles.illustrator.pipeline import Artist, Plan
+from serve.ensembles.illustrator.progress import WAITING_PREVIEWS, Report, packed
+from serve.ensembles.measurements import measured
+from serve.ensembles.progress_stream import Outbox, relay
+from serve.ensembles.vectorizer.vectorization import NO_VERSIONS
+from serve.errors import EngineUnavailable, InvalidRequest, NotFound
+from serve.observability import request_context, tracing
+from serve.observability.metrics import catalogue
+from serve.settings import IllustratorSettings
+
+LOGGER = logging.getLogger(__name__)
+
+MAX_PREVIEWS = 1000
+"""Of one request: nothing between here and a slow reader holds them back."""
+
+
+class Illustrator(EngineDoors):
+    """Composes the engines of every family it is given; a plain class, for one event loop.
+
+    Without ``engines`` it owns a Triton with them, unless the settings name the URL of one outside. With no family at
+    all it starts, and says what to run when it is asked to draw. Call `start` first: it raises EngineUnavailable, with
+    the reason, when anything cannot start.
+    """
+
+    def __init__(
+        self,
+        settings: IllustratorSettings,
+        engines: Engines | None = None,
+        others: Sequence[str] = (),
+        engine_versions: Mapping[str, str] = NO_VERSIONS,
+    ) -> None:
+        """``others`` are engines that it serves besides its families'; ``engine_versions`` those to begin with."""
+        self._settings = settings
+        repository = settings.model_repository
+        manifests = {name: _manifest(repository, name) for name in settings.families or families_in(repository)}
+        known = {name: parse(manifest) for name, manifest in manifests.items()}
+        owned = engines is None and settings.engines_url is None
+        for engine in others if owned else ():
+            if not (repository / engine / "config.pbtxt").is_file():
+                raise EngineUnavailable(f"there is no engine '{engine}' in {repository.name}/", "moderation.engine")
+        self._lacking = {name: gone for name, family in known.items() if (gone := _absent(repository, family, owned))}
+        for name, gone in self._lacking.items():
+            LOGGER.error("model '%s' is not served: it lacks %s; %s", name, ", ".join(gone), HOW_TO_BUILD)
+        families = {name: family for name, family in known.items() if name not in self._lacking}
+        super().__init__(
+            EngineRoom(
+                repository,
+                [*(engine for family in families.values() for engine in _drawing_engines(family)), *others],
+                url=settings.engines_url,
+                timeout_s=settings.engine_timeout_s,
+                start_timeout_s=settings.engine_start_timeout_s,
+                client=engines,
+                tritonserver=settings.tritonserver,
+                ensemble=ILLUSTRATE,
+                gpus=settings.num_gpus,
+                current=engine_versions,
+            )
+        )
+        limit_s = settings.engine_timeout_s
+        self._artists = {
+            name: Artist(family, repository, self.room.client, engine_timeout_s=limit_s)
+            for name, family in families.items()
+        }
+        created = {name: datetime.fromisoformat(str(manifest["created"])) for name, manifest in manifests.items()}
+        self._created = {name: int(created[name].timestamp()) for name in self._artists}
+
+    async def start(self) -> None:
+        """Raises EngineUnavailable when an engine does not start; what did start is then closed."""
+        try:
+            await self.room.start()
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        await self.room.close()
+
+    async def families(self) -> Sequence[FamilyInfo]:
+        """The first is the one that a request gets which names none."""
+        label = self.room.versions.label
+        artists = self._artists.items()
+        return tuple(artist.info(label(artist.family.unet), self._created[name]) for name, artist in artists)
+
+    async def draw(self, options: IllustrateOptions) -> Illustration:
+        """The pictures of ``options``, all under way at once.
+
+        The same options with the same seed give the same pictures, whatever else is being drawn, to the engines'
+        rounding. Raises InvalidRequest, NotFound (no such family), DeadlineExceeded, Overloaded, EngineUnavailable,
+        EngineFailure; a cancelled call asks for no further step.
+        """
+        return await self._draw(options, UNFOLLOWED, (), None)
+
+    async def stream(
+        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[Told]:
+        """What is told on the way, then the Illustration; closing the iterator ends the drawing."""
+        relayed = relay(partial(self._draw, options, follow, resume), WAITING_PREVIEWS)
+        async with contextlib.aclosing(relayed) as items:
+            async for item in items:
+                yield await packed(item)
+
+    async def infer(
+        self,
+        engine: str,
+        inputs: Mapping[str, npt.NDArray[Any]],
+        *,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+        version: str = "",
+    ) -> dict[str, npt.NDArray[Any]]:
+        """An engine's own answer, for inputs no larger than those of the largest picture."""
+        for artist in self._artists.values():
+            check_engine_inputs(artist.family, engine, inputs)
+        return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
+
+    async def _draw(
+        self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: Outbox | None
+    ) -> Illustration:
+        artist = self._artist(options.model)
+        with measured(ILLUSTRATE, artist.family.name) as bill:
+            async with self.room.versions.using(options.engine_versions) as chosen:
+                drawn = await self._paint(artist, options, follow, resume, outbox, chosen)
+            catalogue.PICTURES.add(len(drawn.pictures), artist.family.name)
+            for name, seconds in drawn.timings_s.items():
+                catalogue.STAGE_SECONDS.observe(seconds, ILLUSTRATE, name)
+            return replace(drawn, cost=bill.to_json())
+
+    async def _paint(
+        self,
+        artist: Artist,
+        options: IllustrateOptions,
+        follow: Follow,
+        resume: Sequence[Checkpoint],
+        outbox: Outbox | None,
+        chosen: Mapping[str, str],
+    ) -> Illustration:
+        began = time.perf_counter()
+        limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
+        seeds = derived_seeds(options.named_seed(), options.n)
+        with tracing.span("prompt"):
+            plan = await artist.plan(options, seeds[0], request_context.current().until(limit_s), chosen)
+        _check_previews(options, plan)
+        versions = {
+            engine: self.room.versions.label(engine, chosen.get(engine, ""))
+            for engine in _drawing_engines(artist.family)
+        }
+        marks = [fingerprint(replace(plan.parameters, seed=seed), versions) for seed in seeds]
+        planned = time.perf_counter()
+        begun = await asyncio.to_thread(_stages, resume, marks, plan, artist) if resume else {}
+        report = Report(outbox, follow, marks, plan.trajectory, begun) if outbox is not None else None
+        watchers = [report.of(i) if report is not None else None for i in range(options.n)]
+        tracing.note(**_about(plan, options.n))
+        pictures = await _all(
+            [_painted(i, partial(artist.paint, plan, seed, watchers[i], begun.get(i))) for i, seed in enumerate(seeds)]
+        )
+        ended = time.perf_counter()
+        return Illustration(
+            pictures=[Picture(pixels, seed) for pixels, seed in zip(pictures, seeds, strict=True)],
+            parameters=plan.parameters,
+            tokens=plan.tokens,
+            negative_tokens=plan.negative_tokens,
+            evaluations=len(plan.trajectory),
+            model_versions=versions,
+            timings_s={"prompt": planned - began, "draw": ended - planned},
+            processing_time_s=ended - began,
+        )
+
+    def _artist(self, name: str | None) -> Artist:
+        wanted = next(iter(self._artists or self._lacking), None) if name is None else name
+        if wanted in self._artists:
+            return self._artists[wanted]
+        if wanted in self._lacking:
+            what = ", ".join(self._lacking[wanted])
+            raise NotFound(f"model '{wanted}' lacks {what}; {HOW_TO_BUILD}", "model")
+        if not self._artists:
+            raise nothing_draws()
+        known = ", ".join(self._artists)
+        raise NotFound(f"there is no model {str(wanted)[:64]!a}; there are: {known}. {HOW_TO_BUILD}", "model")
+
+
+async def _painted(place: int, paint: Callable[[], Awaitable[Pixels]]) -> Pixels:
+    """Its steps are events of one span."""
+    with tracing.span("paint", atelier__picture=place):
+        return await paint()
+
+
+def _about(plan: Plan, pictures: int) -> dict[str, str | int]:
+    p = plan.parameters
+    return {
+        "atelier__model": p.model, "atelier__sampler": p.sampler, "atelier__steps": len(plan.trajectory),
+        "atelier__width_px": p.width, "atelier__height_px": p.height, "atelier__pictures": pictures,
+        "atelier__tokens": plan.tokens,
+    }  # fmt: skip
+
+
+async def _all(paintings: Sequence[Coroutine[Any, Any, Pixels]]) -> list[Pixels]:
+    """All at once; the first error ends the others and is raised as it is."""
+    try:
+        async with asyncio.TaskGroup() as group:
+            tasks = [group.create_task(painting) for painting in paintings]
+    except BaseExceptionGroup as errors:
+        raise _first(errors) from None
+    return [task.result() for task in tasks]
+
+
+def _check_previews(options: IllustrateOptions, plan: Plan) -> None:
+    every, steps = options.preview_every, len(plan.trajectory)
+    count = options.n * ((steps - 1) // every) if every else 0
+    if count > MAX_PREVIEWS:
+        what = f"{options.n} pictures of {steps} evaluations would have {count}"
+        raise InvalidRequest(f"at most {MAX_PREVIEWS} previews fit one request; {what}: show fewer", "preview_every")
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _stages(resume: Sequence[Checkpoint], fingerprints: Sequence[str], plan: Plan, artist: Artist) -> dict[int, Stage]:
+    """Where the pictures go on that have a checkpoint which fits; the last one of each counts."""
+    newest = {checkpoint.index: checkpoint for checkpoint in resume}
+    shape, evaluations = artist.latents_shape(plan), len(plan.trajectory)
+    found = {
+        index: unpack(newest[index], mark, shape, evaluations)
+        for index, mark in enumerate(fingerprints)
+        if index in newest
+    }
+    return {index: stage for index, stage in found.items() if stage is not None}
+
+
+def _drawing_engines(family: Family) -> tuple[str, ...]:
+    """Those that drawing asks; the VAE's encoder is for pictures that come in."""
+    return (*(encoder.engine for encoder in family.text), family.unet, family.vae_decoder)
+
+
+def _absent(repository: Path, family: Family, owned: bool) -> list[str]:
+    """What drawing needs of the family and ``repository`` has not; engines only when they run from it."""
+    files = [f"{encoder.engine}/tokenizer.json" for encoder in family.text]
+    if owned:
+        files += [f"{engine}/config.pbtxt" for engine in _drawing_engines(family)]
+    return [file for file in files if not (repository / file).is_file()]
+
+
+def _manifest(repository: Path, family: str) -> dict[str, Any]:
+    path = manifest_of(repository, family)
+    if not path.is_file():
+        raise EngineUnavailable(f"there is no model '{family}' in {repository.name}/; {HOW_TO_BUILD}", "families")
+    manifest: dict[str, Any] = json.loads(path.read_text())
+    return manifest

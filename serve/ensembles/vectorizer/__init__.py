@@ -1,0 +1,3 @@
+"""Image to SVG: analysis, tier choice, parameter search, tracing in worker processes. Begin with `vectorizer`, then
+`conversion`.
+"""

@@ -1,0 +1,3 @@
+"""Requests that are answered at once: result cache, single flight across processes, history, idempotency. Begin with
+`service`.
+"""

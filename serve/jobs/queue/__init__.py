@@ -1,0 +1,1 @@
+"""Jobs in the database: insertion, fair order, positions, events, views, expiry. Begin with `generation_queue`."""

@@ -1,0 +1,3 @@
+"""Metrics, tracing, logs, dashboards, costs and the context of a request (deadline, priority). May import settings and
+errors alone.
+"""

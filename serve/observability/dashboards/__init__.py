@@ -1,0 +1,1 @@
+"""Grafana dashboards and Prometheus alert rules, written as code. Begin with `boards`."""

@@ -1,0 +1,202 @@
+"""What is sent to each kind of service outside for one picture, and where its answer has it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from pydantic import SecretStr
+from yarl import URL
+
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.releases.fallback.http_calls import NotForThis, OutsideFailed
+from serve.releases.fallback.sigv4 import Credentials, signed
+from serve.settings import FallbackStep
+
+Size = tuple[int, int]
+"""Width and height in px."""
+
+
+class Service(Protocol):
+    """One service outside. Methods raise OutsideFailed, NotForThis for what it cannot do or refused to."""
+
+    def size(self, wanted: Size) -> Size:
+        """What it draws that comes nearest."""
+
+    def request(self, options: IllustrateOptions, size: Size, seed: int) -> bytes: ...
+    def call(self, body: bytes, key: SecretStr | None) -> tuple[URL, dict[str, str]]:
+        """Where ``body`` goes, and with which headers."""
+
+    def picture(self, answer: Mapping[str, Any]) -> str:
+        """In base64."""
+
+
+def service_of(step: FallbackStep) -> Service:
+    """Raises ValueError for a model of Bedrock whose words are not known here."""
+    return OpenAIImages(step) if step.kind == "openai" else bedrock_of(step)
+
+
+def nearest(wanted: Size, sizes: Sequence[Size]) -> Size:
+    """Of the same shape first, then of as many pixels."""
+    shape, pixels = wanted[0] / wanted[1], wanted[0] * wanted[1]
+
+    def off(size: Size) -> tuple[float, int]:
+        return max(size[0] / size[1] / shape, shape * size[1] / size[0]), abs(size[0] * size[1] - pixels)
+
+    return min(sizes, key=off)
+
+
+def sizes_of(step: FallbackStep) -> list[Size]:
+    pairs = (size.split("x") for size in step.sizes)
+    return [(int(width), int(height)) for width, height in pairs]
+
+
+_ALWAYS_BASE64 = ("gpt-image", "chatgpt-image")
+"""Models that answer so without being asked, and refuse the word."""
+
+
+class OpenAIImages:
+    """`POST /images/generations` below ``base_url``, which ends in /v1 as OpenAI's own does."""
+
+    def __init__(self, step: FallbackStep) -> None:
+        self._step = step
+        self._sizes = sizes_of(step)
+
+    def size(self, wanted: Size) -> Size:
+        return nearest(wanted, self._sizes) if self._sizes else wanted
+
+    def request(self, options: IllustrateOptions, size: Size, seed: int) -> bytes:
+        asked: dict[str, Any] = {"model": self._step.model, "prompt": options.prompt, "n": 1}
+        asked["size"] = f"{size[0]}x{size[1]}"
+        if not self._step.model.startswith(_ALWAYS_BASE64):
+            asked["response_format"] = "b64_json"
+        return json.dumps(asked).encode()
+
+    def call(self, body: bytes, key: SecretStr | None) -> tuple[URL, dict[str, str]]:
+        headers = {"Content-Type": "application/json"}
+        if key is not None:
+            headers["Authorization"] = f"Bearer {key.get_secret_value()}"
+        return URL(f"{self._step.base_url}/images/generations", encoded=True), headers
+
+    def picture(self, answer: Mapping[str, Any]) -> str:
+        return _text_of(answer.get("data"), "b64_json")
+
+
+class Bedrock:
+    """InvokeModel of Bedrock's runtime. Signed with SigV4, or with one of Bedrock's own API keys."""
+
+    def __init__(self, step: FallbackStep) -> None:
+        self._step = step
+        self._sizes = sizes_of(step)
+        base = step.base_url or f"https://bedrock-runtime.{step.region}.amazonaws.com"
+        self._url = URL(f"{base}/model/{quote(step.model, safe='')}/invoke", encoded=True)
+
+    def call(self, body: bytes, key: SecretStr | None) -> tuple[URL, dict[str, str]]:
+        if key is None:
+            raise OutsideFailed("has no key here")
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        access, _, rest = key.get_secret_value().partition(":")
+        if not rest:
+            return self._url, {**headers, "Authorization": f"Bearer {access}"}
+        secret, _, session = rest.partition(":")
+        credentials = Credentials(access, secret, session or None)
+        scope = (self._step.region or "", "bedrock")
+        headers = signed("POST", self._url, headers, body, credentials, scope, datetime.now(UTC))
+        return self._url, headers
+
+
+class AmazonImages(Bedrock):
+    """Titan Image Generator v2 and Nova Canvas (Bedrock User Guide, "Amazon Titan Image Generator G1 models", and Nova
+    User Guide, "Request and response structure for image generation")."""
+
+    def __init__(self, step: FallbackStep) -> None:
+        super().__init__(step)
+        self._is_titan = "titan" in step.model
+        self._longest_prompt = 512 if self._is_titan else 1024
+        self._seeds = 2_147_483_647 if self._is_titan else 858_993_460
+
+    def size(self, wanted: Size) -> Size:
+        if self._sizes or self._is_titan:
+            return nearest(wanted, self._sizes or _TITAN_SIZES)
+        width, height = (min(2048, max(320, 16 * round(side / 16))) for side in wanted)
+        return min(width, 4 * height), min(height, 4 * width)
+
+    def request(self, options: IllustrateOptions, size: Size, seed: int) -> bytes:
+        texts = {"text": options.prompt}
+        if len(options.negative_prompt) >= 3:
+            texts["negativeText"] = options.negative_prompt
+        if any(len(text) > self._longest_prompt for text in texts.values()):
+            raise NotForThis(f"takes at most {self._longest_prompt} characters of a prompt")
+        made: dict[str, Any] = {"numberOfImages": 1, "width": size[0], "height": size[1], "seed": seed % self._seeds}
+        if options.guidance_scale is not None:
+            made["cfgScale"] = min(10.0, max(1.1, options.guidance_scale))
+        asked = {"taskType": "TEXT_IMAGE", "textToImageParams": texts, "imageGenerationConfig": made}
+        return json.dumps(asked).encode()
+
+    def picture(self, answer: Mapping[str, Any]) -> str:
+        if answer.get("error"):
+            raise NotForThis("refused to draw this")
+        return _text_of(answer.get("images"))
+
+
+class StabilityImages(Bedrock):
+    """Stable Image Core and Ultra, SD3.5 Large (Bedrock User Guide, "Stability AI models")."""
+
+    def size(self, wanted: Size) -> Size:
+        return nearest(wanted, self._sizes or list(_STABILITY_SHAPES))
+
+    def request(self, options: IllustrateOptions, size: Size, seed: int) -> bytes:
+        if len(options.prompt) > 10_000:
+            raise NotForThis("takes at most 10000 characters of a prompt")
+        shape = nearest(size, list(_STABILITY_SHAPES))
+        asked = {"prompt": options.prompt, "mode": "text-to-image", "aspect_ratio": _STABILITY_SHAPES[shape]}
+        if options.negative_prompt:
+            asked["negative_prompt"] = options.negative_prompt[:10_000]
+        return json.dumps({**asked, "seed": seed % 4_294_967_295, "output_format": "png"}).encode()
+
+    def picture(self, answer: Mapping[str, Any]) -> str:
+        reasons = answer.get("finish_reasons")
+        if isinstance(reasons, list) and any(reasons):
+            raise NotForThis("refused to draw this")
+        return _text_of(answer.get("images"))
+
+
+_REGION = re.compile(r"^(us|us-gov|eu|apac|au|ca|jp|global)\.")
+_KINDS: Mapping[str, type[AmazonImages] | type[StabilityImages]] = {
+    "amazon.titan-image-generator-v2": AmazonImages,
+    "amazon.nova-canvas-": AmazonImages,
+    "stability.stable-image-": StabilityImages,
+    "stability.sd3": StabilityImages,
+}
+_TITAN_SIZES: Sequence[Size] = (
+    (512, 512), (768, 768), (1024, 1024), (768, 1152), (384, 576), (1152, 768), (576, 384), (768, 1280), (384, 640),
+    (1280, 768), (640, 384), (896, 1152), (448, 576), (1152, 896), (576, 448), (768, 1408), (384, 704), (1408, 768),
+    (704, 384), (640, 1408), (320, 704), (1408, 640), (704, 320), (1152, 640), (1173, 640),
+)  # fmt: skip
+_STABILITY_SHAPES: Mapping[Size, str] = {
+    (1024, 1024): "1:1", (1344, 768): "16:9", (768, 1344): "9:16", (1536, 640): "21:9", (640, 1536): "9:21",
+    (1216, 832): "3:2", (832, 1216): "2:3", (1088, 896): "5:4", (896, 1088): "4:5",
+}  # fmt: skip
+
+
+def bedrock_of(step: FallbackStep) -> Service:
+    """By the model's id, also of an inference profile, which has a region before it."""
+    model = _REGION.sub("", step.model)
+    for prefix, kind in _KINDS.items():
+        if model.startswith(prefix):
+            return kind(step)
+    raise ValueError(f"no model of Bedrock that is known here: {', '.join(_KINDS)}")
+
+
+def _text_of(found: Any, name: str | None = None) -> str:
+    """The first of a list, or what that has as ``name``."""
+    first = found[0] if isinstance(found, list) and found else None
+    if name is not None:
+        first = first.get(name) if isinstance(first, dict) else None
+    if not isinstance(first, str):
+        raise OutsideFailed("answered without a picture")
+    return first

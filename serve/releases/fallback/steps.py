@@ -1,0 +1,195 @@
+"""Those who stand in for the Illustrator, each with what it makes of a request."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import time
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+import numpy as np
+from PIL import Image, ImageOps
+from pydantic import SecretStr
+
+from serve.diffusion.noise import derived_seeds
+from serve.ensembles.illustrator.illustration import (
+    FamilyInfo,
+    IllustrateOptions,
+    Illustration,
+    IllustratorService,
+    Parameters,
+    Picture,
+    Pixels,
+)
+from serve.errors import AtelierError
+from serve.releases.fallback.external_services import Size, service_of
+from serve.releases.fallback.http_calls import OutsideFailed, post_json
+from serve.security.limits.admission_queue import Turns
+from serve.settings import FallbackSettings, FallbackStep
+from serve.vector.image import ImageLimits, read
+
+FALLBACK = "fallback:"
+_WAITING = 64
+_ENVELOPE_BYTES = 64 * 1024
+_DEFAULT_SIDE_PX = 1024
+
+Key = Callable[[str], Awaitable[SecretStr]]
+"""The secret that is kept by a name."""
+
+
+class Step(Protocol):
+    """``name`` is what an answer says served it; ``model`` is of this site's Illustrator, or None."""
+
+    name: str
+    model: str | None
+
+    async def draw(self, options: IllustrateOptions, family: FamilyInfo | None) -> Illustration:
+        """``options`` name a seed, and a ``timeout_s`` that holds; ``family`` is that which was asked for, if known.
+
+        Raises an error of ours: whoever is next is asked.
+        """
+        ...
+
+
+class LocalModel:
+    """Another model of this site's Illustrator."""
+
+    def __init__(self, step: FallbackStep, illustrator: IllustratorService) -> None:
+        self.name = FALLBACK + step.link
+        self.model: str | None = step.model
+        self._step = step
+        self._illustrator = illustrator
+
+    async def draw(self, options: IllustrateOptions, family: FamilyInfo | None) -> Illustration:
+        wanted = self._step.model
+        stands_in = next((one for one in await self._illustrator.families() if one.name == wanted), None)
+        if stands_in is None:
+            raise OutsideFailed("is no model of this site")
+        width, height = _size(options, family)
+        drawn = await self._illustrator.draw(
+            replace(
+                options,
+                model=stands_in.name,
+                width=stands_in.nearest(width),
+                height=stands_in.nearest(height),
+                num_inference_steps=None,  # what is much for one is little for another
+                guidance_scale=None,
+                sampler=options.sampler if options.sampler in stands_in.samplers else None,
+                timeout_s=min(options.timeout_s or self._step.timeout_s, self._step.timeout_s),
+                preview_every=0,
+            )
+        )
+        return replace(drawn, served_by=self.name)
+
+
+class Outside:
+    """A service outside: asked for each picture by itself, and believed in nothing but that it is one."""
+
+    def __init__(self, step: FallbackStep, settings: FallbackSettings, key: Key) -> None:
+        """Raises ValueError as ``service_of`` does."""
+        self.name = FALLBACK + step.link
+        self.model: str | None = None
+        self._step = step
+        self._service = service_of(step)
+        self._max_bytes = settings.max_bytes
+        self._turns = Turns(settings.at_once, _WAITING)
+        self._key = key
+
+    async def draw(self, options: IllustrateOptions, family: FamilyInfo | None) -> Illustration:
+        """Raises OutsideFailed, Overloaded, what the store of keys raises."""
+        began = time.perf_counter()
+        size, seeds = _size(options, family), derived_seeds(options.named_seed(), options.n)
+        key = self._step.api_key
+        if self._step.secret is not None:
+            key = await self._key(self._step.secret)
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._picture(options, size, seed, key)) for seed in seeds]
+        except BaseExceptionGroup as errors:
+            raise _first(errors) from None
+        pictures = [Picture(task.result(), seed) for task, seed in zip(tasks, seeds, strict=True)]
+        took_s = time.perf_counter() - began
+        return Illustration(
+            pictures=pictures,
+            parameters=self._parameters(options, size, seeds[0]),
+            tokens=0,
+            negative_tokens=0,
+            evaluations=0,
+            model_versions={self._step.link: self._step.model},
+            timings_s={"draw": took_s},
+            processing_time_s=took_s,
+            served_by=self.name,
+        )
+
+    async def _picture(self, options: IllustrateOptions, size: Size, seed: int, key: SecretStr | None) -> Pixels:
+        async with self._turns.taken():
+            body = self._service.request(options, self._service.size(size), seed)
+            url, headers = self._service.call(body, key)
+            limit_s = min(options.timeout_s or self._step.timeout_s, self._step.timeout_s)
+            most = self._max_bytes * 4 // 3 + _ENVELOPE_BYTES
+            answer = await post_json(url, headers, body, timeout_s=limit_s, max_bytes=most)
+            found = self._service.picture(answer)
+            return await asyncio.to_thread(checked_pixels, found, size, self._max_bytes)
+
+    def _parameters(self, options: IllustrateOptions, size: Size, seed: int) -> Parameters:
+        """As far as they are known: nobody tells with how many steps, or by which sampler."""
+        return Parameters(
+            prompt=options.prompt,
+            negative_prompt=options.negative_prompt,
+            model=self._step.model,
+            width=size[0],
+            height=size[1],
+            num_inference_steps=0,
+            guidance_scale=options.guidance_scale or 0.0,
+            guidance_rescale=0.0,
+            sampler="",
+            seed=seed,
+        )
+
+
+def checked_pixels(found: str, size: Size, max_bytes: int) -> Pixels:
+    """The picture in ``found``, base64, decoded as a stranger's is, on white, cut and scaled to ``size``.
+
+    Raises OutsideFailed.
+    """
+    try:
+        data = base64.b64decode(found.partition(",")[2] if found.startswith("data:") else found, validate=True)
+        picture = read(data, ImageLimits(max_bytes=max_bytes))
+    except (binascii.Error, ValueError):
+        raise OutsideFailed("answered with what is no base64") from None
+    except AtelierError as error:
+        raise OutsideFailed(f"answered with what is no picture for us ({type(error).__name__})") from None
+    image = Image.fromarray(picture.rgba)
+    image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image).convert("RGB")
+    if image.size != size:
+        image = ImageOps.fit(image, size, Image.Resampling.LANCZOS)
+    return np.array(image)
+
+
+def steps_of(settings: FallbackSettings, illustrator: IllustratorService, key: Key) -> Sequence[Step]:
+    """In their order. Raises ValueError as ``service_of`` does."""
+    return [
+        LocalModel(step, illustrator) if step.kind == "model" else Outside(step, settings, key)
+        for step in settings.steps
+    ]
+
+
+def as_named(options: IllustrateOptions, family: FamilyInfo | None) -> IllustrateOptions:
+    """Without what is only the default of ``family``."""
+    if family is None:
+        return options
+    names = ("num_inference_steps", "guidance_scale", "sampler")
+    open_again: dict[str, Any] = {name: None for name in names if getattr(options, name) == getattr(family, name)}
+    return replace(options, **open_again)
+
+
+def _size(options: IllustrateOptions, family: FamilyInfo | None) -> Size:
+    width, height = (family.width, family.height) if family is not None else (_DEFAULT_SIDE_PX, _DEFAULT_SIDE_PX)
+    return options.width or width, options.height or height
+
+
+def _first(error: BaseException) -> BaseException:
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error

@@ -1,0 +1,59 @@
+"""`WatchedVectorizer`: counts how the Vectorizer fares. It refuses nobody.
+
+Nobody stands in for it from outside: its own tracers do, within it. And a replica that was lost is back sooner than a
+breaker would ask again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Awaitable, Mapping
+from typing import TypeVar
+
+from serve.ensembles.vectorizer.vectorization import (
+    NO_VERSIONS,
+    VECTORIZE,
+    Analysis,
+    Vectorization,
+    VectorizeOptions,
+    VectorizerService,
+)
+from serve.errors import AtelierError
+from serve.observability import request_context
+from serve.releases.fallback.circuit_breaker import Breaker
+from serve.releases.fallback.engines import EnginesOf
+from serve.releases.fallback.failures import is_ours
+from serve.settings import BreakerSettings
+
+T = TypeVar("T")
+
+
+class WatchedVectorizer(EnginesOf):
+    """The ``VectorizerService`` of one process."""
+
+    def __init__(self, vectorizer: VectorizerService, settings: BreakerSettings) -> None:
+        super().__init__(vectorizer)
+        self._vectorizer = vectorizer
+        self.breaker = Breaker(settings, VECTORIZE)
+
+    async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
+        return await self._watched(self._vectorizer.vectorize(data, options))
+
+    async def analyze(self, data: bytes, engine_versions: Mapping[str, str] = NO_VERSIONS) -> Analysis:
+        return await self._watched(self._vectorizer.analyze(data, engine_versions))
+
+    async def versions(self) -> Mapping[str, str]:
+        return await self._vectorizer.versions()
+
+    async def _watched(self, answer: Awaitable[T]) -> T:
+        trial = self.breaker.admit()
+        with trial or contextlib.nullcontext():
+            try:
+                found = await answer
+            except AtelierError as error:
+                if trial is not None and is_ours(error) and not request_context.current().is_over:
+                    trial.failed()
+                raise
+            if trial is not None:
+                trial.went_well()
+            return found

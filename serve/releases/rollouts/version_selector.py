@@ -1,0 +1,85 @@
+"""`Choosing`: the versions of engines that a request gets, the same for all requests of one user (D-083)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TypeVar
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve.ensembles.info_cache import Known
+from serve.ensembles.requests import IllustrateRequest, JobRequest, VectorizeRequest
+from serve.releases.experiments.exposures import Exposure
+from serve.releases.rollouts.rollout import Rollout, experiment_of, read_all
+from serve.state.cached_value import Remembered
+from serve.state.database import Database
+from serve.state.tables import exposures
+
+REMEMBERED_S = 1.0
+"""So late may a change be seen by a gateway or a worker."""
+
+R = TypeVar("R", IllustrateRequest, VectorizeRequest)
+_PREFIX = experiment_of("")
+_HAD = sa.select(exposures.c.experiment, exposures.c.arm).where(
+    exposures.c.generation_id == sa.bindparam("generation_id"), exposures.c.experiment.startswith(_PREFIX)
+)
+
+
+class Choosing:
+    """Of one process, for one event loop. While the database is away the choice stays as it was seen last; before it
+    was ever seen, replicas choose."""
+
+    def __init__(self, database: Database, known: Known, clock: Callable[[], float] = time.monotonic) -> None:
+        self._database = database
+        self._known = known
+        initial: Mapping[str, Rollout] = {}
+        self._rollouts = Remembered("versions of engines", self._read, initial, REMEMBERED_S, clock)
+
+    async def assign(self, request: R, unit: str) -> R:
+        """``request`` with the versions that ``unit`` has, whatever it had before. Raises what the ensembles raise."""
+        return with_versions(request, await self.versions(unit, draws=_draws(request), traces=_traces(request)))
+
+    async def versions(self, unit: str, *, draws: bool = False, traces: bool = False) -> dict[str, str]:
+        """By engine that somebody chose a version of; the others have one only."""
+        rollouts = await self._rollouts.get()
+        if not rollouts:
+            return {}
+        engines = {**(await self._known.drawing() if draws else {}), **(await self._known.tracing() if traces else {})}
+        return {engine: rollout.version_for(unit) for engine, rollout in rollouts.items() if engine in engines}
+
+    async def resume(self, request: R, unit: str, connection: AsyncConnection, generation_id: str) -> R:
+        """As ``assign``, but what the generation had in an attempt before it has again, as long as that is there."""
+        rows = await connection.execute(_HAD, {"generation_id": generation_id})
+        had = {row.experiment.removeprefix(_PREFIX): row.arm for row in rows}
+        there = {**await self._known.drawing(), **await self._known.tracing()} if had else {}
+        kept = {engine: version for engine, version in had.items() if f"{engine}/{version}" in there}
+        fresh = await self.versions(unit, draws=_draws(request), traces=_traces(request))
+        return with_versions(request, {**fresh, **kept})
+
+    async def _read(self) -> Mapping[str, Rollout]:
+        async with self._database.read() as connection:
+            return await read_all(connection)
+
+
+def with_versions(request: R, versions: Mapping[str, str]) -> R:
+    return replace(request, options=replace(request.options, engine_versions=dict(versions)))
+
+
+def exposures_of(request: JobRequest, user_id: str) -> list[Exposure]:
+    """Which versions a request has, to be written down with it."""
+    return exposed(request.options.engine_versions, user_id)
+
+
+def exposed(versions: Mapping[str, str], user_id: str) -> list[Exposure]:
+    return [Exposure(experiment_of(engine), version, user_id) for engine, version in versions.items()]
+
+
+def _draws(request: JobRequest) -> bool:
+    return isinstance(request, IllustrateRequest)
+
+
+def _traces(request: JobRequest) -> bool:
+    return not isinstance(request, IllustrateRequest) or request.encoding.format == "svg"

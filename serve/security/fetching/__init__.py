@@ -1,0 +1,1 @@
+"""Pictures from addresses that users name: egress policy, DNS pinning, `data:` URLs. Begin with `fetcher`."""

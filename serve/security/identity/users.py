@@ -1,0 +1,114 @@
+"""Users: who may have keys, and in which role. A change is seen by all doors within `access.cache_s`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from datetime import datetime
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from serve.errors import Conflict, InvalidRequest, NotFound
+from serve.security.identity.audit import Actor, record
+from serve.security.identity.names import name_of, user_id_of
+from serve.security.identity.roles import LOCAL, check_role
+from serve.state.database import Database
+from serve.state.tables import users, utc_now
+
+MOST_ITEMS = 200
+_u = users.c
+
+
+@dataclass(frozen=True)
+class User:
+    id: str
+    name: str
+    role: str
+    created_at: datetime
+    disabled_at: datetime | None
+
+
+@dataclass(frozen=True)
+class UserPage:
+    """By their ids. ``next_cursor`` is None at the end."""
+
+    items: Sequence[User]
+    next_cursor: str | None
+
+
+async def create_user(database: Database, user_id: str, role: str, by: Actor, name: str = "") -> User:
+    """Raises InvalidRequest, Conflict for one that there is, StateUnavailable, OutOfSpace."""
+    async with database.write() as connection:
+        if not await insert_user(database, connection, user_id, role, by, name):
+            raise Conflict("there is such a user already", "user_id")
+        return await user_in(connection, user_id)
+
+
+async def insert_user(
+    database: Database, connection: AsyncConnection, user_id: str, role: str, by: Actor, name: str = ""
+) -> bool:
+    """False where there is one already. Raises InvalidRequest, also for the name of who needs no key."""
+    if user_id == LOCAL.user_id:
+        raise InvalidRequest(f"{user_id} is everybody who came without a key; take another", "user_id")
+    row = {"id": user_id_of(user_id), "role": check_role(role), "name": name_of(name), "created_at": utc_now()}
+    insert: Any = (sqlite if database.is_sqlite else postgresql).insert(users)
+    made = await connection.execute(insert.on_conflict_do_nothing(), row)
+    if made.rowcount != 1:
+        return False
+    await record(connection, by, "user.create", user_id, {"role": role})
+    return True
+
+
+async def page_of_users(database: Database, cursor: str | None = None, limit: int = 50) -> UserPage:
+    """``cursor`` is the ``next_cursor`` of the page before. Raises InvalidRequest, StateUnavailable."""
+    if not 1 <= limit <= MOST_ITEMS:
+        raise InvalidRequest(f"must be from 1 to {MOST_ITEMS}", "limit")
+    query = sa.select(users).order_by(_u.id).limit(limit + 1)
+    if cursor is not None:
+        query = query.where(_u.id > user_id_of(cursor))
+    async with database.read() as connection:
+        rows = (await connection.execute(query)).all()
+    return UserPage([_user(row) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None)
+
+
+async def set_role(database: Database, user_id: str, role: str, by: Actor) -> User:
+    """Keys keep no scope that the role has not, and get none that they had not: those are of keys made from now on.
+
+    Raises InvalidRequest, NotFound, StateUnavailable, OutOfSpace.
+    """
+    check_role(role)
+    async with database.write() as connection:
+        was = await user_in(connection, user_id, change=True)
+        await connection.execute(sa.update(users).where(_u.id == user_id).values(role=role))
+        await record(connection, by, "user.role", user_id, {"from": was.role, "to": role})
+        return await user_in(connection, user_id)
+
+
+async def set_disabled(database: Database, user_id: str, disabled: bool, by: Actor) -> User:
+    """None of a disabled user's keys lets anybody in. Raises NotFound, StateUnavailable, OutOfSpace."""
+    async with database.write() as connection:
+        was = await user_in(connection, user_id, change=True)
+        if (was.disabled_at is not None) != disabled:
+            when = utc_now() if disabled else None
+            await connection.execute(sa.update(users).where(_u.id == user_id).values(disabled_at=when))
+            await record(connection, by, "user.disable" if disabled else "user.enable", user_id)
+        return await user_in(connection, user_id)
+
+
+async def user_in(connection: AsyncConnection, user_id: str, *, change: bool = False) -> User:
+    """With ``change``, nobody else changes it until the transaction ends. Raises InvalidRequest, NotFound."""
+    query = sa.select(users).where(_u.id == user_id_of(user_id))
+    row = (await connection.execute(query.with_for_update() if change else query)).one_or_none()
+    if row is None:
+        raise NotFound(f"there is no user {user_id}", "user_id")
+    return _user(row)
+
+
+_FIELDS = [field.name for field in fields(User)]
+
+
+def _user(row: sa.Row[Any]) -> User:
+    return User(**{name: getattr(row, name) for name in _FIELDS})

@@ -1,0 +1,1 @@
+"""Untrusted SVG made safe by an allow-list. Begin with `svg`."""

@@ -1,0 +1,185 @@
+"""SVG that others wrote, made safe: read by expat, written again with nothing but what draws (C-102).
+
+An allow list of elements, attributes and values; what is not on it is left out. No script, no handler, no reference
+that leaves the document, no style sheet, no entity. What would take too long to draw is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from xml.parsers import expat
+from xml.sax.saxutils import escape, quoteattr
+
+from serve.errors import BadImage, TooLarge, UnsupportedMedia
+from serve.security.sanitising.svg_allowlist import (
+    ATTRIBUTES,
+    ELEMENTS,
+    FAMILY,
+    FETCHES,
+    INSIDE,
+    NAME,
+    PLAIN,
+    STYLES,
+    SVG,
+    XLINK,
+    XML,
+)
+from serve.security.sanitising.svg_references import References
+
+MEBIBYTE = 1024 * 1024
+FIELD = "image"
+_SEPARATOR = " "
+_TEXTS = ("text", "tspan", "title", "desc")
+
+
+@dataclass(frozen=True)
+class SvgLimits:
+    """``max_drawn`` counts what is drawn by reference each time that it is."""
+
+    max_bytes: int = 10 * MEBIBYTE
+    max_elements: int = 100_000
+    max_depth: int = 64
+    max_drawn: int = 1_000_000
+
+
+@dataclass(frozen=True)
+class Sanitised:
+    """``left_out`` names what was there and is no more, such as ``script`` or ``@onload``."""
+
+    svg: bytes
+    left_out: frozenset[str]
+
+
+def sanitise(data: bytes, limits: SvgLimits = SvgLimits(), field: str = FIELD) -> Sanitised:
+    """``data`` as UTF-8 without anything but what draws.
+
+    Raises UnsupportedMedia for what is no SVG, TooLarge for too much of it, BadImage for broken XML, a document type
+    or entities, and drawings that refer to themselves.
+    """
+    if len(data) > limits.max_bytes:
+        raise TooLarge(f"has {len(data)} bytes, more than the {limits.max_bytes} allowed", field)
+    writer = _Writer(limits, field)
+    parser = expat.ParserCreate(namespace_separator=_SEPARATOR)
+    parser.buffer_text = True
+    parser.StartElementHandler = writer.start
+    parser.EndElementHandler = writer.end
+    parser.CharacterDataHandler = writer.text
+    parser.StartDoctypeDeclHandler = writer.document_type
+    try:
+        parser.Parse(data, True)
+    except (expat.ExpatError, LookupError, ValueError):  # of the XML, of an encoding that Python does not know
+        raise _unread(writer, field) from None
+    return writer.done()
+
+
+def _unread(writer: _Writer, field: str) -> BadImage | UnsupportedMedia:
+    if writer.begun:
+        return BadImage("is an SVG that is broken or cut off", field)
+    return UnsupportedMedia("is no SVG", field)
+
+
+class _Writer:
+    """Takes what expat tells, and writes what may stay."""
+
+    def __init__(self, limits: SvgLimits, field: str) -> None:
+        self._limits = limits
+        self._field = field
+        self._parts: list[str] = []
+        self._open: list[str] = []
+        self._skipping = 0
+        """How deep in what is left out."""
+        self._depth = 0
+        self._elements = 0
+        self._left_out: set[str] = set()
+        self._references = References()
+
+    @property
+    def begun(self) -> bool:
+        return self._elements > 0
+
+    def document_type(self, *_: object) -> None:
+        raise BadImage("must have no document type and no entities", self._field)
+
+    def start(self, name: str, attributes: Mapping[str, str]) -> None:
+        self._count()
+        namespace, _, local = name.rpartition(_SEPARATOR)
+        known = namespace == SVG and local in ELEMENTS
+        if not self._open and (not known or local != "svg"):
+            raise UnsupportedMedia("is no SVG: its root must be svg, of SVG's namespace", self._field)
+        if self._skipping or not known:
+            self._skipping += 1
+            self._left_out.add(local)
+            return
+        kept = self._kept(attributes)
+        self._open.append(local)
+        self._references.start(kept)
+        space = f' xmlns="{SVG}"' if len(self._open) == 1 else ""
+        self._parts.append(f"<{local}{space}{''.join(f' {key}={quoteattr(value)}' for key, value in kept.items())}>")
+
+    def end(self, name: str) -> None:
+        self._depth -= 1
+        if self._skipping:
+            self._skipping -= 1
+            return
+        self._references.end()
+        self._parts.append(f"</{self._open.pop()}>")
+
+    def text(self, text: str) -> None:
+        if not self._skipping and (text.isspace() or self._open[-1] in _TEXTS):
+            self._parts.append(escape(text))
+
+    def done(self) -> Sanitised:
+        drawn = self._references.drawn(self._limits.max_drawn)
+        if drawn is None:
+            raise BadImage("refers to itself", self._field)
+        if drawn > self._limits.max_drawn:
+            raise TooLarge(f"draws more than {self._limits.max_drawn} elements, by references", self._field)
+        return Sanitised("".join(self._parts).encode(), frozenset(self._left_out))
+
+    def _count(self) -> None:
+        self._elements += 1
+        self._depth += 1
+        if self._elements > self._limits.max_elements:
+            raise TooLarge(f"has more than {self._limits.max_elements} elements", self._field)
+        if self._depth > self._limits.max_depth:
+            raise TooLarge(f"has elements nested more than {self._limits.max_depth} deep", self._field)
+
+    def _kept(self, attributes: Mapping[str, str]) -> dict[str, str]:
+        kept: dict[str, str] = {}
+        for name, value in attributes.items():
+            namespace, _, local = name.rpartition(_SEPARATOR)
+            if local == "href" and namespace in ("", XLINK):
+                may_be = value.startswith("#") and NAME.fullmatch(value[1:]) is not None
+            elif namespace == XML and local == "space":
+                local, may_be = "xml:space", value in ("default", "preserve")
+            else:
+                may_be = not namespace and local in ATTRIBUTES and _is_harmless(local, value)
+            if may_be:
+                kept.setdefault(local, value)
+            elif not (local == "style" and not namespace):
+                self._left_out.add(f"@{local}")
+        kept.update(self._styles(attributes.get("style", "")))
+        return kept
+
+    def _styles(self, style: str) -> dict[str, str]:
+        """Its declarations as attributes, which say the same."""
+        found: dict[str, str] = {}
+        for declaration in filter(str.strip, style.split(";")):
+            name, _, value = (part.strip() for part in declaration.partition(":"))
+            if name in STYLES and _is_harmless(name, value):
+                found[name] = value
+            else:
+                self._left_out.add("@style")
+        return found
+
+
+def _is_harmless(name: str, value: str) -> bool:
+    if name == "font-family":
+        return FAMILY.fullmatch(value) is not None
+    if name in ("id", "result", "in", "in2"):
+        return NAME.fullmatch(value) is not None
+    if not FETCHES.search(value):
+        return PLAIN.fullmatch(value) is not None
+    inside = INSIDE.fullmatch(value.strip())
+    return inside is not None and not FETCHES.search(inside[3])

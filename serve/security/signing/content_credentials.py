@@ -1,0 +1,122 @@
+"""`Signer`: Content Credentials, that is a C2PA manifest, written into files as the last thing that is done to them.
+
+It says that the file was created (``c2pa.created``) as trained algorithmic media, by which software and model. Without
+a certificate of its own a site signs with one that it issued itself: what was changed since is found out, and viewers
+say that they do not know the signer. Source: the C2PA Technical Specification, on actions and on certificates.
+"""
+
+from __future__ import annotations
+
+import io
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+
+from serve.ensembles.illustrator.illustration import Parameters
+from serve.ensembles.illustrator.provenance import GENERATED
+from serve.errors import EngineFailure, EngineUnavailable, InvalidRequest
+from serve.security.signing.own_certificate import own_certificate
+from serve.settings import Settings
+
+_SETTINGS = {"builder": {"thumbnail": {"enabled": False}}, "verify": {"verify_after_sign": False}}
+_CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
+
+
+class Signer:
+    """Blocks, and may be called from several threads at once. Raises InvalidRequest for a certificate or key that
+    cannot be used, StateUnavailable where the site's own cannot be made, EngineUnavailable without c2pa-python."""
+
+    def __init__(self, settings: Settings) -> None:
+        try:
+            import c2pa  # an extra: it has 50 MB
+        except ImportError:
+            told = "c2pa-python is not installed: pip install 'atelier[provenance]'"
+            raise EngineUnavailable(told, "provenance.c2pa") from None
+        self._c2pa: Any = c2pa
+        own = settings.provenance
+        self._tell_prompt = own.tell_prompt
+        if own.certificate is not None and own.private_key is not None:
+            chain, key = _read(own.certificate, "certificate"), _read(own.private_key, "private_key")
+        else:
+            chain, key = own_certificate(settings.state_dir)
+        self._algorithm, self._key = _usable(chain, key)
+        self._chain = chain
+        self._check()
+
+    def sign(self, data: bytes, media_type: str, made: Parameters) -> bytes:
+        """``data`` with the manifest in it. Raises EngineFailure."""
+        c2pa, signed = self._c2pa, io.BytesIO()
+        try:
+            info = c2pa.C2paSignerInfo(self._algorithm.encode(), self._chain, self._key, None)
+            with (
+                c2pa.Context.from_dict(_SETTINGS) as context,
+                c2pa.Signer.from_info(info) as signer,
+                c2pa.Builder(self._manifest(media_type, made), context) as builder,
+            ):
+                builder.sign(signer, media_type, io.BytesIO(data), signed)
+        except c2pa.C2paError as error:
+            raise EngineFailure(f"the picture could not be signed: {error}") from error
+        return signed.getvalue()
+
+    def _manifest(self, media_type: str, made: Parameters) -> dict[str, Any]:
+        created: dict[str, Any] = {
+            "action": "c2pa.created",
+            "digitalSourceType": GENERATED,
+            "softwareAgent": {"name": made.model},
+        }
+        if self._tell_prompt:
+            created["parameters"] = {"prompt": made.prompt, "negative_prompt": made.negative_prompt}
+        return {
+            "claim_generator_info": [{"name": "Atelier", "version": version("atelier")}],
+            "format": media_type,
+            "assertions": [{"label": "c2pa.actions", "data": {"actions": [created]}}],
+        }
+
+    def _check(self) -> None:
+        """Signs a picture of nothing: a certificate that C2PA does not take is found now."""
+        svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1 1"></svg>'
+        nothing = Parameters("", "", "none", 1, 1, 1, 1.0, 0.0, "euler", 0)
+        try:
+            self.sign(svg, "image/svg+xml", nothing)
+        except EngineFailure as error:
+            raise InvalidRequest(f"does not do for C2PA: {error.message}", "provenance.certificate") from error
+
+
+def signer_of(settings: Settings) -> Signer | None:
+    """None: nothing is signed here."""
+    return None if settings.provenance.c2pa == "off" else Signer(settings)
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidRequest(f"{path.name} cannot be read: {error.strerror}", f"provenance.{name}") from None
+
+
+def _usable(chain: bytes, key: bytes) -> tuple[str, bytes]:
+    """C2PA's name of the algorithm, and the key as PKCS #8."""
+    try:
+        private = serialization.load_pem_private_key(key, None)
+    except (ValueError, TypeError):  # what it says may quote the file
+        raise InvalidRequest("is no private key in PEM without a password", "provenance.private_key") from None
+    try:
+        leaf = x509.load_pem_x509_certificates(chain)[0]
+    except ValueError:
+        raise InvalidRequest("is no certificate in PEM", "provenance.certificate") from None
+    if leaf.public_key() != private.public_key():
+        raise InvalidRequest("is not the key of the first certificate", "provenance.private_key")
+    if isinstance(private, ec.EllipticCurvePrivateKey) and private.curve.name in _CURVES:
+        algorithm = _CURVES[private.curve.name]
+    elif isinstance(private, ed25519.Ed25519PrivateKey):
+        algorithm = "ed25519"
+    elif isinstance(private, rsa.RSAPrivateKey):
+        algorithm = "ps256"
+    else:
+        raise InvalidRequest("must be of P-256, P-384, P-521, Ed25519 or RSA", "provenance.private_key")
+    form = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    return algorithm, private.private_bytes(*form)

@@ -1,0 +1,111 @@
+"""Who stands in for what fails, feature flags, experiments."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import (
+    AfterValidator,
+    Field,
+    SecretStr,
+    model_validator,
+)
+from pydantic_core import PydanticCustomError
+
+from serve.errors import InvalidRequest
+from serve.settings.egress_policy import Destinations, checked
+from serve.settings.section import MEBIBYTE, Section
+
+
+class BreakerSettings(Section):
+    failures: int = Field(5, ge=1, le=10_000, description="Failures in the window before the breaker may open.")
+    share: float = Field(0.5, ge=0, le=1, description="Share of what ended in the window that must have failed, too.")
+    window_s: float = Field(60.0, gt=0, le=86_400, description="How long a failure counts.")
+    wait_s: float = Field(15.0, gt=0, le=86_400, description="How long an open breaker waits before it tries one.")
+
+
+NAME = r"^[a-z0-9][a-z0-9_-]{0,39}$"
+Name = Annotated[str, Field(pattern=NAME)]
+
+
+def _outside(url: str) -> str:
+    try:
+        checked(url, Destinations(plain_http=True, anywhere=True), "base_url")
+    except InvalidRequest as error:
+        raise PydanticCustomError("outside_url", "{told}", {"told": error.message}) from None
+    return url.rstrip("/")
+
+
+class FallbackStep(Section):
+    """One who stands in. ``name`` is what answers call it by."""
+
+    kind: Literal["model", "openai", "bedrock"]
+    model: str = Field(pattern=r"^[!-~]{1,256}$")
+    name: Name | None = None
+    base_url: Annotated[str, AfterValidator(_outside)] | None = None
+    region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] | None = None
+    api_key: SecretStr | None = None
+    """Of Bedrock: ``ACCESS_KEY_ID:SECRET_ACCESS_KEY``, with a session token ``:TOKEN`` after it, or an API key."""
+    secret: Name | None = None
+    """The name under which `atelier secrets set` keeps the key instead."""
+    sizes: tuple[Annotated[str, Field(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$")], ...] = ()
+    """WIDTHxHEIGHT that it draws; empty: what the model is known for, else any."""
+    timeout_s: float = Field(60.0, gt=0, le=3600)
+
+    @model_validator(mode="after")
+    def _whole(self) -> FallbackStep:
+        lacks = {"model": None, "openai": "base_url", "bedrock": "region"}[self.kind]
+        if lacks is not None and getattr(self, lacks) is None:
+            raise PydanticCustomError("fallback_step", "a step of the kind {kind} needs {lacks}", {
+                "kind": self.kind, "lacks": lacks,
+            })  # fmt: skip
+        if self.kind != "model" and self.name is None:
+            raise PydanticCustomError("fallback_step", "a step outside needs a name")
+        if self.api_key is not None and self.secret is not None:
+            raise PydanticCustomError("fallback_step", "api_key and secret say the same; leave one out")
+        return self
+
+    @property
+    def link(self) -> str:
+        """What it is called in answers, after ``fallback:``."""
+        return f"{self.kind}:{self.name or self.model}"
+
+
+class FallbackSettings(Section):
+    steps: tuple[FallbackStep, ...] = Field(
+        (), max_length=8, description="Who draws when the Illustrator fails, in turn; see docs/FALLBACK.md."
+    )
+    flag: Name | None = Field(
+        None, description="Flag of the users whom the Illustrator serves; the others get the steps first. None: all."
+    )
+    primary_timeout_s: float | None = Field(
+        None, gt=0, le=3600, description="Longest wait for the Illustrator before the steps; none: no time for them."
+    )
+    max_bytes: int = Field(20 * MEBIBYTE, ge=1024, le=256 * MEBIBYTE, description="Largest picture from outside.")
+    at_once: int = Field(4, ge=1, le=1000, description="Pictures that one process asks of one outside service at once.")
+    breaker: BreakerSettings = Field(BreakerSettings(), description="When a failing ensemble is left alone.")
+
+
+class FlagSettings(Section):
+    enabled: bool = True
+    percentage: float = Field(100.0, ge=0, le=100)
+    users: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field((), max_length=1000)
+    """Who has it whatever the percentage is."""
+
+
+class ArmSettings(Section):
+    """``options`` are fields of a request that the arm fills in, such as ``model`` or ``guidance_scale``."""
+
+    weight: float = Field(0.5, gt=0, le=1_000_000)
+    options: dict[Literal["model", "num_inference_steps", "guidance_scale", "guidance_rescale", "sampler",
+                          "negative_prompt"], str | int | float] = {}  # noqa: RUF012 - pydantic copies it  # fmt: skip
+
+
+class ExperimentSettings(Section):
+    arms: dict[Name, ArmSettings] = Field(min_length=2, max_length=8)
+    model: str | None = None
+    """Of which model the requests are in it; None: of those that name none."""
+    flag: Name | None = None
+    """Of the users who take part; None: all."""
+    min_units: int = Field(30, ge=2, le=1_000_000)
+    """Users (or requests, where nobody is known) that each arm needs before arms are compared."""

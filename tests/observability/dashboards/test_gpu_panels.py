@@ -1,0 +1,161 @@
+"""The panels and alerts of GPUs, asked of a real Prometheus where Triton, or Ray, tells of some.
+
+Triton's lines go through the meter of an ensemble, as those of any other. What Ray's agent makes of them, and what it
+tells by itself, is written down in `gpus_told`; tests/cluster/test_gpus_on_ray.py asks Ray.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import re
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import numpy as np
+import prometheus_server
+import pytest
+from gpus_told import BOTHS, BUSY, RAYS, SILENT, THERE, TRITONS, USED, as_ray_tells, as_triton_tells
+from prometheus_server import Prometheus
+
+from serve.engines.usage_meter import EngineMeter
+from serve.observability.costs import billed
+from serve.observability.dashboards.board import RATE
+from serve.observability.dashboards.boards import BOARDS, COST, ENGINES
+from serve.observability.dashboards.rules import rules
+from serve.observability.metrics import catalogue
+
+pytestmark = pytest.mark.slow
+
+ENSEMBLE, ENGINE, MODEL = "illustrate", "unet-on-gpu", "toy-on-gpu"
+
+
+@contextlib.contextmanager
+def telling(text: Callable[[], str]) -> Iterator[str]:
+    """``host:port`` of what answers ``text``, whatever is asked for."""
+
+    class Told(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(text().encode())
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Told) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+class Engines:
+    """Of which one runs on a GPU, half of the time."""
+
+    def __init__(self) -> None:
+        self.on_answer: Any = None
+        self._began = time.monotonic()
+
+    async def statistics(self, _: str) -> dict[str, Any]:
+        ran_s = 10 + (time.monotonic() - self._began) / 2
+        infer = {"count": int(100 * ran_s), "ns": int(1e9 * ran_s)}
+        return {"model_stats": [{"name": ENGINE, "version": "1",
+                                 "batch_stats": [{"batch_size": 1, "compute_infer": infer}]}]}  # fmt: skip
+
+
+class Triton:
+    """The parts of `TritonServer` that the meter asks."""
+
+    def __init__(self, address: str) -> None:
+        self.pid = os.getpid()
+        self.metrics_url = f"http://{address}/metrics"
+
+
+@pytest.fixture(scope="module")
+def work() -> Iterator[Callable[[], None]]:
+    """An answer of an ensemble whose Triton has GPUs; the meter looks at it, as it does every few seconds."""
+    with telling(as_triton_tells) as address:
+        meter = EngineMeter(ENSEMBLE, Engines(), Triton(address), gpus=1.0)  # type: ignore[arg-type]
+
+        def one() -> None:
+            with billed() as bill:
+                meter.answered(ENGINE, {"sample": np.zeros((1, 4, 8, 8), np.float32)})
+            bill.pay(ENSEMBLE, MODEL)
+            catalogue.ENSEMBLE_SECONDS.observe(1.0, ENSEMBLE, "ok")
+            asyncio.run(meter.look())
+
+        one()
+        yield one
+        catalogue.TRITON.replace(ENSEMBLE, [])
+
+
+@pytest.fixture(scope="module")
+def prometheus(work: Callable[[], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    with telling(as_ray_tells) as address:
+        targets = tmp_path_factory.mktemp("gpus") / "metrics.json"
+        targets.write_text(json.dumps([{"labels": {"job": "ray"}, "targets": [address]}]))
+        with prometheus_server.started(targets, interval_s=1.0) as server:
+            yield server
+
+
+def asked() -> dict[str, str]:
+    """Of every panel that only a GPU fills, and of every alert that asks for what a GPU does."""
+    panels = {
+        f"{board.title}, {panel.title}, {legend}": query.replace(RATE, "1m")
+        for board in BOARDS
+        for panel in board.panels()
+        for legend, query in panel.queries.items()
+        if panel.only_with == "gpu"
+    }
+    alerts = {rule.name: rule.expression for rule in rules(1e-6, gpu_hour=3600.0) if "gpu" in rule.expression}
+    return panels | alerts
+
+
+def by_gpu(prometheus: Prometheus, query: str) -> dict[str, float]:
+    found = prometheus.query(query)
+    assert len({one["metric"]["gpu_uuid"] for one in found}) == len(found), "one series of each"
+    return {one["metric"]["gpu_uuid"]: float(one["value"][1]) for one in found}
+
+
+def test_every_panel_and_alert_of_gpus_has_an_answer(prometheus: Prometheus, work: Callable[[], None]) -> None:
+    queries = asked()
+    assert {"AtelierGpuFull", "AtelierOverBudget"} < queries.keys()
+    assert {one.partition(",")[0] for one in queries if "," in one} == {ENGINES.title, COST.title}
+    deadline, empty = time.monotonic() + 60, set(queries)
+    while empty and time.monotonic() < deadline:
+        work()
+        empty = {name for name in empty if not prometheus.query(queries[name])}
+        time.sleep(0.5)
+    assert not empty
+
+
+def test_triton_tells_of_a_gpu_before_ray_does(prometheus: Prometheus) -> None:
+    queries, all_of_them = asked(), (TRITONS, RAYS, BOTHS, SILENT)
+    for name, gpus, value in (
+        (f"{ENGINES.title}, Utilisation, {{{{gpu_uuid}}}}", all_of_them[:3], BUSY),
+        (f"{ENGINES.title}, Memory, {{{{gpu_uuid}}}} used", all_of_them, USED),
+        (f"{ENGINES.title}, Memory, {{{{gpu_uuid}}}} there", all_of_them, THERE),
+        ("AtelierGpuFull", all_of_them, USED / THERE),
+    ):
+        assert by_gpu(prometheus, queries[name]) == pytest.approx(dict.fromkeys(gpus, value)), name
+
+
+def test_all_that_triton_tells_of_gpus_arrives_under_its_own_name(prometheus: Prometheus) -> None:
+    for name in re.findall(r"# TYPE (\w+)", as_triton_tells()):
+        found = prometheus.until(name)
+        assert {one["metric"]["gpu_uuid"] for one in found} == {TRITONS, BOTHS}
+        assert {one["metric"]["ensemble"] for one in found} == {ENSEMBLE}
+
+
+def test_what_is_no_number_is_nothing(prometheus: Prometheus) -> None:
+    """Else a panel that shows nothing would pass for one that does."""
+    rates = "sum by (le) (rate(atelier_ensemble_duration_seconds_bucket[5m]))"
+    prometheus.until(rates)
+    for query in ("sum(up) * 0 / 0", "sum(up) / 0", f"histogram_quantile(0.95, {rates} * 0)"):
+        assert prometheus.query(query) == []
+    assert prometheus.query("sum(up) * 0")

@@ -1,0 +1,78 @@
+"""`atelier dashboards push`: into a Grafana, again without a second copy, and what is said when it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from grafana_standin import TOKEN, GrafanaStandIn
+from http_server import listening
+from typer.testing import CliRunner, Result
+
+from serve.cli.main import app
+from serve.observability.dashboards.boards import BOARDS
+
+
+@pytest.fixture
+def grafana() -> Iterator[tuple[GrafanaStandIn, str]]:
+    standin = GrafanaStandIn()
+    with listening(standin) as address:
+        yield standin, f"http://{address}"
+
+
+def push(url: str, token: str = TOKEN, *more: str) -> Result:
+    return CliRunner().invoke(app, ["dashboards", "push", *more], env={"GRAFANA_URL": url, "GRAFANA_TOKEN": token})
+
+
+def test_every_board_is_there_once_however_often_it_is_pushed(grafana: tuple[GrafanaStandIn, str]) -> None:
+    standin, url = grafana
+    first = push(url)
+    assert first.exit_code == 0, first.output
+    assert first.stdout.split() == [f"{url}/d/{board.uid}" for board in BOARDS]
+    assert push(url).exit_code == 0
+    assert standin.folders == {"atelier": "Atelier"}
+    assert {uid: board["version"] for uid, board in standin.dashboards.items()} == {b.uid: 2 for b in BOARDS}
+    assert all(standin.dashboards[board.uid]["title"] == board.title for board in BOARDS)
+
+
+def test_a_token_may_be_in_a_file(grafana: tuple[GrafanaStandIn, str], tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    assert push(grafana[1], "", "--token-file", str(tmp_path / "token")).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("url", "token", "told"),
+    [
+        (None, "wrong", "role Editor"),
+        (None, "viewer", "role Editor"),
+        (None, "", "GRAFANA_TOKEN"),
+        ("ftp://127.0.0.1", TOKEN, "https://"),
+        ("http://127.0.0.1:9", TOKEN, "no Grafana answers at http://127.0.0.1:9"),
+    ],
+)
+def test_what_is_wrong_is_said(grafana: tuple[GrafanaStandIn, str], url: str | None, token: str, told: str) -> None:
+    result = push(url or grafana[1], token)
+    assert result.exit_code == 2
+    assert told in result.stderr
+    assert TOKEN not in result.stderr
+    assert not grafana[0].dashboards
+
+
+def test_a_failing_grafana_is_named_as_such(grafana: tuple[GrafanaStandIn, str]) -> None:
+    grafana[0].fails = True
+    result = push(grafana[1])
+    assert result.exit_code == 2
+    assert "failed with 500" in result.stderr
+
+
+def test_what_is_no_grafana_is_told_apart() -> None:
+    from fastapi import FastAPI
+    from fastapi.responses import HTMLResponse
+
+    other = FastAPI()
+    other.get("/api/folders", response_class=HTMLResponse)(lambda: "<html>hello</html>")
+    with listening(other) as address:
+        result = push(f"http://{address}")
+    assert result.exit_code == 2
+    assert "no Grafana answers" in result.stderr

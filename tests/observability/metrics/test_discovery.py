@@ -1,0 +1,119 @@
+"""The file that tells Prometheus which machines there are, while they come and go."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from waiting import until
+
+from serve.cluster import discovery
+from serve.errors import InvalidRequest
+from serve.settings import Settings
+
+
+class Head:
+    """In the place of the module ``ray``: it knows ``machines``, and says nothing while it is ``busy``."""
+
+    class Busy(Exception): ...
+
+    exceptions = SimpleNamespace(RayError=Busy)
+
+    def __init__(self) -> None:
+        self.machines = [1]
+        self.busy = False
+        self.odd = False
+        self.asked = 0
+
+    def nodes(self) -> list[dict[str, Any]]:
+        self.asked += 1
+        if self.busy:
+            raise self.Busy
+        if self.odd:
+            raise TypeError("odd")
+        return [{"NodeManagerAddress": f"10.0.0.{n}", "MetricsExportPort": n, "Alive": True} for n in self.machines]
+
+
+@pytest.fixture
+def head(monkeypatch: pytest.MonkeyPatch) -> Head:
+    found = Head()
+    monkeypatch.setitem(sys.modules, "ray", found)
+    monkeypatch.setattr(discovery, "EVERY_S", 0.01)
+    return found
+
+
+async def test_it_follows_machines(head: Head, tmp_path: Path) -> None:
+    path = tmp_path / "run" / "metrics.json"
+
+    def told() -> list[str]:
+        return next(one["targets"] for one in json.loads(path.read_text()) if one["labels"]["job"] == "ray")
+
+    with discovery.told(Settings(metrics_file=path)):
+        assert told() == ["10.0.0.1:1"]
+        head.machines.append(2)
+        await until(lambda: told() == ["10.0.0.1:1", "10.0.0.2:2"])
+        head.busy, asked = True, head.asked
+        await until(lambda: head.asked > asked + 2)
+        assert len(told()) == 2
+        head.busy, head.odd, asked = False, True, head.asked
+        await until(lambda: head.asked > asked + 2)
+        head.machines.remove(1)
+        head.odd = False
+        await until(lambda: told() == ["10.0.0.2:2"])
+    assert list(path.parent.iterdir()) == []
+
+
+def test_who_ends_leaves_no_file_though_the_head_stands_still(
+    head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who ends it may not have the time to wait for the head's answer."""
+    path, asked, gone = tmp_path / "metrics.json", threading.Event(), threading.Event()
+    monkeypatch.setattr(discovery, "_END_S", 20.0)
+
+    def nodes() -> list[dict[str, Any]]:
+        if threading.current_thread() is not threading.main_thread():
+            asked.set()
+            deadline = time.monotonic() + 5
+            while path.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+            if not path.exists():
+                gone.set()
+        return Head.nodes(head)
+
+    monkeypatch.setattr(head, "nodes", nodes)
+    with discovery.told(Settings(metrics_file=path)):
+        assert asked.wait(20)
+    assert gone.is_set()
+    assert not path.exists(), "what was asked before the end is not written after it"
+
+
+def test_what_a_disk_held_up_is_removed_as_well(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It had begun to write when the end came, and the file was gone by the time it went on."""
+    path, begun = tmp_path / "metrics.json", threading.Event()
+    monkeypatch.setattr(discovery, "_END_S", 20.0)
+
+    def write(where: Path, *told: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            begun.set()
+            deadline = time.monotonic() + 5
+            while path.exists() and time.monotonic() < deadline:
+                time.sleep(0.01)
+        where.write_text("[]")
+
+    monkeypatch.setattr(discovery, "write_targets", write)
+    with discovery.told(Settings(metrics_file=path)):
+        assert begun.wait(20)
+    assert not path.exists()
+
+
+def test_a_place_that_cannot_be_written_is_refused(head: Head, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    settings = Settings(metrics_file=tmp_path / "file" / "x")
+    with pytest.raises(InvalidRequest, match="metrics_file"), discovery.told(settings):
+        raise AssertionError

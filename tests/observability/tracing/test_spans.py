@@ -1,0 +1,193 @@
+"""Spans, what travels, and what a collector that is away costs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+from otlp_collector import Collector, collecting, tree
+
+from serve.errors import EngineFailure, InvalidRequest
+from serve.observability import tracing
+from serve.observability.tracing import export
+from serve.settings import Settings, TracingSettings
+
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+UNSAMPLED = PARENT[:-2] + "00"
+TRACE = PARENT.split("-")[1]
+
+
+def test_parts_are_below_what_they_are_parts_of(traced: Collector) -> None:
+    with tracing.entered("request", {"request_id": "r1", "traceparent": PARENT}, atelier__place=3):
+        with tracing.span("part"), tracing.span("smaller"):
+            tracing.note(atelier__rows=2)
+        carried = tracing.carried()
+        with tracing.step("step", step=1), tracing.span("folded away"):
+            assert tracing.metadata() == (("traceparent", carried["traceparent"]),)
+    export.stop()
+    assert tree(traced.spans) == {"smaller": "part", "part": "request", "request": PARENT.split("-")[2]}
+    first = next(one for one in traced.spans if one.name == "request")
+    assert {one.trace for one in traced.spans} == {TRACE}
+    assert carried == {"request_id": "r1", "traceparent": f"00-{TRACE}-{first.id}-01"}
+    ((name, told),) = first.events
+    assert (name, told["step"]) == ("step", 1)
+    assert told["duration_ms"] >= 0
+    assert first.attributes == {"atelier.place": 3}
+    assert first.service == "atelier-tests"
+    assert tracing.here() == tracing.Here()
+
+
+def test_what_goes_to_another_process_goes_on_there(traced: Collector) -> None:
+    with tracing.entered("gateway", {"request_id": "r1"}):
+        context = tracing.carried()
+    with tracing.continued("replica", context):
+        assert tracing.here().request_id == "r1"
+    with tracing.continued("probe", {"request_id": "r2"}), tracing.span("none"):
+        assert tracing.carried() == {"request_id": "r2"}
+    export.stop()
+    assert tree(traced.spans) == {"gateway": "", "replica": "gateway"}
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "failed"),
+    [
+        (InvalidRequest("not a word of it", "prompt"), "InvalidRequest", False),
+        (asyncio.CancelledError(), "CancelledError", False),
+        (EngineFailure("not a word of it"), "EngineFailure", True),
+        (RuntimeError("not a word of it"), "RuntimeError", True),
+    ],
+)
+def test_of_an_error_its_kind_is_told(traced: Collector, error: BaseException, kind: str, failed: bool) -> None:
+    with pytest.raises(type(error)), tracing.entered("request", None):
+        raise error
+    export.stop()
+    (span,) = traced.spans
+    assert (span.attributes["error.type"], span.failed) == (kind, failed)
+    assert b"word" not in traced.raw
+
+
+def test_who_is_not_traced_takes_his_ids_along(traced: Collector) -> None:
+    with tracing.entered("request", {"request_id": "r", "traceparent": UNSAMPLED}), tracing.span("part"):
+        carried = tracing.carried()
+        assert tracing.metadata() is None
+    assert carried["traceparent"].startswith(f"00-{TRACE}-")
+    assert carried["traceparent"].endswith("-00")
+    export.stop()
+    assert traced.spans == []
+
+
+def test_the_share_that_is_traced(collector: Collector) -> None:
+    export.start(TracingSettings(endpoint=collector.url, sample_ratio=0.25), "Tests")
+    for _ in range(400):
+        with tracing.entered("request", None):
+            pass
+    export.stop()
+    assert 50 < len(collector.spans) < 160
+
+
+@pytest.mark.parametrize("given", ["", "junk", "00-0-0-01", f"ff-{TRACE}-b7ad6b7169203331-01", "x" * 10_000, "ü"])
+def test_what_is_no_parent_begins_a_trace(traced: Collector, given: str) -> None:
+    with tracing.entered("request", {"traceparent": given, "tracestate": "a=secret", "baggage": "b=secret"}):
+        pass
+    export.stop()
+    (span,) = traced.spans
+    assert span.parent == ""
+    assert b"secret" not in traced.raw
+
+
+async def test_a_generator_that_is_closed_from_elsewhere(traced: Collector) -> None:
+    async def items() -> AsyncIterator[int]:
+        with tracing.entered("stream", {"request_id": "r"}):
+            yield 1
+            yield 2
+
+    stream = items()
+    assert await asyncio.create_task(anext(stream)) == 1  # type: ignore[arg-type]
+    await asyncio.create_task(stream.aclose())  # type: ignore[attr-defined]
+    assert tracing.here() == tracing.Here()
+    await asyncio.to_thread(export.stop)
+    assert [one.name for one in traced.spans] == ["stream"]
+
+
+def test_without_a_collector_nothing_is_begun() -> None:
+    export.start(TracingSettings(), "Tests")
+    with tracing.entered("request", {"request_id": "r", "traceparent": PARENT}), tracing.span("part"):
+        assert tracing.carried() == {"request_id": "r"}
+        assert tracing.response() is None
+    assert tracing.here() == tracing.Here()
+
+
+def test_a_collector_that_is_away_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    export.start(TracingSettings(endpoint=f"http://127.0.0.1:{port}", queue=64, timeout_s=0.2), "Tests")
+    with caplog.at_level(logging.DEBUG):
+        began = time.perf_counter()
+        for _ in range(2000):
+            with tracing.entered("request", None):
+                pass
+        took_s = time.perf_counter() - began
+        _until(lambda: bool(_told(caplog)))
+        for _ in range(300):
+            with tracing.entered("request", None):
+                pass
+        time.sleep(2.5)
+        assert len(_told(caplog)) == 1
+        with collecting(port) as collector:
+            with tracing.entered("again", None):
+                pass
+            collector.until(lambda spans: any(one.name == "again" for one in spans))
+            _until(lambda: len(_told(caplog)) == 2)
+        export.stop()
+    assert took_s < 20, "nobody waits for it"
+    assert "takes traces again" in _told(caplog)[1]
+
+
+def _told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [one.getMessage() for one in caplog.records if one.name.startswith(("serve", "opentelemetry"))]
+
+
+def _until(is_so: object) -> None:
+    end = time.monotonic() + 15
+    while not is_so():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_an_end_does_not_wait_for_a_collector() -> None:
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        silent.listen()
+        export.start(TracingSettings(endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=30), "Tests")
+        with tracing.entered("request", None):
+            pass
+        began = time.perf_counter()
+        export.stop(0.5)
+        assert time.perf_counter() - began < 5
+
+
+def test_headers_are_sent_and_are_no_secret_of_triton(collector: Collector) -> None:
+    export.start(TracingSettings(endpoint=collector.url, headers={"x-token": "s3cret"}, triton=True), "Tests")
+    assert export.for_triton() is None
+    with tracing.entered("request", None):
+        pass
+    export.stop()
+    assert collector.headers[0]["x-token"] == "s3cret"
+    assert "s3cret" not in str(Settings(tracing={"headers": {"x-token": "s3cret"}}))
+
+
+@pytest.mark.parametrize("url", ["collector:4318", "ftp://a", "http://", "http://ada:secret@collector:4318"])
+def test_what_is_no_collector(url: str) -> None:
+    with pytest.raises(ValueError, match="endpoint") as caught:
+        TracingSettings(endpoint=url)
+    assert "secret" not in str(caught.value)
+
+
+def test_the_path_of_a_collector() -> None:
+    assert TracingSettings(endpoint="http://a:4318").endpoint == "http://a:4318/v1/traces"
+    assert TracingSettings(endpoint="https://a/otlp/v1/traces").endpoint == "https://a/otlp/v1/traces"

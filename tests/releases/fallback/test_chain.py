@@ -1,0 +1,266 @@
+"""Who draws when the Illustrator cannot (A-100): when others are asked, and when nobody is."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from outside import KEY, Clock, Hanging, IllustratorStandIn, Service, chain, chain_settings, openai_answers, openai_step
+
+from serve.ensembles.illustrator.illustration import Follow, IllustrateOptions, Illustration, Preview
+from serve.errors import (
+    Cancelled,
+    DeadlineExceeded,
+    EngineFailure,
+    EngineLost,
+    EngineUnavailable,
+    InvalidRequest,
+    NotFound,
+    Overloaded,
+)
+
+FOX = IllustrateOptions("a fox", seed=7, width=64, height=48)
+MINI_TO_TURBO = {"kind": "model", "model": "turbo"}
+
+
+@pytest.fixture
+async def service() -> AsyncIterator[Service]:
+    async with Service(openai_answers()).listening() as service:
+        yield service
+
+
+async def test_what_goes_well_is_the_illustrators(service: Service) -> None:
+    drawn = await chain(IllustratorStandIn(), chain_settings(openai_step(service.url))).draw(FOX)
+    assert drawn.served_by == "illustrate"
+    assert service.asked == []
+
+
+@pytest.mark.parametrize("failure", [EngineLost("gone"), EngineUnavailable("away"), EngineFailure("broken")])
+async def test_failures_go_outside(service: Service, failure: Exception) -> None:
+    primary = IllustratorStandIn()
+    primary.failure = failure
+    drawn = await chain(primary, chain_settings(openai_step(service.url))).draw(
+        IllustrateOptions("a fox", seed=7, width=64, height=48, n=2)
+    )
+    assert drawn.served_by == "fallback:openai:cloud"
+    assert [picture.seed for picture in drawn.pictures] == [7, 8]
+    assert all(picture.pixels.shape == (48, 64, 3) for picture in drawn.pictures)
+    path, headers, asked = service.asked[0]
+    assert path == "/v1/images/generations"
+    assert headers["authorization"] == f"Bearer {KEY}"
+    assert asked == {"model": "dall-e-2", "prompt": "a fox", "n": 1, "size": "64x48", "response_format": "b64_json"}
+
+
+@pytest.mark.parametrize(
+    "failure", [InvalidRequest("no", "width"), NotFound("no", "model"), Overloaded("full"), Cancelled("gone")]
+)
+async def test_what_is_no_failure_of_ours_stays(service: Service, failure: Exception) -> None:
+    primary = IllustratorStandIn()
+    primary.failure = failure
+    fallback = chain(primary, chain_settings(openai_step(service.url), breaker={"failures": 1, "share": 0}))
+    for _ in range(3):
+        with pytest.raises(type(failure)):
+            await fallback.draw(FOX)
+    assert service.asked == []
+    assert fallback.breakers["illustrate"].state == "closed"
+    assert fallback.breakers["illustrate"].counts() == (0, 0)
+
+
+async def test_a_client_without_time_is_no_failure(service: Service) -> None:
+    fallback = chain(Hanging(), chain_settings(openai_step(service.url), breaker={"failures": 1, "share": 0}))
+    with pytest.raises(DeadlineExceeded):
+        await fallback.draw(IllustrateOptions("a fox", seed=7, timeout_s=0.2))
+    assert service.asked == []
+    assert fallback.breakers["illustrate"].state == "closed"
+
+
+async def test_one_that_hangs_leaves_time_for_others(service: Service) -> None:
+    settings = chain_settings(openai_step(service.url), primary_timeout_s=0.2)
+    primary = Hanging()
+    fallback = chain(primary, settings)
+    drawn = await fallback.draw(FOX)
+    assert drawn.served_by == "fallback:openai:cloud"
+    assert fallback.breakers["illustrate"].counts() == (1, 1)
+
+
+async def test_the_sites_own_limit_is_a_failure_that_nobody_mends(service: Service) -> None:
+    fallback = chain(Hanging(), chain_settings(openai_step(service.url), limit_s=0.2))
+    with pytest.raises(DeadlineExceeded):
+        await fallback.draw(FOX)
+    assert service.asked == []
+    assert fallback.breakers["illustrate"].counts() == (1, 1)
+
+
+async def test_one_who_fails_often_is_left_alone_and_tried_again(service: Service) -> None:
+    clock, primary = Clock(), IllustratorStandIn()
+    settings = chain_settings(openai_step(service.url), breaker={"failures": 3, "share": 0.5, "wait_s": 15})
+    fallback = chain(primary, settings, clock=clock)
+    primary.failure = EngineLost("gone")
+    for _ in range(5):
+        assert (await fallback.draw(FOX)).served_by == "fallback:openai:cloud"
+    assert len(primary.asked) == 3
+    assert fallback.breakers["illustrate"].state == "open"
+    clock.now += 15
+    await fallback.draw(FOX)
+    assert len(primary.asked) == 4, "one is let in, and fails"
+    primary.failure = None
+    await fallback.draw(FOX)
+    assert len(primary.asked) == 4
+    clock.now += 15
+    assert (await fallback.draw(FOX)).served_by == "illustrate"
+    assert fallback.breakers["illustrate"].state == "closed"
+
+
+async def test_a_listener_that_leaves_with_the_picture_closes_the_breaker(service: Service) -> None:
+    clock, primary = Clock(), IllustratorStandIn()
+    settings = chain_settings(openai_step(service.url), breaker={"failures": 1, "share": 0})
+    fallback = chain(primary, settings, clock=clock)
+    primary.failure = EngineLost("gone")
+    await fallback.draw(FOX)
+    primary.failure = None
+    clock.now += 15
+    async with contextlib.aclosing(fallback.stream(FOX)) as items:
+        async for item in items:
+            if isinstance(item, Illustration):
+                break
+    assert fallback.breakers["illustrate"].state == "closed"
+
+
+async def test_another_model_of_this_site() -> None:
+    primary = _OneBroken()
+    drawn = await chain(primary, chain_settings(MINI_TO_TURBO)).draw(
+        IllustrateOptions("a fox", seed=7, model="mini", width=64, height=64, num_inference_steps=8, sampler="ddim")
+    )
+    assert drawn.served_by == "fallback:model:turbo"
+    asked = primary.asked[-1]
+    assert (asked.model, asked.num_inference_steps, asked.sampler, asked.seed) == ("turbo", None, "ddim", 7)
+
+
+async def test_the_model_that_failed_does_not_stand_in_for_itself() -> None:
+    primary = IllustratorStandIn()
+    primary.failure = EngineFailure("broken")
+    with pytest.raises(EngineFailure, match="broken"):
+        await chain(primary, chain_settings(MINI_TO_TURBO)).draw(IllustrateOptions("a fox", seed=7, model="turbo"))
+    assert len(primary.asked) == 1
+
+
+async def test_steps_in_their_order_until_one_draws(service: Service) -> None:
+    primary = IllustratorStandIn()
+    primary.failure = EngineLost("gone")
+    steps = [MINI_TO_TURBO, openai_step("http://127.0.0.1:9", name="dead"), openai_step(service.url)]
+    drawn = await chain(primary, chain_settings(*steps)).draw(FOX)
+    assert drawn.served_by == "fallback:openai:cloud"
+    assert len(primary.asked) == 2
+
+
+async def test_when_all_fail_the_illustrators_failure_is_told() -> None:
+    clock, primary = Clock(), IllustratorStandIn()
+    primary.failure = EngineFailure("an engine broke")
+    settings = chain_settings(openai_step("http://127.0.0.1:9"), breaker={"failures": 1, "share": 0})
+    fallback = chain(primary, settings, clock=clock)
+    with pytest.raises(EngineFailure, match="an engine broke"):
+        await fallback.draw(FOX)
+    with pytest.raises(EngineUnavailable, match="nobody can draw") as caught:
+        await fallback.draw(FOX)
+    assert caught.value.retry_after_s
+
+
+async def test_a_step_that_takes_all_the_time_left_hides_no_failure(service: Service) -> None:
+    async def hang(request: Any) -> Any:
+        await asyncio.Event().wait()
+
+    service.answer = hang
+    primary = IllustratorStandIn()
+    primary.failure = EngineFailure("an engine broke")
+    with pytest.raises(EngineFailure, match="an engine broke"):
+        await chain(primary, chain_settings(openai_step(service.url), limit_s=0.3)).draw(FOX)
+    assert len(service.asked) == 1
+
+
+async def test_previews_until_it_fails_and_then_the_picture(service: Service) -> None:
+    primary = IllustratorStandIn()
+    primary.failure, primary.fails_after = EngineLost("gone"), 5
+    options = IllustrateOptions("a fox", seed=7, width=64, height=64, preview_every=2)
+    items = [item async for item in chain(primary, chain_settings(openai_step(service.url))).stream(options, Follow())]
+    assert [item.step for item in items if isinstance(item, Preview)] == [2, 4]
+    assert isinstance(items[-1], Illustration)
+    assert items[-1].served_by == "fallback:openai:cloud"
+
+
+async def test_who_goes_away_ends_the_call(service: Service) -> None:
+    began = asyncio.Event()
+
+    async def hang(request: Any) -> Any:
+        began.set()
+        await asyncio.Event().wait()
+
+    service.answer = hang
+    primary = IllustratorStandIn()
+    primary.failure = EngineLost("gone")
+    fallback = chain(primary, chain_settings(openai_step(service.url)))
+    drawing = asyncio.create_task(fallback.draw(FOX))
+    await asyncio.wait_for(began.wait(), 10)
+    drawing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await drawing
+    assert fallback.breakers["fallback:openai:cloud"].counts() == (0, 0)
+
+
+async def test_what_is_known_of_it_stays_known_while_it_is_away(service: Service) -> None:
+    """A request without a size is drawn in that of the model it would have had."""
+    primary = _Away()
+    fallback = chain(primary, chain_settings(openai_step(service.url)))
+    families, versions = await fallback.families(), await fallback.versions()
+    primary.is_away = True
+    primary.failure = EngineLost("gone")
+    assert await fallback.families() == families
+    assert await fallback.versions() == versions
+    drawn = await fallback.draw(IllustrateOptions("a fox", seed=1))
+    assert drawn.pictures[0].pixels.shape == (64, 64, 3)
+
+
+async def test_without_steps_nobody_is_refused() -> None:
+    primary = IllustratorStandIn()
+    primary.failure = EngineLost("gone")
+    fallback = chain(primary, chain_settings(breaker={"failures": 1, "share": 0}))
+    for _ in range(3):
+        with pytest.raises(EngineLost):
+            await fallback.draw(FOX)
+    assert fallback.breakers["illustrate"].state == "open"
+    primary.failure = None
+    assert (await fallback.draw(FOX)).served_by == "illustrate"
+
+
+class _OneBroken(IllustratorStandIn):
+    async def _step(self, step: int) -> None:
+        if self.asked[-1].model == "mini":
+            raise EngineFailure("broken")
+
+
+class _Away(IllustratorStandIn):
+    is_away = False
+
+    async def families(self) -> Any:
+        if self.is_away:
+            raise EngineLost("gone")
+        return await super().families()
+
+    async def versions(self) -> Any:
+        if self.is_away:
+            raise EngineLost("gone")
+        return await super().versions()
+
+
+async def test_a_wrong_size_is_wrong_also_while_others_draw(service: Service) -> None:
+    clock, primary = Clock(), IllustratorStandIn()
+    primary.failure = EngineLost("gone")
+    fallback = chain(primary, chain_settings(openai_step(service.url), breaker={"failures": 1, "share": 0}))
+    await fallback.draw(FOX)
+    clock.now += 1
+    with pytest.raises(InvalidRequest, match="multiples of 8") as caught:
+        await fallback.draw(IllustrateOptions("a fox", width=65))
+    assert caught.value.field == "width"
+    assert len(service.asked) == 1

@@ -1,0 +1,196 @@
+"""`atelier models add`: what a release or a training brings reaches the repository beside what is there."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+from versioned import ENGINE, model, write_engine, write_version
+
+from serve.cli.main import app
+from serve.engines.triton import repository_install
+from serve.engines.triton.manifests import check_files, label_of
+from serve.engines.triton.repository_install import add
+from serve.engines.triton.repository_view import numbers
+from serve.errors import Conflict, NotFound
+from serve.settings import HOME
+
+
+@pytest.fixture
+def there(tmp_path: Path) -> Path:
+    return tmp_path / "there"
+
+
+def release(folder: Path, factor: float, label: str) -> Path:
+    """As builds write it: version 1, whose manifest is beside the config."""
+    write_engine(folder)
+    engine = folder / ENGINE
+    shutil.rmtree(engine / "1")
+    write_version(folder, "1", model(factor), label=label)
+    (engine / "1" / "manifest.json").rename(engine / "manifest.json")
+    return folder
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_empty_repository_gets_everything(tmp_path: Path, there: Path) -> None:
+    first = write_engine(tmp_path / "first")
+    write_version(first, "2", model(2.0))
+    assert list(add(first, there, pytest.fail)) == [(ENGINE, "1"), (ENGINE, "2")]
+    assert contents(there) == contents(first)
+    assert list(add(first, there, pytest.fail)) == []
+    assert contents(there) == contents(first), "no trace of the second time"
+
+
+def test_the_engines_of_the_project_can_be_added(there: Path) -> None:
+    done = CliRunner().invoke(app, ["models", "add", str(HOME / "model_repository"), "--repository", str(there)])
+    assert done.exit_code == 0, done.output
+    added = [tuple(line.split()) for line in done.stdout.splitlines()]
+    assert ("quality", "1") in added
+    assert len(added) == len(list((HOME / "model_repository").glob("*/config.pbtxt")))
+
+
+def test_a_newer_release_brings_the_next_version_and_leaves_the_one_before(tmp_path: Path, there: Path) -> None:
+    before = write_engine(there)
+    kept = contents(before)
+    newer = release(tmp_path / "newer", 5.0, "1.1")
+    assert list(add(newer, there, pytest.fail)) == [(ENGINE, "2")]
+    assert kept.items() <= contents(there).items()
+    assert label_of(there / ENGINE, "2") == "1.1"
+    check_files(there / ENGINE, "2")
+    assert list(add(newer, there, pytest.fail)) == []
+    assert list(add(release(tmp_path / "newest", 6.0, "1.2"), there, pytest.fail)) == [(ENGINE, "3")]
+    assert numbers(there / ENGINE) == ["1", "2", "3"]
+
+
+def test_what_stays_though_it_differs_is_told(tmp_path: Path, there: Path) -> None:
+    write_engine(there)
+    newer = release(tmp_path / "newer", 5.0, "1.1")
+    config = newer / ENGINE / "config.pbtxt"
+    config.write_text(config.read_text().replace("max_batch_size: 8", "max_batch_size: 4"))
+    told: list[str] = []
+    assert list(add(newer, there, told.append)) == [(ENGINE, "2")]
+    assert told == [f"{ENGINE}/config.pbtxt stays, and is not the one that the new version came with"]
+    assert "max_batch_size: 8" in (there / ENGINE / "config.pbtxt").read_text()
+
+
+def test_a_file_that_was_changed_where_it_lies_is_told(tmp_path: Path, there: Path) -> None:
+    first = write_engine(tmp_path / "first")
+    list(add(first, there, pytest.fail))
+    (there / ENGINE / "1" / "model.onnx").write_bytes(model(9.0))
+    told: list[str] = []
+    assert list(add(first, there, told.append)) == []
+    assert told == [f"{ENGINE}/1: the checksum of model.onnx is not the manifest's"]
+
+
+def test_what_is_not_what_its_manifest_says_is_not_added(tmp_path: Path, there: Path) -> None:
+    first = write_engine(tmp_path / "first")
+    (first / ENGINE / "1" / "model.onnx").write_bytes(model(9.0))
+    with pytest.raises(Conflict, match="checksum"):
+        list(add(first, there, pytest.fail))
+    assert list(there.iterdir()) == []
+    with pytest.raises(NotFound, match="no engine"):
+        list(add(there, tmp_path / "third", pytest.fail))
+
+
+@pytest.fixture
+def meeting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who copies waits for another one to copy, too, but not for ever."""
+    both, copytree = threading.Barrier(2), shutil.copytree
+
+    def met(*arguments: Any, **named: Any) -> Any:
+        with contextlib.suppress(threading.BrokenBarrierError):
+            both.wait(1.0)
+        return copytree(*arguments, **named)
+
+    monkeypatch.setattr(shutil, "copytree", met)
+
+
+@pytest.mark.parametrize("locks", [True, False], ids=["locked", "a disk that locks nothing"])
+@pytest.mark.usefixtures("meeting")
+def test_two_that_add_at_once_take_no_number_twice(
+    tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
+) -> None:
+    write_engine(there)
+    newer = [release(tmp_path / label, factor, label) for factor, label in ((5.0, "1.1"), (6.0, "1.2"))]
+
+    def refused(*_: Any) -> None:
+        raise OSError(errno.ENOLCK, "no locks available")
+
+    if not locks:
+        monkeypatch.setattr(fcntl, "flock", refused)
+    with ThreadPoolExecutor(2) as threads:
+        added = [*threads.map(lambda one: list(add(one, there, pytest.fail)), newer)]
+    assert sorted(added) == [[(ENGINE, "2")], [(ENGINE, "3")]]
+    assert sorted(str(label_of(there / ENGINE, number)) for number in ("2", "3")) == ["1.1", "1.2"]
+    assert [path.name for path in there.iterdir()] == [ENGINE]
+
+
+@pytest.mark.usefixtures("meeting")
+def test_two_that_bring_the_same_bring_it_once(tmp_path: Path, there: Path) -> None:
+    first = write_engine(tmp_path / "first")
+    with ThreadPoolExecutor(2) as threads:
+        added = [*threads.map(lambda _: list(add(first, there, pytest.fail)), range(2))]
+    assert sorted(added) == [[], [(ENGINE, "1")]]
+
+
+def test_the_wait_for_another_one_has_an_end(tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(repository_install, "_TURN_S", 0.2)
+    there.mkdir()
+    with locked(there), pytest.raises(Conflict, match="others add"):
+        list(add(write_engine(tmp_path / "first"), there, pytest.fail))
+
+
+@contextlib.contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    opened = os.open(folder, os.O_RDONLY)
+    fcntl.flock(opened, fcntl.LOCK_EX)
+    yield
+    os.close(opened)
+
+
+def test_what_is_cleared_already_is_no_matter(tmp_path: Path, there: Path) -> None:
+    there.mkdir()
+    (there / ".added-gone").symlink_to(there / "nothing")
+    assert list(add(write_engine(tmp_path / "first"), there, pytest.fail)) == [(ENGINE, "1")]
+
+
+def test_a_folder_without_a_config_keeps_nobody_else_out(tmp_path: Path, there: Path) -> None:
+    """It may be a copy that was broken off, or somebody's work: it stays, and is told."""
+    first = write_engine(tmp_path / "first")
+    shutil.copytree(first / ENGINE, first / "another")
+    shutil.copytree(first / "another", there / "another")
+    (there / "another" / "config.pbtxt").unlink()
+    kept, told = contents(there), list[str]()
+    assert list(add(first, there, told.append)) == [(ENGINE, "1")]
+    assert [line for line in told if "another has no config.pbtxt" in line] == told != []
+    assert kept.items() <= contents(there).items()
+    shutil.rmtree(there / "another")
+    assert list(add(first, there, pytest.fail)) == [("another", "1")]
+
+
+def test_each_ensemble_with_a_repository_of_its_own_asks_for_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = write_engine(tmp_path / "first")
+    monkeypatch.setenv("ATELIER_VECTORIZER__MODEL_REPOSITORY", str(tmp_path / "one"))
+    refused = CliRunner().invoke(app, ["models", "add", str(first)])
+    assert refused.exit_code == 2
+    assert "--repository" in refused.stderr
+    monkeypatch.setenv("ATELIER_ILLUSTRATOR__MODEL_REPOSITORY", str(tmp_path / "one"))
+    assert CliRunner().invoke(app, ["models", "add", str(first)]).stdout == f"{ENGINE} 1\n"
+    manifest = json.loads((tmp_path / "one" / ENGINE / "manifest.json").read_text())
+    assert manifest["version"] == "1.0"

@@ -1,0 +1,93 @@
+"""Replicas as the database knows them, without any that run; and one with a steward and a Triton that only pretends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import sqlalchemy as sa
+from versioned import ENGINE
+
+from serve.engines.triton.versions import Versions
+from serve.errors import EngineUnavailable
+from serve.releases.rollouts.rollout import Rollout, read_all
+from serve.releases.rollouts.version_reconciler import Steward
+from serve.security.identity.audit import Actor
+from serve.state import State
+from serve.state.tables import replicas, rollouts, utc_now
+
+ME = Actor(address="a test")
+
+
+async def tell(state: State, replica: str, beat: int, told: Mapping[str, Any], **row: Any) -> None:
+    """``replica`` says so of the engine."""
+    values = {"id": replica, "beat": beat, "engines": {ENGINE: told}, "updated_at": utc_now(), **row}
+    async with state.database.write() as connection:
+        await connection.execute(sa.delete(replicas).where(replicas.c.id == replica))
+        await connection.execute(replicas.insert(), values)
+
+
+async def tell_fit(state: State, replica: str, beat: int, version: str, asked: int, reason: str = "") -> None:
+    finding = {"version": version, "asked": asked, "ok": not reason, "reason": reason, "took_s": 0.1}
+    await tell(state, replica, beat, {"current": "1", "loaded": ["1", version], "finding": finding})
+
+
+async def decide(state: State, rollout: Rollout) -> None:
+    async with state.database.write() as connection:
+        await connection.execute(sa.delete(rollouts).where(rollouts.c.engine == rollout.engine))
+        await connection.execute(rollouts.insert(), {**rollout.row(), "updated_at": utc_now()})
+
+
+async def decided(state: State) -> Rollout:
+    async with state.database.read() as connection:
+        return (await read_all(connection))[ENGINE]
+
+
+class PretendedServer:
+    """Has what it is told to have."""
+
+    def __init__(self, *versions: str) -> None:
+        self.versions: Mapping[str, Sequence[str]] = {ENGINE: versions}
+
+    def show(self, engine: str, versions: Sequence[str]) -> None:
+        pass
+
+    def confirm(self, engine: str, versions: Sequence[str]) -> None:
+        self.versions = {**self.versions, engine: tuple(versions)}
+
+
+class PretendedClient:
+    """Loads once ``may_load`` is set, and answers."""
+
+    def __init__(self) -> None:
+        self.may_load = asyncio.Event()
+        self.may_load.set()
+        self.loading = 0
+        self.held: str | None = None
+
+    def check_held(self, engine: str) -> None:
+        if self.held is not None:
+            raise EngineUnavailable(self.held)
+
+    async def load(self, engine: str, timeout_s: float) -> None:
+        self.loading += 1
+        await self.may_load.wait()
+
+    async def probe(self, engine: str, timeout_s: float | None = None, version: str = "") -> Mapping[str, Any]:
+        return {}
+
+    async def config(self, engine: str) -> Mapping[str, Any]:
+        return {}
+
+
+class PretendedReplica:
+    def __init__(self, state: State, repository: Path, *loaded: str, engines: Sequence[str] = (ENGINE,)) -> None:
+        self.client: Any = PretendedClient()
+        self.server: Any = PretendedServer(*(loaded or ("1",)))
+        self.server.versions = dict.fromkeys(engines, self.server.versions[ENGINE])
+        self.versions = Versions(repository, engines, self.client, self.server, {}, 30)
+        room: Any = SimpleNamespace(names=tuple(engines), versions=self.versions, client=self.client, owns=True)
+        self.steward = Steward(state.settings, room, repository)

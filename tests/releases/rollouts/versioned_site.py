@@ -1,0 +1,87 @@
+"""A site in one process: a database, replicas of one ensemble with a Triton each, and callers that choose versions."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from versioned import ENGINE
+
+from serve.engines.engine_set import EngineDoors, EngineRoom
+from serve.ensembles.info_cache import Known
+from serve.releases.flags.flag import unit_of
+from serve.releases.rollouts.version_reconciler import Steward, wanted_now
+from serve.releases.rollouts.version_selector import Choosing
+from serve.state import State
+
+X = {"x": np.ones((1, 4), np.float32)}
+
+
+class Replica(EngineDoors):
+    """An ensemble of one engine, with its steward."""
+
+    def __init__(self, state: State, repository: Path, current: Mapping[str, str]) -> None:
+        super().__init__(EngineRoom(repository, [ENGINE], current=current))
+        self.steward = Steward(state.settings, self.room, repository)
+
+    async def multiply(self, versions: Mapping[str, str]) -> float:
+        async with self.room.versions.using(versions) as chosen:
+            return float((await self.room.client.infer(ENGINE, X, version=chosen[ENGINE]))["y"][0, 0])
+
+
+@dataclass
+class VersionedSite:
+    state: State
+    replicas: Sequence[Replica]
+    choosing: Choosing
+    answers: list[tuple[float, str, float]] = field(default_factory=list)
+    """When, by whom, and what by it was multiplied."""
+
+    async def ask(self, user: str, replica: int = 0) -> float:
+        versions = await self.choosing.versions(unit_of(user), traces=True)
+        factor = await self.replicas[replica].multiply(versions)
+        self.answers.append((time.monotonic(), user, factor))
+        return factor
+
+    @contextlib.asynccontextmanager
+    async def under_load(self, users: int = 8) -> AsyncIterator[None]:
+        """Raises what any request raises."""
+        ended = asyncio.Event()
+
+        async def go_on(user: str, replica: int) -> None:
+            while not ended.is_set():
+                await self.ask(user, replica)
+
+        async with asyncio.TaskGroup() as group:
+            for i in range(users):
+                group.create_task(go_on(f"user-{i}", i % len(self.replicas)))
+            yield
+            ended.set()
+
+    async def settle(self) -> None:
+        """Until what is written down is what callers see."""
+        await asyncio.sleep(1.2)
+
+
+@contextlib.asynccontextmanager
+async def versioned_site(state: State, repository: Path, count: int = 2) -> AsyncIterator[VersionedSite]:
+    async with contextlib.AsyncExitStack() as closing:
+        replicas = [await opened(state, repository, closing) for _ in range(count)]
+        vectorizer: Any = replicas[0]
+        yield VersionedSite(state, replicas, Choosing(state.database, Known(None, vectorizer)))
+
+
+async def opened(state: State, repository: Path, closing: contextlib.AsyncExitStack) -> Replica:
+    """As a replica of Ray Serve begins and ends."""
+    replica = Replica(state, repository, await wanted_now(state.settings))
+    closing.push_async_callback(replica.room.close)
+    await replica.room.start()
+    replica.steward.start()
+    closing.push_async_callback(replica.steward.close)
+    return replica

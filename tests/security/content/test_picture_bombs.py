@@ -1,0 +1,81 @@
+"""Picture bombs: refused, or small work, in a process that is limited; of polyglots nothing but pixels is kept."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from picture_bombs import BOMBS, POLYGLOTS, SCRIPT, chunk, png, tiled, with_scans, zeros
+
+from serve.api.library.reference_store import SubjectReferenceManager
+from serve.errors import BadImage
+from serve.jobs.inputs import media_type_of
+from serve.settings import HOME, Settings
+from serve.state import State
+from serve.state.database import Database
+from serve.state.objects import Objects
+from serve.vector.image import check, read
+from serve.vector.picture_parts import MAX_CHUNKS, MAX_SCANS
+
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_CPU, (20, 20))
+from serve.errors import AtelierError
+from serve.vector.image import read
+data = sys.stdin.buffer.read()
+before = resource.getrusage(resource.RUSAGE_SELF)
+try:
+    found = str(read(data).rgba.shape)
+except AtelierError as error:
+    found = f"{error.status} {error.field}"
+after = resource.getrusage(resource.RUSAGE_SELF)
+print(found, after.ru_utime - before.ru_utime, (after.ru_maxrss - before.ru_maxrss) / 1024, sep="; ")
+"""
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_bomb_is_refused_with_little_work(name: str) -> None:
+    done = subprocess.run([sys.executable, "-c", LIMITED], input=BOMBS[name], capture_output=True, timeout=60, cwd=HOME)
+    assert done.returncode == 0, done.stderr.decode()[-500:]
+    found, seconds, mebibytes = done.stdout.decode().split("; ")
+    assert found in ("413 image", "415 image", "422 image"), found
+    assert float(seconds) < 5
+    assert float(mebibytes) < 100
+
+
+@pytest.mark.parametrize(
+    "data", [png(pixels=zeros(200_000_000)), png(chunk(b"IDAT", b"") * 400_000)], ids=["pixels", "empty pieces"]
+)
+def test_more_than_the_header_tells_is_not_inflated(data: bytes) -> None:
+    assert read(data).rgba.shape == (64, 64, 4)
+
+
+def test_what_usual_pictures_have_is_fine() -> None:
+    check(with_scans(MAX_SCANS - 20, 64))
+    with pytest.raises(BadImage):
+        check(with_scans(MAX_SCANS, 64))
+    empty = chunk(b"abCd", b"")
+    read(png(empty * (MAX_CHUNKS - 2)))
+    with pytest.raises(BadImage):
+        check(png(empty * MAX_CHUNKS))
+    assert read(tiled(256)).rgba.shape == (64, 64, 4)
+
+
+@pytest.mark.parametrize("name", POLYGLOTS)
+async def test_of_a_polyglot_its_pixels_are_kept(database: Database, tmp_path: Path, name: str) -> None:
+    settings = Settings(state_dir=tmp_path)
+    state = State(database, Objects(settings, database), settings)
+    found = await SubjectReferenceManager(state).store_subject_reference("ana", "cat", POLYGLOTS[name])
+    for kept in (found.object, found.thumbnail):
+        data = await state.objects.get(kept)
+        assert SCRIPT not in data
+        assert b"alert" not in data
+        assert b"PK\3\4" not in data
+
+
+@pytest.mark.parametrize("data", [SCRIPT, b"<svg/>", b"%PDF-1.7", b"PK\3\4", b"MZ", b"#!/bin/sh", b"BM", b"II*\0", b""])
+def test_what_is_kept_of_a_job_is_named_a_picture_or_nothing(data: bytes) -> None:
+    """Browsers are never told that it is a page."""
+    assert media_type_of(data) == "application/octet-stream"

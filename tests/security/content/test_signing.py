@@ -1,0 +1,142 @@
+"""Addresses that open for a while, and for nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+import pytest
+from pictures import drawn, encode
+from pydantic import SecretStr
+from stateful_door import opened
+
+from serve.api.library import gallery, results
+from serve.ensembles.requests import File
+from serve.security.signing import links
+from serve.security.signing.signed_urls import SKEW_S, Signer
+from serve.settings import SecretsSettings, Settings
+
+OLD, NEW = b"o" * 32, b"n" * 32
+PATH = "/v1/results/ab12"
+
+
+class Clock:
+    now = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def query(url: str) -> dict[str, str]:
+    return dict(parse_qsl(urlsplit(url).query))
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_it_opens_until_it_ends(clock: Clock) -> None:
+    signer = Signer([NEW], clock)
+    url = signer.signed(PATH, 60)
+    assert urlsplit(url).path == PATH
+    values = query(url)
+    for later, opens in ((0, True), (60, True), (60 + SKEW_S, True), (61 + SKEW_S, False), (10**9, False)):
+        clock.now = Clock.now + later
+        assert signer.opens(PATH, values) is opens, later
+    clock.now = Clock.now - 3600
+    assert signer.opens(PATH, values), "a clock that is behind"
+
+
+def test_it_opens_nothing_else(clock: Clock) -> None:
+    signer = Signer([NEW], clock)
+    values = query(signer.signed(PATH, 60, "ana"))
+    assert signer.opens(PATH, values, "ana")
+    assert signer.opens(PATH, {**values, "format": "webp"}, "ana")
+    assert not signer.opens(PATH, values)
+    assert not signer.opens(PATH, values, "bob")
+    for path in ("/v1/results/ab13", f"{PATH}/", f"{PATH}/thumbnail", PATH[:-1], PATH.upper(), ""):
+        assert not signer.opens(path, values, "ana"), path
+    lent = query(signer.signed(f"{PATH}1", 60))
+    assert not signer.opens(PATH, {**lent, "expires": f"1{lent['expires']}"})
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"expires": "9999999999"},
+        {"expires": "+1800000060"},
+        {"expires": "1800000060 "},
+        {"expires": "١٨٠٠٠٠٠٠٦٠"},
+        {"expires": "1e12"},
+        {"expires": "-1"},
+        {"expires": "9" * 5000},
+        {"expires": ""},
+        {"signature": ""},
+        {"signature": "A" * 43},
+        {"signature": "ä" * 43},
+        {"signature": "A" * 100_000},
+    ],
+)
+def test_what_was_changed_opens_nothing(clock: Clock, changed: dict[str, str]) -> None:
+    signer = Signer([NEW], clock)
+    assert not signer.opens(PATH, query(signer.signed(PATH, 60)) | changed)
+
+
+def test_every_character_of_a_signature_counts(clock: Clock) -> None:
+    signer = Signer([NEW], clock)
+    values = query(signer.signed(PATH, 60))
+    given = values["signature"]
+    for place, character in enumerate(given):
+        other = given[:place] + ("A" if character != "A" else "B") + given[place + 1 :]
+        assert not signer.opens(PATH, {**values, "signature": other})
+    for missing in ("expires", "signature"):
+        assert not signer.opens(PATH, {name: value for name, value in values.items() if name != missing})
+
+
+def test_secrets_are_changed_without_a_break(clock: Clock) -> None:
+    before = query(Signer([OLD], clock).signed(PATH, 60))
+    both = Signer([NEW, OLD], clock)
+    assert both.opens(PATH, before)
+    assert Signer([NEW], clock).opens(PATH, query(both.signed(PATH, 60)))
+    assert not Signer([NEW], clock).opens(PATH, before)
+
+
+@pytest.mark.parametrize("keys", [[], [b"short"], [NEW, b""]])
+def test_a_weak_key_is_none(keys: list[bytes]) -> None:
+    with pytest.raises(ValueError, match="32 bytes"):
+        Signer(keys)
+
+
+def limited_to(folder: Path, **values: Any) -> Settings:
+    return Settings(state_dir=folder, secrets=SecretsSettings(**values))
+
+
+def test_addresses_are_signed_where_the_site_is_limited(tmp_path: Path) -> None:
+    site = limited_to(tmp_path, keys=(SecretStr("s" * 32),))
+    assert links.shown(site, PATH) == PATH
+    assert not links.opens(site, PATH, {})
+    url = links.shown(site, PATH, is_limited=lambda _: True)
+    assert links.opens(site, PATH, query(url))
+    assert "s" * 32 not in url
+    assert not links.opens(limited_to(tmp_path, keys=(SecretStr("t" * 32),)), PATH, query(url))
+    both = limited_to(tmp_path, keys=(SecretStr("t" * 32), SecretStr("s" * 32)))
+    assert links.opens(both, PATH, query(url))
+
+
+async def test_every_address_of_an_answer_opens_what_it_names(tmp_path: Path) -> None:
+    """For whoever has no key: the doors take what is signed, with and without other words in the query."""
+    async with opened(tmp_path, [results.router, gallery.router]) as door:
+        site = door.app.state.settings = limited_to(tmp_path, sign_links=True)
+        (name,) = await door.draw(File(encode(drawn()), "image/png", 64, 64, 7))
+        told = (await door.client.get(f"/v1/results/{name}/metadata")).json()
+        listed = (await door.client.get("/v1/generations")).json()["generations"][0]["results"][0]
+        urls = [told["url"], told["thumbnail_url"], listed["image_url"], listed["thumbnail_url"]]
+        assert len({urlsplit(url).path for url in urls}) == 2
+        for url in urls:
+            assert links.opens(site, urlsplit(url).path, query(url)), url
+            for one in (url, f"{url}&download=1"):
+                answer = await door.client.get(one)
+                assert answer.status_code == 200
+                assert answer.headers["content-type"].startswith("image/")

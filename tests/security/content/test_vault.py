@@ -1,0 +1,96 @@
+"""Secrets at rest, and the secret of the site that seals them (A-120)."""
+
+from __future__ import annotations
+
+import stat
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+from pydantic import SecretStr
+
+from serve.errors import InvalidRequest, StateUnavailable
+from serve.security.signing.encryption import SealBroken, Vault, vault_of
+from serve.security.signing.site_secret import FILE, keys_of
+from serve.settings import SecretsSettings, Settings, leaves, load
+
+OLD, NEW = "o" * 32, "n" * 32
+KEY = SecretStr("sk-outside-Ключ-1234")
+
+
+def site(folder: Path, *keys: str) -> Settings:
+    return Settings(state_dir=folder, secrets=SecretsSettings(keys=tuple(map(SecretStr, keys))))
+
+
+def test_what_is_sealed_opens_where_it_belongs(tmp_path: Path) -> None:
+    vault = vault_of(site(tmp_path, NEW))
+    sealed = vault.seal(KEY, "outside:openai")
+    assert sealed.isascii()
+    assert "sk-outside" not in sealed
+    assert sealed != vault.seal(KEY, "outside:openai")
+    assert vault.open(sealed, "outside:openai") == KEY
+    assert "sk-" not in repr(vault.open(sealed, "outside:openai"))
+    with pytest.raises(SealBroken):
+        vault.open(sealed, "outside:bedrock")
+
+
+@pytest.mark.parametrize(
+    "change", [lambda s: s[:-4] + "AAAA", lambda s: s[1:], lambda s: "", lambda s: "ä", lambda s: s[1:] + s[:1]]
+)
+def test_what_was_changed_does_not_open(tmp_path: Path, change: object) -> None:
+    assert callable(change)
+    vault = vault_of(site(tmp_path, NEW))
+    sealed = change(vault.seal(KEY, "a"))
+    for use in (vault.open, vault.resealed):
+        with pytest.raises(SealBroken) as caught:
+            use(sealed, "a")
+        assert caught.value.__cause__ is None
+        assert "sk-" not in str(caught.value)
+
+
+def test_secrets_are_changed_in_three_steps(tmp_path: Path) -> None:
+    sealed = vault_of(site(tmp_path, OLD)).seal(KEY, "a")
+    both = vault_of(site(tmp_path, NEW, OLD))
+    assert both.open(sealed, "a") == KEY
+    again = both.resealed(sealed, "a")
+    assert vault_of(site(tmp_path, NEW)).open(again, "a") == KEY
+    with pytest.raises(SealBroken):
+        vault_of(site(tmp_path, NEW)).open(sealed, "a")
+
+
+def test_what_is_no_key_is_not_sealed(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="too long"):
+        vault_of(site(tmp_path, NEW)).seal(SecretStr("x" * 20_000), "a")
+    with pytest.raises(ValueError, match="needed"):
+        Vault([])
+
+
+def test_a_site_without_a_secret_makes_one(tmp_path: Path) -> None:
+    settings = site(tmp_path / "state")
+    with ThreadPoolExecutor(8) as threads:
+        found = set(threads.map(lambda _: keys_of(settings, "links"), range(32)))
+    assert len(found) == 1, "all processes have the same"
+    file = settings.state_dir / FILE
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [one.name for one in settings.state_dir.iterdir()] == [FILE]
+    assert found != {keys_of(settings, "vault")}, "each purpose has its own"
+    assert found != {keys_of(site(tmp_path / "other"), "links")}
+
+
+def test_a_secret_that_cannot_be_kept_or_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / FILE).write_text("short")
+    with pytest.raises(StateUnavailable, match="damaged"):
+        keys_of(site(tmp_path), "links")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StateUnavailable, match="cannot be used"):
+        keys_of(site(tmp_path / "file"), "links")
+
+
+def test_a_short_secret_is_refused_and_none_is_shown() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        load(secrets={"keys": [NEW, "hunter2"]})
+    assert caught.value.field == "secrets.keys"
+    assert "hunter2" not in str(caught.value)
+    settings = load(secrets={"keys": [NEW]})
+    assert NEW not in repr(settings)
+    assert all(NEW not in str(one.value) for one in leaves(settings))

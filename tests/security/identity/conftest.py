@@ -1,0 +1,23 @@
+"""Fixtures of keys: on both databases, with a clock that tests set."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+from access_site import SITE, Clock
+
+from serve.security.identity.keys import Keys
+from serve.state import State
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+async def keys(state: State, clock: Clock) -> AsyncIterator[Keys]:
+    opened = Keys(state, SITE, clock)
+    yield opened
+    await opened.close()

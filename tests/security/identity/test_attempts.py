@@ -1,0 +1,92 @@
+"""Wrong keys are counted: longer and longer waits, told and never held, and a bounded number of who tried."""
+
+from __future__ import annotations
+
+import pickle  # noqa: TID251 (Ray does: an error has to survive it)
+import tracemalloc
+
+import pytest
+from access_site import Clock
+
+from serve.errors import TooManyAttempts
+from serve.security.identity.failed_attempts import MOST, Attempts, name_of
+from serve.settings import AccessSettings
+
+LIMITS = AccessSettings(max_failures=3, wait_s=1.0, wait_max_s=60.0)
+
+
+def wait_of(attempts: Attempts, name: str) -> int:
+    try:
+        attempts.check(name)
+    except TooManyAttempts as error:
+        return error.retry_after_s or 0
+    return 0
+
+
+def test_waits_double_up_to_the_longest() -> None:
+    clock = Clock()
+    attempts, waits = Attempts(LIMITS, clock), []
+    for _ in range(12):
+        attempts.failed("a")
+        waits.append(wait_of(attempts, "a"))
+        clock.now += waits[-1]
+        assert wait_of(attempts, "a") == 0, "who waited as long as he was told is not refused again"
+    assert waits == [0, 0, 1, 2, 4, 8, 16, 32, 60, 60, 60, 60]
+    assert wait_of(attempts, "b") == 0
+
+
+def test_who_was_quiet_for_the_longest_wait_begins_anew() -> None:
+    clock = Clock()
+    attempts = Attempts(LIMITS, clock)
+    for _ in range(5):
+        attempts.failed("a")
+    clock.now += 60.1
+    assert attempts.failed("a") is False
+    assert wait_of(attempts, "a") == 0
+
+
+def test_a_hundred_thousand_failures_of_one_do_not_overflow() -> None:
+    attempts = Attempts(AccessSettings(max_failures=1), Clock())
+    for _ in range(100_000):
+        attempts.failed("a")
+    assert wait_of(attempts, "a") == 900
+    assert len(attempts) == 1
+
+
+def test_memory_is_bounded_whoever_tries() -> None:
+    attempts = Attempts(LIMITS, Clock())
+    for _ in range(3):
+        attempts.failed("early")
+    for number in range(MOST):
+        attempts.failed(f"10.0.{number >> 8}.{number & 255}")
+    assert len(attempts) == MOST
+    assert wait_of(attempts, "early") == 0, "who was quiet for longest is forgotten"
+    tracemalloc.start()
+    for number in range(3 * MOST):
+        attempts.failed(f"11.0.{number >> 8}.{number & 255}")
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(attempts) == MOST
+    assert grown < 8 * 1024 * 1024
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        (None, "unknown"),
+        ("x" * 1000, "x" * 64),
+        ("ipv4:1.2.3.4:5", "ipv4:1.2.3.4:5"),
+    ],
+)
+def test_a_client_is_an_address_or_a_network(address: str | None, name: str) -> None:
+    assert name_of(address) == name
+
+
+def test_the_error_keeps_its_wait_between_processes() -> None:
+    error = pickle.loads(pickle.dumps(TooManyAttempts("wait", None, 17)))  # noqa: S301 (our own)
+    assert (error.message, error.field, error.retry_after_s, error.status) == ("wait", None, 17, 429)

@@ -1,0 +1,88 @@
+"""Where clients put their key: as OpenAI's, as `x-api-key`, as A1111's (API_COMPAT 2); and what others put there."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from serve.errors import Unauthorized
+from serve.security.identity.credentials import MAX_HEADER, secret_of
+from serve.security.identity.key_format import new_key
+
+KEY = new_key().secret
+
+
+def basic(user: str, password: str = KEY, encoding: str = "utf-8") -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode(encoding)).decode()
+
+
+@pytest.mark.parametrize(
+    ("authorization", "api_key"),
+    [
+        ([f"Bearer {KEY}"], []),
+        ([f"bearer {KEY}"], []),
+        ([f"BEARER   {KEY} "], []),
+        ([], [KEY]),
+        ([], [f" {KEY}\t"]),
+        ([basic("user")], []),
+        ([basic("")], []),
+        ([basic("Füchse")], []),
+        ([basic("Füchse", encoding="latin-1")], []),
+        ([f"Bearer {KEY}"], [KEY]),
+        ([f"Bearer {KEY}", basic("user")], [KEY]),
+    ],
+)
+def test_where_a_key_may_be(authorization: list[str], api_key: list[str]) -> None:
+    assert secret_of(authorization, api_key) == KEY
+
+
+def test_no_header_is_no_key() -> None:
+    assert secret_of([]) is None
+
+
+@pytest.mark.parametrize(
+    ("authorization", "api_key"),
+    [
+        ([""], []),
+        (["Bearer"], []),
+        (["Bearer "], []),
+        ([KEY], []),
+        ([f"Token {KEY}"], []),
+        ([f"Digest username={KEY}"], []),
+        (["Basic"], []),
+        (["Basic !!!"], []),
+        ([basic("user", "")], []),
+        (["Basic " + base64.b64encode(KEY.encode()).decode()], []),
+        ([basic("user", "a\r\nSet-Cookie: b")], []),
+        ([basic("user", "\0")], []),
+        ([f"Bearer {KEY}\r\nX-Injected: 1"], []),
+        ([f"Bearer {KEY}é"], []),
+        ([f"Bearer {KEY}\x7f"], []),
+        ([f"Bearer {'a' * MAX_HEADER}"], []),
+        (["Basic " + "A" * 10_000_000], []),
+        ([], [""]),
+        ([], ["\0"]),
+        ([], ["k" * (MAX_HEADER + 1)]),
+        ([f"Bearer {KEY}", "Bearer another"], []),
+        ([f"Bearer {KEY}"], ["another"]),
+        ([], [KEY, "another"]),
+    ],
+)
+def test_what_cannot_be_read_is_told_without_repeating_it(authorization: list[str], api_key: list[str]) -> None:
+    with pytest.raises(Unauthorized) as told:
+        secret_of(authorization, api_key)
+    assert KEY not in str(told.value)
+    assert str(told.value).isprintable()
+    assert told.value.field in ("Authorization", "x-api-key")
+
+
+@given(st.lists(st.text(), max_size=3), st.lists(st.text(), max_size=3))
+def test_any_headers_give_a_plain_text_or_are_refused(authorization: list[str], api_key: list[str]) -> None:
+    try:
+        found = secret_of(authorization, api_key)
+    except Unauthorized:
+        return
+    assert found is None or (found.isascii() and found.isprintable() and 0 < len(found) <= MAX_HEADER)

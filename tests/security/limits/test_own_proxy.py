@@ -1,0 +1,188 @@
+"""The stack's own HAProxy, as `deployments/haproxy` starts it, tells gateways who called, and nobody else can."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import grpc.aio
+import httpx
+import pytest
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+
+from serve.cluster.ray_environment import apply, ray_environment
+from serve.security.limits.addresses import Origins
+from serve.settings import HttpSettings, ProxySettings, Settings
+
+HOME = Path(__file__).parents[3]
+CONFIGURATION = """
+global
+    log /dev/null local0
+defaults
+    mode http
+    timeout connect 5s
+    timeout client 5s
+    timeout server 5s
+    option splice-request
+frontend http_frontend
+    bind *:{port}
+    default_backend http-gateways
+backend http-gateways
+    server gateway 127.0.0.1:{gateway}
+frontend grpc_frontend
+    bind *:{grpc} proto h2
+    default_backend grpc-gateways
+backend grpc-gateways
+    server gateway 127.0.0.1:{gateway} proto h2
+"""
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextlib.asynccontextmanager
+async def gateway() -> AsyncIterator[tuple[int, list[list[tuple[bytes, bytes]]]]]:
+    """Its port, and the headers of the requests that came."""
+    came: list[list[tuple[bytes, bytes]]] = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).split(b"\r\n")[1:-2]
+                pairs = (line.partition(b":") for line in head)
+                came.append([(name.lower(), value.strip()) for name, _, value in pairs])
+                writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield server.sockets[0].getsockname()[1], came
+
+
+@contextlib.contextmanager
+def haproxy(folder: Path, settings: Settings, gateway_port: int, environment: dict[str, str]) -> Iterator[None]:
+    path = folder / "haproxy.cfg"
+    path.write_text(CONFIGURATION.format(port=settings.http.port, gateway=gateway_port, grpc=settings.grpc.port))
+    program = HOME / "deployments" / "haproxy"
+    running = subprocess.Popen([program, "-f", path], env={**os.environ, **environment}, cwd=folder)
+    try:
+        yield
+    finally:
+        running.kill()
+        running.wait()
+
+
+@pytest.mark.parametrize("spoofed", [{}, {"X-Forwarded-For": "1.1.1.1"}, {"X-Atelier-Peer": "x 1.1.1.1"}])
+async def test_it_says_who_called(tmp_path: Path, spoofed: dict[str, str]) -> None:
+    wanted = Settings.model_validate({"http": {"port": free_port()}, "grpc": {"port": free_port()}})
+    environment = ray_environment(wanted)
+    token = environment["ATELIER_PROXY__TOKEN"]
+    origins = Origins(wanted.model_copy(update={"proxy": ProxySettings.model_validate({"token": token})}))
+    async with gateway() as (port, came):
+        with haproxy(tmp_path, wanted, port, environment):
+            async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{wanted.http.port}") as client:
+                await _answers(client, spoofed)
+            commands = await asyncio.to_thread(_commands)
+    assert came
+    peers = [value for name, value in came[-1] if name == b"x-atelier-peer"]
+    assert peers == [f"{token} 127.0.0.1".encode()]
+    assert origins.address_of("192.0.2.200", came[-1]) == "127.0.0.1", "whatever address the proxy itself has"
+    assert any(b"haproxy.cfg" in command for command in commands)
+    assert not [command for command in commands if token.encode() in command]
+    assert token not in (tmp_path / "haproxy.cfg").read_text()
+
+
+async def test_where_no_gateway_is_reached_both_doors_say_when_to_come_again(tmp_path: Path) -> None:
+    wanted = Settings.model_validate({"http": {"port": free_port()}, "grpc": {"port": free_port()}})
+    with haproxy(tmp_path, wanted, free_port(), ray_environment(wanted)):
+        async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{wanted.http.port}") as client:
+            answer = await _answers(client, {}, 503)
+        assert answer.headers["retry-after"] == "2"
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{wanted.grpc.port}") as channel:
+            stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError) as raised:
+                await stub.ServerLive(pb.ServerLiveRequest(), timeout=10)
+    assert raised.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert raised.value.details() == "no gateway answered; try again"
+    assert dict(raised.value.trailing_metadata())["retry-after"] == "2"
+
+
+@pytest.mark.parametrize(("host", "among_machines"), [("127.0.0.1", False), ("10.0.0.1", True)])
+def test_it_watches_connections_to_other_machines(tmp_path: Path, host: str, among_machines: bool) -> None:
+    """Nothing else tells it that one is gone."""
+    path = tmp_path / "haproxy.cfg"
+    told = CONFIGURATION.replace("\n    server", "\n    http-reuse always\n    server")
+    path.write_text(told.format(port=free_port(), gateway=free_port(), grpc=free_port()))
+    environment = ray_environment(Settings.model_validate({"ray": {"host": host}}))
+    command = [HOME / "deployments" / "haproxy", "-c", "-f", path]
+    subprocess.run(command, env={**os.environ, **environment}, cwd=tmp_path, check=True, timeout=20)
+    assert ("option srvtcpka" in path.read_text()) == among_machines
+    assert ("http-reuse never" in path.read_text()) == among_machines
+    servers = [line for line in path.read_text().splitlines() if line.lstrip().startswith("server ")]
+    assert [line.endswith(" tcp-ut 6s") for line in servers] == [among_machines] * len(servers)
+    assert servers
+
+
+def _commands() -> list[bytes]:
+    """Of every process on this machine."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            found.append(path.read_bytes())
+    return found
+
+
+async def _answers(client: httpx.AsyncClient, headers: dict[str, str], status: int = 204) -> httpx.Response:
+    async with asyncio.timeout(10):
+        while True:
+            with contextlib.suppress(httpx.TransportError):
+                answer = await client.get("/v2", headers=headers)
+                assert answer.status_code == status
+                return answer
+            await asyncio.sleep(0.05)
+
+
+def test_every_start_has_a_token_of_its_own_unless_the_site_has_one() -> None:
+    tokens = {ray_environment(Settings())["ATELIER_PROXY__TOKEN"] for _ in range(3)}
+    assert len(tokens) == 3
+    assert all(len(token) >= 32 for token in tokens)
+    own = Settings(proxy=ProxySettings.model_validate({"token": "same everywhere"}))
+    assert ray_environment(own)["ATELIER_PROXY__TOKEN"] == "same everywhere"
+
+
+def test_uvicorn_believes_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everybody comes by HAProxy, from loopback, which Uvicorn would trust with anything."""
+    from uvicorn import Config
+
+    settings = Settings(http=HttpSettings(trusted_proxies=("10.0.0.0/8", "::1")))
+    environment = ray_environment(settings)
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", environment["FORWARDED_ALLOW_IPS"])
+    config = Config(lambda: None, factory=True)
+    config.load()
+    loaded = config.loaded_app
+    trusted = loaded.trusted_hosts
+    assert "127.0.0.1" not in trusted
+    assert "::1" not in trusted
+    assert environment["ATELIER_HTTP__TRUSTED_PROXIES"] == '["10.0.0.0/8", "::1"]'
+
+
+def test_the_application_is_built_with_the_token_that_haproxy_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gateways of HTTP read it from their environment, those of gRPC have it in the settings that they are made of."""
+    environment: dict[str, str] = {}
+    monkeypatch.setattr("serve.cluster.ray_environment.os.environ", environment)
+    settings = apply(Settings())
+    token = environment["ATELIER_PROXY__TOKEN"]
+    assert len(token) == 32
+    headers = [(b"x-atelier-peer", f"{token} 203.0.113.9".encode())]
+    assert Origins(settings).address_of("127.0.0.1", headers) == "203.0.113.9"
+    assert apply(settings) == settings, "one that is set stays"

@@ -1,0 +1,137 @@
+"""What one user may have: bytes, and work that is done at once. Who is nobody in particular has no quota (A-120)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pictures import drawn, encode
+from standin import StandIn
+
+from serve.api.library.reference_store import SubjectReferenceManager
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.requests import File, IllustrateRequest, Outcome
+from serve.ensembles.vectorizer.vectorization import VectorizeOptions
+from serve.errors import QuotaExceeded, TooManyJobs
+from serve.jobs.direct.direct_request import ANONYMOUS, Caller
+from serve.jobs.direct.service import Direct
+from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.insertion import Order
+from serve.jobs.recording import as_stored, ended, put_results
+from serve.jobs.worker.leases import Leases
+from serve.security.limits.quotas import Quotas
+from serve.settings import DatabaseSettings, QuotasSettings, Settings
+from serve.state import State
+from serve.state.tables import generations, utc_now
+
+REQUEST = IllustrateRequest(IllustrateOptions("a fox", seed=7))
+
+
+@pytest.fixture
+def quotas() -> QuotasSettings:
+    return QuotasSettings(max_stored_bytes=1000, max_running=2)
+
+
+@pytest.fixture
+async def state(database_settings: DatabaseSettings, quotas: QuotasSettings, tmp_path: Path) -> AsyncIterator[State]:
+    opened = await State.open(Settings(database=database_settings, quotas=quotas, state_dir=tmp_path / "state"))
+    yield opened
+    await opened.close()
+
+
+async def keep(state: State, user_id: str, bytes_: int) -> None:
+    outcome = Outcome([File(bytes(bytes_), "image/png")], {}, "mini", 0.5)
+    stored = await state.objects.put_all(as_stored(outcome.files))
+    row = {
+        "id": f"of {user_id}", "user_id": user_id, "kind": "illustrate", "prompt": "", "parameters": {},
+        "status": "completed", "created_at": utc_now(), **ended(outcome),
+    }  # fmt: skip
+    async with state.database.write() as connection:
+        await connection.execute(generations.insert().values(**row))
+        await put_results(connection, f"of {user_id}", outcome, stored)
+
+
+async def test_bytes_of_results_and_references_add_up(state: State, quotas: QuotasSettings) -> None:
+    asked = Quotas(state.database, quotas)
+    assert await asked.stored_bytes("ada") == 0
+    await keep(state, "ada", 900)
+    await keep(state, "ben", 1)
+    assert await asked.stored_bytes("ada") == 0, "as it was a moment ago"
+    asked = Quotas(state.database, quotas)
+    assert await asked.stored_bytes("ada") == 900
+    await asked.check_storage("ada", 100)
+    with pytest.raises(QuotaExceeded, match="900 bytes") as caught:
+        await asked.check_storage("ada", 101)
+    assert (caught.value.status, caught.value.retry_after_s) == (507, None)
+    await asked.check_storage("ben", 999)
+
+
+async def test_who_keeps_too_much_adds_nothing(state: State) -> None:
+    for user_id in ("ada", ANONYMOUS):
+        await keep(state, user_id, 1000)
+    queue, service = GenerationQueue(state), StandIn()
+    direct = Direct(state, None, service, state.settings)
+    picture = encode(drawn(size=64))
+    with pytest.raises(QuotaExceeded):
+        await queue.add(REQUEST, Order("ada"))
+    with pytest.raises(QuotaExceeded):
+        await direct.vectorize(picture, VectorizeOptions(), Caller("ada"))
+    with pytest.raises(QuotaExceeded):
+        await SubjectReferenceManager(state).store_subject_reference("ada", "fox", picture)
+    await queue.add(REQUEST, Order(ANONYMOUS))
+    await direct.vectorize(picture, VectorizeOptions(), Caller())
+    await direct.close()
+
+
+async def test_a_users_jobs_run_so_many_at_once(state: State) -> None:
+    queue, first, second = GenerationQueue(state), Leases(state, {}), Leases(state, {})
+    for worker in (first, second):
+        await worker.register()
+    for user_id, jobs in (("ada", 5), ("ben", 1), (ANONYMOUS, 3)):
+        for _ in range(jobs):
+            await queue.add(REQUEST, Order(user_id))
+    workers = (first, second, first)
+    found = await asyncio.gather(first.claim("illustrate", 4), second.claim("illustrate", 4))
+    found.append(await first.claim("illustrate", 10))
+    held = [(worker, job) for worker, claimed in zip(workers, found, strict=True) for job in claimed]
+    assert sorted(job.user_id for _, job in held) == ["ada", "ada", *[ANONYMOUS] * 3, "ben"]
+    assert await second.claim("illustrate", 10) == []
+    worker, done = next((worker, job) for worker, job in held if job.user_id == "ada")
+    await worker.complete(done, Outcome([], {}, "mini", 0.1), [])
+    assert [job.user_id for job in await second.claim("illustrate", 10)] == ["ada"]
+
+
+async def test_direct_requests_count_beside_jobs(state: State, quotas: QuotasSettings) -> None:
+    asked, queue, worker = Quotas(state.database, quotas), GenerationQueue(state), Leases(state, {})
+    await worker.register()
+    await asked.check_running("ada")
+    await queue.add(REQUEST, Order("ada"))
+    assert len(await worker.claim("illustrate", 1)) == 1
+    async with asked.working("ada"):
+        with pytest.raises(TooManyJobs, match="2 requests"):
+            await asked.check_running("ada")
+        await asked.check_running("ben")
+    await asked.check_running("ada")
+    for _ in range(3):
+        await asked.check_running(ANONYMOUS)
+
+
+async def test_of_direct_requests_at_one_moment_no_more_begin(state: State) -> None:
+    """All are let in by a look at what is in work; the count is taken before the next look."""
+    asked = Quotas(state.database, QuotasSettings(max_running=2))
+    begun = 0
+
+    async def one() -> None:
+        nonlocal begun
+        await asked.check_running("ada")
+        async with asked.working("ada"):
+            begun += 1
+            await asyncio.sleep(0.05)
+
+    found = await asyncio.gather(*(one() for _ in range(8)), return_exceptions=True)
+    refused = sum(isinstance(one, TooManyJobs) for one in found)
+    assert begun <= 2
+    assert begun + refused == 8
+    await asked.check_running("ada")

@@ -1,0 +1,151 @@
+"""Rules for prompts: words however they are written, phrases, patterns, and prompts made to be slow (C-166)."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from serve.errors import InvalidRequest
+from serve.security.moderation.rules import PromptRules
+from serve.security.moderation.words import folded, words
+from serve.settings import ModerationSettings, load
+
+WORDS = ("🔪🩸", "gore", "Café Noir", "red army", "裸体", "l33t", "हिंसा", "насилие")
+
+
+def rules(*listed: str, **more: object) -> PromptRules:
+    rule = {"category": "violence", "words": listed or WORDS, "score": 0.75}
+    return PromptRules(ModerationSettings(policy="flag", rules=({**rule, **more},)))  # type: ignore[arg-type]
+
+
+FOUND = {
+    "plain": "a picture of gore", "case": "GoRe", "punctuation": "oil painting, (gore:1.3)!", "fullwidth": "ｇｏｒｅ",
+    "mathematical": "𝐠𝐨𝐫𝐞", "accents": "gôrë", "stacked marks": "g̸̨o͟r̷e̶", "zero width": "g\u200bo\u200dr\u2060e",
+    "soft hyphen": "go\xadre", "filler": "go\u3164re", "cyrillic": "gоrе", "digits": "g0r3", "greek": "gοrε",
+    "spelled": "g o r e",
+    "spelled after a word of one letter": "a g o r e picture",
+    "spelled before others": "g.o.r.e. b c", "spelled and stressed": "a (g:1.1) o r (e) x",
+    "with dots": "g.o.r.e", "with hyphens": "g-0-r-3", "phrase": "the Red\n\tARMY marches",
+    "phrase over punctuation": "red, army", "accents in the rule": "cafe noir", "a script without spaces": "她是裸体的",
+    "read as an l": "1eet", "read as digits": "leet", "hindi": "हिंसा मत", "russian": "НАСИЛИЕ",
+    "pictographs": "a🔪\ufe0f🩸!",
+}  # fmt: skip
+CLEAN = {
+    "within a word": "gorengan on a plate", "between words": "ego reset", "half a phrase": "a red scarf",
+    "the other way": "army red", "half of a script": "体", "digits alone": "60re 2024 1337", "hindi": "हस",
+    "empty": " ", "marks alone": "\u0301\u0301", "apart": "g o r a e", "spelled, and shorter": "a g o r",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("prompt", FOUND.values(), ids=FOUND)
+def test_a_word_is_found_however_it_is_written(prompt: str) -> None:
+    assert rules().find(prompt) == {"violence": 0.75}
+
+
+@pytest.mark.parametrize("prompt", CLEAN.values(), ids=CLEAN)
+def test_what_is_no_such_word_is_not_found(prompt: str) -> None:
+    assert rules("gore", "Café Noir", "red army", "裸体", "हिंसा").find(prompt) == {}
+
+
+STRESSED = ["go(re:1)", "go(r:1.0)e", "g(o)[r]e", "go[(re:1.1)]", "\u202eg((o))re", "r(e:1)d army", "RE[D] BREAK army"]
+
+
+@pytest.mark.parametrize("prompt", STRESSED)
+def test_stress_within_a_word_hides_nothing(prompt: str) -> None:
+    assert rules().find(prompt) == {"violence": 0.75}
+
+
+def test_patterns_read_what_is_drawn_and_what_is_written() -> None:
+    pytest.importorskip("re2")
+    found = rules("nothing", patterns=(r"\bblood bath\b", r"\(knife:"))
+    assert found.find("bl(oo:1)d bath") == found.find("(knife:1.1)") == {"violence": 0.75}
+    assert found.find("bl(oo:99)d bath") == {}, "nobody draws that"
+
+
+def test_lookalikes_can_be_left_alone() -> None:
+    settings = ModerationSettings(policy="flag", lookalikes=False, rules=({"category": "x", "words": ("gore",)},))  # type: ignore[arg-type]
+    assert PromptRules(settings).find("g0re gоrе") == {}
+    assert PromptRules(settings).find("gôre") == {"x": 1.0}
+
+
+def test_the_highest_score_of_each_category_counts() -> None:
+    listed = (
+        {"category": "violence", "words": ("gore",), "score": 0.4},
+        {"category": "violence", "words": ("gore", "war"), "score": 0.6},
+        {"category": "politics", "words": ("war",), "score": 0.2},
+    )
+    found = PromptRules(ModerationSettings(policy="flag", rules=listed)).find("war and gore")  # type: ignore[arg-type]
+    assert found == {"violence": 0.6, "politics": 0.2}
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "e" + "\u0301\u0323" * 200_000,
+        "\ufdfa" * 200_000,
+        "gore " * 40_000,
+        "g o r e " * 40_000,
+        "red " * 80_000,
+        "(e:1)" * 40_000,
+    ],
+    ids=["marks", "ligatures", "words", "letters", "beginnings", "stress"],
+)
+def test_what_is_made_to_be_slow_is_read_to_its_end(prompt: str) -> None:
+    """Composing the first as Unicode does would take minutes."""
+    assert rules().find(prompt + " gore") == {"violence": 0.75}
+
+
+def test_folding_is_bounded() -> None:
+    assert len(folded("\ufdfa" * 1000)) <= 8000
+    assert words(folded("Ｆｏｘ’s 2 DENS")) == ["fox", "s", "2", "dens"]
+
+
+def test_patterns_take_linear_time() -> None:
+    pytest.importorskip("re2")
+    found = rules("nothing", patterns=(r"(a+)+b", r"\bblood(y|ied)?\b"))
+    assert found.find("a" * 32_000) == {}
+    assert found.find("BLOODIED knife") == {"violence": 0.75}
+
+
+@pytest.mark.parametrize("pattern", ["(", r"(?=look)", r"(x)\1", "(a{1000}){1000}"])
+def test_patterns_that_are_none_are_refused_at_the_start(pattern: str) -> None:
+    pytest.importorskip("re2")
+    with pytest.raises(InvalidRequest) as refused:
+        rules("nothing", patterns=(pattern,))
+    assert refused.value.field == "moderation.rules.0.patterns"
+
+
+def test_patterns_without_re2_say_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "re2", None)
+    with pytest.raises(InvalidRequest, match=r"atelier\[moderation\]"):
+        rules("nothing", patterns=("a",))
+
+
+@pytest.mark.parametrize("listed", ["?!", "\u200b", " "])
+def test_a_phrase_has_a_word(listed: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        rules("fine", listed)
+    assert refused.value.field == "moderation.rules.0.words"
+
+
+def test_yaml_takes_off_for_false() -> None:
+    assert load(moderation={"policy": False}).moderation.policy == "off"
+    assert load(provenance={"c2pa": False}).provenance.c2pa == "off"
+
+
+@pytest.mark.parametrize(
+    ("values", "field"),
+    [
+        ({"engine": "safety"}, "moderation"),
+        ({"categories": ["nudity"]}, "moderation"),
+        ({"rules": [{"category": "Über"}]}, "moderation.rules.0.category"),
+        ({"rules": [{"category": "x", "score": 2}]}, "moderation.rules.0.score"),
+        ({"thresholds": {"x": -1}}, "moderation.thresholds.x"),
+        ({"thresholds": {"nudty": 0.9}, "engine": "safety", "categories": ["nudity"]}, "moderation"),
+    ],
+)
+def test_settings_that_cannot_be_meant(values: dict[str, object], field: str) -> None:
+    with pytest.raises(InvalidRequest) as refused:
+        load(moderation=values)
+    assert refused.value.field == field

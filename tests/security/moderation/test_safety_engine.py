@@ -1,0 +1,69 @@
+"""A safety engine as a site would add one: ONNX in the model repository, beside the family that ships."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import helper
+from safety_standin import policy
+
+from serve.ensembles.illustrator.illustration import IllustrateOptions
+from serve.ensembles.illustrator.illustrator import Illustrator
+from serve.errors import EngineUnavailable
+from serve.security.moderation.moderated import engines_of, moderated
+from serve.settings import HOME, IllustratorSettings, ModerationSettings
+from tests.engines.tiny_onnx import write_engine
+
+COLOURS = ("red", "green", "blue")
+CHOSEN: dict[str, object] = {"categories": COLOURS, "side_px": 48, "thresholds": dict.fromkeys(COLOURS, 0.0)}
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The mini family, and an engine whose scores are a picture's mean red, green and blue."""
+    root = tmp_path_factory.mktemp("model_repository")
+    for folder in (HOME / "model_repository").glob("mini_*"):
+        shutil.copytree(folder, root / folder.name)
+    mean = helper.make_node("ReduceMean", ["image"], ["scores"], axes=[2, 3], keepdims=0)
+    image, scores = {"image": ("TYPE_FP32", [3, 48, 48])}, {"scores": ("TYPE_FP32", [3])}
+    write_engine(root, "safety", "onnxruntime", [mean], image, scores)
+    return root
+
+
+@contextlib.asynccontextmanager
+async def drawing(repository: Path, chosen: ModerationSettings) -> AsyncIterator[Illustrator]:
+    own = Illustrator(IllustratorSettings(model_repository=repository), others=engines_of(chosen))
+    site = moderated(own, chosen)
+    await site.start()
+    yield site
+    await site.close()
+
+
+@pytest.mark.triton
+async def test_an_engine_of_the_repository_looks_at_what_is_drawn(repository: Path) -> None:
+    async with drawing(repository, policy("flag", **CHOSEN)) as site:
+        assert "safety" in await site.engines()
+        assert (await site.health()).engines["safety"].ready
+        assert set(await site.versions()) >= {"mini_unet", "safety"}
+        drawn = await site.draw(IllustrateOptions("red heart, flat", seed=3, num_inference_steps=4))
+    assert drawn.moderation is not None
+    means = dict(zip(COLOURS, drawn.pictures[0].pixels.mean(axis=(0, 1)) / 255, strict=True))
+    for found in drawn.moderation["findings"]:
+        assert found["score"] == pytest.approx(means[found["category"]], abs=0.02)
+    assert drawn.moderation["category"] == max(means, key=lambda name: float(np.float64(means[name])))
+
+
+def test_an_engine_that_there_is_not_stops_the_start(repository: Path) -> None:
+    chosen = policy("flag", **CHOSEN).model_copy(update={"engine": "guard"})
+    with pytest.raises(EngineUnavailable, match="guard") as refused:
+        Illustrator(IllustratorSettings(model_repository=repository), others=engines_of(chosen))
+    assert refused.value.field == "moderation.engine"
+
+
+def test_without_a_policy_no_engine_is_needed(repository: Path) -> None:
+    assert engines_of(policy("off", **CHOSEN)) == ()
