@@ -23,11 +23,11 @@ from serve.api.middleware import authentication
 from serve.api.middleware.admission import Admission
 from serve.api.middleware.authentication import Entry
 from serve.api.middleware.client_address import ClientAddress
-from serve.api.middleware.deadlines import Arrived
-from serve.api.middleware.request_trace import Observed
+from serve.api.middleware.deadlines import RequestReceived
+from serve.api.middleware.request_trace import RequestTrace
 from serve.api.middleware.response_headers import RequestId, ScrubHeaders
 from serve.cluster import routing
-from serve.cluster.autoscaling import by_queue, by_turns, replicas
+from serve.cluster.autoscaling import by_ongoing_requests, by_queue, replicas
 from serve.cluster.ray_process import keep_to, own_host
 from serve.cluster.replicas import Gateway, IllustratorReplica, Replica, VectorizerReplica, WorkerReplica
 from serve.diffusion.family import families_in
@@ -153,7 +153,7 @@ def _ensemble(
             own.min_replicas + spare,
             own.max_replicas + spare,
             own.max_ongoing_requests / 2,
-            by_turns,
+            by_ongoing_requests,
         ),
     )(replica)
     return _versioned(deployment, version)
@@ -189,5 +189,5 @@ def before_ray_serve() -> list[Middleware]:
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     whose = Middleware(ClientAddress, settings)
     entry = Middleware(Entry, authentication.here)
-    first = [Middleware(RequestId), Middleware(ScrubHeaders), whose, Middleware(Arrived)]
-    return [admission, entry, Middleware(Observed, settings.logs.requests), *first]  # the last one runs first
+    first = [Middleware(RequestId), Middleware(ScrubHeaders), whose, Middleware(RequestReceived)]
+    return [admission, entry, Middleware(RequestTrace, settings.logs.requests), *first]  # the last one runs first

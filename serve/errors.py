@@ -152,7 +152,7 @@ class EngineUnavailable(AtelierError):
     retry_after_s = 2
 
 
-class Asleep(EngineUnavailable):
+class ScaledToZero(EngineUnavailable):
     """It had no replica, and the one that starts now was not there in time."""
 
     title = "Starting"
@@ -163,7 +163,7 @@ class EngineLost(EngineUnavailable):
     """Whoever worked on this died of it, or with it, each time that it was asked."""
 
 
-class Unjudged(EngineUnavailable):
+class PictureNotClassified(EngineUnavailable):
     """What was drawn is not shown: the safety engine does not say what it is."""
 
 
@@ -272,7 +272,7 @@ class EngineFailure(AtelierError):
     title = "Engine failed"
 
 
-def told_again(kind: type[AtelierError], told: Mapping[str, Any]) -> AtelierError:
+def with_message(kind: type[AtelierError], told: Mapping[str, Any]) -> AtelierError:
     """An error that was written down."""
     message, field = str(told.get("detail") or "the job failed"), told.get("field")
     if issubclass(kind, ModerationBlocked):

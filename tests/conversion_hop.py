@@ -17,7 +17,7 @@ from serve.ensembles.vectorizer.vectorization import NO_VERSIONS, Analysis, Vect
 from serve.ensembles.vectorizer.vectorizer import Vectorizer
 from serve.errors import DeadlineExceeded
 from serve.observability import request_context
-from serve.security.limits.admission_queue import Turns
+from serve.security.limits.admission_queue import AdmissionQueue
 from serve.settings import VectorizerSettings
 from tests.ensembles.fake_models import models
 from tests.fakes import FakeEngines
@@ -66,7 +66,7 @@ class ConversionHop:
 
     def __init__(self, waiting: int = 4) -> None:
         self.engines = HeldEngines()
-        self.turns = Turns(1, waiting)
+        self.turns = AdmissionQueue(1, waiting)
         limits = {name: NEVER_S for name in ("timeout_s", "engine_timeout_s", "trace_timeout_s")}
         settings = VectorizerSettings(workers=1, **limits)
         self._vectorizer = Vectorizer(settings, engines=self.engines)  # type: ignore[arg-type]

@@ -20,7 +20,7 @@ from serve.ensembles.illustrator.illustration import (
 )
 from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.observability import request_context
-from serve.security.limits.admission_queue import Turns
+from serve.security.limits.admission_queue import AdmissionQueue
 from serve.settings import IllustratorSettings
 from tests.ensembles.drawn_family import engines, write_family
 from tests.fakes import FakeEngines
@@ -58,7 +58,7 @@ class Hop:
     def __init__(self, folder: Path, at_once: int = 1, waiting: int = 4) -> None:
         write_family(folder)
         self.engines = CountedEngines()
-        self.turns = Turns(at_once, waiting)
+        self.turns = AdmissionQueue(at_once, waiting)
         self.order: list[int | None] = []
         settings = IllustratorSettings(model_repository=folder)
         self._illustrator = Illustrator(settings, engines=self.engines)  # type: ignore[arg-type]
@@ -96,7 +96,7 @@ class Hop:
         return self.engines.steps <= begun + 1
 
 
-def crossed() -> request_context.Urgency:
+def crossed() -> request_context.RequestContext:
     """What is current, as a replica has it."""
     asked = request_context.current()
-    return request_context.arrived((asked.left_s(3600.0), asked.priority))
+    return request_context.received((asked.left_s(3600.0), asked.priority))

@@ -15,7 +15,7 @@ from standin import StandIn
 
 from serve.api.app import create_app
 from serve.ensembles.illustrator.illustration import IllustratorService
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.settings import Settings
 from serve.state import State
 
@@ -36,7 +36,7 @@ def keeping(settings: Settings, illustrator: IllustratorService) -> Iterator[str
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[FastAPI]:
         state, service = await State.open(settings), StandIn()
-        direct = Direct(state, illustrator, service, settings)
+        direct = DirectService(state, illustrator, service, settings)
         await direct.start()
         yield create_app(service, settings, illustrator=illustrator, state=state, direct=direct)
         await direct.close()

@@ -20,11 +20,11 @@ from standin import StandIn
 from serve.api.app import answer, create_app
 from serve.api.inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.middleware.admission import Admission
-from serve.api.middleware.authentication import Entrance, Entry
+from serve.api.middleware.authentication import Authentication, Entry
 from serve.api.middleware.client_address import ClientAddress
-from serve.api.middleware.request_trace import Observed
+from serve.api.middleware.request_trace import RequestTrace
 from serve.api.middleware.response_headers import RequestId, ScrubHeaders
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.security.identity.audit import Actor
 from serve.security.identity.keys import Made
 from serve.state import State
@@ -40,7 +40,7 @@ class KeyedSite:
     app: FastAPI
     whole: Any
     state: State
-    entrance: Entrance
+    entrance: Authentication
     illustrator: Any
 
     async def key(self, user_id: str, role: str = "user", **more: Any) -> Made:
@@ -64,10 +64,10 @@ async def keyed_site(
     settings = with_settings(state.settings, access=access, rates=rates, **sections)
     state = State(state.database, state.objects, settings)
     service, illustrator = service or StandIn(), illustrator or IllustratorStandIn()
-    entrance, direct = await Entrance.opened(state), Direct(state, illustrator, service, settings)
+    entrance, direct = await Authentication.opened(state), DirectService(state, illustrator, service, settings)
     app = create_app(service, settings, illustrator=illustrator, state=state, direct=direct, entrance=entrance)
     before: Any = Admission(app, settings.limits, settings.gateway, answer)
-    before = ScrubHeaders(RequestId(Observed(Entry(before, lambda: entrance))))
+    before = ScrubHeaders(RequestId(RequestTrace(Entry(before, lambda: entrance))))
     await direct.start()
     yield KeyedSite(app, ClientAddress(before, settings), state, entrance, illustrator)
     await direct.close()

@@ -14,7 +14,7 @@ from tritonclient.grpc import service_pb2_grpc
 from serve.api.app import create_app
 from serve.api.inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.inference.models import Models
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.settings import Settings
 from serve.state import State
 
@@ -32,7 +32,7 @@ async def loop_doors(
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Any]]:
     """A client of the HTTP application, and a stub of the gRPC door. Without a ``state`` nothing is kept."""
     settings = Settings() if state is None else state.settings
-    direct = Direct(state, illustrator, service, settings)
+    direct = DirectService(state, illustrator, service, settings)
     database = None if state is None else state.database
     models = Models(service, settings, illustrator, direct.choosing, database)
     app = create_app(service, settings, models, illustrator, state, direct)

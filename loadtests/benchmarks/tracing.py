@@ -22,7 +22,7 @@ import httpx
 from fastapi import FastAPI
 
 from loadtests.vectorize.measure import ROOT
-from serve.api.middleware.request_trace import Observed
+from serve.api.middleware.request_trace import RequestTrace
 from serve.observability import tracing
 from serve.observability.tracing import export
 from serve.settings import TracingSettings
@@ -55,7 +55,7 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
     arguments.out.write_text(json.dumps({"cores": os.cpu_count(), "load": load, "us": found}, indent=1))
 
 
-def application() -> Observed:
+def application() -> RequestTrace:
     """A request with what a picture has: parts, and steps as events."""
     app = FastAPI()
 
@@ -70,7 +70,7 @@ def application() -> Observed:
                     pass
         return {"steps": STEPS}
 
-    return Observed(app, requests=False)
+    return RequestTrace(app, requests=False)
 
 
 async def asked(url: str, ratio: float | None, requests: int) -> float:

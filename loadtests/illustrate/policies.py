@@ -18,7 +18,7 @@ from serve.diffusion.noise import LATENTS, gaussian
 from serve.diffusion.samplers import State
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.illustrator.illustrator import Illustrator
-from serve.ensembles.illustrator.pipeline import Artist, Plan
+from serve.ensembles.illustrator.pipeline import DiffusionPipeline, Plan
 from serve.errors import AtelierError
 
 
@@ -87,7 +87,7 @@ class RequestLevel:
     """Whole requests are batched: those that wait when the engine is free, up to ``most``, go together, and leave
     together when the longest is done. How a batching server with a pipeline as its model serves."""
 
-    def __init__(self, artist: Artist, most: int) -> None:
+    def __init__(self, artist: DiffusionPipeline, most: int) -> None:
         self._artist = artist
         self._most = most
         self._waiting: list[tuple[Arrival, asyncio.Future[None]]] = []

@@ -16,11 +16,11 @@ from loadtests.queue.waiting import request
 from loadtests.vectorize.table import UNMEASURED, markdown
 from serve.ensembles.illustrator.illustration import IllustratorService
 from serve.ensembles.vectorizer.vectorization import VectorizerService
-from serve.jobs.queue.events import Follower
+from serve.jobs.queue.events import EventFollower
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.queue.insertion import Order
 from serve.jobs.queue.views import JobViews
-from serve.jobs.worker.execution import Work
+from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
 from serve.settings import Settings
 from serve.state import State
@@ -84,12 +84,12 @@ def _with(settings: Settings, every: int) -> Settings:
 async def _draw(settings: Settings, illustrator: IllustratorService, seed: int, steps: int | None) -> float:
     """Seconds from a job's start to its end."""
     state = await State.open(settings)
-    worker = Worker(state, Work(state, cast(VectorizerService, _Nothing()), illustrator))
+    worker = Worker(state, JobExecutor(state, cast(VectorizerService, _Nothing()), illustrator))
     await worker.start()
     try:
         asked = request("red apple, flat", seed, num_inference_steps=steps)
         (job_id,) = (await GenerationQueue(state).add(asked, Order("ada"))).ids
-        await Follower(state).until_over(job_id, 0, LIMIT_S)
+        await EventFollower(state).until_over(job_id, 0, LIMIT_S)
         view = await JobViews(state.database).get(job_id)
         if view.status != COMPLETED or view.completed_at is None or view.started_at is None:
             raise ValueError(f"the job is {view.status}: {view.error}")

@@ -21,7 +21,7 @@ from loadtests.queue.databases import settings_at
 from loadtests.vectorize.table import markdown
 from serve.api.app import answer, create_app
 from serve.api.middleware.admission import Admission
-from serve.api.middleware.authentication import Entrance, Entry
+from serve.api.middleware.authentication import Authentication, Entry
 from serve.api.middleware.client_address import ClientAddress
 from serve.api.middleware.response_headers import RequestId, ScrubHeaders
 from serve.errors import EngineUnavailable
@@ -64,7 +64,7 @@ async def added(store: str, url: str, folder: Path, pairs: int) -> list[Added]:
         }
     )
     state = await State.open(settings)
-    entrance = await Entrance.opened(state)
+    entrance = await Authentication.opened(state)
     key = (await entrance.gate.keys.create("ada", Actor(), role="user")).secret
     nobody: Any = _Nobody()
     bare = create_app(nobody, settings, state=state)

@@ -19,20 +19,20 @@ from serve.api.admin import accounts, costs, quality, releases, versions
 from serve.api.http.problems import as_ours, as_problem, described
 from serve.api.inference import http as open_inference
 from serve.api.inference.models import Models
-from serve.api.jobs import JobParts
+from serve.api.jobs import JobServices
 from serve.api.library import gallery, references, results
-from serve.api.middleware.authentication import Entrance, Entry, Refusals
+from serve.api.middleware.authentication import Authentication, Entry, Refusals
 from serve.api.middleware.deadlines import PRIORITY, REQUEST_TIMEOUT, Deadlines
-from serve.api.middleware.origin_check import OwnPages
+from serve.api.middleware.origin_check import OriginCheck
 from serve.api.middleware.request_metrics import HTTP, count_refusal
-from serve.api.middleware.request_trace import Observed
+from serve.api.middleware.request_trace import RequestTrace
 from serve.api.middleware.response_headers import RequestId
 from serve.api.native import conversion, diffusion, health, illustrations
 from serve.api.openapi import finish, reference_page
 from serve.ensembles.illustrator.illustration import IllustratorService
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import AtelierError, Overloaded, Unauthorized, Unsupported
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.observability import tracing
 from serve.security.limits.headers import NAMES as RATE_LIMIT_HEADERS
 from serve.settings import Settings
@@ -81,8 +81,8 @@ def create_app(
     models: Models | None = None,
     illustrator: IllustratorService | None = None,
     state: State | None = None,
-    direct: Direct | None = None,
-    entrance: Entrance | None = None,
+    direct: DirectService | None = None,
+    entrance: Authentication | None = None,
 ) -> FastAPI:
     """The services are the ensembles or the same across a Ray hop; ``models`` is shared with the gRPC door.
 
@@ -105,18 +105,18 @@ def create_app(
     app.state.settings = settings
     app.state.state = state
     app.state.entrance = entrance
-    app.state.direct = direct or Direct(None, illustrator, service, settings)
+    app.state.direct = direct or DirectService(None, illustrator, service, settings)
     app.state.models = models or Models(
         service, settings, illustrator, app.state.direct.choosing, state.database if state is not None else None
     )
-    app.state.jobs = JobParts(state) if state is not None else None
-    app.state.a1111 = a1111.Desk()
+    app.state.jobs = JobServices(state) if state is not None else None
+    app.state.a1111 = a1111.ProgressRegistry()
     app.add_exception_handler(AtelierError, answer)
     app.add_exception_handler(HTTPException, answer)
     app.add_exception_handler(RequestValidationError, answer)
     app.add_exception_handler(Exception, answer)
     app.add_middleware(Deadlines, gateway=settings.gateway, answer=answer)
-    app.add_middleware(OwnPages, settings=settings, answer=answer)
+    app.add_middleware(OriginCheck, settings=settings, answer=answer)
     app.add_middleware(Refusals, answer=answer)
     app.add_middleware(Entry, entrance=lambda: entrance)
     if settings.http.allowed_origins:
@@ -128,7 +128,7 @@ def create_app(
             expose_headers=_READ,
         )
     app.add_middleware(GZipMiddleware, minimum_size=settings.limits.gzip_min_bytes, compresslevel=5)
-    app.add_middleware(Observed, requests=settings.logs.requests)
+    app.add_middleware(RequestTrace, requests=settings.logs.requests)
     app.add_middleware(RequestId)
     return app
 

@@ -11,7 +11,7 @@ import typer
 
 from serve.cli.database import ConfigOption, err
 from serve.cluster import ray_environment, redeployment, stack
-from serve.cluster.machines import placed
+from serve.cluster.machines import with_addresses
 from serve.errors import AtelierError, EngineUnavailable
 from serve.settings import load
 
@@ -22,12 +22,12 @@ WAIT_S = 30.0
 def deploy(config: ConfigOption = None) -> None:
     """Give the running stack its settings and code anew, replica by replica, while it serves."""
     try:
-        settings = placed(load(config))
+        settings = with_addresses(load(config))
         there = stack.running(settings)
         if there is None:
             raise EngineUnavailable("no stack of these settings is running")
         with err.status(f"Deploying to {there.url}"):
-            redeployment.ask(settings, there, config, 2 * settings.ray.start_timeout_s + WAIT_S)
+            redeployment.request_redeployment(settings, there, config, 2 * settings.ray.start_timeout_s + WAIT_S)
     except AtelierError as error:
         _fail(error)
     err.print("deployed")
@@ -36,7 +36,7 @@ def deploy(config: ConfigOption = None) -> None:
 def redeploy(config: ConfigOption = None) -> None:
     """What a running stack has done in a process of today's code, see `serve.cluster.redeployment`."""
     try:
-        settings = ray_environment.apply(placed(load(config)))
+        settings = ray_environment.apply(with_addresses(load(config)))
         import ray  # after its environment is set
 
         from serve.app import compose, new_version, spare_for

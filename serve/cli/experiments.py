@@ -12,7 +12,7 @@ from serve.cli.database import ConfigOption, JsonOption, done, out
 
 if TYPE_CHECKING:
     from serve.releases.experiments.intervals import Estimate
-    from serve.releases.experiments.report import Report
+    from serve.releases.experiments.report import ExperimentReport
     from serve.state import State
 
 experiments = typer.Typer(help="A/B tests between models or options.", no_args_is_help=True)
@@ -31,7 +31,7 @@ def report(
 ) -> None:
     """Compare the arms: conversions, errors, ratings, quality, time, with 95 % confidence intervals."""
 
-    async def do(state: State) -> Report:
+    async def do(state: State) -> ExperimentReport:
         from serve.releases.experiments.report import report_of
 
         return await report_of(state.database, name, state.settings.experiments)

@@ -17,7 +17,7 @@ from rich.markup import escape
 
 from serve.cli.database import ConfigOption
 from serve.cluster import ray_environment, stack
-from serve.cluster.machines import check_shared, placed
+from serve.cluster.machines import check_shared_state, with_addresses
 from serve.cluster.temporary_folder import temporary_folder
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest
 from serve.settings import Settings, load
@@ -38,8 +38,8 @@ def join(
     Runs until SIGTERM or Ctrl-C; then what works here goes on elsewhere before it ends.
     """
     try:
-        settings = placed(load(config), address_of(head))
-        check_shared(settings)
+        settings = with_addresses(load(config), address_of(head))
+        check_shared_state(settings)
         settings = ray_environment.apply(settings)
         with temporary_folder(), _node(head, settings) as node:
             _wait_joined(node, _log(settings), settings.ray.start_timeout_s)

@@ -36,7 +36,7 @@ from serve.cli.secrets import secrets
 from serve.cli.vectorize import vectorize
 from serve.cluster import discovery, ray_environment, redeployment, stack
 from serve.cluster.http_client import StackClient
-from serve.cluster.machines import check_shared, placed
+from serve.cluster.machines import check_shared_state, with_addresses
 from serve.cluster.temporary_folder import temporary_folder
 from serve.errors import AtelierError
 from serve.observability.logs import console
@@ -101,9 +101,9 @@ def up(
         return
     try:
         spans_machines = not is_loopback(settings.ray.host)
-        settings = placed(settings)
+        settings = with_addresses(settings)
         if spans_machines:
-            check_shared(settings)
+            check_shared_state(settings)
         check_ready(settings)
         stack.check_ports(settings)
         if detach:
@@ -134,7 +134,7 @@ def run(settings: Settings) -> None:
         err.print("Stop with Ctrl-C or `atelier down`.")
         while True:  # a signal ends it
             time.sleep(1.0)
-            redeployment.carry_out(settings, address)
+            redeployment.redeploy_if_requested(settings, address)
 
 
 @contextlib.contextmanager
@@ -164,7 +164,7 @@ def ray_cluster(settings: Settings) -> Iterator[str]:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _interrupt)  # Ray has set its own
     try:
-        with discovery.told(settings):
+        with discovery.publish_targets(settings):
             with err.status("Starting the application"):
                 ray_serve.start(
                     proxy_location="EveryNode" if is_own(settings.ray.host) else "HeadOnly",

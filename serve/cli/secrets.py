@@ -31,9 +31,9 @@ def set_secret(name: NameArgument, config: ConfigOption = None) -> None:
     """Keep what stdin has, or what you type, as NAME."""
 
     async def do(state: State) -> None:
-        from serve.security.signing.secret_store import SealedSecrets
+        from serve.security.signing.secret_store import SecretStore
 
-        await SealedSecrets(state).set(name, _read(name), me())
+        await SecretStore(state).set(name, _read(name), me())
 
     done(do, config, {"name": "NAME", "secret": "stdin"})
     err.print(f"{name} is kept", markup=False)
@@ -44,9 +44,9 @@ def list_secrets(as_json: JsonOption = False, config: ConfigOption = None) -> No
     """Show what is kept, without the keys themselves."""
 
     async def do(state: State) -> Sequence[Kept]:
-        from serve.security.signing.secret_store import SealedSecrets
+        from serve.security.signing.secret_store import SecretStore
 
-        return await SealedSecrets(state).list()
+        return await SecretStore(state).list()
 
     found = done(do, config, {})
     if as_json:
@@ -63,9 +63,9 @@ def reseal_secrets(config: ConfigOption = None) -> None:
     """Seal all with the newest of `secrets.keys`: older ones are not needed for them any more."""
 
     async def do(state: State) -> int:
-        from serve.security.signing.secret_store import SealedSecrets
+        from serve.security.signing.secret_store import SecretStore
 
-        return await SealedSecrets(state).reseal(me())
+        return await SecretStore(state).reseal(me())
 
     err.print(f"{done(do, config, {})} sealed with the newest secret", markup=False)
 
@@ -75,9 +75,9 @@ def remove_secret(name: NameArgument, config: ConfigOption = None) -> None:
     """Forget a key."""
 
     async def do(state: State) -> None:
-        from serve.security.signing.secret_store import SealedSecrets
+        from serve.security.signing.secret_store import SecretStore
 
-        await SealedSecrets(state).remove(name, me())
+        await SecretStore(state).remove(name, me())
 
     done(do, config, {"name": "NAME"})
     err.print(f"{name} is removed", markup=False)

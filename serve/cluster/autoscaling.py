@@ -19,7 +19,7 @@ WORKERS = "workers"
 """What a worker reports: how many of them the queue could keep busy. All see the same queue."""
 
 
-def by_turns(context: Any) -> tuple[float, dict[str, Any]]:
+def by_ongoing_requests(context: Any) -> tuple[float, dict[str, Any]]:
     """So many that each has its target of calls. ``context`` is Ray Serve's ``AutoscalingContext``."""
     if context.current_num_replicas == 0:
         return context.target_num_replicas, {}  # the first to ask wakes it: Ray Serve does that before it asks us

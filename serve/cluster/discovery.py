@@ -20,7 +20,7 @@ _END_S = 5.0
 
 
 @contextlib.contextmanager
-def told(settings: Settings) -> Iterator[None]:
+def publish_targets(settings: Settings) -> Iterator[None]:
     """For as long as the block runs, on a node of Ray's. Raises InvalidRequest where it cannot be written."""
     import ray  # after its environment is set
 

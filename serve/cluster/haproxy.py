@@ -37,7 +37,7 @@ KNOWN_S = 3.0
 """How long a new HAProxy waits to be told where the gateways are. Ray Serve tells so at once, be there any or none."""
 
 
-class PatientHAProxy(haproxy.HAProxyApi):
+class SupervisedHAProxy(haproxy.HAProxyApi):
     """Starts when it knows the gateways, and takes over from one that nobody keeps any more."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -96,12 +96,12 @@ class PatientHAProxy(haproxy.HAProxyApi):
 _Manager: Any = vars(haproxy)["HAProxyManager"].__ray_metadata__.modified_class
 
 
-class WatchedHAProxyManager(_Manager):  # type: ignore[misc]
+class SupervisedHAProxyManager(_Manager):  # type: ignore[misc]
     """Looks after its HAProxy by itself, without the controller, which may be away."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         escaping.install()
-        vars(haproxy)["HAProxyApi"] = PatientHAProxy
+        vars(haproxy)["HAProxyApi"] = SupervisedHAProxy
         super().__init__(*arguments, **named)
         self._watches = [self.event_loop.create_task(self._look_after())]
         if self._node_id == get_head_node_id():
@@ -165,4 +165,4 @@ class WatchedHAProxyManager(_Manager):  # type: ignore[misc]
 def before_controller() -> None:
     """Ray Serve calls this in its controller, before that starts any proxy."""
     escaping.install()
-    vars(controller)["HAProxyManager"] = ray.remote(num_cpus=0)(WatchedHAProxyManager)
+    vars(controller)["HAProxyManager"] = ray.remote(num_cpus=0)(SupervisedHAProxyManager)

@@ -22,7 +22,7 @@ REFUSED = "Unexpected error (StatusCode."
 """How Ray Serve says that a connection broke before a replica took the call."""
 
 
-class Lost(Exception):
+class ReplicaLost(Exception):
     """The replica died with the call."""
 
 
@@ -46,20 +46,20 @@ def errors_as_ours(name: str, response: DeploymentResponseGenerator[object], tim
     except asyncio.CancelledError:
         task = asyncio.current_task()
         if task is not None and not task.cancelling():  # `serve.cluster.routing` has ended the call
-            raise Lost from None
+            raise ReplicaLost from None
         _cancel(response)
         raise
     except BackPressureError:
         raise Overloaded("too many requests are waiting; try again later") from None
     except (RayActorError, ReplicaUnavailableError, DeploymentUnavailableError, TaskCancelledError):
-        raise Lost from None  # none that is cancelled from here is read on
+        raise ReplicaLost from None  # none that is cancelled from here is read on
     except AioRpcError as error:
         if error.code() in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED, StatusCode.INTERNAL):
-            raise Lost from None  # its server ends, or was in the midst of an answer
+            raise ReplicaLost from None  # its server ends, or was in the midst of an answer
         raise EngineFailure(f"no answer of the {name} could be sent: {error.code().name}") from error
     except Exception as error:
         if isinstance(error, RuntimeError) and str(error).startswith(REFUSED):
-            raise Lost from None
+            raise ReplicaLost from None
         # A replica answers what its ensemble raises as a value: this is of the hop itself, such as a call between two
         # versions that do not understand each other. Ray's text is a trace with addresses: it stays in the log.
         LOGGER.exception("a call of the %s failed on its way", name)

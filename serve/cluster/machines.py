@@ -16,7 +16,7 @@ ANYWHERE = ("192.0.2.1", 9)
 """Nobody has it (RFC 5737), and nothing is sent to it: it is asked which of our addresses would."""
 
 
-def placed(settings: Settings, towards: tuple[str, int] = ANYWHERE) -> Settings:
+def with_addresses(settings: Settings, towards: tuple[str, int] = ANYWHERE) -> Settings:
     """With this machine's own address for ``node``: the one that leads ``towards`` (host, port).
 
     Raises InvalidRequest when the machine has none.
@@ -33,7 +33,7 @@ def placed(settings: Settings, towards: tuple[str, int] = ANYWHERE) -> Settings:
     return settings.model_copy(update={"ray": settings.ray.model_copy(update={"host": host})})
 
 
-def check_shared(settings: Settings) -> None:
+def check_shared_state(settings: Settings) -> None:
     """Raises InvalidRequest that names what a stack on several machines cannot do with."""
     database = settings.database.url
     missing = {

@@ -32,7 +32,7 @@ def fixed_digest(settings: Settings) -> str:
     return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
-def ask(settings: Settings, there: Running, config: Path | None, timeout_s: float) -> None:
+def request_redeployment(settings: Settings, there: Running, config: Path | None, timeout_s: float) -> None:
     """Until the stack has done it. Raises Conflict for settings that need a new start, EngineUnavailable when it fails;
     what ran before then runs on."""
     if there.fixed != fixed_digest(settings):
@@ -52,7 +52,7 @@ def ask(settings: Settings, there: Running, config: Path | None, timeout_s: floa
     raise EngineUnavailable(f"the stack was not deployed anew within {timeout_s:g} s; it goes on trying")
 
 
-def carry_out(settings: Settings, address: str) -> None:
+def redeploy_if_requested(settings: Settings, address: str) -> None:
     """In the stack's own process, now and then: what was wished for since the last time, if anything was.
 
     Whatever comes in between is told and no more: the stack serves on.

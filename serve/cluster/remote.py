@@ -18,8 +18,8 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serve.api.inference.tensors import Array
-from serve.cluster.hop_errors import Lost, errors_as_ours
-from serve.cluster.scale_to_zero import Sleep
+from serve.cluster.hop_errors import ReplicaLost, errors_as_ours
+from serve.cluster.scale_to_zero import IdleState
 from serve.engines.service import Health
 from serve.ensembles.illustrator.illustration import (
     UNFOLLOWED,
@@ -31,17 +31,17 @@ from serve.ensembles.illustrator.illustration import (
     Told,
 )
 from serve.ensembles.illustrator.progress import WAITING_PREVIEWS, Seen, lay
-from serve.ensembles.progress_stream import Outbox, relay
+from serve.ensembles.progress_stream import ProgressOutbox, relay
 from serve.ensembles.vectorizer.vectorization import NO_VERSIONS, Analysis, Vectorization, VectorizeOptions
 from serve.errors import (
-    Asleep,
     AtelierError,
     DeadlineExceeded,
     EngineLost,
     EngineUnavailable,
+    ScaledToZero,
 )
 from serve.observability import request_context, tracing
-from serve.observability.request_context import Urgency
+from serve.observability.request_context import RequestContext
 
 LOGGER = logging.getLogger(__name__)
 
@@ -57,7 +57,7 @@ WELL = ("HEALTHY", "UPSCALING", "DOWNSCALING", "UPDATING")
 STARTING = "the {} was asleep and is starting; try again"
 
 
-def sleep_of(application: str, deployment: str) -> Sleep:
+def idle_state_of(application: str, deployment: str) -> IdleState:
     """Of a deployment that may have no replica. Ray Serve's controller is asked: a call by the handle would wake it."""
 
     def has_none() -> bool:
@@ -70,13 +70,15 @@ def sleep_of(application: str, deployment: str) -> Sleep:
             return False
         return not any(n for state, n in there.replica_states.items() if state == "RUNNING")
 
-    return Sleep(has_none)
+    return IdleState(has_none)
 
 
 class RemoteEnsemble:
     """What every ensemble's replica answers. ``name`` is for messages; ``timeout_s`` bounds each call."""
 
-    def __init__(self, name: str, handle: DeploymentHandle[Any], timeout_s: float, sleep: Sleep | None = None) -> None:
+    def __init__(
+        self, name: str, handle: DeploymentHandle[Any], timeout_s: float, sleep: IdleState | None = None
+    ) -> None:
         self._name = name
         self._handle = handle
         self._timeout_s = timeout_s
@@ -99,7 +101,7 @@ class RemoteEnsemble:
         except DeadlineExceeded:
             self._go_on_waking(wakes)
             if await self._asleep():
-                raise Asleep(STARTING.format(self._name)) from None
+                raise ScaledToZero(STARTING.format(self._name)) from None
             raise
 
     def _go_on_waking(self, wakes: bool) -> None:
@@ -133,7 +135,7 @@ class RemoteEnsemble:
         asked = request_context.current().narrowed(timeout_s)
         for _ in range(ATTEMPTS):
             left_s = asked.left_s(timeout_s)
-            with contextlib.suppress(Lost), self._hop(method):
+            with contextlib.suppress(ReplicaLost), self._hop(method):
                 pressing = left_s, asked.priority
                 answer = self._handle.answer
                 response: Any = answer.remote(method, tracing.carried(), *arguments, pressing=pressing, **named)
@@ -144,8 +146,8 @@ class RemoteEnsemble:
                     return _value(results[0])
         raise EngineLost(f"the {self._name} is restarting; try again")
 
-    async def _stream(self, asked: Urgency, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
-        """What one replica yields until the deadline of ``asked``. Raises ``Lost`` if it dies."""
+    async def _stream(self, asked: RequestContext, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
+        """What one replica yields until the deadline of ``asked``. Raises ``ReplicaLost`` if it dies."""
         pressing = asked.left_s(self._timeout_s), asked.priority
         with self._hop(method):
             response: Any = self._handle.stream.remote(method, tracing.carried(), *arguments, pressing=pressing)
@@ -167,7 +169,7 @@ class RemoteEnsemble:
             return asleep
         try:
             result: Health = await self._call("health")
-        except Asleep:  # it fell asleep at this moment
+        except ScaledToZero:  # it fell asleep at this moment
             return asleep
         return result
 
@@ -211,7 +213,7 @@ class RemoteEnsemble:
 class RemoteVectorizer(RemoteEnsemble):
     """The ``VectorizerService`` across the hop."""
 
-    def __init__(self, handle: DeploymentHandle[Any], timeout_s: float, sleep: Sleep | None = None) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], timeout_s: float, sleep: IdleState | None = None) -> None:
         super().__init__("Vectorizer", handle, timeout_s, sleep)
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
@@ -226,7 +228,7 @@ class RemoteVectorizer(RemoteEnsemble):
 class RemoteIllustrator(RemoteEnsemble):
     """The ``IllustratorService`` across the hop. Seeds are drawn here, so that a repeated call draws the same."""
 
-    def __init__(self, handle: DeploymentHandle[Any], timeout_s: float, sleep: Sleep | None = None) -> None:
+    def __init__(self, handle: DeploymentHandle[Any], timeout_s: float, sleep: IdleState | None = None) -> None:
         super().__init__("Illustrator", handle, timeout_s, sleep)
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
@@ -235,7 +237,7 @@ class RemoteIllustrator(RemoteEnsemble):
             async with asyncio.timeout(await self._patience_s(options)):
                 result: Illustration = await self._call("draw", seeded)
         except TimeoutError:
-            raise Asleep(STARTING.format(self._name)) from None
+            raise ScaledToZero(STARTING.format(self._name)) from None
         return result
 
     async def stream(
@@ -248,7 +250,7 @@ class RemoteIllustrator(RemoteEnsemble):
                 yield item
 
     async def _read(
-        self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: Outbox
+        self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: ProgressOutbox
     ) -> Illustration | None:
         """As fast as it comes: a replica waits for a slow reader, and others for its turn."""
         patience_s = await self._patience_s(options) or self._timeout_s
@@ -256,7 +258,7 @@ class RemoteIllustrator(RemoteEnsemble):
         seen, drawn = Seen(resume), None
         for _ in range(ATTEMPTS):
             stream = self._stream(asked, "stream", options, follow, tuple(seen.checkpoints.values()))
-            with contextlib.suppress(Lost):
+            with contextlib.suppress(ReplicaLost):
                 async with contextlib.aclosing(stream) as items:
                     async for item in items:
                         if isinstance(item, Illustration):

@@ -16,22 +16,22 @@ from serve.api.app import create_app
 from serve.api.inference.grpc import OpenInferenceServicer
 from serve.api.inference.models import Models
 from serve.api.middleware import authentication
-from serve.api.middleware.authentication import Entrance
+from serve.api.middleware.authentication import Authentication
 from serve.cluster.autoscaling import TURNS, WORKERS
 from serve.cluster.ray_process import prepare, settled
-from serve.cluster.remote import RemoteIllustrator, RemoteVectorizer, sleep_of
-from serve.cluster.scale_to_zero import Sleep
+from serve.cluster.remote import RemoteIllustrator, RemoteVectorizer, idle_state_of
+from serve.cluster.scale_to_zero import IdleState
 from serve.ensembles.illustrator.illustration import ILLUSTRATE
 from serve.ensembles.vectorizer.vectorization import VECTORIZE
 from serve.errors import AtelierError, EngineFailure
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.observability import request_context, tracing
 from serve.observability.request_context import UNPRESSED, Pressing
 from serve.observability.tracing import export
 from serve.releases.fallback.site import with_fallback
 from serve.releases.fallback.watched_vectorizer import WatchedVectorizer
-from serve.releases.rollouts.version_reconciler import Steward, wanted_now
-from serve.security.limits.admission_queue import Turns
+from serve.releases.rollouts.version_reconciler import VersionReconciler, wanted_now
+from serve.security.limits.admission_queue import AdmissionQueue
 from serve.security.moderation.moderated import engines_of, moderated
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings
 from serve.state import State
@@ -52,8 +52,8 @@ class Replica:
     """
 
     _ensemble: Any
-    _turns: Turns
-    _steward: Steward
+    _turns: AdmissionQueue
+    _steward: VersionReconciler
 
     async def call(
         self,
@@ -71,7 +71,7 @@ class Replica:
             with self._entered(method, context):
                 if method not in WORK:
                     return await getattr(self._ensemble, method)(*arguments, **named)
-                with request_context.under(request_context.arrived(pressing)):
+                with request_context.under(request_context.received(pressing)):
                     async with self._turns.taken():
                         tracing.event("turn")
                         return await getattr(self._ensemble, method)(*arguments, **named)
@@ -89,7 +89,7 @@ class Replica:
     ) -> AsyncIterator[Any]:
         """What the ensemble's ``method`` yields; an error of ours is the last item."""
         try:
-            request_context.begin(request_context.arrived(pressing))
+            request_context.begin(request_context.received(pressing))
             with self._entered(method, context):
                 async with (
                     self._turns.taken(),
@@ -131,7 +131,7 @@ class Replica:
     async def _begin(self, settings: Settings, own: VectorizerSettings | IllustratorSettings) -> None:
         """Once the ensemble is made. From then on its engines have the versions that the site wants."""
         await self._ensemble.start()
-        self._steward = Steward(settings, self._ensemble.room, own.model_repository)
+        self._steward = VersionReconciler(settings, self._ensemble.room, own.model_repository)
         self._steward.start()
         settled()
 
@@ -148,7 +148,7 @@ class VectorizerReplica(Replica):
         prepare(settings, "Vectorizer", NICENESS)
         from serve.ensembles.vectorizer.vectorizer import Vectorizer  # here: the gateway has no use for tracers
 
-        self._turns = turns_of(settings.vectorizer, VECTORIZE)
+        self._turns = admission_queue_of(settings.vectorizer, VECTORIZE)
         self._ensemble = Vectorizer(settings.vectorizer, engine_versions=await wanted_now(settings))
         await self._begin(settings, settings.vectorizer)
 
@@ -158,7 +158,7 @@ class IllustratorReplica(Replica):
         prepare(settings, "Illustrator", NICENESS)
         from serve.ensembles.illustrator.illustrator import Illustrator  # here: nor for a Triton and tokenizers
 
-        self._turns = turns_of(settings.illustrator, ILLUSTRATE)
+        self._turns = admission_queue_of(settings.illustrator, ILLUSTRATE)
         others, wanted = engines_of(settings.moderation), await wanted_now(settings)
         illustrator = Illustrator(settings.illustrator, others=others, engine_versions=wanted)
         self._ensemble = moderated(illustrator, settings.moderation)
@@ -214,12 +214,12 @@ def _by_grpc(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
     return handle.options(stream=True, _by_reference=False)
 
 
-def _sleep(name: str, own: VectorizerSettings | IllustratorSettings) -> Sleep | None:
-    return sleep_of(APPLICATION, name) if own.min_replicas == 0 else None
+def _sleep(name: str, own: VectorizerSettings | IllustratorSettings) -> IdleState | None:
+    return idle_state_of(APPLICATION, name) if own.min_replicas == 0 else None
 
 
-def turns_of(own: VectorizerSettings | IllustratorSettings, ensemble: str) -> Turns:
-    return Turns(own.max_ongoing_requests, own.max_queued_requests, ensemble)
+def admission_queue_of(own: VectorizerSettings | IllustratorSettings, ensemble: str) -> AdmissionQueue:
+    return AdmissionQueue(own.max_ongoing_requests, own.max_queued_requests, ensemble)
 
 
 class Gateway(OpenInferenceServicer):
@@ -238,9 +238,9 @@ class Gateway(OpenInferenceServicer):
         self._state = await State.open_patiently(settings)
         remote = remote_illustrator(illustrator, settings) if illustrator else None
         draws = with_fallback(remote, self._state) if remote is not None else None
-        self._direct = Direct(self._state, draws, service, settings)
+        self._direct = DirectService(self._state, draws, service, settings)
         await self._direct.start()
-        self._entrance = await Entrance.opened(self._state)
+        self._entrance = await Authentication.opened(self._state)
         authentication.open_here(self._entrance)
         state, direct = self._state, self._direct
         self._app = partial(

@@ -33,7 +33,7 @@ _LOOKING: set[asyncio.Task[None]] = set()
 """An event loop alone does not keep its tasks."""
 
 
-class Known(RunningReplica):
+class TrackedReplica(RunningReplica):
     """A replica, with what was sent to it and has not come back."""
 
     def __init__(self, replica_info: RunningReplicaInfo) -> None:
@@ -86,7 +86,7 @@ class Router(PowerOfTwoChoicesRequestRouter):
     """Of every caller, for each ensemble."""
 
     def create_replica_wrapper(self, replica_info: RunningReplicaInfo) -> RunningReplica:
-        return Known(replica_info)
+        return TrackedReplica(replica_info)
 
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         before = self.curr_replicas
@@ -100,7 +100,7 @@ class Router(PowerOfTwoChoicesRequestRouter):
 
     def _look_after(self, gone: Iterable[RunningReplica]) -> None:
         for replica in gone:
-            if isinstance(replica, Known):
+            if isinstance(replica, TrackedReplica):
                 looking = self._event_loop.create_task(replica.look_after())
                 _LOOKING.add(looking)
                 looking.add_done_callback(_LOOKING.discard)

@@ -1,4 +1,4 @@
-"""``Sleep``: whether an ensemble that may have no replica has none."""
+"""``IdleState``: whether an ensemble that may have no replica has none."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve.errors import EngineUnavailable
 LOOK_EVERY_S = 1.0
 
 
-class Sleep:
+class IdleState:
     """Asks ``look``, which may block and may raise EngineUnavailable, once in a while, in a thread.
 
     While that does not answer, things are as they were. For one event loop.

@@ -19,7 +19,7 @@ from serve.engines import tensors, triton_errors
 from serve.engines.grpc_options import DIRECT, RECONNECT
 from serve.engines.shared_memory import Region, RegionPool
 from serve.engines.v2_json import to_json
-from serve.engines.warmup_inputs import zeros
+from serve.engines.warmup_inputs import warmup_inputs
 from serve.errors import (
     AtelierError,
     DeadlineExceeded,
@@ -155,7 +155,7 @@ class Engines:
         """One real inference on zeros of the configured shape (or of ``model_warmup``'s); raises if it fails."""
         if engine not in self._configs:
             self._configs[engine] = await self.config(engine)
-        return await self.infer(engine, zeros(self._configs[engine]), timeout_s=timeout_s, version=version)
+        return await self.infer(engine, warmup_inputs(self._configs[engine]), timeout_s=timeout_s, version=version)
 
     async def load(self, engine: str, *, timeout_s: float) -> None:
         """Have Triton look at the folder of ``engine`` again: what is loaded and stays answers all the while.

@@ -1,4 +1,4 @@
-"""``Switchboard``: the engines of several ensembles, each reached through the ensemble that has it."""
+"""``EngineRouter``: the engines of several ensembles, each reached through the ensemble that has it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve.engines.service import EngineHealth, EngineService, Health
 from serve.errors import AtelierError
 
 
-class Switchboard:
+class EngineRouter:
     """An ``EngineService`` over ``services``, no two of which have an engine of one name."""
 
     def __init__(self, services: Sequence[EngineService]) -> None:

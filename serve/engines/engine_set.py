@@ -1,4 +1,4 @@
-"""``EngineRoom``: the engines of one ensemble, in a Triton of its own or in one outside."""
+"""``EngineSet``: the engines of one ensemble, in a Triton of its own or in one outside."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from serve.engines.client import Engines
 from serve.engines.service import EngineHealth, Health
 from serve.engines.triton.server import TritonServer
 from serve.engines.triton.supervisor import Supervisor
-from serve.engines.triton.versions import Versions
+from serve.engines.triton.versions import EngineVersions
 from serve.engines.usage_meter import EngineMeter
 from serve.errors import AtelierError, EngineUnavailable, Overloaded
 from serve.observability.costs import billed
@@ -27,7 +27,7 @@ HEALTH_S = 1.0
 """How long an ensemble repeats its last answer about health, so that many probes cost as much as one."""
 
 
-class EngineRoom:
+class EngineSet:
     """``names`` of the engines in ``repository``, behind one client; for one event loop.
 
     Without ``client`` it owns a Triton with just these engines, watched and restarted, unless ``url`` (``host:port`` of
@@ -65,7 +65,7 @@ class EngineRoom:
                 traces_url=export.for_triton(),
             )
         named = tuple(dict.fromkeys(self.names))
-        self.versions = Versions(repository, named, self.client, self._server, current or {}, start_timeout_s)
+        self.versions = EngineVersions(repository, named, self.client, self._server, current or {}, start_timeout_s)
         self._timeout_s = timeout_s
         self.meter = EngineMeter(ensemble, self.client, self._server, gpus)
         self._tasks: list[asyncio.Task[None]] = []
@@ -123,10 +123,10 @@ class EngineRoom:
         return EngineHealth(not reason, latency_ms, self.versions.label(engine), reason)
 
 
-class EngineDoors:
+class EngineSetService:
     """What an ensemble answers about its engines. Calls are passed on: see `serve.engines.client.Engines`."""
 
-    def __init__(self, room: EngineRoom) -> None:
+    def __init__(self, room: EngineSet) -> None:
         self.room = room
         self._examining = asyncio.Lock()
         self._health: tuple[float, Health] | None = None

@@ -26,7 +26,7 @@ CONFIG_TYPES: dict[str, np.dtype[Any]] = {
 }
 
 
-def zeros(config: Mapping[str, Any], batch_size: int = 1) -> dict[str, NDArray[Any]]:
+def warmup_inputs(config: Mapping[str, Any], batch_size: int = 1) -> dict[str, NDArray[Any]]:
     """Zeros (empty strings) for every input that is not optional, of ``config`` in Triton's JSON form.
 
     An axis of any length takes the length that the first sample of ``model_warmup`` gives it, or 1.

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from serve.diffusion.tokens import MAX_CHUNKS
 from serve.engines.client import Engines
 from serve.engines.triton.server import TritonServer
-from serve.engines.warmup_inputs import zeros
+from serve.engines.warmup_inputs import warmup_inputs
 from serve.errors import InvalidRequest, NotFound
 
 SIZES = (1, 2, 4, 8, 16, 32)
@@ -99,13 +99,13 @@ async def profile(
             config = await client.config(engine)
             milliseconds = {}
             for size in sizes:
-                milliseconds[size] = await _median_ms(client, engine, zeros(config, size), seconds)
+                milliseconds[size] = await _median_ms(client, engine, warmup_inputs(config, size), seconds)
                 if report is not None:
                     report(size, milliseconds[size])
         finally:
             await client.close()
             await asyncio.to_thread(server.stop)
-    shapes = {name: array.shape[1:] for name, array in zeros(config).items()}
+    shapes = {name: array.shape[1:] for name, array in warmup_inputs(config).items()}
     now = datetime.now(UTC).isoformat(timespec="seconds")
     return Profile(engine, device, shapes, milliseconds, cap(milliseconds, min(fewest, max(sizes))), now)
 

@@ -30,7 +30,7 @@ class _Remembered(Generic[T]):
         return self._known[1]
 
 
-class Known:
+class EnsembleInfoCache:
     """For one event loop. Every method raises what the ensembles raise."""
 
     def __init__(

@@ -14,7 +14,7 @@ PREVIEW_PATIENCE_S = 1.0
 _END = "end"
 
 
-class Outbox:
+class ProgressOutbox:
     """What waits for its one reader, in order: ``most`` items, and beside them the newest of each renewed kind.
 
     So a slow reader costs bounded memory, and holds nobody up who renews or offers.
@@ -56,12 +56,12 @@ class Outbox:
         self._filled.set()
 
 
-async def relay(work: Callable[[Outbox], Awaitable[Any]], most: int) -> AsyncGenerator[Any]:
+async def relay(work: Callable[[ProgressOutbox], Awaitable[Any]], most: int) -> AsyncGenerator[Any]:
     """What ``work`` lays into its outbox of ``most`` places; then what it returns, unless that is None, or its error.
 
     Closing the generator cancels ``work`` and waits for its end.
     """
-    outbox = Outbox(most)
+    outbox = ProgressOutbox(most)
 
     async def drive() -> Any:
         try:

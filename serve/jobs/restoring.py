@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import AtelierError, Conflict
-from serve.jobs.worker.lease_reaper import give_back
+from serve.jobs.worker.lease_reaper import requeue
 from serve.settings import Settings
 from serve.state import tables
 from serve.state.backups.format import BadBackup
@@ -119,7 +119,7 @@ def _remember_objects(connection: sa.Connection) -> None:
 
 async def _settle(connection: AsyncConnection, settings: Settings) -> None:
     """Whoever worked on something is not there any more."""
-    await give_back(connection, [], None, settings.jobs.max_failures)
+    await requeue(connection, [], None, settings.jobs.max_failures)
     await connection.execute(sa.update(tables.deliveries).values(worker_id=None))
 
 

@@ -1,4 +1,4 @@
-"""`Terms`: what a site takes requests on, whatever door they came by, before anything is done for them."""
+"""`SitePolicy`: what a site takes requests on, whatever door they came by, before anything is done for them."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from dataclasses import replace
 
 from serve.ensembles.requests import IllustrateRequest, JobRequest
 from serve.errors import InvalidRequest
-from serve.security.moderation.prompt_filter import REFUSE, PromptGate
+from serve.security.moderation.prompt_filter import REFUSE, PromptFilter
 from serve.settings import Settings
 
 
-class Terms:
+class SitePolicy:
     """Raises InvalidRequest for moderation's rules that cannot be used."""
 
     def __init__(self, settings: Settings) -> None:
         own = settings.moderation
-        self._gate = PromptGate(own) if own.policy == REFUSE else None  # what else is done, is done with the pictures
+        self._gate = PromptFilter(own) if own.policy == REFUSE else None  # what else is done, is done with the pictures
         self._provenance = settings.provenance
 
     async def accepted(self, requests: Sequence[JobRequest]) -> list[JobRequest]:

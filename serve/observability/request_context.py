@@ -27,7 +27,7 @@ class Priority(IntEnum):
 
 
 @dataclass(frozen=True)
-class Urgency:
+class RequestContext:
     """``deadline`` is of ``time.monotonic``, of this process alone; None: the caller names none."""
 
     deadline: float | None = None
@@ -47,11 +47,11 @@ class Urgency:
             raise DeadlineExceeded("there was not enough time to finish")
         return left_s
 
-    def ending_with(self, other: Urgency) -> Urgency:
+    def ending_with(self, other: RequestContext) -> RequestContext:
         """With the earlier end of both."""
         return replace(self, deadline=other.deadline) if self.outlasts(other) else self
 
-    def outlasts(self, other: Urgency) -> bool:
+    def outlasts(self, other: RequestContext) -> bool:
         """Whether its end is later."""
         return other.deadline is not None and (self.deadline is None or self.deadline > other.deadline)
 
@@ -59,11 +59,11 @@ class Urgency:
     def is_over(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
-    def narrowed(self, timeout_s: float | None) -> Urgency:
+    def narrowed(self, timeout_s: float | None) -> RequestContext:
         """With an end in ``timeout_s``, if it has no earlier one."""
         return self if timeout_s is None else replace(self, deadline=self.until(timeout_s))
 
-    def as_urgent(self, priority: Priority | None, field: str) -> Urgency:
+    def as_urgent(self, priority: Priority | None, field: str) -> RequestContext:
         """With ``priority``, if one is named. Raises Forbidden when the caller may not ask for it by ``field``."""
         if priority is None:
             return self
@@ -77,27 +77,27 @@ Pressing = tuple[float | None, int]
 UNPRESSED: Pressing = (None, Priority.NORMAL)
 
 
-def arrived(pressing: Pressing) -> Urgency:
+def received(pressing: Pressing) -> RequestContext:
     """On the other side of the hop, by this machine's own clock."""
     left_s, priority = pressing
-    return Urgency(None if left_s is None else time.monotonic() + left_s, Priority(priority))
+    return RequestContext(None if left_s is None else time.monotonic() + left_s, Priority(priority))
 
 
-_UNHURRIED = Urgency()
-_current: ContextVar[Urgency] = ContextVar("urgency", default=_UNHURRIED)
+_UNHURRIED = RequestContext()
+_current: ContextVar[RequestContext] = ContextVar("urgency", default=_UNHURRIED)
 
 
-def current() -> Urgency:
+def current() -> RequestContext:
     return _current.get()
 
 
-def begin(urgency: Urgency) -> None:
+def begin(urgency: RequestContext) -> None:
     """From here to the end of the task, and in all that it starts."""
     _current.set(urgency)
 
 
 @contextlib.contextmanager
-def under(urgency: Urgency) -> Iterator[None]:
+def under(urgency: RequestContext) -> Iterator[None]:
     """Within the block. Not around a ``yield`` of a generator: who reads it may be another task."""
     token = _current.set(urgency)
     try:

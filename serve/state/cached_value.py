@@ -1,4 +1,4 @@
-"""`Remembered`: what the database says, a few seconds old at most; while it is away, as it was seen last."""
+"""`CachedValue`: what the database says, a few seconds old at most; while it is away, as it was seen last."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Remembered(Generic[T]):
+class CachedValue(Generic[T]):
     """For one event loop. ``read`` may raise StateUnavailable; until it has answered once, ``initial`` holds."""
 
     def __init__(

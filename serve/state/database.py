@@ -20,7 +20,7 @@ from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable
 from serve.observability.metrics import catalogue
 from serve.settings import DatabaseSettings, Settings
 from serve.state.sqlite_connection import connect
-from serve.state.sqlite_write_lock import FileTurn
+from serve.state.sqlite_write_lock import SqliteWriteLock
 from serve.state.storage_metrics import measured
 
 _WRITES = "atelier_writes"
@@ -67,7 +67,7 @@ class Database:
         self._writers = self._engine.execution_options(**{_WRITES: True})
         # PostgreSQL's READ COMMITTED gives each statement what is committed by then, as no transaction at all does.
         self._readers = self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._turn = FileTurn(Path(str(url.database)), settings.timeout_s) if self.is_sqlite else None
+        self._turn = SqliteWriteLock(Path(str(url.database)), settings.timeout_s) if self.is_sqlite else None
 
     async def close(self) -> None:
         await self._engine.dispose()

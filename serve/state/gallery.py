@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.state.cursors import NEWEST, Sort
 from serve.state.database import Also, Database
-from serve.state.job_states import OVER
+from serve.state.job_states import TERMINAL
 from serve.state.tables import cache, cached_objects, generations, measurements, results
 
 MOST_ITEMS = 100
@@ -192,7 +192,7 @@ async def delete_generation(
         status = await connection.scalar(sa.select(_g.status).where(*mine).with_for_update())
         if status is None:
             raise _missing(generation_id)
-        if status not in OVER:
+        if status not in TERMINAL:
             raise Conflict(f"is {status}; cancel it first", "id")
         drawn = sa.select(results.c.object).where(results.c.generation_id == generation_id)
         answers = sa.select(cached_objects.c.key).where(cached_objects.c.object.in_(drawn))

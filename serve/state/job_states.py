@@ -27,7 +27,7 @@ ANONYMOUS = "anonymous"
 
 PENDING, PROCESSING, PAUSED = "pending", "processing", "paused"
 COMPLETED, FAILED, CANCELLED = "completed", "failed", "cancelled"
-OVER = frozenset([COMPLETED, FAILED, CANCELLED])
+TERMINAL = frozenset([COMPLETED, FAILED, CANCELLED])
 STATUSES = (PENDING, PROCESSING, PAUSED, COMPLETED, FAILED, CANCELLED)
 KINDS = ("queued", "started", "progress", "preview", "retrying", "paused", "resumed", "moved", *STATUSES[3:])
 """Of events. The last three are the last of their job."""
@@ -96,7 +96,7 @@ async def carry_out(
     if generation:
         new = {f"new_{name}": value for name, value in generation.items()}
         await connection.execute(_of_generations(tuple(generation)), {"ids": ids, **new})
-    if generation and generation.get("status") in OVER:
+    if generation and generation.get("status") in TERMINAL:
         await connection.execute(sa.delete(checkpoints).where(checkpoints.c.generation_id.in_(ids)))
     calls = [_delivery(row, event, told, now) for row in changed if row.webhook_url and event in row.webhook_events]
     if calls:

@@ -1,4 +1,4 @@
-"""`FileTurn`: writers of several processes take turns at one SQLite file.
+"""`SqliteWriteLock`: writers of several processes take turns at one SQLite file.
 
 SQLite's own way is to sleep longer and longer while another writes, up to a tenth of a second, and whoever writes all
 the time is always awake first. Here everybody asks every millisecond. The kernel ends the turn of a process that dies.
@@ -18,7 +18,7 @@ from serve.errors import StateUnavailable
 _ASK_S = 0.001
 
 
-class FileTurn:
+class SqliteWriteLock:
     """Of one event loop, whose tasks take turns first come, first served. The file is made beside the database."""
 
     def __init__(self, database: Path, timeout_s: float) -> None:

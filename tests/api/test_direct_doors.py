@@ -26,7 +26,7 @@ from standin import StandIn
 
 from serve.api.app import create_app
 from serve.errors import EngineFailure, OutOfSpace
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import generations, measurements, utc_now
@@ -83,7 +83,7 @@ async def studio_of(
     state: State, illustrator: IllustratorStandIn, settings: Settings | None = None
 ) -> AsyncIterator[httpx.AsyncClient]:
     service, settings = StandIn(), settings or state.settings
-    direct = Direct(state, illustrator, service, settings)
+    direct = DirectService(state, illustrator, service, settings)
     app = create_app(service, settings, illustrator=illustrator, state=state, direct=direct)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as client:

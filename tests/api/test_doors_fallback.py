@@ -21,18 +21,18 @@ from pydantic import SecretStr
 from standin import StandIn
 
 from serve.api.app import create_app
-from serve.api.middleware.authentication import Entrance, Entry
+from serve.api.middleware.authentication import Authentication, Entry
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import EngineLost
-from serve.jobs.direct.service import Caller, Direct
-from serve.jobs.worker.execution import Work
+from serve.jobs.direct.service import Caller, DirectService
+from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
 from serve.releases.fallback.illustrator import FallbackIllustrator
 from serve.releases.fallback.site import with_fallback
 from serve.releases.flags.flag import Flag, is_on
 from serve.security.identity.audit import Actor
-from serve.security.signing.secret_store import SealedSecrets
+from serve.security.signing.secret_store import SecretStore
 from serve.settings import AccessSettings, ExperimentSettings, FallbackSettings, FlagSettings
 from serve.state import State
 from serve.state.tables import audit, cache, generations
@@ -78,14 +78,14 @@ async def site(state: State, service: Service) -> State:
             "access": AccessSettings(required="on"),
         }
     )
-    await SealedSecrets(state).set("cloud", SecretStr(KEY), Actor())
+    await SecretStore(state).set("cloud", SecretStr(KEY), Actor())
     return replace(state, settings=settings)
 
 
 @pytest.fixture
 async def door(site: State, primary: IllustratorStandIn) -> AsyncIterator[KeyedSite]:
     draws = with_fallback(primary, site)
-    entrance, direct = await Entrance.opened(site), Direct(site, draws, StandIn(), site.settings)
+    entrance, direct = await Authentication.opened(site), DirectService(site, draws, StandIn(), site.settings)
     app = create_app(StandIn(), site.settings, illustrator=draws, state=site, direct=direct, entrance=entrance)
     yield KeyedSite(app, Entry(app, lambda: entrance), site, entrance, primary)
     await direct.close()
@@ -153,7 +153,7 @@ async def test_history_tells_and_the_cache_forgets(
 async def test_what_another_model_drew_is_not_remembered_for_the_one_that_failed(state: State) -> None:
     primary, turbo = OneBroken(), FallbackSettings(steps=[{"kind": "model", "model": "turbo"}])  # type: ignore[list-item]
     site = replace(state, settings=state.settings.model_copy(update={"fallback": turbo}))
-    direct = Direct(site, with_fallback(primary, site), StandIn(), site.settings)
+    direct = DirectService(site, with_fallback(primary, site), StandIn(), site.settings)
     wish = IllustrateRequest(IllustrateOptions("a fox", seed=7))
     drawn = await direct.draw(wish, Caller("ada"))
     assert (drawn.cache, drawn.details["served_by"]) == ("miss", "fallback:model:turbo")
@@ -166,7 +166,7 @@ async def test_what_another_model_drew_is_not_remembered_for_the_one_that_failed
 
 async def test_jobs_tell(client: httpx.AsyncClient, primary: IllustratorStandIn, site: State) -> None:
     primary.failure, primary.fails_after = EngineLost("gone"), 3
-    worker = Worker(site, Work(site, StandIn(), with_fallback(primary, site)))
+    worker = Worker(site, JobExecutor(site, StandIn(), with_fallback(primary, site)))
     await worker.start()
     asked = {"kind": "illustrate", "input": {"prompt": "a fox"}, "user_id": "ada"}
     url = f"/v1/jobs/{(await client.post('/v1/jobs', json=asked)).json()['id']}"

@@ -16,7 +16,7 @@ from PIL import Image
 from stateful_door import Door, is_problem, opened
 
 from serve.api.library import references, results
-from serve.security.limits.admission_queue import Turns
+from serve.security.limits.admission_queue import AdmissionQueue
 
 PATH = "/api/references"
 
@@ -145,7 +145,7 @@ async def test_a_user_keeps_so_many(door: Door) -> None:
 
 
 async def test_uploads_wait_for_their_turn_in_a_bounded_queue(door: Door) -> None:
-    turns = door.app.state.conversions = Turns(at_once=1, waiting=0)
+    turns = door.app.state.conversions = AdmissionQueue(at_once=1, waiting=0)
     async with turns.taken():
         answer = await upload(door)
     assert answer.status_code == 503

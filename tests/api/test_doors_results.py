@@ -26,7 +26,7 @@ from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.requests import File
 from serve.errors import BadImage, DeadlineExceeded
 from serve.observability.metrics.proc import children, is_zombie
-from serve.security.limits.admission_queue import Turns
+from serve.security.limits.admission_queue import AdmissionQueue
 from serve.state.objects import PIECE_BYTES
 from serve.state.results import get_result
 
@@ -426,7 +426,7 @@ async def test_a_store_that_is_gone_answers_503_until_it_is_back(door: Door) -> 
 
 async def test_conversions_are_bounded(door: Door) -> None:
     (name,) = await door.draw(await picture())
-    turns = door.app.state.conversions = Turns(at_once=1, waiting=0)
+    turns = door.app.state.conversions = AdmissionQueue(at_once=1, waiting=0)
     async with turns.taken():
         for path in ("?format=webp", "/thumbnail"):
             assert (await door.client.get(f"/v1/results/{name}{path}")).status_code == 503

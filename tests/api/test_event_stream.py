@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator
 
 import pytest
 
-from serve.api.http.event_stream import WAITING_EVENTS, Relay
+from serve.api.http.event_stream import WAITING_EVENTS, EventRelay
 
 
 async def test_what_makes_events_waits_for_a_slow_reader() -> None:
@@ -20,7 +20,7 @@ async def test_what_makes_events_waits_for_a_slow_reader() -> None:
             yield str(i)
             await asyncio.sleep(0)
 
-    relay = Relay(source())
+    relay = EventRelay(source())
     await asyncio.sleep(0.05)
     assert len(made) == WAITING_EVENTS + 1
     assert [await relay.next(1) for _ in range(101)] == [*map(str, range(100)), None]
@@ -36,7 +36,7 @@ async def test_stopping_closes_a_source_that_waits_for_its_reader() -> None:
         finally:
             closed.set()
 
-    relay = Relay(source())
+    relay = EventRelay(source())
     await asyncio.sleep(0.05)
     relay.stop()
     async with asyncio.timeout(1):
@@ -51,7 +51,7 @@ async def test_an_error_comes_after_the_events_before_it() -> None:
             yield "event"
         raise TimeoutError("of the work")
 
-    relay = Relay(source())
+    relay = EventRelay(source())
     await asyncio.sleep(0.05)
     assert [await relay.next(1) for _ in range(WAITING_EVENTS)] == ["event"] * WAITING_EVENTS
     with pytest.raises(TimeoutError, match="of the work"):
@@ -65,7 +65,7 @@ async def test_events_that_come_at_the_very_end_of_the_wait_are_not_lost() -> No
         await asyncio.sleep(0.01)
         yield "event"
 
-    relay = Relay(source())
+    relay = EventRelay(source())
     waiting = asyncio.create_task(relay.next(0.02))
     for _ in range(3):
         await asyncio.sleep(0)  # both wait by now

@@ -14,7 +14,7 @@ from standin import StandIn
 from test_doors_native import LEAKS
 
 from serve.api.app import create_app
-from serve.api.http.bodies import SlowBody
+from serve.api.http.bodies import BodyTimeout
 from serve.api.openai.images_request import snapped
 from serve.errors import (
     AtelierError,
@@ -247,7 +247,7 @@ async def test_a_large_body_is_refused() -> None:
         (EngineLost("died of it"), "engine_lost", "2", "false"),
         (EngineFailure("bad"), "engine_failure", None, "false"),
         (Conflict("not now"), "conflict", None, "false"),
-        (SlowBody("it did not arrive"), "slow_body", None, "true"),
+        (BodyTimeout("it did not arrive"), "slow_body", None, "true"),
         (Unauthorized("a key is needed"), "invalid_api_key", None, None),
         (Forbidden("not with this key"), "insufficient_permissions", None, None),
     ],

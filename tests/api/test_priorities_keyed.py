@@ -10,7 +10,7 @@ from keyed_door import KeyedSite, calling, keyed_site
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from serve.api.middleware.admission import Places
+from serve.api.middleware.admission import AdmissionSlots
 from serve.errors import Overloaded
 from serve.observability.request_context import Priority
 from serve.state import State
@@ -73,7 +73,7 @@ async def test_a_site_may_let_everybody(state: State) -> None:
 
 
 def test_the_less_urgent_are_refused_before_there_is_no_place() -> None:
-    places = Places(10, 0.1)
+    places = AdmissionSlots(10, 0.1)
     held = [places.taken(Priority.HIGH) for _ in range(8)]
     for one in held:
         one.__enter__()

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from serve.cli import join
 from serve.cli.join import address_of
-from serve.cluster.machines import check_shared, placed
+from serve.cluster.machines import check_shared_state, with_addresses
 from serve.cluster.ray_environment import ray_environment
 from serve.errors import InvalidRequest
 from serve.settings import Settings, load
@@ -28,7 +28,7 @@ SHARED = {
 
 
 def test_a_site_that_shares_everything_may_span_machines() -> None:
-    check_shared(load(**SHARED))
+    check_shared_state(load(**SHARED))
 
 
 @pytest.mark.parametrize(
@@ -44,14 +44,14 @@ def test_a_site_that_shares_everything_may_span_machines() -> None:
 )
 def test_what_is_one_machines_is_refused(section: str, instead: dict[str, str], field: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        check_shared(load(**{**SHARED, section: instead}))
+        check_shared_state(load(**{**SHARED, section: instead}))
     assert caught.value.field == field
 
 
 def test_node_is_the_address_that_leads_to_the_others() -> None:
     settings = load(ray={"host": "node"})
-    assert placed(settings, ("127.0.0.1", 9)).ray.host == "127.0.0.1"
-    assert placed(load(ray={"host": "10.0.0.7"})).ray.host == "10.0.0.7"
+    assert with_addresses(settings, ("127.0.0.1", 9)).ray.host == "127.0.0.1"
+    assert with_addresses(load(ray={"host": "10.0.0.7"})).ray.host == "10.0.0.7"
 
 
 def test_who_leaves_goes_though_ray_says_nothing(monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:

@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import serve.observability.logs.console
 from serve.cli import deploy, main
 from serve.cluster import ray_environment, redeployment, stack
-from serve.cluster.machines import placed
+from serve.cluster.machines import with_addresses
 from serve.errors import AtelierError, EngineUnavailable
 from serve.settings import Settings, load
 
@@ -55,10 +55,10 @@ def outcome(settings: Settings) -> Any:
 
 
 def test_a_wish_is_carried_out_once(settings: Settings, commands: list[list[str]]) -> None:
-    redeployment.carry_out(settings, ADDRESS)
+    redeployment.redeploy_if_requested(settings, ADDRESS)
     wish(settings)
     for _ in range(3):
-        redeployment.carry_out(settings, ADDRESS)
+        redeployment.redeploy_if_requested(settings, ADDRESS)
     assert commands == [["redeploy", "--config", "/etc/site.yaml"]]
     assert outcome(settings) == {"id": "abc", "error": ""}
 
@@ -67,7 +67,7 @@ def test_an_outcome_that_cannot_be_written_down_ends_no_stack(settings: Settings
     wish(settings)
     stack.state_file(settings).with_suffix(".outcome.json").mkdir()
     for _ in range(3):
-        redeployment.carry_out(settings, ADDRESS)
+        redeployment.redeploy_if_requested(settings, ADDRESS)
     assert len(commands) == 1, "and the deployment is not begun again each second"
 
 
@@ -75,7 +75,7 @@ def test_what_is_no_text_ends_no_stack(settings: Settings, monkeypatch: pytest.M
     told = "import sys; sys.stderr.buffer.write(b'broken \\xff\\n'); sys.exit(1)"
     monkeypatch.setattr(subprocess, "run", lambda _, **named: run_process([sys.executable, "-c", told], **named))
     wish(settings)
-    redeployment.carry_out(settings, ADDRESS)
+    redeployment.redeploy_if_requested(settings, ADDRESS)
     assert outcome(settings)["error"] == "broken \ufffd"
 
 
@@ -87,7 +87,7 @@ def test_a_machine_without_room_for_a_process_ends_no_stack(
 
     monkeypatch.setattr(subprocess, "run", fails)
     wish(settings)
-    redeployment.carry_out(settings, ADDRESS)
+    redeployment.redeploy_if_requested(settings, ADDRESS)
     assert outcome(settings)["error"] == "no process could be started: Resource temporarily unavailable"
 
 
@@ -124,7 +124,7 @@ def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     monkeypatch.setenv("ATELIER_RAY__HOST", "node")
     monkeypatch.setenv("ATELIER_STATE_DIR", str(tmp_path))
     monkeypatch.setenv("ATELIER_CONFIG", "")
-    found = placed(load(), ("127.0.0.1", 9))
+    found = with_addresses(load(), ("127.0.0.1", 9))
     monkeypatch.setattr(deploy, "placed", lambda _: found)
     return found
 

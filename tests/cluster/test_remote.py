@@ -20,7 +20,7 @@ from waiting import until
 import serve.cluster.remote
 from serve.cluster.remote import RemoteIllustrator, RemoteVectorizer
 from serve.cluster.replicas import Replica
-from serve.cluster.scale_to_zero import Sleep
+from serve.cluster.scale_to_zero import IdleState
 from serve.ensembles.illustrator.illustration import (
     Checkpoint,
     Follow,
@@ -32,17 +32,17 @@ from serve.ensembles.illustrator.illustration import (
 )
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import (
-    Asleep,
     AtelierError,
     BadImage,
     DeadlineExceeded,
     EngineFailure,
     EngineUnavailable,
     Overloaded,
+    ScaledToZero,
 )
 from serve.observability import request_context
-from serve.observability.request_context import UNPRESSED, Pressing, Priority, Urgency
-from serve.security.limits.admission_queue import Turns
+from serve.observability.request_context import UNPRESSED, Pressing, Priority, RequestContext
+from serve.security.limits.admission_queue import AdmissionQueue
 
 pytestmark = pytest.mark.cluster
 
@@ -167,7 +167,7 @@ class Broken:
 async def test_a_trace_stays_inside(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """What nobody foresaw is a failure of the ensemble to all who see it, and in its log alone what it was."""
     replica = Alone()
-    replica._ensemble, replica._turns = Broken(error), Turns(1, 2)
+    replica._ensemble, replica._turns = Broken(error), AdmissionQueue(1, 2)
     (answer,) = [item async for item in Replica.answer(replica, "vectorize", {})]
     first, last = [item async for item in Replica.stream(replica, "stream", {})]
     assert first == 1
@@ -397,7 +397,7 @@ class Crossing(Handle):
 async def test_what_is_left_of_the_time_crosses_and_the_priority() -> None:
     """D-052. The earlier of the caller's deadline and the site's own limit; less of it for the second attempt."""
     handle = Crossing("late death", "svg", "svg")
-    with request_context.under(Urgency(priority=Priority.LOW).narrowed(2.0)):
+    with request_context.under(RequestContext(priority=Priority.LOW).narrowed(2.0)):
         assert await vectorize(handle) == "svg"
     (first_s, first), (second_s, _) = handle.pressing
     assert first_s is not None
@@ -411,7 +411,7 @@ async def test_what_is_left_of_the_time_crosses_and_the_priority() -> None:
 
 async def test_nothing_is_asked_once_the_time_is_over() -> None:
     handle = Crossing("svg")
-    with request_context.under(Urgency(deadline=time.monotonic() - 1.0)), pytest.raises(DeadlineExceeded):
+    with request_context.under(RequestContext(deadline=time.monotonic() - 1.0)), pytest.raises(DeadlineExceeded):
         await vectorize(handle)
     assert handle.pressing == []
 
@@ -420,7 +420,7 @@ class Ensemble:
     """Keeps how urgent it finds what it is asked."""
 
     def __init__(self) -> None:
-        self.begun: list[Urgency] = []
+        self.begun: list[RequestContext] = []
 
     async def vectorize(self, took_s: float) -> str:
         self.begun.append(request_context.current())
@@ -431,7 +431,7 @@ class Ensemble:
 async def test_a_replica_takes_out_who_waits_past_its_time_and_sheds_by_priority() -> None:
     ensemble = Ensemble()
     replica = Alone()
-    replica._ensemble, replica._turns = ensemble, Turns(1, 2)
+    replica._ensemble, replica._turns = ensemble, AdmissionQueue(1, 2)
     call = partial(Replica.call, replica, "vectorize", {})
     first = asyncio.create_task(call(0.6, pressing=(5.0, Priority.NORMAL)))
     await asyncio.sleep(0)
@@ -447,8 +447,8 @@ async def test_a_replica_takes_out_who_waits_past_its_time_and_sheds_by_priority
     assert all(asked.deadline is not None for asked in ensemble.begun)
 
 
-def napping(asleep: bool) -> Sleep:
-    return Sleep(lambda: asleep)
+def napping(asleep: bool) -> IdleState:
+    return IdleState(lambda: asleep)
 
 
 async def test_health_wakes_nobody() -> None:
@@ -469,7 +469,7 @@ async def test_a_deadline_shorter_than_the_start_is_told_as_that() -> None:
     """503 and when to come again, and not 504: whoever asks again finds it awake."""
     handle = Handle("hang", ["quality"])
     remote = RemoteVectorizer(handle, 5.0, napping(True))  # type: ignore[arg-type]
-    with pytest.raises(Asleep) as caught, request_context.under(Urgency().narrowed(0.2)):
+    with pytest.raises(ScaledToZero) as caught, request_context.under(RequestContext().narrowed(0.2)):
         await remote.vectorize(b"", VectorizeOptions())
     assert (caught.value.status, caught.value.retry_after_s) == (503, 10)
     assert handle.responses[0].cancelled
@@ -479,7 +479,7 @@ async def test_a_deadline_shorter_than_the_start_is_told_as_that() -> None:
 async def test_a_requests_own_deadline_counts_while_nobody_is_there_to_keep_it() -> None:
     began, handle = time.monotonic(), Handle("hang", ["unet"])
     remote = RemoteIllustrator(handle, 60.0, napping(True))  # type: ignore[arg-type]
-    with pytest.raises(Asleep):
+    with pytest.raises(ScaledToZero):
         await remote.draw(IllustrateOptions("red apple", seed=1, timeout_s=0.2))
     assert time.monotonic() - began < 5
     await it_is_woken(handle)
@@ -542,5 +542,5 @@ async def test_what_was_told_once_wakes_nobody() -> None:
 async def test_who_falls_asleep_while_asked_for_health_is_asleep(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(serve.cluster.remote, "HEALTH_TIMEOUT_S", 1.2)
     looks = iter([False, True])
-    remote = RemoteVectorizer(Handle("hang"), 5.0, Sleep(lambda: next(looks)))  # type: ignore[arg-type]
+    remote = RemoteVectorizer(Handle("hang"), 5.0, IdleState(lambda: next(looks)))  # type: ignore[arg-type]
     assert (await remote.health()).asleep == ("vectorizer",)

@@ -16,7 +16,7 @@ from ray.serve.request_router import ReplicaID
 from waiting import until
 
 from serve.cluster import routing
-from serve.cluster.routing import Known, Router
+from serve.cluster.routing import Router, TrackedReplica
 
 pytestmark = pytest.mark.cluster
 
@@ -48,7 +48,7 @@ class Sender:
         return Call()
 
 
-class Replica(Known):
+class Replica(TrackedReplica):
     """``answers``: seconds until it does, or what it raises."""
 
     def __init__(self, answers: float | Exception, name: str = "one") -> None:
@@ -83,7 +83,7 @@ def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routing, "SOON_S", 0.01)
 
 
-def sent(replica: Known) -> Call:
+def sent(replica: TrackedReplica) -> Call:
     call: Call = replica.try_send_request(None, with_rejection=True)
     return call
 

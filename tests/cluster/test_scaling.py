@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve.cluster.autoscaling import TURNS, WORKERS, by_queue, by_turns, replicas
+from serve.cluster.autoscaling import TURNS, WORKERS, by_ongoing_requests, by_queue, replicas
 from serve.errors import InvalidRequest
 from serve.settings import AutoscalingSettings, load
 
@@ -19,17 +19,17 @@ def context(metrics: dict[str, dict[str, float]] | None = None, **told: Any) -> 
 
 
 def test_turns_of_all_replicas_and_what_waits_for_one_are_counted() -> None:
-    assert by_turns(context({TURNS: {"a": 6.0, "b": 2.0}}, total_queued_requests=4.0))[0] == 3.0
+    assert by_ongoing_requests(context({TURNS: {"a": 6.0, "b": 2.0}}, total_queued_requests=4.0))[0] == 3.0
 
 
 def test_probes_keep_nothing_awake() -> None:
     """Ray Serve counts them as under way; a replica without a turn taken wants no replicas."""
-    assert by_turns(context({TURNS: {"a": 0.0}}, current_num_replicas=1, total_num_requests=9.0))[0] == 0
+    assert by_ongoing_requests(context({TURNS: {"a": 0.0}}, current_num_replicas=1, total_num_requests=9.0))[0] == 0
 
 
 def test_a_replica_that_starts_is_not_taken_back() -> None:
     """Its caller may have gone meanwhile: the next one finds it."""
-    assert by_turns(context(None, current_num_replicas=0, target_num_replicas=1))[0] == 1
+    assert by_ongoing_requests(context(None, current_num_replicas=0, target_num_replicas=1))[0] == 1
 
 
 def test_workers_follow_the_queue_that_all_of_them_see() -> None:
@@ -52,7 +52,7 @@ def test_ray_serve_takes_what_it_is_told() -> None:
     from ray.serve.config import AutoscalingConfig
 
     own = AutoscalingSettings(downscale_to_zero_delay_s=7, look_back_period_s=3)
-    told = AutoscalingConfig(**replicas(own, 0, 3, 8, by_turns)["autoscaling_config"])
+    told = AutoscalingConfig(**replicas(own, 0, 3, 8, by_ongoing_requests)["autoscaling_config"])
     assert (told.min_replicas, told.initial_replicas, told.max_replicas) == (0, 1, 3)
     assert (told.target_ongoing_requests, told.downscale_to_zero_delay_s, told.look_back_period_s) == (8, 7, 3)
     assert told.policy.get_policy()(context({TURNS: {"a": 8.0}}))[0] == 2.0

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import serve.cluster.scale_to_zero
-from serve.cluster.scale_to_zero import Sleep
+from serve.cluster.scale_to_zero import IdleState
 from serve.errors import EngineUnavailable
 
 
@@ -20,7 +20,7 @@ async def test_one_look_serves_many_probes() -> None:
         looks.append(True)
         return True
 
-    sleep = Sleep(look)
+    sleep = IdleState(look)
     assert [await sleep.now() for _ in range(5)] == [True] * 5
     assert len(looks) == 1
     assert await sleep.now(fresh=True)
@@ -37,7 +37,7 @@ async def test_what_was_known_stands_while_nobody_answers(monkeypatch: pytest.Mo
             raise answer
         return answer
 
-    sleep = Sleep(look)
+    sleep = IdleState(look)
     assert await sleep.now()
     for _ in range(2):
         await asyncio.sleep(0.06)
@@ -54,7 +54,7 @@ async def test_a_look_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch
         looks.append(True)
         return answered.wait(5)
 
-    sleep = Sleep(look)
+    sleep = IdleState(look)
     began = time.monotonic()
     assert not await sleep.now()
     assert not await sleep.now()
@@ -74,7 +74,7 @@ async def test_what_nobody_foresaw_is_told_once(monkeypatch: pytest.MonkeyPatch)
             raise RuntimeError("a bug")
         return True
 
-    sleep = Sleep(look)
+    sleep = IdleState(look)
     with pytest.raises(RuntimeError, match="a bug"):
         await sleep.now()
     assert not await sleep.now(), "nothing was learned"

@@ -21,7 +21,7 @@ from serve.engines import tensors, triton_errors
 from serve.engines.triton import log
 from serve.engines.triton.supervisor import Supervisor
 from serve.engines.v2_json import to_json
-from serve.engines.warmup_inputs import zeros
+from serve.engines.warmup_inputs import warmup_inputs
 from serve.errors import (
     AtelierError,
     Cancelled,
@@ -86,7 +86,7 @@ def test_a_config_as_json_and_its_zeros() -> None:
     assert config["input"][0]["data_type"] == "TYPE_FP32"
     assert config["parameters"] == {"NUM_STREAMS": {"string_value": "1"}}
     assert "dynamic_batching" not in config
-    inputs = zeros(config, 3)
+    inputs = warmup_inputs(config, 3)
     assert {name: array.shape for name, array in inputs.items()} == {
         "embedding": (3, 512),
         "parameters": (3, 7, 10),

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve.engines.engine_router import Switchboard
+from serve.engines.engine_router import EngineRouter
 from serve.engines.service import EngineHealth, Health
 from serve.errors import EngineUnavailable, NotFound
 from tests.fakes import FakeEngines
@@ -49,7 +49,7 @@ def two() -> Ensemble:
 
 
 async def test_an_engine_is_reached_where_it_is(one: Ensemble, two: Ensemble) -> None:
-    board = Switchboard([one, two])
+    board = EngineRouter([one, two])
     assert await board.engines() == ["a", "b", "c"]
     assert (await board.infer("b", {}))["y"].tolist() == [1]
     for told in (await board.metadata("c"), await board.config("c"), (await board.statistics("c"))["model_stats"][0]):
@@ -59,7 +59,7 @@ async def test_an_engine_is_reached_where_it_is(one: Ensemble, two: Ensemble) ->
 
 
 async def test_where_an_engine_is_was_asked_once(one: Ensemble, two: Ensemble) -> None:
-    board = Switchboard([one, two])
+    board = EngineRouter([one, two])
     for _ in range(3):
         await board.infer("a", {})
         await board.infer("b", {})
@@ -68,11 +68,11 @@ async def test_where_an_engine_is_was_asked_once(one: Ensemble, two: Ensemble) -
 
 async def test_a_name_that_nobody_has(one: Ensemble, two: Ensemble) -> None:
     with pytest.raises(NotFound, match="'z'"):
-        await Switchboard([one, two]).metadata("z")
+        await EngineRouter([one, two]).metadata("z")
 
 
 async def test_one_that_is_away_leaves_the_other(one: Ensemble, two: Ensemble) -> None:
-    board = Switchboard([one, two])
+    board = EngineRouter([one, two])
     two.away = EngineUnavailable("restarting")
     assert (await board.infer("a", {}))["y"].tolist() == [0]
     with pytest.raises(EngineUnavailable, match="restarting"):
@@ -80,7 +80,7 @@ async def test_one_that_is_away_leaves_the_other(one: Ensemble, two: Ensemble) -
 
 
 async def test_health_is_that_of_all(one: Ensemble, two: Ensemble) -> None:
-    board = Switchboard([one, two])
+    board = EngineRouter([one, two])
     assert (await board.health()).ready
     two.away = EngineUnavailable("restarting")
     health = await board.health()
@@ -88,4 +88,4 @@ async def test_health_is_that_of_all(one: Ensemble, two: Ensemble) -> None:
     assert {name: engine.ready for name, engine in health.engines.items()} == {"a": True, "b": False, "c": False}
     assert health.engines["b"].reason == "restarting"
     with pytest.raises(EngineUnavailable):  # its engines are not known yet: nothing could be told of them
-        await Switchboard([one, two]).health()
+        await EngineRouter([one, two]).health()

@@ -6,11 +6,11 @@ import asyncio
 
 import pytest
 
-from serve.ensembles.progress_stream import Outbox, relay
+from serve.ensembles.progress_stream import ProgressOutbox, relay
 
 
 async def test_what_is_renewed_keeps_its_place_and_needs_none() -> None:
-    outbox = Outbox(1)
+    outbox = ProgressOutbox(1)
     outbox.renew("a", 1)
     await outbox.put("between")
     for value in range(1000):
@@ -22,7 +22,7 @@ async def test_what_is_renewed_keeps_its_place_and_needs_none() -> None:
 
 
 async def test_what_finds_no_place_waits_or_is_left_out() -> None:
-    outbox = Outbox(2)
+    outbox = ProgressOutbox(2)
     await outbox.put(1)
     await outbox.put(2)
     await outbox.offer("left out", 0.01)
@@ -35,12 +35,12 @@ async def test_what_finds_no_place_waits_or_is_left_out() -> None:
 
 
 async def test_all_that_waits_comes_before_the_result_and_before_an_error() -> None:
-    async def work(outbox: Outbox) -> str:
+    async def work(outbox: ProgressOutbox) -> str:
         outbox.renew("newest", "first")
         await outbox.put("second")
         return "result"
 
-    async def failing(outbox: Outbox) -> None:
+    async def failing(outbox: ProgressOutbox) -> None:
         await work(outbox)
         raise ValueError("third")
 
@@ -54,7 +54,7 @@ async def test_all_that_waits_comes_before_the_result_and_before_an_error() -> N
 async def test_closing_ends_work_that_waits_for_a_place() -> None:
     ended = asyncio.Event()
 
-    async def work(outbox: Outbox) -> None:
+    async def work(outbox: ProgressOutbox) -> None:
         try:
             async with asyncio.TaskGroup() as group:
                 for number in range(10):

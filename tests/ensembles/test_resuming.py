@@ -24,7 +24,7 @@ from serve.ensembles.illustrator.illustration import (
     Told,
 )
 from serve.ensembles.illustrator.illustrator import Illustrator
-from serve.ensembles.illustrator.progress import Report
+from serve.ensembles.illustrator.progress import ProgressReport
 from serve.errors import EngineFailure, InvalidRequest
 from serve.observability.costs import billed, charge
 from serve.settings import IllustratorSettings
@@ -338,7 +338,7 @@ def test_progress_tells_what_was_spent() -> None:
             told[key] = item
 
     with billed():
-        report = Report(Box(), Follow(progress_s=1e-9), ["mark"], [None] * 3, {})  # type: ignore[arg-type]
+        report = ProgressReport(Box(), Follow(progress_s=1e-9), ["mark"], [None] * 3, {})  # type: ignore[arg-type]
         charge(1.5, 0.5)
         report.count()
     assert told["progress"] == Progress(1, 3)

@@ -16,13 +16,13 @@ from fake_models import models
 from fakes import FakeEngines
 
 from serve.engines.engine_set import HEALTH_S
-from serve.ensembles.vectorizer.analysis import Account, Observer
+from serve.ensembles.vectorizer.analysis import Account, ImageAnalyzer
 from serve.ensembles.vectorizer.conversion import Conversion
 from serve.ensembles.vectorizer.predictors import Predictors
-from serve.ensembles.vectorizer.processes import Worker
+from serve.ensembles.vectorizer.processes import WorkerProcess
 from serve.ensembles.vectorizer.vectorization import ENGINES, VectorizeOptions
 from serve.ensembles.vectorizer.vectorizer import TRACERS, Vectorizer
-from serve.ensembles.vectorizer.worker_pool import TaskFault, Workers
+from serve.ensembles.vectorizer.worker_pool import TaskFault, WorkerPool
 from serve.errors import AtelierError, BadImage, EngineFailure, EngineUnavailable
 from serve.settings import VectorizerSettings
 from serve.vector.image import ImageLimits
@@ -57,10 +57,10 @@ async def test_without_any_engine_fixed_parameters_trace(vectorizer: Vectorizer,
     assert (await convert(vectorizer, tier=3)).tier == "3"
 
 
-class CoverageFails(Workers):
+class CoverageFails(WorkerPool):
     """The real pool, in which our tracer never succeeds."""
 
-    def __init__(self, real: Workers) -> None:
+    def __init__(self, real: WorkerPool) -> None:
         self.real, self.count = real, real.count
 
     async def run(self, deadline: float | None, task: Any, *arguments: Any, limit_s: float | None = None) -> Any:
@@ -85,7 +85,7 @@ async def test_a_picture_that_no_worker_survives_is_a_bad_picture() -> None:
         async def run(self, deadline: float | None, task: Any, *arguments: Any, limit_s: float | None = None) -> Any:
             raise TaskFault("processing the picture ended its worker twice")
 
-    observer = Observer(Deadly(Workers(1)), Predictors(FakeEngines({}), timeout_s=1), ImageLimits())
+    observer = ImageAnalyzer(Deadly(WorkerPool(1)), Predictors(FakeEngines({}), timeout_s=1), ImageLimits())
     with pytest.raises(BadImage) as raised:
         await observer.look(b"deadly", Account(time.monotonic() + 5))
     assert raised.value.field == "image"
@@ -97,16 +97,16 @@ async def test_a_killed_worker_is_not_noticed(
 ) -> None:
     data = png(logo(13, 1024))
     expected = await convert(vectorizer, data, tier=1)
-    ask, asked = Worker.ask, []
+    ask, asked = WorkerProcess.ask, []
 
-    async def killing(worker: Worker, message: bytes) -> tuple[str, Any]:
+    async def killing(worker: WorkerProcess, message: bytes) -> tuple[str, Any]:
         if b"attempt" in message:
             asked.append(worker.pid)
             if len(asked) == 1:
                 asyncio.get_running_loop().call_later(0.03, os.kill, worker.pid, signal.SIGKILL)
         return await ask(worker, message)
 
-    monkeypatch.setattr(Worker, "ask", killing)
+    monkeypatch.setattr(WorkerProcess, "ask", killing)
     assert (await convert(vectorizer, data, tier=1)).svg == expected.svg
     assert len(asked) == 2  # the tracing was under way, and was repeated
     assert asked[0] not in vectorizer._studio.workers.pids

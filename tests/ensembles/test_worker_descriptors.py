@@ -7,7 +7,7 @@ import resource
 import socket
 import subprocess
 
-from serve.ensembles.vectorizer.processes import Worker
+from serve.ensembles.vectorizer.processes import WorkerProcess
 
 SELECT_LIMIT = 1024
 
@@ -21,7 +21,7 @@ async def test_a_worker_with_a_high_descriptor_is_seen_alive_and_dead() -> None:
     try:
         while opened[-1] < SELECT_LIMIT:
             opened.append(os.dup(opened[0]))
-        worker = await Worker.connect(child.pid, ours)
+        worker = await WorkerProcess.connect(child.pid, ours)
         assert worker.alive
         child.kill()
         child.wait()

@@ -19,16 +19,16 @@ import pytest_asyncio
 
 from serve.ensembles.vectorizer import tasks
 from serve.ensembles.vectorizer.fork_server import LENGTH
-from serve.ensembles.vectorizer.processes import Worker, WorkerLost
-from serve.ensembles.vectorizer.worker_pool import TaskFault, Workers
+from serve.ensembles.vectorizer.processes import WorkerLost, WorkerProcess
+from serve.ensembles.vectorizer.worker_pool import TaskFault, WorkerPool
 from serve.ensembles.vectorizer.worker_protocol import pack
 from serve.errors import BadImage, DeadlineExceeded, EngineUnavailable, Overloaded
 from serve.vector.image import ImageLimits
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def workers() -> AsyncIterator[Workers]:
-    pool = Workers(2, max_waiting=3)
+async def workers() -> AsyncIterator[WorkerPool]:
+    pool = WorkerPool(2, max_waiting=3)
     await pool.start()
     yield pool
     await pool.close()
@@ -52,14 +52,14 @@ async def until_gone(pid: int, seconds: float = 5.0) -> bool:
     return gone(pid)
 
 
-async def until_full(workers: Workers) -> None:
+async def until_full(workers: WorkerPool) -> None:
     """Workers that a test killed are replaced a moment later."""
     while len(workers.pids) < workers.count:  # noqa: ASYNC110 (another process has no event to wait for)
         await asyncio.sleep(0.01)
 
 
 @in_module_loop
-async def test_values_and_errors_come_back(workers: Workers) -> None:
+async def test_values_and_errors_come_back(workers: WorkerPool) -> None:
     assert await workers.run(None, operator.add, 2, 3) == 5
     with pytest.raises(BadImage, match="empty") as raised:
         await workers.run(None, tasks.inspect, b"", ImageLimits())
@@ -67,7 +67,7 @@ async def test_values_and_errors_come_back(workers: Workers) -> None:
 
 
 @in_module_loop
-async def test_foreign_errors_become_a_fault_without_details(workers: Workers) -> None:
+async def test_foreign_errors_become_a_fault_without_details(workers: WorkerPool) -> None:
     with pytest.raises(TaskFault) as raised:
         await workers.run(None, math.sqrt, -1)
     assert "math" not in str(raised.value)
@@ -75,7 +75,7 @@ async def test_foreign_errors_become_a_fault_without_details(workers: Workers) -
 
 
 @in_module_loop
-async def test_what_cannot_be_sent(workers: Workers) -> None:
+async def test_what_cannot_be_sent(workers: WorkerPool) -> None:
     """Arguments are the caller's mistake, a result is the task's: it costs no worker."""
     await until_full(workers)
     before = workers.pids
@@ -96,7 +96,7 @@ NOISE = [b"noise", b"", pack(7), pack(("value",)), pack((1, 2)), pack(("value", 
 async def test_a_worker_that_answers_noise_is_lost(answer: bytes) -> None:
     ours, theirs = socket.socketpair()
     child = subprocess.Popen(["sleep", "60"])  # noqa: ASYNC220 (a moment)
-    worker = await Worker.connect(child.pid, ours)
+    worker = await WorkerProcess.connect(child.pid, ours)
     with theirs:
         theirs.sendall(LENGTH.pack(len(answer)) + answer)
         with pytest.raises(WorkerLost):
@@ -106,7 +106,7 @@ async def test_a_worker_that_answers_noise_is_lost(answer: bytes) -> None:
 
 
 @in_module_loop
-async def test_tasks_run_in_parallel_processes(workers: Workers) -> None:
+async def test_tasks_run_in_parallel_processes(workers: WorkerPool) -> None:
     began = time.monotonic()
     await asyncio.gather(*(workers.run(None, time.sleep, 0.4) for _ in range(2)))
     assert time.monotonic() - began < 0.75
@@ -114,7 +114,7 @@ async def test_tasks_run_in_parallel_processes(workers: Workers) -> None:
 
 
 @in_module_loop
-async def test_a_task_over_its_deadline_is_killed(workers: Workers) -> None:
+async def test_a_task_over_its_deadline_is_killed(workers: WorkerPool) -> None:
     before = set(workers.pids)
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded):
@@ -126,7 +126,7 @@ async def test_a_task_over_its_deadline_is_killed(workers: Workers) -> None:
 
 
 @in_module_loop
-async def test_a_limit_is_for_the_task_and_not_for_its_wait(workers: Workers) -> None:
+async def test_a_limit_is_for_the_task_and_not_for_its_wait(workers: WorkerPool) -> None:
     await until_full(workers)
     waits = [workers.run(None, time.sleep, 0.3, limit_s=0.5) for _ in range(5)]  # the last waits for 0.6 s
     assert await asyncio.gather(*waits) == [None] * 5
@@ -135,13 +135,13 @@ async def test_a_limit_is_for_the_task_and_not_for_its_wait(workers: Workers) ->
 
 
 @in_module_loop
-async def test_a_deadline_already_past(workers: Workers) -> None:
+async def test_a_deadline_already_past(workers: WorkerPool) -> None:
     with pytest.raises(DeadlineExceeded):
         await workers.run(time.monotonic() - 1, time.sleep, 30)
 
 
 @in_module_loop
-async def test_cancelling_frees_the_worker(workers: Workers) -> None:
+async def test_cancelling_frees_the_worker(workers: WorkerPool) -> None:
     before = set(workers.pids)
     tasks_ = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(2)]
     await asyncio.sleep(0.1)
@@ -156,7 +156,7 @@ async def test_cancelling_frees_the_worker(workers: Workers) -> None:
 
 
 @in_module_loop
-async def test_a_killed_worker_has_its_task_repeated(workers: Workers) -> None:
+async def test_a_killed_worker_has_its_task_repeated(workers: WorkerPool) -> None:
     await until_full(workers)  # a worker that a test before this one cost may be on its way, and would be taken first
     last_used = await workers.run(None, os.getpid)
     running = asyncio.create_task(workers.run(None, time.sleep, 0.5))
@@ -169,14 +169,14 @@ async def test_a_killed_worker_has_its_task_repeated(workers: Workers) -> None:
 
 
 @in_module_loop
-async def test_a_task_that_kills_its_worker_twice_fails(workers: Workers) -> None:
+async def test_a_task_that_kills_its_worker_twice_fails(workers: WorkerPool) -> None:
     with pytest.raises(TaskFault, match="twice"):
         await workers.run(None, os._exit, 3)
     assert await workers.run(None, operator.add, 3, 4) == 7
 
 
 @in_module_loop
-async def test_a_full_queue_refuses(workers: Workers) -> None:
+async def test_a_full_queue_refuses(workers: WorkerPool) -> None:
     await until_full(workers)
     running = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(5)]  # 2 work, 3 wait
     await asyncio.sleep(0.1)
@@ -190,7 +190,7 @@ async def test_a_full_queue_refuses(workers: Workers) -> None:
 
 
 @in_module_loop
-async def test_a_lost_nursery_is_replaced(workers: Workers) -> None:
+async def test_a_lost_nursery_is_replaced(workers: WorkerPool) -> None:
     assert workers._nursery is not None
     os.kill(workers._nursery._process.pid, signal.SIGKILL)
     old = workers.pids
@@ -199,7 +199,7 @@ async def test_a_lost_nursery_is_replaced(workers: Workers) -> None:
 
 
 @in_module_loop
-async def test_large_messages(workers: Workers) -> None:
+async def test_large_messages(workers: WorkerPool) -> None:
     data = os.urandom(10 * 1024 * 1024)
     assert await workers.run(None, len, data) == len(data)
     assert await workers.run(None, operator.mul, b"\0", 5_000_000) == bytes(5_000_000)
@@ -207,7 +207,7 @@ async def test_large_messages(workers: Workers) -> None:
 
 @in_module_loop
 async def test_after_closing_nothing_is_left() -> None:
-    pool = Workers(1)
+    pool = WorkerPool(1)
     await pool.start()
     pids = pool.pids
     running = asyncio.create_task(pool.run(None, time.sleep, 30))
@@ -222,7 +222,7 @@ async def test_after_closing_nothing_is_left() -> None:
 
 @in_module_loop
 async def test_closing_fails_the_tasks_that_wait() -> None:
-    pool = Workers(1)
+    pool = WorkerPool(1)
     await pool.start()
     running = [asyncio.create_task(pool.run(None, time.sleep, 30)) for _ in range(4)]
     await asyncio.sleep(0.1)

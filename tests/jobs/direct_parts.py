@@ -14,8 +14,8 @@ from standin import StandIn
 from serve.ensembles.illustrator.encoding import Encoding
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.requests import IllustrateRequest
-from serve.jobs.direct.service import Answer, Caller, Direct
-from serve.jobs.worker.lease_reaper import Watch
+from serve.jobs.direct.service import Answer, Caller, DirectService
+from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.state import State
 from serve.state.tables import flights, generations, inputs, measurements, results
 
@@ -31,15 +31,15 @@ async def gateway(
     state: State,
     illustrator: IllustratorStandIn | None = None,
     vectorizer: StandIn | None = None,
-    watch: Watch | None = None,
-) -> AsyncIterator[Direct]:
+    watch: LeaseReaper | None = None,
+) -> AsyncIterator[DirectService]:
     """One that shows no life: `start` it for that."""
-    direct = Direct(state, illustrator or IllustratorStandIn(), vectorizer or StandIn(), state.settings, watch)
+    direct = DirectService(state, illustrator or IllustratorStandIn(), vectorizer or StandIn(), state.settings, watch)
     yield direct
     await direct.close()
 
 
-def asks(direct: Direct, request: IllustrateRequest, caller: Caller = ADA) -> asyncio.Task[Answer]:
+def asks(direct: DirectService, request: IllustrateRequest, caller: Caller = ADA) -> asyncio.Task[Answer]:
     return asyncio.create_task(direct.draw(request, caller))
 
 

@@ -16,11 +16,11 @@ from test_worker import until as job_until
 from waiting import until
 
 from serve.errors import StateUnavailable
-from serve.jobs.direct.in_flight import Flights
+from serve.jobs.direct.in_flight import InFlightRequests
 from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.worker.database_timeout import Patience
-from serve.jobs.worker.execution import Work
-from serve.jobs.worker.lease_reaper import Watch
+from serve.jobs.worker.database_timeout import DatabaseTimeout
+from serve.jobs.worker.execution import JobExecutor
+from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.jobs.worker.leases import Claimed, LeaseLost
 from serve.jobs.worker.worker import Worker
 from serve.state import State
@@ -65,7 +65,7 @@ def hanging() -> Iterator[Hanging]:
 
 
 def quick_worker(state: State, **limits: Any) -> Worker:
-    return Worker(with_jobs(state, **QUICK, **limits), Work(state, StandIn(), IllustratorStandIn()))
+    return Worker(with_jobs(state, **QUICK, **limits), JobExecutor(state, StandIn(), IllustratorStandIn()))
 
 
 async def goes_on(hanging: Hanging, beats: Hanging) -> None:
@@ -94,7 +94,7 @@ async def test_a_worker_beats_on(state: State, hanging: Hanging, where: str) -> 
 
 
 async def test_a_gateway_beats_on(state: State, hanging: Hanging) -> None:
-    found, beats = Flights(with_jobs(state, **QUICK)), Hanging()
+    found, beats = InFlightRequests(with_jobs(state, **QUICK)), Hanging()
     found._leases.beat = hanging.of(beats.of(found._leases.beat))  # type: ignore[method-assign, assignment]
     found.start()
     await goes_on(hanging, beats)
@@ -119,7 +119,7 @@ async def test_a_look_that_itself_took_long_takes_nobody_for_dead(
 ) -> None:
     """The database stood still between the watcher's own beat and its look: nobody else could beat either."""
     clock = Clock()
-    alive, watch = await worker(state), Watch(state, clock)
+    alive, watch = await worker(state), LeaseReaper(state, clock)
     assert await watch.look() == []
     beats = watch._beats
 
@@ -139,7 +139,7 @@ async def test_a_look_that_was_given_up_makes_nobody_look_dead(
 ) -> None:
     """The database stood still for longer than the lease, and the next look is quick: others beat after it."""
     clock, alive = Clock(), await worker(state)
-    watch = Watch(with_jobs(state, lease_s=1.5), clock)
+    watch = LeaseReaper(with_jobs(state, lease_s=1.5), clock)
     assert await watch.look() == []
     hanging.begin()
     monkeypatch.setattr(watch, "_beats", hanging.of(watch._beats))
@@ -157,7 +157,7 @@ async def test_a_look_that_hangs_after_it_saw_the_beats_forgets_nothing(
     state: State, hanging: Hanging, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clock, dead = Clock(), await worker(state)
-    watch = Watch(with_jobs(state, lease_s=9), clock)
+    watch = LeaseReaper(with_jobs(state, lease_s=9), clock)
     hanging.begin()
     monkeypatch.setattr(watch, "_take_orphans", hanging.of(watch._take_orphans, always=True))
     for _ in range(2):
@@ -239,7 +239,7 @@ async def test_what_was_late_and_failed_is_in_the_log(caplog: pytest.LogCaptureF
         await asyncio.sleep(0.05)
         raise error
 
-    patience = Patience(cancels=False)
+    patience = DatabaseTimeout(cancels=False)
     for error in (KeyError("nobody foresaw it"), StateUnavailable("away")):
         with pytest.raises(StateUnavailable, match="in time"):
             await patience.within(0.001, late(error))
@@ -248,9 +248,11 @@ async def test_what_was_late_and_failed_is_in_the_log(caplog: pytest.LogCaptureF
     assert [record.exc_info[1].args for record in caplog.records if record.exc_info] == [("nobody foresaw it",)]
 
 
-@pytest.mark.parametrize("kind", [Flights, Worker])
-async def test_a_look_ends_with_who_began_it(state: State, hanging: Hanging, kind: type[Flights | Worker]) -> None:
-    found = Flights(with_jobs(state, **QUICK)) if kind is Flights else quick_worker(state)
+@pytest.mark.parametrize("kind", [InFlightRequests, Worker])
+async def test_a_look_ends_with_who_began_it(
+    state: State, hanging: Hanging, kind: type[InFlightRequests | Worker]
+) -> None:
+    found = InFlightRequests(with_jobs(state, **QUICK)) if kind is InFlightRequests else quick_worker(state)
     watch = found._watch
     watch._take_orphans = hanging.of(watch._take_orphans)  # type: ignore[method-assign, assignment]
     hanging.begin()

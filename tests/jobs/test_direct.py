@@ -22,11 +22,11 @@ from standin import StandIn
 
 from serve.ensembles.illustrator.encoding import Encoding
 from serve.ensembles.illustrator.illustration import Preview
-from serve.ensembles.info_cache import REMEMBERED_S, Known
+from serve.ensembles.info_cache import REMEMBERED_S, EnsembleInfoCache
 from serve.ensembles.requests import IllustrateRequest
 from serve.ensembles.vectorizer.vectorization import Analysis, Vectorization, VectorizeOptions, not_reached
 from serve.errors import AtelierError, BadImage, EngineFailure, NotFound, OutOfSpace, Overloaded, StateUnavailable
-from serve.jobs.direct.service import Answer, Caller, Direct
+from serve.jobs.direct.service import Answer, Caller, DirectService
 from serve.settings import Settings
 from serve.state import State
 from serve.state.database import Database
@@ -136,7 +136,7 @@ async def test_versions_are_asked_for_now_and_then() -> None:
             asked += 1
             return {"plus_one": str(asked)}
 
-    known = Known(None, Counting(), lambda: now)
+    known = EnsembleInfoCache(None, Counting(), lambda: now)
     assert [(await known.tracing())["plus_one"] for _ in range(3)] == ["1", "1", "1"]
     now = REMEMBERED_S
     assert [(await known.tracing())["plus_one"] for _ in range(3)] == ["2", "2", "2"]
@@ -229,7 +229,7 @@ async def test_the_callers_own_fault_is_no_history(state: State, bad: Illustrate
 
 async def test_without_a_state_nothing_is_kept() -> None:
     illustrator = IllustratorStandIn()
-    direct = Direct(None, illustrator, StandIn(), Settings())
+    direct = DirectService(None, illustrator, StandIn(), Settings())
     await direct.start()
     first, again = await direct.draw(wish(), ADA), await direct.draw(wish(), ADA)
     assert (first.cache, again.cache, first.kept) == ("bypass", "bypass", False)
@@ -240,7 +240,7 @@ async def test_without_a_state_nothing_is_kept() -> None:
 
 
 async def test_without_an_illustrator_there_is_nothing_to_draw_with(state: State) -> None:
-    direct = Direct(state, None, StandIn(), state.settings)
+    direct = DirectService(state, None, StandIn(), state.settings)
     with pytest.raises(NotFound, match="build_engines"):
         await direct.draw(wish(), ADA)
     assert await direct.families() == ()

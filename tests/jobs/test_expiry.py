@@ -20,8 +20,8 @@ from serve.jobs.queue.events import events_after
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.queue.views import JobViews
 from serve.jobs.worker import lease_reaper
-from serve.jobs.worker.execution import Work
-from serve.jobs.worker.lease_reaper import Watch
+from serve.jobs.worker.execution import JobExecutor
+from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.jobs.worker.leases import Leases
 from serve.jobs.worker.worker import Worker
 from serve.observability.request_context import Priority, current
@@ -34,7 +34,7 @@ SOON = replace(ANA, timeout_s=0.2)
 
 async def late(state: State) -> None:
     await asyncio.sleep(0.25)
-    await Watch(state).look()
+    await LeaseReaper(state).look()
 
 
 async def leases_of(state: State) -> Leases:
@@ -49,13 +49,13 @@ async def test_who_waits_past_its_time_is_never_begun(state: State) -> None:
     patient = (await queue.add(request(), ANA)).ids[0]
     await asyncio.sleep(0.25)
     assert [job.id for job in await leases.claim("illustrate", 4)] == [patient]
-    await Watch(state).look()
+    await LeaseReaper(state).look()
     view = await JobViews(state.database).get(job_id)
     assert (view.status, (view.error or {})["type"], view.attempt) == ("failed", "DeadlineExceeded", 0)
     assert view.expires_at is not None
     kinds = [event.kind for event in await events_after(state.database, job_id)]
     assert kinds == ["queued", "failed"]
-    await Watch(state).look()
+    await LeaseReaper(state).look()
     assert (await JobViews(state.database).get(job_id)).events == view.events  # once
 
 
@@ -79,7 +79,7 @@ async def test_a_retry_has_as_much_time_again(state: State) -> None:
 async def test_many_are_taken_out_a_few_at_a_time(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that who looks after workers is never long without a beat of its own."""
     monkeypatch.setattr(expiry, "AT_ONCE", 2)
-    queue, watch = GenerationQueue(state), Watch(state)
+    queue, watch = GenerationQueue(state), LeaseReaper(state)
     for _ in range(5):
         await queue.add(request(), SOON)
     await asyncio.sleep(0.25)
@@ -97,7 +97,7 @@ async def test_a_failure_to_take_them_out_stops_no_watch(state: State, monkeypat
     monkeypatch.setattr(lease_reaper, "take_out", refused)
     await leases_of(state)
     now = [0.0]
-    watch = Watch(state, lambda: now[0])
+    watch = LeaseReaper(state, lambda: now[0])
     for seconds in (0.0, state.settings.jobs.lease_s):
         now[0] += seconds
         with pytest.raises(StateUnavailable):
@@ -135,7 +135,7 @@ def quick(state: State) -> State:
 
 @pytest.fixture
 async def worker(quick: State, illustrator: Seen) -> AsyncIterator[Worker]:
-    found = Worker(quick, Work(quick, StandIn(), illustrator))
+    found = Worker(quick, JobExecutor(quick, StandIn(), illustrator))
     await found.start()
     yield found
     await found.close()

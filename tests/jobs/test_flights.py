@@ -18,7 +18,7 @@ from serve.ensembles.requests import IllustrateRequest
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import DeadlineExceeded, EngineFailure, InvalidRequest, KeyReused, Overloaded
 from serve.jobs.direct.service import Answer, Caller
-from serve.jobs.worker.lease_reaper import Watch
+from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import generations, idempotency_keys, workers
@@ -139,7 +139,7 @@ async def test_who_joins_does_not_wait_for_ever(settings: Settings) -> None:
 async def test_a_killed_gateway_frees_its_flights(state: State, request_: IllustrateRequest) -> None:
     """Who looks after it sees its beat stand still, and who waits for it draws."""
     dead, clock, alive = Gated(), Clock(), IllustratorStandIn()
-    watch = Watch(state, clock)
+    watch = LeaseReaper(state, clock)
     async with gateway(state, dead) as one, gateway(state, alive, watch=watch) as two:
         asks(one, request_, LATER)
         await dead.begun.acquire()

@@ -12,7 +12,7 @@ from jobs_standin import Hand
 from test_queue import ANA, request, with_jobs
 
 from serve.errors import NotFound, Overloaded
-from serve.jobs.queue.events import Event, Follower
+from serve.jobs.queue.events import Event, EventFollower
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.queue.views import JobViews
 from serve.state import State
@@ -20,8 +20,8 @@ from serve.state.tables import checkpoints, generations
 
 
 @pytest.fixture
-def follower(state: State) -> Follower:
-    return Follower(with_jobs(state, poll_s=0.01, max_watchers=60))
+def follower(state: State) -> EventFollower:
+    return EventFollower(with_jobs(state, poll_s=0.01, max_watchers=60))
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ async def kinds(following: AsyncGenerator[Event]) -> list[str]:
         return [event.kind async for event in following]
 
 
-async def test_many_follow_many_jobs(state: State, follower: Follower, hand: Hand) -> None:
+async def test_many_follow_many_jobs(state: State, follower: EventFollower, hand: Hand) -> None:
     ids = [await added(state) for _ in range(10)]
     following = [asyncio.create_task(kinds(follower.follow(job_id))) for job_id in ids * 5]
     await asyncio.sleep(0.05)
@@ -48,7 +48,7 @@ async def test_many_follow_many_jobs(state: State, follower: Follower, hand: Han
 
 
 async def test_who_waits_for_a_number_that_never_comes_ends_with_the_job(
-    state: State, follower: Follower, hand: Hand
+    state: State, follower: EventFollower, hand: Hand
 ) -> None:
     following = asyncio.create_task(kinds(follower.follow(await added(state), 1000)))
     await asyncio.sleep(0.05)
@@ -56,7 +56,7 @@ async def test_who_waits_for_a_number_that_never_comes_ends_with_the_job(
     assert await following == []
 
 
-async def test_a_job_that_is_gone_ends_its_followers(state: State, follower: Follower) -> None:
+async def test_a_job_that_is_gone_ends_its_followers(state: State, follower: EventFollower) -> None:
     first, second = await added(state), await added(state)
     gone, there = [asyncio.create_task(kinds(follower.follow(job_id))) for job_id in (first, second)]
     await asyncio.sleep(0.05)
@@ -69,7 +69,7 @@ async def test_a_job_that_is_gone_ends_its_followers(state: State, follower: Fol
 
 
 async def test_places_are_given_back(state: State) -> None:
-    follower = Follower(with_jobs(state, poll_s=0.01, max_watchers=2))
+    follower = EventFollower(with_jobs(state, poll_s=0.01, max_watchers=2))
     *ids, another = [await added(state) for _ in range(3)]
     for _ in range(3):
         async with contextlib.AsyncExitStack() as stack:
@@ -81,14 +81,14 @@ async def test_places_are_given_back(state: State) -> None:
         await anext(follower.follow("0" * 32))
 
 
-async def begun(follower: Follower, job_id: str, stack: contextlib.AsyncExitStack) -> None:
+async def begun(follower: EventFollower, job_id: str, stack: contextlib.AsyncExitStack) -> None:
     """Follows for as long as ``stack`` is open."""
     following = await stack.enter_async_context(contextlib.aclosing(follower.follow(job_id)))
     assert (await anext(following)).kind == "queued"
 
 
 async def test_a_rush_on_one_job_leaves_places_to_others(state: State) -> None:
-    follower = Follower(with_jobs(state, poll_s=0.01, max_watchers=8))
+    follower = EventFollower(with_jobs(state, poll_s=0.01, max_watchers=8))
     rushed, *others = [await added(state) for _ in range(4)]
     async with contextlib.AsyncExitStack() as stack:
         for job_id in (rushed, rushed):
@@ -103,7 +103,7 @@ async def test_a_rush_on_one_job_leaves_places_to_others(state: State) -> None:
             await begun(follower, job_id, stack)
 
 
-async def test_waiting(state: State, follower: Follower, hand: Hand) -> None:
+async def test_waiting(state: State, follower: EventFollower, hand: Hand) -> None:
     job_id = await added(state)
     assert [event.n for event in (await follower.wait(job_id, 0, 60)).events] == [1]
     silent = await follower.wait(job_id, 1, 0.02)

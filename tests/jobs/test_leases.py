@@ -16,7 +16,7 @@ from serve.errors import AtelierError, EngineFailure, EngineLost, InvalidRequest
 from serve.jobs.queue.events import events_after
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.queue.views import JobViews
-from serve.jobs.worker.lease_reaper import Watch
+from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.jobs.worker.leases import Claimed, LeaseLost, Leases
 from serve.observability.costs import Spent
 from serve.state import State
@@ -134,7 +134,7 @@ def test_who_draws_in_the_place_of_one_that_died_begins_at_nothing() -> None:
 
 async def test_a_worker_that_stands_still_loses_its_jobs(state: State) -> None:
     dead, alive, clock = await worker(state), await worker(state), Clock()
-    watch = Watch(state, clock)
+    watch = LeaseReaper(state, clock)
     job = await one_job(state, dead)
     await dead.report(job, "progress", {"step": 2, "steps": 8}, 0.25, {0: (2, b"latents")})
     assert await watch.look() == []
@@ -160,7 +160,7 @@ async def test_who_was_taken_for_dead_claims_nothing(state: State) -> None:
 
 async def test_who_comes_back_late_is_refused(state: State) -> None:
     late, other, clock = await worker(state), await worker(state), Clock()
-    watch = Watch(state, clock)
+    watch = LeaseReaper(state, clock)
     job = await one_job(state, late)
     await watch.look()
     clock.now += 11
@@ -195,7 +195,7 @@ async def test_a_later_attempt_of_the_same_worker_is_fenced_too(state: State) ->
 
 async def test_a_beat_while_the_watch_looks_keeps_the_jobs(state: State) -> None:
     slow, clock = await worker(state), Clock()
-    watch = Watch(state, clock)
+    watch = LeaseReaper(state, clock)
     await one_job(state, slow)
     for _ in range(5):
         await watch.look()
@@ -207,7 +207,7 @@ async def test_a_beat_while_the_watch_looks_keeps_the_jobs(state: State) -> None
 async def test_time_in_which_nobody_can_write_is_no_silence_of_a_worker(state: State) -> None:
     """SQLite is read while a neighbour holds its lock. Whose own beat fails, or has to wait, knows that others' do."""
     alive, clock = await worker(state), Clock()
-    watch = Watch(state, clock)
+    watch = LeaseReaper(state, clock)
 
     async def refused() -> None:
         clock.now += 30
@@ -227,7 +227,7 @@ async def test_time_in_which_nobody_can_write_is_no_silence_of_a_worker(state: S
 
 async def test_time_without_a_database_is_no_silence_of_a_worker(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     alive, clock = await worker(state), Clock()
-    watch = Watch(state, clock)
+    watch = LeaseReaper(state, clock)
     await watch.look()
     clock.now += 30
 
@@ -249,7 +249,7 @@ async def test_jobs_of_a_worker_without_a_row_are_taken(state: State) -> None:
     job = await one_job(state, leases)
     async with state.database.write() as connection:
         await connection.execute(sa.delete(workers))
-    await Watch(state, Clock()).look()
+    await LeaseReaper(state, Clock()).look()
     assert (await JobViews(state.database).get(job.id)).status == PENDING
 
 
@@ -276,7 +276,7 @@ async def test_who_leaves_gives_back_without_a_failure(state: State) -> None:
 
 async def test_a_job_that_kills_its_workers_fails_in_the_end(state: State) -> None:
     clock = Clock()
-    watch = Watch(state, clock)
+    watch = LeaseReaper(state, clock)
     await GenerationQueue(state).add(request(), ANA)
     for _ in range(3):
         leases = await worker(state)
@@ -293,7 +293,7 @@ async def test_a_job_that_kills_its_workers_fails_in_the_end(state: State) -> No
 
 async def test_a_job_that_gets_further_each_time_is_not_given_up(state: State) -> None:
     clock = Clock()
-    watch = Watch(state, clock)
+    watch = LeaseReaper(state, clock)
     await GenerationQueue(state).add(request(), ANA)
     for step in range(1, 11):
         leases = await worker(state)

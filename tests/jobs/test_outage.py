@@ -18,8 +18,8 @@ from standin import StandIn
 from loadtests.chaos.s3_server import S3Server
 from loadtests.queue.postgresql import PostgreSQL
 from serve.api.app import create_app
-from serve.jobs.direct.service import Direct
-from serve.jobs.worker.execution import Work
+from serve.jobs.direct.service import DirectService
+from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
 from serve.settings import DatabaseSettings, JobsSettings, Settings
 from serve.state import State
@@ -62,8 +62,8 @@ class Site:
 async def site(settings: Settings) -> AsyncIterator[Site]:
     state = await State.open(settings)
     illustrator, vectorizer = IllustratorStandIn(), StandIn()
-    worker = Worker(state, Work(state, vectorizer, illustrator))
-    direct = Direct(state, illustrator, vectorizer, settings)
+    worker = Worker(state, JobExecutor(state, vectorizer, illustrator))
+    direct = DirectService(state, illustrator, vectorizer, settings)
     await worker.start()
     await direct.start()
     app = create_app(vectorizer, settings, illustrator=illustrator, state=state, direct=direct)

@@ -1,4 +1,4 @@
-"""`Reporter`: a lease that is lost is told once, by LeaseLost, whenever it is found out."""
+"""`ProgressReporter`: a lease that is lost is told once, by LeaseLost, whenever it is found out."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from serve.ensembles.illustrator.illustration import Checkpoint, Preview
 from serve.jobs.worker.leases import Claimed, LeaseLost, Leases
-from serve.jobs.worker.progress import Reporter
+from serve.jobs.worker.progress import ProgressReporter
 
 NEWS = Checkpoint(step=1, index=0, data=b"")
 
@@ -31,11 +31,11 @@ class LostLeases:
         raise LeaseLost
 
 
-def reporter(leases: LostLeases) -> Reporter:
+def reporter(leases: LostLeases) -> ProgressReporter:
     async def show(preview: Preview) -> str:
         raise AssertionError("nothing is shown here")
 
-    return Reporter(cast(Claimed, None), cast(Leases, leases), 0.0, show)
+    return ProgressReporter(cast(Claimed, None), cast(Leases, leases), 0.0, show)
 
 
 async def waits(leases: LostLeases) -> None:

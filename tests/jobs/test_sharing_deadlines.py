@@ -9,7 +9,7 @@ import pytest
 from serve.errors import DeadlineExceeded, Overloaded
 from serve.jobs.direct.single_flight import SingleFlight
 from serve.observability import request_context
-from serve.observability.request_context import Priority, Urgency
+from serve.observability.request_context import Priority, RequestContext
 
 
 async def nobody(_: str) -> bool:
@@ -34,26 +34,26 @@ class Work:
         return "done"
 
 
-async def ask(flight: SingleFlight[str], work: Work, asked: Urgency) -> str:
+async def ask(flight: SingleFlight[str], work: Work, asked: RequestContext) -> str:
     with request_context.under(asked):
         return await flight.do("key", "", work, 0.0)
 
 
-async def outcomes(work: Work, *asked: Urgency) -> list[str | BaseException]:
+async def outcomes(work: Work, *asked: RequestContext) -> list[str | BaseException]:
     flight = SingleFlight[str](nobody, 0.01)
     return await asyncio.gather(*(ask(flight, work, one) for one in asked), return_exceptions=True)
 
 
 async def test_who_has_more_time_begins_it_again() -> None:
     work = Work(0.3)
-    first, second = await outcomes(work, Urgency().narrowed(0.1), Urgency())
+    first, second = await outcomes(work, RequestContext().narrowed(0.1), RequestContext())
     assert isinstance(first, DeadlineExceeded)
     assert (second, work.begun) == ("done", 2)
 
 
 async def test_who_has_less_time_leaves_and_the_work_goes_on() -> None:
     work = Work(0.3)
-    first, second = await outcomes(work, Urgency(), Urgency().narrowed(0.1))
+    first, second = await outcomes(work, RequestContext(), RequestContext().narrowed(0.1))
     assert isinstance(second, DeadlineExceeded)
     assert (first, work.begun) == ("done", 1)
 
@@ -61,11 +61,11 @@ async def test_who_has_less_time_leaves_and_the_work_goes_on() -> None:
 async def test_who_is_more_urgent_is_not_refused_with_who_is_less() -> None:
     work = Work(0.05)
     work.refuses = Priority.LOW
-    low, normal = await outcomes(work, Urgency(priority=Priority.LOW), Urgency())
+    low, normal = await outcomes(work, RequestContext(priority=Priority.LOW), RequestContext())
     assert isinstance(low, Overloaded)
     assert (normal, work.begun) == ("done", 2)
     work.begun = 0
-    both = await outcomes(work, Urgency(priority=Priority.LOW), Urgency(priority=Priority.LOW))
+    both = await outcomes(work, RequestContext(priority=Priority.LOW), RequestContext(priority=Priority.LOW))
     assert [type(one) for one in both] == [Overloaded, Overloaded]
     assert work.begun == 1
 

@@ -23,8 +23,8 @@ from webhook_receiver import Receiver
 
 from serve.errors import InvalidRequest
 from serve.jobs.webhooks.address import check_webhook
-from serve.jobs.webhooks.call import Caller
-from serve.security.fetching.dns_pinning import Addresses
+from serve.jobs.webhooks.call import WebhookClient
+from serve.security.fetching.dns_pinning import PinnedResolver
 from serve.settings import Settings, WebhookSettings
 from serve.settings.egress_policy import Destinations, is_public
 
@@ -170,8 +170,8 @@ def answering(*addresses: str) -> Callable[..., Any]:
 
 @pytest.mark.parametrize("addresses", [["10.0.0.5"], ["1.1.1.1", "127.0.0.1"], ["::ffff:10.0.0.1"], ["64:ff9b::a00:1"]])
 async def test_a_name_with_a_private_address_is_not_called(addresses: list[str]) -> None:
-    names = Addresses(PUBLIC_ALONE, answering(*addresses))
-    async with Caller(settings(), names) as caller:
+    names = PinnedResolver(PUBLIC_ALONE, answering(*addresses))
+    async with WebhookClient(settings(), names) as caller:
         answer = await caller.call("m", "https://hooks.example.com/", b"{}")
     assert answer.status is None
     assert not answer.is_last  # the name may be mended
@@ -179,12 +179,12 @@ async def test_a_name_with_a_private_address_is_not_called(addresses: list[str])
 
 
 async def test_names_are_looked_up() -> None:
-    names = Addresses(ANYWHERE)
+    names = PinnedResolver(ANYWHERE)
     (found, *_) = await names.resolve("localhost", 443)
     assert ipaddress.ip_address(found["host"]).is_loopback
     assert found["port"] == 443
     with pytest.raises(OSError, match="open Internet"):
-        await Addresses(PUBLIC_ALONE).resolve("localhost", 443)
+        await PinnedResolver(PUBLIC_ALONE).resolve("localhost", 443)
     with pytest.raises(OSError):  # noqa: PT011
         await names.resolve("nowhere.invalid")
 
@@ -198,7 +198,7 @@ async def test_a_slow_name_server_holds_up_nothing_else() -> None:
         asyncio.run_coroutine_threadsafe(may_answer.wait(), loop).result(30)
         return []
 
-    names = Addresses(ANYWHERE, slow)
+    names = PinnedResolver(ANYWHERE, slow)
     waiting = [asyncio.create_task(names.resolve(f"h{n}.example")) for n in range(100)]
     try:
         assert await asyncio.wait_for(asyncio.to_thread(lambda: "done"), 10) == "done"
@@ -248,8 +248,8 @@ async def test_a_name_that_changes_its_mind_gains_nothing(certificate: Path, ser
         asked.append(host)
         return answering(next(found))(host, port, family)
 
-    names = Addresses(lambda _, address: address != "127.0.0.1", look_up)
-    caller = Caller(settings(), names, ssl.create_default_context(cafile=certificate))
+    names = PinnedResolver(lambda _, address: address != "127.0.0.1", look_up)
+    caller = WebhookClient(settings(), names, ssl.create_default_context(cafile=certificate))
     async with (
         Receiver(host="127.0.0.2").listening(server_tls) as outer,
         Receiver(port=outer.port).listening(server_tls) as inner,
@@ -269,9 +269,9 @@ async def test_a_certificate_of_somebody_else_is_refused(certificate: Path, serv
     trusting = ssl.create_default_context(cafile=certificate)
     look_up = answering("127.0.0.1")
     async with Receiver().listening(server_tls) as receiver:
-        async with Caller(settings(), Addresses(ANYWHERE, look_up), trusting) as caller:
+        async with WebhookClient(settings(), PinnedResolver(ANYWHERE, look_up), trusting) as caller:
             wrong_name = await caller.call("m", f"https://other.example.com:{receiver.port}/", b"{}")
-        async with Caller(settings(), Addresses(ANYWHERE, look_up)) as caller:
+        async with WebhookClient(settings(), PinnedResolver(ANYWHERE, look_up)) as caller:
             unknown = await caller.call("m", f"https://hooks.example.com:{receiver.port}/", b"{}")
     assert "Certificate" in wrong_name.told
     assert "Certificate" in unknown.told
@@ -280,7 +280,7 @@ async def test_a_certificate_of_somebody_else_is_refused(certificate: Path, serv
 
 async def test_an_address_is_refused_at_the_call_too() -> None:
     """Its job may have come in when the site still allowed it."""
-    async with Receiver().listening() as receiver, Caller(settings()) as caller:
+    async with Receiver().listening() as receiver, WebhookClient(settings()) as caller:
         answer = await caller.call("m", receiver.url, b"{}")
     assert answer.refused
     assert answer.is_last

@@ -32,8 +32,8 @@ from webhook_site import (
 )
 
 from serve.errors import StateUnavailable
-from serve.jobs.webhooks.delivery import Deliverer
-from serve.jobs.worker.lease_reaper import Watch
+from serve.jobs.webhooks.delivery import WebhookDelivery
+from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
 from serve.state.database import Database
@@ -90,7 +90,7 @@ async def test_its_sender_dies_before_it_has_written(
     assert (await row(state)).worker_id is not None
     other = await worker(state)
     now = 0.0
-    watch = Watch(state, lambda: now)
+    watch = LeaseReaper(state, lambda: now)
     async with delivering(state, other.worker_id):
         await watch.look()
         now = 2 * state.settings.jobs.lease_s
@@ -118,7 +118,7 @@ async def test_who_was_taken_for_dead_tells_only_that_it_arrived(
     receiver.answers = [taken_away]
     await happen(state, receiver.url, "completed")
     leases = await worker(state)
-    running = asyncio.create_task(Deliverer(state, lambda: leases.worker_id, SITE).run())
+    running = asyncio.create_task(WebhookDelivery(state, lambda: leases.worker_id, SITE).run())
     await answered.wait()
     running.cancel()
     await asyncio.wait([running], timeout=10)
@@ -145,7 +145,7 @@ async def test_a_claim_of_a_worker_that_nobody_knows(state: State, receiver: Rec
 async def test_who_is_no_worker_claims_nothing(state: State, receiver: Receiver) -> None:
     """It was taken for dead: whatever it claimed would be nobody's."""
     await happen(state, receiver.url, "completed")
-    assert await Deliverer(state, lambda: "taken for dead", SITE)._claim() == []
+    assert await WebhookDelivery(state, lambda: "taken for dead", SITE)._claim() == []
     assert (await row(state)).worker_id is None
 
 
@@ -208,7 +208,7 @@ async def test_what_is_being_sent_may_end(state: State, receiver: Receiver) -> N
     receiver.answers = [later]
     await happen(state, receiver.url, "completed")
     leases = await worker(state)
-    running = asyncio.create_task(Deliverer(state, lambda: leases.worker_id, SITE).run())
+    running = asyncio.create_task(WebhookDelivery(state, lambda: leases.worker_id, SITE).run())
     await asked.wait()
     running.cancel()
     await asyncio.sleep(0)
@@ -229,7 +229,9 @@ async def test_what_takes_too_long_is_given_back(state: State, receiver: Receive
     receiver.answers = [never]
     await happen(state, receiver.url, "completed")
     leases = await worker(state)
-    running = asyncio.create_task(Deliverer(state_with(state, timeout_s=60), lambda: leases.worker_id, SITE).run())
+    running = asyncio.create_task(
+        WebhookDelivery(state_with(state, timeout_s=60), lambda: leases.worker_id, SITE).run()
+    )
     await asked.wait()
     assert (await row(state)).worker_id == leases.worker_id
     running.cancel()

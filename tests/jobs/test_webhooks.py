@@ -33,7 +33,7 @@ from webhook_site import (
 
 from serve.errors import InvalidRequest
 from serve.jobs.webhooks.call import signature
-from serve.jobs.webhooks.delivery import Deliverer
+from serve.jobs.webhooks.delivery import WebhookDelivery
 from serve.observability.metrics.catalogue import WEBHOOKS
 from serve.settings import Settings, load
 from serve.state import State
@@ -199,7 +199,7 @@ async def test_two_workers_never_claim_the_same(state: State) -> None:
     deliverers = []
     for _ in range(5):
         worker_id = (await worker(state)).worker_id
-        deliverers.append(Deliverer(state, lambda known=worker_id: known, SITE))
+        deliverers.append(WebhookDelivery(state, lambda known=worker_id: known, SITE))
     found = await asyncio.gather(*(deliverer._claim() for deliverer in deliverers))
     claimed = [delivery.id for some in found for delivery in some]
     assert len(claimed) == len(set(claimed))

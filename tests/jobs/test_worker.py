@@ -23,7 +23,7 @@ from serve.errors import EngineFailure, StateUnavailable
 from serve.jobs.queue.events import events_after
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.queue.views import JobView, JobViews
-from serve.jobs.worker.execution import Work
+from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
 from serve.state import State
 from serve.state.tables import results, workers
@@ -43,7 +43,7 @@ def illustrator() -> IllustratorStandIn:
 
 @pytest.fixture
 async def worker(quick: State, illustrator: IllustratorStandIn) -> AsyncIterator[Worker]:
-    found = Worker(quick, Work(quick, StandIn(), illustrator))
+    found = Worker(quick, JobExecutor(quick, StandIn(), illustrator))
     await found.start()
     yield found
     await found.close()
@@ -166,13 +166,13 @@ async def test_paused_on_the_way_it_goes_on_where_it_was(
 
 async def test_a_closed_worker_gives_its_jobs_back(quick: State, illustrator: IllustratorStandIn) -> None:
     illustrator.step_s = 0.02
-    first = Worker(quick, Work(quick, StandIn(), illustrator))
+    first = Worker(quick, JobExecutor(quick, StandIn(), illustrator))
     await first.start()
     job_id = await add(quick, request(num_inference_steps=30))
     await until(quick, job_id, lambda view: view.progress > 0.2)
     await first.close()
     assert (await JobViews(quick.database).get(job_id)).status == "pending"
-    second = Worker(quick, Work(quick, StandIn(), illustrator))
+    second = Worker(quick, JobExecutor(quick, StandIn(), illustrator))
     await second.start()
     assert (await until(quick, job_id, over)).status == "completed"
     assert len(illustrator.steps) <= 30 + 3
@@ -183,13 +183,13 @@ async def test_a_worker_that_stood_still_starts_over_and_is_refused(quick: State
     """As if its process had been stopped for longer than the lease: another one took its job meanwhile."""
     slow, fast = IllustratorStandIn(), IllustratorStandIn()
     slow.step_s = 0.02
-    stopped = Worker(quick, Work(quick, StandIn(), slow))
+    stopped = Worker(quick, JobExecutor(quick, StandIn(), slow))
     await stopped.start()
     job_id = await add(quick, request(num_inference_steps=100))
     await until(quick, job_id, lambda view: view.progress > 0)
     async with quick.database.write() as connection:  # what the other's watch does
         await connection.execute(sa.delete(workers).where(workers.c.id == stopped.worker_id))
-    other = Worker(quick, Work(quick, StandIn(), fast))
+    other = Worker(quick, JobExecutor(quick, StandIn(), fast))
     await other.start()
     before = stopped.worker_id
     view = await until(quick, job_id, over)
@@ -222,7 +222,7 @@ async def test_errors_that_nobody_foresaw_tell_nothing(
 
 
 async def test_without_a_model_a_job_says_what_to_run(quick: State) -> None:
-    worker = Worker(quick, Work(quick, StandIn(), None))
+    worker = Worker(quick, JobExecutor(quick, StandIn(), None))
     await worker.start()
     view = await until(quick, await add(quick, request()), over)
     assert view.error is not None

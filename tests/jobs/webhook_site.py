@@ -14,7 +14,7 @@ from test_queue import request
 
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.queue.insertion import Order
-from serve.jobs.webhooks.delivery import Deliverer
+from serve.jobs.webhooks.delivery import WebhookDelivery
 from serve.jobs.worker.leases import Leases
 from serve.settings import Settings, WebhookSettings
 from serve.state import State
@@ -44,7 +44,7 @@ async def worker(state: State) -> Leases:
 async def delivering(state: State, worker_id: str | None = None) -> AsyncIterator[None]:
     """While a worker of its own, or ``worker_id``, sends."""
     known = worker_id or (await worker(state)).worker_id
-    running = asyncio.create_task(Deliverer(state, lambda: known, SITE).run())
+    running = asyncio.create_task(WebhookDelivery(state, lambda: known, SITE).run())
     try:
         yield
         assert not running.done()

@@ -21,7 +21,7 @@ from pydantic import SecretStr  # noqa: E402
 from standin import StandIn  # noqa: E402
 
 from serve.ensembles.illustrator.illustrator import Illustrator  # noqa: E402
-from serve.jobs.worker.execution import Work  # noqa: E402
+from serve.jobs.worker.execution import JobExecutor  # noqa: E402
 from serve.jobs.worker.worker import Worker  # noqa: E402
 from serve.settings import DatabaseSettings, IllustratorSettings, JobsSettings, Settings  # noqa: E402
 from serve.state import State  # noqa: E402
@@ -51,7 +51,7 @@ async def work(order: dict[str, Any]) -> None:
     state = await State.open(settings_of(order))
     own = IllustratorSettings(model_repository=Path(order["repository"]))
     slow = SlowEngines(engines().answers)
-    worker = Worker(state, Work(state, StandIn(), Illustrator(own, engines=slow)))
+    worker = Worker(state, JobExecutor(state, StandIn(), Illustrator(own, engines=slow)))
     await worker.start()
     await asyncio.Event().wait()
 

@@ -22,7 +22,7 @@ from loadtests.queue.databases import told_by_environment
 from loadtests.queue.report import Line, errors_of, line, table
 from serve.api.app import create_app
 from serve.api.jobs import JobParts
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.jobs.queue.events import events_after
 from serve.settings import Settings, load
 from serve.state import State
@@ -38,7 +38,7 @@ def application(settings: Settings) -> FastAPI:
     @contextlib.asynccontextmanager
     async def opened(_: FastAPI) -> AsyncIterator[None]:
         state = await State.open(settings)
-        direct = Direct(state, illustrator, service, settings)
+        direct = DirectService(state, illustrator, service, settings)
         await direct.start()
         app.state.state, app.state.direct, app.state.jobs = state, direct, JobParts(state)
         yield

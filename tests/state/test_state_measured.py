@@ -11,8 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from serve.errors import DeadlineExceeded, NotFound, StateUnavailable
-from serve.jobs.direct.in_flight import Flights
-from serve.jobs.queue.events import Follower
+from serve.jobs.direct.in_flight import InFlightRequests
+from serve.jobs.queue.events import EventFollower
 from serve.jobs.worker.leases import Leases
 from serve.observability.metrics.catalogue import DATABASE_SECONDS, STORE_SECONDS
 from serve.observability.metrics.metric import Histogram
@@ -129,14 +129,14 @@ async def test_a_deletion_has_the_store_in_it_and_is_no_other_write(tmp_path: Pa
 
 
 async def test_what_is_asked_all_the_time_is_counted_apart(state: State) -> None:
-    leases, flights = Leases(state, {}), Flights(state)
+    leases, flights = Leases(state, {}), InFlightRequests(state)
     await leases.register()
     leads = await flights.board("key", "a generation")
     since = Since(DATABASE_SECONDS)
     await leases.claim("illustrate", 1)
     await leases.wishes()
     await flights.is_followed("key")
-    await Follower(state)._moved()
+    await EventFollower(state)._moved()
     with pytest.raises(DeadlineExceeded):
         await flights.wait(leads, "key", 0.0)
     assert since.counts() == {("poll", "ok"): 5, ("write", "ok"): 1}

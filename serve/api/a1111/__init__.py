@@ -11,9 +11,9 @@ from fastapi import APIRouter
 from serve.api.a1111 import drawing, lists, options, pictures, progress
 from serve.api.a1111.errors import SCHEMA as ERROR_SCHEMA
 from serve.api.a1111.errors import as_error
-from serve.api.a1111.progress_registry import Desk
+from serve.api.a1111.progress_registry import ProgressRegistry
 
-__all__ = ["ERROR_SCHEMA", "PREFIXES", "Desk", "as_error", "router"]
+__all__ = ["ERROR_SCHEMA", "PREFIXES", "ProgressRegistry", "as_error", "router"]
 
 PREFIXES = ("/sdapi/", "/internal/", "/controlnet/")
 """Of the paths whose errors are in its words."""

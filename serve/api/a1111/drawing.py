@@ -31,7 +31,7 @@ from serve.ensembles.illustrator.illustration import Parameters, Preview
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import InvalidRequest, NotFound, Unsupported, in_words_of
 from serve.jobs.direct.direct_request import Answer, Caller
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
@@ -74,7 +74,9 @@ async def img2img(request: Request, settings: SiteSettings) -> Response:
     raise Unsupported("pictures from pictures are not offered yet; txt2img is", "init_images")
 
 
-async def _drawn(asked: DrawingRequest, direct: Direct, caller: Caller, task: Task, settings: Settings) -> Answer:
+async def _drawn(
+    asked: DrawingRequest, direct: DirectService, caller: Caller, task: Task, settings: Settings
+) -> Answer:
     """Never with somebody else's pictures: two requests for any seed are two wishes here."""
     wanted = IllustrateRequest(asked.order.options, asked.order.encoding)
     with in_words_of(asked.order.names):

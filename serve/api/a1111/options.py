@@ -12,7 +12,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request
 
-from serve.api.a1111.progress_registry import Desk, Desks
+from serve.api.a1111.progress_registry import Desks, ProgressRegistry
 from serve.api.a1111.schema import GET_OPTIONS, SET_OPTIONS
 from serve.api.http.callers import Directly, caller_of
 from serve.api.http.drawing import chosen
@@ -60,7 +60,11 @@ def read(values: Mapping[str, Any], families: Sequence[FamilyInfo]) -> tuple[dic
 
 
 def options_of(
-    desk: Desk, user_id: str, families: Sequence[FamilyInfo], settings: Settings, override: Mapping[str, Any] = {}
+    desk: ProgressRegistry,
+    user_id: str,
+    families: Sequence[FamilyInfo],
+    settings: Settings,
+    override: Mapping[str, Any] = {},
 ) -> tuple[dict[str, Any], list[str]]:
     """All that hold for a request of the user's that says ``override``, and what it names that is not there."""
     told, unknown = read(override, families)

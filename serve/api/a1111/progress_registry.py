@@ -1,4 +1,4 @@
-"""`Desk`: what users draw by this vocabulary at the moment, how far it is, and what they chose by ``options``.
+"""`ProgressRegistry`: the tasks of this vocabulary in progress, their progress, and each user's ``options``.
 
 It is one gateway's. Where a site has several, progress and interruption are of those requests that this one has.
 """
@@ -84,7 +84,7 @@ class Task:
         self.previews += 1
 
 
-class Desk:
+class ProgressRegistry:
     """For one event loop; the application's, as ``app.state.a1111``."""
 
     def __init__(self) -> None:
@@ -122,12 +122,12 @@ class Desk:
         _remember(self._chosen, user_id, {**self.chosen_by(user_id), **chosen}, MOST_USERS)
 
 
-async def desk_of(request: Request) -> Desk:
-    desk: Desk = request.app.state.a1111
+async def desk_of(request: Request) -> ProgressRegistry:
+    desk: ProgressRegistry = request.app.state.a1111
     return desk
 
 
-Desks = Annotated[Desk, Depends(desk_of)]
+Desks = Annotated[ProgressRegistry, Depends(desk_of)]
 
 
 def _remember(in_: OrderedDict[Any, Any], name: Any, value: Any, most: int) -> None:

@@ -16,7 +16,7 @@ from serve.api.native.conversion import SiteSettings
 from serve.ensembles.requests import VECTORIZE
 from serve.errors import InvalidRequest
 from serve.releases.experiments.report import report_of
-from serve.releases.fallback.circuit_breaker import Breaker
+from serve.releases.fallback.circuit_breaker import CircuitBreaker
 from serve.releases.fallback.illustrator import FallbackIllustrator
 from serve.releases.fallback.watched_vectorizer import WatchedVectorizer
 from serve.releases.flags.flag import Flag
@@ -40,7 +40,7 @@ async def fallback(request: Request, settings: SiteSettings) -> dict[str, Any]:
     return {**told, "flag": settings.fallback.flag, "window_s": settings.fallback.breaker.window_s}
 
 
-def _breaker(name: str, found: Breaker) -> dict[str, Any]:
+def _breaker(name: str, found: CircuitBreaker) -> dict[str, Any]:
     ended, failed = found.counts()
     return {"name": name, "state": found.state, "ended": ended, "failed": failed, "wait_s": round(found.wait_s, 3)}
 

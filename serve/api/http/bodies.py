@@ -27,7 +27,7 @@ MOST_FILES = 4
 DRAINED = 4
 
 
-class SlowBody(InvalidRequest):
+class BodyTimeout(InvalidRequest):
     """A body that does not arrive in time is the client's fault, unlike an answer that does not."""
 
     status = 408
@@ -116,7 +116,7 @@ def _cap(limits: LimitsSettings) -> int:
 
 
 async def capped(request: Request, limits: LimitsSettings) -> AsyncGenerator[bytes, None]:
-    """The body as it arrives. ``TooLarge`` beyond the cap, at its end; ``SlowBody`` after ``body_timeout_s``."""
+    """The body as it arrives. ``TooLarge`` beyond the cap, at its end; ``BodyTimeout`` after ``body_timeout_s``."""
     cap, timeout_s = _cap(limits), limits.body_timeout_s
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > cap and "expect" in request.headers:
@@ -129,7 +129,7 @@ async def capped(request: Request, limits: LimitsSettings) -> AsyncGenerator[byt
             async with asyncio.timeout_at(deadline):  # never across a yield: the consumer is not on this clock
                 chunk = await anext(chunks, None)
         except TimeoutError:
-            raise SlowBody(f"the body did not arrive within {timeout_s:g} s") from None
+            raise BodyTimeout(f"the body did not arrive within {timeout_s:g} s") from None
         except ClientDisconnect:
             raise Cancelled("the client went away") from None
         if chunk is None:

@@ -14,7 +14,7 @@ from serve.ensembles.illustrator.encoding import as_url
 from serve.ensembles.illustrator.illustration import nothing_draws
 from serve.errors import InvalidRequest
 from serve.jobs.direct.direct_request import Answer, CacheWord, Caller
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.jobs.queue.idempotency import MAX_KEY
 from serve.settings import Settings
 
@@ -25,20 +25,20 @@ CACHE = "X-Atelier-Cache"
 _KEY = re.compile(rf"[ -~]{{1,{MAX_KEY}}}", re.ASCII)
 
 
-async def direct_of(request: Request) -> Direct:
-    direct: Direct = request.app.state.direct
+async def direct_of(request: Request) -> DirectService:
+    direct: DirectService = request.app.state.direct
     return direct
 
 
-async def drawing_direct(request: Request) -> Direct:
+async def drawing_direct(request: Request) -> DirectService:
     """Raises NotFound where nothing draws."""
     if request.app.state.illustrator is None:
         raise nothing_draws()
     return await direct_of(request)
 
 
-Directly = Annotated[Direct, Depends(direct_of)]
-DrawsDirectly = Annotated[Direct, Depends(drawing_direct)]
+Directly = Annotated[DirectService, Depends(direct_of)]
+DrawsDirectly = Annotated[DirectService, Depends(drawing_direct)]
 
 
 def caller_of(request: Request, user_id: str | None = None, patience_s: float = 0.0) -> Caller:

@@ -27,7 +27,7 @@ from serve.ensembles.illustrator.illustration import (
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import InvalidRequest, in_words_of
 from serve.jobs.direct.direct_request import Answer, Caller
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 
 SERVED_BY = "X-Atelier-Served-By"
 """Who drew: ``illustrate``, or a step of the fallback (A-100)."""
@@ -140,7 +140,7 @@ def _used(values: Mapping[str, Any], known: tuple[str, ...]) -> str:
     return used[0] if used else known[0]
 
 
-async def draw(order: Order, direct: Direct, caller: Caller, **more: Any) -> Answer:
+async def draw(order: Order, direct: DirectService, caller: Caller, **more: Any) -> Answer:
     """``more`` joins the parameters that the answer tells."""
     with in_words_of(order.names):
         return await direct.draw(IllustrateRequest(order.options, order.encoding, more), caller)

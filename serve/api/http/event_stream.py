@@ -21,7 +21,7 @@ WAITING_EVENTS = 8
 _HEARTBEAT = ": still drawing\n\n"
 
 
-class Relay:
+class EventRelay:
     """``source`` in a task of its own: to wait for its next event does not disturb it, to stop it closes it."""
 
     def __init__(self, source: AsyncGenerator[str]) -> None:
@@ -66,7 +66,7 @@ class EventStream(StreamingResponse):
         cls, source: AsyncGenerator[str], heartbeat_s: float, as_event: Callable[[AtelierError], str]
     ) -> EventStream:
         """Raises what ``source`` raises within ``FIRST_EVENT_S``."""
-        relay = Relay(source)
+        relay = EventRelay(source)
         try:
             first = await relay.next(FIRST_EVENT_S)
         except BaseException:
@@ -75,7 +75,7 @@ class EventStream(StreamingResponse):
         return cls(relay, first, heartbeat_s, as_event)
 
     def __init__(
-        self, relay: Relay, first: str | None, heartbeat_s: float, as_event: Callable[[AtelierError], str]
+        self, relay: EventRelay, first: str | None, heartbeat_s: float, as_event: Callable[[AtelierError], str]
     ) -> None:
         super().__init__(_events(relay, first, heartbeat_s, as_event), media_type="text/event-stream")
         self._relay = relay
@@ -88,7 +88,7 @@ class EventStream(StreamingResponse):
 
 
 async def _events(
-    relay: Relay, event: str | None, heartbeat_s: float, as_event: Callable[[AtelierError], str]
+    relay: EventRelay, event: str | None, heartbeat_s: float, as_event: Callable[[AtelierError], str]
 ) -> AsyncIterator[str]:
     while event is not None:
         yield event

@@ -28,7 +28,7 @@ def actor_of(connection: HTTPConnection) -> Actor:
     return Actor.of(principal_of(connection), connection.client.host if connection.client else None)
 
 
-def telling(connection: HTTPConnection, action: str, subject: str, **details: Any) -> Also:
+def with_owner(connection: HTTPConnection, action: str, subject: str, **details: Any) -> Also:
     """Writes it down in the transaction that does it."""
 
     async def tell(transaction: AsyncConnection) -> None:

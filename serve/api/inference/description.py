@@ -39,7 +39,7 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
-class Description:
+class ModelDescription:
     """``decoupled``: over a stream, one request may get several answers."""
 
     name: str

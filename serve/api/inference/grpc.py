@@ -19,19 +19,19 @@ from tritonclient.grpc import service_pb2 as pb
 from serve.api.http.bodies import ENVELOPE_BYTES
 from serve.api.inference.codec import MAX_NAME
 from serve.api.inference.description import Answer
-from serve.api.inference.grpc_authentication import GrpcEntrance, headers_of
-from serve.api.inference.grpc_deadline import Timed
+from serve.api.inference.grpc_authentication import GrpcAuthentication, headers_of
+from serve.api.inference.grpc_deadline import GrpcDeadline
 from serve.api.inference.grpc_messages import CODE, RETRY_AFTER, filled, parse, tell_parameters, to_message, to_request
 from serve.api.inference.grpc_stream import Job, interleaved
 from serve.api.inference.grpc_trace import observed
 from serve.api.inference.models import Models
-from serve.api.middleware.admission import Places
-from serve.api.middleware.authentication import Entrance
+from serve.api.middleware.admission import AdmissionSlots
+from serve.api.middleware.authentication import Authentication
 from serve.api.middleware.deadlines import MAX_TIMEOUT_S, asked_by, read
 from serve.api.middleware.request_metrics import GRPC, count_refusal, ends_by
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, Overloaded, TooLarge, Unsupported
 from serve.observability import request_context
-from serve.observability.request_context import Urgency
+from serve.observability.request_context import RequestContext
 from serve.security.identity.roles import LOCAL, Principal
 from serve.security.limits.limiter import Client
 from serve.settings import Settings
@@ -67,22 +67,22 @@ def add_servicer_to_server(servicer: Any, server: Any) -> None:
             grpc.stream_stream_rpc_method_handler if method.client_streaming else grpc.unary_unary_rpc_method_handler
         )
         handlers[method.name] = handler(implementation, response_serializer=lambda message: message.SerializeToString())
-    server.add_generic_rpc_handlers((Timed(SERVICE, handlers),))
+    server.add_generic_rpc_handlers((GrpcDeadline(SERVICE, handlers),))
 
 
 class OpenInferenceServicer:
     """One coroutine per method. Errors set the status and answer an empty message, so that no trace is logged."""
 
-    def __init__(self, models: Models, settings: Settings, entrance: Entrance | None = None) -> None:
+    def __init__(self, models: Models, settings: Settings, entrance: Authentication | None = None) -> None:
         """Without an ``entrance`` nobody needs a key, and nobody is told to come again later."""
         self._models = models
-        self._callers = GrpcEntrance(entrance, settings, models.is_streaming) if entrance is not None else None
+        self._callers = GrpcAuthentication(entrance, settings, models.is_streaming) if entrance is not None else None
         self._max_body_bytes = settings.limits.max_body_bytes + ENVELOPE_BYTES
         self._max_tensors = settings.limits.max_tensors
         self._records = settings.logs.requests
         gateway = settings.gateway
-        self._inferences = Places(gateway.max_ongoing_requests, gateway.kept_share)
-        self._streams = Places(gateway.max_ongoing_requests, gateway.kept_share)
+        self._inferences = AdmissionSlots(gateway.max_ongoing_requests, gateway.kept_share)
+        self._streams = AdmissionSlots(gateway.max_ongoing_requests, gateway.kept_share)
         self._gateway = gateway
 
     async def _unary(
@@ -230,7 +230,7 @@ class OpenInferenceServicer:
                 answers = self._answers(message, asked, principal.user_id)
                 yield Job(answers, self._models.is_streaming(message.model_name))
 
-    async def _answers(self, message: Any, asked: Urgency, user_id: str) -> AsyncGenerator[tuple[Message, bool]]:
+    async def _answers(self, message: Any, asked: RequestContext, user_id: str) -> AsyncGenerator[tuple[Message, bool]]:
         """The messages that answer one request of a stream that is ``asked`` for so, and whether each is the last; an
         error is a message too."""
         request_context.begin(asked)  # the request before it may have had another
@@ -257,7 +257,7 @@ class OpenInferenceServicer:
         return _told(message, answer)
 
 
-async def _next_in_time(requests: AsyncIterator[bytes], asked: Urgency) -> bytes | None:
+async def _next_in_time(requests: AsyncIterator[bytes], asked: RequestContext) -> bytes | None:
     """None at the end, and at the deadline."""
     with contextlib.suppress(DeadlineExceeded, StopAsyncIteration), request_context.under(asked):
         async with request_context.in_time():

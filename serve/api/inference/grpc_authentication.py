@@ -6,9 +6,9 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from serve.api.middleware.authentication import Entrance
+from serve.api.middleware.authentication import Authentication
 from serve.security.identity.roles import INFERENCE, LOCAL, READ, Principal
-from serve.security.limits.addresses import Origins
+from serve.security.limits.addresses import ClientAddresses
 from serve.security.limits.limiter import Client, Work
 from serve.settings import Settings
 
@@ -24,12 +24,12 @@ class Caller(Protocol):
     def peer(self) -> str: ...
 
 
-class GrpcEntrance:
+class GrpcAuthentication:
     """``draws`` tells which models draw, which costs more."""
 
-    def __init__(self, entrance: Entrance, settings: Settings, draws: Callable[[str], bool]) -> None:
+    def __init__(self, entrance: Authentication, settings: Settings, draws: Callable[[str], bool]) -> None:
         self._entrance = entrance
-        self._origins = Origins(settings)
+        self._origins = ClientAddresses(settings)
         self._draws = draws
 
     async def enter(self, method: str, call: Caller) -> tuple[Principal, Client | None]:

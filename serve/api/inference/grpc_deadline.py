@@ -9,10 +9,10 @@ from typing import Any
 import grpc
 
 from serve.observability import request_context
-from serve.observability.request_context import Urgency
+from serve.observability.request_context import RequestContext
 
 
-class Timed(grpc.ServiceRpcHandler):  # type: ignore[misc]
+class GrpcDeadline(grpc.ServiceRpcHandler):  # type: ignore[misc]
     """The methods of one service; a call begins under its deadline.
 
     Ray Serve looks for ``_method_handlers``, and puts its own in their place.
@@ -53,4 +53,4 @@ def _stream(answers: Any) -> Any:
 
 
 def _begin(context: Any) -> None:
-    request_context.begin(Urgency().narrowed(context.time_remaining()))
+    request_context.begin(RequestContext().narrowed(context.time_remaining()))

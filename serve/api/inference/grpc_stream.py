@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from serve.ensembles.progress_stream import PREVIEW_PATIENCE_S, Outbox, relay
+from serve.ensembles.progress_stream import PREVIEW_PATIENCE_S, ProgressOutbox, relay
 
 MAX_BESIDE = 16
 """Requests of one stream that are worked on beside one another; what comes then waits, unread."""
@@ -34,7 +34,7 @@ def interleaved(jobs: AsyncIterator[Job]) -> AsyncGenerator[Any]:
     return relay(partial(_work, jobs), _WAITING)
 
 
-async def _work(jobs: AsyncIterator[Job], waiting: Outbox) -> None:
+async def _work(jobs: AsyncIterator[Job], waiting: ProgressOutbox) -> None:
     places = asyncio.Semaphore(MAX_BESIDE)
 
     async def aside(job: Job) -> None:
@@ -52,7 +52,7 @@ async def _work(jobs: AsyncIterator[Job], waiting: Outbox) -> None:
                 await _send(job, waiting)
 
 
-async def _send(job: Job, waiting: Outbox) -> None:
+async def _send(job: Job, waiting: ProgressOutbox) -> None:
     async with contextlib.aclosing(job.answers) as answers:
         async for message, last in answers:
             if last:

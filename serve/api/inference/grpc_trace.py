@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import grpc
 
-from serve.api.middleware.request_metrics import GRPC, Note, measured
+from serve.api.middleware.request_metrics import GRPC, RequestRecord, measured
 from serve.observability import tracing
 from serve.observability.logs.formats import FIELDS
 
@@ -43,7 +43,7 @@ def observed(service: str, method: str, call: Call, requests: bool) -> Iterator[
     carrier |= {name: given[name] for name in (tracing.TRACEPARENT,) if name in given}
     began, named = time.perf_counter(), f"{service}/{method}"
     begun = tracing.continued if probe else tracing.entered
-    note = Note(method)
+    note = RequestRecord(method)
     counted = contextlib.nullcontext() if probe else measured(GRPC, note)
     with counted, begun(named, carrier, rpc__system__name="grpc", rpc__method=named) as span:
         told = [(REQUEST_ID, carrier[tracing.REQUEST_ID])]

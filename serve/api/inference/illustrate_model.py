@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from serve.api.inference.codec import InferRequest
-from serve.api.inference.description import Answer, Description, TensorSpec, to_tensors, told_versions
+from serve.api.inference.description import Answer, ModelDescription, TensorSpec, to_tensors, told_versions
 from serve.api.inference.illustrate_request import INPUTS, read_options
 from serve.api.inference.recording import Recorder
 from serve.api.inference.tensors import Array
@@ -27,9 +27,9 @@ from serve.ensembles.requests import IllustrateRequest
 from serve.errors import AtelierError, TooLarge
 from serve.jobs.direct.direct_request import unit_for
 from serve.releases.fallback.serving import serving
-from serve.releases.rollouts.version_selector import Choosing
+from serve.releases.rollouts.version_selector import VersionSelector
 
-DESCRIPTION = Description(
+DESCRIPTION = ModelDescription(
     name="illustrate",
     platform="atelier_illustrator",
     inputs=INPUTS,
@@ -56,7 +56,7 @@ MAX_ANSWER_BYTES = 60 * 1024 * 1024
 class IllustrateModel:
     description = DESCRIPTION
 
-    def __init__(self, service: IllustratorService, choosing: Choosing | None, recorder: Recorder) -> None:
+    def __init__(self, service: IllustratorService, choosing: VersionSelector | None, recorder: Recorder) -> None:
         """Without ``choosing`` the ensemble chooses the versions of its engines."""
         self._service = service
         self._choosing = choosing

@@ -12,20 +12,20 @@ from typing import Any, Protocol
 import numpy as np
 
 from serve.api.inference.codec import InferRequest
-from serve.api.inference.description import Answer, Description
+from serve.api.inference.description import Answer, ModelDescription
 from serve.api.inference.illustrate_model import IllustrateModel
 from serve.api.inference.recording import Recorder
 from serve.api.inference.statistics import Statistics
 from serve.api.inference.tensors import Array, Tensor
 from serve.api.inference.vectorize_model import VectorizeModel
 from serve.api.middleware.deadlines import asked_by, timeout_of
-from serve.engines.engine_router import Switchboard
+from serve.engines.engine_router import EngineRouter
 from serve.engines.service import EngineService
 from serve.ensembles.illustrator.illustration import HOW_TO_BUILD, IllustratorService
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import AtelierError, InvalidRequest, NotFound, TooLarge
 from serve.observability import request_context
-from serve.releases.rollouts.version_selector import Choosing
+from serve.releases.rollouts.version_selector import VersionSelector
 from serve.settings import Settings
 from serve.state.database import Database
 from serve.state.job_states import ANONYMOUS
@@ -47,7 +47,7 @@ What one family's engines may be sent is bounded by its own sizes, in its ensemb
 class EnsembleModel(Protocol):
     """An ensemble as a model."""
 
-    description: Description
+    description: ModelDescription
 
     async def ready(self) -> bool: ...
     async def config(self) -> dict[str, Any]: ...
@@ -62,7 +62,7 @@ class Models:
         vectorizer: VectorizerService,
         settings: Settings,
         illustrator: IllustratorService | None = None,
-        choosing: Choosing | None = None,
+        choosing: VersionSelector | None = None,
         database: Database | None = None,
     ) -> None:
         """``choosing``: whose users have which versions of the engines behind an ensemble. What ensembles are asked is
@@ -77,7 +77,7 @@ class Models:
             self._add(drawing)
             self._streaming[drawing.description.name] = drawing
             services.append(illustrator)
-        self.engines = Switchboard(services)
+        self.engines = EngineRouter(services)
         shown = [model.description for model in self._ensembles.values()]
         self._stats = {told.name: Statistics(told.name, told.version) for told in shown}
         self._told_at: dict[str, float] = {}

@@ -14,7 +14,7 @@ from PIL import Image
 from serve.api.inference.codec import InferRequest
 from serve.api.inference.description import (
     Answer,
-    Description,
+    ModelDescription,
     TensorSpec,
     own_parameters,
     to_tensors,
@@ -28,11 +28,11 @@ from serve.ensembles.vectorizer.vectorization import VECTORIZE, Vectorization, V
 from serve.errors import InvalidRequest, TooLarge, in_words_of
 from serve.jobs.direct.direct_request import unit_for
 from serve.jobs.inputs import media_type_of
-from serve.releases.rollouts.version_selector import Choosing
+from serve.releases.rollouts.version_selector import VersionSelector
 from serve.settings import ImageLimitsSettings
 from serve.state.objects import name_of
 
-DESCRIPTION = Description(
+DESCRIPTION = ModelDescription(
     name="vectorize",
     platform="atelier_vectorizer",
     inputs=[TensorSpec("image", "BYTES")],
@@ -57,7 +57,11 @@ class VectorizeModel:
     description = DESCRIPTION
 
     def __init__(
-        self, service: VectorizerService, limits: ImageLimitsSettings, choosing: Choosing | None, recorder: Recorder
+        self,
+        service: VectorizerService,
+        limits: ImageLimitsSettings,
+        choosing: VersionSelector | None,
+        recorder: Recorder,
     ) -> None:
         """Without ``choosing`` the ensemble chooses the versions of its engines."""
         self._service = service

@@ -5,9 +5,9 @@ from __future__ import annotations
 from fastapi import APIRouter
 
 from serve.api.jobs import batches, events, generate, jobs, lanes, sockets
-from serve.api.jobs.dependencies import JobParts
+from serve.api.jobs.dependencies import JobServices
 
-__all__ = ["JobParts", "router"]
+__all__ = ["JobServices", "router"]
 
 router = APIRouter()
 for _part in (jobs, events, sockets, batches, generate, lanes):

@@ -10,7 +10,7 @@ from starlette.requests import HTTPConnection
 
 from serve.api.http.ownership import check_own
 from serve.errors import NotFound, StateUnavailable
-from serve.jobs.queue.events import Follower
+from serve.jobs.queue.events import EventFollower
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.queue.views import JobViews
 from serve.state import State
@@ -18,19 +18,19 @@ from serve.state import State
 _ID = re.compile(r"[0-9a-f]{32}", re.ASCII)
 
 
-class JobParts:
+class JobServices:
     """For one event loop; the application's, as ``app.state.jobs``."""
 
     def __init__(self, state: State) -> None:
         self.state = state
         self.queue = GenerationQueue(state)
         self.views = JobViews(state.database)
-        self.follower = Follower(state)
+        self.follower = EventFollower(state)
 
 
-async def parts_of(connection: HTTPConnection) -> JobParts:
+async def parts_of(connection: HTTPConnection) -> JobServices:
     """Of a request or a WebSocket. Raises StateUnavailable as long as there is no state."""
-    parts: JobParts | None = getattr(connection.app.state, "jobs", None)
+    parts: JobServices | None = getattr(connection.app.state, "jobs", None)
     if parts is None:
         raise StateUnavailable("the database is not open; try again")
     return parts
@@ -54,6 +54,6 @@ def checked_id(given: str, what: str) -> str:
     return given
 
 
-Parts = Annotated[JobParts, Depends(parts_of)]
+Parts = Annotated[JobServices, Depends(parts_of)]
 JobId = Annotated[str, Depends(job_id_of)]
 BatchId = Annotated[str, Depends(batch_id_of)]

@@ -15,14 +15,14 @@ from fastapi import APIRouter, Request, Response
 from serve.api.http.event_stream import EventStream
 from serve.api.http.problems import kind_of, render
 from serve.api.http.values import flag, number, refuse_unknown, whole
-from serve.api.jobs.dependencies import JobId, JobParts, Parts
+from serve.api.jobs.dependencies import JobId, JobServices, Parts
 from serve.api.jobs.event_schema import EVENTS, STREAM
 from serve.api.jobs.orders import MAX_WAIT_S
 from serve.api.jobs.rendering import event_of
 from serve.api.middleware.authentication import admitted_still
 from serve.api.native.conversion import SiteSettings
 from serve.errors import AtelierError, InvalidRequest
-from serve.jobs.queue.events import happened_after
+from serve.jobs.queue.events import slice_after
 from serve.security.signing.signed_urls import PARAMETERS as SIGNED
 from serve.settings import Settings
 
@@ -63,12 +63,12 @@ def after_of(values: Mapping[str, str], name: str = "after") -> int:
     return found
 
 
-async def _stream(request: Request, job_id: str, parts: JobParts, settings: Settings) -> Response:
+async def _stream(request: Request, job_id: str, parts: JobServices, settings: Settings) -> Response:
     """204 when nothing follows any more: browsers then stop asking."""
     after = after_of(request.query_params)
     if request.headers.get(LAST_EVENT):
         after = after_of({LAST_EVENT: request.headers[LAST_EVENT].strip()}, LAST_EVENT)
-    found = await happened_after(parts.state.database, job_id, after, most=1)
+    found = await slice_after(parts.state.database, job_id, after, most=1)
     if found.over and not found.events:
         return Response(status_code=204)
     return await EventStream.of(
@@ -76,7 +76,9 @@ async def _stream(request: Request, job_id: str, parts: JobParts, settings: Sett
     )
 
 
-async def _told(request: Request, job_id: str, after: int, parts: JobParts, settings: Settings) -> AsyncGenerator[str]:
+async def _told(
+    request: Request, job_id: str, after: int, parts: JobServices, settings: Settings
+) -> AsyncGenerator[str]:
     hint = f"retry: {RECONNECT_MS}\n"
     async with contextlib.aclosing(parts.follower.follow(job_id, after)) as following:
         async for event in following:

@@ -19,13 +19,13 @@ from serve.api.jobs.rendering import error_of, job_of, time_of
 from serve.api.jobs.schema import PICTURES, PRIORITY_VALUE, QUALITY, answers
 from serve.api.library.generations import schema, told_in_camel_case
 from serve.api.native.conversion import SiteSettings
-from serve.api.native.illustrations import NotYet
+from serve.api.native.illustrations import UnsupportedYet
 from serve.api.openapi.operation import CONFLICT, answer, json_object, said
 from serve.errors import InvalidRequest, in_words_of
 from serve.jobs.queue.views import JobView
 from serve.settings import Settings
 from serve.state.gallery import get_generation
-from serve.state.job_states import COMPLETED, OVER, STATUSES
+from serve.state.job_states import COMPLETED, STATUSES, TERMINAL
 
 router = APIRouter()
 
@@ -117,7 +117,7 @@ def _check_models(values: Mapping[str, Any]) -> None:
     if unknown:
         raise InvalidRequest(f"{unknown[0][:64]!a} is none; there are {', '.join(_MODELS)}", "models")
     if set(given) != {DIFFUSION}:
-        raise NotYet(f"only {DIFFUSION} is offered yet", "models")
+        raise UnsupportedYet(f"only {DIFFUSION} is offered yet", "models")
 
 
 @router.get("/api/generate/{job_id}/status", openapi_extra=answers(200, "How far it is", _STATUS))
@@ -130,7 +130,7 @@ async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> Respons
 async def result(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
     """What a generation came to. 202 while it is not over, and its own error when it failed."""
     view = await parts.views.get(job_id)
-    if view.status not in OVER:
+    if view.status not in TERMINAL:
         return render(_status(view, settings), 202, 1)
     if view.status != COMPLETED:
         raise error_of(view)
@@ -142,7 +142,7 @@ async def cancel(job_id: JobId, parts: Parts, settings: SiteSettings) -> Respons
     """Cancel a generation. 202 while its worker has not let go of it yet; 409 when it is over."""
     await parts.queue.cancel(job_id)
     view = await parts.views.get(job_id)
-    return render({"success": True, **_status(view, settings)}, 200 if view.status in OVER else 202, None)
+    return render({"success": True, **_status(view, settings)}, 200 if view.status in TERMINAL else 202, None)
 
 
 def _status(view: JobView, settings: Settings) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from serve.api.http.ownership import user_wanted
 from serve.api.http.problems import render
 from serve.api.http.values import choice, refuse_unknown, text, whole_within
 from serve.api.jobs import orders, requests
-from serve.api.jobs.dependencies import JobId, JobParts, Parts, checked_id
+from serve.api.jobs.dependencies import JobId, JobServices, Parts, checked_id
 from serve.api.jobs.event_schema import PREVIEW
 from serve.api.jobs.rendering import batch_of, error_of, job_of, result_of, status_of
 from serve.api.jobs.schema import ADDITION, CHANGE, JOB, LISTING, PRIORITY, RESULT, RETRY, STATUS, answers
@@ -23,7 +23,7 @@ from serve.errors import InvalidRequest, NotFound, Overloaded, StateUnavailable
 from serve.jobs.queue.generation_queue import Added
 from serve.jobs.queue.views import MOST_JOBS, JobFilters
 from serve.settings import Settings
-from serve.state.job_states import COMPLETED, OVER, PROCESSING, STATUSES
+from serve.state.job_states import COMPLETED, PROCESSING, STATUSES, TERMINAL
 from serve.state.objects import EXTENSIONS
 
 router = APIRouter()
@@ -48,7 +48,7 @@ async def add(request: Request, parts: Parts, settings: SiteSettings) -> Respons
     return await answer(parts, settings, added, {"Preference-Applied": f"wait={wait_s:g}"} if wait_s else {})
 
 
-async def _wait(parts: JobParts, added: Added, wait_s: float) -> None:
+async def _wait(parts: JobServices, added: Added, wait_s: float) -> None:
     """Until every job is over, or the time is."""
     deadline = time.monotonic() + wait_s
     with contextlib.suppress(Overloaded, StateUnavailable):  # then the answer tells how far it is
@@ -56,7 +56,7 @@ async def _wait(parts: JobParts, added: Added, wait_s: float) -> None:
             await parts.follower.until_over(job_id, 0, max(0.0, deadline - time.monotonic()))
 
 
-async def answer(parts: JobParts, settings: Settings, added: Added, headers: dict[str, str]) -> Response:
+async def answer(parts: JobServices, settings: Settings, added: Added, headers: dict[str, str]) -> Response:
     """202, and 200 where there is nothing to wait for: the key stood for it already, or all of it is over."""
     if added.batch_id is None:
         views = [await parts.views.of_added(added)]
@@ -64,7 +64,7 @@ async def answer(parts: JobParts, settings: Settings, added: Added, headers: dic
     else:
         views = list(await parts.views.of_batch(added.batch_id))
         body, path = batch_of(views, settings), f"/v1/batches/{added.batch_id}"
-    done = added.again or all(view.status in OVER for view in views)
+    done = added.again or all(view.status in TERMINAL for view in views)
     response = render(body, 200 if done else 202, None)
     again = {"Idempotent-Replayed": "true"} if added.again else {}
     response.headers.update({"Location": path, **again, **headers})
@@ -103,7 +103,7 @@ async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> Respons
 async def result(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
     """What a job came to. 202 while it is not over, and its own error when it failed."""
     view = await parts.views.get(job_id)
-    if view.status not in OVER:
+    if view.status not in TERMINAL:
         return render(status_of(view, settings), 202, 1)
     if view.status != COMPLETED:
         raise error_of(view)
@@ -163,10 +163,10 @@ async def set_priority(request: Request, job_id: JobId, parts: Parts, settings: 
     return await _shown(job_id, parts, settings)
 
 
-async def _told(job_id: str, parts: JobParts, settings: Settings) -> Response:
+async def _told(job_id: str, parts: JobServices, settings: Settings) -> Response:
     view = await parts.views.get(job_id)
     return render(job_of(view, settings), 202 if view.status == PROCESSING else 200, None)
 
 
-async def _shown(job_id: str, parts: JobParts, settings: Settings) -> Response:
+async def _shown(job_id: str, parts: JobServices, settings: Settings) -> Response:
     return render(job_of(await parts.views.get(job_id), settings), 200, None)

@@ -10,11 +10,11 @@ from typing import Any
 from serve import errors
 from serve.api.http.urls import address, result_url, shown_url, thumbnail_url
 from serve.ensembles.requests import ILLUSTRATE
-from serve.errors import AtelierError, EngineFailure, Gone, told_again
+from serve.errors import AtelierError, EngineFailure, Gone, with_message
 from serve.jobs.queue.events import Event
 from serve.jobs.queue.views import JobView, ResultView, Standing
 from serve.settings import Settings
-from serve.state.job_states import CANCELLED, COMPLETED, FAILED, OVER, PROCESSING
+from serve.state.job_states import CANCELLED, COMPLETED, FAILED, PROCESSING, TERMINAL
 
 _AS_THEY_ARE = (
     "id", "user_id", "kind", "lane", "status", "wish", "priority", "prompt", "position", "estimated_s", "progress",
@@ -57,7 +57,11 @@ def job_of(view: JobView, settings: Settings) -> dict[str, Any]:
 def status_of(view: JobView | Standing, settings: Settings) -> dict[str, Any]:
     """In fal's words: ``queue_position`` counts what is ahead; COMPLETED is over, however it ended."""
     told: dict[str, Any] = {
-        "status": "COMPLETED" if view.status in OVER else "IN_PROGRESS" if view.status == PROCESSING else "IN_QUEUE",
+        "status": "COMPLETED"
+        if view.status in TERMINAL
+        else "IN_PROGRESS"
+        if view.status == PROCESSING
+        else "IN_QUEUE",
         "queue_position": None if view.position is None else view.position - 1,
         "logs": [],
         **links_of(view.id, settings),
@@ -97,12 +101,12 @@ def batch_of(views: Sequence[JobView], settings: Settings) -> dict[str, Any]:
     """
     batch_id = views[0].batch_id
     own = address(settings, f"/v1/batches/{batch_id}")
-    done = sum(1.0 if view.status in OVER else view.progress for view in views)
+    done = sum(1.0 if view.status in TERMINAL else view.progress for view in views)
     return {
         "id": batch_id,
         "batch_id": batch_id,
         "user_id": views[0].user_id,
-        "over": all(view.status in OVER for view in views),
+        "over": all(view.status in TERMINAL for view in views),
         "progress": done / len(views),
         "counts": dict(Counter(view.status for view in views)),
         "created_at": time_of(views[0].created_at),
@@ -135,7 +139,7 @@ def error_of(view: JobView | Standing) -> AtelierError:
     kind = _KINDS.get(str(told.get("type")))
     if kind is None:  # of elsewhere, or of a later version
         kind = next((one for one in _KINDS.values() if one.status == told.get("status")), EngineFailure)
-    return told_again(kind, told)
+    return with_message(kind, told)
 
 
 def time_of(value: datetime | None) -> str | None:

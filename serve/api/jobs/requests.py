@@ -34,7 +34,7 @@ INPUTS = {
 
 
 @dataclass(frozen=True)
-class Asked:
+class ParsedJobs:
     """``requests`` are one job, or a batch."""
 
     requests: Sequence[JobRequest]
@@ -42,7 +42,7 @@ class Asked:
     is_batch: bool = False
 
 
-async def read(request: Request, state: State, illustrator: IllustratorService | None) -> Asked:
+async def read(request: Request, state: State, illustrator: IllustratorService | None) -> ParsedJobs:
     """Raises InvalidRequest naming the field at fault, and what keeping a picture raises."""
     if request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         return await _form(request, state)
@@ -59,17 +59,17 @@ async def read(request: Request, state: State, illustrator: IllustratorService |
             if body.get(name) is not None:
                 raise InvalidRequest("is for prompts; a picture has but one drawing", name)
         asked = _vectorize_options(values)
-        return Asked([VectorizeRequest(await pictures.keep_picture(values, state, request), asked)], order)
+        return ParsedJobs([VectorizeRequest(await pictures.keep_picture(values, state, request), asked)], order)
     most = state.settings.jobs.max_batch
     values = with_first_prompt(values, body, most)
     if kind == PROMPT_TO_SVG:
         values = {**values, "output_format": "svg"}
     drawing = await parse_drawing(values, SNAKE_CASE, state.settings, illustrator)
     batch = varied(drawing, body, most)
-    return Asked([drawing], order) if batch is None else Asked(batch, order, is_batch=True)
+    return ParsedJobs([drawing], order) if batch is None else ParsedJobs(batch, order, is_batch=True)
 
 
-async def _form(request: Request, state: State) -> Asked:
+async def _form(request: Request, state: State) -> ParsedJobs:
     """A picture as a file, and every field beside it."""
     form = await read_form(request, state.settings.limits)
     refuse_unknown(form.files, (FIELD,))
@@ -83,7 +83,7 @@ async def _form(request: Request, state: State) -> Asked:
         raise InvalidRequest(f"says the same as {FIELD}; send one of them", pictures.RESULT)
     else:
         image = await pictures.keep(form.files[FIELD], state)
-    return Asked([VectorizeRequest(image, asked)], order)
+    return ParsedJobs([VectorizeRequest(image, asked)], order)
 
 
 def _vectorize_options(values: Mapping[str, Any]) -> VectorizeOptions:

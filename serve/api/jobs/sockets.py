@@ -20,7 +20,7 @@ from starlette.websockets import WebSocketDisconnect
 
 from serve.api.http.json_body import parse_json
 from serve.api.http.ownership import check_change
-from serve.api.jobs.dependencies import JobParts, job_id_of, parts_of
+from serve.api.jobs.dependencies import JobServices, job_id_of, parts_of
 from serve.api.jobs.events import after_of, problem_of
 from serve.api.jobs.rendering import event_of
 from serve.api.middleware.authentication import admitted_still
@@ -78,7 +78,9 @@ async def _serve(socket: WebSocket, job_id: str, settings: Settings) -> tuple[in
         return BROKEN, "an internal error"
 
 
-async def _converse(socket: WebSocket, parts: JobParts, job_id: str, after: int, settings: Settings) -> tuple[int, str]:
+async def _converse(
+    socket: WebSocket, parts: JobServices, job_id: str, after: int, settings: Settings
+) -> tuple[int, str]:
     tasks = [
         asyncio.create_task(_tell(socket, parts, job_id, after, settings)),
         asyncio.create_task(_listen(socket, parts, job_id)),
@@ -92,7 +94,7 @@ async def _converse(socket: WebSocket, parts: JobParts, job_id: str, after: int,
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _tell(socket: WebSocket, parts: JobParts, job_id: str, after: int, settings: Settings) -> tuple[int, str]:
+async def _tell(socket: WebSocket, parts: JobServices, job_id: str, after: int, settings: Settings) -> tuple[int, str]:
     async with contextlib.aclosing(parts.follower.follow(job_id, after)) as following:
         async for event in following:
             await admitted_still(socket)
@@ -100,7 +102,7 @@ async def _tell(socket: WebSocket, parts: JobParts, job_id: str, after: int, set
     return OVER, "the job is over"
 
 
-async def _listen(socket: WebSocket, parts: JobParts, job_id: str) -> tuple[int, str]:
+async def _listen(socket: WebSocket, parts: JobServices, job_id: str) -> tuple[int, str]:
     """Raises WebSocketDisconnect when the client goes."""
     came: deque[float] = deque(maxlen=MESSAGES)
     while True:
@@ -121,7 +123,7 @@ async def _listen(socket: WebSocket, parts: JobParts, job_id: str) -> tuple[int,
             await _send(socket, {"event": "problem", "data": problem_of(error)})
 
 
-async def _heed(text: str, socket: WebSocket, parts: JobParts, job_id: str) -> None:
+async def _heed(text: str, socket: WebSocket, parts: JobServices, job_id: str) -> None:
     if parse_json(text.encode(errors="replace")).get("type") != "cancel":
         raise InvalidRequest('must be {"type": "cancel"}', "type")
     await check_change(socket, "job", job_id)

@@ -20,7 +20,7 @@ from serve.api.http.values import flag
 from serve.api.library.renditions import SVG
 from serve.api.openapi.operation import TEXT, header, query
 from serve.errors import InvalidRequest
-from serve.security.limits.admission_queue import Turns
+from serve.security.limits.admission_queue import AdmissionQueue
 from serve.state.objects import EXTENSIONS, PIECE_BYTES, Objects
 
 CACHED = "private, max-age=31536000, immutable"
@@ -35,16 +35,16 @@ class UnsatisfiableRange(InvalidRequest):
     title = "Range not satisfiable"
 
 
-async def turns_of(connection: HTTPConnection) -> Turns:
+async def turns_of(connection: HTTPConnection) -> AdmissionQueue:
     """Of this process: converting a picture takes a core for a while, and hundreds of megabytes."""
     state = connection.app.state
     if not hasattr(state, "conversions"):
-        state.conversions = Turns(_AT_ONCE, _WAITING)
-    turns: Turns = state.conversions
+        state.conversions = AdmissionQueue(_AT_ONCE, _WAITING)
+    turns: AdmissionQueue = state.conversions
     return turns
 
 
-ConversionTurns = Annotated[Turns, Depends(turns_of)]
+ConversionTurns = Annotated[AdmissionQueue, Depends(turns_of)]
 
 
 @dataclass(frozen=True)

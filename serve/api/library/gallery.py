@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Request, Response
 
-from serve.api.http.ownership import MAX_USER, WHOSE, check_own, telling, user_of, user_wanted
+from serve.api.http.ownership import MAX_USER, WHOSE, check_own, user_of, user_wanted, with_owner
 from serve.api.http.problems import render
 from serve.api.http.stateful import StateOf
 from serve.api.http.values import choice, flag, moment, number, refuse_unknown, required_text, text, whole_within
@@ -126,7 +126,7 @@ async def generation(request: Request, generation_id: GenerationId, state: State
 async def delete(request: Request, generation_id: GenerationId, state: StateOf) -> Response:
     """Delete a generation of one's own, with its results. 409 while it is not over."""
     user_id = _user(request)
-    told = telling(request, "generation.delete", generation_id, user_id=user_id)
+    told = with_owner(request, "generation.delete", generation_id, user_id=user_id)
     await gallery.delete_generation(state.database, generation_id, user_id, told)
     return Response(None, 204)
 

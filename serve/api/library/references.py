@@ -10,7 +10,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from serve.api.http.bodies import Form, read_form
 from serve.api.http.fetching import PictureFetcher
-from serve.api.http.ownership import MAX_USER, telling, user_of
+from serve.api.http.ownership import MAX_USER, user_of, with_owner
 from serve.api.http.problems import render
 from serve.api.http.stateful import StateOf
 from serve.api.http.urls import address, shown_url
@@ -189,7 +189,7 @@ async def delete(request: Request, reference_id: str, references: References) ->
     """Forget a reference."""
     refuse_unknown(request.query_params, ("user_id",))
     user_id = user_of(request, request.query_params)
-    told = telling(request, "reference.delete", reference_id, user_id=user_id)
+    told = with_owner(request, "reference.delete", reference_id, user_id=user_id)
     await references.delete(user_id, reference_id, told)
     return Response(status_code=204)
 

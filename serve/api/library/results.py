@@ -27,7 +27,7 @@ from serve.ensembles.vectorizer.vectorization import VectorizeOptions, Vectorize
 from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable, in_words_of
 from serve.observability.metrics.catalogue import DOWNLOADS
 from serve.security.identity.roles import GENERATE
-from serve.security.limits.admission_queue import Turns
+from serve.security.limits.admission_queue import AdmissionQueue
 from serve.security.signing.signed_urls import PARAMETERS as SIGNED
 from serve.state import State
 from serve.state.gallery import Generation, get_generation
@@ -100,7 +100,12 @@ def _wanted(values: Mapping[str, str], found: Result) -> tuple[Encoding, int | N
 
 
 async def _exported(
-    state: State, found: Result, encoding: Encoding, width: int | None, service: VectorizerService, turns: Turns
+    state: State,
+    found: Result,
+    encoding: Encoding,
+    width: int | None,
+    service: VectorizerService,
+    turns: AdmissionQueue,
 ) -> bytes:
     if encoding.format == "svg":
         data = await state.objects.get(found.object)
@@ -126,7 +131,7 @@ async def result_thumbnail(request: Request, result_id: str, state: StateOf, tur
     return await serve_rendition(request, as_file(found), WEBP, f"thumbnail-{size_px}", make)
 
 
-async def _thumbnail(state: State, found: Result, size_px: int, turns: Turns) -> bytes:
+async def _thumbnail(state: State, found: Result, size_px: int, turns: AdmissionQueue) -> bytes:
     if size_px == THUMBNAIL_PX and found.thumbnail is not None:
         return await state.objects.get(found.thumbnail)
     async with turns.taken():

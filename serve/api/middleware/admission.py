@@ -27,7 +27,7 @@ _TOO_MUCH = "too many large requests are in work; try again later"
 _WITHOUT_BODY = frozenset(["GET", "HEAD", "OPTIONS"])
 
 
-class Places:
+class AdmissionSlots:
     """At most ``most`` at once; who comes then is told to come again.
 
     ``kept_share`` of them are for high priority alone, and as many again not for low: who is less urgent is refused
@@ -60,7 +60,7 @@ class Admission:
         self._max_held_bytes = gateway.max_held_bytes
         self._held_bytes = 0
         self._gateway = gateway
-        self._places = Places(gateway.max_ongoing_requests, gateway.kept_share)
+        self._places = AdmissionSlots(gateway.max_ongoing_requests, gateway.kept_share)
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

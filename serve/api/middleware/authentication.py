@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve.api.middleware.rate_classes import work_of
 from serve.api.middleware.scopes import PROBES, READS, needed
 from serve.errors import AtelierError
-from serve.security.identity.authentication import Gate
+from serve.security.identity.authentication import Authenticator
 from serve.security.identity.credentials import API_KEY
 from serve.security.identity.roles import LINK, LOCAL, Principal
 from serve.security.limits.addresses import FORWARDING
@@ -40,7 +40,7 @@ _MAX_QUERY = 8192
 
 
 @dataclass(frozen=True)
-class Entered:
+class Authenticated:
     """``headers`` tell how the client stands to its limits."""
 
     principal: Principal
@@ -49,17 +49,17 @@ class Entered:
 
 
 @dataclass(frozen=True, eq=False)
-class Entrance:
+class Authentication:
     """For one event loop; close it."""
 
-    gate: Gate
+    gate: Authenticator
     limiter: Limiter
     settings: Settings
 
     @classmethod
-    async def opened(cls, state: State) -> Entrance:
+    async def opened(cls, state: State) -> Authentication:
         """Raises StateUnavailable, and InvalidRequest for a `rates.redis_url` that is none."""
-        gate = await Gate.opened(state)
+        gate = await Authenticator.opened(state)
         await asyncio.to_thread(links.signer_of, state.settings)  # reads the site's secret
         limiter = Limiter.of(state.settings.rates, state.database)
         limiter.start()
@@ -69,7 +69,7 @@ class Entrance:
         await self.limiter.close()
         await self.gate.close()
 
-    async def enter(self, scope: Scope) -> Entered:
+    async def enter(self, scope: Scope) -> Authenticated:
         """Of HTTP or a WebSocket. Raises nothing of ours."""
         method, path = scope.get("method", "GET"), scope["path"]
         wanted = needed(method, path)
@@ -85,7 +85,7 @@ class Entrance:
             refuse_beyond(standings)
         except AtelierError as error:
             refusal = error
-        return Entered(principal, rate_limit_headers(standings), refusal)
+        return Authenticated(principal, rate_limit_headers(standings), refusal)
 
     async def admit(
         self, headers: Sequence[tuple[bytes, bytes]], address: str, wanted: str
@@ -100,7 +100,7 @@ class Entrance:
         return principal, client
 
     async def known(self, headers: Sequence[tuple[bytes, bytes]], address: str) -> Principal:
-        """Whom the key names. Raises as `Gate.admit` does."""
+        """Whom the key names. Raises as `Authenticator.admit` does."""
         given = {name: [value.decode("latin-1") for own, value in headers if own == name] for name in _KEYS}
         return await self.gate.admit(given[_AUTHORIZATION], given[_API_KEY], address or None)
 
@@ -129,8 +129,8 @@ _AUTHORIZATION, _API_KEY = b"authorization", API_KEY.encode()
 _KEYS = (_AUTHORIZATION, _API_KEY)
 
 
-def entered(scope: Scope) -> Entered | None:
-    found: Entered | None = scope.get(ENTERED)
+def entered(scope: Scope) -> Authenticated | None:
+    found: Authenticated | None = scope.get(ENTERED)
     return found
 
 
@@ -143,7 +143,7 @@ def principal_of(connection: HTTPConnection) -> Principal:
 async def admitted_still(connection: HTTPConnection) -> Principal:
     """Who asks, for what goes on for a while: his key may have ended. Raises what refuses."""
     found = entered(connection.scope)
-    entrance: Entrance | None = getattr(connection.app.state, "entrance", None)
+    entrance: Authentication | None = getattr(connection.app.state, "entrance", None)
     if found is None or entrance is None or found.principal.key_id is None:
         return principal_of(connection)
     headers: Sequence[tuple[bytes, bytes]] = connection.scope["headers"]
@@ -154,7 +154,7 @@ async def admitted_still(connection: HTTPConnection) -> Principal:
 class Entry:
     """Settles it, as early as there is an entrance in this process."""
 
-    def __init__(self, app: ASGIApp, entrance: Callable[[], Entrance | None]) -> None:
+    def __init__(self, app: ASGIApp, entrance: Callable[[], Authentication | None]) -> None:
         self.app = app
         self._entrance = entrance
 
@@ -189,7 +189,7 @@ class Refusals:
         else:
             await self._refuse(found, scope, receive, telling)
 
-    async def _refuse(self, found: Entered, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, found: Authenticated, scope: Scope, receive: Receive, send: Send) -> None:
         assert found.refusal is not None
         request = Request({**scope, "type": "http", "method": scope.get("method", "GET")}, receive)
         response = await self._answer(request, found.refusal)
@@ -222,14 +222,14 @@ def _address(scope: Scope) -> str:
     return client[0] if client else ""
 
 
-_here: Entrance | None = None
+_here: Authentication | None = None
 
 
-def open_here(entrance: Entrance | None) -> None:
+def open_here(entrance: Authentication | None) -> None:
     """Ray Serve makes its outermost middleware before there is anything that it could be given: it looks here."""
     global _here
     _here = entrance
 
 
-def here() -> Entrance | None:
+def here() -> Authentication | None:
     return _here

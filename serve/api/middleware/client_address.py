@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.security.limits.addresses import PEER, Origins
+from serve.security.limits.addresses import PEER, ClientAddresses
 from serve.settings import Settings
 
 
@@ -13,7 +13,7 @@ class ClientAddress:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
-        self._origins = Origins(settings)
+        self._origins = ClientAddresses(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] in ("http", "websocket"):

@@ -21,7 +21,7 @@ from serve.api.middleware.request_metrics import ends_by
 from serve.api.middleware.scopes import PROBES
 from serve.errors import AtelierError, InvalidRequest
 from serve.observability import request_context
-from serve.observability.request_context import Priority, Urgency
+from serve.observability.request_context import Priority, RequestContext
 from serve.security.identity.roles import ADMIN, LOCAL, Principal
 from serve.settings import GatewaySettings
 
@@ -41,15 +41,15 @@ _LEVELS = {1: Priority.HIGH, 2: Priority.NORMAL, 3: Priority.LOW}
 """Of Triton's parameter ``priority``, as of a model with three levels. 0, and what is no level, is the default."""
 
 
-def read(headers: Headers, began: float, principal: Principal, gateway: GatewaySettings) -> Urgency:
+def read(headers: Headers, began: float, principal: Principal, gateway: GatewaySettings) -> RequestContext:
     """``began`` is of ``monotonic``. Raises InvalidRequest, and Forbidden for what ``principal`` may not ask for."""
     may_hurry = principal == LOCAL or gateway.high_priority == "everybody" or principal.may(ADMIN)
-    asked = Urgency(most=Priority.HIGH if may_hurry else Priority.NORMAL)
+    asked = RequestContext(most=Priority.HIGH if may_hurry else Priority.NORMAL)
     if (given := _one(headers, REQUEST_TIMEOUT)) is not None:
         timeout_s = float(given) if _SECONDS.fullmatch(given) else 0.0
         if not 0 < timeout_s <= MAX_TIMEOUT_S:
             raise InvalidRequest(f"must be seconds above 0, at most {MAX_TIMEOUT_S:g}", REQUEST_TIMEOUT)
-        asked = Urgency(began + timeout_s, most=asked.most)
+        asked = RequestContext(began + timeout_s, most=asked.most)
     if (given := _one(headers, PRIORITY)) is not None:
         named = PRIORITIES.get(given.decode("latin-1").strip().lower())
         if named is None:
@@ -65,7 +65,7 @@ def _one(headers: Headers, name: str) -> bytes | None:
     return found[0] if found else None
 
 
-def asked_by(parameters: Mapping[str, Any]) -> Urgency:
+def asked_by(parameters: Mapping[str, Any]) -> RequestContext:
     """What is current, as the parameters of one inference narrow it. Raises InvalidRequest, Forbidden."""
     level = parameters.get("priority", 0)
     if isinstance(level, bool) or not isinstance(level, int) or level < 0:
@@ -83,7 +83,7 @@ def timeout_of(parameters: Mapping[str, Any]) -> float | None:
     return timeout_us / 1e6 or None
 
 
-class Arrived:
+class RequestReceived:
     """As early as can be: from here on the time runs."""
 
     def __init__(self, app: ASGIApp) -> None:
@@ -94,7 +94,7 @@ class Arrived:
         await self.app(scope, receive, send)
 
 
-def asked_of(scope: Scope, gateway: GatewaySettings) -> Urgency:
+def asked_of(scope: Scope, gateway: GatewaySettings) -> RequestContext:
     """Of an HTTP request. Raises as `read` does."""
     if _ASKED not in scope:
         found = entered(scope)
@@ -102,16 +102,16 @@ def asked_of(scope: Scope, gateway: GatewaySettings) -> Urgency:
         began: float = scope.get(_ARRIVED) or time.monotonic()
         scope[_ASKED] = read(scope["headers"], began, principal, gateway)
         ends_by(scope[_ASKED].deadline)
-    asked: Urgency = scope[_ASKED]
+    asked: RequestContext = scope[_ASKED]
     return asked
 
 
-def urgency_of(scope: Scope, gateway: GatewaySettings) -> Urgency:
+def urgency_of(scope: Scope, gateway: GatewaySettings) -> RequestContext:
     """Before there is somebody who can say what is wrong with it."""
     try:
         return asked_of(scope, gateway)
     except AtelierError:
-        return Urgency()
+        return RequestContext()
 
 
 class Deadlines:

@@ -57,7 +57,7 @@ def _plain(authority: str) -> str:
     return authority.lower().removesuffix(":443").removesuffix(":80")
 
 
-class OwnPages:
+class OriginCheck:
     """Refuses what pages of other sites send, and what comes by another's name where no key is asked for; what pages of
     other sites read is theirs to see only as CORS has it."""
 

@@ -22,7 +22,7 @@ _OVER = frozenset(["504", "DEADLINE_EXCEEDED"])
 
 
 @dataclass
-class Note:
+class RequestRecord:
     """What is told of a request at its end."""
 
     route: str = UNROUTED
@@ -37,7 +37,7 @@ class Note:
         return LATE if own and self.status in _OVER else self.status
 
 
-_note: ContextVar[Note | None] = ContextVar("note", default=None)
+_note: ContextVar[RequestRecord | None] = ContextVar("note", default=None)
 
 
 def ends_by(deadline: float | None) -> None:
@@ -48,7 +48,7 @@ def ends_by(deadline: float | None) -> None:
 
 
 @contextlib.contextmanager
-def measured(door: str, note: Note) -> Iterator[None]:
+def measured(door: str, note: RequestRecord) -> Iterator[None]:
     """``door``: http, websocket or grpc. Not of probes, of which there are many, and nobody waits for what they ask."""
     began = time.perf_counter()
     catalogue.REQUESTS_IN_PROGRESS.add(1, door)

@@ -18,7 +18,7 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.api.middleware.authentication import entered
-from serve.api.middleware.request_metrics import ABANDONED, UNROUTED, Note, measured
+from serve.api.middleware.request_metrics import ABANDONED, UNROUTED, RequestRecord, measured
 from serve.api.middleware.scopes import PROBES
 from serve.observability import tracing
 from serve.observability.logs.formats import FIELDS
@@ -40,7 +40,7 @@ class Seen:
     size: int = 0
 
 
-class Observed:
+class RequestTrace:
     """Once for a request, however often it stands in its way: the one inside the application knows the route."""
 
     def __init__(self, app: ASGIApp, requests: bool = True) -> None:
@@ -79,7 +79,7 @@ class Observed:
             carrier[tracing.TRACEPARENT] = parent
         method, began = _method(scope), time.perf_counter()
         begun = tracing.continued if probe else tracing.entered
-        note = Note()
+        note = RequestRecord()
         with (
             contextlib.nullcontext() if probe else measured(scope["type"], note),
             begun(method, carrier, http__request__method=method, url__scheme=_scheme(scope)) as span,

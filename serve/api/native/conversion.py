@@ -18,7 +18,7 @@ from serve.engines.service import EngineService
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizerService
 from serve.errors import InvalidRequest
 from serve.jobs.direct.direct_request import HIT
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.settings import Settings
 
 router = APIRouter()
@@ -58,7 +58,7 @@ async def convert_ai(request: Request, direct: Directly, settings: SiteSettings)
 
 
 async def _convert(
-    request: Request, direct: Direct, settings: Settings, allowed: tuple[str, ...], **fixed: Any
+    request: Request, direct: DirectService, settings: Settings, allowed: tuple[str, ...], **fixed: Any
 ) -> Response:
     output, caller = _output_format(request), caller_of(request)
     image, fields = _image_of(await read_form(request, settings.limits), allowed)

@@ -34,7 +34,7 @@ _MEMORY = ("title", "content", "date")
 _TEXT = {"type": "string"}
 
 
-class NotYet(InvalidRequest):
+class UnsupportedYet(InvalidRequest):
     """Asks for something that is known and not offered."""
 
     status = 422
@@ -95,7 +95,7 @@ def _refuse_references(references: Any) -> None:
     if references is not None and not isinstance(references, list):
         raise InvalidRequest("must be a list", "subjectReferences")
     if references:
-        raise NotYet("references are not offered yet; leave them out", "subjectReferences")
+        raise UnsupportedYet("references are not offered yet; leave them out", "subjectReferences")
 
 
 def _style(values: Mapping[str, Any]) -> dict[str, str]:
@@ -156,7 +156,7 @@ async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettin
     refuse_unknown(values, ("prompt", "user_id", "subject_reference_url", *_SCALES, *names_of(SNAKE_CASE)))
     caller = caller_of(request, user_of(request, values))
     if text(values, "subject_reference_url") is not None:
-        raise NotYet("references are not offered yet; leave it out", "subject_reference_url")
+        raise UnsupportedYet("references are not offered yet; leave it out", "subject_reference_url")
     for name in _SCALES:
         scale = number(values, name)
         if scale is not None and not 0 <= scale <= 2:

@@ -20,7 +20,7 @@ from serve.api.openai.images_request import PROPERTIES, check_variation, parse
 from serve.api.openapi.operation import answer, json_object
 from serve.errors import InvalidRequest, UnsupportedMedia, UnsupportedOperation
 from serve.security.fetching.fetcher import Fetcher
-from serve.security.limits.admission_queue import Turns
+from serve.security.limits.admission_queue import AdmissionQueue
 from serve.settings import Settings
 from serve.vector.image import ImageLimits
 
@@ -104,7 +104,7 @@ async def vary(
     )
 
 
-async def _check(body: EditBody, settings: Settings, fetcher: Fetcher, turns: Turns) -> None:
+async def _check(body: EditBody, settings: Settings, fetcher: Fetcher, turns: AdmissionQueue) -> None:
     body = await fetched(body, fetcher, settings.limits)
     async with turns.taken():
         await check_pictures(body, ImageLimits(**settings.vectorizer.image.model_dump()))

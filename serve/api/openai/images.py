@@ -33,7 +33,7 @@ from serve.ensembles.illustrator.illustration import Preview
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import AtelierError, in_words_of
 from serve.jobs.direct.direct_request import BYPASS, HIT, MISS, Answer, Caller
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.settings import Settings
 
 router = APIRouter()
@@ -79,7 +79,7 @@ def _says_that_it_repeats(request: Request) -> bool:
     return request.headers.get(RETRY_COUNT, "0") != "0"
 
 
-async def _streamed(asked: ImagesRequest, direct: Direct, caller: Caller, settings: Settings) -> Response:
+async def _streamed(asked: ImagesRequest, direct: DirectService, caller: Caller, settings: Settings) -> Response:
     with in_words_of(asked.order.names):
         wanted = await direct.accepted(IllustrateRequest(asked.order.options, asked.order.encoding))
         asked = replace(asked, order=replace(asked.order, encoding=wanted.encoding))

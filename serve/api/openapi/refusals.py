@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from serve import errors
-from serve.api.http.bodies import SlowBody
+from serve.api.http.bodies import BodyTimeout
 from serve.api.http.problems import kind_of
 from serve.api.library.files import UnsatisfiableRange
 from serve.api.openapi.samples import SAMPLES, example_of
@@ -18,7 +18,7 @@ _KNOWN: tuple[AtelierError, ...] = (
     errors.Unauthorized("send a key"),
     errors.Forbidden("this key may not: it needs the scope generate"),
     errors.NotFound("there is no such thing here", "id"),
-    SlowBody("the body did not arrive within 30 s"),
+    BodyTimeout("the body did not arrive within 30 s"),
     errors.Conflict("is over"),
     errors.Gone("this job was cancelled"),
     errors.TooLarge("the body has more than 16842752 bytes"),

@@ -53,7 +53,7 @@ class Batcher:
         """Run zeros at batch size 1 and at the largest, and refuse the engine when its outputs are not its config's."""
         for batch_size in sorted({1, max(1, self._contract.max_batch_size)}):
             try:
-                outputs = self._run(self._contract.zeros(batch_size), self._order)
+                outputs = self._run(self._contract.warmup_inputs(batch_size), self._order)
             except RunFailed as error:
                 raise self._contract.fail(f"cannot run on zeros: {error}") from error
             for spec, output in zip(self._contract.outputs, outputs, strict=True):
@@ -116,7 +116,7 @@ class Batcher:
         """The request is at fault when zeros still run, the engine when they do not."""
         pb_utils.Logger.log_error(f"engine '{self._contract.engine}' could not run: {error}")
         try:
-            self._run(self._contract.zeros(1), self._order)
+            self._run(self._contract.warmup_inputs(1), self._order)
         except RunFailed:
             return _refusal(f"engine '{self._contract.engine}' fails on every input", pb_utils.TritonError.INTERNAL)
         shapes = ", ".join(f"{name} {list(array.shape)}" for name, array in member.inputs.items())

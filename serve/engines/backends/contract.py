@@ -13,7 +13,7 @@ import triton_python_backend_utils as pb_utils
 from numpy.typing import NDArray
 
 from serve.engines.backends import THREADS_VARIABLE
-from serve.engines.warmup_inputs import zeros
+from serve.engines.warmup_inputs import warmup_inputs
 
 
 @dataclass(frozen=True)
@@ -45,9 +45,9 @@ class Contract:
     def batched(self) -> bool:
         return self.max_batch_size > 0
 
-    def zeros(self, batch_size: int) -> dict[str, NDArray[Any]]:
+    def warmup_inputs(self, batch_size: int) -> dict[str, NDArray[Any]]:
         """Inputs of zeros, see ``serve.engines.warmup_inputs``."""
-        return zeros(self.config, batch_size)
+        return warmup_inputs(self.config, batch_size)
 
     def fail(self, reason: str) -> Exception:
         """The error that makes Triton refuse the engine with this reason."""

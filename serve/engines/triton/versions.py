@@ -1,4 +1,4 @@
-"""`Versions`: which versions of its engines one Triton has, and which of them a request gets (D-083, D-091)."""
+"""`EngineVersions`: which versions of its engines one Triton has, and which of them a request gets (D-083, D-091)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ REST_S = 30.0
 UNKNOWN = "unknown"
 
 
-class Versions:
+class EngineVersions:
     """For one event loop. Without a ``server`` a Triton outside has what it has: nothing is loaded or unloaded."""
 
     def __init__(

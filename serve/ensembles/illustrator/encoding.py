@@ -39,14 +39,14 @@ class Encoding:
         return MEDIA_TYPES[self.format]
 
 
-class Signs(Protocol):
-    """The part of `serve.security.signing.content_credentials.Signer` that files need."""
+class SignsFiles(Protocol):
+    """The part of `serve.security.signing.content_credentials.ContentCredentialsSigner` that files need."""
 
     def sign(self, data: bytes, media_type: str, made: Parameters) -> bytes: ...
 
 
 async def encode_all(
-    illustration: Illustration, encoding: Encoding, vectorizer: Vectorizes, signer: Signs | None = None
+    illustration: Illustration, encoding: Encoding, vectorizer: Vectorizes, signer: SignsFiles | None = None
 ) -> list[bytes]:
     """A file for each picture, in their order. Raises what the Vectorizer raises.
 

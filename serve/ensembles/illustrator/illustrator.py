@@ -24,7 +24,7 @@ from serve.diffusion.bounds import check_engine_inputs
 from serve.diffusion.family import Family, families_in, manifest_of, parse
 from serve.diffusion.noise import derived_seeds
 from serve.engines.client import Engines
-from serve.engines.engine_set import EngineDoors, EngineRoom
+from serve.engines.engine_set import EngineSet, EngineSetService
 from serve.ensembles.illustrator.checkpoints import Stage, fingerprint, unpack
 from serve.ensembles.illustrator.illustration import (
     HOW_TO_BUILD,
@@ -40,10 +40,10 @@ from serve.ensembles.illustrator.illustration import (
     Told,
     nothing_draws,
 )
-from serve.ensembles.illustrator.pipeline import Artist, Plan
-from serve.ensembles.illustrator.progress import WAITING_PREVIEWS, Report, packed
+from serve.ensembles.illustrator.pipeline import DiffusionPipeline, Plan
+from serve.ensembles.illustrator.progress import WAITING_PREVIEWS, ProgressReport, packed
 from serve.ensembles.measurements import measured
-from serve.ensembles.progress_stream import Outbox, relay
+from serve.ensembles.progress_stream import ProgressOutbox, relay
 from serve.ensembles.vectorizer.vectorization import NO_VERSIONS
 from serve.errors import EngineUnavailable, InvalidRequest, NotFound
 from serve.observability import request_context, tracing
@@ -56,7 +56,7 @@ MAX_PREVIEWS = 1000
 """Of one request: nothing between here and a slow reader holds them back."""
 
 
-class Illustrator(EngineDoors):
+class Illustrator(EngineSetService):
     """Composes the engines of every family it is given; a plain class, for one event loop.
 
     Without ``engines`` it owns a Triton with them, unless the settings name the URL of one outside. With no family at
@@ -85,7 +85,7 @@ class Illustrator(EngineDoors):
             LOGGER.error("model '%s' is not served: it lacks %s; %s", name, ", ".join(gone), HOW_TO_BUILD)
         families = {name: family for name, family in known.items() if name not in self._lacking}
         super().__init__(
-            EngineRoom(
+            EngineSet(
                 repository,
                 [*(engine for family in families.values() for engine in _drawing_engines(family)), *others],
                 url=settings.engines_url,
@@ -100,7 +100,7 @@ class Illustrator(EngineDoors):
         )
         limit_s = settings.engine_timeout_s
         self._artists = {
-            name: Artist(family, repository, self.room.client, engine_timeout_s=limit_s)
+            name: DiffusionPipeline(family, repository, self.room.client, engine_timeout_s=limit_s)
             for name, family in families.items()
         }
         created = {name: datetime.fromisoformat(str(manifest["created"])) for name, manifest in manifests.items()}
@@ -156,7 +156,7 @@ class Illustrator(EngineDoors):
         return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
 
     async def _draw(
-        self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: Outbox | None
+        self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: ProgressOutbox | None
     ) -> Illustration:
         artist = self._artist(options.model)
         with measured(ILLUSTRATE, artist.family.name) as bill:
@@ -169,11 +169,11 @@ class Illustrator(EngineDoors):
 
     async def _paint(
         self,
-        artist: Artist,
+        artist: DiffusionPipeline,
         options: IllustrateOptions,
         follow: Follow,
         resume: Sequence[Checkpoint],
-        outbox: Outbox | None,
+        outbox: ProgressOutbox | None,
         chosen: Mapping[str, str],
     ) -> Illustration:
         began = time.perf_counter()
@@ -189,7 +189,7 @@ class Illustrator(EngineDoors):
         marks = [fingerprint(replace(plan.parameters, seed=seed), versions) for seed in seeds]
         planned = time.perf_counter()
         begun = await asyncio.to_thread(_stages, resume, marks, plan, artist) if resume else {}
-        report = Report(outbox, follow, marks, plan.trajectory, begun) if outbox is not None else None
+        report = ProgressReport(outbox, follow, marks, plan.trajectory, begun) if outbox is not None else None
         watchers = [report.of(i) if report is not None else None for i in range(options.n)]
         tracing.note(**_about(plan, options.n))
         pictures = await _all(
@@ -207,7 +207,7 @@ class Illustrator(EngineDoors):
             processing_time_s=ended - began,
         )
 
-    def _artist(self, name: str | None) -> Artist:
+    def _artist(self, name: str | None) -> DiffusionPipeline:
         wanted = next(iter(self._artists or self._lacking), None) if name is None else name
         if wanted in self._artists:
             return self._artists[wanted]
@@ -257,7 +257,9 @@ def _first(error: BaseException) -> BaseException:
     return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
-def _stages(resume: Sequence[Checkpoint], fingerprints: Sequence[str], plan: Plan, artist: Artist) -> dict[int, Stage]:
+def _stages(
+    resume: Sequence[Checkpoint], fingerprints: Sequence[str], plan: Plan, artist: DiffusionPipeline
+) -> dict[int, Stage]:
     """Where the pictures go on that have a checkpoint which fits; the last one of each counts."""
     newest = {checkpoint.index: checkpoint for checkpoint in resume}
     shape, evaluations = artist.latents_shape(plan), len(plan.trajectory)

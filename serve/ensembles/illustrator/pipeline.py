@@ -1,4 +1,4 @@
-"""`Artist`: one family's engines as text encoder, denoiser and decoder, and the loop that asks them."""
+"""`DiffusionPipeline`: one family's engines as text encoder, denoiser and decoder, and the loop that asks them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ RESTART_S, RETRY_S = 20.0, 0.25
 """How long a picture under way waits for engines that are being restarted, and how often it asks."""
 
 
-class Watcher(Protocol):
+class StepObserver(Protocol):
     """Is told how one picture comes along."""
 
     def stepped(self, stage: Stage) -> None:
@@ -74,7 +74,7 @@ class Plan:
     """Of the engines; one that is left out is Triton's to choose."""
 
 
-class Artist:
+class DiffusionPipeline:
     """Draws with the engines of ``family``. Several pictures under way share nothing but the engines."""
 
     def __init__(self, family: Family, repository: Path, engines: Engines, *, engine_timeout_s: float) -> None:
@@ -111,7 +111,9 @@ class Artist:
             versions=versions,
         )
 
-    async def paint(self, plan: Plan, seed: int, watch: Watcher | None = None, begun: Stage | None = None) -> Pixels:
+    async def paint(
+        self, plan: Plan, seed: int, watch: StepObserver | None = None, begun: Stage | None = None
+    ) -> Pixels:
         """The picture of ``seed``, from the stage ``begun`` on: shape (height, width, 3), 8 bits.
 
         The same whatever else is under way and wherever it began, to the engine's rounding. Cancelled, it asks for
@@ -213,7 +215,7 @@ class Artist:
         pixels: Pixels = (await self.ask(self.family.vae_decoder, inputs, plan.deadline, plan.versions))["image"][0]
         return pixels
 
-    async def _show(self, plan: Plan, evaluations: int, latents: Floats, watch: Watcher) -> None:
+    async def _show(self, plan: Plan, evaluations: int, latents: Floats, watch: StepObserver) -> None:
         with tracing.step("preview", step=evaluations):
             pixels = await self._decode(plan, _reduced(latents))
         await watch.shown(evaluations, pixels)

@@ -11,7 +11,7 @@ from typing import Any
 from serve.diffusion.samplers import Trajectory
 from serve.ensembles.illustrator.checkpoints import Stage, pack
 from serve.ensembles.illustrator.illustration import Checkpoint, Follow, Pixels, Preview, Progress
-from serve.ensembles.progress_stream import PREVIEW_PATIENCE_S, Outbox
+from serve.ensembles.progress_stream import PREVIEW_PATIENCE_S, ProgressOutbox
 from serve.observability.costs import so_far
 
 WAITING_PREVIEWS = 32
@@ -27,12 +27,12 @@ class Unpacked:
     fingerprint: str
 
 
-class Report:
+class ProgressReport:
     """Of one request, whose pictures have ``fingerprints``; those in ``begun`` go on from there."""
 
     def __init__(
         self,
-        outbox: Outbox,
+        outbox: ProgressOutbox,
         follow: Follow,
         fingerprints: Sequence[str],
         trajectory: Trajectory,
@@ -46,8 +46,8 @@ class Report:
         self._told_at = -float("inf")
         self._tell_progress()
 
-    def of(self, index: int) -> PictureReport:
-        return PictureReport(self, index)
+    def of(self, index: int) -> PictureProgress:
+        return PictureProgress(self, index)
 
     def count(self) -> None:
         """One evaluation more."""
@@ -62,10 +62,10 @@ class Report:
 
 
 @dataclass(frozen=True, eq=False)
-class PictureReport:
+class PictureProgress:
     """The ``Watcher`` of picture ``index``."""
 
-    report: Report
+    report: ProgressReport
     index: int
 
     def stepped(self, stage: Stage) -> None:
@@ -98,14 +98,14 @@ class Seen:
         return True
 
 
-async def lay(outbox: Outbox, item: Preview | Progress | Checkpoint) -> None:
+async def lay(outbox: ProgressOutbox, item: Preview | Progress | Checkpoint) -> None:
     if isinstance(item, Preview):
         await outbox.offer(item, PREVIEW_PATIENCE_S)
     else:
         renew(outbox, item)
 
 
-def renew(outbox: Outbox, item: Progress | Checkpoint | Unpacked) -> None:
+def renew(outbox: ProgressOutbox, item: Progress | Checkpoint | Unpacked) -> None:
     """Of what was not read only the newest Progress waits, and the newest checkpoint of each picture."""
     outbox.renew("progress" if isinstance(item, Progress) else f"checkpoint {item.index}", item)
 

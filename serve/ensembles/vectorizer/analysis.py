@@ -16,7 +16,7 @@ import numpy.typing as npt
 from serve.ensembles.vectorizer import tasks
 from serve.ensembles.vectorizer.predictors import Predictors
 from serve.ensembles.vectorizer.vectorization import CLASSIFIER, EMBEDDER
-from serve.ensembles.vectorizer.worker_pool import TaskFault, Workers
+from serve.ensembles.vectorizer.worker_pool import TaskFault, WorkerPool
 from serve.errors import AtelierError, BadImage, Cancelled, DeadlineExceeded
 from serve.observability import tracing
 from serve.vector.features import Features
@@ -31,7 +31,7 @@ INSPECT_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True)
-class Insight:
+class ImageAnalysis:
     """What is known of a picture before it is traced. ``embedding`` is None when its engine failed."""
 
     sha256: str
@@ -85,16 +85,16 @@ class Account:
         return answer
 
 
-class Observer:
+class ImageAnalyzer:
     """Insights by the hash of the bytes: a picture that was seen lately costs nothing."""
 
-    def __init__(self, workers: Workers, predictors: Predictors, limits: ImageLimits) -> None:
+    def __init__(self, workers: WorkerPool, predictors: Predictors, limits: ImageLimits) -> None:
         self._workers = workers
         self._predictors = predictors
         self._limits = limits
-        self._seen: OrderedDict[tuple[str, ...], Insight] = OrderedDict()
+        self._seen: OrderedDict[tuple[str, ...], ImageAnalysis] = OrderedDict()
 
-    async def look(self, data: bytes, account: Account) -> Insight:
+    async def look(self, data: bytes, account: Account) -> ImageAnalysis:
         """Raises what decoding raises; without engines the embedding is missing and the type comes from rules.
 
         Only an insight that needed no fallback is remembered.
@@ -121,7 +121,7 @@ class Observer:
         except TaskFault as fault:
             raise BadImage("cannot be decoded", FIELD) from fault
 
-    async def _look(self, data: bytes, account: Account) -> Insight:
+    async def _look(self, data: bytes, account: Account) -> ImageAnalysis:
         seen = await self.inspect(data, account)
         before, predictors = len(account.degraded), self._predictors.of(account.versions)
         began = time.perf_counter()
@@ -146,7 +146,7 @@ def described(
     embedding: npt.NDArray[np.float32] | None = None,
     probabilities: dict[str, float] | None = None,
     degraded: tuple[str, ...] = (),
-) -> Insight:
+) -> ImageAnalysis:
     """The insight of an inspection; the logo type by rules when there are no ``probabilities``."""
     if probabilities:
         logo_type, confidence = max(probabilities.items(), key=lambda item: item[1])
@@ -154,7 +154,7 @@ def described(
     else:
         logo_type, confidence = classify(seen.features)
         probabilities, method = {}, "rules"
-    return Insight(
+    return ImageAnalysis(
         sha256=seen.sha256,
         width=seen.width,
         height=seen.height,

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from serve.ensembles.vectorizer import tier_routing
-from serve.ensembles.vectorizer.analysis import Account, Insight, Observer, described
+from serve.ensembles.vectorizer.analysis import Account, ImageAnalysis, ImageAnalyzer, described
 from serve.ensembles.vectorizer.predictors import Predictors
 from serve.ensembles.vectorizer.search import Search, Source
 from serve.ensembles.vectorizer.tasks import Trial
@@ -19,7 +19,7 @@ from serve.ensembles.vectorizer.vectorization import (
     VectorizeOptions,
     not_reached,
 )
-from serve.ensembles.vectorizer.worker_pool import Workers
+from serve.ensembles.vectorizer.worker_pool import WorkerPool
 from serve.observability import tracing
 from serve.vector.image import ImageLimits
 from serve.vector.trace import tracer_name
@@ -30,11 +30,11 @@ _BUDGET_SLACK = 1.05  # D-053: less than 5 % over
 
 
 @dataclass(frozen=True)
-class Studio:
+class ConversionResources:
     """What conversions share."""
 
-    workers: Workers
-    observer: Observer
+    workers: WorkerPool
+    observer: ImageAnalyzer
     predictors: Predictors
     limits: ImageLimits
     label: Callable[[str, str], str]
@@ -46,7 +46,7 @@ class Studio:
 class Conversion:
     """One request. ``began`` is of ``time.perf_counter``; ``account.deadline`` and ``stop_at`` are of ``monotonic``."""
 
-    studio: Studio
+    studio: ConversionResources
     data: bytes
     options: VectorizeOptions
     account: Account
@@ -60,7 +60,7 @@ class Conversion:
     async def run(self) -> Vectorization:
         return await (self._basic() if self.options.tier == "basic" else self._with_models())
 
-    async def recommended(self) -> tuple[Insight, int, dict[str, TierForecast]]:
+    async def recommended(self) -> tuple[ImageAnalysis, int, dict[str, TierForecast]]:
         """The picture's insight, the tier that `auto` would begin with, and what each tier should give."""
         tiers = await self._prepared()
         tier = await self._route(tiers)
@@ -136,7 +136,7 @@ class Conversion:
             return False
         return tier_routing.satisfies(self.options, search.estimate(search.best), search.best.bytes, search.best.paths)
 
-    def _search(self, insight: Insight) -> Search:
+    def _search(self, insight: ImageAnalysis) -> Search:
         return Search(
             workers=self.studio.workers,
             source=Source(self.data, self.studio.limits),
@@ -148,7 +148,7 @@ class Conversion:
             expected_s=tier_routing.expected_trial_s(insight.width, insight.height),
         )
 
-    def _answer(self, search: Search, insight: Insight, tier: str, predicted: float | None) -> Vectorization:
+    def _answer(self, search: Search, insight: ImageAnalysis, tier: str, predicted: float | None) -> Vectorization:
         best = search.best
         spent_s = time.perf_counter() - self.began
         self.account.degraded += self._unmet(best, search.estimate(best), spent_s)

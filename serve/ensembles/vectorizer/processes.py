@@ -27,7 +27,7 @@ class WorkerLost(Exception):
     """The worker's socket closed under a task, or what came through it is no answer."""
 
 
-class Nursery:
+class ForkServer:
     """The owner's side of `serve.ensembles.vectorizer.fork_server`; its methods block, for a thread."""
 
     def __init__(self, memory_bytes: int, start_timeout_s: float) -> None:
@@ -79,7 +79,7 @@ class Nursery:
         return data
 
 
-class Worker:
+class WorkerProcess:
     def __init__(self, pid: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.pid = pid
         self._reader = reader
@@ -90,7 +90,7 @@ class Worker:
             self._handle = None
 
     @classmethod
-    async def connect(cls, pid: int, connection: socket.socket) -> Worker:
+    async def connect(cls, pid: int, connection: socket.socket) -> WorkerProcess:
         connection.setblocking(False)
         return cls(pid, *await asyncio.open_unix_connection(sock=connection, limit=1 << 20))
 

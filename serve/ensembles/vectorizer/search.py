@@ -15,7 +15,7 @@ from serve.ensembles.vectorizer.candidates import coarser, parameters_of
 from serve.ensembles.vectorizer.tasks import Trial
 from serve.ensembles.vectorizer.tier_routing import excess
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
-from serve.ensembles.vectorizer.worker_pool import TaskFault, Workers
+from serve.ensembles.vectorizer.worker_pool import TaskFault, WorkerPool
 from serve.errors import DeadlineExceeded, Overloaded
 from serve.vector.coverage import Drawing
 from serve.vector.image import ImageLimits
@@ -47,7 +47,7 @@ class Search:
     ``expected_s`` is what a trial should take, until one is timed.
     """
 
-    workers: Workers
+    workers: WorkerPool
     source: Source
     options: VectorizeOptions
     deadline: float

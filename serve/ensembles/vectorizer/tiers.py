@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serve.ensembles.vectorizer import candidates, tier_routing
-from serve.ensembles.vectorizer.analysis import Account, Insight
+from serve.ensembles.vectorizer.analysis import Account, ImageAnalysis
 from serve.ensembles.vectorizer.predictors import Predictors, Scores
 from serve.ensembles.vectorizer.search import Search
 from serve.ensembles.vectorizer.tier_routing import Forecast
@@ -40,7 +40,7 @@ class Tiers:
 
     predictors: Predictors
     search: Search
-    insight: Insight
+    insight: ImageAnalysis
     account: Account
     suggestion: Floats = field(init=False)
     by_rule: Floats = field(init=False)

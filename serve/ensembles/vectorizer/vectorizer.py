@@ -9,12 +9,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 
 from serve.engines.client import Engines
-from serve.engines.engine_set import PROBE_TIMEOUT_S, EngineDoors, EngineRoom
+from serve.engines.engine_set import PROBE_TIMEOUT_S, EngineSet, EngineSetService
 from serve.engines.service import EngineHealth, Health
 from serve.ensembles.measurements import count_svg, measured
 from serve.ensembles.vectorizer import tasks
-from serve.ensembles.vectorizer.analysis import Account, Observer
-from serve.ensembles.vectorizer.conversion import Conversion, Studio
+from serve.ensembles.vectorizer.analysis import Account, ImageAnalyzer
+from serve.ensembles.vectorizer.conversion import Conversion, ConversionResources
 from serve.ensembles.vectorizer.predictors import Predictors
 from serve.ensembles.vectorizer.vectorization import (
     ENGINES,
@@ -24,7 +24,7 @@ from serve.ensembles.vectorizer.vectorization import (
     Vectorization,
     VectorizeOptions,
 )
-from serve.ensembles.vectorizer.worker_pool import Workers
+from serve.ensembles.vectorizer.worker_pool import WorkerPool
 from serve.errors import AtelierError, DeadlineExceeded, Overloaded
 from serve.observability import request_context
 from serve.settings import VectorizerSettings
@@ -35,7 +35,7 @@ TRACERS = "tracers"
 _TASKS_PER_REQUEST = 4
 
 
-class Vectorizer(EngineDoors):
+class Vectorizer(EngineSetService):
     """Composes the engines and the tracers; a plain class, for one event loop.
 
     Without ``engines`` it owns a Triton with the engines it needs, unless the settings name the URL of one outside.
@@ -51,7 +51,7 @@ class Vectorizer(EngineDoors):
         """``engine_versions``: those to begin with, see `serve.releases.rollouts`."""
         self._settings = settings
         super().__init__(
-            EngineRoom(
+            EngineSet(
                 settings.model_repository,
                 ENGINES,
                 url=settings.engines_url,
@@ -64,12 +64,12 @@ class Vectorizer(EngineDoors):
                 current=engine_versions,
             )
         )
-        workers = Workers(settings.workers, max_waiting=_TASKS_PER_REQUEST * settings.max_ongoing_requests)
+        workers = WorkerPool(settings.workers, max_waiting=_TASKS_PER_REQUEST * settings.max_ongoing_requests)
         predictors = Predictors(self.room.client, timeout_s=settings.engine_timeout_s)
         limits = ImageLimits(**settings.image.model_dump())
-        self._studio = Studio(
+        self._studio = ConversionResources(
             workers=workers,
-            observer=Observer(workers, predictors, limits),
+            observer=ImageAnalyzer(workers, predictors, limits),
             predictors=predictors,
             limits=limits,
             label=self.room.versions.label,

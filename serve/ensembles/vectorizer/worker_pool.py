@@ -1,4 +1,4 @@
-"""`Workers`: a pool of forked processes for work that is heavy, native, or might never end.
+"""`WorkerPool`: a pool of forked processes for work that is heavy, native, or might never end.
 
 A process can be killed: a task that is cancelled, or still running at its deadline, takes its worker with it, and a new
 one is forked in some 20 ms. A worker that dies by itself, or is killed from outside, has its task repeated once.
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar, TypeVarTuple
 
-from serve.ensembles.vectorizer.processes import Nursery, Worker, WorkerLost
+from serve.ensembles.vectorizer.processes import ForkServer, WorkerLost, WorkerProcess
 from serve.ensembles.vectorizer.worker_protocol import pack, to_name
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
 from serve.observability import tracing
@@ -31,7 +31,7 @@ class TaskFault(EngineFailure):
     """A task raised what is none of our errors, or its worker died twice. The log has the details."""
 
 
-class Workers:
+class WorkerPool:
     """``count`` worker processes; for one event loop. At most ``max_waiting`` tasks wait for a free one.
 
     ``memory_bytes`` bounds the address space of one worker.
@@ -49,10 +49,10 @@ class Workers:
         self._max_waiting = max_waiting
         self._memory_bytes = memory_bytes
         self._start_timeout_s = start_timeout_s
-        self._nursery: Nursery | None = None
-        self._idle: asyncio.LifoQueue[Worker | None] = asyncio.LifoQueue()
+        self._nursery: ForkServer | None = None
+        self._idle: asyncio.LifoQueue[WorkerProcess | None] = asyncio.LifoQueue()
         """None, once for each task that waits, tells of the end."""
-        self._all: set[Worker] = set()
+        self._all: set[WorkerProcess] = set()
         self._replacements: set[asyncio.Task[None]] = set()
         self._forking = asyncio.Lock()
         self._waiting = 0
@@ -122,7 +122,7 @@ class Workers:
             raise TaskFault("processing the picture failed")
         raise TaskFault("processing the picture ended its worker twice")
 
-    async def _take(self) -> Worker:
+    async def _take(self) -> WorkerProcess:
         """The worker that was idle last: its memory is the warmest."""
         if self._closed:
             raise EngineUnavailable(_STOPPED)
@@ -138,7 +138,7 @@ class Workers:
         finally:
             self._waiting -= 1
 
-    async def _call(self, worker: Worker, message: bytes) -> tuple[str, Any]:
+    async def _call(self, worker: WorkerProcess, message: bytes) -> tuple[str, Any]:
         try:
             kind, value, cpu_s = await worker.ask(message)
         except (asyncio.CancelledError, WorkerLost):
@@ -148,7 +148,7 @@ class Workers:
         charge(cpu_s)
         return kind, value
 
-    def _replace(self, worker: Worker) -> None:
+    def _replace(self, worker: WorkerProcess) -> None:
         worker.kill()
         self._all.discard(worker)
         if not self._closed:
@@ -169,9 +169,9 @@ class Workers:
     async def _add(self) -> None:
         async with self._forking:
             if self._nursery is None or not self._nursery.alive:
-                self._nursery = await asyncio.to_thread(Nursery, self._memory_bytes, self._start_timeout_s)
+                self._nursery = await asyncio.to_thread(ForkServer, self._memory_bytes, self._start_timeout_s)
             pid, connection = await asyncio.to_thread(self._nursery.fork)
-        worker = await Worker.connect(pid, connection)
+        worker = await WorkerProcess.connect(pid, connection)
         if self._closed:
             worker.kill()
             raise EngineUnavailable(_STOPPED)

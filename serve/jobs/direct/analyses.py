@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from serve.ensembles.info_cache import Known
+from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import digest
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import OutOfSpace, StateUnavailable
@@ -22,7 +22,7 @@ from serve.state.cache import ANALYSIS, Cache, CachedAnswer
 class Analyses:
     """For one event loop. Whatever the database does, a picture can be analysed."""
 
-    def __init__(self, state: State, cache: Cache, known: Known) -> None:
+    def __init__(self, state: State, cache: Cache, known: EnsembleInfoCache) -> None:
         self._state = state
         self._cache = cache
         self._known = known

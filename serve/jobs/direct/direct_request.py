@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
-from serve.ensembles.illustrator.encoding import Signs, encode_all
+from serve.ensembles.illustrator.encoding import SignsFiles, encode_all
 from serve.ensembles.illustrator.illustration import RANDOM_SEED, Illustration, IllustratorService
 from serve.ensembles.requests import File, IllustrateRequest, JobRequest, Outcome, VectorizeRequest, digest
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions, Vectorizes
@@ -58,7 +58,7 @@ class Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class Errand:
+class DirectRequest:
     """``asked`` as it came, ``request`` with its defaults written out; ``do`` has the ensembles do it.
 
     ``inputs`` are kept beside what it comes to. Waiting for the same request elsewhere ends after ``limit_s``.
@@ -116,13 +116,16 @@ def unit_for(asked: JobRequest, user_id: str) -> str:
 
 
 async def drawn(
-    request: IllustrateRequest, illustrator: IllustratorService, vectorizer: Vectorizes, signer: Signs | None = None
+    request: IllustrateRequest,
+    illustrator: IllustratorService,
+    vectorizer: Vectorizes,
+    signer: SignsFiles | None = None,
 ) -> Outcome:
     return await encoded(await illustrator.draw(request.options), request, vectorizer, signer)
 
 
 async def encoded(
-    illustration: Illustration, request: IllustrateRequest, vectorizer: Vectorizes, signer: Signs | None = None
+    illustration: Illustration, request: IllustrateRequest, vectorizer: Vectorizes, signer: SignsFiles | None = None
 ) -> Outcome:
     """Tells in ``degraded`` what drawings had to do without, if they had."""
     noting = _Noting(vectorizer, request.options.engine_versions)

@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.ensembles.requests import File, JobRequest, Outcome
-from serve.errors import AtelierError, EngineFailure, told_again
+from serve.errors import AtelierError, EngineFailure, with_message
 from serve.jobs.queue.insertion import model_of
 from serve.jobs.recording import ended, measurement, put_results
-from serve.jobs.worker.leases import told_of
+from serve.jobs.worker.leases import error_details
 from serve.releases.experiments.exposures import Exposure, expose
 from serve.state import State
 from serve.state.job_states import COMPLETED, FAILED
@@ -85,7 +85,7 @@ async def write_undone(
     connection: AsyncConnection, entry: Entry, status: str, error: AtelierError | None, took_s: float
 ) -> None:
     """``status``: failed with ``error``, or cancelled."""
-    told = told_of(error) if error is not None else None
+    told = error_details(error) if error is not None else None
     over = {"status": status, "error": told, "completed_at": utc_now(), "generation_time_s": took_s}
     await connection.execute(generations.insert(), {**_row(entry), "model": model_of(entry.request), **over})
     if error is not None:
@@ -94,7 +94,7 @@ async def write_undone(
     await expose(connection, entry.exposures, entry.generation_id)
 
 
-async def lately(
+async def recent(
     connection: AsyncConnection, user_id: str, kind: str, within: timedelta, longest: timedelta
 ) -> Sequence[sa.Row[Any, Any]]:
     """``id`` and ``parameters`` of the user's newest direct generations that were completed ``within`` that time.
@@ -123,9 +123,9 @@ async def read_again(state: State, generation_id: str) -> Kept | None:
 
 
 def error_of(told: Mapping[str, Any]) -> AtelierError:
-    """The inverse of `serve.jobs.worker.leases.told_of`."""
+    """The inverse of `serve.jobs.worker.leases.error_details`."""
     kind = next((known for known in _below(AtelierError) if known.__name__ == told["type"]), EngineFailure)
-    return told_again(kind, told)
+    return with_message(kind, told)
 
 
 def _below(kind: type[AtelierError]) -> Iterator[type[AtelierError]]:

@@ -21,7 +21,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import DeadlineExceeded, KeyReused, OutOfSpace, StateUnavailable
 from serve.jobs.queue import idempotency
-from serve.jobs.worker.lease_reaper import Watch
+from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.jobs.worker.leases import LeaseLost, Leases
 from serve.state import State
 from serve.state.job_states import COMPLETED, new_id
@@ -47,7 +47,7 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class Boarded:
+class JoinedRequest:
     """``leads``: the generation is ours to make. ``follows``: another flight makes it, and this ``row`` says that
     somebody waits. ``over``: the key stood for it already."""
 
@@ -56,18 +56,18 @@ class Boarded:
     role: Role
 
 
-class Flights:
+class InFlightRequests:
     """Of one process, for one event loop; `start` it, and `close` it. Methods raise StateUnavailable, OutOfSpace."""
 
-    def __init__(self, state: State, watch: Watch | None = None) -> None:
+    def __init__(self, state: State, watch: LeaseReaper | None = None) -> None:
         self._database = state.database
         self._limits = state.settings.jobs
         insert: Any = (sqlite if self._database.is_sqlite else postgresql).insert(flights)
         self._begin = insert.on_conflict_do_nothing().returning(flights.c.key)
         self._leases = Leases(state, {})
-        self._watch = watch or Watch(state)
+        self._watch = watch or LeaseReaper(state)
         self._registering = asyncio.Lock()
-        self._left: set[Boarded] = set()
+        self._left: set[JoinedRequest] = set()
         """What ended while nobody could write it down."""
         self._tending: asyncio.Task[None] | None = None
 
@@ -87,11 +87,11 @@ class Flights:
             with contextlib.suppress(StateUnavailable, OutOfSpace):
                 await self._leases.leave()
 
-    async def board(self, key: str, generation_id: str, claim: Claim | None = None) -> Boarded:
+    async def board(self, key: str, generation_id: str, claim: Claim | None = None) -> JoinedRequest:
         """One write. Raises KeyReused when the key of ``claim`` came with something else."""
         if not self.worker_id:
             await self._register("")
-        boarded = Boarded(key, generation_id, LEADS)
+        boarded = JoinedRequest(key, generation_id, LEADS)
         try:
             async with self._database.write() as connection:
                 boarded = await self._board(connection, key, generation_id)
@@ -114,7 +114,7 @@ class Flights:
             raise KeyReused("stands for another request already; send a new one with a new request", "Idempotency-Key")
         return row.target if row.status == COMPLETED else None
 
-    async def wait(self, boarded: Boarded, key: str, deadline: float) -> None:
+    async def wait(self, boarded: JoinedRequest, key: str, deadline: float) -> None:
         """Until the flight that ``boarded`` follows is over, or its gateway is; ``deadline`` is of ``monotonic``.
 
         Raises DeadlineExceeded.
@@ -133,7 +133,7 @@ class Flights:
             await self._sweep()
 
     @contextlib.asynccontextmanager
-    async def landing(self, boarded: Boarded) -> AsyncIterator[AsyncConnection]:
+    async def landing(self, boarded: JoinedRequest) -> AsyncIterator[AsyncConnection]:
         """A transaction that ends the flight; when it cannot be written, the flight still ends as soon as it can."""
         try:
             async with self._database.write() as connection:
@@ -152,15 +152,15 @@ class Flights:
                 return await connection.scalar(others.limit(1)) is not None
         return False
 
-    async def _board(self, connection: AsyncConnection, key: str, generation_id: str) -> Boarded:
+    async def _board(self, connection: AsyncConnection, key: str, generation_id: str) -> JoinedRequest:
         for _ in range(_ATTEMPTS):
             row = {"key": key, "generation_id": generation_id, "worker_id": self.worker_id}
             if await connection.scalar(self._begin, row) is not None:
-                return Boarded(key, generation_id, LEADS)
+                return JoinedRequest(key, generation_id, LEADS)
             other = sa.select(flights.c.generation_id).where(flights.c.key == key)
             leader: str | None = await connection.scalar(self._alive(flights.c.key == key))
             if leader is not None:
-                waiting = Boarded(f"{key}/{new_id()}", leader, FOLLOWS)
+                waiting = JoinedRequest(f"{key}/{new_id()}", leader, FOLLOWS)
                 follower = {"key": waiting.row, "generation_id": leader, "worker_id": self.worker_id}
                 await connection.execute(flights.insert(), follower)
                 return waiting
@@ -170,7 +170,7 @@ class Flights:
                 )
         raise StateUnavailable("the same request begins and ends all the time; try again")
 
-    async def _claim(self, connection: AsyncConnection, boarded: Boarded, claim: Claim) -> Boarded:
+    async def _claim(self, connection: AsyncConnection, boarded: JoinedRequest, claim: Claim) -> JoinedRequest:
         """What the key stands for, if that is done; else, if it came to nothing, it stands for this from now on."""
         body = (claim.user_id, claim.key, claim.body)
         keep = timedelta(hours=self._limits.keep_keys_h)
@@ -180,7 +180,7 @@ class Flights:
         status = await connection.scalar(sa.select(generations.c.status).where(generations.c.id == known))
         if status == COMPLETED:
             await _end(connection, boarded)
-            return Boarded(boarded.row, known, OVER)
+            return JoinedRequest(boarded.row, known, OVER)
         this = (idempotency_keys.c.user_id == claim.user_id, idempotency_keys.c.key == claim.key)
         await connection.execute(sa.update(idempotency_keys).where(*this).values(target=boarded.generation_id))
         return boarded
@@ -243,5 +243,5 @@ _END = sa.delete(flights).where(
 )
 
 
-async def _end(connection: AsyncConnection, boarded: Boarded) -> None:
+async def _end(connection: AsyncConnection, boarded: JoinedRequest) -> None:
     await connection.execute(_END, {"row": boarded.row, "generation": boarded.generation_id})

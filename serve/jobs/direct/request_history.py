@@ -1,4 +1,4 @@
-"""`Ledger`: what is known of an errand before it is done, and what is written down once it is."""
+"""`RequestHistory`: what is known of an errand before it is done, and what is written down once it is."""
 
 from __future__ import annotations
 
@@ -10,17 +10,27 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
-from serve.ensembles.info_cache import Known
+from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import JobRequest, Outcome, without_cost
 from serve.errors import AtelierError, Cancelled, EngineFailure, OutOfSpace, StateUnavailable
-from serve.jobs.direct.direct_request import BYPASS, HIT, MISS, Answer, CacheWord, Caller, Errand, seeded, unseeded
-from serve.jobs.direct.history import Entry, lately, read_again, write_done, write_undone
-from serve.jobs.direct.in_flight import LEADS, OVER, Boarded, Flights
-from serve.jobs.direct.result_cache import Key, Memory, Recalled
+from serve.jobs.direct.direct_request import (
+    BYPASS,
+    HIT,
+    MISS,
+    Answer,
+    CacheWord,
+    Caller,
+    DirectRequest,
+    seeded,
+    unseeded,
+)
+from serve.jobs.direct.history import Entry, read_again, recent, write_done, write_undone
+from serve.jobs.direct.in_flight import LEADS, OVER, InFlightRequests, JoinedRequest
+from serve.jobs.direct.result_cache import CachedResult, Key, ResultCache
 from serve.jobs.direct.single_flight import SingleFlight
 from serve.jobs.queue import idempotency
 from serve.jobs.recording import as_stored
-from serve.jobs.worker.lease_reaper import Watch
+from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.observability import request_context, tracing
 from serve.observability.metrics.catalogue import SHARED
 from serve.security.limits.quotas import Quotas
@@ -34,8 +44,8 @@ from serve.state.objects import hold
 class Run:
     """An errand under way. ``began`` is of ``perf_counter``; ``key`` is set when its answer may be given again."""
 
-    errand: Errand
-    boarded: Boarded
+    errand: DirectRequest
+    boarded: JoinedRequest
     entry: Entry
     key: Key | None = None
     began: float = field(default_factory=time.perf_counter)
@@ -46,15 +56,15 @@ class Run:
         return self.entry.request
 
 
-class Ledger:
+class RequestHistory:
     """For one event loop; `start` it, and `close` it. Methods raise StateUnavailable, OutOfSpace and KeyReused."""
 
-    def __init__(self, state: State, known: Known, watch: Watch | None = None) -> None:
+    def __init__(self, state: State, known: EnsembleInfoCache, watch: LeaseReaper | None = None) -> None:
         self._state = state
         self._keep_keys = timedelta(hours=state.settings.jobs.keep_keys_h)
-        self._memory = Memory(state, known)
+        self._memory = ResultCache(state, known)
         self._quotas = Quotas(state.database, state.settings.quotas)
-        self._flights = Flights(state, watch)
+        self._flights = InFlightRequests(state, watch)
         self._shared = SingleFlight[Answer](self._flights.is_followed, state.settings.jobs.poll_s)
         self._evicting: asyncio.Task[None] | None = None
         self._keeping: set[asyncio.Task[Answer]] = set()
@@ -75,7 +85,7 @@ class Ledger:
             await asyncio.gather(self._evicting, return_exceptions=True)
         await self._flights.close()
 
-    async def answer(self, errand: Errand) -> Answer:
+    async def answer(self, errand: DirectRequest) -> Answer:
         """Of the same request that is under way here, if there is one. It ends once nobody waits for it any more."""
         body = errand.claim.body if errand.claim is not None else ""
         led = False
@@ -93,7 +103,7 @@ class Ledger:
         """Whether an answer of before would do."""
         return self.cache.enabled and request.repeatable and not caller.fresh
 
-    async def known(self, errand: Errand) -> Answer | None:
+    async def known(self, errand: DirectRequest) -> Answer | None:
         """What the errand's key stands for already, else what the cache has, written down as another generation."""
         if errand.claim is not None and (done := await self._flights.again(errand.claim)) is not None:
             return await self._again(done, HIT)
@@ -108,7 +118,7 @@ class Ledger:
         recalled = await self._memory.recall(key)
         return None if recalled is None else await self._give_again(errand, key, recalled, began)
 
-    async def board(self, errand: Errand) -> Boarded | Answer:
+    async def board(self, errand: DirectRequest) -> JoinedRequest | Answer:
         """A flight that is the errand's own, or the answer of the one that was under way. Raises what that raised,
         QuotaExceeded, and TooManyJobs."""
         await self._quotas.check_storage(errand.caller.user_id)
@@ -126,7 +136,7 @@ class Ledger:
                 return answer
 
     @contextlib.asynccontextmanager
-    async def undertaken(self, errand: Errand, boarded: Boarded) -> AsyncIterator[Run]:
+    async def undertaken(self, errand: DirectRequest, boarded: JoinedRequest) -> AsyncIterator[Run]:
         """Around the doing: what ends it early is written down. `keep` what it comes to."""
         entry = Entry(boarded.generation_id, errand.caller.user_id, seeded(errand.request), exposures=errand.exposures)
         run = Run(errand, boarded, entry)
@@ -146,16 +156,16 @@ class Ledger:
         keeping.add_done_callback(self._keeping.discard)
         return await asyncio.shield(keeping)
 
-    async def _unheard(self, errand: Errand) -> Answer | None:
+    async def _unheard(self, errand: DirectRequest) -> Answer | None:
         """What the same request of the same user came to a moment ago, also one that draws anew each time."""
         times = timedelta(seconds=errand.caller.patience_s), timedelta(seconds=errand.limit_s)
         wanted = unseeded(errand.document)
         async with self._state.database.read() as connection:
-            rows = await lately(connection, errand.caller.user_id, errand.request.kind, *times)
+            rows = await recent(connection, errand.caller.user_id, errand.request.kind, *times)
         found = next((row.id for row in rows if unseeded(row.parameters) == wanted), None)
         return None if found is None else await self._again(found, HIT)
 
-    async def _do(self, errand: Errand) -> Answer:
+    async def _do(self, errand: DirectRequest) -> Answer:
         if (known := await self.known(errand)) is not None:
             return known
         boarded = await self.board(errand)
@@ -194,7 +204,7 @@ class Ledger:
                 elif error.status >= 500:
                     await write_undone(connection, run.entry, FAILED, error, took_s)
 
-    async def _give_again(self, errand: Errand, key: Key, recalled: Recalled, began: float) -> Answer | None:
+    async def _give_again(self, errand: DirectRequest, key: Key, recalled: CachedResult, began: float) -> Answer | None:
         """None when an object is being deleted just now."""
         entry = Entry(new_id(), errand.caller.user_id, errand.request, exposures=errand.exposures)
         results = {one.name for one in recalled.stored}
@@ -222,7 +232,7 @@ class Ledger:
         free = replace(found.outcome, details=without_cost(found.outcome.details))
         return _answer(generation_id, free, found.ids, found.outcome.generation_time_s, word)
 
-    def _word(self, errand: Errand) -> CacheWord:
+    def _word(self, errand: DirectRequest) -> CacheWord:
         """Of an answer that was made now."""
         return MISS if self.looks_up(errand.request, errand.caller) else BYPASS
 

@@ -1,4 +1,4 @@
-"""`Memory`: what requests came to before. A request that must give the same answer gets the stored one.
+"""`ResultCache`: what requests came to before. A request that must give the same answer gets the stored one.
 
 Its key is the hash of everything that decides the answer: the request with its defaults written out, the seed, the
 input's own hash, the versions of the engines and of this software (A-080, C-090).
@@ -14,7 +14,7 @@ from typing import Any
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.ensembles.illustrator.illustration import ILLUSTRATE
-from serve.ensembles.info_cache import Known
+from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import File, IllustrateRequest, JobRequest, Outcome, digest, without_cost
 from serve.ensembles.vectorizer.vectorization import is_lasting
 from serve.errors import NotFound
@@ -35,7 +35,7 @@ class Key:
 
 
 @dataclass(frozen=True, eq=False)
-class Recalled:
+class CachedResult:
     """``stored`` says where the files of ``outcome`` are; ``objects`` also names what they were made from."""
 
     outcome: Outcome
@@ -43,10 +43,10 @@ class Recalled:
     objects: Sequence[str]
 
 
-class Memory:
+class ResultCache:
     """For one event loop. Every method raises StateUnavailable, and OutOfSpace where it writes."""
 
-    def __init__(self, state: State, known: Known) -> None:
+    def __init__(self, state: State, known: EnsembleInfoCache) -> None:
         self.cache = Cache(state)
         self._objects = state.objects
         self._settings = state.settings
@@ -75,7 +75,7 @@ class Memory:
         decided: list[Any] = [one.model_dump(mode="json") for one in found]
         return [*decided, self._settings.provenance.model_dump(mode="json")] if request.encoding.c2pa else decided
 
-    async def recall(self, key: Key) -> Recalled | None:
+    async def recall(self, key: Key) -> CachedResult | None:
         found = await self.cache.get(key.text)
         if found is None:
             return None
@@ -90,7 +90,7 @@ class Memory:
             await self.cache.forget(key.text)
             return None
         outcome = Outcome(files, answer["details"], answer["model"], answer["generation_time_s"])
-        return Recalled(outcome, stored, found.objects)
+        return CachedResult(outcome, stored, found.objects)
 
     async def keep(
         self,

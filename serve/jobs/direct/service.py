@@ -1,4 +1,4 @@
-"""`Direct`: requests that are answered at once, and remembered: history, cache, single flight, idempotency (A-080).
+"""`DirectService`: synchronous requests with history, cache, single flight and idempotency (A-080).
 
 The path is short: one read, one write before anything is done, and one after it with all that it came to. Without a
 state everything is done as it is asked for, and nothing is kept.
@@ -24,31 +24,41 @@ from serve.ensembles.illustrator.illustration import (
     Progress,
     nothing_draws,
 )
-from serve.ensembles.info_cache import Known
+from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import IllustrateRequest, Outcome, VectorizeRequest
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions, VectorizerService
 from serve.errors import EngineFailure
 from serve.jobs.direct.analyses import Analyses
-from serve.jobs.direct.direct_request import BYPASS, Answer, CacheWord, Caller, Errand, drawn, encoded, traced, unit_for
-from serve.jobs.direct.request_history import Ledger
+from serve.jobs.direct.direct_request import (
+    BYPASS,
+    Answer,
+    CacheWord,
+    Caller,
+    DirectRequest,
+    drawn,
+    encoded,
+    traced,
+    unit_for,
+)
+from serve.jobs.direct.request_history import RequestHistory
 from serve.jobs.inputs import media_type_of
-from serve.jobs.site_policy import Terms
-from serve.jobs.worker.lease_reaper import Watch
+from serve.jobs.site_policy import SitePolicy
+from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.releases.experiments.assignment import Experiments
 from serve.releases.fallback.serving import serving
 from serve.releases.flags.flag import unit_of
 from serve.releases.flags.store import Flags
-from serve.releases.rollouts.version_selector import Choosing, exposures_of
+from serve.releases.rollouts.version_selector import VersionSelector, exposures_of
 from serve.security.signing.content_credentials import signer_of
 from serve.settings import Settings
 from serve.state import State
 from serve.state.job_states import new_id
 from serve.state.objects import name_of
 
-__all__ = ["Answer", "Caller", "Direct"]
+__all__ = ["Answer", "Caller", "DirectService"]
 
 
-class Direct:
+class DirectService:
     """For one event loop; `start` it, and `close` it. ``watch`` looks after other gateways.
 
     Every method raises what the ensembles raise and, where there is a state, StateUnavailable before anything is done,
@@ -61,18 +71,18 @@ class Direct:
         illustrator: IllustratorService | None,
         vectorizer: VectorizerService,
         settings: Settings,
-        watch: Watch | None = None,
+        watch: LeaseReaper | None = None,
     ) -> None:
         self._illustrator = illustrator
         self._vectorizer = vectorizer
         self._settings = settings
-        self._terms = Terms(settings)
+        self._terms = SitePolicy(settings)
         self._signer = signer_of(settings)
-        self._known = Known(illustrator, vectorizer)
-        self._ledger = Ledger(state, self._known, watch) if state is not None else None
+        self._known = EnsembleInfoCache(illustrator, vectorizer)
+        self._ledger = RequestHistory(state, self._known, watch) if state is not None else None
         flags = Flags(settings.flags, state.database) if state is not None else None
         self._experiments = Experiments(settings.experiments, flags) if flags is not None else None
-        self.choosing = Choosing(state.database, self._known) if state is not None else None
+        self.choosing = VersionSelector(state.database, self._known) if state is not None else None
         self._analyses = Analyses(state, self._ledger.cache, self._known) if state and self._ledger else None
 
     async def start(self) -> None:
@@ -155,7 +165,7 @@ class Direct:
         if self.choosing is not None:
             request = await self.choosing.assign(asked, unit)
         limit_s = min(options.timeout_s or self._settings.vectorizer.timeout_s, self._settings.vectorizer.timeout_s)
-        errand = Errand(
+        errand = DirectRequest(
             asked, request, caller, lambda made: traced(image, made.options, self._vectorizer), limit_s,
             inputs=[(image, media_type)], exposures=exposures_of(request, caller.user_id),
         )  # fmt: skip
@@ -169,7 +179,7 @@ class Direct:
         versions = await self.choosing.versions(unit, traces=True) if self.choosing is not None else {}
         return await self._analyses.of(image, self._vectorizer, caller, versions)
 
-    async def _drawing(self, asked: IllustrateRequest, caller: Caller) -> Errand:
+    async def _drawing(self, asked: IllustrateRequest, caller: Caller) -> DirectRequest:
         illustrator, families, exposure = self._draws(caller), await self._known.families(), None
         request, unit = asked, unit_for(asked, caller.user_id)
         if self._experiments is not None:
@@ -182,7 +192,7 @@ class Direct:
         limit_s = self._settings.illustrator.timeout_s
         do = partial(drawn, illustrator=illustrator, vectorizer=self._vectorizer, signer=self._signer)
         limit_s = min(asked.options.timeout_s or limit_s, limit_s)
-        return Errand(asked, request, caller, do, limit_s, exposures=exposures)
+        return DirectRequest(asked, request, caller, do, limit_s, exposures=exposures)
 
     async def _previewed(
         self,

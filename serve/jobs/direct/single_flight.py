@@ -16,7 +16,7 @@ from typing import Any, Generic, TypeVar
 from serve.errors import Cancelled, DeadlineExceeded, KeyReused, Overloaded
 from serve.observability import request_context, tracing
 from serve.observability.metrics.catalogue import SHARED
-from serve.observability.request_context import Urgency
+from serve.observability.request_context import RequestContext
 
 T = TypeVar("T")
 
@@ -27,7 +27,7 @@ class _Shared(Generic[T]):
     body: str
     task: asyncio.Task[T]
     patience_s: float
-    asked: Urgency
+    asked: RequestContext
     """Of who began it."""
     waiting: int = 0
     leaving: asyncio.Task[None] | None = None
@@ -137,7 +137,7 @@ class SingleFlight(Generic[T]):
             task.exception()  # somebody waited for it, or nobody: it has been told
 
 
-async def _as_urgent(asked: Urgency, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+async def _as_urgent(asked: RequestContext, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
     request_context.begin(asked)
     return await work()
 

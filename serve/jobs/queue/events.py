@@ -1,7 +1,7 @@
 """What happened to a job, counted from 1: read at once, or followed until the job is over.
 
-`Follower` asks one question for all jobs that its process follows, every ``poll_s``: whether their counts have moved.
-An event is written in the transaction that counts it: a count that is seen has its events, in order, without gaps.
+`EventFollower` makes one query every ``poll_s`` for all jobs that its process follows: whether their counts have moved.
+An event and its count are written in one transaction: a count has all its events, in order, without gaps.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from serve.errors import NotFound, Overloaded, StateUnavailable
 from serve.state import State
 from serve.state.database import Database
-from serve.state.job_states import OVER
+from serve.state.job_states import TERMINAL
 from serve.state.tables import events, generations, jobs
 
 LOGGER = logging.getLogger(__name__)
@@ -62,11 +62,11 @@ class Event:
 
     @property
     def is_last(self) -> bool:
-        return self.kind in OVER
+        return self.kind in TERMINAL
 
 
 @dataclass(frozen=True)
-class Happened:
+class EventSlice:
     """``over``: nothing follows the last of ``events``. ``count``: how many there were in all."""
 
     events: Sequence[Event]
@@ -74,7 +74,7 @@ class Happened:
     count: int
 
 
-async def happened_after(database: Database, job_id: str, after: int = 0, most: int = MOST_AT_ONCE) -> Happened:
+async def slice_after(database: Database, job_id: str, after: int = 0, most: int = MOST_AT_ONCE) -> EventSlice:
     """Up to ``most`` events of a job that follow number ``after``. Raises NotFound, StateUnavailable.
 
     Of a job that was over long ago its events are gone: one that tells where it stands takes their place.
@@ -86,20 +86,20 @@ async def happened_after(database: Database, job_id: str, after: int = 0, most: 
             raise NotFound("there is no such job", "id")
         rows = (await connection.execute(_EVENTS, {"of": job_id, "after": after, "most": most})).all()
     found = [Event(row.n, row.kind, row.data, row.created_at) for row in rows]
-    over = job.status in OVER
+    over = job.status in TERMINAL
     if not found and over and after < job.events:
         data = {"status": job.status, "progress": job.progress, "attempt": job.attempt, **(job.stage or {})}
         data |= {} if job.error is None else {"error": job.error}
         found = [Event(job.events, job.status, data, job.completed_at or job.created_at)]
-    return Happened(found, found[-1].is_last if found else over, job.events)
+    return EventSlice(found, found[-1].is_last if found else over, job.events)
 
 
 async def events_after(database: Database, job_id: str, after: int = 0, most: int = MOST_AT_ONCE) -> Sequence[Event]:
-    """As ``happened_after``, the events alone."""
-    return (await happened_after(database, job_id, after, most)).events
+    """As ``slice_after``, the events alone."""
+    return (await slice_after(database, job_id, after, most)).events
 
 
-class Follower:
+class EventFollower:
     """Of every job that somebody in this process follows; for one event loop."""
 
     def __init__(self, state: State) -> None:
@@ -125,7 +125,7 @@ class Follower:
         moved = asyncio.Event()
         self._waiting.setdefault(job_id, set()).add(moved)
         try:
-            found = await happened_after(self._database, job_id, after)
+            found = await slice_after(self._database, job_id, after)
             while True:
                 for event in found.events:
                     after = event.n
@@ -141,19 +141,19 @@ class Follower:
         finally:
             self._leave(job_id, moved)
 
-    async def wait(self, job_id: str, after: int, wait_s: float) -> Happened:
+    async def wait(self, job_id: str, after: int, wait_s: float) -> EventSlice:
         """What follows number ``after``, as soon as there is something, at the latest after ``wait_s``.
 
         Raises NotFound, Overloaded, StateUnavailable.
         """
-        found = await happened_after(self._database, job_id, after)
+        found = await slice_after(self._database, job_id, after)
         if found.events or found.over or wait_s <= 0:
             return found
         async with contextlib.aclosing(self.follow(job_id, after)) as following:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await anext(following, None)
-        return await happened_after(self._database, job_id, after)
+        return await slice_after(self._database, job_id, after)
 
     async def until_over(self, job_id: str, after: int, wait_s: float) -> None:
         """Waits until the job is over, or ``wait_s`` are. Raises NotFound, Overloaded, StateUnavailable."""
@@ -163,12 +163,12 @@ class Follower:
                     async for _ in following:
                         pass
 
-    async def _read(self, job_id: str, after: int) -> Happened:
+    async def _read(self, job_id: str, after: int) -> EventSlice:
         try:
-            return await happened_after(self._database, job_id, after)
+            return await slice_after(self._database, job_id, after)
         except StateUnavailable:
             await asyncio.sleep(self._poll_s)
-            return Happened((), over=False, count=after)
+            return EventSlice((), over=False, count=after)
 
     def _leave(self, job_id: str, moved: asyncio.Event) -> None:
         self._here -= 1

@@ -124,7 +124,7 @@ class Bounds:
         self._in_all += more
 
 
-class UserTurns:
+class FairOrder:
     """Who adds jobs of one user in this process does so after another, before it has a connection: those that wait for
     the lock of `lock_user` would else hold all of them. For one event loop."""
 

@@ -14,9 +14,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.ensembles.requests import JobRequest, VectorizeRequest, digest, from_json
 from serve.errors import Conflict, NotFound
 from serve.jobs.queue import idempotency
-from serve.jobs.queue.fair_order import Bounds, Place, UserTurns, lock_user, places
+from serve.jobs.queue.fair_order import Bounds, FairOrder, Place, lock_user, places
 from serve.jobs.queue.insertion import Order, insert_jobs
-from serve.jobs.site_policy import Terms
+from serve.jobs.site_policy import SitePolicy
 from serve.observability import tracing
 from serve.security.limits.quotas import Quotas
 from serve.state import State
@@ -70,15 +70,15 @@ class GenerationQueue:
         return Bounds(self.state.settings.jobs)
 
     @cached_property
-    def _terms(self) -> Terms:
-        return Terms(self.state.settings)
+    def _terms(self) -> SitePolicy:
+        return SitePolicy(self.state.settings)
 
     @cached_property
-    def _turns(self) -> UserTurns:
-        return UserTurns(self.state.settings.database.timeout_s)
+    def _turns(self) -> FairOrder:
+        return FairOrder(self.state.settings.database.timeout_s)
 
     async def add(self, request: JobRequest, order: Order) -> Added:
-        """Raises what `Terms` raise, TooManyJobs, QuotaExceeded, and KeyReused when the key stands for another."""
+        """Raises what `SitePolicy` raise, TooManyJobs, QuotaExceeded, and KeyReused when the key stands for another."""
         return await self._add([request], order, None)
 
     async def add_batch(self, requests: Sequence[JobRequest], order: Order) -> Added:

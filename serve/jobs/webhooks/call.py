@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from serve.errors import InvalidRequest
 from serve.jobs.webhooks.address import check_webhook, webhook_destinations
-from serve.security.fetching.dns_pinning import Addresses
+from serve.security.fetching.dns_pinning import PinnedResolver
 from serve.settings import Settings, webhook_key
 
 LOGGER = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ _MOST_READ = 4096
 
 
 @dataclass(frozen=True)
-class Answer:
+class WebhookResponse:
     """``status`` is None when there was none; then ``told`` says why. ``wait_s``: what the receiver asked for."""
 
     status: int | None
@@ -72,11 +72,11 @@ def signature(key: bytes, message_id: str, timestamp: int, body: bytes) -> str:
     return f"v1,{base64.b64encode(signed.digest()).decode()}"
 
 
-class Caller:
+class WebhookClient:
     """An asynchronous context; needs `webhooks.secret`. It follows no redirects and knows no proxies, no cookies."""
 
     def __init__(
-        self, settings: Settings, addresses: Addresses | None = None, tls: ssl.SSLContext | None = None
+        self, settings: Settings, addresses: PinnedResolver | None = None, tls: ssl.SSLContext | None = None
     ) -> None:
         """Without ``tls``, certificates are those that the machine trusts."""
         assert settings.webhooks.secret is not None
@@ -87,7 +87,7 @@ class Caller:
         self._agent = f"atelier/{version('atelier')}"
 
     async def __aenter__(self) -> Self:
-        self._names = self._addresses or Addresses(webhook_destinations(self._settings).may_call)
+        self._names = self._addresses or PinnedResolver(webhook_destinations(self._settings).may_call)
         connector = aiohttp.TCPConnector(
             resolver=self._names, ssl=self._tls or True, use_dns_cache=False, force_close=True, limit=0
         )
@@ -107,24 +107,24 @@ class Caller:
         await self._session.close()
         await self._names.close()
 
-    async def call(self, message_id: str, url: str, body: bytes) -> Answer:
+    async def call(self, message_id: str, url: str, body: bytes) -> WebhookResponse:
         """Whatever happens is an answer."""
         try:
             check_webhook(url, self._settings)
             return await self._post(message_id, url, body)
         except InvalidRequest as error:
-            return Answer(None, str(error), refused=True)
+            return WebhookResponse(None, str(error), refused=True)
         except TimeoutError:
-            return Answer(None, f"no answer within {self._settings.webhooks.timeout_s:g} s")
+            return WebhookResponse(None, f"no answer within {self._settings.webhooks.timeout_s:g} s")
         except OSError as error:  # of the line: it names the host alone
-            return Answer(None, f"{type(error).__name__}: {error}"[:500])
+            return WebhookResponse(None, f"{type(error).__name__}: {error}"[:500])
         except (aiohttp.ClientError, ValueError) as error:  # may name the whole address, which may be a secret
-            return Answer(None, type(error).__name__)
+            return WebhookResponse(None, type(error).__name__)
         except Exception as error:  # one delivery that upsets the library must not end all the others
             LOGGER.exception("a webhook could not be sent")
-            return Answer(None, type(error).__name__)
+            return WebhookResponse(None, type(error).__name__)
 
-    async def _post(self, message_id: str, url: str, body: bytes) -> Answer:
+    async def _post(self, message_id: str, url: str, body: bytes) -> WebhookResponse:
         now = int(time.time())
         headers = {
             "Content-Type": "application/json",
@@ -134,7 +134,7 @@ class Caller:
             "webhook-signature": signature(self._key, message_id, now, body),
         }
         async with self._session.post(url, data=body, headers=headers, allow_redirects=False) as response:
-            answer = Answer(response.status, f"answered {response.status}", _asked_s(response.headers))
+            answer = WebhookResponse(response.status, f"answered {response.status}", _asked_s(response.headers))
             with contextlib.suppress(aiohttp.ClientError, OSError, TimeoutError):
                 await response.content.read(_MOST_READ)
             return answer

@@ -1,4 +1,4 @@
-"""`Deliverer`: sends what `serve.state.job_states` has written into ``deliveries``, until it has arrived or failed.
+"""`WebhookDelivery`: sends what `serve.state.job_states` wrote into ``deliveries``, until delivered or failed.
 
 Each is sent at least once: one whose sender dies before it has written down the answer is sent again, under the same
 id. Those of one job go out in the order of its events, each after the one before has arrived or failed.
@@ -19,7 +19,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from serve.errors import OutOfSpace, StateUnavailable
-from serve.jobs.webhooks.call import GONE, MAX_WAIT_S, Answer, Caller, message
+from serve.jobs.webhooks.call import GONE, MAX_WAIT_S, WebhookClient, WebhookResponse, message
 from serve.observability import tracing
 from serve.observability.metrics.catalogue import WEBHOOKS
 from serve.state import State
@@ -54,10 +54,12 @@ class Delivery:
     context: Mapping[str, str]
 
 
-class Deliverer:
+class WebhookDelivery:
     """Of one worker, for one event loop. Any number of workers may have one."""
 
-    def __init__(self, state: State, worker_id: Callable[[], str], base_url: str, caller: Caller | None = None) -> None:
+    def __init__(
+        self, state: State, worker_id: Callable[[], str], base_url: str, caller: WebhookClient | None = None
+    ) -> None:
         """``worker_id`` is asked each time; ``base_url``, without a slash at its end, is where results are."""
         self._state = state
         self._database = state.database
@@ -75,7 +77,7 @@ class Deliverer:
         """
         if self._limits.secret is None:
             await asyncio.Event().wait()  # what waits from earlier days goes out once there is one again
-        async with self._caller or Caller(self._state.settings) as caller:
+        async with self._caller or WebhookClient(self._state.settings) as caller:
             try:
                 while True:
                     for delivery in await self._claim():
@@ -172,7 +174,7 @@ class Deliverer:
         longest_s = max(MAX_WAIT_S, 1.5 * self._backoff_s(self._limits.max_attempts))
         return (_D.due_at <= now) | (_D.attempts == 0) | (_D.due_at > now + timedelta(seconds=longest_s))
 
-    async def _deliver(self, caller: Caller, delivery: Delivery) -> None:
+    async def _deliver(self, caller: WebhookClient, delivery: Delivery) -> None:
         """The receiver is told nothing of the trace: it is somebody else's."""
         about = {"http__request__method": "POST", "atelier__job__id": delivery.generation_id}
         with tracing.continued("webhook", delivery.context, "client", **about) as span:
@@ -183,7 +185,7 @@ class Deliverer:
                 span.failed("webhook")
             await self._insist(delivery, answer)
 
-    async def _insist(self, delivery: Delivery, answer: Answer) -> None:
+    async def _insist(self, delivery: Delivery, answer: WebhookResponse) -> None:
         while True:
             try:
                 return await self._write(delivery, answer)
@@ -191,7 +193,7 @@ class Deliverer:
                 self._is_away(error)
                 await asyncio.sleep(_LOOK_S)
 
-    async def _write(self, delivery: Delivery, answer: Answer) -> None:
+    async def _write(self, delivery: Delivery, answer: WebhookResponse) -> None:
         attempts = delivery.attempts + 1
         values: dict[str, Any] = {"attempts": attempts, "answer": answer.status, "worker_id": None}
         which = [_D.id == delivery.id, _D.status == PENDING]

@@ -1,4 +1,4 @@
-"""`Patience`: nobody waits for a database longer than he may, though it hangs."""
+"""`DatabaseTimeout`: nobody waits for a database longer than he may, though it hangs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ T = TypeVar("T")
 LOGGER = logging.getLogger(__name__)
 
 
-class Patience:
+class DatabaseTimeout:
     """Work on a connection that may be dead: ending it may take as long as it does, so nobody waits for what is late
     before `close`. ``cancels``: it is asked to end all the same, and asks the database nothing more."""
 

@@ -21,22 +21,22 @@ from serve.ensembles.illustrator.illustration import (
     Progress,
     nothing_draws,
 )
-from serve.ensembles.info_cache import Known
+from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import IllustrateRequest, JobRequest, Outcome, VectorizeRequest
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs.direct.direct_request import encoded
-from serve.jobs.direct.result_cache import Key, Memory
+from serve.jobs.direct.result_cache import Key, ResultCache
 from serve.jobs.outcomes import of_vectorization
 from serve.jobs.recording import as_stored
 from serve.jobs.worker.leases import Claimed, Leases
-from serve.jobs.worker.progress import Reporter
+from serve.jobs.worker.progress import ProgressReporter
 from serve.releases.experiments.assignment import Experiments
 from serve.releases.experiments.exposures import Exposure, expose
 from serve.releases.fallback.serving import serving
 from serve.releases.flags.flag import unit_of
 from serve.releases.flags.store import Flags
-from serve.releases.rollouts.version_selector import Choosing, R, exposures_of
+from serve.releases.rollouts.version_selector import R, VersionSelector, exposures_of
 from serve.security.signing.content_credentials import signer_of
 from serve.state import State
 from serve.state.objects import Stored, hold
@@ -45,7 +45,7 @@ PREVIEW = Encoding("webp", quality=75, metadata=False)
 
 
 @dataclass(frozen=True, eq=False)
-class Done:
+class JobResult:
     """``stored`` says where the files of ``outcome`` are; ``key`` what it is to be remembered by.
 
     ``stage`` is where the job stands at its end, if it told of that on the way.
@@ -58,7 +58,7 @@ class Done:
     stage: Mapping[str, Any] | None = None
 
 
-class Work:
+class JobExecutor:
     """Composes the ensembles; without an illustrator, illustrations fail and say what to run."""
 
     def __init__(self, state: State, vectorizer: VectorizerService, illustrator: IllustratorService | None) -> None:
@@ -67,14 +67,14 @@ class Work:
         self._limits = state.settings.jobs
         self._vectorizer = vectorizer
         self._illustrator = illustrator
-        self._known = Known(illustrator, vectorizer)
-        self._memory = Memory(state, self._known)
+        self._known = EnsembleInfoCache(illustrator, vectorizer)
+        self._memory = ResultCache(state, self._known)
         self._experiments = Experiments(state.settings.experiments, Flags(state.settings.flags, state.database))
-        self._choosing = Choosing(state.database, self._known)
+        self._choosing = VersionSelector(state.database, self._known)
         self._signer = signer_of(state.settings)
         self._preview = replace(PREVIEW, mark=state.settings.provenance.mark)
 
-    async def do(self, job: Claimed, leases: Leases) -> Done:
+    async def do(self, job: Claimed, leases: Leases) -> JobResult:
         """Raises the ensembles' errors, and LeaseLost. Cancelled, it asks for nothing any more."""
         request = await self._resolved(job)
         key = await self._memory.key_of(request)
@@ -85,9 +85,9 @@ class Work:
             outcome = await self._vectorize(request)
         else:
             outcome, stage = await self._illustrate(job, request, leases)
-        return Done(outcome, await self._keep(outcome), key=key, stage=stage)
+        return JobResult(outcome, await self._keep(outcome), key=key, stage=stage)
 
-    async def remember(self, connection: AsyncConnection, done: Done) -> None:
+    async def remember(self, connection: AsyncConnection, done: JobResult) -> None:
         """In the transaction that completes the job."""
         if done.key is not None:
             await self._memory.keep(connection, done.key, done.outcome, done.stored)
@@ -116,14 +116,14 @@ class Work:
                 await expose(connection, found, job.id)
         return request
 
-    async def _recalled(self, key: Key) -> Done | None:
+    async def _recalled(self, key: Key) -> JobResult | None:
         """What the same request came to before, held for this one."""
         recalled = await self._memory.recall(key)
         if recalled is None:
             return None
         async with self._database.write() as connection:
             held = await hold(connection, recalled.objects)
-        return Done(recalled.outcome, recalled.stored, cached=True) if held else None
+        return JobResult(recalled.outcome, recalled.stored, cached=True) if held else None
 
     async def _vectorize(self, request: VectorizeRequest) -> Outcome:
         image = await self._objects.get(request.image)
@@ -140,7 +140,7 @@ class Work:
         follow = Follow(self._limits.checkpoint_every, max(0.001, self._limits.progress_s))
         drawn: Illustration | None = None
         async with (
-            Reporter(job, leases, self._limits.progress_s, self._show) as reporter,
+            ProgressReporter(job, leases, self._limits.progress_s, self._show) as reporter,
             contextlib.aclosing(serving(self._illustrator, job.user_id).stream(options, follow, resume)) as items,
         ):
             async for item in items:

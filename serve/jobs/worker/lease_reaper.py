@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.errors import OutOfSpace, StateUnavailable
 from serve.jobs.queue.expiry import take_out
 from serve.jobs.recording import measure
-from serve.jobs.worker.database_timeout import Patience
+from serve.jobs.worker.database_timeout import DatabaseTimeout
 from serve.observability.metrics.catalogue import JOBS_RECOVERED
 from serve.state import State
 from serve.state.heartbeats import Seen, looked_again
@@ -24,7 +24,7 @@ from serve.state.job_states import CANCEL, CANCELLED, FAILED, PAUSE, PAUSED, PEN
 from serve.state.tables import deliveries, flights, jobs, utc_now, workers
 
 
-async def give_back(
+async def requeue(
     connection: AsyncConnection, which: Sequence[sa.ColumnElement[bool]], reason: str | None, max_failures: int
 ) -> int:
     """Jobs that a worker has go to the queue, or where it was wished; a ``reason`` counts as a failed attempt.
@@ -61,7 +61,7 @@ async def forget(connection: AsyncConnection, worker_id: str) -> None:
     await connection.execute(sa.update(deliveries).where(mine).values(worker_id=None))
 
 
-class Watch:
+class LeaseReaper:
     """Looks after the workers of a site, and after jobs whose time is over. Any number of processes may do so."""
 
     def __init__(self, state: State, clock: Callable[[], float] = time.monotonic) -> None:
@@ -70,7 +70,7 @@ class Watch:
         self._max_failures = state.settings.jobs.max_failures
         self._clock = clock
         self._seen: Seen = {}
-        self._patience = Patience(cancels=False)  # a beat that lands late shows life all the same
+        self._patience = DatabaseTimeout(cancels=False)  # a beat that lands late shows life all the same
         self._answers = 0
 
     async def close(self) -> None:
@@ -123,7 +123,7 @@ class Watch:
             same = (workers.c.id == worker_id, workers.c.beat == beat)
             if (await connection.execute(sa.delete(workers).where(*same))).rowcount == 0:
                 return False
-            await give_back(connection, [jobs.c.worker_id == worker_id], "its worker died", self._max_failures)
+            await requeue(connection, [jobs.c.worker_id == worker_id], "its worker died", self._max_failures)
             await forget(connection, worker_id)
         JOBS_RECOVERED.add(1)
         return True
@@ -136,4 +136,4 @@ class Watch:
             if await connection.scalar(sa.select(jobs.c.generation_id).where(*orphans).limit(1)) is None:
                 return
         async with self._database.write() as connection:
-            await give_back(connection, orphans, "its worker died", self._max_failures)
+            await requeue(connection, orphans, "its worker died", self._max_failures)

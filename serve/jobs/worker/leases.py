@@ -21,7 +21,7 @@ from serve.errors import AtelierError, EngineLost, EngineUnavailable, OutOfSpace
 from serve.jobs.queue import user_concurrency
 from serve.jobs.queue.expiry import is_over
 from serve.jobs.recording import ended, measure, put_results
-from serve.jobs.worker.lease_reaper import forget, give_back
+from serve.jobs.worker.lease_reaper import forget, requeue
 from serve.observability.costs import CPU, GPU, total
 from serve.observability.metrics.catalogue import JOB_WAIT_SECONDS
 from serve.observability.request_context import Priority
@@ -109,12 +109,12 @@ class Leases:
             if not await connection.scalar(sa.select(sa.exists().where(*stray))):
                 return
         async with self._database.write() as connection:
-            await give_back(connection, stray, reason, self._limits.max_failures)
+            await requeue(connection, stray, reason, self._limits.max_failures)
 
     async def leave(self) -> None:
         """The end of this worker; what it still has goes back to the queue as it is."""
         async with self._database.write() as connection:
-            await give_back(connection, [jobs.c.worker_id == self.worker_id], None, self._limits.max_failures)
+            await requeue(connection, [jobs.c.worker_id == self.worker_id], None, self._limits.max_failures)
             await forget(connection, self.worker_id)
 
     async def claim(self, lane: str, most: int) -> list[Claimed]:
@@ -219,7 +219,7 @@ class Leases:
 
         What is only full or away at the moment does not count: the job waits for it.
         """
-        told = told_of(error)
+        told = error_details(error)
         counts = isinstance(error, EngineLost) or not isinstance(error, PASSING)
         async with self._database.write() as connection:
             query = sa.select(jobs.c.failures, jobs.c.wish, jobs.c.expires_at).where(*self._mine(job)).with_for_update()
@@ -248,7 +248,7 @@ class Leases:
             await self._give_back(connection, job)
 
     async def _give_back(self, connection: AsyncConnection, job: Claimed) -> None:
-        if not await give_back(connection, self._mine(job), None, self._limits.max_failures):
+        if not await requeue(connection, self._mine(job), None, self._limits.max_failures):
             raise LeaseLost
 
     def _mine(self, job: Claimed) -> tuple[sa.ColumnElement[bool], ...]:
@@ -336,6 +336,6 @@ def _of_mine(names: tuple[str, ...]) -> sa.Update:
     return changing(*_mine(*(sa.bindparam(name) for name in ("my_job", "me", "my_attempt")))).values(new)
 
 
-def told_of(error: AtelierError) -> dict[str, Any]:
+def error_details(error: AtelierError) -> dict[str, Any]:
     told = {"type": type(error).__name__, "status": error.status, "detail": error.message, "field": error.field}
     return {**told, **error.more}

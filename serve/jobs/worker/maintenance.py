@@ -23,7 +23,7 @@ from serve.state import State, cache
 from serve.state.backups.places import delete_old
 from serve.state.backups.writing import backup
 from serve.state.database import Database
-from serve.state.job_states import FAILED, OVER
+from serve.state.job_states import FAILED, TERMINAL
 from serve.state.quality import LONGEST
 from serve.state.tables import (
     audit,
@@ -148,7 +148,7 @@ async def delete_old_events(state: State) -> None:
     before = utc_now() - _hours(state.settings.jobs.keep_events_h)
     g, e = generations.c, events.c
     # From the events that are old to their jobs, by their indexes: of jobs, ever more are over.
-    over = sa.exists().where(g.id == e.generation_id, g.status.in_(OVER), g.completed_at < before)
+    over = sa.exists().where(g.id == e.generation_id, g.status.in_(TERMINAL), g.completed_at < before)
     old = sa.select(e.generation_id, e.n).where(e.created_at < before, over)
     await _delete(state.database, events, [e.generation_id, e.n], old)
 

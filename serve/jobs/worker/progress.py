@@ -1,4 +1,4 @@
-"""`Reporter`: how far a job is, written down as often as that is worth it.
+"""`ProgressReporter`: how far a job is, written down as often as that is worth it.
 
 What comes while something is being written joins the next writing, and only the newest of each counts. So drawing never
 waits for a database, and one that is away for a while is told the newest afterwards.
@@ -23,7 +23,7 @@ LOGGER = logging.getLogger(__name__)
 Report = Progress | Checkpoint | Preview
 
 
-class Reporter:
+class ProgressReporter:
     """Of one job under way. ``show`` keeps a preview and names it; ``pause_s`` lies between two reports.
 
     Leaving the block raises LeaseLost when the job was found to be somebody else's; the block is cancelled then.
@@ -63,7 +63,7 @@ class Reporter:
         """Where the job stands once every step is made."""
         return {**self._stage, "step": self._stage["steps"]} if "steps" in self._stage else self._stage
 
-    async def __aenter__(self) -> Reporter:
+    async def __aenter__(self) -> ProgressReporter:
         self._worker = asyncio.current_task()
         self._task = asyncio.create_task(self._write())
         return self

@@ -10,8 +10,8 @@ from serve.ensembles.illustrator.illustration import IllustratorService
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import AtelierError, EngineUnavailable, StateUnavailable
 from serve.jobs.queue.demand import workers_wanted
-from serve.jobs.webhooks.delivery import Deliverer
-from serve.jobs.worker.execution import Work
+from serve.jobs.webhooks.delivery import WebhookDelivery
+from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.maintenance import run_due
 from serve.jobs.worker.site_metrics import EVERY_S, measure_site
 from serve.jobs.worker.worker import Worker
@@ -29,7 +29,7 @@ class SiteWorker:
     def __init__(self, state: State, worker: Worker, base_url: str) -> None:
         self._state = state
         self._worker = worker
-        self._deliverer = Deliverer(state, lambda: worker.worker_id, base_url)
+        self._deliverer = WebhookDelivery(state, lambda: worker.worker_id, base_url)
         self._tasks = [asyncio.create_task(self._deliverer.run()), asyncio.create_task(self._chores())]
         self._tasks.append(asyncio.create_task(self._measure()))
 
@@ -48,7 +48,7 @@ class SiteWorker:
         state = await State.open_patiently(settings)
         try:
             draws = with_fallback(illustrator, state) if illustrator is not None else None
-            worker = Worker(state, Work(state, vectorizer, draws))
+            worker = Worker(state, JobExecutor(state, vectorizer, draws))
             await worker.start()
         except BaseException:
             await state.close()

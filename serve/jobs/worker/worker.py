@@ -17,13 +17,13 @@ from typing import Any, TypeVar
 
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, OutOfSpace, StateUnavailable
 from serve.jobs.queue.expiry import left_s
-from serve.jobs.worker.database_timeout import Patience
-from serve.jobs.worker.execution import Done, Work
-from serve.jobs.worker.lease_reaper import Watch
+from serve.jobs.worker.database_timeout import DatabaseTimeout
+from serve.jobs.worker.execution import JobExecutor, JobResult
+from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.jobs.worker.leases import Claimed, LeaseLost, Leases
 from serve.observability import request_context, tracing
 from serve.observability.metrics.catalogue import BEATS, JOB_SECONDS, JOBS_ENDED
-from serve.observability.request_context import Urgency
+from serve.observability.request_context import RequestContext
 from serve.state import State
 from serve.state.job_states import COMPLETED
 
@@ -38,17 +38,17 @@ CLAIM_WAITS = 12.0
 class Worker:
     """For one event loop; `start` it, and `close` it."""
 
-    def __init__(self, state: State, work: Work) -> None:
+    def __init__(self, state: State, work: JobExecutor) -> None:
         self._limits = state.settings.jobs
         self._leases = Leases(state, self._limits.slots)
-        self._watch = Watch(state)
+        self._watch = LeaseReaper(state)
         self._work = work
         self._doing: dict[str, tuple[Claimed, asyncio.Task[None]]] = {}
         self._wishes: dict[str, str] = {}
         self._claiming = asyncio.Lock()
         """What is claimed belongs to who began to claim: nobody starts over meanwhile."""
         self._loops: list[asyncio.Task[None]] = []
-        self._patience = Patience(cancels=True)
+        self._patience = DatabaseTimeout(cancels=True)
         self._claim_s = CLAIM_WAITS * state.settings.database.timeout_s
         self._unsure = False
         """Whether a claim was given up that may have taken jobs all the same."""
@@ -177,7 +177,7 @@ class Worker:
     async def _attempt(self, job: Claimed, began: float, span: tracing.entered) -> str:
         """What became of it, as metrics name it."""
         limit_s = left_s(job.expires_at, self._limits.timeout_s)
-        request_context.begin(Urgency(priority=job.priority).narrowed(limit_s))
+        request_context.begin(RequestContext(priority=job.priority).narrowed(limit_s))
         try:
             try:
                 async with asyncio.timeout(limit_s):
@@ -198,7 +198,7 @@ class Worker:
         await self._insist(lambda: self._complete(job, done))
         return COMPLETED
 
-    async def _complete(self, job: Claimed, done: Done) -> None:
+    async def _complete(self, job: Claimed, done: JobResult) -> None:
         also = partial(self._work.remember, done=done)
         await self._leases.complete(job, done.outcome, done.stored, cached=done.cached, stage=done.stage, also=also)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from serve.observability.metrics.metric import Age, Counter, Gauge, Histogram, Metric, Passed, Sample
+from serve.observability.metrics.metric import Age, Counter, Gauge, Histogram, Metric, PassThrough, Sample
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 """From one inference of a small engine to a large picture."""
@@ -198,7 +198,7 @@ COST_CPU = Counter(
 )
 COST_GPU = Counter("atelier_cost_gpu_seconds_total", "GPU time that is charged to requests.", ("ensemble", "model"))
 
-TRITON = Passed()
+TRITON = PassThrough()
 """`nv_*`: Triton's own metrics, with the label ``ensemble``."""
 
 

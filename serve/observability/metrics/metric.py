@@ -161,7 +161,7 @@ class Histogram(Metric):
             yield Sample(f"{self.name}_sum", labels, total)
 
 
-class Passed:
+class PassThrough:
     """Numbers that somebody else counted, passed on as they are: the newest from each source."""
 
     def __init__(self) -> None:

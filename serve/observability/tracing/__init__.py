@@ -35,7 +35,7 @@ _GONE = (asyncio.CancelledError, GeneratorExit)
 
 
 @dataclass(frozen=True, slots=True)
-class Here:
+class TraceContext:
     """``folded``: what is asked for now is told as an event of ``span``, and has no span of its own."""
 
     request_id: str = ""
@@ -48,8 +48,8 @@ class Here:
         return self.span if self.span is not None and self.span.is_recording() else None
 
 
-_NOWHERE = Here()
-_here: ContextVar[Here] = ContextVar("here", default=_NOWHERE)
+_NOWHERE = TraceContext()
+_here: ContextVar[TraceContext] = ContextVar("here", default=_NOWHERE)
 _tracer: Any = None
 
 
@@ -59,11 +59,11 @@ def trace_with(tracer: Any) -> None:
     _tracer = tracer
 
 
-def here() -> Here:
+def here() -> TraceContext:
     return _here.get()
 
 
-def go_on(there: Here) -> None:
+def go_on(there: TraceContext) -> None:
     """For the rest of this context, which has nothing under way yet."""
     _here.set(there)
 
@@ -104,9 +104,9 @@ class _Block:
     """Sets what is under way for its block. A generator may be closed from elsewhere: then there is nothing to undo."""
 
     __slots__ = ("_token",)
-    _token: Token[Here] | None
+    _token: Token[TraceContext] | None
 
-    def _go(self, there: Here) -> None:
+    def _go(self, there: TraceContext) -> None:
         self._token = _here.set(there)
 
     def _back(self) -> None:
@@ -132,7 +132,7 @@ class span(_Block):
             self._begin(set_span_in_context(parent), now)
         return self
 
-    def _begin(self, context: Any, now: Here) -> None:
+    def _begin(self, context: Any, now: TraceContext) -> None:
         attributes = _named(self._attributes)
         self._span = _tracer.start_span(self._name, context=context, kind=_KINDS[self._kind], attributes=attributes)
         self._go(replace(now, span=self._span, folded=False))
@@ -179,7 +179,7 @@ class entered(span):
         self._carrier = carrier or {}
 
     def __enter__(self) -> Self:
-        now = Here(self._carrier.get(REQUEST_ID, ""))
+        now = TraceContext(self._carrier.get(REQUEST_ID, ""))
         if _tracer is None:
             self._go(now)
         else:
@@ -197,7 +197,7 @@ class continued(entered):
     def __enter__(self) -> Self:
         if TRACEPARENT in self._carrier:
             return super().__enter__()
-        self._go(Here(self._carrier.get(REQUEST_ID, "")))
+        self._go(TraceContext(self._carrier.get(REQUEST_ID, "")))
         return self
 
 

@@ -34,7 +34,7 @@ _provider: TracerProvider | None = None
 _of_triton: str | None = None
 
 
-class Patient(SpanExporter):
+class BoundedExporter(SpanExporter):
     """Tells once that ``inner`` does not get through, and once that it does again."""
 
     def __init__(self, inner: SpanExporter) -> None:
@@ -83,7 +83,7 @@ def start(settings: TracingSettings, component: str, instance: str = "") -> None
     batch = min(_BATCH, settings.queue)
     provider.add_span_processor(
         BatchSpanProcessor(
-            Patient(exporter), settings.queue, schedule_delay_millis=_EVERY_MS, max_export_batch_size=batch
+            BoundedExporter(exporter), settings.queue, schedule_delay_millis=_EVERY_MS, max_export_batch_size=batch
         )
     )
     tracing.trace_with(provider.get_tracer("atelier", version("atelier")))

@@ -45,7 +45,7 @@ class ArmReport:
 
 
 @dataclass(frozen=True)
-class Report:
+class ExperimentReport:
     """``difference`` of two arms: the second less the first. None, with ``note``, while that would say too little."""
 
     experiment: str
@@ -65,7 +65,7 @@ class Report:
         return {"since": self.since, "until": self.until}
 
 
-async def report_of(database: Database, name: str, settings: Mapping[str, ExperimentSettings]) -> Report:
+async def report_of(database: Database, name: str, settings: Mapping[str, ExperimentSettings]) -> ExperimentReport:
     """Raises NotFound for an experiment that the settings do not name, StateUnavailable."""
     experiment = settings.get(name)
     if experiment is None:
@@ -76,7 +76,7 @@ async def report_of(database: Database, name: str, settings: Mapping[str, Experi
     return await asyncio.to_thread(_report, name, experiment, rows)
 
 
-def _report(name: str, experiment: ExperimentSettings, rows: Mapping[str, Mapping[str, Any]]) -> Report:
+def _report(name: str, experiment: ExperimentSettings, rows: Mapping[str, Mapping[str, Any]]) -> ExperimentReport:
     sums = {arm: {metric: _sums(rows.get(arm), metric) for metric in METRICS} for arm in experiment.arms}
     arms = [_arm(arm, settings.weight, rows.get(arm), sums[arm]) for arm, settings in experiment.arms.items()]
     few = [f"{one.arm} has {one.units} of {experiment.min_units}" for one in arms if one.units < experiment.min_units]
@@ -88,7 +88,7 @@ def _report(name: str, experiment: ExperimentSettings, rows: Mapping[str, Mappin
         difference |= {mean: intervals.mean_difference(sums[one.arm][mean], sums[other.arm][mean]) for mean in MEANS}
     seen = [row for arm, row in rows.items() if arm in experiment.arms]
     since, until = min((row["since"] for row in seen), default=None), max((row["until"] for row in seen), default=None)
-    return Report(name, CONFIDENCE, since, until, not few, note, arms, difference)
+    return ExperimentReport(name, CONFIDENCE, since, until, not few, note, arms, difference)
 
 
 def _arm(arm: str, weight: float, row: Mapping[str, Any] | None, sums: Mapping[str, Sums]) -> ArmReport:

@@ -1,4 +1,4 @@
-"""`Breaker`: leaves alone for a while what fails too often (Nygard, Release It!, 2007, section 5.2).
+"""`CircuitBreaker`: leaves alone for a while what fails too often (Nygard, Release It!, 2007, section 5.2).
 
     closed ──(too many failures)──> open ──(after a wait)──> half-open ──(one that goes well)──> closed
                                       ^───────(one that fails)──────────┘
@@ -26,13 +26,13 @@ _TENTHS = 10
 
 
 @dataclass
-class _Tenth:
+class _Bucket:
     number: int
     ended: int = 0
     failed: int = 0
 
 
-class Breaker:
+class CircuitBreaker:
     """Of one ensemble or outside service, in one process, for one event loop. ``clock`` is in seconds."""
 
     def __init__(self, settings: BreakerSettings, service: str, clock: Callable[[], float] = time.monotonic) -> None:
@@ -40,7 +40,7 @@ class Breaker:
         self._service = service
         self._settings = settings
         self._clock = clock
-        self._tenths: deque[_Tenth] = deque()
+        self._tenths: deque[_Bucket] = deque()
         self._opened_at: float | None = None
         self._probe: Trial | None = None
         self._era = 0
@@ -88,7 +88,7 @@ class Breaker:
     def _count(self, failed: bool) -> None:
         number = self._tenth()
         if not self._tenths or self._tenths[-1].number != number:
-            self._tenths.append(_Tenth(number))
+            self._tenths.append(_Bucket(number))
         self._tenths[-1].ended += 1
         self._tenths[-1].failed += failed
         ended, failures = self.counts()
@@ -108,7 +108,7 @@ class Breaker:
 class Trial:
     """One request: say how it went before the block ends. Nothing said, as of one that was cancelled: nothing known."""
 
-    def __init__(self, breaker: Breaker, era: int) -> None:
+    def __init__(self, breaker: CircuitBreaker, era: int) -> None:
         self.era = era
         self._breaker = breaker
         self._failed: bool | None = None

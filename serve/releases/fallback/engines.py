@@ -11,7 +11,7 @@ import numpy.typing as npt
 from serve.engines.service import EngineService, Health
 
 
-class EnginesOf:
+class EnginesBehind:
     """``EngineService`` but for the versions."""
 
     def __init__(self, service: EngineService) -> None:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from yarl import URL
 
 from serve.ensembles.illustrator.illustration import IllustrateOptions
-from serve.releases.fallback.http_calls import NotForThis, OutsideFailed
+from serve.releases.fallback.http_calls import ExternalCallFailed, NotForThis
 from serve.releases.fallback.sigv4 import Credentials, signed
 from serve.settings import FallbackStep
 
@@ -97,7 +97,7 @@ class Bedrock:
 
     def call(self, body: bytes, key: SecretStr | None) -> tuple[URL, dict[str, str]]:
         if key is None:
-            raise OutsideFailed("has no key here")
+            raise ExternalCallFailed("has no key here")
         headers = {"Content-Type": "application/json", "Accept": "application/json"}
         access, _, rest = key.get_secret_value().partition(":")
         if not rest:
@@ -198,5 +198,5 @@ def _text_of(found: Any, name: str | None = None) -> str:
     if name is not None:
         first = first.get(name) if isinstance(first, dict) else None
     if not isinstance(first, str):
-        raise OutsideFailed("answered without a picture")
+        raise ExternalCallFailed("answered without a picture")
     return first

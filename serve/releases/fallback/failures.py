@@ -15,7 +15,7 @@ from serve.errors import (
     EngineUnavailable,
     ModerationBlocked,
     Overloaded,
-    Unjudged,
+    PictureNotClassified,
 )
 from serve.releases.fallback.http_calls import NotForThis
 
@@ -46,7 +46,7 @@ def is_failure(
 ) -> bool:
     """Whether the breaker counts it: not what came of too little time that the client gave, of what was asked, or of
     a judge who is away."""
-    if isinstance(error, NotForThis | Unjudged):
+    if isinstance(error, NotForThis | PictureNotClassified):
         return False
     if isinstance(error, DeadlineExceeded):
         short = options.timeout_s is not None and options.timeout_s < limit_s

@@ -24,11 +24,11 @@ _AT_FAULT = (400, 413, 422)
 """Statuses that say so of the request."""
 
 
-class OutsideFailed(EngineUnavailable):
+class ExternalCallFailed(EngineUnavailable):
     """A service outside did not give what it was asked for."""
 
 
-class NotForThis(OutsideFailed):
+class NotForThis(ExternalCallFailed):
     """It would not do this very request, as far as it says: another may well go."""
 
 
@@ -43,24 +43,24 @@ async def post_json(
             async with session.post(url, data=body, headers=sent, allow_redirects=False) as answer:
                 found = await _body(answer, max_bytes)
     except TimeoutError:
-        raise OutsideFailed(f"did not answer within {timeout_s:g} s") from None
+        raise ExternalCallFailed(f"did not answer within {timeout_s:g} s") from None
     except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise OutsideFailed(f"could not be asked ({type(error).__name__})") from None
+        raise ExternalCallFailed(f"could not be asked ({type(error).__name__})") from None
     try:
         document = await asyncio.to_thread(json.loads, found)
     except (ValueError, RecursionError):
-        raise OutsideFailed("answered what is not JSON") from None
+        raise ExternalCallFailed("answered what is not JSON") from None
     if not isinstance(document, dict):
-        raise OutsideFailed("answered JSON that is no object")
+        raise ExternalCallFailed("answered JSON that is no object")
     return document
 
 
 async def _body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     if answer.status != 200:
-        failed = NotForThis if answer.status in _AT_FAULT else OutsideFailed
+        failed = NotForThis if answer.status in _AT_FAULT else ExternalCallFailed
         raise failed(f"answered with status {answer.status}")
     if answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
-        raise OutsideFailed("answered compressed, though asked not to")
+        raise ExternalCallFailed("answered compressed, though asked not to")
     body = bytearray()
     if (answer.content_length or 0) <= max_bytes:
         async for piece in answer.content.iter_chunked(_PIECE):
@@ -69,7 +69,7 @@ async def _body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
                 break
         else:
             return bytes(body)
-    raise OutsideFailed(f"answered with more than {max_bytes} bytes")
+    raise ExternalCallFailed(f"answered with more than {max_bytes} bytes")
 
 
 def _session() -> aiohttp.ClientSession:

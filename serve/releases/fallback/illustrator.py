@@ -34,18 +34,18 @@ from serve.errors import (
     EngineUnavailable,
     InvalidRequest,
     ModerationBlocked,
-    Unjudged,
+    PictureNotClassified,
 )
 from serve.observability import request_context, tracing
 from serve.observability.metrics.catalogue import SERVED
-from serve.releases.fallback.circuit_breaker import Breaker, Trial
-from serve.releases.fallback.engines import EnginesOf
+from serve.releases.fallback.circuit_breaker import CircuitBreaker, Trial
+from serve.releases.fallback.engines import EnginesBehind
 from serve.releases.fallback.failures import ABOUT_S, brief, is_failure, is_ours, late, within
-from serve.releases.fallback.last_known_info import ToldLast
-from serve.releases.fallback.steps import Key, Step, as_named, steps_of
+from serve.releases.fallback.last_known_info import LastKnownInfo
+from serve.releases.fallback.steps import FallbackBackend, Key, as_named, steps_of
 from serve.releases.flags.flag import unit_of
 from serve.releases.flags.store import Flags
-from serve.security.moderation.policy import Policy
+from serve.security.moderation.policy import ModerationPolicy
 from serve.settings import Settings
 from serve.state.job_states import ANONYMOUS
 
@@ -59,11 +59,11 @@ class _Link:
     """``step`` None: the Illustrator itself."""
 
     name: str
-    breaker: Breaker
-    step: Step | None = None
+    breaker: CircuitBreaker
+    step: FallbackBackend | None = None
 
 
-class FallbackIllustrator(EnginesOf):
+class FallbackIllustrator(EnginesBehind):
     """The ``IllustratorService`` of one process; `for_user` before each request of somebody who is known.
 
     Without any steps nobody is refused: the breaker only watches.
@@ -84,14 +84,14 @@ class FallbackIllustrator(EnginesOf):
         self._limit_s = settings.illustrator.timeout_s
         self._flags = flags
         moderates = settings.moderation.policy != "off"
-        self._policy = Policy(settings.moderation, primary) if moderates else None
+        self._policy = ModerationPolicy(settings.moderation, primary) if moderates else None
         """For pictures from outside: the Illustrator's own have been looked at."""
-        self._own = _Link(ILLUSTRATE, Breaker(self._settings.breaker, ILLUSTRATE, clock))
+        self._own = _Link(ILLUSTRATE, CircuitBreaker(self._settings.breaker, ILLUSTRATE, clock))
         self._steps = [
-            _Link(step.name, Breaker(self._settings.breaker, step.name, clock), step)
+            _Link(step.name, CircuitBreaker(self._settings.breaker, step.name, clock), step)
             for step in steps_of(self._settings, primary, key)
         ]
-        self._says = ToldLast(primary, self._own.breaker) if self._steps else primary
+        self._says = LastKnownInfo(primary, self._own.breaker) if self._steps else primary
         self._user_id = ANONYMOUS
 
     def for_user(self, user_id: str) -> FallbackIllustrator:
@@ -101,7 +101,7 @@ class FallbackIllustrator(EnginesOf):
         return mine
 
     @property
-    def breakers(self) -> Mapping[str, Breaker]:
+    def breakers(self) -> Mapping[str, CircuitBreaker]:
         """By the names of who serves, in the order in which they are asked."""
         return {link.name: link.breaker for link in (self._own, *self._steps)}
 
@@ -179,7 +179,7 @@ class FallbackIllustrator(EnginesOf):
 
     def _goes_on(self, error: AtelierError, link: _Link, deadline: float) -> bool:
         """Whether somebody else is asked."""
-        if not self._steps or isinstance(error, Cancelled | ModerationBlocked | Unjudged):
+        if not self._steps or isinstance(error, Cancelled | ModerationBlocked | PictureNotClassified):
             return False  # who cannot be judged here is not judged either when somebody else has drawn it
         if time.monotonic() >= deadline - ABOUT_S:
             return False
@@ -209,7 +209,9 @@ class FallbackIllustrator(EnginesOf):
             raise late(left_s) from None
         yield drawn
 
-    async def _drawn(self, step: Step, options: IllustrateOptions, family: FamilyInfo | None) -> Illustration:
+    async def _drawn(
+        self, step: FallbackBackend, options: IllustrateOptions, family: FamilyInfo | None
+    ) -> Illustration:
         """Raises ModerationBlocked besides what the step raises."""
         if step.model is not None or self._policy is None:
             return await step.draw(options, family)

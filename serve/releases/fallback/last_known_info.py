@@ -1,4 +1,4 @@
-"""`ToldLast`: what the Illustrator says of itself, and what it said before while it is away and others are there."""
+"""`LastKnownInfo`: the Illustrator's description of itself; the last known one while it is unavailable."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from serve.ensembles.illustrator.illustration import FamilyInfo, IllustratorService
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
-from serve.releases.fallback.circuit_breaker import CLOSED, Breaker
+from serve.releases.fallback.circuit_breaker import CLOSED, CircuitBreaker
 from serve.releases.fallback.failures import late
 
 ASKED_FOR_S = 5.0
@@ -17,10 +17,10 @@ ASKED_FOR_S = 5.0
 T = TypeVar("T")
 
 
-class ToldLast:
+class LastKnownInfo:
     """For one event loop. Methods raise what the Illustrator raises that has said nothing yet."""
 
-    def __init__(self, illustrator: IllustratorService, breaker: Breaker) -> None:
+    def __init__(self, illustrator: IllustratorService, breaker: CircuitBreaker) -> None:
         self._illustrator = illustrator
         self._breaker = breaker
         self._remembered: dict[str, Any] = {}

@@ -6,7 +6,7 @@ from serve.ensembles.illustrator.illustration import IllustratorService
 from serve.errors import InvalidRequest
 from serve.releases.fallback.illustrator import FallbackIllustrator
 from serve.releases.flags.store import Flags
-from serve.security.signing.secret_store import SealedSecrets
+from serve.security.signing.secret_store import SecretStore
 from serve.state import State
 
 
@@ -14,6 +14,6 @@ def with_fallback(illustrator: IllustratorService, state: State) -> FallbackIllu
     """Raises InvalidRequest for steps that cannot be."""
     flags = Flags(state.settings.flags, state.database)
     try:
-        return FallbackIllustrator(illustrator, state.settings, SealedSecrets(state).get, flags)
+        return FallbackIllustrator(illustrator, state.settings, SecretStore(state).get, flags)
     except ValueError as error:
         raise InvalidRequest(str(error), "fallback.steps") from None

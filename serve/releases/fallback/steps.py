@@ -26,8 +26,8 @@ from serve.ensembles.illustrator.illustration import (
 )
 from serve.errors import AtelierError
 from serve.releases.fallback.external_services import Size, service_of
-from serve.releases.fallback.http_calls import OutsideFailed, post_json
-from serve.security.limits.admission_queue import Turns
+from serve.releases.fallback.http_calls import ExternalCallFailed, post_json
+from serve.security.limits.admission_queue import AdmissionQueue
 from serve.settings import FallbackSettings, FallbackStep
 from serve.vector.image import ImageLimits, read
 
@@ -40,7 +40,7 @@ Key = Callable[[str], Awaitable[SecretStr]]
 """The secret that is kept by a name."""
 
 
-class Step(Protocol):
+class FallbackBackend(Protocol):
     """``name`` is what an answer says served it; ``model`` is of this site's Illustrator, or None."""
 
     name: str
@@ -67,7 +67,7 @@ class LocalModel:
         wanted = self._step.model
         stands_in = next((one for one in await self._illustrator.families() if one.name == wanted), None)
         if stands_in is None:
-            raise OutsideFailed("is no model of this site")
+            raise ExternalCallFailed("is no model of this site")
         width, height = _size(options, family)
         drawn = await self._illustrator.draw(
             replace(
@@ -85,7 +85,7 @@ class LocalModel:
         return replace(drawn, served_by=self.name)
 
 
-class Outside:
+class ExternalService:
     """A service outside: asked for each picture by itself, and believed in nothing but that it is one."""
 
     def __init__(self, step: FallbackStep, settings: FallbackSettings, key: Key) -> None:
@@ -95,7 +95,7 @@ class Outside:
         self._step = step
         self._service = service_of(step)
         self._max_bytes = settings.max_bytes
-        self._turns = Turns(settings.at_once, _WAITING)
+        self._turns = AdmissionQueue(settings.at_once, _WAITING)
         self._key = key
 
     async def draw(self, options: IllustrateOptions, family: FamilyInfo | None) -> Illustration:
@@ -159,9 +159,9 @@ def checked_pixels(found: str, size: Size, max_bytes: int) -> Pixels:
         data = base64.b64decode(found.partition(",")[2] if found.startswith("data:") else found, validate=True)
         picture = read(data, ImageLimits(max_bytes=max_bytes))
     except (binascii.Error, ValueError):
-        raise OutsideFailed("answered with what is no base64") from None
+        raise ExternalCallFailed("answered with what is no base64") from None
     except AtelierError as error:
-        raise OutsideFailed(f"answered with what is no picture for us ({type(error).__name__})") from None
+        raise ExternalCallFailed(f"answered with what is no picture for us ({type(error).__name__})") from None
     image = Image.fromarray(picture.rgba)
     image = Image.alpha_composite(Image.new("RGBA", image.size, (255, 255, 255, 255)), image).convert("RGB")
     if image.size != size:
@@ -169,10 +169,10 @@ def checked_pixels(found: str, size: Size, max_bytes: int) -> Pixels:
     return np.array(image)
 
 
-def steps_of(settings: FallbackSettings, illustrator: IllustratorService, key: Key) -> Sequence[Step]:
+def steps_of(settings: FallbackSettings, illustrator: IllustratorService, key: Key) -> Sequence[FallbackBackend]:
     """In their order. Raises ValueError as ``service_of`` does."""
     return [
-        LocalModel(step, illustrator) if step.kind == "model" else Outside(step, settings, key)
+        LocalModel(step, illustrator) if step.kind == "model" else ExternalService(step, settings, key)
         for step in settings.steps
     ]
 

@@ -20,21 +20,21 @@ from serve.ensembles.vectorizer.vectorization import (
 )
 from serve.errors import AtelierError
 from serve.observability import request_context
-from serve.releases.fallback.circuit_breaker import Breaker
-from serve.releases.fallback.engines import EnginesOf
+from serve.releases.fallback.circuit_breaker import CircuitBreaker
+from serve.releases.fallback.engines import EnginesBehind
 from serve.releases.fallback.failures import is_ours
 from serve.settings import BreakerSettings
 
 T = TypeVar("T")
 
 
-class WatchedVectorizer(EnginesOf):
+class WatchedVectorizer(EnginesBehind):
     """The ``VectorizerService`` of one process."""
 
     def __init__(self, vectorizer: VectorizerService, settings: BreakerSettings) -> None:
         super().__init__(vectorizer)
         self._vectorizer = vectorizer
-        self.breaker = Breaker(settings, VECTORIZE)
+        self.breaker = CircuitBreaker(settings, VECTORIZE)
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
         return await self._watched(self._vectorizer.vectorize(data, options))

@@ -12,7 +12,7 @@ from serve.errors import NotFound
 from serve.releases.flags.flag import Flag, is_on
 from serve.security.identity.audit import Actor, record
 from serve.settings import FlagSettings
-from serve.state.cached_value import Remembered
+from serve.state.cached_value import CachedValue
 from serve.state.database import Database
 from serve.state.tables import flags, utc_now
 
@@ -33,7 +33,7 @@ class Flags:
     ) -> None:
         self._initial = {name: Flag.of(name, one) for name, one in settings.items()}
         self._database = database
-        self._remembered = Remembered[Mapping[str, Flag]]("flags", self.read, self._initial, REMEMBERED_S, clock)
+        self._remembered = CachedValue[Mapping[str, Flag]]("flags", self.read, self._initial, REMEMBERED_S, clock)
 
     async def is_on(self, name: str, user_id: str) -> bool:
         """False of a flag that there is not."""

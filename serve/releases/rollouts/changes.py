@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.engines.triton import repository_view
 from serve.errors import Conflict, InvalidRequest
 from serve.releases.rollouts import standalone_check
-from serve.releases.rollouts.readiness_quorum import agreed
+from serve.releases.rollouts.readiness_quorum import all_ready
 from serve.releases.rollouts.rollout import Rollout, changed_meanwhile, read_all
 from serve.releases.rollouts.site import default_of
 from serve.security.identity.audit import Actor, record
@@ -158,7 +158,7 @@ async def _agree(state: State, before: Rollout, asked: Rollout, actor: Actor) ->
     """Until every replica has found the candidate of ``asked`` fit. Else what was before is written down again; a
     candidate that was one before stays, and gets no traffic."""
     try:
-        if not await agreed(state, asked):
+        if not await all_ready(state, asked):
             await standalone_check.examine(state, asked)
     except BaseException as error:
 

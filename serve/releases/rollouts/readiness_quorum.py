@@ -23,7 +23,7 @@ GONE_S = 4 * BEAT_S
 POLL_S = 0.25
 
 
-async def agreed(state: State, rollout: Rollout) -> bool:
+async def all_ready(state: State, rollout: Rollout) -> bool:
     """Waits until each replica that has the engine has examined the candidate of ``rollout``; False: there is none.
 
     Raises Conflict with the reasons of those that found it not fit, when not all have answered in time, or when

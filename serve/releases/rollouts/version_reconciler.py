@@ -1,4 +1,4 @@
-"""`Steward`: keeps the engines of one replica at the versions that the site wants, and tells what it has.
+"""`VersionReconciler`: keeps the engines of one replica at the versions that the site wants, and tells what it has.
 
 A replica learns from the database alone: whoever changes a version need not know how many replicas there are, and one
 that starts later comes up with what is wanted then.
@@ -17,7 +17,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from serve.engines.engine_set import EngineRoom
+from serve.engines.engine_set import EngineSet
 from serve.engines.triton.manifests import check_claims, check_files
 from serve.errors import AtelierError, OutOfSpace, StateUnavailable
 from serve.releases.rollouts import smoke_test
@@ -59,10 +59,10 @@ async def wanted_now(settings: Settings) -> dict[str, str]:
         await database.close()
 
 
-class Steward:
+class VersionReconciler:
     """Of one replica, for one event loop; `start` it, and `close` it."""
 
-    def __init__(self, settings: Settings, room: EngineRoom, repository: Path) -> None:
+    def __init__(self, settings: Settings, room: EngineSet, repository: Path) -> None:
         self._settings = settings
         self._room = room
         self._repository = repository

@@ -1,4 +1,4 @@
-"""`Choosing`: the versions of engines that a request gets, the same for all requests of one user (D-083)."""
+"""`VersionSelector`: the versions of engines that a request gets, the same for all requests of one user (D-083)."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.ensembles.info_cache import Known
+from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import IllustrateRequest, JobRequest, VectorizeRequest
 from serve.releases.experiments.exposures import Exposure
 from serve.releases.rollouts.rollout import Rollout, experiment_of, read_all
-from serve.state.cached_value import Remembered
+from serve.state.cached_value import CachedValue
 from serve.state.database import Database
 from serve.state.tables import exposures
 
@@ -28,15 +28,17 @@ _HAD = sa.select(exposures.c.experiment, exposures.c.arm).where(
 )
 
 
-class Choosing:
+class VersionSelector:
     """Of one process, for one event loop. While the database is away the choice stays as it was seen last; before it
     was ever seen, replicas choose."""
 
-    def __init__(self, database: Database, known: Known, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, database: Database, known: EnsembleInfoCache, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._database = database
         self._known = known
         initial: Mapping[str, Rollout] = {}
-        self._rollouts = Remembered("versions of engines", self._read, initial, REMEMBERED_S, clock)
+        self._rollouts = CachedValue("versions of engines", self._read, initial, REMEMBERED_S, clock)
 
     async def assign(self, request: R, unit: str) -> R:
         """``request`` with the versions that ``unit`` has, whatever it had before. Raises what the ensembles raise."""

@@ -21,7 +21,7 @@ MayCall = Callable[[str, str], bool]
 """Of a host as the URL has it, and one of its addresses in digits."""
 
 
-class Addresses(AbstractResolver):
+class PinnedResolver(AbstractResolver):
     """Looks names up for aiohttp, and refuses one that has any address which may not be called.
 
     It has threads of its own: a name server that takes its time holds up no other work of this process.

@@ -16,8 +16,8 @@ from yarl import URL
 
 from serve.errors import InvalidRequest, TooLarge, UnsupportedMedia
 from serve.security.fetching import data_urls
-from serve.security.fetching.dns_pinning import Addresses
-from serve.security.limits.admission_queue import Turns
+from serve.security.fetching.dns_pinning import PinnedResolver
+from serve.security.limits.admission_queue import AdmissionQueue
 from serve.settings import FetchSettings
 from serve.settings.egress_policy import MAX_URL, checked, destinations
 
@@ -37,15 +37,15 @@ class Fetcher:
     """For one event loop. It sends no cookies, no credentials, no referrer, and knows no proxies."""
 
     def __init__(
-        self, settings: FetchSettings, names: Addresses | None = None, tls: ssl.SSLContext | None = None
+        self, settings: FetchSettings, names: PinnedResolver | None = None, tls: ssl.SSLContext | None = None
     ) -> None:
         """Without ``tls``, certificates are those that the machine trusts."""
         self._settings = settings
         ports = frozenset(settings.ports) or None
         self._allowed = destinations(settings.allow, settings.allow_http, ports)
-        self._names = names or Addresses(self._allowed.may_call)
+        self._names = names or PinnedResolver(self._allowed.may_call)
         self._tls = tls
-        self._turns = Turns(settings.at_once, _WAITING)
+        self._turns = AdmissionQueue(settings.at_once, _WAITING)
         self._headers = {
             "Accept": "image/png, image/jpeg, image/webp, image/gif, image/bmp, image/tiff",
             "Accept-Encoding": "identity",

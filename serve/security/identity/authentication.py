@@ -1,4 +1,4 @@
-"""`Gate`: what every door asks before it does anything."""
+"""`Authenticator`: what every door asks before it does anything."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve.security.identity.roles import LOCAL, Principal
 from serve.state import State
 
 
-class Gate:
+class Authenticator:
     """For one event loop; close it. ``keys`` is for the routes that manage them."""
 
     def __init__(self, keys: Keys, required: bool) -> None:
@@ -21,7 +21,7 @@ class Gate:
         self.required = required
 
     @classmethod
-    async def opened(cls, state: State) -> Gate:
+    async def opened(cls, state: State) -> Authenticator:
         """Raises StateUnavailable."""
         return cls(await Keys.opened(state), is_required(state.settings))
 

@@ -22,19 +22,19 @@ _MAX_NAME = 64
 
 
 @dataclass
-class _Tries:
+class _Failures:
     wrong: int = 0
     last: float = 0.0
     until: float = 0.0
 
 
-class Attempts:
+class FailedAttempts:
     """``clock`` is in seconds, and never goes back."""
 
     def __init__(self, settings: AccessSettings, clock: Callable[[], float] = time.monotonic) -> None:
         self._settings = settings
         self._clock = clock
-        self._tries: OrderedDict[str, _Tries] = OrderedDict()
+        self._tries: OrderedDict[str, _Failures] = OrderedDict()
 
     def __len__(self) -> int:
         return len(self._tries)
@@ -51,7 +51,7 @@ class Attempts:
         now, limits = self._clock(), self._settings
         tries = self._tries.pop(name, None)
         if tries is None or now - tries.last > limits.wait_max_s:
-            tries = _Tries()
+            tries = _Failures()
         self._tries[name] = tries  # behind all others
         if len(self._tries) > MOST:
             self._tries.popitem(last=False)

@@ -24,7 +24,7 @@ import sqlalchemy as sa
 
 from serve.errors import AtelierError, TooManyAttempts, Unauthorized
 from serve.security.identity.audit import Actor, record_now
-from serve.security.identity.failed_attempts import Attempts, name_of
+from serve.security.identity.failed_attempts import FailedAttempts, name_of
 from serve.security.identity.key_format import FIELD, id_of
 from serve.security.identity.last_use import EVERY, LastUse
 from serve.security.identity.roles import ROLES, Principal
@@ -66,7 +66,7 @@ class _Known:
     noted: float = _NEVER
 
 
-class Recognition:
+class KeyCache:
     """For one event loop; close it. ``site_keys``: the newest first. ``clock`` is in seconds, and never goes back."""
 
     def __init__(
@@ -80,7 +80,7 @@ class Recognition:
         self._cache_s = settings.cache_s
         self._site_keys = site_keys
         self._clock = clock
-        self._by_client, self._by_key = Attempts(settings, clock), Attempts(settings, clock)
+        self._by_client, self._by_key = FailedAttempts(settings, clock), FailedAttempts(settings, clock)
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._wrong: OrderedDict[str, float] = OrderedDict()
         self._looks: dict[str, asyncio.Task[_Known | None]] = {}

@@ -17,7 +17,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.security.identity.audit import Actor, record
-from serve.security.identity.key_cache import Recognition, hash_of
+from serve.security.identity.key_cache import KeyCache, hash_of
 from serve.security.identity.key_format import beginning_of_id, new_key
 from serve.security.identity.names import name_of
 from serve.security.identity.roles import Principal, scopes_of
@@ -80,7 +80,7 @@ class Keys:
         """``site_keys``: the newest first; ``clock`` is in seconds, and never goes back."""
         self._database: Database = state.database
         self._newest = site_keys[0]
-        self._recognition = Recognition(state.database, state.settings.access, site_keys, clock)
+        self._recognition = KeyCache(state.database, state.settings.access, site_keys, clock)
 
     @classmethod
     async def opened(cls, state: State) -> Keys:
@@ -91,7 +91,7 @@ class Keys:
         await self._recognition.close()
 
     async def authenticate(self, secret: str, address: str | None = None) -> Principal:
-        """As `Recognition.authenticate`."""
+        """As `KeyCache.authenticate`."""
         return await self._recognition.authenticate(secret, address)
 
     async def create(

@@ -57,7 +57,7 @@ def is_loopback(address: str) -> bool:
     return found is not None and found.is_loopback
 
 
-class Origins:
+class ClientAddresses:
     """Tells the address of a client, as far as the site's own settings vouch for it."""
 
     def __init__(self, settings: Settings) -> None:

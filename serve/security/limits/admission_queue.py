@@ -1,4 +1,4 @@
-"""``Turns``: a bounded queue before bounded work, which sheds what is least urgent."""
+"""``AdmissionQueue``: a bounded queue before bounded work, which sheds what is least urgent."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class _Waiter:
     turn: asyncio.Future[None] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-class Turns:
+class AdmissionQueue:
     """At most ``at_once`` work; at most ``waiting`` wait. For one event loop.
 
     Slots go by priority (`serve.observability.request_context`), first in, first out within one; every fourth slot goes

@@ -1,4 +1,4 @@
-"""`Leases`: a process takes slices of what is left of a window, and spends them by itself.
+"""`RateLeases`: a process takes slices of what is left of a window, and spends them by itself.
 
 So most requests are let in without anybody being asked, and all processes together never let in more than the limit. A
 slice is small against the limit, grows with use and shrinks towards the end; the next one is fetched before the last is
@@ -34,7 +34,7 @@ _LATER_S = 60
 _CLOSE_S = 2.0
 
 
-class Leases:
+class RateLeases:
     """Of one `Rate`, for one event loop; `start` it, and `close` it. ``clock`` tells Unix time.
 
     It knows of ``most`` keys at most: which was used longest ago is forgotten first, and asked for again.

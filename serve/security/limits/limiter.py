@@ -11,7 +11,7 @@ from serve.errors import TooManyRequests
 from serve.observability.metrics.catalogue import RATE_LIMITED
 from serve.security.limits.addresses import counted_as, is_loopback
 from serve.security.limits.counters import Counters
-from serve.security.limits.leases import Leases
+from serve.security.limits.leases import RateLeases
 from serve.security.limits.windows import Rate, Standing
 from serve.settings import RatesSettings
 from serve.state.database import Database
@@ -38,8 +38,8 @@ class Limiter:
         s, most = settings, settings.max_tracked
         by_address = Rate("address", s.address_requests, s.address_period_s)
         by_user = Rate("user", s.user_requests, s.user_period_s)
-        self._by_address = Leases(counters, by_address, most, clock) if s.per_address else None
-        self._by_user = Leases(counters, by_user, most, clock) if s.per_user else None
+        self._by_address = RateLeases(counters, by_address, most, clock) if s.per_address else None
+        self._by_user = RateLeases(counters, by_user, most, clock) if s.per_user else None
 
     @classmethod
     def of(cls, settings: RatesSettings, database: Database) -> Limiter:
@@ -58,9 +58,9 @@ class Limiter:
                 await leases.close()
         await self._counters.close()
 
-    def rates_for(self, client: Client) -> Sequence[tuple[Leases, str]]:
+    def rates_for(self, client: Client) -> Sequence[tuple[RateLeases, str]]:
         """The limits that ``client`` is under, and what it is counted as."""
-        found: list[tuple[Leases, str]] = []
+        found: list[tuple[RateLeases, str]] = []
         if self._by_address is not None and self._counts_address(client):
             found.append((self._by_address, counted_as(client.address)))
         if self._by_user is not None and client.user_id is not None:
@@ -74,7 +74,7 @@ class Limiter:
         """
         cost: int = getattr(self._settings.costs, work)
         standings: list[Standing] = []
-        taken: list[tuple[Leases, str]] = []
+        taken: list[tuple[RateLeases, str]] = []
         for leases, key in self.rates_for(client):
             standing = await leases.take(key, cost)
             standings.append(standing)

@@ -1,4 +1,4 @@
-"""`Moderated`: an Illustrator that keeps to the site's policy. Every door's drawings come out of it."""
+"""`ModeratedIllustrator`: an Illustrator that keeps to the site's policy. Every door's drawings come out of it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serve.ensembles.illustrator.illustration import (
     Preview,
     Told,
 )
-from serve.security.moderation.policy import Policy
+from serve.security.moderation.policy import ModerationPolicy
 from serve.settings import ModerationSettings
 
 Draws = TypeVar("Draws", bound=IllustratorService)
@@ -27,7 +27,7 @@ def moderated(illustrator: Draws, settings: ModerationSettings) -> Draws:
 
     Raises InvalidRequest for rules that cannot be used.
     """
-    return illustrator if settings.policy == "off" else cast(Draws, Moderated(illustrator, settings))
+    return illustrator if settings.policy == "off" else cast(Draws, ModeratedIllustrator(illustrator, settings))
 
 
 def engines_of(settings: ModerationSettings) -> tuple[str, ...]:
@@ -35,12 +35,12 @@ def engines_of(settings: ModerationSettings) -> tuple[str, ...]:
     return () if settings.policy == "off" or settings.engine is None else (settings.engine,)
 
 
-class Moderated:
+class ModeratedIllustrator:
     """All that it does not say itself, ``illustrator`` says."""
 
     def __init__(self, illustrator: IllustratorService, settings: ModerationSettings) -> None:
         self._illustrator = illustrator
-        self._policy = Policy(settings, illustrator)
+        self._policy = ModerationPolicy(settings, illustrator)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._illustrator, name)

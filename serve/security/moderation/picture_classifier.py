@@ -1,4 +1,4 @@
-"""`PictureJudge`: a safety engine's scores of a picture.
+"""`PictureClassifier`: a safety engine's scores of a picture.
 
 Its contract: input ``image``, FP32 [n, 3, side, side], RGB from 0 to 1 (what else the model wants is in its graph), of
 the whole picture, whatever its shape was; output ``scores``, FP32 [n, categories], each from 0 to 1, in the order of
@@ -36,7 +36,7 @@ class InferenceClient(Protocol):
     ) -> dict[str, npt.NDArray[Any]]: ...
 
 
-class PictureJudge:
+class PictureClassifier:
     def __init__(
         self, client: InferenceClient, engine: str, categories: Sequence[str], side_px: int, timeout_s: float
     ) -> None:

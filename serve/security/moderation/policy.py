@@ -1,4 +1,4 @@
-"""`Policy`: what becomes of prompts, pictures and previews, as the site's settings have it."""
+"""`ModerationPolicy`: what becomes of prompts, pictures and previews, as the site's settings have it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Picture, Pixels, Preview
-from serve.errors import AtelierError, Unjudged
+from serve.errors import AtelierError, PictureNotClassified
 from serve.observability.metrics.catalogue import MODERATION
 from serve.security.moderation.blurring import blurred
-from serve.security.moderation.picture_classifier import InferenceClient, PictureJudge
-from serve.security.moderation.prompt_filter import REFUSE, PromptGate, tell
+from serve.security.moderation.picture_classifier import InferenceClient, PictureClassifier
+from serve.security.moderation.prompt_filter import REFUSE, PromptFilter, tell
 from serve.security.moderation.verdicts import LOW, Finding, blocked, counted, told_of
 from serve.settings import ModerationSettings
 
@@ -21,16 +21,16 @@ LOGGER = logging.getLogger(__name__)
 FLAG, BLUR = "flag", "blur"
 
 
-class Policy:
+class ModerationPolicy:
     """``client`` answers for the safety engine. Raises InvalidRequest for rules that cannot be used."""
 
     def __init__(self, settings: ModerationSettings, client: InferenceClient) -> None:
         self._settings = settings
-        self._gate = PromptGate(settings)
-        self._judge: PictureJudge | None = None
+        self._gate = PromptFilter(settings)
+        self._judge: PictureClassifier | None = None
         if settings.engine is not None and settings.policy != "off":
             asked = (settings.engine, settings.categories, settings.side_px, settings.timeout_s)
-            self._judge = PictureJudge(client, *asked)
+            self._judge = PictureClassifier(client, *asked)
 
     async def check(self, options: IllustrateOptions) -> list[Finding]:
         """What was found in the prompt. Raises ModerationBlocked where that is refused."""
@@ -49,7 +49,7 @@ class Policy:
         if every and policy == REFUSE:
             raise blocked(every)
         if unchecked and self._settings.on_failure == REFUSE:
-            raise Unjudged("the safety engine does not answer; try again")
+            raise PictureNotClassified("the safety engine does not answer; try again")
         kept = drawn.pictures
         if every and policy == BLUR:
             hidden = [bool(in_prompt or found) for found in pictures]

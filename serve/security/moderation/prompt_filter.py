@@ -1,4 +1,4 @@
-"""`PromptGate`: what a site's rules make of a prompt, before anything is drawn."""
+"""`PromptFilter`: what a site's rules make of a prompt, before anything is drawn."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LONG = 2000
 """Characters from which on a prompt is read beside the event loop."""
 
 
-class PromptGate:
+class PromptFilter:
     """Raises InvalidRequest for rules that cannot be used. Negative prompts are not looked at: what is named there is
     not drawn, and they are not used at all where guidance would turn them round."""
 

@@ -1,4 +1,4 @@
-"""`Signer`: Content Credentials, that is a C2PA manifest, written into files as the last thing that is done to them.
+"""`ContentCredentialsSigner`: writes Content Credentials (a C2PA manifest) into files, after all other changes.
 
 It says that the file was created (``c2pa.created``) as trained algorithmic media, by which software and model. Without
 a certificate of its own a site signs with one that it issued itself: what was changed since is found out, and viewers
@@ -26,7 +26,7 @@ _SETTINGS = {"builder": {"thumbnail": {"enabled": False}}, "verify": {"verify_af
 _CURVES = {"secp256r1": "es256", "secp384r1": "es384", "secp521r1": "es512"}
 
 
-class Signer:
+class ContentCredentialsSigner:
     """Blocks, and may be called from several threads at once. Raises InvalidRequest for a certificate or key that
     cannot be used, StateUnavailable where the site's own cannot be made, EngineUnavailable without c2pa-python."""
 
@@ -86,9 +86,9 @@ class Signer:
             raise InvalidRequest(f"does not do for C2PA: {error.message}", "provenance.certificate") from error
 
 
-def signer_of(settings: Settings) -> Signer | None:
+def signer_of(settings: Settings) -> ContentCredentialsSigner | None:
     """None: nothing is signed here."""
-    return None if settings.provenance.c2pa == "off" else Signer(settings)
+    return None if settings.provenance.c2pa == "off" else ContentCredentialsSigner(settings)
 
 
 def _read(path: Path, name: str) -> bytes:

@@ -16,13 +16,13 @@ MAX_SECRET = 16_384
 """Characters."""
 
 
-class SealBroken(AtelierError):
+class DecryptionFailed(AtelierError):
     """What is kept cannot be opened: sealed with other secrets, for another place, or changed since."""
 
     title = "Seal broken"
 
 
-class Vault:
+class SecretBox:
     """Fernet (AES-128-CBC, HMAC-SHA256) with keys of its own for each place, so that no row opens as another."""
 
     def __init__(self, keys: Sequence[bytes]) -> None:
@@ -57,10 +57,12 @@ class Vault:
         return MultiFernet([Fernet(base64.urlsafe_b64encode(key)) for key in keys])
 
 
-def vault_of(settings: Settings) -> Vault:
+def vault_of(settings: Settings) -> SecretBox:
     """Raises StateUnavailable as ``keys_of`` does."""
-    return Vault(keys_of(settings, "vault"))
+    return SecretBox(keys_of(settings, "vault"))
 
 
-def _broken() -> SealBroken:
-    return SealBroken("a kept key cannot be opened; give secrets.keys the secret that sealed it, or set the key again")
+def _broken() -> DecryptionFailed:
+    return DecryptionFailed(
+        "a kept key cannot be opened; give secrets.keys the secret that sealed it, or set the key again"
+    )

@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from serve.security.identity.required import is_required
-from serve.security.signing.signed_urls import SIGNATURE, Signer
+from serve.security.signing.signed_urls import SIGNATURE, UrlSigner
 from serve.security.signing.site_secret import site_keys
 from serve.settings import Settings
 
@@ -29,11 +29,11 @@ def opens(settings: Settings, path: str, values: Mapping[str, str], user: str = 
     return SIGNATURE in values and signer_of(settings).opens(path, values, user)
 
 
-def signer_of(settings: Settings) -> Signer:
+def signer_of(settings: Settings) -> UrlSigner:
     """Of this process. It needs the site's secret, so it is made at the first need."""
     return _signer(tuple(secret.get_secret_value() for secret in settings.secrets.keys), settings.state_dir)
 
 
 @lru_cache(maxsize=8)
-def _signer(keys: tuple[str, ...], state_dir: Path) -> Signer:
-    return Signer(site_keys(keys, state_dir, _PURPOSE))
+def _signer(keys: tuple[str, ...], state_dir: Path) -> UrlSigner:
+    return UrlSigner(site_keys(keys, state_dir, _PURPOSE))

@@ -1,4 +1,4 @@
-"""`SealedSecrets`: keys of outside services by name, in the database, sealed with the site's own (F 12)."""
+"""`SecretStore`: keys of outside services by name, in the database, sealed with the site's own (F 12)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from serve.errors import InvalidRequest, NotFound
 from serve.security.identity.audit import Actor, record
-from serve.security.signing.encryption import MAX_SECRET, SealBroken, Vault, vault_of
+from serve.security.signing.encryption import MAX_SECRET, DecryptionFailed, SecretBox, vault_of
 from serve.settings import NAME
 from serve.state import State
 from serve.state.tables import sealed_secrets, utc_now
@@ -38,13 +38,13 @@ class Kept:
     updated_at: datetime
 
 
-class SealedSecrets:
+class SecretStore:
     """For one event loop. Every method raises StateUnavailable; those that change something are in the audit log."""
 
     def __init__(self, state: State) -> None:
         self._database = state.database
         self._settings = state.settings
-        self._vault: Vault | None = None
+        self._vault: SecretBox | None = None
 
     async def get(self, name: str) -> SecretStr:
         """Raises NotFound, and SealBroken when it was sealed with what the site has no more."""
@@ -99,7 +99,7 @@ class SealedSecrets:
         async with self._database.read() as connection:
             return [Kept(row.name, row.updated_at) for row in await connection.execute(query)]
 
-    async def _opened(self) -> Vault:
+    async def _opened(self) -> SecretBox:
         if self._vault is None:
             self._vault = await asyncio.to_thread(vault_of, self._settings)
         return self._vault
@@ -109,11 +109,11 @@ def _place(name: str) -> str:
     return f"outside-key:{name}"
 
 
-def _resealed(vault: Vault, name: str, sealed: str) -> str:
+def _resealed(vault: SecretBox, name: str, sealed: str) -> str:
     try:
         return vault.resealed(sealed, _place(name))
-    except SealBroken as error:
-        raise SealBroken(error.message, name) from None
+    except DecryptionFailed as error:
+        raise DecryptionFailed(error.message, name) from None
 
 
 def _unknown(name: str) -> NotFound:

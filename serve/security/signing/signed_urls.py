@@ -18,7 +18,7 @@ _SECONDS = re.compile(r"[0-9]{1,12}", re.ASCII)
 _LONGEST_SIGNATURE = 64
 
 
-class Signer:
+class UrlSigner:
     """``keys``: the first signs, all of them are known."""
 
     def __init__(self, keys: Sequence[bytes], now: Callable[[], float] = time.time) -> None:

@@ -13,11 +13,11 @@ from drawn_pictures import opened
 from illustrator_standin import Gated, IllustratorStandIn
 from standin import StandIn
 
-from serve.api.a1111.progress_registry import MOST_USERS, Desk
+from serve.api.a1111.progress_registry import MOST_USERS, ProgressRegistry
 from serve.api.app import create_app
 from serve.ensembles.illustrator.illustration import Progress
 from serve.errors import Cancelled
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.settings import JobsSettings, Settings
 from serve.state import State
 from serve.state.tables import generations
@@ -181,7 +181,7 @@ async def test_who_goes_away_ends_the_drawing(halting: Halting, halted: httpx.As
 
 
 async def test_what_was_interrupted_is_history(state: State, halting: Halting) -> None:
-    direct = Direct(state, halting, StandIn(), state.settings)
+    direct = DirectService(state, halting, StandIn(), state.settings)
     app = create_app(StandIn(), state.settings, illustrator=halting, state=state, direct=direct)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://atelier", timeout=30) as client:
         drawing = asyncio.create_task(client.post(TXT2IMG, json={"prompt": "fox"}))
@@ -210,7 +210,7 @@ async def test_bad_questions(halting: Halting, halted: httpx.AsyncClient, body: 
 
 async def test_everybody_has_tasks_of_their_own() -> None:
     """A-071: neither seen nor stopped by others, even under the same id."""
-    desk, gate = Desk(), asyncio.Event()
+    desk, gate = ProgressRegistry(), asyncio.Event()
 
     async def drawn(user_id: str, steps: int) -> str:
         with desk.task(user_id, "task(a)", 1) as task:
@@ -234,7 +234,7 @@ async def test_everybody_has_tasks_of_their_own() -> None:
 
 
 async def test_who_interrupts_twice_leaves_the_tidying_alone() -> None:
-    desk, began, tidied = Desk(), asyncio.Event(), []
+    desk, began, tidied = ProgressRegistry(), asyncio.Event(), []
 
     async def work() -> None:
         try:
@@ -256,7 +256,7 @@ async def test_who_interrupts_twice_leaves_the_tidying_alone() -> None:
 
 
 async def test_the_desk_remembers_so_many_and_no_more() -> None:
-    desk = Desk()
+    desk = ProgressRegistry()
     for index in range(MOST_USERS + 1):
         desk.choose(f"user {index}", {"samples_format": "webp"})
         with desk.task("ada", f"task {index}", 1):

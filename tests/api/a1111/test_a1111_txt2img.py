@@ -20,7 +20,7 @@ from test_doors_native import LEAKS
 from serve.api.a1111.drawing_request import DEFAULTS
 from serve.api.app import create_app
 from serve.errors import DeadlineExceeded, EngineFailure, InvalidRequest, Overloaded
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.settings import LimitsSettings, Settings
 from serve.state import State
 from serve.state.tables import generations
@@ -328,7 +328,7 @@ async def test_without_a_family(studio: httpx.AsyncClient, illustrator: Illustra
 async def test_it_is_on_the_path_of_the_direct_doors(state: State, illustrator: IllustratorStandIn) -> None:
     """Cache and history: what another door drew is not drawn again."""
     service = StandIn()
-    direct = Direct(state, illustrator, service, state.settings)
+    direct = DirectService(state, illustrator, service, state.settings)
     app = create_app(service, state.settings, illustrator=illustrator, state=state, direct=direct)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as client:
@@ -355,7 +355,7 @@ async def test_two_wishes_for_any_seed_are_two_drawings(state: State) -> None:
     illustrator = IllustratorStandIn()
     illustrator.step_s = 0.01
     service = StandIn()
-    direct = Direct(state, illustrator, service, state.settings)
+    direct = DirectService(state, illustrator, service, state.settings)
     app = create_app(service, state.settings, illustrator=illustrator, state=state, direct=direct)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://atelier", timeout=30) as client:
         answers = await asyncio.gather(*(client.post(PATH, json={"prompt": "fox", "seed": -1}) for _ in range(2)))

@@ -54,7 +54,7 @@ async def test_it_follows_machines(head: Head, tmp_path: Path) -> None:
     def told() -> list[str]:
         return next(one["targets"] for one in json.loads(path.read_text()) if one["labels"]["job"] == "ray")
 
-    with discovery.told(Settings(metrics_file=path)):
+    with discovery.publish_targets(Settings(metrics_file=path)):
         assert told() == ["10.0.0.1:1"]
         head.machines.append(2)
         await until(lambda: told() == ["10.0.0.1:1", "10.0.0.2:2"])
@@ -87,7 +87,7 @@ def test_who_ends_leaves_no_file_though_the_head_stands_still(
         return Head.nodes(head)
 
     monkeypatch.setattr(head, "nodes", nodes)
-    with discovery.told(Settings(metrics_file=path)):
+    with discovery.publish_targets(Settings(metrics_file=path)):
         assert asked.wait(20)
     assert gone.is_set()
     assert not path.exists(), "what was asked before the end is not written after it"
@@ -107,7 +107,7 @@ def test_what_a_disk_held_up_is_removed_as_well(head: Head, tmp_path: Path, monk
         where.write_text("[]")
 
     monkeypatch.setattr(discovery, "write_targets", write)
-    with discovery.told(Settings(metrics_file=path)):
+    with discovery.publish_targets(Settings(metrics_file=path)):
         assert begun.wait(20)
     assert not path.exists()
 
@@ -115,5 +115,5 @@ def test_what_a_disk_held_up_is_removed_as_well(head: Head, tmp_path: Path, monk
 def test_a_place_that_cannot_be_written_is_refused(head: Head, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     settings = Settings(metrics_file=tmp_path / "file" / "x")
-    with pytest.raises(InvalidRequest, match="metrics_file"), discovery.told(settings):
+    with pytest.raises(InvalidRequest, match="metrics_file"), discovery.publish_targets(settings):
         raise AssertionError

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from serve.observability.metrics import catalogue
-from serve.observability.metrics.metric import MOST_SERIES, REST, Counter, Gauge, Histogram, Passed, Sample
+from serve.observability.metrics.metric import MOST_SERIES, REST, Counter, Gauge, Histogram, PassThrough, Sample
 from serve.observability.metrics.processes import Usage
 from serve.observability.metrics.prometheus import to_yaml, write_targets
 from serve.observability.metrics.reference import ASKED, to_markdown, unit_of
@@ -73,7 +73,7 @@ def test_the_wrong_labels_are_an_error() -> None:
 
 
 def test_what_others_counted_is_the_newest_of_each() -> None:
-    passed = Passed()
+    passed = PassThrough()
     passed.replace("a", [Sample("nv_x", {"model": "m"}, 1)])
     passed.replace("a", [Sample("nv_x", {"model": "m"}, 2)])
     passed.replace("b", [Sample("nv_x", {"model": "m"}, 7)])

@@ -16,8 +16,8 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from serve.ensembles.illustrator.illustrator import Illustrator
-from serve.jobs.webhooks.delivery import Deliverer
-from serve.jobs.worker.execution import Work
+from serve.jobs.webhooks.delivery import WebhookDelivery
+from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
 from serve.observability.tracing import export
 from serve.settings import IllustratorSettings, Settings
@@ -74,9 +74,9 @@ async def test_a_job_is_one_trace_to_its_webhook(site: KeyedSite, traced: Collec
         order = {"kind": "illustrate", "input": {"prompt": PROMPT}, "webhook_url": receiver.url}
         answer = await door.post("/v1/jobs", json=order, headers={"x-request-id": "r-17"})
         assert answer.status_code == 202, answer.text
-        worker = Worker(site.state, Work(site.state, site.app.state.service, site.illustrator))
+        worker = Worker(site.state, JobExecutor(site.state, site.app.state.service, site.illustrator))
         await worker.start()
-        sending = asyncio.create_task(Deliverer(site.state, lambda: worker.worker_id, "http://a").run())
+        sending = asyncio.create_task(WebhookDelivery(site.state, lambda: worker.worker_id, "http://a").run())
         async with asyncio.timeout(30):
             while not receiver.calls:  # noqa: ASYNC110 - it tells nobody
                 await asyncio.sleep(0.02)

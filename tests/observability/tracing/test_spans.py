@@ -38,7 +38,7 @@ def test_parts_are_below_what_they_are_parts_of(traced: Collector) -> None:
     assert told["duration_ms"] >= 0
     assert first.attributes == {"atelier.place": 3}
     assert first.service == "atelier-tests"
-    assert tracing.here() == tracing.Here()
+    assert tracing.here() == tracing.TraceContext()
 
 
 def test_what_goes_to_another_process_goes_on_there(traced: Collector) -> None:
@@ -108,7 +108,7 @@ async def test_a_generator_that_is_closed_from_elsewhere(traced: Collector) -> N
     stream = items()
     assert await asyncio.create_task(anext(stream)) == 1  # type: ignore[arg-type]
     await asyncio.create_task(stream.aclose())  # type: ignore[attr-defined]
-    assert tracing.here() == tracing.Here()
+    assert tracing.here() == tracing.TraceContext()
     await asyncio.to_thread(export.stop)
     assert [one.name for one in traced.spans] == ["stream"]
 
@@ -118,7 +118,7 @@ def test_without_a_collector_nothing_is_begun() -> None:
     with tracing.entered("request", {"request_id": "r", "traceparent": PARENT}), tracing.span("part"):
         assert tracing.carried() == {"request_id": "r"}
         assert tracing.response() is None
-    assert tracing.here() == tracing.Here()
+    assert tracing.here() == tracing.TraceContext()
 
 
 def test_a_collector_that_is_away_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:

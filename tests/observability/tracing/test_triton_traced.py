@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from otlp_collector import Collector
 
-from serve.engines.engine_set import EngineRoom
+from serve.engines.engine_set import EngineSet
 from serve.observability import tracing
 from serve.observability.tracing import export
 from serve.settings import TracingSettings
@@ -20,7 +20,7 @@ REPOSITORY = Path(__file__).parents[3] / "model_repository"
 
 async def test_triton_tells_of_what_is_traced_alone(collector: Collector) -> None:
     export.start(TracingSettings(endpoint=collector.url, triton=True), "Tests")
-    room = EngineRoom(REPOSITORY, ["tier1"])
+    room = EngineSet(REPOSITORY, ["tier1"])
     await room.start()
     try:
         await room.client.probe("tier1")

@@ -15,11 +15,11 @@ from standin import StandIn
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import EngineLost, InvalidRequest
-from serve.jobs.direct.service import Caller, Direct
+from serve.jobs.direct.service import Caller, DirectService
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.queue.insertion import Order
 from serve.jobs.queue.views import JobViews
-from serve.jobs.worker.execution import Work
+from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
 from serve.releases.experiments.assignment import Experiments, arm_of
 from serve.releases.flags.store import Flags
@@ -88,7 +88,7 @@ async def test_arms_that_cannot_be(state: State, options: dict[str, Any]) -> Non
 async def test_direct_requests_are_written_down_with_their_arm(state: State) -> None:
     state = with_experiments(state, steps=STEPS)
     illustrator = IllustratorStandIn()
-    direct = Direct(state, illustrator, StandIn(), state.settings)
+    direct = DirectService(state, illustrator, StandIn(), state.settings)
     request = IllustrateRequest(IllustrateOptions("fox", seed=7))
     first = await direct.draw(request, Caller("ada"))
     again = await direct.draw(request, Caller("ada"))
@@ -107,7 +107,7 @@ async def test_direct_requests_are_written_down_with_their_arm(state: State) -> 
 
 async def test_of_who_is_not_known_each_request_has_its_own(state: State) -> None:
     state = with_experiments(state, steps=STEPS)
-    direct = Direct(state, IllustratorStandIn(), StandIn(), state.settings)
+    direct = DirectService(state, IllustratorStandIn(), StandIn(), state.settings)
     for seed in range(16):
         await direct.draw(IllustrateRequest(IllustrateOptions("fox", seed=seed)), Caller())
     assert {row[1] for row in await exposed(state.database)} == {"few", "many"}
@@ -117,7 +117,7 @@ async def test_of_who_is_not_known_each_request_has_its_own(state: State) -> Non
 async def test_who_is_not_known_and_asks_again_has_the_same_arm(state: State) -> None:
     """Also for any seed; what is looked up first is what is drawn then."""
     state = with_experiments(state, steps=STEPS)
-    direct = Direct(state, IllustratorStandIn(), StandIn(), state.settings)
+    direct = DirectService(state, IllustratorStandIn(), StandIn(), state.settings)
     for place in range(16):
         for seed in (place, -1, None):
             request = IllustrateRequest(IllustrateOptions(f"fox {place}", seed=seed))
@@ -132,7 +132,7 @@ async def test_jobs_have_their_users_arm(state: State) -> None:
     state = with_experiments(state, steps=STEPS)
     state = State(state.database, state.objects, with_settings(state.settings, jobs=QUICK))
     illustrator = IllustratorStandIn()
-    worker = Worker(state, Work(state, StandIn(), illustrator))
+    worker = Worker(state, JobExecutor(state, StandIn(), illustrator))
     queue, views = GenerationQueue(state), JobViews(state.database)
     users = ["ada", "bob", "cleo", "dan", "anonymous"]
     ids = {}

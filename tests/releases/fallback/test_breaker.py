@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from outside import Clock
 
-from serve.releases.fallback.circuit_breaker import CLOSED, HALF_OPEN, OPEN, Breaker
+from serve.releases.fallback.circuit_breaker import CLOSED, HALF_OPEN, OPEN, CircuitBreaker
 from serve.settings import BreakerSettings
 
 
-def made(clock: Clock, **settings: float) -> Breaker:
-    return Breaker(
+def made(clock: Clock, **settings: float) -> CircuitBreaker:
+    return CircuitBreaker(
         BreakerSettings(**{"failures": 3, "share": 0.5, "window_s": 10, "wait_s": 5, **settings}), "tested", clock
     )
 
 
-def goes(breaker: Breaker, failed: bool | None) -> None:
+def goes(breaker: CircuitBreaker, failed: bool | None) -> None:
     trial = breaker.admit()
     assert trial is not None
     with trial:

@@ -10,7 +10,7 @@ import pytest
 from outside import IllustratorStandIn, Service, chain, chain_settings, openai_answers, openai_step
 
 from serve.ensembles.illustrator.illustration import IllustrateOptions
-from serve.errors import EngineLost, EngineUnavailable, ModerationBlocked, Unjudged
+from serve.errors import EngineLost, EngineUnavailable, ModerationBlocked, PictureNotClassified
 from serve.settings import ModerationRule, ModerationSettings, Settings
 
 FOX = IllustrateOptions("a fox", seed=7, width=64, height=64)
@@ -96,10 +96,10 @@ async def test_one_picture_that_nobody_judges_is_paid_for_and_not_one_of_each(se
 
 async def test_the_illustrators_own_that_nobody_judges_is_no_failure_of_its(service: Service) -> None:
     primary = Judging()
-    primary.failure = Unjudged("the safety engine does not answer; try again")
+    primary.failure = PictureNotClassified("the safety engine does not answer; try again")
     fallback = chain(primary, chain_settings(openai_step(service.url), breaker={"failures": 1, "share": 0}))
     for _ in range(2):
-        with pytest.raises(Unjudged):
+        with pytest.raises(PictureNotClassified):
             await fallback.draw(FOX)
     assert service.asked == []
     assert fallback.breakers["illustrate"].state == "closed"

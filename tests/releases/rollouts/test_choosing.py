@@ -17,8 +17,8 @@ from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.requests import IllustrateRequest, JobRequest
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import Conflict, NotFound, StateUnavailable
-from serve.jobs.direct.service import Answer, Caller, Direct
-from serve.jobs.worker.execution import Work
+from serve.jobs.direct.service import Answer, Caller, DirectService
+from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.leases import Claimed
 from serve.releases.experiments.exposures import Exposure, expose
 from serve.releases.rollouts.report import compared
@@ -35,8 +35,8 @@ def illustrator() -> Versioned:
 
 
 @pytest.fixture
-async def direct(state: State, illustrator: Versioned, tracing: Tracing) -> AsyncIterator[Direct]:
-    made = Direct(state, illustrator, tracing, state.settings)
+async def direct(state: State, illustrator: Versioned, tracing: Tracing) -> AsyncIterator[DirectService]:
+    made = DirectService(state, illustrator, tracing, state.settings)
     yield made
     await made.close()
 
@@ -49,7 +49,9 @@ def drawn_by(answer: Answer) -> str:
     return str(answer.details["model_versions"][UNET])
 
 
-async def test_nothing_changes_while_nobody_decides(state: State, direct: Direct, illustrator: Versioned) -> None:
+async def test_nothing_changes_while_nobody_decides(
+    state: State, direct: DirectService, illustrator: Versioned
+) -> None:
     await direct.draw(request(), Caller("ada"))
     assert illustrator.asked[0].engine_versions == {}
     async with state.database.read() as connection:
@@ -57,7 +59,9 @@ async def test_nothing_changes_while_nobody_decides(state: State, direct: Direct
         assert await connection.scalar(sa.select(sa.func.count()).select_from(exposures)) == 0
 
 
-async def test_a_user_has_one_version_and_its_own_cache(state: State, direct: Direct, illustrator: Versioned) -> None:
+async def test_a_user_has_one_version_and_its_own_cache(
+    state: State, direct: DirectService, illustrator: Versioned
+) -> None:
     """D-083: what one version drew is never given for the other."""
     await decide(state, HALF)
     first = [drawn_by(await direct.draw(request(user), Caller(user))) for user in USERS]
@@ -76,7 +80,7 @@ async def test_a_user_has_one_version_and_its_own_cache(state: State, direct: Di
     assert (back.cache, drawn_by(back)) == ("hit", "1.0"), "rolled back, the first version's picture is there still"
 
 
-async def test_the_same_request_of_nobody_known_has_one_version(state: State, direct: Direct) -> None:
+async def test_the_same_request_of_nobody_known_has_one_version(state: State, direct: DirectService) -> None:
     await decide(state, HALF)
     prompts = [f"fox {i}" for i in range(20)]
     found = [drawn_by(await direct.draw(request(prompt), Caller(fresh=True))) for prompt in prompts]
@@ -85,7 +89,7 @@ async def test_the_same_request_of_nobody_known_has_one_version(state: State, di
 
 
 async def test_a_drawing_and_its_tracing_have_the_users_versions(
-    state: State, direct: Direct, tracing: Tracing, logo: bytes
+    state: State, direct: DirectService, tracing: Tracing, logo: bytes
 ) -> None:
     await decide(state, Rollout(UNET, "2"))
     await decide(state, Rollout("plus_one", "2"))
@@ -94,7 +98,7 @@ async def test_a_drawing_and_its_tracing_have_the_users_versions(
     assert tracing.had == [{UNET: "2", "plus_one": "2"}, {"plus_one": "2"}]
 
 
-async def test_versions_are_compared(state: State, direct: Direct, illustrator: Versioned) -> None:
+async def test_versions_are_compared(state: State, direct: DirectService, illustrator: Versioned) -> None:
     """D-083: the report of a split."""
     with pytest.raises(NotFound):
         await compared(state.database, UNET)
@@ -115,7 +119,7 @@ async def test_versions_are_compared(state: State, direct: Direct, illustrator: 
 
 async def resolved(state: State, request: JobRequest, attempt: int) -> Mapping[str, str]:
     job = Claimed("job-1", "ada", request, attempt, None)
-    found = await Work(state, StandIn(), Versioned())._resolved(job)
+    found = await JobExecutor(state, StandIn(), Versioned())._resolved(job)
     return found.options.engine_versions
 
 
@@ -133,7 +137,9 @@ async def test_a_job_keeps_the_versions_it_began_with(state: State) -> None:
     assert await resolved(state, request(), 2) == {UNET: "2"}, "what is in the repository no more cannot be had"
 
 
-async def test_a_database_that_is_away_changes_nothing(state: State, direct: Direct, illustrator: Versioned) -> None:
+async def test_a_database_that_is_away_changes_nothing(
+    state: State, direct: DirectService, illustrator: Versioned
+) -> None:
     await decide(state, Rollout(UNET, "2"))
     await direct.draw(request(), Caller("ada"))
     assert direct.choosing is not None

@@ -15,7 +15,7 @@ from told_replicas import ME, PretendedReplica, decide, decided, tell
 from versioned import CORRUPT, ENGINE, GOOD, NAMELESS, model, write_engine, write_version
 from waiting import until
 
-from serve.engines.engine_set import EngineRoom
+from serve.engines.engine_set import EngineSet
 from serve.errors import Conflict, EngineUnavailable
 from serve.releases.rollouts import changes
 from serve.releases.rollouts.rollout import Rollout
@@ -125,7 +125,7 @@ async def test_a_half_written_manifest_keeps_nobody_from_the_others(state: State
     (repository / ENGINE / "20" / "manifest.json").write_text('{"version": ')
     write_engine(repository, OTHER)
     write_version(repository, GOOD, model(2.0), engine=OTHER)
-    assert EngineRoom(repository, [ENGINE]).versions.label(ENGINE) == "1.0", "a replica starts"
+    assert EngineSet(repository, [ENGINE]).versions.label(ENGINE) == "1.0", "a replica starts"
     async with at_work(PretendedReplica(state, repository, engines=(ENGINE, OTHER))) as replica:
         with pytest.raises(Conflict, match="times/20: its manifest cannot be used"):
             await changes.load(state, ENGINE, "20", ME)

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from versioned import ENGINE, GOOD, UNLOADABLE, model, write_version
 
-from serve.engines.engine_set import EngineDoors, EngineRoom
+from serve.engines.engine_set import EngineSet, EngineSetService
 from serve.engines.triton import versions as versions_module
 from serve.errors import EngineUnavailable, Overloaded
 
@@ -22,29 +22,29 @@ X = {"x": np.ones((1, 4), np.float32)}
 
 
 @pytest.fixture
-async def room(repository: Path) -> AsyncIterator[EngineRoom]:
-    opened = EngineRoom(repository, [ENGINE])
+async def room(repository: Path) -> AsyncIterator[EngineSet]:
+    opened = EngineSet(repository, [ENGINE])
     await opened.start()
     yield opened
     await opened.close()
 
 
-async def factor(room: EngineRoom, version: str = "") -> float:
+async def factor(room: EngineSet, version: str = "") -> float:
     """What the version multiplies by; the current one when none is named."""
     async with room.versions.using({ENGINE: version} if version else {}) as chosen:
         return float((await room.client.infer(ENGINE, X, version=chosen[ENGINE]))["y"][0, 0])
 
 
-async def test_the_lowest_is_served_until_somebody_says_otherwise(room: EngineRoom) -> None:
+async def test_the_lowest_is_served_until_somebody_says_otherwise(room: EngineSet) -> None:
     """D-091: a version that is laid into the repository is not served by that."""
     assert (await factor(room), room.versions.loaded(ENGINE)) == (1.0, ("1",))
-    assert await EngineDoors(room).versions() == {
+    assert await EngineSetService(room).versions() == {
         ENGINE: "1.0", f"{ENGINE}/": "1.0", f"{ENGINE}/1": "1.0", f"{ENGINE}/2": "2.0", f"{ENGINE}/3": "3.0",
         f"{ENGINE}/4": "4.0", f"{ENGINE}/5": "5.0", f"{ENGINE}/7": "1.0", f"{ENGINE}/8": "8.0",
     }  # fmt: skip
 
 
-async def test_two_answer_side_by_side(room: EngineRoom) -> None:
+async def test_two_answer_side_by_side(room: EngineSet) -> None:
     """D-083. What nobody has loaded yet is loaded for whoever asks; who names none has the current one all the same."""
     assert [await factor(room, version) for version in ("1", GOOD, "")] == [1.0, 2.0, 1.0]
     assert room.versions.loaded(ENGINE) == ("1", "2")
@@ -54,14 +54,14 @@ async def test_two_answer_side_by_side(room: EngineRoom) -> None:
         "2.0",
         "unknown",
     ]
-    assert (await EngineDoors(room).metadata(ENGINE))["versions"] == ["2", "1"], "the current one is told last"
+    assert (await EngineSetService(room).metadata(ENGINE))["versions"] == ["2", "1"], "the current one is told last"
     assert await room.versions.keep(ENGINE, [GOOD, "1"]) == {}
     room.versions.switch(ENGINE, GOOD)
     assert (await factor(room), room.versions.label(ENGINE)) == (2.0, "2.0")
-    assert (await EngineDoors(room).metadata(ENGINE))["versions"] == ["1", "2"]
+    assert (await EngineSetService(room).metadata(ENGINE))["versions"] == ["1", "2"]
 
 
-async def test_what_does_not_load_changes_nothing(room: EngineRoom) -> None:
+async def test_what_does_not_load_changes_nothing(room: EngineSet) -> None:
     for version in (UNLOADABLE, "99"):
         with pytest.raises(EngineUnavailable, match=r"does not load|times/99 is not in the model repository"):
             await factor(room, version)
@@ -72,7 +72,7 @@ async def test_what_does_not_load_changes_nothing(room: EngineRoom) -> None:
     assert (await room.health())[ENGINE].ready
 
 
-async def test_a_version_that_is_mended_is_tried_again(room: EngineRoom, repository: Path) -> None:
+async def test_a_version_that_is_mended_is_tried_again(room: EngineSet, repository: Path) -> None:
     with pytest.raises(EngineUnavailable):
         await factor(room, UNLOADABLE)
     shutil.rmtree(repository / ENGINE / UNLOADABLE)
@@ -83,7 +83,7 @@ async def test_a_version_that_is_mended_is_tried_again(room: EngineRoom, reposit
     assert await factor(room, UNLOADABLE) == 5.0
 
 
-async def test_a_restart_brings_the_same_versions(room: EngineRoom) -> None:
+async def test_a_restart_brings_the_same_versions(room: EngineSet) -> None:
     await room.versions.keep(ENGINE, [GOOD, "1"])
     room.versions.switch(ENGINE, GOOD)
     assert room._server is not None
@@ -95,7 +95,7 @@ async def test_a_restart_brings_the_same_versions(room: EngineRoom) -> None:
 
 
 async def test_what_nobody_wants_goes_but_not_from_under_a_request(
-    room: EngineRoom, monkeypatch: pytest.MonkeyPatch
+    room: EngineSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job under way keeps the version that it began with."""
     monkeypatch.setattr(versions_module, "LINGER_S", 0.0)
@@ -109,7 +109,7 @@ async def test_what_nobody_wants_goes_but_not_from_under_a_request(
     assert await factor(room) == 1.0
 
 
-async def test_no_more_than_so_many_are_loaded(room: EngineRoom, repository: Path) -> None:
+async def test_no_more_than_so_many_are_loaded(room: EngineSet, repository: Path) -> None:
     for version in range(20, 24):
         write_version(repository, str(version), model(float(version)))
     for wanted in (GOOD, "20", "21"):
@@ -123,7 +123,7 @@ async def test_no_more_than_so_many_are_loaded(room: EngineRoom, repository: Pat
             await factor(room, "23")
 
 
-async def test_loading_disturbs_nobody(room: EngineRoom) -> None:
+async def test_loading_disturbs_nobody(room: EngineSet) -> None:
     """While others are loaded, fail to load and go, the current one answers every request."""
     answers, ended = [], asyncio.Event()
 
@@ -141,7 +141,7 @@ async def test_loading_disturbs_nobody(room: EngineRoom) -> None:
     assert set(answers) == {1.0}
 
 
-async def test_a_stub_that_ends_with_its_version_is_no_fault(room: EngineRoom, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_stub_that_ends_with_its_version_is_no_fault(room: EngineSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Triton notices the end of a stub late: for a moment it looks as if it had been killed."""
     monkeypatch.setattr(versions_module, "LINGER_S", 0.0)
     monkeypatch.setattr("serve.observability.metrics.proc.state", lambda pid: "Z")

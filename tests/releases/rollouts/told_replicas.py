@@ -11,10 +11,10 @@ from typing import Any
 import sqlalchemy as sa
 from versioned import ENGINE
 
-from serve.engines.triton.versions import Versions
+from serve.engines.triton.versions import EngineVersions
 from serve.errors import EngineUnavailable
 from serve.releases.rollouts.rollout import Rollout, read_all
-from serve.releases.rollouts.version_reconciler import Steward
+from serve.releases.rollouts.version_reconciler import VersionReconciler
 from serve.security.identity.audit import Actor
 from serve.state import State
 from serve.state.tables import replicas, rollouts, utc_now
@@ -88,6 +88,6 @@ class PretendedReplica:
         self.client: Any = PretendedClient()
         self.server: Any = PretendedServer(*(loaded or ("1",)))
         self.server.versions = dict.fromkeys(engines, self.server.versions[ENGINE])
-        self.versions = Versions(repository, engines, self.client, self.server, {}, 30)
+        self.versions = EngineVersions(repository, engines, self.client, self.server, {}, 30)
         room: Any = SimpleNamespace(names=tuple(engines), versions=self.versions, client=self.client, owns=True)
-        self.steward = Steward(state.settings, room, repository)
+        self.steward = VersionReconciler(state.settings, room, repository)

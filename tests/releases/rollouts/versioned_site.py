@@ -13,22 +13,22 @@ from typing import Any
 import numpy as np
 from versioned import ENGINE
 
-from serve.engines.engine_set import EngineDoors, EngineRoom
-from serve.ensembles.info_cache import Known
+from serve.engines.engine_set import EngineSet, EngineSetService
+from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.releases.flags.flag import unit_of
-from serve.releases.rollouts.version_reconciler import Steward, wanted_now
-from serve.releases.rollouts.version_selector import Choosing
+from serve.releases.rollouts.version_reconciler import VersionReconciler, wanted_now
+from serve.releases.rollouts.version_selector import VersionSelector
 from serve.state import State
 
 X = {"x": np.ones((1, 4), np.float32)}
 
 
-class Replica(EngineDoors):
+class Replica(EngineSetService):
     """An ensemble of one engine, with its steward."""
 
     def __init__(self, state: State, repository: Path, current: Mapping[str, str]) -> None:
-        super().__init__(EngineRoom(repository, [ENGINE], current=current))
-        self.steward = Steward(state.settings, self.room, repository)
+        super().__init__(EngineSet(repository, [ENGINE], current=current))
+        self.steward = VersionReconciler(state.settings, self.room, repository)
 
     async def multiply(self, versions: Mapping[str, str]) -> float:
         async with self.room.versions.using(versions) as chosen:
@@ -39,7 +39,7 @@ class Replica(EngineDoors):
 class VersionedSite:
     state: State
     replicas: Sequence[Replica]
-    choosing: Choosing
+    choosing: VersionSelector
     answers: list[tuple[float, str, float]] = field(default_factory=list)
     """When, by whom, and what by it was multiplied."""
 
@@ -74,7 +74,7 @@ async def versioned_site(state: State, repository: Path, count: int = 2) -> Asyn
     async with contextlib.AsyncExitStack() as closing:
         replicas = [await opened(state, repository, closing) for _ in range(count)]
         vectorizer: Any = replicas[0]
-        yield VersionedSite(state, replicas, Choosing(state.database, Known(None, vectorizer)))
+        yield VersionedSite(state, replicas, VersionSelector(state.database, EnsembleInfoCache(None, vectorizer)))
 
 
 async def opened(state: State, repository: Path, closing: contextlib.AsyncExitStack) -> Replica:

@@ -14,7 +14,7 @@ from aiohttp import web
 from pictures import drawn, encode
 
 from serve.errors import AtelierError
-from serve.security.fetching.dns_pinning import Addresses
+from serve.security.fetching.dns_pinning import PinnedResolver
 from serve.security.fetching.fetcher import Fetcher
 from serve.settings import FetchSettings
 
@@ -118,7 +118,9 @@ def moved(to: str, status: int = 302) -> web.Response:
     return web.Response(status=status, headers={"Location": to})
 
 
-async def refused(url: str, with_settings: FetchSettings | None = None, names: Addresses | None = None) -> AtelierError:
+async def refused(
+    url: str, with_settings: FetchSettings | None = None, names: PinnedResolver | None = None
+) -> AtelierError:
     fetcher = Fetcher(with_settings or settings(), names)
     try:
         with pytest.raises(AtelierError) as caught:

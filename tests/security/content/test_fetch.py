@@ -14,7 +14,7 @@ from pictures import drawn, encode
 from waiting import until
 
 from serve.errors import InvalidRequest, Overloaded, TooLarge, UnsupportedMedia
-from serve.security.fetching.dns_pinning import Addresses
+from serve.security.fetching.dns_pinning import PinnedResolver
 from serve.security.fetching.fetcher import Fetcher
 from serve.settings import FetchSettings
 from serve.settings.egress_policy import destinations
@@ -46,10 +46,10 @@ async def test_every_format_that_can_be_read(host: Host, kind: str) -> None:
 async def test_by_default_nothing_of_ones_own_is_fetched(host: Host) -> None:
     for url in (host.url("/a.png"), f"https://127.0.0.1:{host.port}/a.png", "https://localhost/a.png"):
         await refused(url, FetchSettings())
-    names = Addresses(destinations(()).may_call, answering(INSIDE))
+    names = PinnedResolver(destinations(()).may_call, answering(INSIDE))
     told = await refused("https://pictures.example.com/a.png", FetchSettings(), names)
     assert host.asked == []
-    nobody = Addresses(destinations(()).may_call, nowhere)
+    nobody = PinnedResolver(destinations(()).may_call, nowhere)
     assert str(await refused("https://pictures.example.com/a.png", FetchSettings(), nobody)) == str(told)
 
 
@@ -60,7 +60,7 @@ def nowhere(host: str, port: int, family: socket.AddressFamily) -> list[Any]:
 async def test_a_name_that_changes_its_mind_gains_nothing() -> None:
     """Of 127.0.0.2, which is allowed, and 127.0.0.1, which is not; both listen on one port."""
     site = settings(allow=(f"{OUTSIDE}/32",))
-    names = Addresses(destinations(site.allow).may_call, answering(OUTSIDE, INSIDE))
+    names = PinnedResolver(destinations(site.allow).may_call, answering(OUTSIDE, INSIDE))
     async with (
         Host({"/a.png": picture()}, OUTSIDE).listening() as outer,
         Host({"/a.png": picture()}, INSIDE, outer.port).listening() as inner,
@@ -79,7 +79,7 @@ async def test_a_name_of_both_kinds_of_addresses_is_refused() -> None:
 
     site = settings(allow=(f"{OUTSIDE}/32",))
     async with Host({"/a.png": picture()}, OUTSIDE).listening() as outer:
-        names = Addresses(destinations(site.allow).may_call, both)
+        names = PinnedResolver(destinations(site.allow).may_call, both)
         await refused(f"http://pictures.example.com:{outer.port}/a.png", site, names)
     assert outer.asked == []
 

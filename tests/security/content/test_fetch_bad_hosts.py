@@ -13,7 +13,7 @@ from picture_hosts import INSIDE, PNG, Host, picture, raw, refused, settings
 from waiting import until
 
 from serve.errors import TooLarge, UnsupportedMedia
-from serve.security.fetching.dns_pinning import Addresses
+from serve.security.fetching.dns_pinning import PinnedResolver
 
 
 async def test_no_error_tells_what_is_there(host: Host) -> None:
@@ -109,7 +109,7 @@ async def test_a_slow_answer_has_an_end(begin: bytes, piece: bytes) -> None:
 
 
 async def test_a_slow_name_has_an_end() -> None:
-    names = Addresses(lambda host, address: True, lambda *_: time.sleep(2) or [])  # type: ignore[func-returns-value]
+    names = PinnedResolver(lambda host, address: True, lambda *_: time.sleep(2) or [])  # type: ignore[func-returns-value]
     began = time.monotonic()
     await refused("http://pictures.example.com/", settings(timeout_s=0.2), names)
     assert time.monotonic() - began < 1.5

@@ -14,8 +14,8 @@ from typer.testing import CliRunner
 from serve.cli.main import app
 from serve.errors import InvalidRequest, NotFound
 from serve.security.identity.audit import Actor
-from serve.security.signing.encryption import SealBroken
-from serve.security.signing.secret_store import SealedSecrets
+from serve.security.signing.encryption import DecryptionFailed
+from serve.security.signing.secret_store import SecretStore
 from serve.settings import DatabaseSettings, SecretsSettings
 from serve.state import State
 from serve.state.tables import audit, sealed_secrets
@@ -24,10 +24,10 @@ ME, KEY = Actor(user_id="root"), "sk-very-secret"
 
 
 async def test_kept_sealed_and_opened_again(state: State) -> None:
-    kept = SealedSecrets(state)
+    kept = SecretStore(state)
     await kept.set("cloud", SecretStr("old"), ME)
     await kept.set("cloud", SecretStr(KEY), ME)
-    assert (await SealedSecrets(state).get("cloud")).get_secret_value() == KEY
+    assert (await SecretStore(state).get("cloud")).get_secret_value() == KEY
     assert [one.name for one in await kept.list()] == ["cloud"]
     async with state.database.read() as connection:
         sealed = await connection.scalar(sa.select(sealed_secrets.c.sealed))
@@ -42,17 +42,17 @@ async def test_kept_sealed_and_opened_again(state: State) -> None:
 
 
 async def test_a_row_opens_under_its_own_name_alone(state: State) -> None:
-    kept = SealedSecrets(state)
+    kept = SecretStore(state)
     await kept.set("one", SecretStr(KEY), ME)
     async with state.database.write() as connection:
         await connection.execute(sa.update(sealed_secrets).values(name="other"))
-    with pytest.raises(SealBroken):
+    with pytest.raises(DecryptionFailed):
         await kept.get("other")
 
 
-def with_secrets(state: State, *keys: str) -> SealedSecrets:
+def with_secrets(state: State, *keys: str) -> SecretStore:
     secrets = SecretsSettings(keys=tuple(map(SecretStr, keys)))
-    return SealedSecrets(replace(state, settings=state.settings.model_copy(update={"secrets": secrets})))
+    return SecretStore(replace(state, settings=state.settings.model_copy(update={"secrets": secrets})))
 
 
 async def test_resealed_they_need_the_older_secret_no_more(state: State) -> None:
@@ -61,10 +61,10 @@ async def test_resealed_they_need_the_older_secret_no_more(state: State) -> None
         await with_secrets(state, old).set(name, SecretStr(KEY), ME)
     assert await with_secrets(state, new, old).reseal(ME) == 2
     assert (await with_secrets(state, new).get("two")).get_secret_value() == KEY
-    with pytest.raises(SealBroken):
+    with pytest.raises(DecryptionFailed):
         await with_secrets(state, old).get("one")
     await with_secrets(state, old).set("one", SecretStr(KEY), ME)
-    with pytest.raises(SealBroken) as caught:
+    with pytest.raises(DecryptionFailed) as caught:
         await with_secrets(state, new).reseal(ME)
     assert caught.value.field == "one"
     assert (await with_secrets(state, new).get("two")).get_secret_value() == KEY
@@ -76,7 +76,7 @@ async def test_resealed_they_need_the_older_secret_no_more(state: State) -> None
 @pytest.mark.parametrize(("name", "secret"), [("", "x"), ("A", "x"), ("a/b", "x"), ("a" * 41, "x"), ("a", "")])
 async def test_what_cannot_be_kept(state: State, name: str, secret: str) -> None:
     with pytest.raises(InvalidRequest):
-        await SealedSecrets(state).set(name, SecretStr(secret), ME)
+        await SecretStore(state).set(name, SecretStr(secret), ME)
 
 
 def test_the_commands(database_settings: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from stateful_door import opened
 from serve.api.library import gallery, results
 from serve.ensembles.requests import File
 from serve.security.signing import links
-from serve.security.signing.signed_urls import SKEW_S, Signer
+from serve.security.signing.signed_urls import SKEW_S, UrlSigner
 from serve.settings import SecretsSettings, Settings
 
 OLD, NEW = b"o" * 32, b"n" * 32
@@ -38,7 +38,7 @@ def clock() -> Clock:
 
 
 def test_it_opens_until_it_ends(clock: Clock) -> None:
-    signer = Signer([NEW], clock)
+    signer = UrlSigner([NEW], clock)
     url = signer.signed(PATH, 60)
     assert urlsplit(url).path == PATH
     values = query(url)
@@ -50,7 +50,7 @@ def test_it_opens_until_it_ends(clock: Clock) -> None:
 
 
 def test_it_opens_nothing_else(clock: Clock) -> None:
-    signer = Signer([NEW], clock)
+    signer = UrlSigner([NEW], clock)
     values = query(signer.signed(PATH, 60, "ana"))
     assert signer.opens(PATH, values, "ana")
     assert signer.opens(PATH, {**values, "format": "webp"}, "ana")
@@ -80,12 +80,12 @@ def test_it_opens_nothing_else(clock: Clock) -> None:
     ],
 )
 def test_what_was_changed_opens_nothing(clock: Clock, changed: dict[str, str]) -> None:
-    signer = Signer([NEW], clock)
+    signer = UrlSigner([NEW], clock)
     assert not signer.opens(PATH, query(signer.signed(PATH, 60)) | changed)
 
 
 def test_every_character_of_a_signature_counts(clock: Clock) -> None:
-    signer = Signer([NEW], clock)
+    signer = UrlSigner([NEW], clock)
     values = query(signer.signed(PATH, 60))
     given = values["signature"]
     for place, character in enumerate(given):
@@ -96,17 +96,17 @@ def test_every_character_of_a_signature_counts(clock: Clock) -> None:
 
 
 def test_secrets_are_changed_without_a_break(clock: Clock) -> None:
-    before = query(Signer([OLD], clock).signed(PATH, 60))
-    both = Signer([NEW, OLD], clock)
+    before = query(UrlSigner([OLD], clock).signed(PATH, 60))
+    both = UrlSigner([NEW, OLD], clock)
     assert both.opens(PATH, before)
-    assert Signer([NEW], clock).opens(PATH, query(both.signed(PATH, 60)))
-    assert not Signer([NEW], clock).opens(PATH, before)
+    assert UrlSigner([NEW], clock).opens(PATH, query(both.signed(PATH, 60)))
+    assert not UrlSigner([NEW], clock).opens(PATH, before)
 
 
 @pytest.mark.parametrize("keys", [[], [b"short"], [NEW, b""]])
 def test_a_weak_key_is_none(keys: list[bytes]) -> None:
     with pytest.raises(ValueError, match="32 bytes"):
-        Signer(keys)
+        UrlSigner(keys)
 
 
 def limited_to(folder: Path, **values: Any) -> Settings:

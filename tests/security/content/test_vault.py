@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from serve.errors import InvalidRequest, StateUnavailable
-from serve.security.signing.encryption import SealBroken, Vault, vault_of
+from serve.security.signing.encryption import DecryptionFailed, SecretBox, vault_of
 from serve.security.signing.site_secret import FILE, keys_of
 from serve.settings import SecretsSettings, Settings, leaves, load
 
@@ -30,7 +30,7 @@ def test_what_is_sealed_opens_where_it_belongs(tmp_path: Path) -> None:
     assert sealed != vault.seal(KEY, "outside:openai")
     assert vault.open(sealed, "outside:openai") == KEY
     assert "sk-" not in repr(vault.open(sealed, "outside:openai"))
-    with pytest.raises(SealBroken):
+    with pytest.raises(DecryptionFailed):
         vault.open(sealed, "outside:bedrock")
 
 
@@ -42,7 +42,7 @@ def test_what_was_changed_does_not_open(tmp_path: Path, change: object) -> None:
     vault = vault_of(site(tmp_path, NEW))
     sealed = change(vault.seal(KEY, "a"))
     for use in (vault.open, vault.resealed):
-        with pytest.raises(SealBroken) as caught:
+        with pytest.raises(DecryptionFailed) as caught:
             use(sealed, "a")
         assert caught.value.__cause__ is None
         assert "sk-" not in str(caught.value)
@@ -54,7 +54,7 @@ def test_secrets_are_changed_in_three_steps(tmp_path: Path) -> None:
     assert both.open(sealed, "a") == KEY
     again = both.resealed(sealed, "a")
     assert vault_of(site(tmp_path, NEW)).open(again, "a") == KEY
-    with pytest.raises(SealBroken):
+    with pytest.raises(DecryptionFailed):
         vault_of(site(tmp_path, NEW)).open(sealed, "a")
 
 
@@ -62,7 +62,7 @@ def test_what_is_no_key_is_not_sealed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="too long"):
         vault_of(site(tmp_path, NEW)).seal(SecretStr("x" * 20_000), "a")
     with pytest.raises(ValueError, match="needed"):
-        Vault([])
+        SecretBox([])
 
 
 def test_a_site_without_a_secret_makes_one(tmp_path: Path) -> None:

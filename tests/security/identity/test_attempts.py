@@ -9,13 +9,13 @@ import pytest
 from access_site import Clock
 
 from serve.errors import TooManyAttempts
-from serve.security.identity.failed_attempts import MOST, Attempts, name_of
+from serve.security.identity.failed_attempts import MOST, FailedAttempts, name_of
 from serve.settings import AccessSettings
 
 LIMITS = AccessSettings(max_failures=3, wait_s=1.0, wait_max_s=60.0)
 
 
-def wait_of(attempts: Attempts, name: str) -> int:
+def wait_of(attempts: FailedAttempts, name: str) -> int:
     try:
         attempts.check(name)
     except TooManyAttempts as error:
@@ -25,7 +25,7 @@ def wait_of(attempts: Attempts, name: str) -> int:
 
 def test_waits_double_up_to_the_longest() -> None:
     clock = Clock()
-    attempts, waits = Attempts(LIMITS, clock), []
+    attempts, waits = FailedAttempts(LIMITS, clock), []
     for _ in range(12):
         attempts.failed("a")
         waits.append(wait_of(attempts, "a"))
@@ -37,7 +37,7 @@ def test_waits_double_up_to_the_longest() -> None:
 
 def test_who_was_quiet_for_the_longest_wait_begins_anew() -> None:
     clock = Clock()
-    attempts = Attempts(LIMITS, clock)
+    attempts = FailedAttempts(LIMITS, clock)
     for _ in range(5):
         attempts.failed("a")
     clock.now += 60.1
@@ -46,7 +46,7 @@ def test_who_was_quiet_for_the_longest_wait_begins_anew() -> None:
 
 
 def test_a_hundred_thousand_failures_of_one_do_not_overflow() -> None:
-    attempts = Attempts(AccessSettings(max_failures=1), Clock())
+    attempts = FailedAttempts(AccessSettings(max_failures=1), Clock())
     for _ in range(100_000):
         attempts.failed("a")
     assert wait_of(attempts, "a") == 900
@@ -54,7 +54,7 @@ def test_a_hundred_thousand_failures_of_one_do_not_overflow() -> None:
 
 
 def test_memory_is_bounded_whoever_tries() -> None:
-    attempts = Attempts(LIMITS, Clock())
+    attempts = FailedAttempts(LIMITS, Clock())
     for _ in range(3):
         attempts.failed("early")
     for number in range(MOST):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from loadtests.queue.postgresql import PostgreSQL
 from loadtests.security.redis_server import RedisServer
 from serve.security.limits.counters import Counters
-from serve.security.limits.leases import Leases
+from serve.security.limits.leases import RateLeases
 from serve.security.limits.windows import Rate
 from serve.settings import RatesSettings, Settings
 from serve.state.database import Database
@@ -39,14 +39,14 @@ class Clock:
 
 
 @contextlib.asynccontextmanager
-async def process(site: Site, clock: Clock, limit: int = 100, most: int = 1000) -> AsyncIterator[Leases]:
+async def process(site: Site, clock: Clock, limit: int = 100, most: int = 1000) -> AsyncIterator[RateLeases]:
     """What one process has of a limit; its slices go back only when it closes."""
     shared = Counters.of(site.rates(timeout_s=10), site.database)
-    leases = Leases(shared, Rate("address", limit, PERIOD_S), most, clock)
+    leases = RateLeases(shared, Rate("address", limit, PERIOD_S), most, clock)
     yield leases
     await leases.close()
     await shared.close()
 
 
-async def allowed(leases: Leases, requests: int, key: str = "192.0.2.1", cost: int = 1) -> int:
+async def allowed(leases: RateLeases, requests: int, key: str = "192.0.2.1", cost: int = 1) -> int:
     return sum([(await leases.take(key, cost)).allowed for _ in range(requests)])

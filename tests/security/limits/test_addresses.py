@@ -6,16 +6,16 @@ import pytest
 from pydantic import SecretStr
 
 from serve.errors import InvalidRequest
-from serve.security.limits.addresses import Origins, counted_as, is_loopback
+from serve.security.limits.addresses import ClientAddresses, counted_as, is_loopback
 from serve.settings import HttpSettings, ProxySettings, Settings, load
 
 PROXY, CDN, CLIENT = "10.0.0.1", "198.51.100.7", "203.0.113.9"
 TOKEN = "f" * 32
 
 
-def origins(*trusted: str, header: str = "x-forwarded-for", token: str | None = TOKEN) -> Origins:
+def origins(*trusted: str, header: str = "x-forwarded-for", token: str | None = TOKEN) -> ClientAddresses:
     http = HttpSettings.model_validate({"trusted_proxies": trusted, "forwarded_header": header})
-    return Origins(Settings(http=http, proxy=ProxySettings(token=SecretStr(token) if token else None)))
+    return ClientAddresses(Settings(http=http, proxy=ProxySettings(token=SecretStr(token) if token else None)))
 
 
 def forwarded(*values: str, name: str = "x-forwarded-for") -> list[tuple[bytes, bytes]]:

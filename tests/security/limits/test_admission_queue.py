@@ -9,12 +9,12 @@ import pytest
 from serve.errors import DeadlineExceeded, Overloaded
 from serve.observability import request_context
 from serve.observability.metrics import catalogue
-from serve.observability.request_context import Priority, Urgency
-from serve.security.limits.admission_queue import Turns
+from serve.observability.request_context import Priority, RequestContext
+from serve.security.limits.admission_queue import AdmissionQueue
 
 
 async def test_work_takes_turns_and_who_comes_too_late_is_refused() -> None:
-    turns, order = Turns(at_once=1, waiting=1), []
+    turns, order = AdmissionQueue(at_once=1, waiting=1), []
     end = asyncio.Event()
 
     async def work(name: str) -> None:
@@ -33,7 +33,7 @@ async def test_work_takes_turns_and_who_comes_too_late_is_refused() -> None:
 
 
 async def test_who_is_cancelled_leaves_the_queue() -> None:
-    turns = Turns(at_once=1, waiting=1)
+    turns = AdmissionQueue(at_once=1, waiting=1)
     async with turns.taken():
         waiting = asyncio.create_task(turns.taken().__aenter__())
         await asyncio.sleep(0)
@@ -47,7 +47,7 @@ async def test_who_is_cancelled_leaves_the_queue() -> None:
 class Queue:
     """Asks for turns, by name; ``order`` has those that got one."""
 
-    def __init__(self, turns: Turns) -> None:
+    def __init__(self, turns: AdmissionQueue) -> None:
         self.turns = turns
         self.order: list[str] = []
         self.ends: dict[str, asyncio.Event] = {}
@@ -56,7 +56,7 @@ class Queue:
         self, name: str, priority: Priority = Priority.NORMAL, left_s: float | None = None
     ) -> asyncio.Task[None]:
         async def work() -> None:
-            with request_context.under(Urgency(priority=priority).narrowed(left_s)):
+            with request_context.under(RequestContext(priority=priority).narrowed(left_s)):
                 async with self.turns.taken():
                     self.order.append(name)
                     await self.ends[name].wait()
@@ -74,7 +74,7 @@ class Queue:
 
 
 async def test_the_urgent_go_first_and_every_fourth_turn_is_the_oldest_ones() -> None:
-    queue = Queue(Turns(at_once=1, waiting=100))
+    queue = Queue(AdmissionQueue(at_once=1, waiting=100))
     await queue.ask("working")
     await queue.ask("low a", Priority.LOW)
     await queue.ask("low b", Priority.LOW)
@@ -90,7 +90,7 @@ async def test_the_urgent_go_first_and_every_fourth_turn_is_the_oldest_ones() ->
 
 async def test_the_low_are_served_under_a_flood_of_the_high() -> None:
     """Each waits for at most four turns for each that was there before it."""
-    queue = Queue(Turns(at_once=1, waiting=100))
+    queue = Queue(AdmissionQueue(at_once=1, waiting=100))
     await queue.ask("working")
     for i in range(5):
         await queue.ask(f"low {i}", Priority.LOW)
@@ -101,7 +101,7 @@ async def test_the_low_are_served_under_a_flood_of_the_high() -> None:
 
 
 async def test_a_full_queue_sheds_the_last_of_the_least_urgent() -> None:
-    queue = Queue(Turns(at_once=1, waiting=3))
+    queue = Queue(AdmissionQueue(at_once=1, waiting=3))
     await queue.ask("working")
     oldest, low, normal = [
         await queue.ask(name, priority)
@@ -123,7 +123,7 @@ async def test_a_full_queue_sheds_the_last_of_the_least_urgent() -> None:
 
 
 async def test_who_waits_past_its_deadline_is_out_at_once_and_never_begun() -> None:
-    queue = Queue(Turns(at_once=1, waiting=2))
+    queue = Queue(AdmissionQueue(at_once=1, waiting=2))
     await queue.ask("working")
     late = await queue.ask("late", left_s=0.05)
     await queue.ask("patient")
@@ -138,7 +138,7 @@ async def test_who_waits_past_its_deadline_is_out_at_once_and_never_begun() -> N
 
 async def test_a_turn_that_comes_with_the_end_of_the_time_is_not_lost() -> None:
     """Whoever got it and does not want it any more passes it on."""
-    queue = Queue(Turns(at_once=1, waiting=10))
+    queue = Queue(AdmissionQueue(at_once=1, waiting=10))
     for round_ in range(20):
         await queue.ask(f"working {round_}")
         leaving = await queue.ask(f"leaving {round_}")
@@ -152,7 +152,7 @@ async def test_a_turn_that_comes_with_the_end_of_the_time_is_not_lost() -> None:
 
 
 async def test_when_to_come_again_is_as_long_as_turns_take() -> None:
-    turns = Turns(at_once=1, waiting=1)
+    turns = AdmissionQueue(at_once=1, waiting=1)
     with pytest.MonkeyPatch.context() as patch:
         now = 0.0
         patch.setattr("serve.security.limits.admission_queue.time.monotonic", lambda: now)
@@ -165,7 +165,7 @@ async def test_when_to_come_again_is_as_long_as_turns_take() -> None:
         with pytest.raises(Overloaded) as refused:
             await (await queue.ask("too many"))
     assert refused.value.retry_after_s == 40
-    fresh = Queue(Turns(at_once=1, waiting=1))
+    fresh = Queue(AdmissionQueue(at_once=1, waiting=1))
     await fresh.ask("working")
     await fresh.ask("waiting")
     with pytest.raises(Overloaded) as refused:
@@ -175,10 +175,10 @@ async def test_when_to_come_again_is_as_long_as_turns_take() -> None:
 
 async def test_waits_without_a_turn_are_measured() -> None:
     """While the one who works hangs, and nobody's turn ever comes."""
-    turns, ensemble = Turns(1, 2, "hanging"), "hanging"
+    turns, ensemble = AdmissionQueue(1, 2, "hanging"), "hanging"
 
     async def wait(left_s: float | None, priority: Priority = Priority.LOW) -> type[Exception] | None:
-        with request_context.under(Urgency(priority=priority).narrowed(left_s)):
+        with request_context.under(RequestContext(priority=priority).narrowed(left_s)):
             try:
                 async with turns.taken():
                     return None

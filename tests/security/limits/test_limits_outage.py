@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from loadtests.security.redis_server import RedisServer
 from serve.security.limits.counters import Counters
-from serve.security.limits.leases import Leases
+from serve.security.limits.leases import RateLeases
 from serve.security.limits.windows import Rate
 from serve.settings import RatesSettings
 
@@ -50,7 +50,7 @@ async def test_a_process_goes_on_alone_and_pays_later(
     site: Site, clock: Clock, holding: Holding, caplog: pytest.LogCaptureFixture
 ) -> None:
     counters = Counters.of(site.rates(timeout_s=1.0), site.database)
-    leases, others = Leases(counters, RATE, 100, clock), Leases(counters, RATE, 100, clock)
+    leases, others = RateLeases(counters, RATE, 100, clock), RateLeases(counters, RATE, 100, clock)
     assert await allowed(leases, 10) == 10
     holding.begin()
     began = time.monotonic()
@@ -73,7 +73,7 @@ async def test_a_process_goes_on_alone_and_pays_later(
 
 async def test_what_was_used_up_stays_so(site: Site, clock: Clock, holding: Holding) -> None:
     counters = Counters.of(site.rates(timeout_s=1.0), site.database)
-    leases = Leases(counters, RATE, 100, clock)
+    leases = RateLeases(counters, RATE, 100, clock)
     assert await allowed(leases, 101) == 100
     holding.begin()
     try:
@@ -90,7 +90,7 @@ async def test_what_was_used_up_stays_so(site: Site, clock: Clock, holding: Hold
 async def test_a_redis_that_was_never_there(clock: Clock, tmp_path: object) -> None:
     gone = RatesSettings(redis_url=SecretStr("redis://127.0.0.1:1/0"), timeout_s=0.2)
     counters = Counters.of(gone, None)  # type: ignore[arg-type]  # it is not asked
-    leases = Leases(counters, RATE, 100, clock)
+    leases = RateLeases(counters, RATE, 100, clock)
     assert await allowed(leases, 300) == 100
     await leases.close()
     await counters.close()
@@ -100,7 +100,7 @@ async def test_a_redis_that_was_never_there(clock: Clock, tmp_path: object) -> N
 async def test_a_redis_that_comes_again_empty_is_told_what_was_used(redis_server: RedisServer, clock: Clock) -> None:
     settings = RatesSettings(redis_url=SecretStr(redis_server.url), timeout_s=2.0)
     counters = Counters.of(settings, None)  # type: ignore[arg-type]  # it is not asked
-    leases = Leases(counters, RATE, 100, clock)
+    leases = RateLeases(counters, RATE, 100, clock)
     assert await allowed(leases, 60) == 60
     redis_server.stop()
     assert await allowed(leases, 200) == 40

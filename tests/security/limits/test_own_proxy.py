@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from serve.cluster.ray_environment import apply, ray_environment
-from serve.security.limits.addresses import Origins
+from serve.security.limits.addresses import ClientAddresses
 from serve.settings import HttpSettings, ProxySettings, Settings
 
 HOME = Path(__file__).parents[3]
@@ -87,7 +87,7 @@ async def test_it_says_who_called(tmp_path: Path, spoofed: dict[str, str]) -> No
     wanted = Settings.model_validate({"http": {"port": free_port()}, "grpc": {"port": free_port()}})
     environment = ray_environment(wanted)
     token = environment["ATELIER_PROXY__TOKEN"]
-    origins = Origins(wanted.model_copy(update={"proxy": ProxySettings.model_validate({"token": token})}))
+    origins = ClientAddresses(wanted.model_copy(update={"proxy": ProxySettings.model_validate({"token": token})}))
     async with gateway() as (port, came):
         with haproxy(tmp_path, wanted, port, environment):
             async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{wanted.http.port}") as client:
@@ -184,5 +184,5 @@ def test_the_application_is_built_with_the_token_that_haproxy_has(monkeypatch: p
     token = environment["ATELIER_PROXY__TOKEN"]
     assert len(token) == 32
     headers = [(b"x-atelier-peer", f"{token} 203.0.113.9".encode())]
-    assert Origins(settings).address_of("127.0.0.1", headers) == "203.0.113.9"
+    assert ClientAddresses(settings).address_of("127.0.0.1", headers) == "203.0.113.9"
     assert apply(settings) == settings, "one that is set stays"

@@ -16,7 +16,7 @@ from serve.ensembles.requests import File, IllustrateRequest, Outcome
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import QuotaExceeded, TooManyJobs
 from serve.jobs.direct.direct_request import ANONYMOUS, Caller
-from serve.jobs.direct.service import Direct
+from serve.jobs.direct.service import DirectService
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.queue.insertion import Order
 from serve.jobs.recording import as_stored, ended, put_results
@@ -72,7 +72,7 @@ async def test_who_keeps_too_much_adds_nothing(state: State) -> None:
     for user_id in ("ada", ANONYMOUS):
         await keep(state, user_id, 1000)
     queue, service = GenerationQueue(state), StandIn()
-    direct = Direct(state, None, service, state.settings)
+    direct = DirectService(state, None, service, state.settings)
     picture = encode(drawn(size=64))
     with pytest.raises(QuotaExceeded):
         await queue.add(REQUEST, Order("ada"))

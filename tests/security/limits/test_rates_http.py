@@ -16,11 +16,11 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from serve.api.app import answer, create_app
-from serve.api.middleware.authentication import Entrance, Entry, Refusals
+from serve.api.middleware.authentication import Authentication, Entry, Refusals
 from serve.api.middleware.client_address import ClientAddress
 from serve.api.middleware.rate_classes import work_of
 from serve.api.middleware.response_headers import RequestId
-from serve.security.identity.authentication import Gate
+from serve.security.identity.authentication import Authenticator
 from serve.security.identity.keys import Keys
 from serve.security.limits.counters import Counters
 from serve.security.limits.limiter import Client, Limiter
@@ -56,13 +56,13 @@ class Site:
         settings = Settings(rates=RatesSettings(**rates), http=http, proxy=ProxySettings(token=SecretStr(TOKEN)))
         limiter = Limiter(settings.rates, Counters.of(settings.rates, self.database), Clock())
         self.limiters.append(limiter)
-        entrance = Entrance(nobody_needs_a_key(self.database, settings), limiter, settings)
+        entrance = Authentication(nobody_needs_a_key(self.database, settings), limiter, settings)
         return ClientAddress(create_app(StandIn(), settings, entrance=entrance), settings)
 
 
-def nobody_needs_a_key(database: Database, settings: Settings) -> Gate:
+def nobody_needs_a_key(database: Database, settings: Settings) -> Authenticator:
     state = State(database, None, settings)  # type: ignore[arg-type]  # nothing is stored
-    return Gate(Keys(state, (b"0" * 32,)), required=False)
+    return Authenticator(Keys(state, (b"0" * 32,)), required=False)
 
 
 @pytest.fixture
@@ -279,7 +279,7 @@ def test_sockets_are_counted(tmp_path: Path) -> None:
     database = Database(database_url(settings), settings.database)
     rates = RatesSettings(address_requests=1, loopback=True)
     limiter = Limiter(rates, Counters.of(rates, database), lambda: NOW)
-    entrance = Entrance(nobody_needs_a_key(database, settings), limiter, settings)
+    entrance = Authentication(nobody_needs_a_key(database, settings), limiter, settings)
     limited = Entry(Refusals(app, answer), lambda: entrance)
 
     async def opened(scope: Any, receive: Any, send: Any) -> None:

@@ -16,8 +16,8 @@ from safety_standin import NUDITY, Judged, policy, site, watched
 from standin import StandIn
 
 from serve.api.app import create_app
-from serve.jobs.direct.service import Direct
-from serve.jobs.worker.execution import Work
+from serve.jobs.direct.service import DirectService
+from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
 from serve.settings import DatabaseSettings, ModerationSettings, Settings
 from serve.state import State
@@ -56,8 +56,8 @@ async def doors(
     settings = site(settings, chosen)
     settings = settings.model_copy(update={"jobs": settings.jobs.model_copy(update=QUICK)})
     state, service, draws = await State.open(settings), StandIn(), watched(illustrator, chosen)
-    direct = Direct(state, draws, service, settings)
-    worker = Worker(state, Work(state, service, draws))
+    direct = DirectService(state, draws, service, settings)
+    worker = Worker(state, JobExecutor(state, service, draws))
     await worker.start()
     app = create_app(service, settings, illustrator=draws, state=state, direct=direct)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -31,10 +31,10 @@ from serve.ensembles.illustrator.encoding import Encoding, encode_all
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.ensembles.illustrator.provenance import GENERATED, is_marked
 from serve.errors import EngineUnavailable, InvalidRequest, StateUnavailable
-from serve.jobs.direct.service import Direct
-from serve.jobs.worker.execution import Work
+from serve.jobs.direct.service import DirectService
+from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
-from serve.security.signing.content_credentials import Signer, signer_of
+from serve.security.signing.content_credentials import ContentCredentialsSigner, signer_of
 from serve.security.signing.own_certificate import FILE, own_certificate
 from serve.settings import DatabaseSettings, ProvenanceSettings, Settings, load
 from serve.state import State
@@ -155,7 +155,7 @@ async def test_the_prompt_is_told_where_the_site_says_so(settings: Settings) -> 
 
 
 async def test_many_at_once(settings: Settings) -> None:
-    signer, drawn = Signer(signing(settings)), await illustration()
+    signer, drawn = ContentCredentialsSigner(signing(settings)), await illustration()
     (data, _) = await encode_all(drawn, Encoding(), StandIn())
     tasks = [asyncio.to_thread(signer.sign, data, "image/png", drawn.parameters) for _ in range(32)]
     assert {read(one, "image/png")[2] for one in await asyncio.gather(*tasks)} == {"Valid"}
@@ -166,8 +166,8 @@ def test_without_the_library_a_site_that_signs_does_not_start(
 ) -> None:
     monkeypatch.setitem(sys.modules, "c2pa", None)
     with pytest.raises(EngineUnavailable, match=r"atelier\[provenance\]"):
-        Direct(None, IllustratorStandIn(), StandIn(), signing(settings))
-    Direct(None, IllustratorStandIn(), StandIn(), signing(settings, "off"))
+        DirectService(None, IllustratorStandIn(), StandIn(), signing(settings))
+    DirectService(None, IllustratorStandIn(), StandIn(), signing(settings, "off"))
 
 
 def test_a_site_has_one_certificate(tmp_path: Path) -> None:
@@ -219,7 +219,7 @@ async def test_a_certificate_of_the_site_s_own(settings: Settings, tmp_path: Pat
 def test_certificates_that_do_not_do(settings: Settings, tmp_path: Path) -> None:
     def refused(**files: Any) -> str | None:
         with pytest.raises(InvalidRequest) as error:
-            Signer(signing(settings, **files))
+            ContentCredentialsSigner(signing(settings, **files))
         assert "PRIVATE" not in str(error.value)
         return error.value.field
 
@@ -242,8 +242,8 @@ async def doors(settings: Settings) -> AsyncIterator[httpx.AsyncClient]:
     quick = settings.jobs.model_copy(update={"poll_s": 0.01, "beat_s": 0.05})
     settings = settings.model_copy(update={"jobs": quick})
     state, service, illustrator = await State.open(settings), StandIn(), IllustratorStandIn()
-    direct = Direct(state, illustrator, service, settings)
-    worker = Worker(state, Work(state, service, illustrator))
+    direct = DirectService(state, illustrator, service, settings)
+    worker = Worker(state, JobExecutor(state, service, illustrator))
     await worker.start()
     app = create_app(service, settings, illustrator=illustrator, state=state, direct=direct)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
