@@ -92,7 +92,7 @@ chaos: .venv/.testing postgresql redis iproute .venv/.compiled ## kill and freez
 	$(BIN)/python -m loadtests.chaos $(CHAOS)
 	$(if $(CHAOS),,$(BIN)/python -m loadtests.chaos.nodes)
 
-# Not here: bench_unet, which needs a GPU, and chaos, which has a target of its own. Rates, and a scenario, that exceed
+# Not here: benchmarks.unet, which needs a GPU, and chaos, which has a target of its own. Rates, and a scenario, that exceed
 # their limits do not hold up those after them, but fail the whole.
 BENCH_LOAD := smoke tier_1 tier_2 tier_3 short_10 short_50 short_100 cached
 bench: .venv/.testing ## every table in the documents; two hours and more

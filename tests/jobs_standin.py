@@ -13,7 +13,7 @@ from illustrator_standin import IllustratorStandIn
 from standin import StandIn
 
 from serve.api.app import create_app
-from serve.api.jobs import JobParts
+from serve.api.jobs import JobServices
 from serve.ensembles.illustrator.illustration import IllustratorService
 from serve.ensembles.requests import File, Outcome
 from serve.jobs.recording import as_stored
@@ -50,7 +50,7 @@ def application(
 
 def install(app: FastAPI, state: State) -> None:
     app.state.state = state
-    app.state.jobs = JobParts(state)
+    app.state.jobs = JobServices(state)
 
 
 @contextlib.asynccontextmanager

@@ -37,7 +37,7 @@ from serve.observability.metrics import proc
 Arrays = dict[str, NDArray[Any]]
 Bare = Callable[[Arrays], object]
 BACKENDS = ("onnxruntime", "openvino")
-REPOSITORY = Path(__file__).parents[1] / "model_repository"
+REPOSITORY = Path(__file__).parents[2] / "model_repository"
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ REPOSITORY = "model_repository"
 
 
 def painter(folder: Path, steps: int) -> Callable[[str, int], bytes]:
-    """``folder`` holds the checkpoint and the engines that ``bench_peers`` made of it."""
+    """``folder`` holds the checkpoint and the engines that ``loadtests.benchmarks.peers`` made of it."""
     from loadtests.illustrate.peers import diffusers_eager
     from loadtests.illustrate.subject import Subject
 

@@ -1,6 +1,6 @@
 """Plain FastAPI: an ONNX file in ONNX Runtime on a pool of threads, or a function of ours, behind uvicorn.
 
-Run by ``bench_peers``: ``python -m loadtests.peers.fastapi_server onnx --path FILE --port PORT``.
+Run by ``loadtests.benchmarks.peers``: ``python -m loadtests.peers.fastapi_server onnx --path FILE --port PORT``.
 """
 
 from __future__ import annotations

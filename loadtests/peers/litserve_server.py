@@ -1,4 +1,4 @@
-"""LitServe with its batching on, and its fast queue. Run by ``bench_peers``.
+"""LitServe with its batching on, and its fast queue. Run by ``loadtests.benchmarks.peers``.
 
 It reads JSON and forms alone, so tensors come as base64 in JSON, as its own examples send pictures. ``decode_request``
 is given what was read, though its annotation has to be the class itself, and no text: LitServe asks FastAPI by it.

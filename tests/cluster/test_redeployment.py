@@ -125,7 +125,7 @@ def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
     monkeypatch.setenv("ATELIER_STATE_DIR", str(tmp_path))
     monkeypatch.setenv("ATELIER_CONFIG", "")
     found = with_addresses(load(), ("127.0.0.1", 9))
-    monkeypatch.setattr(deploy, "placed", lambda _: found)
+    monkeypatch.setattr(deploy, "with_addresses", lambda _: found)
     return found
 
 

@@ -236,9 +236,9 @@ async def test_closing_fails_the_tasks_that_wait() -> None:
 
 OWNER = """
 import asyncio, os, time
-from serve.ensembles.vectorizer.worker_pool import Workers
+from serve.ensembles.vectorizer.worker_pool import WorkerPool
 async def main():
-    pool = Workers(1)
+    pool = WorkerPool(1)
     await pool.start()
     print(pool.pids[0], flush=True)
     await pool.run(None, time.sleep, 60)

@@ -58,14 +58,14 @@ import asyncio, os, signal, sys
 from serve.settings import DatabaseSettings, Settings, WebhookSettings
 from serve.state import State
 from serve.jobs.worker.leases import Leases
-from serve.jobs.webhooks.delivery import Deliverer
+from serve.jobs.webhooks.delivery import WebhookDelivery
 
 async def main(database, secret):
     webhooks = WebhookSettings(secret=secret, allow_private=True)
     state = await State.open(Settings(database=DatabaseSettings(url=database), webhooks=webhooks))
     leases = Leases(state, {})
     await leases.register()
-    await Deliverer(state, lambda: leases.worker_id, "https://elsewhere.example").run()
+    await WebhookDelivery(state, lambda: leases.worker_id, "https://elsewhere.example").run()
 
 asyncio.run(main(*sys.argv[1:]))
 """

@@ -21,7 +21,7 @@ from loadtests.queue.callers import AGAIN, AT_ONCE, Asked, Pace, in_turns
 from loadtests.queue.databases import told_by_environment
 from loadtests.queue.report import Line, errors_of, line, table
 from serve.api.app import create_app
-from serve.api.jobs import JobParts
+from serve.api.jobs import JobServices
 from serve.jobs.direct.service import DirectService
 from serve.jobs.queue.events import events_after
 from serve.settings import Settings, load
@@ -40,7 +40,7 @@ def application(settings: Settings) -> FastAPI:
         state = await State.open(settings)
         direct = DirectService(state, illustrator, service, settings)
         await direct.start()
-        app.state.state, app.state.direct, app.state.jobs = state, direct, JobParts(state)
+        app.state.state, app.state.direct, app.state.jobs = state, direct, JobServices(state)
         yield
         await direct.close()
         await state.close()

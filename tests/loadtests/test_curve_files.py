@@ -1,4 +1,4 @@
-"""Curves of the simulation from what the engines' profiles and ``bench_unet`` write, which count rows."""
+"""Curves of the simulation from what the engines' profiles and ``loadtests.benchmarks.unet`` write, which count rows."""
 
 from __future__ import annotations
 

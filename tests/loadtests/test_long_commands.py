@@ -39,7 +39,7 @@ def test_it_ends_in_order_when_the_test_is_over(tmp_path: Path) -> None:
     orderly = f"trap 'echo ended > {tmp_path}/told; exit' TERM; sleep 2; kill -USR1 $PPID; {WAITS}"
     ended = subprocess.run(
         [sys.executable, "-c", A_TEST, orderly],
-        cwd=Path(__file__).parent,
+        cwd=Path(__file__).parents[1],
         capture_output=True,
         text=True,
         timeout=90,
