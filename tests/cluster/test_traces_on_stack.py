@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import tritonclient.grpc
 from onnx_family import write_onnx_family
-from tests.observability.tracing.otlp_collector import Collector, Told, collecting, tree
 from whole_stack import MARK, PORTS, Stack
 
 from loadtests.load.stack import free_ports
+from tests.observability.tracing.otlp_collector import Collector, Told, collecting, tree
 
 pytestmark = pytest.mark.cluster
 

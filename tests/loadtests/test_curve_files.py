@@ -1,4 +1,4 @@
-"""Curves of the simulation from what the engines' profiles and ``loadtests.benchmarks.unet`` write, which count rows."""
+"""Curves of the simulation from the files of engine profiles and ``loadtests.benchmarks.unet``, which count rows."""
 
 from __future__ import annotations
 
