@@ -54,7 +54,7 @@ class AtelierError(Exception):
         self.field = field
 
     @property
-    def more(self) -> Mapping[str, str | float]:
+    def extra_fields(self) -> Mapping[str, str | float]:
         """What an answer tells besides, by name."""
         return {}
 
@@ -109,7 +109,7 @@ class ModerationBlocked(InvalidRequest):
         self.score = score
 
     @property
-    def more(self) -> Mapping[str, str | float]:
+    def extra_fields(self) -> Mapping[str, str | float]:
         return {"category": self.category, "score": self.score}
 
 
@@ -272,7 +272,7 @@ class EngineFailure(AtelierError):
     title = "Engine failed"
 
 
-def with_message(kind: type[AtelierError], told: Mapping[str, Any]) -> AtelierError:
+def error_from_record(kind: type[AtelierError], told: Mapping[str, Any]) -> AtelierError:
     """An error that was written down."""
     message, field = str(told.get("detail") or "the job failed"), told.get("field")
     if issubclass(kind, ModerationBlocked):
@@ -281,7 +281,7 @@ def with_message(kind: type[AtelierError], told: Mapping[str, Any]) -> AtelierEr
 
 
 @contextlib.contextmanager
-def in_words_of(names: Mapping[str, str]) -> Iterator[None]:
+def rename_fields(names: Mapping[str, str]) -> Iterator[None]:
     """An error that names a field names it as its caller does: ``names`` has the caller's word by ours."""
     try:
         yield

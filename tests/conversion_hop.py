@@ -87,7 +87,7 @@ class ConversionHop:
 
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
-        with request_context.under(crossed()):
+        with request_context.use(crossed()):
             async with self.turns.taken():
                 yield
 

@@ -8,7 +8,14 @@ from collections.abc import AsyncGenerator, Sequence
 
 from illustrator_standin import IllustratorStandIn
 
-from serve.ensembles.illustrator.illustration import UNFOLLOWED, Checkpoint, Follow, IllustrateOptions, Preview, Told
+from serve.ensembles.illustrator.illustration import (
+    NO_PROGRESS,
+    Checkpoint,
+    IllustrateOptions,
+    Preview,
+    StreamItem,
+    StreamOptions,
+)
 from serve.errors import (
     AtelierError,
     Conflict,
@@ -51,8 +58,8 @@ class Erring(IllustratorStandIn):
         self.times: Counter[str] = Counter()
 
     async def _drawn(
-        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
-    ) -> AsyncGenerator[Told]:
+        self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[StreamItem]:
         self.times[options.prompt] += 1
         how, _, name = options.prompt.rpartition(" ")
         error = ERRORS.get(name)

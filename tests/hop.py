@@ -11,12 +11,12 @@ from typing import Any
 from numpy.typing import NDArray
 
 from serve.ensembles.illustrator.illustration import (
-    UNFOLLOWED,
+    NO_PROGRESS,
     Checkpoint,
-    Follow,
     IllustrateOptions,
     Illustration,
-    Told,
+    StreamItem,
+    StreamOptions,
 )
 from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.observability import request_context
@@ -67,15 +67,15 @@ class Hop:
         return getattr(self._illustrator, name)
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
-        with request_context.under(crossed()):
+        with request_context.use(crossed()):
             async with self.turns.taken():
                 self.order.append(options.seed)
                 return await self._illustrator.draw(options)
 
     async def stream(
-        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
-    ) -> AsyncGenerator[Told]:
-        request_context.begin(crossed())
+        self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[StreamItem]:
+        request_context.set_current(crossed())
         stream = self._illustrator.stream(options, follow, resume)
         async with self.turns.taken(), contextlib.aclosing(stream) as items:
             self.order.append(options.seed)
@@ -99,4 +99,4 @@ class Hop:
 def crossed() -> request_context.RequestContext:
     """What is current, as a replica has it."""
     asked = request_context.current()
-    return request_context.received((asked.left_s(3600.0), asked.priority))
+    return request_context.from_urgency((asked.left_s(3600.0), asked.priority))

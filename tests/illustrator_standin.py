@@ -14,10 +14,9 @@ from standin import StandIn
 from serve.diffusion.samplers import by_name
 from serve.ensembles.illustrator.checkpoints import Stage, fingerprint, pack, unpack
 from serve.ensembles.illustrator.illustration import (
-    UNFOLLOWED,
+    NO_PROGRESS,
     Checkpoint,
     FamilyInfo,
-    Follow,
     IllustrateOptions,
     Illustration,
     Parameters,
@@ -25,7 +24,8 @@ from serve.ensembles.illustrator.illustration import (
     Pixels,
     Preview,
     Progress,
-    Told,
+    StreamItem,
+    StreamOptions,
 )
 from serve.errors import InvalidRequest, NotFound
 
@@ -63,14 +63,14 @@ class IllustratorStandIn(StandIn):
         return {f"{one.name}_unet": "1" for one in self.known}
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
-        async for item in self._drawn(options, UNFOLLOWED, ()):
+        async for item in self._drawn(options, NO_PROGRESS, ()):
             if isinstance(item, Illustration):
                 return item
         raise AssertionError("unreachable")
 
     async def stream(
-        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
-    ) -> AsyncGenerator[Told]:
+        self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[StreamItem]:
         finished = False
         try:
             async for item in self._drawn(options, follow, resume):
@@ -80,8 +80,8 @@ class IllustratorStandIn(StandIn):
             self.closed += not finished
 
     async def _drawn(
-        self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint]
-    ) -> AsyncGenerator[Told]:
+        self, options: IllustrateOptions, follow: StreamOptions, resume: Sequence[Checkpoint]
+    ) -> AsyncGenerator[StreamItem]:
         """All pictures take a step together, but for those whose checkpoint is further on."""
         self.asked.append(options)
         made, began = self._resolved(options), time.perf_counter()
@@ -156,8 +156,8 @@ class Gated(IllustratorStandIn):
         self.ended = asyncio.Semaphore(0)
 
     async def _drawn(
-        self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint]
-    ) -> AsyncGenerator[Told]:
+        self, options: IllustrateOptions, follow: StreamOptions, resume: Sequence[Checkpoint]
+    ) -> AsyncGenerator[StreamItem]:
         self.begun.release()
         try:
             await self.gate.wait()
@@ -184,7 +184,7 @@ def _begun(resume: Sequence[Checkpoint], index: int, made: Parameters) -> int:
 
 
 def _told(
-    options: IllustrateOptions, follow: Follow, made: Parameters, index: int, step: int
+    options: IllustrateOptions, follow: StreamOptions, made: Parameters, index: int, step: int
 ) -> Iterator[Preview | Checkpoint]:
     """After ``step`` of picture ``index``, whose seed ``made`` has."""
     steps = made.num_inference_steps

@@ -24,7 +24,7 @@ def _tensors(kind: str, tensors: tuple[Tensor, ...]) -> str:
 def config_text(contract: Contract, backend: Backend) -> str:
     """The whole file. No ``default_queue_policy``: with one, Triton's batcher sleeps through requests for 0.5 s.
 
-    The bound on what waits is ``max_in_flight`` of ``serve.engines.client.Engines``.
+    The bound on what waits is ``max_in_flight`` of ``serve.engines.client.EngineClient``.
     """
     parts = [
         f'name: "{contract.name}"',

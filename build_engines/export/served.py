@@ -12,7 +12,7 @@ from torch import nn
 
 from build_engines.export.contracts import CONTRACTS
 from build_engines.export.parity import LIMIT, ParityError, torch_answers
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 
 _BATCHES = ((1, 8), (4, 100))
@@ -37,14 +37,14 @@ def check_served(networks: Mapping[str, nn.Module], repository: Path) -> dict[st
 
 
 async def _gaps(url: str, networks: Mapping[str, nn.Module]) -> dict[str, float]:
-    client = Engines(url)
+    client = EngineClient(url)
     try:
         return {name: await _gap(client, name, network) for name, network in networks.items()}
     finally:
         await client.close()
 
 
-async def _gap(client: Engines, name: str, network: nn.Module) -> float:
+async def _gap(client: EngineClient, name: str, network: nn.Module) -> float:
     contract, worst = CONTRACTS[name], 0.0
     for batch, length in _BATCHES:
         inputs = contract.example(batch, length, seed=batch)

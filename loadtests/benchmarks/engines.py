@@ -1,6 +1,6 @@
 """Embedded Triton against the bare runtimes: ``python -m loadtests.benchmarks.engines [--engine NAME ...]``.
 
-The same ONNX file, in this process through ONNX Runtime or OpenVINO, and through ``Engines`` and the embedded Triton
+The same ONNX file, in this process through ONNX Runtime or OpenVINO, and through ``EngineClient`` and embedded Triton
 with the same number of threads. The two take turns in one run, so that whatever else the machine does hits both alike;
 the ratio is the median over the turns of (time through Triton) / (time bare) for the same work. Concurrency is callers
 that wait for their answer; on both sides as many requests run at once as the engine has instances. CPU time (of this
@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from loadtests import synthetic_engines
 from loadtests.vectorize.table import markdown
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 from serve.engines.warmup_inputs import CONFIG_TYPES
 from serve.observability.metrics import proc
@@ -98,7 +98,7 @@ def bare_turn(run: Bare, inputs: Arrays, count: int, pool: ThreadPoolExecutor) -
     return (time.perf_counter() - started) / count
 
 
-async def triton_turn(engines: Engines, engine: str, inputs: Arrays, count: int, concurrency: int) -> float:
+async def triton_turn(engines: EngineClient, engine: str, inputs: Arrays, count: int, concurrency: int) -> float:
     """Seconds per request."""
     left = iter(range(count))
 
@@ -121,7 +121,7 @@ def cpu_seconds(server: TritonServer) -> tuple[float, float]:
 
 
 async def measure(
-    server: TritonServer, engines: Engines, cell: tuple[str, int, int], run: Bare, inputs: Arrays, turns: Turns
+    server: TritonServer, engines: EngineClient, cell: tuple[str, int, int], run: Bare, inputs: Arrays, turns: Turns
 ) -> Cell:
     engine, _, concurrency = cell
     taken: dict[str, list[float]] = {"bare": [], "triton": []}
@@ -191,7 +191,7 @@ async def bench(arguments: argparse.Namespace) -> list[Cell]:
         backends = prepare(repository, arguments.engine, arguments.instances)
         server = TritonServer(repository, list(backends), threads=arguments.threads)
         await asyncio.to_thread(server.start)
-        engines = Engines(server.url, timeout_s=60)
+        engines = EngineClient(server.url, timeout_s=60)
         try:
             for engine, backend in backends.items():
                 config = await engines.config(engine)

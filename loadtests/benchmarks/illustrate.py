@@ -48,7 +48,7 @@ async def one_caller(subject: Subject, illustrator: Illustrator, pictures: int) 
 
     guidance = subject.family.defaults.guidance_scale
     eager, bare = peers.diffusers_eager(subject, STEPS, guidance), peers.bare_loop(subject, STEPS, guidance)
-    served = peers.served_loop(subject, illustrator.room.client, STEPS, guidance)
+    served = peers.served_loop(subject, illustrator.engine_set.client, STEPS, guidance)
 
     async def ours(seed: int) -> None:
         await illustrator.draw(IllustrateOptions(PROMPT, num_inference_steps=STEPS, seed=seed))
@@ -105,7 +105,7 @@ async def join_and_cancel(illustrator: Illustrator, tries: int) -> dict[str, lis
             other.cancel()
         await asyncio.gather(*others, return_exceptions=True)
         began = time.perf_counter()
-        await illustrator.room.client.probe(unet)  # waits for what is still under way
+        await illustrator.engine_set.client.probe(unet)  # waits for what is still under way
         found["cancel"].append((time.perf_counter() - began) / step_s)
     return found
 

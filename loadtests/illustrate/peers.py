@@ -20,7 +20,7 @@ from serve.diffusion.guidance import guide
 from serve.diffusion.noise import LATENTS, gaussian
 from serve.diffusion.samplers import State, by_name
 from serve.diffusion.tokens import PromptTokenizer, encode_all
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 
 Arrays = dict[str, npt.NDArray[Any]]
 Pixels = npt.NDArray[np.uint8]
@@ -66,7 +66,7 @@ def bare_loop(subject: Subject, steps: int, guidance_scale: float) -> AsyncDraw:
     return _loop(subject, ask, steps, guidance_scale)
 
 
-def served_loop(subject: Subject, engines: Engines, steps: int, guidance_scale: float) -> AsyncDraw:
+def served_loop(subject: Subject, engines: EngineClient, steps: int, guidance_scale: float) -> AsyncDraw:
     """The same loop over the engines in their Triton: what is left beside it is the Illustrator's own."""
     return _loop(subject, engines.infer, steps, guidance_scale)
 

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from serve.cli.database import ConfigOption
 from serve.cluster import stack
-from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, in_words_of
+from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, rename_fields
 from serve.settings import Settings, load
 
 if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
@@ -45,7 +45,7 @@ def backup(
     with _told():
         settings = load(config)
         target = to or settings.backup.url or str(settings.state_dir / "backups")
-        with in_words_of({"target": "--to" if to else "backup.url"}), _progress() as report:
+        with rename_fields({"target": "--to" if to else "backup.url"}), _progress() as report:
             made = asyncio.run(_back_up(settings, target, report))
     out.print(made.where, markup=False, soft_wrap=True)
     err.print(f"{made.rows:,} rows, {made.objects:,} objects, {made.bytes:,} bytes")
@@ -87,7 +87,7 @@ def restore(
         settings = load(config)
         if (there := stack.running(settings)) is not None:
             raise Conflict(f"a stack of these settings is running at {there.url}; stop it first: atelier down")
-        with in_words_of({"source": "FILE_OR_URL"}), _progress() as report:
+        with rename_fields({"source": "FILE_OR_URL"}), _progress() as report:
             done = asyncio.run(put_back(settings, source, force, report))
     _tell(done)
 

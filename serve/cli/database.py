@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 from rich.console import Console
 
-from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, in_words_of
+from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, rename_fields
 from serve.settings import Settings, load
 
 if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
@@ -36,7 +36,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 def done(do: Callable[[State], Awaitable[T]], config: Path | None, words: dict[str, str]) -> T:
     """What ``do`` comes to. An error is told in a line, with the fields in the command's ``words``, and ends it."""
-    with told(), in_words_of(words):
+    with told(), rename_fields(words):
         return asyncio.run(with_state(load(config), do))
 
 

@@ -21,9 +21,9 @@ from serve.cli.vectorize import own_vectorizer
 from serve.cluster.grpc_client import GrpcClient
 from serve.cluster.stack import Running
 from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, Encoding, encode_all
-from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Told
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, StreamItem
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions, VectorizerService
-from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, NotFound, in_words_of
+from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, NotFound, rename_fields
 from serve.security.moderation.moderated import engines_of, moderated
 from serve.settings import Settings, load
 
@@ -42,7 +42,7 @@ err = Console(stderr=True, highlight=False)
 class Studio(Protocol):
     """Draws, and makes files of what was drawn."""
 
-    def draw(self, options: IllustrateOptions) -> Iterator[Told]: ...
+    def draw(self, options: IllustrateOptions) -> Iterator[StreamItem]: ...
     def encode(self, drawn: Illustration, encoding: Encoding) -> list[bytes]: ...
 
 
@@ -80,7 +80,7 @@ class InProcess:
             undo.callback(lambda: self._loop.run(self._illustrator.close()))
             self._undo = undo.pop_all()
 
-    def draw(self, options: IllustrateOptions) -> Iterator[Told]:
+    def draw(self, options: IllustrateOptions) -> Iterator[StreamItem]:
         return self._loop.iterate(self._illustrator.stream(options))
 
     def encode(self, drawn: Illustration, encoding: Encoding) -> list[bytes]:
@@ -136,7 +136,7 @@ def illustrate(
     """
     try:
         settings = load()
-        with in_words_of(_OPTIONS):
+        with rename_fields(_OPTIONS):
             options = IllustrateOptions(
                 prompt, negative, model, width, height, steps, guidance, 0.0, sampler, seed, n, timeout_s=timeout
             )

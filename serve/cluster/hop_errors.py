@@ -27,7 +27,7 @@ class ReplicaLost(Exception):
 
 
 @contextlib.contextmanager
-def errors_as_ours(name: str, response: DeploymentResponseGenerator[object], timeout_s: float) -> Iterator[None]:
+def map_ray_errors(name: str, response: DeploymentResponseGenerator[object], timeout_s: float) -> Iterator[None]:
     """Around the reading of what the ensemble ``name`` answers; whoever stops waiting cancels the work.
 
     Raises Lost, or an error of ours.

@@ -18,17 +18,17 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from serve.api.inference.tensors import Array
-from serve.cluster.hop_errors import ReplicaLost, errors_as_ours
+from serve.cluster.hop_errors import ReplicaLost, map_ray_errors
 from serve.cluster.scale_to_zero import IdleState
 from serve.engines.service import Health
 from serve.ensembles.illustrator.illustration import (
-    UNFOLLOWED,
+    NO_PROGRESS,
     Checkpoint,
     FamilyInfo,
-    Follow,
     IllustrateOptions,
     Illustration,
-    Told,
+    StreamItem,
+    StreamOptions,
 )
 from serve.ensembles.illustrator.progress import WAITING_PREVIEWS, Seen, lay
 from serve.ensembles.progress_stream import ProgressOutbox, relay
@@ -132,14 +132,14 @@ class RemoteEnsemble:
 
     async def _ask(self, method: str, *arguments: Any, **named: Any) -> Any:
         timeout_s = min(self._timeout_s, HEALTH_TIMEOUT_S) if method == "health" else self._timeout_s
-        asked = request_context.current().narrowed(timeout_s)
+        asked = request_context.current().with_timeout(timeout_s)
         for _ in range(ATTEMPTS):
             left_s = asked.left_s(timeout_s)
             with contextlib.suppress(ReplicaLost), self._hop(method):
-                pressing = left_s, asked.priority
+                urgency = left_s, asked.priority
                 answer = self._handle.answer
-                response: Any = answer.remote(method, tracing.carried(), *arguments, pressing=pressing, **named)
-                with errors_as_ours(self._name, response, timeout_s):
+                response: Any = answer.remote(method, tracing.carried(), *arguments, urgency=urgency, **named)
+                with map_ray_errors(self._name, response, timeout_s):
                     async with asyncio.timeout(left_s):
                         results = [item async for item in response]
                 if results:
@@ -148,10 +148,10 @@ class RemoteEnsemble:
 
     async def _stream(self, asked: RequestContext, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
         """What one replica yields until the deadline of ``asked``. Raises ``ReplicaLost`` if it dies."""
-        pressing = asked.left_s(self._timeout_s), asked.priority
+        urgency = asked.left_s(self._timeout_s), asked.priority
         with self._hop(method):
-            response: Any = self._handle.stream.remote(method, tracing.carried(), *arguments, pressing=pressing)
-            with errors_as_ours(self._name, response, self._timeout_s):
+            response: Any = self._handle.stream.remote(method, tracing.carried(), *arguments, urgency=urgency)
+            with map_ray_errors(self._name, response, self._timeout_s):
                 while True:
                     async with asyncio.timeout(asked.until(self._timeout_s) - time.monotonic()):
                         item = await anext(response, None)
@@ -241,8 +241,8 @@ class RemoteIllustrator(RemoteEnsemble):
         return result
 
     async def stream(
-        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
-    ) -> AsyncGenerator[Told, None]:
+        self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[StreamItem, None]:
         """A replica that dies is replaced by one that goes on from the last checkpoints; nothing is told twice."""
         work = partial(self._read, _seeded(options), follow, resume)
         async with self._may_wake(), contextlib.aclosing(relay(work, WAITING_PREVIEWS)) as items:
@@ -250,11 +250,11 @@ class RemoteIllustrator(RemoteEnsemble):
                 yield item
 
     async def _read(
-        self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: ProgressOutbox
+        self, options: IllustrateOptions, follow: StreamOptions, resume: Sequence[Checkpoint], outbox: ProgressOutbox
     ) -> Illustration | None:
         """As fast as it comes: a replica waits for a slow reader, and others for its turn."""
         patience_s = await self._patience_s(options) or self._timeout_s
-        asked = request_context.current().narrowed(min(self._timeout_s, patience_s))
+        asked = request_context.current().with_timeout(min(self._timeout_s, patience_s))
         seen, drawn = Seen(resume), None
         for _ in range(ATTEMPTS):
             stream = self._stream(asked, "stream", options, follow, tuple(seen.checkpoints.values()))
@@ -278,7 +278,7 @@ class RemoteIllustrator(RemoteEnsemble):
 
 
 def _seeded(options: IllustrateOptions) -> IllustrateOptions:
-    return replace(options, seed=options.named_seed())
+    return replace(options, seed=options.resolve_seed())
 
 
 def _value(result: Any) -> Any:

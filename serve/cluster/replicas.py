@@ -26,7 +26,7 @@ from serve.ensembles.vectorizer.vectorization import VECTORIZE
 from serve.errors import AtelierError, EngineFailure
 from serve.jobs.direct.service import DirectService
 from serve.observability import request_context, tracing
-from serve.observability.request_context import UNPRESSED, Pressing
+from serve.observability.request_context import DEFAULT_URGENCY, Urgency
 from serve.observability.tracing import export
 from serve.releases.fallback.site import with_fallback
 from serve.releases.fallback.watched_vectorizer import WatchedVectorizer
@@ -60,7 +60,7 @@ class Replica:
         method: str,
         context: Mapping[str, str],
         *arguments: Any,
-        pressing: Pressing = UNPRESSED,
+        urgency: Urgency = DEFAULT_URGENCY,
         **named: Any,
     ) -> Any:
         """What the ensemble's ``method`` returns or raises: errors of ours as values, see `serve.cluster.remote`.
@@ -71,7 +71,7 @@ class Replica:
             with self._entered(method, context):
                 if method not in WORK:
                     return await getattr(self._ensemble, method)(*arguments, **named)
-                with request_context.under(request_context.received(pressing)):
+                with request_context.use(request_context.from_urgency(urgency)):
                     async with self._turns.taken():
                         tracing.event("turn")
                         return await getattr(self._ensemble, method)(*arguments, **named)
@@ -85,11 +85,11 @@ class Replica:
         yield await self.call(*arguments, **named)
 
     async def stream(
-        self, method: str, context: Mapping[str, str], *arguments: Any, pressing: Pressing = UNPRESSED
+        self, method: str, context: Mapping[str, str], *arguments: Any, urgency: Urgency = DEFAULT_URGENCY
     ) -> AsyncIterator[Any]:
         """What the ensemble's ``method`` yields; an error of ours is the last item."""
         try:
-            request_context.begin(request_context.received(pressing))
+            request_context.set_current(request_context.from_urgency(urgency))
             with self._entered(method, context):
                 async with (
                     self._turns.taken(),
@@ -131,7 +131,7 @@ class Replica:
     async def _begin(self, settings: Settings, own: VectorizerSettings | IllustratorSettings) -> None:
         """Once the ensemble is made. From then on its engines have the versions that the site wants."""
         await self._ensemble.start()
-        self._steward = VersionReconciler(settings, self._ensemble.room, own.model_repository)
+        self._steward = VersionReconciler(settings, self._ensemble.engine_set, own.model_repository)
         self._steward.start()
         settled()
 

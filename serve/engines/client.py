@@ -1,4 +1,4 @@
-"""``Engines``: the only inference client. Numpy arrays in and out, over gRPC to one Triton."""
+"""``EngineClient``: the only inference client. Numpy arrays in and out, over gRPC to one Triton."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ABANDONED_S = 60.0
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
-class Engines:
+class EngineClient:
     """Calls the engines of the Triton at ``url`` (``host:port`` of its gRPC endpoint); for one event loop.
 
     ``timeout_s`` is the limit of a call that names none. An engine with ``max_in_flight`` inferences under way refuses
@@ -80,10 +80,10 @@ class Engines:
         self._shared_memory_min_bytes = shared_memory_min_bytes
         self._shared_memory_max_bytes = shared_memory_max_bytes
         self.on_unavailable = on_unavailable
-        self.on_given_up: Callable[[str], None] | None = None
+        self.on_stub_lost: Callable[[str], None] | None = None
         """Called with the engine of whose Python stub Triton said that it has given it up, before anybody has that
         answer: who restarts Triton sets ``held``."""
-        self.on_answer: Callable[[str, Mapping[str, NDArray[Any]]], None] | None = None
+        self.on_inference: Callable[[str, Mapping[str, NDArray[Any]]], None] | None = None
         """Called with the engine and its inputs for each inference that was answered."""
         self._channel: grpc.aio.Channel | None = None
         self._connection: Any = None
@@ -113,16 +113,16 @@ class Engines:
         if self._in_flight[engine] + self._abandoned[engine] >= self._max_in_flight:
             raise Overloaded(f"the queue of engine '{engine}' is full")
         with self._observed(engine, inputs):
-            self.check_held(engine)
+            self.check_restarting(engine)
             request = partial(tensors.request, engine, inputs, outputs, version)
             answer = await self._infer(engine, inputs, request, limit_s)
-            self.check_held(engine)
+            self.check_restarting(engine)
             found = tensors.arrays(answer)
-        if self.on_answer is not None:
-            self.on_answer(engine, inputs)
+        if self.on_inference is not None:
+            self.on_inference(engine, inputs)
         return found
 
-    def check_held(self, engine: str) -> None:
+    def check_restarting(self, engine: str) -> None:
         """Raises EngineUnavailable while Triton is being restarted."""
         if self.held is not None:
             raise EngineUnavailable(f"engine '{engine}' is being restarted")
@@ -162,7 +162,7 @@ class Engines:
 
         Raises InvalidRequest with Triton's reason when something of it cannot be loaded; then nothing has changed.
         """
-        self.check_held(engine)
+        self.check_restarting(engine)
         await self._call("RepositoryModelLoad", service_pb2.RepositoryModelLoadRequest(model_name=engine), engine,
                          timeout_s)  # fmt: skip
 
@@ -253,8 +253,8 @@ class Engines:
         """Before who waits learns of it, and although nobody does any more: the next answer may be this call's."""
         error = None if call.cancelled() else call.exception()
         given_up = isinstance(error, grpc.aio.AioRpcError) and triton_errors.gave_up(error)
-        if given_up and connection is self._connection and self.on_given_up is not None:
-            self.on_given_up(engine)
+        if given_up and connection is self._connection and self.on_stub_lost is not None:
+            self.on_stub_lost(engine)
 
     def _forget(self, engine: str, call: asyncio.Future[Any]) -> None:
         self._abandoned[engine] -= 1

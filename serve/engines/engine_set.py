@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy.typing as npt
 
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.service import EngineHealth, Health
 from serve.engines.triton.server import TritonServer
 from serve.engines.triton.supervisor import Supervisor
@@ -42,7 +42,7 @@ class EngineSet:
         url: str | None = None,
         timeout_s: float = 10.0,
         start_timeout_s: float = 30.0,
-        client: Engines | None = None,
+        client: EngineClient | None = None,
         tritonserver: Path | None = None,
         ensemble: str = "",
         gpus: float = 0.0,
@@ -52,7 +52,7 @@ class EngineSet:
         engine; else an engine's lowest."""
         self.ensemble = ensemble
         self.names = tuple(names)
-        self.client = client or Engines(url or "", timeout_s=timeout_s)
+        self.client = client or EngineClient(url or "", timeout_s=timeout_s)
         self._outside = url
         self._server: TritonServer | None = None
         if client is None and url is None and self.names:
@@ -124,10 +124,10 @@ class EngineSet:
 
 
 class EngineSetService:
-    """What an ensemble answers about its engines. Calls are passed on: see `serve.engines.client.Engines`."""
+    """What an ensemble answers about its engines. Calls are passed on: see `serve.engines.client.EngineClient`."""
 
-    def __init__(self, room: EngineSet) -> None:
-        self.room = room
+    def __init__(self, engine_set: EngineSet) -> None:
+        self.engine_set = engine_set
         self._examining = asyncio.Lock()
         self._health: tuple[float, Health] | None = None
 
@@ -141,7 +141,7 @@ class EngineSetService:
 
     async def examine(self) -> Health:
         """A real inference of every engine."""
-        return Health(await self.room.health())
+        return Health(await self.engine_set.health())
 
     async def infer(
         self,
@@ -152,30 +152,30 @@ class EngineSetService:
         timeout_s: float | None = None,
         version: str = "",
     ) -> dict[str, npt.NDArray[Any]]:
-        version = version or self.room.versions.current.get(engine, "")
+        version = version or self.engine_set.versions.current.get(engine, "")
         with billed() as bill:
             try:
-                return await self.room.client.infer(
+                return await self.engine_set.client.infer(
                     engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version
                 )
             finally:
-                bill.pay(self.room.ensemble, engine)
+                bill.pay(self.engine_set.ensemble, engine)
 
     async def metadata(self, engine: str) -> dict[str, Any]:
         """The version that who names none gets is the last one told."""
-        found = await self.room.client.metadata(engine)
-        current = self.room.versions.current.get(engine, "")
+        found = await self.engine_set.client.metadata(engine)
+        current = self.engine_set.versions.current.get(engine, "")
         found["versions"] = sorted(found["versions"], key=lambda version: version == current)
         return found
 
     async def config(self, engine: str) -> dict[str, Any]:
-        return await self.room.client.config(engine)
+        return await self.engine_set.client.config(engine)
 
     async def statistics(self, engine: str) -> dict[str, Any]:
-        return await self.room.client.statistics(engine)
+        return await self.engine_set.client.statistics(engine)
 
     async def engines(self) -> list[str]:
-        return await self.room.client.engines()
+        return await self.engine_set.client.engines()
 
     async def versions(self) -> Mapping[str, str]:
-        return self.room.versions.labels()
+        return self.engine_set.versions.labels()

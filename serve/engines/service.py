@@ -33,7 +33,7 @@ class Health:
 
 
 class EngineService(Protocol):
-    """An ensemble, or the same across a Ray hop; each call is that of `serve.engines.client.Engines`."""
+    """An ensemble, or the same across a Ray hop; each call is that of `serve.engines.client.EngineClient`."""
 
     async def health(self) -> Health: ...
     async def infer(

@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 from numpy.typing import NDArray
 from prometheus_client.parser import text_string_to_metric_families
 
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 from serve.errors import AtelierError
 from serve.observability.costs import charge
@@ -56,7 +56,7 @@ class EngineMeter:
     Without a ``server`` of its own nobody knows what its engines cost, and they are free.
     """
 
-    def __init__(self, ensemble: str, engines: Engines, server: TritonServer | None, gpus: float = 0.0) -> None:
+    def __init__(self, ensemble: str, engines: EngineClient, server: TritonServer | None, gpus: float = 0.0) -> None:
         self._ensemble = ensemble
         self._engines = engines
         self._server = server
@@ -69,7 +69,7 @@ class EngineMeter:
         self._looked_at: float | None = None
         self._prices: dict[str, tuple[float, float]] = {}
         """Processor and GPU seconds for one unit of work."""
-        engines.on_answer = self.answered
+        engines.on_inference = self.answered
 
     def answered(self, engine: str, inputs: Mapping[str, NDArray[Any]]) -> None:
         work = work_of(inputs)

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from serve.diffusion.tokens import MAX_CHUNKS
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 from serve.engines.warmup_inputs import warmup_inputs
 from serve.errors import InvalidRequest, NotFound
@@ -94,7 +94,7 @@ async def profile(
         alone = _alone(repository, engine, text, Path(folder), max(sizes))
         server = TritonServer(alone, [engine], start_timeout_s=300, tritonserver=tritonserver)
         await asyncio.to_thread(server.start)
-        client = Engines(server.url, timeout_s=600)
+        client = EngineClient(server.url, timeout_s=600)
         try:
             config = await client.config(engine)
             milliseconds = {}
@@ -151,7 +151,7 @@ def _link(source: str, target: str) -> None:
     Path(target).symlink_to(Path(source).resolve())
 
 
-async def _median_ms(client: Engines, engine: str, inputs: Mapping[str, NDArray[Any]], seconds: float) -> float:
+async def _median_ms(client: EngineClient, engine: str, inputs: Mapping[str, NDArray[Any]], seconds: float) -> float:
     """Of as many inferences as fit in ``seconds``, after one that does not count."""
     await client.infer(engine, inputs)
     taken: list[float] = []

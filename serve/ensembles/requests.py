@@ -51,7 +51,7 @@ class IllustrateRequest:
         """With a seed drawn, if it names none."""
         if self.options.seed is not None and self.options.seed >= 0:
             return self
-        return replace(self, options=replace(self.options, seed=self.options.named_seed()), seed_named=False)
+        return replace(self, options=replace(self.options, seed=self.options.resolve_seed()), seed_named=False)
 
     def resolved(self, family: FamilyInfo) -> IllustrateRequest:
         """With the defaults of ``family`` written out: what a caller left out and what it spelt out become the same."""

@@ -48,7 +48,7 @@ def billed() -> Iterator[Bill]:
             _bill.reset(before)
 
 
-def so_far() -> dict[str, float]:
+def current_cost() -> dict[str, float]:
     """What is on the current bill by now; empty where there is none."""
     bill = _bill.get()
     return {} if bill is None else bill.to_json()

@@ -47,11 +47,11 @@ class RequestContext:
             raise DeadlineExceeded("there was not enough time to finish")
         return left_s
 
-    def ending_with(self, other: RequestContext) -> RequestContext:
+    def with_earlier_deadline(self, other: RequestContext) -> RequestContext:
         """With the earlier end of both."""
-        return replace(self, deadline=other.deadline) if self.outlasts(other) else self
+        return replace(self, deadline=other.deadline) if self.ends_after(other) else self
 
-    def outlasts(self, other: RequestContext) -> bool:
+    def ends_after(self, other: RequestContext) -> bool:
         """Whether its end is later."""
         return other.deadline is not None and (self.deadline is None or self.deadline > other.deadline)
 
@@ -59,11 +59,11 @@ class RequestContext:
     def is_over(self) -> bool:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
-    def narrowed(self, timeout_s: float | None) -> RequestContext:
+    def with_timeout(self, timeout_s: float | None) -> RequestContext:
         """With an end in ``timeout_s``, if it has no earlier one."""
         return self if timeout_s is None else replace(self, deadline=self.until(timeout_s))
 
-    def as_urgent(self, priority: Priority | None, field: str) -> RequestContext:
+    def with_priority(self, priority: Priority | None, field: str) -> RequestContext:
         """With ``priority``, if one is named. Raises Forbidden when the caller may not ask for it by ``field``."""
         if priority is None:
             return self
@@ -72,14 +72,14 @@ class RequestContext:
         return replace(self, priority=priority)
 
 
-Pressing = tuple[float | None, int]
+Urgency = tuple[float | None, int]
 """As it crosses a hop: the seconds that are left, and the priority."""
-UNPRESSED: Pressing = (None, Priority.NORMAL)
+DEFAULT_URGENCY: Urgency = (None, Priority.NORMAL)
 
 
-def received(pressing: Pressing) -> RequestContext:
+def from_urgency(urgency: Urgency) -> RequestContext:
     """On the other side of the hop, by this machine's own clock."""
-    left_s, priority = pressing
+    left_s, priority = urgency
     return RequestContext(None if left_s is None else time.monotonic() + left_s, Priority(priority))
 
 
@@ -91,13 +91,13 @@ def current() -> RequestContext:
     return _current.get()
 
 
-def begin(urgency: RequestContext) -> None:
+def set_current(urgency: RequestContext) -> None:
     """From here to the end of the task, and in all that it starts."""
     _current.set(urgency)
 
 
 @contextlib.contextmanager
-def under(urgency: RequestContext) -> Iterator[None]:
+def use(urgency: RequestContext) -> Iterator[None]:
     """Within the block. Not around a ``yield`` of a generator: who reads it may be another task."""
     token = _current.set(urgency)
     try:
@@ -107,7 +107,7 @@ def under(urgency: RequestContext) -> Iterator[None]:
 
 
 @contextlib.asynccontextmanager
-async def in_time(grace_s: float = 0.0) -> AsyncIterator[asyncio.Timeout]:
+async def deadline_timeout(grace_s: float = 0.0) -> AsyncIterator[asyncio.Timeout]:
     """Cancels the block ``grace_s`` after the deadline; reschedule it to None to let it go on.
 
     Raises DeadlineExceeded.

@@ -80,7 +80,7 @@ class Database:
 
         Never to write: PostgreSQL would keep it. ``kind`` is for metrics: what is asked again and again is a poll.
         """
-        with measured(catalogue.DATABASE_SECONDS, kind), errors_as_ours():
+        with measured(catalogue.DATABASE_SECONDS, kind), map_ray_errors():
             async with self._readers.connect() as connection:
                 yield connection
 
@@ -91,13 +91,13 @@ class Database:
         On SQLite nobody else writes meanwhile. Raises StateUnavailable, OutOfSpace. ``kind`` is for metrics: a delete
         waits for the object store.
         """
-        with measured(catalogue.DATABASE_SECONDS, kind), errors_as_ours():
+        with measured(catalogue.DATABASE_SECONDS, kind), map_ray_errors():
             async with self._turn or contextlib.nullcontext(), self._writers.begin() as connection:
                 yield connection
 
 
 @contextlib.contextmanager
-def errors_as_ours() -> Iterator[None]:
+def map_ray_errors() -> Iterator[None]:
     """What the libraries raise when the database is gone, busy or full; errors of the code itself stay as they are."""
     try:
         yield

@@ -17,7 +17,7 @@ from build_engines.export.contracts import CONTRACTS
 from build_engines.export.engine import MODEL_REPOSITORY
 from build_engines.export.parity import LIMIT
 from build_engines.export.runtimes import RUNTIMES
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 
 LARGEST_BYTES = 8 * 2**20
@@ -113,7 +113,7 @@ def test_served_engines_answer_as_the_files_do() -> None:
 
 
 async def _ask_each(url: str):
-    client = Engines(url)
+    client = EngineClient(url)
     try:
         return {name: await client.infer(name, contract.example(3)) for name, contract in CONTRACTS.items()}
     finally:

@@ -23,12 +23,12 @@ from serve.cluster.replicas import Replica
 from serve.cluster.scale_to_zero import IdleState
 from serve.ensembles.illustrator.illustration import (
     Checkpoint,
-    Follow,
     IllustrateOptions,
     Illustration,
     Parameters,
     Preview,
     Progress,
+    StreamOptions,
 )
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import (
@@ -41,7 +41,7 @@ from serve.errors import (
     ScaledToZero,
 )
 from serve.observability import request_context
-from serve.observability.request_context import UNPRESSED, Pressing, Priority, RequestContext
+from serve.observability.request_context import DEFAULT_URGENCY, Priority, RequestContext, Urgency
 from serve.security.limits.admission_queue import AdmissionQueue
 
 pytestmark = pytest.mark.cluster
@@ -299,7 +299,9 @@ class StreamHandle:
     def stream(self) -> StreamHandle:
         return self
 
-    def remote(self, method: str, context: dict[str, str], *arguments: Any, pressing: Pressing = UNPRESSED) -> Items:
+    def remote(
+        self, method: str, context: dict[str, str], *arguments: Any, urgency: Urgency = DEFAULT_URGENCY
+    ) -> Items:
         self.asked.append(arguments)
         return self.streams[len(self.asked) - 1]
 
@@ -325,14 +327,14 @@ async def test_a_stream_goes_on_from_the_last_checkpoints_of_a_dead_replica() ->
     second = [preview(0, 6), preview(1, 4), checkpoint(1, 4), preview(0, 8), DRAWN]
     handle = StreamHandle(first, second)
     old = checkpoint(1, 1), checkpoint(2, 1)
-    told = [item async for item in stream(handle, 5.0, Follow(checkpoint_every=2), old)]
+    told = [item async for item in stream(handle, 5.0, StreamOptions(checkpoint_every=2), old)]
     assert [(item.index, item.step) for item in told if isinstance(item, Preview)] == [
         *[(0, 2), (0, 6), (1, 2)],
         *[(1, 4), (0, 8)],
     ]
     assert told[-1] is DRAWN
     (options, follow, resume), (same, followed, resumed) = handle.asked
-    assert (follow, resume) == (Follow(checkpoint_every=2), old)
+    assert (follow, resume) == (StreamOptions(checkpoint_every=2), old)
     assert (same, followed) == (options, follow)
     assert options.seed is not None  # so that the second draws what the first began
     assert {(one.index, one.step) for one in resumed} == {(0, 4), (1, 2), (2, 1)}
@@ -387,33 +389,33 @@ class Crossing(Handle):
 
     def __init__(self, *outcomes: Any) -> None:
         super().__init__(*outcomes)
-        self.pressing: list[Pressing] = []
+        self.urgency: list[Urgency] = []
 
-    def remote(self, method: str, *arguments: Any, pressing: Pressing = UNPRESSED, **named: Any) -> Response:
-        self.pressing.append(pressing)
+    def remote(self, method: str, *arguments: Any, urgency: Urgency = DEFAULT_URGENCY, **named: Any) -> Response:
+        self.urgency.append(urgency)
         return super().remote(method, *arguments, **named)
 
 
 async def test_what_is_left_of_the_time_crosses_and_the_priority() -> None:
     """D-052. The earlier of the caller's deadline and the site's own limit; less of it for the second attempt."""
     handle = Crossing("late death", "svg", "svg")
-    with request_context.under(RequestContext(priority=Priority.LOW).narrowed(2.0)):
+    with request_context.use(RequestContext(priority=Priority.LOW).with_timeout(2.0)):
         assert await vectorize(handle) == "svg"
-    (first_s, first), (second_s, _) = handle.pressing
+    (first_s, first), (second_s, _) = handle.urgency
     assert first_s is not None
     assert second_s is not None
     assert 1.5 < first_s <= 2.0
     assert second_s <= first_s - 0.4
     assert first == Priority.LOW
     await vectorize(handle, timeout_s=0.5)
-    assert 0.0 < (handle.pressing[-1][0] or 0.0) <= 0.5
+    assert 0.0 < (handle.urgency[-1][0] or 0.0) <= 0.5
 
 
 async def test_nothing_is_asked_once_the_time_is_over() -> None:
     handle = Crossing("svg")
-    with request_context.under(RequestContext(deadline=time.monotonic() - 1.0)), pytest.raises(DeadlineExceeded):
+    with request_context.use(RequestContext(deadline=time.monotonic() - 1.0)), pytest.raises(DeadlineExceeded):
         await vectorize(handle)
-    assert handle.pressing == []
+    assert handle.urgency == []
 
 
 class Ensemble:
@@ -433,13 +435,13 @@ async def test_a_replica_takes_out_who_waits_past_its_time_and_sheds_by_priority
     replica = Alone()
     replica._ensemble, replica._turns = ensemble, AdmissionQueue(1, 2)
     call = partial(Replica.call, replica, "vectorize", {})
-    first = asyncio.create_task(call(0.6, pressing=(5.0, Priority.NORMAL)))
+    first = asyncio.create_task(call(0.6, urgency=(5.0, Priority.NORMAL)))
     await asyncio.sleep(0)
     late, low = [
-        asyncio.create_task(call(0.0, pressing=pressing)) for pressing in ((0.1, Priority.NORMAL), (5.0, Priority.LOW))
+        asyncio.create_task(call(0.0, urgency=urgency)) for urgency in ((0.1, Priority.NORMAL), (5.0, Priority.LOW))
     ]
     await asyncio.sleep(0)
-    high = asyncio.create_task(call(0.0, pressing=(5.0, Priority.HIGH)))
+    high = asyncio.create_task(call(0.0, urgency=(5.0, Priority.HIGH)))
     assert isinstance(await low, Overloaded)
     assert isinstance(await late, DeadlineExceeded)
     assert [await first, await high] == ["svg", "svg"]
@@ -469,7 +471,7 @@ async def test_a_deadline_shorter_than_the_start_is_told_as_that() -> None:
     """503 and when to come again, and not 504: whoever asks again finds it awake."""
     handle = Handle("hang", ["quality"])
     remote = RemoteVectorizer(handle, 5.0, napping(True))  # type: ignore[arg-type]
-    with pytest.raises(ScaledToZero) as caught, request_context.under(RequestContext().narrowed(0.2)):
+    with pytest.raises(ScaledToZero) as caught, request_context.use(RequestContext().with_timeout(0.2)):
         await remote.vectorize(b"", VectorizeOptions())
     assert (caught.value.status, caught.value.retry_after_s) == (503, 10)
     assert handle.responses[0].cancelled

@@ -110,7 +110,7 @@ def context() -> list[str]:
     return [path for path in listed if not ignored(path, there) and (HOME / path).is_file()]
 
 
-def lay_out(recipe: Recipe, root: Path) -> Path:
+def write_view(recipe: Recipe, root: Path) -> Path:
     """Copies into ``root`` what the last stage copies of the project; the folder that WORKDIR is in there."""
     sent = context()
     home = root / recipe.values("WORKDIR")[-1].lstrip("/")

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from image_recipe import FOLDER, Copy, Recipe, context, copies, ignored, lay_out, rules
+from image_recipe import FOLDER, Copy, Recipe, context, copies, ignored, rules, write_view
 from standin import StandIn
 
 from serve.api.app import create_app
@@ -141,7 +141,7 @@ class Container:
     """The last stage of an image, laid out in ``root``, with the packages that this environment has."""
 
     def __init__(self, recipe: Recipe, root: Path) -> None:
-        self.home = lay_out(recipe, root)
+        self.home = write_view(recipe, root)
         compiles = json.loads(next(value for value in recipe.values("RUN") if "compileall" in value))
         subprocess.run([sys.executable, *compiles[1:]], cwd=self.home, check=True, timeout=120)
         self.state = root / "var" / "lib" / "atelier"

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import tiny_onnx
 
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 
 BACKENDS = ("onnxruntime", "openvino")
@@ -34,7 +34,7 @@ def triton(repository: Path) -> Iterator[TritonServer]:
 
 
 @pytest.fixture
-async def engines(triton: TritonServer) -> AsyncIterator[Engines]:
-    client = Engines(triton.url)
+async def engines(triton: TritonServer) -> AsyncIterator[EngineClient]:
+    client = EngineClient(triton.url)
     yield client
     await client.close()

@@ -32,7 +32,7 @@ def load(monkeypatch: pytest.MonkeyPatch, folder: Path, backend: str) -> Any:
     """The initialized ``TritonPythonModel`` of the engine in ``folder``."""
     monkeypatch.setitem(sys.modules, "triton_python_backend_utils", utilities())
     module = importlib.import_module(f"serve.engines.backends.{backend}.model")
-    monkeypatch.setattr(module, "end_with_parent", lambda: None)
+    monkeypatch.setattr(module, "exit_with_parent", lambda: None)
     config = to_json(text_format.Parse((folder / "config.pbtxt").read_text(), model_config_pb2.ModelConfig()))
     model = module.TritonPythonModel()
     model.initialize(

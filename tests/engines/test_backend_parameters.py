@@ -14,7 +14,7 @@ import tiny_onnx
 from onnx import helper
 from openvino import Core, Type
 
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 from serve.errors import EngineUnavailable
 
@@ -105,7 +105,7 @@ async def test_no_parameter_changes_an_answer(tmp_path: Path) -> None:
     for name, (backend, values, extra, _) in VARIANTS.items():
         tiny_onnx.affine(tmp_path, name, backend, extra=f"dynamic_batching {{ }}\n{extra}\n{parameters(values)}")
     with TritonServer(tmp_path, list(VARIANTS), threads=1) as server:
-        engines = Engines(server.url)
+        engines = EngineClient(server.url)
         for name in VARIANTS:
             answer = await engines.infer(name, {"x": ROWS})
             tolerance = 0.05 if name == "half" else 1e-5
@@ -165,7 +165,7 @@ async def test_tensors_keep_their_names_where_casts_change_nothing(tmp_path: Pat
     """OpenVINO drops such casts, and gives their names to the tensors that are left."""
     tiny_onnx.aliased(tmp_path, "aliased", backend)
     with TritonServer(tmp_path, ["aliased"]) as server:
-        client = Engines(server.url)
+        client = EngineClient(server.url)
         found = await client.infer("aliased", {"x": np.array([[-1, 0, 1, 2]], np.float32)})
         await client.close()
     assert found["y"].tolist() == [[0, 0, 1, 2]]

@@ -13,7 +13,7 @@ import pytest
 import tiny_onnx
 from numpy.typing import NDArray
 
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 from serve.errors import DeadlineExceeded, InvalidRequest, NotFound, Overloaded
 
@@ -34,7 +34,7 @@ def bare(repository: Path, engine: str, backend: str, rows: NDArray[np.float32])
 
 
 @BACKENDS
-async def test_infer_equals_the_bare_runtime(engines: Engines, repository: Path, backend: str) -> None:
+async def test_infer_equals_the_bare_runtime(engines: EngineClient, repository: Path, backend: str) -> None:
     answer = await engines.infer(f"affine_{backend}", {"x": ROWS})
     y, z = bare(repository, f"affine_{backend}", backend, ROWS)
     assert sorted(answer) == ["y", "z"]
@@ -43,23 +43,23 @@ async def test_infer_equals_the_bare_runtime(engines: Engines, repository: Path,
 
 
 @BACKENDS
-async def test_infer_without_a_batch_axis(engines: Engines, backend: str) -> None:
+async def test_infer_without_a_batch_axis(engines: EngineClient, backend: str) -> None:
     answer = await engines.infer(f"whole_{backend}", {"x": ROWS})
     np.testing.assert_allclose(answer["y"], ROWS @ tiny_onnx.WEIGHTS, rtol=1e-5, atol=1e-5)
 
 
-async def test_infer_of_the_named_outputs_only(engines: Engines) -> None:
+async def test_infer_of_the_named_outputs_only(engines: EngineClient) -> None:
     assert list(await engines.infer("affine_onnxruntime", {"x": ROWS}, outputs=["z"])) == ["z"]
 
 
-async def test_infer_of_bytes(engines: Engines) -> None:
+async def test_infer_of_bytes(engines: EngineClient) -> None:
     words = np.array([["déjà".encode()], [b""], [b"a,b"]], np.object_)
     answer = await engines.infer("text_onnxruntime", {"text": words})
     assert answer["same"].tolist() == words.tolist()
 
 
 @BACKENDS
-async def test_concurrent_requests_share_runs_and_keep_their_rows(engines: Engines, backend: str) -> None:
+async def test_concurrent_requests_share_runs_and_keep_their_rows(engines: EngineClient, backend: str) -> None:
     engine = f"pair_{backend}"
     before = (await engines.statistics(engine))["model_stats"][0]
     rows = [np.full((1, 3), value, np.float32) for value in range(16)]
@@ -72,7 +72,7 @@ async def test_concurrent_requests_share_runs_and_keep_their_rows(engines: Engin
 
 
 @BACKENDS
-async def test_ragged_requests_and_a_bad_one_in_one_batch(engines: Engines, backend: str) -> None:
+async def test_ragged_requests_and_a_bad_one_in_one_batch(engines: EngineClient, backend: str) -> None:
     """Lengths that disagree pass Triton, as both axes are free; only their own request fails."""
     lengths = [(2, 2), (3, 3), (2, 2), (2, 3), (5, 5)]
     answers = await asyncio.gather(
@@ -92,7 +92,7 @@ async def test_ragged_requests_and_a_bad_one_in_one_batch(engines: Engines, back
             assert "/" not in answer.message
 
 
-async def test_a_value_that_fails_the_run_fails_its_own_request_only(engines: Engines) -> None:
+async def test_a_value_that_fails_the_run_fails_its_own_request_only(engines: EngineClient) -> None:
     indices = [0, 4, 99, 9, -3]
     answers = await asyncio.gather(
         *(engines.infer("lookup_onnxruntime", {"index": np.array([[index]])}) for index in indices),
@@ -106,7 +106,7 @@ async def test_a_value_that_fails_the_run_fails_its_own_request_only(engines: En
             assert answer["value"][0, 0] == tiny_onnx.TABLE[index]
 
 
-async def test_unknown_engine_is_not_found(engines: Engines) -> None:
+async def test_unknown_engine_is_not_found(engines: EngineClient) -> None:
     with pytest.raises(NotFound, match="engine 'nothing' is not served here"):
         await engines.infer("nothing", {"x": ROWS})
     with pytest.raises(NotFound):
@@ -125,7 +125,7 @@ async def test_unknown_engine_is_not_found(engines: Engines) -> None:
     ],
 )
 async def test_bad_tensors_are_refused_by_name(
-    engines: Engines, inputs: dict[str, NDArray[np.generic]], field: str | None
+    engines: EngineClient, inputs: dict[str, NDArray[np.generic]], field: str | None
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await engines.infer("affine_onnxruntime", inputs)
@@ -133,7 +133,7 @@ async def test_bad_tensors_are_refused_by_name(
     assert "request id" not in caught.value.message
 
 
-async def test_an_unknown_output_is_refused(engines: Engines) -> None:
+async def test_an_unknown_output_is_refused(engines: EngineClient) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await engines.infer("affine_onnxruntime", {"x": ROWS}, outputs=["nothing"])
     assert caught.value.field == "nothing"
@@ -143,7 +143,7 @@ def slow_input() -> dict[str, NDArray[np.float32]]:
     return {"x": np.zeros((1, tiny_onnx.SLOW_SIDE, tiny_onnx.SLOW_SIDE), np.float32)}
 
 
-async def test_a_deadline_ends_the_wait(engines: Engines) -> None:
+async def test_a_deadline_ends_the_wait(engines: EngineClient) -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         await engines.infer("slow_onnxruntime", slow_input(), timeout_s=0.05)
@@ -154,7 +154,7 @@ async def test_a_deadline_ends_the_wait(engines: Engines) -> None:
 
 async def test_cancelled_requests_are_free_at_once_and_count_until_they_end(triton: TritonServer) -> None:
     engine = "slow_onnxruntime"
-    engines = Engines(triton.url, timeout_s=60, max_in_flight=4)
+    engines = EngineClient(triton.url, timeout_s=60, max_in_flight=4)
     began = time.monotonic()
     await engines.infer(engine, slow_input())
     once_s = time.monotonic() - began
@@ -180,7 +180,7 @@ async def test_a_storm_of_cancels_and_deadlines_leaves_the_server_alive(
     """Triton 2.51 ends with SIGSEGV after some hundred calls that are cancelled as they are answered."""
     rng = np.random.default_rng(1)
     with TritonServer(repository, ["affine_onnxruntime"]) as server:
-        engines = Engines(server.url)
+        engines = EngineClient(server.url)
         for _ in range(800):
             task = asyncio.create_task(engines.infer("affine_onnxruntime", {"x": ROWS}, timeout_s=limit_s))
             await asyncio.sleep(0.002 * rng.random())
@@ -193,7 +193,7 @@ async def test_a_storm_of_cancels_and_deadlines_leaves_the_server_alive(
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-async def test_no_request_sleeps_in_the_batcher(engines: Engines, backend: str) -> None:
+async def test_no_request_sleeps_in_the_batcher(engines: EngineClient, backend: str) -> None:
     """With a queue policy in its config, one in ten such requests, or more, waited for 0.5 s."""
     sleepers = 0
     for _ in range(200):
@@ -203,7 +203,7 @@ async def test_no_request_sleeps_in_the_batcher(engines: Engines, backend: str) 
     assert sleepers <= 2
 
 
-async def test_metadata_config_and_probe(engines: Engines) -> None:
+async def test_metadata_config_and_probe(engines: EngineClient) -> None:
     """The shapes of the open inference protocol's JSON."""
     metadata = await engines.metadata("affine_openvino")
     assert metadata["inputs"] == [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton import supervisor
 from serve.engines.triton.server import TritonServer
 from serve.engines.triton.supervisor import Supervisor
@@ -70,7 +70,7 @@ async def serve(books: Books) -> tuple[grpc.aio.Server, str]:
 async def test_calls_go_to_the_new_server_while_the_old_connection_ends() -> None:
     old, new = Books("old"), Books("new")
     (old_server, old_url), (new_server, new_url) = await serve(old), await serve(new)
-    client = Engines(old_url, shared_memory_min_bytes=1)
+    client = EngineClient(old_url, shared_memory_min_bytes=1)
     try:
         await client.infer("old", LARGE)
         assert len(old.regions) == 1
@@ -92,7 +92,7 @@ async def test_calls_go_to_the_new_server_while_the_old_connection_ends() -> Non
 async def test_requests_that_lose_their_regions_together_make_one_new_pool() -> None:
     books = Books("engine")
     server, url = await serve(books)
-    client = Engines(url, shared_memory_min_bytes=1)
+    client = EngineClient(url, shared_memory_min_bytes=1)
     try:
         await asyncio.gather(client.infer("engine", LARGE), client.infer("engine", LARGE))
         assert len(books.regions) == 2
@@ -143,13 +143,13 @@ class LateStub(Books):
 async def test_nothing_that_a_given_up_stub_answers_is_believed(abandoned: bool) -> None:
     books = LateStub()
     server, url = await serve(books)
-    client, suspected = Engines(url), asyncio.Event()
+    client, suspected = EngineClient(url), asyncio.Event()
 
     def give_up(engine: str) -> None:
         client.held = f"no more of '{engine}'"
         suspected.set()
 
-    client.on_given_up = give_up
+    client.on_stub_lost = give_up
     first = asyncio.create_task(client.infer("engine", LARGE))
     second = asyncio.create_task(client.infer("engine", LARGE))
     try:
@@ -183,8 +183,8 @@ async def test_nothing_that_a_given_up_stub_answers_is_believed(abandoned: bool)
 async def test_a_version_that_does_not_load_is_no_reason_to_distrust_the_others() -> None:
     books = LateStub()
     server, url = await serve(books)
-    client, given_up = Engines(url), []
-    client.on_given_up = given_up.append
+    client, given_up = EngineClient(url), []
+    client.on_stub_lost = given_up.append
     try:
         with pytest.raises(InvalidRequest):
             await client.load("engine", timeout_s=5)
@@ -197,7 +197,7 @@ async def test_a_version_that_does_not_load_is_no_reason_to_distrust_the_others(
 async def test_a_triton_that_nobody_restarts_is_asked_again() -> None:
     books = LateStub()
     server, url = await serve(books)
-    client = Engines(url)
+    client = EngineClient(url)
     books.late.set()
     books.awake.set()
     try:
@@ -242,7 +242,7 @@ async def test_a_restart_that_fails_is_tried_again_and_counted(
 ) -> None:
     monkeypatch.setattr(supervisor, "FIRST_RETRY_S", 0.01)
     server, before = FlakyServer("127.0.0.1:2", [failure]), catalogue.TRITON_RESTARTS.value()
-    client = Engines("127.0.0.1:1")
+    client = EngineClient("127.0.0.1:1")
     watch = asyncio.create_task(Supervisor(server, client, look_s=0.01).run())
     try:
         async with asyncio.timeout(5):

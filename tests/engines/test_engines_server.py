@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 import tiny_onnx
 
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer, _free_ports
 from serve.engines.triton.supervisor import Supervisor
 from serve.errors import EngineUnavailable
@@ -144,7 +144,7 @@ def owner(repository: Path) -> Iterator[subprocess.Popen[str]]:
 async def test_an_outside_server_by_url_that_dies_with_its_owner(owner: subprocess.Popen[str]) -> None:
     assert owner.stdout is not None
     pid, url = (await asyncio.to_thread(owner.stdout.readline)).split()
-    outside = Engines(url)
+    outside = EngineClient(url)
     answer = await outside.infer("affine_openvino", X)
     np.testing.assert_allclose(answer["y"], X["x"] @ tiny_onnx.WEIGHTS, rtol=1e-5)
     await outside.close()
@@ -190,7 +190,7 @@ HANGS = """
 import re
 from serve.engines.backends import lifeline
 lifeline.ALARM_S = 1
-lifeline.end_with_parent()
+lifeline.exit_with_parent()
 re.fullmatch(r"(x+x+)+y", "x" * 60)  # for ages, with the interpreter's lock
 """
 
@@ -200,7 +200,7 @@ def test_a_stub_that_keeps_the_interpreters_lock_ends_by_the_kernels_alarm() -> 
     assert ended.returncode == -signal.SIGALRM
 
 
-async def heal(server: TritonServer, engines: Engines, engine: str, timeout_s: float = 60.0) -> float:
+async def heal(server: TritonServer, engines: EngineClient, engine: str, timeout_s: float = 60.0) -> float:
     """Seconds until ``engine`` answers again."""
     started = time.monotonic()
     while time.monotonic() - started < timeout_s:
@@ -220,7 +220,7 @@ async def test_a_killed_process_is_noticed_and_replaced(repository: Path, victim
     """Triton goes on calling itself ready without its stub."""
     server = TritonServer(repository, ["affine_onnxruntime", "affine_openvino"])
     await asyncio.to_thread(server.start)
-    engines = Engines(server.url)
+    engines = EngineClient(server.url)
     watch = asyncio.create_task(Supervisor(server, engines, interval_s=0.5).run())
     try:
         await engines.probe("affine_onnxruntime")
@@ -244,7 +244,7 @@ async def test_a_killed_process_is_noticed_and_replaced(repository: Path, victim
 async def test_a_killed_stub_fails_the_probe_while_triton_says_ready(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     await asyncio.to_thread(server.start)
-    engines = Engines(server.url)
+    engines = EngineClient(server.url)
     try:
         os.kill(stubs(server)[0], signal.SIGKILL)
         with pytest.raises(EngineUnavailable):
@@ -259,7 +259,7 @@ async def test_a_killed_stub_is_noticed_between_probes(repository: Path) -> None
     """Of an engine with several instances, a probe may well meet the one that works."""
     server = TritonServer(repository, ["affine_onnxruntime"])
     await asyncio.to_thread(server.start)
-    engines = Engines(server.url)
+    engines = EngineClient(server.url)
     watch = asyncio.create_task(Supervisor(server, engines, interval_s=60).run())
     try:
         await asyncio.sleep(1)
@@ -276,10 +276,10 @@ async def test_a_stub_that_was_late_by_a_second_is_replaced(repository: Path) ->
     """As on a machine that was itself stopped for one. Left alone, it fails for ever, crashes, or mixes answers up."""
     server = TritonServer(repository, ["affine_onnxruntime"], threads=2)
     await asyncio.to_thread(server.start)
-    engines = Engines(server.url)
+    engines = EngineClient(server.url)
     watcher = Supervisor(server, engines, interval_s=60, look_s=30)  # calls alone tell it
     refusals: set[str] = set()
-    tell, late = engines.on_given_up, stubs(server)[0]
+    tell, late = engines.on_stub_lost, stubs(server)[0]
 
     def wake_and_tell(engine: str) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -287,7 +287,7 @@ async def test_a_stub_that_was_late_by_a_second_is_replaced(repository: Path) ->
         assert tell is not None
         tell(engine)
 
-    engines.on_given_up = wake_and_tell
+    engines.on_stub_lost = wake_and_tell
     watch = asyncio.create_task(watcher.run())
 
     async def ask(kind: int) -> None:
@@ -319,7 +319,7 @@ async def test_a_busy_engine_is_left_alone(repository: Path) -> None:
     """Probes that time out in a queue that moves are no reason to restart."""
     server = TritonServer(repository, ["slow_onnxruntime"])
     await asyncio.to_thread(server.start)
-    engines = Engines(server.url, timeout_s=60)
+    engines = EngineClient(server.url, timeout_s=60)
     x = {"x": np.zeros((1, tiny_onnx.SLOW_SIDE, tiny_onnx.SLOW_SIDE), np.float32)}
     watch = asyncio.create_task(Supervisor(server, engines, interval_s=0.1, probe_timeout_s=1.0).run())
     try:

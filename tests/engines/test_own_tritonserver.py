@@ -16,7 +16,7 @@ import onnx
 import pytest
 import tiny_onnx
 
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton import installation
 from serve.engines.triton.server import TritonServer
 from serve.ensembles.batch_profile import profile
@@ -72,7 +72,7 @@ async def test_it_serves_what_its_own_backends_can(root: Path, tmp_path: Path) -
     with TritonServer(repository, ["affine"], tritonserver=root) as server:
         programs = programs_below(server.pid)
         assert programs == {root / "bin" / "tritonserver"}
-        client = Engines(server.url)
+        client = EngineClient(server.url)
         answer = await client.infer("affine", X)
         await client.close()
     np.testing.assert_allclose(answer["y"], X["x"] @ tiny_onnx.WEIGHTS, rtol=1e-5)
@@ -92,7 +92,7 @@ async def test_an_ensemble_takes_it_from_its_settings(root: Path, monkeypatch: p
     illustrator = Illustrator(load().illustrator)
     await illustrator.start()
     try:
-        server = illustrator.room._server
+        server = illustrator.engine_set._server
         assert server is not None
         assert programs_below(server.pid) == {root / "bin" / "tritonserver"}
     finally:

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from serve.cli.main import app
 from serve.diffusion.tokens import MAX_CHUNKS
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 from serve.ensembles.batch_profile import FILE, Profile, _possible, cap, profile, store
 from serve.errors import InvalidRequest, NotFound
@@ -40,7 +40,7 @@ async def test_an_engine_is_measured_and_its_config_takes_the_cap(tmp_path: Path
     store(tmp_path, chosen)
     assert json.loads((tmp_path / "affine" / FILE).read_text())["milliseconds"]["4"] == found.milliseconds[4]
     with TritonServer(tmp_path, ["affine"]) as server:
-        client = Engines(server.url)
+        client = EngineClient(server.url)
         config = await client.config("affine")
         await client.close()
     assert config["max_batch_size"] == 2

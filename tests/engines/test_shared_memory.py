@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import tiny_onnx
 
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.shared_memory import SMALLEST_REGION_BYTES
 from serve.engines.triton.server import TritonServer
 from serve.errors import EngineUnavailable, InvalidRequest
@@ -21,9 +21,9 @@ RANDOM = np.random.default_rng(4)
 
 
 @pytest.fixture
-async def shared(triton: TritonServer) -> AsyncIterator[Engines]:
+async def shared(triton: TritonServer) -> AsyncIterator[EngineClient]:
     """Everything through shared memory, of four small regions at most."""
-    client = Engines(triton.url, shared_memory_min_bytes=1, shared_memory_max_bytes=4 * SMALLEST_REGION_BYTES)
+    client = EngineClient(triton.url, shared_memory_min_bytes=1, shared_memory_max_bytes=4 * SMALLEST_REGION_BYTES)
     yield client
     await client.close()
 
@@ -37,7 +37,7 @@ def rows(count: int) -> np.ndarray:
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-async def test_shared_memory_gives_the_same_bytes(shared: Engines, engines: Engines, backend: str) -> None:
+async def test_shared_memory_gives_the_same_bytes(shared: EngineClient, engines: EngineClient, backend: str) -> None:
     left_before = files()
     for count in (1, 3, 8):
         x = rows(count)
@@ -48,13 +48,13 @@ async def test_shared_memory_gives_the_same_bytes(shared: Engines, engines: Engi
     assert files() == left_before
 
 
-async def test_several_inputs_and_views_share_a_region(shared: Engines) -> None:
+async def test_several_inputs_and_views_share_a_region(shared: EngineClient) -> None:
     a, b = RANDOM.normal(size=(2, 6)).astype(np.float32)[:, ::2], np.ones((2, 3), np.float32)
     answer = await shared.infer("pair_onnxruntime", {"a": a, "b": b})
     np.testing.assert_array_equal(answer["total"], a + b)
 
 
-async def test_concurrent_requests_do_not_mix(shared: Engines) -> None:
+async def test_concurrent_requests_do_not_mix(shared: EngineClient) -> None:
     """More requests at once than regions: the others go in their messages."""
     inputs = [rows(1 + index % 8) for index in range(60)]
     answers = await asyncio.gather(*(shared.infer("affine_onnxruntime", {"x": x}) for x in inputs))
@@ -62,21 +62,21 @@ async def test_concurrent_requests_do_not_mix(shared: Engines) -> None:
         np.testing.assert_allclose(answer["y"], x @ tiny_onnx.WEIGHTS, rtol=1e-5, atol=1e-5)
 
 
-async def test_inputs_larger_than_the_bound_go_in_the_message(shared: Engines) -> None:
+async def test_inputs_larger_than_the_bound_go_in_the_message(shared: EngineClient) -> None:
     x = np.zeros((1, tiny_onnx.SLOW_SIDE, tiny_onnx.SLOW_SIDE), np.float32)
     assert x.nbytes > 4 * SMALLEST_REGION_BYTES - 1
     answer = await shared.infer("slow_onnxruntime", {"x": x}, timeout_s=30)
     assert not answer["y"].any()
 
 
-async def test_small_regions_make_room_for_a_large_one(shared: Engines) -> None:
+async def test_small_regions_make_room_for_a_large_one(shared: EngineClient) -> None:
     await asyncio.gather(*(shared.infer("affine_onnxruntime", {"x": rows(1)}) for _ in range(4)))
     x = rows(40_000)
     answer = await shared.infer("whole_onnxruntime", {"x": x})
     np.testing.assert_allclose(answer["y"], x @ tiny_onnx.WEIGHTS, rtol=1e-4, atol=1e-5)
 
 
-async def test_errors_and_cancels_give_the_region_back(shared: Engines) -> None:
+async def test_errors_and_cancels_give_the_region_back(shared: EngineClient) -> None:
     for _ in range(10):
         with pytest.raises(InvalidRequest):
             await shared.infer("affine_onnxruntime", {"x": rows(1)[:, :3]})
@@ -92,7 +92,7 @@ async def test_errors_and_cancels_give_the_region_back(shared: Engines) -> None:
 async def test_a_restarted_server_is_given_new_regions(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     await asyncio.to_thread(server.start)
-    client = Engines(server.url, shared_memory_min_bytes=1)
+    client = EngineClient(server.url, shared_memory_min_bytes=1)
     try:
         x = rows(2)
         await client.infer("affine_onnxruntime", {"x": x})

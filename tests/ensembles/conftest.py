@@ -24,7 +24,7 @@ async def vectorizer() -> AsyncIterator[Vectorizer]:
 @pytest.fixture
 def engines(vectorizer: Vectorizer) -> Any:
     """The stand-in engines, whole again and with nothing remembered."""
-    fake = vectorizer.room.client
+    fake = vectorizer.engine_set.client
     fake.answers = models()  # type: ignore[attr-defined]
     fake.calls.clear()  # type: ignore[attr-defined]
     vectorizer._health = None

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from serve.diffusion.samplers import SAMPLERS
 from serve.ensembles.illustrator.illustration import (
     Checkpoint,
-    Follow,
     IllustrateOptions,
     Illustration,
     Preview,
     Progress,
-    Told,
+    StreamItem,
+    StreamOptions,
 )
 from serve.ensembles.illustrator.illustrator import Illustrator
-from serve.ensembles.illustrator.progress import ProgressReport
+from serve.ensembles.illustrator.progress import ProgressReporter
 from serve.errors import EngineFailure, InvalidRequest
 from serve.observability.costs import billed, charge
 from serve.settings import IllustratorSettings
@@ -39,7 +39,7 @@ FLOW = {
 }
 FAMILIES = {"epsilon": FAMILY, "v_prediction": {**FAMILY, "prediction_type": "v_prediction"}, "flow": FLOW}
 CASES = [(sampler.name, prediction) for sampler in SAMPLERS for prediction in sampler.predictions]
-EACH_STEP = Follow(checkpoint_every=1)
+EACH_STEP = StreamOptions(checkpoint_every=1)
 RED = IllustrateOptions("red apple , flat", negative_prompt="pear", seed=5)
 MINI = Path(__file__).parents[2] / "model_repository"
 
@@ -77,8 +77,8 @@ def made(asked: FakeEngines) -> int:
     return sum(engine == "toy_unet" for engine, _ in asked.calls)
 
 
-async def until_it_fails(stream: AsyncGenerator[Told]) -> list[Told]:
-    told: list[Told] = []
+async def until_it_fails(stream: AsyncGenerator[StreamItem]) -> list[StreamItem]:
+    told: list[StreamItem] = []
 
     async def read() -> None:
         async for item in stream:
@@ -89,16 +89,16 @@ async def until_it_fails(stream: AsyncGenerator[Told]) -> list[Told]:
     return told
 
 
-async def whole(stream: AsyncGenerator[Told]) -> list[Told]:
+async def whole(stream: AsyncGenerator[StreamItem]) -> list[StreamItem]:
     return [item async for item in stream]
 
 
-def checkpoints(told: Sequence[Told]) -> dict[int, Checkpoint]:
+def checkpoints(told: Sequence[StreamItem]) -> dict[int, Checkpoint]:
     """The last of each picture."""
     return {item.index: item for item in told if isinstance(item, Checkpoint)}
 
 
-def pixels(told: Sequence[Told]) -> list[bytes]:
+def pixels(told: Sequence[StreamItem]) -> list[bytes]:
     assert isinstance(told[-1], Illustration)
     return [picture.pixels.tobytes() for picture in told[-1].pictures]
 
@@ -125,7 +125,7 @@ async def test_from_every_step_on_it_is_the_same_picture(
 
 
 async def test_a_picture_that_lacks_only_its_decoding_is_not_drawn_again(repository: Path) -> None:
-    follow, asked = Follow(checkpoint_every=4), counted()
+    follow, asked = StreamOptions(checkpoint_every=4), counted()
     drawn = await whole(illustrator(repository).stream(RED, follow))
     assert checkpoints(drawn)[0].step == 6  # its last, though no multiple of 4
     again = await whole(illustrator(repository, asked).stream(RED, follow, list(checkpoints(drawn).values())))
@@ -154,7 +154,7 @@ async def test_each_of_several_pictures_goes_on_from_its_own_place(repository: P
         assert previews(again) == [place for place in previews(undisturbed) if place[1] > begun[place[0]]]
 
 
-def previews(told: Sequence[Told]) -> list[tuple[int, int]]:
+def previews(told: Sequence[StreamItem]) -> list[tuple[int, int]]:
     return sorted((item.index, item.step) for item in told if isinstance(item, Preview))
 
 
@@ -193,11 +193,13 @@ async def test_what_does_not_fit_begins_anew(repository: Path, tmp_path: Path) -
     ]
     for place, options, offered in cases:
         asked = counted()
-        drawn = await whole(illustrator(place, asked).stream(options, Follow(), [offered]))
+        drawn = await whole(illustrator(place, asked).stream(options, StreamOptions(), [offered]))
         assert made(asked) == 6
         assert pixels(drawn) == pixels(await whole(illustrator(place).stream(options)))
     asked = counted()
-    await whole(illustrator(repository, asked).stream(RED, Follow(), [replace(checkpoint, data=b""), checkpoint]))
+    await whole(
+        illustrator(repository, asked).stream(RED, StreamOptions(), [replace(checkpoint, data=b""), checkpoint])
+    )
     assert made(asked) == 2
 
 
@@ -206,7 +208,7 @@ async def test_checkpoints_come_as_often_as_asked_and_by_default_never(repositor
     assert [type(item) for item in await whole(illustrator(repository).stream(options))] == [Illustration]
     paced = Paced(engines().answers)
     told = []
-    async for item in illustrator(repository, paced).stream(options, Follow(checkpoint_every=3)):
+    async for item in illustrator(repository, paced).stream(options, StreamOptions(checkpoint_every=3)):
         told.append(item)
         paced.read.release()
         paced.read.release()
@@ -234,7 +236,7 @@ async def test_a_reader_who_stops_holds_nothing_up_and_then_has_the_newest(
     asked = Slow(engines().answers)
     asked.last = 2 * 120  # decodings: of previews, of which the last is the picture
     options = replace(RED, n=2, num_inference_steps=120, preview_every=1)
-    stream = illustrator(repository, asked).stream(options, Follow(checkpoint_every=1, progress_s=1e-9))
+    stream = illustrator(repository, asked).stream(options, StreamOptions(checkpoint_every=1, progress_s=1e-9))
     told = [await anext(stream)]
     await asyncio.wait_for(asked.done.wait(), 30)
     told += await whole(stream)
@@ -272,7 +274,7 @@ async def test_progress_counts_over_all_pictures_and_from_where_they_go_on(repos
     newest = checkpoints(await until_it_fails(illustrator(repository, counted(5)).stream(options, EACH_STEP)))
     begun = sum(checkpoint.step for checkpoint in newest.values())
     assert begun == 5
-    stream = illustrator(repository, paced).stream(options, Follow(progress_s=1e-9), list(newest.values()))
+    stream = illustrator(repository, paced).stream(options, StreamOptions(progress_s=1e-9), list(newest.values()))
     async for item in stream:
         if isinstance(item, Progress):
             told.append(item)
@@ -281,7 +283,7 @@ async def test_progress_counts_over_all_pictures_and_from_where_they_go_on(repos
 
 
 async def test_progress_is_told_no_oftener_than_asked(repository: Path) -> None:
-    told = await whole(illustrator(repository, Slow(engines().answers)).stream(RED, Follow(progress_s=3600)))
+    told = await whole(illustrator(repository, Slow(engines().answers)).stream(RED, StreamOptions(progress_s=3600)))
     assert told[:-1] == [Progress(0, 6)]
 
 
@@ -296,7 +298,7 @@ async def test_progress_is_told_no_oftener_than_asked(repository: Path) -> None:
 )
 def test_what_cannot_be_followed_is_refused(field: str, asked: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest) as raised:
-        Follow(**asked)
+        StreamOptions(**asked)
     assert raised.value.field == field
 
 
@@ -305,7 +307,7 @@ async def test_another_triton_goes_on_with_the_picture_of_the_first() -> None:
     """The family that ships, alone in its Triton: the same pixels, and not a step made twice."""
     options = IllustrateOptions("red heart, flat", seed=3, num_inference_steps=12)
 
-    async def drawn(resume: Sequence[Checkpoint], stop_at: int) -> tuple[list[Told], int]:
+    async def drawn(resume: Sequence[Checkpoint], stop_at: int) -> tuple[list[StreamItem], int]:
         one, told = Illustrator(IllustratorSettings(model_repository=MINI)), []
         await one.start()
         try:
@@ -338,7 +340,7 @@ def test_progress_tells_what_was_spent() -> None:
             told[key] = item
 
     with billed():
-        report = ProgressReport(Box(), Follow(progress_s=1e-9), ["mark"], [None] * 3, {})  # type: ignore[arg-type]
+        report = ProgressReporter(Box(), StreamOptions(progress_s=1e-9), ["mark"], [None] * 3, {})  # type: ignore[arg-type]
         charge(1.5, 0.5)
         report.count()
     assert told["progress"] == Progress(1, 3)

@@ -136,9 +136,9 @@ class Counting(FakeEngines):
 @in_module_loop
 async def test_probes_at_the_same_time_are_one(vectorizer: Vectorizer, engines: Any) -> None:
     counting = Counting(models())
-    whole, vectorizer.room.client = vectorizer.room.client, counting  # type: ignore[assignment]
+    whole, vectorizer.engine_set.client = vectorizer.engine_set.client, counting  # type: ignore[assignment]
     answers = await asyncio.gather(*(vectorizer.health() for _ in range(10)))
-    vectorizer.room.client = whole
+    vectorizer.engine_set.client = whole
     assert counting.probes == len(ENGINES)
     assert all(answer is answers[0] for answer in answers)
 
@@ -169,7 +169,7 @@ async def test_a_failed_watch_keeps_nothing_from_closing() -> None:
     async def watch() -> None:
         raise OSError("no descriptors are left")
 
-    made.room._tasks.append(asyncio.create_task(watch()))
+    made.engine_set._tasks.append(asyncio.create_task(watch()))
     await asyncio.sleep(0)
     with pytest.raises(OSError, match="descriptors"):
         await made.close()
@@ -193,7 +193,7 @@ def test_a_missing_engine_is_not_half_a_start(tmp_path: Any) -> None:
             await made.start()
         finally:
             assert made._studio.workers.pids == []
-            assert not made.room._server or not made.room._server.running
+            assert not made.engine_set._server or not made.engine_set._server.running
 
     with pytest.raises(AtelierError):
         asyncio.run(start())

@@ -77,8 +77,8 @@ async def test_tiers_and_types(vectorizer: Vectorizer, tier: int, kind: str) -> 
 @in_module_loop
 async def test_a_killed_triton_is_not_felt(vectorizer: Vectorizer) -> None:
     """Conversions go on without models, say so, and have them back a little later."""
-    assert vectorizer.room._server is not None
-    os.kill(vectorizer.room._server.pid, signal.SIGKILL)
+    assert vectorizer.engine_set._server is not None
+    os.kill(vectorizer.engine_set._server.pid, signal.SIGKILL)
     picture = logo("simple") + b" "  # bytes never seen before
     during = await vectorizer.vectorize(picture, VectorizeOptions(tier=2))
     assert during.tracer == "coverage"

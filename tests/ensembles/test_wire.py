@@ -208,7 +208,7 @@ FORGED = {
         dataclasses.asdict(VTracerParameters()) | {"filter_speckle": 10**6},
     ),
     "an error that is not ours": forged(_ERROR, "SystemExit", 1),
-    "a function for an error": forged(_ERROR, "in_words_of", {}),
+    "a function for an error": forged(_ERROR, "rename_fields", {}),
     "an error without arguments": forged(_ERROR, "BadImage"),
     "an unknown mark": forged(77, "", 1),
     "an array of nothing": bytes(msgpack.packb(msgpack.ExtType(_ARRAY, b""))),

@@ -27,7 +27,7 @@ class Work:
     async def __call__(self) -> str:
         self.begun += 1
         asked = request_context.current()
-        async with request_context.in_time():
+        async with request_context.deadline_timeout():
             await asyncio.sleep(self.took_s)
         if asked.priority is self.refuses:
             raise Overloaded("somebody more urgent came")
@@ -35,7 +35,7 @@ class Work:
 
 
 async def ask(flight: SingleFlight[str], work: Work, asked: RequestContext) -> str:
-    with request_context.under(asked):
+    with request_context.use(asked):
         return await flight.do("key", "", work, 0.0)
 
 
@@ -46,14 +46,14 @@ async def outcomes(work: Work, *asked: RequestContext) -> list[str | BaseExcepti
 
 async def test_who_has_more_time_begins_it_again() -> None:
     work = Work(0.3)
-    first, second = await outcomes(work, RequestContext().narrowed(0.1), RequestContext())
+    first, second = await outcomes(work, RequestContext().with_timeout(0.1), RequestContext())
     assert isinstance(first, DeadlineExceeded)
     assert (second, work.begun) == ("done", 2)
 
 
 async def test_who_has_less_time_leaves_and_the_work_goes_on() -> None:
     work = Work(0.3)
-    first, second = await outcomes(work, RequestContext(), RequestContext().narrowed(0.1))
+    first, second = await outcomes(work, RequestContext(), RequestContext().with_timeout(0.1))
     assert isinstance(second, DeadlineExceeded)
     assert (first, work.begun) == ("done", 1)
 

@@ -29,7 +29,7 @@ from serve.ensembles.illustrator import provenance
 from serve.ensembles.illustrator.encoding import as_base64
 from serve.ensembles.illustrator.illustration import Parameters, Preview
 from serve.ensembles.requests import IllustrateRequest
-from serve.errors import InvalidRequest, NotFound, Unsupported, in_words_of
+from serve.errors import InvalidRequest, NotFound, Unsupported, rename_fields
 from serve.jobs.direct.direct_request import Answer, Caller
 from serve.jobs.direct.service import DirectService
 from serve.settings import Settings
@@ -79,7 +79,7 @@ async def _drawn(
 ) -> Answer:
     """Never with somebody else's pictures: two requests for any seed are two wishes here."""
     wanted = IllustrateRequest(asked.order.options, asked.order.encoding)
-    with in_words_of(asked.order.names):
+    with rename_fields(asked.order.names):
         known = await direct.recall(wanted, caller)
         if known is not None:
             return known

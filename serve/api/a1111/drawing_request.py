@@ -24,7 +24,7 @@ from serve.ensembles.illustrator.illustration import (
     FamilyInfo,
     IllustrateOptions,
 )
-from serve.errors import InvalidRequest, Unsupported, in_words_of
+from serve.errors import InvalidRequest, Unsupported, rename_fields
 from serve.state.job_states import new_id
 
 MAX_SIDE = 16_384
@@ -91,7 +91,7 @@ def parse(
     sampler, notes = samplers.resolved(sampler_name, text(values, "scheduler"), family)
     prompt, negative_prompt, styles, more = _prompts(values)
     batch_size, pictures = _counts(values)
-    with in_words_of(_NAMES):
+    with rename_fields(_NAMES):
         asked = IllustrateOptions(
             prompt=prompt,
             negative_prompt=negative_prompt,

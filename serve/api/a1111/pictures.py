@@ -14,7 +14,7 @@ from serve.api.http.json_body import read_json
 from serve.api.http.values import required_text, text
 from serve.api.native.conversion import SiteSettings
 from serve.ensembles.illustrator import provenance
-from serve.errors import InvalidRequest, NotFound, Unsupported, in_words_of
+from serve.errors import InvalidRequest, NotFound, Unsupported, rename_fields
 from serve.security.fetching.data_urls import decoded, is_one
 from serve.settings import Settings
 from serve.vector.image import FIELD, ImageLimits, check, look
@@ -73,7 +73,7 @@ async def checked(values: Mapping[str, Any], name: str, settings: Settings) -> b
     Raises InvalidRequest, TooLarge, UnsupportedMedia and BadImage, naming ``name``.
     """
     data = await asyncio.to_thread(_content, values, name, settings)
-    with in_words_of({FIELD: name}):
+    with rename_fields({FIELD: name}):
         await asyncio.to_thread(check, data, _limits(settings))
     return data
 

@@ -19,7 +19,7 @@ from serve.api.http.stateful import StateOf
 from serve.api.http.values import choice, flag, moment, number, refuse_unknown, required_text, text, whole_within
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.conversion import SiteSettings
-from serve.errors import InvalidRequest, StateUnavailable, in_words_of
+from serve.errors import InvalidRequest, StateUnavailable, rename_fields
 from serve.security.identity import audit
 from serve.security.identity.audit import Filters
 from serve.security.identity.keys import LONGEST, Key, Keys
@@ -105,7 +105,7 @@ async def list_users(request: Request, state: StateOf) -> Response:
     """Users, by their ids."""
     values = request.query_params
     refuse_unknown(values, ("cursor", "limit"))
-    with in_words_of({"user_id": "cursor"}):
+    with rename_fields({"user_id": "cursor"}):
         found = await page_of_users(state.database, text(values, "cursor"), _limit(values))
     return render({"users": [_plain(one) for one in found.items], "next_cursor": found.next_cursor}, 200, None)
 

@@ -11,7 +11,7 @@ from starlette.datastructures import Headers
 from serve.api.http.urls import result_url
 from serve.api.middleware.authentication import principal_of
 from serve.ensembles.illustrator.encoding import as_url
-from serve.ensembles.illustrator.illustration import nothing_draws
+from serve.ensembles.illustrator.illustration import no_illustrator_error
 from serve.errors import InvalidRequest
 from serve.jobs.direct.direct_request import Answer, CacheWord, Caller
 from serve.jobs.direct.service import DirectService
@@ -33,7 +33,7 @@ async def direct_of(request: Request) -> DirectService:
 async def drawing_direct(request: Request) -> DirectService:
     """Raises NotFound where nothing draws."""
     if request.app.state.illustrator is None:
-        raise nothing_draws()
+        raise no_illustrator_error()
     return await direct_of(request)
 
 

@@ -22,10 +22,10 @@ from serve.ensembles.illustrator.illustration import (
     FamilyInfo,
     IllustrateOptions,
     IllustratorService,
-    nothing_draws,
+    no_illustrator_error,
 )
 from serve.ensembles.requests import IllustrateRequest
-from serve.errors import InvalidRequest, in_words_of
+from serve.errors import InvalidRequest, rename_fields
 from serve.jobs.direct.direct_request import Answer, Caller
 from serve.jobs.direct.service import DirectService
 
@@ -65,7 +65,7 @@ def names_of(vocabulary: Vocabulary) -> tuple[str, ...]:
 async def illustrator_of(request: Request) -> IllustratorService:
     illustrator: IllustratorService | None = request.app.state.illustrator
     if illustrator is None:
-        raise nothing_draws()
+        raise no_illustrator_error()
     return illustrator
 
 
@@ -75,7 +75,7 @@ Illustrates = Annotated[IllustratorService, Depends(illustrator_of)]
 def chosen(families: Sequence[FamilyInfo], model: str | None) -> FamilyInfo:
     """The family called ``model``, else the first. Raises NotFound when there is none at all."""
     if not families:
-        raise nothing_draws()
+        raise no_illustrator_error()
     return next((family for family in families if family.name == model), families[0])
 
 
@@ -101,7 +101,7 @@ def parse_order(values: Mapping[str, Any], vocabulary: Vocabulary, metadata: boo
     """
     names = {ours: _used(values, known) for ours, known in vocabulary.items()}
     read = {ours: reader(values, names[ours]) for ours, reader in _READERS.items() if ours not in fixed}
-    with in_words_of(names):
+    with rename_fields(names):
         return Order(IllustrateOptions(**read, **fixed), parse_encoding(values, names, metadata), names)
 
 
@@ -142,7 +142,7 @@ def _used(values: Mapping[str, Any], known: tuple[str, ...]) -> str:
 
 async def draw(order: Order, direct: DirectService, caller: Caller, **more: Any) -> Answer:
     """``more`` joins the parameters that the answer tells."""
-    with in_words_of(order.names):
+    with rename_fields(order.names):
         return await direct.draw(IllustrateRequest(order.options, order.encoding, more), caller)
 
 

@@ -28,7 +28,7 @@ def as_problem(request: Request, error: AtelierError) -> Response:
         "success": False,
         "error": str(error),
         "fallback_used": False,
-        **error.more,
+        **error.extra_fields,
     }
     return render(body, error.status, error.retry_after_s, "application/problem+json")
 

@@ -107,7 +107,7 @@ class OpenInferenceServicer:
         """What follows is as urgent as the call says, and ends when gRPC's own deadline does or before. Raises
         InvalidRequest, Forbidden."""
         asked = read(headers_of(context), time.monotonic(), principal, self._gateway)
-        request_context.begin(asked.ending_with(request_context.current()))
+        request_context.set_current(asked.with_earlier_deadline(request_context.current()))
         ends_by(request_context.current().deadline)
 
     async def _count(self, client: Client | None, model: str) -> None:
@@ -233,12 +233,12 @@ class OpenInferenceServicer:
     async def _answers(self, message: Any, asked: RequestContext, user_id: str) -> AsyncGenerator[tuple[Message, bool]]:
         """The messages that answer one request of a stream that is ``asked`` for so, and whether each is the last; an
         error is a message too."""
-        request_context.begin(asked)  # the request before it may have had another
+        request_context.set_current(asked)  # the request before it may have had another
         flags = message.parameters["triton_enable_empty_final_response"].bool_param
         flagged = flags or self._models.is_streaming(message.model_name)
         try:
             request = to_request(message, self._max_tensors)
-            request_context.begin(asked_by(request.parameters))
+            request_context.set_current(asked_by(request.parameters))
             with self._inferences.taken(request_context.current().priority):
                 items = self._models.stream(message.model_name, message.model_version, request, user_id)
                 async with contextlib.aclosing(items):
@@ -252,15 +252,15 @@ class OpenInferenceServicer:
     async def _infer(self, message: Any, user_id: str) -> Any:
         request = to_request(message, self._max_tensors)
         asked = asked_by(request.parameters)
-        with request_context.under(asked), self._inferences.taken(asked.priority):
+        with request_context.use(asked), self._inferences.taken(asked.priority):
             answer = await self._models.infer(message.model_name, message.model_version, request, user_id)
         return _told(message, answer)
 
 
 async def _next_in_time(requests: AsyncIterator[bytes], asked: RequestContext) -> bytes | None:
     """None at the end, and at the deadline."""
-    with contextlib.suppress(DeadlineExceeded, StopAsyncIteration), request_context.under(asked):
-        async with request_context.in_time():
+    with contextlib.suppress(DeadlineExceeded, StopAsyncIteration), request_context.use(asked):
+        async with request_context.deadline_timeout():
             return await anext(requests)
     return None
 

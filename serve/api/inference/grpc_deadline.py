@@ -53,4 +53,4 @@ def _stream(answers: Any) -> Any:
 
 
 def _begin(context: Any) -> None:
-    request_context.begin(RequestContext().narrowed(context.time_remaining()))
+    request_context.set_current(RequestContext().with_timeout(context.time_remaining()))

@@ -9,7 +9,7 @@ from serve.api.inference.codec import InferRequest
 from serve.api.inference.description import TensorSpec, own_parameters
 from serve.api.inference.tensors import Tensor
 from serve.ensembles.illustrator.illustration import MAX_PROMPT_CHARACTERS, RANGES, SCALES, IllustrateOptions
-from serve.errors import InvalidRequest, in_words_of
+from serve.errors import InvalidRequest, rename_fields
 
 _TEXTS = ("prompt", "negative_prompt", "model", "sampler")
 _WHOLES = ("width", "height", "num_inference_steps", "n", "preview_every", "seed")
@@ -38,7 +38,7 @@ def read_options(request: InferRequest, timeout_s: float | None) -> IllustrateOp
     options |= {name: number(values, name, told=SCALES[name]) for name in _NUMBERS}
     options |= {name: text(values, name, MAX_PROMPT_CHARACTERS) for name in _TEXTS[1:]}
     given = {name: value for name, value in options.items() if value is not None}
-    with in_words_of({"timeout_s": "timeout"}):
+    with rename_fields({"timeout_s": "timeout"}):
         return IllustrateOptions(
             prompt=required_text(values, "prompt", MAX_PROMPT_CHARACTERS), timeout_s=timeout_s, **given
         )

@@ -175,7 +175,7 @@ class Models:
     async def infer(self, name: str, version: str, request: InferRequest, user_id: str = ANONYMOUS) -> Answer:
         """An ensemble's engines have the versions that ``user_id`` has of them; an engine that is asked by its own name
         answers by ``version``, without one by the site's current one. Raises NotFound for one that is not loaded."""
-        with request_context.under(asked_by(request.parameters)):
+        with request_context.use(asked_by(request.parameters)):
             return await self._infer(name, version, request, user_id)
 
     async def _infer(self, name: str, version: str, request: InferRequest, user_id: str) -> Answer:
@@ -203,7 +203,7 @@ class Models:
 
         The urgency of the task that reads it becomes that of ``request``.
         """
-        request_context.begin(asked_by(request.parameters))
+        request_context.set_current(asked_by(request.parameters))
         if not self.is_streaming(name):
             yield await self.infer(name, version, request, user_id)
             return

@@ -25,7 +25,7 @@ from serve.api.inference.tensors import Array, Tensor, decode_base64
 from serve.api.native.options import parse_options
 from serve.ensembles.requests import VectorizeRequest
 from serve.ensembles.vectorizer.vectorization import VECTORIZE, Vectorization, VectorizeOptions, VectorizerService
-from serve.errors import InvalidRequest, TooLarge, in_words_of
+from serve.errors import InvalidRequest, TooLarge, rename_fields
 from serve.jobs.direct.direct_request import unit_for
 from serve.jobs.inputs import media_type_of
 from serve.releases.rollouts.version_selector import VersionSelector
@@ -96,7 +96,7 @@ def read_options(request: InferRequest, **fixed: Any) -> VectorizeOptions:
     DESCRIPTION.wanted(request)
     if any(output.name == "actual_quality" for output in request.outputs):
         values["validate"] = True
-    with in_words_of({"timeout_s": "timeout"}):
+    with rename_fields({"timeout_s": "timeout"}):
         return parse_options(values, **fixed)
 
 

@@ -22,10 +22,10 @@ from serve.ensembles.illustrator.illustration import (
     FamilyInfo,
     IllustrateOptions,
     IllustratorService,
-    nothing_draws,
+    no_illustrator_error,
 )
 from serve.ensembles.requests import IllustrateRequest
-from serve.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest, NotFound, Overloaded, in_words_of
+from serve.errors import DeadlineExceeded, EngineUnavailable, InvalidRequest, NotFound, Overloaded, rename_fields
 from serve.settings import Settings
 
 OWN = ("prompt", "n", "quality")
@@ -46,7 +46,7 @@ async def parse_drawing(
 ) -> IllustrateRequest:
     """``fixed`` as of ``parse_order``. Raises InvalidRequest and NotFound naming the field as the caller does."""
     if illustrator is None:
-        raise nothing_draws()
+        raise no_illustrator_error()
     prompt = required_text(values, "prompt", MAX_PROMPT_CHARACTERS)
     fixed = {"prompt": prompt, "n": how_many(values), **fixed}
     drawing = parse_order(values, vocabulary, settings.pictures.embed_metadata, **fixed)
@@ -55,7 +55,7 @@ async def parse_drawing(
         return IllustrateRequest(drawing.options, drawing.encoding)
     families = await _families(illustrator, needed=quality is not None)
     if families is not None:
-        with in_words_of(drawing.names):
+        with rename_fields(drawing.names):
             check(drawing.options, families)
     if quality is None:
         return IllustrateRequest(drawing.options, drawing.encoding)
@@ -115,7 +115,7 @@ def varied(request: IllustrateRequest, body: Mapping[str, Any], most: int) -> li
         return None
     if named == ["prompts"]:
         return [_with(request, prompt=prompt) for prompt in _prompts(body, most)]
-    with in_words_of({"seed": "seeds"}):
+    with rename_fields({"seed": "seeds"}):
         seeds = _seeds(body, most) if named == ["seeds"] else _counted(request, body, most)
         return [_with(request, seed=seed) for seed in seeds]
 

@@ -21,7 +21,7 @@ from serve.api.library.generations import schema, told_in_camel_case
 from serve.api.native.conversion import SiteSettings
 from serve.api.native.illustrations import UnsupportedYet
 from serve.api.openapi.operation import CONFLICT, answer, json_object, said
-from serve.errors import InvalidRequest, in_words_of
+from serve.errors import InvalidRequest, rename_fields
 from serve.jobs.queue.views import JobView
 from serve.settings import Settings
 from serve.state.gallery import get_generation
@@ -89,7 +89,7 @@ async def generate(request: Request, parts: Parts, settings: SiteSettings) -> Re
     values = await read_json(request, settings.limits)
     refuse_unknown(values, (*_OWN, *names(CAMEL_CASE)))
     _check_models(values)
-    with in_words_of({"user_id": "userId"}):
+    with rename_fields({"user_id": "userId"}):
         asked = {"user_id": values.get("userId"), "priority": values.get("priority")}
         order = orders.order_of(asked, request, settings)
     drawing = await parse_drawing(values, CAMEL_CASE, settings, request.app.state.illustrator)

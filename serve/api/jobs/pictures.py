@@ -12,7 +12,7 @@ from serve.api.http.fetching import fetcher_of
 from serve.api.http.ownership import check_own
 from serve.api.http.values import text
 from serve.api.jobs.dependencies import checked_id
-from serve.errors import InvalidRequest, in_words_of
+from serve.errors import InvalidRequest, rename_fields
 from serve.jobs.inputs import media_type_of
 from serve.security.fetching.data_urls import decoded, is_one
 from serve.state import State
@@ -31,7 +31,7 @@ async def keep_picture(values: Mapping[str, Any], state: State, request: Request
     if url is not None and result_id is not None:
         raise InvalidRequest(f"says the same as {FIELD}; send one of them", RESULT)
     if result_id is not None:
-        with in_words_of({"id": RESULT, FIELD: RESULT}):
+        with rename_fields({"id": RESULT, FIELD: RESULT}):
             await check_own(request, "result", [checked_id(result_id, "result")])
             found = await get_result(state.database, result_id)
             return await keep(await state.objects.get(found.object), state)

@@ -10,7 +10,7 @@ from typing import Any
 from serve import errors
 from serve.api.http.urls import address, result_url, shown_url, thumbnail_url
 from serve.ensembles.requests import ILLUSTRATE
-from serve.errors import AtelierError, EngineFailure, Gone, with_message
+from serve.errors import AtelierError, EngineFailure, Gone, error_from_record
 from serve.jobs.queue.events import Event
 from serve.jobs.queue.views import JobView, ResultView, Standing
 from serve.settings import Settings
@@ -139,7 +139,7 @@ def error_of(view: JobView | Standing) -> AtelierError:
     kind = _KINDS.get(str(told.get("type")))
     if kind is None:  # of elsewhere, or of a later version
         kind = next((one for one in _KINDS.values() if one.status == told.get("status")), EngineFailure)
-    return with_message(kind, told)
+    return error_from_record(kind, told)
 
 
 def time_of(value: datetime | None) -> str | None:

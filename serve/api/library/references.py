@@ -19,7 +19,7 @@ from serve.api.library.files import ConversionTurns, KeptFile, described, serve_
 from serve.api.library.reference_store import MOST_ITEMS, PNG, WEBP, Reference, SubjectReferenceManager
 from serve.api.native.conversion import SiteSettings
 from serve.api.openapi.operation import json_object, query
-from serve.errors import InvalidRequest, in_words_of
+from serve.errors import InvalidRequest, rename_fields
 from serve.security.fetching.data_urls import MAX_DATA_URL
 from serve.security.fetching.fetcher import Fetcher
 from serve.security.signing.signed_urls import PARAMETERS as SIGNED
@@ -96,7 +96,7 @@ async def upload(
             raise InvalidRequest(f"is not a field of this form; known: {known}", name[:64])
     user_id, subject_name = user_of(request, form.fields), required_text(form.fields, "subject_name", MAX_SUBJECT)
     field, image = await _picture(form, fetcher)
-    with in_words_of({"image": field}):
+    with rename_fields({"image": field}):
         async with turns.taken():
             found = await references.store_subject_reference(user_id, subject_name, image)
     answer = render(_told(found, settings), 201, None)

@@ -24,7 +24,7 @@ from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, MEDIA_TYPES, E
 from serve.ensembles.illustrator.illustration import MAX_SIDE_PX
 from serve.ensembles.illustrator.provenance import is_marked, mark_svg
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions, VectorizerService
-from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable, in_words_of
+from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable, rename_fields
 from serve.observability.metrics.catalogue import DOWNLOADS
 from serve.security.identity.roles import GENERATE
 from serve.security.limits.admission_queue import AdmissionQueue
@@ -109,7 +109,7 @@ async def _exported(
 ) -> bytes:
     if encoding.format == "svg":
         data = await state.objects.get(found.object)
-        with in_words_of({"image": "format"}):  # it may be more than a Vectorizer takes
+        with rename_fields({"image": "format"}):  # it may be more than a Vectorizer takes
             svg = (await service.vectorize(data, VectorizeOptions())).svg
         return (mark_svg(svg) if is_marked(data) else svg).encode()
     async with turns.taken():

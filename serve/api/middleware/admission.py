@@ -75,8 +75,8 @@ class Admission:
             return
         body, asked = bytearray(), urgency_of(scope, self._gateway)
         try:
-            with request_context.under(asked):
-                async with request_context.in_time():
+            with request_context.use(asked):
+                async with request_context.deadline_timeout():
                     await self._read(request, body, kept=not refused)
             if not refused:
                 self._inflate(request, body)

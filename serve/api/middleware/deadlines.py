@@ -54,7 +54,7 @@ def read(headers: Headers, began: float, principal: Principal, gateway: GatewayS
         named = PRIORITIES.get(given.decode("latin-1").strip().lower())
         if named is None:
             raise InvalidRequest(f"must be one of {', '.join(PRIORITIES)}", PRIORITY)
-        asked = asked.as_urgent(named, PRIORITY)
+        asked = asked.with_priority(named, PRIORITY)
     return asked
 
 
@@ -70,9 +70,9 @@ def asked_by(parameters: Mapping[str, Any]) -> RequestContext:
     level = parameters.get("priority", 0)
     if isinstance(level, bool) or not isinstance(level, int) or level < 0:
         raise InvalidRequest("must be a whole number: 1 is high, 2 normal, 3 low", "priority")
-    asked = request_context.current().narrowed(timeout_of(parameters))
+    asked = request_context.current().with_timeout(timeout_of(parameters))
     ends_by(asked.deadline)
-    return asked.as_urgent(_LEVELS.get(level), "priority")
+    return asked.with_priority(_LEVELS.get(level), "priority")
 
 
 def timeout_of(parameters: Mapping[str, Any]) -> float | None:
@@ -144,8 +144,8 @@ class Deadlines:
         try:
             asked = asked_of(scope, self._gateway)
             asked.left_s(MAX_TIMEOUT_S)
-            with request_context.under(asked):
-                async with request_context.in_time(GRACE_S) as limit:
+            with request_context.use(asked):
+                async with request_context.deadline_timeout(GRACE_S) as limit:
                     await self.app(scope, receive, told)
         except AtelierError as error:
             if begun:

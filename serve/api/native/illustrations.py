@@ -22,7 +22,7 @@ from serve.api.http.problems import render
 from serve.api.http.values import mapping, number, refuse_unknown, required_text, text
 from serve.api.native.conversion import SiteSettings
 from serve.ensembles.illustrator.illustration import MAX_PROMPT_CHARACTERS
-from serve.errors import InvalidRequest, in_words_of
+from serve.errors import InvalidRequest, rename_fields
 
 router = APIRouter()
 
@@ -78,7 +78,7 @@ async def generate_illustration(request: Request, direct: DrawsDirectly, setting
     prompt = folded(own_prompt, style, memory)
     longest = "prompt" if len(own_prompt) >= len(memory.get("content", "")) else "memoryContext.content"
     asked = {name: given for name, given in (("style_preferences", style), ("memory_context", memory)) if given}
-    with in_words_of({"prompt": longest}):  # what to shorten, should all of it be too long
+    with rename_fields({"prompt": longest}):  # what to shorten, should all of it be too long
         order = parse_order(values, CAMEL_CASE, settings.pictures.embed_metadata, prompt=prompt)
         answer = await draw(order, direct, caller, **asked)
     metadata = told(answer)

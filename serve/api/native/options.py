@@ -7,7 +7,7 @@ from typing import Any
 
 from serve.api.http.values import flag, number, refuse_unknown, whole
 from serve.ensembles.vectorizer.vectorization import Tier, VectorizeOptions
-from serve.errors import InvalidRequest, in_words_of
+from serve.errors import InvalidRequest, rename_fields
 
 NAMES = ("tier", "target_quality", "time_budget", "max_bytes", "max_paths", "validate")
 _TO_CLIENT = {"time_budget_s": "time_budget"}
@@ -24,7 +24,7 @@ def parse_options(values: Mapping[str, Any], **fixed: Any) -> VectorizeOptions:
         "max_paths": whole(values, "max_paths"),
         "validate": flag(values, "validate"),
     }
-    with in_words_of(_TO_CLIENT):
+    with rename_fields(_TO_CLIENT):
         return VectorizeOptions(**{**options, **fixed})
 
 

@@ -18,7 +18,7 @@ from serve.api.http.bodies import read_parts
 from serve.api.http.json_body import read_json
 from serve.api.http.values import choice
 from serve.ensembles.illustrator.illustration import MAX_PROMPT_CHARACTERS
-from serve.errors import InvalidRequest, TooLarge, UnsupportedMedia, UnsupportedOperation, in_words_of
+from serve.errors import InvalidRequest, TooLarge, UnsupportedMedia, UnsupportedOperation, rename_fields
 from serve.security.fetching.data_urls import MAX_DATA_URL
 from serve.security.fetching.fetcher import Fetcher
 from serve.settings import LimitsSettings
@@ -158,5 +158,5 @@ async def check_pictures(body: EditBody, limits: ImageLimits) -> None:
 
 
 async def _measured(sent: Sent, limits: ImageLimits) -> Measured:
-    with in_words_of({"image": sent.field}):
+    with rename_fields({"image": sent.field}):
         return await asyncio.to_thread(measure, sent.data, limits)

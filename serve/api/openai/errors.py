@@ -62,7 +62,15 @@ SCHEMA: dict[str, Any] = {
 def body_of(error: AtelierError) -> dict[str, Any]:
     unknown_model = isinstance(error, NotFound) and error.field == "model"
     code = "model_not_found" if unknown_model else _CODES.get(type(error), kind_of(error).replace("-", "_"))
-    return {"error": {"message": str(error), "type": _type_of(error), "param": error.field, "code": code, **error.more}}
+    return {
+        "error": {
+            "message": str(error),
+            "type": _type_of(error),
+            "param": error.field,
+            "code": code,
+            **error.extra_fields,
+        }
+    }
 
 
 def _type_of(error: AtelierError) -> str:

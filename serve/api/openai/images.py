@@ -31,7 +31,7 @@ from serve.api.openapi.operation import event_stream
 from serve.ensembles.illustrator.encoding import as_base64, encode_preview
 from serve.ensembles.illustrator.illustration import Preview
 from serve.ensembles.requests import IllustrateRequest
-from serve.errors import AtelierError, in_words_of
+from serve.errors import AtelierError, rename_fields
 from serve.jobs.direct.direct_request import BYPASS, HIT, MISS, Answer, Caller
 from serve.jobs.direct.service import DirectService
 from serve.settings import Settings
@@ -80,7 +80,7 @@ def _says_that_it_repeats(request: Request) -> bool:
 
 
 async def _streamed(asked: ImagesRequest, direct: DirectService, caller: Caller, settings: Settings) -> Response:
-    with in_words_of(asked.order.names):
+    with rename_fields(asked.order.names):
         wanted = await direct.accepted(IllustrateRequest(asked.order.options, asked.order.encoding))
         asked = replace(asked, order=replace(asked.order, encoding=wanted.encoding))
         known = await direct.recall(wanted, caller)
@@ -133,7 +133,7 @@ def _usage(answer: Answer) -> dict[str, Any]:
 async def events(asked: ImagesRequest, drawing: AsyncGenerator[Preview | Answer, None]) -> AsyncGenerator[str]:
     """Up to ``partial_images`` previews of each picture, evenly over its steps; each picture; the end."""
     shown: dict[int, int] = {}
-    with in_words_of(asked.order.names):
+    with rename_fields(asked.order.names):
         async with contextlib.aclosing(drawing) as items:
             async for item in items:
                 if isinstance(item, Answer):

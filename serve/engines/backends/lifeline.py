@@ -17,7 +17,7 @@ ALARM_S = 600
 """Longer than the interpreter's lock is ever held, loading the largest engines included."""
 
 
-def end_with_parent() -> None:
+def exit_with_parent() -> None:
     """Watch the parent from a thread, and kill this process once it has another."""
     parent = os.getppid()
 

@@ -51,7 +51,7 @@ def check_files(engine: Path, version: str) -> None:
                 raise Conflict(f"{name}: the checksum of {file} is not the manifest's")
 
 
-def check_claims(engine: Path, version: str) -> None:
+def check_manifest(engine: Path, version: str) -> None:
     """That ``version`` can be told from the others, and answered as its network did. Raises Conflict."""
     with _usable(engine, version) as manifest:
         _check_label(engine, version, str(manifest["version"]))
@@ -82,7 +82,7 @@ def manifest_path(engine: Path, version: str) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def sums_of(engine: Path, version: str) -> dict[str, str] | None:
+def checksums(engine: Path, version: str) -> dict[str, str] | None:
     """The SHA-256 of each file of ``version``, in hex, as its manifest has them; none where that cannot be used."""
     try:
         manifest = _manifest_of(engine, version)

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from serve.engines.triton.manifests import MANIFEST, check_files, manifest_path, sums_of
+from serve.engines.triton.manifests import MANIFEST, check_files, checksums, manifest_path
 from serve.engines.triton.repository_view import CONFIG, numbers
 from serve.errors import Conflict, NotFound
 
@@ -89,7 +89,7 @@ def _add(engine: Path, there: Path, tell: Callable[[str], None]) -> Iterator[tup
 def _add_versions(engine: Path, there: Path, tell: Callable[[str], None]) -> Iterator[tuple[str, str]]:
     added = False
     for version in numbers(engine):
-        if (same := _same(there, sums_of(engine, version))) is not None:
+        if (same := _same(there, checksums(engine, version))) is not None:
             try:
                 check_files(there, same)
             except Conflict as error:
@@ -107,7 +107,7 @@ def _add_versions(engine: Path, there: Path, tell: Callable[[str], None]) -> Ite
 
 def _same(engine: Path, sums: dict[str, str] | None) -> str | None:
     """The version whose manifest names the files of ``sums``."""
-    return next((version for version in numbers(engine) if sums_of(engine, version) == sums), None)
+    return next((version for version in numbers(engine) if checksums(engine, version) == sums), None)
 
 
 def _different(engine: Path, there: Path) -> list[str]:

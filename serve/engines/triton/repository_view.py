@@ -30,7 +30,7 @@ def numbers(engine: Path) -> list[str]:
     return sorted((entry.name for entry in engine.iterdir() if entry.is_dir() and is_number(entry.name)), key=int)
 
 
-def lay_out(engine: Path, versions: Sequence[str], target: Path) -> None:
+def write_view(engine: Path, versions: Sequence[str], target: Path) -> None:
     """Make ``target`` show ``versions`` of the folder ``engine``; its config tells Triton of just these.
 
     Raises EngineUnavailable for a config that says itself which versions are served.

@@ -89,7 +89,7 @@ class TritonServer:
         are `confirmed`."""
         with self._lock:
             if self._leftovers is not None and self.running:
-                repository_view.lay_out(self._repository / engine, versions, self._leftovers[0] / VIEW / engine)
+                repository_view.write_view(self._repository / engine, versions, self._leftovers[0] / VIEW / engine)
 
     def confirm(self, engine: str, versions: Sequence[str]) -> None:
         """``engine`` has ``versions``, and has them again after a restart. Blocks nobody."""
@@ -225,7 +225,7 @@ class TritonServer:
         shm_prefix = f"atelier_{os.getpid()}_{secrets.token_hex(4)}_"
         self._leftovers = (work_dir, shm_prefix, time.time())
         for engine, versions in self._versions.items():
-            repository_view.lay_out(self._repository / engine, versions, work_dir / VIEW / engine)
+            repository_view.write_view(self._repository / engine, versions, work_dir / VIEW / engine)
         command = installation.command(
             self._installation,
             repository=work_dir / VIEW,

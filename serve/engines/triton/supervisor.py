@@ -12,7 +12,7 @@ import asyncio
 import logging
 import time
 
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 from serve.errors import AtelierError, DeadlineExceeded, NotFound, Overloaded
 from serve.observability.metrics import catalogue, proc
@@ -40,7 +40,7 @@ class Supervisor:
     def __init__(
         self,
         server: TritonServer,
-        engines: Engines,
+        engines: EngineClient,
         *,
         interval_s: float = 5.0,
         look_s: float = 0.5,
@@ -58,7 +58,7 @@ class Supervisor:
         self._suspicion = asyncio.Event()
         self._given_up = asyncio.Event()
         engines.on_unavailable = lambda engine: self._suspicion.set()
-        engines.on_given_up = self._give_up
+        engines.on_stub_lost = self._give_up
 
     async def run(self) -> None:
         """Watch until cancelled."""

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton import log, repository_view
 from serve.engines.triton.manifests import check_files, label_of
 from serve.engines.triton.server import TritonServer
@@ -36,7 +36,7 @@ class EngineVersions:
         self,
         repository: Path,
         names: Sequence[str],
-        client: Engines,
+        client: EngineClient,
         server: TritonServer | None,
         current: Mapping[str, str],
         load_timeout_s: float,
@@ -105,7 +105,7 @@ class EngineVersions:
             kept = list(self.loaded(engine))
             if len(kept) >= MOST_LOADED:
                 kept.remove(self._spare(engine))
-            self._client.check_held(engine)  # which is no failure of this version's
+            self._client.check_restarting(engine)  # which is no failure of this version's
             try:
                 await self._check_files(engine, version)
                 await self._load(engine, [*kept, version])

@@ -87,14 +87,14 @@ class IllustrateOptions:
         if self.moderation not in (None, "auto", "low"):
             raise InvalidRequest("must be auto or low", "moderation")
 
-    def named_seed(self) -> int:
+    def resolve_seed(self) -> int:
         """The seed, or one that is drawn."""
         if self.seed is None or self.seed == RANDOM_SEED:
             return secrets.randbelow(RANDOM_SEEDS)
         return self.seed
 
 
-def nothing_draws() -> NotFound:
+def no_illustrator_error() -> NotFound:
     return NotFound(f"there is no illustration model here; {HOW_TO_BUILD}", "model")
 
 
@@ -172,7 +172,7 @@ class Preview:
 
 
 @dataclass(frozen=True)
-class Follow:
+class StreamOptions:
     """What a stream tells besides pictures: by default nothing."""
 
     checkpoint_every: int = 0
@@ -185,7 +185,7 @@ class Follow:
         check_number(self.progress_s, "progress_s", 0.0, 3600.0)
 
 
-UNFOLLOWED = Follow()
+NO_PROGRESS = StreamOptions()
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class Checkpoint:
     data: bytes
 
 
-Told = Preview | Progress | Checkpoint | Illustration
+StreamItem = Preview | Progress | Checkpoint | Illustration
 """What a stream yields."""
 
 
@@ -254,8 +254,8 @@ class IllustratorService(EngineService, Protocol):
 
     async def draw(self, options: IllustrateOptions) -> Illustration: ...
     def stream(
-        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
-    ) -> AsyncGenerator[Told]:
+        self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[StreamItem]:
         """Previews, and what ``follow`` asks for, as they come, and the Illustration last.
 
         Steps within a picture rise. A slow reader misses previews, progress but the newest, and of each picture

@@ -23,25 +23,25 @@ import numpy.typing as npt
 from serve.diffusion.bounds import check_engine_inputs
 from serve.diffusion.family import Family, families_in, manifest_of, parse
 from serve.diffusion.noise import derived_seeds
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.engine_set import EngineSet, EngineSetService
 from serve.ensembles.illustrator.checkpoints import Stage, fingerprint, unpack
 from serve.ensembles.illustrator.illustration import (
     HOW_TO_BUILD,
     ILLUSTRATE,
-    UNFOLLOWED,
+    NO_PROGRESS,
     Checkpoint,
     FamilyInfo,
-    Follow,
     IllustrateOptions,
     Illustration,
     Picture,
     Pixels,
-    Told,
-    nothing_draws,
+    StreamItem,
+    StreamOptions,
+    no_illustrator_error,
 )
 from serve.ensembles.illustrator.pipeline import DiffusionPipeline, Plan
-from serve.ensembles.illustrator.progress import WAITING_PREVIEWS, ProgressReport, packed
+from serve.ensembles.illustrator.progress import WAITING_PREVIEWS, ProgressReporter, packed
 from serve.ensembles.measurements import measured
 from serve.ensembles.progress_stream import ProgressOutbox, relay
 from serve.ensembles.vectorizer.vectorization import NO_VERSIONS
@@ -67,7 +67,7 @@ class Illustrator(EngineSetService):
     def __init__(
         self,
         settings: IllustratorSettings,
-        engines: Engines | None = None,
+        engines: EngineClient | None = None,
         others: Sequence[str] = (),
         engine_versions: Mapping[str, str] = NO_VERSIONS,
     ) -> None:
@@ -100,7 +100,7 @@ class Illustrator(EngineSetService):
         )
         limit_s = settings.engine_timeout_s
         self._artists = {
-            name: DiffusionPipeline(family, repository, self.room.client, engine_timeout_s=limit_s)
+            name: DiffusionPipeline(family, repository, self.engine_set.client, engine_timeout_s=limit_s)
             for name, family in families.items()
         }
         created = {name: datetime.fromisoformat(str(manifest["created"])) for name, manifest in manifests.items()}
@@ -109,17 +109,17 @@ class Illustrator(EngineSetService):
     async def start(self) -> None:
         """Raises EngineUnavailable when an engine does not start; what did start is then closed."""
         try:
-            await self.room.start()
+            await self.engine_set.start()
         except BaseException:
             await self.close()
             raise
 
     async def close(self) -> None:
-        await self.room.close()
+        await self.engine_set.close()
 
     async def families(self) -> Sequence[FamilyInfo]:
         """The first is the one that a request gets which names none."""
-        label = self.room.versions.label
+        label = self.engine_set.versions.label
         artists = self._artists.items()
         return tuple(artist.info(label(artist.family.unet), self._created[name]) for name, artist in artists)
 
@@ -130,11 +130,11 @@ class Illustrator(EngineSetService):
         rounding. Raises InvalidRequest, NotFound (no such family), DeadlineExceeded, Overloaded, EngineUnavailable,
         EngineFailure; a cancelled call asks for no further step.
         """
-        return await self._draw(options, UNFOLLOWED, (), None)
+        return await self._draw(options, NO_PROGRESS, (), None)
 
     async def stream(
-        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
-    ) -> AsyncGenerator[Told]:
+        self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[StreamItem]:
         """What is told on the way, then the Illustration; closing the iterator ends the drawing."""
         relayed = relay(partial(self._draw, options, follow, resume), WAITING_PREVIEWS)
         async with contextlib.aclosing(relayed) as items:
@@ -156,11 +156,15 @@ class Illustrator(EngineSetService):
         return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
 
     async def _draw(
-        self, options: IllustrateOptions, follow: Follow, resume: Sequence[Checkpoint], outbox: ProgressOutbox | None
+        self,
+        options: IllustrateOptions,
+        follow: StreamOptions,
+        resume: Sequence[Checkpoint],
+        outbox: ProgressOutbox | None,
     ) -> Illustration:
         artist = self._artist(options.model)
         with measured(ILLUSTRATE, artist.family.name) as bill:
-            async with self.room.versions.using(options.engine_versions) as chosen:
+            async with self.engine_set.versions.using(options.engine_versions) as chosen:
                 drawn = await self._paint(artist, options, follow, resume, outbox, chosen)
             catalogue.PICTURES.add(len(drawn.pictures), artist.family.name)
             for name, seconds in drawn.timings_s.items():
@@ -171,25 +175,25 @@ class Illustrator(EngineSetService):
         self,
         artist: DiffusionPipeline,
         options: IllustrateOptions,
-        follow: Follow,
+        follow: StreamOptions,
         resume: Sequence[Checkpoint],
         outbox: ProgressOutbox | None,
         chosen: Mapping[str, str],
     ) -> Illustration:
         began = time.perf_counter()
         limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
-        seeds = derived_seeds(options.named_seed(), options.n)
+        seeds = derived_seeds(options.resolve_seed(), options.n)
         with tracing.span("prompt"):
             plan = await artist.plan(options, seeds[0], request_context.current().until(limit_s), chosen)
         _check_previews(options, plan)
         versions = {
-            engine: self.room.versions.label(engine, chosen.get(engine, ""))
+            engine: self.engine_set.versions.label(engine, chosen.get(engine, ""))
             for engine in _drawing_engines(artist.family)
         }
         marks = [fingerprint(replace(plan.parameters, seed=seed), versions) for seed in seeds]
         planned = time.perf_counter()
         begun = await asyncio.to_thread(_stages, resume, marks, plan, artist) if resume else {}
-        report = ProgressReport(outbox, follow, marks, plan.trajectory, begun) if outbox is not None else None
+        report = ProgressReporter(outbox, follow, marks, plan.trajectory, begun) if outbox is not None else None
         watchers = [report.of(i) if report is not None else None for i in range(options.n)]
         tracing.note(**_about(plan, options.n))
         pictures = await _all(
@@ -215,7 +219,7 @@ class Illustrator(EngineSetService):
             what = ", ".join(self._lacking[wanted])
             raise NotFound(f"model '{wanted}' lacks {what}; {HOW_TO_BUILD}", "model")
         if not self._artists:
-            raise nothing_draws()
+            raise no_illustrator_error()
         known = ", ".join(self._artists)
         raise NotFound(f"there is no model {str(wanted)[:64]!a}; there are: {known}. {HOW_TO_BUILD}", "model")
 

@@ -18,7 +18,7 @@ from serve.diffusion.guidance import guide, is_guided
 from serve.diffusion.noise import LATENTS, gaussian, step_draw
 from serve.diffusion.samplers import SAMPLERS, Trajectory, by_name
 from serve.diffusion.tokens import PromptTokenizer, PromptTokens, encode_all, joined
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.ensembles import measurements
 from serve.ensembles.illustrator.checkpoints import Stage
 from serve.ensembles.illustrator.illustration import ILLUSTRATE, FamilyInfo, IllustrateOptions, Parameters, Pixels
@@ -77,7 +77,7 @@ class Plan:
 class DiffusionPipeline:
     """Draws with the engines of ``family``. Several pictures under way share nothing but the engines."""
 
-    def __init__(self, family: Family, repository: Path, engines: Engines, *, engine_timeout_s: float) -> None:
+    def __init__(self, family: Family, repository: Path, engines: EngineClient, *, engine_timeout_s: float) -> None:
         """Raises ``InvalidRequest`` when a tokenizer in ``repository`` does not fit its text encoder."""
         self.family = family
         self._tokenizers = tuple(
@@ -131,8 +131,8 @@ class DiffusionPipeline:
                 if watch is not None and _preview_is_due(plan, i):
                     if shown is not None:
                         await shown
-                    so_far = trajectory.predict_x0(output, sample, i)
-                    shown = previews.create_task(self._show(plan, i + 1, so_far, watch))
+                    denoised = trajectory.predict_x0(output, sample, i)
+                    shown = previews.create_task(self._show(plan, i + 1, denoised, watch))
                 noise = gaussian(seed, step_draw(i), shape) if trajectory.stochastic else None
                 stage = Stage(i + 1, *trajectory.step(stage.state, output, sample, i, noise))
                 if watch is not None:

@@ -10,9 +10,9 @@ from typing import Any
 
 from serve.diffusion.samplers import Trajectory
 from serve.ensembles.illustrator.checkpoints import Stage, pack
-from serve.ensembles.illustrator.illustration import Checkpoint, Follow, Pixels, Preview, Progress
+from serve.ensembles.illustrator.illustration import Checkpoint, Pixels, Preview, Progress, StreamOptions
 from serve.ensembles.progress_stream import PREVIEW_PATIENCE_S, ProgressOutbox
-from serve.observability.costs import so_far
+from serve.observability.costs import current_cost
 
 WAITING_PREVIEWS = 32
 """Of one request."""
@@ -27,13 +27,13 @@ class Unpacked:
     fingerprint: str
 
 
-class ProgressReport:
+class ProgressReporter:
     """Of one request, whose pictures have ``fingerprints``; those in ``begun`` go on from there."""
 
     def __init__(
         self,
         outbox: ProgressOutbox,
-        follow: Follow,
+        follow: StreamOptions,
         fingerprints: Sequence[str],
         trajectory: Trajectory,
         begun: Mapping[int, Stage],
@@ -58,14 +58,14 @@ class ProgressReport:
         now = time.monotonic()
         if self.follow.progress_s and now - self._told_at >= self.follow.progress_s:
             self._told_at = now
-            renew(self.outbox, Progress(self._made, self.evaluations * len(self.fingerprints), so_far()))
+            renew(self.outbox, Progress(self._made, self.evaluations * len(self.fingerprints), current_cost()))
 
 
 @dataclass(frozen=True, eq=False)
 class PictureProgress:
     """The ``Watcher`` of picture ``index``."""
 
-    report: ProgressReport
+    report: ProgressReporter
     index: int
 
     def stepped(self, stage: Stage) -> None:

@@ -23,7 +23,7 @@ _REST_S = 5.0  # an engine that let a call time out is not asked again for this 
 
 
 class InferenceClient(Protocol):
-    """The part of `serve.engines.client.Engines` that prediction needs."""
+    """The part of `serve.engines.client.EngineClient` that prediction needs."""
 
     async def infer(
         self,

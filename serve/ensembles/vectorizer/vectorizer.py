@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.engine_set import PROBE_TIMEOUT_S, EngineSet, EngineSetService
 from serve.engines.service import EngineHealth, Health
 from serve.ensembles.measurements import count_svg, measured
@@ -45,7 +45,7 @@ class Vectorizer(EngineSetService):
     def __init__(
         self,
         settings: VectorizerSettings,
-        engines: Engines | None = None,
+        engines: EngineClient | None = None,
         engine_versions: Mapping[str, str] = NO_VERSIONS,
     ) -> None:
         """``engine_versions``: those to begin with, see `serve.releases.rollouts`."""
@@ -65,14 +65,14 @@ class Vectorizer(EngineSetService):
             )
         )
         workers = WorkerPool(settings.workers, max_waiting=_TASKS_PER_REQUEST * settings.max_ongoing_requests)
-        predictors = Predictors(self.room.client, timeout_s=settings.engine_timeout_s)
+        predictors = Predictors(self.engine_set.client, timeout_s=settings.engine_timeout_s)
         limits = ImageLimits(**settings.image.model_dump())
         self._studio = ConversionResources(
             workers=workers,
             observer=ImageAnalyzer(workers, predictors, limits),
             predictors=predictors,
             limits=limits,
-            label=self.room.versions.label,
+            label=self.engine_set.versions.label,
             trace_timeout_s=settings.trace_timeout_s,
         )
 
@@ -80,7 +80,7 @@ class Vectorizer(EngineSetService):
         """Raises EngineUnavailable when a worker or an engine does not start; what did start is then closed."""
         async with contextlib.AsyncExitStack() as undoing:
             undoing.push_async_callback(self.close)
-            sides = self._studio.workers.start(), self.room.start()
+            sides = self._studio.workers.start(), self.engine_set.start()
             for outcome in await asyncio.gather(*sides, return_exceptions=True):
                 if outcome is not None:
                     raise outcome
@@ -89,7 +89,7 @@ class Vectorizer(EngineSetService):
     async def close(self) -> None:
         """End everything; what one part raises at its end keeps no other from ending."""
         async with contextlib.AsyncExitStack() as closing:
-            closing.push_async_callback(self.room.close)
+            closing.push_async_callback(self.engine_set.close)
             closing.push_async_callback(self._studio.workers.close)
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
@@ -101,7 +101,7 @@ class Vectorizer(EngineSetService):
         """
         account = self._account(options.timeout_s)
         with measured(VECTORIZE) as bill:
-            async with self.room.versions.using(options.engine_versions) as account.versions:
+            async with self.engine_set.versions.using(options.engine_versions) as account.versions:
                 found = await Conversion(self._studio, data, options, account).run()
             count_svg(found)
             return replace(found, cost=bill.to_json())
@@ -111,7 +111,7 @@ class Vectorizer(EngineSetService):
         began = time.perf_counter()
         account = self._account(None)
         with measured(VECTORIZE):
-            async with self.room.versions.using(engine_versions) as account.versions:
+            async with self.engine_set.versions.using(engine_versions) as account.versions:
                 conversion = Conversion(self._studio, data, VectorizeOptions(), account)
                 insight, tier, forecasts = await conversion.recommended()
         return Analysis(
@@ -134,7 +134,7 @@ class Vectorizer(EngineSetService):
 
     async def examine(self) -> Health:
         """A real inference of every engine, and a real tracing under the name `tracers`."""
-        engines, tracers = await asyncio.gather(self.room.health(), self._tracer_health())
+        engines, tracers = await asyncio.gather(self.engine_set.health(), self._tracer_health())
         return Health(engines | {TRACERS: tracers})
 
     async def _tracer_health(self) -> EngineHealth:

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.ensembles.requests import File, JobRequest, Outcome
-from serve.errors import AtelierError, EngineFailure, with_message
+from serve.errors import AtelierError, EngineFailure, error_from_record
 from serve.jobs.queue.insertion import model_of
 from serve.jobs.recording import ended, measurement, put_results
 from serve.jobs.worker.leases import error_details
@@ -125,7 +125,7 @@ async def read_again(state: State, generation_id: str) -> Kept | None:
 def error_of(told: Mapping[str, Any]) -> AtelierError:
     """The inverse of `serve.jobs.worker.leases.error_details`."""
     kind = next((known for known in _below(AtelierError) if known.__name__ == told["type"]), EngineFailure)
-    return with_message(kind, told)
+    return error_from_record(kind, told)
 
 
 def _below(kind: type[AtelierError]) -> Iterator[type[AtelierError]]:

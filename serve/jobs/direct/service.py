@@ -15,14 +15,14 @@ from functools import partial
 from typing import Any
 
 from serve.ensembles.illustrator.illustration import (
-    UNFOLLOWED,
+    NO_PROGRESS,
     FamilyInfo,
-    Follow,
     Illustration,
     IllustratorService,
     Preview,
     Progress,
-    nothing_draws,
+    StreamOptions,
+    no_illustrator_error,
 )
 from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import IllustrateRequest, Outcome, VectorizeRequest
@@ -202,7 +202,9 @@ class DirectService:
         progressed: Callable[[Progress], None] | None,
     ) -> AsyncGenerator[Preview | Outcome, None]:
         options = replace(request.options, preview_every=preview_every)
-        follow = UNFOLLOWED if progressed is None else Follow(progress_s=max(0.001, self._settings.jobs.progress_s))
+        follow = (
+            NO_PROGRESS if progressed is None else StreamOptions(progress_s=max(0.001, self._settings.jobs.progress_s))
+        )
         async with contextlib.aclosing(self._draws(caller).stream(options, follow)) as items:
             async for item in items:
                 if isinstance(item, Preview):
@@ -214,7 +216,7 @@ class DirectService:
 
     def _draws(self, caller: Caller) -> IllustratorService:
         if self._illustrator is None:
-            raise nothing_draws()
+            raise no_illustrator_error()
         return serving(self._illustrator, caller.user_id)
 
 

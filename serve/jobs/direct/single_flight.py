@@ -60,7 +60,7 @@ class SingleFlight(Generic[T]):
             try:
                 return await self._wait(shared)
             except DeadlineExceeded:
-                if asked.is_over or not asked.outlasts(shared.asked):
+                if asked.is_over or not asked.ends_after(shared.asked):
                     raise
             except Overloaded:
                 if asked.priority <= shared.asked.priority:
@@ -98,7 +98,7 @@ class SingleFlight(Generic[T]):
         shared.waiting += 1
         answered = False
         try:
-            async with request_context.in_time():
+            async with request_context.deadline_timeout():
                 answer = await asyncio.shield(shared.task)
             answered = True
             return answer
@@ -138,7 +138,7 @@ class SingleFlight(Generic[T]):
 
 
 async def _as_urgent(asked: RequestContext, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    request_context.begin(asked)
+    request_context.set_current(asked)
     return await work()
 
 

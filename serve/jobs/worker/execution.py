@@ -14,12 +14,12 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.ensembles.illustrator.encoding import Encoding, encode_preview
 from serve.ensembles.illustrator.illustration import (
     Checkpoint,
-    Follow,
     Illustration,
     IllustratorService,
     Preview,
     Progress,
-    nothing_draws,
+    StreamOptions,
+    no_illustrator_error,
 )
 from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import IllustrateRequest, JobRequest, Outcome, VectorizeRequest
@@ -133,11 +133,11 @@ class JobExecutor:
         self, job: Claimed, request: IllustrateRequest, leases: Leases
     ) -> tuple[Outcome, Mapping[str, Any]]:
         if self._illustrator is None:
-            raise nothing_draws()
+            raise no_illustrator_error()
         kept = await leases.checkpoints(job)
         resume = [Checkpoint(place, step, data) for place, (step, data) in kept.items()]
         options = replace(request.options, preview_every=self._preview_every(request))
-        follow = Follow(self._limits.checkpoint_every, max(0.001, self._limits.progress_s))
+        follow = StreamOptions(self._limits.checkpoint_every, max(0.001, self._limits.progress_s))
         drawn: Illustration | None = None
         async with (
             ProgressReporter(job, leases, self._limits.progress_s, self._show) as reporter,

@@ -338,4 +338,4 @@ def _of_mine(names: tuple[str, ...]) -> sa.Update:
 
 def error_details(error: AtelierError) -> dict[str, Any]:
     told = {"type": type(error).__name__, "status": error.status, "detail": error.message, "field": error.field}
-    return {**told, **error.more}
+    return {**told, **error.extra_fields}

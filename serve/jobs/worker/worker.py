@@ -177,7 +177,7 @@ class Worker:
     async def _attempt(self, job: Claimed, began: float, span: tracing.entered) -> str:
         """What became of it, as metrics name it."""
         limit_s = left_s(job.expires_at, self._limits.timeout_s)
-        request_context.begin(RequestContext(priority=job.priority).narrowed(limit_s))
+        request_context.set_current(RequestContext(priority=job.priority).with_timeout(limit_s))
         try:
             try:
                 async with asyncio.timeout(limit_s):

@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator
 
-from serve.ensembles.illustrator.illustration import IllustrateOptions, Told
+from serve.ensembles.illustrator.illustration import IllustrateOptions, StreamItem
 from serve.errors import (
     AtelierError,
     Cancelled,
@@ -23,7 +23,7 @@ ABOUT_S = 0.05
 """Clocks of different processes end a wait at about the same time."""
 
 
-async def within(items: AsyncGenerator[Told, None], limit_s: float) -> AsyncGenerator[Told, None]:
+async def within(items: AsyncGenerator[StreamItem, None], limit_s: float) -> AsyncGenerator[StreamItem, None]:
     """Also where who yields them does not look at the time. Raises DeadlineExceeded."""
     until = asyncio.get_running_loop().time() + limit_s
     while True:

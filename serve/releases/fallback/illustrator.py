@@ -18,14 +18,14 @@ from typing import Any
 
 from serve.ensembles.illustrator.illustration import (
     ILLUSTRATE,
-    UNFOLLOWED,
+    NO_PROGRESS,
     Checkpoint,
     FamilyInfo,
-    Follow,
     IllustrateOptions,
     Illustration,
     IllustratorService,
-    Told,
+    StreamItem,
+    StreamOptions,
 )
 from serve.errors import (
     AtelierError,
@@ -51,7 +51,7 @@ from serve.state.job_states import ANONYMOUS
 
 LOGGER = logging.getLogger(__name__)
 
-Asks = Callable[[IllustrateOptions], AsyncGenerator[Told, None]]
+Asks = Callable[[IllustrateOptions], AsyncGenerator[StreamItem, None]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,7 +106,7 @@ class FallbackIllustrator(EnginesBehind):
         return {link.name: link.breaker for link in (self._own, *self._steps)}
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
-        async def asks(options: IllustrateOptions) -> AsyncGenerator[Told, None]:
+        async def asks(options: IllustrateOptions) -> AsyncGenerator[StreamItem, None]:
             yield await self._primary.draw(options)
 
         async with contextlib.aclosing(self._told(options, asks)) as items:
@@ -116,11 +116,11 @@ class FallbackIllustrator(EnginesBehind):
         raise EngineFailure("the drawing ended without a picture")
 
     async def stream(
-        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
-    ) -> AsyncGenerator[Told, None]:
+        self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[StreamItem, None]:
         """Who stands in tells nothing on the way."""
 
-        def asks(options: IllustrateOptions) -> AsyncGenerator[Told, None]:
+        def asks(options: IllustrateOptions) -> AsyncGenerator[StreamItem, None]:
             return self._primary.stream(options, follow, resume)
 
         async with contextlib.aclosing(self._told(options, asks)) as items:
@@ -134,7 +134,7 @@ class FallbackIllustrator(EnginesBehind):
     async def versions(self) -> Mapping[str, str]:
         return await self._says.versions()
 
-    async def _told(self, options: IllustrateOptions, asks: Asks) -> AsyncGenerator[Told, None]:
+    async def _told(self, options: IllustrateOptions, asks: Asks) -> AsyncGenerator[StreamItem, None]:
         """By the first in turn who does not fail. When nobody does, the Illustrator's own failure counts.
 
         Raises InvalidRequest, and what the Illustrator raises.
@@ -142,7 +142,7 @@ class FallbackIllustrator(EnginesBehind):
         limit_s = min(options.timeout_s or self._limit_s, self._limit_s)
         if (left_s := request_context.current().left_s(math.inf)) < limit_s:
             limit_s, options = left_s, replace(options, timeout_s=max(0.001, left_s))
-        options = replace(options, seed=options.named_seed())
+        options = replace(options, seed=options.resolve_seed())
         deadline = time.monotonic() + limit_s
         failures: dict[str, AtelierError] = {}
         for link in await self._in_turn(options):
@@ -187,7 +187,7 @@ class FallbackIllustrator(EnginesBehind):
 
     async def _asked(
         self, link: _Link, options: IllustrateOptions, asks: Asks, deadline: float
-    ) -> AsyncGenerator[Told, None]:
+    ) -> AsyncGenerator[StreamItem, None]:
         if not self._steps:
             async with contextlib.aclosing(asks(options)) as items:
                 async for item in items:

@@ -101,7 +101,7 @@ class ExternalService:
     async def draw(self, options: IllustrateOptions, family: FamilyInfo | None) -> Illustration:
         """Raises OutsideFailed, Overloaded, what the store of keys raises."""
         began = time.perf_counter()
-        size, seeds = _size(options, family), derived_seeds(options.named_seed(), options.n)
+        size, seeds = _size(options, family), derived_seeds(options.resolve_seed(), options.n)
         key = self._step.api_key
         if self._step.secret is not None:
             key = await self._key(self._step.secret)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.errors import AtelierError, Conflict
 
 SMOKE_TIMEOUT_S = 20.0
 
 
-async def check_answers(client: Engines, engine: str, version: str) -> None:
+async def check_answers(client: EngineClient, engine: str, version: str) -> None:
     """One real inference. Raises Conflict."""
     try:
         outputs = await client.probe(engine, timeout_s=SMOKE_TIMEOUT_S, version=version)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from serve.engines.client import Engines
-from serve.engines.triton.manifests import check_claims, check_files
+from serve.engines.client import EngineClient
+from serve.engines.triton.manifests import check_files, check_manifest
 from serve.engines.triton.server import TritonServer
 from serve.errors import Conflict, EngineUnavailable
 from serve.releases.rollouts import smoke_test
@@ -22,7 +22,7 @@ async def examine(state: State, rollout: Rollout) -> None:
     """
     engine, version = rollout.engine, rollout.candidate or ""
     own = ensemble_of(state.settings, engine)
-    for check in (check_claims, check_files):
+    for check in (check_manifest, check_files):
         await asyncio.to_thread(check, own.model_repository / engine, version)
     try:
         await _examine(own, engine, version)
@@ -40,7 +40,7 @@ async def _examine(own: VectorizerSettings | IllustratorSettings, engine: str, v
     )
     try:
         await asyncio.to_thread(server.start)
-        client = Engines(server.url)
+        client = EngineClient(server.url)
         try:
             await smoke_test.check_answers(client, engine, version)
         finally:

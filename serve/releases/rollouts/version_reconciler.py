@@ -18,7 +18,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from serve.engines.engine_set import EngineSet
-from serve.engines.triton.manifests import check_claims, check_files
+from serve.engines.triton.manifests import check_files, check_manifest
 from serve.errors import AtelierError, OutOfSpace, StateUnavailable
 from serve.releases.rollouts import smoke_test
 from serve.releases.rollouts.rollout import Rollout, read_all
@@ -62,9 +62,9 @@ async def wanted_now(settings: Settings) -> dict[str, str]:
 class VersionReconciler:
     """Of one replica, for one event loop; `start` it, and `close` it."""
 
-    def __init__(self, settings: Settings, room: EngineSet, repository: Path) -> None:
+    def __init__(self, settings: Settings, engine_set: EngineSet, repository: Path) -> None:
         self._settings = settings
-        self._room = room
+        self._engine_set = engine_set
         self._repository = repository
         self._id = new_id()
         self._beat = 0
@@ -117,10 +117,10 @@ class VersionReconciler:
         """Do what is wanted. Raises StateUnavailable."""
         async with database.read() as connection:
             wanted = await read_all(connection)
-        for engine in dict.fromkeys(self._room.names):
+        for engine in dict.fromkeys(self._engine_set.names):
             if (rollout := wanted.get(engine)) is None:
                 continue
-            self._room.versions.switch(engine, rollout.current)  # at once, whatever is loaded meanwhile
+            self._engine_set.versions.switch(engine, rollout.current)  # at once, whatever is loaded meanwhile
             if (under_way := self._following.get(engine)) is None or under_way.done():
                 self._following[engine] = asyncio.create_task(self._try_to_follow(rollout))
 
@@ -132,7 +132,7 @@ class VersionReconciler:
             LOGGER.exception("the versions of engine %s could not be looked after", rollout.engine)
 
     async def _follow(self, rollout: Rollout) -> None:
-        engine, candidate, versions = rollout.engine, rollout.candidate, self._room.versions
+        engine, candidate, versions = rollout.engine, rollout.candidate, self._engine_set.versions
         of, finding = self._findings.get(engine, ("", None))
         is_new = finding is None or (of, finding.asked) != (candidate, rollout.asked)
         began, reason = time.perf_counter(), ""
@@ -156,12 +156,12 @@ class VersionReconciler:
 
     async def _why_not(self, engine: str, version: str) -> str:
         """What is wrong with its manifest and files; those of a Triton outside are not here."""
-        if not self._room.owns:
+        if not self._engine_set.owns:
             return ""
         folder = self._repository / engine
         try:
-            await asyncio.to_thread(check_claims, folder, version)
-            if version in self._room.versions.loaded(engine):  # else they are looked at when it is to be loaded
+            await asyncio.to_thread(check_manifest, folder, version)
+            if version in self._engine_set.versions.loaded(engine):  # else they are looked at when it is to be loaded
                 await asyncio.to_thread(check_files, folder, version)
         except AtelierError as error:
             return str(error)
@@ -169,7 +169,7 @@ class VersionReconciler:
 
     async def _why_silent(self, engine: str, version: str) -> str:
         try:
-            await smoke_test.check_answers(self._room.client, engine, version)
+            await smoke_test.check_answers(self._engine_set.client, engine, version)
         except AtelierError as error:
             return str(error)
         return ""
@@ -177,12 +177,12 @@ class VersionReconciler:
     def _note_failure(self, engine: str, failure: str) -> None:
         """The version that is to be current cannot be had; requests that name none get what they got before."""
         if failure and self._failures.get(engine) != failure:
-            LOGGER.error("engine %s stays at %s: %s", engine, self._room.versions.current[engine], failure)
+            LOGGER.error("engine %s stays at %s: %s", engine, self._engine_set.versions.current[engine], failure)
         self._failures[engine] = failure
 
     async def _tell(self, database: Database) -> None:
         """Now and then that it lives, and at once what is new. Raises StateUnavailable, OutOfSpace."""
-        told = {engine: self._told_of(engine) for engine in dict.fromkeys(self._room.names)}
+        told = {engine: self._told_of(engine) for engine in dict.fromkeys(self._engine_set.names)}
         now = time.monotonic()
         if self._last is not None and self._last[1] == told and now - self._last[0] < BEAT_S:
             return
@@ -197,7 +197,7 @@ class VersionReconciler:
         self._last = now, told
 
     def _told_of(self, engine: str) -> dict[str, Any]:
-        versions = self._room.versions
+        versions = self._engine_set.versions
         told: dict[str, Any] = {"current": versions.current.get(engine, ""), "loaded": list(versions.loaded(engine))}
         if engine in self._findings:
             version, finding = self._findings[engine]

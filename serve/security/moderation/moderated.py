@@ -7,14 +7,14 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, TypeVar, cast
 
 from serve.ensembles.illustrator.illustration import (
-    UNFOLLOWED,
+    NO_PROGRESS,
     Checkpoint,
-    Follow,
     IllustrateOptions,
     Illustration,
     IllustratorService,
     Preview,
-    Told,
+    StreamItem,
+    StreamOptions,
 )
 from serve.security.moderation.policy import ModerationPolicy
 from serve.settings import ModerationSettings
@@ -51,8 +51,8 @@ class ModeratedIllustrator:
         return await self._policy.looked_at(await self._illustrator.draw(options), options, found)
 
     async def stream(
-        self, options: IllustrateOptions, follow: Follow = UNFOLLOWED, resume: Sequence[Checkpoint] = ()
-    ) -> AsyncGenerator[Told]:
+        self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[StreamItem]:
         """A preview of what must not be seen is blurred, or not shown."""
         found = await self._policy.check(options)
         async with contextlib.aclosing(self._illustrator.stream(options, follow, resume)) as items:

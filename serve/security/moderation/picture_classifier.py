@@ -24,7 +24,7 @@ _SLACK = 1e-3
 
 
 class InferenceClient(Protocol):
-    """The part of `serve.engines.client.Engines` that judging needs."""
+    """The part of `serve.engines.client.EngineClient` that judging needs."""
 
     async def infer(
         self,

@@ -18,7 +18,7 @@ import obstore
 from obstore.exceptions import BaseError, NotFoundError
 from obstore.store import LocalStore, ObjectStore
 
-from serve.errors import InvalidRequest, NotFound, OutOfSpace, StateUnavailable, in_words_of
+from serve.errors import InvalidRequest, NotFound, OutOfSpace, StateUnavailable, rename_fields
 from serve.settings import ObjectsSettings, Settings
 from serve.state.objects import FULL, store_at
 from serve.state.tables import utc_now
@@ -168,7 +168,7 @@ def _shown(folder: str) -> str:
 
 def _store(url: str, settings: Settings, field: str = "target") -> ObjectStore:
     options = settings.backup.options
-    with in_words_of({"objects.url": field}):
+    with rename_fields({"objects.url": field}):
         return store_at(
             ObjectsSettings(url=url, options=options, timeout_s=settings.objects.timeout_s), settings.state_dir
         )

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer
 from tritonclient.grpc import model_config_pb2
 
 from serve.diffusion import family as families
-from serve.engines.client import Engines
+from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 
 pytestmark = pytest.mark.slow
@@ -145,7 +145,7 @@ def test_served_pictures_of_two_sizes_share_an_engine(built: Callable[[str], Bui
 
 
 async def _ask(url: str, requests: list[dict[str, np.ndarray]]) -> list[np.ndarray]:
-    client = Engines(url)
+    client = EngineClient(url)
     try:
         answers = await asyncio.gather(*(client.infer("starter_unet", request) for request in requests))
         return [answer["noise_pred"] for answer in answers]

@@ -58,7 +58,7 @@ class Engines:
     """Of which one runs on a GPU, half of the time."""
 
     def __init__(self) -> None:
-        self.on_answer: Any = None
+        self.on_inference: Any = None
         self._began = time.monotonic()
 
     async def statistics(self, _: str) -> dict[str, Any]:

@@ -25,7 +25,7 @@ class Counted:
 
     def __init__(self) -> None:
         self.ran_s: dict[str, float] = {}
-        self.on_answer: Any = None
+        self.on_inference: Any = None
 
     async def statistics(self, _: str) -> dict[str, Any]:
         found = []

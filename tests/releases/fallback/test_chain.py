@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from outside import KEY, Clock, Hanging, IllustratorStandIn, Service, chain, chain_settings, openai_answers, openai_step
 
-from serve.ensembles.illustrator.illustration import Follow, IllustrateOptions, Illustration, Preview
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Preview, StreamOptions
 from serve.errors import (
     Cancelled,
     DeadlineExceeded,
@@ -184,7 +184,9 @@ async def test_previews_until_it_fails_and_then_the_picture(service: Service) ->
     primary = IllustratorStandIn()
     primary.failure, primary.fails_after = EngineLost("gone"), 5
     options = IllustrateOptions("a fox", seed=7, width=64, height=64, preview_every=2)
-    items = [item async for item in chain(primary, chain_settings(openai_step(service.url))).stream(options, Follow())]
+    items = [
+        item async for item in chain(primary, chain_settings(openai_step(service.url))).stream(options, StreamOptions())
+    ]
     assert [item.step for item in items if isinstance(item, Preview)] == [2, 4]
     assert isinstance(items[-1], Illustration)
     assert items[-1].served_by == "fallback:openai:cloud"

@@ -64,7 +64,7 @@ async def test_from_load_to_rollback_under_load(site: VersionedSite) -> None:
         loaded = await changes.load(site.state, ENGINE, GOOD, ME)
         assert (loaded.current, loaded.candidate, loaded.percentage) == ("1", GOOD, 0.0)
         assert set(await answers_of(site)) == {1.0}, "what is loaded gets no traffic yet"
-        assert {tuple(one.room.versions.loaded(ENGINE)) for one in site.replicas} == {("1", GOOD)}
+        assert {tuple(one.engine_set.versions.loaded(ENGINE)) for one in site.replicas} == {("1", GOOD)}
 
         await changes.split(site.state, ENGINE, 30, ME)
         some = await answers_of(site)
@@ -85,7 +85,7 @@ async def test_from_load_to_rollback_under_load(site: VersionedSite) -> None:
     last = max(at for at, _, factor in site.answers if factor == 2.0)
     assert last - began < 5.0
     assert {factor for _, _, factor in site.answers} == {1.0, 2.0}
-    assert [one.room.versions.current[ENGINE] for one in site.replicas] == ["1", "1"]
+    assert [one.engine_set.versions.current[ENGINE] for one in site.replicas] == ["1", "1"]
     async with site.state.database.read() as connection:
         told = (await connection.execute(sa.select(audit.c.action, audit.c.details).order_by(audit.c.seq))).all()
     assert [row.action for row in told] == [
@@ -132,7 +132,7 @@ async def test_a_replica_that_starts_later_has_what_is_wanted(site: VersionedSit
     await changes.promote(site.state, ENGINE, GOOD, ME)
     async with contextlib.AsyncExitStack() as closing:
         late = await opened(site.state, site.state.settings.vectorizer.model_repository, closing)
-        assert (late.room.versions.current[ENGINE], late.room.versions.loaded(ENGINE)) == (GOOD, (GOOD,))
+        assert (late.engine_set.versions.current[ENGINE], late.engine_set.versions.loaded(ENGINE)) == (GOOD, (GOOD,))
         assert await late.multiply({ENGINE: "1"}) == 1.0, "who has another version all the same gets it"
     async with site.state.database.read() as connection:
         count = await connection.scalar(sa.select(sa.func.count()).select_from(replicas))

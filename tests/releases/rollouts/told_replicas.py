@@ -68,7 +68,7 @@ class PretendedClient:
         self.loading = 0
         self.held: str | None = None
 
-    def check_held(self, engine: str) -> None:
+    def check_restarting(self, engine: str) -> None:
         if self.held is not None:
             raise EngineUnavailable(self.held)
 

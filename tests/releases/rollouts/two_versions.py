@@ -11,7 +11,7 @@ from illustrator_standin import IllustratorStandIn
 from numpy.typing import NDArray
 from standin import StandIn
 
-from serve.ensembles.illustrator.illustration import Follow, IllustrateOptions, Illustration, Told
+from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, StreamItem, StreamOptions
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions
 from serve.releases.rollouts.rollout import Rollout
 
@@ -26,10 +26,10 @@ class Versioned(IllustratorStandIn):
     async def versions(self) -> Mapping[str, str]:
         return {UNET: "1.0", f"{UNET}/1": "1.0", f"{UNET}/2": "2.0"}
 
-    async def _drawn(self, options: IllustrateOptions, follow: Follow, resume: Sequence[Any]) -> Any:
+    async def _drawn(self, options: IllustrateOptions, follow: StreamOptions, resume: Sequence[Any]) -> Any:
         version = options.engine_versions.get(UNET, "1")
         async for item in super()._drawn(options, follow, resume):
-            told: Told = (
+            told: StreamItem = (
                 replace(item, model_versions={UNET: f"{version}.0"}) if isinstance(item, Illustration) else item
             )
             yield told

@@ -28,11 +28,11 @@ class Replica(EngineSetService):
 
     def __init__(self, state: State, repository: Path, current: Mapping[str, str]) -> None:
         super().__init__(EngineSet(repository, [ENGINE], current=current))
-        self.steward = VersionReconciler(state.settings, self.room, repository)
+        self.steward = VersionReconciler(state.settings, self.engine_set, repository)
 
     async def multiply(self, versions: Mapping[str, str]) -> float:
-        async with self.room.versions.using(versions) as chosen:
-            return float((await self.room.client.infer(ENGINE, X, version=chosen[ENGINE]))["y"][0, 0])
+        async with self.engine_set.versions.using(versions) as chosen:
+            return float((await self.engine_set.client.infer(ENGINE, X, version=chosen[ENGINE]))["y"][0, 0])
 
 
 @dataclass
@@ -80,8 +80,8 @@ async def versioned_site(state: State, repository: Path, count: int = 2) -> Asyn
 async def opened(state: State, repository: Path, closing: contextlib.AsyncExitStack) -> Replica:
     """As a replica of Ray Serve begins and ends."""
     replica = Replica(state, repository, await wanted_now(state.settings))
-    closing.push_async_callback(replica.room.close)
-    await replica.room.start()
+    closing.push_async_callback(replica.engine_set.close)
+    await replica.engine_set.start()
     replica.steward.start()
     closing.push_async_callback(replica.steward.close)
     return replica

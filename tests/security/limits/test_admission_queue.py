@@ -56,7 +56,7 @@ class Queue:
         self, name: str, priority: Priority = Priority.NORMAL, left_s: float | None = None
     ) -> asyncio.Task[None]:
         async def work() -> None:
-            with request_context.under(RequestContext(priority=priority).narrowed(left_s)):
+            with request_context.use(RequestContext(priority=priority).with_timeout(left_s)):
                 async with self.turns.taken():
                     self.order.append(name)
                     await self.ends[name].wait()
@@ -178,7 +178,7 @@ async def test_waits_without_a_turn_are_measured() -> None:
     turns, ensemble = AdmissionQueue(1, 2, "hanging"), "hanging"
 
     async def wait(left_s: float | None, priority: Priority = Priority.LOW) -> type[Exception] | None:
-        with request_context.under(RequestContext(priority=priority).narrowed(left_s)):
+        with request_context.use(RequestContext(priority=priority).with_timeout(left_s)):
             try:
                 async with turns.taken():
                     return None

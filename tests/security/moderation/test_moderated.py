@@ -12,7 +12,14 @@ import pytest
 from illustrator_standin import disk
 from safety_standin import GORE, NUDITY, Judged, policy, watched
 
-from serve.ensembles.illustrator.illustration import Follow, IllustrateOptions, Illustration, Preview, Progress, Told
+from serve.ensembles.illustrator.illustration import (
+    IllustrateOptions,
+    Illustration,
+    Preview,
+    Progress,
+    StreamItem,
+    StreamOptions,
+)
 from serve.errors import AtelierError, DeadlineExceeded, EngineUnavailable, InvalidRequest, ModerationBlocked
 from serve.observability.metrics.catalogue import MODERATION
 from serve.security.moderation.blurring import CELLS, blurred
@@ -29,9 +36,9 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
     return found
 
 
-async def until_its_end(stream: AsyncIterator[Told]) -> tuple[list[Told], AtelierError | None]:
+async def until_its_end(stream: AsyncIterator[StreamItem]) -> tuple[list[StreamItem], AtelierError | None]:
     """What is told, and the error that it ends with."""
-    told: list[Told] = []
+    told: list[StreamItem] = []
     try:
         async for item in stream:
             told.append(item)
@@ -88,7 +95,7 @@ async def test_refused_prompts_are_never_drawn(
     assert counted == [("violence", "refuse")]
     assert "massacre" not in (str(error) + caplog.text).lower()
     again = type(error)(*error.args)  # as a copy is made between processes
-    assert (again.message, again.field, again.more) == (error.message, "prompt", error.more)
+    assert (again.message, again.field, again.more) == (error.message, "prompt", error.extra_fields)
 
 
 async def test_negative_prompts_name_what_is_not_drawn() -> None:
@@ -142,7 +149,7 @@ async def test_previews_show_no_more_than_pictures(name: str, shown: str) -> Non
     options = IllustrateOptions("a fox", seed=7, preview_every=2)
     told: list[Any] = []
     try:
-        async for item in watched(illustrator, policy(name)).stream(options, Follow(progress_s=0.001)):
+        async for item in watched(illustrator, policy(name)).stream(options, StreamOptions(progress_s=0.001)):
             told.append(item)
     except ModerationBlocked:
         assert name == "refuse"

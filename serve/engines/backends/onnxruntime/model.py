@@ -19,7 +19,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from serve.engines.backends.batch import Arrays, Batcher, RunFailed
 from serve.engines.backends.contract import Contract, TensorSpec, check_contract, read_contract, thread_budget
-from serve.engines.backends.lifeline import end_with_parent
+from serve.engines.backends.lifeline import exit_with_parent
 
 RUNTIME_ERRORS = (
     ort_errors.EPFail,
@@ -65,7 +65,7 @@ class TritonPythonModel:
     """One instance of one engine; Triton finds the class by this name."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        end_with_parent()
+        exit_with_parent()
         contract = read_contract(args)
         try:
             self._session = onnxruntime.InferenceSession(

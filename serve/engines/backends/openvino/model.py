@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from serve.engines.backends.batch import Arrays, Batcher, RunFailed
 from serve.engines.backends.contract import Contract, TensorSpec, check_contract, read_contract, thread_budget
-from serve.engines.backends.lifeline import end_with_parent
+from serve.engines.backends.lifeline import exit_with_parent
 
 RUNTIME_ERRORS = (RuntimeError, TypeError, ValueError)
 
@@ -47,7 +47,7 @@ class TritonPythonModel:
     """One instance of one engine; Triton finds the class by this name."""
 
     def initialize(self, args: dict[str, str]) -> None:
-        end_with_parent()
+        exit_with_parent()
         contract = read_contract(args)
         settings = _settings(contract)
         try:
