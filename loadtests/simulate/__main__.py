@@ -57,11 +57,7 @@ def main(given: Sequence[str] | None = None) -> None:
         "--curve",
         nargs="+",
         default=known(),
-<<<<<<< HEAD
         help=f"{', '.join(known())}, or files: a profile.json of `atelier profile` or of benchmarks.unet --out",
-=======
-        help=f"{', '.join(known())}, or files: like theirs, a profile.json of `atelier profile`, benchmarks.unet --out",
->>>>>>> 4aee40b (Words: EngineClient, engine_set, Urgency, StreamItem, StreamOptions, rename_fields, methods of RequestContext)
     )
     parser.add_argument("--rows", type=int, choices=(1, 2), default=GUIDED, help="of a picture; 1: no guidance")
     parser.add_argument("--gpus", nargs="+", type=int, default=GPUS)
