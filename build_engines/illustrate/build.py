@@ -49,7 +49,8 @@ def _stage(order: Order, design: Design, engine: Engine, loaded: Any, folder: Pa
     any_tokenizer = next(iter(design.tokenizers.values()))
     examples = Examples(engine, tokenizer or any_tokenizer, design.timesteps)
     write = _write_plan if order.target == "tensorrt" else _write_onnx
-    backend, facts = write(order, engine, network, examples, folder / "1", partial(report, engine.contract.name))
+    enter = partial(report, engine.contract.name)
+    backend, facts = write(order, design, engine, network, examples, folder / "1", enter)
     (folder / "config.pbtxt").write_text(config_text(engine.contract, backend))
     if tokenizer:
         (folder / "tokenizer.json").write_text(tokenizer.json)
@@ -58,7 +59,13 @@ def _stage(order: Order, design: Design, engine: Engine, loaded: Any, folder: Pa
 
 
 def _write_onnx(
-    order: Order, engine: Engine, network: nn.Module, examples: Examples, folder: Path, report: Callable[[str], None]
+    order: Order,
+    design: Design,
+    engine: Engine,
+    network: nn.Module,
+    examples: Examples,
+    folder: Path,
+    report: Callable[[str], None],
 ) -> tuple[Backend, dict[str, Any]]:
     """``model.onnx``, and the runtime for it: the faster, or OpenVINO when that is the target."""
     contract, path = engine.contract, folder / "model.onnx"
@@ -75,7 +82,13 @@ def _write_onnx(
 
 
 def _write_plan(
-    order: Order, engine: Engine, network: nn.Module, examples: Examples, folder: Path, report: Callable[[str], None]
+    order: Order,
+    design: Design,
+    engine: Engine,
+    network: nn.Module,
+    examples: Examples,
+    folder: Path,
+    report: Callable[[str], None],
 ) -> tuple[Backend, dict[str, Any]]:
     """``model.plan``, by way of an ONNX that is not kept."""
     module = tensorrt.require_gpu(order.command)
@@ -83,17 +96,19 @@ def _write_plan(
     expected = parity.answers(network, contract, examples.parity())
     report("export")
     folder.mkdir(parents=True)
-    typed = parts.halved(network) if order.precision == "fp16" else network
+    half = order.precision == "fp16"
+    typed = parts.half_precision(network, design.checkpoint.family_class) if half else network
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         source = Path(scratch) / "model.onnx"
         onnx_file.write_onnx(typed, contract, examples.traced(), "fp32", source)
-        tensorrt.build_plan(module, source, engine, path)
+        tensorrt.build_plan(module, source, engine, path, tf32=half)
     report("compare")
-    run: Run = tensorrt.open_plan(module, path, engine)
+    run, plan_facts = tensorrt.open_plan(module, path, engine)
     checked = parity.check(contract, {"tensorrt": lambda: run}, expected, order.precision)
     report("time")
     return "tensorrt", {
         "parity": checked,
+        "plan": plan_facts,
         "backend_benchmark": {"chosen": "tensorrt", "tensorrt": medians(run, examples.timing())},
     }
 

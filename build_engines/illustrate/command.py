@@ -41,6 +41,16 @@ PrecisionOption = Annotated[
 RepositoryOption = Annotated[Path, typer.Option("--repository", help="Where the engines' folders are written.")]
 
 
+MaxSideOption = Annotated[
+    int | None,
+    typer.Option("--max-side", min=64, help="Largest side of a picture in px. A plan reserves memory for it."),
+]
+MaxBatchOption = Annotated[
+    int | None,
+    typer.Option("--max-batch", min=2, help="Most rows of a UNet's batch (a guided picture has two). Likewise."),
+]
+
+
 def illustrate(
     source: SourceOption,
     name: NameOption,
@@ -48,13 +58,23 @@ def illustrate(
     precision: PrecisionOption = "fp32",
     revision: RevisionOption = None,
     repository: RepositoryOption = MODEL_REPOSITORY,
+    max_side: MaxSideOption = None,
+    max_batch: MaxBatchOption = None,
 ) -> None:
     """Build the engines of a Stable Diffusion 1.5, 2.1 or SDXL checkpoint (turbo and LCM ones too).
 
     Each is compared with torch; nothing in the repository changes unless all agree.
     """
     console = Console(stderr=True)
-    arguments = {"source": source, "name": name, "target": target, "precision": precision, "revision": revision}
+    arguments = {
+        "source": source,
+        "name": name,
+        "target": target,
+        "precision": precision,
+        "revision": revision,
+        "max-side": max_side,
+        "max-batch": max_batch,
+    }
     try:
         _run(console, arguments, repository)
     except (Refused, ParityError) as error:
@@ -67,9 +87,10 @@ def _run(console: Console, arguments: dict[str, Any], repository: Path) -> None:
     from build_engines.illustrate.source import locate
     from build_engines.illustrate.tensorrt import require_gpu
 
-    options = [f"--{key} {shlex.quote(value)}" for key, value in arguments.items() if value]
+    options = [f"--{key} {shlex.quote(str(value))}" for key, value in arguments.items() if value]
     command = " ".join(["python -m build_engines illustrate", *options])
-    order = Order(arguments["name"], arguments["target"], arguments["precision"], repository, command)
+    bounds = (arguments["max-side"], arguments["max-batch"])
+    order = Order(arguments["name"], arguments["target"], arguments["precision"], repository, command, *bounds)
     order.check()
     if order.target == "tensorrt":
         require_gpu(command)
@@ -98,7 +119,17 @@ def _build(console: Console, order: Order, plan: Design) -> None:
         folders = build(order, plan, report)
         progress.update(task, completed=entered, description="done")
     console.print(_summary(folders))
+    if order.target == "tensorrt":
+        console.print(_gpu_memory(folders))
     console.print(f"in {escape(str(order.repository))}", soft_wrap=True, highlight=False)
+
+
+def _gpu_memory(folders: list[Path]) -> str:
+    """Of one replica, without the CUDA context and Triton's own pools."""
+    manifests = [json.loads((folder / "manifest.json").read_text()) for folder in folders]
+    weights = sum(manifest["bytes"] for manifest in manifests)
+    activations = sum(manifest["plan"]["activation_bytes"] for manifest in manifests)
+    return f"GPU memory of a replica: {weights / 1e9:.1f} GB of plans and {activations / 1e9:.1f} GB of activations"
 
 
 def _summary(folders: list[Path]) -> Table:

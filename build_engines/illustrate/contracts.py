@@ -40,10 +40,13 @@ class Engine:
         return "vae" if self.part.startswith("vae") else self.part
 
 
-def engines(name: str, checkpoint: Checkpoint, tokens: int, sizes: Sizes) -> list[Engine]:
-    """The engines of the family ``name``. ``tokens`` is the length of a chunk of the prompt."""
+def engines(name: str, checkpoint: Checkpoint, tokens: int, sizes: Sizes, max_batch: int | None = None) -> list[Engine]:
+    """The engines of the family ``name``. ``tokens`` is the length of a chunk of the prompt.
+
+    ``max_batch`` is the largest number of rows of the UNet, and bounds that of the VAE.
+    """
     texts = [_text_encoder(name, checkpoint, part, tokens) for part in checkpoint.text_encoders]
-    return [*texts, _unet(name, checkpoint, tokens, sizes), *_vae(name, checkpoint, sizes)]
+    return [*texts, _unet(name, checkpoint, tokens, sizes, max_batch), *_vae(name, checkpoint, sizes, max_batch)]
 
 
 def _text_encoder(name: str, checkpoint: Checkpoint, part: str, tokens: int) -> Engine:
@@ -56,7 +59,7 @@ def _text_encoder(name: str, checkpoint: Checkpoint, part: str, tokens: int) -> 
     return Engine("text_encoder_2" if part == "text_encoder_2" else "text_encoder", contract, {}, {}, {}, {})
 
 
-def _unet(name: str, checkpoint: Checkpoint, tokens: int, sizes: Sizes) -> Engine:
+def _unet(name: str, checkpoint: Checkpoint, tokens: int, sizes: Sizes, max_batch: int | None) -> Engine:
     """``timestep`` is one per sample of the batch, so that steps of different requests share a run."""
     latents = (checkpoint.latent_channels, -1, -1)
     width = int(checkpoint.config("unet")["cross_attention_dim"])
@@ -74,18 +77,18 @@ def _unet(name: str, checkpoint: Checkpoint, tokens: int, sizes: Sizes) -> Engin
         _lengths(_LATENT_AXES, side, sizes.downsample) | {"tokens": n * tokens}
         for side, n in zip(_sides(sizes), chunks, strict=True)
     ]
-    batch = LARGEST_UNET_BATCH if sizes.default_px <= 512 else LARGEST_UNET_BATCH // 2
+    batch = max_batch or (LARGEST_UNET_BATCH if sizes.default_px <= 512 else LARGEST_UNET_BATCH // 2)
     contract = Contract(f"{name}_unet", tuple(inputs), outputs, batch, (), threads=0, warmup=lengths[0])
     return Engine("unet", contract, *lengths)
 
 
-def _vae(name: str, checkpoint: Checkpoint, sizes: Sizes) -> list[Engine]:
+def _vae(name: str, checkpoint: Checkpoint, sizes: Sizes, max_batch: int | None) -> list[Engine]:
     """Latents are in the UNet's space. Memory grows with the square of the side: larger pictures, smaller batches."""
     channels = (checkpoint.latent_channels, -1, -1)
     image = Tensor("image", (-1, -1, 3), "TYPE_UINT8", _PIXEL_AXES)
     latents = Tensor("latents", channels, axes=_LATENT_AXES)
     posterior = tuple(Tensor(n, channels, axes=_LATENT_AXES) for n in ("mean", "std"))
-    batch = max(1, min(16, 4 * 512**2 // sizes.default_px**2))
+    batch = max(1, min(16, max_batch or 16, 4 * 512**2 // sizes.default_px**2))
     lengths = [_lengths(_LATENT_AXES, side, sizes.downsample) for side in _sides(sizes)]
     decoder = Contract(f"{name}_vae_decoder", (latents,), (image,), batch, (), threads=0, warmup=lengths[0])
     pixels = [_lengths(_PIXEL_AXES, side, 1) for side in _sides(sizes)]

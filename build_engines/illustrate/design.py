@@ -26,13 +26,15 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 @dataclass(frozen=True)
 class Order:
-    """What the caller asked for; ``command`` is how, for the manifests."""
+    """The parameters of a build; ``command`` is the command line that repeats it, for the manifests."""
 
     name: str
     target: Target
     precision: Precision
     repository: Path
     command: str
+    max_side_px: int | None = None
+    max_batch: int | None = None
 
     def check(self) -> None:
         """Raises Refused for a name that cannot be an engine's, or a precision that the target lacks."""
@@ -63,7 +65,7 @@ def design(order: Order, source: Source) -> Design:
         raise Refused(f"the tokenizers differ in model_max_length: {sorted(lengths)}")
     distilled = checkpoint.config("unet").get("time_cond_proj_dim") is not None
     schedule = read_schedule(checkpoint.config("scheduler"), distilled)
-    sizes = sizes_of(checkpoint)
+    sizes = sizes_of(checkpoint, order.target, order.max_side_px)
     described = family(order.name, checkpoint, schedule, tokenizers, sizes)
     try:
         parse({"family": described})
@@ -71,7 +73,7 @@ def design(order: Order, source: Source) -> Design:
         raise Refused(f"the checkpoint, or its atelier.json, could not be served: {error}") from error
     return Design(
         checkpoint,
-        engines(order.name, checkpoint, lengths.pop(), sizes),
+        engines(order.name, checkpoint, lengths.pop(), sizes, order.max_batch),
         tokenizers,
         described,
         int(checkpoint.config("scheduler").get("num_train_timesteps", 1000)),

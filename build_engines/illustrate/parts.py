@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from build_engines.illustrate.checkpoint import Checkpoint
+from build_engines.illustrate.checkpoint import Checkpoint, FamilyClass
 from build_engines.illustrate.contracts import Engine
 from build_engines.illustrate.refusal import Refused
 
@@ -163,10 +163,34 @@ def wrap(checkpoint: Checkpoint, engine: Engine, network: Any) -> nn.Module:
     return wrappers[engine.part](network).eval()
 
 
-def halved(network: nn.Module) -> nn.Module:
-    """A copy of a wrapped network in float16 inside; not of a VAE that says (force_upcast) that it overflows there."""
+def half_precision(network: nn.Module, family_class: FamilyClass) -> nn.Module:
+    """A copy of a wrapped network that computes in float16 and can be traced for strongly typed TensorRT.
+
+    Three things are not simply cast:
+
+    - The VAE of SDXL stays in float32 where its configuration has ``force_upcast``: its decoder overflows float16.
+      diffusers' pipelines of Stable Diffusion 1.5 and 2.1 ignore that key (its default is true) and so does this.
+    - Normalisations compute in float32. A strongly typed network computes them in the type of their input, and the
+      sum of squares over a group of an SDXL latent (10 channels of 128 x 128) does not fit into float16.
+    - Text encoders use eager attention: of ``scaled_dot_product_attention`` the exporter writes the causal mask in
+      float32, and no runtime loads the mixed types that follow.
+    """
+    from transformers import PreTrainedModel
+
     twin = copy.deepcopy(network)
     for child in twin.children():
-        if not getattr(getattr(child, "config", None), "force_upcast", False):
+        if isinstance(child, PreTrainedModel):
+            child.set_attn_implementation("eager")
+        overflows = isinstance(twin, _VaePart) and getattr(child.config, "force_upcast", False)
+        if not (overflows and family_class == "stable-diffusion-xl"):
             child.half()
+            _normalise_in_float32(child)
     return twin
+
+
+def _normalise_in_float32(network: nn.Module) -> None:
+    for module in network.modules():
+        if isinstance(module, nn.GroupNorm | nn.LayerNorm):
+            module.float()
+            module.register_forward_pre_hook(lambda module, inputs: (inputs[0].float(), *inputs[1:]))
+            module.register_forward_hook(lambda module, inputs, output: output.half())

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from build_engines.illustrate.checkpoint import Checkpoint
 from build_engines.illustrate.refusal import Refused
+from build_engines.illustrate.targets import Target
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,13 @@ class Sizes:
         return max(self.default)
 
 
-def sizes_of(checkpoint: Checkpoint) -> Sizes:
-    """From what the UNet was trained on, or as atelier.json has it.
+def sizes_of(checkpoint: Checkpoint, target: Target = "onnx", max_side_px: int | None = None) -> Sizes:
+    """From what the UNet was trained on, or as atelier.json has it; ``max_side_px`` overrides both.
 
     By default the smallest side leaves two values at the UNet's lowest level, for OpenVINO 2026.4 remembers attention
     over a single one wrongly: pictures after it were noise. The largest side is twice the trained one: beyond, subjects
-    repeat, and attention's memory grows with the fourth power.
+    repeat, and attention's memory grows with the fourth power. Of a TensorRT plan it is one and a half times: a plan
+    reserves the memory of its largest shape, used or not.
     """
     config, downsample = checkpoint.config("unet"), checkpoint.downsample
     trained = config.get("sample_size")
@@ -38,11 +40,13 @@ def sizes_of(checkpoint: Checkpoint) -> Sizes:
     levels = len(config.get("block_out_channels") or [0] * 4)
     given = checkpoint.overrides.get("sizes", {})
     default = tuple(checkpoint.overrides.get("defaults", {}).get("size", (side, side)))
+    multiple_of = int(given.get("multiple_of", downsample))
+    largest = 2 * side if target != "tensorrt" else max(side, 3 * side // 2 // multiple_of * multiple_of)
     sizes = Sizes(
         downsample,
-        int(given.get("multiple_of", downsample)),
+        multiple_of,
         int(given.get("min_px", min(side, downsample * 2**levels))),
-        int(given.get("max_px", 2 * side)),
+        max_side_px or int(given.get("max_px", largest)),
         (int(default[0]), int(default[1])),
     )
     _check(sizes)
@@ -57,6 +61,6 @@ def _check(sizes: Sizes) -> None:
     for side in (sizes.min_px, sizes.max_px, *sizes.default):
         if side % sizes.multiple_of or not sizes.min_px <= side <= sizes.max_px:
             raise Refused(
-                f"atelier.json: {side} px is not a multiple of {sizes.multiple_of} "
+                f"sizes (atelier.json, --max-side): {side} px is not a multiple of {sizes.multiple_of} "
                 f"between {sizes.min_px} and {sizes.max_px} px"
             )
