@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Callable, Iterable
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -14,18 +16,32 @@ from serve.settings import Settings, leaves, load, to_markdown
 
 HOME = Path(__file__).parents[1]
 SERVE = sorted((HOME / "serve").rglob("*.py"))
+PROGRAMS = sorted(
+    path for name in ("serve", "build_engines", "loadtests", "deployments") for path in HOME.glob(f"{name}/**/*.py")
+)
 TRAINING = {"torch", "diffusers", "transformers", "tensorflow", "sklearn", "stable_baselines3", "build_engines"}
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Top-level packages that ``path`` imports, anywhere in it."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             names.add(node.module.partition(".")[0])
-    return names
+    return frozenset(names)
+
+
+def violations(check: Callable[[Path], set[str]], paths: Iterable[Path]) -> dict[str, set[str]]:
+    """By file, what ``check`` objects to; files without objection are left out."""
+    return {str(path.relative_to(HOME)): objections for path in paths if (objections := check(path))}
 
 
 def loaded_by(statement: str) -> set[str]:
@@ -98,11 +114,13 @@ def test_at_most_nine_floors_lie_between_the_application_and_the_errors() -> Non
     assert floors["app"] - floors["errors"] - 1 <= 9
 
 
-@pytest.mark.parametrize("path", SERVE, ids=lambda path: str(path.relative_to(HOME)))
-def test_a_room_imports_only_what_lies_below_it(path: Path) -> None:
-    room = path.relative_to(HOME / "serve").with_suffix("").parts[0]
-    imported = {name.split(".")[1] for name in modules_of(ast.parse(path.read_text()))}
-    assert imported - {room} <= ROOMS.get(room, set())
+def test_a_room_imports_only_what_lies_below_it() -> None:
+    def not_below(path: Path) -> set[str]:
+        room = path.relative_to(HOME / "serve").with_suffix("").parts[0]
+        imported = {name.split(".")[1] for name in modules_of(parsed(path))}
+        return imported - {room} - ROOMS.get(room, set())
+
+    assert violations(not_below, SERVE) == {}
 
 
 def test_no_folder_is_crowded_and_each_says_what_it_is() -> None:
@@ -113,9 +131,8 @@ def test_no_folder_is_crowded_and_each_says_what_it_is() -> None:
             assert ast.get_docstring(ast.parse((folder / "__init__.py").read_text())), folder
 
 
-@pytest.mark.parametrize("path", SERVE, ids=lambda path: str(path.relative_to(HOME)))
-def test_serving_never_imports_training(path: Path) -> None:
-    assert not imports(path) & TRAINING
+def test_serving_never_imports_training() -> None:
+    assert violations(lambda path: imports(path) & TRAINING, SERVE) == {}
 
 
 @pytest.mark.cluster
@@ -142,20 +159,20 @@ def test_the_gateway_loads_no_tracer() -> None:
     assert not loaded_by("import serve.api.app, serve.api.inference.grpc") & {"numba", "cv2", "vtracer", "scipy"}
 
 
-@pytest.mark.parametrize("path", [path for path in SERVE if "api" in path.parts], ids=lambda path: path.stem)
-def test_no_request_waits_for_a_thread_to_be_let_in(path: Path) -> None:
+def test_no_request_waits_for_a_thread_to_be_let_in() -> None:
     """FastAPI calls what is not async in one: a crossing for each dependency, on every request."""
-    tree = ast.parse(path.read_text())
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    named = {ast.unparse(call.args[0]) for call in calls if ast.unparse(call.func) == "Depends"}
-    plain = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
-    routes = {node.name for node in plain if any("router." in ast.unparse(one) for one in node.decorator_list)}
-    assert routes | named & {node.name for node in plain} == set()
+
+    def in_threads(path: Path) -> set[str]:
+        tree = parsed(path)
+        calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+        named = {ast.unparse(call.args[0]) for call in calls if ast.unparse(call.func) == "Depends"}
+        plain = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+        routes = {node.name for node in plain if any("router." in ast.unparse(one) for one in node.decorator_list)}
+        return routes | named & {node.name for node in plain}
+
+    assert violations(in_threads, [path for path in SERVE if "api" in path.parts]) == {}
 
 
-PROGRAMS = sorted(
-    path for name in ("serve", "build_engines", "loadtests", "deployments") for path in HOME.glob(f"{name}/**/*.py")
-)
 PICKLES = {"pickle", "_pickle", "cloudpickle", "shelve", "marshal", "dill", "joblib"}
 SAFE = {"allow_pickle": False, "weights_only": True}
 """Of NumPy's and PyTorch's readers: what each option must be where it is given."""
@@ -166,8 +183,8 @@ SENDERS = {"Queue", "SimpleQueue", "JoinableQueue", "Pipe", "Connection", "Liste
 def pickles(path: Path) -> set[str]:
     """What in ``path`` reads or writes pickles."""
     imported = imports(path)
-    found = imported & PICKLES
-    for node in ast.walk(ast.parse(path.read_text())):
+    found = set(imported & PICKLES)
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.keyword) and node.arg in SAFE:
             if not (isinstance(node.value, ast.Constant) and node.value.value is SAFE[node.arg]):
                 found.add(node.arg)
@@ -177,10 +194,9 @@ def pickles(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", PROGRAMS, ids=lambda path: str(path.relative_to(HOME)))
-def test_nothing_is_pickled(path: Path) -> None:
+def test_nothing_is_pickled() -> None:
     """Reading a pickle runs code. Ray pickles what crosses its hops; `worker_protocol` is our own way."""
-    assert not pickles(path)
+    assert violations(pickles, PROGRAMS) == {}
 
 
 @pytest.mark.parametrize(
