@@ -128,7 +128,7 @@ $(BIN)/python:
 	  || { echo "Atelier needs Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 
-.venv/.serving: $(BIN)/python pyproject.toml constraints.txt
+.venv/.serving: $(BIN)/python pyproject.toml setup.py constraints.txt
 	@echo "Installing what serving needs (a few minutes the first time)"
 	@$(PIP) --constraint constraints.txt --editable .
 	@touch $@

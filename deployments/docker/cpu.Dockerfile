@@ -8,7 +8,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /opt/atelier
 RUN python -m venv /opt/venv
 # What changes seldom comes first: these layers are kept while the code changes.
-COPY pyproject.toml constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
 RUN /opt/venv/bin/python -m pip install --constraint constraints.txt --editable ".[${EXTRAS}]"
 COPY serve/ serve/
 RUN /opt/venv/bin/python -m pip install --no-deps --editable .

@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 
 from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, rename_fields
-from serve.settings import Settings, load
+from serve.settings import PREFIX, Settings, load
 
 if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
     from serve.security.identity.audit import Actor
@@ -29,7 +29,28 @@ err = Console(stderr=True, highlight=False)
 out = Console(highlight=False)
 
 ConfigOption = Annotated[
-    Path | None, typer.Option("--config", "-c", help="Settings as YAML, or a Ray Serve config.", dir_okay=False)
+    Path | None,
+    typer.Option(
+        "--config",
+        "-c",
+        help="Settings as YAML, or a Ray Serve config; or the name of one of Atelier's own: laptop, gpu, cluster.",
+        dir_okay=False,
+    ),
+]
+
+
+def _use_data_folder(folder: Path | None) -> Path | None:
+    """Also for the processes that this one starts."""
+    if folder is not None:
+        os.environ[f"{PREFIX}STATE_DIR"] = str(folder.resolve())
+    return folder
+
+
+DataOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--data", help="Folder for state, instead of `state_dir`.", file_okay=False, callback=_use_data_folder
+    ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 

@@ -65,8 +65,10 @@ class InProcess:
     """The Illustrator without Ray; for SVG the Vectorizer too."""
 
     def __init__(self, settings: Settings, svg: bool) -> None:
-        from serve.ensembles.illustrator.illustrator import Illustrator  # heavy: only when no stack runs
+        from serve.cli.machine.preparation import check_illustrator  # heavy: only when no stack runs
+        from serve.ensembles.illustrator.illustrator import Illustrator
 
+        check_illustrator(settings)
         with contextlib.ExitStack() as undo:
             self._loop = undo.enter_context(contextlib.closing(EventLoopThread("illustrator")))
             self._vectorizer = undo.enter_context(own_vectorizer(self._loop, settings)) if svg else None

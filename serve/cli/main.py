@@ -21,7 +21,7 @@ from serve.cli.audit import audit
 from serve.cli.backup import backup, restore
 from serve.cli.costs import costs
 from serve.cli.dashboards import dashboards
-from serve.cli.database import ConfigOption
+from serve.cli.database import ConfigOption, DataOption
 from serve.cli.deploy import deploy, redeploy, run_application
 from serve.cli.environment import environment
 from serve.cli.experiments import experiments
@@ -29,6 +29,7 @@ from serve.cli.flags import flags
 from serve.cli.illustrate import illustrate
 from serve.cli.join import join
 from serve.cli.keys import check_ready, keys, users
+from serve.cli.machine.doctor import doctor
 from serve.cli.metrics import metrics
 from serve.cli.models import models
 from serve.cli.profile import profile_engine
@@ -44,7 +45,6 @@ from serve.settings import Settings, leaves, load, to_markdown
 from serve.settings.loopback import is_loopback, is_own
 
 app = typer.Typer(
-    help="Self-hosted serving of generative art. `up` starts the stack; `illustrate` and `vectorize` use it.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -52,6 +52,7 @@ app = typer.Typer(
 app.command()(illustrate)
 app.command()(vectorize)
 app.command()(join)
+app.command()(doctor)
 app.command("profile")(profile_engine)
 app.command()(backup)
 app.command()(restore)
@@ -88,12 +89,20 @@ def settings_from(config: Path | None) -> Settings:
         fail(error, 2)
 
 
+@app.callback()
+def of_all_commands(data: DataOption = None) -> None:
+    """Self-hosted serving of generative art. `up` starts the stack; `illustrate` and `vectorize` use it."""
+
+
 @app.command()
 def up(
     config: ConfigOption = None,
+    data: DataOption = None,
     detach: Annotated[bool, typer.Option("--detach", "-d", help="Return once the stack is ready.")] = False,
 ) -> None:
     """Start the stack on this machine: HTTP, gRPC and Ray's dashboard."""
+    from serve.cli.machine.preparation import check_stack, compile_tracer  # libraries that take a while to load
+
     settings = settings_from(config)
     if (there := stack.running(settings)) is not None:
         err.print(f"already running at {there.url} (pid {there.pid})")
@@ -104,8 +113,10 @@ def up(
         settings = with_addresses(settings)
         if spans_machines:
             check_shared_state(settings)
+        check_stack(settings)
         check_ready(settings)
         stack.check_ports(settings)
+        compile_tracer(settings, err)
         if detach:
             with err.status("Starting the stack"):
                 stack.start_detached(settings, ["--config", str(config)] if config else [])
@@ -211,7 +222,7 @@ def show_watched(here: stack.Running) -> None:
 
 
 @app.command()
-def down(config: ConfigOption = None) -> None:
+def down(config: ConfigOption = None, data: DataOption = None) -> None:
     """Stop the stack that `atelier up` started."""
     settings = settings_from(config)
     there = stack.running(settings)
@@ -229,6 +240,7 @@ def down(config: ConfigOption = None) -> None:
 @app.command()
 def status(
     config: ConfigOption = None,
+    data: DataOption = None,
     url: Annotated[str | None, typer.Option(help="A stack elsewhere; else the one of the settings.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Machine-readable.")] = False,
 ) -> None:
@@ -256,6 +268,7 @@ def status(
 @app.command("settings")
 def show_settings(
     config: ConfigOption = None,
+    data: DataOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="As JSON.")] = False,
     markdown: Annotated[bool, typer.Option("--markdown", help="As docs/SETTINGS.md.")] = False,
 ) -> None:

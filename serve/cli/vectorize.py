@@ -57,8 +57,11 @@ class InProcess:
 @contextlib.contextmanager
 def own_vectorizer(loop: EventLoopThread, settings: Settings) -> Iterator[VectorizerService]:
     """A Vectorizer in this process, on ``loop``. Raises EngineUnavailable when it does not start."""
-    from serve.ensembles.vectorizer.vectorizer import Vectorizer  # heavy: only when no stack runs
+    from serve.cli.machine.preparation import check_vectorizer, compile_tracer  # heavy: only when no stack runs
+    from serve.ensembles.vectorizer.vectorizer import Vectorizer
 
+    check_vectorizer(settings)
+    compile_tracer(settings, err)
     try:
         vectorizer = Vectorizer(settings.vectorizer)
     except (OSError, ValueError, LookupError, TypeError) as error:  # what reading a broken manifest raises

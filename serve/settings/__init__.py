@@ -11,6 +11,7 @@ from serve.settings.api import (
 )
 from serve.settings.ensembles import IllustratorSettings, ImageLimitsSettings, PicturesSettings, VectorizerSettings
 from serve.settings.observability import LogsSettings, TracingSettings
+from serve.settings.places import HOME, IMPORT_ROOT, IS_INSTALLED, PACKAGE_DATA, numba_environment, project_path
 from serve.settings.releases import (
     NAME,
     ArmSettings,
@@ -23,7 +24,7 @@ from serve.settings.releases import (
 )
 from serve.settings.safety import Category, ModerationRule, ModerationSettings, Phrase, ProvenanceSettings, Share
 from serve.settings.scaling import AutoscalingSettings
-from serve.settings.section import HOME, MEBIBYTE, Network, Port, ProjectPath, Section
+from serve.settings.section import MEBIBYTE, Network, Port, ProjectPath, Section
 from serve.settings.security import (
     AccessSettings,
     CostsSettings,
@@ -33,7 +34,17 @@ from serve.settings.security import (
     RatesSettings,
     SecretsSettings,
 )
-from serve.settings.site import CONFIG_VARIABLE, PREFIX, Setting, Settings, leaves, load, plain_environment, to_markdown
+from serve.settings.site import (
+    CONFIG_VARIABLE,
+    PREFIX,
+    Setting,
+    Settings,
+    leaves,
+    load,
+    plain_environment,
+    python_environment,
+    to_markdown,
+)
 from serve.settings.state import (
     BackupSettings,
     CacheSettings,
@@ -48,8 +59,11 @@ from serve.settings.state import (
 __all__ = [
     "CONFIG_VARIABLE",
     "HOME",
+    "IMPORT_ROOT",
+    "IS_INSTALLED",
     "MEBIBYTE",
     "NAME",
+    "PACKAGE_DATA",
     "PREFIX",
     "AccessSettings",
     "ArmSettings",
@@ -100,7 +114,10 @@ __all__ = [
     "WebhookSettings",
     "leaves",
     "load",
+    "numba_environment",
     "plain_environment",
+    "project_path",
+    "python_environment",
     "to_markdown",
     "webhook_key",
 ]

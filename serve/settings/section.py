@@ -14,13 +14,9 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-HOME = Path(__file__).resolve().parents[2]
-"""The project's folder: relative paths in settings are taken from here, wherever the command was started."""
+from serve.settings.places import project_path
+
 MEBIBYTE = 1024 * 1024
-
-
-def _from_home(path: Path) -> Path:
-    return path if path.is_absolute() else HOME / path
 
 
 def _is_network(text: str) -> str:
@@ -31,7 +27,7 @@ def _is_network(text: str) -> str:
     return text
 
 
-ProjectPath = Annotated[Path, AfterValidator(_from_home)]
+ProjectPath = Annotated[Path, AfterValidator(project_path)]
 Port = Annotated[int, Field(ge=1, le=65535)]
 Network = Annotated[str, AfterValidator(_is_network)]
 

@@ -46,6 +46,7 @@ from serve.settings.loopback import is_reached_from_elsewhere
 from serve.settings.observability import LogsSettings, TracingSettings
 from serve.settings.releases import ExperimentSettings, FallbackSettings, FlagSettings, Name
 from serve.settings.safety import ModerationSettings, ProvenanceSettings
+from serve.settings.places import IMPORT_ROOT, IS_INSTALLED, project_path
 from serve.settings.section import ProjectPath
 from serve.settings.security import (
     AccessSettings,
@@ -115,7 +116,11 @@ class Settings(BaseSettings):
     )
     logs: LogsSettings = Field(LogsSettings(), description="What processes write down.")
     tracing: TracingSettings = Field(TracingSettings(), description="OpenTelemetry traces.")
-    state_dir: ProjectPath = Field(Path("var"), description="Folder for what a running stack writes down.")
+    state_dir: ProjectPath = Field(
+        Path("var"),
+        description="Folder for what a running stack writes down. Of a package installed from a wheel `var` is the "
+        "user's data folder of the platform, such as ~/.local/share/atelier.",
+    )
     metrics_file: ProjectPath | None = Field(
         None,
         description="File in which `atelier up` tells Prometheus where the metrics of all machines are; none: "
@@ -160,13 +165,27 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         config = os.environ.get(CONFIG_VARIABLE)
-        site = InitSettingsSource(settings_cls, init_kwargs=_site_values(Path(config)) if config else {})
+        site = InitSettingsSource(settings_cls, init_kwargs=_site_values(site_file(Path(config))) if config else {})
         return (init_settings, env_settings, site)
 
 
 def plain_environment() -> dict[str, str]:
     """This process's, without the site's settings, for programs that have no use for them: some are secrets."""
     return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+
+
+def python_environment() -> dict[str, str]:
+    """`plain_environment`, with which another Python process imports this very `serve`."""
+    values = plain_environment()
+    if not IS_INSTALLED:
+        values["PYTHONPATH"] = os.pathsep.join(filter(None, [str(IMPORT_ROOT), values.get("PYTHONPATH")]))
+    return values
+
+
+def site_file(config: Path) -> Path:
+    """``config`` where there is such a file; else, of a name such as ``gpu``, the site file that Atelier brings."""
+    shipped = project_path(f"deployments/{config}.yaml")
+    return shipped if config.parts == (config.name,) and not config.exists() and shipped.is_file() else config
 
 
 def _site_values(path: Path) -> dict[str, Any]:
@@ -202,7 +221,7 @@ def load(config: Path | None = None, **values: Any) -> Settings:
     over the environment. Raises ``InvalidRequest`` with the setting's dotted name as the field.
     """
     if config is not None:
-        os.environ[CONFIG_VARIABLE] = str(config.resolve())
+        os.environ[CONFIG_VARIABLE] = str(site_file(config).resolve())
     for variable in os.environ:
         section = variable.removeprefix(PREFIX).split("__")[0].lower()
         if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE and section not in Settings.model_fields:

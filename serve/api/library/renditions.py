@@ -16,7 +16,7 @@ from serve.ensembles.illustrator.encoding import Encoding, to_file
 from serve.ensembles.illustrator.illustration import MAX_SIDE_PX, Pixels
 from serve.errors import BadImage, DeadlineExceeded, InvalidRequest
 from serve.security.sanitising.svg import sanitise
-from serve.settings import HOME, plain_environment
+from serve.settings import python_environment
 from serve.vector.image import FIELD, MEBIBYTE, ImageLimits, read
 from serve.vector.svg import size_of
 
@@ -130,12 +130,11 @@ async def _communicate(starting: asyncio.Task[subprocess.Popen[bytes]], svg: byt
 
 def _renderer(width: int, height: int) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
-        [sys.executable, "-m", "serve.vector.rendering", str(width), str(height)],
+        [sys.executable, "-P", "-m", "serve.vector.rendering", str(width), str(height)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        cwd=HOME,
-        env={**plain_environment(), "PYTHONPATH": str(HOME)},
+        env=python_environment(),
     )
 
 

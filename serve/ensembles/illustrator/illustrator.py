@@ -275,6 +275,14 @@ def _stages(
     return {index: stage for index, stage in found.items() if stage is not None}
 
 
+def engines_by_family(settings: IllustratorSettings) -> dict[str, tuple[str, ...]]:
+    """The engines that each family draws with. Raises EngineUnavailable for a family that is not in the repository,
+    InvalidRequest, OSError, ValueError or TypeError for a manifest that cannot be used."""
+    repository = settings.model_repository
+    names = settings.families or families_in(repository)
+    return {name: _drawing_engines(parse(_manifest(repository, name))) for name in names}
+
+
 def _drawing_engines(family: Family) -> tuple[str, ...]:
     """Those that drawing asks; the VAE's encoder is for pictures that come in."""
     return (*(encoder.engine for encoder in family.text), family.unet, family.vae_decoder)

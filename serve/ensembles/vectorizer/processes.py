@@ -10,16 +10,14 @@ import signal
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
 from serve.ensembles.vectorizer.fork_server import LENGTH, READY
 from serve.ensembles.vectorizer.worker_protocol import Malformed, unpack
 from serve.errors import EngineUnavailable
-from serve.settings import plain_environment
+from serve.settings import python_environment
 
 _FORK_SERVER = "serve.ensembles.vectorizer.fork_server"
-_SOURCES = str(Path(__file__).resolve().parents[3])
 _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")}
 
 
@@ -32,13 +30,12 @@ class ForkServer:
 
     def __init__(self, memory_bytes: int, start_timeout_s: float) -> None:
         self._control, theirs = socket.socketpair()
-        path = os.pathsep.join(filter(None, [_SOURCES, os.environ.get("PYTHONPATH")]))
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", _FORK_SERVER, str(theirs.fileno()), str(memory_bytes)],
+                [sys.executable, "-P", "-m", _FORK_SERVER, str(theirs.fileno()), str(memory_bytes)],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={**plain_environment(), **_ONE_THREAD, "PYTHONPATH": path},
+                env={**python_environment(), **_ONE_THREAD},
             )
         self._control.settimeout(start_timeout_s)
         if self._receive(len(READY)) != READY:

@@ -1,0 +1,39 @@
+"""`atelier doctor`: what this machine has and lacks, and the command that brings it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import typer
+from rich.markup import escape
+
+from serve.cli.database import ConfigOption, DataOption, JsonOption, out, told
+from serve.cluster.machines import with_addresses
+from serve.settings import load
+
+_COLOURS = {"ok": "green", "missing": "red", "optional": "yellow"}
+
+
+def doctor(config: ConfigOption = None, data: DataOption = None, as_json: JsonOption = False) -> None:
+    """Check whether a stack of these settings can start here. Exit code 0 when it can, 1 when something is missing.
+
+    What is `missing` has to be brought first, by the command below it; what is `optional` is only needed for more.
+    """
+    from serve.cli.machine.checks import all_checks  # libraries that take a while to load
+
+    with told():
+        made = list(all_checks(with_addresses(load(config))))
+    ok = all(check.ok or not check.required for check in made)
+    if as_json:
+        rows = [{**dataclasses.asdict(check), "status": check.status} for check in made]
+        print(json.dumps({"ok": ok, "checks": rows}, indent=2))
+    else:
+        width = max(len(check.name) for check in made)
+        for check in made:
+            mark = f"[{_COLOURS[check.status]}]{check.status:<9}[/]"
+            out.print(f"{mark} {check.name:<{width}}  {escape(check.detail)}", soft_wrap=True)
+            if not check.ok:
+                out.print(f"{'':<{width + 12}}{escape(check.remedy)}", soft_wrap=True)
+        out.print("A stack can start: atelier up" if ok else "[red]A stack cannot start: bring what is missing[/]")
+    raise typer.Exit(0 if ok else 1)

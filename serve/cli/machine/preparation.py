@@ -1,0 +1,60 @@
+"""What commands do before they start engines: refuse, with the remedy, what cannot work; compile the tracer once."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from serve.cli.machine import checks
+from serve.errors import EngineUnavailable
+from serve.settings import IS_INSTALLED, Settings, numba_environment, python_environment
+
+_WARM = "from serve.ensembles.vectorizer.tasks import warm; warm()"
+
+
+def check_stack(settings: Settings) -> None:
+    """Raises EngineUnavailable with the first thing that keeps a stack of ``settings`` from starting."""
+    _require([checks.python(), checks.data_folder(settings), *checks.programs(settings), *checks.engines(settings)])
+
+
+def check_vectorizer(settings: Settings) -> None:
+    """Raises EngineUnavailable with what keeps a Vectorizer in this process from starting."""
+    own = settings.vectorizer
+    if own.engines_url is None:
+        _require([*checks.vectorizer_engines(own), *checks.triton(own.tritonserver)])
+
+
+def check_illustrator(settings: Settings) -> None:
+    """Raises EngineUnavailable with what keeps an Illustrator in this process from starting."""
+    own = settings.illustrator
+    if own.engines_url is None:
+        _require([*checks.illustrator_engines(own), *checks.triton(own.tritonserver)])
+
+
+def _require(made: Iterable[checks.Check]) -> None:
+    for check in made:
+        if check.required and not check.ok:
+            raise EngineUnavailable(
+                f"{check.name}: {check.detail}. To mend it: {check.remedy}. `atelier doctor` checks everything"
+            )
+
+
+def compile_tracer(settings: Settings, err: Console) -> None:
+    """Have the tracer's machine code made, where an installed package has none yet; a minute, once.
+
+    In the replica that needs it, it would count as a start that takes too long. A failure is left to that replica.
+    """
+    os.environ.update(numba_environment(settings.state_dir))
+    cache = Path(os.environ.get("NUMBA_CACHE_DIR", ""))
+    if not IS_INSTALLED or next(cache.rglob("*.nbc"), None) is not None:
+        return
+    status: AbstractContextManager[Any] = err.status("Compiling the tracer for this processor: about a minute, once")
+    with status:
+        subprocess.run([sys.executable, "-P", "-c", _WARM], env=python_environment(), check=False)
