@@ -113,8 +113,8 @@ def up(
         settings = with_addresses(settings)
         if spans_machines:
             check_shared_state(settings)
-        check_stack(settings)
         check_ready(settings)
+        check_stack(settings)
         stack.check_ports(settings)
         compile_tracer(settings, err)
         if detach:

