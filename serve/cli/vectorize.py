@@ -18,7 +18,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from serve.api.native.conversion import to_answer
-from serve.api.native.options import parse_options
+from serve.api.native.conversion_models import vectorize_options
 from serve.cli.event_loop_thread import EventLoopThread
 from serve.cluster.http_client import StackClient
 from serve.cluster.stack import Running
@@ -48,7 +48,7 @@ class InProcess:
             self._undo = undo.pop_all()
 
     def vectorize(self, image: bytes, options: dict[str, Any]) -> dict[str, Any]:
-        return to_answer(self._loop.run(self._vectorizer.vectorize(image, parse_options(options))))
+        return to_answer(self._loop.run(self._vectorizer.vectorize(image, vectorize_options(options))))
 
     def close(self) -> None:
         self._undo.close()
@@ -109,7 +109,7 @@ def vectorize(
     limits = {"time_budget": time_budget, "max_bytes": max_bytes, "max_paths": max_paths}
     options |= {name: value for name, value in limits.items() if value is not None}
     try:
-        parse_options(options)
+        vectorize_options(options)
         pairs = plan(pictures, output)
         with converter(url, load()) as backend:
             results = _convert_all(backend, pairs, options, jobs)

@@ -13,7 +13,8 @@ from pictures import ACCEPTED, REFUSED
 from standin import StandIn
 
 from serve.api.app import create_app
-from serve.api.native.options import NAMES
+from serve.api.native.conversion_models import CONVERSION_FIELDS
+from serve.api.openapi.samples import inlined
 from serve.settings import LimitsSettings, Settings
 
 FORMS = ("/api/convert", "/api/convert-ai", "/api/analyze-image")
@@ -208,9 +209,11 @@ async def test_a_body_that_never_ends_is_not_waited_for(service: StandIn) -> Non
 
 
 async def test_the_openapi_document_describes_the_forms(door: httpx.AsyncClient) -> None:
-    paths = (await door.get("/openapi.json")).json()["paths"]
+    document = (await door.get("/openapi.json")).json()
+    paths = document["paths"]
     form = paths["/api/convert-ai"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert set(form["properties"]) == {"image", *NAMES}
+    form = inlined(form, document["components"]["schemas"])
+    assert set(form["properties"]) == {"image", *CONVERSION_FIELDS}
     refused = paths["/v2/models/{name}/infer"]["post"]["responses"]["400"]
     assert refused == {"$ref": "#/components/responses/OpenInferenceError400"}
 
@@ -230,7 +233,7 @@ async def test_the_openapi_document_describes_the_answers(door: httpx.AsyncClien
         return
     (parameter,) = formats
     for kind in described["responses"]["200"]["content"]:
-        (name,) = (name for name in parameter["schema"]["enum"] if name in kind)
+        (name,) = (name for name in parameter["schema"]["anyOf"][0]["enum"] if name in kind)
         answer = await door.post(path, params={parameter["name"]: name}, files={"image": ("a", logo)})
         assert answer.headers["content-type"] == kind
 

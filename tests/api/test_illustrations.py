@@ -16,6 +16,7 @@ from test_doors_native import assert_problem
 
 from serve.api.app import create_app
 from serve.api.native.illustrations import folded
+from serve.api.openapi.samples import inlined
 from serve.diffusion.prompt import Piece, parse
 from serve.errors import DeadlineExceeded, Overloaded
 from serve.settings import LimitsSettings, PicturesSettings, Settings
@@ -277,7 +278,8 @@ async def test_without_an_illustrator_the_answer_says_what_to_run(door: httpx.As
 
 @pytest.mark.parametrize("path", DOORS)
 async def test_the_openapi_document_describes_them(studio: httpx.AsyncClient, path: str) -> None:
-    described = (await studio.get("/openapi.json")).json()["paths"][path]["post"]
+    document = (await studio.get("/openapi.json")).json()
+    described = inlined(document["paths"][path]["post"], document["components"]["schemas"])
     content = described["requestBody"]["content"]["application/json"]
     answer = await studio.post(path, json=content["example"])
     assert answer.status_code == 200, answer.text
@@ -285,4 +287,4 @@ async def test_the_openapi_document_describes_them(studio: httpx.AsyncClient, pa
     assert set(schema["required"]) == answer.json().keys()
     assert set(content["example"]) <= content["schema"]["properties"].keys()
     assert described["summary"]
-    assert described["responses"]["422"] == {"$ref": "#/components/responses/Problem422"}
+    assert document["paths"][path]["post"]["responses"]["422"] == {"$ref": "#/components/responses/Problem422"}

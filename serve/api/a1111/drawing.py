@@ -19,9 +19,9 @@ from serve.api.a1111.options import options_of
 from serve.api.a1111.pictures import checked
 from serve.api.a1111.progress_registry import Desks, Task
 from serve.api.a1111.schema import IMG2IMG, TXT2IMG
+from serve.api.http.bodies import read_json
 from serve.api.http.callers import DrawsDirectly, caller_of
 from serve.api.http.drawing import with_words
-from serve.api.http.json_body import read_json
 from serve.api.http.problems import render
 from serve.api.native.conversion import SiteSettings
 from serve.diffusion.samplers import by_name

@@ -14,9 +14,9 @@ from fastapi import APIRouter, Request
 
 from serve.api.a1111.progress_registry import Desks, ProgressRegistry
 from serve.api.a1111.schema import GET_OPTIONS, SET_OPTIONS
+from serve.api.http.bodies import read_json
 from serve.api.http.callers import Directly, caller_of
 from serve.api.http.drawing import chosen
-from serve.api.http.json_body import read_json
 from serve.api.http.values import choice, flag, text
 from serve.api.native.conversion import SiteSettings
 from serve.ensembles.illustrator.illustration import FamilyInfo

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 from PIL import Image
 
 from serve.api.a1111 import infotext, schema
-from serve.api.http.json_body import read_json
+from serve.api.http.bodies import read_json
 from serve.api.http.values import required_text, text
 from serve.api.native.conversion import SiteSettings
 from serve.ensembles.illustrator import provenance

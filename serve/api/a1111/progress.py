@@ -14,8 +14,8 @@ from fastapi import APIRouter, Request
 from serve.api.a1111 import schema
 from serve.api.a1111.drawing_request import MAX_TASK_ID
 from serve.api.a1111.progress_registry import Desks, Task
+from serve.api.http.bodies import read_json
 from serve.api.http.callers import caller_of
-from serve.api.http.json_body import read_json
 from serve.api.http.values import flag, text, whole
 from serve.api.native.conversion import SiteSettings
 from serve.ensembles.illustrator.encoding import Encoding, as_base64, as_url, to_file

@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from serve.api.admin import accounts_schema as schema
 from serve.api.admin.accounts_schema import MAX_TEXT, USUAL_ITEMS
 from serve.api.admin.quality import Admin
-from serve.api.http.json_body import read_json
+from serve.api.http.bodies import read_json
 from serve.api.http.ownership import MAX_USER, actor_of
 from serve.api.http.problems import render
 from serve.api.http.stateful import StateOf

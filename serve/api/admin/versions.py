@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Request
 
 from serve.api.admin import versions_schema as schema
 from serve.api.admin.quality import Admin
-from serve.api.http.json_body import read_json
+from serve.api.http.bodies import read_json
 from serve.api.http.ownership import actor_of
 from serve.api.http.stateful import StateOf
 from serve.api.http.values import refuse_unknown

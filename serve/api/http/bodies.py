@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import zlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from dataclasses import dataclass
+from typing import Any, NoReturn
 
-from fastapi import Request
-from starlette.datastructures import Headers, UploadFile
+from fastapi import Request, Response
+from fastapi.routing import APIRoute
+from starlette.datastructures import FormData, Headers, UploadFile
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect
 
@@ -21,6 +24,9 @@ ENVELOPE_BYTES = 64 * 1024
 PIECE_BYTES = 256 * 1024
 MOST_FILES = 4
 """In one form, where a door does not say otherwise."""
+
+MAX_GROUPS = 1_000_000
+"""Lists and objects of one body: an image nested by rows and pixels has fewer, and more would take seconds to read."""
 
 # A refused body is read on for this many times the cap before the answer: a client that is still sending then
 # sees the 413, where a connection closed at once would show it a reset.
@@ -54,6 +60,36 @@ def plain(body: bytes, headers: Headers, limits: LimitsSettings) -> bytes:
     return body if encoding in ("identity", "") else inflate(body, encoding, _cap(limits))
 
 
+async def read_json(request: Request, limits: LimitsSettings) -> dict[str, Any]:
+    """The object that the body is. NaN and Infinity are read, so that who looks at a value can name its field."""
+    return parse_json(await read_body(request, limits), named_constants=True)
+
+
+def parse_json(text: bytes, *, named_constants: bool = False) -> dict[str, Any]:
+    """The JSON object in ``text``. A name given twice is refused, as are NaN and Infinity, which are not JSON."""
+    if text.count(b"[") + text.count(b"{") > MAX_GROUPS:
+        raise TooLarge(f"the body has more than {MAX_GROUPS} lists and objects; send tensors as binary data")
+    constant = float if named_constants else _refuse_constant
+    try:
+        document = json.loads(text, parse_constant=constant, object_pairs_hook=_once)
+    except (ValueError, RecursionError):
+        raise InvalidRequest("the body is not valid JSON") from None
+    if not isinstance(document, dict):
+        raise InvalidRequest("the body must be a JSON object")
+    return document
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        raise InvalidRequest("an object of the body names a member twice")
+    return document
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(name)
+
+
 async def read_form(request: Request, limits: LimitsSettings) -> Form:
     """A multipart form. Text fields and files that appear twice are refused."""
     fields: dict[str, str] = {}
@@ -75,9 +111,20 @@ async def read_parts(
 
     ``longest_field`` is in bytes; files together have the cap of every body.
     """
-    stream = _pieces(await read_body(request, limits))
+    form = await _parse_form(await read_body(request, limits), request.headers, limits, most_files, longest_field)
+    try:
+        return [
+            (name, await value.read() if isinstance(value, UploadFile) else value) for name, value in form.multi_items()
+        ]
+    finally:
+        await form.close()
+
+
+async def _parse_form(
+    body: bytes, headers: Headers, limits: LimitsSettings, most_files: int, longest_field: int
+) -> FormData:
     parser = MultiPartParser(
-        request.headers, stream, max_files=most_files, max_fields=limits.max_form_fields, max_part_size=longest_field
+        headers, _pieces(body), max_files=most_files, max_fields=limits.max_form_fields, max_part_size=longest_field
     )
     parser.spool_max_size = _cap(limits)  # in memory: the cap already bounds it
     try:
@@ -88,14 +135,11 @@ async def read_parts(
         # What Starlette 1.x lets through: a part without a name, text that its charset does not fit (UnicodeError,
         # a ValueError), a charset whose very name Python refuses.
         raise InvalidRequest("the form cannot be read: its charset or a part's headers are not valid") from None
-    try:
-        return [(name, await _held(name, value, limits)) for name, value in form.multi_items()]
-    finally:
-        await form.close()
-
-
-async def _held(name: str, value: UploadFile | str, limits: LimitsSettings) -> str | bytes:
-    return _check_size(await value.read(), name, limits) if isinstance(value, UploadFile) else value
+    for name, value in form.multi_items():
+        if isinstance(value, UploadFile) and (value.size or 0) > limits.max_body_bytes:
+            await form.close()
+            raise TooLarge(f"has more than {limits.max_body_bytes} bytes", name)
+    return form
 
 
 async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
@@ -103,12 +147,6 @@ async def _pieces(body: bytes) -> AsyncGenerator[bytes, None]:
     for start in range(0, len(body), PIECE_BYTES):
         yield body[start : start + PIECE_BYTES]
         await asyncio.sleep(0)
-
-
-def _check_size(data: bytes, name: str, limits: LimitsSettings) -> bytes:
-    if len(data) > limits.max_body_bytes:
-        raise TooLarge(f"has more than {limits.max_body_bytes} bytes", name)
-    return data
 
 
 def _cap(limits: LimitsSettings) -> int:
@@ -139,6 +177,47 @@ async def capped(request: Request, limits: LimitsSettings) -> AsyncGenerator[byt
             yield chunk
     if received > cap:
         raise TooLarge(f"the body has more than {cap} bytes")
+
+
+class CappedRequest(Request):
+    """A request whose body FastAPI reads under the site's caps: JSON without repeated members, forms without repeated
+    fields."""
+
+    @property
+    def _limits(self) -> LimitsSettings:
+        limits: LimitsSettings = self.app.state.settings.limits
+        return limits
+
+    async def body(self) -> bytes:
+        if not hasattr(self, "_body"):
+            self._body = await read_body(self, self._limits)
+        return self._body
+
+    async def json(self) -> dict[str, Any]:
+        """NaN and Infinity are read, so that the error of a field that has them names the field."""
+        return parse_json(await self.body(), named_constants=True)
+
+    async def form(self, **_limits: Any) -> FormData:  # type: ignore[override]  # FastAPI only awaits it
+        form = await _parse_form(await self.body(), self.headers, self._limits, MOST_FILES, ENVELOPE_BYTES)
+        names: set[str] = set()
+        for name, _ in form.multi_items():
+            if name in names:
+                await form.close()
+                raise InvalidRequest("was sent twice", name)
+            names.add(name)
+        return form
+
+
+class CappedRoute(APIRoute):
+    """The route class of the routers whose requests have models: bodies are read by `CappedRequest`."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        handle = super().get_route_handler()
+
+        async def handle_capped(request: Request) -> Response:
+            return await handle(CappedRequest(request.scope, request.receive))
+
+        return handle_capped
 
 
 def inflate(body: bytes, encoding: str, cap: int) -> bytes:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from typing import Annotated
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Header, Request, Response
+from pydantic import BaseModel, Field
 from starlette.datastructures import Headers
 
 from serve.api.http.urls import result_url
@@ -22,7 +23,60 @@ KEY = "Idempotency-Key"
 CACHE = "X-Atelier-Cache"
 """Of every answer: whether it is a stored one (hit), might have been one (miss), or none was looked for (bypass)."""
 
+CACHE_HEADER = {CACHE: {"$ref": f"#/components/headers/{CACHE}"}}
+"""Headers of an answer, for OpenAPI."""
+
 _KEY = re.compile(rf"[ -~]{{1,{MAX_KEY}}}", re.ASCII)
+
+
+class KeyHeader(BaseModel):
+    """The header of the routes whose work is done once per key."""
+
+    idempotency_key: Annotated[
+        str | None,
+        Field(
+            alias=KEY,
+            min_length=1,
+            max_length=MAX_KEY,
+            pattern=r"^[ -~]*$",
+            description="The same key and request are done but once.",
+        ),
+    ] = None
+
+
+class CallerHeaders(KeyHeader):
+    """The headers of the routes that answer with the result itself."""
+
+    cache_control: Annotated[
+        list[str],
+        Field(
+            alias="Cache-Control",
+            description="no-cache: not a stored answer; no-store: nor is this one to be stored.",
+        ),
+    ] = []
+
+    def caller(self, request: Request, user_id: str | None = None, patience_s: float = 0.0) -> Caller:
+        """Raises Forbidden for a ``user_id`` that is not the caller's."""
+        directives = {part.strip().lower() for value in self.cache_control for part in value.split(",")}
+        return Caller(
+            user_id=principal_of(request).acts_as(user_id or None),
+            idempotency_key=self.idempotency_key,
+            fresh=bool(directives & {"no-cache", "no-store"}),
+            store="no-store" not in directives,
+            patience_s=patience_s,
+        )
+
+
+Keyed = Annotated[KeyHeader, Header()]
+CalledBy = Annotated[CallerHeaders, Header()]
+
+
+async def caller_from(headers: CalledBy, request: Request) -> Caller:
+    return headers.caller(request)
+
+
+CallerOf = Annotated[Caller, Depends(caller_from)]
+"""The caller of a route whose body names no user."""
 
 
 async def direct_of(request: Request) -> DirectService:

@@ -6,17 +6,24 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
 from fastapi import Depends, Request, Response
+from pydantic import Field, model_validator
 
 from serve.api.http.callers import with_cache_word
+from serve.api.http.models import Flag, Number, RequestModel, Text, Whole, error_at, one_of
 from serve.api.http.values import choice, flag, number, text, whole, whole_within
 from serve.api.native.presets import Quality, steps_of
+from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, MEDIA_TYPES, Encoding
 from serve.ensembles.illustrator.illustration import (
     ILLUSTRATE,
+    MAX_GUIDANCE,
+    MAX_PICTURES,
     MAX_PROMPT_CHARACTERS,
+    MAX_SIDE_PX,
+    MAX_STEPS,
     RANGES,
     SCALES,
     FamilyInfo,
@@ -49,6 +56,89 @@ SNAKE_CASE: Vocabulary = {
     "metadata": ("metadata",),
     "c2pa": ("c2pa",),
 }
+
+
+Prompt = Annotated[Text, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
+Side = Annotated[Whole, Field(ge=1, le=MAX_SIDE_PX, description="pixels; the model's own by default")]
+Steps = Annotated[Whole, Field(ge=1, le=MAX_STEPS)]
+Guidance = Annotated[Number, Field(ge=0, le=MAX_GUIDANCE)]
+Count = Annotated[Whole, Field(ge=1, le=MAX_PICTURES)]
+PictureUrl = Annotated[
+    str, Field(description="where it is kept; a data: URL where nothing is kept", json_schema_extra={"format": "uri"})
+]
+
+_SYNONYMS = {"steps": "num_inference_steps", "guidance": "guidance_scale"}
+
+
+class DrawingFields(RequestModel):
+    """How a picture is drawn and encoded, beside its prompt and its size. Two fields have a second name each."""
+
+    negative_prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)] = ""
+    num_inference_steps: Steps | None = None
+    steps: Annotated[Steps | None, Field(description="another name of num_inference_steps")] = None
+    guidance_scale: Guidance | None = None
+    guidance: Annotated[Guidance | None, Field(description="another name of guidance_scale")] = None
+    sampler: Annotated[
+        Text | None, Field(description="such as ddim, euler, euler_ancestral, heun, dpmpp_2m, unipc, lcm")
+    ] = None
+    seed: Annotated[Whole, Field(ge=-1, le=MAX_SEED, description="-1: any")] | None = None
+    output_format: Annotated[str, one_of(MEDIA_TYPES)] = "png"
+    output_compression: Annotated[Whole, Field(ge=0, le=100, description="quality of JPEG and WebP")] = DEFAULT_QUALITY
+    metadata: Annotated[
+        Flag | None, Field(description="whether the picture tells how it was made; the site's own default")
+    ] = None
+    c2pa: Annotated[Flag, Field(description="whether it is signed (Content Credentials), where that is offered")] = (
+        False
+    )
+
+    @model_validator(mode="after")
+    def _refuse_two_names(self) -> Self:
+        for other, name in _SYNONYMS.items():
+            if getattr(self, other) is not None and getattr(self, name) is not None:
+                raise error_at(
+                    type(self), f"says the same as {self.client_name(name)}; send one of them", self.client_name(other)
+                )
+        return self
+
+    @classmethod
+    def client_name(cls, name: str) -> str:
+        return cls.model_fields[name].alias or name
+
+    def client_names(self) -> dict[str, str]:
+        """The client's name of each option, by ours."""
+        names = {name: self.client_name(name) for name in type(self).model_fields if name not in _SYNONYMS}
+        used = {name: other for other, name in _SYNONYMS.items() if getattr(self, other) is not None}
+        return {**names, **{name: self.client_name(other) for name, other in used.items()}}
+
+    def options(self) -> dict[str, Any]:
+        """Arguments of `IllustrateOptions`."""
+        return {
+            "negative_prompt": self.negative_prompt,
+            "num_inference_steps": self.num_inference_steps if self.steps is None else self.steps,
+            "guidance_scale": self.guidance_scale if self.guidance is None else self.guidance,
+            "sampler": self.sampler,
+            "seed": self.seed,
+        }
+
+    def encoding(self, metadata: bool) -> Encoding:
+        """``metadata`` where the caller says nothing."""
+        chosen = metadata if self.metadata is None else self.metadata
+        return Encoding(self.output_format, self.output_compression, chosen, self.c2pa)
+
+    def order(self, metadata: bool, **options: Any) -> Order:
+        """``options`` of `IllustrateOptions` win. Raises InvalidRequest naming the field as the client does."""
+        names = self.client_names()
+        with rename_fields(names):
+            return Order(IllustrateOptions(**{**self.options(), **options}), self.encoding(metadata), names)
+
+
+class SizedDrawingFields(DrawingFields):
+    model: Annotated[Text | None, Field(description="one of GET /v1/models; the first by default")] = None
+    width: Side | None = None
+    height: Side | None = None
+
+    def options(self) -> dict[str, Any]:
+        return {**super().options(), "model": self.model, "width": self.width, "height": self.height}
 
 
 def camel_case(name: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from serve.api.http.callers import CACHE, KEY
+from serve.api.http.callers import CACHE_HEADER, KEY
 from serve.api.http.drawing import Vocabulary
 from serve.api.openapi.operation import header
 from serve.diffusion.noise import MAX_SEED
@@ -22,7 +22,6 @@ ASKING = [
     ),
 ]
 """How the direct doors are asked."""
-CACHE_HEADER = {CACHE: {"$ref": f"#/components/headers/{CACHE}"}}
 _SIDE = {"type": "integer", "minimum": 1, "maximum": MAX_SIDE_PX, "description": "pixels; the model's own by default"}
 PICTURE_URL = {"type": "string", "format": "uri", "description": "where it is kept; a data: URL where nothing is kept"}
 PROMPT = {"type": "string", "minLength": 1, "maxLength": MAX_PROMPT_CHARACTERS}

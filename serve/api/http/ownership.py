@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import HTTPConnection
 
+from serve.api.http.models import Text
 from serve.api.http.values import required_text, text
 from serve.api.middleware.authentication import admitted_still, principal_of
 from serve.api.middleware.scopes import READS
-from serve.errors import StateUnavailable
+from serve.errors import InvalidRequest, StateUnavailable
 from serve.security.identity.audit import Actor, record, record_now
 from serve.security.identity.ownership import Kind, Owners
 from serve.security.identity.roles import ADMIN, GENERATE
@@ -21,6 +23,7 @@ from serve.state.database import Also
 MAX_USER = 256
 """Characters of a user's name."""
 WHOSE = "the key's user by default; required without a key"
+UserName = Annotated[Text, Field(min_length=1, max_length=MAX_USER, description=WHOSE)]
 
 
 def actor_of(connection: HTTPConnection) -> Actor:
@@ -75,6 +78,17 @@ async def _tell(connection: HTTPConnection, kind: Kind, ids: Sequence[str]) -> N
         action = f"{kind}.{connection.scope.get('method', 'socket').lower()}"
         for one in await owners.foreign(principal, kind, ids):
             await record_now(owners.database, actor_of(connection), action, one, path=connection.url.path)
+
+
+def owner_of(connection: HTTPConnection, user_id: str | None, field: str = "user_id") -> str:
+    """Whose something is, or is to be, where the request names ``user_id``. Without a key it has to name one.
+
+    Raises InvalidRequest, and Forbidden for another user than the key's.
+    """
+    principal = principal_of(connection)
+    if principal.key_id is None and user_id is None:
+        raise InvalidRequest("is required, and must not be empty", field)
+    return user_id if user_id is not None and principal.is_linked else principal.acts_as(user_id, field)
 
 
 def user_of(connection: HTTPConnection, values: Mapping[str, Any], name: str = "user_id") -> str:

@@ -10,6 +10,7 @@ from fastapi import Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 
+from serve.api.http.models import invalid_request
 from serve.errors import AtelierError, EngineFailure, InvalidRequest, NotFound
 
 
@@ -49,11 +50,12 @@ def as_ours(error: Exception) -> AtelierError:
     if isinstance(error, AtelierError):
         return error
     if isinstance(error, HTTPException):
+        if isinstance(error.__cause__, AtelierError):  # FastAPI wraps what is raised while it reads a body
+            return error.__cause__
         known = _BY_STATUS.get(error.status_code, AtelierError)
         return known(str(error.detail))
     if isinstance(error, RequestValidationError):
-        first = error.errors()[0]
-        return InvalidRequest(str(first["msg"]), str(first["loc"][-1]))
+        return invalid_request(error.errors(), skip=1)  # its locations begin with body, query, path or header
     return EngineFailure("an internal error; the log has it under this request id")
 
 

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from serve.api.http.json_body import parse_json
+from serve.api.http.bodies import parse_json
 from serve.api.inference.tensors import (
     BINARY_ONLY,
     DTYPES,

@@ -14,9 +14,8 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
 
-from serve.api.http.bodies import read_body
+from serve.api.http.bodies import parse_json, read_body
 from serve.api.http.event_stream import EventStream
-from serve.api.http.json_body import parse_json
 from serve.api.http.problems import render
 from serve.api.inference import schema
 from serve.api.inference.codec import (

@@ -22,7 +22,7 @@ from serve.api.inference.description import (
 )
 from serve.api.inference.recording import Recorder
 from serve.api.inference.tensors import Array, Tensor, decode_base64
-from serve.api.native.options import parse_options
+from serve.api.native.conversion_models import vectorize_options
 from serve.ensembles.requests import VectorizeRequest
 from serve.ensembles.vectorizer.vectorization import VECTORIZE, Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import InvalidRequest, TooLarge, rename_fields
@@ -97,7 +97,7 @@ def read_options(request: InferRequest, **fixed: Any) -> VectorizeOptions:
     if any(output.name == "actual_quality" for output in request.outputs):
         values["validate"] = True
     with rename_fields({"timeout_s": "timeout"}):
-        return parse_options(values, **fixed)
+        return vectorize_options(values, **fixed)
 
 
 def read_image(request: InferRequest, limits: ImageLimitsSettings) -> bytes:

@@ -7,9 +7,9 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from serve.api.http.bodies import read_json
 from serve.api.http.drawing import CAMEL_CASE
 from serve.api.http.drawing_schema import KEY_PARAMETER, PROMPT, options_of
-from serve.api.http.json_body import read_json
 from serve.api.http.problems import render
 from serve.api.http.values import refuse_unknown
 from serve.api.jobs import orders

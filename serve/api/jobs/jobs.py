@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.http.json_body import read_json
+from serve.api.http.bodies import read_json
 from serve.api.http.ownership import user_wanted
 from serve.api.http.problems import render
 from serve.api.http.values import choice, refuse_unknown, text, whole_within

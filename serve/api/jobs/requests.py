@@ -8,13 +8,12 @@ from typing import Any
 
 from fastapi import Request
 
-from serve.api.http.bodies import read_form
+from serve.api.http.bodies import read_form, read_json
 from serve.api.http.drawing import SNAKE_CASE
-from serve.api.http.json_body import read_json
 from serve.api.http.values import choice, mapping, refuse_unknown
 from serve.api.jobs import orders, pictures
 from serve.api.jobs.checks import VARIATIONS, names, parse_drawing, varied, with_first_prompt
-from serve.api.native import options
+from serve.api.native.conversion_models import CONVERSION_FIELDS, vectorize_options
 from serve.ensembles.illustrator.illustration import IllustratorService
 from serve.ensembles.requests import ILLUSTRATE, VECTORIZE, JobRequest, VectorizeRequest
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
@@ -28,7 +27,7 @@ KINDS = (ILLUSTRATE, VECTORIZE, PROMPT_TO_SVG)
 FIELDS = ("kind", "input", *orders.NAMES, *VARIATIONS)
 INPUTS = {
     ILLUSTRATE: names(SNAKE_CASE),
-    VECTORIZE: (FIELD, pictures.RESULT, *options.NAMES),
+    VECTORIZE: (FIELD, pictures.RESULT, *CONVERSION_FIELDS),
     PROMPT_TO_SVG: tuple(name for name in names(SNAKE_CASE) if name != "output_format"),
 }
 
@@ -73,7 +72,7 @@ async def _form(request: Request, state: State) -> ParsedJobs:
     """A picture as a file, and every field beside it."""
     form = await read_form(request, state.settings.limits)
     refuse_unknown(form.files, (FIELD,))
-    refuse_unknown(form.fields, ("kind", *orders.NAMES, pictures.RESULT, *options.NAMES))
+    refuse_unknown(form.fields, ("kind", *orders.NAMES, pictures.RESULT, *CONVERSION_FIELDS))
     choice(form.fields, "kind", (VECTORIZE,), VECTORIZE)
     order = orders.order_of(form.fields, request, state.settings)
     asked = _vectorize_options(form.fields)
@@ -87,4 +86,4 @@ async def _form(request: Request, state: State) -> ParsedJobs:
 
 
 def _vectorize_options(values: Mapping[str, Any]) -> VectorizeOptions:
-    return options.parse_options({name: values[name] for name in options.NAMES if name in values})
+    return vectorize_options({name: values[name] for name in CONVERSION_FIELDS if name in values})

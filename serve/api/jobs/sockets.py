@@ -18,7 +18,7 @@ from collections import deque
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from serve.api.http.json_body import parse_json
+from serve.api.http.bodies import parse_json
 from serve.api.http.ownership import check_change
 from serve.api.jobs.dependencies import JobServices, job_id_of, parts_of
 from serve.api.jobs.events import after_of, problem_of

@@ -3,25 +3,42 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
 from serve.api.http import headers
-from serve.api.http.bodies import Form, read_form
-from serve.api.http.callers import Directly, caller_of, with_cache_word
+from serve.api.http.bodies import CappedRoute
+from serve.api.http.callers import CACHE_HEADER, CallerOf, Directly, with_cache_word
 from serve.api.http.problems import render
-from serve.api.native import conversion_schema as schema
-from serve.api.native.conversion_schema import FORMATS
-from serve.api.native.options import NAMES, parse_options
+from serve.api.native.conversion_models import (
+    EXAMPLE_SVG,
+    AiHealthResponse,
+    AnalysisResponse,
+    ConversionResponse,
+    ConvertAiForm,
+    ConvertForm,
+    ImageForm,
+)
 from serve.engines.service import EngineService
-from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizerService
-from serve.errors import InvalidRequest
-from serve.jobs.direct.direct_request import HIT
+from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions, VectorizerService
+from serve.jobs.direct.direct_request import HIT, Caller
 from serve.jobs.direct.service import DirectService
 from serve.settings import Settings
 
-router = APIRouter()
+router = APIRouter(route_class=CappedRoute)
+
+FORM = Form(media_type="multipart/form-data")
+_CONVERTED: dict[str, Any] = {
+    "response_model": ConversionResponse,
+    "response_description": "The picture, alone or with what was done",
+    "responses": {
+        200: {
+            "headers": CACHE_HEADER,
+            "content": {"image/svg+xml": {"schema": {"type": "string"}, "example": EXAMPLE_SVG}},
+        }
+    },
+}
 
 
 async def service_of(request: Request) -> VectorizerService:
@@ -40,51 +57,50 @@ async def settings_of(request: Request) -> Settings:
     return settings
 
 
+async def wants_svg(
+    request: Request,
+    output_format: Annotated[
+        Literal["json", "svg"] | None,
+        Query(
+            alias="format",
+            description="The kind of answer; without it the Accept header decides, and JSON is the default.",
+        ),
+    ] = None,
+) -> bool:
+    if output_format is not None:
+        return output_format == "svg"
+    return "image/svg+xml" in request.headers.get("accept", "")
+
+
+AsSvg = Annotated[bool, Depends(wants_svg)]
 Service = Annotated[VectorizerService, Depends(service_of)]
 StackEngines = Annotated[EngineService, Depends(engines_of)]
 SiteSettings = Annotated[Settings, Depends(settings_of)]
 
 
-@router.post("/api/convert", openapi_extra=schema.conversion("max_bytes", "max_paths", "validate"))
-async def convert(request: Request, direct: Directly, settings: SiteSettings) -> Response:
+@router.post("/api/convert", **_CONVERTED)
+async def convert(body: Annotated[ConvertForm, FORM], as_svg: AsSvg, caller: CallerOf, direct: Directly) -> Response:
     """Image to SVG with fixed parameters and no model. The plain way, and the fallback of the other."""
-    return await _convert(request, direct, settings, ("max_bytes", "max_paths", "validate"), tier="basic")
+    return await _convert(body, body.options(tier="basic"), as_svg, caller, direct)
 
 
-@router.post("/api/convert-ai", openapi_extra=schema.conversion(*NAMES))
-async def convert_ai(request: Request, direct: Directly, settings: SiteSettings) -> Response:
+@router.post("/api/convert-ai", **_CONVERTED)
+async def convert_ai(
+    body: Annotated[ConvertAiForm, FORM], as_svg: AsSvg, caller: CallerOf, direct: Directly
+) -> Response:
     """Image to SVG, with tracer and parameters that the models choose."""
-    return await _convert(request, direct, settings, NAMES)
+    return await _convert(body, body.options(), as_svg, caller, direct)
 
 
 async def _convert(
-    request: Request, direct: DirectService, settings: Settings, allowed: tuple[str, ...], **fixed: Any
+    body: ImageForm, options: VectorizeOptions, as_svg: bool, caller: Caller, direct: DirectService
 ) -> Response:
-    output, caller = _output_format(request), caller_of(request)
-    image, fields = _image_of(await read_form(request, settings.limits), allowed)
-    answer = await direct.vectorize(image, parse_options(fields, **fixed), caller)
+    answer = await direct.vectorize(await body.image.read(), options, caller)
     svg = answer.files[0].data
-    if output == "svg":
+    if as_svg:
         return with_cache_word(Response(svg, 200, headers.SVG, "image/svg+xml"), answer.cache)
-    body = _body(svg.decode(), {**answer.details, "generation_id": answer.generation_id, "cached": answer.cached})
-    return with_cache_word(render(body, 200, None), answer.cache)
-
-
-def _output_format(request: Request) -> str:
-    """``?format=`` decides, else the Accept header."""
-    named = request.query_params.get("format")
-    if named is not None and named not in FORMATS:
-        raise InvalidRequest(f"must be one of {', '.join(FORMATS)}", "format")
-    return named or ("svg" if "image/svg+xml" in request.headers.get("accept", "") else "json")
-
-
-def _image_of(form: Form, allowed: tuple[str, ...]) -> tuple[bytes, dict[str, str]]:
-    for name in (*form.files, *form.fields):
-        if name != "image" and (name not in allowed or name in form.files):
-            raise InvalidRequest(f"is not a field of this form; known: image, {', '.join(allowed)}", name)
-    if "image" not in form.files:
-        raise InvalidRequest("send the picture as a multipart/form-data file named image", "image")
-    return form.files["image"], form.fields
+    content = _body(svg.decode(), {**answer.details, "generation_id": answer.generation_id, "cached": answer.cached})
+    return with_cache_word(render(content, 200, None), answer.cache)
 
 
 def to_answer(result: Vectorization) -> dict[str, Any]:
@@ -108,19 +124,22 @@ def _body(svg: str, details: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-@router.post("/api/analyze-image", openapi_extra=schema.analysis())
-async def analyze_image(request: Request, direct: Directly, settings: SiteSettings) -> Response:
+@router.post(
+    "/api/analyze-image",
+    response_model=AnalysisResponse,
+    response_description="What the picture is like",
+    responses={200: {"headers": CACHE_HEADER}},
+)
+async def analyze_image(body: Annotated[ImageForm, FORM], caller: CallerOf, direct: Directly) -> Response:
     """Features, kind of logo and recommended tier, without a conversion."""
-    caller = caller_of(request)
-    image, _ = _image_of(await read_form(request, settings.limits), ())
-    found, word = await direct.analyze(image, caller)
+    found, word = await direct.analyze(await body.image.read(), caller)
     analysis = dict(found)
     analysis["processing_time"] = analysis.pop("processing_time_s")
     analysis["processing_method"] = analysis.pop("method")
     return with_cache_word(render({"success": True, **analysis, "cached": word == HIT}, 200, None), word)
 
 
-@router.get("/api/ai-health", openapi_extra=schema.HEALTH)
+@router.get("/api/ai-health", response_model=AiHealthResponse, response_description="How the engines are")
 async def ai_health(engines: StackEngines) -> Response:
     """How every engine fares at a real inference. 200 even when one fails: conversion goes on without it."""
     health = await engines.health()

@@ -7,6 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from serve.api.http.bodies import read_json
 from serve.api.http.callers import DrawsDirectly, caller_of, urls_of
 from serve.api.http.drawing import (
     SNAKE_CASE,
@@ -20,7 +21,6 @@ from serve.api.http.drawing import (
     with_words,
 )
 from serve.api.http.drawing_schema import PICTURE_URL, PROMPT, described, options_of
-from serve.api.http.json_body import read_json
 from serve.api.http.problems import render
 from serve.api.http.values import refuse_unknown, required_text, text
 from serve.api.native.conversion import SiteSettings

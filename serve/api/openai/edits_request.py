@@ -14,8 +14,7 @@ from typing import Any
 
 from fastapi import Request
 
-from serve.api.http.bodies import read_parts
-from serve.api.http.json_body import read_json
+from serve.api.http.bodies import read_json, read_parts
 from serve.api.http.values import choice
 from serve.ensembles.illustrator.illustration import MAX_PROMPT_CHARACTERS
 from serve.errors import InvalidRequest, TooLarge, UnsupportedMedia, UnsupportedOperation, rename_fields

@@ -17,11 +17,11 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
+from serve.api.http.bodies import read_json
 from serve.api.http.callers import DrawsDirectly, caller_of, urls_of, with_cache_word
 from serve.api.http.drawing import draw, told, with_words
 from serve.api.http.drawing_schema import described
 from serve.api.http.event_stream import EventStream
-from serve.api.http.json_body import read_json
 from serve.api.http.problems import render
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.conversion import SiteSettings

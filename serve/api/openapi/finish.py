@@ -15,7 +15,7 @@ from serve.api.middleware.deadlines import MAX_TIMEOUT_S, PRIORITIES, PRIORITY, 
 from serve.api.middleware.scopes import needed
 from serve.api.openapi.operation import header
 from serve.api.openapi.refusals import BY_STATUS, responses_of, statuses_of
-from serve.api.openapi.samples import example_of, tells
+from serve.api.openapi.samples import example_of, inlined, tells
 from serve.api.openapi.vocabularies import PATH_PARAMETERS, TAGS, tag_of
 from serve.security.identity.required import is_required
 from serve.security.identity.roles import ROLES
@@ -91,7 +91,7 @@ def finish(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
             _hurry(operation)
         _refuse(path, method, scope, operation, schemas, responses)
         _answer(operation, scope)
-        _show(operation)
+        _show(operation, schemas)
     document["tags"] = [{"name": name, "description": what} for name, what in TAGS.items() if name in used]
     return document
 
@@ -182,18 +182,18 @@ def _answer(operation: dict[str, Any], scope: str | None) -> None:
     operation["responses"] = dict(sorted(operation["responses"].items()))
 
 
-def _show(operation: dict[str, Any]) -> None:
+def _show(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     """Examples of bodies, answers and parameters, out of their schemas where they have none."""
     bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
     for body in bodies:
         for media_type, content in body.get("content", {}).items():
-            schema = content.get("schema", {})
+            schema = inlined(content.get("schema", {}), schemas)
             if not {"example", "examples"} & content.keys() and tells(schema) and _is_told(media_type):
                 content["example"] = example_of(schema)
     for parameter in operation.get("parameters", ()):
         if "$ref" in parameter:
             continue
-        schema = parameter.get("schema", {})
+        schema = inlined(parameter.get("schema", {}), schemas)
         if parameter["name"] in PATH_PARAMETERS:
             parameter.setdefault("description", PATH_PARAMETERS[parameter["name"]])
         if not {"example", "examples"} & parameter.keys() and parameter.get("required"):

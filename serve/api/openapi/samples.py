@@ -38,18 +38,30 @@ def example_of(schema: Mapping[str, Any], name: str = "", known: Mapping[str, An
             return schema[said]
     if schema.get("examples"):
         return schema["examples"][0]
+    for several in ("anyOf", "oneOf", "allOf"):
+        if several in schema:
+            return example_of(schema[several][0], name, known)
     if name in known and fits(known[name], schema):
         return known[name]
     if schema.get("default") is not None:
         return schema["default"]
     if "enum" in schema:
         return schema["enum"][0]
-    for several in ("anyOf", "oneOf", "allOf"):
-        if several in schema:
-            return example_of(schema[several][0], name, known)
     if "null" in schema.get("type", ()) and "format" not in schema:
         return None
     return _of_type(_type_of(schema), schema, name, known)
+
+
+def inlined(schema: Any, schemas: Mapping[str, Any]) -> Any:
+    """``schema`` with each reference to one of ``schemas`` replaced by it. None of them contains itself."""
+    if isinstance(schema, list):
+        return [inlined(one, schemas) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("$ref", "").startswith("#/components/schemas/"):
+        beside = {name: value for name, value in schema.items() if name != "$ref"}
+        return inlined({**schemas[schema["$ref"].rpartition("/")[2]], **beside}, schemas)
+    return {name: inlined(one, schemas) for name, one in schema.items()}
 
 
 def tells(schema: Mapping[str, Any]) -> bool:

@@ -1,0 +1,146 @@
+"""Request and answer models of the routes that take pictures as forms, and of the engines' health."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import UploadFile
+from pydantic import BaseModel, BeforeValidator, Field
+
+from serve.api.http.models import Flag, Number, RequestModel, Whole, validate
+from serve.ensembles.vectorizer.vectorization import Tier, VectorizeOptions
+from serve.errors import rename_fields
+
+EXAMPLE_SVG = (
+    '<svg xmlns="http://www.w3.org/2000/svg" width="64" height="64"><path d="M8 8h48v48H8z" fill="#c0392b"/></svg>'
+)
+_CLIENT_NAMES = {"time_budget_s": "time_budget"}
+_TIERS: dict[str, Tier] = {"auto": "auto", "basic": "basic", "1": 1, "2": 2, "3": 3}
+
+
+def _tier(value: Any) -> Any:
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+class Limits(RequestModel):
+    """What a conversion keeps to."""
+
+    max_bytes: Annotated[Whole, Field(ge=100)] | None = None
+    max_paths: Annotated[Whole, Field(ge=1)] | None = None
+    validated: Annotated[Flag, Field(alias="validate", description="render the SVG and report its true quality")] = (
+        False
+    )
+
+    def options(self, **options: Any) -> VectorizeOptions:
+        """``options`` of `VectorizeOptions` win."""
+        given = {"max_bytes": self.max_bytes, "max_paths": self.max_paths, "validate": self.validated, **options}
+        with rename_fields(_CLIENT_NAMES):
+            return VectorizeOptions(**given)
+
+
+class ConversionFields(Limits):
+    """What a caller may ask of the Vectorizer."""
+
+    tier: Annotated[Literal["auto", "basic", "1", "2", "3"], BeforeValidator(_tier)] = "auto"
+    target_quality: Annotated[Number, Field(ge=0, le=1)] = 0.9
+    time_budget: Annotated[Number, Field(gt=0, description="seconds")] | None = None
+
+    def options(self, **options: Any) -> VectorizeOptions:
+        own = {
+            "tier": _TIERS[self.tier],
+            "target_quality": self.target_quality,
+            "time_budget_s": self.time_budget,
+        }
+        return super().options(**{**own, **options})
+
+
+CONVERSION_FIELDS = tuple(ConversionFields.field_names())
+
+
+def vectorize_options(values: Any, **options: Any) -> VectorizeOptions:
+    """Of values by the clients' names, such as a protocol's typed parameters. Raises InvalidRequest."""
+    return validate(ConversionFields, values).options(**options)
+
+
+class ImageForm(RequestModel):
+    image: Annotated[
+        UploadFile,
+        Field(
+            description="PNG, JPEG, WebP, GIF, BMP or TIFF, of 2 px a side or more",
+            json_schema_extra={"format": "binary"},
+        ),
+    ]
+
+
+class ConvertForm(ImageForm, Limits):
+    pass
+
+
+class ConvertAiForm(ImageForm, ConversionFields):
+    pass
+
+
+class ModelInfo(BaseModel):
+    versions: dict[str, str]
+    inference_engine: Annotated[str, Field(examples=["exported_models"])]
+
+
+class AiMetadata(BaseModel):
+    logo_type: str
+    selected_tier: str
+    tracer: str
+    input_sha256: str
+    confidence: float
+    processing_time: float
+    predicted_quality: float | None
+    actual_quality: float | None
+    bytes: int
+    paths: int
+    width: int
+    height: int
+    parameters_used: Annotated[dict[str, Any], Field(examples=[{"color_precision": 6, "corner_threshold": 60}])]
+    model_versions: dict[str, str]
+    timings_s: dict[str, float] = {}
+    cost: Annotated[dict[str, float], Field(description="cpu_seconds, gpu_seconds; not of answers from the cache")] = {}
+    degraded: Annotated[list[str], Field(description="what could not be done as asked", examples=[[]])]
+    generation_id: str
+    cached: bool
+
+
+class ConversionResponse(BaseModel):
+    success: Literal[True]
+    svg_content: Annotated[str, Field(examples=[EXAMPLE_SVG])]
+    ai_metadata: AiMetadata
+    processing_time: float
+    fallback_used: bool
+    model_info: ModelInfo
+
+
+class AnalysisResponse(BaseModel):
+    success: Literal[True]
+    features: dict[str, float]
+    logo_type: str
+    recommended_tier: str
+    input_sha256: str
+    processing_method: str
+    confidence: float
+    processing_time: float
+    width: int
+    height: int
+    cached: bool
+
+
+class EngineHealth(BaseModel):
+    ready: bool
+    latency_ms: float
+    version: str
+    reason: str
+
+
+class AiHealthResponse(BaseModel):
+    status: Literal["healthy", "degraded", "unavailable"]
+    models_ready: int
+    models_total: int
+    models: dict[str, EngineHealth]
+    asleep: Annotated[list[str], Field(description="Ensembles that the first request wakes")]
+    model_info: ModelInfo
