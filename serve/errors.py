@@ -46,6 +46,8 @@ class AtelierError(Exception):
     status: ClassVar[int] = 500
     grpc_code: ClassVar[str] = "INTERNAL"
     title: ClassVar[str] = "Internal error"
+    kind: ClassVar[str] = ""
+    """The name that clients see in problem bodies and error codes; by default that of the class, `not-found`."""
     retry_after_s: int | None = None
 
     def __init__(self, message: str, field: str | None = None) -> None:
@@ -156,6 +158,7 @@ class ScaledToZero(EngineUnavailable):
     """It had no replica, and the one that starts now was not there in time."""
 
     title = "Starting"
+    kind = "asleep"
     retry_after_s = 10
 
 
@@ -165,6 +168,8 @@ class EngineLost(EngineUnavailable):
 
 class PictureNotClassified(EngineUnavailable):
     """What was drawn is not shown: the safety engine does not say what it is."""
+
+    kind = "unjudged"
 
 
 class StateUnavailable(AtelierError):

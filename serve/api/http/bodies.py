@@ -38,6 +38,7 @@ class BodyTimeout(InvalidRequest):
 
     status = 408
     title = "Request timeout"
+    kind = "slow-body"
 
 
 @dataclass(frozen=True)

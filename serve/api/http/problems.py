@@ -35,8 +35,8 @@ def as_problem(request: Request, error: AtelierError) -> Response:
 
 
 def kind_of(error: AtelierError) -> str:
-    """The name of its class, in lower case with hyphens."""
-    return re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
+    """Its own name for clients, or that of its class in lower case with hyphens."""
+    return error.kind or re.sub(r"(?<!^)(?=[A-Z])", "-", type(error).__name__).lower()
 
 
 def render(body: Any, status: int, retry_after_s: int | None, media_type: str = "application/json") -> Response:

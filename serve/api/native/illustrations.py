@@ -44,6 +44,7 @@ class UnsupportedYet(InvalidRequest):
 
     status = 422
     title = "Not offered yet"
+    kind = "not-yet"
 
 
 def _palette(value: Any) -> Any:

@@ -27,9 +27,13 @@ _AT_FAULT = (400, 413, 422)
 class ExternalCallFailed(EngineUnavailable):
     """A service outside did not give what it was asked for."""
 
+    kind = "outside-failed"
+
 
 class NotForThis(ExternalCallFailed):
     """It would not do this very request, as far as it says: another may well go."""
+
+    kind = "not-for-this"
 
 
 async def post_json(

@@ -20,6 +20,7 @@ class DecryptionFailed(AtelierError):
     """What is kept cannot be opened: sealed with other secrets, for another place, or changed since."""
 
     title = "Seal broken"
+    kind = "seal-broken"
 
 
 class SecretBox:
