@@ -123,10 +123,10 @@ async def show_ensembles(seconds: float, recording_s: float) -> None:
 
 async def charged(work: Callable[[int], Awaitable[Any]], seconds: float) -> list[str]:
     usage = Usage()
-    usage.look(processes())
+    usage.update(processes())
     before = cost()
     requests = await load(work, seconds)
-    spent_s, _ = usage.look(processes())
+    spent_s, _ = usage.update(processes())
     found = cost() - before
     return [str(requests), f"{spent_s:.1f}", f"{found:.1f}", f"{100 * found / spent_s:.0f}"]
 

@@ -47,7 +47,7 @@ def raw_triton(repository: Path, engines: Sequence[str], threads: int) -> Iterat
     found = installation.find()
     with tempfile.TemporaryDirectory(prefix="atelier-peer-") as folder:
         prefix = f"atelier_peer_{os.getpid()}_"
-        backends = installation.backends_of(found, Path(folder) / "backends")
+        backends = installation.backends_folder(found, Path(folder) / "backends")
         command = installation.command(
             found,
             repository=repository,

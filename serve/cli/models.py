@@ -64,13 +64,13 @@ def add(
     Prints engine and version of each that is new; none of them is served before `load` and `promote`. What is there
     stays as it is.
     """
-    from serve.engines.triton.repository_install import add as lay
+    from serve.engines.triton.repository_install import install_engines
 
     def tell(what: str) -> None:
         err.print(what, markup=False, soft_wrap=True)
 
     with told():
-        for engine, version in lay(folder, repository or _only_repository(config), tell):
+        for engine, version in install_engines(folder, repository or _only_repository(config), tell):
             print(engine, version)
 
 

@@ -18,7 +18,7 @@ from tritonclient.grpc import service_pb2_grpc
 from serve.api.inference.grpc_messages import CODE, parameter_of, tell_parameters
 from serve.api.inference.tensors import Array, bytes_array, from_binary, to_binary
 from serve.cluster.http_client import HOW
-from serve.engines.grpc_options import DIRECT
+from serve.engines.grpc_options import NO_PROXY
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Parameters, Picture, Preview
 from serve.ensembles.vectorizer.vectorization import Vectorization
 from serve.errors import (
@@ -57,7 +57,7 @@ class GrpcClient:
         self._timeout_s = timeout_s
         self._key = [("authorization", f"Bearer {key.get_secret_value()}")] if key is not None else []
         unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-        self._channel = grpc.insecure_channel(address, [*unlimited, DIRECT])
+        self._channel = grpc.insecure_channel(address, [*unlimited, NO_PROXY])
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     def reachable(self) -> bool:

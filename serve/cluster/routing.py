@@ -20,7 +20,7 @@ from ray.serve._private.request_router.pow_2_router import PowerOfTwoChoicesRequ
 from ray.serve.generated.serve_pb2_grpc import ASGIServiceStub
 from ray.serve.request_router import ReplicaID, RunningReplica
 
-from serve.engines.grpc_options import DIRECT, RECONNECT
+from serve.engines.grpc_options import NO_PROXY, RECONNECT
 
 LOGGER = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ PATH = "serve.cluster.routing.Router"
 MISSES = 2
 """In a row: one may be a moment's, of this process, too."""
 ANSWER_S, LOOK_S, SOON_S = 1.0, 1.0, 0.1
-CHANNEL = (("grpc.max_receive_message_length", RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH), DIRECT, *RECONNECT)
+CHANNEL = (("grpc.max_receive_message_length", RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH), NO_PROXY, *RECONNECT)
 _LOOKING: set[asyncio.Task[None]] = set()
 """An event loop alone does not keep its tasks."""
 

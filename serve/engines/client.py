@@ -16,9 +16,8 @@ from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
 from serve.engines import tensors, triton_errors
-from serve.engines.grpc_options import DIRECT, RECONNECT
+from serve.engines.grpc_options import channel_options
 from serve.engines.shared_memory import Region, RegionPool
-from serve.engines.v2_json import to_json
 from serve.engines.warmup_inputs import warmup_inputs
 from serve.errors import (
     AtelierError,
@@ -39,24 +38,25 @@ MAX_IN_FLIGHT = 256
 MAX_MESSAGE_BYTES = 256 * 1024 * 1024
 SHARED_MEMORY_MIN_BYTES = 64 * 1024
 SHARED_MEMORY_MAX_BYTES = 128 * 1024 * 1024
-ABANDONED_S = 60.0
-"""How much longer than its caller a call may go on in Triton."""
+MAX_ABANDONED_S = 60.0
+"""How much longer than its caller waits a call may run in Triton."""
+_RPC = {"rpc__system__name": "grpc", "rpc__method": "inference.GRPCInferenceService/ModelInfer"}
 LOOPBACK_HOSTS = ("127.0.0.1", "localhost", "[::1]")
 
 
 class EngineClient:
-    """Calls the engines of the Triton at ``url`` (``host:port`` of its gRPC endpoint); for one event loop.
+    """Client of the Triton at ``url`` (``host:port`` of its gRPC endpoint), for one event loop.
 
-    ``timeout_s`` is the limit of a call that names none. An engine with ``max_in_flight`` inferences under way refuses
-    the next (Triton's own bound on a queue costs stalls of 0.5 s). Inputs of ``shared_memory_min_bytes`` and more in
-    all go through shared memory, of at most ``shared_memory_max_bytes`` (0: never), when the Triton is on this machine
-    and can see it. ``on_unavailable`` is called with an engine's name whenever a call finds the engine gone, so that a
-    supervisor need not wait for its next probe. Whoever listens there restarts what is `held`.
+    ``timeout_s`` applies to calls without their own. An engine with ``max_in_flight`` inferences in flight refuses more
+    (Triton's own queue limit causes stalls of 0.5 s). Inputs of at least ``shared_memory_min_bytes`` use shared memory,
+    up to ``shared_memory_max_bytes`` in total (0: never), if Triton runs on this machine and can open it.
+    ``on_unavailable`` is called with the engine's name when a call finds the engine gone, so that the supervisor need
+    not wait for its next probe; the supervisor restarts Triton when ``restart_reason`` is set.
 
-    Every method raises the errors of ``serve.errors``: NotFound (no such engine), InvalidRequest (a tensor's name,
-    type or shape, in ``field``), TooLarge, DeadlineExceeded, Overloaded (its queue is full), EngineUnavailable (it
-    cannot be reached, or its process is gone), EngineFailure. A cancelled task is free at once; what it asked for runs
-    to its end in Triton, and is in flight until then.
+    All methods raise errors of ``serve.errors``: NotFound (no such engine), InvalidRequest (a tensor's name, type or
+    shape; see ``field``), TooLarge, DeadlineExceeded, Overloaded (queue full), EngineUnavailable (unreachable, or its
+    process is gone), EngineFailure. A cancelled task ends at once; its request runs to completion in Triton and counts
+    as in flight until then.
     """
 
     def __init__(
@@ -81,16 +81,16 @@ class EngineClient:
         self._shared_memory_max_bytes = shared_memory_max_bytes
         self.on_unavailable = on_unavailable
         self.on_stub_lost: Callable[[str], None] | None = None
-        """Called with the engine of whose Python stub Triton said that it has given it up, before anybody has that
-        answer: who restarts Triton sets ``held``."""
+        """Called with the engine when Triton reports that it gave up the engine's Python stub, before any caller gets
+        the result. The receiver restarts Triton and sets ``restart_reason``."""
         self.on_inference: Callable[[str, Mapping[str, NDArray[Any]]], None] | None = None
-        """Called with the engine and its inputs for each inference that was answered."""
+        """Called with the engine and its inputs after each successful inference."""
         self._channel: grpc.aio.Channel | None = None
         self._connection: Any = None
         self._regions: RegionPool | None = None
         self._configs: dict[str, dict[str, Any]] = {}
-        self.held: str | None = None
-        """Why nothing is asked of this Triton, nor believed, before the next `connect`: it is being restarted."""
+        self.restart_reason: str | None = None
+        """Why calls are refused until the next `connect`: Triton is being restarted. None: normal operation."""
 
     async def infer(
         self,
@@ -101,10 +101,9 @@ class EngineClient:
         timeout_s: float | None = None,
         version: str = "",
     ) -> dict[str, NDArray[Any]]:
-        """Run ``engine`` on ``inputs``, arrays by name with the batch axis; all outputs, or those named.
+        """Run ``engine`` on ``inputs``, arrays by name including the batch axis. Returns all outputs, or ``outputs``.
 
-        Without a ``version`` Triton takes the highest that is loaded. The arrays that come back are read-only views of
-        the message.
+        Without ``version`` Triton uses the highest loaded one. The returned arrays are read-only views of the message.
         """
         own_limit_s = self._timeout_s if timeout_s is None else timeout_s
         limit_s = request_context.current().until(own_limit_s) - time.monotonic()
@@ -112,29 +111,30 @@ class EngineClient:
             raise DeadlineExceeded(f"no time was left for engine '{engine}'")
         if self._in_flight[engine] + self._abandoned[engine] >= self._max_in_flight:
             raise Overloaded(f"the queue of engine '{engine}' is full")
-        with self._observed(engine, inputs):
+        with self._measured(engine, inputs):
             self.check_restarting(engine)
             request = partial(tensors.request, engine, inputs, outputs, version)
-            answer = await self._infer(engine, inputs, request, limit_s)
+            response = await self._infer(engine, inputs, request, limit_s)
             self.check_restarting(engine)
-            found = tensors.arrays(answer)
+            result = tensors.arrays(response)
         if self.on_inference is not None:
             self.on_inference(engine, inputs)
-        return found
+        return result
 
     def check_restarting(self, engine: str) -> None:
         """Raises EngineUnavailable while Triton is being restarted."""
-        if self.held is not None:
+        if self.restart_reason is not None:
             raise EngineUnavailable(f"engine '{engine}' is being restarted")
 
     @contextlib.contextmanager
-    def _observed(self, engine: str, inputs: Mapping[str, NDArray[Any]]) -> Iterator[None]:
-        """One inference in flight."""
+    def _measured(self, engine: str, inputs: Mapping[str, NDArray[Any]]) -> Iterator[None]:
+        """Count and time one inference."""
         began = time.perf_counter()
         self._in_flight[engine] += 1
         catalogue.INFERENCES_IN_FLIGHT.set(self._in_flight[engine], engine)
         try:
-            with tracing.span(f"infer {engine}", "client", **self._about(engine, inputs)):
+            rows = next((len(array) for array in inputs.values() if array.ndim), 1)
+            with tracing.span(f"infer {engine}", "client", **_RPC, atelier__engine=engine, atelier__rows=rows):
                 yield
             catalogue.INFERENCE_SECONDS.observe(time.perf_counter() - began, engine)
         except AtelierError as error:
@@ -146,63 +146,59 @@ class EngineClient:
             self._in_flight[engine] -= 1
             catalogue.INFERENCES_IN_FLIGHT.set(self._in_flight[engine], engine)
 
-    def _about(self, engine: str, inputs: Mapping[str, NDArray[Any]]) -> dict[str, str | int]:
-        rows = next((len(array) for array in inputs.values() if array.ndim), 1)
-        method = "inference.GRPCInferenceService/ModelInfer"
-        return {"rpc__system__name": "grpc", "rpc__method": method, "atelier__engine": engine, "atelier__rows": rows}
-
     async def probe(self, engine: str, *, timeout_s: float | None = None, version: str = "") -> dict[str, NDArray[Any]]:
-        """One real inference on zeros of the configured shape (or of ``model_warmup``'s); raises if it fails."""
+        """One real inference on zeros of the configured shape (or that of ``model_warmup``). Raises if it fails."""
         if engine not in self._configs:
             self._configs[engine] = await self.config(engine)
         return await self.infer(engine, warmup_inputs(self._configs[engine]), timeout_s=timeout_s, version=version)
 
     async def load(self, engine: str, *, timeout_s: float) -> None:
-        """Have Triton look at the folder of ``engine`` again: what is loaded and stays answers all the while.
+        """Make Triton reload the folder of ``engine``. Versions that are loaded and stay keep serving meanwhile.
 
-        Raises InvalidRequest with Triton's reason when something of it cannot be loaded; then nothing has changed.
+        Raises InvalidRequest with Triton's reason if a version cannot be loaded; then nothing has changed.
         """
         self.check_restarting(engine)
-        await self._call("RepositoryModelLoad", service_pb2.RepositoryModelLoadRequest(model_name=engine), engine,
-                         timeout_s)  # fmt: skip
+        request = service_pb2.RepositoryModelLoadRequest(model_name=engine)
+        await self._call("RepositoryModelLoad", request, engine, timeout_s)
 
     async def live(self, *, timeout_s: float) -> None:
-        """Raises unless the server says within ``timeout_s`` that it lives, which tells nothing of its engines."""
+        """Raises unless the server reports liveness within ``timeout_s``. This says nothing about its engines."""
         await self._call("ServerLive", service_pb2.ServerLiveRequest(), "", timeout_s)
 
     async def metadata(self, engine: str) -> dict[str, Any]:
-        """Name, versions, platform and the tensors of ``engine``."""
+        """Name, versions, platform and tensors of ``engine``."""
         request = service_pb2.ModelMetadataRequest(name=engine)
-        return to_json(await self._call("ModelMetadata", request, engine))
+        return tensors.to_json(await self._call("ModelMetadata", request, engine))
 
     async def config(self, engine: str) -> dict[str, Any]:
-        """The ``config.pbtxt`` of ``engine``, as Triton completed it."""
+        """The ``config.pbtxt`` of ``engine``, with Triton's defaults filled in."""
         request = service_pb2.ModelConfigRequest(name=engine)
-        return to_json((await self._call("ModelConfig", request, engine)).config)
+        return tensors.to_json((await self._call("ModelConfig", request, engine)).config)
 
     async def statistics(self, engine: str) -> dict[str, Any]:
-        """Counts and times (ns) of ``engine``, one entry of ``model_stats`` per version."""
+        """Counts and times (ns) of ``engine``: one entry of ``model_stats`` per version."""
         request = service_pb2.ModelStatisticsRequest(name=engine)
-        return to_json(await self._call("ModelStatistics", request, engine))
+        return tensors.to_json(await self._call("ModelStatistics", request, engine))
 
     async def engines(self) -> list[str]:
-        """The names of the engines that are loaded."""
+        """Names of the loaded engines."""
         request = service_pb2.RepositoryIndexRequest(ready=True)
         index = await self._call("RepositoryIndex", request, "")
         return sorted({model.name for model in index.models})
 
     async def connect(self, url: str) -> None:
-        """Call the Triton at ``url`` from now on."""
-        self.url = url  # first: a call made while the old connection ends must not reach for it again
+        """Use the Triton at ``url`` from now on."""
+        self.url = url  # first: a call made during `close` must not reconnect to the old one
         await self.close()
 
     async def close(self) -> None:
-        """End the connection; calls under way are cancelled."""
-        # All at once, before anything is awaited: a call made meanwhile finds the old connection whole, or a new one.
+        """Close the connection; calls in flight are cancelled."""
+        # Swap all state before the first await: a concurrent call finds either the old connection complete or a new
+        # one.
         regions, self._regions = self._regions, None
         channel, self._channel, self._connection = self._channel, None, None
         self._configs.clear()
-        self.held = None
+        self.restart_reason = None
         if regions is not None:
             with contextlib.suppress(AtelierError, triton_errors.RegionLost):  # a Triton that is gone has unmapped them
                 await regions.close()
@@ -215,27 +211,28 @@ class EngineClient:
         connection = connection or self._connect()
         limit_s = self._timeout_s if timeout_s is None else timeout_s
         metadata = tracing.metadata() if method == "ModelInfer" else None
-        called = getattr(connection, method)(request, timeout=limit_s + ABANDONED_S, metadata=metadata)
-        call = asyncio.ensure_future(called)
-        if method == "ModelInfer":  # the stub of a version that is being loaded is nobody else's
-            call.add_done_callback(partial(self._inferred, engine, connection))
+        rpc = getattr(connection, method)(request, timeout=limit_s + MAX_ABANDONED_S, metadata=metadata)
+        call = asyncio.ensure_future(rpc)
+        if method == "ModelInfer":
+            call.add_done_callback(partial(self._report_lost_stub, engine, connection))
         try:
-            return await self._answer(call, engine, limit_s)
+            return await self._await_response(call, engine, limit_s)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if connection is self._connection or (task is not None and task.cancelling()):
                 raise
             raise EngineUnavailable(f"the connection to engine '{engine}' was closed") from None
         except grpc.aio.AioRpcError as error:
-            fault = triton_errors.from_grpc(error, engine)
-            if isinstance(fault, EngineUnavailable) and self.on_unavailable is not None:
+            mapped = triton_errors.from_grpc(error, engine)
+            if isinstance(mapped, EngineUnavailable) and self.on_unavailable is not None:
                 self.on_unavailable(engine)
-            raise fault from error
+            raise mapped from error
 
-    async def _answer(self, call: asyncio.Future[Any], engine: str, limit_s: float) -> Any:
-        """The answer of ``call``, which goes on in Triton when nobody waits for it any more, and counts as in flight.
+    async def _await_response(self, call: asyncio.Future[Any], engine: str, limit_s: float) -> Any:
+        """The response of ``call``. If the caller stops waiting, the call runs on in Triton and still counts as in
+        flight.
 
-        Triton 2.51 may crash (SIGSEGV) when a call that it works on is cancelled or its deadline passes.
+        Triton 2.51 may crash (SIGSEGV) when a call it is executing is cancelled or passes its deadline.
         """
         self._calls.add(call)
         call.add_done_callback(self._calls.discard)
@@ -247,47 +244,48 @@ class EngineClient:
         finally:
             if not call.done():
                 self._abandoned[engine] += 1
-                call.add_done_callback(partial(self._forget, engine))
+                call.add_done_callback(partial(self._release_abandoned, engine))
 
-    def _inferred(self, engine: str, connection: Any, call: asyncio.Future[Any]) -> None:
-        """Before who waits learns of it, and although nobody does any more: the next answer may be this call's."""
+    def _report_lost_stub(self, engine: str, connection: Any, call: asyncio.Future[Any]) -> None:
+        """Report a lost stub before the caller gets the result, even if the caller is gone: the next response may
+        belong to this call."""
         error = None if call.cancelled() else call.exception()
-        given_up = isinstance(error, grpc.aio.AioRpcError) and triton_errors.gave_up(error)
-        if given_up and connection is self._connection and self.on_stub_lost is not None:
+        stub_lost = isinstance(error, grpc.aio.AioRpcError) and triton_errors.is_stub_lost(error)
+        if stub_lost and connection is self._connection and self.on_stub_lost is not None:
             self.on_stub_lost(engine)
 
-    def _forget(self, engine: str, call: asyncio.Future[Any]) -> None:
+    def _release_abandoned(self, engine: str, call: asyncio.Future[Any]) -> None:
         self._abandoned[engine] -= 1
         if not call.cancelled():
-            call.exception()  # was seen: asyncio would tell of it otherwise
+            call.exception()  # mark as retrieved: asyncio would log it otherwise
 
     async def _infer(
-        self, engine: str, inputs: Mapping[str, NDArray[Any]], described: Callable[[], Any], timeout_s: float
+        self, engine: str, inputs: Mapping[str, NDArray[Any]], build_request: Callable[[], Any], timeout_s: float
     ) -> Any:
-        request = described()
+        request = build_request()
         if self._is_large(inputs) and (regions := self._regions) is not None:
             try:
-                region = await self._lend(regions, inputs)
+                region = await self._acquire_region(regions, inputs)
                 if region is not None:
                     return await self._infer_shared(request, inputs, regions, region, engine, timeout_s)
             except triton_errors.RegionLost:
-                # Triton was restarted and has none of ours any more; the first to learn it makes the new pool.
+                # Triton was restarted and knows none of our regions. The first call that notices creates the new pool.
                 if self._regions is regions:
                     self._regions = self._pool(self._connect())
-                request = described()
+                request = build_request()
         request.raw_input_contents.extend(tensors.encode(array) for array in inputs.values())
         return await self._call("ModelInfer", request, engine, timeout_s)
 
     def _connect(self) -> Any:
         if self._connection is None:
-            # Made here and not in the constructor: a channel belongs to the event loop that is running.
-            self._channel = grpc.aio.insecure_channel(self.url, options=self._options())
+            # Not in the constructor: a channel belongs to the running event loop.
+            self._channel = grpc.aio.insecure_channel(self.url, options=channel_options(self._max_message_bytes))
             self._connection = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
             self._regions = self._pool(self._connection)
         return self._connection
 
     def _pool(self, connection: Any) -> RegionPool | None:
-        """Regions known to the Triton of ``connection``, and to be forgotten by that one."""
+        """Shared memory regions registered with the Triton of ``connection``."""
         if not self._shared_memory_max_bytes or self.url.rpartition(":")[0] not in LOOPBACK_HOSTS:
             return None
         return RegionPool(
@@ -299,9 +297,9 @@ class EngineClient:
         plain = all(array.dtype.kind not in "OSU" for array in inputs.values())
         return plain and sum(array.nbytes for array in inputs.values()) >= self._shared_memory_min_bytes
 
-    async def _lend(self, regions: RegionPool, inputs: Mapping[str, NDArray[Any]]) -> Region | None:
+    async def _acquire_region(self, regions: RegionPool, inputs: Mapping[str, NDArray[Any]]) -> Region | None:
         try:
-            return await regions.lend(inputs)
+            return await regions.acquire(inputs)
         except (InvalidRequest, NotFound, Unsupported, EngineFailure, triton_errors.RegionLost) as error:
             LOGGER.warning("Triton cannot see this process's shared memory, tensors go in messages: %s", error)
             if self._regions is regions:
@@ -325,7 +323,7 @@ class EngineClient:
             abandoned = True
             raise
         finally:
-            regions.give_back(region, abandoned=abandoned)
+            regions.release(region, abandoned=abandoned)
 
     async def _register(self, connection: Any, name: str, key: str, byte_size: int) -> None:
         request = service_pb2.SystemSharedMemoryRegisterRequest(name=name, key=key, byte_size=byte_size)
@@ -334,12 +332,3 @@ class EngineClient:
     async def _unregister(self, connection: Any, name: str) -> None:
         request = service_pb2.SystemSharedMemoryUnregisterRequest(name=name)
         await self._call("SystemSharedMemoryUnregister", request, "", connection=connection)
-
-    def _options(self) -> list[tuple[str, int]]:
-        return [
-            ("grpc.max_send_message_length", self._max_message_bytes),
-            ("grpc.max_receive_message_length", self._max_message_bytes),
-            ("grpc.use_local_subchannel_pool", 1),
-            *RECONNECT,
-            DIRECT,
-        ]

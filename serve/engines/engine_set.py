@@ -1,4 +1,4 @@
-"""``EngineSet``: the engines of one ensemble, in a Triton of its own or in one outside."""
+"""``EngineSet``: the engines of one ensemble, in an embedded or an external Triton."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from serve.observability.metrics import catalogue
 from serve.observability.tracing import export
 
 PROBE_TIMEOUT_S = 5.0
-HEALTH_S = 1.0
-"""How long an ensemble repeats its last answer about health, so that many probes cost as much as one."""
+HEALTH_CACHE_S = 1.0
+"""Health results are cached for this time, so that frequent probes cost one inference."""
 
 
 class EngineSet:
-    """``names`` of the engines in ``repository``, behind one client; for one event loop.
+    """The engines ``names`` of ``repository``, behind one client; for one event loop.
 
-    Without ``client`` it owns a Triton with just these engines, watched and restarted, unless ``url`` (``host:port`` of
-    a gRPC endpoint) names one outside. ``tritonserver``: see ``TritonServer``.
+    Without ``client`` it owns a supervised Triton that loads only these engines, unless ``url`` (``host:port`` of a
+    gRPC endpoint) names an external one. ``tritonserver``: see ``TritonServer``.
     """
 
     def __init__(
@@ -48,8 +48,8 @@ class EngineSet:
         gpus: float = 0.0,
         current: Mapping[str, str] | None = None,
     ) -> None:
-        """``ensemble`` is its name in metrics, ``gpus`` its share of a GPU. ``current``: the versions to begin with, by
-        engine; else an engine's lowest."""
+        """``ensemble``: its name in metrics. ``gpus``: its share of a GPU. ``current``: initial version by engine;
+        default: the lowest."""
         self.ensemble = ensemble
         self.names = tuple(names)
         self.client = client or EngineClient(url or "", timeout_s=timeout_s)
@@ -72,34 +72,34 @@ class EngineSet:
 
     @property
     def owns(self) -> bool:
-        """Whether its Triton is its own, and so has the files of the repository here."""
+        """Whether it runs an embedded Triton, so that the repository's files are on this machine."""
         return self._server is not None
 
     async def start(self) -> None:
-        """Raises EngineUnavailable, with the reason, when an engine does not start or cannot be reached."""
+        """Raises EngineUnavailable, with the reason, if an engine does not start or cannot be reached."""
         if self._server is not None:
             await asyncio.to_thread(self._server.start)
             await self.client.connect(self._server.url)
             self._tasks = [asyncio.create_task(Supervisor(self._server, self.client).run())]
         elif self._outside is not None:
-            await asyncio.gather(*map(self._reach, self.names))
+            await asyncio.gather(*map(self._check_reachable, self.names))
         if self._server is not None or self._outside is not None:
             self._tasks.append(asyncio.create_task(self.meter.run()))
         for name in self.names:
             for version in self.versions.loaded(name) or ("",):
                 catalogue.ENGINE_INFO.set(1, name, self.versions.label(name, version))
 
-    async def _reach(self, engine: str) -> None:
+    async def _check_reachable(self, engine: str) -> None:
         try:
             await self.client.probe(engine, timeout_s=self._timeout_s)
         except Overloaded:
-            pass  # busy with the requests of others: it is there
+            pass  # busy with other clients' requests: reachable
         except AtelierError as error:
             raise EngineUnavailable(f"engine '{engine}' at {self._outside}: {error}") from error
 
     async def close(self) -> None:
-        """End everything; what one part raises at its end keeps no other from ending."""
-        async with contextlib.AsyncExitStack() as closing:  # the last one pushed ends first
+        """Close everything; an error of one part does not keep the others from closing."""
+        async with contextlib.AsyncExitStack() as closing:  # LIFO: the last pushed closes first
             if self._server is not None:
                 closing.push_async_callback(asyncio.to_thread, self._server.stop)
             closing.push_async_callback(self.client.close)
@@ -109,7 +109,7 @@ class EngineSet:
                     await task
 
     async def health(self) -> dict[str, EngineHealth]:
-        """A real inference of every engine."""
+        """The result of one real inference per engine."""
         return dict(zip(self.names, await asyncio.gather(*map(self._health_of, self.names)), strict=True))
 
     async def _health_of(self, engine: str) -> EngineHealth:
@@ -124,23 +124,23 @@ class EngineSet:
 
 
 class EngineSetService:
-    """What an ensemble answers about its engines. Calls are passed on: see `serve.engines.client.EngineClient`."""
+    """The `EngineService` of one ensemble. Calls are forwarded to `serve.engines.client.EngineClient`."""
 
     def __init__(self, engine_set: EngineSet) -> None:
         self.engine_set = engine_set
-        self._examining = asyncio.Lock()
+        self._health_lock = asyncio.Lock()
         self._health: tuple[float, Health] | None = None
 
     async def health(self) -> Health:
-        """What ``examine`` found, at most HEALTH_S old."""
-        async with self._examining:
-            if self._health is None or time.monotonic() - self._health[0] >= HEALTH_S:
+        """The result of ``examine``, at most HEALTH_CACHE_S old."""
+        async with self._health_lock:
+            if self._health is None or time.monotonic() - self._health[0] >= HEALTH_CACHE_S:
                 examined = await self.examine()
                 self._health = time.monotonic(), examined
             return self._health[1]
 
     async def examine(self) -> Health:
-        """A real inference of every engine."""
+        """One real inference per engine."""
         return Health(await self.engine_set.health())
 
     async def infer(
@@ -162,7 +162,7 @@ class EngineSetService:
                 bill.pay(self.engine_set.ensemble, engine)
 
     async def metadata(self, engine: str) -> dict[str, Any]:
-        """The version that who names none gets is the last one told."""
+        """Metadata with the default version last in ``versions``."""
         found = await self.engine_set.client.metadata(engine)
         current = self.engine_set.versions.current.get(engine, "")
         found["versions"] = sorted(found["versions"], key=lambda version: version == current)

@@ -1,18 +1,21 @@
-"""What the doors may ask of the engines behind an ensemble, light to import."""
+"""What gateways can call on the engines of an ensemble; light to import."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from serve.errors import AtelierError
+
 
 @dataclass(frozen=True)
 class EngineHealth:
-    """The outcome of one real inference."""
+    """Result of one real inference."""
 
     ready: bool
     latency_ms: float
@@ -22,7 +25,7 @@ class EngineHealth:
 
 @dataclass(frozen=True)
 class Health:
-    """``asleep`` names ensembles without a replica, which the first request wakes: their engines are not asked."""
+    """``asleep``: ensembles scaled to zero, whose engines are not probed; the first request starts them."""
 
     engines: Mapping[str, EngineHealth]
     asleep: tuple[str, ...] = ()
@@ -33,7 +36,7 @@ class Health:
 
 
 class EngineService(Protocol):
-    """An ensemble, or the same across a Ray hop; each call is that of `serve.engines.client.EngineClient`."""
+    """An ensemble, or its proxy across a Ray hop. The methods are those of `serve.engines.client.EngineClient`."""
 
     async def health(self) -> Health: ...
     async def infer(
@@ -50,5 +53,82 @@ class EngineService(Protocol):
     async def statistics(self, engine: str) -> dict[str, Any]: ...
     async def engines(self) -> list[str]: ...
     async def versions(self) -> Mapping[str, str]:
-        """By engine its current version, as its manifest has it, or "unknown"; by ENGINE/VERSION each that there is."""
+        """Current version label by engine (manifest version or "unknown"), and the label of each ENGINE/VERSION."""
         ...
+
+
+class EngineRouter:
+    """An ``EngineService`` over ``services``. Engine names must be unique across them."""
+
+    def __init__(self, services: Sequence[EngineService]) -> None:
+        self._services = tuple(services)
+        self._owners: dict[str, EngineService] = {}
+
+    async def health(self) -> Health:
+        """Health of every engine. Engines of an ensemble that does not respond are reported as not ready."""
+        found: dict[str, EngineHealth] = {}
+        asleep: list[str] = []
+        for examined in await asyncio.gather(*map(self._health_of, self._services)):
+            found.update(examined.engines)
+            asleep += examined.asleep
+        return Health(found, tuple(asleep))
+
+    async def _health_of(self, service: EngineService) -> Health:
+        try:
+            examined = await service.health()
+        except AtelierError as error:
+            known = [engine for engine, owner in self._owners.items() if owner is service]
+            if not known:
+                raise
+            return Health({engine: EngineHealth(False, 0.0, "unknown", str(error)) for engine in known})
+        self._set_owner(service, examined.engines)
+        return examined
+
+    async def infer(
+        self,
+        engine: str,
+        inputs: Mapping[str, npt.NDArray[np.generic]],
+        *,
+        outputs: Sequence[str] | None = None,
+        timeout_s: float | None = None,
+        version: str = "",
+    ) -> dict[str, npt.NDArray[Any]]:
+        return await (await self._owner(engine)).infer(
+            engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version
+        )
+
+    async def metadata(self, engine: str) -> dict[str, Any]:
+        return await (await self._owner(engine)).metadata(engine)
+
+    async def config(self, engine: str) -> dict[str, Any]:
+        return await (await self._owner(engine)).config(engine)
+
+    async def statistics(self, engine: str) -> dict[str, Any]:
+        return await (await self._owner(engine)).statistics(engine)
+
+    async def engines(self) -> list[str]:
+        listed = await asyncio.gather(*(service.engines() for service in self._services))
+        return list(dict.fromkeys(engine for engines in listed for engine in engines))
+
+    async def versions(self) -> Mapping[str, str]:
+        found = await asyncio.gather(*(service.versions() for service in self._services))
+        return {engine: version for versions in found for engine, version in versions.items()}
+
+    async def _owner(self, engine: str) -> EngineService:
+        """The service that has ``engine``, cached. An unknown engine is passed to the first service, which raises."""
+        if len(self._services) > 1 and engine not in self._owners:
+            await self._find_owners(engine)
+        return self._owners.get(engine, self._services[0])
+
+    async def _find_owners(self, engine: str) -> None:
+        answers = await asyncio.gather(*(service.engines() for service in self._services), return_exceptions=True)
+        for service, answer in zip(self._services, answers, strict=True):
+            if not isinstance(answer, BaseException):
+                self._set_owner(service, answer)
+        for answer in answers:
+            if isinstance(answer, BaseException) and engine not in self._owners:
+                raise answer
+
+    def _set_owner(self, service: EngineService, engines: Iterable[str]) -> None:
+        for engine in engines:
+            self._owners.setdefault(engine, service)

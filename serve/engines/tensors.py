@@ -1,4 +1,4 @@
-"""Arrays to the tensors of the open inference protocol (gRPC messages, raw contents) and back."""
+"""Conversion between arrays and the tensors of the open inference protocol (gRPC messages, raw contents)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2
 from tritonclient.utils import deserialize_bytes_tensor, serialize_byte_tensor
@@ -14,7 +15,7 @@ from serve.engines.warmup_inputs import CONFIG_TYPES
 from serve.errors import EngineFailure, EngineUnavailable, InvalidRequest
 from serve.observability import tracing
 
-#: The protocol's datatype names and numpy's types. BYTES is an object array of ``bytes`` (or ``str``, sent as UTF-8).
+#: Numpy types by the protocol's datatype names. BYTES is an object array of ``bytes`` (or ``str``, sent as UTF-8).
 NUMPY_TYPES: dict[str, np.dtype[Any]] = {
     name.removeprefix("TYPE_").replace("STRING", "BYTES"): dtype for name, dtype in CONFIG_TYPES.items()
 }
@@ -22,7 +23,7 @@ _DATATYPES = {dtype: name for name, dtype in NUMPY_TYPES.items()}
 
 
 def datatype(array: NDArray[Any], field: str | None = None) -> str:
-    """The protocol's name of the array's type. Raises InvalidRequest, naming ``field``, for one that it lacks."""
+    """The protocol's datatype of the array. Raises InvalidRequest, naming ``field``, for an unsupported type."""
     if array.dtype.kind in "SU":
         return "BYTES"
     try:
@@ -32,7 +33,7 @@ def datatype(array: NDArray[Any], field: str | None = None) -> str:
 
 
 def encode(array: NDArray[Any]) -> bytes:
-    """The raw contents of a tensor: C order, little-endian; each BYTES element behind its 4-byte length."""
+    """The raw contents of a tensor: C order, little-endian; each BYTES element prefixed with its 4-byte length."""
     if array.dtype.kind not in "OSU":
         return array.tobytes()
     encoded = serialize_byte_tensor(array.astype(np.object_))
@@ -40,7 +41,7 @@ def encode(array: NDArray[Any]) -> bytes:
 
 
 def decode(raw: bytes, name: str, shape: Sequence[int]) -> NDArray[Any]:
-    """A read-only view of ``raw`` (a fresh object array for BYTES) of datatype ``name``."""
+    """A read-only view of ``raw`` as datatype ``name`` (BYTES: a new object array)."""
     if name not in NUMPY_TYPES:
         raise EngineFailure(f"tensors of type {name} cannot be read")
     flat = deserialize_bytes_tensor(raw) if name == "BYTES" else np.frombuffer(raw, NUMPY_TYPES[name])
@@ -48,8 +49,8 @@ def decode(raw: bytes, name: str, shape: Sequence[int]) -> NDArray[Any]:
 
 
 def request(engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None, version: str = "") -> Any:
-    """A ``ModelInferRequest`` with the tensors' names and shapes; their contents are up to the caller."""
-    request_id = tracing.here().request_id  # as Triton's log has it
+    """A ``ModelInferRequest`` with tensor names and shapes. The caller adds the contents."""
+    request_id = tracing.here().request_id  # appears in Triton's log
     message = service_pb2.ModelInferRequest(model_name=engine, model_version=version, id=request_id)
     for name, array in inputs.items():
         message.inputs.add(name=name, datatype=datatype(array, name), shape=array.shape)
@@ -61,7 +62,7 @@ def request(engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[s
 def arrays(response: Any) -> dict[str, NDArray[Any]]:
     """The outputs of a ``ModelInferResponse`` by name.
 
-    Raises EngineUnavailable for contents that are not of their shape: Triton answers so for a stub that it has lost.
+    Raises EngineUnavailable if contents do not match their shape, which Triton sends after losing a stub.
     """
     try:
         return {
@@ -70,3 +71,30 @@ def arrays(response: Any) -> dict[str, NDArray[Any]]:
         }
     except ValueError as error:
         raise EngineUnavailable(f"engine '{response.model_name}' gave an answer that is not whole: {error}") from None
+
+
+def to_json(message: Message) -> dict[str, Any]:
+    """A message as JSON of the HTTP protocol (enums by name, 64-bit integers as numbers): all fields, unset ones with
+    their defaults, except unset sub-messages."""
+    return {
+        field.name: _value(field, getattr(message, field.name))
+        for field in message.DESCRIPTOR.fields
+        if not field.has_presence or message.HasField(field.name)
+    }
+
+
+def _value(field: Any, value: Any) -> Any:
+    if field.message_type is not None and field.message_type.GetOptions().map_entry:
+        entry = field.message_type.fields_by_name["value"]
+        return {str(key): _scalar(entry, value[key]) for key in value}
+    if field.is_repeated:
+        return [_scalar(field, item) for item in value]
+    return _scalar(field, value)
+
+
+def _scalar(field: Any, value: Any) -> Any:
+    if field.message_type is not None:
+        return to_json(value)
+    if field.enum_type is not None:
+        return field.enum_type.values_by_number[value].name
+    return value

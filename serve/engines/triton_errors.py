@@ -1,4 +1,4 @@
-"""gRPC errors of Triton as errors of ours: the one place that reads its codes and words."""
+"""Maps Triton's gRPC errors to `serve.errors`: the only place that reads its codes and messages."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ LOGGER = logging.getLogger(__name__)
 
 _FIELD = re.compile(r"(?:inference )?(?:input|output) '([^']+)'")
 _NOISE = re.compile(r"^\[request id: [^\]]*\] | NOTE: .*$")
-_GIVEN_UP = re.compile(r"[Ss]tub process .*(?:not healthy|unhealthy)|health mutex")
-#: A Python stub that is gone: its server goes on calling itself ready.
-_STUB_GONE = re.compile(_GIVEN_UP.pattern + r"|Failed to process the request")
+_STUB_LOST = re.compile(r"[Ss]tub process .*(?:not healthy|unhealthy)|health mutex")
+#: A Python stub is gone; its server still reports ready.
+_STUB_GONE = re.compile(_STUB_LOST.pattern + r"|Failed to process the request")
 _REGION = re.compile(r"[Uu]nable to (?:find|open) .*shared memory region|[Ii]nvalid args.*shared memory")
 _QUEUE_FULL = re.compile(r"[Ee]xceeds? max(?:imum)? queue size")
 _QUEUE_TIMEOUT = re.compile(r"[Rr]equest timeout expired|timeout in queue")
 
 
 class RegionLost(Exception):
-    """Triton does not have the shared memory that a request points at: it was restarted, or cannot see ours."""
+    """Triton does not have the shared memory region of a request: it was restarted, or cannot open ours."""
 
 
-def gave_up(error: grpc.aio.AioRpcError) -> bool:
-    """Whether Triton has given up a Python stub that did not say for a second that it lives.
+def is_stub_lost(error: grpc.aio.AioRpcError) -> bool:
+    """Whether Triton has given up a Python stub that missed its heartbeat for a second.
 
-    It may only have been late. Then it goes on with what its server has taken back: their shared memory gets spoilt,
-    one of them crashes, or the next request gets the answer to this one.
+    The stub may only have been late. It then continues to use memory that its server has reclaimed: shared memory is
+    corrupted, one of them crashes, or the next request gets this one's response.
     """
-    return _GIVEN_UP.search(error.details() or "") is not None
+    return _STUB_LOST.search(error.details() or "") is not None
 
 
 def from_grpc(error: grpc.aio.AioRpcError, engine: str) -> AtelierError | RegionLost:
-    """The error to raise for a failed call about ``engine``. Triton's words on bad inputs are kept, others logged."""
+    """The error of a failed call to ``engine``. Triton's messages about invalid inputs are kept, others logged."""
     code, details = error.code(), error.details() or ""
     if _REGION.search(details):
         return RegionLost(details)

@@ -1,8 +1,8 @@
-"""`EngineMeter`: what an inference costs, and what Triton counts, from time to time.
+"""`EngineMeter`: the cost of inferences, and Triton's own counters.
 
-Triton says how long it ran each engine, the kernel how much processor time all of it took. The processor time since
-the last look is divided over the engines by how long they ran, and for each engine over the work that was asked of it:
-its rows, and the size of its pictures. So what all inferences are charged comes to what was spent, one look late.
+Triton reports how long it ran each engine, the kernel how much CPU time the processes used. The CPU time since the last
+update is divided over engines by their run time, and per engine over the work units (rows, picture size) it received.
+Charges therefore add up to the CPU time spent, delayed by one update.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from serve.observability.metrics.processes import Usage
 
 LOGGER = logging.getLogger(__name__)
 
-LOOK_S = 5.0
-_LEAST_SHARE = 0.05
-"""Of the time since the last look that engines have to have run: of what an idle process spends they tell nothing."""
-_DIRECTLY = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-"""To loopback no proxy leads, whatever the environment names."""
+UPDATE_INTERVAL_S = 5.0
+_MIN_BUSY_SHARE = 0.05
+"""Minimum share of time that engines must have run: below that, CPU time is mostly idle overhead."""
+_NO_PROXY_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+"""Ignores proxies of the environment, which do not apply to loopback."""
 _CORES = os.cpu_count() or 1
-_KEPT = 0.5
-"""How much of what was known of an engine's price stays with each look."""
-_MOST_BYTES = 4 * 1024 * 1024
+_SMOOTHING = 0.5
+"""Weight of the previous price in the moving average."""
+_MAX_METRICS_BYTES = 4 * 1024 * 1024
 
 
-class _Batches(NamedTuple):
-    """Of one size, that one version of an engine ran."""
+class _BatchKey(NamedTuple):
+    """Key of Triton's batch statistics: batches of one size of one version of an engine."""
 
     engine: str
     version: str
@@ -51,9 +51,9 @@ class _Batches(NamedTuple):
 
 
 class EngineMeter:
-    """Of one ensemble's engines; ``gpus`` is the share of a GPU that it has. For one event loop.
+    """Meter of one ensemble's engines; ``gpus`` is its share of a GPU. For one event loop.
 
-    Without a ``server`` of its own nobody knows what its engines cost, and they are free.
+    Without ``server`` (external Triton) the cost is unknown and counted as 0.
     """
 
     def __init__(self, ensemble: str, engines: EngineClient, server: TritonServer | None, gpus: float = 0.0) -> None:
@@ -63,87 +63,87 @@ class EngineMeter:
         self._gpus = gpus
         self._usage = Usage()
         self._work: Counter[str] = Counter()
-        """Asked of each engine since the last look."""
-        self._told: dict[_Batches, tuple[int, float]] = {}
-        """What Triton had told of each size of batch when it last did: how often it was run, and how long in all."""
-        self._looked_at: float | None = None
+        """Work units per engine since the last update."""
+        self._totals: dict[_BatchKey, tuple[int, float]] = {}
+        """Last totals from Triton by batch key: executions, seconds."""
+        self._updated_at: float | None = None
         self._prices: dict[str, tuple[float, float]] = {}
-        """Processor and GPU seconds for one unit of work."""
-        engines.on_inference = self.answered
+        """CPU and GPU seconds per work unit, by engine."""
+        engines.on_inference = self.record
 
-    def answered(self, engine: str, inputs: Mapping[str, NDArray[Any]]) -> None:
-        work = work_of(inputs)
+    def record(self, engine: str, inputs: Mapping[str, NDArray[Any]]) -> None:
+        work = work_units(inputs)
         self._work[engine] += work
         cpu_s, gpu_s = self._prices.get(engine, (0.0, 0.0))
         charge(work * cpu_s, work * gpu_s)
 
     async def run(self) -> None:
-        """Looks until it is cancelled."""
+        """Update periodically until cancelled."""
         while True:
             try:
-                await self.look()
+                await self.update()
             except (AtelierError, OSError, http.client.HTTPException, ValueError) as error:
                 LOGGER.info("Triton's figures wait: %s", error)
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(UPDATE_INTERVAL_S)
 
-    async def look(self) -> None:
-        """Raises what Triton's being away raises."""
+    async def update(self) -> None:
+        """Update once. Raises if Triton is unavailable."""
         found = await self._engines.statistics("")
         since_s = self._publish(found.get("model_stats", ()))
         if self._server is None:
             return
-        self._reckon(since_s)
+        self._update_prices(since_s)
         catalogue.TRITON.replace(self._ensemble, await asyncio.to_thread(self._own_metrics, self._server.metrics_url))
 
     def _publish(self, models: Iterable[Mapping[str, Any]]) -> Mapping[str, float]:
-        """How long each engine ran since the last look, in seconds, all its versions together.
+        """Seconds that each engine ran since the last update, over all its versions.
 
-        Triton tells of each version by itself, and begins again at 0 with one that it loads anew.
+        Triton counts each version separately and restarts at 0 when it loads one again.
         """
         since_s: defaultdict[str, float] = defaultdict(float)
-        for key, (count, took_s) in _told_of(models).items():
-            before = self._told.get(key, (0, 0.0))
+        for key, (count, took_s) in _batch_totals(models).items():
+            before = self._totals.get(key, (0, 0.0))
             if count < before[0]:
                 before = (0, 0.0)
-            self._told[key] = (count, took_s)
+            self._totals[key] = (count, took_s)
             ran_s = max(0.0, took_s - before[1])
             catalogue.EXECUTIONS.add(count - before[0], key.engine, key.size)
             catalogue.EXECUTION_SECONDS.add(ran_s, key.engine, key.size)
             since_s[key.engine] += ran_s
         return since_s
 
-    def _reckon(self, since_s: Mapping[str, float]) -> None:
+    def _update_prices(self, since_s: Mapping[str, float]) -> None:
         assert self._server is not None
-        spent_s, _ = self._usage.look([os.getpid(), self._server.pid, *descendants(self._server.pid)])
-        whole_s, now = sum(since_s.values()), time.monotonic()
-        if self._looked_at is None:  # what was spent until then was spent on the start
-            self._looked_at = now
+        spent_s, _ = self._usage.update([os.getpid(), self._server.pid, *descendants(self._server.pid)])
+        total_run_s, now = sum(since_s.values()), time.monotonic()
+        if self._updated_at is None:  # everything before was spent on the start
+            self._updated_at = now
             self._work.clear()
             return
-        wall_s, self._looked_at = now - self._looked_at, now
-        is_idle = whole_s < _LEAST_SHARE * wall_s
-        # Engines that run side by side share what there is.
-        gpus = self._gpus * min(1.0, wall_s / whole_s) if whole_s else 0.0
+        wall_s, self._updated_at = now - self._updated_at, now
+        is_idle = total_run_s < _MIN_BUSY_SHARE * wall_s
+        # Engines that run concurrently share the GPU.
+        gpus = self._gpus * min(1.0, wall_s / total_run_s) if total_run_s else 0.0
         for engine, run_s in since_s.items():
             work = self._work.pop(engine, 0)
             if not work or run_s <= 0 or (is_idle and engine in self._prices):
                 continue
-            took_s = run_s if is_idle else min(spent_s * run_s / whole_s, _CORES * run_s)
-            self._learn(engine, took_s / work, gpus * run_s / work)
+            took_s = run_s if is_idle else min(spent_s * run_s / total_run_s, _CORES * run_s)
+            self._smooth_price(engine, took_s / work, gpus * run_s / work)
 
-    def _learn(self, engine: str, cpu_s: float, gpu_s: float) -> None:
-        """As long as nothing is known, the first guess: an engine that runs takes one processor."""
+    def _smooth_price(self, engine: str, cpu_s: float, gpu_s: float) -> None:
+        """Update the moving average of prices; the first value is taken as it is."""
         known = self._prices.get(engine, (cpu_s, gpu_s))
         self._prices[engine] = (
-            _KEPT * known[0] + (1 - _KEPT) * cpu_s,
-            _KEPT * known[1] + (1 - _KEPT) * gpu_s,
+            _SMOOTHING * known[0] + (1 - _SMOOTHING) * cpu_s,
+            _SMOOTHING * known[1] + (1 - _SMOOTHING) * gpu_s,
         )
 
     def _own_metrics(self, url: str) -> list[Sample]:
-        with _DIRECTLY.open(url, timeout=LOOK_S) as answer:  # of loopback, the address is ours
-            text = answer.read(_MOST_BYTES).decode()
+        with _NO_PROXY_OPENER.open(url, timeout=UPDATE_INTERVAL_S) as answer:
+            text = answer.read(_MAX_METRICS_BYTES).decode()
         return [
-            # As Triton names it: the parser ends every counter in _total.
+            # Triton's own name: the parser appends _total to every counter.
             Sample(sample.name.removesuffix("_total"), {**sample.labels, "ensemble": self._ensemble}, sample.value)
             for family in text_string_to_metric_families(text)
             for sample in family.samples
@@ -151,21 +151,21 @@ class EngineMeter:
         ]
 
 
-def work_of(inputs: Mapping[str, NDArray[Any]]) -> int:
-    """The numbers in the largest batch of pictures or latents among ``inputs``, else the rows: what time grows with."""
+def work_units(inputs: Mapping[str, NDArray[Any]]) -> int:
+    """Work units of one inference: the size of its largest 4-D tensor (pictures, latents), else its rows."""
     pictures = [array for array in inputs.values() if array.ndim == 4]
     if pictures:
         return max(array.size for array in pictures)
     return max((array.shape[0] for array in inputs.values() if array.ndim), default=1)
 
 
-def _told_of(models: Iterable[Mapping[str, Any]]) -> dict[_Batches, tuple[int, float]]:
-    """How often batches were run, and how long in all, in seconds."""
+def _batch_totals(models: Iterable[Mapping[str, Any]]) -> dict[_BatchKey, tuple[int, float]]:
+    """(executions, seconds) by batch key."""
     found = {}
     for model in models:
         for batch in model.get("batch_stats", ()):
             parts = [batch.get(f"compute_{part}", {}) for part in ("input", "infer", "output")]
             took_s = sum(int(part.get("ns", 0)) for part in parts) / 1e9
-            key = _Batches(str(model["name"]), str(model.get("version", "")), str(batch["batch_size"]))
+            key = _BatchKey(str(model["name"]), str(model.get("version", "")), str(batch["batch_size"]))
             found[key] = int(batch["compute_infer"].get("count", 0)), took_s
     return found

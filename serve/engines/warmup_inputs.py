@@ -1,4 +1,4 @@
-"""Inputs of zeros for an engine's configuration: to warm it at load, and to probe it in service."""
+"""Zero inputs for an engine's configuration: warm-up at load, and health probes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-#: numpy's types by the names in a config, which write TYPE_ before the protocol's own. Strings are object arrays.
+#: Numpy types by the type names of a config (TYPE_ before the protocol's name). Strings are object arrays.
 CONFIG_TYPES: dict[str, np.dtype[Any]] = {
     "TYPE_BOOL": np.dtype(np.bool_),
     "TYPE_UINT8": np.dtype(np.uint8),
@@ -27,9 +27,9 @@ CONFIG_TYPES: dict[str, np.dtype[Any]] = {
 
 
 def warmup_inputs(config: Mapping[str, Any], batch_size: int = 1) -> dict[str, NDArray[Any]]:
-    """Zeros (empty strings) for every input that is not optional, of ``config`` in Triton's JSON form.
+    """Zeros (empty strings) for every required input of ``config`` in Triton's JSON form.
 
-    An axis of any length takes the length that the first sample of ``model_warmup`` gives it, or 1.
+    A dynamic axis has the length that the first sample of ``model_warmup`` gives it, or 1.
     """
     samples = config.get("model_warmup") or [{}]
     warm = samples[0].get("inputs", {})

@@ -139,7 +139,7 @@ def test_stock_clients_ask_around(kind: str, studio_doors: Served, client: Any, 
 
 def test_engines_that_fail_are_told(studio_doors: Served, asked: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not ready as a whole; what does not need them is."""
-    monkeypatch.setattr("serve.engines.engine_set.HEALTH_S", 0.0)
+    monkeypatch.setattr("serve.engines.engine_set.HEALTH_CACHE_S", 0.0)
     monkeypatch.setitem(asked.answers, "toy_unet", EngineUnavailable("gone"))
     address = f"http://{studio_doors.http}"
     assert httpx.get(f"{address}/v2/health/ready").status_code == 503

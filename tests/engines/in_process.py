@@ -13,7 +13,7 @@ import pytest
 from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2
 
-from serve.engines.v2_json import to_json
+from serve.engines.tensors import to_json
 
 
 class TritonModelException(Exception):

@@ -146,7 +146,7 @@ async def test_nothing_that_a_given_up_stub_answers_is_believed(abandoned: bool)
     client, suspected = EngineClient(url), asyncio.Event()
 
     def give_up(engine: str) -> None:
-        client.held = f"no more of '{engine}'"
+        client.restart_reason = f"no more of '{engine}'"
         suspected.set()
 
     client.on_stub_lost = give_up

@@ -134,7 +134,7 @@ time.sleep(60)
 
 @pytest.fixture
 def owner(repository: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process with a server of its own; its first line of output has the keeper's pid and the URL."""
+    """Another process with a server of its own; its first line of output has the process_guard's pid and the URL."""
     process = subprocess.Popen([sys.executable, "-c", OWNER, str(repository)], stdout=subprocess.PIPE, text=True)
     yield process
     process.kill()
@@ -149,14 +149,14 @@ async def test_an_outside_server_by_url_that_dies_with_its_owner(owner: subproce
     np.testing.assert_allclose(answer["y"], X["x"] @ tiny_onnx.WEIGHTS, rtol=1e-5)
     await outside.close()
     pids = [int(pid), *proc.descendants(int(pid))]
-    assert len(pids) == 4  # the keeper, tritonserver, two stubs
+    assert len(pids) == 4  # the process_guard, tritonserver, two stubs
     owner.kill()
     owner.wait()
     await asyncio.to_thread(wait_for, lambda: gone(pids), 5)
     await asyncio.to_thread(wait_for, lambda: not regions(owner.pid), 5)
 
 
-def test_a_killed_keeper_takes_the_server_with_it(repository: Path) -> None:
+def test_a_killed_guard_takes_the_server_with_it(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     before = set(regions(os.getpid()))
     server.start()
@@ -173,7 +173,7 @@ def test_a_killed_keeper_takes_the_server_with_it(repository: Path) -> None:
     assert set(regions(os.getpid())) == before
 
 
-def test_a_stub_that_hangs_ends_although_its_keeper_was_killed(repository: Path) -> None:
+def test_a_stub_that_hangs_ends_although_its_guard_was_killed(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     server.start()
     pids = proc.descendants(server.pid)
@@ -188,9 +188,9 @@ def test_a_stub_that_hangs_ends_although_its_keeper_was_killed(repository: Path)
 
 HANGS = """
 import re
-from serve.engines.backends import lifeline
-lifeline.ALARM_S = 1
-lifeline.exit_with_parent()
+from serve.engines.backends import parent_watch
+parent_watch.ALARM_S = 1
+parent_watch.exit_with_parent()
 re.fullmatch(r"(x+x+)+y", "x" * 60)  # for ages, with the interpreter's lock
 """
 
@@ -215,7 +215,7 @@ async def heal(server: TritonServer, engines: EngineClient, engine: str, timeout
     raise AssertionError(f"not healed: {server.log()[-5:]}")
 
 
-@pytest.mark.parametrize("victim", ["stub", "tritonserver", "keeper", "frozen stub", "frozen tritonserver"])
+@pytest.mark.parametrize("victim", ["stub", "tritonserver", "process_guard", "frozen stub", "frozen tritonserver"])
 async def test_a_killed_process_is_noticed_and_replaced(repository: Path, victim: str) -> None:
     """Triton goes on calling itself ready without its stub."""
     server = TritonServer(repository, ["affine_onnxruntime", "affine_openvino"])
@@ -228,7 +228,7 @@ async def test_a_killed_process_is_noticed_and_replaced(repository: Path, victim
         pids = {
             "stub": stubs(server)[0],
             "tritonserver": proc.children(server.pid)[0],
-            "keeper": server.pid,
+            "process_guard": server.pid,
         }
         frozen = victim.startswith("frozen ")
         os.kill(pids[victim.removeprefix("frozen ")], signal.SIGSTOP if frozen else signal.SIGKILL)

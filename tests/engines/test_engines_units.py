@@ -18,9 +18,9 @@ from google.protobuf import text_format
 from tritonclient.grpc import model_config_pb2, service_pb2
 
 from serve.engines import tensors, triton_errors
-from serve.engines.triton import log
+from serve.engines.tensors import to_json
+from serve.engines.triton import server_log
 from serve.engines.triton.supervisor import Supervisor
-from serve.engines.v2_json import to_json
 from serve.engines.warmup_inputs import warmup_inputs
 from serve.errors import (
     AtelierError,
@@ -142,9 +142,9 @@ def test_the_reason_in_a_log_without_paths_and_traces() -> None:
         "I1121 07:49:21.207 13948 model_lifecycle.cc:777] \"failed to load 'a'\"",
         "E1121 07:49:21.300 13948 model_lifecycle.cc:642] \"failed to load 'b' version 1: Invalid argument: bad\"",
     ]
-    assert log.failure(lines) == "engine 'a': cannot read …; engine 'b': bad"
-    assert not any(log.is_ready(line) for line in lines)
-    assert log.failure(["nothing of note"]) == "tritonserver ended at start"
+    assert server_log.failure(lines) == "engine 'a': cannot read …; engine 'b': bad"
+    assert not any(server_log.is_ready(line) for line in lines)
+    assert server_log.failure(["nothing of note"]) == "tritonserver ended at start"
 
 
 BELOW_ONE_ANOTHER = """
@@ -158,19 +158,19 @@ if depth:
 
 @pytest.mark.parametrize(("depth", "is_trouble"), [(1, True), (2, True), (3, False)])
 def test_a_server_or_a_stub_that_ended_is_trouble_and_what_a_stub_started_is_not(depth: int, is_trouble: bool) -> None:
-    """As with their own: keeper, tritonserver, stub, and what the stub started, of which the last has ended."""
-    keeper = subprocess.Popen([sys.executable, "-c", BELOW_ONE_ANOTHER, BELOW_ONE_ANOTHER, str(depth)])
+    """As with their own: process_guard, tritonserver, stub, and what the stub started, of which the last has ended."""
+    process_guard = subprocess.Popen([sys.executable, "-c", BELOW_ONE_ANOTHER, BELOW_ONE_ANOTHER, str(depth)])
     try:
         deadline = time.monotonic() + 20
-        while not any(map(proc.is_zombie, proc.descendants(keeper.pid))):
+        while not any(map(proc.is_zombie, proc.descendants(process_guard.pid))):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert len(proc.descendants(keeper.pid)) == depth
-        assert (proc.trouble(keeper.pid) is not None) == is_trouble
+        assert len(proc.descendants(process_guard.pid)) == depth
+        assert (proc.trouble(process_guard.pid) is not None) == is_trouble
     finally:
-        for pid in (*proc.descendants(keeper.pid), keeper.pid):
+        for pid in (*proc.descendants(process_guard.pid), process_guard.pid):
             os.kill(pid, signal.SIGKILL)
-        keeper.wait()
+        process_guard.wait()
 
 
 def test_an_answer_that_is_not_whole_is_an_engine_that_is_away() -> None:
@@ -196,7 +196,7 @@ async def test_the_watch_outlives_a_look_that_failed(monkeypatch: pytest.MonkeyP
     async def restart(_: Supervisor) -> None:
         restarted.set()
 
-    monkeypatch.setattr(Supervisor, "_fault", fault)
+    monkeypatch.setattr(Supervisor, "_find_fault", fault)
     monkeypatch.setattr(Supervisor, "_restart", restart)
     nothing: Any = SimpleNamespace()
     monkeypatch.setattr(Supervisor, "_pause", lambda _: asyncio.sleep(0.01))

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 
 import grpc.aio
 
-from serve.engines.grpc_options import DIRECT, RECONNECT
+from serve.engines.grpc_options import NO_PROXY, RECONNECT
 
 LATE_S = 1.5
 
@@ -37,5 +37,5 @@ async def late_server() -> AsyncIterator[int]:
 
 
 async def test_a_server_that_is_slow_to_greet_is_waited_for() -> None:
-    async with late_server() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}", [*RECONNECT, DIRECT]) as channel:
+    async with late_server() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}", [*RECONNECT, NO_PROXY]) as channel:
         await asyncio.wait_for(channel.channel_ready(), 30)

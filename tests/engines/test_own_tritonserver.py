@@ -39,7 +39,7 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (root / "bin").mkdir(parents=True)
     shutil.copy(there.binary, root / "bin")
     (root / "lib").symlink_to(there.wheel.libraries)
-    installation.backends_of(there, root / "backends")
+    installation.backends_folder(there, root / "backends")
     shutil.copytree(root / "backends" / "onnxruntime", root / "backends" / "tensorrt")
     monkeypatch.setenv("LD_LIBRARY_PATH", f"{there.wheel.libraries}:{sysconfig.get_config_var('LIBDIR')}")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -113,7 +113,7 @@ def test_it_gets_none_of_the_wheels_libraries(root: Path) -> None:
     environment = installation.environment(found, 3)
     assert environment["LD_LIBRARY_PATH"] == os.environ["LD_LIBRARY_PATH"]
     assert environment["PATH"] == os.environ["PATH"]
-    assert installation.backends_of(found, root / "unused") == root / "backends"
+    assert installation.backends_folder(found, root / "unused") == root / "backends"
     command = installation.command(
         found,
         repository=root,

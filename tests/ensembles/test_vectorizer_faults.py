@@ -15,7 +15,7 @@ from conversions import DATA, convert, in_module_loop, logo, png
 from fake_models import models
 from fakes import FakeEngines
 
-from serve.engines.engine_set import HEALTH_S
+from serve.engines.engine_set import HEALTH_CACHE_S
 from serve.ensembles.vectorizer.analysis import Account, ImageAnalyzer
 from serve.ensembles.vectorizer.conversion import Conversion
 from serve.ensembles.vectorizer.predictors import Predictors
@@ -117,7 +117,7 @@ async def test_health_is_a_real_inference_and_a_real_tracing(vectorizer: Vectori
     assert (await vectorizer.health()).ready
     engines.answers["policy"] = EngineUnavailable("its process is gone")
     assert (await vectorizer.health()).ready  # the answer of a moment ago
-    await asyncio.sleep(HEALTH_S)
+    await asyncio.sleep(HEALTH_CACHE_S)
     health = await vectorizer.health()
     assert not health.ready
     assert health.engines["policy"].reason == "its process is gone"

@@ -19,8 +19,7 @@ from serve.api.inference.statistics import Statistics
 from serve.api.inference.tensors import Array, Tensor
 from serve.api.inference.vectorize_model import VectorizeModel
 from serve.api.middleware.deadlines import asked_by, timeout_of
-from serve.engines.engine_router import EngineRouter
-from serve.engines.service import EngineService
+from serve.engines.service import EngineRouter, EngineService
 from serve.ensembles.illustrator.illustration import HOW_TO_BUILD, IllustratorService
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import AtelierError, InvalidRequest, NotFound, TooLarge

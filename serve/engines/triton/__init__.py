@@ -1,1 +1,4 @@
-"""Triton as a child process: installation, start, supervision, model versions, log. Begin with `server`."""
+"""Triton as a child process: installation, start, supervision, log; the model repository and its versions.
+
+Begin with `server`, then `supervisor` and `versions`.
+"""

@@ -1,4 +1,4 @@
-"""Where tritonserver is, in the wheel ``nvidia-pytriton`` or in an installation of its own, and what it needs."""
+"""Locates tritonserver (wheel ``nvidia-pytriton`` or a separate installation) and builds its command."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serve.engines.backends import EMBEDDED, THREADS_VARIABLE
 from serve.errors import EngineUnavailable
 from serve.settings import plain_environment
 
-#: What the backends import of this package. A stub looks beside its ``model.py`` but ignores ``PYTHONPATH``.
+#: Modules that the backends import. A stub looks beside its ``model.py`` and ignores ``PYTHONPATH``.
 STUB_MODULES = (
     "__init__.py",
     "engines/__init__.py",
@@ -24,13 +24,13 @@ STUB_MODULES = (
     "engines/backends/__init__.py",
     "engines/backends/batch.py",
     "engines/backends/contract.py",
-    "engines/backends/lifeline.py",
+    "engines/backends/parent_watch.py",
 )
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """What the wheel's binary needs: its libraries, its Python backend and the stub for this interpreter."""
+    """Parts of the wheel: its libraries, its Python backend and the stub for this interpreter."""
 
     libraries: Path
     python_backend: Path
@@ -39,7 +39,7 @@ class Wheel:
 
 @dataclass(frozen=True)
 class Installation:
-    """The binary, and either the wheel that it is of or, of an installation of its own, the folder of its backends."""
+    """The binary, with either its ``wheel`` or the ``backends`` folder of a separate installation."""
 
     binary: Path
     wheel: Wheel | None = None
@@ -47,12 +47,12 @@ class Installation:
 
 
 def find(root: Path | None = None) -> Installation:
-    """The installation at ``root``, such as ``/opt/tritonserver`` of NVIDIA's container, or without one the wheel.
+    """The installation at ``root``, such as ``/opt/tritonserver`` in NVIDIA's container; without it the wheel.
 
-    Raises EngineUnavailable when it is absent, lacks a part, or lacks this interpreter's stub.
+    Raises EngineUnavailable if it is absent, incomplete, or has no stub for this interpreter.
     """
     if root is not None:
-        return _at(root)
+        return _external_installation(root)
     spec = importlib.util.find_spec("pytriton")
     if spec is None or spec.origin is None:
         raise EngineUnavailable("the tritonserver binary is missing: install the package nvidia-pytriton")
@@ -66,7 +66,7 @@ def find(root: Path | None = None) -> Installation:
     return Installation(folder / "bin" / "tritonserver", wheel=wheel)
 
 
-def _at(root: Path) -> Installation:
+def _external_installation(root: Path) -> Installation:
     binary, backends = root / "bin" / "tritonserver", root / "backends"
     if not os.access(binary, os.X_OK):
         raise EngineUnavailable(f"no tritonserver can be run at {binary}", "tritonserver")
@@ -75,21 +75,21 @@ def _at(root: Path) -> Installation:
     return Installation(binary, backends=backends)
 
 
-def backends_of(installation: Installation, target: Path) -> Path:
-    """The folder of the installation's own backends, or ``target`` filled with the embedded ones."""
+def backends_folder(installation: Installation, target: Path) -> Path:
+    """The backends folder of a separate installation, or ``target`` filled with the embedded backends."""
     if installation.backends is not None:
         return installation.backends
     assert installation.wheel is not None
-    _assemble(installation.wheel, target)
+    _copy_backends(installation.wheel, target)
     return target
 
 
-def _assemble(wheel: Wheel, target: Path) -> None:
-    """Fill ``target`` with the backends ``python``, ``onnxruntime`` and ``openvino``."""
+def _copy_backends(wheel: Wheel, target: Path) -> None:
+    """Copy the backends ``python``, ``onnxruntime`` and ``openvino`` to ``target``."""
     python = target / "python"
     python.mkdir(parents=True)
     for source in (*wheel.python_backend.glob("*.*"), wheel.stub):
-        shutil.copy(source, python)  # Triton refuses a link that leaves the folder
+        shutil.copy(source, python)  # Triton rejects links that leave the folder
     package = Path(serve.__file__).parent
     for name in EMBEDDED:
         folder = target / name
@@ -102,11 +102,11 @@ def _assemble(wheel: Wheel, target: Path) -> None:
 
 
 def environment(installation: Installation, threads: int) -> dict[str, str]:
-    """This process's environment with what the binary and its stubs need, and without the site's settings: some are
-    passwords, and engines run the code of whoever made them.
+    """This process's environment plus what the binary and its stubs need, without the site's settings: they contain
+    secrets, and engines may run third-party code.
 
-    The stub embeds the interpreter: it loads ``libpython`` by name, and finds this environment's packages through the
-    first ``python3`` on ``PATH``. An installation of its own finds its libraries as it was installed to.
+    The stub embeds the interpreter: it loads ``libpython`` by name and finds this environment's packages through the
+    first ``python3`` on ``PATH``. A separate installation finds its own libraries.
     """
     values = plain_environment()
     values |= {THREADS_VARIABLE: str(threads), "OMP_NUM_THREADS": str(threads), "OPENBLAS_NUM_THREADS": "1"}
@@ -136,9 +136,9 @@ def command(
     stub_timeout_s: float,
     traces_url: str | None = None,
 ) -> list[str]:
-    """The command that serves ``engines`` alone: gRPC and metrics on ``ports`` of ``host``, no HTTP.
+    """The command that serves only ``engines``: gRPC and metrics on ``ports`` of ``host``, no HTTP.
 
-    Requests that say to which trace they belong are told of at ``traces_url``, and no others.
+    Requests that carry a trace context are reported to ``traces_url``; others are not traced.
     """
     has_gpu = Path("/dev/nvidiactl").exists()
     options = {
@@ -158,24 +158,30 @@ def command(
     if not has_gpu:
         options["pinned-memory-pool-byte-size"] = 0
     settings = (f"shm-region-prefix-name={shm_prefix}", f"stub-timeout-seconds={max(1, round(stub_timeout_s))}")
-    in_python = ("python", *EMBEDDED) if installation.wheel else ("python",)
+    python_backends = ("python", *EMBEDDED) if installation.wheel else ("python",)
     return [
         str(installation.binary),
-        # Completing a config starts a second Python process per engine (2 s more for five engines); ours are complete.
+        # Auto-completion starts a second Python process per engine (2 s for five engines); our configs are complete.
         "--disable-auto-complete-config",
         *(f"--{name}={value}" for name, value in options.items()),
         *(f"--trace-config={value}" for value in _tracing(traces_url)),
         *(f"--load-model={engine}" for engine in engines),
-        *(f"--backend-config={backend},{value}" for backend in in_python for value in settings),
+        *(f"--backend-config={backend},{value}" for backend in python_backends for value in settings),
     ]
 
 
 def _tracing(url: str | None) -> tuple[str, ...]:
     if url is None:
         return ()
-    return ("mode=opentelemetry", "level=TIMESTAMPS", f"rate={_NEVER}", f"opentelemetry,url={url}", _NAMED)
+    return (
+        "mode=opentelemetry",
+        "level=TIMESTAMPS",
+        f"rate={_UNTRACED_RATE}",
+        f"opentelemetry,url={url}",
+        _SERVICE_NAME,
+    )
 
 
-_NEVER = 2**31 - 1
-"""One of so many requests that do not say to which trace they belong; the others are always told of."""
-_NAMED = "opentelemetry,resource=service.name=atelier-triton"
+_UNTRACED_RATE = 2**31 - 1
+"""Sampling rate for requests without a trace context; those with one are always traced."""
+_SERVICE_NAME = "opentelemetry,resource=service.name=atelier-triton"

@@ -1,4 +1,4 @@
-"""What the manifest of a version says, and whether its files are what it says."""
+"""Reads the manifest of an engine version and verifies its files."""
 
 from __future__ import annotations
 
@@ -17,32 +17,30 @@ from serve.errors import Conflict
 LOGGER = logging.getLogger(__name__)
 
 MANIFEST = "manifest.json"
-_UNUSABLE = (OSError, ValueError, KeyError, TypeError, AttributeError)
+_READ_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError)
 _FILE = re.compile(r'^\s*default_model_filename\s*:\s*"([^"]+)"', re.MULTILINE)
 _LIMITS = (("max_relative_error", "largest_limit"), ("relative_rms_error", "limit"))
-"""Which figure of a manifest which of its limits is for; where these are not, ``max_abs_error`` has ``limit``."""
+"""(figure, limit) keys of a manifest's parity section; without them ``max_abs_error`` is compared with ``limit``."""
 
 
-def label_of(engine: Path, version: str) -> str | None:
-    """What answers call ``version`` of the folder ``engine``: as its manifest has it, where that can be read.
+def version_label(engine: Path, version: str) -> str | None:
+    """The version label of ``version`` in the folder ``engine``, from its manifest; None if that is missing or
+    unreadable.
 
-    One that is being written, or broken, keeps nobody from the other versions.
+    An incomplete or broken manifest does not block the other versions.
     """
     try:
-        manifest = _manifest_of(engine, version)
+        manifest = _read_manifest(engine, version)
         return None if manifest is None else str(manifest["version"])
-    except _UNUSABLE as error:
+    except _READ_ERRORS as error:
         name = f"{engine.name}/{version}".rstrip("/")
         LOGGER.warning("the manifest of engine %s cannot be used (%s)", name, type(error).__name__)
         return None
 
 
 def check_files(engine: Path, version: str) -> None:
-    """That the files of ``version`` in the folder ``engine`` are what its manifest says. Reads all of them.
-
-    Raises Conflict with the reason.
-    """
-    with _usable(engine, version) as manifest:
+    """Verify the SHA-256 of the files of ``version`` in the folder ``engine``. Reads all of them. Raises Conflict."""
+    with _open_manifest(engine, version) as manifest:
         name, folder = f"{engine.name}/{version}", engine / version
         for file, expected in _sums(engine, manifest).items():
             if not (folder / file).is_file():
@@ -52,46 +50,46 @@ def check_files(engine: Path, version: str) -> None:
 
 
 def check_manifest(engine: Path, version: str) -> None:
-    """That ``version`` can be told from the others, and answered as its network did. Raises Conflict."""
-    with _usable(engine, version) as manifest:
+    """Check that the label of ``version`` is unique and that its parity is within its limits. Raises Conflict."""
+    with _open_manifest(engine, version) as manifest:
         _check_label(engine, version, str(manifest["version"]))
         _check_parity(f"{engine.name}/{version}", manifest["parity"])
 
 
 @contextlib.contextmanager
-def _usable(engine: Path, version: str) -> Iterator[dict[str, Any]]:
-    """The manifest. What is wrong with it, also in the block, is a Conflict."""
+def _open_manifest(engine: Path, version: str) -> Iterator[dict[str, Any]]:
+    """Yields the manifest. Any defect of it, also in the block, raises Conflict."""
     name = f"{engine.name}/{version[:20]}"
-    if not repository_view.is_number(version) or not (engine / version).is_dir():
+    if not repository_view.is_version_number(version) or not (engine / version).is_dir():
         raise Conflict(f"{name} is not in the model repository")
     try:
-        manifest = _manifest_of(engine, version)
+        manifest = _read_manifest(engine, version)
         if manifest is None:
             raise Conflict(f"{name} has no manifest.json")
         yield manifest
-    except _UNUSABLE as error:
+    except _READ_ERRORS as error:
         raise Conflict(f"{name}: its manifest cannot be used ({type(error).__name__})") from error
 
 
 def manifest_path(engine: Path, version: str) -> Path | None:
-    """``VERSION/manifest.json`` in the folder of an engine; of its lowest version, or none, ``manifest.json`` beside
-    ``config.pbtxt`` will do."""
+    """``VERSION/manifest.json`` in the folder of an engine; for its lowest version, or without one, ``manifest.json``
+    beside ``config.pbtxt`` is accepted."""
     paths = [engine / version / MANIFEST]
-    if not version or version == next(iter(repository_view.numbers(engine)), version):
+    if not version or version == next(iter(repository_view.version_numbers(engine)), version):
         paths.append(engine / MANIFEST)
     return next((path for path in paths if path.is_file()), None)
 
 
 def checksums(engine: Path, version: str) -> dict[str, str] | None:
-    """The SHA-256 of each file of ``version``, in hex, as its manifest has them; none where that cannot be used."""
+    """SHA-256 (hex) by file of ``version``, from its manifest; None if that is unusable."""
     try:
-        manifest = _manifest_of(engine, version)
+        manifest = _read_manifest(engine, version)
         return None if manifest is None else _sums(engine, manifest)
-    except _UNUSABLE:
+    except _READ_ERRORS:
         return None
 
 
-def _manifest_of(engine: Path, version: str) -> dict[str, Any] | None:
+def _read_manifest(engine: Path, version: str) -> dict[str, Any] | None:
     """Raises OSError, ValueError."""
     path = manifest_path(engine, version)
     if path is None:
@@ -101,9 +99,9 @@ def _manifest_of(engine: Path, version: str) -> dict[str, Any] | None:
 
 
 def _check_label(engine: Path, version: str, label: str) -> None:
-    """Answers tell versions by their labels: two of one label would be one to whoever reads them, caches among them."""
-    for other in repository_view.numbers(engine):
-        if other != version and label_of(engine, other) == label:
+    """Labels identify versions in answers and caches, so they must be unique."""
+    for other in repository_view.version_numbers(engine):
+        if other != version and version_label(engine, other) == label:
             raise Conflict(f"{engine.name}/{version} calls itself {label!a} in its manifest, and so does {other}")
 
 
@@ -116,7 +114,7 @@ def _check_parity(name: str, parity: Mapping[str, Any]) -> None:
 
 
 def _sums(engine: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
-    """The SHA-256 of each file, in hex."""
+    """SHA-256 (hex) by file."""
     if "files" in manifest:
         return {file: str(told["sha256"]) for file, told in manifest["files"].items()}
     found = _FILE.search((engine / repository_view.CONFIG).read_text())

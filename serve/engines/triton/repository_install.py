@@ -1,4 +1,4 @@
-"""Lays engines of another folder into a model repository: those that come with a release, or were trained anew."""
+"""Installs engines of another folder, such as those of a release or newly trained ones, into a model repository."""
 
 from __future__ import annotations
 
@@ -14,121 +14,121 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from serve.engines.triton.manifests import MANIFEST, check_files, checksums, manifest_path
-from serve.engines.triton.repository_view import CONFIG, numbers
+from serve.engines.triton.repository_view import CONFIG, version_numbers
 from serve.errors import Conflict, NotFound
 
-_OF_THE_PLACE = (MANIFEST, "profile.json")
-"""Beside the versions of an engine, what need not be the same: the first version's, and what was measured there."""
-_ASIDE, _LEFT_S = ".added-", 24 * 3600
-_TURN_S, _ASK_S = 600.0, 0.1
+_LOCAL_FILES = (MANIFEST, "profile.json")
+"""Files beside an engine's versions that may differ: the first version's manifest and local measurements."""
+_STAGING_PREFIX, _STAGING_TTL_S = ".added-", 24 * 3600
+_LOCK_TIMEOUT_S, _LOCK_POLL_S = 600.0, 0.1
 """Engines may be large, and the disk of a cluster slow."""
-_TAKEN = (errno.ENOTEMPTY, errno.EEXIST)
+_EXISTS_ERRORS = (errno.ENOTEMPTY, errno.EEXIST)
 
 
-def add(source: Path, repository: Path, tell: Callable[[str], None]) -> Iterator[tuple[str, str]]:
-    """Engine and number of every version that ``repository`` lacked. What is there is never changed.
+def install_engines(source: Path, repository: Path, report: Callable[[str], None]) -> Iterator[tuple[str, str]]:
+    """Install every version that ``repository`` lacks; yields (engine, version). Existing files are never changed.
 
-    A version is the same where its checksums are. Else it gets the next number: nobody is served by it until somebody
-    decides so. ``tell`` gets, in words, what stays different.
+    Versions with equal checksums are the same. A different one gets the next number and serves nothing until it is
+    selected. ``report`` receives a message about each remaining difference.
 
-    Raises NotFound where ``source`` has no engine, Conflict for files that are not what their manifest says, OSError.
+    Raises NotFound if ``source`` has no engine, Conflict for files that do not match their manifest, OSError.
     """
     engines = sorted(path.parent for path in source.glob(f"[!.]*/{CONFIG}"))
     if not engines:
         raise NotFound(f"there is no engine in {source}", "folder")
     repository.mkdir(parents=True, exist_ok=True)
-    with _turn(repository):
-        _clear(repository)
+    with _lock(repository):
+        _remove_stale_staging(repository)
         for engine in engines:
-            for version in numbers(engine):
+            for version in version_numbers(engine):
                 check_files(engine, version)
-            yield from _add(engine, repository / engine.name, tell)
+            yield from _install(engine, repository / engine.name, report)
 
 
 @contextlib.contextmanager
-def _turn(repository: Path) -> Iterator[None]:
-    """Several that add at once, such as pods with one volume, do so one after the other. Raises Conflict."""
-    folder, deadline = os.open(repository, os.O_RDONLY), time.monotonic() + _TURN_S
+def _lock(repository: Path) -> Iterator[None]:
+    """Hold the repository's lock: concurrent installers, such as pods with one volume, run in turn. Raises Conflict."""
+    folder, deadline = os.open(repository, os.O_RDONLY), time.monotonic() + _LOCK_TIMEOUT_S
     try:
-        while not _taken(folder):
+        while not _try_lock(folder):
             if time.monotonic() >= deadline:
                 raise Conflict(f"others add to {repository} and do not come to an end; try again")
-            time.sleep(_ASK_S)
+            time.sleep(_LOCK_POLL_S)
         yield
     finally:
         os.close(folder)
 
 
-def _taken(folder: int) -> bool:
+def _try_lock(folder: int) -> bool:
     try:
         fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
-    except OSError:  # some network file systems lock no folder: `_move_in` finds out who was first
+    except OSError:  # some network file systems cannot lock a folder: `_move_in` detects the race
         return True
     return True
 
 
-def _clear(repository: Path) -> None:
-    """What one left behind that was killed."""
-    for left in repository.glob(f"{_ASIDE}*"):
-        with contextlib.suppress(FileNotFoundError):  # another one clears, too
-            if time.time() - left.stat().st_mtime > _LEFT_S:
+def _remove_stale_staging(repository: Path) -> None:
+    """Remove staging folders left by a killed installer."""
+    for left in repository.glob(f"{_STAGING_PREFIX}*"):
+        with contextlib.suppress(FileNotFoundError):  # removed concurrently
+            if time.time() - left.stat().st_mtime > _STAGING_TTL_S:
                 shutil.rmtree(left)
 
 
-def _add(engine: Path, there: Path, tell: Callable[[str], None]) -> Iterator[tuple[str, str]]:
+def _install(engine: Path, there: Path, report: Callable[[str], None]) -> Iterator[tuple[str, str]]:
     if not (there / CONFIG).is_file() and _move_in(engine, there):
-        yield from ((engine.name, version) for version in numbers(engine))
+        yield from ((engine.name, version) for version in version_numbers(engine))
     elif (there / CONFIG).is_file():
-        yield from _add_versions(engine, there, tell)
+        yield from _install_versions(engine, there, report)
     else:
-        tell(f"{there} has no {CONFIG}, and stays as it is: once it is taken away, the engine is added anew")
+        report(f"{there} has no {CONFIG}, and stays as it is: once it is taken away, the engine is added anew")
 
 
-def _add_versions(engine: Path, there: Path, tell: Callable[[str], None]) -> Iterator[tuple[str, str]]:
+def _install_versions(engine: Path, there: Path, report: Callable[[str], None]) -> Iterator[tuple[str, str]]:
     added = False
-    for version in numbers(engine):
-        if (same := _same(there, checksums(engine, version))) is not None:
+    for version in version_numbers(engine):
+        if (same := _find_equal_version(there, checksums(engine, version))) is not None:
             try:
                 check_files(there, same)
             except Conflict as error:
-                tell(str(error))
+                report(str(error))
             continue
-        number = int(next(reversed(numbers(there)), "0")) + 1
+        number = int(next(reversed(version_numbers(there)), "0")) + 1
         while not _move_in(engine / version, there / str(number), manifest_path(engine, version)):
             number += 1
         yield engine.name, str(number)
         added = True
     if added:
-        for name in _different(engine, there):
-            tell(f"{engine.name}/{name} stays, and is not the one that the new version came with")
+        for name in _differing_files(engine, there):
+            report(f"{engine.name}/{name} stays, and is not the one that the new version came with")
 
 
-def _same(engine: Path, sums: dict[str, str] | None) -> str | None:
-    """The version whose manifest names the files of ``sums``."""
-    return next((version for version in numbers(engine) if checksums(engine, version) == sums), None)
+def _find_equal_version(engine: Path, sums: dict[str, str] | None) -> str | None:
+    """The version with the checksums ``sums``."""
+    return next((version for version in version_numbers(engine) if checksums(engine, version) == sums), None)
 
 
-def _different(engine: Path, there: Path) -> list[str]:
-    names = sorted(path.name for path in engine.iterdir() if path.is_file() and path.name not in _OF_THE_PLACE)
+def _differing_files(engine: Path, there: Path) -> list[str]:
+    names = sorted(path.name for path in engine.iterdir() if path.is_file() and path.name not in _LOCAL_FILES)
     _, others, missing = filecmp.cmpfiles(engine, there, names, shallow=False)
     return others + missing
 
 
 def _move_in(folder: Path, target: Path, manifest: Path | None = None) -> bool:
-    """Copied beside and moved: who looks meanwhile sees all of it or nothing. Whether there was nothing before."""
+    """Copy beside the target and rename, so that readers see all or nothing. False if the target is not empty."""
     if target.is_dir() and any(target.iterdir()):
         return False
     repository = target.parent if (folder / CONFIG).is_file() else target.parents[1]
-    with tempfile.TemporaryDirectory(dir=repository, prefix=_ASIDE) as beside:
+    with tempfile.TemporaryDirectory(dir=repository, prefix=_STAGING_PREFIX) as beside:
         staged = Path(shutil.copytree(folder, Path(beside) / "staged"))
         if manifest is not None:
             shutil.copy(manifest, staged / MANIFEST)
         try:
             staged.rename(target)
         except OSError as error:
-            if error.errno in _TAKEN:
+            if error.errno in _EXISTS_ERRORS:
                 return False
             raise
     return True

@@ -1,7 +1,7 @@
-"""The model repository as one Triton sees it: links to the versions that it is to have, and to no others.
+"""The view of the model repository that one Triton gets: links to the selected versions only.
 
-Triton serves what its folder holds. With a folder of its own, what is loaded survives a restart, and what somebody
-lays beside it in the repository is not served before it is asked for.
+Triton serves all of its folder. With its own view, the selection survives a restart, and versions added to the
+repository are not served before they are selected.
 """
 
 from __future__ import annotations
@@ -19,21 +19,23 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,17}")
 _POLICY = re.compile(r"^\s*version_policy\b", re.MULTILINE)
 
 
-def is_number(version: str) -> bool:
+def is_version_number(version: str) -> bool:
     return _NUMBER.fullmatch(version) is not None
 
 
-def numbers(engine: Path) -> list[str]:
+def version_numbers(engine: Path) -> list[str]:
     """The versions in the folder of an engine, lowest first."""
     if not engine.is_dir():
         return []
-    return sorted((entry.name for entry in engine.iterdir() if entry.is_dir() and is_number(entry.name)), key=int)
+    return sorted(
+        (entry.name for entry in engine.iterdir() if entry.is_dir() and is_version_number(entry.name)), key=int
+    )
 
 
 def write_view(engine: Path, versions: Sequence[str], target: Path) -> None:
-    """Make ``target`` show ``versions`` of the folder ``engine``; its config tells Triton of just these.
+    """Make ``target`` show ``versions`` of the folder ``engine``, with a matching version_policy in its config.
 
-    Raises EngineUnavailable for a config that says itself which versions are served.
+    Raises EngineUnavailable for a config that has a version_policy of its own.
     """
     config = (engine / CONFIG).read_text()
     if _POLICY.search(config):
@@ -41,7 +43,7 @@ def write_view(engine: Path, versions: Sequence[str], target: Path) -> None:
             f"{engine.name}/{CONFIG} has a version_policy; the stack says which versions are served"
         )
     target.mkdir(parents=True, exist_ok=True)
-    shown = [entry for entry in engine.iterdir() if not is_number(entry.name) or entry.name in versions]
+    shown = [entry for entry in engine.iterdir() if not is_version_number(entry.name) or entry.name in versions]
     wanted = {entry.name: entry for entry in shown if entry.name != CONFIG}
     for link in target.iterdir():
         if link.is_symlink() and link.name not in wanted:
@@ -50,7 +52,7 @@ def write_view(engine: Path, versions: Sequence[str], target: Path) -> None:
         if not (target / name).is_symlink():
             (target / name).symlink_to(entry)
     policy = f"\nversion_policy {{ specific {{ versions: [{', '.join(versions)}] }} }}\n" if versions else ""
-    # Written beside and moved: a Triton that looks meanwhile sees the one or the other.
+    # Written beside and renamed: Triton reads either the old or the new file.
     written = target / f".{CONFIG}"
     written.write_text(config + policy)
     shutil.copymode(engine / CONFIG, written)

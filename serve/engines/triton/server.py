@@ -1,4 +1,4 @@
-"""``TritonServer``: a real tritonserver as a child process that ends when this process does."""
+"""``TritonServer``: a tritonserver as a child process that ends when this process does."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
-from serve.engines.triton import installation, keeper, log, repository_view
+from serve.engines.triton import installation, process_guard, repository_view, server_log
 from serve.errors import EngineUnavailable
 from serve.observability.metrics import catalogue
 
@@ -34,13 +34,13 @@ CONFIRM_TIMEOUT_S = 2.0
 
 
 class TritonServer:
-    """Serves ``engines`` out of ``repository`` (one folder per engine) on free loopback ports.
+    """Serves ``engines`` of ``repository`` (one folder per engine) on free loopback ports.
 
-    ``versions`` says which of an engine (default: its lowest); `show` and `confirm` change that while the server runs.
-    ``threads`` is the number of CPU threads for an engine whose config names none (default: every core);
-    ``start_timeout_s`` is the limit for all engines to load. ``start`` and ``stop`` block: call them in a thread from
-    async code. A server that has been stopped can be started again, and then keeps its ports if they are still free.
-    ``tritonserver`` is the folder of an installation with backends of its own; none: the wheel's, with the embedded.
+    ``versions`` selects versions by engine (default: the lowest); `set_view` and `set_versions` change that while
+    running. ``threads``: CPU threads of an engine whose config names none (default: all cores). ``start_timeout_s``
+    limits the load of all engines. ``start`` and ``stop`` block: call them in a thread from async code. A stopped
+    server can be started again and keeps its ports if they are still free. ``tritonserver``: folder of a separate
+    installation with its own backends; None: the wheel with the embedded backends.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class TritonServer:
         self._ended_or_ready = threading.Event()
         self._ports: tuple[int, int] | None = None
         self.restarts = 0
-        self.changed_at = -math.inf
-        """When a version was last asked for, came or went, of ``time.monotonic``."""
+        self.versions_changed_at = -math.inf
+        """When the set of versions last changed, by ``time.monotonic``."""
 
     @property
     def engines(self) -> tuple[str, ...]:
@@ -81,20 +81,20 @@ class TritonServer:
 
     @property
     def versions(self) -> Mapping[str, Sequence[str]]:
-        """Those that each engine has."""
+        """Confirmed versions by engine."""
         return self._versions
 
-    def show(self, engine: str, versions: Sequence[str]) -> None:
-        """The running Triton finds ``versions`` of ``engine`` when it is told to look; a restart does not, before they
-        are `confirmed`."""
+    def set_view(self, engine: str, versions: Sequence[str]) -> None:
+        """Show ``versions`` of ``engine`` to the running Triton at its next load; a restart uses the versions of
+        `set_versions`."""
         with self._lock:
             if self._leftovers is not None and self.running:
                 repository_view.write_view(self._repository / engine, versions, self._leftovers[0] / VIEW / engine)
 
-    def confirm(self, engine: str, versions: Sequence[str]) -> None:
-        """``engine`` has ``versions``, and has them again after a restart. Blocks nobody."""
+    def set_versions(self, engine: str, versions: Sequence[str]) -> None:
+        """Record that ``engine`` has ``versions``, also after a restart. Does not block."""
         self._versions = {**self._versions, engine: tuple(versions)}
-        self.changed_at = time.monotonic()
+        self.versions_changed_at = time.monotonic()
 
     @property
     def url(self) -> str:
@@ -103,29 +103,29 @@ class TritonServer:
 
     @property
     def metrics_url(self) -> str:
-        """Where Prometheus may read Triton's own metrics."""
+        """Endpoint of Triton's own Prometheus metrics."""
         return f"http://{LOOPBACK}:{self._running_ports()[1]}/metrics"
 
     @property
     def running(self) -> bool:
-        """Whether the process is there; only an inference tells whether it works."""
+        """Whether the process exists; only an inference shows whether it works."""
         return self._process is not None and self._process.poll() is None
 
     @property
     def pid(self) -> int:
-        """The process that keeps tritonserver, which is its child."""
+        """Pid of the guard process, the parent of tritonserver."""
         if self._process is None:
             raise EngineUnavailable("tritonserver is not started")
         return self._process.pid
 
     def log(self) -> list[str]:
-        """The last lines that Triton wrote: for the operator, never for a client."""
+        """Triton's last log lines: for operators, never for clients."""
         return list(self._log)
 
     def start(self) -> None:
         """Start, and return once every engine is loaded.
 
-        Raises EngineUnavailable with Triton's own reason when one cannot be loaded, or none came in time.
+        Raises EngineUnavailable with Triton's reason if an engine cannot be loaded, or not in time.
         """
         with self._lock:
             if self.running:
@@ -136,32 +136,32 @@ class TritonServer:
                 started = self._launch(*self._ports)
                 if started:
                     return
-                self._ports = None  # taken by another process meanwhile, or left by a server that crashed
+                self._ports = None  # in use by another process, or by a crashed server
             lines = self.log()
-            taken = log.port_was_taken(lines)
-            raise EngineUnavailable("tritonserver found no free port" if taken else log.failure(lines))
+            taken = server_log.is_port_taken(lines)
+            raise EngineUnavailable("tritonserver found no free port" if taken else server_log.failure(lines))
 
     def stop(self) -> None:
-        """Kill the server and its stubs at once (engines hold no state) and remove what they left."""
+        """Kill the server and its stubs at once (engines hold no state) and remove their files."""
         with self._lock:
             process, self._process = self._process, None
             if process is None:
                 return
             if process.stdin is not None:
-                process.stdin.close()  # the keeper ends everything on this
+                process.stdin.close()  # makes the guard end everything
             try:
                 process.wait(STOP_TIMEOUT_S)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            # A keeper that was killed itself has cleared nothing up.
+            # A guard that was killed itself has not cleaned up.
             left = self._leftovers if process.returncode != 0 else None
             if left is not None:
-                keeper.end_strays(left[1])  # they would hold the log open, too
+                process_guard.kill_orphans(left[1])  # they would also hold the log pipe open
             if self._reader is not None:
                 self._reader.join(STOP_TIMEOUT_S)
             if left is not None:
-                keeper.remove_leftovers(*left)
+                process_guard.remove_leftovers(*left)
 
     def restart(self) -> None:
         with self._lock:
@@ -188,11 +188,12 @@ class TritonServer:
             if not (self._repository / engine / "config.pbtxt").is_file():
                 raise EngineUnavailable(f"engine '{engine}' is not in the model repository")
             if not self._versions[engine]:
-                self._versions[engine] = tuple(repository_view.numbers(self._repository / engine)[:1])
+                self._versions[engine] = tuple(repository_view.version_numbers(self._repository / engine)[:1])
 
     def _launch(self, grpc_port: int, metrics_port: int) -> bool:
-        """True when the engines are loaded, False when another try may succeed: a port was taken, or Triton crashed in
-        a way that passes. Raises EngineUnavailable on all else.
+        """True if the engines are loaded; False if a retry may succeed (port in use, transient crash).
+
+        Raises EngineUnavailable otherwise.
         """
         started_at = time.monotonic()
         self._log.clear()
@@ -202,23 +203,23 @@ class TritonServer:
             self._process = self._spawn(grpc_port, metrics_port)
         except OSError:
             if self._leftovers is not None:
-                keeper.remove_leftovers(*self._leftovers)  # no keeper came to be that would
+                process_guard.remove_leftovers(*self._leftovers)  # there is no guard to do it
             raise
         self._reader = threading.Thread(target=self._read_log, args=(self._process,), name="triton-log", daemon=True)
         self._reader.start()
-        in_time = self._ended_or_ready.wait(self._start_timeout_s)
-        if in_time and self._ready.is_set() and self._serves_metrics(metrics_port):
+        loaded_in_time = self._ended_or_ready.wait(self._start_timeout_s)
+        if loaded_in_time and self._ready.is_set() and self._serves_metrics(metrics_port):
             catalogue.TRITON_STARTS.add(1)
             catalogue.TRITON_START_SECONDS.observe(time.monotonic() - started_at)
             LOGGER.info("%d engines loaded in %.1f s", len(self._engines), time.monotonic() - started_at)
             return True
         self.stop()
         lines = self.log()
-        if log.port_was_taken(lines) or log.fault_passes(lines):
+        if server_log.is_port_taken(lines) or server_log.is_transient(lines):
             return False
         LOGGER.error("tritonserver did not start:\n%s", "\n".join(lines[-40:]))
         limit = f"the engines did not load within {self._start_timeout_s:g} s"
-        raise EngineUnavailable(log.failure(lines) if in_time else limit)
+        raise EngineUnavailable(server_log.failure(lines) if loaded_in_time else limit)
 
     def _spawn(self, grpc_port: int, metrics_port: int) -> subprocess.Popen[bytes]:
         work_dir = Path(tempfile.mkdtemp(prefix="atelier-triton-"))
@@ -230,7 +231,7 @@ class TritonServer:
             self._installation,
             repository=work_dir / VIEW,
             engines=self._engines,
-            backends=installation.backends_of(self._installation, work_dir / "backends"),
+            backends=installation.backends_folder(self._installation, work_dir / "backends"),
             shm_prefix=shm_prefix,
             host=LOOPBACK,
             ports=(grpc_port, metrics_port),
@@ -238,7 +239,7 @@ class TritonServer:
             stub_timeout_s=self._start_timeout_s,
             traces_url=self._traces_url,
         )
-        interpreter = [sys.executable, "-I", "-S", str(Path(keeper.__file__))]
+        interpreter = [sys.executable, "-I", "-S", str(Path(process_guard.__file__))]
         return subprocess.Popen(
             [*interpreter, str(os.getpid()), str(work_dir), shm_prefix, *command],
             env=installation.environment(self._installation, self._threads),
@@ -246,13 +247,14 @@ class TritonServer:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            # Out of reach of the terminal's Ctrl-C, but in no session of its own: where Linux shares the processor
-            # between sessions (autogroup), stubs of one came too late for their server on busy cores.
+            # Own process group: not reached by the terminal's Ctrl-C. Not an own session: with Linux autogroup
+            # scheduling, stubs of one session were late for their server on busy cores.
             process_group=0,
         )
 
     def _serves_metrics(self, port: int) -> bool:
-        """Whether the last service to start really did: Triton says so first, and then ends when its port is taken."""
+        """Whether the metrics service runs: Triton logs its start before binding the port, and exits if that is in
+        use."""
         deadline = time.monotonic() + CONFIRM_TIMEOUT_S
         while self.running and time.monotonic() < deadline:
             connection = http.client.HTTPConnection(LOOPBACK, port, timeout=CONFIRM_TIMEOUT_S)
@@ -272,16 +274,16 @@ class TritonServer:
             while raw := pipe.readline(LOG_LINE_BYTES):
                 line = raw.decode(errors="replace").rstrip()
                 self._log.append(line)
-                LOGGER.log(log.level(line), "%s", line)
-                if log.is_ready(line):
+                LOGGER.log(server_log.level(line), "%s", line)
+                if server_log.is_ready(line):
                     self._ready.set()
-                if self._ready.is_set() or log.port_was_taken([line]):
+                if self._ready.is_set() or server_log.is_port_taken([line]):
                     self._ended_or_ready.set()
         self._ended_or_ready.set()
 
 
 def _free_ports() -> tuple[int, int]:
-    """Two loopback ports that are free now, held together so that they differ."""
+    """Two free loopback ports, bound at the same time so that they differ."""
     with socket.socket() as first, socket.socket() as second:
         first.bind((LOOPBACK, 0))
         second.bind((LOOPBACK, 0))

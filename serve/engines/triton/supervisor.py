@@ -1,9 +1,9 @@
-"""``Supervisor``: finds out by real inference that an embedded Triton has stopped working, and restarts it.
+"""``Supervisor``: detects by real inference that an embedded Triton has stopped working, and restarts it.
 
-A Python stub that is killed leaves its server and its model "ready" while every request fails, and nothing recovers by
-itself; so readiness as Triton tells it counts for nothing here. A server or a stub that stands still is worse: nothing
-fails, and everything waits. Worst is a stub that was late by a second, as on a machine that was itself stopped for one:
-its server has given it up, and both go on.
+A killed Python stub leaves its server and model "ready" while every request fails, and nothing recovers by itself, so
+Triton's readiness is ignored here. A stopped or frozen server or stub is worse: calls hang instead of failing. The
+worst case is a stub that was late by a second, as after a suspend of the machine: its server has given it up, and both
+continue.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from serve.observability.metrics import catalogue, proc
 LOGGER = logging.getLogger(__name__)
 
 FIRST_RETRY_S = 1.0
-LAST_RETRY_S = 30.0
+MAX_RETRY_S = 30.0
 LIVE_TIMEOUT_S = 2.0
 LIVE_ATTEMPTS = 3
-"""However busy its engines are, a server that is well says at once that it lives: that asks none of them."""
-CHANGE_S = 10.0
-"""How long after a change of versions only probes tell whether a process is gone."""
+"""A healthy server answers a liveness call at once, however busy its engines are."""
+VERSION_CHANGE_GRACE_S = 10.0
+"""For this time after a change of versions only probes decide whether a process is gone."""
 
 
 class Supervisor:
-    """Watches ``server`` through ``engines``.
+    """Supervises ``server`` through ``engines``.
 
-    Every ``interval_s`` each engine is probed; between probes, each ``look_s``, the processes are looked at, which
-    finds the stub of one instance out of several, and what a signal has stopped. A failed call of ``engines`` brings
-    the next probe forward. An engine that is slow is not broken: probes past ``probe_timeout_s`` count only when the
-    engine completed nothing for ``stall_s``. A server that does not even say that it lives is.
+    Every ``interval_s`` each engine is probed; between probes, every ``look_s``, the processes are checked, which finds
+    one dead stub out of several instances and stopped processes. A failed call of ``engines`` triggers the next probe.
+    A slow engine is not broken: probes that exceed ``probe_timeout_s`` count only if the engine completed nothing for
+    ``stall_s``. A server that does not answer a liveness call is broken.
     """
 
     def __init__(
@@ -55,55 +55,56 @@ class Supervisor:
         self._stall_s = stall_s
         #: By engine: when a probe first timed out, and the executions it had completed by then.
         self._stalls: dict[str, tuple[float, int]] = {}
-        self._suspicion = asyncio.Event()
-        self._given_up = asyncio.Event()
-        engines.on_unavailable = lambda engine: self._suspicion.set()
-        engines.on_stub_lost = self._give_up
+        self._probe_now = asyncio.Event()
+        self._stub_lost = asyncio.Event()
+        engines.on_unavailable = lambda engine: self._probe_now.set()
+        engines.on_stub_lost = self._on_stub_lost
 
     async def run(self) -> None:
-        """Watch until cancelled."""
+        """Supervise until cancelled."""
         while True:
-            self._suspicion.clear()
+            self._probe_now.clear()
             try:
-                reason = await self._fault()
-            except Exception:  # whatever it was, a Triton that nobody watches would be the end of its replica
-                LOGGER.exception("the look at tritonserver failed; it is looked at again")
+                reason = await self._find_fault()
+            except Exception:  # without supervision the replica could not recover
+                LOGGER.exception("the check of tritonserver failed; it is repeated")
                 reason = None
             if reason is not None:
                 LOGGER.error("restarting tritonserver: %s", reason)
-                self._engines.held = reason
+                self._engines.restart_reason = reason
                 await self._restart()
             await self._pause()
 
-    def _give_up(self, engine: str) -> None:
-        self._engines.held = f"it has given up a stub of '{engine}'"
-        self._given_up.set()
-        self._suspicion.set()
+    def _on_stub_lost(self, engine: str) -> None:
+        self._engines.restart_reason = f"it has given up a stub of '{engine}'"
+        self._stub_lost.set()
+        self._probe_now.set()
 
-    async def _fault(self) -> str | None:
-        """What is amiss, if anything. Probes of a server that stands still wait long: it is looked at meanwhile."""
-        self._given_up.clear()
-        if self._engines.held is not None:
-            return self._engines.held
-        looking, probing = asyncio.create_task(self._look()), asyncio.create_task(self._probe_twice())
-        given_up = asyncio.create_task(self._given_up.wait())
+    async def _find_fault(self) -> str | None:
+        """Why Triton must be restarted, or None. Probes of a frozen server block, so processes are checked
+        concurrently."""
+        self._stub_lost.clear()
+        if self._engines.restart_reason is not None:
+            return self._engines.restart_reason
+        looking, probing = asyncio.create_task(self._watch_processes()), asyncio.create_task(self._probe_twice())
+        given_up = asyncio.create_task(self._stub_lost.wait())
         tasks = (looking, probing, given_up)
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             if given_up.done():
-                return self._engines.held
-            return looking.result() if looking.done() else probing.result() or await self._trouble()
+                return self._engines.restart_reason
+            return looking.result() if looking.done() else probing.result() or await self._confirmed_fault()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _look(self) -> str:
-        """At the processes, until something is amiss with them."""
+    async def _watch_processes(self) -> str:
+        """Check the processes repeatedly; returns the first fault."""
         while self._server.running:
-            if (trouble := await self._trouble()) is not None:
+            if (trouble := await self._confirmed_fault()) is not None:
                 return trouble
-            if not await self._lives():
+            if not await self._is_live():
                 return "it does not answer"
             await asyncio.sleep(self._look_s)
         return "it ended"
@@ -111,23 +112,24 @@ class Supervisor:
     async def _probe_twice(self) -> str | None:
         if await self._probe_all() is None:
             return None
-        await asyncio.sleep(self._look_s)  # what fails once may pass
+        await asyncio.sleep(self._look_s)  # a single failure may be transient
         return await self._probe_all()
 
-    async def _trouble(self) -> str | None:
-        """What the processes tell twice: who stops one for a moment may go on with it."""
-        if (trouble := await self._seen()) is not None:
+    async def _confirmed_fault(self) -> str | None:
+        """A fault of the processes, confirmed twice: a process may be stopped for a moment only."""
+        if (trouble := await self._process_fault()) is not None:
             await asyncio.sleep(self._look_s)
-            return await self._seen() and trouble
+            return await self._process_fault() and trouble
         return None
 
-    async def _seen(self) -> str | None:
-        """Not a stub that ends because its version goes, or does not load: Triton takes a moment to notice it."""
-        settled = time.monotonic() - self._server.changed_at >= CHANGE_S
+    async def _process_fault(self) -> str | None:
+        """Ignores ended stubs for `VERSION_CHANGE_GRACE_S` after a version change: Triton takes a moment to reap
+        them."""
+        settled = time.monotonic() - self._server.versions_changed_at >= VERSION_CHANGE_GRACE_S
         return await asyncio.to_thread(proc.trouble, self._server.pid, ended=settled)
 
-    async def _lives(self) -> bool:
-        """A server that cannot be reached is left to the probes, which say why."""
+    async def _is_live(self) -> bool:
+        """Whether the server answers. Unreachable counts as alive here; the probes report the reason."""
         for _ in range(LIVE_ATTEMPTS):
             try:
                 await self._engines.live(timeout_s=LIVE_TIMEOUT_S)
@@ -144,7 +146,7 @@ class Supervisor:
         return next((reason for reason in reasons if reason is not None), None)
 
     async def _probe(self, engine: str, version: str) -> str | None:
-        """Why ``engine`` is broken; None when it works, or is only busy."""
+        """Why ``engine`` is broken; None if it works or is only busy."""
         try:
             completed = await self._completed(engine)
         except AtelierError as error:
@@ -154,7 +156,7 @@ class Supervisor:
         except Overloaded:
             return None
         except NotFound as error:
-            return str(error) if version in self._server.versions.get(engine, ()) else None  # or it was unloaded
+            return str(error) if version in self._server.versions.get(engine, ()) else None  # None: unloaded meanwhile
         except DeadlineExceeded as error:
             return str(error) if self._is_stalled(engine, completed) else None
         except AtelierError as error:
@@ -183,21 +185,21 @@ class Supervisor:
                 await asyncio.to_thread(self._server.restart)
                 await self._engines.connect(self._server.url)
                 return
-            except Exception as error:  # also when there is no disk, memory or thread to be had
+            except Exception as error:  # includes lack of disk, memory or threads
                 unforeseen = not isinstance(error, AtelierError | OSError)
                 LOGGER.error(
                     "tritonserver does not start (next try in %.0f s): %s", delay_s, error, exc_info=unforeseen
                 )
             await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, LAST_RETRY_S)
+            delay_s = min(2 * delay_s, MAX_RETRY_S)
 
     async def _pause(self) -> None:
-        """Until the next probe is due, a call failed, or a process is seen to be gone."""
+        """Sleep until the next probe is due, a call failed, or a process is gone."""
         loop = asyncio.get_running_loop()
         due = loop.time() + self._interval_s
-        while loop.time() < due and not self._suspicion.is_set():
+        while loop.time() < due and not self._probe_now.is_set():
             try:
-                await asyncio.wait_for(self._suspicion.wait(), self._look_s)
+                await asyncio.wait_for(self._probe_now.wait(), self._look_s)
             except TimeoutError:
-                if not self._server.running or await self._seen() is not None:
+                if not self._server.running or await self._process_fault() is not None:
                     return

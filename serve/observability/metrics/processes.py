@@ -20,7 +20,7 @@ class Usage:
     def __init__(self) -> None:
         self._seen: dict[int, float] = {}
 
-    def look(self, pids: Iterable[int]) -> tuple[float, int]:
+    def update(self, pids: Iterable[int]) -> tuple[float, int]:
         """(processor seconds since the last look, resident bytes now) of ``pids`` alone, without what is below them."""
         seen, spent_s, resident = {}, 0.0, 0
         for pid in pids:
@@ -46,6 +46,6 @@ _own = Usage()
 
 def measure_processes(role: str) -> None:
     """Of this process, which is a ``role``, and all below it."""
-    spent_s, resident = _own.look([os.getpid(), *descendants(os.getpid())])
+    spent_s, resident = _own.update([os.getpid(), *descendants(os.getpid())])
     catalogue.PROCESS_CPU.add(spent_s, role)
     catalogue.PROCESS_MEMORY.set(resident, role)

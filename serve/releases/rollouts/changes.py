@@ -128,7 +128,7 @@ def _check_unchanged(rollout: Rollout, known: Rollout) -> None:
 
 
 def _check(version: str) -> None:
-    if not repository_view.is_number(version):
+    if not repository_view.is_version_number(version):
         raise InvalidRequest("must be a whole number, as the version's folder is called", "version")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from serve.engines.triton import repository_view
-from serve.engines.triton.manifests import label_of
+from serve.engines.triton.manifests import version_label
 from serve.ensembles.vectorizer.vectorization import ENGINES
 from serve.errors import NotFound
 from serve.releases.rollouts.rollout import Rollout, read_all
@@ -56,7 +56,7 @@ async def default_of(state: State, engine: str) -> str:
         raise NotFound(f"there is no engine {engine[:64]!a}", "engine")
     told = [engines[engine]["current"] for engines in await _told(state) if engine in engines]
     try:
-        there = repository_view.numbers(ensemble_of(state.settings, engine).model_repository / engine)
+        there = repository_view.version_numbers(ensemble_of(state.settings, engine).model_repository / engine)
     except NotFound:  # on this machine
         if any(told):
             return next(str(version) for version in told if version)
@@ -85,7 +85,7 @@ async def listed(state: State) -> list[Listed]:
 def _of_engine(
     engine: str, folder: Path | None, decided: Rollout | None, told: Sequence[Mapping[str, Any]]
 ) -> list[Listed]:
-    there = repository_view.numbers(folder) if folder is not None else []
+    there = repository_view.version_numbers(folder) if folder is not None else []
     rollout = decided or Rollout(engine, there[0] if there else "")
     versions = sorted({*there, rollout.current, *rollout.others} - {""}, key=int)
     return [_listed(rollout, version, folder, told) for version in versions]
@@ -102,7 +102,7 @@ def _listed(rollout: Rollout, version: str, folder: Path | None, told: Sequence[
     return Listed(
         engine=rollout.engine,
         version=version,
-        label=label_of(folder, version) if folder is not None else None,
+        label=version_label(folder, version) if folder is not None else None,
         role=roles.get(version, "there"),
         percentage=shares.get(version, 0.0),
         replicas=sum(version in one["loaded"] for one in told),

@@ -139,18 +139,18 @@ class VersionReconciler:
         if candidate is None:
             self._findings.pop(engine, None)
         elif is_new:
-            versions.forget_failures(engine)
+            versions.clear_failures(engine)
             reason = await self._why_not(engine, candidate)
         elif finding is not None:
             reason = finding.reason
         others = [version for version in rollout.others if version != candidate or not reason]
-        failures = await versions.keep(engine, [rollout.current, *others])
+        failures = await versions.retain(engine, [rollout.current, *others])
         self._note_failure(engine, failures.get(rollout.current, ""))
         if candidate is not None and is_new:
             reason = reason or failures.get(candidate, "") or await self._why_silent(engine, candidate)
             if reason:
                 LOGGER.error("engine %s, version %s is not fit: %s", engine, candidate, reason)
-                versions.refuse(engine, candidate, reason)
+                versions.block(engine, candidate, reason)
             found = Finding(rollout.asked, not reason, reason, round(time.perf_counter() - began, 3))
             self._findings[engine] = candidate, found
 

@@ -84,10 +84,10 @@ def work() -> Iterator[Callable[[], None]]:
 
         def one() -> None:
             with billed() as bill:
-                meter.answered(ENGINE, {"sample": np.zeros((1, 4, 8, 8), np.float32)})
+                meter.record(ENGINE, {"sample": np.zeros((1, 4, 8, 8), np.float32)})
             bill.pay(ENSEMBLE, MODEL)
             catalogue.ENSEMBLE_SECONDS.observe(1.0, ENSEMBLE, "ok")
-            asyncio.run(meter.look())
+            asyncio.run(meter.update())
 
         one()
         yield one

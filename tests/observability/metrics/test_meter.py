@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from serve.engines import usage_meter as module
-from serve.engines.usage_meter import EngineMeter, work_of
+from serve.engines.usage_meter import EngineMeter, work_units
 from serve.observability.costs import billed, charge, total
 from serve.observability.metrics import catalogue
 
@@ -53,11 +53,11 @@ def engines() -> Counted:
 
 @pytest.fixture
 def metered(engines: Counted, monkeypatch: pytest.MonkeyPatch) -> tuple[EngineMeter, list[float]]:
-    """A meter, and what its processes spend until each look."""
+    """A meter, and what its processes spend until each update."""
     made = EngineMeter("illustrate", engines, Server(), gpus=0.5)  # type: ignore[arg-type]
-    made._looked_at = time.monotonic()
+    made._updated_at = time.monotonic()
     spent: list[float] = []
-    monkeypatch.setattr(made._usage, "look", lambda _: (spent.pop(0), 0))
+    monkeypatch.setattr(made._usage, "update", lambda _: (spent.pop(0), 0))
     monkeypatch.setattr(made, "_own_metrics", lambda _: [])
     monkeypatch.setattr(module, "descendants", lambda _: [])
     monkeypatch.setattr(module, "_CORES", 4)
@@ -67,44 +67,44 @@ def metered(engines: Counted, monkeypatch: pytest.MonkeyPatch) -> tuple[EngineMe
 def asked(meter: EngineMeter, engine: str, times: int, inputs: Mapping[str, Any] = ROW) -> float:
     with billed() as bill:
         for _ in range(times):
-            meter.answered(engine, inputs)
+            meter.record(engine, inputs)
     return bill.cpu_s
 
 
 async def test_charges_come_to_what_was_spent(engines: Counted, metered: tuple[EngineMeter, list[float]]) -> None:
     meter, spent = metered
     charged = 0.0
-    for look in range(1, 21):
-        meter._looked_at = time.monotonic() - 5
+    for update in range(1, 21):
+        meter._updated_at = time.monotonic() - 5
         charged = asked(meter, "a", 30) + asked(meter, "b", 10)
-        engines.ran_s = {"a": 3.0 * look, "b": 1.0 * look}
+        engines.ran_s = {"a": 3.0 * update, "b": 1.0 * update}
         spent.append(8.0)
-        await meter.look()
+        await meter.update()
     assert charged == pytest.approx(8.0, rel=1e-3)
     assert asked(meter, "a", 30) == pytest.approx(6.0, rel=1e-3), "by how long each ran"
     with billed() as bill:
-        meter.answered("a", ROW)
+        meter.record("a", ROW)
     assert bill.gpu_s == pytest.approx(0.5 * 3.0 / 30)
 
 
 async def test_idle_processes_are_charged_to_nobody(engines: Counted, metered: tuple[EngineMeter, list[float]]) -> None:
     meter, spent = metered
-    meter._looked_at = time.monotonic() - 1000
-    meter.answered("a", ROW)
+    meter._updated_at = time.monotonic() - 1000
+    meter.record("a", ROW)
     engines.ran_s = {"a": 0.01}
     spent.append(90.0)
-    await meter.look()
+    await meter.update()
     assert asked(meter, "a", 1) == pytest.approx(0.01), "as long as nothing else is known: one processor"
 
 
 async def test_a_start_is_charged_to_nobody(engines: Counted, metered: tuple[EngineMeter, list[float]]) -> None:
     meter, spent = metered
-    meter._looked_at = None
-    for look in (1, 2, 3):
+    meter._updated_at = None
+    for update in (1, 2, 3):
         asked(meter, "a", 10)
-        engines.ran_s = {"a": 5.0 * look}
-        spent.append(500.0 if look == 1 else 5.0)
-        await meter.look()
+        engines.ran_s = {"a": 5.0 * update}
+        spent.append(500.0 if update == 1 else 5.0)
+        await meter.update()
     assert asked(meter, "a", 10) == pytest.approx(5.0)
 
 
@@ -114,7 +114,7 @@ async def test_a_restarted_triton_counts_anew(engines: Counted, metered: tuple[E
         asked(meter, "a", 2)
         engines.ran_s = {"a": run_s}
         spent.append(run_s)
-        await meter.look()
+        await meter.update()
     assert asked(meter, "a", 1) > 0
 
 
@@ -123,19 +123,19 @@ async def test_another_version_costs_what_it_runs(engines: Counted, metered: tup
     meter, spent = metered
     engine = f"unet-{time.monotonic_ns()}"
     hour_s = 3600.0
-    for look in range(12):
-        meter._looked_at = time.monotonic() - 5
+    for update in range(12):
+        meter._updated_at = time.monotonic() - 5
         asked(meter, engine, 40)
         asked(meter, "quality", 10)
-        engines.ran_s = {f"{engine}/1": hour_s + 4.0 * look, "quality/1": hour_s + 0.4 * look}
-        if look > 5:
+        engines.ran_s = {f"{engine}/1": hour_s + 4.0 * update, "quality/1": hour_s + 0.4 * update}
+        if update > 5:
             engines.ran_s["quality/2"] = 0.1
         spent.append(4.4)
-        await meter.look()
-        if not look:  # of what was before, nobody knows for whom it was
+        await meter.update()
+        if not update:  # of what was before, nobody knows for whom it was
             meter._prices.clear()
     with billed() as bill:
-        meter.answered(engine, ROW)
+        meter.record(engine, ROW)
     assert bill.gpu_s == pytest.approx(0.5 * 4.0 / 40, rel=0.05)
     assert bill.cpu_s == pytest.approx(4.0 / 40, rel=0.05)
     assert catalogue.EXECUTIONS.value(engine, "2") == (hour_s + 44) * 10
@@ -147,7 +147,7 @@ async def test_executions_never_fall(engines: Counted, metered: tuple[EngineMete
     for versions in ({"1": 50.0}, {"1": 50.0, "2": 1.0}, {"2": 3.0}, {"1": 2.0, "2": 3.0}):
         engines.ran_s = {f"{engine}/{version}": run_s for version, run_s in versions.items()}
         spent.append(1.0)
-        await meter.look()
+        await meter.update()
         told.append((catalogue.EXECUTIONS.value(engine, "2"), catalogue.EXECUTION_SECONDS.value(engine, "2")))
     assert told == [(500, 50.0), (510, 51.0), (530, 53.0), (550, 55.0)], "version 1 was loaded anew at last"
 
@@ -156,16 +156,16 @@ async def test_no_replica_charges_more_of_a_gpu_than_it_has(
     engines: Counted, metered: tuple[EngineMeter, list[float]]
 ) -> None:
     meter, spent = metered
-    meter._looked_at = time.monotonic() - 5
+    meter._updated_at = time.monotonic() - 5
     for engine in ("a", "b"):
         asked(meter, engine, 10)
     engines.ran_s = {"a": 10.0, "b": 30.0}
     spent.append(8.0)
-    await meter.look()
+    await meter.update()
     with billed() as bill:
         for engine in ("a", "b"):
             for _ in range(10):
-                meter.answered(engine, ROW)
+                meter.record(engine, ROW)
     assert bill.gpu_s == pytest.approx(0.5 * 5, rel=0.01)
 
 
@@ -194,8 +194,8 @@ def test_no_proxy_stands_before_loopback(monkeypatch: pytest.MonkeyPatch, engine
 def test_work_grows_with_rows_and_pictures() -> None:
     latents = np.zeros((2, 4, 8, 8), np.float32)
     prompt = np.zeros((2, 77, 768), np.float32)
-    assert work_of({"sample": latents, "encoder_hidden_states": prompt}) == latents.size
-    assert work_of({"ids": np.zeros((3, 77), np.int32)}) == 3
+    assert work_units({"sample": latents, "encoder_hidden_states": prompt}) == latents.size
+    assert work_units({"ids": np.zeros((3, 77), np.int32)}) == 3
 
 
 async def test_a_bill_follows_its_tasks_and_no_others() -> None:

@@ -55,7 +55,7 @@ async def test_two_answer_side_by_side(room: EngineSet) -> None:
         "unknown",
     ]
     assert (await EngineSetService(room).metadata(ENGINE))["versions"] == ["2", "1"], "the current one is told last"
-    assert await room.versions.keep(ENGINE, [GOOD, "1"]) == {}
+    assert await room.versions.retain(ENGINE, [GOOD, "1"]) == {}
     room.versions.switch(ENGINE, GOOD)
     assert (await factor(room), room.versions.label(ENGINE)) == (2.0, "2.0")
     assert (await EngineSetService(room).metadata(ENGINE))["versions"] == ["1", "2"]
@@ -65,7 +65,7 @@ async def test_what_does_not_load_changes_nothing(room: EngineSet) -> None:
     for version in (UNLOADABLE, "99"):
         with pytest.raises(EngineUnavailable, match=r"does not load|times/99 is not in the model repository"):
             await factor(room, version)
-    failures = await room.versions.keep(ENGINE, [UNLOADABLE, GOOD])
+    failures = await room.versions.retain(ENGINE, [UNLOADABLE, GOOD])
     assert list(failures) == [UNLOADABLE]
     assert "/" not in failures[UNLOADABLE], "no path of the machine"
     assert (await factor(room), room.versions.loaded(ENGINE)) == (1.0, ("1", "2"))
@@ -79,12 +79,12 @@ async def test_a_version_that_is_mended_is_tried_again(room: EngineSet, reposito
     write_version(repository, UNLOADABLE, model(5.0))
     with pytest.raises(EngineUnavailable):
         await factor(room, UNLOADABLE)  # not again so soon, whoever asks
-    room.versions.forget_failures(ENGINE)
+    room.versions.clear_failures(ENGINE)
     assert await factor(room, UNLOADABLE) == 5.0
 
 
 async def test_a_restart_brings_the_same_versions(room: EngineSet) -> None:
-    await room.versions.keep(ENGINE, [GOOD, "1"])
+    await room.versions.retain(ENGINE, [GOOD, "1"])
     room.versions.switch(ENGINE, GOOD)
     assert room._server is not None
     os.kill(room._server.pid, signal.SIGKILL)
@@ -98,12 +98,12 @@ async def test_what_nobody_wants_goes_but_not_from_under_a_request(
     room: EngineSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A job under way keeps the version that it began with."""
-    monkeypatch.setattr(versions_module, "LINGER_S", 0.0)
-    await room.versions.keep(ENGINE, ["1", GOOD])
+    monkeypatch.setattr(versions_module, "UNUSED_TTL_S", 0.0)
+    await room.versions.retain(ENGINE, ["1", GOOD])
     async with room.versions.using({ENGINE: GOOD}):
-        await room.versions.keep(ENGINE, ["1"])
+        await room.versions.retain(ENGINE, ["1"])
         assert room.versions.loaded(ENGINE) == ("1", "2")
-    await room.versions.keep(ENGINE, ["1"])
+    await room.versions.retain(ENGINE, ["1"])
     assert room.versions.loaded(ENGINE) == ("1",)
     assert (await room.client.metadata(ENGINE))["versions"] == ["1"]
     assert await factor(room) == 1.0
@@ -133,7 +133,7 @@ async def test_loading_disturbs_nobody(room: EngineSet) -> None:
 
     asking = [asyncio.create_task(ask()) for _ in range(4)]
     for wanted in ([GOOD], [GOOD, UNLOADABLE], [], [GOOD]):
-        await room.versions.keep(ENGINE, ["1", *wanted])
+        await room.versions.retain(ENGINE, ["1", *wanted])
         await asyncio.sleep(0.1)
     ended.set()
     await asyncio.gather(*asking)
@@ -143,13 +143,13 @@ async def test_loading_disturbs_nobody(room: EngineSet) -> None:
 
 async def test_a_stub_that_ends_with_its_version_is_no_fault(room: EngineSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Triton notices the end of a stub late: for a moment it looks as if it had been killed."""
-    monkeypatch.setattr(versions_module, "LINGER_S", 0.0)
+    monkeypatch.setattr(versions_module, "UNUSED_TTL_S", 0.0)
     monkeypatch.setattr("serve.observability.metrics.proc.state", lambda pid: "Z")
     assert room._server is not None
-    room._server.confirm(ENGINE, ["1"])
-    await room.versions.keep(ENGINE, ["1", GOOD])
+    room._server.set_versions(ENGINE, ["1"])
+    await room.versions.retain(ENGINE, ["1", GOOD])
     await asyncio.sleep(2)
     assert (room._server.restarts, await factor(room)) == (0, 1.0)
-    monkeypatch.setattr("serve.engines.triton.supervisor.CHANGE_S", 0.0)
+    monkeypatch.setattr("serve.engines.triton.supervisor.VERSION_CHANGE_GRACE_S", 0.0)
     await asyncio.sleep(3)
     assert room._server.restarts > 0

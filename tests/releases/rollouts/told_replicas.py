@@ -66,11 +66,11 @@ class PretendedClient:
         self.may_load = asyncio.Event()
         self.may_load.set()
         self.loading = 0
-        self.held: str | None = None
+        self.restart_reason: str | None = None
 
     def check_restarting(self, engine: str) -> None:
-        if self.held is not None:
-            raise EngineUnavailable(self.held)
+        if self.restart_reason is not None:
+            raise EngineUnavailable(self.restart_reason)
 
     async def load(self, engine: str, timeout_s: float) -> None:
         self.loading += 1

@@ -1,9 +1,9 @@
 """``backend: "onnxruntime"`` on ONNX Runtime's Python package, with the parameters of NVIDIA's C++ backend.
 
 ``intra_op_thread_count``, ``inter_op_thread_count``, ``execution_mode``, ``enable_mem_arena``, ``enable_mem_pattern``
-and ``optimization.graph.level`` mean what they mean there
-(https://github.com/triton-inference-server/onnxruntime_backend). A thread count of 0 takes the server's budget.
-``session.intra_op.allow_spinning`` is ONNX Runtime's own, and on unless it is 0.
+and ``optimization.graph.level`` have the meaning of https://github.com/triton-inference-server/onnxruntime_backend.
+A thread count of 0 means the server's thread budget. ``session.intra_op.allow_spinning`` is ONNX Runtime's own option;
+default on.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from onnxruntime.capi import onnxruntime_pybind11_state as ort_errors
 
 from serve.engines.backends.batch import Arrays, Batcher, RunFailed
 from serve.engines.backends.contract import Contract, TensorSpec, check_contract, read_contract, thread_budget
-from serve.engines.backends.lifeline import exit_with_parent
+from serve.engines.backends.parent_watch import exit_with_parent
 
 RUNTIME_ERRORS = (
     ort_errors.EPFail,
@@ -72,13 +72,13 @@ class TritonPythonModel:
                 contract.model_path, _session_options(contract), providers=_providers(contract)
             )
         except RUNTIME_ERRORS as error:
-            raise contract.fail(f"ONNX Runtime cannot read the model: {error}") from error
+            raise contract.load_error(f"ONNX Runtime cannot read the model: {error}") from error
         check_contract(contract, _specs(self._session.get_inputs()), _specs(self._session.get_outputs()))
         self._batcher = Batcher(contract, self._run)
-        self._batcher.warm()
+        self._batcher.warm_up()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        return self._batcher.answer(requests)
+        return self._batcher.execute(requests)
 
     def _run(self, inputs: Arrays, names: Sequence[str]) -> Sequence[NDArray[Any]]:
         try:
@@ -91,20 +91,20 @@ class TritonPythonModel:
 
 def _session_options(contract: Contract) -> Any:
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = contract.number("intra_op_thread_count", 0) or thread_budget()
-    options.inter_op_num_threads = contract.number("inter_op_thread_count", 0)
-    mode = contract.number("execution_mode", 0)
+    options.intra_op_num_threads = contract.int_parameter("intra_op_thread_count", 0) or thread_budget()
+    options.inter_op_num_threads = contract.int_parameter("inter_op_thread_count", 0)
+    mode = contract.int_parameter("execution_mode", 0)
     if mode not in (0, 1):
-        raise contract.fail(f"parameter execution_mode must be 0 (sequential) or 1 (parallel), got {mode}")
+        raise contract.load_error(f"parameter execution_mode must be 0 (sequential) or 1 (parallel), got {mode}")
     options.execution_mode = onnxruntime.ExecutionMode.ORT_PARALLEL if mode else options.execution_mode
     if contract.graph_level not in GRAPH_LEVELS:
-        raise contract.fail(f"optimization.graph.level must be -1, 1 or 2, got {contract.graph_level}")
+        raise contract.load_error(f"optimization.graph.level must be -1, 1 or 2, got {contract.graph_level}")
     options.graph_optimization_level = GRAPH_LEVELS[contract.graph_level]
-    options.enable_cpu_mem_arena = contract.flag("enable_mem_arena", True)
-    options.enable_mem_pattern = contract.flag("enable_mem_pattern", True)
-    # Threads spin while a request runs, which makes a network of many small operations faster, and stop with it: if
-    # they went on, they would take the cores from Triton, its client and the other engines.
-    spin = contract.flag("session.intra_op.allow_spinning", True)
+    options.enable_cpu_mem_arena = contract.bool_parameter("enable_mem_arena", True)
+    options.enable_mem_pattern = contract.bool_parameter("enable_mem_pattern", True)
+    # Threads spin during a run, which speeds up networks of many small operations, and stop at its end: otherwise they
+    # would take cores from Triton, its client and the other engines.
+    spin = contract.bool_parameter("session.intra_op.allow_spinning", True)
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     options.add_session_config_entry("session.force_spinning_stop", "1")
     options.log_severity_level = 3
@@ -122,7 +122,7 @@ def _providers(contract: Contract) -> list[Any]:
 
 
 def _as_text(array: NDArray[Any]) -> NDArray[Any]:
-    """ONNX strings are text: bytes that are not UTF-8 raise ValueError."""
+    """Decode byte strings, since ONNX strings are text. Raises ValueError for bytes that are not UTF-8."""
     flat = [item.decode() if isinstance(item, bytes) else item for item in array.ravel()]
     return np.array(flat, np.object_).reshape(array.shape)
 

@@ -2,8 +2,8 @@
 
 ``INFERENCE_NUM_THREADS``, ``COMPILATION_NUM_THREADS``, ``NUM_STREAMS``, ``PERFORMANCE_HINT``, ``HINT_BF16``,
 ``TARGET_DEVICE``, ``CPU_EXTENSION_PATH``, ``RESHAPE_IO_LAYERS``, ``SKIP_OV_DYNAMIC_BATCHSIZE`` and
-``ENABLE_BATCH_PADDING`` mean what they mean there (https://github.com/triton-inference-server/openvino_backend).
-Without a thread number an engine takes the server's budget. OpenVINO's CPUs refuse ``COMPILATION_NUM_THREADS``.
+``ENABLE_BATCH_PADDING`` have the meaning of https://github.com/triton-inference-server/openvino_backend. Without a
+thread number an engine uses the server's thread budget. OpenVINO's CPU plugin rejects ``COMPILATION_NUM_THREADS``.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-# Without this package OpenVINO tells nobody that it is imported. With it, it asks Google Analytics in a process of its
-# own, which where packets are dropped is killed after 3 s and left a zombie, as a stub is that has died.
+# Blocks OpenVINO's telemetry. It contacts Google Analytics from a child process, which is killed after 3 s where
+# packets are dropped and remains a zombie: the supervisor would take that for a dead stub.
 sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
 
 import numpy as np
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from serve.engines.backends.batch import Arrays, Batcher, RunFailed
 from serve.engines.backends.contract import Contract, TensorSpec, check_contract, read_contract, thread_budget
-from serve.engines.backends.lifeline import exit_with_parent
+from serve.engines.backends.parent_watch import exit_with_parent
 
 RUNTIME_ERRORS = (RuntimeError, TypeError, ValueError)
 
@@ -59,25 +59,25 @@ class TritonPythonModel:
             device = contract.parameters.get("TARGET_DEVICE", "CPU").upper()
             self._compiled = core.compile_model(model, device, settings)
         except RUNTIME_ERRORS as error:
-            raise contract.fail(f"OpenVINO cannot compile the model: {_last_line(error)}") from error
+            raise contract.load_error(f"OpenVINO cannot compile the model: {_last_line(error)}") from error
         known = [spec.name for spec in (*contract.inputs, *contract.outputs)]
         inputs, outputs = _named(self._compiled.inputs, known), _named(self._compiled.outputs, known)
         check_contract(contract, _specs(inputs), _specs(outputs))
         self._request = self._compiled.create_infer_request()
         self._outputs = outputs
-        self._padded_rows = contract.max_batch_size if contract.flag("ENABLE_BATCH_PADDING", False) else 0
+        self._padded_rows = contract.max_batch_size if contract.bool_parameter("ENABLE_BATCH_PADDING", False) else 0
         self._batcher = Batcher(contract, self._run)
-        self._batcher.warm()
+        self._batcher.warm_up()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        return self._batcher.answer(requests)
+        return self._batcher.execute(requests)
 
     def _run(self, inputs: Arrays, names: Sequence[str]) -> Sequence[NDArray[Any]]:
         rows = len(next(iter(inputs.values()))) if self._padded_rows else 0
         if rows < self._padded_rows:
             inputs = {name: _pad(array, self._padded_rows) for name, array in inputs.items()}
         try:
-            # Outputs are copied: those of the next run, which may belong to the same batch, reuse the buffers.
+            # Copy outputs: the next run, which may belong to the same batch, reuses the buffers.
             results = self._request.infer(inputs, share_inputs=True, share_outputs=False)
         except RUNTIME_ERRORS as error:
             raise RunFailed(_last_line(error)) from error
@@ -87,10 +87,11 @@ class TritonPythonModel:
 
 def _settings(contract: Contract) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "INFERENCE_NUM_THREADS": contract.number("INFERENCE_NUM_THREADS", 0) or thread_budget(),
+        "INFERENCE_NUM_THREADS": contract.int_parameter("INFERENCE_NUM_THREADS", 0) or thread_budget(),
         "NUM_STREAMS": "1",
         "PERFORMANCE_HINT": "LATENCY",
-        # OpenVINO's own default is bfloat16 on CPUs that have it: three digits, and other answers than elsewhere.
+        # OpenVINO's default is bfloat16 on CPUs that support it: three digits, and results that differ between
+        # machines.
         "INFERENCE_PRECISION_HINT": "f32",
         # Several engines and Triton itself share the cores.
         "ENABLE_CPU_PINNING": False,
@@ -104,7 +105,9 @@ def _settings(contract: Contract) -> dict[str, Any]:
         text = contract.parameters.get(key, "").strip().upper()
         numeric = key in ("NUM_STREAMS", "COMPILATION_NUM_THREADS")
         if text and text not in allowed and not (numeric and text.isdigit()):
-            raise contract.fail(f"parameter {key} must be one of {', '.join(allowed) or 'the numbers'}, got '{text}'")
+            raise contract.load_error(
+                f"parameter {key} must be one of {', '.join(allowed) or 'the numbers'}, got '{text}'"
+            )
         if text and key == "HINT_BF16":
             settings["INFERENCE_PRECISION_HINT"] = "bf16"
         elif text:
@@ -113,11 +116,11 @@ def _settings(contract: Contract) -> dict[str, Any]:
 
 
 def _reshape(model: Any, contract: Contract) -> None:
-    """Free the batch axis (OpenVINO runs any batch size then), or take the config's shapes when asked to."""
-    if contract.flag("RESHAPE_IO_LAYERS", False):
+    """Make the batch axis dynamic, or use the config's shapes if ``RESHAPE_IO_LAYERS`` is set."""
+    if contract.bool_parameter("RESHAPE_IO_LAYERS", False):
         lead = [-1] if contract.batched else []
         model.reshape({spec.name: openvino.PartialShape(lead + list(spec.dims)) for spec in contract.inputs})
-    elif contract.batched and not contract.flag("SKIP_OV_DYNAMIC_BATCHSIZE", False):
+    elif contract.batched and not contract.bool_parameter("SKIP_OV_DYNAMIC_BATCHSIZE", False):
         named = _named(model.inputs, [spec.name for spec in contract.inputs])
         shapes = {name: port.get_partial_shape() for name, port in named.items()}
         for shape in shapes.values():
@@ -131,7 +134,7 @@ def _pad(array: NDArray[Any], rows: int) -> NDArray[Any]:
 
 
 def _named(ports: Sequence[Any], known: Sequence[str]) -> dict[str, Any]:
-    """Ports by name: of the several that OpenVINO gives to one (those of casts that change nothing), the ``known``."""
+    """Ports by name. OpenVINO gives one port several names (of no-op casts); those in ``known`` are preferred."""
     return {next((n for n in known if n in port.get_names()), port.get_any_name()): port for port in ports}
 
 
@@ -147,6 +150,6 @@ def _specs(ports: Mapping[str, Any]) -> list[TensorSpec]:
 
 
 def _last_line(error: Exception) -> str:
-    """OpenVINO puts its source locations first and the reason last."""
+    """The reason in an OpenVINO error: source locations come first, the reason last."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return lines[-1] if lines else type(error).__name__

@@ -1,14 +1,14 @@
-"""Keeps one tritonserver: starts it, ends it with its owner, and leaves nothing behind.
+"""Guard process of one tritonserver: starts it, ends it with its owner, and removes what it leaves behind.
 
-Run as a process of its own, between the owner and Triton, with the standard library alone::
+Runs as a process of its own between the owner and Triton, with the standard library only::
 
-    python -I -S keeper.py OWNER_PID WORK_DIR SHM_PREFIX COMMAND [ARGUMENT ...]
+    python -I -S process_guard.py OWNER_PID WORK_DIR SHM_PREFIX COMMAND [ARGUMENT ...]
 
-The owner's end is seen whichever way it comes: its end of our standard input closes, or we get another parent. A
-death signal set in the owner itself would not do, as it follows the thread that forked, and an executor's threads come
-and go. When the owner ends, closes our input or Triton exits, everything that Triton started is killed (the Python
-stubs become our children: we are their subreaper), and ``WORK_DIR``, the shared memory under ``SHM_PREFIX`` and the
-empty folder that Triton's Python backend makes in ``/tmp`` are removed.
+The end of the owner is detected in any case: our standard input closes, or our parent changes. ``PR_SET_PDEATHSIG`` in
+the owner is not enough: it follows the thread that forked, and executor threads end. When the owner ends, closes our
+input, or Triton exits, all processes that Triton started are killed (the Python stubs become our children: we are
+their subreaper), and ``WORK_DIR``, the shared memory under ``SHM_PREFIX`` and the empty folder that Triton's Python
+backend creates in ``/tmp`` are removed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
 SHM = Path("/dev/shm")
 START_WINDOW_S = 5.0
-LOOK_MS = 200
+POLL_MS = 200
 
 
 def main(owner_pid: int, work_dir: Path, shm_prefix: str, command: list[str]) -> int:
@@ -46,11 +46,11 @@ def main(owner_pid: int, work_dir: Path, shm_prefix: str, command: list[str]) ->
 
 
 def start(command: list[str], libc: ctypes.CDLL) -> int:
-    """The pid of ``command`` in a process group of its own, killed should this process be."""
-    keeper = os.getpid()
+    """Start ``command`` in its own process group, killed if this process is; returns its pid."""
+    guard = os.getpid()
     pid = os.fork()
     if pid:
-        with contextlib.suppress(PermissionError):  # the child was first, and has started the command
+        with contextlib.suppress(PermissionError):  # the child was faster and has already exec'ed
             os.setpgid(pid, pid)
         return pid
     for restored in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
@@ -58,7 +58,7 @@ def start(command: list[str], libc: ctypes.CDLL) -> int:
     os.setpgid(0, 0)
     libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-    if os.getppid() != keeper:
+    if os.getppid() != guard:
         os._exit(1)
     try:
         os.execv(command[0], command)
@@ -68,17 +68,17 @@ def start(command: list[str], libc: ctypes.CDLL) -> int:
 
 
 def wait(owner_pid: int, child: int) -> None:
-    """Until the owner ends or closes our input, or the child ends."""
+    """Block until the owner ends or closes our input, or the child ends."""
     poll = select.poll()
     poll.register(0, select.POLLIN | select.POLLHUP)
-    while os.getppid() == owner_pid and not poll.poll(LOOK_MS):
+    while os.getppid() == owner_pid and not poll.poll(POLL_MS):
         if os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None:
             return
 
 
 def end(child: int) -> None:
-    """Kill the child and all that it started, and reap them."""
-    os.killpg(child, signal.SIGKILL)  # the group is there: nobody has reaped its leader yet
+    """Kill the child and all its descendants, and reap them."""
+    os.killpg(child, signal.SIGKILL)  # the group still exists: its leader has not been reaped
     while True:
         try:
             os.waitpid(-1, 0)
@@ -86,8 +86,8 @@ def end(child: int) -> None:
             return
 
 
-def end_strays(shm_prefix: str) -> None:
-    """Kill what a keeper that was killed itself has left running: the processes of its Triton name its prefix."""
+def kill_orphans(shm_prefix: str) -> None:
+    """Kill processes left by a guard that was killed itself: their command line contains its prefix."""
     for folder in Path("/proc").iterdir():
         with contextlib.suppress(OSError):
             if folder.name.isdigit() and shm_prefix.encode() in (folder / "cmdline").read_bytes():
@@ -97,8 +97,8 @@ def end_strays(shm_prefix: str) -> None:
 def remove_leftovers(work_dir: Path, shm_prefix: str, started_at: float) -> None:
     """Remove the files of a server that has ended. ``started_at`` is in seconds since the epoch.
 
-    Triton's Python backend makes ``/tmp/python_env_*`` as it starts and removes it only when it ends in peace; the name
-    is its own secret, so the time tells. A folder that is in use is not empty, and stays.
+    Triton's Python backend creates ``/tmp/python_env_*`` at start and removes it only on a clean exit. Its name is not
+    known here, so the creation time identifies it. A folder in use is not empty and stays.
     """
     shutil.rmtree(work_dir, ignore_errors=True)
     for region in SHM.glob(shm_prefix + "*"):

@@ -1,4 +1,4 @@
-"""What Triton's log says: ready, a port that is taken, the reason for not starting; and how loud a line is."""
+"""Parses Triton's log: readiness, a port in use, the reason of a failed start, the level of a line."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from collections.abc import Iterable, Sequence
 
 _READY = "Started Metrics Service at"  # the last thing to start
 _PORT_TAKEN = re.compile(r"[Aa]ddress already in use|Socket '.*' already in use", re.IGNORECASE)
-#: A fault of Triton's own in a lock of shared memory: seldom seen, and gone at the next start.
-_PASSING = "boost::interprocess::lock_exception"
-_LAST_WORDS = ("error:", "cannot start", "terminate called")
+#: A fault in Triton's own shared memory lock; rare, and gone at the next start.
+_TRANSIENT = "boost::interprocess::lock_exception"
+_ERROR_PREFIXES = ("error:", "cannot start", "terminate called")
 _LEVELS = {"E": logging.ERROR, "W": logging.WARNING}
-#: Written on every machine without a GPU, at the start or by the first batch.
+#: Logged on every machine without a GPU.
 _HARMLESS = (
     "CudaDriverHelper has not been initialized",
     "Unable to allocate pinned system memory",
@@ -20,7 +20,7 @@ _HARMLESS = (
 )
 _LEVEL = re.compile(r"^([EWI])\d{4} ")
 _FAILED = re.compile(r"failed to load '(?P<engine>[^']+)'(?: version \d+)?: (?P<reason>.*)")
-#: Python's and Triton's own words around a reason, and paths: not for a client.
+#: Wrappers that Python and Triton add around a reason, and paths: not shown to clients.
 _WRAPPERS = re.compile(r"^(?:Internal|Invalid argument|Unavailable|Not found|Unsupported|TritonModelException): ")
 _PATH = re.compile(r"(?<![\w.])/(?:[\w.+-]+/)+[\w.+-]*")
 
@@ -29,23 +29,23 @@ def is_ready(line: str) -> bool:
     return _READY in line
 
 
-def port_was_taken(lines: Iterable[str]) -> bool:
+def is_port_taken(lines: Iterable[str]) -> bool:
     return any(_PORT_TAKEN.search(line) for line in lines)
 
 
-def fault_passes(lines: Iterable[str]) -> bool:
-    """Whether the server ended of something that another start should not meet."""
-    return any(_PASSING in line for line in lines)
+def is_transient(lines: Iterable[str]) -> bool:
+    """Whether the server ended from a transient fault."""
+    return any(_TRANSIENT in line for line in lines)
 
 
 def level(line: str) -> int:
-    """The logging level of a line; information is kept for debugging only."""
+    """The logging level of a line; Triton's info lines are logged as debug."""
     match = None if any(text in line for text in _HARMLESS) else _LEVEL.match(line)
     return _LEVELS.get(match.group(1), logging.DEBUG) if match else logging.DEBUG
 
 
 def failure(lines: Sequence[str]) -> str:
-    """Why the server did not start, in Triton's own words, without paths."""
+    """Why the server did not start, in Triton's words, without paths."""
     reasons: dict[str, str] = {}
     for line in lines:
         match = _FAILED.search(line)
@@ -55,12 +55,12 @@ def failure(lines: Sequence[str]) -> str:
         return "; ".join(
             reason if f"'{engine}'" in reason else f"engine '{engine}': {reason}" for engine, reason in reasons.items()
         )
-    errors = [line for line in lines if level(line) == logging.ERROR or line.startswith(_LAST_WORDS)]
+    errors = [line for line in lines if level(line) == logging.ERROR or line.startswith(_ERROR_PREFIXES)]
     return f"tritonserver ended at start: {plain(errors[-1])}" if errors else "tritonserver ended at start"
 
 
 def plain(reason: str) -> str:
-    """Triton's words without wrappers, traces and paths."""
+    """Triton's message without wrappers, traces and paths."""
     reason = reason.split(r"\n\nAt:")[0].split("\n\nAt:")[0].replace(r"\n", " ").strip().strip('"')
     while match := _WRAPPERS.match(reason):
         reason = reason[match.end() :]

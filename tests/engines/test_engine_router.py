@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from serve.engines.engine_router import EngineRouter
-from serve.engines.service import EngineHealth, Health
+from serve.engines.service import EngineHealth, EngineRouter, Health
 from serve.errors import EngineUnavailable, NotFound
 from tests.fakes import FakeEngines
 

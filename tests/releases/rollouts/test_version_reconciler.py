@@ -75,11 +75,11 @@ async def test_an_engine_that_loads_keeps_no_other_waiting(state: State, reposit
 
 async def test_a_restart_of_triton_is_no_failure_of_the_version_that_is_wanted(state: State, repository: Path) -> None:
     replica = PretendedReplica(state, repository)
-    replica.client.held = "it is being restarted"
+    replica.client.restart_reason = "it is being restarted"
     with pytest.raises(EngineUnavailable, match="restarted"):
         async with replica.versions.using({ENGINE: GOOD}):
             pass
-    replica.client.held = None
+    replica.client.restart_reason = None
     async with replica.versions.using({ENGINE: GOOD}):
         assert GOOD in replica.server.versions[ENGINE]
 
@@ -94,12 +94,12 @@ async def test_what_is_not_fit_is_loaded_for_nobody(state: State, repository: Pa
     late = PretendedReplica(state, repository, GOOD)
     async with late.versions.using({ENGINE: "1"}):
         pass  # though another one calls itself as it does: to go back is possible whatever else lies there
-    replica.versions.refuse(ENGINE, GOOD, "numbers that are not finite")
+    replica.versions.block(ENGINE, GOOD, "numbers that are not finite")
     with pytest.raises(EngineUnavailable, match="not finite"):
         async with replica.versions.using({ENGINE: GOOD}):
             pass
     assert replica.server.versions[ENGINE] == ("1",)
-    replica.versions.forget_failures(ENGINE)
+    replica.versions.clear_failures(ENGINE)
     async with replica.versions.using({ENGINE: GOOD}) as chosen:
         assert chosen == {ENGINE: GOOD}
 

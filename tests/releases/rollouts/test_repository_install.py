@@ -20,9 +20,9 @@ from versioned import ENGINE, model, write_engine, write_version
 
 from serve.cli.main import app
 from serve.engines.triton import repository_install
-from serve.engines.triton.manifests import check_files, label_of
-from serve.engines.triton.repository_install import add
-from serve.engines.triton.repository_view import numbers
+from serve.engines.triton.manifests import check_files, version_label
+from serve.engines.triton.repository_install import install_engines
+from serve.engines.triton.repository_view import version_numbers
 from serve.errors import Conflict, NotFound
 from serve.settings import HOME
 
@@ -49,9 +49,9 @@ def contents(folder: Path) -> dict[str, bytes]:
 def test_an_empty_repository_gets_everything(tmp_path: Path, there: Path) -> None:
     first = write_engine(tmp_path / "first")
     write_version(first, "2", model(2.0))
-    assert list(add(first, there, pytest.fail)) == [(ENGINE, "1"), (ENGINE, "2")]
+    assert list(install_engines(first, there, pytest.fail)) == [(ENGINE, "1"), (ENGINE, "2")]
     assert contents(there) == contents(first)
-    assert list(add(first, there, pytest.fail)) == []
+    assert list(install_engines(first, there, pytest.fail)) == []
     assert contents(there) == contents(first), "no trace of the second time"
 
 
@@ -67,13 +67,13 @@ def test_a_newer_release_brings_the_next_version_and_leaves_the_one_before(tmp_p
     before = write_engine(there)
     kept = contents(before)
     newer = release(tmp_path / "newer", 5.0, "1.1")
-    assert list(add(newer, there, pytest.fail)) == [(ENGINE, "2")]
+    assert list(install_engines(newer, there, pytest.fail)) == [(ENGINE, "2")]
     assert kept.items() <= contents(there).items()
-    assert label_of(there / ENGINE, "2") == "1.1"
+    assert version_label(there / ENGINE, "2") == "1.1"
     check_files(there / ENGINE, "2")
-    assert list(add(newer, there, pytest.fail)) == []
-    assert list(add(release(tmp_path / "newest", 6.0, "1.2"), there, pytest.fail)) == [(ENGINE, "3")]
-    assert numbers(there / ENGINE) == ["1", "2", "3"]
+    assert list(install_engines(newer, there, pytest.fail)) == []
+    assert list(install_engines(release(tmp_path / "newest", 6.0, "1.2"), there, pytest.fail)) == [(ENGINE, "3")]
+    assert version_numbers(there / ENGINE) == ["1", "2", "3"]
 
 
 def test_what_stays_though_it_differs_is_told(tmp_path: Path, there: Path) -> None:
@@ -82,17 +82,17 @@ def test_what_stays_though_it_differs_is_told(tmp_path: Path, there: Path) -> No
     config = newer / ENGINE / "config.pbtxt"
     config.write_text(config.read_text().replace("max_batch_size: 8", "max_batch_size: 4"))
     told: list[str] = []
-    assert list(add(newer, there, told.append)) == [(ENGINE, "2")]
+    assert list(install_engines(newer, there, told.append)) == [(ENGINE, "2")]
     assert told == [f"{ENGINE}/config.pbtxt stays, and is not the one that the new version came with"]
     assert "max_batch_size: 8" in (there / ENGINE / "config.pbtxt").read_text()
 
 
 def test_a_file_that_was_changed_where_it_lies_is_told(tmp_path: Path, there: Path) -> None:
     first = write_engine(tmp_path / "first")
-    list(add(first, there, pytest.fail))
+    list(install_engines(first, there, pytest.fail))
     (there / ENGINE / "1" / "model.onnx").write_bytes(model(9.0))
     told: list[str] = []
-    assert list(add(first, there, told.append)) == []
+    assert list(install_engines(first, there, told.append)) == []
     assert told == [f"{ENGINE}/1: the checksum of model.onnx is not the manifest's"]
 
 
@@ -100,10 +100,10 @@ def test_what_is_not_what_its_manifest_says_is_not_added(tmp_path: Path, there: 
     first = write_engine(tmp_path / "first")
     (first / ENGINE / "1" / "model.onnx").write_bytes(model(9.0))
     with pytest.raises(Conflict, match="checksum"):
-        list(add(first, there, pytest.fail))
+        list(install_engines(first, there, pytest.fail))
     assert list(there.iterdir()) == []
     with pytest.raises(NotFound, match="no engine"):
-        list(add(there, tmp_path / "third", pytest.fail))
+        list(install_engines(there, tmp_path / "third", pytest.fail))
 
 
 @pytest.fixture
@@ -133,9 +133,9 @@ def test_two_that_add_at_once_take_no_number_twice(
     if not locks:
         monkeypatch.setattr(fcntl, "flock", refused)
     with ThreadPoolExecutor(2) as threads:
-        added = [*threads.map(lambda one: list(add(one, there, pytest.fail)), newer)]
+        added = [*threads.map(lambda one: list(install_engines(one, there, pytest.fail)), newer)]
     assert sorted(added) == [[(ENGINE, "2")], [(ENGINE, "3")]]
-    assert sorted(str(label_of(there / ENGINE, number)) for number in ("2", "3")) == ["1.1", "1.2"]
+    assert sorted(str(version_label(there / ENGINE, number)) for number in ("2", "3")) == ["1.1", "1.2"]
     assert [path.name for path in there.iterdir()] == [ENGINE]
 
 
@@ -143,15 +143,15 @@ def test_two_that_add_at_once_take_no_number_twice(
 def test_two_that_bring_the_same_bring_it_once(tmp_path: Path, there: Path) -> None:
     first = write_engine(tmp_path / "first")
     with ThreadPoolExecutor(2) as threads:
-        added = [*threads.map(lambda _: list(add(first, there, pytest.fail)), range(2))]
+        added = [*threads.map(lambda _: list(install_engines(first, there, pytest.fail)), range(2))]
     assert sorted(added) == [[], [(ENGINE, "1")]]
 
 
 def test_the_wait_for_another_one_has_an_end(tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(repository_install, "_TURN_S", 0.2)
+    monkeypatch.setattr(repository_install, "_LOCK_TIMEOUT_S", 0.2)
     there.mkdir()
     with locked(there), pytest.raises(Conflict, match="others add"):
-        list(add(write_engine(tmp_path / "first"), there, pytest.fail))
+        list(install_engines(write_engine(tmp_path / "first"), there, pytest.fail))
 
 
 @contextlib.contextmanager
@@ -165,7 +165,7 @@ def locked(folder: Path) -> Iterator[None]:
 def test_what_is_cleared_already_is_no_matter(tmp_path: Path, there: Path) -> None:
     there.mkdir()
     (there / ".added-gone").symlink_to(there / "nothing")
-    assert list(add(write_engine(tmp_path / "first"), there, pytest.fail)) == [(ENGINE, "1")]
+    assert list(install_engines(write_engine(tmp_path / "first"), there, pytest.fail)) == [(ENGINE, "1")]
 
 
 def test_a_folder_without_a_config_keeps_nobody_else_out(tmp_path: Path, there: Path) -> None:
@@ -175,11 +175,11 @@ def test_a_folder_without_a_config_keeps_nobody_else_out(tmp_path: Path, there: 
     shutil.copytree(first / "another", there / "another")
     (there / "another" / "config.pbtxt").unlink()
     kept, told = contents(there), list[str]()
-    assert list(add(first, there, told.append)) == [(ENGINE, "1")]
+    assert list(install_engines(first, there, told.append)) == [(ENGINE, "1")]
     assert [line for line in told if "another has no config.pbtxt" in line] == told != []
     assert kept.items() <= contents(there).items()
     shutil.rmtree(there / "another")
-    assert list(add(first, there, pytest.fail)) == [("another", "1")]
+    assert list(install_engines(first, there, pytest.fail)) == [("another", "1")]
 
 
 def test_each_ensemble_with_a_repository_of_its_own_asks_for_a_word(
