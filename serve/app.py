@@ -1,7 +1,7 @@
-"""Settings -> one Ray Serve application: a gateway behind both doors, the ensembles one hop behind it, the worker.
+"""Composes the Ray Serve application from Settings: a gateway (HTTP and gRPC), the ensembles behind it, a worker.
 
-Only the modules that tests/test_house.py names import Ray. ``ray_environment.apply`` has to run before this one is
-imported, in the process that starts Ray; the replicas inherit it.
+Call ``ray_environment.apply`` before importing this module, in the process that starts Ray; replicas inherit the
+environment.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from ray import serve as ray_serve
@@ -28,34 +27,34 @@ from serve.api.middleware.request_trace import RequestTrace
 from serve.api.middleware.response_headers import RequestId, ScrubHeaders
 from serve.cluster import routing
 from serve.cluster.autoscaling import by_ongoing_requests, by_queue, replicas
-from serve.cluster.ray_process import keep_to, own_host
+from serve.cluster.ray_process import bind_host, bind_servers_to
 from serve.cluster.replicas import Gateway, IllustratorReplica, Replica, VectorizerReplica, WorkerReplica
 from serve.diffusion.family import families_in
 from serve.errors import EngineUnavailable
 from serve.observability.logs import escaping
 from serve.security.limits.admission_queue import RETRY_AFTER_S
-from serve.settings import IllustratorSettings, RaySettings, Settings, VectorizerSettings, load
+from serve.settings import IllustratorSettings, Settings, VectorizerSettings, load
 
-ASIDE = 32
-"""How many calls that only ask about an ensemble, or are refused, find room in a replica that is full."""
+PROBE_HEADROOM = 32
+"""Extra concurrent calls per ensemble replica, for health checks and refusals while it is full."""
 
 
 def build(arguments: dict[str, Any]) -> ray_serve.Application:
-    """The application builder of a Ray Serve config: ``args`` are settings, and win over the environment."""
+    """Application builder of a Ray Serve config file. ``arguments`` are settings and override the environment."""
     return compose(load(**arguments))
 
 
 def new_version() -> str:
-    """Of the application: replicas of another version are replaced."""
+    """A random application version: replicas of another version are replaced."""
     return secrets.token_hex(4)
 
 
 @dataclass(frozen=True)
 class Spare:
-    """How many replicas there are more than the settings say, while others take the place of those that run."""
+    """Extra replicas during a redeployment, while new ones replace the running ones."""
 
-    doors: int = 0
-    """Of the gateways and of the workers."""
+    gateways: int = 0
+    """Of gateways and of workers."""
     ensembles: int = 0
 
 
@@ -63,9 +62,10 @@ NO_SPARE = Spare()
 
 
 def spare_for(settings: Settings, free: Mapping[str, float]) -> Spare:
-    """What ``free`` resources of a cluster have room for. Raises EngineUnavailable when that is nothing.
+    """The extra replicas that fit in ``free`` resources. Raises EngineUnavailable if not even a gateway and a worker
+    fit.
 
-    While an ensemble is replaced without a spare one, its requests wait; a gateway that is gone would lose them.
+    Without a spare ensemble replica, requests wait during the replacement; without a spare gateway they would be lost.
     """
     doors = settings.gateway.num_cpus + settings.jobs.num_cpus
     if free.get("CPU", 0.0) < doors:
@@ -73,103 +73,103 @@ def spare_for(settings: Settings, free: Mapping[str, float]) -> Spare:
     cpus = doors + settings.vectorizer.num_cpus + settings.illustrator.num_cpus
     gpus = settings.vectorizer.num_gpus + settings.illustrator.num_gpus
     has_room = free.get("CPU", 0.0) >= cpus and free.get("GPU", 0.0) >= gpus
-    return Spare(doors=1, ensembles=int(has_room))
+    return Spare(gateways=1, ensembles=int(has_room))
 
 
 def compose(settings: Settings, version: str | None = None, spare: Spare = NO_SPARE) -> ray_serve.Application:
-    """Without a ``version`` each call makes another one."""
-    encoding = settings.logs.format.upper()
-    written = LoggingConfig(log_level="WARNING", encoding=encoding, enable_access_log=False)  # ours says more
-    gate = settings.gateway
-    gateway = ray_serve.deployment(
-        name="Gateway",
-        # HTTP, gRPC and open streams are each bounded by ``Places``: with room for all of them, and as much again for
-        # what takes no place (health), nothing waits for Ray Serve without a deadline.
-        max_ongoing_requests=4 * gate.max_ongoing_requests,
-        max_queued_requests=gate.max_ongoing_requests,
-        backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER_S[0]),
-        ray_actor_options={"num_cpus": gate.num_cpus},
-        graceful_shutdown_timeout_s=gate.autoscaling.drain_s,
-        logging_config=written,
-        **_health(settings.ray),
-        **replicas(
-            gate.autoscaling,
-            gate.min_replicas + spare.doors,
-            gate.max_replicas + spare.doors,
-            gate.max_ongoing_requests / 2,
-        ),
-    )(ray_serve.ingress()(Gateway))
-    gateway = _versioned(gateway, version)
-    ensemble = partial(_ensemble, ray=settings.ray, written=written, version=version, spare=spare.ensembles)
-    vectorizer = ensemble("Vectorizer", VectorizerReplica, settings.vectorizer).bind(settings)
+    """The application. Without ``version`` a random one is used."""
+    deploy = _Deployments(settings, version, spare)
+    vectorizer = deploy.ensemble("Vectorizer", VectorizerReplica, settings.vectorizer).bind(settings)
     illustrator = None
     if settings.illustrator.families or families_in(settings.illustrator.model_repository):
-        illustrator = ensemble("Illustrator", IllustratorReplica, settings.illustrator).bind(settings)
-    jobs = settings.jobs
-    worker = ray_serve.deployment(
-        name="Worker",
-        ray_actor_options={"num_cpus": jobs.num_cpus},
-        graceful_shutdown_timeout_s=jobs.autoscaling.drain_s,
-        logging_config=written,
-        **_health(settings.ray),
-        **replicas(
-            jobs.autoscaling,
-            jobs.workers + spare.doors,
-            (jobs.max_workers or jobs.workers) + spare.doors,
-            1,
-            by_queue,
-        ),
-    )(WorkerReplica)
-    worker = _versioned(worker, version)
-    working = worker.bind(vectorizer, illustrator, settings)
-    application: ray_serve.Application = gateway.bind(vectorizer, illustrator, working, settings)
+        illustrator = deploy.ensemble("Illustrator", IllustratorReplica, settings.illustrator).bind(settings)
+    worker = deploy.worker().bind(vectorizer, illustrator, settings)
+    application: ray_serve.Application = deploy.gateway().bind(vectorizer, illustrator, worker, settings)
     return application
 
 
-def _ensemble(
-    name: str,
-    replica: type[Replica],
-    own: VectorizerSettings | IllustratorSettings,
-    ray: RaySettings,
-    written: LoggingConfig,
-    version: str | None,
-    spare: int,
-) -> ray_serve.Deployment:
-    resources = {"num_cpus": own.num_cpus}
-    if own.num_gpus:
-        resources["num_gpus"] = own.num_gpus
-    deployment: ray_serve.Deployment = ray_serve.deployment(
-        name=name,
-        max_ongoing_requests=own.max_ongoing_requests + own.max_queued_requests + ASIDE,
-        max_queued_requests=own.max_queued_requests,
-        ray_actor_options=resources,
-        graceful_shutdown_timeout_s=own.autoscaling.drain_s,
-        max_constructor_retry_count=2,
-        request_router_config={"request_router_class": routing.PATH},
-        logging_config=written,
-        **_health(ray),
-        **replicas(
+@dataclass(frozen=True)
+class _Deployments:
+    """The application's deployments, each with its number of replicas, resources and limits."""
+
+    settings: Settings
+    version: str | None
+    spare: Spare
+
+    def gateway(self) -> ray_serve.Deployment:
+        own = self.settings.gateway
+        scaling = replicas(
             own.autoscaling,
-            own.min_replicas + spare,
-            own.max_replicas + spare,
+            own.min_replicas + self.spare.gateways,
+            own.max_replicas + self.spare.gateways,
+            own.max_ongoing_requests / 2,
+        )
+        return self._deployment(
+            "Gateway",
+            ray_serve.ingress()(Gateway),
+            # Admission limits HTTP, gRPC and open streams separately: with room for all three, and as much again for
+            # calls without a slot (health), nothing waits in Ray Serve, where there are no deadlines.
+            max_ongoing_requests=4 * own.max_ongoing_requests,
+            max_queued_requests=own.max_ongoing_requests,
+            backpressure_config=BackpressureConfig(retry_after_s=RETRY_AFTER_S[0]),
+            ray_actor_options={"num_cpus": own.num_cpus},
+            graceful_shutdown_timeout_s=own.autoscaling.drain_s,
+            **scaling,
+        )
+
+    def ensemble(
+        self, name: str, replica: type[Replica], own: VectorizerSettings | IllustratorSettings
+    ) -> ray_serve.Deployment:
+        resources = {"num_cpus": own.num_cpus}
+        if own.num_gpus:
+            resources["num_gpus"] = own.num_gpus
+        scaling = replicas(
+            own.autoscaling,
+            own.min_replicas + self.spare.ensembles,
+            own.max_replicas + self.spare.ensembles,
             own.max_ongoing_requests / 2,
             by_ongoing_requests,
-        ),
-    )(replica)
-    return _versioned(deployment, version)
+        )
+        return self._deployment(
+            name,
+            replica,
+            max_ongoing_requests=own.max_ongoing_requests + own.max_queued_requests + PROBE_HEADROOM,
+            max_queued_requests=own.max_queued_requests,
+            ray_actor_options=resources,
+            graceful_shutdown_timeout_s=own.autoscaling.drain_s,
+            max_constructor_retry_count=2,
+            request_router_config={"request_router_class": routing.PATH},
+            **scaling,
+        )
 
+    def worker(self) -> ray_serve.Deployment:
+        own = self.settings.jobs
+        fewest, most = own.workers + self.spare.gateways, (own.max_workers or own.workers) + self.spare.gateways
+        return self._deployment(
+            "Worker",
+            WorkerReplica,
+            ray_actor_options={"num_cpus": own.num_cpus},
+            graceful_shutdown_timeout_s=own.autoscaling.drain_s,
+            **replicas(own.autoscaling, fewest, most, 1, by_queue),
+        )
 
-def _versioned(deployment: ray_serve.Deployment, version: str | None) -> ray_serve.Deployment:
-    """Ray Serve 2.60 gives each deployment of ``run`` a version by chance, and so replaces replicas that have only to
-    be more or fewer; a version of our own can be told only here."""
-    deployment._version = version
-    return deployment
-
-
-def _health(ray: RaySettings) -> dict[str, Any]:
-    """Ray Serve replaces a replica that stands still after three checks without an answer: its own 30 s make a minute
-    and a half."""
-    return {"health_check_period_s": ray.health_period_s, "health_check_timeout_s": ray.health_timeout_s}
+    def _deployment(self, name: str, replica: Any, **options: Any) -> ray_serve.Deployment:
+        """With what all have in common. Ray Serve replaces a replica after three failed health checks; its default of
+        30 s is 90 s in all."""
+        ray = self.settings.ray
+        encoding = self.settings.logs.format.upper()
+        deployment: ray_serve.Deployment = ray_serve.deployment(
+            name=name,
+            health_check_period_s=ray.health_period_s,
+            health_check_timeout_s=ray.health_timeout_s,
+            # Our own access log replaces Ray Serve's.
+            logging_config=LoggingConfig(log_level="WARNING", encoding=encoding, enable_access_log=False),
+            **options,
+        )(replica)
+        # Ray Serve 2.60 otherwise draws a random version per ``run`` and replaces all replicas even when only their
+        # number changes. There is no public parameter for it.
+        deployment._version = self.version
+        return deployment
 
 
 def http_options(settings: Settings) -> HTTPOptions:
@@ -182,12 +182,12 @@ def grpc_options(settings: Settings) -> gRPCOptions:
 
 
 def before_ray_serve() -> list[Middleware]:
-    """Ray Serve calls this in every process that opens an HTTP server; what it returns runs before Ray Serve does."""
+    """Ray Serve calls this in every process that opens an HTTP server; the middleware runs before Ray Serve's own."""
     settings = load()
     escaping.install()
-    keep_to(own_host(settings.ray.host))
+    bind_servers_to(bind_host(settings.ray.host))
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
-    whose = Middleware(ClientAddress, settings)
+    client_address = Middleware(ClientAddress, settings)
     entry = Middleware(Entry, authentication.here)
-    first = [Middleware(RequestId), Middleware(ScrubHeaders), whose, Middleware(RequestReceived)]
-    return [admission, entry, Middleware(RequestTrace, settings.logs.requests), *first]  # the last one runs first
+    first = [Middleware(RequestId), Middleware(ScrubHeaders), client_address, Middleware(RequestReceived)]
+    return [admission, entry, Middleware(RequestTrace, settings.logs.requests), *first]  # the last runs first

@@ -1,8 +1,7 @@
-"""The one tree of errors that reach a client.
+"""The tree of errors that reach a client.
 
-Every error carries its HTTP status and its gRPC code as class attributes, and takes positional arguments only,
-passed whole to ``Exception``: an instance then survives pickling between Ray processes.
-
+Every error has an HTTP status and a gRPC code as class attributes. It takes positional arguments only, passed to
+``Exception``, so that instances can be pickled between Ray processes.
     AtelierError
     ├── InvalidRequest          400  INVALID_ARGUMENT
     │   ├── BadImage            422  INVALID_ARGUMENT
@@ -10,15 +9,15 @@ passed whole to ``Exception``: an instance then survives pickling between Ray pr
     │   ├── KeyReused           422  INVALID_ARGUMENT
     │   ├── UnsupportedOperation 400 UNIMPLEMENTED
     │   └── ModerationBlocked   400  INVALID_ARGUMENT
-    ├── NotFound                404  NOT_FOUND
-    │   └── Gone                410  NOT_FOUND
+        ├── NotFound                404  NOT_FOUND
+        │   └── Gone                410  NOT_FOUND
     ├── UnsupportedMedia        415  INVALID_ARGUMENT
     ├── Unsupported             501  UNIMPLEMENTED
     ├── Overloaded              503  UNAVAILABLE         (Retry-After)
     ├── EngineUnavailable       503  UNAVAILABLE         (Retry-After)
-    │   ├── Asleep              503  UNAVAILABLE         (Retry-After)
+        │   ├── ScaledToZero        503  UNAVAILABLE         (Retry-After)
     │   ├── EngineLost          503  UNAVAILABLE         (Retry-After)
-    │   └── Unjudged            503  UNAVAILABLE         (Retry-After)
+        │   └── PictureNotClassified 503 UNAVAILABLE         (Retry-After)
     ├── StateUnavailable        503  UNAVAILABLE         (Retry-After)
     ├── OutOfSpace              507  RESOURCE_EXHAUSTED  (Retry-After)
     │   └── QuotaExceeded       507  RESOURCE_EXHAUSTED
@@ -41,7 +40,7 @@ from typing import Any, ClassVar
 
 
 class AtelierError(Exception):
-    """``message`` says what is wrong and what to do; ``field`` names the input at fault, if one is."""
+    """``message``: what is wrong and what to do. ``field``: the input at fault, if any."""
 
     status: ClassVar[int] = 500
     grpc_code: ClassVar[str] = "INTERNAL"
@@ -57,7 +56,7 @@ class AtelierError(Exception):
 
     @property
     def extra_fields(self) -> Mapping[str, str | float]:
-        """What an answer tells besides, by name."""
+        """Additional members of the error response."""
         return {}
 
     def __str__(self) -> str:
@@ -86,27 +85,27 @@ class UnsupportedMedia(InvalidRequest):
 
 
 class KeyReused(InvalidRequest):
-    """An idempotency key that stands for another request."""
+    """An idempotency key that was used for another request."""
 
     status = 422
     title = "Idempotency key reused"
 
 
 class UnsupportedOperation(InvalidRequest):
-    """What no model here can do, asked for in a vocabulary whose clients take 501 for a fault that passes."""
+    """No model here can do this. Status 400 in vocabularies whose clients treat 501 as temporary."""
 
     grpc_code = "UNIMPLEMENTED"
     title = "Operation not supported"
 
 
 class ModerationBlocked(InvalidRequest):
-    """The site does not draw this: ``category``, and how sure that is, 0 to 1. It never repeats the prompt."""
+    """Refused by moderation: ``category``, and ``score`` from 0 to 1. The message never repeats the prompt."""
 
     title = "Refused by moderation"
 
     def __init__(self, message: str, field: str | None = None, category: str = "", score: float = 1.0) -> None:
         super().__init__(message, field)
-        self.args = (message, field, category, score)  # what a pickled error is made from again
+        self.args = (message, field, category, score)  # for pickling
         self.category = category
         self.score = score
 
@@ -122,7 +121,7 @@ class NotFound(AtelierError):
 
 
 class Gone(NotFound):
-    """What there will never be any more, such as the result of a job that was cancelled."""
+    """Removed for good, such as the result of a cancelled job."""
 
     status = 410
     title = "Gone"
@@ -135,7 +134,7 @@ class Unsupported(AtelierError):
 
 
 class Overloaded(AtelierError):
-    """More is asked for than there is room for; ``retry_after_s`` is about when there is."""
+    """No capacity; ``retry_after_s`` estimates when there is."""
 
     status = 503
     grpc_code = "UNAVAILABLE"
@@ -143,7 +142,7 @@ class Overloaded(AtelierError):
 
     def __init__(self, message: str, field: str | None = None, retry_after_s: int = 1) -> None:
         super().__init__(message, field)
-        self.args = (message, field, retry_after_s)  # what a pickled error is made from again
+        self.args = (message, field, retry_after_s)  # for pickling
         self.retry_after_s = retry_after_s
 
 
@@ -155,7 +154,7 @@ class EngineUnavailable(AtelierError):
 
 
 class ScaledToZero(EngineUnavailable):
-    """It had no replica, and the one that starts now was not there in time."""
+    """Scaled to zero; the replica that is starting was not ready in time."""
 
     title = "Starting"
     kind = "asleep"
@@ -163,17 +162,17 @@ class ScaledToZero(EngineUnavailable):
 
 
 class EngineLost(EngineUnavailable):
-    """Whoever worked on this died of it, or with it, each time that it was asked."""
+    """The replica died during the request, in every attempt."""
 
 
 class PictureNotClassified(EngineUnavailable):
-    """What was drawn is not shown: the safety engine does not say what it is."""
+    """The picture is withheld, since the safety engine did not classify it."""
 
     kind = "unjudged"
 
 
 class StateUnavailable(AtelierError):
-    """The database or the object store does not answer."""
+    """The database or the object store does not respond."""
 
     status = 503
     grpc_code = "UNAVAILABLE"
@@ -182,7 +181,7 @@ class StateUnavailable(AtelierError):
 
 
 class OutOfSpace(AtelierError):
-    """The disk of the database or of the object store is full."""
+    """The disk of the database or the object store is full."""
 
     status = 507
     grpc_code = "RESOURCE_EXHAUSTED"
@@ -191,14 +190,14 @@ class OutOfSpace(AtelierError):
 
 
 class QuotaExceeded(OutOfSpace):
-    """A user keeps as much as one user may: nothing changes that but deleting some of it."""
+    """The user's storage quota is used up; only deleting helps."""
 
     title = "Storage quota exceeded"
     retry_after_s = None
 
 
 class TooManyRequests(AtelierError):
-    """A rate limit is reached; ``retry_after_s`` is when it opens again."""
+    """A rate limit is exceeded; ``retry_after_s`` is when it resets."""
 
     status = 429
     grpc_code = "RESOURCE_EXHAUSTED"
@@ -211,7 +210,7 @@ class TooManyRequests(AtelierError):
 
 
 class TooManyJobs(AtelierError):
-    """A bound of the queue is reached, for one user or for all."""
+    """A limit of the queue is reached, per user or in total."""
 
     status = 429
     grpc_code = "RESOURCE_EXHAUSTED"
@@ -220,7 +219,7 @@ class TooManyJobs(AtelierError):
 
 
 class TooManyAttempts(AtelierError):
-    """Too many wrong keys. How long to wait differs, so it goes with the error."""
+    """Too many wrong keys; the wait differs, so it is an argument."""
 
     status = 429
     grpc_code = "RESOURCE_EXHAUSTED"
@@ -228,12 +227,12 @@ class TooManyAttempts(AtelierError):
 
     def __init__(self, message: str, field: str | None = None, retry_after_s: int = 1) -> None:
         super().__init__(message, field)
-        self.args = (message, field, retry_after_s)  # what a pickled error is made from again
+        self.args = (message, field, retry_after_s)  # for pickling
         self.retry_after_s = retry_after_s
 
 
 class Conflict(AtelierError):
-    """What was asked does not fit the state that it is in."""
+    """The request does not fit the state of the resource."""
 
     status = 409
     grpc_code = "FAILED_PRECONDITION"
@@ -247,15 +246,15 @@ class Forbidden(AtelierError):
 
 
 class Unauthorized(AtelierError):
-    """No key or token, or a wrong one."""
+    """No key or token, or an invalid one."""
 
     status = 401
     grpc_code = "UNAUTHENTICATED"
     title = "Unauthorized"
     challenge: ClassVar[str] = "Bearer"
-    """The header WWW-Authenticate of the answer. Not Basic: a browser would ask for it, and send it from any page."""
+    """Value of WWW-Authenticate. Not Basic: a browser would ask for credentials and then send them from any page."""
     basic_challenge: ClassVar[str] = 'Basic realm="atelier"'
-    """Where the vocabulary has it so: A1111's clients know nothing else."""
+    """For the A1111 API, whose clients know only Basic."""
 
 
 class DeadlineExceeded(AtelierError):
@@ -277,17 +276,17 @@ class EngineFailure(AtelierError):
     title = "Engine failed"
 
 
-def error_from_record(kind: type[AtelierError], told: Mapping[str, Any]) -> AtelierError:
-    """An error that was written down."""
-    message, field = str(told.get("detail") or "the job failed"), told.get("field")
+def error_from_record(kind: type[AtelierError], record: Mapping[str, Any]) -> AtelierError:
+    """Recreate an error from a stored record."""
+    message, field = str(record.get("detail") or "the job failed"), record.get("field")
     if issubclass(kind, ModerationBlocked):
-        return kind(message, field, str(told.get("category", "")), float(told.get("score", 1.0)))
+        return kind(message, field, str(record.get("category", "")), float(record.get("score", 1.0)))
     return kind(message, field)
 
 
 @contextlib.contextmanager
 def rename_fields(names: Mapping[str, str]) -> Iterator[None]:
-    """An error that names a field names it as its caller does: ``names`` has the caller's word by ours."""
+    """Translate the ``field`` of errors to the caller's names: ``names`` maps ours to theirs."""
     try:
         yield
     except AtelierError as error:

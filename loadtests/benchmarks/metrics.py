@@ -179,17 +179,17 @@ def show_ray() -> None:
     from ray.util.metrics import Counter as RaysCounter
     from ray.util.metrics import Histogram as RaysHistogram
 
-    from serve.cluster.ray_process import Exports
+    from serve.cluster.ray_process import MetricsExporter
 
     ray.init(num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     counter = RaysCounter("bench", tag_keys=("of",))
     histogram = RaysHistogram("bench_seconds", boundaries=list(catalogue.SECONDS), tag_keys=("of",))
-    exports = Exports("bench", 1.0)
+    exports = MetricsExporter("bench", 1.0)
     table = Table("told to Ray", "us")
     table.add_row("one of its counters", f"{1e6 * timed(lambda: counter.inc(1, {'of': 'x'}), 20_000):.2f}")
     table.add_row("one of its histograms", f"{1e6 * timed(lambda: histogram.observe(0.02, {'of': 'x'}), 20_000):.2f}")
-    exports.tell_all()
-    table.add_row("all series of this process, at once", f"{1e6 * timed(exports.tell_all, 20):.0f}")
+    exports.export_all()
+    table.add_row("all series of this process, at once", f"{1e6 * timed(exports.export_all, 20):.0f}")
     out.print(table)
     ray.shutdown()
 

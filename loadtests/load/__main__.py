@@ -21,7 +21,7 @@ from loadtests.load.run import ROOT, Report, Target, run
 from loadtests.load.scenario import Changes, Scenario, mixes, names, scenario
 from loadtests.load.stack import running as running_stack
 from serve.cluster.http_client import StackClient
-from serve.cluster.stack import running as recorded
+from serve.cluster.stack import running_stack as recorded
 from serve.settings import Settings
 
 NOT_JUDGED = 3

@@ -85,7 +85,7 @@ def restore(
 
     with _told():
         settings = load(config)
-        if (there := stack.running(settings)) is not None:
+        if (there := stack.running_stack(settings)) is not None:
             raise Conflict(f"a stack of these settings is running at {there.url}; stop it first: atelier down")
         with rename_fields({"source": "FILE_OR_URL"}), _progress() as report:
             done = asyncio.run(put_back(settings, source, force, report))

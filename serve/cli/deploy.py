@@ -11,7 +11,7 @@ import typer
 
 from serve.cli.database import ConfigOption, err
 from serve.cluster import ray_environment, redeployment, stack
-from serve.cluster.machines import with_addresses
+from serve.cluster.nodes import with_addresses
 from serve.errors import AtelierError, EngineUnavailable
 from serve.settings import load
 
@@ -23,7 +23,7 @@ def deploy(config: ConfigOption = None) -> None:
     """Give the running stack its settings and code anew, replica by replica, while it serves."""
     try:
         settings = with_addresses(load(config))
-        there = stack.running(settings)
+        there = stack.running_stack(settings)
         if there is None:
             raise EngineUnavailable("no stack of these settings is running")
         with err.status(f"Deploying to {there.url}"):

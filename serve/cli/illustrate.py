@@ -19,7 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from serve.cli.event_loop_thread import EventLoopThread
 from serve.cli.vectorize import own_vectorizer
 from serve.cluster.grpc_client import GrpcClient
-from serve.cluster.stack import Running
+from serve.cluster.stack import StackRecord
 from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, Encoding, encode_all
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, StreamItem
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions, VectorizerService
@@ -95,7 +95,7 @@ class InProcess:
 @contextlib.contextmanager
 def studio(url: str | None, settings: Settings, svg: bool) -> Iterator[Studio]:
     """The stack at ``url``; else the one of the settings if it answers; else this process."""
-    with contextlib.closing(GrpcClient(url or Running.of(settings).grpc, key=settings.access.key)) as client:
+    with contextlib.closing(GrpcClient(url or StackRecord.of(settings).grpc, key=settings.access.key)) as client:
         if url or client.reachable():
             yield RunningStack(client)
             return

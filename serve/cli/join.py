@@ -17,8 +17,8 @@ from rich.markup import escape
 
 from serve.cli.database import ConfigOption
 from serve.cluster import ray_environment, stack
-from serve.cluster.machines import check_shared_state, with_addresses
-from serve.cluster.temporary_folder import temporary_folder
+from serve.cluster.nodes import check_shared_state, with_addresses
+from serve.cluster.ray_environment import temporary_folder
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest
 from serve.settings import Settings, load
 

@@ -35,10 +35,10 @@ from serve.cli.models import models
 from serve.cli.profile import profile_engine
 from serve.cli.secrets import secrets
 from serve.cli.vectorize import vectorize
-from serve.cluster import discovery, ray_environment, redeployment, stack
+from serve.cluster import nodes, ray_environment, redeployment, stack
 from serve.cluster.http_client import StackClient
-from serve.cluster.machines import check_shared_state, with_addresses
-from serve.cluster.temporary_folder import temporary_folder
+from serve.cluster.nodes import check_shared_state, with_addresses
+from serve.cluster.ray_environment import temporary_folder
 from serve.errors import AtelierError
 from serve.observability.logs import console
 from serve.settings import Settings, leaves, load, to_markdown
@@ -104,7 +104,7 @@ def up(
     from serve.cli.machine.preparation import check_stack, compile_tracer  # libraries that take a while to load
 
     settings = settings_from(config)
-    if (there := stack.running(settings)) is not None:
+    if (there := stack.running_stack(settings)) is not None:
         err.print(f"already running at {there.url} (pid {there.pid})")
         show(there)
         return
@@ -120,7 +120,7 @@ def up(
         if detach:
             with err.status("Starting the stack"):
                 stack.start_detached(settings, ["--config", str(config)] if config else [])
-            show(stack.Running.of(settings))
+            show(stack.StackRecord.of(settings))
         else:
             run(settings)
     except AtelierError as error:
@@ -130,10 +130,10 @@ def up(
 def run(settings: Settings) -> None:
     """Start, say where, and serve until a signal comes; one that comes earlier is no failure either."""
     signal.signal(signal.SIGTERM, _interrupt)
-    redeployment.forget(settings)  # what a stack that was killed left
+    redeployment.clear_requests(settings)  # what a stack that was killed left
     with (
         contextlib.suppress(KeyboardInterrupt),
-        stack.recorded(settings, redeployment.fixed_digest(settings)) as here,
+        stack.record_stack(settings, redeployment.fixed_digest(settings)) as here,
         temporary_folder(),
         console.shown(settings, sys.stderr) as told,
         ray_cluster(told) as address,
@@ -175,7 +175,7 @@ def ray_cluster(settings: Settings) -> Iterator[str]:
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _interrupt)  # Ray has set its own
     try:
-        with discovery.publish_targets(settings):
+        with nodes.publish_targets(settings):
             with err.status("Starting the application"):
                 ray_serve.start(
                     proxy_location="EveryNode" if is_own(settings.ray.host) else "HeadOnly",
@@ -186,7 +186,7 @@ def ray_cluster(settings: Settings) -> Iterator[str]:
                 run_application(compose(settings))
             yield ray.get_runtime_context().gcs_address
     finally:
-        redeployment.forget(settings)
+        redeployment.clear_requests(settings)
         for name in (signal.SIGTERM, signal.SIGINT):
             signal.signal(name, signal.SIG_IGN)  # one is enough: a second would cut the clean-up short
         err.print("stopping")
@@ -198,7 +198,7 @@ def _interrupt(*_: Any) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def show(here: stack.Running) -> None:
+def show(here: stack.StackRecord) -> None:
     doors = {
         "HTTP": f"{here.url}  (POST /generate, /v1/images/generations, /api/convert-ai; GET /openapi.json)",
         "gRPC": f"{here.grpc}  (inference.GRPCInferenceService)",
@@ -216,8 +216,8 @@ _WATCHED = {
 }
 
 
-def show_watched(here: stack.Running) -> None:
-    for name, where in here.watched.items():
+def show_watched(here: stack.StackRecord) -> None:
+    for name, where in here.endpoints.items():
         out.print(f"{name:<10} {f'{where}  ({_WATCHED[name]})' if where else 'off'}", soft_wrap=True)
 
 
@@ -225,7 +225,7 @@ def show_watched(here: stack.Running) -> None:
 def down(config: ConfigOption = None, data: DataOption = None) -> None:
     """Stop the stack that `atelier up` started."""
     settings = settings_from(config)
-    there = stack.running(settings)
+    there = stack.running_stack(settings)
     if there is None:
         err.print("no stack of these settings is running")
         return
@@ -246,13 +246,13 @@ def status(
 ) -> None:
     """Say whether the stack is ready: a real inference per engine. Exit code 0 ready, 1 degraded, 3 not there."""
     settings = settings_from(config)
-    here = stack.Running.of(settings)
+    here = stack.StackRecord.of(settings)
     try:
         health = StackClient(url or here.url, 15.0, settings.access.key).health()
     except AtelierError as error:
         fail(error, NOT_RUNNING)
     if as_json:
-        print(json.dumps({**health, **({} if url else {"watched": here.watched})}, indent=2))
+        print(json.dumps({**health, **({} if url else {"watched": here.endpoints})}, indent=2))
     else:
         table = Table("engine", "version", "ready", "ms", "reason")
         for name, engine in health["models"].items():

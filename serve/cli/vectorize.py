@@ -21,7 +21,7 @@ from serve.api.native.conversion import to_answer
 from serve.api.native.conversion_models import vectorize_options
 from serve.cli.event_loop_thread import EventLoopThread
 from serve.cluster.http_client import StackClient
-from serve.cluster.stack import Running
+from serve.cluster.stack import StackRecord
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import AtelierError, EngineUnavailable
 from serve.settings import Settings, load
@@ -77,7 +77,7 @@ def own_vectorizer(loop: EventLoopThread, settings: Settings) -> Iterator[Vector
 @contextlib.contextmanager
 def converter(url: str | None, settings: Settings) -> Iterator[Converter]:
     """The stack at ``url``; else the one of the settings if it answers; else this process."""
-    client = StackClient(url or Running.of(settings).url, key=settings.access.key)
+    client = StackClient(url or StackRecord.of(settings).url, key=settings.access.key)
     if url or client.reachable():
         yield client
         return

@@ -1,4 +1,4 @@
-"""A small client of the gRPC door, for the command line: draws with previews on the way, and vectorises."""
+"""Client of the gRPC endpoint for the command line: drawing with previews, and vectorizing."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tritonclient.grpc import service_pb2_grpc
 
 from serve.api.inference.grpc_messages import CODE, parameter_of, tell_parameters
 from serve.api.inference.tensors import Array, bytes_array, from_binary, to_binary
-from serve.cluster.http_client import HOW
+from serve.cluster.http_client import KEY_HINT
 from serve.engines.grpc_options import NO_PROXY
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Parameters, Picture, Preview
 from serve.ensembles.vectorizer.vectorization import Vectorization
@@ -42,13 +42,13 @@ _BY_CODE: dict[str, type[AtelierError]] = {
     "DEADLINE_EXCEEDED": DeadlineExceeded,
     "INTERNAL": EngineFailure,
 }
-_SPARE_S = 30.0
-"""How much longer than a stack may work its answer is waited for."""
+_GRACE_S = 30.0
+"""Added to the request's time limit when waiting for the response."""
 _NOT_SENT = ("prompt", "timeout_s", "engine_versions")
 
 
 class GrpcClient:
-    """Talks to the stack whose gRPC door is at ``address`` (host:port); every failure is an ``AtelierError``."""
+    """Client of the gRPC endpoint at ``address`` (host:port). Every failure is an ``AtelierError``."""
 
     def __init__(self, address: str, timeout_s: float = 3600.0, key: SecretStr | None = None) -> None:
         if not re.fullmatch(r"(?:[^\s/:]+|\[[0-9A-Fa-f:]+\]):\d{1,5}", address):
@@ -70,23 +70,23 @@ class GrpcClient:
         self._channel.close()
 
     def draw(self, options: IllustrateOptions) -> Iterator[Preview | Illustration]:
-        """Previews, then the Illustration; to stop reading ends the drawing."""
-        given = {name: value for name, value in dataclasses.asdict(options).items() if value not in (None, "")}
+        """Previews, then the Illustration. Closing the iterator cancels the drawing."""
+        fields = {name: value for name, value in dataclasses.asdict(options).items() if value not in (None, "")}
         request = _request("illustrate", "prompt", options.prompt.encode())
-        tell_parameters(request, {name: value for name, value in given.items() if name not in _NOT_SENT})
+        tell_parameters(request, {name: value for name, value in fields.items() if name not in _NOT_SENT})
         if options.timeout_s is not None:
             tell_parameters(request, {"timeout": round(options.timeout_s * 1e6)})
-        limit_s = (options.timeout_s or self._timeout_s) + _SPARE_S
+        limit_s = (options.timeout_s or self._timeout_s) + _GRACE_S
         with self._errors():
-            answers = self._stub.ModelStreamInfer(iter([request]), timeout=limit_s, metadata=self._key)
+            responses = self._stub.ModelStreamInfer(iter([request]), timeout=limit_s, metadata=self._key)
             try:
-                for answer in answers:
-                    yield _drawn(answer)
+                for response in responses:
+                    yield _parse_drawing(response)
             finally:
-                answers.cancel()
+                responses.cancel()
 
     def vectorize(self, image: bytes) -> Vectorization:
-        """Of an encoded picture."""
+        """Vectorize an encoded picture."""
         with self._errors():
             answer = self._stub.ModelInfer(
                 _request("vectorize", "image", image), timeout=self._timeout_s, metadata=self._key
@@ -112,23 +112,23 @@ def _request(model: str, name: str, data: bytes) -> Any:
     return request
 
 
-def _drawn(answer: Any) -> Preview | Illustration:
-    parameters = {name: parameter_of(value) for name, value in answer.infer_response.parameters.items()}
-    if answer.error_message:
-        raise _error(parameters.get(CODE, ""), answer.error_message)
-    outputs = _outputs(answer.infer_response)
+def _parse_drawing(response: Any) -> Preview | Illustration:
+    parameters = {name: parameter_of(value) for name, value in response.infer_response.parameters.items()}
+    if response.error_message:
+        raise _error(parameters.get(CODE, ""), response.error_message)
+    outputs = _outputs(response.infer_response)
     if "step" in parameters:
         return Preview(parameters["index"], parameters["step"], parameters["steps"], outputs["image"][0])
-    told = json.loads(outputs["metadata"][0])
+    metadata = json.loads(outputs["metadata"][0])
     pictures = [Picture(*pair) for pair in zip(outputs["image"], outputs["seed"].tolist(), strict=True)]
-    return Illustration(**{**told, "pictures": pictures, "parameters": Parameters(**told["parameters"])})
+    return Illustration(**{**metadata, "pictures": pictures, "parameters": Parameters(**metadata["parameters"])})
 
 
 def _error(code: str, text: str) -> AtelierError:
-    """``text`` begins with the field at fault, if one is."""
+    """``text`` starts with "FIELD: " if a field is at fault."""
     field, colon, rest = text.partition(": ")
     kind = _BY_CODE.get(code, AtelierError)
-    text = f"{text}. {HOW}" if kind is Unauthorized else text
+    text = f"{text}. {KEY_HINT}" if kind is Unauthorized else text
     return kind(rest, field) if colon and field.isidentifier() and kind is not Unauthorized else kind(text)
 
 

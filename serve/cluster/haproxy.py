@@ -1,11 +1,11 @@
-"""Ray Serve's keeper of HAProxy, made to notice at once what befalls it.
+"""Ray Serve's HAProxy manager with fast fault detection.
 
-Ray Serve 2.60 asks every ten seconds, and replaces the whole actor after the third time without an answer: half a
-minute in which nothing connects, and then a moment in which the new HAProxy knows no address yet and answers all of
-them with 404. Here a HAProxy that ended, or stands still, is started again in its place with what it knew; a new one
-opens its doors when it knows where they lead; and one whose keeper died serves on until the next keeper takes over.
+Ray Serve 2.60 checks HAProxy every ten seconds and replaces the whole actor after three missed answers: half a minute
+without connections, then a moment in which the new HAProxy knows no backend and answers 404. Here a HAProxy that ended
+or is frozen is restarted in place with its configuration; a new one starts once it knows its backends; and one whose
+manager died keeps serving until the next manager takes over.
 
-And nobody asks whether the controller itself stands still, without which nothing is ever replaced: the keeper does.
+Ray Serve does not check its own controller, without which nothing is replaced. The manager on the head node does.
 """
 
 from __future__ import annotations
@@ -27,41 +27,41 @@ from serve.observability.logs import escaping
 
 LOGGER = logging.getLogger("ray.serve")
 
-LOOK_S = 0.25
-ANSWER_S = 1.0
-MISSES = 3
-"""How often in a row HAProxy may owe its keeper an answer: on a busy machine one is late now and then."""
-CONTROLLER_LOOK_S = 1.0
-CONTROLLER_ANSWER_S = 3.0
-KNOWN_S = 3.0
-"""How long a new HAProxy waits to be told where the gateways are. Ray Serve tells so at once, be there any or none."""
+CHECK_INTERVAL_S = 0.25
+ANSWER_TIMEOUT_S = 1.0
+MAX_MISSES = 3
+"""Consecutive missed answers before a restart: on a busy machine a single answer may be late."""
+CONTROLLER_CHECK_INTERVAL_S = 1.0
+CONTROLLER_TIMEOUT_S = 3.0
+BACKENDS_TIMEOUT_S = 3.0
+"""How long a new HAProxy waits for its backends. Ray Serve sends the list at once, even if it is empty."""
 
 
 class SupervisedHAProxy(haproxy.HAProxyApi):
-    """Starts when it knows the gateways, and takes over from one that nobody keeps any more."""
+    """Starts once the backends are known, and takes over from a HAProxy without a manager."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
-        self._known = asyncio.Event()
+        self._backends_known = asyncio.Event()
 
     def set_backend_configs(self, backend_configs: dict[str, Any]) -> None:
         super().set_backend_configs(backend_configs)
-        self._known.set()
+        self._backends_known.set()
 
     async def start(self) -> None:
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._known.wait(), KNOWN_S)
+            await asyncio.wait_for(self._backends_known.wait(), BACKENDS_TIMEOUT_S)
         await super().start()
 
     async def _start_and_wait_for_haproxy(self, *arguments: str, **named: Any) -> Any:
-        if "-sf" not in arguments and (orphans := self._strangers()):
+        if "-sf" not in arguments and (orphans := self._orphans()):
             arguments = (*arguments, "-sf", *map(str, orphans))
-            if await self.answers():  # it hands its listeners over, and no connection that waits there is lost
+            if await self.answers():  # it hands over its listening sockets: no pending connection is lost
                 arguments = (*arguments, "-x", self.cfg.socket_path)
         return await super()._start_and_wait_for_haproxy(*arguments, **named)
 
-    def _strangers(self) -> list[int]:
-        """HAProxies on our configuration that an earlier keeper started."""
+    def _orphans(self) -> list[int]:
+        """HAProxies on our configuration, started by an earlier manager."""
         own = {proc.pid for proc in (self._proc, *self._old_procs) if proc is not None}
         return [
             pid
@@ -74,16 +74,16 @@ class SupervisedHAProxy(haproxy.HAProxyApi):
         return self._proc is not None and self._proc.returncode is not None
 
     async def answers(self) -> bool:
-        """Whether it says soon enough how it is."""
+        """Whether it responds within ANSWER_S."""
         try:
-            async with asyncio.timeout(ANSWER_S):
+            async with asyncio.timeout(ANSWER_TIMEOUT_S):
                 await self._send_socket_command("show info")
         except (TimeoutError, RuntimeError):
             return False
         return True
 
     async def replace(self, reason: str) -> None:
-        """Start it again, with what it knew."""
+        """Restart it with the present configuration."""
         LOGGER.error("starting HAProxy again: %s", reason)
         if self._proc is not None and self._proc.returncode is None:
             self._proc.kill()
@@ -97,36 +97,36 @@ _Manager: Any = vars(haproxy)["HAProxyManager"].__ray_metadata__.modified_class
 
 
 class SupervisedHAProxyManager(_Manager):  # type: ignore[misc]
-    """Looks after its HAProxy by itself, without the controller, which may be away."""
+    """Supervises its HAProxy without the controller, which may be unavailable."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         escaping.install()
         vars(haproxy)["HAProxyApi"] = SupervisedHAProxy
         super().__init__(*arguments, **named)
-        self._watches = [self.event_loop.create_task(self._look_after())]
+        self._supervisors = [self.event_loop.create_task(self._supervise())]
         if self._node_id == get_head_node_id():
-            self._watches.append(self.event_loop.create_task(self._look_after_controller()))
+            self._supervisors.append(self.event_loop.create_task(self._supervise_controller()))
 
     async def shutdown(self) -> None:
-        for watch in self._watches:
+        for watch in self._supervisors:
             watch.cancel()
         await super().shutdown()
 
     async def check_health(self) -> bool:
-        """The keeper's own: to mend HAProxy is its work, and not a reason to replace it."""
-        return not any(watch.done() for watch in self._watches)
+        """Health of the manager alone: HAProxy's faults are repaired by it, and no reason to replace it."""
+        return not any(watch.done() for watch in self._supervisors)
 
-    async def _look_after(self) -> None:
+    async def _supervise(self) -> None:
         misses = 0
         while True:
-            await asyncio.sleep(LOOK_S)
+            await asyncio.sleep(CHECK_INTERVAL_S)
             try:
-                misses = await self._look(misses)
+                misses = await self._check(misses)
             except Exception:
                 LOGGER.exception("HAProxy could not be started again; it is tried again")
 
-    async def _look(self, misses: int) -> int:
-        """How many answers HAProxy owes by now. While Ray Serve starts or replaces it, that is Ray Serve's to judge."""
+    async def _check(self, misses: int) -> int:
+        """The number of missed answers so far. While Ray Serve starts or reloads HAProxy, nothing is counted."""
         own = self._haproxy
         if own._proc is None or self._reload_lock.locked():
             return 0
@@ -135,34 +135,34 @@ class SupervisedHAProxyManager(_Manager):  # type: ignore[misc]
         async with self._reload_lock:
             if own.has_ended:
                 await own.replace("it ended")
-            elif misses + 1 >= MISSES:
+            elif misses + 1 >= MAX_MISSES:
                 await own.replace("it does not answer")
             else:
                 return misses + 1
         return 0
 
-    async def _look_after_controller(self) -> None:
-        """Ray starts one again that died, and remembers for it what it did."""
+    async def _supervise_controller(self) -> None:
+        """Kill a frozen controller; Ray restarts it, and it restores its state."""
         misses = 0
         while True:
-            await asyncio.sleep(CONTROLLER_LOOK_S)
+            await asyncio.sleep(CONTROLLER_CHECK_INTERVAL_S)
             try:
                 there = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
-                async with asyncio.timeout(CONTROLLER_ANSWER_S):
+                async with asyncio.timeout(CONTROLLER_TIMEOUT_S):
                     await there.check_alive.remote()
             except TimeoutError:
                 misses += 1
-            except (ValueError, RayError):  # there is none, or it is being started: Ray sees to that
+            except (ValueError, RayError):  # no controller, or it is starting: Ray's responsibility
                 misses = 0
             else:
                 misses = 0
-            if misses >= MISSES:
+            if misses >= MAX_MISSES:
                 LOGGER.error("starting the controller again: it does not answer")
                 ray.kill(there, no_restart=False)
                 misses = 0
 
 
 def before_controller() -> None:
-    """Ray Serve calls this in its controller, before that starts any proxy."""
+    """Ray Serve calls this in its controller before it starts any proxy."""
     escaping.install()
     vars(controller)["HAProxyManager"] = ray.remote(num_cpus=0)(SupervisedHAProxyManager)

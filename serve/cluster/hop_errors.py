@@ -1,4 +1,4 @@
-"""The one place where Ray's errors become ours: what may happen to a call on its way to a replica and back."""
+"""Maps Ray's errors of a call to a replica to `serve.errors`: the only place that does so."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from serve.observability import request_context
 
 LOGGER = logging.getLogger(__name__)
 
-REFUSED = "Unexpected error (StatusCode."
-"""How Ray Serve says that a connection broke before a replica took the call."""
+CONNECTION_REFUSED = "Unexpected error (StatusCode."
+"""Prefix of Ray Serve's error when the connection broke before a replica accepted the call."""
 
 
 class ReplicaLost(Exception):
-    """The replica died with the call."""
+    """The replica died during the call."""
 
 
 @contextlib.contextmanager
 def map_ray_errors(name: str, response: DeploymentResponseGenerator[object], timeout_s: float) -> Iterator[None]:
-    """Around the reading of what the ensemble ``name`` answers; whoever stops waiting cancels the work.
+    """Context for reading the responses of the ensemble ``name``. Leaving it early cancels the call.
 
-    Raises Lost, or an error of ours.
+    Raises ReplicaLost or an error of `serve.errors`.
     """
     try:
         yield
@@ -45,23 +45,23 @@ def map_ray_errors(name: str, response: DeploymentResponseGenerator[object], tim
         raise
     except asyncio.CancelledError:
         task = asyncio.current_task()
-        if task is not None and not task.cancelling():  # `serve.cluster.routing` has ended the call
+        if task is not None and not task.cancelling():  # cancelled by `serve.cluster.routing`
             raise ReplicaLost from None
         _cancel(response)
         raise
     except BackPressureError:
         raise Overloaded("too many requests are waiting; try again later") from None
     except (RayActorError, ReplicaUnavailableError, DeploymentUnavailableError, TaskCancelledError):
-        raise ReplicaLost from None  # none that is cancelled from here is read on
+        raise ReplicaLost from None
     except AioRpcError as error:
         if error.code() in (StatusCode.UNAVAILABLE, StatusCode.CANCELLED, StatusCode.INTERNAL):
-            raise ReplicaLost from None  # its server ends, or was in the midst of an answer
+            raise ReplicaLost from None  # its server shut down, possibly during a response
         raise EngineFailure(f"no answer of the {name} could be sent: {error.code().name}") from error
     except Exception as error:
-        if isinstance(error, RuntimeError) and str(error).startswith(REFUSED):
+        if isinstance(error, RuntimeError) and str(error).startswith(CONNECTION_REFUSED):
             raise ReplicaLost from None
-        # A replica answers what its ensemble raises as a value: this is of the hop itself, such as a call between two
-        # versions that do not understand each other. Ray's text is a trace with addresses: it stays in the log.
+        # Replicas return their ensembles' errors as values, so this is a fault of the hop itself, such as a call
+        # between incompatible versions. Ray's text is a trace with addresses: it is only logged.
         LOGGER.exception("a call of the %s failed on its way", name)
         raise EngineFailure(f"an internal error on the way to the {name}; the log has it") from error
 
@@ -70,5 +70,5 @@ def _cancel(response: DeploymentResponseGenerator[object]) -> None:
     response.cancel()  # type: ignore[no-untyped-call]
     assigned = response._replica_result_future
     if assigned.done() and not assigned.cancelled() and assigned.exception() is None:
-        # At this very moment: the response does not know it yet.
+        # Assigned at this very moment: the response does not know it yet.
         assigned.result().cancel()  # type: ignore[no-untyped-call]

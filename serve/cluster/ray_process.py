@@ -1,4 +1,4 @@
-"""What every process of Ray Serve is told before it works: where to listen, to count, to write down and to trace."""
+"""Process setup for every Ray Serve replica: bind addresses, metrics export, logging, tracing."""
 
 from __future__ import annotations
 
@@ -28,30 +28,30 @@ LOGGER = logging.getLogger(__name__)
 
 
 def prepare(settings: Settings, component: str, niceness: int = 0) -> None:
-    """This replica's, of ``component``. ``niceness`` of its thread and of all threads and processes that it starts:
-    who computes steps back for those that only answer."""
+    """Set up this replica of ``component``. ``niceness`` applies to its threads and child processes: ensembles yield
+    the CPU to gateways."""
     replica = ray_serve.get_replica_context().replica_id.unique_id
     logs.install(settings, component, replica)
     export.start(settings.tracing, component, replica)
     os.nice(niceness)
-    keep_to(own_host(settings.ray.host))
-    exports = Exports(component, settings.ray.metrics_interval_s / 2)
+    bind_servers_to(bind_host(settings.ray.host))
+    exports = MetricsExporter(component, settings.ray.metrics_interval_s / 2)
     threading.Thread(target=exports.run, name="metrics", daemon=True).start()
 
 
 class _Counter(Counter):
-    """One whose series can be there before anything is counted."""
+    """A counter whose series can exist before the first increment."""
 
     def begin(self, labels: dict[str, str]) -> None:
         self._record(0.0, labels)
 
 
-class Exports:
-    """What the process has counted, told to Ray's agent of the node, which Prometheus asks.
+class MetricsExporter:
+    """Exports this process's metrics through the Ray agent of the node, which Prometheus scrapes.
 
-    Ray forgets a gauge that is not set again in its next interval, and knows of a histogram only its buckets: their
-    sums would be guesses. So everything that does not only rise, histograms too, is told as gauges, again each time;
-    nothing of it outlives the process. Counters are told as such.
+    Ray drops a gauge that is not set again within its interval, and exports only the buckets of a histogram, with a
+    guessed sum. So gauges and histograms are exported as gauges, set again each time; they end with the process.
+    Counters are exported as counters.
     """
 
     def __init__(self, role: str, every_s: float) -> None:
@@ -62,20 +62,20 @@ class Exports:
         self._told: dict[tuple[str, ...], float] = {}
 
     def run(self) -> None:
-        """As long as the process lives."""
+        """Export periodically, forever."""
         while True:
             try:
                 measure_processes(self._role)
-                self.tell_all()
+                self.export_all()
             except Exception:
-                LOGGER.exception("metrics were not told; they are told again")
+                LOGGER.exception("metrics were not exported; it is tried again")
             time.sleep(self._every_s)
 
-    def tell_all(self) -> None:
+    def export_all(self) -> None:
         for sample in catalogue.samples():
-            self._tell(sample)
+            self._export(sample)
 
-    def _tell(self, sample: Sample) -> None:
+    def _export(self, sample: Sample) -> None:
         names, labels = tuple(sample.labels), dict(sample.labels)
         if not sample.counts:
             of = (sample.name, *names)
@@ -84,7 +84,7 @@ class Exports:
             self._gauges[of].set(sample.value, labels)
             return
         if sample.name not in self._counters:
-            # Ray adds the ending again.
+            # Ray appends _total again.
             self._counters[sample.name] = _Counter(sample.name.removesuffix("_total"), tag_keys=names)
         series = (sample.name, *labels.values())
         if series not in self._told:
@@ -95,33 +95,32 @@ class Exports:
             self._told[series] = sample.value
 
 
-def settled() -> None:
-    """What was made so far stays as long as the process: Python's collector need not look through it again and again,
-    for a sixth of a second in which nothing else is done."""
+def freeze_gc() -> None:
+    """Exclude all present objects from garbage collection: a full collection takes a sixth of a second."""
     gc.collect()
     gc.freeze()
 
 
-def own_host(host: str) -> str:
-    """Where the servers of this process listen: ``host`` if that is loopback or any address, else this machine's
-    address in its Ray cluster, since the settings come from another."""
+def bind_host(host: str) -> str:
+    """The address on which this process listens: ``host`` if loopback or a wildcard, otherwise this machine's address
+    in its Ray cluster, since the settings come from another machine."""
     if not is_own(host):
         return host
     return str(ray.util.get_node_ip_address())  # type: ignore[no-untyped-call]
 
 
-def keep_to(host: str) -> None:
-    """Bind the servers that Ray Serve opens in this process to ``host``, those of gRPC to ports that nobody else has.
+def bind_servers_to(host: str) -> None:
+    """Bind the servers that Ray Serve opens in this process to ``host``, and those of gRPC to exclusive ports.
 
-    Ray Serve 2.60 binds HTTP to one address on every machine of a cluster. It binds gRPC to every interface, whatever
-    its options say, and those servers take pickled requests from anyone who can reach them. And it gives gRPC the
-    option against sharing a port as text, which gRPC ignores: the gateways of two stacks on one machine would answer
-    one another's requests.
+    Ray Serve 2.60 binds HTTP to one address on every machine of a cluster. It binds gRPC to all interfaces whatever its
+    options say, and those servers unpickle requests from anyone who can reach them. It also passes the gRPC option
+    against port sharing as text, which gRPC ignores, so that gateways of two stacks on one machine would answer each
+    other's requests.
     """
     from ray.serve._private import default_impl, grpc_util, proxy, replica
 
     if default_impl.add_grpc_address.__module__ == __name__:
-        return  # done already
+        return  # already patched
     add_port = vars(replica)["add_port_to_grpc_server"]
     serve_http = vars(replica)["start_asgi_http_server"]
     server_of: Any = grpc_util.gRPCGenericServer

@@ -1,7 +1,7 @@
-"""A running stack gets new settings or new code, replica by replica: what the command and the stack tell each other.
+"""Redeployment of a running stack with new settings or code, replica by replica. No Ray here.
 
-`atelier deploy` leaves its wish beside the stack's record. The stack looks there, has the application deployed anew by
-a process that loads today's code, and leaves the outcome. No Ray here.
+`atelier deploy` writes a request file beside the stack's record. The stack reads it, runs a process with today's code
+that deploys the application again, and writes an outcome file.
 """
 
 from __future__ import annotations
@@ -16,62 +16,64 @@ import sys
 import time
 from pathlib import Path
 
-from serve.cluster.stack import Running, running, state_file
+from serve.cluster.stack import StackRecord, running_stack, state_file
 from serve.errors import Conflict, EngineUnavailable
 from serve.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
 
 FIXED = ("http", "grpc", "ray", "dashboard", "proxy", "limits", "gateway")
-"""What Ray, HAProxy and every process read once, as they start."""
+"""Sections that Ray, HAProxy and all processes read only at start."""
 
 
 def fixed_digest(settings: Settings) -> str:
-    """Of what only a new start can change."""
-    told = {name: getattr(settings, name).model_dump(mode="json") for name in FIXED}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    """Digest of the settings that only a restart can change."""
+    sections = {name: getattr(settings, name).model_dump(mode="json") for name in FIXED}
+    return hashlib.sha256(json.dumps(sections, sort_keys=True).encode()).hexdigest()
 
 
-def request_redeployment(settings: Settings, there: Running, config: Path | None, timeout_s: float) -> None:
-    """Until the stack has done it. Raises Conflict for settings that need a new start, EngineUnavailable when it fails;
-    what ran before then runs on."""
+def request_redeployment(settings: Settings, there: StackRecord, config: Path | None, timeout_s: float) -> None:
+    """Request a redeployment and wait for it. Raises Conflict for settings that need a restart, EngineUnavailable when
+    it fails; then the previous application keeps running."""
     if there.fixed != fixed_digest(settings):
         raise Conflict(f"{', '.join(FIXED)} cannot change while the stack runs: `atelier down`, then `atelier up`")
-    wish = secrets.token_hex(8)
-    _wish_file(settings).write_text(json.dumps({"id": wish, "config": str(config.resolve()) if config else None}))
+    request_id = secrets.token_hex(8)
+    _request_file(settings).write_text(
+        json.dumps({"id": request_id, "config": str(config.resolve()) if config else None})
+    )
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
         outcome = _read(_outcome_file(settings))
-        if outcome.get("id") == wish:
+        if outcome.get("id") == request_id:
             if outcome["error"]:
                 raise EngineUnavailable(f"the stack was not deployed anew: {outcome['error']}")
             return
-        if running(settings) is None:
+        if running_stack(settings) is None:
             raise EngineUnavailable("the stack ended meanwhile")
         time.sleep(0.2)
     raise EngineUnavailable(f"the stack was not deployed anew within {timeout_s:g} s; it goes on trying")
 
 
 def redeploy_if_requested(settings: Settings, address: str) -> None:
-    """In the stack's own process, now and then: what was wished for since the last time, if anything was.
+    """Handle a pending request, if any; called periodically by the stack's process.
 
-    Whatever comes in between is told and no more: the stack serves on.
+    Errors are logged: the stack keeps serving.
     """
-    wish = _read(_wish_file(settings))
-    if not wish:
+    request_id = _read(_request_file(settings))
+    if not request_id:
         return
     try:
-        _wish_file(settings).unlink()  # first: once is enough, also where the outcome cannot be written down
-        error = _redeployed(wish.get("config"), address, 2 * settings.ray.start_timeout_s)  # it deploys twice
+        _request_file(settings).unlink()  # first, so that it runs once even if the outcome cannot be written
+        error = _redeploy(request_id.get("config"), address, 2 * settings.ray.start_timeout_s)  # it deploys twice
         if error:
             LOGGER.error("not deployed anew: %s", error)
-        _outcome_file(settings).write_text(json.dumps({"id": wish.get("id"), "error": error}))
+        _outcome_file(settings).write_text(json.dumps({"id": request_id.get("id"), "error": error}))
     except OSError as error:
-        LOGGER.error("whoever wished for a deployment is not told: %s", error)
+        LOGGER.error("the outcome of a redeployment cannot be written: %s", error)
 
 
-def _redeployed(config: str | None, address: str, timeout_s: float) -> str:
-    """What went wrong; nothing when it is done."""
+def _redeploy(config: str | None, address: str, timeout_s: float) -> str:
+    """The error message; empty on success."""
     command = [sys.executable, "-m", "serve.cli.main", "redeploy", *(["--config", config] if config else [])]
     environment = {**os.environ, "RAY_ADDRESS": address}
     try:
@@ -84,13 +86,13 @@ def _redeployed(config: str | None, address: str, timeout_s: float) -> str:
     return "" if done.returncode == 0 else (lines[-1] if lines else f"it ended with {done.returncode}")
 
 
-def forget(settings: Settings) -> None:
-    """As a stack begins and ends: no other one is meant."""
-    for path in (_wish_file(settings), _outcome_file(settings)):
+def clear_requests(settings: Settings) -> None:
+    """Remove stale files; called when a stack starts and ends."""
+    for path in (_request_file(settings), _outcome_file(settings)):
         path.unlink(missing_ok=True)
 
 
-def _wish_file(settings: Settings) -> Path:
+def _request_file(settings: Settings) -> Path:
     return state_file(settings).with_suffix(".wish.json")
 
 
@@ -100,7 +102,7 @@ def _outcome_file(settings: Settings) -> Path:
 
 def _read(path: Path) -> dict[str, str]:
     try:
-        found: dict[str, str] = json.loads(path.read_text())
+        document: dict[str, str] = json.loads(path.read_text())
     except (OSError, ValueError):
         return {}
-    return found
+    return document

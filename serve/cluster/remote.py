@@ -1,4 +1,4 @@
-"""The hop from a gateway to an ensemble's replicas."""
+"""Proxies of the ensembles: calls from a gateway or worker to their replicas."""
 
 from __future__ import annotations
 
@@ -46,35 +46,34 @@ from serve.observability.request_context import RequestContext
 LOGGER = logging.getLogger(__name__)
 
 ATTEMPTS = 2
-"""A call whose replica died is made once more: every call of ours gives the same answer when repeated."""
+"""A call whose replica died is repeated once: every call of ours is deterministic and safe to repeat."""
 
 HEALTH_TIMEOUT_S = 10.0
-"""Who asks for health does not wait as long as for a conversion: no answer is one, too."""
+"""Limit of a health call, shorter than a conversion's: a missing answer is a result too."""
 
-
-WELL = ("HEALTHY", "UPSCALING", "DOWNSCALING", "UPDATING")
-"""What Ray Serve says of a deployment without replicas that can have one."""
-STARTING = "the {} was asleep and is starting; try again"
+IDLE_STATUSES = ("HEALTHY", "UPSCALING", "DOWNSCALING", "UPDATING")
+"""Ray Serve's statuses of a deployment that can have no replica and is not broken."""
+STARTING_MESSAGE = "the {} was asleep and is starting; try again"
 
 
 def idle_state_of(application: str, deployment: str) -> IdleState:
-    """Of a deployment that may have no replica. Ray Serve's controller is asked: a call by the handle would wake it."""
+    """Idle state of a deployment, from Ray Serve's controller: a call through the handle would start a replica."""
 
     def has_none() -> bool:
         try:
-            told = ray_serve.status().applications.get(application)
+            status = ray_serve.status().applications.get(application)
         except (RayError, RayServeException) as error:
             raise EngineUnavailable("Ray Serve's controller does not answer") from error
-        there = told.deployments.get(deployment) if told else None
-        if there is None or there.status not in WELL:
+        state = status.deployments.get(deployment) if status else None
+        if state is None or state.status not in IDLE_STATUSES:
             return False
-        return not any(n for state, n in there.replica_states.items() if state == "RUNNING")
+        return not any(count for name, count in state.replica_states.items() if name == "RUNNING")
 
     return IdleState(has_none)
 
 
 class RemoteEnsemble:
-    """What every ensemble's replica answers. ``name`` is for messages; ``timeout_s`` bounds each call."""
+    """Methods common to all ensembles. ``name`` is for messages; ``timeout_s`` limits each call."""
 
     def __init__(
         self, name: str, handle: DeploymentHandle[Any], timeout_s: float, sleep: IdleState | None = None
@@ -82,61 +81,65 @@ class RemoteEnsemble:
         self._name = name
         self._handle = handle
         self._timeout_s = timeout_s
-        self._sleep = sleep
-        self._told: dict[tuple[str, ...], Any] = {}
+        self._idle_state = sleep
+        self._cached: dict[tuple[str, ...], Any] = {}
         self._waking: asyncio.Task[None] | None = None
 
-    async def _asleep(self) -> bool:
-        return self._sleep is not None and await self._sleep.now()
+    async def _is_idle(self) -> bool:
+        return self._idle_state is not None and await self._idle_state.now()
 
     @contextlib.asynccontextmanager
-    async def _may_wake(self, *, wakes: bool = True) -> AsyncIterator[None]:
-        """A deadline that passes while the first replica starts is told as that; and the start goes on, also when who
-        asked leaves."""
+    async def _start_if_idle(self, *, wakes: bool = True) -> AsyncIterator[None]:
+        """Report a deadline that passes while the first replica starts as ScaledToZero. The start continues even if the
+        caller leaves."""
         try:
             yield
         except (asyncio.CancelledError, GeneratorExit):
-            self._go_on_waking(wakes)
+            self._keep_waking(wakes)
             raise
         except DeadlineExceeded:
-            self._go_on_waking(wakes)
-            if await self._asleep():
-                raise ScaledToZero(STARTING.format(self._name)) from None
+            self._keep_waking(wakes)
+            if await self._is_idle():
+                raise ScaledToZero(STARTING_MESSAGE.format(self._name)) from None
             raise
 
-    def _go_on_waking(self, wakes: bool) -> None:
-        """Ray Serve starts replicas for calls that wait: one that was gone before its controller looked starts none."""
-        if wakes and self._sleep is not None and (self._waking is None or self._waking.done()):
-            self._waking = asyncio.create_task(self._wake(), context=contextvars.Context())  # with no one's deadline
+    def _keep_waking(self, wakes: bool) -> None:
+        """Ray Serve starts replicas for waiting calls only: a call cancelled before its controller looked starts
+        none."""
+        if wakes and self._idle_state is not None and (self._waking is None or self._waking.done()):
+            self._waking = asyncio.create_task(
+                self._wake(), context=contextvars.Context()
+            )  # without the caller's deadline
 
     async def _wake(self) -> None:
         try:
-            if await self._asleep():
-                await self._ask("engines")
+            if await self._is_idle():
+                await self._call_with_retry("engines")
         except AtelierError as error:
-            LOGGER.info("the %s was asked for in its sleep, and did not start: %s", self._name, error)
+            LOGGER.info("the %s did not start from zero replicas: %s", self._name, error)
         except Exception:
-            LOGGER.exception("the %s was asked for in its sleep, and was not woken", self._name)
+            LOGGER.exception("starting the %s from zero replicas failed", self._name)
 
-    async def _told_before(self, method: str, *arguments: str) -> Any:
-        """What stays as it is as long as the stack runs wakes nobody who said it once."""
+    async def _call_cached(self, method: str, *arguments: str) -> Any:
+        """Results that are constant while the stack runs: cached while scaled to zero, so that reading starts
+        nothing."""
         known = (method, *arguments)
-        if known not in self._told or not await self._asleep():
-            self._told[known] = await self._call(method, *arguments)
-        return self._told[known]
+        if known not in self._cached or not await self._is_idle():
+            self._cached[known] = await self._call(method, *arguments)
+        return self._cached[known]
 
     async def _call(self, method: str, *arguments: Any, **named: Any) -> Any:
-        """Within one deadline, however often it asks: the caller's, or its own if that is earlier."""
-        async with self._may_wake(wakes=method != "health"):
-            return await self._ask(method, *arguments, **named)
+        """Call with retries within one deadline: the caller's or this proxy's, whichever is earlier."""
+        async with self._start_if_idle(wakes=method != "health"):
+            return await self._call_with_retry(method, *arguments, **named)
 
-    async def _ask(self, method: str, *arguments: Any, **named: Any) -> Any:
+    async def _call_with_retry(self, method: str, *arguments: Any, **named: Any) -> Any:
         timeout_s = min(self._timeout_s, HEALTH_TIMEOUT_S) if method == "health" else self._timeout_s
-        asked = request_context.current().with_timeout(timeout_s)
+        context = request_context.current().with_timeout(timeout_s)
         for _ in range(ATTEMPTS):
-            left_s = asked.left_s(timeout_s)
-            with contextlib.suppress(ReplicaLost), self._hop(method):
-                urgency = left_s, asked.priority
+            left_s = context.left_s(timeout_s)
+            with contextlib.suppress(ReplicaLost), self._hop_span(method):
+                urgency = left_s, context.priority
                 answer = self._handle.answer
                 response: Any = answer.remote(method, tracing.carried(), *arguments, urgency=urgency, **named)
                 with map_ray_errors(self._name, response, timeout_s):
@@ -146,30 +149,30 @@ class RemoteEnsemble:
                     return _value(results[0])
         raise EngineLost(f"the {self._name} is restarting; try again")
 
-    async def _stream(self, asked: RequestContext, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
-        """What one replica yields until the deadline of ``asked``. Raises ``ReplicaLost`` if it dies."""
-        urgency = asked.left_s(self._timeout_s), asked.priority
-        with self._hop(method):
+    async def _stream(self, context: RequestContext, method: str, *arguments: Any) -> AsyncGenerator[Any, None]:
+        """Items of one replica until the deadline of ``context``. Raises ``ReplicaLost`` if it dies."""
+        urgency = context.left_s(self._timeout_s), context.priority
+        with self._hop_span(method):
             response: Any = self._handle.stream.remote(method, tracing.carried(), *arguments, urgency=urgency)
             with map_ray_errors(self._name, response, self._timeout_s):
                 while True:
-                    async with asyncio.timeout(asked.until(self._timeout_s) - time.monotonic()):
+                    async with asyncio.timeout(context.until(self._timeout_s) - time.monotonic()):
                         item = await anext(response, None)
                     if item is None:
                         return
                     yield _value(item)
 
-    def _hop(self, method: str) -> tracing.span:
-        """Ray's way there and back, and the wait for a replica, are what this lasts longer than the replica's own."""
+    def _hop_span(self, method: str) -> tracing.span:
+        """A client span: its duration minus the replica's own span is Ray's overhead and the wait for a replica."""
         return tracing.span(f"to {self._name}.{method}", "client", rpc__system__name="ray", rpc__method=method)
 
     async def health(self) -> Health:
         asleep = Health({}, (self._name.lower(),))
-        if self._sleep is not None and await self._sleep.now(fresh=True):  # a call to none would wake one
+        if self._idle_state is not None and await self._idle_state.now(fresh=True):  # a call would start a replica
             return asleep
         try:
             result: Health = await self._call("health")
-        except ScaledToZero:  # it fell asleep at this moment
+        except ScaledToZero:  # scaled down at this moment
             return asleep
         return result
 
@@ -188,25 +191,25 @@ class RemoteEnsemble:
         return result
 
     async def metadata(self, engine: str) -> dict[str, Any]:
-        result: dict[str, Any] = await self._told_before("metadata", engine)
+        result: dict[str, Any] = await self._call_cached("metadata", engine)
         return result
 
     async def config(self, engine: str) -> dict[str, Any]:
-        result: dict[str, Any] = await self._told_before("config", engine)
+        result: dict[str, Any] = await self._call_cached("config", engine)
         return result
 
     async def statistics(self, engine: str) -> dict[str, Any]:
-        if await self._asleep():
+        if await self._is_idle():
             return {"model_stats": []}
         result: dict[str, Any] = await self._call("statistics", engine)
         return result
 
     async def engines(self) -> list[str]:
-        result: list[str] = await self._told_before("engines")
+        result: list[str] = await self._call_cached("engines")
         return result
 
     async def versions(self) -> Mapping[str, str]:
-        result: Mapping[str, str] = await self._told_before("versions")
+        result: Mapping[str, str] = await self._call_cached("versions")
         return result
 
 
@@ -226,7 +229,8 @@ class RemoteVectorizer(RemoteEnsemble):
 
 
 class RemoteIllustrator(RemoteEnsemble):
-    """The ``IllustratorService`` across the hop. Seeds are drawn here, so that a repeated call draws the same."""
+    """The ``IllustratorService`` across the hop. Seeds are drawn here, so that a repeated call gives the same
+    pictures."""
 
     def __init__(self, handle: DeploymentHandle[Any], timeout_s: float, sleep: IdleState | None = None) -> None:
         super().__init__("Illustrator", handle, timeout_s, sleep)
@@ -234,30 +238,30 @@ class RemoteIllustrator(RemoteEnsemble):
     async def draw(self, options: IllustrateOptions) -> Illustration:
         seeded = _seeded(options)
         try:
-            async with asyncio.timeout(await self._patience_s(options)):
+            async with asyncio.timeout(await self._idle_timeout_s(options)):
                 result: Illustration = await self._call("draw", seeded)
         except TimeoutError:
-            raise ScaledToZero(STARTING.format(self._name)) from None
+            raise ScaledToZero(STARTING_MESSAGE.format(self._name)) from None
         return result
 
     async def stream(
         self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
     ) -> AsyncGenerator[StreamItem, None]:
-        """A replica that dies is replaced by one that goes on from the last checkpoints; nothing is told twice."""
+        """If a replica dies, another continues from the last checkpoints; no item is repeated."""
         work = partial(self._read, _seeded(options), follow, resume)
-        async with self._may_wake(), contextlib.aclosing(relay(work, WAITING_PREVIEWS)) as items:
+        async with self._start_if_idle(), contextlib.aclosing(relay(work, WAITING_PREVIEWS)) as items:
             async for item in items:
                 yield item
 
     async def _read(
         self, options: IllustrateOptions, follow: StreamOptions, resume: Sequence[Checkpoint], outbox: ProgressOutbox
     ) -> Illustration | None:
-        """As fast as it comes: a replica waits for a slow reader, and others for its turn."""
-        patience_s = await self._patience_s(options) or self._timeout_s
-        asked = request_context.current().with_timeout(min(self._timeout_s, patience_s))
+        """Reads at full speed: a slow reader must not block a replica, where others wait for a slot."""
+        timeout_s = await self._idle_timeout_s(options) or self._timeout_s
+        context = request_context.current().with_timeout(min(self._timeout_s, timeout_s))
         seen, drawn = Seen(resume), None
         for _ in range(ATTEMPTS):
-            stream = self._stream(asked, "stream", options, follow, tuple(seen.checkpoints.values()))
+            stream = self._stream(context, "stream", options, follow, tuple(seen.checkpoints.values()))
             with contextlib.suppress(ReplicaLost):
                 async with contextlib.aclosing(stream) as items:
                     async for item in items:
@@ -268,12 +272,12 @@ class RemoteIllustrator(RemoteEnsemble):
                 return drawn
         raise EngineLost(f"the {self._name} is restarting; try again")
 
-    async def _patience_s(self, options: IllustrateOptions) -> float | None:
-        """A replica keeps the deadline of a request, and nobody does while there is none."""
-        return options.timeout_s if await self._asleep() else None
+    async def _idle_timeout_s(self, options: IllustrateOptions) -> float | None:
+        """A running replica enforces the request's own time limit; while there is none, the caller must."""
+        return options.timeout_s if await self._is_idle() else None
 
     async def families(self) -> Sequence[FamilyInfo]:
-        result: Sequence[FamilyInfo] = await self._told_before("families")
+        result: Sequence[FamilyInfo] = await self._call_cached("families")
         return result
 
 
@@ -282,7 +286,7 @@ def _seeded(options: IllustrateOptions) -> IllustrateOptions:
 
 
 def _value(result: Any) -> Any:
-    """Replicas answer errors of ours as values, since Ray Serve logs an exception that leaves one as its failure."""
+    """Replicas return our errors as values, since Ray Serve logs raised exceptions as its own failures."""
     if isinstance(result, AtelierError):
         raise result
     return result

@@ -1,4 +1,4 @@
-"""What Ray keeps alive: the gateway with both doors, an ensemble with its Triton, the worker of the queue."""
+"""Ray Serve replicas: the gateway with HTTP and gRPC, the ensembles with their Triton, the worker of the queue."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from serve.api.inference.grpc import OpenInferenceServicer
 from serve.api.inference.models import Models
 from serve.api.middleware import authentication
 from serve.api.middleware.authentication import Authentication
-from serve.cluster.autoscaling import TURNS, WORKERS
-from serve.cluster.ray_process import prepare, settled
+from serve.cluster.autoscaling import ONGOING_REQUESTS, WANTED_WORKERS
+from serve.cluster.ray_process import freeze_gc, prepare
 from serve.cluster.remote import RemoteIllustrator, RemoteVectorizer, idle_state_of
 from serve.cluster.scale_to_zero import IdleState
 from serve.ensembles.illustrator.illustration import ILLUSTRATE
@@ -39,21 +39,21 @@ from serve.state import State
 LOGGER = logging.getLogger(__name__)
 
 APPLICATION = "atelier"
-WORK = ("vectorize", "analyze", "draw", "infer")
-"""The methods of ensembles that take a turn; every stream does."""
+QUEUED_METHODS = ("vectorize", "analyze", "draw", "infer")
+"""Ensemble methods that need a slot; every stream does."""
 NICENESS = 5
-"""Of ensembles: a gateway that asks for the processor gets three times as much of it."""
+"""Of ensembles: a gateway gets three times their share of a busy CPU."""
 
 
 class Replica:
-    """Owns an ensemble, with its Triton, for as long as Ray keeps this replica.
+    """Owns an ensemble with its Triton for the lifetime of this replica.
 
-    Work takes turns here and not in Ray Serve's queue, where it would keep those waiting who only ask how it is.
+    Work queues here and not in Ray Serve, where it would also delay health calls.
     """
 
     _ensemble: Any
-    _turns: AdmissionQueue
-    _steward: VersionReconciler
+    _admission: AdmissionQueue
+    _reconciler: VersionReconciler
 
     async def call(
         self,
@@ -63,36 +63,36 @@ class Replica:
         urgency: Urgency = DEFAULT_URGENCY,
         **named: Any,
     ) -> Any:
-        """What the ensemble's ``method`` returns or raises: errors of ours as values, see `serve.cluster.remote`.
+        """The result of the ensemble's ``method``; our errors are returned as values, see `serve.cluster.remote`.
 
-        ``context`` is what the caller carried along (`serve.observability.tracing.carried`).
+        ``context`` carries the caller's trace (`serve.observability.tracing.carried`).
         """
         try:
-            with self._entered(method, context):
-                if method not in WORK:
+            with self._traced(method, context):
+                if method not in QUEUED_METHODS:
                     return await getattr(self._ensemble, method)(*arguments, **named)
                 with request_context.use(request_context.from_urgency(urgency)):
-                    async with self._turns.taken():
+                    async with self._admission.taken():
                         tracing.event("turn")
                         return await getattr(self._ensemble, method)(*arguments, **named)
         except AtelierError as error:
             return error
         except Exception:
-            return self._unforeseen()
+            return self._internal_error()
 
     async def answer(self, *arguments: Any, **named: Any) -> AsyncIterator[Any]:
-        """`call`, as a stream of one item: Ray tells that a replica has taken a stream before it has its first item."""
+        """`call` as a stream of one item: only for streams does Ray report that a replica has accepted the call."""
         yield await self.call(*arguments, **named)
 
     async def stream(
         self, method: str, context: Mapping[str, str], *arguments: Any, urgency: Urgency = DEFAULT_URGENCY
     ) -> AsyncIterator[Any]:
-        """What the ensemble's ``method`` yields; an error of ours is the last item."""
+        """The items of the ensemble's ``method``; one of our errors may be the last item."""
         try:
             request_context.set_current(request_context.from_urgency(urgency))
-            with self._entered(method, context):
+            with self._traced(method, context):
                 async with (
-                    self._turns.taken(),
+                    self._admission.taken(),
                     contextlib.aclosing(getattr(self._ensemble, method)(*arguments)) as items,
                 ):
                     tracing.event("turn")
@@ -101,18 +101,18 @@ class Replica:
         except AtelierError as error:
             yield error
         except Exception:
-            yield self._unforeseen()
+            yield self._internal_error()
 
-    def _unforeseen(self) -> EngineFailure:
-        """Instead of what `_entered` has written down: no trace and no address leaves the process."""
+    def _internal_error(self) -> EngineFailure:
+        """Replaces an unexpected exception, which `_traced` has logged: no trace or address leaves the process."""
         return EngineFailure(f"an internal error of the {self._name()}; the log has it")
 
     def _name(self) -> str:
         return type(self).__name__.removesuffix("Replica")
 
     @contextlib.contextmanager
-    def _entered(self, method: str, context: Mapping[str, str]) -> Iterator[None]:
-        """What nobody foresaw is written down here, where it is known which request it was."""
+    def _traced(self, method: str, context: Mapping[str, str]) -> Iterator[None]:
+        """Continue the caller's trace, and log failures here, where the request id is known."""
         with tracing.continued(f"{self._name()}.{method}", context):
             try:
                 yield
@@ -125,19 +125,19 @@ class Replica:
                 raise
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Ray Serve asks for it; `serve.cluster.autoscaling` decides by it."""
-        return {TURNS: float(self._turns.here)}
+        """Called by Ray Serve for `serve.cluster.autoscaling`."""
+        return {ONGOING_REQUESTS: float(self._admission.here)}
 
     async def _begin(self, settings: Settings, own: VectorizerSettings | IllustratorSettings) -> None:
-        """Once the ensemble is made. From then on its engines have the versions that the site wants."""
+        """Start the ensemble, then reconcile its engine versions with the site's."""
         await self._ensemble.start()
-        self._steward = VersionReconciler(settings, self._ensemble.engine_set, own.model_repository)
-        self._steward.start()
-        settled()
+        self._reconciler = VersionReconciler(settings, self._ensemble.engine_set, own.model_repository)
+        self._reconciler.start()
+        freeze_gc()
 
     async def __del__(self) -> None:
         if hasattr(self, "_steward"):
-            await self._steward.close()
+            await self._reconciler.close()
         if hasattr(self, "_ensemble"):
             await self._ensemble.close()
         await asyncio.to_thread(export.stop)
@@ -146,9 +146,9 @@ class Replica:
 class VectorizerReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         prepare(settings, "Vectorizer", NICENESS)
-        from serve.ensembles.vectorizer.vectorizer import Vectorizer  # here: the gateway has no use for tracers
+        from serve.ensembles.vectorizer.vectorizer import Vectorizer  # lazy: gateways must not load tracers
 
-        self._turns = admission_queue_of(settings.vectorizer, VECTORIZE)
+        self._admission = admission_queue_of(settings.vectorizer, VECTORIZE)
         self._ensemble = Vectorizer(settings.vectorizer, engine_versions=await wanted_now(settings))
         await self._begin(settings, settings.vectorizer)
 
@@ -156,9 +156,9 @@ class VectorizerReplica(Replica):
 class IllustratorReplica(Replica):
     async def __init__(self, settings: Settings) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         prepare(settings, "Illustrator", NICENESS)
-        from serve.ensembles.illustrator.illustrator import Illustrator  # here: nor for a Triton and tokenizers
+        from serve.ensembles.illustrator.illustrator import Illustrator  # lazy: nor Triton and tokenizers
 
-        self._turns = admission_queue_of(settings.illustrator, ILLUSTRATE)
+        self._admission = admission_queue_of(settings.illustrator, ILLUSTRATE)
         others, wanted = engines_of(settings.moderation), await wanted_now(settings)
         illustrator = Illustrator(settings.illustrator, others=others, engine_versions=wanted)
         self._ensemble = moderated(illustrator, settings.moderation)
@@ -166,7 +166,7 @@ class IllustratorReplica(Replica):
 
 
 class WorkerReplica:
-    """Does the jobs of the queue, by the other replicas, for as long as Ray keeps it."""
+    """Executes the jobs of the queue through the other replicas."""
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self, vectorizer: DeploymentHandle[Any], illustrator: DeploymentHandle[Any] | None, settings: Settings
@@ -181,16 +181,16 @@ class WorkerReplica:
             remote_illustrator(illustrator, settings) if illustrator else None,
             own_url(settings),
         )
-        settled()
+        freeze_gc()
 
     async def check_health(self) -> None:
-        """Ray Serve replaces a replica that raises."""
+        """Ray Serve replaces a replica whose check raises."""
         self._worker.check()
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
-        """Ray Serve asks for it; `serve.cluster.autoscaling` decides by it."""
+        """Called by Ray Serve for `serve.cluster.autoscaling`."""
         wanted = await self._worker.wanted()
-        return {} if wanted is None else {WORKERS: float(wanted)}
+        return {} if wanted is None else {WANTED_WORKERS: float(wanted)}
 
     async def __del__(self) -> None:
         if hasattr(self, "_worker"):
@@ -200,21 +200,21 @@ class WorkerReplica:
 
 def remote_vectorizer(handle: DeploymentHandle[Any], settings: Settings) -> RemoteVectorizer:
     own = settings.vectorizer
-    return RemoteVectorizer(_by_grpc(handle), own.timeout_s, _sleep("Vectorizer", own))
+    return RemoteVectorizer(_over_grpc(handle), own.timeout_s, _idle_state("Vectorizer", own))
 
 
 def remote_illustrator(handle: DeploymentHandle[Any], settings: Settings) -> RemoteIllustrator:
     own = settings.illustrator
-    return RemoteIllustrator(_by_grpc(handle), own.timeout_s, _sleep("Illustrator", own))
+    return RemoteIllustrator(_over_grpc(handle), own.timeout_s, _idle_state("Illustrator", own))
 
 
-def _by_grpc(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
-    """Not by calls of actors: of these a replica waits, at the end of each, until the caller has all that was yielded,
-    and does nothing else meanwhile (Ray 2.60). A gateway that stands still would stop every replica that it asked."""
+def _over_grpc(handle: DeploymentHandle[Any]) -> DeploymentHandle[Any]:
+    """Use gRPC, not actor calls: with those a replica blocks at the end of each call until the caller has read all
+    items (Ray 2.60), so a frozen gateway would block every replica that it called."""
     return handle.options(stream=True, _by_reference=False)
 
 
-def _sleep(name: str, own: VectorizerSettings | IllustratorSettings) -> IdleState | None:
+def _idle_state(name: str, own: VectorizerSettings | IllustratorSettings) -> IdleState | None:
     return idle_state_of(APPLICATION, name) if own.min_replicas == 0 else None
 
 
@@ -223,7 +223,7 @@ def admission_queue_of(own: VectorizerSettings | IllustratorSettings, ensemble: 
 
 
 class Gateway(OpenInferenceServicer):
-    """Both doors: the HTTP application, and the servicer's methods for gRPC."""
+    """The HTTP application and the gRPC servicer's methods."""
 
     async def __init__(  # type: ignore[misc]  # Ray Serve awaits it
         self,
@@ -232,7 +232,7 @@ class Gateway(OpenInferenceServicer):
         _worker: DeploymentHandle[Any],
         settings: Settings,
     ) -> None:
-        """``_worker`` is not called: gateways and workers meet in the database."""
+        """``_worker`` is not called: it only makes the worker part of the application."""
         prepare(settings, "Gateway")
         service = WatchedVectorizer(remote_vectorizer(vectorizer, settings), settings.fallback.breaker)
         self._state = await State.open_patiently(settings)
@@ -240,25 +240,25 @@ class Gateway(OpenInferenceServicer):
         draws = with_fallback(remote, self._state) if remote is not None else None
         self._direct = DirectService(self._state, draws, service, settings)
         await self._direct.start()
-        self._entrance = await Authentication.opened(self._state)
-        authentication.open_here(self._entrance)
+        self._authentication = await Authentication.opened(self._state)
+        authentication.open_here(self._authentication)
         state, direct = self._state, self._direct
         self._app = partial(
-            create_app, service, settings, illustrator=draws, state=state, direct=direct, entrance=self._entrance
+            create_app, service, settings, illustrator=draws, state=state, direct=direct, entrance=self._authentication
         )
         models = Models(service, settings, draws, self._direct.choosing, state.database)
-        super().__init__(models, settings, self._entrance)
+        super().__init__(models, settings, self._authentication)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
-        """Ray Serve asks for the application once the constructor has run."""
+        """Ray Serve calls this after the constructor."""
         app = self._app(models=self._models)
-        settled()
+        freeze_gc()
         return app
 
     async def __del__(self) -> None:
         if hasattr(self, "_entrance"):
             authentication.open_here(None)
-            await self._entrance.close()
+            await self._authentication.close()
         if hasattr(self, "_direct"):
             await self._direct.close()
             await self._state.close()

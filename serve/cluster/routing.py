@@ -1,8 +1,8 @@
-"""Which replica a call goes to is Ray Serve's choice; here ends what was sent to one that is gone.
+"""Cancels calls to replicas that are gone. The choice of a replica is Ray Serve's.
 
-Calls go by gRPC (`serve.cluster.replicas`), and a machine without power or network does not even reset a connection:
-callers would wait for their deadline. A replica that does not answer is taken out of every caller's router; so is one
-that stops in order, which ends what it has begun.
+Calls use gRPC (`serve.cluster.replicas`). A machine that loses power or network does not reset its connections, so
+callers would wait for their deadline. A replica that does not respond is removed from every caller's router; so is one
+that shuts down in order, which completes its calls.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ from serve.engines.grpc_options import NO_PROXY, RECONNECT
 LOGGER = logging.getLogger(__name__)
 
 PATH = "serve.cluster.routing.Router"
-MISSES = 2
-"""In a row: one may be a moment's, of this process, too."""
-ANSWER_S, LOOK_S, SOON_S = 1.0, 1.0, 0.1
+MAX_MISSES = 2
+"""Consecutive failed checks; a single one may be transient, or a delay of this process."""
+ANSWER_TIMEOUT_S, CHECK_INTERVAL_S, SETTLE_S = 1.0, 1.0, 0.1
 CHANNEL = (("grpc.max_receive_message_length", RAY_SERVE_REPLICA_GRPC_MAX_MESSAGE_LENGTH), NO_PROXY, *RECONNECT)
-_LOOKING: set[asyncio.Task[None]] = set()
-"""An event loop alone does not keep its tasks."""
+_TASKS: set[asyncio.Task[None]] = set()
+"""Strong references: an event loop alone does not keep its tasks."""
 
 
 class TrackedReplica(RunningReplica):
-    """A replica, with what was sent to it and has not come back."""
+    """A replica with its pending calls."""
 
     def __init__(self, replica_info: RunningReplicaInfo) -> None:
         super().__init__(replica_info)
-        self._under_way: set[Any] = set()
+        self._pending: set[Any] = set()
         self._own_stub: Any = None
 
     @property
@@ -51,39 +51,39 @@ class TrackedReplica(RunningReplica):
 
     def try_send_request(self, pr: Any, with_rejection: bool) -> Any:
         result = super().try_send_request(pr, with_rejection)
-        self._under_way.add(result)
-        result.add_done_callback(lambda _: self._under_way.discard(result))
+        self._pending.add(result)
+        result.add_done_callback(lambda _: self._pending.discard(result))
         return result
 
-    async def look_after(self) -> None:
-        """Until nothing is under way there any more: once it is dead or does not answer, all of it is ended.
+    async def cancel_when_lost(self) -> None:
+        """Wait until no call is pending; cancel all of them once the replica is dead or does not respond.
 
-        `serve.cluster.remote` sees that nobody has cancelled these calls, and makes them once more.
+        `serve.cluster.remote` recognises that the caller did not cancel them, and repeats them.
         """
         misses, now = 0, asyncio.get_running_loop().time
-        await asyncio.sleep(SOON_S)  # what was given to it a moment ago is under way, too
-        while self._under_way and misses < MISSES:
-            next_look = now() + LOOK_S  # also after a connection that broke at once: by then it may be there again
+        await asyncio.sleep(SETTLE_S)  # includes calls sent a moment ago
+        while self._pending and misses < MAX_MISSES:
+            next_look = now() + CHECK_INTERVAL_S  # full interval after a broken connection too: it may be back by then
             try:
-                async with asyncio.timeout(ANSWER_S):
-                    await self.get_queue_len(deadline_s=ANSWER_S)
+                async with asyncio.timeout(ANSWER_TIMEOUT_S):
+                    await self.get_queue_len(deadline_s=ANSWER_TIMEOUT_S)
                 misses = 0
             except ActorDiedError:
                 break
             except (TimeoutError, RayError):
                 misses += 1
             except Exception:
-                LOGGER.exception("whether a replica answers is not known; it is asked again")
+                LOGGER.exception("the check of a replica failed; it is repeated")
             await asyncio.sleep(next_look - now())
-        self._give_up()
+        self._cancel_pending()
 
-    def _give_up(self) -> None:
-        for result in list(self._under_way):
+    def _cancel_pending(self) -> None:
+        for result in list(self._pending):
             result.cancel()
 
 
 class Router(PowerOfTwoChoicesRequestRouter):
-    """Of every caller, for each ensemble."""
+    """Request router of every caller, for each ensemble."""
 
     def create_replica_wrapper(self, replica_info: RunningReplicaInfo) -> RunningReplica:
         return TrackedReplica(replica_info)
@@ -91,16 +91,16 @@ class Router(PowerOfTwoChoicesRequestRouter):
     def update_replicas(self, replicas: list[RunningReplica]) -> None:
         before = self.curr_replicas
         super().update_replicas(replicas)
-        self._look_after(replica for name, replica in before.items() if name not in self.curr_replicas)
+        self._supervise(replica for name, replica in before.items() if name not in self.curr_replicas)
 
     def on_replica_actor_died(self, replica_id: ReplicaID) -> None:
         gone = self.curr_replicas.get(replica_id)
         super().on_replica_actor_died(replica_id)
-        self._look_after([] if gone is None else [gone])
+        self._supervise([] if gone is None else [gone])
 
-    def _look_after(self, gone: Iterable[RunningReplica]) -> None:
+    def _supervise(self, gone: Iterable[RunningReplica]) -> None:
         for replica in gone:
             if isinstance(replica, TrackedReplica):
-                looking = self._event_loop.create_task(replica.look_after())
-                _LOOKING.add(looking)
-                looking.add_done_callback(_LOOKING.discard)
+                looking = self._event_loop.create_task(replica.cancel_when_lost())
+                _TASKS.add(looking)
+                looking.add_done_callback(_TASKS.discard)

@@ -1,4 +1,4 @@
-"""``IdleState``: whether an ensemble that may have no replica has none."""
+"""``IdleState``: whether an ensemble is scaled to zero."""
 
 from __future__ import annotations
 
@@ -10,34 +10,38 @@ from collections.abc import Callable
 
 from serve.errors import EngineUnavailable
 
-LOOK_EVERY_S = 1.0
+CACHE_S = 1.0
 
 
 class IdleState:
-    """Asks ``look``, which may block and may raise EngineUnavailable, once in a while, in a thread.
+    """Caches ``look`` (blocking, may raise EngineUnavailable), called in a thread at most once per second.
 
-    While that does not answer, things are as they were. For one event loop.
+    Until it returns, the last state is kept. For one event loop.
     """
 
     def __init__(self, look: Callable[[], bool]) -> None:
-        self._look = look
-        self._asleep = False
-        self._looked = -math.inf
-        self._looking: asyncio.Future[bool] | None = None
+        self._check = look
+        self._is_idle = False
+        self._updated_at = -math.inf
+        self._lookup: asyncio.Future[bool] | None = None
 
     async def now(self, fresh: bool = False) -> bool:
-        """``fresh``: as of this moment, and not of a while ago."""
+        """``fresh``: do not use a cached state."""
         if fresh:
-            self._looked = -math.inf
-        if self._looking is None and time.monotonic() - self._looked > LOOK_EVERY_S:
-            self._looking = asyncio.ensure_future(asyncio.to_thread(self._look))
-        if self._looking is not None:
-            await asyncio.wait({self._looking}, timeout=LOOK_EVERY_S)
-            self._heed()
-        return self._asleep
+            self._updated_at = -math.inf
+        if self._lookup is None and time.monotonic() - self._updated_at > CACHE_S:
+            self._lookup = asyncio.ensure_future(asyncio.to_thread(self._check))
+        if self._lookup is not None:
+            await asyncio.wait({self._lookup}, timeout=CACHE_S)
+            self._update()
+        return self._is_idle
 
-    def _heed(self) -> None:
-        if self._looking is not None and self._looking.done():
-            looked, self._looking, self._looked = self._looking, None, time.monotonic()  # whatever it raises: once
+    def _update(self) -> None:
+        if self._lookup is not None and self._lookup.done():
+            lookup, self._lookup, self._updated_at = (
+                self._lookup,
+                None,
+                time.monotonic(),
+            )  # an error is not retried at once
             with contextlib.suppress(EngineUnavailable):
-                self._asleep = looked.result()
+                self._is_idle = lookup.result()

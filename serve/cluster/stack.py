@@ -1,4 +1,4 @@
-"""What the command line knows of a stack on this machine: its ports, and the process that runs it. No Ray."""
+"""A stack on this machine as the command line sees it: its record, ports and process. No Ray."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from serve.settings import Settings
 
 
 @dataclass(frozen=True)
-class Running:
-    """The stack that `atelier up` started and `atelier down` stops."""
+class StackRecord:
+    """Record of a stack that `atelier up` started and `atelier down` stops."""
 
     pid: int
     url: str
@@ -32,29 +32,29 @@ class Running:
     metrics: str = ""
     traces: str | None = None
     fixed: str = ""
-    """Of the settings that only a new start can change."""
+    """Digest of the settings that only a restart can change."""
 
     @classmethod
-    def of(cls, settings: Settings) -> Running:
+    def of(cls, settings: Settings) -> StackRecord:
         dashboard = settings.dashboard
         return cls(
             pid=os.getpid(),
-            url=f"http://{reached(settings.http.host)}:{settings.http.port}",
-            grpc=f"{reached(settings.http.host)}:{settings.grpc.port}",
-            dashboard=f"http://{reached(dashboard.host)}:{dashboard.port}" if dashboard.enabled else None,
+            url=f"http://{url_host(settings.http.host)}:{settings.http.port}",
+            grpc=f"{url_host(settings.http.host)}:{settings.grpc.port}",
+            dashboard=f"http://{url_host(dashboard.host)}:{dashboard.port}" if dashboard.enabled else None,
             logs=str(folder_of(settings)),
-            metrics=f"http://{reached(settings.ray.host)}:{settings.proxy.metrics_port}/metrics",
+            metrics=f"http://{url_host(settings.ray.host)}:{settings.proxy.metrics_port}/metrics",
             traces=settings.tracing.endpoint,
         )
 
     @property
-    def watched(self) -> dict[str, str | None]:
-        """Where it can be looked at, by what is there."""
+    def endpoints(self) -> dict[str, str | None]:
+        """Where the stack can be observed, by kind."""
         return {"dashboard": self.dashboard, "logs": self.logs, "metrics": self.metrics, "traces": self.traces}
 
 
-def reached(host: str) -> str:
-    """Where this machine finds what listens on ``host``, as it stands in a URL."""
+def url_host(host: str) -> str:
+    """The URL host by which this machine reaches a server that listens on ``host``."""
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
     return f"[{host}]" if ":" in host else host
 
@@ -68,24 +68,24 @@ def log_file(settings: Settings) -> Path:
 
 
 def targets_file(settings: Settings) -> Path:
-    """Where this stack's metrics are, for Prometheus."""
+    """Prometheus service discovery file of this stack."""
     return settings.metrics_file or settings.state_dir / f"metrics-{settings.http.port}.json"
 
 
-def running(settings: Settings) -> Running | None:
-    """The stack that was recorded, if its process is still there."""
+def running_stack(settings: Settings) -> StackRecord | None:
+    """The recorded stack, if its process is alive."""
     try:
-        recorded = Running(**json.loads(state_file(settings).read_text()))
-        command = Path(f"/proc/{recorded.pid}/cmdline").read_bytes()
+        record_stack = StackRecord(**json.loads(state_file(settings).read_text()))
+        command = Path(f"/proc/{record_stack.pid}/cmdline").read_bytes()
     except (OSError, ValueError, TypeError):
         return None
-    return recorded if b"up" in command.split(b"\0") else None
+    return record_stack if b"up" in command.split(b"\0") else None
 
 
 @contextlib.contextmanager
-def recorded(settings: Settings, fixed: str = "") -> Iterator[Running]:
-    """Keeps the record of this process while the stack runs."""
-    path, here = state_file(settings), replace(Running.of(settings), fixed=fixed)
+def record_stack(settings: Settings, fixed: str = "") -> Iterator[StackRecord]:
+    """Write the record of this process; remove it at the end of the block."""
+    path, here = state_file(settings), replace(StackRecord.of(settings), fixed=fixed)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(here)))
     try:
@@ -94,10 +94,10 @@ def recorded(settings: Settings, fixed: str = "") -> Iterator[Running]:
         path.unlink(missing_ok=True)
 
 
-def check_ports(settings: Settings, patience_s: float = 3.0) -> None:
-    """Raises ``EngineUnavailable`` that names the setting of the first port that something else has, and keeps for
-    ``patience_s``: a stack that was killed takes a moment to be gone."""
-    deadline = time.monotonic() + patience_s
+def check_ports(settings: Settings, timeout_s: float = 3.0) -> None:
+    """Raises ``EngineUnavailable``, naming the setting, if a port stays in use for ``timeout_s``: a killed stack takes
+    a moment to release its ports."""
+    deadline = time.monotonic() + timeout_s
     while True:
         try:
             _check_ports(settings)
@@ -138,8 +138,8 @@ def taken_ports(settings: Settings) -> list[tuple[str, int, str]]:
 
 
 def wait_ready(settings: Settings) -> None:
-    """Until every engine has answered a real inference."""
-    client = StackClient(Running.of(settings).url)
+    """Wait until every engine has answered a real inference."""
+    client = StackClient(StackRecord.of(settings).url)
     deadline = time.monotonic() + settings.ray.start_timeout_s
     reasons = "nothing answered"
     while time.monotonic() < deadline:
@@ -153,9 +153,9 @@ def wait_ready(settings: Settings) -> None:
 
 
 def start_detached(settings: Settings, arguments: list[str], spare_s: float = 60.0) -> None:
-    """`atelier up` in a session of its own, its output in the log file; returns once its doors say that it is ready.
+    """Run `atelier up` in a new session with its output in the log file; return once it reports readiness.
 
-    It has ``ray.start_timeout_s`` and ``spare_s`` for that, else it is ended and ``EngineUnavailable`` raised.
+    The limit is ``ray.start_timeout_s`` plus ``spare_s``; then it is ended and ``EngineUnavailable`` raised.
     """
     path = log_file(settings)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -167,10 +167,10 @@ def start_detached(settings: Settings, arguments: list[str], spare_s: float = 60
             stderr=log,
             start_new_session=True,
         )
-    client = StackClient(Running.of(settings).url)
+    client = StackClient(StackRecord.of(settings).url)
     deadline = time.monotonic() + settings.ray.start_timeout_s + spare_s
     while child.poll() is None and time.monotonic() < deadline:
-        here = running(settings)
+        here = running_stack(settings)
         with contextlib.suppress(EngineUnavailable):
             if here is not None and here.pid == child.pid and client.ready()[0]:
                 return
@@ -181,7 +181,7 @@ def start_detached(settings: Settings, arguments: list[str], spare_s: float = 60
 
 
 def end(child: subprocess.Popen[bytes], grace_s: float = 30.0) -> None:
-    """Ends ``child``, and all of its process group when it does not clean up within ``grace_s``."""
+    """Terminate ``child``; kill its process group if it does not exit within ``grace_s``."""
     child.terminate()
     try:
         child.wait(grace_s)
@@ -190,23 +190,23 @@ def end(child: subprocess.Popen[bytes], grace_s: float = 30.0) -> None:
         child.wait()
 
 
-def _alive(pid: int) -> bool:
-    """A process that has ended but that nobody has waited for still has its folder, without a command line."""
+def _is_alive(pid: int) -> bool:
+    """Zombies count as dead: they have a folder in /proc, but no command line."""
     try:
         return bool(Path(f"/proc/{pid}/cmdline").read_bytes())
     except OSError:
         return False
 
 
-def stop(stack: Running, timeout_s: float = 60.0) -> bool:
-    """Ask the process to end; whether it did within ``timeout_s``."""
+def stop(stack: StackRecord, timeout_s: float = 60.0) -> bool:
+    """Terminate the process; whether it ended within ``timeout_s``."""
     try:
         os.kill(stack.pid, signal.SIGTERM)
     except ProcessLookupError:
-        return True  # it ended by itself since its record was read
+        return True  # already gone
     deadline = time.monotonic() + timeout_s
     while time.monotonic() < deadline:
-        if not _alive(stack.pid):
+        if not _is_alive(stack.pid):
             return True
         time.sleep(0.2)
     return False

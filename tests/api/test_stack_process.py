@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from serve.cli.main import app
 from serve.cli.vectorize import InProcess
 from serve.cluster import stack
-from serve.cluster.temporary_folder import temporary_folder
+from serve.cluster.ray_environment import temporary_folder
 from serve.errors import EngineUnavailable
 from serve.settings import Settings, load
 
@@ -60,11 +60,11 @@ def test_record_and_door_together_are_readiness(
     settings = settings_at(tmp_path, int(served.http.rpartition(":")[2]))
     stand_in(monkeypatch, settings, tmp_path)
     stack.start_detached(settings, [], spare_s=20)
-    there = stack.running(settings)
+    there = stack.running_stack(settings)
     assert there is not None
     assert there.pid == int((tmp_path / "child").read_text())
     assert stack.stop(there, 10)
-    assert stack.running(settings) is None
+    assert stack.running_stack(settings) is None
 
 
 def test_a_child_that_ignores_the_signal_is_ended_too(tmp_path: Path) -> None:
@@ -79,7 +79,7 @@ def test_a_child_that_ignores_the_signal_is_ended_too(tmp_path: Path) -> None:
 def test_stopping_what_has_ended_is_no_error() -> None:
     child = subprocess.Popen(["true"])
     child.wait()
-    assert stack.stop(stack.Running(child.pid, "", "", None), 1)
+    assert stack.stop(stack.StackRecord(child.pid, "", "", None), 1)
 
 
 @pytest.fixture

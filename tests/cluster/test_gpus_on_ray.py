@@ -15,7 +15,7 @@ from gpus_told import MIB, RAY_TELLS
 from prometheus_server import Prometheus
 
 from loadtests.load.stack import free_ports
-from serve.cluster.ray_process import Exports
+from serve.cluster.ray_process import MetricsExporter
 from serve.observability.metrics import catalogue
 from serve.observability.metrics.metric import Sample
 
@@ -58,9 +58,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 
 def tell(ended: threading.Event) -> None:
-    exports = Exports("test", EVERY_S)
+    exports = MetricsExporter("test", EVERY_S)
     while not ended.wait(EVERY_S):
-        exports.tell_all()
+        exports.export_all()
 
 
 def test_a_series_arrives_whether_it_is_of_a_gpu_or_not(prometheus: Prometheus) -> None:

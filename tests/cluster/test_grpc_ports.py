@@ -10,7 +10,7 @@ from ray.serve._private import grpc_util
 from ray.serve.config import gRPCOptions
 
 from loadtests.load.stack import free_ports
-from serve.cluster.ray_process import keep_to
+from serve.cluster.ray_process import bind_servers_to
 
 pytestmark = pytest.mark.cluster
 
@@ -28,7 +28,7 @@ async def start(port: int) -> tuple[asyncio.Task[None], Any]:
 
 async def test_two_gateways_never_share_a_port() -> None:
     """A second stack's gateway has to find another port; with the first one's it would take half of its requests."""
-    keep_to("127.0.0.1")
+    bind_servers_to("127.0.0.1")
     (port,) = free_ports(1)
     task, server = await start(port)
     try:

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from serve.cli import join
 from serve.cli.join import address_of
-from serve.cluster.machines import check_shared_state, with_addresses
+from serve.cluster.nodes import check_shared_state, with_addresses
 from serve.cluster.ray_environment import ray_environment
 from serve.errors import InvalidRequest
 from serve.settings import Settings, load

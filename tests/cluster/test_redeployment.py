@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import serve.observability.logs.console
 from serve.cli import deploy, main
 from serve.cluster import ray_environment, redeployment, stack
-from serve.cluster.machines import with_addresses
+from serve.cluster.nodes import with_addresses
 from serve.errors import AtelierError, EngineUnavailable
 from serve.settings import Settings, load
 
@@ -131,10 +131,10 @@ def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
 
 def test_a_stack_on_several_machines_is_deployed_anew(node: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A-113: what only a new start can change is the same, though the settings say ``node``."""
-    there = replace(stack.Running.of(node), fixed=redeployment.fixed_digest(node))
+    there = replace(stack.StackRecord.of(node), fixed=redeployment.fixed_digest(node))
     answers = iter((there, None))
     monkeypatch.setattr(stack, "running", lambda _: next(answers))
-    monkeypatch.setattr(redeployment, "running", lambda _: next(answers))
+    monkeypatch.setattr(redeployment, "running_stack", lambda _: next(answers))
     done = CliRunner().invoke(main.app, ["deploy"])
     assert (done.exit_code, done.stderr.splitlines()[-1]) == (1, "error: the stack ended meanwhile")
 

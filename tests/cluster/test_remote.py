@@ -167,7 +167,7 @@ class Broken:
 async def test_a_trace_stays_inside(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
     """What nobody foresaw is a failure of the ensemble to all who see it, and in its log alone what it was."""
     replica = Alone()
-    replica._ensemble, replica._turns = Broken(error), AdmissionQueue(1, 2)
+    replica._ensemble, replica._admission = Broken(error), AdmissionQueue(1, 2)
     (answer,) = [item async for item in Replica.answer(replica, "vectorize", {})]
     first, last = [item async for item in Replica.stream(replica, "stream", {})]
     assert first == 1
@@ -433,7 +433,7 @@ class Ensemble:
 async def test_a_replica_takes_out_who_waits_past_its_time_and_sheds_by_priority() -> None:
     ensemble = Ensemble()
     replica = Alone()
-    replica._ensemble, replica._turns = ensemble, AdmissionQueue(1, 2)
+    replica._ensemble, replica._admission = ensemble, AdmissionQueue(1, 2)
     call = partial(Replica.call, replica, "vectorize", {})
     first = asyncio.create_task(call(0.6, urgency=(5.0, Priority.NORMAL)))
     await asyncio.sleep(0)

@@ -78,9 +78,9 @@ class Replica(TrackedReplica):
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routing, "ANSWER_S", 0.1)
-    monkeypatch.setattr(routing, "LOOK_S", 0.01)
-    monkeypatch.setattr(routing, "SOON_S", 0.01)
+    monkeypatch.setattr(routing, "ANSWER_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(routing, "CHECK_INTERVAL_S", 0.01)
+    monkeypatch.setattr(routing, "SETTLE_S", 0.01)
 
 
 def sent(replica: TrackedReplica) -> Call:
@@ -93,16 +93,16 @@ async def test_what_a_lost_replica_has_is_ended(answers: float | Exception) -> N
     replica = Replica(answers)
     calls = [sent(replica), sent(replica)]
     calls[0].end()
-    await asyncio.wait_for(replica.look_after(), 5)
+    await asyncio.wait_for(replica.cancel_when_lost(), 5)
     assert [call.cancelled for call in calls] == [False, True]
-    assert replica.asked == (1 if isinstance(answers, ActorDiedError) else routing.MISSES)
+    assert replica.asked == (1 if isinstance(answers, ActorDiedError) else routing.MAX_MISSES)
 
 
 async def test_one_that_stops_in_order_may_end_what_it_has() -> None:
     replica = Replica(0.0)
     replica.first_s = 60.0  # one look is missed
     call = sent(replica)
-    looking = asyncio.create_task(replica.look_after())
+    looking = asyncio.create_task(replica.cancel_when_lost())
     await until(lambda: replica.asked > 2)
     assert not looking.done()
     assert not call.cancelled
@@ -111,12 +111,12 @@ async def test_one_that_stops_in_order_may_end_what_it_has() -> None:
 
 
 async def test_a_connection_that_breaks_at_once_has_as_long_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(routing, "LOOK_S", 0.5)
+    monkeypatch.setattr(routing, "CHECK_INTERVAL_S", 0.5)
     replica = Replica(ActorUnavailableError("broken", None))
     call = sent(replica)
     began = time.monotonic()
-    await asyncio.wait_for(replica.look_after(), 20)
-    assert time.monotonic() - began > 0.9 * routing.MISSES * routing.LOOK_S
+    await asyncio.wait_for(replica.cancel_when_lost(), 20)
+    assert time.monotonic() - began > 0.9 * routing.MAX_MISSES * routing.CHECK_INTERVAL_S
     assert call.cancelled
 
 
@@ -124,8 +124,8 @@ async def test_a_connection_that_comes_back_keeps_its_calls() -> None:
     replica = Replica(0.0)
     replica.first = ActorUnavailableError("broken", None)
     call = sent(replica)
-    looking = asyncio.create_task(replica.look_after())
-    await until(lambda: replica.asked > routing.MISSES)
+    looking = asyncio.create_task(replica.cancel_when_lost())
+    await until(lambda: replica.asked > routing.MAX_MISSES)
     assert not call.cancelled
     call.end()
     await asyncio.wait_for(looking, 20)
@@ -134,8 +134,8 @@ async def test_a_connection_that_comes_back_keeps_its_calls() -> None:
 async def test_what_nobody_foresaw_ends_no_look(caplog: pytest.LogCaptureFixture) -> None:
     replica = Replica(ValueError("odd"))
     call = sent(replica)
-    looking = asyncio.create_task(replica.look_after())
-    await until(lambda: replica.asked > routing.MISSES + 1)
+    looking = asyncio.create_task(replica.cancel_when_lost())
+    await until(lambda: replica.asked > routing.MAX_MISSES + 1)
     assert not call.cancelled, "that is no word of the replica's"
     assert "ValueError: odd" in caplog.text
     replica.answers = ActorDiedError()
@@ -145,7 +145,7 @@ async def test_what_nobody_foresaw_ends_no_look(caplog: pytest.LogCaptureFixture
 
 async def test_one_that_has_nothing_is_not_asked() -> None:
     replica = Replica(60.0)
-    await replica.look_after()
+    await replica.cancel_when_lost()
     assert replica.asked == 0
 
 

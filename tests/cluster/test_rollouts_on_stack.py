@@ -335,10 +335,10 @@ def test_what_needs_a_new_start_is_refused(stack: Stack, site: Path) -> None:
 def test_spare_replicas_are_for_where_there_is_room() -> None:
     """A spare ensemble that never finds a place would hold the deployment up for ever."""
     settings = Settings()
-    assert spare_for(settings, {"CPU": 2.0}) == Spare(doors=1, ensembles=1)
-    assert spare_for(settings, {"CPU": 0.8}) == Spare(doors=1, ensembles=0)
+    assert spare_for(settings, {"CPU": 2.0}) == Spare(gateways=1, ensembles=1)
+    assert spare_for(settings, {"CPU": 0.8}) == Spare(gateways=1, ensembles=0)
     with_gpu = settings.model_copy(update={"illustrator": settings.illustrator.model_copy(update={"num_gpus": 0.5})})
-    assert spare_for(with_gpu, {"CPU": 8.0}) == Spare(doors=1, ensembles=0)
-    assert spare_for(with_gpu, {"CPU": 8.0, "GPU": 0.5}) == Spare(doors=1, ensembles=1)
+    assert spare_for(with_gpu, {"CPU": 8.0}) == Spare(gateways=1, ensembles=0)
+    assert spare_for(with_gpu, {"CPU": 8.0, "GPU": 0.5}) == Spare(gateways=1, ensembles=1)
     with pytest.raises(EngineUnavailable):
         spare_for(settings, {})

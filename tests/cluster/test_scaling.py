@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from serve.cluster.autoscaling import TURNS, WORKERS, by_ongoing_requests, by_queue, replicas
+from serve.cluster.autoscaling import ONGOING_REQUESTS, WANTED_WORKERS, by_ongoing_requests, by_queue, replicas
 from serve.errors import InvalidRequest
 from serve.settings import AutoscalingSettings, load
 
@@ -19,12 +19,15 @@ def context(metrics: dict[str, dict[str, float]] | None = None, **told: Any) -> 
 
 
 def test_turns_of_all_replicas_and_what_waits_for_one_are_counted() -> None:
-    assert by_ongoing_requests(context({TURNS: {"a": 6.0, "b": 2.0}}, total_queued_requests=4.0))[0] == 3.0
+    assert by_ongoing_requests(context({ONGOING_REQUESTS: {"a": 6.0, "b": 2.0}}, total_queued_requests=4.0))[0] == 3.0
 
 
 def test_probes_keep_nothing_awake() -> None:
     """Ray Serve counts them as under way; a replica without a turn taken wants no replicas."""
-    assert by_ongoing_requests(context({TURNS: {"a": 0.0}}, current_num_replicas=1, total_num_requests=9.0))[0] == 0
+    assert (
+        by_ongoing_requests(context({ONGOING_REQUESTS: {"a": 0.0}}, current_num_replicas=1, total_num_requests=9.0))[0]
+        == 0
+    )
 
 
 def test_a_replica_that_starts_is_not_taken_back() -> None:
@@ -33,7 +36,7 @@ def test_a_replica_that_starts_is_not_taken_back() -> None:
 
 
 def test_workers_follow_the_queue_that_all_of_them_see() -> None:
-    assert by_queue(context({WORKERS: {"a": 3.0, "b": 2.6}}))[0] == 3.0
+    assert by_queue(context({WANTED_WORKERS: {"a": 3.0, "b": 2.6}}))[0] == 3.0
 
 
 def test_workers_that_say_nothing_stay() -> None:
@@ -55,7 +58,7 @@ def test_ray_serve_takes_what_it_is_told() -> None:
     told = AutoscalingConfig(**replicas(own, 0, 3, 8, by_ongoing_requests)["autoscaling_config"])
     assert (told.min_replicas, told.initial_replicas, told.max_replicas) == (0, 1, 3)
     assert (told.target_ongoing_requests, told.downscale_to_zero_delay_s, told.look_back_period_s) == (8, 7, 3)
-    assert told.policy.get_policy()(context({TURNS: {"a": 8.0}}))[0] == 2.0
+    assert told.policy.get_policy()(context({ONGOING_REQUESTS: {"a": 8.0}}))[0] == 2.0
 
 
 @pytest.mark.cluster

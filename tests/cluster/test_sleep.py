@@ -28,7 +28,7 @@ async def test_one_look_serves_many_probes() -> None:
 
 
 async def test_what_was_known_stands_while_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve.cluster.scale_to_zero, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(serve.cluster.scale_to_zero, "CACHE_S", 0.05)
     answers: list[bool | Exception] = [True, EngineUnavailable("gone"), EngineUnavailable("gone"), False]
 
     def look() -> bool:
@@ -47,7 +47,7 @@ async def test_what_was_known_stands_while_nobody_answers(monkeypatch: pytest.Mo
 
 
 async def test_a_look_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve.cluster.scale_to_zero, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(serve.cluster.scale_to_zero, "CACHE_S", 0.05)
     answered, looks = threading.Event(), []
 
     def look() -> bool:
@@ -65,7 +65,7 @@ async def test_a_look_that_hangs_holds_nobody_up(monkeypatch: pytest.MonkeyPatch
 
 
 async def test_what_nobody_foresaw_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(serve.cluster.scale_to_zero, "LOOK_EVERY_S", 0.05)
+    monkeypatch.setattr(serve.cluster.scale_to_zero, "CACHE_S", 0.05)
     looks: list[bool] = []
 
     def look() -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from waiting import until
 
-from serve.cluster import discovery
+from serve.cluster import nodes
 from serve.errors import InvalidRequest
 from serve.settings import Settings
 
@@ -44,7 +44,7 @@ class Head:
 def head(monkeypatch: pytest.MonkeyPatch) -> Head:
     found = Head()
     monkeypatch.setitem(sys.modules, "ray", found)
-    monkeypatch.setattr(discovery, "EVERY_S", 0.01)
+    monkeypatch.setattr(nodes, "REFRESH_INTERVAL_S", 0.01)
     return found
 
 
@@ -54,7 +54,7 @@ async def test_it_follows_machines(head: Head, tmp_path: Path) -> None:
     def told() -> list[str]:
         return next(one["targets"] for one in json.loads(path.read_text()) if one["labels"]["job"] == "ray")
 
-    with discovery.publish_targets(Settings(metrics_file=path)):
+    with nodes.publish_targets(Settings(metrics_file=path)):
         assert told() == ["10.0.0.1:1"]
         head.machines.append(2)
         await until(lambda: told() == ["10.0.0.1:1", "10.0.0.2:2"])
@@ -74,9 +74,9 @@ def test_who_ends_leaves_no_file_though_the_head_stands_still(
 ) -> None:
     """Who ends it may not have the time to wait for the head's answer."""
     path, asked, gone = tmp_path / "metrics.json", threading.Event(), threading.Event()
-    monkeypatch.setattr(discovery, "_END_S", 20.0)
+    monkeypatch.setattr(nodes, "_JOIN_TIMEOUT_S", 20.0)
 
-    def nodes() -> list[dict[str, Any]]:
+    def all_nodes() -> list[dict[str, Any]]:
         if threading.current_thread() is not threading.main_thread():
             asked.set()
             deadline = time.monotonic() + 5
@@ -86,8 +86,8 @@ def test_who_ends_leaves_no_file_though_the_head_stands_still(
                 gone.set()
         return Head.nodes(head)
 
-    monkeypatch.setattr(head, "nodes", nodes)
-    with discovery.publish_targets(Settings(metrics_file=path)):
+    monkeypatch.setattr(head, "nodes", all_nodes)
+    with nodes.publish_targets(Settings(metrics_file=path)):
         assert asked.wait(20)
     assert gone.is_set()
     assert not path.exists(), "what was asked before the end is not written after it"
@@ -96,7 +96,7 @@ def test_who_ends_leaves_no_file_though_the_head_stands_still(
 def test_what_a_disk_held_up_is_removed_as_well(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """It had begun to write when the end came, and the file was gone by the time it went on."""
     path, begun = tmp_path / "metrics.json", threading.Event()
-    monkeypatch.setattr(discovery, "_END_S", 20.0)
+    monkeypatch.setattr(nodes, "_JOIN_TIMEOUT_S", 20.0)
 
     def write(where: Path, *told: Any) -> None:
         if threading.current_thread() is not threading.main_thread():
@@ -106,8 +106,8 @@ def test_what_a_disk_held_up_is_removed_as_well(head: Head, tmp_path: Path, monk
                 time.sleep(0.01)
         where.write_text("[]")
 
-    monkeypatch.setattr(discovery, "write_targets", write)
-    with discovery.publish_targets(Settings(metrics_file=path)):
+    monkeypatch.setattr(nodes, "write_targets", write)
+    with nodes.publish_targets(Settings(metrics_file=path)):
         assert begun.wait(20)
     assert not path.exists()
 
@@ -115,5 +115,5 @@ def test_what_a_disk_held_up_is_removed_as_well(head: Head, tmp_path: Path, monk
 def test_a_place_that_cannot_be_written_is_refused(head: Head, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     settings = Settings(metrics_file=tmp_path / "file" / "x")
-    with pytest.raises(InvalidRequest, match="metrics_file"), discovery.publish_targets(settings):
+    with pytest.raises(InvalidRequest, match="metrics_file"), nodes.publish_targets(settings):
         raise AssertionError

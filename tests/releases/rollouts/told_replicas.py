@@ -52,10 +52,10 @@ class PretendedServer:
     def __init__(self, *versions: str) -> None:
         self.versions: Mapping[str, Sequence[str]] = {ENGINE: versions}
 
-    def show(self, engine: str, versions: Sequence[str]) -> None:
+    def set_view(self, engine: str, versions: Sequence[str]) -> None:
         pass
 
-    def confirm(self, engine: str, versions: Sequence[str]) -> None:
+    def set_versions(self, engine: str, versions: Sequence[str]) -> None:
         self.versions = {**self.versions, engine: tuple(versions)}
 
 
