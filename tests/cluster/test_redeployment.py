@@ -133,7 +133,7 @@ def test_a_stack_on_several_machines_is_deployed_anew(node: Settings, monkeypatc
     """A-113: what only a new start can change is the same, though the settings say ``node``."""
     there = replace(stack.StackRecord.of(node), fixed=redeployment.fixed_digest(node))
     answers = iter((there, None))
-    monkeypatch.setattr(stack, "running", lambda _: next(answers))
+    monkeypatch.setattr(stack, "running_stack", lambda _: next(answers))
     monkeypatch.setattr(redeployment, "running_stack", lambda _: next(answers))
     done = CliRunner().invoke(main.app, ["deploy"])
     assert (done.exit_code, done.stderr.splitlines()[-1]) == (1, "error: the stack ended meanwhile")

@@ -139,10 +139,10 @@ def test_what_a_process_spent_stays_when_it_ends() -> None:
     assert child.stdout is not None
     usage = Usage()
     child.stdout.readline()
-    spent_s, resident = usage.look([os.getpid(), child.pid])
+    spent_s, resident = usage.update([os.getpid(), child.pid])
     assert spent_s >= 0.4
     assert resident > 1_000_000
     child.kill()
     child.wait()
     child.stdout.close()
-    assert 0 <= usage.look([os.getpid(), child.pid])[0] < 0.4, "nothing is told twice, or taken away"
+    assert 0 <= usage.update([os.getpid(), child.pid])[0] < 0.4, "nothing is told twice, or taken away"
