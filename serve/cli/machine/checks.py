@@ -230,7 +230,7 @@ def _engines(name: str, repository: Path, needed: Sequence[str], checksums: bool
 
 
 def _engine_fault(engine: Path, checksums: bool) -> str:
-    versions = repository_view.numbers(engine)
+    versions = repository_view.version_numbers(engine)
     if not (engine / repository_view.CONFIG).is_file() or not versions:
         return f"{engine.name} is missing"
     for number in versions if checksums else ():
@@ -272,7 +272,7 @@ def _existing(path: Path) -> Path:
 
 def ports(settings: Settings) -> Iterator[Check]:
     """Those of the stack that runs with these settings are its own."""
-    if (there := stack.running(settings)) is not None:
+    if (there := stack.running_stack(settings)) is not None:
         yield Check("ports", True, f"used by the stack that runs at {there.url} (pid {there.pid})")
         return
     taken = stack.taken_ports(settings)

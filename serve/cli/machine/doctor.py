@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 
 from serve.cli.database import ConfigOption, DataOption, JsonOption, out, told
-from serve.cluster.machines import with_addresses
+from serve.cluster.nodes import with_addresses
 from serve.settings import load
 
 _COLOURS = {"ok": "green", "missing": "red", "optional": "yellow"}
