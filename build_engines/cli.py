@@ -37,6 +37,12 @@ LabelsTag = Annotated[
     str | None, typer.Option("--labels", help="Train on this folder of var/labels, not on the current tracers' own.")
 ]
 Family = Annotated[str, typer.Argument(help="vector: the engines of image to SVG. mini: the illustration family.")]
+MiniFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--folder", help="mini: keeps data, weights and samples; var/mini, or var/mini/rgba for its successor."
+    ),
+]
 
 
 def _preset(name: str) -> str:
@@ -74,7 +80,7 @@ def labels(preset: PresetName = "quick", processes: Processes = 2) -> None:
 @app.command()
 def train(
     family: Family = "vector",
-    preset: Annotated[str | None, typer.Option("--preset", help="vector: quick|full. mini: cpu|gpu.")] = None,
+    preset: Annotated[str | None, typer.Option("--preset", help="vector: quick|full. mini: cpu|gpu|rgba.")] = None,
     processes: Processes = 2,
     repository: Repository = MODEL_REPOSITORY,
     version: Version = "1",
@@ -83,7 +89,8 @@ def train(
         list[str] | None,
         typer.Option(
             "--stage",
-            help="mini: data, autoencoder, latents, unet (these four when none is named), decoder. May be repeated.",
+            help="mini: data, autoencoder, latents, unet (rgba: denoiser; these four when none is named), decoder. "
+            "May be repeated.",
         ),
     ] = None,
     minutes: Annotated[float | None, typer.Option("--minutes", min=0, help="mini: stop after so long.")] = None,
@@ -91,17 +98,19 @@ def train(
     compiled: Annotated[
         bool, typer.Option("--compile", help="mini: compile the UNet first, for two minutes; needs a C++ compiler.")
     ] = False,
+    folder: MiniFolder = None,
 ) -> None:
     """Train what the engines are made of.
 
     vector: trains on the labels and writes the five engines, each with ONNX, config.pbtxt and manifest.json.
     mini: trains the illustration family into var/mini/checkpoint (a diffusers folder). It can be stopped at any time
-    by SIGTERM or Ctrl-C, and the same command goes on where it stopped.
+    by SIGTERM or Ctrl-C, and the same command goes on where it stopped. The preset rgba trains its successor, which
+    draws on a transparent ground and is not served yet.
     """
     if _family(family) == "mini":
         from build_engines.mini.commands import train_mini
 
-        return train_mini(preset or "cpu", stages or [], minutes, threads, compiled)
+        return train_mini(preset or "cpu", stages or [], minutes, threads, compiled, folder)
     from build_engines.train.pipeline import Run, make_engines
 
     make_engines(Run(PRESETS[_preset(preset or "quick")], processes, repository, version, labels_tag=labels_tag))
@@ -120,6 +129,22 @@ def evaluate(
     from build_engines.mini.commands import evaluate_mini
 
     evaluate_mini(checkpoint, threads, repository)
+
+
+@app.command()
+def compare(
+    family: Annotated[str, typer.Argument(help="mini: the illustration family.")] = "mini",
+    seconds: Annotated[float, typer.Option("--seconds", min=1, help="CPU time of each experiment.")] = 300.0,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="CPU threads; as many as are free.")] = 1,
+    folder: MiniFolder = None,
+    words: Annotated[list[str] | None, typer.Option("--only", help="Experiments whose names have the word.")] = None,
+) -> None:
+    """Train each candidate for an equal CPU time, keep the results in compare.csv and print them as a table."""
+    if family != "mini":
+        raise typer.BadParameter("only mini has experiments", param_hint="FAMILY")
+    from build_engines.mini.commands import compare_mini
+
+    compare_mini(folder, seconds, threads, words or [])
 
 
 @app.command("all")

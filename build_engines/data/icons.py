@@ -7,14 +7,14 @@ never committed. ``metadata.json`` of the packages is not read: only ``icons.jso
 from __future__ import annotations
 
 import hashlib
-import json
 import re
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+from build_engines.data import packages
 
 VAR = Path(__file__).parents[2] / "var"
 ICONS_DIR = VAR / "icons"
@@ -114,16 +114,21 @@ _UNFIT = re.compile(r"currentColor|<(?:style|image|feImage|text)\b")
 
 def read_set(icon_set: IconSet, folder: Path) -> list[Icon]:
     """The icons of one installed package, sorted by name; hidden (renamed) ones and emoji variants left out."""
-    data: dict[str, Any] = json.loads((folder / "node_modules" / icon_set.package / "icons.json").read_text())
+    data = packages.read_json(folder, icon_set.package, "icons.json")
     emoji = icon_set.name in {"noto", "fluent-emoji-flat"}
+    return [i for i in icons_of(icon_set.name, data) if not (emoji and is_variant(i.name, data["icons"]))]
+
+
+def icons_of(icon_set: str, data: dict[str, Any]) -> list[Icon]:
+    """The icons of ``icons.json`` in Iconify's format, sorted by name; hidden and unfit ones left out."""
     default_width, default_height = data.get("width", 16), data.get("height", 16)
     icons = []
     for name, entry in sorted(data["icons"].items()):
-        if entry.get("hidden") or _UNFIT.search(entry["body"]) or (emoji and is_variant(name, data["icons"])):
+        if entry.get("hidden") or _UNFIT.search(entry["body"]):
             continue
         width, height = entry.get("width", default_width), entry.get("height", default_height)
         box = (float(entry.get("left", 0)), float(entry.get("top", 0)), float(width), float(height))
-        icons.append(Icon(icon_set.name, name, entry["body"], box))
+        icons.append(Icon(icon_set, name, entry["body"], box))
     return icons
 
 
@@ -147,12 +152,9 @@ def load_split(split: Split, folder: Path = ICONS_DIR) -> tuple[Icon, ...]:
 
 
 def installed(folder: Path = ICONS_DIR) -> bool:
-    return all((folder / "node_modules" / s.package / "icons.json").is_file() for s in ICON_SETS)
+    return all((packages.path_of(folder, s.package) / "icons.json").is_file() for s in ICON_SETS)
 
 
 def install(folder: Path = ICONS_DIR) -> None:
     """``npm install`` the four packages, at fixed versions and without scripts, into ``folder``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    packages = [f"{s.package}@{s.version}" for s in ICON_SETS]
-    options = ["--no-save", "--ignore-scripts", "--no-audit", "--no-fund", "--loglevel=error"]
-    subprocess.run(["npm", "install", "--prefix", str(folder), *options, *packages], check=True, timeout=600)
+    packages.install(folder, [f"{s.package}@{s.version}" for s in ICON_SETS])

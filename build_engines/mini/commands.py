@@ -12,11 +12,18 @@ from build_engines.mini.evaluate import evaluate
 from build_engines.mini.loop import Stop
 from build_engines.mini.pipeline import DEFAULT_STAGES, MINI_DIR, STAGES, Run
 from build_engines.mini.presets import MINI_PRESETS, MiniPreset
+from build_engines.mini.training import pipeline as training
+from build_engines.mini.training.compare import compare
+from build_engines.mini.training.presets import RGBA
+
+RGBA_DIR = MINI_DIR / "rgba"
 
 
 def preset_of(name: str) -> MiniPreset:
     if name not in MINI_PRESETS:
-        raise typer.BadParameter(f"one of {', '.join(MINI_PRESETS)} for the family mini", param_hint="--preset")
+        raise typer.BadParameter(
+            f"one of {', '.join((*MINI_PRESETS, RGBA.name))} for the family mini", param_hint="--preset"
+        )
     return MINI_PRESETS[name]
 
 
@@ -26,13 +33,32 @@ def evaluate_mini(checkpoint: Path, threads: int, repository: Path) -> None:
     evaluate(MINI_DIR, checkpoint, repository=repository)
 
 
-def train_mini(preset: str, stages: Sequence[str], minutes: float | None, threads: int, compiled: bool) -> None:
+def compare_mini(folder: Path | None, seconds: float, threads: int, words: Sequence[str]) -> None:
+    """Runs the experiments of ``build_engines.mini.training.compare`` and prints their table."""
+    torch.set_num_threads(threads)
+    stop = Stop()
+    with stop.on_signals():
+        compare(training.Run(RGBA, stop, folder or RGBA_DIR), seconds, words)
+
+
+def train_mini(
+    preset: str, stages: Sequence[str], minutes: float | None, threads: int, compiled: bool, folder: Path | None
+) -> None:
     """Trains the stages in order, or goes on where they stopped."""
-    unknown = [s for s in stages if s not in STAGES]
-    if unknown:
-        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(STAGES)}", param_hint="--stage")
     torch.set_num_threads(threads)
     stop = Stop(minutes)
+    run: Run | training.Run
+    if preset == RGBA.name:
+        run, known, usual = (
+            training.Run(RGBA, stop, folder or RGBA_DIR, compiled),
+            training.STAGES,
+            training.DEFAULT_STAGES,
+        )
+    else:
+        run, known, usual = Run(preset_of(preset), stop, folder or MINI_DIR, compiled), STAGES, DEFAULT_STAGES
+    unknown = [s for s in stages if s not in known]
+    if unknown:
+        raise typer.BadParameter(f"{unknown[0]!r} is none of {', '.join(known)}", param_hint="--stage")
     with stop.on_signals():
-        finished = Run(preset_of(preset), stop, compiled=compiled).train(tuple(stages) or DEFAULT_STAGES)
+        finished = run.train(tuple(stages) or usual)
     typer.echo("finished" if finished else "stopped; the same command goes on from here")

@@ -1,0 +1,143 @@
+"""The stages of training in order; each keeps its results in a folder and is skipped when they are there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+
+from build_engines.mini.corpus import pictures, vectors
+from build_engines.mini.corpus.captions import caption_words
+from build_engines.mini.corpus.pictures import Corpus, Rgba
+from build_engines.mini.corpus.sets import attribution, install_sources
+from build_engines.mini.corpus.vectors import Vocabulary
+from build_engines.mini.loop import Every, Loop, Stop, samples_of
+from build_engines.mini.training import autoencoder, latents
+from build_engines.mini.training.autoencoder import AutoencoderLearner
+from build_engines.mini.training.drawing import Painter, save_sheet
+from build_engines.mini.training.flow import FlowLearner
+from build_engines.mini.training.networks import Autoencoder
+from build_engines.mini.training.presets import TrainingPreset
+
+STAGES = ("data", "autoencoder", "latents", "denoiser", "decoder")
+DEFAULT_STAGES = STAGES[:4]
+_GROUND = (205, 222, 240)
+"""The colour that sheets lay transparent pictures on."""
+
+
+@dataclass
+class Run:
+    """``folder`` keeps everything; ``stop`` ends a stage early, which the same run goes on from."""
+
+    preset: TrainingPreset
+    stop: Stop
+    folder: Path
+    compiled: bool = False
+    processes: int = 1
+
+    def train(self, stages: Sequence[str] = DEFAULT_STAGES) -> bool:
+        """Runs the stages; whether all of them are finished."""
+        return all(getattr(self, f"_{stage}")() for stage in stages)
+
+    @property
+    def corpus(self) -> Corpus:
+        return pictures.load(self.folder)
+
+    def _loop(self, name: str, steps: int, *every: Every) -> Loop:
+        return Loop(self.folder / f"{name}.pt", steps, self.preset.checkpoint_s, self.stop, every)
+
+    def _data(self) -> bool:
+        if not (self.folder / "pictures.json").is_file():
+            install_sources(self.folder / "sources")
+            pictures.make(self.folder / "sources", self.folder, self.processes)
+        (self.folder / "origin.json").write_text(json.dumps(self.origin(), indent=2) + "\n")
+        print(f"data: {len(self.corpus.entries)} pictures", flush=True)
+        return True
+
+    def origin(self) -> dict[str, Any]:
+        """What the weights are made of and how much they have seen, for the manifests of engines."""
+        entries = self.corpus.entries
+        logs = {name: self.folder / f"{name}.csv" for name in ("autoencoder", "denoiser", "decoder")}
+        return {
+            "data": {
+                "sources": attribution(),
+                "pictures": len(entries),
+                "never_shown": len(entries) - sum(e.trained for e in entries),
+            },
+            "words": "embeddings are a trained projection of GloVe word vectors, with trained residuals",
+            "command": f"python -m build_engines train mini --preset {self.preset.name}",
+            "seed": self.preset.seed,
+            "samples": {name: samples_of(log) for name, log in logs.items() if log.is_file()},
+        }
+
+    def _autoencoder(self) -> bool:
+        learner = AutoencoderLearner(self.preset.autoencoder, self.corpus)
+        report = Every(self.preset.sheet_s, lambda n: self._report_autoencoder("autoencoder", learner, n))
+        return self._loop("autoencoder", learner.steps, report).run(learner)
+
+    def _report_autoencoder(self, name: str, learner: AutoencoderLearner, step: int) -> None:
+        """Prints the PSNR on unseen icons and writes some of them above their reconstructions."""
+        unseen = pictures.unseen(self.corpus)[:60]
+        made = autoencoder.reconstruct(learner.model, unseen)
+        print(f"{name}: step {step}, PSNR of unseen icons {autoencoder.psnr(made, unseen):.2f} dB", flush=True)
+        pairs = [np.vstack([a, b]) for a, b in zip(unseen, made, strict=True)]
+        rows = [np.hstack(pairs[i : i + 15]) for i in range(0, len(pairs) // 15 * 15, 15)]
+        save_picture(np.vstack(rows or pairs), self.folder / "samples" / f"{name}.png")
+
+    def finished_autoencoder(self) -> Autoencoder:
+        """With the best decoder there is. Raises FileNotFoundError before the stage `autoencoder`."""
+        model = Autoencoder(self.preset.autoencoder)
+        paths = [p for p in (self.folder / "decoder.pt", self.folder / "autoencoder.pt") if p.is_file()]
+        if not paths:
+            raise FileNotFoundError(f"no autoencoder in {self.folder}: run the stage `autoencoder` first")
+        model.load_state_dict(torch.load(paths[0], map_location="cpu", weights_only=True)["learner"]["model"])
+        return model.eval()
+
+    def _latents(self) -> bool:
+        finished = latents.make(self.finished_autoencoder(), self.corpus, self.folder, self.stop)
+        print(f"latents: {'all' if finished else 'not all'} are encoded", flush=True)
+        return finished
+
+    def vocabulary(self) -> Vocabulary:
+        """Made from the concepts when it is not there yet; later captions do not change it."""
+        if not (self.folder / "words.json").is_file():
+            words = caption_words(list(self.corpus.concepts.values()))
+            vectors.make(self.folder / "sources", words).save(self.folder)
+        return vectors.read(self.folder)
+
+    def flow_learner(self) -> FlowLearner:
+        preset, encoded = self.preset.denoiser, latents.load(self.folder)
+        return FlowLearner(preset, self.corpus, encoded, self.vocabulary(), self.preset.seed, self.compiled)
+
+    def _denoiser(self) -> bool:
+        learner = self.flow_learner()
+        print(f"denoiser: {learner.parameters / 1e6:.1f} M parameters with the text encoder's", flush=True)
+        sheet = Every(self.preset.sheet_s, lambda n: self._draw(learner, n * learner.batch))
+        return self._loop("denoiser", learner.steps, sheet).run(learner)
+
+    def _draw(self, learner: FlowLearner, seen: int) -> None:
+        """A sheet of samples by the averaged weights, with the best decoder of the moment."""
+        values = learner.latents.values
+        shape = (values.shape[1], values.shape[2], values.shape[3])
+        decoder = self.finished_autoencoder()
+        painter = Painter(learner.average, decoder, learner.tokenizer, learner.latents.scale, shape)
+        save_sheet(painter, self.folder / "samples" / f"{seen:08d}.png")
+
+    def _decoder(self) -> bool:
+        """Trains the decoder on, the encoder frozen."""
+        learner = AutoencoderLearner(self.preset.autoencoder, self.corpus, decoder_only=True)
+        learner.model.load_state_dict(self.finished_autoencoder().state_dict())
+        report = Every(self.preset.sheet_s, lambda n: self._report_autoencoder("decoder", learner, n))
+        return self._loop("decoder", learner.steps, report).run(learner)
+
+
+def save_picture(rgba: Rgba, path: Path) -> None:
+    """Writes RGBA, laid on a pale colour, as a PNG."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(autoencoder.laid_on(rgba, _GROUND)).save(path)

@@ -1,0 +1,74 @@
+"""Sizes of the networks and lengths of the training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class AutoencoderPreset:
+    """``widths``: channels at 32x32, 16x16, 8x8 pixels; latents have the size of the last. ``last_width``: at 64x64.
+
+    ``blocks``: residual blocks of the encoder at each of these sizes; ``decoder_blocks``: from the latents' size up,
+    the last at 64x64.
+    """
+
+    channels: int = 32
+    widths: tuple[int, ...] = (64, 128, 256)
+    last_width: int = 32
+    blocks: tuple[int, ...] = (1, 1, 1)
+    decoder_blocks: tuple[int, ...] = (2, 2, 2, 1)
+    batch: int = 8
+    learning_rate: float = 1e-3
+    samples: int = 24_000
+    decoder_samples: int = 200_000
+
+    @property
+    def side(self) -> int:
+        """Height and width of the latents."""
+        return 32 >> (len(self.widths) - 1)
+
+
+AUTOENCODERS = {
+    "8x8x16": AutoencoderPreset(channels=16),
+    "8x8x32": AutoencoderPreset(channels=32),
+    "16x16x8": AutoencoderPreset(channels=8, widths=(64, 128), blocks=(1, 2), decoder_blocks=(3, 2, 1)),
+}
+"""The shapes of latents that are compared."""
+
+
+@dataclass(frozen=True)
+class DenoiserPreset:
+    """The denoiser and its text encoder; ``samples``: wanted in all, the last ``falling`` of them at a falling rate."""
+
+    kind: str = "unet"
+    widths: tuple[int, ...] = (128, 256)
+    heads: tuple[int, ...] = (4, 8)
+    layers: int = 1
+    patch: int = 1
+    text_width: int = 256
+    text_layers: int = 2
+    text_heads: int = 4
+    batch: int = 64
+    learning_rate: float = 4e-4
+    warm_up_steps: int = 500
+    samples: int = 8_000_000
+    falling: float = 0.3
+    ema_decay: float = 0.9995
+
+
+@dataclass(frozen=True)
+class TrainingPreset:
+    """Every seed derives from ``seed``."""
+
+    name: str = "rgba"
+    autoencoder: AutoencoderPreset = field(default_factory=AutoencoderPreset)
+    denoiser: DenoiserPreset = field(default_factory=DenoiserPreset)
+    seed: int = 0
+    checkpoint_s: float = 600.0
+    """Seconds between checkpoints."""
+    sheet_s: float = 1800.0
+    """Seconds between sheets of samples."""
+
+
+RGBA = TrainingPreset()

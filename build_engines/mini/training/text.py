@@ -1,0 +1,84 @@
+"""The text encoder: CLIP's transformer over words whose embeddings begin as public word vectors.
+
+A word's embedding is a trained function of its frozen vector, the same for all words, plus a trained residual of its
+own where captions use the word. The residual is dropped at random, so that the function alone has to say what a word
+means, as it must for words that no caption has. ``shipped`` folds both into a plain embedding table: the vectors
+themselves are not in it.
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from build_engines.mini.corpus.vectors import DIMENSIONS, Vocabulary
+from build_engines.mini.tokenizer import BOS, EOS, MAX_TOKENS, PAD, SPECIAL
+from build_engines.mini.training.presets import DenoiserPreset
+
+_RESIDUAL_DROPOUT = 0.25
+_STD = 0.3
+"""Standard deviation of embeddings at the beginning."""
+
+
+class WordEmbedding(nn.Module):
+    """Token ids (B, T) to embeddings (B, T, width). Tokens: ``SPECIAL``, then the vocabulary's words."""
+
+    vectors: Tensor
+
+    def __init__(self, vocabulary: Vocabulary, width: int) -> None:
+        super().__init__()
+        special = torch.zeros(len(SPECIAL), DIMENSIONS)
+        self.register_buffer("vectors", torch.cat([special, torch.from_numpy(vocabulary.vectors)]), persistent=False)
+        self._own = len(SPECIAL) + vocabulary.captioned
+        self.direct = nn.Linear(DIMENSIONS, width)
+        self.hidden = nn.Sequential(nn.Linear(DIMENSIONS, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
+        self.residual = nn.Embedding(self._own + 1, width)
+        nn.init.normal_(self.direct.weight, std=_STD)
+        nn.init.zeros_(self.direct.bias)
+        nn.init.normal_(self.residual.weight, std=0.02)
+        with torch.no_grad():
+            without = self.vectors[: self._own].abs().sum(1) == 0
+            self.residual.weight[: self._own][without] = torch.randn(int(without.sum()), width) * _STD
+
+    def forward(self, ids: Tensor) -> Tensor:
+        vectors = self.vectors[ids]
+        own = self.residual(ids.clamp(max=self._own)) * (ids < self._own)[..., None]
+        if self.training:
+            has_vector = vectors.abs().sum(-1, keepdim=True) > 0
+            kept = torch.rand(ids.shape, device=ids.device)[..., None] >= _RESIDUAL_DROPOUT
+            own = own * (kept | ~has_vector)
+        made: Tensor = self.direct(vectors) + self.hidden(vectors) + own
+        return made
+
+
+def make_text_encoder(preset: DenoiserPreset, vocabulary: Vocabulary) -> CLIPTextModel:
+    """CLIP's text transformer with ``WordEmbedding``; the denoiser attends to its last hidden state."""
+    config = CLIPTextConfig(
+        vocab_size=len(SPECIAL) + len(vocabulary.words),
+        hidden_size=preset.text_width,
+        intermediate_size=4 * preset.text_width,
+        projection_dim=preset.text_width,
+        num_hidden_layers=preset.text_layers,
+        num_attention_heads=preset.text_heads,
+        max_position_embeddings=MAX_TOKENS,
+        bos_token_id=BOS,
+        eos_token_id=EOS,
+        pad_token_id=PAD,
+        attn_implementation="eager",
+    )
+    model = CLIPTextModel(config)
+    model.embeddings.token_embedding = WordEmbedding(vocabulary, preset.text_width)
+    return model
+
+
+@torch.no_grad()
+def shipped(model: CLIPTextModel) -> CLIPTextModel:
+    """A copy with a plain embedding table, as transformers saves and loads it."""
+    copied = copy.deepcopy(model).eval()
+    words = copied.embeddings.token_embedding
+    table = words(torch.arange(copied.config.vocab_size)[None])[0]
+    copied.embeddings.token_embedding = nn.Embedding(table.shape[0], table.shape[1], _weight=table)
+    return copied

