@@ -35,17 +35,18 @@ stop: ## stop the stack
 status: ## whether the stack is ready
 	@$(BIN)/atelier status --config $(CONFIG)
 
-# What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either. What starts
-# whole stacks and Tritons has the machine to itself, the rest shares it.
+# What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either. Whole stacks
+# have the machine to themselves, the rest shares it; of the former only their own files are collected.
 # A process that dies ends the run: pytest-xdist 3.8 may wait for ever for the one that takes its place.
 # Tests wait, too, for disks and clocks: with one and a half processes for each processor it is kept busy.
 WORKERS := $(shell n=$$(( $$(nproc) * 3 / 2 )); echo $$(( n > 6 ? 6 : n )))
 SIDE_BY_SIDE := -n $(WORKERS) --max-worker-restart 0 --dist loadfile
+STACK_TESTS = $(shell grep -rl 'mark\.cluster' tests --include='test_*.py')
 test: check clients postgresql redis prometheus iproute .venv/.compiled ## everything that a fresh machine can run
 	$(BIN)/python -m pytest -m "not gpu" --durations=5 $(COVERAGE) tests/build_engines
-	$(BIN)/python -m pytest -m "not (cluster or triton or gpu)" --durations=15 $(SIDE_BY_SIDE) $(COVERAGE) \
+	$(BIN)/python -m pytest -m "not (cluster or gpu)" --durations=15 $(SIDE_BY_SIDE) $(COVERAGE) \
 	  --ignore=tests/build_engines
-	$(BIN)/python -m pytest -m "(cluster or triton) and not gpu" --durations=15 $(COVERAGE) --ignore=tests/build_engines
+	$(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 $(COVERAGE) $(STACK_TESTS)
 
 # Lines are counted in replicas and stubs, too, which makes whatever has a time limit slower: so by itself.
 coverage: .venv/.testing ## the same tests, and which lines they run
@@ -54,7 +55,7 @@ coverage: .venv/.testing ## the same tests, and which lines they run
 	$(BIN)/coverage report
 
 quick: check .venv/.compiled ## lint, types, and the tests that need no server
-	$(BIN)/python -m pytest -m "not (cluster or triton or postgresql or redis or prometheus or slow or gpu)" --durations=5 \
+	$(BIN)/python -m pytest -m "not (cluster or ray or triton or postgresql or redis or prometheus or slow or gpu)" --durations=5 \
 	  $(SIDE_BY_SIDE)
 
 check: .venv/.testing

@@ -135,7 +135,7 @@ def test_serving_never_imports_training() -> None:
     assert violations(lambda path: imports(path) & TRAINING, SERVE) == {}
 
 
-@pytest.mark.cluster
+@pytest.mark.ray
 def test_the_application_loads_no_training_package() -> None:
     loaded = loaded_by("import serve.app")
     assert "ray" in loaded

@@ -15,7 +15,7 @@ from ray.serve._private.proxy_request_response import gRPCStreamingType
 from serve.api.inference.grpc import SERVICE, add_servicer_to_server
 from serve.observability import request_context
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.ray
 
 
 def told() -> bytes:

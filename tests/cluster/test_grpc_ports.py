@@ -12,7 +12,7 @@ from ray.serve.config import gRPCOptions
 from loadtests.load.stack import free_ports
 from serve.cluster.ray_process import bind_servers_to
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.ray
 
 
 async def start(port: int) -> tuple[asyncio.Task[None], Any]:

@@ -44,7 +44,7 @@ from serve.observability import request_context
 from serve.observability.request_context import DEFAULT_URGENCY, Priority, RequestContext, Urgency
 from serve.security.limits.admission_queue import AdmissionQueue
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.ray
 
 
 class Response:

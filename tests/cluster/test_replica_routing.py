@@ -18,7 +18,7 @@ from waiting import until
 from serve.cluster import routing
 from serve.cluster.routing import Router, TrackedReplica
 
-pytestmark = pytest.mark.cluster
+pytestmark = pytest.mark.ray
 
 ENSEMBLE = DeploymentID("Vectorizer", "atelier")
 

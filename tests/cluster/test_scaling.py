@@ -50,7 +50,7 @@ def test_as_many_as_ever_need_no_policy() -> None:
     assert replicas(AutoscalingSettings(max_per_machine=1), 2, 2, 8)["max_replicas_per_node"] == 1
 
 
-@pytest.mark.cluster
+@pytest.mark.ray
 def test_ray_serve_takes_what_it_is_told() -> None:
     from ray.serve.config import AutoscalingConfig
 
@@ -61,7 +61,7 @@ def test_ray_serve_takes_what_it_is_told() -> None:
     assert told.policy.get_policy()(context({ONGOING_REQUESTS: {"a": 8.0}}))[0] == 2.0
 
 
-@pytest.mark.cluster
+@pytest.mark.ray
 def test_a_spare_replica_raises_what_it_begins_with() -> None:
     """D-091: `atelier deploy` has one more than the fewest for a while, whatever the settings begin with."""
     from ray.serve.config import AutoscalingConfig

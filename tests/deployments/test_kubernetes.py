@@ -261,7 +261,7 @@ def test_probes_ask_what_answers() -> None:
         assert probe["port"] == load(CLUSTER_YAML).http.port
 
 
-@pytest.mark.cluster
+@pytest.mark.ray
 def test_ray_has_the_route_that_says_how_a_node_is() -> None:
     from pathlib import Path
 

@@ -73,7 +73,7 @@ def scale_of(deployment: Any) -> tuple[int, int]:
     return (scaling.min_replicas, scaling.max_replicas) if scaling else (deployment.num_replicas,) * 2
 
 
-@pytest.mark.cluster
+@pytest.mark.ray
 @pytest.mark.parametrize("path", SITES, ids=lambda path: path.name)
 def test_it_builds_what_it_says(path: Path) -> None:
     from ray.serve.schema import ServeDeploySchema
@@ -97,7 +97,7 @@ def test_it_builds_what_it_says(path: Path) -> None:
     assert schema.grpc_options.grpc_servicer_functions == grpc_options(settings).grpc_servicer_functions
 
 
-@pytest.mark.cluster
+@pytest.mark.ray
 @pytest.mark.parametrize("site", ["gpu", "cluster"])
 def test_a_gpu_has_places_for_two_full_batches_and_scales_at_one(site: str) -> None:
     """docs/SCALE.md: with as many places as one batch, those between two steps leave it half empty."""
@@ -110,7 +110,7 @@ def test_a_gpu_has_places_for_two_full_batches_and_scales_at_one(site: str) -> N
     assert scaling.target_ongoing_requests == LARGEST_UNET_BATCH
 
 
-@pytest.mark.cluster
+@pytest.mark.ray
 @pytest.mark.parametrize("path", SITES, ids=lambda path: path.name)
 def test_jobs_alone_can_ask_for_every_replica(path: Path) -> None:
     """docs/SCALING.md: more jobs bring more workers, and these more replicas. With all slots of all workers taken, each
@@ -127,7 +127,7 @@ def test_jobs_alone_can_ask_for_every_replica(path: Path) -> None:
             assert wanted >= scaling.max_replicas, lane
 
 
-@pytest.mark.cluster
+@pytest.mark.ray
 def test_gpus_are_shared_in_fractions_that_fit(clean: pytest.MonkeyPatch) -> None:
     """One host with one GPU holds every replica that `gpu.yaml` may ask for."""
     from serve.app import build
