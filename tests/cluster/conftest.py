@@ -10,10 +10,18 @@ from onnx_family import write_onnx_family
 from whole_stack import BODY_TIMEOUT_S, MARK, PORTS, Stack
 
 from loadtests.load.stack import free_ports
+from tests.observability.tracing.otlp_collector import Collector, collecting
 
 
 @pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+def collector() -> Iterator[Collector]:
+    """Gets the spans of those requests whose clients want them traced."""
+    with collecting() as collector:
+        yield collector
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Iterator[Stack]:
     folder = tmp_path_factory.mktemp("stack")
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     environment = {
@@ -22,13 +30,17 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         "ATELIER_STATE_DIR": str(folder),
         MARK: str(folder),
         "ATELIER_ILLUSTRATOR__MODEL_REPOSITORY": str(write_onnx_family(folder / "family")),
-        # A burst first waits as a whole: 64 have a place, test_overload_is_told sends more.
+        # A burst first waits as a whole: 64 have a place, test_every_request_of_a_crowd_is_answered sends more.
         "ATELIER_VECTORIZER__MAX_ONGOING_REQUESTS": "32",
         "ATELIER_VECTORIZER__MAX_QUEUED_REQUESTS": "64",
         "ATELIER_LIMITS__BODY_TIMEOUT_S": str(BODY_TIMEOUT_S),
         "ATELIER_RAY__METRICS_INTERVAL_S": "2",
         "ATELIER_JOBS__BEAT_S": "0.5",
         "ATELIER_JOBS__LEASE_S": "3",
+        "ATELIER_TRACING__ENDPOINT": collector.url,
+        "ATELIER_TRACING__TRITON": "true",
+        "ATELIER_TRACING__SAMPLE_RATIO": "0",
+        "ATELIER_LOGS__FORMAT": "json",
     }
     addresses = [f"127.0.0.1:{ports[name]}" for name in PORTS[:3]]
     running = Stack(*addresses, environment)

@@ -77,8 +77,9 @@ def unread(address: str) -> Iterator[socket.socket]:
 
 
 async def test_every_request_of_a_crowd_is_answered(stack: Stack) -> None:
-    """In JSON, with Retry-After where it was refused, within the deadline of a conversion."""
-    slow = encode(drawn(size=768))
+    """In JSON, with Retry-After where it was refused, within the deadline of a conversion; as many as the queue holds
+    are served."""
+    slow = encode(drawn(size=448))
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=f"http://{stack.http}", timeout=300, limits=limits) as client:
 
@@ -91,6 +92,7 @@ async def test_every_request_of_a_crowd_is_answered(stack: Stack) -> None:
     assert took < Settings().vectorizer.timeout_s + 15
     counted = Counter(answer.status_code for answer in answers)
     assert set(counted) <= {200, 503, 504}
+    assert counted[200] + counted[504] >= 64
     assert counted[200] > 0
     assert counted[503] > 0
     for answer in answers:

@@ -16,8 +16,8 @@ from whole_stack import Stack, kill
 
 pytestmark = pytest.mark.cluster
 
-STEPS = 1000
-"""Of the toy family: some seconds."""
+STEPS = 500
+"""Of the toy family: long enough to be seen at work by who asks twenty times a second."""
 LIMIT_S = 120
 
 

@@ -18,7 +18,7 @@ import pytest
 import tritonclient.grpc
 import tritonclient.http
 from google.protobuf import text_format
-from pictures import ACCEPTED, REFUSED, drawn, encode
+from pictures import ACCEPTED, REFUSED
 from tritonclient.grpc import model_config_pb2
 from whole_stack import ANEW, Stack, kill
 
@@ -182,24 +182,6 @@ async def test_fifty_at_once(stack: Stack, logo: bytes) -> None:
         answers = await asyncio.gather(*(one(index) for index in range(50)))
     assert Counter(status for status, _ in answers) == {200: 45, 415: 5}
     assert len({svg for status, svg in answers if status == 200}) == 1
-
-
-async def test_overload_is_told(stack: Stack) -> None:
-    """A full queue answers 503 with Retry-After, and the rest is served."""
-    slow = encode(drawn(size=768))
-    limits = httpx.Limits(max_connections=200)
-    async with httpx.AsyncClient(base_url=f"http://{stack.http}", timeout=300, limits=limits) as client:
-
-        async def one() -> httpx.Response:
-            return await client.post("/api/convert", files={"image": ("a", slow)}, headers=ANEW)
-
-        answers = await asyncio.gather(*(one() for _ in range(200)))
-    codes = [answer.status_code for answer in answers]
-    assert set(codes) <= {200, 503}
-    assert codes.count(200) >= 64
-    refused = [answer for answer in answers if answer.status_code == 503]
-    assert refused
-    assert all(int(answer.headers["retry-after"]) >= 1 for answer in refused)
 
 
 def test_a_client_that_leaves_stops_its_work(door: httpx.Client) -> None:

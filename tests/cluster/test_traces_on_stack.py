@@ -1,12 +1,11 @@
-"""One request, one trace, through all processes of a stack of its own; and its records, found by its id."""
+"""One request, one trace, through all processes of the stack; and its records, found by its id."""
 
 from __future__ import annotations
 
 import json
-import os
 import time
+import uuid
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,55 +13,34 @@ import httpx
 import numpy as np
 import pytest
 import tritonclient.grpc
-from onnx_family import write_onnx_family
-from whole_stack import MARK, PORTS, Stack
+from whole_stack import ANEW, Stack
 
-from loadtests.load.stack import free_ports
-from tests.observability.tracing.otlp_collector import Collector, Told, collecting, tree
+from tests.observability.tracing.otlp_collector import Collector, Told, tree
 
 pytestmark = pytest.mark.cluster
 
-TRACE = "0af7651916cd43dd8448eb211c80319c"
-
-
-@dataclass(frozen=True)
-class Watched:
-    stack: Stack
-    collector: Collector
-    folder: Path
-
-    def records(self) -> list[dict[str, Any]]:
-        files = sorted((self.folder / "logs").glob("*.log"))
-        return [json.loads(line) for file in files for line in file.read_text().splitlines()]
-
-
-@pytest.fixture(scope="module")
-def watched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Watched]:
-    folder = tmp_path_factory.mktemp("watched")
-    ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
-    with collecting() as collector:
-        environment = {
-            **os.environ,
-            **{f"ATELIER_{name}": str(port) for name, port in ports.items()},
-            "ATELIER_STATE_DIR": str(folder),
-            MARK: str(folder),
-            "ATELIER_ILLUSTRATOR__MODEL_REPOSITORY": str(write_onnx_family(folder / "family")),
-            "ATELIER_TRACING__ENDPOINT": collector.url,
-            "ATELIER_TRACING__TRITON": "true",
-            "ATELIER_LOGS__FORMAT": "json",
-        }
-        stack = Stack(*(f"127.0.0.1:{ports[name]}" for name in PORTS[:3]), environment)
-        started = stack.atelier("up", "--detach")
-        assert started.returncode == 0, started.stderr
-        yield Watched(stack, collector, folder)
-        stopped = stack.atelier("down")
-        assert stopped.returncode == 0, stopped.stderr
+TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 
 
 @pytest.fixture
-def door(watched: Watched) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=f"http://{watched.stack.http}", timeout=60) as client:
+def door(stack: Stack) -> Iterator[httpx.Client]:
+    """Each of its requests begins a trace below ``PARENT``."""
+
+    def traced(request: httpx.Request) -> None:
+        request.headers.setdefault("traceparent", f"00-{uuid.uuid4().hex}-{PARENT}-01")
+
+    with httpx.Client(base_url=f"http://{stack.http}", timeout=60, event_hooks={"request": [traced]}) as client:
         yield client
+
+
+def folder(stack: Stack) -> Path:
+    return Path(stack.environment["ATELIER_STATE_DIR"]) / "logs"
+
+
+def records(stack: Stack) -> list[dict[str, Any]]:
+    """Without the last line of a process that was killed while it wrote."""
+    lines = (line for file in sorted(folder(stack).glob("*.log")) for line in file.read_text().splitlines())
+    return [json.loads(line) for line in lines if line.endswith("}")]
 
 
 def trace_of(answer: httpx.Response) -> str:
@@ -73,9 +51,9 @@ def by_name(spans: list[Told], name: str) -> Told:
     return next(one for one in spans if one.name == name)
 
 
-def test_a_conversion(watched: Watched, door: httpx.Client, logo: bytes) -> None:
+def test_a_conversion(stack: Stack, collector: Collector, door: httpx.Client, logo: bytes) -> None:
     """Gateway, Vectorizer, its workers, and Triton's own spans below each inference."""
-    answer = door.post("/api/convert-ai", files={"image": ("a.png", logo)}, data={"tier": "2"})
+    answer = door.post("/api/convert-ai", files={"image": ("a.png", logo)}, data={"tier": "2"}, headers=ANEW)
     assert answer.status_code == 200, answer.text
     names = (
         "POST /api/convert-ai",
@@ -84,9 +62,9 @@ def test_a_conversion(watched: Watched, door: httpx.Client, logo: bytes) -> None
         "infer logo_type",
         "task inspect",
     )
-    spans = watched.collector.of(trace_of(answer), *names, "InferRequest")
+    spans = collector.of(trace_of(answer), *names, "InferRequest")
     parents = tree(spans)
-    assert parents[names[0]] == ""
+    assert parents[names[0]] == PARENT
     assert (parents[names[1]], parents[names[2]]) == (names[0], names[1])
     assert (parents["infer logo_type"], parents["task inspect"]) == ("Vectorizer.vectorize", "analyze")
     services = {one.service for one in spans}
@@ -96,43 +74,43 @@ def test_a_conversion(watched: Watched, door: httpx.Client, logo: bytes) -> None
     assert {one.parent for one in tritons} <= infers
 
 
-def test_a_drawing(watched: Watched, door: httpx.Client) -> None:
-    body = {"prompt": "red apple", "seed": 3, "steps": 20, "response_format": "url"}
-    parent = f"00-{TRACE}-b7ad6b7169203331-01"
+def test_a_drawing(stack: Stack, collector: Collector, door: httpx.Client) -> None:
+    body = {"prompt": "red apple", "seed": 9003, "steps": 20, "response_format": "url"}
+    parent = f"00-{TRACE}-{PARENT}-01"
     answer = door.post("/v1/images/generations", json=body, headers={"traceparent": parent})
     assert answer.status_code == 200, answer.text
     assert trace_of(answer) == TRACE
-    spans = watched.collector.of(TRACE, "POST /v1/images/generations", "Illustrator.draw", "paint", "prompt")
+    spans = collector.of(TRACE, "POST /v1/images/generations", "Illustrator.draw", "paint", "prompt")
     parents = tree(spans)
-    assert parents["POST /v1/images/generations"] == "b7ad6b7169203331"
+    assert parents["POST /v1/images/generations"] == PARENT
     assert parents["Illustrator.draw"] == "to Illustrator.draw"
     assert parents["to Illustrator.draw"] == "POST /v1/images/generations"
     assert parents["paint"] == parents["prompt"] == "Illustrator.draw"
     steps = [told for name, told in by_name(spans, "paint").events if name == "step"]
     assert [told["step"] for told in steps] == list(range(1, 21))
     assert {one.service for one in spans} >= {"atelier-gateway", "atelier-illustrator"}
-    assert b"apple" not in watched.collector.raw
+    assert b"apple" not in collector.raw
 
 
-def test_a_call_by_grpc(watched: Watched) -> None:
-    client = tritonclient.grpc.InferenceServerClient(watched.stack.grpc)
+def test_a_call_by_grpc(stack: Stack, collector: Collector) -> None:
+    client = tritonclient.grpc.InferenceServerClient(stack.grpc)
     tensor = tritonclient.grpc.InferInput("embedding", [1, 512], "FP32")
     tensor.set_data_from_numpy(np.full((1, 512), 0.1, np.float32))
     trace = "1" * 32
-    client.infer("tier1", [tensor], headers={"traceparent": f"00-{trace}-b7ad6b7169203331-01"})
+    client.infer("tier1", [tensor], headers={"traceparent": f"00-{trace}-{PARENT}-01"})
     door = "inference.GRPCInferenceService/ModelInfer"
-    parents = tree(watched.collector.of(trace, door, "Vectorizer.infer", "infer tier1"))
-    assert parents[door] == "b7ad6b7169203331"
+    parents = tree(collector.of(trace, door, "Vectorizer.infer", "infer tier1"))
+    assert parents[door] == PARENT
     assert (parents["to Vectorizer.infer"], parents["Vectorizer.infer"]) == (door, "to Vectorizer.infer")
     assert parents["infer tier1"] == "Vectorizer.infer"
 
 
-def test_a_job(watched: Watched, door: httpx.Client) -> None:
+def test_a_job(stack: Stack, collector: Collector, door: httpx.Client) -> None:
     """From its request through the worker to the Illustrator; and each process's records have the request's id."""
-    order = {"kind": "illustrate", "input": {"prompt": "red apple", "seed": 9, "num_inference_steps": 10}}
+    order = {"kind": "illustrate", "input": {"prompt": "red apple", "seed": 9009, "num_inference_steps": 10}}
     answer = door.post("/v1/jobs", json=order, headers={"x-request-id": "job-request"})
     assert answer.status_code == 202, answer.text
-    spans = watched.collector.of(trace_of(answer), "POST /v1/jobs", "job illustrate", "Illustrator.stream", "paint")
+    spans = collector.of(trace_of(answer), "POST /v1/jobs", "job illustrate", "Illustrator.stream", "paint")
     parents = tree(spans)
     assert (parents["queue"], parents["job illustrate"]) == ("POST /v1/jobs", "queue")
     assert parents["to Illustrator.stream"] == "job illustrate"
@@ -141,27 +119,27 @@ def test_a_job(watched: Watched, door: httpx.Client) -> None:
     assert list(services.values()) == ["atelier-gateway", "atelier-worker", "atelier-illustrator"]
 
 
-def test_a_failure_is_found_by_the_id_of_its_answer(watched: Watched, door: httpx.Client) -> None:
+def test_a_failure_is_found_by_the_id_of_its_answer(stack: Stack, collector: Collector, door: httpx.Client) -> None:
     """An engine refuses what it is given: its ensemble says so under the id that the client was told."""
     tensor = {"name": "embedding", "datatype": "FP32", "shape": [1, 512], "data": [-3e38] * 512}
     answer = door.post("/v2/models/tier1/infer", json={"inputs": [tensor]})
     assert answer.status_code == 400
     end, found = time.monotonic() + 10, []
     while not found and time.monotonic() < end:
-        found = [one for one in watched.records() if one.get("request_id") == answer.headers["x-request-id"]]
+        found = [one for one in records(stack) if one.get("request_id") == answer.headers["x-request-id"]]
         time.sleep(0.1)
     (record,) = [one for one in found if one["logger"] == "serve.requests"]
     assert (record["component"], record["route"], record["status"]) == ("Gateway", "/v2/models/{name}/infer", 400)
     assert record["trace_id"] == trace_of(answer)
 
 
-def test_where_to_look_is_told(watched: Watched) -> None:
-    told = json.loads(watched.stack.atelier("status", "--json").stdout)["watched"]
+def test_where_to_look_is_told(stack: Stack, collector: Collector) -> None:
+    told = json.loads(stack.atelier("status", "--json").stdout)["watched"]
     assert httpx.get(told["metrics"]).status_code == 200
     assert httpx.get(told["dashboard"]).status_code in (200, 401)
-    assert Path(told["logs"]) == watched.folder / "logs"
-    assert told["traces"].startswith(watched.collector.url)
-    shown = watched.stack.atelier("status").stdout
+    assert Path(told["logs"]) == folder(stack)
+    assert told["traces"].startswith(collector.url)
+    shown = stack.atelier("status").stdout
     assert all(value in shown for value in told.values())
-    components = {one["component"] for one in watched.records()}
+    components = {one["component"] for one in records(stack)}
     assert components >= {"Gateway"}

@@ -111,7 +111,8 @@ def context() -> list[str]:
 
 
 def write_view(recipe: Recipe, root: Path) -> Path:
-    """Copies into ``root`` what the last stage copies of the project; the folder that WORKDIR is in there."""
+    """Copies into ``root`` what the last stage copies of the project; the folder that WORKDIR is in there. Files keep
+    their times, by which Numba knows what its machine code is of."""
     sent = context()
     home = root / recipe.values("WORKDIR")[-1].lstrip("/")
     for copy in copies(recipe.last):
@@ -121,5 +122,5 @@ def write_view(recipe: Recipe, root: Path) -> Path:
                     below = PurePosixPath(path).relative_to(source.rstrip("/")) if path != source else Path(path).name
                     target = home / copy.target / below
                     target.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy(HOME / path, target)
+                    shutil.copy2(HOME / path, target)
     return home
