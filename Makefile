@@ -13,7 +13,7 @@ SCENARIO ?= smoke
 ARGS ?=
 COVERAGE ?=
 
-.PHONY: help run stop status test coverage quick check clients postgresql redis prometheus iproute load chaos bench docs
+.PHONY: help run stop status test coverage quick check clients postgresql redis prometheus iproute load chaos attack mutations bench docs
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -92,6 +92,14 @@ load: .venv/.testing ## users on a running stack; SCENARIO=smoke|... ARGS=--stac
 chaos: .venv/.testing postgresql redis iproute .venv/.compiled ## kill and freeze the parts of a stack under load; CHAOS=--short
 	$(BIN)/python -m loadtests.chaos $(CHAOS)
 	$(if $(CHAOS),,$(BIN)/python -m loadtests.chaos.nodes)
+
+attack: .venv/.testing postgresql redis .venv/.compiled ## malformed requests at every door, many more than the tests throw
+	$(BIN)/python -m tests.attacks.malformed --seed $(SEED) --requests 10000
+	PROMISED_EXAMPLES=60 $(BIN)/python -m pytest -q tests/api/test_openapi_promises.py
+	RANDOM_BYTES_S=120 $(BIN)/python -m pytest -q tests/cluster/test_random_bytes_on_stack.py
+
+mutations: .venv/.testing ## break the code in thirty places, one at a time: do the tests notice? ARGS=NAME ...
+	$(BIN)/python -m tests.mutations $(ARGS)
 
 # Not here: benchmarks.unet, which needs a GPU, and chaos, which has a target of its own. Rates, and a scenario, that exceed
 # their limits do not hold up those after them, but fail the whole.

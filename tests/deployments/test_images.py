@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from image_recipe import FOLDER, Copy, Recipe, context, copies, ignored, rules, write_view
-from numba.core.caching import _UserProvidedCacheLocator
+from numba.core.caching import UserProvidedCacheLocator
 from standin import StandIn
 
 from serve.api.app import create_app
@@ -181,7 +181,7 @@ def bring_compiled(container: Container) -> Path:
 
     def folder(own: Path) -> Path:
         source = container.home / own.relative_to(HOME) / "any.py"
-        return container.state / "numba" / _UserProvidedCacheLocator.get_suitable_cache_subpath(str(source))
+        return container.state / "numba" / UserProvidedCacheLocator.get_suitable_cache_subpath(str(source))
 
     for file in (HOME / "serve" / "vector").rglob("__pycache__/*.nb[ic]"):
         if not file.name.startswith(COMPILED_ANEW):
