@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from build_engines.data import packages
+from serve.settings import project_path
 
-VAR = Path(__file__).parents[2] / "var"
+VAR = project_path("var")
 ICONS_DIR = VAR / "icons"
 
 Split = Literal["train", "val", "test"]

@@ -20,8 +20,10 @@ from build_engines.export.contracts import CONTRACTS
 from build_engines.export.onnx_file import sha256, write_onnx
 from build_engines.export.parity import check
 from build_engines.export.runtimes import choose_backend
+from serve.settings import HOME
 
-MODEL_REPOSITORY = Path(__file__).parents[2] / "model_repository"
+MODEL_REPOSITORY = HOME / "model_repository"
+"""Of the checkout. With an installed package it is in the user's data folder: the package's own is not written to."""
 
 
 @dataclass(frozen=True)

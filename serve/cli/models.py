@@ -64,13 +64,15 @@ def add(
     Prints engine and version of each that is new; none of them is served before `load` and `promote`. What is there
     stays as it is.
     """
+    from serve.cli.machine.preparation import writable_repository
     from serve.engines.triton.repository_install import install_engines
 
     def tell(what: str) -> None:
         err.print(what, markup=False, soft_wrap=True)
 
     with told():
-        for engine, version in install_engines(folder, repository or _only_repository(config), tell):
+        target = writable_repository(repository or _only_repository(config))
+        for engine, version in install_engines(folder, target, tell):
             print(engine, version)
 
 

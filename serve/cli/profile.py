@@ -37,9 +37,13 @@ def profile_engine(
 
     Run it where the engine will serve, while nothing else runs; a stack that is up takes the cap when it starts anew.
     """
+    from serve.cli.machine.preparation import writable_repository
+
     try:
         own = load().illustrator
         where = repository or own.model_repository
+        if keep:
+            writable_repository(where)
         sizes = _powers(largest)
         with Progress(console=err, transient=True) as progress:
             task = progress.add_task(engine, total=len(sizes))

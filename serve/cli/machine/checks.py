@@ -24,7 +24,6 @@ from serve.errors import AtelierError, Conflict, EngineUnavailable
 from serve.settings import (
     IS_INSTALLED,
     MEBIBYTE,
-    PACKAGE_DATA,
     IllustratorSettings,
     Settings,
     VectorizerSettings,
@@ -342,8 +341,3 @@ def extras(settings: Settings) -> Iterator[Check]:
         there = importlib.util.find_spec(extra.module) is not None
         remedy = f"pip install 'atelier[{extra.name}]'"
         yield Check(f"extra {extra.name}", there, f"for {extra.purpose}", remedy, used.get(extra.name, False))
-
-
-def writes_into_package(folder: Path) -> bool:
-    """Whether ``folder`` is of an installed package, where nothing may be written."""
-    return IS_INSTALLED and folder.resolve().is_relative_to(PACKAGE_DATA.resolve())

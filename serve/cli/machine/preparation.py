@@ -13,8 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from serve.cli.machine import checks
-from serve.errors import EngineUnavailable
-from serve.settings import IS_INSTALLED, Settings, numba_environment, python_environment
+from serve.errors import EngineUnavailable, InvalidRequest
+from serve.settings import IS_INSTALLED, PACKAGE_DATA, Settings, numba_environment, python_environment
 
 _WARM = "from serve.ensembles.vectorizer.tasks import warm; warm()"
 
@@ -44,6 +44,18 @@ def _require(made: Iterable[checks.Check]) -> None:
             raise EngineUnavailable(
                 f"{check.name}: {check.detail}. To mend it: {check.remedy}. `atelier doctor` checks everything"
             )
+
+
+def writable_repository(folder: Path) -> Path:
+    """``folder``. Raises InvalidRequest where it is of an installed package, in which nothing is written."""
+    if IS_INSTALLED and folder.resolve().is_relative_to(PACKAGE_DATA.resolve()):
+        raise InvalidRequest(
+            f"the engines in {folder} are the installed package's, which nothing is added to. Make a repository of "
+            f"your own: atelier models add {folder} --repository DIR; and name it in the settings: "
+            "ATELIER_VECTORIZER__MODEL_REPOSITORY=DIR ATELIER_ILLUSTRATOR__MODEL_REPOSITORY=DIR",
+            "--repository",
+        )
+    return folder
 
 
 def compile_tracer(settings: Settings, err: Console) -> None:
