@@ -267,7 +267,8 @@ def to_markdown() -> str:
 
 _PREAMBLE = """# Settings
 
-Written by `atelier settings --markdown`. A YAML file named by `--config` or `ATELIER_CONFIG` holds what differs from
+This page lists every setting with its environment variable, default and meaning. It is written by
+`atelier settings --markdown`. A YAML file named by `--config` or `ATELIER_CONFIG` holds what differs from
 the defaults, nested as the dotted names are; environment variables win over it, with lists as JSON
 (`'["one"]'`). A name that does not exist is an error.
 """

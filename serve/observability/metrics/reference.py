@@ -64,15 +64,16 @@ def _help(metric: Metric) -> str:
 
 _PREAMBLE = """# Metrics
 
-Written by `atelier metrics --markdown`.
+This page lists every metric of a stack, with its kind, labels and meaning, and how Prometheus gets them. It is written by
+`atelier metrics --markdown`.
 
-Each process counts in memory (`serve/metrics`) and tells Ray's agent of its node every few seconds
-(`ray.metrics_interval_s`, of which values may be late by two). The agent's port is the one endpoint of a node:
+Each process counts in memory (`serve/observability/metrics`) and reports to Ray's agent of its node every few seconds
+(`ray.metrics_interval_s`; values may be late by two intervals). The agent's port is the one endpoint of a node:
 `ray.metrics_port`, or any that is free. It listens on loopback when `ray.host` is loopback. Ray's own metrics are there
 too, of its nodes, of Ray Serve's replicas, and of GPUs where there are any (`ray_node_gpus_utilization`,
 `ray_node_gram_used`, in MiB); Triton's own (`nv_*`) come by their replica, with the label `ensemble`. HAProxy's are on
-`proxy.metrics_port`. A Triton outside (`engines_url`) has an endpoint of its own: name it to Prometheus, too. Panels
-and alerts of GPUs ask for what Triton tells, and for what Ray does of GPUs that no Triton tells of.
+`proxy.metrics_port`. A Triton outside (`engines_url`) has an endpoint of its own: add it to Prometheus, too. Panels
+and alerts of GPUs use Triton's metrics, and Ray's for GPUs that no Triton reports.
 
 `atelier metrics --prometheus` prints a configuration for Prometheus; `deployments/prometheus/prometheus.yml` is what it
 prints. `atelier up` writes where this stack's metrics are to `metrics_file` (else `metrics-PORT.json` in
@@ -83,22 +84,22 @@ a machine has no replica, no HAProxy answers. Link the file into the folder `tar
 `prom_metrics_service_discovery.json` in its session's folder, or pod monitors; add HAProxy's port to them.
 
 Ray puts `ray_` before every name. The configuration takes it away again from `atelier_*` and `nv_*`, and takes away
-labels that say nothing; the names below are those that queries use. Every series also has `WorkerId` (the process) and
-`NodeAddress`. A series of a process that ended goes away, apart from counters: those stay as they were as long as the
-node does.
+labels without information; the names below are those that queries use. Every series also has `WorkerId` (the process) and
+`NodeAddress`. A series of a process that ended disappears, except counters: those keep their value as long as the node runs.
 
 Ray's agent declares histograms as gauges (`_bucket`, `_sum`, `_count` are exact; `rate` and `histogram_quantile` work),
 for Ray itself passes on a histogram's buckets alone and guesses its sum. `nv_*` are
-Triton's own and begin anew when it is restarted; `atelier_engine_execution*` go on.
+Triton's own and start from zero when it is restarted; `atelier_engine_execution*` continue.
 
 No label has a user, a key, a prompt, or a path that a client made up. A metric keeps at most 1,000 combinations of its
-labels; what comes then is `other`. What "every worker tells" of the whole site is read with `max`, all else with `sum`.
+labels; further ones become `other`. Metrics that every worker reports of the whole site are read with `max`, all others with
+`sum`.
 
 The mean batch of an engine:
 
     rate(nv_inference_count[5m]) / rate(nv_inference_exec_count[5m])
 
-The p95 of the wait for a turn:
+The p95 of the wait in a replica's queue:
 
     histogram_quantile(0.95, sum by (le, ensemble) (rate(atelier_queue_wait_seconds_bucket[5m])))
 
