@@ -64,11 +64,11 @@ def _help(metric: Metric) -> str:
 
 _PREAMBLE = """# Metrics
 
-This page lists every metric of a stack, with its kind, labels and meaning, and how Prometheus gets them. It is written by
-`atelier metrics --markdown`.
+This page lists every metric of a stack, with its kind, labels and meaning, and how Prometheus gets them. It is written
+by `atelier metrics --markdown`.
 
 Each process counts in memory (`serve/observability/metrics`) and reports to Ray's agent of its node every few seconds
-(`ray.metrics_interval_s`; values may be late by two intervals). The agent's port is the one endpoint of a node:
+(`ray.metrics_interval_s`; values may be late by two of these). The agent's port is the one endpoint of a node:
 `ray.metrics_port`, or any that is free. It listens on loopback when `ray.host` is loopback. Ray's own metrics are there
 too, of its nodes, of Ray Serve's replicas, and of GPUs where there are any (`ray_node_gpus_utilization`,
 `ray_node_gram_used`, in MiB); Triton's own (`nv_*`) come by their replica, with the label `ensemble`. HAProxy's are on
@@ -84,16 +84,17 @@ a machine has no replica, no HAProxy answers. Link the file into the folder `tar
 `prom_metrics_service_discovery.json` in its session's folder, or pod monitors; add HAProxy's port to them.
 
 Ray puts `ray_` before every name. The configuration takes it away again from `atelier_*` and `nv_*`, and takes away
-labels without information; the names below are those that queries use. Every series also has `WorkerId` (the process) and
-`NodeAddress`. A series of a process that ended disappears, except counters: those keep their value as long as the node runs.
+labels without information; the names below are those that queries use. Every series also has `WorkerId` (the process)
+and `NodeAddress`. A series of a process that ended disappears, except counters: those keep their value as long as the
+node runs.
 
 Ray's agent declares histograms as gauges (`_bucket`, `_sum`, `_count` are exact; `rate` and `histogram_quantile` work),
 for Ray itself passes on a histogram's buckets alone and guesses its sum. `nv_*` are
 Triton's own and start from zero when it is restarted; `atelier_engine_execution*` continue.
 
 No label has a user, a key, a prompt, or a path that a client made up. A metric keeps at most 1,000 combinations of its
-labels; further ones become `other`. Metrics that every worker reports of the whole site are read with `max`, all others with
-`sum`.
+labels; further ones become `other`. Metrics that every worker reports of the whole site are read with `max`, all others
+with `sum`.
 
 The mean batch of an engine:
 
