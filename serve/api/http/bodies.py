@@ -196,7 +196,10 @@ class CappedRequest(Request):
 
     async def json(self) -> dict[str, Any]:
         """NaN and Infinity are read, so that the error of a field that has them names the field."""
-        return parse_json(await self.body(), named_constants=True)
+        if not hasattr(self, "_json"):
+            self._json = parse_json(await self.body(), named_constants=True)
+        document: dict[str, Any] = self._json
+        return document
 
     async def form(self, **_limits: Any) -> FormData:  # type: ignore[override]  # FastAPI only awaits it
         form = await _parse_form(await self.body(), self.headers, self._limits, MOST_FILES, ENVELOPE_BYTES)

@@ -3,96 +3,95 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Response
+from pydantic import BaseModel, ConfigDict, Field
 
-from serve.api.http.bodies import read_json
-from serve.api.http.callers import DrawsDirectly, caller_of, urls_of
-from serve.api.http.drawing import (
-    SNAKE_CASE,
-    Vocabulary,
-    chosen,
-    draw,
-    how_many,
-    names_of,
-    parse_order,
-    told,
-    with_words,
-)
-from serve.api.http.drawing_schema import PICTURE_URL, PROMPT, described, options_of
+from serve.api.http.bodies import CappedRoute
+from serve.api.http.callers import CACHE_HEADER, CallerOf, DrawsDirectly, urls_of
+from serve.api.http.drawing import Count, PictureUrl, Prompt, SizedDrawingFields, chosen, draw, told, with_words
+from serve.api.http.models import Text, one_of
 from serve.api.http.problems import render
-from serve.api.http.values import refuse_unknown, required_text, text
 from serve.api.native.conversion import SiteSettings
 from serve.api.native.presets import CATEGORIES, QUALITIES, apply, quality_of, steps_of, template_of
-from serve.api.openapi.operation import NUMBER, TEXT, WHOLE, answer, json_object, list_of, mapping_of
-from serve.ensembles.illustrator.illustration import MAX_PICTURES, MAX_PROMPT_CHARACTERS
 
-router = APIRouter()
+router = APIRouter(route_class=CappedRoute)
 
-# C-021's own words for two of the options come first.
-VOCABULARY: Vocabulary = {
-    **SNAKE_CASE,
-    "num_inference_steps": ("steps", "num_inference_steps"),
-    "guidance_scale": ("guidance", "guidance_scale"),
-}
-_GENERATION = described(
-    {
-        "prompt": PROMPT,
-        "n": {"type": "integer", "minimum": 1, "maximum": MAX_PICTURES, "default": 1},
-        "preset": {"type": "string", "description": f"{', '.join(CATEGORIES)}, or category/template"},
-        "quality": {"type": "string", "enum": [quality.name for quality in QUALITIES], "default": "standard"},
-        **options_of(VOCABULARY),
-    },
-    ["prompt"],
-    {"prompt": "a lighthouse", "preset": "landscape", "quality": "draft", "steps": 20, "guidance": 5, "seed": 7},
-    {
-        "success": {"type": "boolean"},
-        "image_url": PICTURE_URL,
-        "images": {"type": "array", "items": {"type": "object", "properties": {"image_url": PICTURE_URL}}},
-        "generation_id": {"type": "string"},
-        "metadata": {"type": "object"},
-    },
+_EXAMPLE = {"prompt": "a lighthouse", "preset": "landscape", "quality": "draft", "steps": 20, "guidance": 5, "seed": 7}
+
+
+class DiffusionRequest(SizedDrawingFields):
+    model_config = ConfigDict(json_schema_extra={"examples": [_EXAMPLE]})
+
+    prompt: Prompt
+    n: Count = 1
+    preset: Annotated[
+        Text | None, Field(max_length=256, description=f"{', '.join(CATEGORIES)}, or category/template")
+    ] = None
+    quality: Annotated[str, one_of([quality.name for quality in QUALITIES])] = "standard"
+
+
+class SeededPicture(BaseModel):
+    image_url: PictureUrl
+    seed: int | None
+
+
+class DiffusionResponse(BaseModel):
+    success: bool
+    image_url: PictureUrl
+    images: list[SeededPicture]
+    generation_id: str
+    metadata: dict[str, Any]
+
+
+@router.post(
+    "/api/diffusion/generate",
+    response_model=DiffusionResponse,
+    response_description="What was drawn",
+    responses={200: {"headers": CACHE_HEADER}},
 )
-
-
-@router.post("/api/diffusion/generate", openapi_extra=_GENERATION)
-async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettings) -> Response:
+async def generate(body: DiffusionRequest, caller: CallerOf, direct: DrawsDirectly, settings: SiteSettings) -> Response:
     """Prompt to pictures, with a template around the prompt and a preset of effort if named."""
-    values = await read_json(request, settings.limits)
-    refuse_unknown(values, ("prompt", "n", "preset", "quality", *names_of(VOCABULARY)))
-    prompt = required_text(values, "prompt", MAX_PROMPT_CHARACTERS)
-    negative_prompt = text(values, "negative_prompt", MAX_PROMPT_CHARACTERS) or ""
-    preset, quality = text(values, "preset", 256), quality_of(text(values, "quality", 256) or "standard")
-    if preset is not None and prompt.strip():
-        prompt, negative_prompt = apply(template_of(preset), prompt, negative_prompt)
-    asked: dict[str, Any] = {"prompt": prompt, "negative_prompt": negative_prompt, "n": how_many(values)}
-    order = parse_order(values, VOCABULARY, settings.pictures.embed_metadata, **asked)
+    prompt, negative_prompt, quality = body.prompt, body.negative_prompt, quality_of(body.quality)
+    if body.preset is not None and prompt.strip():
+        prompt, negative_prompt = apply(template_of(body.preset), prompt, negative_prompt)
+    order = body.order(settings.pictures.embed_metadata, prompt=prompt, negative_prompt=negative_prompt, n=body.n)
     family = chosen(await direct.families(), order.options.model)
-    order = order.with_quality(quality, family)
-    answer = await draw(order, direct, caller_of(request), preset=preset, quality=quality.name)
+    answer = await draw(order.with_quality(quality, family), direct, caller, preset=body.preset, quality=quality.name)
     urls = urls_of(answer, settings)
-    body = {
+    content = {
         "success": True,
         "image_url": urls[0],
         "images": [{"image_url": url, "seed": file.seed} for url, file in zip(urls, answer.files, strict=True)],
         "generation_id": answer.generation_id,
         "metadata": told(answer),
     }
-    return with_words(render(body, 200, None), answer)
+    return with_words(render(content, 200, None), answer)
 
 
-_TEMPLATE = {"name": TEXT, "prompt": TEXT, "negative_prompt": TEXT}
-_EFFORT = {"name": TEXT, "description": TEXT, "steps_factor": NUMBER, "steps": mapping_of(WHOLE)}
-_PRESETS = {"categories": mapping_of(list_of(json_object(_TEMPLATE))), "qualities": list_of(json_object(_EFFORT))}
-_EXAMPLE = {
-    "categories": {"portrait": [asdict(CATEGORIES["portrait"][0])]},
-    "qualities": [{**asdict(QUALITIES[0]), "steps": {"mini": 10}}],
-}
+class TemplateInfo(BaseModel):
+    name: str
+    prompt: str
+    negative_prompt: str
 
 
-@router.get("/api/diffusion/presets", openapi_extra=answer("All of them", json_object(_PRESETS), example=_EXAMPLE))
-async def presets(direct: DrawsDirectly) -> dict[str, Any]:
+class QualityInfo(BaseModel):
+    name: str
+    description: str
+    steps_factor: float
+    steps: Annotated[dict[str, int], Field(description="by model", examples=[{"mini": 10}])]
+
+
+class PresetsResponse(BaseModel):
+    categories: Annotated[
+        dict[str, list[TemplateInfo]], Field(examples=[{"portrait": [asdict(CATEGORIES["portrait"][0])]}])
+    ]
+    qualities: list[QualityInfo]
+
+
+@router.get("/api/diffusion/presets", response_model=PresetsResponse, response_description="All of them")
+async def presets(direct: DrawsDirectly) -> Any:
     """Templates by category, and qualities with the steps that they mean for each model."""
     families = await direct.families()
     qualities = [

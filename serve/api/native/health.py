@@ -3,41 +3,46 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Response
+from pydantic import BaseModel, Field
 
 from serve.api.http.problems import render
 from serve.api.native.conversion import SiteSettings, StackEngines
-from serve.api.openapi.operation import FLAG, NUMBER, TEXT, answer, json_object, mapping_of
+from serve.api.native.conversion_models import EngineHealth
 from serve.security.identity.required import is_required
 
 router = APIRouter()
 
-_ENGINE = json_object({"ready": FLAG, "latency_ms": NUMBER, "version": TEXT, "reason": TEXT})
-_READY = json_object(
-    {
-        "status": {"enum": ["ready", "not ready"]},
-        "asleep": {"type": "array", "items": TEXT, "description": "Ensembles that the first request wakes"},
-        "engines": mapping_of(_ENGINE),
-    },
-    optional=["asleep", "engines"],
-)
-_NOT_READY = {
-    "description": "An engine is not; `reason` tells why",
-    "content": {"application/json": {"schema": _READY}},
-}
+
+class LiveResponse(BaseModel):
+    status: Literal["live"]
+
+
+class ReadyResponse(BaseModel):
+    status: Literal["ready", "not ready"]
+    asleep: Annotated[list[str], Field(description="Ensembles that the first request wakes")] = []
+    engines: Annotated[dict[str, EngineHealth], Field(description="Where no key is needed")] = {}
+
+
+_NOT_READY: dict[str, Any] = {"model": ReadyResponse, "description": "An engine is not; `reason` is why"}
 
 
 @router.head("/health/live", include_in_schema=False)
-@router.get("/health/live", openapi_extra=answer("It does", json_object({"status": {"const": "live"}})))
+@router.get("/health/live", response_model=LiveResponse, response_description="It does")
 async def live() -> dict[str, str]:
     """Whether the gateway answers."""
     return {"status": "live"}
 
 
 @router.head("/health/ready", include_in_schema=False)
-@router.get("/health/ready", openapi_extra=answer("Every engine is", _READY, r503=_NOT_READY))
+@router.get(
+    "/health/ready",
+    response_model=ReadyResponse,
+    response_description="Every engine is",
+    responses={503: _NOT_READY},
+)
 async def ready(stack: StackEngines, settings: SiteSettings) -> Response:
     """Whether a real inference per engine goes through. 503 when one did not; the reasons where no key is needed.
 
