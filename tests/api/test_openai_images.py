@@ -15,7 +15,8 @@ from test_doors_native import LEAKS
 
 from serve.api.app import create_app
 from serve.api.http.bodies import BodyTimeout
-from serve.api.openai.images_request import snapped
+from serve.api.openai.image_models import snapped
+from serve.api.openapi.samples import inlined
 from serve.errors import (
     AtelierError,
     Conflict,
@@ -84,7 +85,8 @@ async def test_every_key_of_openais_is_taken(studio: httpx.AsyncClient, illustra
 
 
 async def test_every_optional_key_may_be_null(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
-    described = (await studio.get("/openapi.json")).json()["paths"][PATH]["post"]
+    document = (await studio.get("/openapi.json")).json()
+    described = inlined(document["paths"][PATH]["post"], document["components"]["schemas"])
     names = described["requestBody"]["content"]["application/json"]["schema"]["properties"]
     answer = await studio.post(PATH, json={**dict.fromkeys(names), "prompt": "apple"})
     assert answer.status_code == 200, answer.text
@@ -309,7 +311,8 @@ async def test_without_a_family(studio: httpx.AsyncClient, illustrator: Illustra
 
 async def test_the_openapi_document_describes_them(studio: httpx.AsyncClient) -> None:
     document = (await studio.get("/openapi.json")).json()
-    paths, described = document["paths"], document["paths"][PATH]["post"]
+    paths = document["paths"]
+    described = inlined(paths[PATH]["post"], document["components"]["schemas"])
     content = described["requestBody"]["content"]["application/json"]
     answer = await studio.post(PATH, json=content["example"])
     assert answer.status_code == 200, answer.text

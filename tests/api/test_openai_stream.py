@@ -15,7 +15,8 @@ from illustrator_standin import IllustratorStandIn, family
 from standin import StandIn
 
 from serve.api.app import create_app
-from serve.api.openai.images_request import parse
+from serve.api.http.models import validate
+from serve.api.openai.image_models import ImagesBody
 from serve.errors import EngineFailure, EngineLost
 from serve.settings import PicturesSettings, Settings
 
@@ -103,7 +104,7 @@ def test_several_pictures_are_each_previewed_and_completed(
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6, 7, 8, 11, 30, 39, 999])
 def test_previews_are_spread_over_the_steps(steps: int, partial_images: int) -> None:
     """As many as asked for where there are steps enough, and as far apart as can be."""
-    request = parse(body(partial_images=partial_images, steps=steps), [FAMILY], True)
+    request = validate(ImagesBody, body(partial_images=partial_images, steps=steps)).parsed([FAMILY], True)
     made = [step for step in range(1, steps) if step % request.preview_every == 0]
     shown: list[int] = []
     for step in made:

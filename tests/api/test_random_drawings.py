@@ -15,8 +15,8 @@ from pictures import drawn, encode
 from standin import StandIn
 
 from serve.api.app import create_app
-from serve.api.http.drawing import CAMEL_CASE, names_of
-from serve.api.openai.images_request import PROPERTIES
+from serve.api.native.illustrations import IllustrationRequest
+from serve.api.openai.image_models import ImagesBody
 from serve.settings import Settings
 
 APPLICATION = create_app(StandIn(), Settings(), illustrator=IllustratorStandIn())
@@ -24,7 +24,7 @@ DOORS = st.sampled_from(
     ["/v1/images/generations", "/generate", "/api/illustrations/generate", "/api/diffusion/generate"]
 )
 NAMES = st.sampled_from(
-    [*PROPERTIES, *names_of(CAMEL_CASE), "width", "height", "user_id", "userId", "preset", "memoryContext"]
+    [*ImagesBody.field_names(), *IllustrationRequest.field_names(), "width", "height", "user_id", "preset"]
 )
 LEAVES = (
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | st.sampled_from(["svg", "64x64"])

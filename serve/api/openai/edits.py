@@ -6,18 +6,20 @@ refused in words that no client takes for a fault that passes: 400 with the code
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Request, Response, UploadFile
+from pydantic import BaseModel, ConfigDict, Field
 
 from serve.api.http.callers import DrawsDirectly
+from serve.api.http.drawing import chosen
 from serve.api.http.fetching import PictureFetcher
+from serve.api.http.models import validate
 from serve.api.library.files import ConversionTurns
 from serve.api.native.conversion import SiteSettings
-from serve.api.openai.edits_request import EditBody, check_pictures, fetched, read_edit
-from serve.api.openai.images import ANSWER
-from serve.api.openai.images_request import PROPERTIES, check_variation, parse
-from serve.api.openapi.operation import answer, json_object
+from serve.api.openai.edits_request import MAX_IMAGES, SentPictures, check_pictures, fetched, read_edit
+from serve.api.openai.image_models import ImagesBody, ImagesResponse, VariationFields
+from serve.api.openapi.operation import bodies
 from serve.errors import InvalidRequest, UnsupportedMedia, UnsupportedOperation
 from serve.security.fetching.fetcher import Fetcher
 from serve.security.limits.admission_queue import AdmissionQueue
@@ -26,59 +28,58 @@ from serve.vector.image import ImageLimits
 
 router = APIRouter()
 
-_FILE = {"type": "string", "format": "binary", "description": "PNG, JPEG, WebP, GIF, BMP or TIFF"}
-_REFERENCE = {"type": "object", "properties": {"image_url": {"type": "string", "description": "https: or data:"}}}
-_FIDELITY = {"input_fidelity": {"enum": ["high", "low", None]}}
-_FORM = {
-    "type": "object",
-    "required": ["prompt"],
-    "properties": {
-        "image": _FILE,
-        "image[]": {"type": "array", "items": _FILE, "minItems": 1, "maxItems": 16},
-        "mask": {**_FILE, "description": "of the first picture's size; what is transparent is drawn anew"},
-        "markup": {**_FILE, "description": "as mask, and not with it"},
-        **PROPERTIES,
-        **_FIDELITY,
-    },
+Picture = Annotated[
+    UploadFile,
+    Field(description="PNG, JPEG, WebP, GIF, BMP or TIFF", json_schema_extra={"format": "binary"}),
+]
+
+
+class EditFields(ImagesBody):
+    model_config = ConfigDict(json_schema_extra={})
+
+    input_fidelity: Literal["high", "low"] | None = None
+
+
+class EditForm(EditFields):
+    image: Picture | None = None
+    images: Annotated[list[Picture] | None, Field(alias="image[]", min_length=1, max_length=MAX_IMAGES)] = None
+    mask: Annotated[
+        Picture | None, Field(description="of the first picture's size; what is transparent is drawn anew")
+    ] = None
+    markup: Annotated[Picture | None, Field(description="as mask, and not with it")] = None
+
+
+class ImageReference(BaseModel):
+    image_url: Annotated[str, Field(description="https: or data:")]
+
+
+class EditBody(EditFields):
+    images: Annotated[list[ImageReference], Field(min_length=1, max_length=MAX_IMAGES)]
+    mask: ImageReference | None = None
+    markup: ImageReference | None = None
+
+
+class VariationForm(VariationFields):
+    image: Picture
+
+
+_NOT_YET: dict[str, Any] = {
+    "response_model": ImagesResponse,
+    "response_description": "Not answered yet: what generations answers",
 }
-_JSON = {
-    "type": "object",
-    "required": ["prompt", "images"],
-    "properties": {
-        "images": {"type": "array", "items": _REFERENCE, "minItems": 1, "maxItems": 16},
-        "mask": _REFERENCE,
-        "markup": _REFERENCE,
-        **PROPERTIES,
-        **_FIDELITY,
-    },
-}
-_VARIATION = {
-    "type": "object",
-    "required": ["image"],
-    "properties": {
-        "image": _FILE,
-        **{name: PROPERTIES[name] for name in ("model", "n", "response_format", "size", "user")},
-    },
-}
 
 
-_WOULD_BE = answer("Not answered yet: what generations answers", json_object(ANSWER))
-
-
-def _operation(**schemas: dict[str, Any]) -> dict[str, Any]:
-    """Of a body by its kind."""
-    kinds = {"form": "multipart/form-data", "json": "application/json"}
-    content = {kinds[kind]: {"schema": schema} for kind, schema in schemas.items()}
-    return {"requestBody": {"required": True, "content": content}, **_WOULD_BE}
-
-
-@router.post("/images/edits", openapi_extra=_operation(form=_FORM, json=_JSON))
+@router.post(
+    "/images/edits",
+    openapi_extra=bodies({"multipart/form-data": EditForm, "application/json": EditBody}),
+    **_NOT_YET,
+)
 async def edit(
     request: Request, direct: DrawsDirectly, settings: SiteSettings, fetcher: PictureFetcher, turns: ConversionTurns
 ) -> Response:
     """Edits of pictures. Read and checked, then refused: no model here draws from a picture yet."""
     body = await read_edit(request, settings.limits)
-    parse(body.values, await direct.families(), settings.pictures.embed_metadata)
+    validate(EditFields, body.values).parsed(await direct.families(), settings.pictures.embed_metadata)
     await _check(body, settings, fetcher, turns)
     raise UnsupportedOperation(
         "no model here draws from a picture yet (image-to-image and inpainting are missing); "
@@ -87,7 +88,7 @@ async def edit(
     )
 
 
-@router.post("/images/variations", openapi_extra=_operation(form=_VARIATION))
+@router.post("/images/variations", openapi_extra=bodies({"multipart/form-data": VariationForm}), **_NOT_YET)
 async def vary(
     request: Request, direct: DrawsDirectly, settings: SiteSettings, fetcher: PictureFetcher, turns: ConversionTurns
 ) -> Response:
@@ -97,14 +98,14 @@ async def vary(
     body = await read_edit(request, settings.limits)
     if len(body.images) > 1 or body.every != body.images:
         raise InvalidRequest("a variation is of one picture, without mask and markup", "image")
-    check_variation(body.values, await direct.families())
+    validate(VariationFields, body.values).drawn_size(chosen(await direct.families(), None))
     await _check(body, settings, fetcher, turns)
     raise UnsupportedOperation(
         "no model here makes variations of a picture; /v1/images/generations draws from a prompt", "image"
     )
 
 
-async def _check(body: EditBody, settings: Settings, fetcher: Fetcher, turns: AdmissionQueue) -> None:
+async def _check(body: SentPictures, settings: Settings, fetcher: Fetcher, turns: AdmissionQueue) -> None:
     body = await fetched(body, fetcher, settings.limits)
     async with turns.taken():
         await check_pictures(body, ImageLimits(**settings.vectorizer.image.model_dump()))

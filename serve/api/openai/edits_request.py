@@ -15,7 +15,6 @@ from typing import Any
 from fastapi import Request
 
 from serve.api.http.bodies import read_json, read_parts
-from serve.api.http.values import choice
 from serve.ensembles.illustrator.illustration import MAX_PROMPT_CHARACTERS
 from serve.errors import InvalidRequest, TooLarge, UnsupportedMedia, UnsupportedOperation, rename_fields
 from serve.security.fetching.data_urls import MAX_DATA_URL
@@ -30,11 +29,10 @@ _FILES = (*_IMAGE, *_PARTS)
 _OTHERS = 2
 """Files that a form may have beside those that it needs: keys that are not known are accepted."""
 _LONGEST_FIELD = 4 * MAX_PROMPT_CHARACTERS + 1024
-_FIDELITIES = ("high", "low")
 
 
 @dataclass(frozen=True)
-class Sent:
+class SentPicture:
     """A picture, or where it is; ``field`` is its name in the client's words."""
 
     field: str
@@ -43,20 +41,20 @@ class Sent:
 
 
 @dataclass(frozen=True)
-class EditBody:
+class SentPictures:
     """``values`` are all the others. ``images`` is never empty."""
 
     values: Mapping[str, Any]
-    images: Sequence[Sent]
-    mask: Sent | None = None
-    markup: Sent | None = None
+    images: Sequence[SentPicture]
+    mask: SentPicture | None = None
+    markup: SentPicture | None = None
 
     @property
-    def every(self) -> list[Sent]:
+    def every(self) -> list[SentPicture]:
         return [*self.images, *(one for one in (self.mask, self.markup) if one is not None)]
 
 
-async def read_edit(request: Request, limits: LimitsSettings) -> EditBody:
+async def read_edit(request: Request, limits: LimitsSettings) -> SentPictures:
     """Raises InvalidRequest, TooLarge, UnsupportedMedia; nothing is fetched or looked into yet."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
@@ -67,15 +65,14 @@ async def read_edit(request: Request, limits: LimitsSettings) -> EditBody:
         raise UnsupportedMedia("must be multipart/form-data or application/json", "Content-Type")
     if body.mask is not None and body.markup is not None:
         raise InvalidRequest("cannot be sent together with mask", "markup")
-    choice(body.values, "input_fidelity", _FIDELITIES, "low")
     return body
 
 
-async def _of_form(request: Request, limits: LimitsSettings) -> EditBody:
+async def _of_form(request: Request, limits: LimitsSettings) -> SentPictures:
     most_files = MAX_IMAGES + len(_PARTS) + _OTHERS
     values: dict[str, str] = {}
-    images: list[Sent] = []
-    parts: dict[str, Sent] = {}
+    images: list[SentPicture] = []
+    parts: dict[str, SentPicture] = {}
     for name, value in await read_parts(request, limits, most_files, _LONGEST_FIELD):
         if isinstance(value, str) and name in _FILES:
             raise InvalidRequest("must be a file", name)
@@ -84,14 +81,14 @@ async def _of_form(request: Request, limits: LimitsSettings) -> EditBody:
         if isinstance(value, str):
             values[name] = value
         elif name in _IMAGE:
-            images.append(Sent(name, value))
+            images.append(SentPicture(name, value))
         elif name in _PARTS:
-            parts[name] = Sent(name, value)
+            parts[name] = SentPicture(name, value)
     _check_count(len(images), "image")
-    return EditBody(values, images, parts.get("mask"), parts.get("markup"))
+    return SentPictures(values, images, parts.get("mask"), parts.get("markup"))
 
 
-def _of_json(values: Mapping[str, Any]) -> EditBody:
+def _of_json(values: Mapping[str, Any]) -> SentPictures:
     listed = values.get(_IMAGES)
     if not isinstance(listed, list):
         raise InvalidRequest('must be a list such as [{"image_url": "https://..."}]', _IMAGES)
@@ -99,10 +96,10 @@ def _of_json(values: Mapping[str, Any]) -> EditBody:
     images = [_reference(one, f"{_IMAGES}[{index}]") for index, one in enumerate(listed)]
     mask, markup = (None if values.get(name) is None else _reference(values[name], name) for name in _PARTS)
     others = {name: value for name, value in values.items() if name not in (_IMAGES, *_PARTS)}
-    return EditBody(others, images, mask, markup)
+    return SentPictures(others, images, mask, markup)
 
 
-def _reference(value: Any, field: str) -> Sent:
+def _reference(value: Any, field: str) -> SentPicture:
     keys = [key for key in ("image_url", "file_id") if isinstance(value, dict) and value.get(key) is not None]
     if len(keys) != 1:
         raise InvalidRequest("must be an object with image_url or file_id, and not both", field)
@@ -113,7 +110,7 @@ def _reference(value: Any, field: str) -> Sent:
         raise UnsupportedOperation("no files are kept here; send image_url", f"{field}.{key}")
     if len(value[key]) > MAX_DATA_URL:
         raise TooLarge(f"has more than the {MAX_DATA_URL} characters allowed", f"{field}.{key}")
-    return Sent(f"{field}.{key}", url=value[key])
+    return SentPicture(f"{field}.{key}", url=value[key])
 
 
 def _check_count(count: int, field: str) -> None:
@@ -123,25 +120,25 @@ def _check_count(count: int, field: str) -> None:
         raise InvalidRequest(f"has {count} pictures; at most {MAX_IMAGES} are allowed", field)
 
 
-async def fetched(body: EditBody, fetcher: Fetcher, limits: LimitsSettings) -> EditBody:
+async def fetched(body: SentPictures, fetcher: Fetcher, limits: LimitsSettings) -> SentPictures:
     """With every picture here, one after another. Together they may have as many bytes as one body."""
     held = 0
 
-    async def here(sent: Sent) -> Sent:
+    async def here(sent: SentPicture) -> SentPicture:
         nonlocal held
         data = sent.data if sent.url is None else await fetcher.fetch_picture(sent.url, sent.field)
         held += len(data)
         if held > limits.max_body_bytes:
             raise TooLarge(f"the pictures have more than the {limits.max_body_bytes} bytes allowed", sent.field)
-        return Sent(sent.field, data)
+        return SentPicture(sent.field, data)
 
     images = [await here(sent) for sent in body.images]
     mask = await here(body.mask) if body.mask is not None else None
     markup = await here(body.markup) if body.markup is not None else None
-    return EditBody(body.values, images, mask, markup)
+    return SentPictures(body.values, images, mask, markup)
 
 
-async def check_pictures(body: EditBody, limits: ImageLimits) -> None:
+async def check_pictures(body: SentPictures, limits: ImageLimits) -> None:
     """Raises what `serve.vector.image.measure` does by the client's names, and InvalidRequest for what does not fit."""
     found = {id(sent): await _measured(sent, limits) for sent in body.every}
     first = found[id(body.images[0])]
@@ -156,6 +153,6 @@ async def check_pictures(body: EditBody, limits: ImageLimits) -> None:
             raise InvalidRequest("needs an alpha channel: what is transparent is drawn anew", sent.field)
 
 
-async def _measured(sent: Sent, limits: ImageLimits) -> Measured:
+async def _measured(sent: SentPicture, limits: ImageLimits) -> Measured:
     with rename_fields({"image": sent.field}):
         return await asyncio.to_thread(measure, sent.data, limits)

@@ -17,16 +17,15 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.http.bodies import read_json
-from serve.api.http.callers import DrawsDirectly, caller_of, urls_of, with_cache_word
+from serve.api.http.bodies import CappedRoute
+from serve.api.http.callers import CACHE_HEADER, CalledBy, DrawsDirectly, urls_of, with_cache_word
 from serve.api.http.drawing import draw, told, with_words
-from serve.api.http.drawing_schema import described
 from serve.api.http.event_stream import EventStream
 from serve.api.http.problems import render
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.conversion import SiteSettings
 from serve.api.openai.errors import body_of
-from serve.api.openai.images_request import PROPERTIES, ImagesRequest, parse
+from serve.api.openai.image_models import ImagesBody, ImagesRequest, ImagesResponse
 from serve.api.openapi.operation import event_stream
 from serve.ensembles.illustrator.encoding import as_base64, encode_preview
 from serve.ensembles.illustrator.illustration import Preview
@@ -36,42 +35,38 @@ from serve.jobs.direct.direct_request import BYPASS, HIT, MISS, Answer, Caller
 from serve.jobs.direct.service import DirectService
 from serve.settings import Settings
 
-router = APIRouter()
+router = APIRouter(route_class=CappedRoute)
 
 RETRY_COUNT = "x-stainless-retry-count"
 
 _DONE = "data: [DONE]\n\n"
-_EXAMPLE = {"prompt": "red apple, flat", "size": "1024x1024", "n": 2, "output_format": "png", "seed": 7}
-_IMAGE = {"type": "object", "properties": {"b64_json": {"type": "string"}, "url": {"type": "string"}}}
-ANSWER = {
-    "created": {"type": "integer"},
-    "data": {"type": "array", "items": _IMAGE},
-    "size": {"type": "string"},
-    "usage": {"type": "object"},
-}
 _STREAM = event_stream(
     {
         "event": "image_generation.completed",
         "data": '{"type": "image_generation.completed", "b64_json": "iVBORw0KGgo="}',
     }
 )
-_OPERATION = described(PROPERTIES, ["prompt"], _EXAMPLE, ANSWER, others=True)
-_OPERATION["responses"]["200"]["content"] |= _STREAM
 
 
-@router.post("/images/generations", openapi_extra=_OPERATION)
-async def generate(request: Request, direct: DrawsDirectly, settings: SiteSettings) -> Response:
+@router.post(
+    "/images/generations",
+    response_model=ImagesResponse,
+    response_description="What was drawn",
+    responses={200: {"headers": CACHE_HEADER, "content": _STREAM}},
+)
+async def generate(
+    body: ImagesBody, request: Request, called_by: CalledBy, direct: DrawsDirectly, settings: SiteSettings
+) -> Response:
     """Pictures of a prompt, as OpenAI's clients ask for them; with ``stream``, previews on the way."""
-    values = await read_json(request, settings.limits)
-    asked = parse(values, await direct.families(), settings.pictures.embed_metadata)
+    asked = body.parsed(await direct.families(), settings.pictures.embed_metadata)
     user = asked.safety_identifier if principal_of(request).key_id is None else None  # a user of the client's, not ours
-    caller = caller_of(request, user, settings.jobs.abandoned_s)
+    caller = called_by.caller(request, user, settings.jobs.abandoned_s)
     caller = replace(caller, repeats=_says_that_it_repeats(request))
     if asked.partial_images is not None:
         return await _streamed(asked, direct, caller, settings)
     answer = await draw(asked.order, direct, caller)
-    body = await asyncio.to_thread(_answer, asked, answer, settings)
-    return with_words(await asyncio.to_thread(render, body, 200, None), answer)
+    content = await asyncio.to_thread(_answer, asked, answer, settings)
+    return with_words(await asyncio.to_thread(render, content, 200, None), answer)
 
 
 def _says_that_it_repeats(request: Request) -> bool:

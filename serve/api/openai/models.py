@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Request
+from pydantic import BaseModel, Field
 
 from serve.api.http.drawing import Illustrates
-from serve.api.openapi.operation import TEXT, WHOLE, answer, json_object, list_of
 from serve.ensembles.illustrator.illustration import FamilyInfo, IllustratorService
 from serve.errors import NotFound
 
 router = APIRouter()
 
-_MODEL = json_object({
-    "id": {**TEXT, "example": "mini"}, "object": {"const": "model"}, "created": {**WHOLE, "description": "Unix time"},
-    "owned_by": {**TEXT, "example": "atelier"},
-})  # fmt: skip
+
+class ModelCard(BaseModel):
+    id: Annotated[str, Field(examples=["mini"])]
+    object: Literal["model"]
+    created: Annotated[int, Field(description="Unix time")]
+    owned_by: Annotated[str, Field(examples=["atelier"])]
 
 
-@router.get("/models", openapi_extra=answer("All", json_object({"object": {"const": "list"}, "data": list_of(_MODEL)})))
+class ModelList(BaseModel):
+    object: Literal["list"]
+    data: list[ModelCard]
+
+
+@router.get("/models", response_model=ModelList, response_description="All")
 async def list_models(request: Request) -> dict[str, Any]:
     """Every model that draws here. None is an empty list."""
     illustrator: IllustratorService | None = request.app.state.illustrator
@@ -27,7 +34,7 @@ async def list_models(request: Request) -> dict[str, Any]:
     return {"object": "list", "data": [_model(family) for family in families]}
 
 
-@router.get("/models/{model:path}", openapi_extra=answer("It", _MODEL))
+@router.get("/models/{model:path}", response_model=ModelCard, response_description="It")
 async def retrieve_model(model: str, illustrator: Illustrates) -> dict[str, Any]:
     """One model that draws here."""
     for family in await illustrator.families():

@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
+from serve.api.openapi.samples import inlined
+
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
 NUMBER = {"type": "number"}
@@ -62,6 +66,20 @@ def body(
 ) -> dict[str, Any]:
     content = {"schema": dict(schema), **({} if example is None else {"example": example})}
     return {"requestBody": {"required": required, "content": {media_type: content}}}
+
+
+def bodies(models: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
+    """A request body that may have several media types, and that its route reads by itself."""
+    return {
+        "requestBody": {"required": True, "content": {kind: {"schema": schema_of(one)} for kind, one in models.items()}}
+    }
+
+
+def schema_of(model: type[BaseModel]) -> dict[str, Any]:
+    """Without references, for a place that FastAPI does not know of."""
+    schema = model.model_json_schema()
+    inlined_schema: dict[str, Any] = inlined(schema, schema.pop("$defs", {}))
+    return inlined_schema
 
 
 def query(name: str, schema: Mapping[str, Any], what: str, required: bool = False) -> dict[str, Any]:

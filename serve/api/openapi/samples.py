@@ -58,7 +58,7 @@ def inlined(schema: Any, schemas: Mapping[str, Any]) -> Any:
         return [inlined(one, schemas) for one in schema]
     if not isinstance(schema, dict):
         return schema
-    if schema.get("$ref", "").startswith("#/components/schemas/"):
+    if schema.get("$ref", "").startswith(("#/components/schemas/", "#/$defs/")):
         beside = {name: value for name, value in schema.items() if name != "$ref"}
         return inlined({**schemas[schema["$ref"].rpartition("/")[2]], **beside}, schemas)
     return {name: inlined(one, schemas) for name, one in schema.items()}
