@@ -18,7 +18,14 @@ from serve.api.native.presets import CATEGORIES, QUALITIES, apply, quality_of, s
 
 router = APIRouter(route_class=CappedRoute)
 
-_EXAMPLE = {"prompt": "a lighthouse", "preset": "landscape", "quality": "draft", "steps": 20, "guidance": 5, "seed": 7}
+_EXAMPLE: dict[str, Any] = {
+    "prompt": "a lighthouse",
+    "preset": "landscape",
+    "quality": "draft",
+    "steps": 20,
+    "guidance": 5,
+    "seed": 7,
+}
 
 
 class DiffusionRequest(SizedDrawingFields):
