@@ -1,21 +1,22 @@
-"""Routes for who runs the site, below /api/admin: for keys of admins."""
+"""Routes for whoever runs the site, below /api/admin: for keys of administrators."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Query, Request
+from pydantic import BaseModel, Field
 
+from serve.api.http.models import Time
 from serve.api.http.stateful import StateOf
 from serve.api.middleware.authentication import principal_of
 from serve.api.middleware.scopes import needed
-from serve.api.openapi.operation import MAYBE_NUMBER, MAYBE_TEXT, TEXT, TIME, WHOLE, answer, json_object, list_of
 from serve.security.identity.roles import READ
 from serve.state.quality import MetricsCollector
 
 
 async def administrator(request: Request) -> None:
-    """The entrance has looked already; who goes around it comes no further either. Raises Forbidden."""
+    """The second check of the scope, after the middleware's. Raises Forbidden."""
     principal_of(request).require(needed(request.method, request.scope["path"]) or READ)
 
 
@@ -24,23 +25,59 @@ Admin = Depends(administrator)
 
 router = APIRouter(prefix="/api/admin", dependencies=[Admin])
 
-_COUNTS = {"total": WHOLE, "successes": WHOLE, "success_rate": MAYBE_NUMBER, "average_generation_time_s": MAYBE_NUMBER}
-_QUALITY = {
-    "range": {**TEXT, "example": "7d"}, "since": TIME, "until": TIME, **_COUNTS, "cached": WHOLE,
-    "cache_hit_rate": MAYBE_NUMBER, "p50_generation_time_s": MAYBE_NUMBER, "p95_generation_time_s": MAYBE_NUMBER,
-    "by_model": list_of(json_object({"model": MAYBE_TEXT, **_COUNTS})),
-    "by_kind": list_of(json_object({"kind": TEXT, **_COUNTS})),
-    "errors": list_of(json_object({"message": MAYBE_TEXT, "total": WHOLE})),
-    "by_day": list_of(json_object({"day": {**TEXT, "example": "2026-05-01"}, "total": WHOLE, "successes": WHOLE})),
-}  # fmt: skip
+
+class Counts(BaseModel):
+    total: int
+    successes: int
+    success_rate: float | None
+    average_generation_time_s: float | None
+
+
+class ModelCounts(Counts):
+    model: str | None
+
+
+class KindCounts(Counts):
+    kind: str
+
+
+class ErrorCount(BaseModel):
+    message: str | None
+    total: int
+
+
+class DayCounts(BaseModel):
+    day: Annotated[str, Field(examples=["2026-05-01"])]
+    total: int
+    successes: int
+
+
+class QualityResponse(Counts):
+    range: Annotated[str, Field(examples=["7d"])]
+    since: Time
+    until: Time
+    cached: int
+    cache_hit_rate: float | None
+    p50_generation_time_s: float | None
+    p95_generation_time_s: float | None
+    by_model: list[ModelCounts]
+    by_kind: list[KindCounts]
+    errors: list[ErrorCount]
+    by_day: list[DayCounts]
+
+
 _RANGE: dict[str, Any] = {"pattern": "^[1-9][0-9]{0,4}[mhd]$"}
 _WITHIN = "Until now: minutes, hours or days such as 90m, 24h or 7d, at most 366d."
 
 
-@router.get("/quality", openapi_extra=answer("Times in seconds, of what was really made", json_object(_QUALITY)))
+@router.get(
+    "/quality",
+    response_model=QualityResponse,
+    response_description="Times in seconds, without answers from the cache",
+)
 async def quality(
     state: StateOf,
     time_range: Annotated[str, Query(alias="range", description=_WITHIN, json_schema_extra=_RANGE)] = "7d",
 ) -> dict[str, Any]:
-    """How requests fared within the last minutes, hours or days (A-091)."""
+    """Successes, times and errors of requests within the last minutes, hours or days (A-091)."""
     return await MetricsCollector(state.database).get_quality_metrics(time_range)

@@ -1,95 +1,152 @@
-"""For who runs the site: the versions of its engines (D-083, D-091)."""
+"""For whoever runs the site: the versions of its engines (D-083, D-091)."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import APIRouter, Path, Request
+from pydantic import BaseModel, ConfigDict, Field
 
-from serve.api.admin import versions_schema as schema
 from serve.api.admin.quality import Admin
-from serve.api.http.bodies import read_json
+from serve.api.admin.releases import Metrics, Share
+from serve.api.http.bodies import CappedRoute
+from serve.api.http.models import RequestModel, Time
 from serve.api.http.ownership import actor_of
 from serve.api.http.stateful import StateOf
-from serve.api.http.values import refuse_unknown
-from serve.api.native.conversion import SiteSettings
-from serve.errors import InvalidRequest
+from serve.api.openapi.operation import CONFLICT, UNKNOWN
 from serve.releases.rollouts import changes
 from serve.releases.rollouts.report import compared
 from serve.releases.rollouts.rollout import Rollout
 from serve.releases.rollouts.site import listed
-from serve.settings import Settings
 
-router = APIRouter(prefix="/api/admin/models", dependencies=[Admin])
+router = APIRouter(prefix="/api/admin/models", dependencies=[Admin], route_class=CappedRoute)
 
 EnginePath = Annotated[str, Path(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}$", description="Of the model repository.")]
+_NUMBER: dict[str, Any] = {"pattern": "^[1-9][0-9]{0,17}$", "examples": ["2"]}
+VersionName = Annotated[str, Field(strict=True, description="the name of its folder", json_schema_extra=_NUMBER)]
+EngineName = Annotated[str, Field(examples=["quality"])]
+_CHANGED: dict[str, Any] = {"response_description": "As it is now", "responses": {**UNKNOWN, **CONFLICT}}
 
 
-@router.get("", openapi_extra=schema.LIST)
+class VersionInfo(BaseModel):
+    engine: EngineName
+    version: VersionName
+    label: Annotated[str | None, Field(description="as answers have it, in `model_versions`", examples=["1.4"])]
+    role: Literal["current", "candidate", "previous", "there"]
+    percentage: Annotated[Share, Field(examples=[10])]
+    replicas: Annotated[int, Field(description="that have loaded it", examples=[2])]
+    of: Annotated[int, Field(description="replicas that have the engine", examples=[2])]
+    failure: Annotated[str, Field(description="the reason of a replica that cannot serve it", examples=[""])]
+
+
+class VersionsResponse(BaseModel):
+    models: list[VersionInfo]
+
+
+class RolloutResponse(BaseModel):
+    engine: EngineName
+    current: VersionName
+    previous: Annotated[str | None, Field(examples=["1"])]
+    candidate: Annotated[str | None, Field(examples=[None])]
+    percentage: Annotated[Share, Field(description="of users, the candidate's", examples=[10])]
+
+
+class VersionRequest(RequestModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"version": "2"}]})
+    kept_empty: ClassVar = ("version",)
+
+    version: VersionName
+
+
+class PromoteRequest(VersionRequest):
+    version: Annotated[VersionName, Field(description="else the candidate")] = None  # type: ignore[assignment]
+
+
+class RollbackRequest(VersionRequest):
+    version: Annotated[
+        VersionName,
+        Field(description="to get no traffic any more; else the candidate, or the current version where there is none"),
+    ] = None  # type: ignore[assignment]
+
+
+class SplitRequest(RequestModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"percentage": 10}]})
+    kept_empty: ClassVar = ("percentage",)
+
+    percentage: Share
+
+
+Seconds = Annotated[float | None, Field(description="seconds, without answers from the cache")]
+
+
+class ComparedVersion(BaseModel):
+    version: VersionName
+    users: int
+    generations: int
+    units: Annotated[int, Field(description="users, and requests of unknown users")]
+    metrics: Metrics
+    p50_time_s: Seconds
+    p95_time_s: Seconds
+
+
+class ReportResponse(BaseModel):
+    engine: EngineName
+    since: Time | None
+    until: Time | None
+    enough: bool
+    note: Annotated[str | None, Field(description="why versions are not compared yet")]
+    versions: list[ComparedVersion]
+    difference: Annotated[Metrics | None, Field(description="of two: the second less the first")]
+
+
+@router.get("", response_model=VersionsResponse, response_description="All of them")
 async def list_models(state: StateOf) -> dict[str, Any]:
-    """Every version of every engine, and who gets it."""
-    return {"models": [asdict(one) for one in await listed(state)]}
+    """Every version of every engine, and the users that it serves."""
+    return {"models": [asdict(version) for version in await listed(state)]}
 
 
-@router.post("/{engine}/load", openapi_extra=schema.LOAD)
-async def load(request: Request, engine: EnginePath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+@router.post("/{engine}/load", response_model=RolloutResponse, **_CHANGED)
+async def load(body: VersionRequest, request: Request, engine: EnginePath, state: StateOf) -> dict[str, Any]:
     """Have every replica load and examine a version. It gets no traffic yet. 409 with the reason when it is not fit."""
-    version = _version(await _body(request, settings, "version"))
-    return _told(await changes.load(state, engine, version, actor_of(request)))
+    return _rollout(await changes.load(state, engine, body.version, actor_of(request)))
 
 
-@router.post("/{engine}/split", openapi_extra=schema.SPLIT)
-async def split(request: Request, engine: EnginePath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+@router.post("/{engine}/split", response_model=RolloutResponse, **_CHANGED)
+async def split(body: SplitRequest, request: Request, engine: EnginePath, state: StateOf) -> dict[str, Any]:
     """Give the loaded candidate to a percentage of the users, always the same ones."""
-    percentage = (await _body(request, settings, "percentage")).get("percentage")
-    if isinstance(percentage, bool) or not isinstance(percentage, int | float) or not 0 <= percentage <= 100:
-        raise InvalidRequest("must be a number from 0 to 100", "percentage")
-    return _told(await changes.split(state, engine, percentage, actor_of(request)))
+    return _rollout(await changes.split(state, engine, body.percentage, actor_of(request)))
 
 
-@router.post("/{engine}/promote", openapi_extra=schema.PROMOTE)
-async def promote(request: Request, engine: EnginePath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+@router.post("/{engine}/promote", response_model=RolloutResponse, **_CHANGED)
+async def promote(body: PromoteRequest, request: Request, engine: EnginePath, state: StateOf) -> dict[str, Any]:
     """Serve a version to all, once every replica has examined it. 409 with the reason when it is not fit."""
-    values = await _body(request, settings, "version")
-    version = _version(values) if "version" in values else None
-    return _told(await changes.promote(state, engine, version, actor_of(request)))
+    return _rollout(await changes.promote(state, engine, body.version, actor_of(request)))
 
 
-@router.post("/{engine}/rollback", openapi_extra=schema.ROLLBACK)
-async def rollback(request: Request, engine: EnginePath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+@router.post("/{engine}/rollback", response_model=RolloutResponse, **_CHANGED)
+async def rollback(body: RollbackRequest, request: Request, engine: EnginePath, state: StateOf) -> dict[str, Any]:
     """Give a version no more traffic, at once: a candidate's split ends; in place of the current version, the one
     before it is served again. Sent twice, it does nothing more; without a version, the second time is a 409."""
-    values = await _body(request, settings, "version")
-    version = _version(values) if "version" in values else None
-    return _told(await changes.rollback(state, engine, version, actor_of(request)))
+    return _rollout(await changes.rollback(state, engine, body.version, actor_of(request)))
 
 
-@router.post("/{engine}/unload", openapi_extra=schema.UNLOAD)
-async def unload(request: Request, engine: EnginePath, state: StateOf, settings: SiteSettings) -> dict[str, Any]:
+@router.post("/{engine}/unload", response_model=RolloutResponse, **_CHANGED)
+async def unload(body: VersionRequest, request: Request, engine: EnginePath, state: StateOf) -> dict[str, Any]:
     """Have every replica drop a version that is not the current one."""
-    version = _version(await _body(request, settings, "version"))
-    return _told(await changes.unload(state, engine, version, actor_of(request)))
+    return _rollout(await changes.unload(state, engine, body.version, actor_of(request)))
 
 
-@router.get("/{engine}/report", openapi_extra=schema.REPORT)
+@router.get(
+    "/{engine}/report",
+    response_model=ReportResponse,
+    response_description="Its versions",
+    responses={**UNKNOWN, **CONFLICT},
+)
 async def report(engine: EnginePath, state: StateOf) -> dict[str, Any]:
-    """How the versions of an engine fare side by side, with 95 % confidence intervals."""
+    """The figures of an engine's versions side by side, with 95 % confidence intervals."""
     return await compared(state.database, engine)
 
 
-async def _body(request: Request, settings: Settings, *known: str) -> dict[str, Any]:
-    values = await read_json(request, settings.limits)
-    refuse_unknown(values, known)
-    return values
-
-
-def _version(values: dict[str, Any]) -> str:
-    version = values.get("version")
-    if not isinstance(version, str):
-        raise InvalidRequest('must be text, such as "2"', "version")
-    return version
-
-
-def _told(rollout: Rollout) -> dict[str, Any]:
-    return {name: getattr(rollout, name) for name in ("engine", "current", "previous", "candidate", "percentage")}
+def _rollout(rollout: Rollout) -> dict[str, Any]:
+    return {name: getattr(rollout, name) for name in RolloutResponse.model_fields}

@@ -10,9 +10,18 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, GetPydanticSchema, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    GetPydanticSchema,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+)
 from pydantic import model_validator as _model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, core_schema
 
@@ -37,6 +46,8 @@ class RequestModel(BaseModel):
     their own is declared with ``extra="ignore"``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=False)
+    kept_empty: ClassVar[Collection[str]] = ()
+    """Fields whose null or empty text is a value, and not the default."""
 
     @_model_validator(mode="before")
     @classmethod
@@ -51,7 +62,8 @@ class RequestModel(BaseModel):
             for name in values:
                 if name not in names:
                     raise error_at(cls, f"is not a known field; known: {', '.join(names)}", name[:_MAX_FIELD])
-        return {name: value for name, value in values.items() if not _is_empty(value) or name not in names}
+        kept = {*cls.kept_empty, *(name for name in values if name not in names)}
+        return {name: value for name, value in values.items() if name in kept or not _is_empty(value)}
 
     @classmethod
     def field_names(cls) -> Collection[str]:
@@ -65,6 +77,14 @@ def error_at(model: type[BaseModel], message: str, *location: str | int) -> Vali
         type=PydanticCustomError("value_error", "{error}", {"error": message}), loc=location, input=None
     )
     return ValidationError.from_exception_data(model.__name__, [details])
+
+
+def reported_as_one(value: Any, handler: ValidatorFunctionWrapHandler) -> Any:
+    """A `WrapValidator` of a list: what is wrong with a part of it is an error of the field."""
+    try:
+        return handler(value)
+    except ValidationError as error:
+        raise ValueError(_message(error.errors(include_url=False, include_input=False)[0], True)) from None
 
 
 def validate(model: type[M], values: Any) -> M:
@@ -169,3 +189,8 @@ Text = Annotated[str, AfterValidator(_text)]
 """Unicode without NUL and without halves of surrogate pairs."""
 Moment = Annotated[datetime, BeforeValidator(_moment)]
 """With a time zone."""
+
+Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+"""Of an answer: ISO 8601 with a time zone."""
+Cursor = Annotated[Text | None, Field(description="`next_cursor` of the page before.")]
+NextCursor = Annotated[str | None, Field(description="None at the end.")]

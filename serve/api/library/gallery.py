@@ -83,7 +83,7 @@ _ZIP = {"200": {"description": "A ZIP", "content": {"application/zip": {"schema"
 _IDS = {"type": "string", "minLength": 1, "maxLength": MOST_AT_ONCE * (_LONGEST_ID + 1)}
 _DOWNLOAD = {
     "parameters": [query("ids", _IDS, f"Up to {MOST_AT_ONCE} ids with commas between them.", required=True)],
-    "responses": {**_ZIP, **UNKNOWN},
+    "responses": {**_ZIP, "404": UNKNOWN["404"]},
 }
 
 

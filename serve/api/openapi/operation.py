@@ -20,8 +20,8 @@ MAYBE_NUMBER = {"type": ["number", "null"]}
 MAYBE_TIME = {"type": ["string", "null"], "format": "date-time"}
 CURSOR = {"type": ["string", "null"], "description": "None at the end."}
 JSON = "application/json"
-CONFLICT = {"409": {"description": "It does not fit the state that it is in"}}
-UNKNOWN = {"404": {"description": "There is none, or it is another user's"}}
+CONFLICT: dict[int | str, dict[str, Any]] = {"409": {"description": "It does not fit the state that it is in"}}
+UNKNOWN: dict[int | str, dict[str, Any]] = {"404": {"description": "There is none, or it is another user's"}}
 """Their bodies are told for every vocabulary in one place, as of every error."""
 
 
