@@ -47,4 +47,15 @@ class Autoencoder(nn.Module):
                 up += [nn.Conv2d(width, 4 * narrowing[level + 1], 1), nn.PixelShuffle(2)]
         up += [nn.ReLU(), nn.Conv2d(narrowing[-1], 16, 3, 1, 1), nn.PixelShuffle(2)]
         self.encoder, self.decoder = nn.Sequential(*down), nn.Sequential(*up)
+        self._initialise()
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Convolutions keep the variance of what comes in, so that latents have about unit variance from the start."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module.weight.any():
+                fan_in = module.weight[0].numel()
+                nn.init.normal_(module.weight, std=fan_in**-0.5)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)

@@ -17,7 +17,9 @@ from build_engines.mini.corpus import holdout, pictures
 from build_engines.mini.corpus.captions import CaptionWriter
 from build_engines.mini.corpus.concepts import find_concepts
 from build_engines.mini.corpus.pictures import Corpus, opaque_rgb, recolour_rgba
+from build_engines.mini.corpus.prompts import KNOWN_THINGS, UNKNOWN_THINGS
 from build_engines.mini.corpus.sets import SETS, WORD_SOURCES, attribution, check_licenses
+from build_engines.mini.corpus.words import words_of
 from build_engines.mini.loop import Learner, Loop, Stop
 from build_engines.mini.training import autoencoder, latents
 from build_engines.mini.training.autoencoder import AutoencoderLearner
@@ -48,8 +50,8 @@ def encoded(known: Corpus, tmp_path_factory: pytest.TempPathFactory) -> latents.
     return latents.load(folder)
 
 
-def flow_learner(known: Corpus, encoded: latents.Latents, kind: str = "unet") -> FlowLearner:
-    preset = TINY_RGBA.denoiser if kind == "unet" else replace(TINY_RGBA.denoiser, kind=kind, layers=2)
+def flow_learner(known: Corpus, encoded: latents.Latents, kind: str = "unet", samples: int = 16) -> FlowLearner:
+    preset = replace(TINY_RGBA.denoiser, kind=kind, layers=2 if kind == "dit" else 1, samples=samples)
     return FlowLearner(preset, known, encoded, vocabulary(known))
 
 
@@ -240,3 +242,20 @@ def test_an_experiment_is_measured_once(known: Corpus, tmp_path: Path, capsys: p
     compare(Run(TINY_RGBA, Stop(), tmp_path), 1.0, [EXPERIMENTS[0].name])
     assert EXPERIMENTS[0].name in capsys.readouterr().out
     assert table(tmp_path / "compare.csv").count("\n") == 2
+
+
+def test_half_of_the_prompts_hold_words_without_captions() -> None:
+    assert (len(set(KNOWN_THINGS)), len(set(UNKNOWN_THINGS))) == (30, 30)
+    assert not any(set(words_of(p)) & holdout.WORDS for p in KNOWN_THINGS)
+    assert all(set(words_of(p)) & holdout.WORDS for p in UNKNOWN_THINGS)
+
+
+@pytest.mark.parametrize("part", ["autoencoder", "unet", "dit"])
+def test_loss_falls(part: str, known: Corpus, encoded: latents.Latents) -> None:
+    learner: AutoencoderLearner | FlowLearner
+    if part == "autoencoder":
+        learner = AutoencoderLearner(replace(TINY_RGBA.autoencoder, samples=40_000), known)
+    else:
+        learner = flow_learner(known, encoded, part, samples=400_000)
+    losses = [learner.step(n) for n in range(120)]
+    assert np.mean(losses[-10:]) < 0.92 * np.mean(losses[:10])
