@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
 import random
 import tarfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +28,20 @@ from serve.state.backups.writing import backup
 Parts = list[tuple[str, bytes]]
 
 
-@pytest.fixture
-async def whole(tmp_path: Path) -> bytes:
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     """A backup as it should be."""
-    source = await State.open(Settings(state_dir=tmp_path / "source"))
-    await fill(source)
-    await backup(source, str(tmp_path / "whole.tar"))
-    await source.close()
-    return (tmp_path / "whole.tar").read_bytes()
+    folder = tmp_path_factory.mktemp("whole")
+
+    async def write() -> None:
+        source = await State.open(Settings(state_dir=folder / "source"))
+        await fill(source)
+        await backup(source, str(folder / "whole.tar"))
+        await source.close()
+
+    with ThreadPoolExecutor() as elsewhere:  # a loop may run here
+        elsewhere.submit(asyncio.run, write()).result()
+    return (folder / "whole.tar").read_bytes()
 
 
 def checked(data: bytes) -> Manifest:
