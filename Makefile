@@ -35,8 +35,8 @@ stop: ## stop the stack
 status: ## whether the stack is ready
 	@$(BIN)/atelier status --config $(CONFIG)
 
-# What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either. Whole stacks
-# have the machine to themselves, the rest shares it; of the former only their own files are collected.
+# What trains runs in a process of its own: no server has to live with PyTorch, and no test of one either. Of whole stacks
+# two run at a time, and nothing beside them: they wait more than they compute. Only their own files are collected.
 # A process that dies ends the run: pytest-xdist 3.8 may wait for ever for the one that takes its place.
 # Tests wait, too, for disks and clocks: with one and a half processes for each processor it is kept busy.
 WORKERS := $(shell n=$$(( $$(nproc) * 3 / 2 )); echo $$(( n > 6 ? 6 : n )))
@@ -46,7 +46,8 @@ test: check clients postgresql redis prometheus iproute .venv/.compiled ## every
 	$(BIN)/python -m pytest -m "not gpu" --durations=5 $(COVERAGE) tests/build_engines
 	$(BIN)/python -m pytest -m "not (cluster or gpu)" --durations=15 $(SIDE_BY_SIDE) $(COVERAGE) \
 	  --ignore=tests/build_engines
-	$(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 $(COVERAGE) $(STACK_TESTS)
+	$(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 -n 2 --max-worker-restart 0 --dist loadgroup $(COVERAGE) \
+	  $(STACK_TESTS)
 
 # Lines are counted in replicas and stubs, too, which makes whatever has a time limit slower: so by itself.
 coverage: .venv/.testing ## the same tests, and which lines they run

@@ -105,7 +105,7 @@ def write_settings(folder: Path, timeout_s: float) -> None:
 
 
 @pytest.fixture(scope="module")
-def stack(site: Path) -> Iterator[Stack]:
+def rolling(site: Path) -> Iterator[Stack]:
     ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
     told = {f"ATELIER_{name}": str(port) for name, port in ports.items()}
     environment = {**os.environ, **told, "PYTHONPATH": str(site / "code"), MARK: str(site)}
@@ -245,17 +245,17 @@ def test_a_connection_that_breaks_is_seen() -> None:
     assert set(load.errors) == {"ConnectError: [Errno 111] Connection refused"}
 
 
-def test_promote_and_roll_back_under_load(stack: Stack, site: Path) -> None:
+def test_promote_and_roll_back_under_load(rolling: Stack, site: Path) -> None:
     """D-083, D-091: `atelier models` on a running stack; no request fails, and the old version is soon back."""
     known = KnownByVersion()
-    with mixed_load(stack, known) as ledger, under_load(stack) as load:
-        code, told = models(stack, site, "promote", "tier1", "3")
+    with mixed_load(rolling, known) as ledger, under_load(rolling) as load:
+        code, told = models(rolling, site, "promote", "tier1", "3")
         assert (code, "checksum" in told) == (2, True), told
-        code, told = models(stack, site, "promote", "tier1", "2")
+        code, told = models(rolling, site, "promote", "tier1", "2")
         assert code == 0, told
         load.wait_for("2.0")
         began = time.monotonic()
-        code, told = models(stack, site, "rollback", "tier1")
+        code, told = models(rolling, site, "rollback", "tier1")
         ended = time.monotonic()
         assert code == 0, told
         time.sleep(5)
@@ -267,7 +267,7 @@ def test_promote_and_roll_back_under_load(stack: Stack, site: Path) -> None:
     assert load.versions_since(ended + 5) == {"1.3"}
     assert_all_right(ledger)
     assert max(len(svgs) for svgs in known.traced.values()) == 2, "the mixed load met both versions"
-    code, told = models(stack, site, "list", "--json")
+    code, told = models(rolling, site, "list", "--json")
     roles = {(one["version"], one["role"]) for one in json.loads(told) if one["engine"] == "tier1"}
     assert roles == {("1", "current"), ("2", "candidate"), ("3", "there")}
 
@@ -296,38 +296,38 @@ def by_grpc(stack: Stack) -> str:
     return str(json.loads(answer.get_response().parameters["model_versions"].string_param)["tier1"])
 
 
-def test_a_split_holds_at_every_door(stack: Stack, site: Path) -> None:
+def test_a_split_holds_at_every_door(rolling: Stack, site: Path) -> None:
     """D-083: everybody gets the candidate, and nobody any more, while another version is current all the time."""
-    assert models(stack, site, "load", "tier1", "2")[0] == 0
+    assert models(rolling, site, "load", "tier1", "2")[0] == 0
     for percentage, version in (("100", "2.0"), ("0", "1.3")):
-        code, told = models(stack, site, "split", "tier1", percentage)
+        code, told = models(rolling, site, "split", "tier1", percentage)
         assert code == 0, told
         time.sleep(5)
-        assert {by_native_door(stack), by_open_inference(stack), by_grpc(stack)} == {version}
+        assert {by_native_door(rolling), by_open_inference(rolling), by_grpc(rolling)} == {version}
 
 
-def test_a_rolling_update_under_load(stack: Stack, site: Path) -> None:
+def test_a_rolling_update_under_load(rolling: Stack, site: Path) -> None:
     """D-091: `atelier deploy` replaces every replica and its code, with no request failing."""
-    before = set(stack.pids("ray::ServeReplica"))
+    before = set(rolling.pids("ray::ServeReplica"))
     write_settings(site, 44)
-    with mixed_load(stack) as ledger, under_load(stack) as load:
+    with mixed_load(rolling) as ledger, under_load(rolling) as load:
         load.wait_for("1.3")
         change_code(site / "code")
         began = time.monotonic()
-        done = stack.atelier("deploy", "--config", str(site / "site.yaml"), timeout_s=280)
+        done = rolling.atelier("deploy", "--config", str(site / "site.yaml"), timeout_s=280)
         deployed = time.monotonic()
         assert done.returncode == 0, done.stderr
         load.wait_for("1.3")
     assert load.errors == []
     assert {code for at, _, code in load.answers if at < began} == {TODAYS_CODE}
     assert load.code_since(deployed) == {NEW_CODE}
-    assert not before & set(stack.pids("ray::ServeReplica"))
+    assert not before & set(rolling.pids("ray::ServeReplica"))
     assert_all_right(ledger)
 
 
-def test_what_needs_a_new_start_is_refused(stack: Stack, site: Path) -> None:
-    environment = {**stack.environment, "ATELIER_LIMITS__MAX_TENSORS": "7"}
-    other = Stack(stack.http, stack.grpc, stack.dashboard, environment)
+def test_what_needs_a_new_start_is_refused(rolling: Stack, site: Path) -> None:
+    environment = {**rolling.environment, "ATELIER_LIMITS__MAX_TENSORS": "7"}
+    other = Stack(rolling.http, rolling.grpc, rolling.dashboard, environment)
     done = other.atelier("deploy", "--config", str(site / "site.yaml"))
     assert (done.returncode, "cannot change while the stack runs" in done.stderr) == (1, True)
 
