@@ -70,7 +70,7 @@ class ConversionHop:
         limits = {name: NEVER_S for name in ("timeout_s", "engine_timeout_s", "trace_timeout_s")}
         settings = VectorizerSettings(workers=1, **limits)
         self._vectorizer = Vectorizer(settings, engines=self.engines)  # type: ignore[arg-type]
-        self._workers = self._vectorizer._studio.workers
+        self._workers = self._vectorizer._resources.workers
         self._stopped: int | None = None
         """The tracer that stands still."""
 
@@ -117,7 +117,7 @@ class ConversionHop:
         if self._stopped in self._pids():
             os.kill(self._stopped, signal.SIGCONT)
         self._stopped = None
-        self._vectorizer._studio.observer._seen.clear()
+        self._vectorizer._resources.analyzer._cache.clear()
 
     def _pids(self) -> list[int]:
         return [worker.pid for worker in self._workers._all]

@@ -72,10 +72,10 @@ async def many_callers(
     illustrator: Illustrator, requests: int, rounds: int, rate: float
 ) -> dict[str, list[tuple[list[Served], float]]]:
     """What each policy made of the same arrivals, round by round."""
-    artist = next(iter(illustrator._artists.values()))
+    pipeline = next(iter(illustrator._pipelines.values()))
     policies: dict[str, Callable[[], Policy]] = {
         "steps batched (ours)": lambda: StepLevel(illustrator),
-        "requests batched": lambda: RequestLevel(artist, CALLERS),
+        "requests batched": lambda: RequestLevel(pipeline, CALLERS),
         "one at a time": lambda: OneAtATime(illustrator),
     }
     found: dict[str, list[tuple[list[Served], float]]] = {name: [] for name in policies}
@@ -89,8 +89,8 @@ async def many_callers(
 async def join_and_cancel(illustrator: Illustrator, tries: int) -> dict[str, list[float]]:
     """In step times: from a request's arrival among seven others to its first step's answer, and from a cancellation to
     the last step that is still computed."""
-    artist = next(iter(illustrator._artists.values()))
-    unet = artist.family.unet
+    pipeline = next(iter(illustrator._pipelines.values()))
+    unet = pipeline.family.unet
     found: dict[str, list[float]] = {"join": [], "cancel": []}
     for _ in range(tries):
         others = [asyncio.create_task(illustrator.draw(_long(i))) for i in range(CALLERS - 1)]

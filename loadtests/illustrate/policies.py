@@ -87,8 +87,8 @@ class RequestLevel:
     """Whole requests are batched: those that wait when the engine is free, up to ``most``, go together, and leave
     together when the longest is done. How a batching server with a pipeline as its model serves."""
 
-    def __init__(self, artist: DiffusionPipeline, most: int) -> None:
-        self._artist = artist
+    def __init__(self, pipeline: DiffusionPipeline, most: int) -> None:
+        self._pipeline = pipeline
         self._most = most
         self._waiting: list[tuple[Arrival, asyncio.Future[None]]] = []
         self._running: asyncio.Task[None] | None = None
@@ -113,8 +113,8 @@ class RequestLevel:
                     done.set_result(None)
 
     async def _draw(self, batch: Sequence[Arrival]) -> None:
-        artist, family = self._artist, self._artist.family
-        plans = [await artist.plan(options_of(a), a.seed, time.monotonic() + 600, {}) for a in batch]
+        pipeline, family = self._pipeline, self._pipeline.family
+        plans = [await pipeline.plan(options_of(a), a.seed, time.monotonic() + 600, {}) for a in batch]
         shape = family.latents_shape(*family.defaults.size)
         samples = [p.trajectory.start(gaussian(a.seed, LATENTS, shape)) for p, a in zip(plans, batch, strict=True)]
         states: list[State] = [{} for _ in batch]
@@ -123,7 +123,7 @@ class RequestLevel:
             outputs = await self._predict([plans[k] for k in going], [samples[k] for k in going], i)
             for k, output in zip(going, outputs, strict=True):
                 samples[k], states[k] = plans[k].trajectory.step(states[k], output, samples[k], i, None)
-        await artist.ask(family.vae_decoder, {"latents": np.stack(samples)}, time.monotonic() + 600, {})
+        await pipeline.infer(family.vae_decoder, {"latents": np.stack(samples)}, time.monotonic() + 600, {})
 
     async def _predict(self, plans: Sequence[Plan], samples: Sequence[Array], i: int) -> list[Array]:
         """One request for the step ``i`` of all ``plans``."""
@@ -132,7 +132,7 @@ class RequestLevel:
             "timestep": np.concatenate([np.full((2, 1), p.trajectory.timesteps[i], np.float32) for p in plans]),
             "encoder_hidden_states": np.concatenate([p.constant["encoder_hidden_states"] for p in plans]),
         }
-        answer = await self._artist.ask(self._artist.family.unet, inputs, time.monotonic() + 600, {})
+        answer = await self._pipeline.infer(self._pipeline.family.unet, inputs, time.monotonic() + 600, {})
         rows = answer["noise_pred"]
         scale = plans[0].parameters.guidance_scale
         return [guide(rows[2 * k], rows[2 * k + 1], scale) for k in range(len(plans))]

@@ -30,8 +30,8 @@ from serve.ensembles.illustrator.illustration import (
     StreamItem,
     StreamOptions,
 )
-from serve.ensembles.illustrator.progress import WAITING_PREVIEWS, Seen, lay
-from serve.ensembles.progress_stream import ProgressOutbox, relay
+from serve.ensembles.illustrator.progress import MAX_WAITING_PREVIEWS, StreamDeduplicator, publish
+from serve.ensembles.progress_stream import ProgressOutbox, stream_progress
 from serve.ensembles.vectorizer.vectorization import NO_VERSIONS, Analysis, Vectorization, VectorizeOptions
 from serve.errors import (
     AtelierError,
@@ -245,30 +245,34 @@ class RemoteIllustrator(RemoteEnsemble):
         return result
 
     async def stream(
-        self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
+        self, options: IllustrateOptions, stream_options: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
     ) -> AsyncGenerator[StreamItem, None]:
         """If a replica dies, another continues from the last checkpoints; no item is repeated."""
-        work = partial(self._read, _seeded(options), follow, resume)
-        async with self._start_if_idle(), contextlib.aclosing(relay(work, WAITING_PREVIEWS)) as items:
+        work = partial(self._read, _seeded(options), stream_options, resume)
+        async with self._start_if_idle(), contextlib.aclosing(stream_progress(work, MAX_WAITING_PREVIEWS)) as items:
             async for item in items:
                 yield item
 
     async def _read(
-        self, options: IllustrateOptions, follow: StreamOptions, resume: Sequence[Checkpoint], outbox: ProgressOutbox
+        self,
+        options: IllustrateOptions,
+        stream_options: StreamOptions,
+        resume: Sequence[Checkpoint],
+        outbox: ProgressOutbox,
     ) -> Illustration | None:
         """Reads at full speed: a slow reader must not block a replica, where others wait for a slot."""
         timeout_s = await self._idle_timeout_s(options) or self._timeout_s
         context = request_context.current().with_timeout(min(self._timeout_s, timeout_s))
-        seen, drawn = Seen(resume), None
+        deduplicator, drawn = StreamDeduplicator(resume), None
         for _ in range(ATTEMPTS):
-            stream = self._stream(context, "stream", options, follow, tuple(seen.checkpoints.values()))
+            stream = self._stream(context, "stream", options, stream_options, tuple(deduplicator.checkpoints.values()))
             with contextlib.suppress(ReplicaLost):
                 async with contextlib.aclosing(stream) as items:
                     async for item in items:
                         if isinstance(item, Illustration):
                             drawn = item
-                        elif seen.is_new(item):
-                            await lay(outbox, item)
+                        elif deduplicator.is_new(item):
+                            await publish(outbox, item)
                 return drawn
         raise EngineLost(f"the {self._name} is restarting; try again")
 

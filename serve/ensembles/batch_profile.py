@@ -1,7 +1,7 @@
-"""How an engine's time grows with its batch on this machine, and the batch cap that follows from it.
+"""Measures an engine's time by batch size on this machine, and derives its batch cap.
 
-Batching pays until the device is full. From there on a larger batch only makes whoever is in it wait longer: the cap
-is the smallest batch that is nearly as good as the best.
+Batching pays until the device is saturated; beyond that, larger batches only add latency. The cap is the smallest batch
+size whose throughput is close to the best.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ from serve.errors import InvalidRequest, NotFound
 
 SIZES = (1, 2, 4, 8, 16, 32)
 NEARLY = 0.95
-"""Share of the best throughput that the cap's has to reach."""
+"""Share of the best throughput that the cap must reach."""
 FEWEST = 2
-"""With classifier-free guidance one picture's step is a batch of two."""
+"""With classifier-free guidance one step of one picture is a batch of two."""
 FILE = "profile.json"
 _LEAST_RUNS, _MOST_RUNS = 3, 50
 _MAX_BATCH = re.compile(r"^max_batch_size:\s*(\d+)\s*$", re.MULTILINE)
@@ -40,12 +40,12 @@ _PLAN = re.compile(r'^(backend|platform):\s*"tensorrt', re.MULTILINE)
 _BATCHING = re.compile(r"^dynamic_batching\s*\{[^}]*\}\n?", re.MULTILINE)
 
 Report = Callable[[int, float], None]
-"""Takes a batch size and its milliseconds."""
+"""Called with a batch size and its milliseconds."""
 
 
 @dataclass(frozen=True)
 class Profile:
-    """``milliseconds`` by batch size: the median of one inference. ``shapes`` of the inputs, without the batch."""
+    """``milliseconds``: median time of one inference by batch size. ``shapes``: input shapes without the batch axis."""
 
     engine: str
     device: str
@@ -56,14 +56,14 @@ class Profile:
 
     @property
     def gain(self) -> float:
-        """Throughput at the cap over throughput one by one."""
+        """Throughput at the cap relative to the smallest batch size."""
         one = min(self.milliseconds)
         each = self.milliseconds[self.max_batch_size] / self.max_batch_size
         return self.milliseconds[one] / one / each
 
 
 def cap(milliseconds: Mapping[int, float], fewest: int = FEWEST) -> int:
-    """The smallest batch size from ``fewest`` on whose throughput is at least NEARLY the best one's."""
+    """The smallest batch size, at least ``fewest``, whose throughput is at least NEARLY of the best."""
     rates = {size: size / ms for size, ms in sorted(milliseconds.items()) if size >= fewest}
     if not rates:
         return fewest
@@ -81,10 +81,10 @@ async def profile(
     report: Report | None = None,
     tritonserver: Path | None = None,
 ) -> Profile:
-    """Measures ``engine`` alone, in a Triton of its own that batches nothing, ``seconds`` for each batch size.
+    """Measure ``engine`` in a Triton of its own without dynamic batching, ``seconds`` per batch size.
 
-    The free axes of its inputs have the lengths of its ``model_warmup``. Raises NotFound for an engine that is not
-    there, InvalidRequest for one that takes no batches, and what starting it raises.
+    Dynamic input axes have the lengths of its ``model_warmup``. Raises NotFound for an unknown engine, InvalidRequest
+    for one without batching, and errors of its start.
     """
     text = _config(repository, engine)
     # A text encoder gets all chunks of a prompt in one request.
@@ -110,15 +110,15 @@ async def profile(
     return Profile(engine, device, shapes, milliseconds, cap(milliseconds, min(fewest, max(sizes))), now)
 
 
-def store(repository: Path, found: Profile) -> None:
-    """Writes ``profile.json`` beside the engine's ``config.pbtxt``, and the cap into that."""
-    folder = repository / found.engine
+def store(repository: Path, result: Profile) -> None:
+    """Write ``profile.json`` beside the engine's ``config.pbtxt``, and the cap into the config."""
+    folder = repository / result.engine
     text = (folder / "config.pbtxt").read_text()
-    text = _MAX_BATCH.sub(f"max_batch_size: {found.max_batch_size}", text)
-    preferred = [size for size in found.milliseconds if 1 < size <= found.max_batch_size]
+    text = _MAX_BATCH.sub(f"max_batch_size: {result.max_batch_size}", text)
+    preferred = [size for size in result.milliseconds if 1 < size <= result.max_batch_size]
     text = _PREFERRED.sub(f"preferred_batch_size: [ {', '.join(map(str, preferred))} ]", text)
     (folder / "config.pbtxt").write_text(text)
-    (folder / FILE).write_text(json.dumps(asdict(found), indent=2) + "\n")
+    (folder / FILE).write_text(json.dumps(asdict(result), indent=2) + "\n")
 
 
 def _config(repository: Path, engine: str) -> str:
@@ -132,14 +132,14 @@ def _config(repository: Path, engine: str) -> str:
 
 
 def _possible(text: str, sizes: Sequence[int]) -> list[int]:
-    """Those of ``sizes`` that the engine can take: a plan of TensorRT was built for its batches, and for no larger."""
+    """The ``sizes`` that the engine supports: a TensorRT plan was built for a maximum batch size."""
     known = _MAX_BATCH.search(text)
     built_for = int(known[1]) if known is not None and _PLAN.search(text) else max(sizes)
     return [size for size in sizes if size <= built_for] or [built_for]
 
 
 def _alone(repository: Path, engine: str, text: str, folder: Path, largest: int) -> Path:
-    """A repository with ``engine`` alone, which takes batches up to ``largest`` and makes none."""
+    """A repository with only ``engine``, batches up to ``largest`` and no dynamic batching."""
     shutil.copytree(repository / engine, folder / engine, copy_function=_link)
     text = _BATCHING.sub("", _MAX_BATCH.sub(f"max_batch_size: {largest}", text))
     (folder / engine / "config.pbtxt").unlink()
@@ -152,7 +152,7 @@ def _link(source: str, target: str) -> None:
 
 
 async def _median_ms(client: EngineClient, engine: str, inputs: Mapping[str, NDArray[Any]], seconds: float) -> float:
-    """Of as many inferences as fit in ``seconds``, after one that does not count."""
+    """Median over the inferences that fit in ``seconds``, after one warm-up."""
     await client.infer(engine, inputs)
     taken: list[float] = []
     while len(taken) < _LEAST_RUNS or (sum(taken) < seconds and len(taken) < _MOST_RUNS):

@@ -1,4 +1,4 @@
-"""What ensembles tell of their work: how long it took, what it cost, how good it became."""
+"""Metrics of the ensembles' work: duration, cost and quality."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from serve.observability.metrics import catalogue
 
 @contextlib.contextmanager
 def measured(ensemble: str, model: str = "none") -> Iterator[Bill]:
-    """One request's work, without its queue; it is paid however it ends."""
+    """Measure one request's work, without its queue, and record its cost."""
     began, outcome = time.perf_counter(), "error"
     with billed() as bill:
         try:
@@ -30,7 +30,7 @@ def measured(ensemble: str, model: str = "none") -> Iterator[Bill]:
 
 @contextlib.contextmanager
 def stage(ensemble: str, name: str) -> Iterator[None]:
-    """A stage that came to its end."""
+    """Measure a stage that completes."""
     began = time.perf_counter()
     yield
     catalogue.STAGE_SECONDS.observe(time.perf_counter() - began, ensemble, name)

@@ -1,4 +1,4 @@
-"""Work that tells of itself on the way, read as an async generator."""
+"""Progress of asynchronous work as an async generator."""
 
 from __future__ import annotations
 
@@ -8,39 +8,39 @@ import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
-PREVIEW_PATIENCE_S = 1.0
-"""How long a preview waits for a slow reader before it is left out: no drawing waits for its reader."""
+PREVIEW_TIMEOUT_S = 1.0
+"""How long a preview waits for a slow reader before it is dropped."""
 
 _END = "end"
 
 
 class ProgressOutbox:
-    """What waits for its one reader, in order: ``most`` items, and beside them the newest of each renewed kind.
+    """Items for one reader, in order: at most ``most`` queued items, plus the newest item of each replaceable kind.
 
-    So a slow reader costs bounded memory, and holds nobody up who renews or offers.
+    Memory is bounded with a slow reader, and `offer` and `put_latest` do not block on it.
     """
 
     def __init__(self, most: int) -> None:
-        self._places = asyncio.Semaphore(most)
+        self._slots = asyncio.Semaphore(most)
         self._numbers = itertools.count()
         self._waiting: dict[int | str, Any] = {}
-        """By number what took one of the places, by name what is renewed."""
+        """Queued items by number, replaceable ones by kind."""
         self._filled = asyncio.Event()
 
     async def put(self, item: Any) -> None:
-        """Waits for a place."""
-        await self._places.acquire()
-        self._lay(next(self._numbers), item)
+        """Append ``item``; waits for a free slot."""
+        await self._slots.acquire()
+        self._store(next(self._numbers), item)
 
-    async def offer(self, item: Any, patience_s: float) -> None:
-        """``item`` is left out when there is no place for it within ``patience_s``."""
+    async def offer(self, item: Any, timeout_s: float) -> None:
+        """Append ``item``, or drop it if no slot is free within ``timeout_s``."""
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
+            async with asyncio.timeout(timeout_s):
                 await self.put(item)
 
-    def renew(self, kind: str, item: Any) -> None:
-        """Takes the place of an unread item of its ``kind``, so that one that is always renewed is read, too."""
-        self._lay(kind, item)
+    def put_latest(self, kind: str, item: Any) -> None:
+        """Replace the unread item of ``kind`` in its position, or append."""
+        self._store(kind, item)
 
     async def get(self) -> Any:
         while not self._waiting:
@@ -48,18 +48,18 @@ class ProgressOutbox:
             await self._filled.wait()
         key = next(iter(self._waiting))
         if isinstance(key, int):
-            self._places.release()
+            self._slots.release()
         return self._waiting.pop(key)
 
-    def _lay(self, key: int | str, item: Any) -> None:
+    def _store(self, key: int | str, item: Any) -> None:
         self._waiting[key] = item
         self._filled.set()
 
 
-async def relay(work: Callable[[ProgressOutbox], Awaitable[Any]], most: int) -> AsyncGenerator[Any]:
-    """What ``work`` lays into its outbox of ``most`` places; then what it returns, unless that is None, or its error.
+async def stream_progress(work: Callable[[ProgressOutbox], Awaitable[Any]], most: int) -> AsyncGenerator[Any]:
+    """Items that ``work`` puts into its outbox (``most`` slots), then its result, unless None, or its error.
 
-    Closing the generator cancels ``work`` and waits for its end.
+    Closing the generator cancels ``work`` and waits for it.
     """
     outbox = ProgressOutbox(most)
 
@@ -67,7 +67,7 @@ async def relay(work: Callable[[ProgressOutbox], Awaitable[Any]], most: int) -> 
         try:
             return await work(outbox)
         finally:
-            outbox.renew(_END, None)
+            outbox.put_latest(_END, None)
 
     driving = asyncio.create_task(drive())
     try:

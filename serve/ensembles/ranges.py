@@ -1,4 +1,4 @@
-"""The check of a number that a caller may leave out, shared by the options of the ensembles."""
+"""Range check of optional numbers, for the options of the ensembles."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from serve.errors import InvalidRequest
 
 
 def check_number(value: float | None, name: str, low: float, high: float) -> None:
-    """Raises ``InvalidRequest`` naming ``name`` unless ``value`` is None or finite and from ``low`` to ``high``."""
+    """Raises ``InvalidRequest`` for ``name`` unless ``value`` is None or finite and from ``low`` to ``high``."""
     if value is None:
         return
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):

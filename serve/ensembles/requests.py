@@ -1,6 +1,6 @@
-"""What a job asks for and what comes of it: plain values that a database keeps as JSON.
+"""Job requests and outcomes: plain values that the database stores as JSON.
 
-The JSON of a request is canonical: the same wish, whatever door it came by, is the same text.
+The JSON of a request is canonical: equal requests give the same text, whichever API they came through.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import InvalidRequest
 
 ILLUSTRATE, VECTORIZE = "illustrate", "vectorize"
-"""The lanes of the queue: a lane has slots of its own, so that fast jobs do not wait behind slow ones."""
+"""Lanes of the queue. Each has its own slots, so that fast jobs do not wait behind slow ones."""
 _COST = "cost"
-"""Of the details what `serve.observability.costs` has told."""
-_UNSAID = {"c2pa": False, "mark": True}
-"""Of an encoding: requests of before they could be told are the same text."""
+"""Key of the cost in the details."""
+_OMITTED_DEFAULTS = {"c2pa": False, "mark": True}
+"""Encoding fields left out at their default, so that the JSON of older requests stays the same."""
 
 
 @dataclass(frozen=True)
 class IllustrateRequest:
-    """Prompt to pictures, or to drawings when ``encoding`` is SVG. ``more`` is only told in the answer.
+    """Prompt to pictures, or to SVGs if ``encoding`` is SVG. ``more`` is only repeated in the answer.
 
-    ``seed_named``: whether the seed is the caller's; of one that was drawn for it, nobody will ask again.
+    ``seed_named``: whether the caller chose the seed. Results of a random seed are not worth caching.
     """
 
     options: IllustrateOptions
@@ -44,17 +44,17 @@ class IllustrateRequest:
 
     @property
     def repeatable(self) -> bool:
-        """Whether the same request must give the same answer."""
+        """Whether equal requests must give equal answers."""
         return self.seed_named and self.options.seed is not None and self.options.seed >= 0
 
     def seeded(self) -> IllustrateRequest:
-        """With a seed drawn, if it names none."""
+        """With a random seed, unless it has one."""
         if self.options.seed is not None and self.options.seed >= 0:
             return self
         return replace(self, options=replace(self.options, seed=self.options.resolve_seed()), seed_named=False)
 
     def resolved(self, family: FamilyInfo) -> IllustrateRequest:
-        """With the defaults of ``family`` written out: what a caller left out and what it spelt out become the same."""
+        """With the defaults of ``family`` filled in, so that omitted and explicit defaults are equal."""
         asked = self.options
         options = replace(
             asked,
@@ -69,19 +69,21 @@ class IllustrateRequest:
 
     def to_json(self) -> dict[str, Any]:
         options = asdict(self.options)
-        del options["preview_every"], options["timeout_s"]  # they decide nothing about the pictures
+        del options["preview_every"], options["timeout_s"]  # without effect on the pictures
         if options["moderation"] is None:
             del options["moderation"]
         if not options["engine_versions"]:
             del options["engine_versions"]
         drawn = {} if self.seed_named else {"seed_named": False}
-        encoding = {name: value for name, value in asdict(self.encoding).items() if value != _UNSAID.get(name)}
+        encoding = {
+            name: value for name, value in asdict(self.encoding).items() if value != _OMITTED_DEFAULTS.get(name)
+        }
         return {"kind": self.kind, "options": options, "encoding": encoding, "more": dict(self.more), **drawn}
 
 
 @dataclass(frozen=True)
 class VectorizeRequest:
-    """Picture to SVG. ``image`` is the picture's name in the object store, which tells its content."""
+    """Picture to SVG. ``image`` is the picture's content-addressed name in the object store."""
 
     image: str
     options: VectorizeOptions
@@ -113,14 +115,14 @@ def from_json(document: Mapping[str, Any]) -> JobRequest:
 
 
 def digest(document: Any) -> str:
-    """The SHA-256 of ``document`` as JSON with sorted keys, in hex."""
+    """SHA-256 (hex) of ``document`` as JSON with sorted keys."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
 class File:
-    """One picture or drawing of an answer, as it goes to the object store."""
+    """One output file for the object store."""
 
     data: bytes
     media_type: str
@@ -131,7 +133,7 @@ class File:
 
 @dataclass(frozen=True, eq=False)
 class Outcome:
-    """What a request came to. ``details`` is what an answer tells beside its files, JSON as it stands."""
+    """Result of a request. ``details``: JSON members of the answer besides its files."""
 
     files: Sequence[File]
     details: Mapping[str, Any]
@@ -140,11 +142,11 @@ class Outcome:
 
     @property
     def cost(self) -> Mapping[str, float]:
-        """As `serve.observability.costs` has it; empty where nobody measured."""
+        """Cost (`serve.observability.costs`); empty if not measured."""
         found: Mapping[str, float] = self.details.get(_COST) or {}
         return found
 
 
 def without_cost(details: Mapping[str, Any]) -> dict[str, Any]:
-    """Who finds what somebody else paid for, or asks again for his own, is not told its cost once more."""
-    return {name: told for name, told in details.items() if name != _COST}
+    """Details for an answer from the cache or a repeated read: the cost was already reported."""
+    return {name: value for name, value in details.items() if name != _COST}

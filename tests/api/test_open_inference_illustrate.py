@@ -494,7 +494,7 @@ def test_a_stream_keeps_to_its_places_and_the_gateway_to_its_own(
 
 
 async def test_a_slow_reader_misses_previews_and_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.api.inference.grpc_stream.PREVIEW_PATIENCE_S", 0.01)
+    monkeypatch.setattr("serve.api.inference.grpc_stream.PREVIEW_TIMEOUT_S", 0.01)
     done = asyncio.Event()
 
     async def drawing() -> Any:

@@ -28,5 +28,5 @@ def engines(vectorizer: Vectorizer) -> Any:
     fake.answers = models()  # type: ignore[attr-defined]
     fake.calls.clear()  # type: ignore[attr-defined]
     vectorizer._health = None
-    vectorizer._studio.observer._seen.clear()
+    vectorizer._resources.analyzer._cache.clear()
     return fake

@@ -213,7 +213,7 @@ async def test_a_picture_under_way_survives_a_restart_of_its_engines(
 
 
 async def test_engines_that_stay_away_are_an_error(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("serve.ensembles.illustrator.pipeline.RESTART_S", 0.05)
+    monkeypatch.setattr("serve.ensembles.illustrator.pipeline.RESTART_TIMEOUT_S", 0.05)
     monkeypatch.setattr("serve.ensembles.illustrator.pipeline.RETRY_S", 0.01)
     asked = engines()
     asked.answers["toy_unet"] = EngineUnavailable("gone")

@@ -6,18 +6,18 @@ import asyncio
 
 import pytest
 
-from serve.ensembles.progress_stream import ProgressOutbox, relay
+from serve.ensembles.progress_stream import ProgressOutbox, stream_progress
 
 
 async def test_what_is_renewed_keeps_its_place_and_needs_none() -> None:
     outbox = ProgressOutbox(1)
-    outbox.renew("a", 1)
+    outbox.put_latest("a", 1)
     await outbox.put("between")
     for value in range(1000):
-        outbox.renew("b", value)
-    outbox.renew("a", 2)
+        outbox.put_latest("b", value)
+    outbox.put_latest("a", 2)
     assert [await outbox.get() for _ in range(3)] == [2, "between", 999]
-    outbox.renew("a", 3)
+    outbox.put_latest("a", 3)
     assert await outbox.get() == 3
 
 
@@ -36,7 +36,7 @@ async def test_what_finds_no_place_waits_or_is_left_out() -> None:
 
 async def test_all_that_waits_comes_before_the_result_and_before_an_error() -> None:
     async def work(outbox: ProgressOutbox) -> str:
-        outbox.renew("newest", "first")
+        outbox.put_latest("newest", "first")
         await outbox.put("second")
         return "result"
 
@@ -44,8 +44,8 @@ async def test_all_that_waits_comes_before_the_result_and_before_an_error() -> N
         await work(outbox)
         raise ValueError("third")
 
-    assert [item async for item in relay(work, 4)] == ["first", "second", "result"]
-    items = relay(failing, 4)
+    assert [item async for item in stream_progress(work, 4)] == ["first", "second", "result"]
+    items = stream_progress(failing, 4)
     assert [await anext(items) for _ in range(2)] == ["first", "second"]
     with pytest.raises(ValueError, match="third"):
         await anext(items)
@@ -62,7 +62,7 @@ async def test_closing_ends_work_that_waits_for_a_place() -> None:
         finally:
             ended.set()
 
-    items = relay(work, 2)
+    items = stream_progress(work, 2)
     assert await anext(items) == 0
     await asyncio.wait_for(items.aclose(), 5)
     assert ended.is_set()

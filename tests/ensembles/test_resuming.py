@@ -232,7 +232,7 @@ class Paced(FakeEngines):
 async def test_a_reader_who_stops_holds_nothing_up_and_then_has_the_newest(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serve.ensembles.illustrator.progress.PREVIEW_PATIENCE_S", 0.0001)
+    monkeypatch.setattr("serve.ensembles.illustrator.progress.PREVIEW_TIMEOUT_S", 0.0001)
     asked = Slow(engines().answers)
     asked.last = 2 * 120  # decodings: of previews, of which the last is the picture
     options = replace(RED, n=2, num_inference_steps=120, preview_every=1)
@@ -336,7 +336,7 @@ def test_progress_tells_what_was_spent() -> None:
     told: dict[str, Any] = {}
 
     class Box:
-        def renew(self, key: str, item: Any) -> None:
+        def put_latest(self, key: str, item: Any) -> None:
             told[key] = item
 
     with billed():

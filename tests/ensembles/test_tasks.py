@@ -103,7 +103,7 @@ def drawn(seed: int, side: int) -> bytes:
 def remembered(*pictures: bytes) -> list[bytes]:
     for data in pictures:
         tasks.inspect(data, LIMITS)
-    return [data for data, _ in tasks._remembered]
+    return [data for data, _ in tasks._decoded]
 
 
 def test_a_large_picture_is_remembered_alone() -> None:
@@ -112,8 +112,8 @@ def test_a_large_picture_is_remembered_alone() -> None:
     assert remembered(first, third) == [first, third]
     assert remembered(large) == [large]
     assert remembered(larger) == [larger]
-    known = tasks._known(larger, LIMITS)
-    assert tasks._known(larger, LIMITS) is known
+    known = tasks._decode_cached(larger, LIMITS)
+    assert tasks._decode_cached(larger, LIMITS) is known
     assert remembered(first) == [first]
 
 

@@ -34,19 +34,19 @@ SHA = "5f" * 32
     ],
 )
 def test_the_table_of_tiers(asked: dict[str, Any], forecasts: dict[int, Forecast], fit: Any, tier: int) -> None:
-    assert tier_routing.choose(VectorizeOptions(**asked), forecasts, fit) == tier
+    assert tier_routing.choose_tier(VectorizeOptions(**asked), forecasts, fit) == tier
 
 
 def test_tiers_that_take_too_long_do_not_fit() -> None:
-    assert tier_routing.fitting((1, 2, 3), None, 0.1, 2) == (1, 2, 3)
-    assert tier_routing.fitting((1, 2, 3), 10, 0.1, 2) == (1, 2, 3)
-    assert tier_routing.fitting((1, 2, 3), 0.45, 0.1, 2) == (1, 2)
-    assert tier_routing.fitting((1, 2, 3), 0.15, 0.1, 2) == (1,)
-    assert tier_routing.fitting((1, 2, 3), 0.05, 0.1, 2) == ()
+    assert tier_routing.affordable_tiers((1, 2, 3), None, 0.1, 2) == (1, 2, 3)
+    assert tier_routing.affordable_tiers((1, 2, 3), 10, 0.1, 2) == (1, 2, 3)
+    assert tier_routing.affordable_tiers((1, 2, 3), 0.45, 0.1, 2) == (1, 2)
+    assert tier_routing.affordable_tiers((1, 2, 3), 0.15, 0.1, 2) == (1,)
+    assert tier_routing.affordable_tiers((1, 2, 3), 0.05, 0.1, 2) == ()
 
 
 def test_large_pictures_get_fewer_trials() -> None:
-    counts = [[tier_routing.trials_of(tier, s) for tier in (1, 2, 3)] for s in (0.02, 0.15, 2.0)]
+    counts = [[tier_routing.trial_count(tier, s) for tier in (1, 2, 3)] for s in (0.02, 0.15, 2.0)]
     assert counts == [[1, 4, 12], [1, 2, 5], [1, 2, 4]]
 
 
@@ -73,32 +73,32 @@ def test_ranges_are_told_in_plain_numbers(asked: dict[str, Any], said: str) -> N
 
 
 def test_candidates_depend_on_the_picture_alone() -> None:
-    starts = candidates.row_of(CoverageParameters())[None]
-    rows = candidates.consider(SHA, starts, refine=1)
+    starts = candidates.row_from_parameters(CoverageParameters())[None]
+    rows = candidates.sample(SHA, starts, refine=1)
     assert rows.shape == (1000, 10)
-    assert np.array_equal(rows, candidates.consider(SHA, starts, refine=1))
-    assert not np.array_equal(rows, candidates.consider("60" * 32, starts, refine=1))
+    assert np.array_equal(rows, candidates.sample(SHA, starts, refine=1))
+    assert not np.array_equal(rows, candidates.sample("60" * 32, starts, refine=1))
     assert np.array_equal(rows[0], starts[0])
     assert 0.02 < rows[:, 0].mean() < 0.1
     for row in rows[::50]:
-        candidates.parameters_of(row)
+        candidates.parameters_from_row(row)
 
 
 def test_the_last_bit_of_a_prediction_changes_nothing() -> None:
-    row = candidates.row_of(CoverageParameters())
-    assert candidates.parameters_of(row) == candidates.parameters_of(row + np.float32(1e-6))
+    row = candidates.row_from_parameters(CoverageParameters())
+    assert candidates.parameters_from_row(row) == candidates.parameters_from_row(row + np.float32(1e-6))
 
 
 def test_picks_are_worthy_and_varied() -> None:
-    rows = candidates.consider(SHA, candidates.row_of(CoverageParameters())[None], refine=1)
+    rows = candidates.sample(SHA, candidates.row_from_parameters(CoverageParameters())[None], refine=1)
     worth = -np.abs(rows[:, 5] - 0.5).astype(np.float64)
-    chosen = candidates.pick(rows, worth, 4)
+    chosen = candidates.select_diverse(rows, worth, 4)
     assert len(chosen) == 4
     assert worth[chosen].min() > np.quantile(worth, 0.9)
     for i in chosen:
         for j in chosen:
             assert i == j or rows[i, 0] != rows[j, 0] or np.abs(rows[i] - rows[j]).max() >= 0.15
-    assert candidates.pick(rows[:1], worth[:1], 4) == [0]
+    assert candidates.select_diverse(rows[:1], worth[:1], 4) == [0]
 
 
 @pytest.mark.parametrize("parameters", [CoverageParameters(), VTracerParameters()])

@@ -123,7 +123,7 @@ async def test_an_insight_is_remembered_by_hash(vectorizer: Vectorizer, engines:
 @pytest.mark.parametrize("tier", ["auto", 1, 2, 3])
 async def test_the_same_bytes_and_options_give_the_same_svg(vectorizer: Vectorizer, engines: Any, tier: Any) -> None:
     first = await convert(vectorizer, png(logo(5)), tier=tier)
-    vectorizer._studio.observer._seen.clear()
+    vectorizer._resources.analyzer._cache.clear()
     noise = [convert(vectorizer, png(logo(seed)), tier=2) for seed in range(3)]
     again, *_ = await asyncio.gather(convert(vectorizer, png(logo(5)), tier=tier), *noise)
     assert again.svg == first.svg

@@ -16,7 +16,7 @@ from fake_models import models
 from fakes import FakeEngines
 
 from serve.engines.engine_set import HEALTH_CACHE_S
-from serve.ensembles.vectorizer.analysis import Account, ImageAnalyzer
+from serve.ensembles.vectorizer.analysis import ConversionContext, ImageAnalyzer
 from serve.ensembles.vectorizer.conversion import Conversion
 from serve.ensembles.vectorizer.predictors import Predictors
 from serve.ensembles.vectorizer.processes import WorkerProcess
@@ -72,9 +72,9 @@ class CoverageFails(WorkerPool):
 @in_module_loop
 @pytest.mark.parametrize("tier", ["auto", 1, 2, 3])
 async def test_when_our_tracer_fails_vtracer_takes_over(vectorizer: Vectorizer, engines: Any, tier: Any) -> None:
-    failing = replace(vectorizer._studio, workers=CoverageFails(vectorizer._studio.workers))
-    account = vectorizer._account(None)
-    made = await Conversion(failing, DATA, VectorizeOptions(tier=tier), account).run()
+    failing = replace(vectorizer._resources, workers=CoverageFails(vectorizer._resources.workers))
+    context = vectorizer._context(None)
+    made = await Conversion(failing, DATA, VectorizeOptions(tier=tier), context).run()
     assert made.tracer == "vtracer"
     assert any("tracer failed" in note for note in made.degraded)
 
@@ -87,7 +87,7 @@ async def test_a_picture_that_no_worker_survives_is_a_bad_picture() -> None:
 
     observer = ImageAnalyzer(Deadly(WorkerPool(1)), Predictors(FakeEngines({}), timeout_s=1), ImageLimits())
     with pytest.raises(BadImage) as raised:
-        await observer.look(b"deadly", Account(time.monotonic() + 5))
+        await observer.analyze(b"deadly", ConversionContext(time.monotonic() + 5))
     assert raised.value.field == "image"
 
 
@@ -109,7 +109,7 @@ async def test_a_killed_worker_is_not_noticed(
     monkeypatch.setattr(WorkerProcess, "ask", killing)
     assert (await convert(vectorizer, data, tier=1)).svg == expected.svg
     assert len(asked) == 2  # the tracing was under way, and was repeated
-    assert asked[0] not in vectorizer._studio.workers.pids
+    assert asked[0] not in vectorizer._resources.workers.pids
 
 
 @in_module_loop
@@ -148,7 +148,7 @@ async def test_busy_tracers_are_well_and_dead_ones_are_not(
     vectorizer: Vectorizer, engines: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serve.ensembles.vectorizer.vectorizer.PROBE_TIMEOUT_S", 0.2)
-    workers = vectorizer._studio.workers
+    workers = vectorizer._resources.workers
     busy = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(2 * workers.count)]
     await asyncio.sleep(0.05)
     assert (await vectorizer.health()).engines[TRACERS].ready
@@ -173,8 +173,8 @@ async def test_a_failed_watch_keeps_nothing_from_closing() -> None:
     await asyncio.sleep(0)
     with pytest.raises(OSError, match="descriptors"):
         await made.close()
-    assert not made._studio.workers.alive
-    assert made._studio.workers.pids == []
+    assert not made._resources.workers.alive
+    assert made._resources.workers.pids == []
 
 
 @in_module_loop
@@ -183,7 +183,7 @@ async def test_an_outside_triton_that_lacks_an_engine_fails_the_start_with_its_r
     made = Vectorizer(VectorizerSettings(workers=1, engines_url="127.0.0.1:1"), engines=fake)  # type: ignore[arg-type]
     with pytest.raises(EngineUnavailable, match=r"'policy' at 127\.0\.0\.1:1: connection refused"):
         await made.start()
-    assert made._studio.workers.pids == []
+    assert made._resources.workers.pids == []
 
 
 def test_a_missing_engine_is_not_half_a_start(tmp_path: Any) -> None:
@@ -192,7 +192,7 @@ def test_a_missing_engine_is_not_half_a_start(tmp_path: Any) -> None:
         try:
             await made.start()
         finally:
-            assert made._studio.workers.pids == []
+            assert made._resources.workers.pids == []
             assert not made.engine_set._server or not made.engine_set._server.running
 
     with pytest.raises(AtelierError):

@@ -96,7 +96,7 @@ async def test_cancelling_frees_the_workers(vectorizer: Vectorizer, engines: Any
 
 @in_module_loop
 async def test_overload_is_refused_and_passes(vectorizer: Vectorizer, engines: Any) -> None:
-    workers = vectorizer._studio.workers
+    workers = vectorizer._resources.workers
     bound, workers._max_waiting = workers._max_waiting, 2
     results = await asyncio.gather(
         *(convert(vectorizer, png(logo(seed)), tier=1) for seed in range(20, 40)), return_exceptions=True

@@ -27,7 +27,7 @@ import serve
 from serve import errors
 from serve.ensembles.vectorizer import tasks
 from serve.ensembles.vectorizer.worker_pool import TaskFault
-from serve.ensembles.vectorizer.worker_protocol import Malformed, pack, to_function, to_name, unpack
+from serve.ensembles.vectorizer.worker_protocol import Malformed, function_by_name, function_name, pack, unpack
 from serve.errors import AtelierError
 from serve.vector.coverage import Drawing
 from serve.vector.image import ImageLimits
@@ -112,9 +112,9 @@ def test_an_inspection_arrives() -> None:
 
 @pytest.mark.parametrize("parameters", [CoverageParameters(refine=2), VTracerParameters(mode="polygon")])
 def test_a_task_arrives(parameters: Parameters) -> None:
-    task = to_name(tasks.attempt), (PICTURE, LIMITS, parameters, True, None)
+    task = function_name(tasks.attempt), (PICTURE, LIMITS, parameters, True, None)
     assert same(there_and_back(task), task)
-    assert to_function(task[0]) is tasks.attempt
+    assert function_by_name(task[0]) is tasks.attempt
 
 
 ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, AtelierError)]
@@ -130,7 +130,7 @@ def test_errors_arrive(kind: type[AtelierError]) -> None:
 
 @pytest.mark.parametrize("function", [tasks.inspect, operator.add, math.sqrt, time.sleep, len, os._exit])
 def test_functions_have_names(function: Callable[..., Any]) -> None:
-    assert to_function(to_name(function)) is function
+    assert function_by_name(function_name(function)) is function
 
 
 @pytest.mark.parametrize(
@@ -138,13 +138,13 @@ def test_functions_have_names(function: Callable[..., Any]) -> None:
 )
 def test_what_is_no_function_of_a_module_has_none(unfit: Callable[..., Any]) -> None:
     with pytest.raises(TypeError):
-        to_name(unfit)
+        function_name(unfit)
 
 
 @pytest.mark.parametrize("name", ["", ":", "os", "os:", ":len", "os:nothing", "no_such:f", "os:sep", ".x:f", "a\0b:f"])
 def test_a_name_of_no_function(name: str) -> None:
     with pytest.raises(Malformed):
-        to_function(name)
+        function_by_name(name)
 
 
 class Colour(enum.IntEnum):

@@ -191,8 +191,8 @@ async def test_a_full_queue_refuses(workers: WorkerPool) -> None:
 
 @in_module_loop
 async def test_a_lost_nursery_is_replaced(workers: WorkerPool) -> None:
-    assert workers._nursery is not None
-    os.kill(workers._nursery._process.pid, signal.SIGKILL)
+    assert workers._fork_server is not None
+    os.kill(workers._fork_server._process.pid, signal.SIGKILL)
     old = workers.pids
     assert all([await until_gone(pid) for pid in old])
     assert await workers.run(None, operator.add, 5, 5) == 10

@@ -22,9 +22,9 @@ from standin import StandIn
 
 from serve.ensembles.illustrator.encoding import Encoding
 from serve.ensembles.illustrator.illustration import Preview
-from serve.ensembles.info_cache import REMEMBERED_S, EnsembleInfoCache
+from serve.ensembles.info_cache import CACHE_S, EnsembleInfoCache
 from serve.ensembles.requests import IllustrateRequest
-from serve.ensembles.vectorizer.vectorization import Analysis, Vectorization, VectorizeOptions, not_reached
+from serve.ensembles.vectorizer.vectorization import Analysis, Vectorization, VectorizeOptions, unmet_note
 from serve.errors import AtelierError, BadImage, EngineFailure, NotFound, OutOfSpace, Overloaded, StateUnavailable
 from serve.jobs.direct.service import Answer, Caller, DirectService
 from serve.settings import Settings
@@ -137,10 +137,10 @@ async def test_versions_are_asked_for_now_and_then() -> None:
             return {"plus_one": str(asked)}
 
     known = EnsembleInfoCache(None, Counting(), lambda: now)
-    assert [(await known.tracing())["plus_one"] for _ in range(3)] == ["1", "1", "1"]
-    now = REMEMBERED_S
-    assert [(await known.tracing())["plus_one"] for _ in range(3)] == ["2", "2", "2"]
-    assert (await known.families(), await known.drawing()) == ((), {})
+    assert [(await known.vectorizer_versions())["plus_one"] for _ in range(3)] == ["1", "1", "1"]
+    now = CACHE_S
+    assert [(await known.vectorizer_versions())["plus_one"] for _ in range(3)] == ["2", "2", "2"]
+    assert (await known.families(), await known.illustrator_versions()) == ((), {})
 
 
 async def test_no_cache_puts_and_no_store_does_not(state: State) -> None:
@@ -394,9 +394,9 @@ async def test_conversions_are_given_again(state: State, logo: bytes) -> None:
 @pytest.mark.parametrize(
     ("note", "kept"),
     [
-        (not_reached("target_quality", 0.9, 0.8), True),
-        (not_reached("max_bytes", 100, 200), True),
-        (not_reached("time_budget_s", 0.1, 0.2), False),
+        (unmet_note("target_quality", 0.9, 0.8), True),
+        (unmet_note("max_bytes", 100, 200), True),
+        (unmet_note("time_budget_s", 0.1, 0.2), False),
         ("quality failed (engine unavailable): tier 1", False),
     ],
 )

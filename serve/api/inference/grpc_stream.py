@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from serve.ensembles.progress_stream import PREVIEW_PATIENCE_S, ProgressOutbox, relay
+from serve.ensembles.progress_stream import PREVIEW_TIMEOUT_S, ProgressOutbox, stream_progress
 
 MAX_BESIDE = 16
 """Requests of one stream that are worked on beside one another; what comes then waits, unread."""
@@ -31,7 +31,7 @@ class Job:
 
 def interleaved(jobs: AsyncIterator[Job]) -> AsyncGenerator[Any]:
     """The messages of every job, each job's in order; closing it ends all of them."""
-    return relay(partial(_work, jobs), _WAITING)
+    return stream_progress(partial(_work, jobs), _WAITING)
 
 
 async def _work(jobs: AsyncIterator[Job], waiting: ProgressOutbox) -> None:
@@ -58,4 +58,4 @@ async def _send(job: Job, waiting: ProgressOutbox) -> None:
             if last:
                 await waiting.put(message)
             else:
-                await waiting.offer(message, PREVIEW_PATIENCE_S)
+                await waiting.offer(message, PREVIEW_TIMEOUT_S)

@@ -1,7 +1,6 @@
-"""A picture half drawn, as bytes: NPZ of plain float32 arrays, with a mark of what the picture is to be.
+"""Serialised state of an unfinished picture: NPZ of float32 arrays with a fingerprint of the request.
 
-What is read may come from anywhere: nothing in it is believed but what is checked, and no part of it is larger than
-what was asked for. zipfile compares every part with its CRC.
+Input is untrusted: headers, names and sizes are checked, and no array is larger than requested. zipfile verifies CRCs.
 """
 
 from __future__ import annotations
@@ -23,21 +22,21 @@ from serve.diffusion.samplers import Array, State
 from serve.ensembles.illustrator.illustration import Checkpoint, Parameters
 
 FORMAT = 1
-"""To be raised when a sampler keeps another state under the same name, or steps otherwise."""
+"""Increment when a sampler's state or its steps change."""
 MAX_STATES = 8
-"""Arrays that a sampler may remember; UniPC has three."""
+"""Maximum number of arrays of a sampler's state; UniPC has three."""
 
 _FLOATS, _BYTES = "<f4", "|u1"
 _MARK, _SAMPLE, _STATE, _END = "mark.npy", "sample.npy", "state.", ".npy"
 _AROUND_BYTES = 1024
-"""At most what ZIP and NPY write around one array."""
+"""Upper bound of the ZIP and NPY overhead per array."""
 _DAMAGE = (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, RuntimeError, OverflowError, struct.error)
-"""What zipfile raises for bytes that are no archive, or a broken one."""
+"""Errors of zipfile for bytes that are no archive, or a damaged one."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """How far a picture is: ``sample`` and ``state`` are those of evaluation ``step``, the next to be made."""
+    """Progress of a picture: ``sample`` and ``state`` are the inputs of evaluation ``step``, the next one."""
 
     step: int
     sample: Array
@@ -45,13 +44,13 @@ class Stage:
 
 
 def fingerprint(parameters: Parameters, model_versions: Mapping[str, str]) -> str:
-    """Of all that decides one picture: ``parameters`` have its own seed."""
-    told = {"format": FORMAT, "parameters": asdict(parameters), "model_versions": dict(model_versions)}
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    """Hash of everything that determines one picture; ``parameters`` contain its own seed."""
+    content = {"format": FORMAT, "parameters": asdict(parameters), "model_versions": dict(model_versions)}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def pack(index: int, stage: Stage, fingerprint: str) -> Checkpoint:
-    """Of picture ``index``. Takes a few milliseconds where the latents are megabytes."""
+    """Checkpoint of picture ``index``. Takes a few milliseconds per megabyte of latents."""
     state = {_STATE + name: _plain(array) for name, array in stage.state.items()}
     file = io.BytesIO()
     np.savez(file, mark=_mark(fingerprint, stage.step, stage.state), sample=_plain(stage.sample), **state)
@@ -59,7 +58,7 @@ def pack(index: int, stage: Stage, fingerprint: str) -> Checkpoint:
 
 
 def unpack(checkpoint: Checkpoint, fingerprint: str, shape: tuple[int, ...], evaluations: int) -> Stage | None:
-    """What was packed, if it is whole and of this very picture, whose latents have ``shape``; else None."""
+    """The packed stage, if it is intact and matches this picture, whose latents have ``shape``; otherwise None."""
     most = (2 + MAX_STATES) * (4 * math.prod(shape) + _AROUND_BYTES)
     if not 1 <= checkpoint.step <= evaluations or len(checkpoint.data) > most:
         return None
@@ -83,13 +82,13 @@ def _plain(array: Array) -> Array:
 
 
 def _mark(fingerprint: str, step: int, states: Iterable[str]) -> npt.NDArray[np.uint8]:
-    """Also of the names in the state, since damage to an archive's directory can hide one."""
-    told = json.dumps([fingerprint, step, sorted(states)])
-    return np.frombuffer(hashlib.sha256(told.encode()).digest(), np.uint8)
+    """Hash that includes the state names, since damage to the archive's directory can hide an array."""
+    content = json.dumps([fingerprint, step, sorted(states)])
+    return np.frombuffer(hashlib.sha256(content.encode()).digest(), np.uint8)
 
 
 def _read(archive: zipfile.ZipFile, name: str, dtype: str, shape: tuple[int, ...]) -> npt.NDArray[np.float32]:
-    """The array ``name``. Its header has to be the one that such an array gets: no other is parsed."""
+    """The array ``name``. Only the exact header of this dtype and shape is accepted."""
     head = io.BytesIO()
     form = {"descr": dtype, "fortran_order": False, "shape": shape}
     npy.write_array_header_1_0(head, form)  # type: ignore[no-untyped-call]

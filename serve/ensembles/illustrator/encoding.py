@@ -1,4 +1,4 @@
-"""Drawn pictures as files: PNG, JPEG, WebP, and SVG by way of the Vectorizer. All encoding is off the event loop."""
+"""Encodes pictures as PNG, JPEG and WebP, and as SVG through the Vectorizer. Encoding runs in threads."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from serve.errors import InvalidRequest
 MEDIA_TYPES = {"png": "image/png", "jpeg": "image/jpeg", "webp": "image/webp", "svg": "image/svg+xml"}
 DEFAULT_QUALITY = 95
 _FULL_CHROMA = 90
-"""From this quality on a JPEG keeps colour at full resolution: illustrations have sharp edges between colours."""
+"""From this quality on JPEG uses 4:4:4 chroma: illustrations have sharp edges between colours."""
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """``format`` is a key of ``MEDIA_TYPES``; ``quality``, 0 to 100, is of JPEG and WebP; SVG has no ``metadata``.
+    """``format``: key of ``MEDIA_TYPES``. ``quality``: 0 to 100, for JPEG and WebP. SVG has no ``metadata``.
 
-    ``c2pa``: whether the file is signed; ``mark``: whether what was drawn says that it was generated.
+    ``c2pa``: sign the file. ``mark``: mark it as generated.
     """
 
     format: str = "png"
@@ -40,7 +40,7 @@ class Encoding:
 
 
 class SignsFiles(Protocol):
-    """The part of `serve.security.signing.content_credentials.ContentCredentialsSigner` that files need."""
+    """The part of `serve.security.signing.content_credentials.ContentCredentialsSigner` that encoding needs."""
 
     def sign(self, data: bytes, media_type: str, made: Parameters) -> bytes: ...
 
@@ -48,10 +48,10 @@ class SignsFiles(Protocol):
 async def encode_all(
     illustration: Illustration, encoding: Encoding, vectorizer: Vectorizes, signer: SignsFiles | None = None
 ) -> list[bytes]:
-    """A file for each picture, in their order. Raises what the Vectorizer raises.
+    """One file per picture, in order. Raises errors of the Vectorizer.
 
-    Files are signed last: whatever is changed after that breaks the signature. Raises InvalidRequest where that is
-    asked for and there is no ``signer``.
+    Files are signed last, since any change invalidates the signature. Raises InvalidRequest if signing is requested
+    without a ``signer``.
     """
     if encoding.c2pa and signer is None:
         raise InvalidRequest("pictures are not signed here: provenance.c2pa is off", "c2pa")
@@ -81,7 +81,7 @@ def _with_metadata(illustration: Illustration, index: int, encoding: Encoding) -
 
 
 async def encode_preview(pixels: Pixels, size: tuple[int, int], encoding: Encoding) -> bytes:
-    """A preview at the ``size`` (width, height) of the picture that it becomes; it tells no more than its mark."""
+    """A preview scaled to the ``size`` (width, height) of the final picture, without metadata except the mark."""
     return await asyncio.to_thread(to_file, pixels, encoding, None, size, generated=encoding.mark)
 
 
@@ -93,9 +93,9 @@ def to_file(
     *,
     generated: bool = False,
 ) -> bytes:
-    """``pixels``, shape (H, W, 3) or (H, W, 4), in a format of pixels; what is transparent is white in a JPEG.
+    """Encode ``pixels``, shape (H, W, 3) or (H, W, 4), in a raster format. In JPEG, transparency becomes white.
 
-    ``texts`` are the infotext and the record of `provenance`; ``generated``: whether the file is marked as generated.
+    ``texts``: infotext and record of `provenance`. ``generated``: mark the file as generated.
     """
     image = Image.fromarray(pixels)
     if size is not None and size != image.size:
@@ -108,7 +108,7 @@ def to_file(
         options |= {"xmp": provenance.XMP.encode()} if generated else {}
     if encoding.format == "jpeg":
         image = _on_white(image)
-        # Pillow takes 0 for "not given".
+        # Pillow treats 0 as the default.
         options |= {"quality": max(1, encoding.quality), "subsampling": 0 if encoding.quality >= _FULL_CHROMA else 2}
     elif encoding.format == "webp":
         options["quality"] = encoding.quality
@@ -128,5 +128,5 @@ def as_base64(data: bytes) -> str:
 
 
 def as_url(data: bytes, media_type: str) -> str:
-    """The picture itself as a ``data:`` URL."""
+    """A ``data:`` URL."""
     return f"data:{media_type};base64,{as_base64(data)}"

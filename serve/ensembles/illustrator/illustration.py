@@ -1,4 +1,4 @@
-"""What goes into the Illustrator and what comes out: plain, frozen, picklable values, light to import."""
+"""Input and output values of the Illustrator: frozen, picklable, light to import."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from serve.ensembles.ranges import check_number
 from serve.errors import InvalidRequest, NotFound
 
 ILLUSTRATE = "illustrate"
-"""The Illustrator, as answers tell who served them."""
+"""Name of the Illustrator in answers and metrics."""
 MAX_PICTURES = 10
 MAX_PROMPT_CHARACTERS = 32_000
 MAX_SIDE_PX = 4096
 MAX_STEPS = 1000
 MAX_GUIDANCE = 50.0
 RANDOM_SEED = -1
-"""What many clients send for "any seed"."""
+"""Means a random seed, as in many clients."""
 RANDOM_SEEDS = 2**32
-"""Seeds that nobody named are below: short enough to note down."""
+"""Exclusive upper bound of random seeds: short enough to write down."""
 HOW_TO_BUILD = "build one with `python -m build_engines illustrate --source DIR_OR_HUB_ID --name NAME`"
 
 RANGES: Mapping[str, tuple[int, int]] = {
@@ -36,7 +36,7 @@ RANGES: Mapping[str, tuple[int, int]] = {
     "n": (1, MAX_PICTURES),
     "preview_every": (0, MAX_STEPS),
 }
-"""Of the whole numbers that a caller may ask for."""
+"""Ranges of the integer options."""
 SCALES: Mapping[str, tuple[float, float]] = {
     "guidance_scale": (0.0, MAX_GUIDANCE),
     "guidance_rescale": (0.0, 1.0),
@@ -48,16 +48,16 @@ Pixels = npt.NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class IllustrateOptions:
-    """What a caller may ask for; None is the family's own default.
+    """Options of a drawing; None means the family's default.
 
-    Raises ``InvalidRequest`` with the field's name when a value is out of range. What only the family knows (its sizes,
-    its samplers) is checked by the Illustrator.
+    Raises ``InvalidRequest`` with the field's name for values out of range. Family-specific limits (sizes, samplers)
+    are checked by the Illustrator.
     """
 
     prompt: str
     negative_prompt: str = ""
     model: str | None = None
-    """The family; None is the site's first."""
+    """The family; None: the site's first."""
     width: int | None = None
     height: int | None = None
     num_inference_steps: int | None = None
@@ -65,15 +65,16 @@ class IllustrateOptions:
     guidance_rescale: float = 0.0
     sampler: str | None = None
     seed: int | None = None
-    """Of the first picture; those that follow have ``seed + i``. None or -1: one is drawn, and told."""
+    """Seed of the first picture; picture i has ``seed + i``. None or -1: random, reported in the answer."""
     n: int = 1
     preview_every: int = 0
-    """A preview after every so many steps of a picture; 0 is none."""
+    """A preview after every this many steps; 0: none."""
     timeout_s: float | None = None
     moderation: str | None = None
-    """low: only what is surer is found (`moderation.low_threshold`); None is auto."""
+    """low: use `moderation.low_threshold`; None: auto."""
     engine_versions: Mapping[str, str] = field(default_factory=dict)
-    """By engine, where the site chose one for this request (`serve.releases.rollouts`); no caller names them."""
+    """Engine versions selected by the site for this request (`serve.releases.rollouts`), by engine; never by
+    callers."""
 
     def __post_init__(self) -> None:
         _check_text(self.prompt, "prompt")
@@ -88,7 +89,7 @@ class IllustrateOptions:
             raise InvalidRequest("must be auto or low", "moderation")
 
     def resolve_seed(self) -> int:
-        """The seed, or one that is drawn."""
+        """The seed, or a random one."""
         if self.seed is None or self.seed == RANDOM_SEED:
             return secrets.randbelow(RANDOM_SEEDS)
         return self.seed
@@ -116,7 +117,7 @@ def _check_whole(value: int | None, name: str, low: int, high: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """``pixels``: shape (height, width, 3), 8-bit sRGB. ``seed`` alone, with n = 1, gives it again."""
+    """``pixels``: shape (height, width, 3), 8-bit sRGB. ``seed`` with n = 1 reproduces it."""
 
     pixels: Pixels
     seed: int
@@ -124,7 +125,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Parameters:
-    """What a picture was made with, nothing left open."""
+    """The complete parameters of a picture."""
 
     prompt: str
     negative_prompt: str
@@ -140,30 +141,30 @@ class Parameters:
 
 @dataclass(frozen=True, eq=False)
 class Illustration:
-    """Pictures and how they came about."""
+    """Pictures with their parameters and measurements."""
 
     pictures: Sequence[Picture]
     parameters: Parameters
-    """Of the first picture."""
+    """Parameters of the first picture."""
     tokens: int
-    """Tokens of the prompt, all of which were used."""
+    """Number of tokens of the prompt."""
     negative_tokens: int
     evaluations: int
-    """How often the UNet was asked for each picture."""
+    """UNet evaluations per picture."""
     model_versions: Mapping[str, str]
     timings_s: Mapping[str, float]
     processing_time_s: float
     served_by: str = ILLUSTRATE
-    """Or who stood in, such as ``fallback:openai:NAME`` (A-100)."""
+    """The server: the Illustrator, or a fallback such as ``fallback:openai:NAME``."""
     moderation: Mapping[str, Any] | None = None
-    """What was found and done, as `serve.security.moderation.verdicts` tells it; None: nobody looked."""
+    """Result of moderation (`serve.security.moderation.verdicts`); None: not moderated."""
     cost: Mapping[str, float] = field(default_factory=dict)
-    """As `serve.observability.costs` has it; empty: nobody measured."""
+    """Cost (`serve.observability.costs`); empty: not measured."""
 
 
 @dataclass(frozen=True, eq=False)
 class Preview:
-    """Picture ``index`` as the model sees it after ``step`` of ``steps``; ``pixels`` may be smaller than it."""
+    """Picture ``index`` as predicted after ``step`` of ``steps``; ``pixels`` may have a lower resolution."""
 
     index: int
     step: int
@@ -173,12 +174,12 @@ class Preview:
 
 @dataclass(frozen=True)
 class StreamOptions:
-    """What a stream tells besides pictures: by default nothing."""
+    """What a stream reports besides previews and pictures; nothing by default."""
 
     checkpoint_every: int = 0
-    """A checkpoint after every so many evaluations of a picture, and after its last; 0 is none."""
+    """A checkpoint after every this many evaluations of a picture, and after its last; 0: none."""
     progress_s: float = 0.0
-    """Shortest time between two reports of progress; 0 is none at all."""
+    """Minimum seconds between progress reports; 0: none."""
 
     def __post_init__(self) -> None:
         _check_whole(self.checkpoint_every, "checkpoint_every", 0, MAX_STEPS)
@@ -190,9 +191,10 @@ NO_PROGRESS = StreamOptions()
 
 @dataclass(frozen=True)
 class Progress:
-    """``step`` of ``steps`` evaluations are made, over all pictures of the request; also those before a checkpoint.
+    """``step`` of ``steps`` evaluations are done, over all pictures of the request, including those before a
+    checkpoint.
 
-    ``cost`` is what who draws has spent by then, as `serve.observability.costs` has it.
+    ``cost``: the cost so far (`serve.observability.costs`).
     """
 
     step: int
@@ -202,9 +204,9 @@ class Progress:
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """All that picture ``index`` needs to go on after ``step`` evaluations, here or elsewhere.
+    """State from which picture ``index`` can continue after ``step`` evaluations, on any replica.
 
-    ``data`` is for `serve.ensembles.illustrator.checkpoints` alone.
+    ``data`` is opaque; see `serve.ensembles.illustrator.checkpoints`.
     """
 
     index: int
@@ -213,12 +215,12 @@ class Checkpoint:
 
 
 StreamItem = Preview | Progress | Checkpoint | Illustration
-"""What a stream yields."""
+"""Item of a stream."""
 
 
 @dataclass(frozen=True)
 class FamilyInfo:
-    """What a caller may choose of one family."""
+    """The choices that one family offers."""
 
     name: str
     architecture: str
@@ -237,34 +239,34 @@ class FamilyInfo:
     """Seconds since the epoch."""
 
     def nearest(self, side_px: int) -> int:
-        """The side nearest to ``side_px`` that the family draws."""
+        """The supported side nearest to ``side_px``."""
         step = self.multiple_of_px
         low, high = -(-self.min_px // step) * step, self.max_px // step * step
         return min(high, max(low, round(side_px / step) * step))
 
     def nearest_size(self, width_px: int, height_px: int) -> tuple[int, int]:
-        """(width, height) that the family draws: of the same shape as far as its limits let it."""
+        """The supported (width, height) nearest to the given size, keeping its aspect ratio within the limits."""
         scale = min(1.0, self.max_px / max(width_px, height_px))
         scale = max(scale, self.min_px / min(width_px, height_px))
         return self.nearest(round(width_px * scale)), self.nearest(round(height_px * scale))
 
 
 class IllustratorService(EngineService, Protocol):
-    """What the doors need: the Illustrator itself, or the same across a Ray hop."""
+    """The Illustrator, or its proxy across a Ray hop."""
 
     async def draw(self, options: IllustrateOptions) -> Illustration: ...
     def stream(
         self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
     ) -> AsyncGenerator[StreamItem]:
-        """Previews, and what ``follow`` asks for, as they come, and the Illustration last.
+        """Previews and the items enabled by ``follow`` as they occur, then the Illustration.
 
-        Steps within a picture rise. A slow reader misses previews, progress but the newest, and of each picture
-        checkpoints but the newest. Pictures go on from their checkpoint in ``resume``, and come out as if they had
-        never stopped; one that does not fit (other options, another seed, other engines, damage) is not used. Closing
-        it ends the drawing.
+        Steps of one picture increase. A slow reader misses previews, all but the newest progress, and all but the
+        newest checkpoint per picture. Pictures continue from their checkpoint in ``resume`` with an identical result; a
+        checkpoint that does not match (other options, seed or engines, damage) is ignored. Closing the stream cancels
+        the drawing.
         """
         ...
 
     async def families(self) -> Sequence[FamilyInfo]:
-        """The first is the one that a request gets which names none; none: nothing can be drawn here."""
+        """The families; the first is the default. Empty: no illustration model is installed."""
         ...

@@ -41,9 +41,9 @@ from serve.ensembles.illustrator.illustration import (
     no_illustrator_error,
 )
 from serve.ensembles.illustrator.pipeline import DiffusionPipeline, Plan
-from serve.ensembles.illustrator.progress import WAITING_PREVIEWS, ProgressReporter, packed
+from serve.ensembles.illustrator.progress import MAX_WAITING_PREVIEWS, ProgressReporter, pack_item
 from serve.ensembles.measurements import measured
-from serve.ensembles.progress_stream import ProgressOutbox, relay
+from serve.ensembles.progress_stream import ProgressOutbox, stream_progress
 from serve.ensembles.vectorizer.vectorization import NO_VERSIONS
 from serve.errors import EngineUnavailable, InvalidRequest, NotFound
 from serve.observability import request_context, tracing
@@ -53,15 +53,14 @@ from serve.settings import IllustratorSettings
 LOGGER = logging.getLogger(__name__)
 
 MAX_PREVIEWS = 1000
-"""Of one request: nothing between here and a slow reader holds them back."""
+"""Maximum previews per request."""
 
 
 class Illustrator(EngineSetService):
-    """Composes the engines of every family it is given; a plain class, for one event loop.
+    """Composes the engines of all its families; a plain class, for one event loop.
 
-    Without ``engines`` it owns a Triton with them, unless the settings name the URL of one outside. With no family at
-    all it starts, and says what to run when it is asked to draw. Call `start` first: it raises EngineUnavailable, with
-    the reason, when anything cannot start.
+    Without ``engines`` it owns a Triton, unless the settings name an external one. Without any family it starts, and
+    drawing raises an error with the command to run. Call `start` first; it raises EngineUnavailable with the reason.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class Illustrator(EngineSetService):
         others: Sequence[str] = (),
         engine_versions: Mapping[str, str] = NO_VERSIONS,
     ) -> None:
-        """``others`` are engines that it serves besides its families'; ``engine_versions`` those to begin with."""
+        """``others``: engines served besides the families'. ``engine_versions``: initial versions by engine."""
         self._settings = settings
         repository = settings.model_repository
         manifests = {name: _manifest(repository, name) for name in settings.families or families_in(repository)}
@@ -80,10 +79,12 @@ class Illustrator(EngineSetService):
         for engine in others if owned else ():
             if not (repository / engine / "config.pbtxt").is_file():
                 raise EngineUnavailable(f"there is no engine '{engine}' in {repository.name}/", "moderation.engine")
-        self._lacking = {name: gone for name, family in known.items() if (gone := _absent(repository, family, owned))}
-        for name, gone in self._lacking.items():
+        self._missing_files = {
+            name: gone for name, family in known.items() if (gone := _find_missing_files(repository, family, owned))
+        }
+        for name, gone in self._missing_files.items():
             LOGGER.error("model '%s' is not served: it lacks %s; %s", name, ", ".join(gone), HOW_TO_BUILD)
-        families = {name: family for name, family in known.items() if name not in self._lacking}
+        families = {name: family for name, family in known.items() if name not in self._missing_files}
         super().__init__(
             EngineSet(
                 repository,
@@ -99,15 +100,15 @@ class Illustrator(EngineSetService):
             )
         )
         limit_s = settings.engine_timeout_s
-        self._artists = {
+        self._pipelines = {
             name: DiffusionPipeline(family, repository, self.engine_set.client, engine_timeout_s=limit_s)
             for name, family in families.items()
         }
         created = {name: datetime.fromisoformat(str(manifest["created"])) for name, manifest in manifests.items()}
-        self._created = {name: int(created[name].timestamp()) for name in self._artists}
+        self._created = {name: int(created[name].timestamp()) for name in self._pipelines}
 
     async def start(self) -> None:
-        """Raises EngineUnavailable when an engine does not start; what did start is then closed."""
+        """Raises EngineUnavailable if an engine does not start; everything is closed then."""
         try:
             await self.engine_set.start()
         except BaseException:
@@ -118,28 +119,28 @@ class Illustrator(EngineSetService):
         await self.engine_set.close()
 
     async def families(self) -> Sequence[FamilyInfo]:
-        """The first is the one that a request gets which names none."""
+        """The families; the first is the default."""
         label = self.engine_set.versions.label
-        artists = self._artists.items()
-        return tuple(artist.info(label(artist.family.unet), self._created[name]) for name, artist in artists)
+        pipelines = self._pipelines.items()
+        return tuple(pipeline.info(label(pipeline.family.unet), self._created[name]) for name, pipeline in pipelines)
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
-        """The pictures of ``options``, all under way at once.
+        """Draw the pictures of ``options`` concurrently.
 
-        The same options with the same seed give the same pictures, whatever else is being drawn, to the engines'
-        rounding. Raises InvalidRequest, NotFound (no such family), DeadlineExceeded, Overloaded, EngineUnavailable,
-        EngineFailure; a cancelled call asks for no further step.
+        The same options and seed give the same pictures regardless of the load, up to the engines' rounding. Raises
+        InvalidRequest, NotFound (unknown family), DeadlineExceeded, Overloaded, EngineUnavailable, EngineFailure.
+        Cancelling the call stops before the next step.
         """
         return await self._draw(options, NO_PROGRESS, (), None)
 
     async def stream(
-        self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
+        self, options: IllustrateOptions, stream_options: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
     ) -> AsyncGenerator[StreamItem]:
-        """What is told on the way, then the Illustration; closing the iterator ends the drawing."""
-        relayed = relay(partial(self._draw, options, follow, resume), WAITING_PREVIEWS)
-        async with contextlib.aclosing(relayed) as items:
+        """Stream items, then the Illustration; closing the iterator cancels the drawing."""
+        stream = stream_progress(partial(self._draw, options, stream_options, resume), MAX_WAITING_PREVIEWS)
+        async with contextlib.aclosing(stream) as items:
             async for item in items:
-                yield await packed(item)
+                yield await pack_item(item)
 
     async def infer(
         self,
@@ -150,32 +151,32 @@ class Illustrator(EngineSetService):
         timeout_s: float | None = None,
         version: str = "",
     ) -> dict[str, npt.NDArray[Any]]:
-        """An engine's own answer, for inputs no larger than those of the largest picture."""
-        for artist in self._artists.values():
-            check_engine_inputs(artist.family, engine, inputs)
+        """Inference on one engine, for inputs no larger than those of the largest picture."""
+        for pipeline in self._pipelines.values():
+            check_engine_inputs(pipeline.family, engine, inputs)
         return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
 
     async def _draw(
         self,
         options: IllustrateOptions,
-        follow: StreamOptions,
+        stream_options: StreamOptions,
         resume: Sequence[Checkpoint],
         outbox: ProgressOutbox | None,
     ) -> Illustration:
-        artist = self._artist(options.model)
-        with measured(ILLUSTRATE, artist.family.name) as bill:
+        pipeline = self._pipeline(options.model)
+        with measured(ILLUSTRATE, pipeline.family.name) as bill:
             async with self.engine_set.versions.using(options.engine_versions) as chosen:
-                drawn = await self._paint(artist, options, follow, resume, outbox, chosen)
-            catalogue.PICTURES.add(len(drawn.pictures), artist.family.name)
+                drawn = await self._paint(pipeline, options, stream_options, resume, outbox, chosen)
+            catalogue.PICTURES.add(len(drawn.pictures), pipeline.family.name)
             for name, seconds in drawn.timings_s.items():
                 catalogue.STAGE_SECONDS.observe(seconds, ILLUSTRATE, name)
             return replace(drawn, cost=bill.to_json())
 
     async def _paint(
         self,
-        artist: DiffusionPipeline,
+        pipeline: DiffusionPipeline,
         options: IllustrateOptions,
-        follow: StreamOptions,
+        stream_options: StreamOptions,
         resume: Sequence[Checkpoint],
         outbox: ProgressOutbox | None,
         chosen: Mapping[str, str],
@@ -184,20 +185,27 @@ class Illustrator(EngineSetService):
         limit_s = min(options.timeout_s or self._settings.timeout_s, self._settings.timeout_s)
         seeds = derived_seeds(options.resolve_seed(), options.n)
         with tracing.span("prompt"):
-            plan = await artist.plan(options, seeds[0], request_context.current().until(limit_s), chosen)
+            plan = await pipeline.plan(options, seeds[0], request_context.current().until(limit_s), chosen)
         _check_previews(options, plan)
         versions = {
             engine: self.engine_set.versions.label(engine, chosen.get(engine, ""))
-            for engine in _drawing_engines(artist.family)
+            for engine in _drawing_engines(pipeline.family)
         }
-        marks = [fingerprint(replace(plan.parameters, seed=seed), versions) for seed in seeds]
+        fingerprints = [fingerprint(replace(plan.parameters, seed=seed), versions) for seed in seeds]
         planned = time.perf_counter()
-        begun = await asyncio.to_thread(_stages, resume, marks, plan, artist) if resume else {}
-        report = ProgressReporter(outbox, follow, marks, plan.trajectory, begun) if outbox is not None else None
-        watchers = [report.of(i) if report is not None else None for i in range(options.n)]
-        tracing.note(**_about(plan, options.n))
-        pictures = await _all(
-            [_painted(i, partial(artist.paint, plan, seed, watchers[i], begun.get(i))) for i, seed in enumerate(seeds)]
+        resumed = await asyncio.to_thread(_stages_to_resume, resume, fingerprints, plan, pipeline) if resume else {}
+        report = (
+            ProgressReporter(outbox, stream_options, fingerprints, plan.trajectory, resumed)
+            if outbox is not None
+            else None
+        )
+        observers = [report.of(i) if report is not None else None for i in range(options.n)]
+        tracing.note(**_span_attributes(plan, options.n))
+        pictures = await _gather(
+            [
+                _paint_traced(i, partial(pipeline.paint, plan, seed, observers[i], resumed.get(i)))
+                for i, seed in enumerate(seeds)
+            ]
         )
         ended = time.perf_counter()
         return Illustration(
@@ -211,26 +219,26 @@ class Illustrator(EngineSetService):
             processing_time_s=ended - began,
         )
 
-    def _artist(self, name: str | None) -> DiffusionPipeline:
-        wanted = next(iter(self._artists or self._lacking), None) if name is None else name
-        if wanted in self._artists:
-            return self._artists[wanted]
-        if wanted in self._lacking:
-            what = ", ".join(self._lacking[wanted])
+    def _pipeline(self, name: str | None) -> DiffusionPipeline:
+        wanted = next(iter(self._pipelines or self._missing_files), None) if name is None else name
+        if wanted in self._pipelines:
+            return self._pipelines[wanted]
+        if wanted in self._missing_files:
+            what = ", ".join(self._missing_files[wanted])
             raise NotFound(f"model '{wanted}' lacks {what}; {HOW_TO_BUILD}", "model")
-        if not self._artists:
+        if not self._pipelines:
             raise no_illustrator_error()
-        known = ", ".join(self._artists)
+        known = ", ".join(self._pipelines)
         raise NotFound(f"there is no model {str(wanted)[:64]!a}; there are: {known}. {HOW_TO_BUILD}", "model")
 
 
-async def _painted(place: int, paint: Callable[[], Awaitable[Pixels]]) -> Pixels:
-    """Its steps are events of one span."""
+async def _paint_traced(place: int, paint: Callable[[], Awaitable[Pixels]]) -> Pixels:
+    """Trace one picture as a span; its steps are events."""
     with tracing.span("paint", atelier__picture=place):
         return await paint()
 
 
-def _about(plan: Plan, pictures: int) -> dict[str, str | int]:
+def _span_attributes(plan: Plan, pictures: int) -> dict[str, str | int]:
     p = plan.parameters
     return {
         "atelier__model": p.model, "atelier__sampler": p.sampler, "atelier__steps": len(plan.trajectory),
@@ -239,13 +247,13 @@ def _about(plan: Plan, pictures: int) -> dict[str, str | int]:
     }  # fmt: skip
 
 
-async def _all(paintings: Sequence[Coroutine[Any, Any, Pixels]]) -> list[Pixels]:
-    """All at once; the first error ends the others and is raised as it is."""
+async def _gather(paintings: Sequence[Coroutine[Any, Any, Pixels]]) -> list[Pixels]:
+    """Run concurrently; the first error cancels the others and is raised unwrapped."""
     try:
         async with asyncio.TaskGroup() as group:
             tasks = [group.create_task(painting) for painting in paintings]
     except BaseExceptionGroup as errors:
-        raise _first(errors) from None
+        raise _first_error(errors) from None
     return [task.result() for task in tasks]
 
 
@@ -257,16 +265,16 @@ def _check_previews(options: IllustrateOptions, plan: Plan) -> None:
         raise InvalidRequest(f"at most {MAX_PREVIEWS} previews fit one request; {what}: show fewer", "preview_every")
 
 
-def _first(error: BaseException) -> BaseException:
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+def _first_error(error: BaseException) -> BaseException:
+    return _first_error(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
-def _stages(
-    resume: Sequence[Checkpoint], fingerprints: Sequence[str], plan: Plan, artist: DiffusionPipeline
+def _stages_to_resume(
+    resume: Sequence[Checkpoint], fingerprints: Sequence[str], plan: Plan, pipeline: DiffusionPipeline
 ) -> dict[int, Stage]:
-    """Where the pictures go on that have a checkpoint which fits; the last one of each counts."""
+    """Stages of the pictures that have a matching checkpoint; the last checkpoint of each picture is used."""
     newest = {checkpoint.index: checkpoint for checkpoint in resume}
-    shape, evaluations = artist.latents_shape(plan), len(plan.trajectory)
+    shape, evaluations = pipeline.latents_shape(plan), len(plan.trajectory)
     found = {
         index: unpack(newest[index], mark, shape, evaluations)
         for index, mark in enumerate(fingerprints)
@@ -284,12 +292,12 @@ def engines_by_family(settings: IllustratorSettings) -> dict[str, tuple[str, ...
 
 
 def _drawing_engines(family: Family) -> tuple[str, ...]:
-    """Those that drawing asks; the VAE's encoder is for pictures that come in."""
+    """The engines of drawing, without the VAE's encoder, which is for input pictures."""
     return (*(encoder.engine for encoder in family.text), family.unet, family.vae_decoder)
 
 
-def _absent(repository: Path, family: Family, owned: bool) -> list[str]:
-    """What drawing needs of the family and ``repository`` has not; engines only when they run from it."""
+def _find_missing_files(repository: Path, family: Family, owned: bool) -> list[str]:
+    """Missing files of the family; engines are checked only if they run from ``repository``."""
     files = [f"{encoder.engine}/tokenizer.json" for encoder in family.text]
     if owned:
         files += [f"{engine}/config.pbtxt" for engine in _drawing_engines(family)]

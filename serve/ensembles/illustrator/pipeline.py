@@ -1,4 +1,4 @@
-"""`DiffusionPipeline`: one family's engines as text encoder, denoiser and decoder, and the loop that asks them."""
+"""`DiffusionPipeline`: text encoding, sampler loop and decoding with the engines of one family."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ from serve.observability.metrics import catalogue
 
 Floats = npt.NDArray[np.float32]
 
-REMEMBERED_PROMPTS = 64
+PROMPT_CACHE_SIZE = 64
 PREVIEW_LATENTS = 32
-"""Previews are decoded from latents of at most this many rows and columns: larger ones are averaged down."""
-RESTART_S, RETRY_S = 20.0, 0.25
-"""How long a picture under way waits for engines that are being restarted, and how often it asks."""
+"""Previews are decoded from latents averaged down to at most this many rows and columns."""
+RESTART_TIMEOUT_S, RETRY_S = 20.0, 0.25
+"""How long a picture waits for restarting engines, and the retry interval."""
 
 
 class StepObserver(Protocol):
-    """Is told how one picture comes along."""
+    """Receives the progress of one picture."""
 
-    def stepped(self, stage: Stage) -> None:
-        """After every evaluation. Nothing in ``stage`` changes any more."""
+    def on_step(self, stage: Stage) -> None:
+        """Called after every evaluation; ``stage`` is immutable."""
 
-    async def shown(self, step: int, pixels: Pixels) -> None:
-        """A preview: the picture after ``step`` evaluations, (h, w, 3)."""
+    async def on_preview(self, step: int, pixels: Pixels) -> None:
+        """Called with a preview after ``step`` evaluations, shape (h, w, 3)."""
 
 
 @dataclass(frozen=True, eq=False)
 class Conditioning:
-    """What the UNet is told of a prompt. ``embeds``: (tokens, D); SDXL's ``pooled``: (D2,)."""
+    """Text conditioning of one prompt. ``embeds``: (tokens, D); SDXL's ``pooled``: (D2,)."""
 
     embeds: Floats
     pooled: Floats | None
@@ -55,10 +55,10 @@ class Conditioning:
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """One request, resolved: all that its pictures have in common.
+    """A resolved request: everything its pictures have in common.
 
-    ``constant`` are the inputs of the UNet that no step changes, with a row for each of ``rows``: without the prompt
-    and with it when there is guidance, else with it alone.
+    ``constant``: UNet inputs that do not change between steps, with ``rows`` rows: unconditional and conditional with
+    guidance, otherwise conditional only.
     """
 
     parameters: Parameters
@@ -69,26 +69,26 @@ class Plan:
     negative_tokens: int
     preview_every: int
     deadline: float
-    """Of ``time.monotonic``."""
+    """By ``time.monotonic``."""
     versions: Mapping[str, str]
-    """Of the engines; one that is left out is Triton's to choose."""
+    """Engine versions; Triton chooses for engines that are missing."""
 
 
 class DiffusionPipeline:
-    """Draws with the engines of ``family``. Several pictures under way share nothing but the engines."""
+    """Draws with the engines of ``family``. Concurrent pictures share only the engines."""
 
     def __init__(self, family: Family, repository: Path, engines: EngineClient, *, engine_timeout_s: float) -> None:
-        """Raises ``InvalidRequest`` when a tokenizer in ``repository`` does not fit its text encoder."""
+        """Raises ``InvalidRequest`` if a tokenizer in ``repository`` does not match its text encoder."""
         self.family = family
         self._tokenizers = tuple(
             PromptTokenizer.load(repository / encoder.engine / "tokenizer.json", encoder) for encoder in family.text
         )
         self._engines = engines
         self._engine_timeout_s = engine_timeout_s
-        self._known: OrderedDict[bytes, Conditioning] = OrderedDict()
+        self._prompt_cache: OrderedDict[bytes, Conditioning] = OrderedDict()
 
     async def plan(self, options: IllustrateOptions, seed: int, deadline: float, versions: Mapping[str, str]) -> Plan:
-        """``versions`` of the engines to ask. Raises ``InvalidRequest`` naming the field that it cannot serve."""
+        """Resolve a request for these engine ``versions``. Raises ``InvalidRequest`` with the unsupported field."""
         parameters = resolve(self.family, options, seed)
         sampler = by_name(parameters.sampler)
         trajectory = sampler.trajectory(self.family.scheduler, parameters.num_inference_steps)
@@ -96,13 +96,15 @@ class DiffusionPipeline:
         if guided := is_guided(parameters.guidance_scale):
             prompts["negative_prompt"] = options.negative_prompt
         encoded = encode_all(self._tokenizers, prompts)
-        conditions = await asyncio.gather(*(self._condition(tokens, deadline, versions) for tokens in encoded.values()))
+        conditions = await asyncio.gather(
+            *(self._encode_prompt(tokens, deadline, versions) for tokens in encoded.values())
+        )
         if guided:
             conditions = [self._unconditional(conditions[1], options.negative_prompt), conditions[0]]
         return Plan(
             parameters=parameters,
             trajectory=trajectory,
-            constant=_constant(conditions, parameters),
+            constant=_constant_inputs(conditions, parameters),
             rows=len(conditions),
             tokens=encoded["prompt"][0].used,
             negative_tokens=encoded["negative_prompt"][0].used if guided else 0,
@@ -112,31 +114,32 @@ class DiffusionPipeline:
         )
 
     async def paint(
-        self, plan: Plan, seed: int, watch: StepObserver | None = None, begun: Stage | None = None
+        self, plan: Plan, seed: int, observer: StepObserver | None = None, resumed: Stage | None = None
     ) -> Pixels:
-        """The picture of ``seed``, from the stage ``begun`` on: shape (height, width, 3), 8 bits.
+        """Draw the picture of ``seed``, continuing from the stage ``resumed``: shape (height, width, 3), 8 bits.
 
-        The same whatever else is under way and wherever it began, to the engine's rounding. Cancelled, it asks for
-        nothing any more. Raises an exception group of DeadlineExceeded (between steps) or the engines' errors.
+        The result does not depend on concurrent pictures or on ``resumed``, up to the engine's rounding. After
+        cancellation no further request is sent. Raises an exception group of DeadlineExceeded (between steps) or engine
+        errors.
         """
         trajectory, shape, timesteps = plan.trajectory, self.latents_shape(plan), plan.trajectory.timesteps
-        stage = begun or Stage(0, trajectory.start(gaussian(seed, LATENTS, shape)))
+        stage = resumed or Stage(0, trajectory.start(gaussian(seed, LATENTS, shape)))
         began = time.perf_counter()
         async with asyncio.TaskGroup() as previews:
-            shown: asyncio.Task[None] | None = None
+            preview_task: asyncio.Task[None] | None = None
             for i in range(stage.step, len(trajectory)):
                 sample = stage.sample
                 with tracing.step("step", step=i + 1, timestep=float(timesteps[i]), rows=plan.rows):
                     output = await self._predict(plan, trajectory.scale_model_input(sample, i), timesteps[i])
-                if watch is not None and _preview_is_due(plan, i):
-                    if shown is not None:
-                        await shown
+                if observer is not None and _preview_is_due(plan, i):
+                    if preview_task is not None:
+                        await preview_task
                     denoised = trajectory.predict_x0(output, sample, i)
-                    shown = previews.create_task(self._show(plan, i + 1, denoised, watch))
+                    preview_task = previews.create_task(self._send_preview(plan, i + 1, denoised, observer))
                 noise = gaussian(seed, step_draw(i), shape) if trajectory.stochastic else None
                 stage = Stage(i + 1, *trajectory.step(stage.state, output, sample, i, noise))
-                if watch is not None:
-                    watch.stepped(stage)
+                if observer is not None:
+                    observer.on_step(stage)
         catalogue.STAGE_SECONDS.observe(time.perf_counter() - began, ILLUSTRATE, "denoise")
         with measurements.stage(ILLUSTRATE, "decode"):
             return await self._decode(plan, stage.sample)
@@ -163,29 +166,29 @@ class DiffusionPipeline:
     def latents_shape(self, plan: Plan) -> tuple[int, int, int]:
         return self.family.latents_shape(plan.parameters.width, plan.parameters.height)
 
-    async def _condition(
+    async def _encode_prompt(
         self, tokens: list[PromptTokens], deadline: float, versions: Mapping[str, str]
     ) -> Conditioning:
-        """Of one prompt, by every text encoder; remembered."""
-        told = [part.tobytes() for each in tokens for part in (each.ids, each.weights)]
-        key = b"|".join([*(versions.get(encoder.engine, "").encode() for encoder in self.family.text), *told])
-        if (known := self._known.get(key)) is not None:
-            self._known.move_to_end(key)
-            return known
+        """Encode one prompt with every text encoder; cached."""
+        key_parts = [part.tobytes() for each in tokens for part in (each.ids, each.weights)]
+        key = b"|".join([*(versions.get(encoder.engine, "").encode() for encoder in self.family.text), *key_parts])
+        if (cached := self._prompt_cache.get(key)) is not None:
+            self._prompt_cache.move_to_end(key)
+            return cached
         with measurements.stage(ILLUSTRATE, "encode"):
-            answers = await asyncio.gather(
+            outputs = await asyncio.gather(
                 *(
-                    self.ask(encoder.engine, {"input_ids": each.ids}, deadline, versions)
+                    self.infer(encoder.engine, {"input_ids": each.ids}, deadline, versions)
                     for encoder, each in zip(self.family.text, tokens, strict=True)
                 )
             )
-        parts = [joined(found["prompt_embeds"], each.weights) for found, each in zip(answers, tokens, strict=True)]
-        pooled = answers[-1].get("pooled_prompt_embeds")
-        found = Conditioning(np.concatenate(parts, axis=1), None if pooled is None else pooled[0])
-        self._known[key] = found
-        while len(self._known) > REMEMBERED_PROMPTS:
-            self._known.popitem(last=False)
-        return found
+        parts = [joined(output["prompt_embeds"], each.weights) for output, each in zip(outputs, tokens, strict=True)]
+        pooled = outputs[-1].get("pooled_prompt_embeds")
+        conditioning = Conditioning(np.concatenate(parts, axis=1), None if pooled is None else pooled[0])
+        self._prompt_cache[key] = conditioning
+        while len(self._prompt_cache) > PROMPT_CACHE_SIZE:
+            self._prompt_cache.popitem(last=False)
+        return conditioning
 
     def _unconditional(self, negative: Conditioning, prompt: str) -> Conditioning:
         if prompt or not self.family.zeros_for_no_prompt:
@@ -194,14 +197,14 @@ class DiffusionPipeline:
         return Conditioning(np.zeros_like(negative.embeds), pooled)
 
     async def _predict(self, plan: Plan, model_input: Floats, timestep: np.float32) -> Floats:
-        """The UNet's answer for one picture, (C, H, W), guided."""
+        """The guided UNet output for one picture, (C, H, W)."""
         inputs = {
             "sample": np.repeat(model_input[None], plan.rows, axis=0),
             "timestep": np.full((plan.rows, 1), timestep, np.float32),
             **plan.constant,
         }
         began = time.perf_counter()
-        output: Floats = (await self.ask(self.family.unet, inputs, plan.deadline, plan.versions))["noise_pred"]
+        output: Floats = (await self.infer(self.family.unet, inputs, plan.deadline, plan.versions))["noise_pred"]
         catalogue.STEP_SECONDS.observe(time.perf_counter() - began, self.family.name)
         if not np.isfinite(output).all():
             raise EngineFailure(f"engine '{self.family.unet}' gave numbers that are not finite")
@@ -212,20 +215,20 @@ class DiffusionPipeline:
 
     async def _decode(self, plan: Plan, latents: Floats) -> Pixels:
         inputs = {"latents": np.ascontiguousarray(latents[None], np.float32)}
-        pixels: Pixels = (await self.ask(self.family.vae_decoder, inputs, plan.deadline, plan.versions))["image"][0]
+        pixels: Pixels = (await self.infer(self.family.vae_decoder, inputs, plan.deadline, plan.versions))["image"][0]
         return pixels
 
-    async def _show(self, plan: Plan, evaluations: int, latents: Floats, watch: StepObserver) -> None:
+    async def _send_preview(self, plan: Plan, evaluations: int, latents: Floats, observer: StepObserver) -> None:
         with tracing.step("preview", step=evaluations):
-            pixels = await self._decode(plan, _reduced(latents))
-        await watch.shown(evaluations, pixels)
+            pixels = await self._decode(plan, _downscale(latents))
+        await observer.on_preview(evaluations, pixels)
         catalogue.PREVIEWS.add(1, self.family.name)
 
-    async def ask(
+    async def infer(
         self, engine: str, inputs: Mapping[str, npt.NDArray[Any]], deadline: float, versions: Mapping[str, str]
     ) -> dict[str, Any]:
-        """One inference. Engines that are gone are asked again while they are being restarted: nothing is lost."""
-        patience = time.monotonic() + RESTART_S
+        """One inference. While engines restart, it is retried for RESTART_S."""
+        retry_until = time.monotonic() + RESTART_TIMEOUT_S
         while True:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
@@ -234,14 +237,14 @@ class DiffusionPipeline:
                 limit_s = min(left_s, self._engine_timeout_s)
                 return await self._engines.infer(engine, inputs, timeout_s=limit_s, version=versions.get(engine, ""))
             except EngineUnavailable:
-                if time.monotonic() >= patience:
+                if time.monotonic() >= retry_until:
                     raise
                 tracing.event("asked again", atelier__engine=engine)
                 await asyncio.sleep(min(RETRY_S, left_s))
 
 
 def resolve(family: Family, options: IllustrateOptions, seed: int) -> Parameters:
-    """``options`` with the family's defaults. Raises ``InvalidRequest`` for sizes and samplers that it has not."""
+    """Apply the family's defaults to ``options``. Raises ``InvalidRequest`` for unsupported sizes and samplers."""
     defaults = family.defaults
     width, height = options.width or defaults.size[0], options.height or defaults.size[1]
     for name, side in (("width", width), ("height", height)):
@@ -266,25 +269,25 @@ def resolve(family: Family, options: IllustrateOptions, seed: int) -> Parameters
     )
 
 
-def _constant(conditions: list[Conditioning], parameters: Parameters) -> dict[str, Floats]:
-    """The UNet's inputs that do not change from step to step, a row for each of ``conditions``."""
+def _constant_inputs(conditions: list[Conditioning], parameters: Parameters) -> dict[str, Floats]:
+    """UNet inputs that are constant over all steps, one row per condition."""
     constant = {"encoder_hidden_states": np.stack([c.embeds for c in conditions])}
     pooled = [c.pooled for c in conditions if c.pooled is not None]
     if pooled:
         size = [parameters.height, parameters.width]
         constant["text_embeds"] = np.stack(pooled)
-        # As trained: the original size, where the crop began, the size aimed at (Podell et al. 2023, section 2.2).
+        # SDXL's training order: original size, crop offset, target size (Podell et al. 2023, section 2.2).
         constant["time_ids"] = np.tile(np.array([*size, 0, 0, *size], np.float32), (len(pooled), 1))
     return constant
 
 
 def _preview_is_due(plan: Plan, i: int) -> bool:
-    """After every ``preview_every`` evaluations; the last one's is the picture itself."""
+    """After every ``preview_every`` evaluations, except the last, which is the picture."""
     return plan.preview_every > 0 and (i + 1) % plan.preview_every == 0 and i + 1 < len(plan.trajectory)
 
 
-def _reduced(latents: Floats) -> Floats:
-    """``latents`` (C, H, W) averaged down by a whole factor to at most PREVIEW_LATENTS rows and columns."""
+def _downscale(latents: Floats) -> Floats:
+    """Average ``latents`` (C, H, W) down by an integer factor to at most PREVIEW_LATENTS rows and columns."""
     _, height, width = latents.shape
     factor = -(-max(height, width) // PREVIEW_LATENTS)
     if factor == 1:

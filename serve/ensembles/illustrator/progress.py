@@ -1,4 +1,4 @@
-"""What a reader is told of pictures under way, and how it waits: previews in order, of the rest the newest."""
+"""Progress reporting: previews are queued in order; of progress and checkpoints only the newest is kept."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from typing import Any
 from serve.diffusion.samplers import Trajectory
 from serve.ensembles.illustrator.checkpoints import Stage, pack
 from serve.ensembles.illustrator.illustration import Checkpoint, Pixels, Preview, Progress, StreamOptions
-from serve.ensembles.progress_stream import PREVIEW_PATIENCE_S, ProgressOutbox
+from serve.ensembles.progress_stream import PREVIEW_TIMEOUT_S, ProgressOutbox
 from serve.observability.costs import current_cost
 
-WAITING_PREVIEWS = 32
-"""Of one request."""
+MAX_WAITING_PREVIEWS = 32
+"""Per request."""
 
 
 @dataclass(frozen=True, eq=False)
-class Unpacked:
-    """A checkpoint to be: one that is replaced before it is read was never packed."""
+class UnpackedCheckpoint:
+    """A checkpoint that is packed only when it is read."""
 
     index: int
     stage: Stage
@@ -28,66 +28,69 @@ class Unpacked:
 
 
 class ProgressReporter:
-    """Of one request, whose pictures have ``fingerprints``; those in ``begun`` go on from there."""
+    """Reports the progress of one request. Pictures have ``fingerprints``; those in ``resumed`` continue from a
+    stage."""
 
     def __init__(
         self,
         outbox: ProgressOutbox,
-        follow: StreamOptions,
+        stream_options: StreamOptions,
         fingerprints: Sequence[str],
         trajectory: Trajectory,
-        begun: Mapping[int, Stage],
+        resumed: Mapping[int, Stage],
     ) -> None:
         self.outbox = outbox
-        self.follow = follow
+        self.stream_options = stream_options
         self.fingerprints = fingerprints
         self.evaluations = len(trajectory)
-        self._made = sum(stage.step for stage in begun.values())
-        self._told_at = -float("inf")
-        self._tell_progress()
+        self._made = sum(stage.step for stage in resumed.values())
+        self._reported_at = -float("inf")
+        self._report_progress()
 
     def of(self, index: int) -> PictureProgress:
         return PictureProgress(self, index)
 
     def count(self) -> None:
-        """One evaluation more."""
+        """Count one evaluation."""
         self._made += 1
-        self._tell_progress()
+        self._report_progress()
 
-    def _tell_progress(self) -> None:
+    def _report_progress(self) -> None:
         now = time.monotonic()
-        if self.follow.progress_s and now - self._told_at >= self.follow.progress_s:
-            self._told_at = now
-            renew(self.outbox, Progress(self._made, self.evaluations * len(self.fingerprints), current_cost()))
+        if self.stream_options.progress_s and now - self._reported_at >= self.stream_options.progress_s:
+            self._reported_at = now
+            publish_latest(self.outbox, Progress(self._made, self.evaluations * len(self.fingerprints), current_cost()))
 
 
 @dataclass(frozen=True, eq=False)
 class PictureProgress:
-    """The ``Watcher`` of picture ``index``."""
+    """The ``StepObserver`` of picture ``index``."""
 
     report: ProgressReporter
     index: int
 
-    def stepped(self, stage: Stage) -> None:
+    def on_step(self, stage: Stage) -> None:
         self.report.count()
-        every = self.report.follow.checkpoint_every
+        every = self.report.stream_options.checkpoint_every
         if every and (stage.step % every == 0 or stage.step == self.report.evaluations):
-            renew(self.report.outbox, Unpacked(self.index, stage, self.report.fingerprints[self.index]))
+            publish_latest(
+                self.report.outbox, UnpackedCheckpoint(self.index, stage, self.report.fingerprints[self.index])
+            )
 
-    async def shown(self, step: int, pixels: Pixels) -> None:
-        await lay(self.report.outbox, Preview(self.index, step, self.report.evaluations, pixels))
+    async def on_preview(self, step: int, pixels: Pixels) -> None:
+        await publish(self.report.outbox, Preview(self.index, step, self.report.evaluations, pixels))
 
 
-class Seen:
-    """What a reader of one request was told, of whom its pictures go on from ``resume``."""
+class StreamDeduplicator:
+    """Removes repeated items after a retry, and keeps the last checkpoints for it."""
 
     def __init__(self, resume: Sequence[Checkpoint]) -> None:
         self.checkpoints = {checkpoint.index: checkpoint for checkpoint in resume}
-        """The last of each picture."""
+        """The last checkpoint by picture."""
         self._steps: dict[int | None, int] = {}
 
     def is_new(self, item: Preview | Progress | Checkpoint) -> bool:
-        """Whether ``item`` is no repetition. A checkpoint never is: a replica that could use none began anew."""
+        """Whether ``item`` is not a repetition. Checkpoints always are new: a replica may have restarted from zero."""
         if isinstance(item, Checkpoint):
             self.checkpoints[item.index] = item
             return True
@@ -98,20 +101,20 @@ class Seen:
         return True
 
 
-async def lay(outbox: ProgressOutbox, item: Preview | Progress | Checkpoint) -> None:
+async def publish(outbox: ProgressOutbox, item: Preview | Progress | Checkpoint) -> None:
     if isinstance(item, Preview):
-        await outbox.offer(item, PREVIEW_PATIENCE_S)
+        await outbox.offer(item, PREVIEW_TIMEOUT_S)
     else:
-        renew(outbox, item)
+        publish_latest(outbox, item)
 
 
-def renew(outbox: ProgressOutbox, item: Progress | Checkpoint | Unpacked) -> None:
-    """Of what was not read only the newest Progress waits, and the newest checkpoint of each picture."""
-    outbox.renew("progress" if isinstance(item, Progress) else f"checkpoint {item.index}", item)
+def publish_latest(outbox: ProgressOutbox, item: Progress | Checkpoint | UnpackedCheckpoint) -> None:
+    """Replace an unread progress, or an unread checkpoint of the same picture."""
+    outbox.put_latest("progress" if isinstance(item, Progress) else f"checkpoint {item.index}", item)
 
 
-async def packed(item: Any) -> Any:
-    """``item`` for a reader: packed while the next steps are made."""
-    if isinstance(item, Unpacked):
+async def pack_item(item: Any) -> Any:
+    """``item`` for the reader; checkpoints are packed in a thread, while the next steps run."""
+    if isinstance(item, UnpackedCheckpoint):
         return await asyncio.to_thread(pack, item.index, item.stage, item.fingerprint)
     return item

@@ -1,10 +1,10 @@
-"""How a picture was made, written into the picture, and that a machine made it.
+"""Provenance metadata inside picture files: generation parameters, and the mark that a picture is AI-generated.
 
-Two texts: AUTOMATIC1111's infotext, which many tools read, and a JSON object of ours in pure ASCII. In a PNG they are
-text chunks named ``parameters`` and ``atelier``; in JPEG and WebP they are EXIF's UserComment and ImageDescription.
-That it was generated is IPTC's DigitalSourceType, in XMP: where each format keeps XMP, in an SVG as ``<metadata>``.
-Sources: that project's ``create_infotext``; of UserComment's first eight bytes CIPA DC-008, 4.6.5; IPTC Photo Metadata
-Standard, "Digital Source Type"; XMP Specification, parts 1 and 3.
+Two texts: AUTOMATIC1111's infotext, which many tools read, and our JSON record in ASCII. PNG stores them as text chunks
+``parameters`` and ``atelier``, JPEG and WebP as EXIF UserComment and ImageDescription. The mark is IPTC's
+DigitalSourceType in XMP; in SVG it is a ``<metadata>`` element. Sources: AUTOMATIC1111's ``create_infotext``;
+CIPA DC-008, 4.6.5 (UserComment's encoding prefix); IPTC Photo Metadata Standard, "Digital Source Type"; XMP
+Specification, parts 1 and 3.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from serve.diffusion.samplers import SAMPLERS, Sampler, by_name
 from serve.ensembles.illustrator.illustration import Illustration, Parameters
 
 AUTOMATIC, UNIFORM, KARRAS = "Automatic", "Uniform", "Karras"
-"""AUTOMATIC1111's names of the schedules that our samplers have."""
+"""AUTOMATIC1111's names of our samplers' schedules."""
 _INFOTEXT, _RECORD = "parameters", "atelier"
 _IMAGE_DESCRIPTION, _EXIF_IFD, _USER_COMMENT = 0x010E, 0x8769, 0x9286
 _UTF_16 = b"UNICODE\0"
 _MAX_EXIF_BYTES = 65_500
-"""A segment of a JPEG has 65,535."""
+"""A JPEG segment is limited to 65,535 bytes."""
 
 GENERATED = "http://cv.iptc.org/newscodes/digitalsourcetype/trainedAlgorithmicMedia"
 _RDF = (
@@ -39,16 +39,16 @@ XMP = (
     '<?xpacket begin="\ufeff" id="W5M0MpCehiHzreSzNTczkc9d"?><x:xmpmeta xmlns:x="adobe:ns:meta/">'
     f'{_RDF}</x:xmpmeta><?xpacket end="r"?>'
 )
-"""That a picture was generated."""
+"""The XMP packet that marks a picture as generated."""
 _XMP = "XML:com.adobe.xmp"
 _HEADER_BYTES = 33
-"""Of a PNG: its signature, and the chunk that comes first."""
+"""PNG signature and IHDR chunk."""
 
 
 def infotext(made: Parameters) -> str:
-    """``made`` as AUTOMATIC1111 writes it: the prompt, the negative prompt if there is one, a line of facts."""
+    """AUTOMATIC1111's format: the prompt, the negative prompt if any, a line of parameters."""
     facts: dict[str, object] = {}
-    if made.sampler:  # else it was drawn elsewhere, and nobody told
+    if made.sampler:  # unknown for pictures of a fallback service
         title, schedule = sampler_and_schedule(by_name(made.sampler))
         facts = {"Steps": made.num_inference_steps, "Sampler": title, "Schedule type": schedule}
     facts |= {"CFG scale": f"{made.guidance_scale:g}", "Seed": made.seed, "Size": f"{made.width}x{made.height}"}
@@ -60,7 +60,7 @@ def infotext(made: Parameters) -> str:
 
 
 def sampler_and_schedule(sampler: Sampler) -> tuple[str, str]:
-    """As AUTOMATIC1111 names them. There a sampler that has a variant with Karras sigmas has them by itself."""
+    """AUTOMATIC1111's names. Its samplers with a Karras variant use Karras sigmas under "Automatic"."""
     plain = sampler.title.removesuffix(f" {KARRAS}")
     if plain != sampler.title:
         return plain, KARRAS
@@ -68,42 +68,42 @@ def sampler_and_schedule(sampler: Sampler) -> tuple[str, str]:
 
 
 def record(illustration: Illustration, made: Parameters) -> str:
-    """The JSON: every parameter by its name in ``Parameters``, and the versions of the engines."""
-    told = {**asdict(made), "model_versions": dict(illustration.model_versions)}
-    return json.dumps({"software": f"atelier {version('atelier')}", **told})
+    """JSON of all ``Parameters`` and the engine versions."""
+    content = {**asdict(made), "model_versions": dict(illustration.model_versions)}
+    return json.dumps({"software": f"atelier {version('atelier')}", **content})
 
 
 def png_text(texts: tuple[str, str] | None, generated: bool) -> PngInfo:
-    """The infotext and the record, and the mark."""
+    """PNG text chunks: infotext, record and mark."""
     chunks = PngInfo()
     for name, text in zip((_INFOTEXT, _RECORD), texts or (), strict=False):
         if text:
-            chunks.add_text(name, text)  # iTXt where Latin-1 has not all of it
+            chunks.add_text(name, text)  # iTXt for text outside Latin-1
     if generated:
         chunks.add_itxt(_XMP, XMP)
     return chunks
 
 
 def mark_png(png: bytes) -> bytes:
-    """With the mark, its pixels as they are."""
-    data = _XMP.encode() + bytes(5) + XMP.encode()  # neither compressed, nor of a language
+    """Insert the mark; pixels are unchanged."""
+    data = _XMP.encode() + bytes(5) + XMP.encode()  # uncompressed, no language
     chunk = struct.pack(">I", len(data)) + b"iTXt" + data + struct.pack(">I", zlib.crc32(b"iTXt" + data))
     return png[:_HEADER_BYTES] + chunk + png[_HEADER_BYTES:]
 
 
 def mark_svg(svg: str) -> str:
-    """With the mark as the first thing in it."""
+    """Insert the mark as the first element."""
     end = svg.index(">", svg.index("<svg")) + 1
     return f"{svg[:end]}<metadata>{_RDF}</metadata>{svg[end:]}"
 
 
 def is_marked(data: bytes) -> bool:
-    """Whether a file, of any format, says that it was generated."""
+    """Whether a file of any format is marked as generated."""
     return GENERATED.encode() in data
 
 
 def exif(infotext: str, record: str) -> bytes:
-    """Both; the infotext alone where both are too long for a JPEG; nothing where that is."""
+    """EXIF with both texts; the infotext alone if both exceed JPEG's limit; empty if that does too."""
     for description in (record, ""):
         block = _exif(infotext, description)
         if len(block) <= _MAX_EXIF_BYTES:
@@ -112,7 +112,7 @@ def exif(infotext: str, record: str) -> bytes:
 
 
 def read(image: Image.Image) -> tuple[str, str] | None:
-    """The infotext and the record that ``image`` carries, each empty if it has only the other; None if neither."""
+    """Infotext and record of ``image``, empty strings where missing; None if it has neither."""
     texts = _of_png(image) if image.format == "PNG" else _of_exif(image)
     return texts if any(texts) else None
 

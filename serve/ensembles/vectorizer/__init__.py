@@ -1,3 +1,3 @@
 """Image to SVG: analysis, tier choice, parameter search, tracing in worker processes. Begin with `vectorizer`, then
-`conversion`.
+`conversion`. May import what `serve.ensembles` may.
 """

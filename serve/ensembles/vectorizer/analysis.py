@@ -1,4 +1,4 @@
-"""Looking at a picture: decode, statistics, embedding, logo type; remembered by the hash of its bytes (D-014)."""
+"""Image analysis: decoding, statistics, embedding, logo type; cached by the hash of the bytes (D-014)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from serve.vector.rules import classify
 LOGGER = logging.getLogger(__name__)
 T = TypeVar("T")
 
-REMEMBERED = 256
+CACHE_SIZE = 256
 INSPECT_LIMIT_S = 10.0
 
 
 @dataclass(frozen=True)
 class ImageAnalysis:
-    """What is known of a picture before it is traced. ``embedding`` is None when its engine failed."""
+    """Analysis of a picture before tracing. ``embedding`` is None if its engine failed."""
 
     sha256: str
     width: int
@@ -47,18 +47,18 @@ class ImageAnalysis:
 
 
 @dataclass
-class Account:
-    """What one request spent and what it had to do without."""
+class ConversionContext:
+    """State of one request: its deadline, timings, and degradations."""
 
     deadline: float
     timings_s: dict[str, float] = field(default_factory=dict)
     degraded: list[str] = field(default_factory=list)
     used: set[str] = field(default_factory=set)
-    """The engines whose answers went into the result."""
+    """Engines whose outputs are part of the result."""
     versions: Mapping[str, str] = field(default_factory=dict)
-    """Of every engine that the request may ask."""
+    """Versions of all engines of the request."""
 
-    def spend(self, stage: str, began: float) -> None:
+    def add_time(self, stage: str, began: float) -> None:
         self.timings_s[stage] = self.timings_s.get(stage, 0.0) + time.perf_counter() - began
 
     async def timed(self, stage: str, work: Awaitable[T]) -> T:
@@ -67,10 +67,11 @@ class Account:
             with tracing.span(stage):
                 return await work
         finally:
-            self.spend(stage, began)
+            self.add_time(stage, began)
 
-    async def or_without(self, engine: str, instead: str, work: Callable[[], Awaitable[T]]) -> T | None:
-        """The answer of ``engine``, or None and a note: no conversion fails because a model did."""
+    async def run_or_degrade(self, engine: str, instead: str, work: Callable[[], Awaitable[T]]) -> T | None:
+        """The result of ``engine``, or None with a note in ``degraded``: a failed model does not fail the
+        conversion."""
         try:
             answer = await work()
         except Cancelled:
@@ -86,79 +87,79 @@ class Account:
 
 
 class ImageAnalyzer:
-    """Insights by the hash of the bytes: a picture that was seen lately costs nothing."""
+    """Analyses pictures, with a cache by content hash."""
 
     def __init__(self, workers: WorkerPool, predictors: Predictors, limits: ImageLimits) -> None:
         self._workers = workers
         self._predictors = predictors
         self._limits = limits
-        self._seen: OrderedDict[tuple[str, ...], ImageAnalysis] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, ...], ImageAnalysis] = OrderedDict()
 
-    async def look(self, data: bytes, account: Account) -> ImageAnalysis:
-        """Raises what decoding raises; without engines the embedding is missing and the type comes from rules.
+    async def analyze(self, data: bytes, context: ConversionContext) -> ImageAnalysis:
+        """Raises decoding errors. Without engines the embedding is missing and the type comes from rules.
 
-        Only an insight that needed no fallback is remembered.
+        Only complete analyses are cached.
         """
-        of = (account.versions.get(engine, "") for engine in (EMBEDDER, CLASSIFIER))
+        of = (context.versions.get(engine, "") for engine in (EMBEDDER, CLASSIFIER))
         key = (hashlib.sha256(data).hexdigest(), *of)
-        known = self._seen.get(key)
+        known = self._cache.get(key)
         if known is not None:
-            self._seen.move_to_end(key)
-            account.used.update((EMBEDDER, CLASSIFIER))
+            self._cache.move_to_end(key)
+            context.used.update((EMBEDDER, CLASSIFIER))
             return known
-        insight = await self._look(data, account)
-        if not insight.degraded:
-            self._seen[key] = insight
-            while len(self._seen) > REMEMBERED:
-                self._seen.popitem(last=False)
-        return insight
+        analysis = await self._analyze(data, context)
+        if not analysis.degraded:
+            self._cache[key] = analysis
+            while len(self._cache) > CACHE_SIZE:
+                self._cache.popitem(last=False)
+        return analysis
 
-    async def inspect(self, data: bytes, account: Account) -> tasks.Inspection:
-        """Decode and take the statistics, without any engine. A picture that no worker survives is a bad picture."""
-        work = self._workers.run(account.deadline, tasks.inspect, data, self._limits, limit_s=INSPECT_LIMIT_S)
+    async def inspect(self, data: bytes, context: ConversionContext) -> tasks.Inspection:
+        """Decode and compute statistics, without engines. A picture that crashes its worker twice is a BadImage."""
+        work = self._workers.run(context.deadline, tasks.inspect, data, self._limits, limit_s=INSPECT_LIMIT_S)
         try:
-            return await account.timed("analyze", work)
+            return await context.timed("analyze", work)
         except TaskFault as fault:
             raise BadImage("cannot be decoded", FIELD) from fault
 
-    async def _look(self, data: bytes, account: Account) -> ImageAnalysis:
-        seen = await self.inspect(data, account)
-        before, predictors = len(account.degraded), self._predictors.of(account.versions)
+    async def _analyze(self, data: bytes, context: ConversionContext) -> ImageAnalysis:
+        inspection = await self.inspect(data, context)
+        before, predictors = len(context.degraded), self._predictors.of(context.versions)
         began = time.perf_counter()
-        embedding = await account.or_without(
-            EMBEDDER, "fixed parameters", lambda: predictors.embed(seen.inputs, account.deadline)
+        embedding = await context.run_or_degrade(
+            EMBEDDER, "fixed parameters", lambda: predictors.embed(inspection.inputs, context.deadline)
         )
-        account.spend("embed", began)
+        context.add_time("embed", began)
         began = time.perf_counter()
         probabilities = None
         if embedding is not None:
-            inputs = (embedding, seen.inputs["statistics"], seen.structure)
-            probabilities = await account.or_without(
-                CLASSIFIER, "logo type by rules", lambda: predictors.classify(*inputs, account.deadline)
+            inputs = (embedding, inspection.inputs["statistics"], inspection.structure)
+            probabilities = await context.run_or_degrade(
+                CLASSIFIER, "logo type by rules", lambda: predictors.classify(*inputs, context.deadline)
             )
-        account.spend("classify", began)
-        degraded = tuple(account.degraded[before:])
-        return described(seen, embedding, probabilities, degraded)
+        context.add_time("classify", began)
+        degraded = tuple(context.degraded[before:])
+        return build_analysis(inspection, embedding, probabilities, degraded)
 
 
-def described(
-    seen: tasks.Inspection,
+def build_analysis(
+    inspection: tasks.Inspection,
     embedding: npt.NDArray[np.float32] | None = None,
     probabilities: dict[str, float] | None = None,
     degraded: tuple[str, ...] = (),
 ) -> ImageAnalysis:
-    """The insight of an inspection; the logo type by rules when there are no ``probabilities``."""
+    """Analysis from an inspection; the logo type comes from rules if there are no ``probabilities``."""
     if probabilities:
         logo_type, confidence = max(probabilities.items(), key=lambda item: item[1])
         method = "trained"
     else:
-        logo_type, confidence = classify(seen.features)
+        logo_type, confidence = classify(inspection.features)
         probabilities, method = {}, "rules"
     return ImageAnalysis(
-        sha256=seen.sha256,
-        width=seen.width,
-        height=seen.height,
-        features=seen.features,
+        sha256=inspection.sha256,
+        width=inspection.width,
+        height=inspection.height,
+        features=inspection.features,
         embedding=embedding,
         logo_type=logo_type,
         confidence=confidence,

@@ -1,7 +1,7 @@
-"""Which parameters to consider: fixed ones, samples around good ones, a varied few of many, and coarser ones.
+"""Candidate parameters: fixed ones, samples around good ones, a diverse selection, and coarser variants.
 
-Rows are the candidate rows of `serve.vector.parameters` (shape (n, 10)). Everything is seeded by the picture's hash and
-lies on a grid of 1/256, so that neither chance nor the last bit of a prediction changes what is tried.
+Rows are candidate rows of `serve.vector.parameters`, shape (n, 10). Sampling is seeded by the picture's hash, and
+values lie on a grid of 1/256, so that results do not depend on chance or on the last bit of a prediction.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from serve.vector.rules import degradation
 
 Floats = npt.NDArray[np.float32]
 
-CONSIDERED = 1000
+SAMPLED = 1000
 _GRID = 256
 _VTRACER_SHARE = 0.05
 _UNIFORM_SHARE = 0.35
 _NEAR_SPREAD = 0.12
-_DISTINCT = 0.15  # rows closer than this (largest difference of one value) are nearly the same try
+_DISTINCT = 0.15  # rows that differ less than this in every value count as equal
 
-# The best of some 40 on icons of the `train` split, by utility against the clean picture.
+# The best of about 40 on icons of the `train` split, by utility against the clean picture.
 _FIXED = {
     "none": CoverageParameters(refine=1),
     "noisy": CoverageParameters(
@@ -43,17 +43,17 @@ _FIXED = {
 
 
 def generator(sha256: str, stage: int) -> np.random.Generator:
-    """Random numbers that depend on the picture and the stage of its search alone."""
+    """A generator that depends only on the picture and the search stage."""
     return np.random.default_rng([int(sha256[:16], 16), stage])
 
 
 def fixed_parameters(features: Features) -> CoverageParameters:
-    """Without any model: defaults for clean pictures, a pre-filter and wider thresholds for noisy ones."""
+    """Parameters without a model: defaults for clean pictures, a pre-filter and wider thresholds for noisy ones."""
     return _FIXED[degradation(features)]
 
 
 def on_grid(rows: npt.ArrayLike) -> Floats:
-    """Unit values rounded to the grid, the tracer to 0 or 1, refinement to whole rounds; any leading shape."""
+    """Round values to the grid, the tracer to 0 or 1, refinement to whole rounds; any leading shape."""
     values = np.clip(np.asarray(rows, np.float32), 0, 1)
     snapped = np.round(values * _GRID) / np.float32(_GRID)
     snapped[..., 0] = values[..., 0] >= 0.5
@@ -61,12 +61,12 @@ def on_grid(rows: npt.ArrayLike) -> Floats:
     return np.asarray(snapped, np.float32)
 
 
-def parameters_of(row: npt.ArrayLike) -> Parameters:
+def parameters_from_row(row: npt.ArrayLike) -> Parameters:
     return from_candidate(on_grid(row))
 
 
-def consider(sha256: str, starts: Floats, refine: int, count: int = CONSIDERED) -> Floats:
-    """``starts`` (shape (k, 10)) and samples, ``count`` rows in all: a part all over the box, the rest around them."""
+def sample(sha256: str, starts: Floats, refine: int, count: int = SAMPLED) -> Floats:
+    """``starts`` (shape (k, 10)) and samples, ``count`` rows in total: partly uniform, the rest near the starts."""
     rng = generator(sha256, 0)
     free = count - len(starts)
     rows = np.empty((free, CANDIDATE_WIDTH), np.float32)
@@ -78,8 +78,8 @@ def consider(sha256: str, starts: Floats, refine: int, count: int = CONSIDERED) 
     return np.concatenate([on_grid(starts), on_grid(rows)])
 
 
-def around(sha256: str, stage: int, row: Floats, spread: Floats, count: int) -> Floats:
-    """``count`` rows near ``row`` (shape (10,)), by a standard deviation per unit value of ``spread`` (shape (8,))."""
+def sample_near(sha256: str, stage: int, row: Floats, spread: Floats, count: int) -> Floats:
+    """``count`` rows near ``row`` (shape (10,)); ``spread`` (shape (8,)): standard deviations in unit values."""
     rng = generator(sha256, stage)
     rows = np.repeat(row[None], count, axis=0)
     moved = rng.random((count, LEARNED)) < 0.6
@@ -87,10 +87,10 @@ def around(sha256: str, stage: int, row: Floats, spread: Floats, count: int) -> 
     return on_grid(rows)
 
 
-def pick(rows: Floats, worth: npt.NDArray[np.float64], count: int, taken: Floats | None = None) -> list[int]:
-    """Indices of the most worthy rows that differ from each other and from ``taken``; fewer when there are not so many.
+def select_diverse(rows: Floats, worth: npt.NDArray[np.float64], count: int, taken: Floats | None = None) -> list[int]:
+    """Indices of up to ``count`` rows with the highest ``worth`` that differ from each other and from ``taken``.
 
-    Worths equal to 1e-4 go by index.
+    Worths that agree to 1e-4 are ordered by index.
     """
     chosen: list[int] = []
     avoided = [*taken] if taken is not None else []
@@ -107,12 +107,12 @@ def _differ(a: Floats, b: Floats) -> bool:
     return bool(a[0] != b[0] or np.abs(a[1:] - b[1:]).max() >= _DISTINCT)
 
 
-def row_of(parameters: Parameters) -> Floats:
+def row_from_parameters(parameters: Parameters) -> Floats:
     return on_grid(to_candidate(parameters))
 
 
 def coarser(parameters: Parameters, step: int) -> Parameters:
-    """Parameters that give fewer bytes and paths, more so with each ``step`` from 1 on."""
+    """Parameters for fewer bytes and paths, more so with each ``step`` from 1 on."""
     if isinstance(parameters, VTracerParameters):
         return replace(
             parameters,

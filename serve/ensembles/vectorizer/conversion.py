@@ -1,4 +1,4 @@
-"""One picture on its way to an SVG: analyse, route, optimise, trace, validate, and say how it was done (D-054)."""
+"""Conversion of one picture to SVG: analyse, choose a tier, optimise, trace, validate (D-054)."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from serve.ensembles.vectorizer import tier_routing
-from serve.ensembles.vectorizer.analysis import Account, ImageAnalysis, ImageAnalyzer, described
+from serve.ensembles.vectorizer.analysis import ConversionContext, ImageAnalysis, ImageAnalyzer, build_analysis
 from serve.ensembles.vectorizer.predictors import Predictors
 from serve.ensembles.vectorizer.search import Search, Source
 from serve.ensembles.vectorizer.tasks import Trial
@@ -17,7 +17,7 @@ from serve.ensembles.vectorizer.vectorization import (
     TierForecast,
     Vectorization,
     VectorizeOptions,
-    not_reached,
+    unmet_note,
 )
 from serve.ensembles.vectorizer.worker_pool import WorkerPool
 from serve.observability import tracing
@@ -31,25 +31,25 @@ _BUDGET_SLACK = 1.05  # D-053: less than 5 % over
 
 @dataclass(frozen=True)
 class ConversionResources:
-    """What conversions share."""
+    """Shared resources of conversions."""
 
     workers: WorkerPool
-    observer: ImageAnalyzer
+    analyzer: ImageAnalyzer
     predictors: Predictors
     limits: ImageLimits
     label: Callable[[str, str], str]
-    """What an engine's version is called in answers."""
+    """The version label of an engine in answers."""
     trace_timeout_s: float
 
 
 @dataclass
 class Conversion:
-    """One request. ``began`` is of ``time.perf_counter``; ``account.deadline`` and ``stop_at`` are of ``monotonic``."""
+    """One request. ``began``: by ``time.perf_counter``; ``context.deadline`` and ``stop_at``: by ``time.monotonic``."""
 
-    studio: ConversionResources
+    resources: ConversionResources
     data: bytes
     options: VectorizeOptions
-    account: Account
+    context: ConversionContext
     began: float = field(default_factory=time.perf_counter)
     stop_at: float | None = None
 
@@ -60,59 +60,61 @@ class Conversion:
     async def run(self) -> Vectorization:
         return await (self._basic() if self.options.tier == "basic" else self._with_models())
 
-    async def recommended(self) -> tuple[ImageAnalysis, int, dict[str, TierForecast]]:
-        """The picture's insight, the tier that `auto` would begin with, and what each tier should give."""
-        tiers = await self._prepared()
+    async def recommend_tier(self) -> tuple[ImageAnalysis, int, dict[str, TierForecast]]:
+        """The picture's analysis, the tier that `auto` starts with, and the forecast of each tier."""
+        tiers = await self._prepare()
         tier = await self._route(tiers)
-        await tiers.consider()
-        return tiers.insight, tier, {str(each): self._forecast(tiers, each) for each in (1, 2, 3)}
+        await tiers.score_candidates()
+        return tiers.analysis, tier, {str(each): self._forecast(tiers, each) for each in (1, 2, 3)}
 
     def _forecast(self, tiers: Tiers, tier: int) -> TierForecast:
-        """Tier 3 begins with what tier 2 finds, so it promises the same."""
+        """Tier 3 starts from tier 2's result, so its forecast is the same."""
         known = tiers.forecasts.get(min(tier, 2))
         return TierForecast(
             quality=known.quality if known else None,
             bytes=round(known.bytes) if known else None,
-            seconds=tier_routing.duration_s(tier, tiers.plan_s, self.studio.workers.count),
+            seconds=tier_routing.duration_s(tier, tiers.planned_trial_s, self.resources.workers.count),
         )
 
     async def _basic(self) -> Vectorization:
-        """VTracer with its defaults, coarser where bounds ask for it; no engine is asked."""
-        insight = described(await self.studio.observer.inspect(self.data, self.account))
-        search = self._search(insight)
+        """VTracer with its defaults, coarser if limits require it; uses no engine."""
+        analysis = build_analysis(await self.resources.analyzer.inspect(self.data, self.context))
+        search = self._search(analysis)
         measure = self.options.validate
-        await self.account.timed("trace", search.or_stock(measure=measure))
-        await self.account.timed("optimize", search.shrink(measure=measure))
-        return self._answer(search, insight, "basic", None)
+        await self.context.timed("trace", search.fall_back_to_vtracer(measure=measure))
+        await self.context.timed("optimize", search.shrink(measure=measure))
+        return self._result(search, analysis, "basic", None)
 
     async def _with_models(self) -> Vectorization:
-        tiers = await self._prepared()
+        tiers = await self._prepare()
         search = tiers.search
         measure = self.options.validate or self.options.tier == "auto"
         if isinstance(self.options.tier, int):
             tier = await tiers.run(self.options.tier, measure=measure)
         else:
-            tier = await self._automatic(tiers)
-        if await search.or_stock(measure=measure):
-            self.account.degraded.append(_STOCK)
-        await self.account.timed("optimize", search.shrink(measure=measure or tier > 1))
-        predicted = await self.account.timed("predict", tiers.prediction(search.best.parameters))
+            tier = await self._run_auto(tiers)
+        if await search.fall_back_to_vtracer(measure=measure):
+            self.context.degraded.append(_STOCK)
+        await self.context.timed("optimize", search.shrink(measure=measure or tier > 1))
+        predicted = await self.context.timed("predict", tiers.prediction(search.best.parameters))
         name = str(tier) if tier > 1 or tiers.suggested else "fixed"
-        return self._answer(search, tiers.insight, name, predicted)
+        return self._result(search, tiers.analysis, name, predicted)
 
-    async def _prepared(self) -> Tiers:
-        insight = await self.studio.observer.look(self.data, self.account)
-        tiers = Tiers(self.studio.predictors.of(self.account.versions), self._search(insight), insight, self.account)
-        await self.account.timed("route", tiers.prepare())
+    async def _prepare(self) -> Tiers:
+        analysis = await self.resources.analyzer.analyze(self.data, self.context)
+        tiers = Tiers(
+            self.resources.predictors.of(self.context.versions), self._search(analysis), analysis, self.context
+        )
+        await self.context.timed("route", tiers.prepare())
         return tiers
 
-    async def _automatic(self, tiers: Tiers) -> int:
-        """The routed tier, then the next as long as the measured result is not as asked and there is time."""
-        tier = await self.account.timed("route", self._route(tiers))
+    async def _run_auto(self, tiers: Tiers) -> int:
+        """The routed tier, then higher ones while the measured result is insufficient and time remains."""
+        tier = await self.context.timed("route", self._route(tiers))
         await tiers.run(tier, measure=True)
         while tier < 3 and not self._satisfied(tiers.search):
-            fit = self._fitting(tiers, tuple(range(tier + 1, 4)))
-            if fit and fit[0] == 2 and not await tiers.consider():
+            fit = self._affordable_tiers(tiers, tuple(range(tier + 1, 4)))
+            if fit and fit[0] == 2 and not await tiers.score_candidates():
                 fit = fit[1:]
             if not fit:
                 break
@@ -120,50 +122,50 @@ class Conversion:
         return tier
 
     async def _route(self, tiers: Tiers) -> int:
-        fit = self._fitting(tiers, (1, 2, 3))
-        tier = tier_routing.choose(self.options, tiers.forecasts, fit)
-        if tier > 1 and 2 in fit and not await tiers.consider():
+        fit = self._affordable_tiers(tiers, (1, 2, 3))
+        tier = tier_routing.choose_tier(self.options, tiers.forecasts, fit)
+        if tier > 1 and 2 in fit and not await tiers.score_candidates():
             fit = tuple(one for one in fit if one != 2)
-        return tier_routing.choose(self.options, tiers.forecasts, fit)
+        return tier_routing.choose_tier(self.options, tiers.forecasts, fit)
 
-    def _fitting(self, tiers: Tiers, of: tuple[int, ...]) -> tuple[int, ...]:
+    def _affordable_tiers(self, tiers: Tiers, of: tuple[int, ...]) -> tuple[int, ...]:
         left_s = None if self.stop_at is None else self.stop_at - time.monotonic()
-        trial_s = tiers.search.slowest_s or tiers.plan_s
-        return tier_routing.fitting(of, left_s, trial_s, self.studio.workers.count)
+        trial_s = tiers.search.slowest_s or tiers.planned_trial_s
+        return tier_routing.affordable_tiers(of, left_s, trial_s, self.resources.workers.count)
 
     def _satisfied(self, search: Search) -> bool:
         if not search.trials:
             return False
         return tier_routing.satisfies(self.options, search.estimate(search.best), search.best.bytes, search.best.paths)
 
-    def _search(self, insight: ImageAnalysis) -> Search:
+    def _search(self, analysis: ImageAnalysis) -> Search:
         return Search(
-            workers=self.studio.workers,
-            source=Source(self.data, self.studio.limits),
+            workers=self.resources.workers,
+            source=Source(self.data, self.resources.limits),
             options=self.options,
-            deadline=self.account.deadline,
-            trace_timeout_s=self.studio.trace_timeout_s,
-            reference_bytes=reference_from_area(insight.width, insight.height),
+            deadline=self.context.deadline,
+            trace_timeout_s=self.resources.trace_timeout_s,
+            reference_bytes=reference_from_area(analysis.width, analysis.height),
             stop_at=self.stop_at,
-            expected_s=tier_routing.expected_trial_s(insight.width, insight.height),
+            expected_s=tier_routing.expected_trial_s(analysis.width, analysis.height),
         )
 
-    def _answer(self, search: Search, insight: ImageAnalysis, tier: str, predicted: float | None) -> Vectorization:
+    def _result(self, search: Search, analysis: ImageAnalysis, tier: str, predicted: float | None) -> Vectorization:
         best = search.best
         spent_s = time.perf_counter() - self.began
-        self.account.degraded += self._unmet(best, search.estimate(best), spent_s)
-        timings = {name: seconds for name, seconds in self.account.timings_s.items() if seconds > 0}
+        self.context.degraded += self._unmet_limits(best, search.estimate(best), spent_s)
+        timings = {name: seconds for name, seconds in self.context.timings_s.items() if seconds > 0}
         if tier in ("1", "basic", "fixed") and best.measure_s:
             timings["validate"] = best.measure_s
             timings["trace"] = max(0.0, timings.get("trace", 0.0) - best.measure_s)
         tracing.note(
-            atelier__tier=tier, atelier__tracer=tracer_name(best.parameters), atelier__logo_type=insight.logo_type,
-            atelier__trials=len(search.trials), atelier__width_px=insight.width, atelier__height_px=insight.height,
+            atelier__tier=tier, atelier__tracer=tracer_name(best.parameters), atelier__logo_type=analysis.logo_type,
+            atelier__trials=len(search.trials), atelier__width_px=analysis.width, atelier__height_px=analysis.height,
         )  # fmt: skip
         return Vectorization(
             svg=best.svg,
-            logo_type=insight.logo_type,
-            confidence=insight.confidence,
+            logo_type=analysis.logo_type,
+            confidence=analysis.confidence,
             tier=tier,
             tracer=tracer_name(best.parameters),
             predicted_quality=predicted,
@@ -172,18 +174,19 @@ class Conversion:
             paths=best.paths,
             parameters=best.parameters.to_dict(),
             model_versions={
-                name: self.studio.label(name, self.account.versions.get(name, "")) for name in sorted(self.account.used)
+                name: self.resources.label(name, self.context.versions.get(name, ""))
+                for name in sorted(self.context.used)
             },
             timings_s=timings,
-            input_sha256=insight.sha256,
-            width=insight.width,
-            height=insight.height,
+            input_sha256=analysis.sha256,
+            width=analysis.width,
+            height=analysis.height,
             processing_time_s=spent_s,
-            degraded=tuple(dict.fromkeys(self.account.degraded)),
+            degraded=tuple(dict.fromkeys(self.context.degraded)),
         )
 
-    def _unmet(self, best: Trial, quality: float | None, spent_s: float) -> list[str]:
-        """What was asked for and could not be had."""
+    def _unmet_limits(self, best: Trial, quality: float | None, spent_s: float) -> list[str]:
+        """Notes for requested limits that were not met."""
         options = self.options
         asked: list[tuple[str, float | None, float, bool]] = [
             ("max_bytes", options.max_bytes, best.bytes, best.bytes > (options.max_bytes or best.bytes)),
@@ -195,4 +198,4 @@ class Conversion:
         if options.time_budget_s is not None:
             over = spent_s > options.time_budget_s * _BUDGET_SLACK
             asked.append((TIME_BUDGET, options.time_budget_s, round(spent_s, 3), over))
-        return [not_reached(name, wanted, got) for name, wanted, got, unmet in asked if unmet]
+        return [unmet_note(name, wanted, got) for name, wanted, got, unmet in asked if unmet]

@@ -1,11 +1,11 @@
-"""The process that worker processes are forked from: it has imported and warmed everything, so a fork takes ~20 ms.
+"""The process from which workers are forked. It has imported and warmed up everything: a fork takes about 20 ms.
 
-Run as ``python -m serve.ensembles.vectorizer.fork_server CONTROL_FD MEMORY_BYTES``. On its control socket it receives
-one message with a socket's descriptor for each worker wanted, forks the worker onto that socket, and answers with the
-worker's pid. It ends when the control socket closes, whichever way its owner ended, and its workers are killed with it.
+Run as ``python -m serve.ensembles.vectorizer.fork_server CONTROL_FD MEMORY_BYTES``. Its control socket receives one
+message per worker with a socket descriptor; it forks the worker onto that socket and returns the pid. It exits when the
+control socket closes, however its owner ended; its workers are killed with it.
 
-A worker reads a task (a function and its arguments), runs it, answers, and reads the next, until its socket closes.
-Messages have their length before them; what is in them is `serve.ensembles.vectorizer.worker_protocol`'s.
+A worker reads a task (function and arguments), runs it, sends the result, and repeats until its socket closes. Messages
+are length-prefixed; see `serve.ensembles.vectorizer.worker_protocol`.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ import time
 import traceback
 import warnings
 
-from serve.ensembles.vectorizer.worker_protocol import pack, to_function, unpack
+from serve.ensembles.vectorizer.worker_protocol import function_by_name, pack, unpack
 from serve.errors import AtelierError
 from serve.observability.logs import escaping
 
-_LONGEST_TRACE = 20_000
+_MAX_TRACE_CHARACTERS = 20_000
 """Characters."""
 LENGTH = struct.Struct("<Q")
 READY = b"ready"
@@ -36,12 +36,12 @@ _PR_SET_PDEATHSIG = 1
 def main(control_fd: int, memory_bytes: int) -> None:
     escaping.install()
     control = socket.socket(fileno=control_fd)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the owner's to handle
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the owner handles Ctrl-C
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # ended workers leave no zombies
-    warnings.simplefilter("ignore")  # Pillow's remarks on hostile files
+    warnings.simplefilter("ignore")  # Pillow's warnings about malicious files
     _warm()
     gc.collect()
-    gc.freeze()  # what is shared with the workers stays shared
+    gc.freeze()  # keeps memory pages shared with the workers
     control.sendall(READY)
     while True:
         message, descriptors, _, _ = socket.recv_fds(control, 16, 1)
@@ -61,7 +61,7 @@ def _warm() -> None:
 
     from serve.ensembles.vectorizer import tasks
 
-    cv2.setNumThreads(1)  # the workers are the parallelism; and OpenCV's threads would not survive a fork
+    cv2.setNumThreads(1)  # parallelism is over workers, and OpenCV's threads do not survive a fork
     tasks.warm()
 
 
@@ -77,25 +77,24 @@ def _work(tasks: socket.socket, memory_bytes: int) -> None:
 
 
 def _run(message: bytes) -> bytes:
-    """("value", result), ("error", one of `serve.errors`) or ("fault", its trace, which the owner writes down); last
-    the processor seconds that it took.
+    """("value", result), ("error", an error of `serve.errors`) or ("fault", traceback for the owner's log), and the CPU
+    seconds used.
 
-    Anything at all may come out of a native library, a Rust panic among it, which is no `Exception`: the worker is the
-    wall that stops it.
+    Catches everything: native libraries may raise anything, such as a Rust panic, which is no `Exception`.
     """
     began = time.process_time()
     try:
         task, arguments = unpack(message)
-        return pack(("value", to_function(task)(*arguments), time.process_time() - began))
+        return pack(("value", function_by_name(task)(*arguments), time.process_time() - began))
     except BaseException as fault:
         if type(fault).__module__ == AtelierError.__module__:
             return pack(("error", fault, time.process_time() - began))
-        trace = "".join(traceback.format_exception(fault))[-_LONGEST_TRACE:]
+        trace = "".join(traceback.format_exception(fault))[-_MAX_TRACE_CHARACTERS:]
         return pack(("fault", trace, time.process_time() - began))
 
 
 def receive(connection: socket.socket) -> bytes | None:
-    """The next message, or None when the other end has closed."""
+    """The next message, or None if the peer has closed the connection."""
     header = _read(connection, LENGTH.size)
     return None if header is None else _read(connection, LENGTH.unpack(header)[0])
 

@@ -1,4 +1,4 @@
-"""What the trained engines know about a picture: one method per engine, arrays checked on the way out."""
+"""Typed calls to the trained engines: one method per engine, with checked outputs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serve.vector.rules import LOGO_TYPES
 Floats = npt.NDArray[np.float32]
 
 EMBEDDING_WIDTH = 512
-_REST_S = 5.0  # an engine that let a call time out is not asked again for this long
+_COOLDOWN_S = 5.0  # after a timeout an engine is not called for this long
 
 
 class InferenceClient(Protocol):
@@ -40,8 +40,8 @@ class InferenceClient(Protocol):
 class Scores:
     """Predictions for n candidates, each of shape (n,).
 
-    ``ssim`` is against the picture as it came, ``fidelity`` against what it was before it was degraded; ``bytes``,
-    ``paths`` and ``seconds`` (one core of the reference machine) are not logarithms any more.
+    ``ssim``: against the input picture. ``fidelity``: against the picture before degradation. ``bytes``, ``paths`` and
+    ``seconds`` (one core of the reference machine) are linear, not logarithmic.
     """
 
     ssim: Floats
@@ -55,23 +55,23 @@ class Scores:
 
 
 class Predictors:
-    """Every method raises the errors of the client, EngineFailure for answers of a wrong shape or not finite, and
-    EngineUnavailable at once for an engine that timed out a moment ago."""
+    """Methods raise errors of the client, EngineFailure for outputs of a wrong shape or not finite, and
+    EngineUnavailable for an engine that recently timed out."""
 
     def __init__(self, client: InferenceClient, *, timeout_s: float) -> None:
         self._client = client
         self._timeout_s = timeout_s
-        self._resting_until: dict[tuple[str, str], float] = {}
+        self._cooldown_until: dict[tuple[str, str], float] = {}
         self._versions: Mapping[str, str] = {}
 
     def of(self, versions: Mapping[str, str]) -> Predictors:
-        """The same, asking these versions of the engines."""
+        """A copy bound to these engine versions."""
         bound = copy.copy(self)
         bound._versions = versions
         return bound
 
     async def embed(self, inputs: Mapping[str, npt.NDArray[Any]], deadline: float) -> Floats:
-        """Shape (512,), of the inputs of `serve.vector.features.network_input`."""
+        """Embedding, shape (512,), from the inputs of `serve.vector.features.network_input`."""
         batch = {name: array[None] for name, array in inputs.items()}
         found = await self._ask(EMBEDDER, batch, {"embedding": (1, EMBEDDING_WIDTH)}, deadline)
         embedding: Floats = found["embedding"][0]
@@ -80,7 +80,7 @@ class Predictors:
     async def classify(
         self, embedding: Floats, statistics: Floats, structure: Floats, deadline: float
     ) -> dict[str, float]:
-        """Probability of each logo type, of `Features.to_vector` and `Structure.to_vector` beside the embedding."""
+        """Probability by logo type; ``statistics``: `Features.to_vector`, ``structure``: `Structure.to_vector`."""
         shape = {"probabilities": (1, len(LOGO_TYPES))}
         inputs = {"embedding": embedding[None], "statistics": statistics[None], "structure": structure[None]}
         found = await self._ask(CLASSIFIER, inputs, shape, deadline)
@@ -94,13 +94,13 @@ class Predictors:
         return row
 
     async def act(self, embedding: Floats, deadline: float) -> tuple[Floats, Floats]:
-        """The policy's mean action and its standard deviation, each of shape (8,), in units of the unit box."""
+        """The policy's mean action and standard deviation, each of shape (8,), in unit values."""
         shape = {"action": (1, LEARNED), "log_std": (1, LEARNED)}
         found = await self._ask(POLICY, {"embedding": embedding[None]}, shape, deadline)
         return np.clip(found["action"][0], 0, 1), np.exp(np.clip(found["log_std"][0], -5, 0))
 
     async def score(self, embedding: Floats, rows: Floats, deadline: float) -> Scores:
-        """Predictions for candidate rows of shape (n, 10), in one call."""
+        """Predictions for candidate rows, shape (n, 10), in one call."""
         names = ("ssim", "fidelity", "log2_bytes", "log2_ms", "log2_paths")
         inputs = {"embedding": embedding[None], "parameters": np.asarray(rows, np.float32)[None]}
         found = await self._ask(QUALITY, inputs, dict.fromkeys(names, (1, len(rows))), deadline)
@@ -121,14 +121,14 @@ class Predictors:
         deadline: float,
     ) -> dict[str, Floats]:
         now, version = time.monotonic(), self._versions.get(engine, "")
-        if self._resting_until.get((engine, version), 0.0) > now:
+        if self._cooldown_until.get((engine, version), 0.0) > now:
             raise EngineUnavailable(f"engine '{engine}' did not answer in time a moment ago")
         limit_s = max(0.001, min(self._timeout_s, deadline - now))
         try:
             found = await self._client.infer(engine, inputs, outputs=list(shapes), timeout_s=limit_s, version=version)
         except DeadlineExceeded:
             if limit_s >= self._timeout_s:
-                self._resting_until[engine, version] = time.monotonic() + _REST_S
+                self._cooldown_until[engine, version] = time.monotonic() + _COOLDOWN_S
             raise
         for name, shape in shapes.items():
             array = found.get(name)

@@ -1,4 +1,4 @@
-"""The owner's side of worker processes: the nursery that forks them, and one worker with its socket."""
+"""The owner's side of worker processes: the fork server's control socket, and one worker with its socket."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ _ONE_THREAD = {name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS",
 
 
 class WorkerLost(Exception):
-    """The worker's socket closed under a task, or what came through it is no answer."""
+    """The worker's socket closed during a task, or its response is invalid."""
 
 
 class ForkServer:
-    """The owner's side of `serve.ensembles.vectorizer.fork_server`; its methods block, for a thread."""
+    """Controls `serve.ensembles.vectorizer.fork_server`. Methods block: call them in a thread."""
 
     def __init__(self, memory_bytes: int, start_timeout_s: float) -> None:
-        self._control, theirs = socket.socketpair()
-        with theirs:
+        self._control, remote = socket.socketpair()
+        with remote:
             self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", _FORK_SERVER, str(theirs.fileno()), str(memory_bytes)],
-                pass_fds=[theirs.fileno()],
+                [sys.executable, "-P", "-m", _FORK_SERVER, str(remote.fileno()), str(memory_bytes)],
+                pass_fds=[remote.fileno()],
                 stdin=subprocess.DEVNULL,
                 env={**python_environment(), **_ONE_THREAD},
             )
@@ -48,13 +48,13 @@ class ForkServer:
 
     def fork(self) -> tuple[int, socket.socket]:
         """(pid, our end of the socket) of a new worker."""
-        ours, theirs = socket.socketpair()
+        local, remote = socket.socketpair()
         try:
-            with theirs:
-                socket.send_fds(self._control, [b"fork"], [theirs.fileno()])
-            return LENGTH.unpack(self._receive(LENGTH.size))[0], ours
+            with remote:
+                socket.send_fds(self._control, [b"fork"], [remote.fileno()])
+            return LENGTH.unpack(self._receive(LENGTH.size))[0], local
         except (OSError, EngineUnavailable):
-            ours.close()
+            local.close()
             raise EngineUnavailable("the process that starts workers has ended") from None
 
     def close(self) -> None:
@@ -95,12 +95,12 @@ class WorkerProcess:
     def alive(self) -> bool:
         if self._handle is None:
             return False
-        poll = select.poll()  # select.select refuses descriptors of 1024 and above
+        poll = select.poll()  # select.select does not support descriptors from 1024 on
         poll.register(self._handle, select.POLLIN)
         return not poll.poll(0)
 
     async def ask(self, message: bytes) -> tuple[str, Any, float]:
-        """(kind, value, processor seconds), as `serve.ensembles.vectorizer.fork_server` answers."""
+        """(kind, value, CPU seconds); see `serve.ensembles.vectorizer.fork_server`."""
         try:
             self._writer.write(LENGTH.pack(len(message)))
             self._writer.write(message)

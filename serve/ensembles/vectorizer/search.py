@@ -1,4 +1,4 @@
-"""The trials of one request: traced in worker processes, judged by fidelity and size, bounded in number and time."""
+"""The trials of one request: traced in worker processes, ranked by fidelity and size, limited in number and time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy.typing as npt
 
 from serve.ensembles.vectorizer import tasks
-from serve.ensembles.vectorizer.candidates import coarser, parameters_of
+from serve.ensembles.vectorizer.candidates import coarser, parameters_from_row
 from serve.ensembles.vectorizer.tasks import Trial
 from serve.ensembles.vectorizer.tier_routing import excess
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
@@ -26,13 +26,13 @@ LOGGER = logging.getLogger(__name__)
 
 Task = asyncio.Task[Trial]
 
-_MOST_COARSENING = 8
-_BUDGET_MARGIN = 1.2  # a trial may take this much longer than the longest so far
+_MAX_COARSENING = 8
+_BUDGET_MARGIN = 1.2  # a trial may take this much longer than the slowest so far
 
 
 @dataclass(frozen=True)
 class Source:
-    """The picture as worker tasks take it."""
+    """The encoded picture as input of worker tasks."""
 
     data: bytes
     limits: ImageLimits
@@ -40,11 +40,10 @@ class Source:
 
 @dataclass
 class Search:
-    """All trials of one request, by their parameters. Times are of ``time.monotonic``.
+    """All trials of one request, by parameters. Times are by ``time.monotonic``.
 
-    ``stop_at`` is the end of the time budget, if there is one: no trial begins that would not end before it, and none
-    goes on after it but the first.
-    ``expected_s`` is what a trial should take, until one is timed.
+    ``stop_at``: end of the time budget, if any. No trial starts that would end later, and running ones are cancelled
+    then, except for the first. ``expected_s``: estimated duration of a trial until one is timed.
     """
 
     workers: WorkerPool
@@ -60,17 +59,16 @@ class Search:
     slowest_s: float = 0.0
 
     async def attempt(self, wanted: Sequence[Parameters], *, measure: bool) -> None:
-        """Trace with each of ``wanted`` that was not tried (or not measured) yet, in parallel.
+        """Run the trials of ``wanted`` that are new (or not measured yet), in parallel.
 
-        A trial that fails or takes too long is left out; and what is under way at the end of the time budget is given
-        up, if there is a trial to answer with. Raises DeadlineExceeded and Overloaded, and what is wrong with the
-        picture.
+        Failed or slow trials are left out, and running ones are cancelled at the end of the time budget if there is a
+        result. Raises DeadlineExceeded, Overloaded, and errors of the picture.
         """
-        new = [p for p in dict.fromkeys(wanted) if not self._known(p, measure)]
+        new = [p for p in dict.fromkeys(wanted) if not self._is_tried(p, measure)]
         began = time.monotonic()
-        running = [asyncio.create_task(self._one(p, measure)) for p in new]
+        running = [asyncio.create_task(self._run_trial(p, measure)) for p in new]
         try:
-            late = await self._late(running)
+            late = await self._wait_for_trials(running)
         finally:
             for task in running:
                 task.cancel()
@@ -89,8 +87,9 @@ class Search:
             else:
                 raise outcome
 
-    async def _late(self, running: Sequence[Task]) -> set[Task]:
-        """Wait for all of ``running``, or until there is a trial and the time budget is spent: those not done then."""
+    async def _wait_for_trials(self, running: Sequence[Task]) -> set[Task]:
+        """Wait for ``running``, at most until the time budget ends and there is a result; returns the unfinished
+        tasks."""
         left = set(running)
         while left:
             enough = bool(self.trials) or any(task.done() and not task.exception() for task in running)
@@ -100,24 +99,24 @@ class Search:
                 return left
         return left
 
-    def _known(self, parameters: Parameters, measure: bool) -> bool:
-        known = self.trials.get(parameters)
-        return known is not None and (known.ssim is not None or not measure)
+    def _is_tried(self, parameters: Parameters, measure: bool) -> bool:
+        trial = self.trials.get(parameters)
+        return trial is not None and (trial.ssim is not None or not measure)
 
-    async def _one(self, parameters: Parameters, measure: bool) -> Trial:
-        task = self.source.data, self.source.limits, parameters, measure, self._drawn(parameters)
+    async def _run_trial(self, parameters: Parameters, measure: bool) -> Trial:
+        task = self.source.data, self.source.limits, parameters, measure, self._unrefined_drawing(parameters)
         return await self.workers.run(self.deadline, tasks.attempt, *task, limit_s=self.trace_timeout_s)
 
-    def _drawn(self, parameters: Parameters) -> Drawing | None:
-        """The drawing of a trial that differed in nothing but its rounds of refinement."""
+    def _unrefined_drawing(self, parameters: Parameters) -> Drawing | None:
+        """The drawing of a trial that differs only in its refinement rounds."""
         if not isinstance(parameters, CoverageParameters):
             return None
         wanted = _unrefined(parameters)
         same = (t for p, t in self.trials.items() if isinstance(p, CoverageParameters) and _unrefined(p) == wanted)
         return next((trial.drawing for trial in same), None)
 
-    async def or_stock(self, *, measure: bool) -> bool:
-        """VTracer's defaults when no trial succeeded; whether that was needed. Raises TaskFault when it fails too."""
+    async def fall_back_to_vtracer(self, *, measure: bool) -> bool:
+        """Trace with VTracer's defaults if no trial succeeded; True if so. Raises TaskFault if that fails too."""
         if self.trials:
             return False
         await self.attempt([VTracerParameters()], measure=measure)
@@ -125,20 +124,20 @@ class Search:
             raise TaskFault("tracing the picture failed")
         return True
 
-    def admit(self, row: npt.ArrayLike) -> Parameters:
-        """The parameters of a candidate row, with the path budget that was asked for."""
-        parameters = parameters_of(row)
+    def parameters_for(self, row: npt.ArrayLike) -> Parameters:
+        """Parameters of a candidate row, limited to the requested number of paths."""
+        parameters = parameters_from_row(row)
         if isinstance(parameters, VTracerParameters) or self.options.max_paths is None:
             return parameters
         return replace(parameters, max_paths=min(parameters.max_paths, self.options.max_paths))
 
     @staticmethod
     def estimate(trial: Trial) -> float | None:
-        """Fidelity to what the picture shows: a noisy or blurred one is a bad judge as it is, and is restored first."""
+        """Fidelity to the content: noisy or blurred pictures are compared with their restored version."""
         return trial.ssim if trial.restored_ssim is None else trial.restored_ssim
 
     def worth(self, trial: Trial) -> float:
-        """Utility of a measured trial; below all measured ones when it was not measured."""
+        """Utility of a trial; -inf if it was not measured."""
         estimate = self.estimate(trial)
         if estimate is None:
             return float("-inf")
@@ -149,26 +148,26 @@ class Search:
 
     @property
     def best(self) -> Trial:
-        """Within the bounds, or nearest to them, the most useful; of equals the first tried."""
+        """The trial of highest utility within the limits, or nearest to them; the first of equals."""
         return min(self.trials.values(), key=lambda trial: (self.excess(trial), -self.worth(trial)))
 
     @property
     def trial_s(self) -> float:
-        """What a trial takes: measured once there is one."""
+        """Duration of a trial: measured if possible, otherwise estimated."""
         return self.slowest_s or self.expected_s
 
-    def time_for(self, count: int) -> bool:
-        """Whether ``count`` more trials would end within the time budget."""
+    def has_time_for(self, count: int) -> bool:
+        """Whether ``count`` more trials fit into the time budget."""
         if self.stop_at is None:
             return True
         rounds = -(-count // self.workers.count)
         return time.monotonic() + _BUDGET_MARGIN * rounds * self.trial_s <= self.stop_at
 
     async def shrink(self, *, measure: bool) -> None:
-        """Coarser and coarser parameters until the best trial is within the bounds, or nothing more can be had."""
+        """Retry with coarser parameters until the best trial is within the limits, or steps or time run out."""
         start = self.best.parameters
-        for step in range(1, _MOST_COARSENING + 1):
-            if self.excess(self.best) == 0.0 or not self.time_for(1):
+        for step in range(1, _MAX_COARSENING + 1):
+            if self.excess(self.best) == 0.0 or not self.has_time_for(1):
                 return
             await self.attempt([coarser(start, step)], measure=measure)
 

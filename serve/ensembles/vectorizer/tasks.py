@@ -1,8 +1,7 @@
-"""What runs in worker processes: bytes and parameters in, small plain values out.
+"""Tasks that run in worker processes: bytes and parameters in, small plain values out.
 
-A worker remembers the last pictures that it decoded, so a request that tries several parameters decodes once a worker.
-A large picture is remembered alone and only until the next one comes: with all that is made of it, it takes hundreds of
-MiB.
+A worker caches the last decoded pictures, so that several trials decode once per worker. A large picture is cached
+alone and dropped before the next is decoded: with derived data it takes hundreds of MiB.
 """
 
 from __future__ import annotations
@@ -28,15 +27,15 @@ from serve.vector.structure import Structure, structure_of
 from serve.vector.svg import count_paths
 from serve.vector.trace import draw, trace
 
-_REMEMBERED = 2
+_CACHE_SIZE = 2
 _LARGE_PIXELS = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True)
 class Inspection:
-    """A decoded picture in numbers.
+    """Numbers extracted from a decoded picture.
 
-    ``inputs`` are those of the `image_features` engine, ``structure`` that of `logo_type`, without the batch axis.
+    ``inputs``: of the engine `image_features`; ``structure``: of `logo_type`; both without the batch axis.
     """
 
     sha256: str
@@ -51,10 +50,10 @@ class Inspection:
 
 @dataclass(frozen=True)
 class Trial:
-    """One tracing. ``trace_s`` and ``measure_s`` are seconds.
+    """Result of one trial. ``trace_s`` and ``measure_s`` are in seconds.
 
-    ``ssim`` and ``mse`` are against the picture, None unless it was measured; ``restored_ssim`` is against the picture
-    without its noise or blur, for pictures that have some. ``drawing`` is what refining it further begins with.
+    ``ssim`` and ``mse``: against the picture, None if not measured. ``restored_ssim``: against the denoised or
+    deblurred picture, if it needs that. ``drawing``: starting point for further refinement.
     """
 
     parameters: Parameters
@@ -70,12 +69,12 @@ class Trial:
 
 
 def inspect(data: bytes, limits: ImageLimits) -> Inspection:
-    """Decode and describe. Raises what `serve.vector.image.decode` raises."""
+    """Decode and describe. Raises errors of `serve.vector.image.decode`."""
     began = time.perf_counter()
-    known = _known(data, limits)
-    picture, features = known.picture, known.features
+    image = _decode_cached(data, limits)
+    picture, features = image.picture, image.features
     height, width = picture.rgba.shape[:2]
-    inputs, structure = network_input(picture.rgba, features), known.structure.to_vector()
+    inputs, structure = network_input(picture.rgba, features), image.structure.to_vector()
     seconds = time.perf_counter() - began
     return Inspection(picture.sha256, picture.format, width, height, features, inputs, structure, seconds)
 
@@ -83,18 +82,18 @@ def inspect(data: bytes, limits: ImageLimits) -> Inspection:
 def attempt(
     data: bytes, limits: ImageLimits, parameters: Parameters, measure: bool, drawing: Drawing | None = None
 ) -> Trial:
-    """Trace the picture in ``data``; with ``measure`` render the result and compare it with the picture.
+    """Trace the picture in ``data``; with ``measure`` also render the result and compare it.
 
-    ``drawing`` is of a trial with these parameters, ``refine`` aside.
+    ``drawing``: of a trial with the same parameters except ``refine``.
     """
-    known = _known(data, limits)
+    image = _decode_cached(data, limits)
     began = time.perf_counter()
-    svg, drawing = draw(known.picture.rgba, parameters, drawing)
+    svg, drawing = draw(image.picture.rgba, parameters, drawing)
     traced = time.perf_counter()
-    height, width = known.picture.rgba.shape[:2]
+    height, width = image.picture.rgba.shape[:2]
     drawn = render(svg, width, height) if measure else None
-    found = known.reference.compare(drawn) if drawn is not None else None
-    restored = known.restored.compare(drawn) if drawn is not None and known.restored else None
+    found = image.reference.compare(drawn) if drawn is not None else None
+    restored = image.restored.compare(drawn) if drawn is not None and image.restored else None
     return Trial(
         parameters=parameters,
         svg=svg,
@@ -110,7 +109,7 @@ def attempt(
 
 
 def warm() -> None:
-    """Load every kernel and library, so that no request waits for it."""
+    """Load all kernels and libraries, so that no request waits for them."""
     coverage.warm()
     compare.warm()
     rgba = np.full((16, 16, 4), 255, np.uint8)
@@ -122,14 +121,14 @@ def warm() -> None:
 
 
 def ping() -> float:
-    """A real tracing of a tiny picture; returns its SSIM."""
+    """Trace a tiny picture; returns its SSIM."""
     rgba = np.full((16, 16, 4), 255, np.uint8)
     rgba[4:12, 4:12, :3] = 0
     return Reference(rgba).fidelity(trace(rgba, CoverageParameters())).ssim
 
 
-class _Known:
-    """A decoded picture and what is made of it, each thing when it is first asked for."""
+class _DecodedImage:
+    """A decoded picture with lazily derived data."""
 
     def __init__(self, data: bytes, limits: ImageLimits) -> None:
         self.picture = decode(data, limits)
@@ -152,25 +151,25 @@ class _Known:
 
     @cached_property
     def restored(self) -> Reference | None:
-        """The picture without its noise or blur; None when it has none (dithering is none), or is transparent."""
+        """The denoised or deblurred picture; None if it has no such fault (dithering is none) or is transparent."""
         rgba, fault = self.picture.rgba, degradation(self.features)
         if rgba[..., 3].min() < 255 or fault == "none" or (fault == "noisy" and is_dithered(rgba)):
             return None
         return Reference(without_noise(rgba), LENIENT) if fault == "noisy" else Reference(without_blur(rgba))
 
 
-_remembered: dict[tuple[bytes, ImageLimits], _Known] = {}
-"""The last used one last."""
+_decoded: dict[tuple[bytes, ImageLimits], _DecodedImage] = {}
+"""In order of use, the most recent last."""
 
 
-def _known(data: bytes, limits: ImageLimits) -> _Known:
+def _decode_cached(data: bytes, limits: ImageLimits) -> _DecodedImage:
     key = (data, limits)
-    if (found := _remembered.pop(key, None)) is None:
-        for other in [old for old, known in _remembered.items() if known.large]:
-            del _remembered[other]  # before the next is decoded: not both at once
-        found = _Known(data, limits)
-        kept = 0 if found.large else _REMEMBERED - 1
-        for other in list(_remembered)[: max(0, len(_remembered) - kept)]:
-            del _remembered[other]
-    _remembered[key] = found
+    if (found := _decoded.pop(key, None)) is None:
+        for other in [old for old, known in _decoded.items() if known.large]:
+            del _decoded[other]  # before decoding the next: both would not fit
+        found = _DecodedImage(data, limits)
+        kept = 0 if found.large else _CACHE_SIZE - 1
+        for other in list(_decoded)[: max(0, len(_decoded) - kept)]:
+            del _decoded[other]
+    _decoded[key] = found
     return found

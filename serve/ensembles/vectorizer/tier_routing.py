@@ -1,4 +1,4 @@
-"""Which tier a request gets: the cheapest one that should reach what was asked in the time there is (D-053)."""
+"""Tier selection: the cheapest tier expected to meet the request in the available time (D-053)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 TIER2_TRIALS = 4
 TIER3_GENERATIONS = 2
 TIER3_TRIALS = 4
-"""Trials of one generation of tier 3. Counts are fixed, so that the result does not depend on the number of workers."""
+"""Trials per generation of tier 3. Counts are fixed, so that the result does not depend on the number of workers."""
 
 _SECONDS_PER_TRIAL = 0.015
 _SECONDS_PER_MEGAPIXEL = 0.32
@@ -22,7 +22,7 @@ _TIER3_FEWEST = 4
 
 @dataclass(frozen=True)
 class Forecast:
-    """What a tier should give; ``quality`` is an SSIM."""
+    """Expected result of a tier; ``quality`` is an SSIM."""
 
     quality: float
     bytes: float
@@ -30,12 +30,12 @@ class Forecast:
 
 
 def expected_trial_s(width: int, height: int) -> float:
-    """One tracing with its measurement on one core, from the size alone."""
+    """Estimated time of one trial with measurement on one core, from the size alone."""
     return _SECONDS_PER_TRIAL + _SECONDS_PER_MEGAPIXEL * width * height / 1e6
 
 
-def trials_of(tier: int, trial_s: float) -> int:
-    """How many trials ``tier`` makes of a picture whose trials take ``trial_s``: fewer of large pictures."""
+def trial_count(tier: int, trial_s: float) -> int:
+    """Number of trials of ``tier`` if one takes ``trial_s``: fewer for large pictures."""
     if tier == 1:
         return 1
     if tier == 2:
@@ -46,20 +46,20 @@ def trials_of(tier: int, trial_s: float) -> int:
 def duration_s(tier: int, trial_s: float, workers: int) -> float:
     """Expected wall time of the trials of ``tier``."""
     refined_s = trial_s if tier > 1 else 0.0
-    return math.ceil(trials_of(tier, trial_s) / min(workers, TIER3_TRIALS)) * trial_s + refined_s
+    return math.ceil(trial_count(tier, trial_s) / min(workers, TIER3_TRIALS)) * trial_s + refined_s
 
 
-def fitting(tiers: tuple[int, ...], left_s: float | None, trial_s: float, workers: int) -> tuple[int, ...]:
-    """Those of ``tiers`` that end within ``left_s``; all of them when there is no limit."""
+def affordable_tiers(tiers: tuple[int, ...], left_s: float | None, trial_s: float, workers: int) -> tuple[int, ...]:
+    """The ``tiers`` that finish within ``left_s``; all if None."""
     if left_s is None:
         return tiers
     return tuple(tier for tier in tiers if duration_s(tier, trial_s, workers) <= left_s)
 
 
-def choose(options: VectorizeOptions, forecasts: dict[int, Forecast], fit: tuple[int, ...]) -> int:
-    """The lowest tier of ``fit`` whose forecast satisfies ``options``, else the highest; 1 when none fits.
+def choose_tier(options: VectorizeOptions, forecasts: dict[int, Forecast], fit: tuple[int, ...]) -> int:
+    """The lowest tier in ``fit`` whose forecast satisfies ``options``, otherwise the highest; 1 if none fits.
 
-    A tier without a forecast of its quality is taken at its word: the result is measured, and the next tier follows.
+    A tier without a forecast is accepted: its result is measured, and the next tier follows if needed.
     """
     for tier in fit:
         forecast = forecasts.get(tier)
@@ -69,12 +69,12 @@ def choose(options: VectorizeOptions, forecasts: dict[int, Forecast], fit: tuple
 
 
 def satisfies(options: VectorizeOptions, quality: float | None, size_bytes: float | None, paths: float | None) -> bool:
-    """Whether quality and bounds are as asked; what is None counts as satisfied."""
+    """Whether quality and limits are met; None counts as met."""
     return (quality is None or quality >= options.target_quality) and excess(options, size_bytes, paths) == 0.0
 
 
 def excess(options: VectorizeOptions, size_bytes: float | None, paths: float | None) -> float:
-    """How far beyond ``max_bytes`` and ``max_paths``, as the sum of the logarithms of the ratios; 0 is within."""
+    """Sum of log ratios by which ``max_bytes`` and ``max_paths`` are exceeded; 0: within the limits."""
     total = 0.0
     for value, bound in ((size_bytes, options.max_bytes), (paths, options.max_paths)):
         if value is not None and bound is not None and value > bound:

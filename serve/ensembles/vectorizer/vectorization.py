@@ -1,6 +1,6 @@
-"""What goes into the Vectorizer and what comes out: plain, frozen, picklable values, light to import.
+"""Input and output values of the Vectorizer: frozen, picklable, light to import.
 
-The gateway speaks these without loading a tracer; ``serve.ensembles.vectorizer.vectorizer`` implements them.
+Gateways use them without loading a tracer; ``serve.ensembles.vectorizer.vectorizer`` implements the service.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from serve.ensembles.ranges import check_number
 from serve.errors import InvalidRequest
 
 VECTORIZE = "vectorize"
-"""The Vectorizer, as metrics name it."""
+"""Name of the Vectorizer in metrics."""
 EMBEDDER = "image_features"
 CLASSIFIER = "logo_type"
 QUALITY = "quality"
 TIER1 = "tier1"
 POLICY = "policy"
 ENGINES = (EMBEDDER, CLASSIFIER, QUALITY, TIER1, POLICY)
-"""Of the Vectorizer."""
+"""Engines of the Vectorizer."""
 NO_VERSIONS: Mapping[str, str] = {}
 Tier = Literal["auto", "basic", 1, 2, 3]
 TIERS: tuple[Tier, ...] = get_args(Tier)
@@ -29,21 +29,22 @@ TIERS: tuple[Tier, ...] = get_args(Tier)
 
 @dataclass(frozen=True)
 class VectorizeOptions:
-    """What a caller may ask for. Raises ``InvalidRequest`` with the field's name when a value is out of range."""
+    """Options of a conversion. Raises ``InvalidRequest`` with the field's name for values out of range."""
 
     tier: Tier = "auto"
     target_quality: float = 0.9
-    """SSIM that `auto` should reach, from 0 to 1."""
+    """SSIM that `auto` aims at, 0 to 1."""
     time_budget_s: float | None = None
-    """Seconds that the conversion may take; above 0."""
+    """Time budget in seconds, above 0."""
     max_bytes: int | None = None
     max_paths: int | None = None
     validate: bool = False
-    """Render the result and report its true quality."""
+    """Render the result and report its measured quality."""
     timeout_s: float | None = None
-    """Seconds after which the answer is an error."""
+    """Limit in seconds, after which the request fails."""
     engine_versions: Mapping[str, str] = field(default_factory=dict)
-    """By engine, where the site chose one for this request (`serve.releases.rollouts`); no caller names them."""
+    """Engine versions selected by the site for this request (`serve.releases.rollouts`), by engine; never by
+    callers."""
 
     def __post_init__(self) -> None:
         if isinstance(self.tier, bool) or self.tier not in TIERS:
@@ -57,7 +58,7 @@ class VectorizeOptions:
 
 @dataclass(frozen=True)
 class Vectorization:
-    """An SVG and how it came about (D-054)."""
+    """An SVG with its parameters and measurements (D-054)."""
 
     svg: str
     logo_type: str
@@ -76,28 +77,28 @@ class Vectorization:
     height: int
     processing_time_s: float
     degraded: Sequence[str] = ()
-    """What could not be done as asked, and what was done instead."""
+    """Requests that could not be met, and their substitutes."""
     cost: Mapping[str, float] = field(default_factory=dict)
-    """As `serve.observability.costs` has it; empty: nobody measured."""
+    """Cost (`serve.observability.costs`); empty: not measured."""
 
 
 TIME_BUDGET = "time_budget_s"
 _NOT_REACHED = "was not reached"
 
 
-def not_reached(name: str, wanted: float | None, got: float | None) -> str:
-    """A note of ``degraded``: the picture, or its time, does not allow what was asked."""
+def unmet_note(name: str, wanted: float | None, got: float | None) -> str:
+    """A note for ``degraded``: a requested limit that the picture or the time does not allow."""
     return f"{name} {wanted} {_NOT_REACHED}: {got}"
 
 
 def is_lasting(degraded: Sequence[str]) -> bool:
-    """Whether another attempt would come to the same: no engine failed, and no time ran out."""
+    """Whether a repetition would give the same notes: no engine failed and no time ran out."""
     return all(_NOT_REACHED in note and not note.startswith(TIME_BUDGET) for note in degraded)
 
 
 @dataclass(frozen=True)
 class TierForecast:
-    """What a tier should give and take. ``quality`` is an SSIM, None when nothing could predict it."""
+    """Expected result and duration of a tier. ``quality``: SSIM, None if it cannot be predicted."""
 
     quality: float | None
     bytes: int | None
@@ -106,7 +107,7 @@ class TierForecast:
 
 @dataclass(frozen=True)
 class Analysis:
-    """A picture looked at, not converted (D-014, D-053)."""
+    """Analysis of a picture without conversion (D-014, D-053)."""
 
     features: Mapping[str, float]
     logo_type: str
@@ -129,6 +130,6 @@ class Vectorizes(Protocol):
 
 
 class VectorizerService(Vectorizes, EngineService, Protocol):
-    """What the doors need: the Vectorizer itself, or the same across a Ray hop."""
+    """The Vectorizer, or its proxy across a Ray hop."""
 
     async def analyze(self, data: bytes, engine_versions: Mapping[str, str] = NO_VERSIONS) -> Analysis: ...

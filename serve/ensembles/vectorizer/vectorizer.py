@@ -1,4 +1,4 @@
-"""`Vectorizer`: image to SVG, through engines that advise and worker processes that trace."""
+"""`Vectorizer`: image to SVG, with engines for prediction and worker processes for tracing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve.engines.engine_set import PROBE_TIMEOUT_S, EngineSet, EngineSetServic
 from serve.engines.service import EngineHealth, Health
 from serve.ensembles.measurements import count_svg, measured
 from serve.ensembles.vectorizer import tasks
-from serve.ensembles.vectorizer.analysis import Account, ImageAnalyzer
+from serve.ensembles.vectorizer.analysis import ConversionContext, ImageAnalyzer
 from serve.ensembles.vectorizer.conversion import Conversion, ConversionResources
 from serve.ensembles.vectorizer.predictors import Predictors
 from serve.ensembles.vectorizer.vectorization import (
@@ -31,15 +31,15 @@ from serve.settings import VectorizerSettings
 from serve.vector.image import ImageLimits
 
 TRACERS = "tracers"
-"""The name under which `Vectorizer.health` tells of the worker processes."""
+"""Name of the worker processes in `Vectorizer.health`."""
 _TASKS_PER_REQUEST = 4
 
 
 class Vectorizer(EngineSetService):
-    """Composes the engines and the tracers; a plain class, for one event loop.
+    """Composes engines and tracers; a plain class, for one event loop.
 
-    Without ``engines`` it owns a Triton with the engines it needs, unless the settings name the URL of one outside.
-    Call `start` first: it raises EngineUnavailable, with the reason, when anything cannot start.
+    Without ``engines`` it owns a Triton, unless the settings name an external one. Call `start` first; it raises
+    EngineUnavailable with the reason.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Vectorizer(EngineSetService):
         engines: EngineClient | None = None,
         engine_versions: Mapping[str, str] = NO_VERSIONS,
     ) -> None:
-        """``engine_versions``: those to begin with, see `serve.releases.rollouts`."""
+        """``engine_versions``: initial versions; see `serve.releases.rollouts`."""
         self._settings = settings
         super().__init__(
             EngineSet(
@@ -67,9 +67,9 @@ class Vectorizer(EngineSetService):
         workers = WorkerPool(settings.workers, max_waiting=_TASKS_PER_REQUEST * settings.max_ongoing_requests)
         predictors = Predictors(self.engine_set.client, timeout_s=settings.engine_timeout_s)
         limits = ImageLimits(**settings.image.model_dump())
-        self._studio = ConversionResources(
+        self._resources = ConversionResources(
             workers=workers,
-            observer=ImageAnalyzer(workers, predictors, limits),
+            analyzer=ImageAnalyzer(workers, predictors, limits),
             predictors=predictors,
             limits=limits,
             label=self.engine_set.versions.label,
@@ -77,81 +77,80 @@ class Vectorizer(EngineSetService):
         )
 
     async def start(self) -> None:
-        """Raises EngineUnavailable when a worker or an engine does not start; what did start is then closed."""
+        """Raises EngineUnavailable if a worker or an engine does not start; everything is closed then."""
         async with contextlib.AsyncExitStack() as undoing:
             undoing.push_async_callback(self.close)
-            sides = self._studio.workers.start(), self.engine_set.start()
+            sides = self._resources.workers.start(), self.engine_set.start()
             for outcome in await asyncio.gather(*sides, return_exceptions=True):
                 if outcome is not None:
                     raise outcome
             undoing.pop_all()
 
     async def close(self) -> None:
-        """End everything; what one part raises at its end keeps no other from ending."""
+        """Close everything; an error of one part does not keep the others from closing."""
         async with contextlib.AsyncExitStack() as closing:
             closing.push_async_callback(self.engine_set.close)
-            closing.push_async_callback(self._studio.workers.close)
+            closing.push_async_callback(self._resources.workers.close)
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
         """The SVG of the picture in ``data``.
 
-        The same bytes and options give the same SVG as long as the same engines answer and no time budget is set.
-        Raises BadImage, TooLarge, UnsupportedMedia, InvalidRequest, Overloaded, DeadlineExceeded; a cancelled call ends
-        the work it had begun. A failed model is no error: ``degraded`` says what was done instead.
+        Equal bytes and options give equal SVGs with the same engines and without a time budget. Raises BadImage,
+        TooLarge, UnsupportedMedia, InvalidRequest, Overloaded, DeadlineExceeded. Cancelling ends its tasks. A failed
+        model is no error: see ``degraded``.
         """
-        account = self._account(options.timeout_s)
+        context = self._context(options.timeout_s)
         with measured(VECTORIZE) as bill:
-            async with self.engine_set.versions.using(options.engine_versions) as account.versions:
-                found = await Conversion(self._studio, data, options, account).run()
+            async with self.engine_set.versions.using(options.engine_versions) as context.versions:
+                found = await Conversion(self._resources, data, options, context).run()
             count_svg(found)
             return replace(found, cost=bill.to_json())
 
     async def analyze(self, data: bytes, engine_versions: Mapping[str, str] = NO_VERSIONS) -> Analysis:
-        """What `vectorize` would know of the picture, and the tier that `auto` would begin with."""
+        """The picture's analysis, and the tier that `auto` would start with."""
         began = time.perf_counter()
-        account = self._account(None)
+        context = self._context(None)
         with measured(VECTORIZE):
-            async with self.engine_set.versions.using(engine_versions) as account.versions:
-                conversion = Conversion(self._studio, data, VectorizeOptions(), account)
-                insight, tier, forecasts = await conversion.recommended()
+            async with self.engine_set.versions.using(engine_versions) as context.versions:
+                conversion = Conversion(self._resources, data, VectorizeOptions(), context)
+                analysis, tier, forecasts = await conversion.recommend_tier()
         return Analysis(
-            features=asdict(insight.features),
-            logo_type=insight.logo_type,
-            confidence=insight.confidence,
+            features=asdict(analysis.features),
+            logo_type=analysis.logo_type,
+            confidence=analysis.confidence,
             recommended_tier=str(tier),
-            width=insight.width,
-            height=insight.height,
-            input_sha256=insight.sha256,
+            width=analysis.width,
+            height=analysis.height,
+            input_sha256=analysis.sha256,
             processing_time_s=time.perf_counter() - began,
-            method=insight.method,
-            probabilities=insight.probabilities,
+            method=analysis.method,
+            probabilities=analysis.probabilities,
             forecasts=forecasts,
             model_versions={
-                name: self._studio.label(name, account.versions.get(name, "")) for name in sorted(account.used)
+                name: self._resources.label(name, context.versions.get(name, "")) for name in sorted(context.used)
             },
-            degraded=tuple(dict.fromkeys(account.degraded)),
+            degraded=tuple(dict.fromkeys(context.degraded)),
         )
 
     async def examine(self) -> Health:
-        """A real inference of every engine, and a real tracing under the name `tracers`."""
+        """One real inference per engine, and one real tracing as `tracers`."""
         engines, tracers = await asyncio.gather(self.engine_set.health(), self._tracer_health())
         return Health(engines | {TRACERS: tracers})
 
     async def _tracer_health(self) -> EngineHealth:
-        """Workers that are merely busy are well, for longer than a probe waits too: only a tracing that fails tells
-        otherwise, or that no worker lives. A tracing that hangs meets its own limit of time.
-        """
+        """Busy workers count as healthy, even beyond the probe's timeout; unhealthy are a failed tracing, or no living
+        worker. A hanging tracing has its own time limit."""
         began, reason = time.perf_counter(), ""
         try:
-            await self._studio.workers.run(time.monotonic() + PROBE_TIMEOUT_S, tasks.ping)
+            await self._resources.workers.run(time.monotonic() + PROBE_TIMEOUT_S, tasks.ping)
         except Overloaded:
             pass
         except DeadlineExceeded as error:
-            reason = "" if self._studio.workers.alive else str(error)
+            reason = "" if self._resources.workers.alive else str(error)
         except AtelierError as error:
             reason = str(error)
         return EngineHealth(not reason, (time.perf_counter() - began) * 1000, "", reason)
 
-    def _account(self, timeout_s: float | None) -> Account:
+    def _context(self, timeout_s: float | None) -> ConversionContext:
         limit_s = min(timeout_s or self._settings.timeout_s, self._settings.timeout_s)
-        return Account(deadline=request_context.current().until(limit_s))
+        return ConversionContext(deadline=request_context.current().until(limit_s))

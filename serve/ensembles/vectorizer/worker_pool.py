@@ -1,7 +1,7 @@
-"""`WorkerPool`: a pool of forked processes for work that is heavy, native, or might never end.
+"""`WorkerPool`: forked processes for heavy native work that may hang.
 
-A process can be killed: a task that is cancelled, or still running at its deadline, takes its worker with it, and a new
-one is forked in some 20 ms. A worker that dies by itself, or is killed from outside, has its task repeated once.
+A task that is cancelled or exceeds its deadline is killed with its worker; a new one is forked in about 20 ms. If a
+worker dies, its task is repeated once.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, TypeVarTuple
 
 from serve.ensembles.vectorizer.processes import ForkServer, WorkerLost, WorkerProcess
-from serve.ensembles.vectorizer.worker_protocol import pack, to_name
+from serve.ensembles.vectorizer.worker_protocol import function_name, pack
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
 from serve.observability import tracing
 from serve.observability.costs import charge
@@ -28,13 +28,13 @@ _STOPPED = "the workers are stopped"
 
 
 class TaskFault(EngineFailure):
-    """A task raised what is none of our errors, or its worker died twice. The log has the details."""
+    """A task raised an unexpected exception, or its worker died twice. Details are in the log."""
 
 
 class WorkerPool:
-    """``count`` worker processes; for one event loop. At most ``max_waiting`` tasks wait for a free one.
+    """``count`` worker processes, for one event loop. At most ``max_waiting`` tasks wait for a free one.
 
-    ``memory_bytes`` bounds the address space of one worker.
+    ``memory_bytes`` limits the address space of a worker.
     """
 
     def __init__(
@@ -49,9 +49,9 @@ class WorkerPool:
         self._max_waiting = max_waiting
         self._memory_bytes = memory_bytes
         self._start_timeout_s = start_timeout_s
-        self._nursery: ForkServer | None = None
+        self._fork_server: ForkServer | None = None
         self._idle: asyncio.LifoQueue[WorkerProcess | None] = asyncio.LifoQueue()
-        """None, once for each task that waits, tells of the end."""
+        """One None per waiting task signals the end."""
         self._all: set[WorkerProcess] = set()
         self._replacements: set[asyncio.Task[None]] = set()
         self._forking = asyncio.Lock()
@@ -59,12 +59,12 @@ class WorkerPool:
         self._closed = False
 
     async def start(self) -> None:
-        """Raises EngineUnavailable when the workers cannot be started within ``start_timeout_s``."""
+        """Raises EngineUnavailable if the workers do not start within ``start_timeout_s``."""
         for _ in range(self.count):
             await self._add()
 
     async def close(self) -> None:
-        """End all workers; tasks under way fail with EngineFailure, and those that wait with EngineUnavailable."""
+        """Kill all workers; running tasks fail with EngineFailure, waiting ones with EngineUnavailable."""
         self._closed = True
         for worker in tuple(self._all):
             worker.kill()
@@ -73,8 +73,8 @@ class WorkerPool:
             self._idle.put_nowait(None)
         for task in tuple(self._replacements):
             task.cancel()
-        if self._nursery is not None:
-            await asyncio.to_thread(self._nursery.close)
+        if self._fork_server is not None:
+            await asyncio.to_thread(self._fork_server.close)
 
     @property
     def pids(self) -> list[int]:
@@ -82,29 +82,29 @@ class WorkerPool:
 
     @property
     def alive(self) -> bool:
-        """Whether any worker's process lives, busy or not."""
+        """Whether any worker process lives, busy or not."""
         return any(worker.alive for worker in self._all)
 
     async def run(
         self, deadline: float | None, task: Callable[[*Ts], R], *args: *Ts, limit_s: float | None = None
     ) -> R:
-        """``task(*args)`` in a worker. ``task`` is a module's function, and its arguments and result what `wire` takes.
+        """Run ``task(*args)`` in a worker. ``task`` is a module-level function; values must fit `worker_protocol`.
 
-        ``deadline`` is a time of ``time.monotonic``; ``limit_s`` bounds the task itself, without its wait for a worker.
-        Raises what the task raises of `serve.errors`, TaskFault for anything else, DeadlineExceeded, and Overloaded
-        when too many tasks wait already; TypeError for a task or an argument that cannot be sent.
+        ``deadline``: by ``time.monotonic``. ``limit_s``: limit of the task without its wait for a worker. Raises the
+        task's errors of `serve.errors`, TaskFault for others, DeadlineExceeded, Overloaded if too many tasks wait,
+        TypeError for a task or argument that cannot be sent.
         """
-        message = pack((to_name(task), args))
+        message = pack((function_name(task), args))
         remaining = None if deadline is None else deadline - time.monotonic()
         try:
             async with asyncio.timeout(remaining):
                 with tracing.span(f"task {task.__name__}"):
-                    result: R = await self._repeat_if_lost(message, limit_s)
+                    result: R = await self._run_with_retry(message, limit_s)
                     return result
         except TimeoutError:
             raise DeadlineExceeded("there was not enough time to finish") from None
 
-    async def _repeat_if_lost(self, message: bytes, limit_s: float | None) -> Any:
+    async def _run_with_retry(self, message: bytes, limit_s: float | None) -> Any:
         for _ in range(2):
             worker = await self._take()
             tracing.event("worker")
@@ -123,7 +123,7 @@ class WorkerPool:
         raise TaskFault("processing the picture ended its worker twice")
 
     async def _take(self) -> WorkerProcess:
-        """The worker that was idle last: its memory is the warmest."""
+        """The most recently idle worker, whose memory is warm."""
         if self._closed:
             raise EngineUnavailable(_STOPPED)
         if self._idle.empty() and self._waiting >= self._max_waiting:
@@ -152,11 +152,11 @@ class WorkerPool:
         worker.kill()
         self._all.discard(worker)
         if not self._closed:
-            task = asyncio.create_task(self._add_until_done())
+            task = asyncio.create_task(self._add_with_retry())
             self._replacements.add(task)
             task.add_done_callback(self._replacements.discard)
 
-    async def _add_until_done(self) -> None:
+    async def _add_with_retry(self) -> None:
         while not self._closed:
             try:
                 await self._add()
@@ -168,9 +168,9 @@ class WorkerPool:
 
     async def _add(self) -> None:
         async with self._forking:
-            if self._nursery is None or not self._nursery.alive:
-                self._nursery = await asyncio.to_thread(ForkServer, self._memory_bytes, self._start_timeout_s)
-            pid, connection = await asyncio.to_thread(self._nursery.fork)
+            if self._fork_server is None or not self._fork_server.alive:
+                self._fork_server = await asyncio.to_thread(ForkServer, self._memory_bytes, self._start_timeout_s)
+            pid, connection = await asyncio.to_thread(self._fork_server.fork)
         worker = await WorkerProcess.connect(pid, connection)
         if self._closed:
             worker.kill()

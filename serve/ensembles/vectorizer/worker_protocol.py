@@ -1,14 +1,14 @@
-"""What worker processes are told and what they answer, as bytes: MessagePack, for a closed set of types.
+"""Messages between the owner and its worker processes: MessagePack with a closed set of types.
 
-Reading it imports nothing and runs nothing but the constructors of the project's own frozen dataclasses and errors: a
-worker has strangers' pictures in native libraries, and one that is taken over must not take over its owner.
+Decoding imports nothing and runs nothing but the constructors of our frozen dataclasses and errors: workers process
+untrusted pictures in native libraries, and a compromised worker must not compromise its owner.
 
-- None, bool, int (of 64 bits), float, str, bytes, list and dict are MessagePack's own.
-- An array is an extension: its elements, then its shape, the number of its axes and its dtype. These stand at the end
-  so that the elements are aligned. A NumPy scalar is an array without axes under another code.
-- A list that begins with an extension is something else: a tuple, a dataclass's fields by name or an error's arguments.
+- None, bool, int (64 bits), float, str, bytes, list and dict are native MessagePack types.
+- An array is an extension: its elements, then its shape, number of axes and dtype. The latter are at the end, so that
+  the elements are aligned. A NumPy scalar is an array without axes under another code.
+- A list whose first item is an extension encodes a tuple, a dataclass's fields by name, or an error's arguments.
 
-A function travels by its name alone, and only where one is expected: `to_name` and `to_function`.
+A function is sent by name, and only accepted where one is expected: `function_name` and `function_by_name`.
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ _IS_TUPLE = msgpack.ExtType(_TUPLE, b"")
 
 
 class Malformed(ValueError):
-    """These bytes are not what `pack` makes."""
+    """Bytes that `pack` did not produce."""
 
 
 class _Mark(NamedTuple):
-    """The first of a list that is something else."""
+    """First item of a list that encodes another type."""
 
     code: int
     name: str
 
 
 def pack(value: Any) -> bytes:
-    """Arrays of any layout arrive in C order, and bytearrays as bytes.
+    """Arrays of any layout arrive in C order, bytearrays as bytes.
 
-    Raises TypeError for what does not travel, and ValueError for what is too large or too deep.
+    Raises TypeError for unsupported types, ValueError for values that are too large or too deep.
     """
     packed: bytes = msgpack.packb(value, default=_encode, strict_types=True, unicode_errors="surrogatepass")
     return packed
 
 
 def unpack(data: bytes) -> Any:
-    """What was packed; its arrays are aligned and can be written to. Raises Malformed."""
+    """The packed value; arrays are aligned and writable. Raises Malformed."""
     try:
         return msgpack.unpackb(
             data, ext_hook=_read_extension, list_hook=_read_list, strict_map_key=False, unicode_errors="surrogatepass"
@@ -65,19 +65,19 @@ def unpack(data: bytes) -> Any:
         raise Malformed(f"{type(error).__name__}: {error}") from error
 
 
-def to_name(function: Callable[..., Any]) -> str:
-    """``module:name`` of a module's function. Raises TypeError for anything else, a method or a lambda say."""
+def function_name(function: Callable[..., Any]) -> str:
+    """``module:name`` of a module-level function. Raises TypeError for anything else, such as a method or a lambda."""
     name = f"{getattr(function, '__module__', None)}:{getattr(function, '__qualname__', None)}"
     try:
-        if to_function(name) is function:
+        if function_by_name(name) is function:
             return name
     except Malformed:
         pass
     raise TypeError(f"{function!r} is no function of a module")
 
 
-def to_function(name: str) -> Callable[..., Any]:
-    """The function that ``name`` stands for, its module imported: for a name from one's owner. Raises Malformed."""
+def function_by_name(name: str) -> Callable[..., Any]:
+    """The function of ``name``; imports its module, so names must come from the owner. Raises Malformed."""
     module, _, function = name.partition(":")
     try:
         found = vars(importlib.import_module(module)).get(function)
@@ -89,7 +89,7 @@ def to_function(name: str) -> Callable[..., Any]:
 
 
 def _encode(value: Any) -> Any:
-    """``value``, of a type that MessagePack lacks, in types that it has."""
+    """Encode a type that MessagePack lacks."""
     kind = type(value)
     if kind is np.ndarray:
         return msgpack.ExtType(_ARRAY, _elements(value))
@@ -157,7 +157,7 @@ _dataclasses: dict[str, _Dataclass] = {}
 
 
 def _dataclass(name: str) -> _Dataclass | None:
-    """The class of ``module:name`` where it is a frozen dataclass that a module of ours, imported already, defines."""
+    """The class of ``module:name`` if it is a frozen dataclass defined by an already imported module of ours."""
     if name not in _dataclasses:
         module, _, qualname = name.partition(":")
         kind = getattr(sys.modules.get(module), qualname, None) if module.startswith("serve.") else None

@@ -34,7 +34,7 @@ class Analyses:
         if not self._cache.enabled:
             return asdict(await vectorizer.analyze(image, engine_versions)), BYPASS
         content = await asyncio.to_thread(lambda: hashlib.sha256(image).hexdigest())
-        key = digest([ANALYSIS, content, labels_of(await self._known.tracing(), engine_versions), SOFTWARE])
+        key = digest([ANALYSIS, content, labels_of(await self._known.vectorizer_versions(), engine_versions), SOFTWARE])
         if not caller.fresh and (found := await self._find(key)) is not None:
             return found.answer, HIT
         analysis = asdict(await vectorizer.analyze(image, engine_versions))

@@ -61,9 +61,9 @@ class ResultCache:
             return None
         versions: dict[str, str] = {}
         if isinstance(request, IllustrateRequest):
-            versions |= labels_of(await self._known.drawing(), request.options.engine_versions)
+            versions |= labels_of(await self._known.illustrator_versions(), request.options.engine_versions)
         if not isinstance(request, IllustrateRequest) or request.encoding.format == "svg":
-            versions |= labels_of(await self._known.tracing(), request.options.engine_versions)
+            versions |= labels_of(await self._known.vectorizer_versions(), request.options.engine_versions)
         text = digest([request.kind, document or request.to_json(), versions, SOFTWARE, *self._site(request)])
         return Key(text, request.kind, versions)
 

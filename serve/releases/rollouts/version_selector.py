@@ -49,14 +49,17 @@ class VersionSelector:
         rollouts = await self._rollouts.get()
         if not rollouts:
             return {}
-        engines = {**(await self._known.drawing() if draws else {}), **(await self._known.tracing() if traces else {})}
+        engines = {
+            **(await self._known.illustrator_versions() if draws else {}),
+            **(await self._known.vectorizer_versions() if traces else {}),
+        }
         return {engine: rollout.version_for(unit) for engine, rollout in rollouts.items() if engine in engines}
 
     async def resume(self, request: R, unit: str, connection: AsyncConnection, generation_id: str) -> R:
         """As ``assign``, but what the generation had in an attempt before it has again, as long as that is there."""
         rows = await connection.execute(_HAD, {"generation_id": generation_id})
         had = {row.experiment.removeprefix(_PREFIX): row.arm for row in rows}
-        there = {**await self._known.drawing(), **await self._known.tracing()} if had else {}
+        there = {**await self._known.illustrator_versions(), **await self._known.vectorizer_versions()} if had else {}
         kept = {engine: version for engine, version in had.items() if f"{engine}/{version}" in there}
         fresh = await self.versions(unit, draws=_draws(request), traces=_traces(request))
         return with_versions(request, {**fresh, **kept})
