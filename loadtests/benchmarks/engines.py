@@ -32,7 +32,7 @@ from loadtests.vectorize.table import markdown
 from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 from serve.engines.warmup_inputs import CONFIG_TYPES
-from serve.observability.metrics import proc
+from serve.observability.metrics import processes
 
 Arrays = dict[str, NDArray[Any]]
 Bare = Callable[[Arrays], object]
@@ -114,7 +114,7 @@ async def triton_turn(engines: EngineClient, engine: str, inputs: Arrays, count:
 def cpu_seconds(server: TritonServer) -> tuple[float, float]:
     """CPU seconds used so far by this process, and by the server's."""
     ticks = 0
-    for pid in proc.descendants(server.pid):
+    for pid in processes.descendants(server.pid):
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         ticks += int(fields[11]) + int(fields[12])
     return time.process_time(), ticks / os.sysconf("SC_CLK_TCK")

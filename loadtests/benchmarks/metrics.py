@@ -26,8 +26,7 @@ from serve.ensembles.vectorizer.vectorization import VECTORIZE, VectorizeOptions
 from serve.ensembles.vectorizer.vectorizer import Vectorizer
 from serve.observability.metrics import catalogue
 from serve.observability.metrics.metric import Counter, Gauge, Histogram
-from serve.observability.metrics.proc import descendants
-from serve.observability.metrics.processes import Usage
+from serve.observability.metrics.processes import Usage, descendants
 from serve.settings import IllustratorSettings, VectorizerSettings
 
 RECORDINGS = 200_000

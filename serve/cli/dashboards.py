@@ -71,8 +71,8 @@ def rules(
     kubernetes: Annotated[bool, typer.Option("--kubernetes", help="As a PrometheusRule of its operator.")] = False,
 ) -> None:
     """Print the alert rules as a file for Prometheus' `rule_files`."""
+    from serve.observability.dashboards.alerts import rules as alert_rules
     from serve.observability.dashboards.alerts import to_yaml
-    from serve.observability.dashboards.rules import rules as alert_rules
 
     if budget_per_day is not None and not (cpu_hour or gpu_hour):
         _fail("a budget needs a price: --cpu-hour, --gpu-hour or both")

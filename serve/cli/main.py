@@ -135,7 +135,7 @@ def run(settings: Settings) -> None:
         contextlib.suppress(KeyboardInterrupt),
         stack.record_stack(settings, redeployment.fixed_digest(settings)) as here,
         temporary_folder(),
-        console.shown(settings, sys.stderr) as told,
+        console.console_errors(settings, sys.stderr) as told,
         ray_cluster(told) as address,
     ):
         with err.status("Waiting until every engine has answered"):

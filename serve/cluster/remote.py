@@ -141,7 +141,7 @@ class RemoteEnsemble:
             with contextlib.suppress(ReplicaLost), self._hop_span(method):
                 urgency = left_s, context.priority
                 answer = self._handle.answer
-                response: Any = answer.remote(method, tracing.carried(), *arguments, urgency=urgency, **named)
+                response: Any = answer.remote(method, tracing.carrier(), *arguments, urgency=urgency, **named)
                 with map_ray_errors(self._name, response, timeout_s):
                     async with asyncio.timeout(left_s):
                         results = [item async for item in response]
@@ -153,7 +153,7 @@ class RemoteEnsemble:
         """Items of one replica until the deadline of ``context``. Raises ``ReplicaLost`` if it dies."""
         urgency = context.left_s(self._timeout_s), context.priority
         with self._hop_span(method):
-            response: Any = self._handle.stream.remote(method, tracing.carried(), *arguments, urgency=urgency)
+            response: Any = self._handle.stream.remote(method, tracing.carrier(), *arguments, urgency=urgency)
             with map_ray_errors(self._name, response, self._timeout_s):
                 while True:
                     async with asyncio.timeout(context.until(self._timeout_s) - time.monotonic()):

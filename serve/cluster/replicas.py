@@ -65,7 +65,7 @@ class Replica:
     ) -> Any:
         """The result of the ensemble's ``method``; our errors are returned as values, see `serve.cluster.remote`.
 
-        ``context`` carries the caller's trace (`serve.observability.tracing.carried`).
+        ``context`` carries the caller's trace (`serve.observability.tracing.carrier`).
         """
         try:
             with self._traced(method, context):
@@ -113,7 +113,7 @@ class Replica:
     @contextlib.contextmanager
     def _traced(self, method: str, context: Mapping[str, str]) -> Iterator[None]:
         """Continue the caller's trace, and log failures here, where the request id is known."""
-        with tracing.continued(f"{self._name()}.{method}", context):
+        with tracing.continued_span(f"{self._name()}.{method}", context):
             try:
                 yield
             except AtelierError as error:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from serve.cluster.http_client import StackClient
 from serve.errors import EngineUnavailable
-from serve.observability.logs import folder_of
+from serve.observability.logs import log_folder
 from serve.settings import Settings
 
 
@@ -42,7 +42,7 @@ class StackRecord:
             url=f"http://{url_host(settings.http.host)}:{settings.http.port}",
             grpc=f"{url_host(settings.http.host)}:{settings.grpc.port}",
             dashboard=f"http://{url_host(dashboard.host)}:{dashboard.port}" if dashboard.enabled else None,
-            logs=str(folder_of(settings)),
+            logs=str(log_folder(settings)),
             metrics=f"http://{url_host(settings.ray.host)}:{settings.proxy.metrics_port}/metrics",
             traces=settings.tracing.endpoint,
         )

@@ -50,7 +50,7 @@ def decode(raw: bytes, name: str, shape: Sequence[int]) -> NDArray[Any]:
 
 def request(engine: str, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str] | None, version: str = "") -> Any:
     """A ``ModelInferRequest`` with tensor names and shapes. The caller adds the contents."""
-    request_id = tracing.here().request_id  # appears in Triton's log
+    request_id = tracing.current().request_id  # appears in Triton's log
     message = service_pb2.ModelInferRequest(model_name=engine, model_version=version, id=request_id)
     for name, array in inputs.items():
         message.inputs.add(name=name, datatype=datatype(array, name), shape=array.shape)

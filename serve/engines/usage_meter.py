@@ -26,8 +26,7 @@ from serve.errors import AtelierError
 from serve.observability.costs import charge
 from serve.observability.metrics import catalogue
 from serve.observability.metrics.metric import Sample
-from serve.observability.metrics.proc import descendants
-from serve.observability.metrics.processes import Usage
+from serve.observability.metrics.processes import Usage, descendants
 
 LOGGER = logging.getLogger(__name__)
 

@@ -1,7 +1,6 @@
-"""What a request costs: processor and GPU seconds that are spent for it, charged to its bill where they are spent.
+"""Cost of a request: CPU and GPU seconds, charged to the request's bill where they are spent.
 
-A bill goes along with the task that opened it and with all tasks that come from that one. What a request only finds (a
-cached answer, a prompt that was encoded before) costs it nothing.
+A bill applies to the task that opened it and to all tasks started from it. Cached results cost nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ CPU, GPU = "cpu_seconds", "gpu_seconds"
 
 @dataclass
 class Bill:
-    """Seconds of one processor, and of one GPU."""
+    """CPU seconds (of one core) and GPU seconds (of one GPU)."""
 
     cpu_s: float = 0.0
     gpu_s: float = 0.0
@@ -28,7 +27,7 @@ class Bill:
         return {CPU: round(self.cpu_s, 6), GPU: round(self.gpu_s, 6)}
 
     def pay(self, ensemble: str, model: str = "none") -> None:
-        """Count it: once, when the work has ended, however it did."""
+        """Add it to the metrics; call once, when the work has ended."""
         catalogue.COST_CPU.add(self.cpu_s, ensemble, model)
         catalogue.COST_GPU.add(self.gpu_s, ensemble, model)
 
@@ -38,7 +37,7 @@ _bill: ContextVar[Bill | None] = ContextVar("bill", default=None)
 
 @contextlib.contextmanager
 def billed() -> Iterator[Bill]:
-    """What is charged within goes on this bill, and on no other."""
+    """Collect the charges of the block on a new bill."""
     bill = Bill()
     before = _bill.set(bill)
     try:
@@ -49,27 +48,27 @@ def billed() -> Iterator[Bill]:
 
 
 def current_cost() -> dict[str, float]:
-    """What is on the current bill by now; empty where there is none."""
+    """The current bill; empty if there is none."""
     bill = _bill.get()
     return {} if bill is None else bill.to_json()
 
 
 def charge(cpu_s: float, gpu_s: float = 0.0) -> None:
-    """To whoever it is done for; to nobody for what the stack does of its own accord, such as probes."""
+    """Add to the current bill; without one (probes, idle work) nothing is charged."""
     if (bill := _bill.get()) is not None:
         bill.cpu_s += cpu_s
         bill.gpu_s += gpu_s
 
 
-class Spent:
-    """What was spent for work that goes on elsewhere when who does it dies: each tells what he alone has, so far."""
+class CostAccumulator:
+    """Total cost of work that may be continued by another worker, each of which reports only its own cost."""
 
     def __init__(self) -> None:
         self._before: dict[str, float] = {}
         self._last: Mapping[str, float] = {}
 
     def now(self, cost: Mapping[str, float]) -> dict[str, float]:
-        """All of it. Nothing that is spent comes back: less than before is of somebody who has begun anew."""
+        """The total. A lower value than before means that another worker has started from zero."""
         if any(cost.get(name, 0.0) < self._last.get(name, 0.0) for name in (CPU, GPU)):
             self._before = total(self._before, self._last)
         self._last = cost
@@ -77,5 +76,5 @@ class Spent:
 
 
 def total(costs: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, float]:
-    """The sum of what `Bill.to_json` gave; what nobody measured counts as nothing."""
+    """Sum of costs in the form of `Bill.to_json`; missing values count as 0."""
     return {name: round(sum(float(one.get(name, 0.0)) for one in (costs, *others)), 6) for name in (CPU, GPU)}

@@ -1,8 +1,7 @@
-"""How long a request may still take, and how urgent it is: known to all that works for it, without being passed on.
+"""Deadline and priority of the current request, in a context variable.
 
-A door sets it, the hop to a replica carries it as what is left (clocks of two machines differ), and whoever waits for a
-turn, asks an engine or asks somebody outside looks at it. Where nobody set it there is no end but the site's own
-limits. A task inherits it from who started it.
+An API sets it, a call to a replica carries the remaining time (clocks of machines differ), and everything that waits or
+calls an engine or another service reads it. Without it only the site's own limits apply. Tasks inherit it.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from serve.errors import DeadlineExceeded, Forbidden
 
 
 class Priority(IntEnum):
-    """The higher goes first."""
+    """Higher values go first."""
 
     LOW = -1
     NORMAL = 0
@@ -28,31 +27,31 @@ class Priority(IntEnum):
 
 @dataclass(frozen=True)
 class RequestContext:
-    """``deadline`` is of ``time.monotonic``, of this process alone; None: the caller names none."""
+    """``deadline``: by ``time.monotonic`` of this process; None: not set by the caller."""
 
     deadline: float | None = None
     priority: Priority = Priority.NORMAL
     most: Priority = Priority.HIGH
-    """The highest that the caller may ask for."""
+    """The highest priority that the caller may request."""
 
     def until(self, limit_s: float) -> float:
-        """The earlier of the deadline and ``limit_s`` from now, of ``time.monotonic``."""
+        """The earlier of the deadline and ``limit_s`` from now, by ``time.monotonic``."""
         own = time.monotonic() + limit_s
         return own if self.deadline is None else min(own, self.deadline)
 
     def left_s(self, limit_s: float) -> float:
-        """What is left of it, and at most ``limit_s``. Raises DeadlineExceeded when nothing is."""
+        """Remaining seconds, at most ``limit_s``. Raises DeadlineExceeded if there are none."""
         left_s = self.until(limit_s) - time.monotonic()
         if left_s <= 0:
             raise DeadlineExceeded("there was not enough time to finish")
         return left_s
 
     def with_earlier_deadline(self, other: RequestContext) -> RequestContext:
-        """With the earlier end of both."""
+        """With the earlier deadline of both."""
         return replace(self, deadline=other.deadline) if self.ends_after(other) else self
 
     def ends_after(self, other: RequestContext) -> bool:
-        """Whether its end is later."""
+        """Whether its deadline is later."""
         return other.deadline is not None and (self.deadline is None or self.deadline > other.deadline)
 
     @property
@@ -60,11 +59,11 @@ class RequestContext:
         return self.deadline is not None and time.monotonic() >= self.deadline
 
     def with_timeout(self, timeout_s: float | None) -> RequestContext:
-        """With an end in ``timeout_s``, if it has no earlier one."""
+        """With a deadline in ``timeout_s``, unless it is earlier already."""
         return self if timeout_s is None else replace(self, deadline=self.until(timeout_s))
 
     def with_priority(self, priority: Priority | None, field: str) -> RequestContext:
-        """With ``priority``, if one is named. Raises Forbidden when the caller may not ask for it by ``field``."""
+        """With ``priority``, if given. Raises Forbidden, naming ``field``, if the caller may not request it."""
         if priority is None:
             return self
         if priority > self.most:
@@ -73,18 +72,18 @@ class RequestContext:
 
 
 Urgency = tuple[float | None, int]
-"""As it crosses a hop: the seconds that are left, and the priority."""
+"""Form for calls to replicas: (remaining seconds, priority)."""
 DEFAULT_URGENCY: Urgency = (None, Priority.NORMAL)
 
 
 def from_urgency(urgency: Urgency) -> RequestContext:
-    """On the other side of the hop, by this machine's own clock."""
+    """The context on the receiving side, by this machine's clock."""
     left_s, priority = urgency
     return RequestContext(None if left_s is None else time.monotonic() + left_s, Priority(priority))
 
 
-_UNHURRIED = RequestContext()
-_current: ContextVar[RequestContext] = ContextVar("urgency", default=_UNHURRIED)
+_NO_LIMITS = RequestContext()
+_current: ContextVar[RequestContext] = ContextVar("urgency", default=_NO_LIMITS)
 
 
 def current() -> RequestContext:
@@ -92,13 +91,13 @@ def current() -> RequestContext:
 
 
 def set_current(urgency: RequestContext) -> None:
-    """From here to the end of the task, and in all that it starts."""
+    """Set it for the rest of this task and all that it starts."""
     _current.set(urgency)
 
 
 @contextlib.contextmanager
 def use(urgency: RequestContext) -> Iterator[None]:
-    """Within the block. Not around a ``yield`` of a generator: who reads it may be another task."""
+    """Set it within the block. Do not use around a ``yield`` of a generator, whose reader may be another task."""
     token = _current.set(urgency)
     try:
         yield
@@ -108,7 +107,7 @@ def use(urgency: RequestContext) -> Iterator[None]:
 
 @contextlib.asynccontextmanager
 async def deadline_timeout(grace_s: float = 0.0) -> AsyncIterator[asyncio.Timeout]:
-    """Cancels the block ``grace_s`` after the deadline; reschedule it to None to let it go on.
+    """Cancel the block ``grace_s`` after the deadline; reschedule the yielded timeout to None to disable that.
 
     Raises DeadlineExceeded.
     """

@@ -70,7 +70,7 @@ class Objects:
         self._database = database
         default = settings.state_dir / "objects"
         self._store = store_at(settings.objects, default)
-        self._folder = folder_of(settings.objects, default)
+        self._folder = log_folder(settings.objects, default)
 
     async def put(self, data: bytes, media_type: str) -> Stored:
         """Raises StateUnavailable, OutOfSpace. The same content twice is one object."""
@@ -216,7 +216,7 @@ def path_of(name: str) -> str:
     return f"{name[:2]}/{name}"
 
 
-def folder_of(settings: ObjectsSettings, default: Path) -> Path | None:
+def log_folder(settings: ObjectsSettings, default: Path) -> Path | None:
     """The folder of ``settings.url``; none when it is elsewhere."""
     if settings.url is None:
         return default.resolve()
@@ -231,7 +231,7 @@ def store_at(settings: ObjectsSettings, default: Path) -> ObjectStore:
     client: Any = {"allow_http": True, **{name: given.pop(name) for name in _OF_CLIENTS if name in given}}
     retries: Any = {"max_retries": 2, "retry_timeout": timedelta(seconds=settings.timeout_s)}
     try:
-        if (folder := folder_of(settings, default)) is not None:
+        if (folder := log_folder(settings, default)) is not None:
             return LocalStore(folder, mkdir=True)
         url = str(settings.url)
         if (parts := urlsplit(url)).password is not None or parts.query:

@@ -25,7 +25,7 @@ from serve.ensembles.illustrator.encoding import Encoding, encode_all
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.requests import File
 from serve.errors import BadImage, DeadlineExceeded
-from serve.observability.metrics.proc import children, is_zombie
+from serve.observability.metrics.processes import children, is_zombie
 from serve.security.limits.admission_queue import AdmissionQueue
 from serve.state.objects import PIECE_BYTES
 from serve.state.results import get_result

@@ -69,8 +69,8 @@ def test_a_record_is_one_line_and_indented_ones(log: io.StringIO, text: str) -> 
 def test_what_was_plain_stays_so(log: io.StringIO) -> None:
     logging.getLogger("serve").warning("job %s: %d of %d, Äpfel", "a", 1, 2)
     assert log.getvalue() == "WARNING serve job a: 1 of 2, Äpfel\n"
-    assert escaping.contained("a\nb") == "a\n    b"
-    assert len(escaping.contained("\n" + "x" * 100_000)) < 30_000
+    assert escaping.indent_continuation_lines("a\nb") == "a\n    b"
+    assert len(escaping.indent_continuation_lines("\n" + "x" * 100_000)) < 30_000
 
 
 class Failing(StandIn):

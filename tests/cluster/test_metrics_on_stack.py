@@ -18,9 +18,9 @@ from prometheus_server import Prometheus
 from test_jobs_on_stack import add, done, until
 from whole_stack import ANEW, Stack
 
+from serve.observability.dashboards.alerts import rules
 from serve.observability.dashboards.board import RATE
 from serve.observability.dashboards.boards import BOARDS
-from serve.observability.dashboards.rules import rules
 from serve.observability.metrics import catalogue
 from serve.observability.metrics.metric import Histogram
 

@@ -14,7 +14,7 @@ import pytest
 from prometheus_server import listening
 from test_systemd import values, variables
 
-from serve.observability.dashboards.rules import RULES
+from serve.observability.dashboards.alerts import RULES
 from serve.observability.metrics.prometheus import ALERTMANAGERS, TARGETS, write_targets
 from serve.observability.metrics.prometheus import RULES as RULES_FILE
 from serve.settings import HOME

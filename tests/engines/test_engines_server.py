@@ -23,7 +23,7 @@ from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer, _free_ports
 from serve.engines.triton.supervisor import Supervisor
 from serve.errors import EngineUnavailable
-from serve.observability.metrics import proc
+from serve.observability.metrics import processes
 
 pytestmark = pytest.mark.triton
 
@@ -42,7 +42,7 @@ def gone(pids: list[int]) -> bool:
 
 
 def stubs(server: TritonServer) -> list[int]:
-    below = proc.descendants(server.pid)
+    below = processes.descendants(server.pid)
     return [pid for pid in below if b"python_backend_stub" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
@@ -89,7 +89,7 @@ def test_a_start_that_takes_too_long(repository: Path) -> None:
 def test_stop_leaves_nothing_behind(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     server.start()
-    pids = [server.pid, *proc.descendants(server.pid)]
+    pids = [server.pid, *processes.descendants(server.pid)]
     folder = Path(f"/proc/{server.pid}/cwd").readlink()
     mine = set(regions(os.getpid()))
     assert len(stubs(server)) == 1
@@ -103,7 +103,7 @@ def test_stop_leaves_nothing_behind(repository: Path) -> None:
 def test_it_is_in_the_session_of_its_owner_and_out_of_the_terminals_reach(repository: Path) -> None:
     """Linux gives each session a share of the processor by itself, whatever the niceness (autogroup)."""
     with TritonServer(repository, ["affine_onnxruntime"]) as server:
-        for pid in (server.pid, *proc.descendants(server.pid)):
+        for pid in (server.pid, *processes.descendants(server.pid)):
             assert os.getsid(pid) == os.getsid(0)
             assert os.getpgid(pid) != os.getpgrp()  # Ctrl-C goes to the group of the foreground
 
@@ -148,7 +148,7 @@ async def test_an_outside_server_by_url_that_dies_with_its_owner(owner: subproce
     answer = await outside.infer("affine_openvino", X)
     np.testing.assert_allclose(answer["y"], X["x"] @ tiny_onnx.WEIGHTS, rtol=1e-5)
     await outside.close()
-    pids = [int(pid), *proc.descendants(int(pid))]
+    pids = [int(pid), *processes.descendants(int(pid))]
     assert len(pids) == 4  # the process_guard, tritonserver, two stubs
     owner.kill()
     owner.wait()
@@ -160,7 +160,7 @@ def test_a_killed_guard_takes_the_server_with_it(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     before = set(regions(os.getpid()))
     server.start()
-    pids = proc.descendants(server.pid)
+    pids = processes.descendants(server.pid)
     folder = Path(f"/proc/{server.pid}/cwd").readlink()
     assert len(pids) == 2  # tritonserver and its stub
     os.kill(server.pid, signal.SIGKILL)
@@ -176,7 +176,7 @@ def test_a_killed_guard_takes_the_server_with_it(repository: Path) -> None:
 def test_a_stub_that_hangs_ends_although_its_guard_was_killed(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     server.start()
-    pids = proc.descendants(server.pid)
+    pids = processes.descendants(server.pid)
     os.kill(stubs(server)[0], signal.SIGSTOP)  # so it does not see that its parent is gone
     os.kill(server.pid, signal.SIGKILL)
     began = time.monotonic()
@@ -227,7 +227,7 @@ async def test_a_killed_process_is_noticed_and_replaced(repository: Path, victim
         await engines.probe("affine_openvino")
         pids = {
             "stub": stubs(server)[0],
-            "tritonserver": proc.children(server.pid)[0],
+            "tritonserver": processes.children(server.pid)[0],
             "process_guard": server.pid,
         }
         frozen = victim.startswith("frozen ")

@@ -34,7 +34,7 @@ from serve.errors import (
     TooLarge,
     Unsupported,
 )
-from serve.observability.metrics import proc
+from serve.observability.metrics import processes
 
 
 @pytest.mark.parametrize("name", [name for name in tensors.NUMPY_TYPES if name != "BYTES"])
@@ -162,13 +162,13 @@ def test_a_server_or_a_stub_that_ended_is_trouble_and_what_a_stub_started_is_not
     process_guard = subprocess.Popen([sys.executable, "-c", BELOW_ONE_ANOTHER, BELOW_ONE_ANOTHER, str(depth)])
     try:
         deadline = time.monotonic() + 20
-        while not any(map(proc.is_zombie, proc.descendants(process_guard.pid))):
+        while not any(map(processes.is_zombie, processes.descendants(process_guard.pid))):
             assert time.monotonic() < deadline
             time.sleep(0.02)
-        assert len(proc.descendants(process_guard.pid)) == depth
-        assert (proc.trouble(process_guard.pid) is not None) == is_trouble
+        assert len(processes.descendants(process_guard.pid)) == depth
+        assert (processes.find_fault(process_guard.pid) is not None) == is_trouble
     finally:
-        for pid in (*proc.descendants(process_guard.pid), process_guard.pid):
+        for pid in (*processes.descendants(process_guard.pid), process_guard.pid):
             os.kill(pid, signal.SIGKILL)
         process_guard.wait()
 

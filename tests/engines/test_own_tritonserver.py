@@ -22,7 +22,7 @@ from serve.engines.triton.server import TritonServer
 from serve.ensembles.batch_profile import profile
 from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.errors import EngineUnavailable
-from serve.observability.metrics import proc
+from serve.observability.metrics import processes
 from serve.settings import HOME, load
 
 OPSET, IR = 21, 10
@@ -56,7 +56,7 @@ def plan(repository: Path) -> None:
 
 def programs_below(pid: int) -> set[Path]:
     """The files of the tritonservers that are running below ``pid``."""
-    folders = [Path(f"/proc/{below}") for below in proc.descendants(pid)]
+    folders = [Path(f"/proc/{below}") for below in processes.descendants(pid)]
     return {
         (folder / "exe").readlink() for folder in folders if (folder / "comm").read_text().strip() == "tritonserver"
     }

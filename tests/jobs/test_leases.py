@@ -18,7 +18,7 @@ from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.queue.views import JobViews
 from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.jobs.worker.leases import Claimed, LeaseLost, Leases
-from serve.observability.costs import Spent
+from serve.observability.costs import CostAccumulator
 from serve.state import State
 from serve.state.job_states import COMPLETED, FAILED, PENDING
 from serve.state.tables import checkpoints, generations, jobs, measurements, results, utc_now, workers
@@ -126,7 +126,7 @@ async def test_a_job_that_fails_cost_something_all_the_same(state: State) -> Non
 
 
 def test_who_draws_in_the_place_of_one_that_died_begins_at_nothing() -> None:
-    spent = Spent()
+    spent = CostAccumulator()
     told = [spent.now(costing(*one)) for one in ((1.0, 0.5), (3.0, 1.5), (0.5, 0.2), (2.0, 1.0))]
     assert told == [costing(*one) for one in ((1.0, 0.5), (3.0, 1.5), (3.5, 1.7), (5.0, 2.5))]
     assert spent.now(costing(2.0, 1.0)) == costing(5.0, 2.5), "told twice, charged once"

@@ -13,7 +13,7 @@ import pytest
 
 from loadtests.queue import postgresql as module
 from loadtests.queue.postgresql import PostgreSQL
-from serve.observability.metrics.proc import is_zombie
+from serve.observability.metrics.processes import is_zombie
 
 OWNER = """
 from loadtests.queue.postgresql import PostgreSQL

@@ -42,7 +42,7 @@ def observed(service: str, method: str, call: Call, requests: bool) -> Iterator[
         given.clear()
     carrier |= {name: given[name] for name in (tracing.TRACEPARENT,) if name in given}
     began, named = time.perf_counter(), f"{service}/{method}"
-    begun = tracing.continued if probe else tracing.entered
+    begun = tracing.continued_span if probe else tracing.entry_span
     note = RequestRecord(method)
     counted = contextlib.nullcontext() if probe else measured(GRPC, note)
     with counted, begun(named, carrier, rpc__system__name="grpc", rpc__method=named) as span:

@@ -78,7 +78,7 @@ class RequestTrace:
         if not probe and (parent := _only(scope, tracing.TRACEPARENT)) is not None:
             carrier[tracing.TRACEPARENT] = parent
         method, began = _method(scope), time.perf_counter()
-        begun = tracing.continued if probe else tracing.entered
+        begun = tracing.continued_span if probe else tracing.entry_span
         note = RequestRecord()
         with (
             contextlib.nullcontext() if probe else measured(scope["type"], note),
@@ -126,7 +126,7 @@ def _counted(send: Send, seen: Seen) -> Send:
     return counted
 
 
-def _tell(span: tracing.entered, method: str, seen: Seen) -> None:
+def _tell(span: tracing.entry_span, method: str, seen: Seen) -> None:
     if seen.route:
         span.rename(f"{method} {seen.route}")
         span.note(http__route=seen.route)

@@ -15,7 +15,7 @@ import time
 from serve.engines.client import EngineClient
 from serve.engines.triton.server import TritonServer
 from serve.errors import AtelierError, DeadlineExceeded, NotFound, Overloaded
-from serve.observability.metrics import catalogue, proc
+from serve.observability.metrics import catalogue, processes
 
 LOGGER = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class Supervisor:
         """Ignores ended stubs for `VERSION_CHANGE_GRACE_S` after a version change: Triton takes a moment to reap
         them."""
         settled = time.monotonic() - self._server.versions_changed_at >= VERSION_CHANGE_GRACE_S
-        return await asyncio.to_thread(proc.trouble, self._server.pid, ended=settled)
+        return await asyncio.to_thread(processes.find_fault, self._server.pid, ended=settled)
 
     async def _is_live(self) -> bool:
         """Whether the server answers. Unreachable counts as alive here; the probes report the reason."""

@@ -73,7 +73,7 @@ class SingleFlight(Generic[T]):
             # A context of its own: what ends with the first request that asked must not end with it. Of that request
             # it has the ids.
             asked, context = request_context.current(), contextvars.Context()
-            context.run(tracing.go_on, tracing.here())
+            context.run(tracing.resume, tracing.current())
             task = asyncio.create_task(_as_urgent(asked, work), context=context)
             shared = self._shared[key] = _Shared(key, body, task, patience_s, asked)
             self._keep(task)

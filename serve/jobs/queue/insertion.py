@@ -48,7 +48,7 @@ async def insert_jobs(
     now = utc_now()
     asked = [request.to_json() for request in requests]
     lanes = [request.lane for request in requests]
-    context = tracing.carried()
+    context = tracing.carrier()
     found = await places(connection, order.user_id, lanes, -order.priority, bounds)
     rows = [
         {

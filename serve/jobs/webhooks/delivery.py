@@ -177,7 +177,7 @@ class WebhookDelivery:
     async def _deliver(self, caller: WebhookClient, delivery: Delivery) -> None:
         """The receiver is told nothing of the trace: it is somebody else's."""
         about = {"http__request__method": "POST", "atelier__job__id": delivery.generation_id}
-        with tracing.continued("webhook", delivery.context, "client", **about) as span:
+        with tracing.continued_span("webhook", delivery.context, "client", **about) as span:
             answer = await caller.call(delivery.id, delivery.url, delivery.body)
             if answer.status is not None:
                 span.note(http__response__status_code=answer.status)

@@ -63,7 +63,7 @@ class Claimed:
     attempt: int
     webhook_url: str | None
     context: Mapping[str, str] = field(default_factory=dict)
-    """What the request carried that asked for it (`serve.observability.tracing.carried`)."""
+    """What the request carried that asked for it (`serve.observability.tracing.carrier`)."""
     priority: Priority = Priority.NORMAL
     """At the ensembles' doors: the queue has seen to who comes first among jobs, and they displace nobody else."""
     expires_at: datetime | None = None

@@ -16,7 +16,7 @@ from typing import Any
 from serve.ensembles.illustrator.illustration import Checkpoint, Preview, Progress
 from serve.errors import OutOfSpace, StateUnavailable
 from serve.jobs.worker.leases import Claimed, LeaseLost, Leases
-from serve.observability.costs import Spent
+from serve.observability.costs import CostAccumulator
 
 LOGGER = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ class ProgressReporter:
         self._stage: dict[str, Any] = {}
         self._checkpoints: dict[int, tuple[int, bytes]] = {}
         self._preview: Preview | None = None
-        self._spent = Spent()
+        self._spent = CostAccumulator()
         self._cost: Mapping[str, float] = {}
 
     def take(self, report: Report) -> None:

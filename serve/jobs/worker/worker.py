@@ -153,10 +153,10 @@ class Worker:
 
     async def _do(self, job: Claimed) -> None:
         about: dict[str, str | int] = {"atelier__job__id": job.id, "atelier__job__attempt": job.attempt}
-        with tracing.entered(f"job {job.request.kind}", job.context, "consumer", **about) as span:
+        with tracing.entry_span(f"job {job.request.kind}", job.context, "consumer", **about) as span:
             await self._do_within(job, span)
 
-    async def _do_within(self, job: Claimed, span: tracing.entered) -> None:
+    async def _do_within(self, job: Claimed, span: tracing.entry_span) -> None:
         began, outcome = time.monotonic(), "let_go"
         try:
             outcome = await self._attempt(job, began, span)
@@ -174,7 +174,7 @@ class Worker:
             self._wishes.pop(job.id, None)
             self._doing.pop(job.id, None)
 
-    async def _attempt(self, job: Claimed, began: float, span: tracing.entered) -> str:
+    async def _attempt(self, job: Claimed, began: float, span: tracing.entry_span) -> str:
         """What became of it, as metrics name it."""
         limit_s = left_s(job.expires_at, self._limits.timeout_s)
         request_context.set_current(RequestContext(priority=job.priority).with_timeout(limit_s))

@@ -1,1 +1,1 @@
-"""Grafana dashboards and Prometheus alert rules, written as code. Begin with `boards`."""
+"""Grafana dashboards and Prometheus alert rules as code. Begin with `boards`."""

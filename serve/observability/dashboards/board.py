@@ -1,4 +1,4 @@
-"""What a dashboard shows, as plain values, and the JSON that Grafana reads."""
+"""Dashboards and panels as plain values, rendered to Grafana's JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from grafana_foundation_sdk.models.common import LegendDisplayMode
 from grafana_foundation_sdk.models.dashboard import DataSourceRef
 
 RATE = "$__rate_interval"
-"""Grafana puts an interval of at least four scrapes here."""
+"""Grafana's variable for an interval of at least four scrapes."""
 SOURCE = DataSourceRef(type_val="prometheus", uid="${datasource}")
 COLUMNS = 24
 HEIGHT = 8
@@ -23,8 +23,8 @@ Unit = Literal["short", "s", "reqps", "percentunit", "bytes", "ops", "currencyUS
 
 @dataclass(frozen=True)
 class Panel:
-    """``queries`` by legend, in which ``{{label}}`` stands for a label's value. ``kind`` "number" shows the latest
-    value alone. ``only_with`` names what a site may lack, so that the panel may be empty there: "gpu"."""
+    """``queries`` by legend; ``{{label}}`` is replaced by the label's value. ``kind`` "number": latest value only.
+    ``only_with``: hardware without which the panel may be empty ("gpu")."""
 
     title: str
     unit: Unit
@@ -36,7 +36,7 @@ class Panel:
 
 @dataclass(frozen=True)
 class Board:
-    """``rows`` by title, from top to bottom; the panels of a row share its width."""
+    """``rows`` by title, top to bottom; panels share the width of their row."""
 
     uid: str
     title: str
@@ -47,19 +47,19 @@ class Board:
             yield from panels
 
     def to_json(self) -> dict[str, Any]:
-        """The dashboard model of Grafana's HTTP API and of its provisioning."""
+        """Grafana's dashboard model, for its HTTP API and for provisioning."""
         source = dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus")
         built = dashboard.Dashboard(self.title).uid(self.uid).tags(["atelier"]).editable()
         built.refresh("30s").time("now-1h", "now").timezone("browser").with_variable(source)
         for title, panels in self.rows.items():
             built.with_row(dashboard.Row(title))
             for panel in panels:
-                built.with_panel(_laid_out(panel, COLUMNS // len(panels)))
+                built.with_panel(_build_panel(panel, COLUMNS // len(panels)))
         plain: dict[str, Any] = json.loads(JSONEncoder(sort_keys=True).encode(built.build()))
         return plain
 
 
-def _laid_out(panel: Panel, columns: int) -> timeseries.Panel | stat.Panel:
+def _build_panel(panel: Panel, columns: int) -> timeseries.Panel | stat.Panel:
     made: timeseries.Panel | stat.Panel
     if panel.kind == "number":
         made = stat.Panel()

@@ -1,4 +1,4 @@
-"""The dashboards of a site, in the order in which one looks at them."""
+"""The dashboards of a site."""
 
 from __future__ import annotations
 
@@ -6,28 +6,28 @@ from serve.observability.dashboards.board import RATE, Board, Panel
 from serve.observability.dashboards.queries import mean, mean_of_both, of_gpus, per_second, quantile, quantiles, ratio
 
 FAILED = 'atelier_requests_total{status=~"50[02345]|UNAVAILABLE|INTERNAL|DEADLINE_EXCEEDED|UNKNOWN"}'
-"""Requests that failed by our fault. None are 499, what the client got wrong, what it had set too early an end (late),
-what is not offered (501, UNIMPLEMENTED), and who is over a limit or a quota (507, RESOURCE_EXHAUSTED)."""
+"""Requests failed by the site. Excluded: 499, client errors, deadlines set by the client (late), unsupported requests
+(501, UNIMPLEMENTED), and exceeded limits or quotas (507, RESOURCE_EXHAUSTED)."""
 
 DATABASE, STORE = "atelier_database_transaction_seconds", "atelier_object_store_call_seconds"
 DISK = "max by (instance) (ray_node_disk_utilization_percentage) / 100"
-"""Of a machine's root and of the disk of Ray's folder, taken together."""
+"""Of a machine's root and of the disk of Ray's folder together."""
 MEMORY = "max by (instance) (ray_node_mem_used / ray_node_mem_total)"
 GPU_BUSY = of_gpus("nv_gpu_utilization", "(ray_node_gpus_utilization >= 0) / 100")
-"""Ray tells -1 of a GPU that does not say."""
+"""Ray reports -1 for a GPU without this metric."""
 GPU_USED = of_gpus("nv_gpu_memory_used_bytes", "ray_node_gram_used * 1048576")
 GPU_THERE = of_gpus("nv_gpu_memory_total_bytes", "(ray_node_gram_used + ray_node_gram_available) * 1048576")
-"""Ray counts a GPU's memory in MiB, whatever it says of its unit."""
+"""Ray reports GPU memory in MiB, despite the metric's declared unit."""
 
 
 BY_ITSELF = 'kind!="delete"'
-"""Of the database: a deletion has the object store's part in it."""
+"""Excludes deletions, which include the object store's time."""
 DATABASE_ERRORS = f'{DATABASE}_count{{outcome="error", {BY_ITSELF}}}'
 STORE_ERRORS = f'{STORE}_count{{outcome="error"}}'
 
 
 def failing(errors: str, by: str, window: str = RATE) -> str:
-    """Share of what was asked of the database, or of the store, that it did not do."""
+    """Share of failed transactions of the database, or calls of the store."""
     return ratio(errors, errors.partition("{")[0], by, window)
 
 

@@ -1,4 +1,4 @@
-"""Dashboards into a Grafana, by its HTTP API."""
+"""Uploads dashboards to Grafana through its HTTP API."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ TIMEOUT_S = 10.0
 
 
 class Grafana:
-    """The Grafana at ``url``, with a service account's ``token``, or ``user:password``.
+    """The Grafana at ``url``; ``token``: of a service account, or ``user:password``.
 
-    Raises ``InvalidRequest`` (not an address of a Grafana), ``Forbidden`` (it does not take the token) or
-    ``EngineUnavailable`` (it cannot be reached).
+    Raises ``InvalidRequest`` (not Grafana's address), ``Forbidden`` (token rejected) or ``EngineUnavailable``
+    (unreachable).
     """
 
     def __init__(self, url: str, token: str) -> None:
@@ -39,7 +39,7 @@ class Grafana:
         )
 
     def push(self, boards: Iterable[Board]) -> list[str]:
-        """Create or replace ``boards`` in the folder "Atelier"; where each is."""
+        """Create or replace ``boards`` in the folder "Atelier"; returns their URLs."""
         try:
             self._make_folder()
             return [self._put(board) for board in boards]

@@ -1,4 +1,4 @@
-"""The shapes that queries in PromQL have again and again."""
+"""Building blocks of PromQL queries."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ from serve.observability.dashboards.board import RATE
 
 
 def per_second(counter: str, by: str = "", window: str = RATE) -> str:
-    """``counter`` with its selector, such as ``atelier_requests_total{door="http"}``."""
+    """Rate of ``counter``, which may have a selector: ``atelier_requests_total{door="http"}``."""
     return f"sum {_by(by)}(rate({counter}[{window}]))"
 
 
 def mean(histogram: str, by: str = "") -> str:
-    """Of what a histogram observed; nothing while it observes nothing."""
+    """Mean of a histogram's observations; no value without observations."""
     return f"{per_second(f'{histogram}_sum', by)} / {per_second(f'{histogram}_count', by)}"
 
 
 def mean_of_both(histogram: str, window: str = RATE) -> str:
-    """Of what a histogram observed apart by ``direction``: what is below zero counts as such."""
+    """Mean of a histogram with label ``direction``: observations "below" count as negative."""
     sums = [f'{histogram}_sum{{direction="{way}"}}' for way in ("above", "below")]
     above, below = (f"({per_second(one, window=window)} or vector(0))" for one in sums)
     return f"({above} - {below}) / {per_second(f'{histogram}_count', window=window)}"
@@ -29,19 +29,19 @@ def quantile(share: float, histogram: str, by: str = "", selector: str = "", win
 
 
 def quantiles(histogram: str, by: str = "") -> dict[str, str]:
-    """By legend: the median, the 95th and the 99th percentile."""
+    """Median, 95th and 99th percentile, by legend."""
     name = f" {{{{{by}}}}}" if by else ""
     return {f"p{100 * share:g}{name}": quantile(share, histogram, by) for share in (0.5, 0.95, 0.99)}
 
 
 def ratio(part: str, whole: str, by: str = "", window: str = RATE) -> str:
-    """Of two counters: 0 where the part was never counted."""
+    """Ratio of two counters; 0 while ``part`` has no series."""
     below, above = per_second(whole, by, window), per_second(part, by, window)
     return f"({above} or {below} * 0) / {below}"
 
 
 def of_gpus(tritons: str, rays: str) -> str:
-    """By ``gpu_uuid``: what Triton tells of a GPU, and of those that no Triton tells of what Ray does."""
+    """By ``gpu_uuid``: Triton's metric, or Ray's for GPUs without a Triton."""
     named = f'label_replace({rays}, "gpu_uuid", "$1", "GpuUuid", "(.*)")'
     return f"(max by (gpu_uuid) ({tritons}) or max by (gpu_uuid) ({named}))"
 

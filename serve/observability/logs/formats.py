@@ -1,4 +1,4 @@
-"""A record as a line of text, or as a JSON object."""
+"""Log formats: text lines and JSON objects."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import Any
 from serve.observability import tracing
 
 FIELDS = "fields"
-"""Of a record's ``extra``: more values for it, by name."""
-_DAMPED = logging.WARNING
-"""What is none of ours is written down from this level on: libraries tell addresses and paths below it."""
+"""Key of a record's ``extra`` with additional values by name."""
+_OTHERS_LEVEL = logging.WARNING
+"""Minimum level of other libraries' records: below it they contain addresses and paths."""
 
 
-class Ours(logging.Filter):
-    """Lets through what a logger of the project says, and of others what is wrong."""
+class ProjectFilter(logging.Filter):
+    """Passes records of the project, and warnings and errors of others."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        return record.levelno >= _DAMPED or record.name.partition(".")[0] == "serve"
+        return record.levelno >= _OTHERS_LEVEL or record.name.partition(".")[0] == "serve"
 
 
 class _Lines(logging.Formatter):
@@ -29,8 +29,8 @@ class _Lines(logging.Formatter):
         self._replica = replica
 
     def _ids(self) -> dict[str, str]:
-        """Of what is under way where the record is made: handlers run there."""
-        here = tracing.here()
+        """Ids of the current request and trace; handlers run in the context of the log call."""
+        here = tracing.current()
         found = {"request_id": here.request_id} if here.request_id else {}
         if here.span is not None:
             context = here.span.get_span_context()
@@ -39,20 +39,21 @@ class _Lines(logging.Formatter):
 
 
 class JsonLines(_Lines):
-    """One object a line, in ASCII: `time` (UTC), `level`, `logger`, `message`, `component`, `replica`, ids, fields."""
+    """One object per line, in ASCII: `time` (UTC), `level`, `logger`, `message`, `component`, `replica`, ids,
+    fields."""
 
     def format(self, record: logging.LogRecord) -> str:
-        told: dict[str, Any] = {
+        values: dict[str, Any] = {
             "time": _time(record), "level": record.levelname, "logger": record.name, "message": record.getMessage(),
             "component": self._component, "replica": self._replica, **self._ids(), **getattr(record, FIELDS, {}),
         }  # fmt: skip
         if (exception := _exception(self, record)) is not None:
-            told["exception"] = exception
-        return json.dumps(told, separators=(",", ":"), default=str)
+            values["exception"] = exception
+        return json.dumps(values, separators=(",", ":"), default=str)
 
 
 class TextLines(_Lines):
-    """`LEVEL time component request-id logger: message`; the lines of an exception after it."""
+    """`LEVEL time component request-id logger: message`, followed by the lines of an exception."""
 
     def format(self, record: logging.LogRecord) -> str:
         which = self._ids().get("request_id", "-")
@@ -66,7 +67,7 @@ def _time(record: logging.LogRecord) -> str:
 
 
 def _exception(formatter: logging.Formatter, record: logging.LogRecord) -> str | None:
-    """As `serve.observability.logs.escaping` has contained it."""
+    """The traceback as prepared by `serve.observability.logs.escaping`."""
     if record.exc_info and not record.exc_text:
         record.exc_text = formatter.formatException(record.exc_info)
     return record.exc_text or None

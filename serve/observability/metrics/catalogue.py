@@ -1,8 +1,7 @@
-"""Every metric of ours; docs/METRICS.md is written from this list. No label ever has a user, a key or a prompt.
+"""All metrics; docs/METRICS.md is generated from this list. No label contains a user, a key or a prompt.
 
-Names of labels: ``door`` http, websocket or grpc; ``route`` the path as it is declared, with names in braces;
-``ensemble`` vectorize or illustrate; ``engine`` a folder of the model repository; ``model`` a family; ``lane`` of the
-queue.
+Labels: ``door``: http, websocket or grpc. ``route``: the declared path, parameters in braces. ``ensemble``: vectorize
+or illustrate. ``engine``: a folder of the model repository. ``model``: a family. ``lane``: of the queue.
 """
 
 from __future__ import annotations
@@ -81,7 +80,7 @@ SVG_QUALITY_ERROR = Histogram(
     ERROR,
     ("direction",),
 )
-"""Two sums that only rise: of one that also falls, every fall is taken for a new beginning."""
+"""Two histograms by direction, since a sum that can decrease would be taken for a counter reset."""
 DEGRADED = Counter("atelier_degraded_total", "Answers that could not be given as asked.", ("ensemble",))
 MODERATION = Counter(
     "atelier_moderation_total",

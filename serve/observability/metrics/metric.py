@@ -1,7 +1,7 @@
-"""Counters, gauges and histograms of one process: plain numbers in memory, which whoever exports them reads.
+"""Counters, gauges and histograms of one process, kept in memory and read by the exporter.
 
-Recording one takes about a microsecond and never waits. Values of labels are positional, in the order of ``labels``;
-each comes from a set that is bounded, and a metric keeps at most ``MOST_SERIES`` of their combinations.
+An update takes about a microsecond and does not block. Label values are positional, in the order of ``labels``, and
+from bounded sets; a metric keeps at most ``MAX_SERIES`` combinations.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
-MOST_SERIES = 1000
-REST = "other"
-"""The labels of whatever comes when a metric has as many combinations as it may."""
+MAX_SERIES = 1000
+OVERFLOW_LABEL = "other"
+"""Label value of all combinations beyond the limit."""
 
 Labels = tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One number, as Prometheus has it. ``counts``: it only rises, by what happened."""
+    """One value in Prometheus' form. ``counts``: it is a counter."""
 
     name: str
     labels: Mapping[str, str]
@@ -45,26 +45,26 @@ class Metric:
     def samples(self) -> Iterator[Sample]:
         raise NotImplementedError
 
-    def _known(self, key: Labels, among: Mapping[Labels, object]) -> Labels:
-        """``key``, or what stands for all that there is no room for. Called where ``key`` is new."""
+    def _bounded_key(self, key: Labels, among: Mapping[Labels, object]) -> Labels:
+        """``key``, or the overflow series if the limit is reached. Called for new keys."""
         if len(key) != len(self.labels):
             raise ValueError(f"{self.name} has the labels {self.labels}, not {key}")
-        return key if len(among) < MOST_SERIES else (REST,) * len(key)
+        return key if len(among) < MAX_SERIES else (OVERFLOW_LABEL,) * len(key)
 
 
 class _Single(Metric):
-    """One number for each combination of labels."""
+    """One number per combination of labels."""
 
     def __init__(self, name: str, help: str, labels: Sequence[str] = ()) -> None:
         super().__init__(name, help, labels)
         self._values: dict[Labels, float] = {}
         if not self.labels and isinstance(self, Counter):
-            self._values[()] = 0.0  # the first that happens is then seen to be one more
+            self._values[()] = 0.0  # so that the first increment is visible to `rate`
 
     def add(self, amount: float, *labels: str) -> None:
         with self._lock:
             if labels not in self._values:
-                labels = self._known(labels, self._values)
+                labels = self._bounded_key(labels, self._values)
             self._values[labels] = self._values.get(labels, 0.0) + amount
 
     def value(self, *labels: str) -> float:
@@ -76,7 +76,7 @@ class _Single(Metric):
 
 
 class Counter(_Single):
-    """What is ``known`` to come some day is there from the start, at 0: a rate needs a value to begin with."""
+    """``known``: label combinations that start at 0, since a rate needs an initial value."""
 
     kind = "counter"
 
@@ -92,20 +92,20 @@ class Gauge(_Single):
     def set(self, value: float, *labels: str) -> None:
         with self._lock:
             if labels not in self._values:
-                labels = self._known(labels, self._values)
+                labels = self._bounded_key(labels, self._values)
             self._values[labels] = value
 
     def clear(self) -> None:
-        """What was set is not so any more."""
+        """Remove all series."""
         with self._lock:
             self._values.clear()
 
 
 class Age(Gauge):
-    """In seconds, of what began at a time of ``monotonic``: it grows by itself, also where nothing moves any more."""
+    """Age in seconds of something that began at a ``monotonic`` time; increases without updates."""
 
     def since(self, began: float | None, *labels: str) -> None:
-        """None: there is nothing of that kind, and the age is 0."""
+        """Set the start time; None: age 0."""
         self.set(math.inf if began is None else began, *labels)
 
     def value(self, *labels: str) -> float:
@@ -117,7 +117,7 @@ class Age(Gauge):
 
 
 class Histogram(Metric):
-    """``buckets`` are the upper bounds, rising; what is above the last one is counted all the same."""
+    """``buckets``: ascending upper bounds; +Inf is added."""
 
     kind = "histogram"
 
@@ -126,21 +126,21 @@ class Histogram(Metric):
         self.buckets = tuple(buckets)
         self._bounds = (*(f"{bound:g}" for bound in self.buckets), "+Inf")
         self._rows: dict[Labels, list[float]] = {}
-        """How many in each bucket alone, and last their sum."""
+        """Observations per bucket, then the sum of values."""
 
     def observe(self, value: float, *labels: str) -> None:
         with self._lock:
             row = self._rows.get(labels)
             if row is None:
-                row = self._rows.setdefault(self._known(labels, self._rows), [0.0] * (len(self.buckets) + 2))
+                row = self._rows.setdefault(self._bounded_key(labels, self._rows), [0.0] * (len(self.buckets) + 2))
             row[bisect_left(self.buckets, value)] += 1
             row[-1] += value
 
     def replace(self, values: Iterable[float], *labels: str) -> None:
-        """Of ``values`` alone, whatever was observed before: how something is spread now."""
+        """Replace all observations: a distribution at this moment."""
         with self._lock:
             self._rows.pop(labels, None)
-            self._rows[self._known(labels, self._rows)] = [0.0] * (len(self.buckets) + 2)
+            self._rows[self._bounded_key(labels, self._rows)] = [0.0] * (len(self.buckets) + 2)
         for value in values:
             self.observe(value, *labels)
 
@@ -162,7 +162,7 @@ class Histogram(Metric):
 
 
 class PassThrough:
-    """Numbers that somebody else counted, passed on as they are: the newest from each source."""
+    """Samples of other exporters, passed through: the newest of each source."""
 
     def __init__(self) -> None:
         self._from: dict[str, Sequence[Sample]] = {}

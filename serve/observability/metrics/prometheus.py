@@ -1,4 +1,4 @@
-"""How Prometheus finds and reads a stack: its configuration, and the file that names a stack's endpoints."""
+"""Prometheus' configuration for a stack, and the service discovery file of its endpoints."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import yaml
 TARGETS = ("targets/metrics*.json",)
 """Beside the configuration: links to the files that stacks write (`metrics_file`)."""
 RULES = "rules.yml"
-"""Beside it, too: what `atelier dashboards rules` prints."""
+"""Beside it: the output of `atelier dashboards rules`."""
 ALERTMANAGERS = ("targets/alertmanagers*.json",)
-"""Beside it, too: who is told when an alert fires, in the same form. Without such a file nobody is."""
+"""Beside it: Alertmanager addresses in the same format. Without such a file no alert is sent."""
 RAY_TARGETS = "prom_metrics_service_discovery.json"
-"""What Ray calls its own such file."""
-_SILENT = "otel_scope_name|otel_scope_version|otel_scope_schema_url|SessionName"
+"""Name of Ray's own discovery file."""
+_DROPPED_LABELS = "otel_scope_name|otel_scope_version|otel_scope_schema_url|SessionName"
 
 
 def configuration(targets: Sequence[str] = TARGETS, interval_s: float = 15.0) -> dict[str, Any]:
-    """``targets`` are files, with patterns in their last part; those of Ray itself will do, too."""
+    """``targets``: discovery files, with patterns in their last part; Ray's own files work too."""
     every = f"{round(1000 * interval_s)}ms" if interval_s % 1 else f"{round(interval_s)}s"
     ours = {
         "source_labels": ["__name__"],
@@ -36,7 +36,7 @@ def configuration(targets: Sequence[str] = TARGETS, interval_s: float = 15.0) ->
             {
                 "job_name": "atelier",
                 "file_sd_configs": [{"files": list(targets), "refresh_interval": every}],
-                "metric_relabel_configs": [ours, {"regex": _SILENT, "action": "labeldrop"}],
+                "metric_relabel_configs": [ours, {"regex": _DROPPED_LABELS, "action": "labeldrop"}],
             }
         ],
     }
@@ -44,15 +44,15 @@ def configuration(targets: Sequence[str] = TARGETS, interval_s: float = 15.0) ->
 
 def to_yaml() -> str:
     """deployments/prometheus/prometheus.yml."""
-    told = {"alertmanagers": [{"file_sd_configs": [{"files": list(ALERTMANAGERS)}]}]}
-    document: str = yaml.safe_dump({**configuration(), "rule_files": [RULES], "alerting": told}, sort_keys=False)
+    alerting = {"alertmanagers": [{"file_sd_configs": [{"files": list(ALERTMANAGERS)}]}]}
+    document: str = yaml.safe_dump({**configuration(), "rule_files": [RULES], "alerting": alerting}, sort_keys=False)
     return _PREAMBLE + document
 
 
 def write_targets(path: Path, nodes: Iterable[Mapping[str, Any]], haproxy_port: int) -> None:
-    """Where ``nodes``, as `ray.nodes()` has them, tell their metrics; those that are gone are left out.
+    """Write the metrics endpoints of the live ``nodes`` (of `ray.nodes()`).
 
-    Whole or not at all, for Prometheus may read it meanwhile; and only where something changed.
+    Atomic, since Prometheus may be reading, and only if the content changed.
     """
     there = sorted((node["NodeManagerAddress"], node["MetricsExportPort"]) for node in nodes if node["Alive"])
     content = [

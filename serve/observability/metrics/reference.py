@@ -1,4 +1,4 @@
-"""docs/METRICS.md: every metric with its kind, labels and meaning. Written by `atelier metrics --markdown`."""
+"""docs/METRICS.md: all metrics with kind, labels and meaning. Written by `atelier metrics --markdown`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from serve.observability.metrics import catalogue
 from serve.observability.metrics.metric import Histogram, Metric
 
-ASKED: dict[str, tuple[Sequence[Metric], str]] = {
+REQUIRED_METRICS: dict[str, tuple[Sequence[Metric], str]] = {
     "inference_latency": (
         (catalogue.INFERENCE_SECONDS, catalogue.ENSEMBLE_SECONDS, catalogue.REQUEST_SECONDS),
         "percentiles: of one call of an engine, of all of an ensemble's work, of the whole request",
@@ -29,19 +29,19 @@ ASKED: dict[str, tuple[Sequence[Metric], str]] = {
         "`rate`: of requests, pictures, SVGs, and an engine's batches",
     ),
 }
-"""What is asked of monitoring by name (D-090): our metrics, and how they are read."""
+"""Monitoring requirements by name (D-090): our metrics, and how to read them."""
 
 _UNITS = {"_seconds": "seconds", "_bytes": "bytes", "_ratio": "0 to 1", "_info": "1"}
 
 
 def unit_of(metric: Metric) -> str:
-    """By its name, as Prometheus' conventions have it; what has none counts things."""
+    """By Prometheus' naming conventions; otherwise a count."""
     name = metric.name.removesuffix("_total")
     return next((unit for ending, unit in _UNITS.items() if name.endswith(ending)), "count")
 
 
 def to_markdown() -> str:
-    lines = [_PREAMBLE, *_asked(), "", "## Ours", ""]
+    lines = [_PREAMBLE, *_required_rows(), "", "## Ours", ""]
     lines += ["| metric | kind | unit | labels | meaning |", "|---|---|---|---|---|"]
     for one in catalogue.metrics():
         labels = ", ".join(f"`{label}`" for label in one.labels)
@@ -49,9 +49,9 @@ def to_markdown() -> str:
     return "\n".join([*lines, ""])
 
 
-def _asked() -> list[str]:
+def _required_rows() -> list[str]:
     lines = ["| asked for | here | as |", "|---|---|---|"]
-    for name, (found, how) in ASKED.items():
+    for name, (found, how) in REQUIRED_METRICS.items():
         lines.append(f"| `{name}` | {', '.join(f'`{one.name}`' for one in found)} | {how} |")
     return lines
 

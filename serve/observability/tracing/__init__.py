@@ -1,8 +1,8 @@
-"""What is under way in this task: the request's id, and the span that work belongs to.
+"""Trace context of the current task: request id and span.
 
-Doors begin a trace (`entered`), whatever works for them adds to it (`span`, `step`, `note`), and what goes to another
-process takes its place along (`carried`). Without a collector (`export`) only ids travel, and the rest costs next to
-nothing. A span tells what was done and how long it took: no prompt, name, key or address.
+APIs begin a trace (`entry_span`), code below adds to it (`span`, `step`, `note`), and calls to other processes carry it
+(`carrier`). Without a collector (`export`) only ids travel, at almost no cost. Spans contain operations and durations,
+but no prompts, names, keys or addresses.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Value = str | int | float | bool
 
 TRACEPARENT, REQUEST_ID = "traceparent", "request_id"
 RESPONSE = "traceresponse"
-"""The header of an answer that names its trace (W3C Trace Context, level 2)."""
+"""Response header with the trace id (W3C Trace Context, level 2)."""
 
 _KINDS = {name: getattr(SpanKind, name.upper()) for name in ("internal", "server", "client", "producer", "consumer")}
 _PROPAGATOR = TraceContextTextMapPropagator()
-_GONE = (asyncio.CancelledError, GeneratorExit)
+_CLIENT_GONE = (asyncio.CancelledError, GeneratorExit)
 
 
 @dataclass(frozen=True, slots=True)
 class TraceContext:
-    """``folded``: what is asked for now is told as an event of ``span``, and has no span of its own."""
+    """``folded``: nested operations become events of ``span`` instead of spans."""
 
     request_id: str = ""
     span: Span | None = None
@@ -44,33 +44,33 @@ class TraceContext:
 
     @property
     def recording(self) -> Span | None:
-        """The span, if it is going to be sent."""
+        """The span, if it is sampled."""
         return self.span if self.span is not None and self.span.is_recording() else None
 
 
-_NOWHERE = TraceContext()
-_here: ContextVar[TraceContext] = ContextVar("here", default=_NOWHERE)
+_NO_CONTEXT = TraceContext()
+_current: ContextVar[TraceContext] = ContextVar("here", default=_NO_CONTEXT)
 _tracer: Any = None
 
 
-def trace_with(tracer: Any) -> None:
-    """From now on, of this process; None: not any more."""
+def set_tracer(tracer: Any) -> None:
+    """Set the tracer of this process; None disables tracing."""
     global _tracer
     _tracer = tracer
 
 
-def here() -> TraceContext:
-    return _here.get()
+def current() -> TraceContext:
+    return _current.get()
 
 
-def go_on(there: TraceContext) -> None:
-    """For the rest of this context, which has nothing under way yet."""
-    _here.set(there)
+def resume(there: TraceContext) -> None:
+    """Set it for the rest of this task."""
+    _current.set(there)
 
 
-def carried() -> dict[str, str]:
-    """What another process needs to go on here, as plain text."""
-    now = _here.get()
+def carrier() -> dict[str, str]:
+    """The context for another process, as plain text."""
+    now = _current.get()
     found = {REQUEST_ID: now.request_id} if now.request_id else {}
     if now.span is not None:
         _PROPAGATOR.inject(found, context=set_span_in_context(now.span))
@@ -79,45 +79,45 @@ def carried() -> dict[str, str]:
 
 def response() -> str | None:
     """The value of the header `traceresponse`."""
-    return carried().get(TRACEPARENT)
+    return carrier().get(TRACEPARENT)
 
 
 def metadata() -> tuple[tuple[str, str], ...] | None:
-    """For a gRPC call of our own engines, whose spans then join the trace."""
-    if _here.get().recording is None:
+    """Metadata of a gRPC call to an engine, whose spans then join the trace."""
+    if _current.get().recording is None:
         return None
-    return ((TRACEPARENT, carried()[TRACEPARENT]),)
+    return ((TRACEPARENT, carrier()[TRACEPARENT]),)
 
 
 def note(**attributes: Value) -> None:
-    """Of the span under way, by names whose dots are written as two underscores."""
-    if (found := _here.get().recording) is not None:
+    """Set attributes of the current span; two underscores in names become dots."""
+    if (found := _current.get().recording) is not None:
         found.set_attributes(_named(attributes))
 
 
 def event(name: str, **attributes: Value) -> None:
-    if (found := _here.get().recording) is not None:
+    if (found := _current.get().recording) is not None:
         found.add_event(name, _named(attributes))
 
 
 class _Block:
-    """Sets what is under way for its block. A generator may be closed from elsewhere: then there is nothing to undo."""
+    """Sets the context for its block. A generator may be closed from another task; then there is nothing to restore."""
 
     __slots__ = ("_token",)
     _token: Token[TraceContext] | None
 
-    def _go(self, there: TraceContext) -> None:
-        self._token = _here.set(there)
+    def _enter(self, there: TraceContext) -> None:
+        self._token = _current.set(there)
 
-    def _back(self) -> None:
+    def _restore(self) -> None:
         if self._token is not None:
             with contextlib.suppress(ValueError):
-                _here.reset(self._token)
+                _current.reset(self._token)
             self._token = None
 
 
 class span(_Block):
-    """A part of what is under way; nothing where that is not recorded."""
+    """A child span of the current one; nothing if that is not sampled."""
 
     __slots__ = ("_attributes", "_kind", "_name", "_span")
 
@@ -127,7 +127,7 @@ class span(_Block):
         self._span: Span | None = None
 
     def __enter__(self) -> Self:
-        now = _here.get()
+        now = _current.get()
         if _tracer is not None and not now.folded and (parent := now.recording) is not None:
             self._begin(set_span_in_context(parent), now)
         return self
@@ -135,7 +135,7 @@ class span(_Block):
     def _begin(self, context: Any, now: TraceContext) -> None:
         attributes = _named(self._attributes)
         self._span = _tracer.start_span(self._name, context=context, kind=_KINDS[self._kind], attributes=attributes)
-        self._go(replace(now, span=self._span, folded=False))
+        self._enter(replace(now, span=self._span, folded=False))
 
     def note(self, **attributes: Value) -> None:
         if self._span is not None:
@@ -146,7 +146,7 @@ class span(_Block):
             self._span.update_name(name)
 
     def failed(self, kind: str) -> None:
-        """Without a message: it may repeat what a client said."""
+        """Mark as failed. Without a message, which may contain client data."""
         if self._span is not None:
             self._span.set_attribute("error.type", kind)
             self._span.set_status(Status(StatusCode.ERROR))
@@ -156,19 +156,19 @@ class span(_Block):
     ) -> None:
         if self._span is not None:
             if error is not None:
-                self._tell(error)
+                self._record_error(error)
             self._span.end()
-        self._back()
+        self._restore()
 
-    def _tell(self, error: BaseException) -> None:
-        if isinstance(error, _GONE) or (isinstance(error, AtelierError) and error.status < 500):
-            self.note(error__type=type(error).__name__)  # the client's, not ours
+    def _record_error(self, error: BaseException) -> None:
+        if isinstance(error, _CLIENT_GONE) or (isinstance(error, AtelierError) and error.status < 500):
+            self.note(error__type=type(error).__name__)  # the client's error, not ours
         else:
             self.failed(type(error).__name__.lstrip("_"))
 
 
-class entered(span):
-    """Where work comes into this process, with what the caller ``carried``: a client's headers, or another process."""
+class entry_span(span):
+    """Root span of work that enters this process with a caller's context: from request headers or another process."""
 
     __slots__ = ("_carrier",)
 
@@ -181,28 +181,28 @@ class entered(span):
     def __enter__(self) -> Self:
         now = TraceContext(self._carrier.get(REQUEST_ID, ""))
         if _tracer is None:
-            self._go(now)
+            self._enter(now)
         else:
-            # Of what came along the parent alone: the rest may hold anything.
+            # Only the parent: other entries may contain anything.
             parent = {name: self._carrier[name] for name in (TRACEPARENT,) if name in self._carrier}
             self._begin(_PROPAGATOR.extract(parent, context=Context()), now)
         return self
 
 
-class continued(entered):
-    """As `entered`, where nothing begins: what came along is gone on with, or not traced."""
+class continued_span(entry_span):
+    """As `entry_span`, but without starting a trace: untraced work stays untraced."""
 
     __slots__ = ()
 
     def __enter__(self) -> Self:
         if TRACEPARENT in self._carrier:
             return super().__enter__()
-        self._go(TraceContext(self._carrier.get(REQUEST_ID, "")))
+        self._enter(TraceContext(self._carrier.get(REQUEST_ID, "")))
         return self
 
 
 class step(_Block):
-    """A part that is told as an event with its duration: a picture of fifty steps stays one line to look at."""
+    """An operation recorded as an event with its duration, to keep traces of many steps readable."""
 
     __slots__ = ("_attributes", "_began", "_name")
 
@@ -211,10 +211,10 @@ class step(_Block):
         self._name, self._attributes, self._began = name, attributes, 0.0
 
     def __enter__(self) -> Self:
-        now = _here.get()
+        now = _current.get()
         if now.recording is not None:
             self._began = time.perf_counter()
-            self._go(replace(now, folded=True))
+            self._enter(replace(now, folded=True))
         return self
 
     def __exit__(
@@ -223,7 +223,7 @@ class step(_Block):
         if self._token is not None:
             told: dict[str, Value] = {} if error is None else {"error__type": type(error).__name__}
             event(self._name, duration_ms=(time.perf_counter() - self._began) * 1000, **self._attributes, **told)
-        self._back()
+        self._restore()
 
 
 def _named(attributes: Mapping[str, Value]) -> dict[str, Value]:

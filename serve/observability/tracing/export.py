@@ -1,7 +1,7 @@
-"""Where spans go: to a collector, by OTLP over HTTP, from a thread with a bounded queue.
+"""Exports spans by OTLP over HTTP, from a thread with a bounded queue.
 
-A collector that is away costs requests nothing. It is told of once, and once more when it is back; what does not fit
-into the queue meanwhile is lost.
+An unavailable collector does not affect requests. It is logged once, and once more on recovery; spans that do not fit
+into the queue are dropped.
 """
 
 from __future__ import annotations
@@ -23,19 +23,23 @@ from serve.settings import TracingSettings
 LOGGER = logging.getLogger(__name__)
 
 MAX_EVENTS = 256
-"""Of one span; the first ones go when there are more."""
-_EVERY_MS = 1000
+"""Per span; older events are dropped."""
+_EXPORT_INTERVAL_MS = 1000
 _BATCH = 256
 _STOP_S = 2.0
-_LIBRARY = ("opentelemetry.exporter.otlp", "opentelemetry.sdk._shared_internal", "opentelemetry.sdk.trace.export")
-"""Loggers that would tell of every batch, and of every span that is dropped."""
+_LIBRARY_LOGGERS = (
+    "opentelemetry.exporter.otlp",
+    "opentelemetry.sdk._shared_internal",
+    "opentelemetry.sdk.trace.export",
+)
+"""Loggers that would report every failed batch and dropped span."""
 
 _provider: TracerProvider | None = None
-_of_triton: str | None = None
+_triton_endpoint: str | None = None
 
 
 class BoundedExporter(SpanExporter):
-    """Tells once that ``inner`` does not get through, and once that it does again."""
+    """Logs once when ``inner`` fails, and once when it recovers."""
 
     def __init__(self, inner: SpanExporter) -> None:
         self._inner = inner
@@ -59,14 +63,14 @@ class BoundedExporter(SpanExporter):
 
 
 def start(settings: TracingSettings, component: str, instance: str = "") -> None:
-    """Of this process; without an endpoint nothing is begun."""
-    global _provider, _of_triton
+    """Start exporting spans of this process; without an endpoint nothing is done."""
+    global _provider, _triton_endpoint
     if settings.endpoint is None or _provider is not None:
         return
     from opentelemetry.exporter.otlp.proto.http import Compression
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-    for name in _LIBRARY:
+    for name in _LIBRARY_LOGGERS:
         logging.getLogger(name).setLevel(logging.CRITICAL)
     exporter = OTLPSpanExporter(
         endpoint=settings.endpoint,
@@ -78,23 +82,26 @@ def start(settings: TracingSettings, component: str, instance: str = "") -> None
         sampler=ParentBased(TraceIdRatioBased(settings.sample_ratio)),
         resource=_resource(settings, component, instance),
         span_limits=SpanLimits(max_events=MAX_EVENTS),
-        shutdown_on_exit=False,  # it would wait half a minute for a collector that is away
+        shutdown_on_exit=False,  # would wait half a minute for an unavailable collector
     )
     batch = min(_BATCH, settings.queue)
     provider.add_span_processor(
         BatchSpanProcessor(
-            BoundedExporter(exporter), settings.queue, schedule_delay_millis=_EVERY_MS, max_export_batch_size=batch
+            BoundedExporter(exporter),
+            settings.queue,
+            schedule_delay_millis=_EXPORT_INTERVAL_MS,
+            max_export_batch_size=batch,
         )
     )
-    tracing.trace_with(provider.get_tracer("atelier", version("atelier")))
-    _of_triton = settings.endpoint if settings.triton and not settings.headers else None
+    tracing.set_tracer(provider.get_tracer("atelier", version("atelier")))
+    _triton_endpoint = settings.endpoint if settings.triton and not settings.headers else None
 
 
 def stop(limit_s: float = _STOP_S) -> None:
-    """Sends what there is, if that takes no longer than ``limit_s``. Blocks."""
-    global _provider, _of_triton
-    provider, _provider, _of_triton = _provider, None, None
-    tracing.trace_with(None)
+    """Send pending spans, for at most ``limit_s``. Blocks."""
+    global _provider, _triton_endpoint
+    provider, _provider, _triton_endpoint = _provider, None, None
+    tracing.set_tracer(None)
     if provider is not None:
         ending = threading.Thread(target=provider.shutdown, name="traces-end", daemon=True)
         ending.start()
@@ -102,8 +109,8 @@ def stop(limit_s: float = _STOP_S) -> None:
 
 
 def for_triton() -> str | None:
-    """Where an embedded Triton sends its own spans."""
-    return _of_triton
+    """Endpoint for the spans of an embedded Triton."""
+    return _triton_endpoint
 
 
 def _resource(settings: TracingSettings, component: str, instance: str) -> Any:

@@ -14,9 +14,8 @@ import yaml
 from typer.testing import CliRunner
 
 from serve.cli.main import app
-from serve.observability.dashboards.alerts import to_yaml
+from serve.observability.dashboards.alerts import RULES, rules, to_yaml
 from serve.observability.dashboards.boards import BOARDS
-from serve.observability.dashboards.rules import RULES, rules
 from serve.observability.metrics.metric import Histogram
 
 ROOT = Path(__file__).resolve().parents[3]

@@ -25,9 +25,9 @@ from prometheus_server import Prometheus
 
 from serve.engines.usage_meter import EngineMeter
 from serve.observability.costs import billed
+from serve.observability.dashboards.alerts import rules
 from serve.observability.dashboards.board import RATE
 from serve.observability.dashboards.boards import BOARDS, COST, ENGINES
-from serve.observability.dashboards.rules import rules
 from serve.observability.metrics import catalogue
 
 pytestmark = pytest.mark.slow

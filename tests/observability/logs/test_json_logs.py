@@ -62,7 +62,7 @@ def lines(folder: Path) -> list[dict[str, Any]]:
 @pytest.mark.usefixtures("kept")
 def test_a_record_is_an_object(tmp_path: Path) -> None:
     logs.install(settings(tmp_path), "Gateway", "abc")
-    with tracing.entered("request", {"request_id": "r-1"}):
+    with tracing.entry_span("request", {"request_id": "r-1"}):
         logging.getLogger("serve.somewhere").info("job %s", "x", extra={"fields": {"status": 200}})
     (told,) = lines(tmp_path)
     assert datetime.now().astimezone() - datetime.fromisoformat(told.pop("time")) < timedelta(seconds=20)
@@ -76,7 +76,7 @@ def test_a_record_is_an_object(tmp_path: Path) -> None:
 def test_a_record_names_its_trace(tmp_path: Path) -> None:
     logs.install(settings(tmp_path), "Gateway", "abc")
     export.start(TracingSettings(endpoint="http://127.0.0.1:1", timeout_s=0.1), "Tests")
-    with tracing.entered("request", {"traceparent": f"00-{ID}-b7ad6b7169203331-01"}):
+    with tracing.entry_span("request", {"traceparent": f"00-{ID}-b7ad6b7169203331-01"}):
         logging.getLogger("serve").warning("careful")
         own = tracing.response()
     export.stop()
@@ -231,7 +231,7 @@ def test_the_console_shows_what_is_new_and_wrong(tmp_path: Path, form: str) -> N
     errors = Errors(tmp_path / "logs")
     logger.warning('not {"level":"ERROR"}' if form == "json" else "no ERROR ")
     logger.info("nor ERROR this")
-    assert errors.look() == []
+    assert errors.poll() == []
     try:
         raise RuntimeError("why")
     except RuntimeError:
@@ -239,21 +239,21 @@ def test_the_console_shows_what_is_new_and_wrong(tmp_path: Path, form: str) -> N
     logs.install(settings(tmp_path, format=form), "Worker", "b")
     logger.error("elsewhere")
     logger.info("and on")
-    shown = errors.look()
+    shown = errors.poll()
     assert "it failed" in shown[0]
     assert "why" in "".join(shown)
     assert "elsewhere" in shown[-1]
-    assert errors.look() == []
+    assert errors.poll() == []
     for _ in range(80):
         logger.error("many")
-    assert len(errors.look()) == 51
+    assert len(errors.poll()) == 51
 
 
 async def test_tasks_do_not_share_their_ids() -> None:
     async def one(name: str) -> str:
-        with tracing.entered(name, {"request_id": name}):
+        with tracing.entry_span(name, {"request_id": name}):
             await asyncio.sleep(0.001)
-            return tracing.here().request_id
+            return tracing.current().request_id
 
     names = [f"r{i}" for i in range(20)]
     assert await asyncio.gather(*map(one, names)) == names
@@ -263,12 +263,12 @@ def test_text_has_the_id_too() -> None:
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logs.TextLines("Gateway", "a"))
-    with tracing.entered("request", {"request_id": "r-1"}):
+    with tracing.entry_span("request", {"request_id": "r-1"}):
         handler.handle(logging.LogRecord("serve.x", logging.INFO, __file__, 1, "told %s", ("it",), None))
     assert re.fullmatch(r"INFO \S+Z Gateway/a r-1 serve\.x: told it\n", stream.getvalue())
 
 
 def test_where_files_are(tmp_path: Path) -> None:
-    assert logs.folder_of(Settings(state_dir=tmp_path)) == tmp_path / "logs"
-    assert logs.folder_of(settings(tmp_path, folder=tmp_path / "a")) == tmp_path / "a"
-    assert os.path.isabs(logs.folder_of(Settings()))
+    assert logs.log_folder(Settings(state_dir=tmp_path)) == tmp_path / "logs"
+    assert logs.log_folder(settings(tmp_path, folder=tmp_path / "a")) == tmp_path / "a"
+    assert os.path.isabs(logs.log_folder(Settings()))

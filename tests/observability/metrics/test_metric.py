@@ -13,10 +13,18 @@ from typing import Any
 import pytest
 
 from serve.observability.metrics import catalogue
-from serve.observability.metrics.metric import MOST_SERIES, REST, Counter, Gauge, Histogram, PassThrough, Sample
+from serve.observability.metrics.metric import (
+    MAX_SERIES,
+    OVERFLOW_LABEL,
+    Counter,
+    Gauge,
+    Histogram,
+    PassThrough,
+    Sample,
+)
 from serve.observability.metrics.processes import Usage
 from serve.observability.metrics.prometheus import to_yaml, write_targets
-from serve.observability.metrics.reference import ASKED, to_markdown, unit_of
+from serve.observability.metrics.reference import REQUIRED_METRICS, to_markdown, unit_of
 
 HOME = Path(__file__).parents[3]
 
@@ -61,10 +69,10 @@ def test_a_histogram_has_what_prometheus_expects() -> None:
 
 def test_there_is_no_end_of_labels_but_of_series() -> None:
     counter = Counter("n_total", "Things.", ("of",))
-    for number in range(MOST_SERIES + 50):
+    for number in range(MAX_SERIES + 50):
         counter.add(1, str(number))
-    assert len(told(counter)) == MOST_SERIES + 1
-    assert counter.value(REST) == 50
+    assert len(told(counter)) == MAX_SERIES + 1
+    assert counter.value(OVERFLOW_LABEL) == 50
 
 
 def test_the_wrong_labels_are_an_error() -> None:
@@ -103,10 +111,16 @@ def test_the_documents_are_as_written() -> None:
 
 def test_what_is_asked_for_by_name_is_in_the_catalogue() -> None:
     """D-090."""
-    assert ASKED.keys() == {"inference_latency", "model_accuracy", "memory_usage", "error_rate", "throughput"}
+    assert REQUIRED_METRICS.keys() == {
+        "inference_latency",
+        "model_accuracy",
+        "memory_usage",
+        "error_rate",
+        "throughput",
+    }
     asked = to_markdown().partition("| asked for |")[2].partition("\n\n")[0]
     rows = {name: set(re.findall(r"`(atelier_\w+)`", row)) for name, row in re.findall(r"\| `(\w+)` \|(.*)", asked)}
-    assert rows.keys() == ASKED.keys()
+    assert rows.keys() == REQUIRED_METRICS.keys()
     assert all(rows.values())
     assert set().union(*rows.values()) <= {one.name for one in catalogue.metrics()}
 

@@ -22,10 +22,10 @@ TRACE = PARENT.split("-")[1]
 
 
 def test_parts_are_below_what_they_are_parts_of(traced: Collector) -> None:
-    with tracing.entered("request", {"request_id": "r1", "traceparent": PARENT}, atelier__place=3):
+    with tracing.entry_span("request", {"request_id": "r1", "traceparent": PARENT}, atelier__place=3):
         with tracing.span("part"), tracing.span("smaller"):
             tracing.note(atelier__rows=2)
-        carried = tracing.carried()
+        carried = tracing.carrier()
         with tracing.step("step", step=1), tracing.span("folded away"):
             assert tracing.metadata() == (("traceparent", carried["traceparent"]),)
     export.stop()
@@ -38,16 +38,16 @@ def test_parts_are_below_what_they_are_parts_of(traced: Collector) -> None:
     assert told["duration_ms"] >= 0
     assert first.attributes == {"atelier.place": 3}
     assert first.service == "atelier-tests"
-    assert tracing.here() == tracing.TraceContext()
+    assert tracing.current() == tracing.TraceContext()
 
 
 def test_what_goes_to_another_process_goes_on_there(traced: Collector) -> None:
-    with tracing.entered("gateway", {"request_id": "r1"}):
-        context = tracing.carried()
-    with tracing.continued("replica", context):
-        assert tracing.here().request_id == "r1"
-    with tracing.continued("probe", {"request_id": "r2"}), tracing.span("none"):
-        assert tracing.carried() == {"request_id": "r2"}
+    with tracing.entry_span("gateway", {"request_id": "r1"}):
+        context = tracing.carrier()
+    with tracing.continued_span("replica", context):
+        assert tracing.current().request_id == "r1"
+    with tracing.continued_span("probe", {"request_id": "r2"}), tracing.span("none"):
+        assert tracing.carrier() == {"request_id": "r2"}
     export.stop()
     assert tree(traced.spans) == {"gateway": "", "replica": "gateway"}
 
@@ -62,7 +62,7 @@ def test_what_goes_to_another_process_goes_on_there(traced: Collector) -> None:
     ],
 )
 def test_of_an_error_its_kind_is_told(traced: Collector, error: BaseException, kind: str, failed: bool) -> None:
-    with pytest.raises(type(error)), tracing.entered("request", None):
+    with pytest.raises(type(error)), tracing.entry_span("request", None):
         raise error
     export.stop()
     (span,) = traced.spans
@@ -71,8 +71,8 @@ def test_of_an_error_its_kind_is_told(traced: Collector, error: BaseException, k
 
 
 def test_who_is_not_traced_takes_his_ids_along(traced: Collector) -> None:
-    with tracing.entered("request", {"request_id": "r", "traceparent": UNSAMPLED}), tracing.span("part"):
-        carried = tracing.carried()
+    with tracing.entry_span("request", {"request_id": "r", "traceparent": UNSAMPLED}), tracing.span("part"):
+        carried = tracing.carrier()
         assert tracing.metadata() is None
     assert carried["traceparent"].startswith(f"00-{TRACE}-")
     assert carried["traceparent"].endswith("-00")
@@ -83,7 +83,7 @@ def test_who_is_not_traced_takes_his_ids_along(traced: Collector) -> None:
 def test_the_share_that_is_traced(collector: Collector) -> None:
     export.start(TracingSettings(endpoint=collector.url, sample_ratio=0.25), "Tests")
     for _ in range(400):
-        with tracing.entered("request", None):
+        with tracing.entry_span("request", None):
             pass
     export.stop()
     assert 50 < len(collector.spans) < 160
@@ -91,7 +91,7 @@ def test_the_share_that_is_traced(collector: Collector) -> None:
 
 @pytest.mark.parametrize("given", ["", "junk", "00-0-0-01", f"ff-{TRACE}-b7ad6b7169203331-01", "x" * 10_000, "ü"])
 def test_what_is_no_parent_begins_a_trace(traced: Collector, given: str) -> None:
-    with tracing.entered("request", {"traceparent": given, "tracestate": "a=secret", "baggage": "b=secret"}):
+    with tracing.entry_span("request", {"traceparent": given, "tracestate": "a=secret", "baggage": "b=secret"}):
         pass
     export.stop()
     (span,) = traced.spans
@@ -101,24 +101,24 @@ def test_what_is_no_parent_begins_a_trace(traced: Collector, given: str) -> None
 
 async def test_a_generator_that_is_closed_from_elsewhere(traced: Collector) -> None:
     async def items() -> AsyncIterator[int]:
-        with tracing.entered("stream", {"request_id": "r"}):
+        with tracing.entry_span("stream", {"request_id": "r"}):
             yield 1
             yield 2
 
     stream = items()
     assert await asyncio.create_task(anext(stream)) == 1  # type: ignore[arg-type]
     await asyncio.create_task(stream.aclose())  # type: ignore[attr-defined]
-    assert tracing.here() == tracing.TraceContext()
+    assert tracing.current() == tracing.TraceContext()
     await asyncio.to_thread(export.stop)
     assert [one.name for one in traced.spans] == ["stream"]
 
 
 def test_without_a_collector_nothing_is_begun() -> None:
     export.start(TracingSettings(), "Tests")
-    with tracing.entered("request", {"request_id": "r", "traceparent": PARENT}), tracing.span("part"):
-        assert tracing.carried() == {"request_id": "r"}
+    with tracing.entry_span("request", {"request_id": "r", "traceparent": PARENT}), tracing.span("part"):
+        assert tracing.carrier() == {"request_id": "r"}
         assert tracing.response() is None
-    assert tracing.here() == tracing.TraceContext()
+    assert tracing.current() == tracing.TraceContext()
 
 
 def test_a_collector_that_is_away_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
@@ -129,17 +129,17 @@ def test_a_collector_that_is_away_is_told_of_once(caplog: pytest.LogCaptureFixtu
     with caplog.at_level(logging.DEBUG):
         began = time.perf_counter()
         for _ in range(2000):
-            with tracing.entered("request", None):
+            with tracing.entry_span("request", None):
                 pass
         took_s = time.perf_counter() - began
         _until(lambda: bool(_told(caplog)))
         for _ in range(300):
-            with tracing.entered("request", None):
+            with tracing.entry_span("request", None):
                 pass
         time.sleep(2.5)
         assert len(_told(caplog)) == 1
         with collecting(port) as collector:
-            with tracing.entered("again", None):
+            with tracing.entry_span("again", None):
                 pass
             collector.until(lambda spans: any(one.name == "again" for one in spans))
             _until(lambda: len(_told(caplog)) == 2)
@@ -164,7 +164,7 @@ def test_an_end_does_not_wait_for_a_collector() -> None:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
         export.start(TracingSettings(endpoint=f"http://127.0.0.1:{silent.getsockname()[1]}", timeout_s=30), "Tests")
-        with tracing.entered("request", None):
+        with tracing.entry_span("request", None):
             pass
         began = time.perf_counter()
         export.stop(0.5)
@@ -174,7 +174,7 @@ def test_an_end_does_not_wait_for_a_collector() -> None:
 def test_headers_are_sent_and_are_no_secret_of_triton(collector: Collector) -> None:
     export.start(TracingSettings(endpoint=collector.url, headers={"x-token": "s3cret"}, triton=True), "Tests")
     assert export.for_triton() is None
-    with tracing.entered("request", None):
+    with tracing.entry_span("request", None):
         pass
     export.stop()
     assert collector.headers[0]["x-token"] == "s3cret"

@@ -25,9 +25,9 @@ async def test_triton_tells_of_what_is_traced_alone(collector: Collector) -> Non
     try:
         await room.client.probe("tier1")
         embedding = {"embedding": np.zeros((3, 512), np.float32)}
-        with tracing.entered("request", {"request_id": "r-1"}):
+        with tracing.entry_span("request", {"request_id": "r-1"}):
             await room.client.infer("tier1", embedding)
-            trace = tracing.carried()["traceparent"].split("-")[1]
+            trace = tracing.carrier()["traceparent"].split("-")[1]
         spans = await asyncio.to_thread(collector.of, trace, "request", "infer tier1", "InferRequest")
     finally:
         await room.close()

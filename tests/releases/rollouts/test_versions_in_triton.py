@@ -144,7 +144,7 @@ async def test_loading_disturbs_nobody(room: EngineSet) -> None:
 async def test_a_stub_that_ends_with_its_version_is_no_fault(room: EngineSet, monkeypatch: pytest.MonkeyPatch) -> None:
     """Triton notices the end of a stub late: for a moment it looks as if it had been killed."""
     monkeypatch.setattr(versions_module, "UNUSED_TTL_S", 0.0)
-    monkeypatch.setattr("serve.observability.metrics.proc.state", lambda pid: "Z")
+    monkeypatch.setattr("serve.observability.metrics.processes.state", lambda pid: "Z")
     assert room._server is not None
     room._server.set_versions(ENGINE, ["1"])
     await room.versions.retain(ENGINE, ["1", GOOD])
