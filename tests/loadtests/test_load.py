@@ -23,7 +23,7 @@ from loadtests.load.outcome import Outcome, Window, outcome
 from loadtests.load.requests import ANEW, Requests
 from loadtests.load.run import Target, command, judged
 from loadtests.load.scenario import FILE, Changes, Stage, mixes, names, parse, scenario
-from serve.ensembles.vectorizer.vectorization import not_reached
+from serve.ensembles.vectorizer.vectorization import unmet_note
 from serve.settings import load
 
 MIB = 1024 * 1024
@@ -238,9 +238,9 @@ def test_answers_are_looked_at() -> None:
 
 def test_an_answer_without_an_engine_is_not_as_asked() -> None:
     as_asked([])
-    as_asked([not_reached("target_quality", 0.9, 0.81)])
+    as_asked([unmet_note("target_quality", 0.9, 0.81)])
     with pytest.raises(Wrong, match="degraded: tier2 failed"):
-        as_asked([not_reached("target_quality", 0.9, 0.81), "tier2 failed (timeout): tier 1"])
+        as_asked([unmet_note("target_quality", 0.9, 0.81), "tier2 failed (timeout): tier 1"])
 
 
 def test_the_same_request_has_the_same_answer() -> None:

@@ -20,7 +20,7 @@ from standin import StandIn
 
 from serve.cluster.ray_environment import ray_environment
 from serve.observability import logs, tracing
-from serve.observability.logs.console import Errors, shown
+from serve.observability.logs.console import Errors, console_errors
 from serve.observability.tracing import export
 from serve.settings import LogsSettings, Settings, TracingSettings
 from serve.state import State
@@ -136,10 +136,10 @@ class Terminal(io.StringIO):
 def test_the_console_of_the_stack_is_that_of_its_processes_or_shows_their_errors(tmp_path: Path) -> None:
     """Once in either case; and a file, which has no end, gets no more than the stack itself says."""
     own = settings(tmp_path, console=True)
-    with shown(own, Terminal()) as told:
+    with console_errors(own, Terminal()) as told:
         assert told.logs.console
         assert [one.name for one in threading.enumerate() if one.name == "errors"] == []
-    with shown(settings(tmp_path), Terminal()) as told:
+    with console_errors(settings(tmp_path), Terminal()) as told:
         assert not told.logs.console
         assert [one.name for one in threading.enumerate() if one.name == "errors"] == ["errors"]
     with (tmp_path / "atelier.log").open("w") as file, shown(own, file) as told:
