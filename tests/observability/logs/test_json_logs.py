@@ -142,7 +142,7 @@ def test_the_console_of_the_stack_is_that_of_its_processes_or_shows_their_errors
     with console_errors(settings(tmp_path), Terminal()) as told:
         assert not told.logs.console
         assert [one.name for one in threading.enumerate() if one.name == "errors"] == ["errors"]
-    with (tmp_path / "atelier.log").open("w") as file, shown(own, file) as told:
+    with (tmp_path / "atelier.log").open("w") as file, console_errors(own, file) as told:
         assert not told.logs.console
 
 
