@@ -14,13 +14,12 @@ from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
-from serve.api.a1111.drawing_request import DEFAULTS, DrawingRequest, override_of, parse
+from serve.api.a1111.drawing_models import DEFAULTS, DrawingRequest, Img2ImgRequest, Txt2ImgRequest, Txt2ImgResponse
 from serve.api.a1111.options import options_of
-from serve.api.a1111.pictures import checked
+from serve.api.a1111.pictures import checked, not_yet
 from serve.api.a1111.progress_registry import Desks, Task
-from serve.api.a1111.schema import IMG2IMG, TXT2IMG
-from serve.api.http.bodies import read_json
-from serve.api.http.callers import DrawsDirectly, caller_of
+from serve.api.http.bodies import CappedRoute
+from serve.api.http.callers import CACHE_HEADER, CallerOf, DrawsDirectly
 from serve.api.http.drawing import with_words
 from serve.api.http.problems import render
 from serve.api.native.conversion import SiteSettings
@@ -29,48 +28,49 @@ from serve.ensembles.illustrator import provenance
 from serve.ensembles.illustrator.encoding import as_base64
 from serve.ensembles.illustrator.illustration import Parameters, Preview
 from serve.ensembles.requests import IllustrateRequest
-from serve.errors import InvalidRequest, NotFound, Unsupported, rename_fields
+from serve.errors import NotFound, Unsupported, rename_fields
 from serve.jobs.direct.direct_request import Answer, Caller
 from serve.jobs.direct.service import DirectService
 from serve.settings import Settings
 
 LOGGER = logging.getLogger(__name__)
 
-router = APIRouter(prefix="/sdapi/v1")
+router = APIRouter(prefix="/sdapi/v1", route_class=CappedRoute)
 
-MAX_INIT_IMAGES = 16
 _ALSO = ("flagged", "moderation", "served_by", "degraded")
 """What ``info`` tells beside, if there is something to tell."""
 
 
-@router.post("/txt2img", openapi_extra=TXT2IMG)
-async def txt2img(request: Request, direct: DrawsDirectly, desk: Desks, settings: SiteSettings) -> Response:
+@router.post(
+    "/txt2img",
+    response_model=Txt2ImgResponse,
+    response_description="What was drawn",
+    responses={200: {"headers": CACHE_HEADER}, 499: {}, 501: {}},
+)
+async def txt2img(
+    body: Txt2ImgRequest, request: Request, caller: CallerOf, direct: DrawsDirectly, desk: Desks, settings: SiteSettings
+) -> Response:
     """Pictures of a prompt."""
-    values = await read_json(request, settings.limits)
-    caller, families = caller_of(request), await direct.families()
-    options, unknown = options_of(desk, caller.user_id, families, settings, override_of(values))
-    asked = parse(values, families, options, unknown)
+    values, families = await request.json(), await direct.families()
+    options, unknown = options_of(desk, caller.user_id, families, settings, body.override_settings)
+    asked = body.parsed(values, families, options, unknown)
     if asked.notes:  # which have words of the prompt: the answer tells them, and no log
         LOGGER.info("txt2img: %d notes", len(asked.notes))
     with desk.task(caller.user_id, asked.task_id, asked.pictures) as task:
         answer = await task.run(_drawn(asked, direct, caller, task, settings))
-    body = await asyncio.to_thread(_body, values, asked, answer)
-    return with_words(await asyncio.to_thread(render, body, 200, None), answer)
+    content = await asyncio.to_thread(_body, values, asked, answer)
+    return with_words(await asyncio.to_thread(render, content, 200, None), answer)
 
 
-@router.post("/img2img", openapi_extra=IMG2IMG)
-async def img2img(request: Request, settings: SiteSettings) -> Response:
+@router.post("/img2img", **not_yet(Txt2ImgResponse, "Not answered yet: what was drawn"))
+async def img2img(body: Img2ImgRequest, settings: SiteSettings) -> Response:
     """Pictures from pictures. Not offered yet: 501, once the pictures are ones."""
-    values = await read_json(request, settings.limits)
-    images = values.get("init_images")
-    if not images:
+    if not body.init_images:
         raise NotFound("Init image not found")
-    if not isinstance(images, list) or len(images) > MAX_INIT_IMAGES:
-        raise InvalidRequest(f"must be a list of up to {MAX_INIT_IMAGES} pictures", "init_images")
-    for image in images:
-        await checked({"init_images": image}, "init_images", settings)
-    if values.get("mask"):
-        await checked(values, "mask", settings)
+    for image in body.init_images:
+        await checked(image, "init_images", settings)
+    if body.mask is not None:
+        await checked(body.mask, "mask", settings)
     raise Unsupported("pictures from pictures are not offered yet; txt2img is", "init_images")
 
 

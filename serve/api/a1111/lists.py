@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from serve.api.a1111 import lists_schema, samplers
+from serve.api.a1111 import models, samplers
 from serve.api.a1111.prompts import styles
 from serve.api.http.callers import Directly
 from serve.ensembles.illustrator.illustration import FamilyInfo
@@ -30,13 +30,19 @@ async def _as_it_is() -> None:
     """What is served is always up to date."""
 
 
+def _title(name: str) -> str:
+    """Of the last part of a path."""
+    return name[0].upper() + name[1:].replace("-", " ")
+
+
 for _name in _NOTHING:
     router.add_api_route(
         f"/sdapi/v1/{_name}",
         _none,
         name=_name.replace("-", "_"),
-        description=f"{lists_schema.words(_name)}: there are none yet.",
-        openapi_extra=lists_schema.NONE_YET,
+        description=f"{_title(_name)}: there are none yet.",
+        response_model=models.NoItems,
+        response_description="None",
     )
 for _name in _REFRESHED:
     router.add_api_route(
@@ -44,54 +50,59 @@ for _name in _REFRESHED:
         _as_it_is,
         methods=["POST"],
         name=_name.replace("-", "_"),
-        description=f"{lists_schema.words(_name)}: what is served is always up to date.",
-        openapi_extra=lists_schema.UP_TO_DATE,
+        description=f"{_title(_name)}: what is served is always up to date.",
+        response_model=None,
+        response_description="It is up to date",
     )
 
 
-@router.get("/sdapi/v1/sd-models", openapi_extra=lists_schema.MODELS)
+@router.get("/sdapi/v1/sd-models", response_model=list[models.ModelItem], response_description="The default first")
 async def sd_models(direct: Directly) -> list[dict[str, Any]]:
     """The models that draw, the default first."""
     return [_model(family) for family in await direct.families()]
 
 
-@router.get("/sdapi/v1/samplers", openapi_extra=lists_schema.SAMPLERS)
+@router.get(
+    "/sdapi/v1/samplers",
+    response_model=list[models.SamplerItem],
+    response_description="Their names as clients know them; our own are among the aliases",
+)
 async def list_samplers(direct: Directly) -> list[dict[str, Any]]:
     """Samplers that any of the models draws with."""
     return samplers.listed(await direct.families())
 
 
-@router.get("/sdapi/v1/schedulers", openapi_extra=lists_schema.SCHEDULERS)
+@router.get("/sdapi/v1/schedulers", response_model=list[models.SchedulerItem], response_description="All of them")
 async def list_schedulers() -> list[dict[str, Any]]:
     """Schedules. Karras goes with DPM++ 2M; the others with every sampler."""
     return samplers.schedules()
 
 
-@router.get("/sdapi/v1/prompt-styles", openapi_extra=lists_schema.STYLES)
+@router.get("/sdapi/v1/prompt-styles", response_model=list[models.StyleItem], response_description="By category/name")
 async def prompt_styles() -> list[dict[str, Any]]:
     """Styles: the templates of GET /api/diffusion/presets."""
     return styles()
 
 
-@router.get("/sdapi/v1/embeddings", openapi_extra=lists_schema.EMBEDDINGS)
+@router.get("/sdapi/v1/embeddings", response_model=models.EmbeddingsResponse, response_description="There are none yet")
 async def embeddings() -> dict[str, Any]:
     """Textual inversions: there are none yet."""
     return {"loaded": {}, "skipped": {}}
 
 
-@router.get("/sdapi/v1/scripts", openapi_extra=lists_schema.SCRIPTS)
+@router.get("/sdapi/v1/scripts", response_model=models.ScriptsResponse, response_description="There are none")
 async def scripts() -> dict[str, Any]:
     """Scripts by what they are for: there are none."""
     return {"txt2img": [], "img2img": []}
 
 
-@router.get("/sdapi/v1/cmd-flags", openapi_extra=lists_schema.CMD_FLAGS)
+@router.get("/sdapi/v1/cmd-flags", response_model=models.FlagsResponse, response_description="The flags")
 async def cmd_flags() -> dict[str, Any]:
     """How a server of that project with the same doors would have been started."""
     return {"api": True, "nowebui": True, "api_server_stop": False}
 
 
-@router.get("/sdapi/v1/memory", openapi_extra=lists_schema.MEMORY)
+@router.get("/sdapi/v1/memory", response_model=models.MemoryResponse, response_description="Bytes")
 async def memory() -> dict[str, Any]:
     """Memory of the gateway's machine, in bytes. Engines run elsewhere, and their memory with them."""
     page = os.sysconf("SC_PAGE_SIZE")
@@ -99,31 +110,31 @@ async def memory() -> dict[str, Any]:
     return {"ram": {"free": free, "used": total - free, "total": total}, "cuda": {"error": "unavailable"}}
 
 
-@router.get("/internal/ping", openapi_extra=lists_schema.PING)
+@router.get("/internal/ping", response_model=models.NoMembers, response_description="The gateway answers")
 async def ping() -> dict[str, Any]:
     """Some clients look here whether there is anybody."""
     return {}
 
 
-@router.get("/controlnet/version", openapi_extra=lists_schema.CONTROLNET_VERSION)
+@router.get("/controlnet/version", response_model=models.ControlNetVersion, response_description="It")
 async def controlnet_version() -> dict[str, Any]:
     """The version of ControlNet: 0, for there is none."""
     return {"version": 0}
 
 
-@router.get("/controlnet/model_list", openapi_extra=lists_schema.CONTROLNET_MODELS)
+@router.get("/controlnet/model_list", response_model=models.ControlNetModels, response_description="None")
 async def controlnet_models() -> dict[str, Any]:
     """ControlNet's models: there are none yet."""
     return {"model_list": []}
 
 
-@router.get("/controlnet/module_list", openapi_extra=lists_schema.CONTROLNET_MODULES)
+@router.get("/controlnet/module_list", response_model=models.ControlNetModules, response_description="None")
 async def controlnet_modules() -> dict[str, Any]:
     """ControlNet's preprocessors: there are none yet."""
     return {"module_list": [], "module_detail": {}}
 
 
-@router.get("/controlnet/control_types", openapi_extra=lists_schema.CONTROLNET_TYPES)
+@router.get("/controlnet/control_types", response_model=models.ControlNetTypes, response_description="None")
 async def controlnet_types() -> dict[str, Any]:
     """Kinds of control: there are none yet."""
     return {"control_types": {}}

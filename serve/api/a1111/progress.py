@@ -7,32 +7,39 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, Query
 
-from serve.api.a1111 import schema
-from serve.api.a1111.drawing_request import MAX_TASK_ID
+from serve.api.a1111.models import (
+    NoMembers,
+    PendingResponse,
+    ProgressQuery,
+    ProgressResponse,
+    TaskProgressRequest,
+    TaskProgressResponse,
+)
 from serve.api.a1111.progress_registry import Desks, Task
-from serve.api.http.bodies import read_json
-from serve.api.http.callers import caller_of
-from serve.api.http.values import flag, text, whole
-from serve.api.native.conversion import SiteSettings
+from serve.api.http.bodies import CappedRoute
+from serve.api.http.callers import CallerOf
 from serve.ensembles.illustrator.encoding import Encoding, as_base64, as_url, to_file
 
-router = APIRouter()
+router = APIRouter(route_class=CappedRoute)
 
 _PNG = Encoding("png", metadata=False)
 _JPEG = Encoding("jpeg", quality=80, metadata=False)
 
 
-@router.get("/sdapi/v1/progress", openapi_extra=schema.PROGRESS)
-async def progress(request: Request, desk: Desks) -> dict[str, Any]:
+@router.get(
+    "/sdapi/v1/progress",
+    response_model=ProgressResponse,
+    response_description="How far it is; without a request, all is 0",
+)
+async def progress(query: Annotated[ProgressQuery, Query()], caller: CallerOf, desk: Desks) -> Any:
     """How far the caller is: of the oldest request that is being drawn, else of the oldest one."""
-    tasks = desk.tasks_of(caller_of(request).user_id)
+    tasks = desk.tasks_of(caller.user_id)
     task = next((task for task in tasks if not task.waits), tasks[0] if tasks else None)
-    without_picture = flag(request.query_params, "skip_current_image")
-    shown = None if task is None or without_picture else await _picture(task, _PNG)
+    shown = None if task is None or query.skip_current_image else await _picture(task, _PNG)
     return {
         "progress": task.progress if task else 0.0,
         "eta_relative": task.eta_s if task else 0.0,
@@ -42,33 +49,34 @@ async def progress(request: Request, desk: Desks) -> dict[str, Any]:
     }
 
 
-@router.post("/sdapi/v1/interrupt", openapi_extra=schema.INTERRUPTED)
-async def interrupt(request: Request, desk: Desks) -> dict[str, Any]:
+@router.post("/sdapi/v1/interrupt", response_model=NoMembers, response_description="They end")
+async def interrupt(caller: CallerOf, desk: Desks) -> Any:
     """Ends all of the caller's requests; each is answered with 499."""
-    for task in desk.tasks_of(caller_of(request).user_id):
+    for task in desk.tasks_of(caller.user_id):
         task.interrupt()
     return {}
 
 
-@router.post("/sdapi/v1/skip", openapi_extra=schema.SKIPPED)
-async def skip(request: Request, desk: Desks) -> None:
+@router.post("/sdapi/v1/skip", response_description="It ends")
+async def skip(caller: CallerOf, desk: Desks) -> None:
     """Ends the oldest of the caller's requests."""
-    for task in desk.tasks_of(caller_of(request).user_id)[:1]:
+    for task in desk.tasks_of(caller.user_id)[:1]:
         task.interrupt()
 
 
-@router.post("/internal/progress", openapi_extra=schema.ONE_PROGRESS)
-async def internal_progress(request: Request, desk: Desks, settings: SiteSettings) -> dict[str, Any]:
+@router.post(
+    "/internal/progress",
+    response_model=TaskProgressResponse,
+    response_description="How far it is; an unknown id is neither active, queued nor completed",
+)
+async def internal_progress(body: TaskProgressRequest, caller: CallerOf, desk: Desks) -> Any:
     """How far one request is, by the ``force_task_id`` that it came with."""
-    values = await read_json(request, settings.limits)
-    user_id, task_id = caller_of(request).user_id, text(values, "id_task", MAX_TASK_ID) or ""
-    has = whole(values, "id_live_preview", -1)
-    task = desk.find(user_id, task_id)
-    told: dict[str, Any] = {
+    task = desk.find(caller.user_id, body.id_task)
+    content: dict[str, Any] = {
         "active": task is not None and not task.waits,
         "queued": task is not None and task.waits,
         "paused": False,
-        "completed": task is None and desk.is_over(user_id, task_id),
+        "completed": task is None and desk.is_over(caller.user_id, body.id_task),
         "progress": None,
         "eta": None,
         "live_preview": None,
@@ -76,17 +84,24 @@ async def internal_progress(request: Request, desk: Desks, settings: SiteSetting
         "textinfo": "Queued..." if task is not None else "Waiting...",
     }
     if task is None or task.waits:
-        return told
-    told |= {"progress": task.progress, "eta": task.eta_s or None, "id_live_preview": task.previews, "textinfo": None}
-    if flag(values, "live_preview", True) and has != task.previews and (shown := await _picture(task, _JPEG)):
-        told["live_preview"] = as_url(shown, _JPEG.media_type)
-    return told
+        return content
+    content |= {
+        "progress": task.progress,
+        "eta": task.eta_s or None,
+        "id_live_preview": task.previews,
+        "textinfo": None,
+    }
+    if body.live_preview and body.id_live_preview != task.previews and (shown := await _picture(task, _JPEG)):
+        content["live_preview"] = as_url(shown, _JPEG.media_type)
+    return content
 
 
-@router.get("/internal/pending-tasks", openapi_extra=schema.PENDING)
-async def pending_tasks(request: Request, desk: Desks) -> dict[str, Any]:
+@router.get(
+    "/internal/pending-tasks", response_model=PendingResponse, response_description="Their ids, the oldest first"
+)
+async def pending_tasks(caller: CallerOf, desk: Desks) -> Any:
     """The caller's requests that wait to be drawn."""
-    waiting = [task.id for task in desk.tasks_of(caller_of(request).user_id) if task.waits]
+    waiting = [task.id for task in desk.tasks_of(caller.user_id) if task.waits]
     return {"size": len(waiting), "tasks": waiting}
 
 

@@ -98,7 +98,10 @@ def validate(model: type[M], values: Any) -> M:
 def invalid_request(errors: Sequence[Mapping[str, Any]], skip: int = 0) -> InvalidRequest:
     """The first of pydantic's ``errors``; the first ``skip`` parts of its location are not the client's."""
     first = errors[0]
-    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in first["loc"][skip:])
+    location = list(first["loc"][skip:])
+    if location and isinstance(location[-1], int):
+        location.pop()  # a bad item is an error of its list
+    field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
     return InvalidRequest(_message(first, bool(field)), field.removeprefix(".") or None)
 
 

@@ -66,6 +66,8 @@ def inlined(schema: Any, schemas: Mapping[str, Any]) -> Any:
 
 def tells(schema: Mapping[str, Any]) -> bool:
     """Whether ``schema`` says anything that an example could be made of."""
+    if "example" in schema or "examples" in schema:
+        return True
     if "anyOf" in schema or "oneOf" in schema:
         return all(tells(one) for one in schema.get("anyOf", schema.get("oneOf", ())))
     kind = _type_of(schema)

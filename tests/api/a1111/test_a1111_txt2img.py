@@ -17,8 +17,9 @@ from illustrator_standin import IllustratorStandIn, disk, family
 from standin import StandIn
 from test_doors_native import LEAKS
 
-from serve.api.a1111.drawing_request import DEFAULTS
+from serve.api.a1111.drawing_models import DEFAULTS
 from serve.api.app import create_app
+from serve.api.openapi.samples import inlined
 from serve.errors import DeadlineExceeded, EngineFailure, InvalidRequest, Overloaded
 from serve.jobs.direct.service import DirectService
 from serve.settings import LimitsSettings, Settings
@@ -399,7 +400,7 @@ async def test_what_json_has_no_word_for_is_null(studio: httpx.AsyncClient) -> N
 
 async def test_the_openapi_document_describes_it(studio: httpx.AsyncClient) -> None:
     document = (await studio.get("/openapi.json")).json()
-    described = document["paths"][PATH]["post"]
+    described = inlined(document["paths"][PATH]["post"], document["components"]["schemas"])
     content = described["requestBody"]["content"]["application/json"]
     answer = await studio.post(PATH, json=content["example"])
     assert answer.status_code == 200, answer.text

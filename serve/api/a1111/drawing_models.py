@@ -1,0 +1,221 @@
+"""The body of ``txt2img``: what is honoured, what has no effect here and is told so, and what is refused.
+
+Keys that are not known are ignored, for clients send others' (API_COMPAT 2). Sizes are snapped to what the model draws.
+What a client leaves out is the model's own, and not that project's: 50 steps and 512 pixels do not suit every model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, FailFast, Field
+
+from serve.api.a1111 import samplers
+from serve.api.a1111.models import (
+    BASE64,
+    FORMATS,
+    MAX_TASK_ID,
+    DrawnPicture,
+    LenientModel,
+    OptionsRequest,
+    Picture,
+)
+from serve.api.a1111.options import CHECKPOINT, NO_OVERRIDE
+from serve.api.a1111.prompts import MOST_STYLES, styled, without_networks
+from serve.api.http.drawing import Count, Guidance, Order, Steps, chosen
+from serve.api.http.models import Flag, Text, Whole
+from serve.diffusion.noise import MAX_SEED
+from serve.ensembles.illustrator.encoding import Encoding
+from serve.ensembles.illustrator.illustration import (
+    MAX_PICTURES,
+    MAX_PROMPT_CHARACTERS,
+    FamilyInfo,
+    IllustrateOptions,
+)
+from serve.errors import InvalidRequest, Unsupported, rename_fields
+from serve.state.job_states import new_id
+
+MAX_INIT_IMAGES = 16
+MAX_SIDE = 16_384
+"""Of a size that is snapped; above it nobody means it."""
+DEFAULTS: Mapping[str, Any] = {
+    "prompt": "", "negative_prompt": "", "styles": [], "seed": -1, "subseed": -1, "subseed_strength": 0,
+    "seed_resize_from_h": -1, "seed_resize_from_w": -1, "sampler_name": None, "scheduler": None, "sampler_index": None,
+    "batch_size": 1, "n_iter": 1, "steps": None, "cfg_scale": None, "width": None, "height": None,
+    "restore_faces": False, "tiling": False, "eta": None, "s_churn": None, "s_tmin": None, "s_tmax": None,
+    "s_noise": None, "s_min_uncond": None, "denoising_strength": None, "override_settings": {},
+    "override_settings_restore_afterwards": True, "refiner_checkpoint": None, "refiner_switch_at": None,
+    "enable_hr": False, "script_name": None, "script_args": [], "send_images": True, "save_images": False,
+    "do_not_save_samples": False, "do_not_save_grid": False, "alwayson_scripts": {}, "force_task_id": None,
+}  # fmt: skip
+"""What an answer repeats of a request, and what it is where the request says nothing."""
+_IDLE = ("restore_faces", "tiling", "subseed_strength", "s_churn", "eta", "s_min_uncond")
+_NAMES = {"num_inference_steps": "steps", "guidance_scale": "cfg_scale", "sampler": "sampler_name", "n": "batch_size",
+          "model": CHECKPOINT}  # fmt: skip
+
+
+class UnknownScript(InvalidRequest):
+    status = 422
+    title = "Script not found"
+
+
+Size = Annotated[Whole, Field(ge=1, le=MAX_SIDE, description="the nearest that the model draws is drawn")]
+_Unavailable = Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS, description="not offered yet: 501")]
+
+
+class Txt2ImgRequest(LenientModel):
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [{"prompt": "red apple, flat", "seed": 7, "steps": 8, "sampler_name": "Euler"}]}
+    )
+
+    prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)] = ""
+    negative_prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)] = ""
+    styles: Annotated[
+        list[str], FailFast(), Field(max_length=MOST_STYLES, description="names of GET prompt-styles")
+    ] = Field(default_factory=list)
+    seed: Annotated[Whole, Field(ge=-1, le=MAX_SEED, description="-1: any")] | None = None
+    sampler_name: Annotated[Text | None, Field(description="one of GET samplers")] = None
+    sampler_index: Annotated[Text | None, Field(description="an older name of sampler_name")] = None
+    scheduler: Annotated[Text | None, Field(description="one of GET schedulers")] = None
+    batch_size: Count = 1
+    n_iter: Count = 1
+    steps: Steps | None = None
+    cfg_scale: Guidance | None = None
+    width: Size | None = None
+    height: Size | None = None
+    override_settings: Annotated[OptionsRequest, Field(description="as of POST options, for this request")] = (
+        NO_OVERRIDE
+    )
+    enable_hr: Annotated[Flag, Field(description="not offered yet: 501")] = False
+    refiner_checkpoint: _Unavailable | None = None
+    firstpass_image: Annotated[Any, Field(description="not offered yet: 501")] = None
+    script_name: Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS, description="there are none: 422")] | None = (
+        None
+    )
+    alwayson_scripts: Annotated[dict[str, Any], Field(description="there are none: 422")] = Field(default_factory=dict)
+    send_images: Flag = True
+    force_task_id: Annotated[
+        Text | None, Field(max_length=MAX_TASK_ID, description="the id of POST /internal/progress")
+    ] = None
+
+    def parsed(
+        self,
+        values: Mapping[str, Any],
+        families: Sequence[FamilyInfo],
+        options: Mapping[str, Any],
+        unknown: Sequence[str],
+    ) -> DrawingRequest:
+        """``values`` are the body as it was sent, ``options`` hold for the request, and ``unknown`` are the checkpoints
+        that it names and that do not exist.
+
+        Raises InvalidRequest naming the key at fault, NotFound for a sampler, and Unsupported for what is not offered.
+        """
+        self._refuse_unavailable()
+        family = chosen(families, options[CHECKPOINT])
+        size = family.nearest_size(self.width or family.width, self.height or family.height)
+        sampler, notes = samplers.resolved(self.sampler_name or self.sampler_index, self.scheduler, family)
+        prompt, negative_prompt, styles, more = self._prompts()
+        pictures = self._pictures()
+        with rename_fields(_NAMES):
+            drawing = IllustrateOptions(
+                prompt=prompt,
+                negative_prompt=negative_prompt,
+                model=family.name,
+                width=size[0],
+                height=size[1],
+                num_inference_steps=self.steps,
+                guidance_scale=self.cfg_scale,
+                sampler=sampler.name,
+                seed=self.seed,
+                n=pictures,
+            )
+        encoding = Encoding(FORMATS[options["samples_format"]], metadata=options["enable_pnginfo"])
+        return DrawingRequest(
+            order=Order(drawing, encoding, _NAMES),
+            family=family,
+            pictures=pictures,
+            batch_size=self.batch_size,
+            styles=styles,
+            notes=[*self._notes(values, size, unknown), *notes, *more],
+            task_id=self.force_task_id or new_id(),
+            previews=options["live_previews_enable"],
+            send_images=self.send_images,
+        )
+
+    def _refuse_unavailable(self) -> None:
+        if self.script_name not in (None, "None"):
+            raise UnknownScript(f"Script '{(self.script_name or '')[:128]}' not found")
+        for name in self.alwayson_scripts:
+            raise UnknownScript(f"always on script {name[:128]} not found")
+        for field, what, is_wanted in (
+            ("enable_hr", "a second pass at a higher resolution", self.enable_hr),
+            ("refiner_checkpoint", "a refiner", self.refiner_checkpoint not in (None, "None")),
+            ("firstpass_image", "a first pass that is given", bool(self.firstpass_image)),
+        ):
+            if is_wanted:
+                raise Unsupported(f"{what} is not offered yet; leave it out", field)
+
+    def _pictures(self) -> int:
+        """Of all batches."""
+        pictures = self.batch_size * self.n_iter
+        if pictures > MAX_PICTURES:
+            raise InvalidRequest(
+                f"times n_iter is {pictures} pictures; at most {MAX_PICTURES} fit one request", "batch_size"
+            )
+        return pictures
+
+    def _prompts(self) -> tuple[str, str, list[str], list[str]]:
+        """The prompt and the negative one as they are drawn, the styles in them, and notes for the client."""
+        prompt, networks = without_networks(self.prompt)
+        negative_prompt, others = without_networks(self.negative_prompt)
+        prompt, negative_prompt, unknown = styled(self.styles, prompt, negative_prompt)
+        missing = list(dict.fromkeys([*networks, *others]))
+        notes = [f"Networks not found: {', '.join(missing)}"] if missing else []
+        notes += [f"Style not found: {name[:128]}" for name in unknown]
+        return prompt, negative_prompt, [name for name in self.styles if name not in unknown], notes
+
+    def _notes(self, values: Mapping[str, Any], size: tuple[int, int], unknown: Sequence[str]) -> list[str]:
+        """What a client should know of what it sent."""
+        width, height = size
+        wanted = self.width or width, self.height or height
+        notes = (
+            [] if wanted == size else [f"{wanted[0]}x{wanted[1]} is no size of this model; {width}x{height} is drawn"]
+        )
+        notes += [f"Checkpoint not found: {title[:128]}" for title in unknown]
+        return notes + [f"{name} has no effect here" for name in _IDLE if values.get(name)]
+
+
+@dataclass(frozen=True)
+class DrawingRequest:
+    """``pictures`` in all; ``notes`` are for the client; ``previews``: whether it may ask to see them on the way."""
+
+    order: Order
+    family: FamilyInfo
+    pictures: int
+    batch_size: int
+    styles: Sequence[str]
+    notes: Sequence[str]
+    task_id: str
+    previews: bool
+    send_images: bool
+
+    def preview_every(self, most: int) -> int:
+        """Steps between previews, so that there are up to ``most`` of each picture."""
+        steps = self.order.options.num_inference_steps or self.family.num_inference_steps
+        return max(1, -(-steps // (most + 1))) if self.previews and most else 0
+
+
+class Txt2ImgResponse(BaseModel):
+    images: list[DrawnPicture]
+    parameters: dict[str, Any]
+    info: Annotated[str, Field(description="a JSON object", examples=["{}"])]
+
+
+class Img2ImgRequest(LenientModel):
+    model_config = ConfigDict(json_schema_extra={"examples": [{"init_images": [BASE64]}]})
+
+    prompt: Annotated[Any, Field(description="as of txt2img, and so are all other fields of it")] = None
+    init_images: Annotated[list[Picture], FailFast(), Field(max_length=MAX_INIT_IMAGES)] = Field(default_factory=list)
+    mask: Picture | None = None
