@@ -88,7 +88,7 @@ class ConversionHop:
     @contextlib.asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         with request_context.use(crossed()):
-            async with self.turns.taken():
+            async with self.turns.slot():
                 yield
 
     async def hold(self, where: str) -> None:
@@ -107,7 +107,7 @@ class ConversionHop:
     async def is_left(self) -> bool:
         """Whether the turn, the engine and the tracer are free, without having been let go: a tracer is killed."""
         with contextlib.suppress(TimeoutError):
-            await until(lambda: not (self.turns.here or self.engines.waiting or self._is_traced()), SLOW_S)
+            await until(lambda: not (self.turns.size or self.engines.waiting or self._is_traced()), SLOW_S)
             return self._stopped is None or self._stopped not in self._pids()
         return False
 

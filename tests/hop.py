@@ -68,7 +68,7 @@ class Hop:
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
         with request_context.use(crossed()):
-            async with self.turns.taken():
+            async with self.turns.slot():
                 self.order.append(options.seed)
                 return await self._illustrator.draw(options)
 
@@ -77,7 +77,7 @@ class Hop:
     ) -> AsyncGenerator[StreamItem]:
         request_context.set_current(crossed())
         stream = self._illustrator.stream(options, follow, resume)
-        async with self.turns.taken(), contextlib.aclosing(stream) as items:
+        async with self.turns.slot(), contextlib.aclosing(stream) as items:
             self.order.append(options.seed)
             async for item in items:
                 yield item

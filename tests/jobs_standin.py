@@ -16,8 +16,9 @@ from serve.api.app import create_app
 from serve.api.jobs import JobServices
 from serve.ensembles.illustrator.illustration import IllustratorService
 from serve.ensembles.requests import File, Outcome
-from serve.jobs.recording import as_stored
-from serve.jobs.worker.leases import Claimed, Leases
+from serve.jobs.records import object_store_items
+from serve.jobs.worker.claims import ClaimedJob
+from serve.jobs.worker.leases import Leases
 from serve.settings import Settings
 from serve.state import State
 
@@ -76,10 +77,10 @@ class Hand:
         await hand.leases.register()
         return hand
 
-    async def claim(self, lane: str = "illustrate", most: int = 1) -> list[Claimed]:
+    async def claim(self, lane: str = "illustrate", most: int = 1) -> list[ClaimedJob]:
         return await self.leases.claim(lane, most)
 
-    async def show(self, job: Claimed, step: int, steps: int = 8, preview: bytes | None = None) -> None:
+    async def show(self, job: ClaimedJob, step: int, steps: int = 8, preview: bytes | None = None) -> None:
         """The job is after ``step``, with a checkpoint, and maybe a preview."""
         stage: dict[str, Any] = {"step": step, "steps": steps}
         if preview is not None:
@@ -87,9 +88,9 @@ class Hand:
         kind = "progress" if preview is None else "preview"
         await self.leases.report(job, kind, stage, step / steps, {0: (step, b"latents")})
 
-    async def complete(self, job: Claimed, *files: File) -> None:
+    async def complete(self, job: ClaimedJob, *files: File) -> None:
         outcome = Outcome(files or [PICTURE], {"tokens": 3}, "mini", 0.5)
-        await self.leases.complete(job, outcome, await self.state.objects.put_all(as_stored(outcome.files)))
+        await self.leases.complete(job, outcome, await self.state.objects.put_all(object_store_items(outcome.files)))
 
     async def do_all(self, lane: str = "illustrate") -> None:
         while claimed := await self.claim(lane):

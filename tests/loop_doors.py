@@ -34,7 +34,7 @@ async def loop_doors(
     settings = Settings() if state is None else state.settings
     direct = DirectService(state, illustrator, service, settings)
     database = None if state is None else state.database
-    models = Models(service, settings, illustrator, direct.choosing, database)
+    models = Models(service, settings, illustrator, direct.version_selector, database)
     app = create_app(service, settings, models, illustrator, state, direct)
     server = grpc.aio.server()
     add_servicer_to_server(OpenInferenceServicer(models, settings), server)

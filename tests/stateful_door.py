@@ -14,7 +14,7 @@ from standin import StandIn
 
 from serve.api.app import create_app
 from serve.ensembles.requests import File, Outcome
-from serve.jobs.recording import as_stored, ended, put_results
+from serve.jobs.records import completion_columns, insert_results, object_store_items
 from serve.settings import ReferencesSettings, Settings
 from serve.state import State
 from serve.state.tables import generations, utc_now
@@ -30,7 +30,7 @@ class Door:
     async def draw(self, *files: File, prompt: str = "red apple, flat", user_id: str = "ada") -> list[str]:
         """As a finished generation leaves them behind; the ids of its results."""
         outcome = Outcome(files, {"timings_s": {"draw": 0.5}}, "mini", 0.5)
-        stored = await self.state.objects.put_all(as_stored(files))
+        stored = await self.state.objects.put_all(object_store_items(files))
         async with self.state.database.write() as connection:
             made = {
                 "id": f"g{stored[0].name[:8]}",
@@ -40,10 +40,10 @@ class Door:
                 "parameters": {"options": {"seed": 7}},
                 "status": "completed",
                 "created_at": utc_now(),
-                **ended(outcome),
+                **completion_columns(outcome),
             }
             await connection.execute(generations.insert().values(**made))
-            return await put_results(connection, str(made["id"]), outcome, stored)
+            return await insert_results(connection, str(made["id"]), outcome, stored)
 
 
 @contextlib.asynccontextmanager

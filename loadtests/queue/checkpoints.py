@@ -18,7 +18,7 @@ from serve.ensembles.illustrator.illustration import IllustratorService
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.jobs.queue.events import EventFollower
 from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.queue.insertion import Order
+from serve.jobs.queue.insertion import JobOptions
 from serve.jobs.queue.views import JobViews
 from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
@@ -88,8 +88,8 @@ async def _draw(settings: Settings, illustrator: IllustratorService, seed: int, 
     await worker.start()
     try:
         asked = request("red apple, flat", seed, num_inference_steps=steps)
-        (job_id,) = (await GenerationQueue(state).add(asked, Order("ada"))).ids
-        await EventFollower(state).until_over(job_id, 0, LIMIT_S)
+        (job_id,) = (await GenerationQueue(state).add(asked, JobOptions("ada"))).ids
+        await EventFollower(state).wait_until_finished(job_id, 0, LIMIT_S)
         view = await JobViews(state.database).get(job_id)
         if view.status != COMPLETED or view.completed_at is None or view.started_at is None:
             raise ValueError(f"the job is {view.status}: {view.error}")

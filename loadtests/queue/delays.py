@@ -24,12 +24,13 @@ from loadtests.queue.waiting import request
 from serve.ensembles.requests import ILLUSTRATE
 from serve.errors import Cancelled
 from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.queue.insertion import Order
-from serve.jobs.queue.lanes import set_paused
-from serve.jobs.worker.leases import Claimed, Leases
+from serve.jobs.queue.insertion import JobOptions
+from serve.jobs.queue.lanes import set_lane_paused
+from serve.jobs.worker.claims import ClaimedJob
+from serve.jobs.worker.leases import Leases
 from serve.settings import Settings
 from serve.state import State
-from serve.state.job_states import PROCESSING, change
+from serve.state.job_states import PROCESSING, transition
 from serve.state.tables import jobs
 
 GOAL_MS = 100.0
@@ -48,7 +49,7 @@ class Plan:
 async def measure(database: str, url: str, settings: Settings, plan: Plan) -> list[Line]:
     """At the stack at ``url``, whose database is that of ``settings``."""
     state = await State.open(settings)
-    await set_paused(state.database, ILLUSTRATE, True)
+    await set_lane_paused(state.database, ILLUSTRATE, True)
     leases = Leases(state, {ILLUSTRATE: max(plan.jobs)})
     await leases.register()
     lines = []
@@ -59,7 +60,7 @@ async def measure(database: str, url: str, settings: Settings, plan: Plan) -> li
                 who = "1 client follows 1 job" if count == 1 else f"{count} clients follow {count} jobs"
                 lines.append(line(database, who, asked, GOAL_MS))
     finally:
-        await leases.leave()
+        await leases.unregister()
         await state.close()
     return lines
 
@@ -80,14 +81,14 @@ async def _followed(client: aiohttp.ClientSession, state: State, leases: Leases,
     return asked
 
 
-async def _take(state: State, leases: Leases, count: int) -> list[Claimed]:
+async def _take(state: State, leases: Leases, count: int) -> list[ClaimedJob]:
     """Jobs of this worker's, although their lane is paused."""
     asked = [request(f"fox {number}", seed=number) for number in range(count)]
-    added = await GenerationQueue(state).add_batch(asked, Order("follower"))
+    added = await GenerationQueue(state).add_batch(asked, JobOptions("follower"))
     mine = {"status": PROCESSING, "worker_id": leases.worker_id, "attempt": 1}
     async with state.database.write() as connection:
-        await change(connection, [jobs.c.generation_id.in_(added.ids)], "started", None, None, **mine)
-    return [Claimed(job_id, "follower", one, 1, None) for job_id, one in zip(added.ids, asked, strict=True)]
+        await transition(connection, [jobs.c.generation_id.in_(added.ids)], "started", None, None, **mine)
+    return [ClaimedJob(job_id, "follower", one, 1, None) for job_id, one in zip(added.ids, asked, strict=True)]
 
 
 @contextlib.asynccontextmanager
@@ -96,7 +97,7 @@ async def _alive(leases: Leases) -> AsyncIterator[None]:
 
     async def beat() -> None:
         while True:
-            await leases.beat()
+            await leases.renew()
             await asyncio.sleep(BEAT_S)
 
     beating = asyncio.create_task(beat())
@@ -107,7 +108,7 @@ async def _alive(leases: Leases) -> AsyncIterator[None]:
         await asyncio.gather(beating, return_exceptions=True)
 
 
-async def _tell(queue: GenerationQueue, leases: Leases, job: Claimed, seed: int, plan: Plan) -> None:
+async def _tell(queue: GenerationQueue, leases: Leases, job: ClaimedJob, seed: int, plan: Plan) -> None:
     """Progress, at random times, then the end."""
     due_s = np.cumsum(np.random.default_rng(seed).exponential(plan.every_s, round(2 * plan.seconds / plan.every_s)))
     began = time.perf_counter()

@@ -17,7 +17,7 @@ from loadtests.queue.library import ENQUEUE_GOAL_MS, STATUS_GOAL_MS
 from loadtests.queue.report import Line, line
 from loadtests.queue.waiting import wait_in_line
 from serve.ensembles.requests import ILLUSTRATE
-from serve.jobs.queue.lanes import set_paused
+from serve.jobs.queue.lanes import set_lane_paused
 from serve.settings import Settings
 from serve.state import State
 
@@ -39,7 +39,7 @@ async def measure(database: str, url: str, settings: Settings, plan: Plan) -> li
     """At the stack at ``url``, whose database is that of ``settings``."""
     state = await State.open(settings)
     try:
-        await set_paused(state.database, ILLUSTRATE, True)
+        await set_lane_paused(state.database, ILLUSTRATE, True)
         waiting = await wait_in_line(state, plan.users, plan.each)
         await analyze(state.database)
         async with session(url, plan.pace.callers) as client:

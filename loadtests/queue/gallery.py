@@ -87,7 +87,7 @@ async def measure(database: str, settings: Settings, plan: Plan) -> list[Line]:
 
 async def _look(database: Database, name: str, pick: random.Random, plan: Plan, asked: Asked) -> None:
     """Finding the cursor is not what is measured."""
-    mine = sa.select(generations).where(generations.c.user_id == USER).order_by(*NEWEST.order)
+    mine = sa.select(generations).where(generations.c.user_id == USER).order_by(*NEWEST.order_by)
     before = max(1, min(plan.mine - LIMIT, 1000 * LIMIT - pick.randrange(50)))
     if name in CASES:
         filters, sort = CASES[name](pick)

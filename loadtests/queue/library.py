@@ -16,7 +16,7 @@ from loadtests.queue.databases import analyze
 from loadtests.queue.report import Line, line
 from loadtests.queue.waiting import request, wait_in_line
 from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.queue.insertion import Order
+from serve.jobs.queue.insertion import JobOptions
 from serve.jobs.queue.views import JobViews
 from serve.settings import Settings
 from serve.state import State
@@ -61,10 +61,10 @@ def _asks(state: State, waiting: list[str]) -> dict[str, Ask]:
     pick = random.Random(0)
 
     async def enqueue(caller: int) -> None:
-        await queue.add(request(f"fox {time.perf_counter()}"), Order(f"caller{caller}"))
+        await queue.add(request(f"fox {time.perf_counter()}"), JobOptions(f"caller{caller}"))
 
     async def status(_: int) -> None:
-        assert (await views.standing(pick.choice(waiting))).position is not None
+        assert (await views.status_of(pick.choice(waiting))).position is not None
 
     async def write(_: int) -> None:
         await _write_one(state.database)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.requests import IllustrateRequest
 from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.queue.insertion import Order
+from serve.jobs.queue.insertion import JobOptions
 from serve.state import State
 
 _AT_ONCE = 100
@@ -21,5 +21,5 @@ async def wait_in_line(state: State, users: int, each: int) -> list[str]:
     for user in range(users):
         for start in range(0, each, _AT_ONCE):
             some = [request(f"fox {user}, number {number}") for number in range(start, min(each, start + _AT_ONCE))]
-            found += (await queue.add_batch(some, Order(f"user{user}"))).ids
+            found += (await queue.add_batch(some, JobOptions(f"user{user}"))).ids
     return found

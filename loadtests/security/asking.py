@@ -14,9 +14,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from serve.security.limits.addresses import counted_as
+from serve.security.limits.addresses import rate_limit_key
 from serve.security.limits.limiter import Client, Limiter
-from serve.security.limits.windows import window_at
+from serve.security.limits.rate_leases import window_for
 from serve.settings import DatabaseSettings, RatesSettings, Settings
 from serve.state.database import Database, database_url
 
@@ -50,7 +50,7 @@ async def ask(task: Task) -> Asked:
     rates = RatesSettings.model_validate({**task.rates, "redis_url": task.redis_url})
     settings = Settings(database=DatabaseSettings.model_validate({"url": task.database_url}), rates=rates)
     database = Database(database_url(settings), settings.database)
-    limiter = Limiter.of(rates, database)
+    limiter = Limiter.create(rates, database)
     limiter.start()
     let_in: Counter[int] = Counter()
     taken_s: list[float] = []
@@ -61,7 +61,7 @@ async def ask(task: Task) -> Asked:
         now, began = time.time(), time.perf_counter()
         standings = await limiter.take(client, "read")
         taken_s.append(time.perf_counter() - began)
-        window = window_at(standings[-1].rate, task.user_id or counted_as(client.address), now)
+        window = window_for(standings[-1].rate, task.user_id or rate_limit_key(client.address), now)
         let_in[round(window.ends_at)] += all(standing.allowed for standing in standings)
 
     await asyncio.sleep(max(0.0, task.begins_at - time.time()))

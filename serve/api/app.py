@@ -34,7 +34,7 @@ from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import AtelierError, Overloaded, Unauthorized, Unsupported
 from serve.jobs.direct.service import DirectService
 from serve.observability import tracing
-from serve.security.limits.headers import NAMES as RATE_LIMIT_HEADERS
+from serve.security.limits.limiter import HEADER_NAMES as RATE_LIMIT_HEADERS
 from serve.settings import Settings
 from serve.state import State
 
@@ -107,7 +107,7 @@ def create_app(
     app.state.entrance = entrance
     app.state.direct = direct or DirectService(None, illustrator, service, settings)
     app.state.models = models or Models(
-        service, settings, illustrator, app.state.direct.choosing, state.database if state is not None else None
+        service, settings, illustrator, app.state.direct.version_selector, state.database if state is not None else None
     )
     app.state.jobs = JobServices(state) if state is not None else None
     app.state.a1111 = a1111.ProgressRegistry()

@@ -17,8 +17,8 @@ from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, renam
 from serve.settings import Settings, load
 
 if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
-    from serve.jobs.restoring import Restored
-    from serve.state.backups.progress import Report
+    from serve.jobs.backup_restore import Restored
+    from serve.state.backups.format import ProgressCallback
     from serve.state.backups.writing import Backup
 
 INCOMPLETE = 4
@@ -47,7 +47,7 @@ def backup(
         target = to or settings.backup.url or str(settings.state_dir / "backups")
         with rename_fields({"target": "--to" if to else "backup.url"}), _progress() as report:
             made = asyncio.run(_back_up(settings, target, report))
-    out.print(made.where, markup=False, soft_wrap=True)
+    out.print(made.location, markup=False, soft_wrap=True)
     err.print(f"{made.rows:,} rows, {made.objects:,} objects, {made.bytes:,} bytes")
     if made.missing:
         some = ", ".join(made.missing[:_SHOWN])
@@ -60,7 +60,7 @@ def backup(
         raise typer.Exit(INCOMPLETE)
 
 
-async def _back_up(settings: Settings, target: str, report: Report) -> Backup:
+async def _back_up(settings: Settings, target: str, report: ProgressCallback) -> Backup:
     from serve.state import State
     from serve.state.backups.writing import backup as make
 
@@ -81,7 +81,7 @@ def restore(
     All of the file is checked before anything is changed. Exit code 0 when all went well, 1 when it failed, 2 when the
     question was wrong.
     """
-    from serve.jobs.restoring import restore as put_back
+    from serve.jobs.backup_restore import restore as put_back
 
     with _told():
         settings = load(config)
@@ -111,7 +111,7 @@ def _told() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress() -> Iterator[Report]:
+def _progress() -> Iterator[ProgressCallback]:
     """A bar on a terminal: for each thing that is done in turn."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"))
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:

@@ -24,7 +24,7 @@ from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, Encoding, enco
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, StreamItem
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, NotFound, rename_fields
-from serve.security.moderation.moderated import engines_of, moderated
+from serve.security.moderation.policy import engines_of, moderated
 from serve.settings import Settings, load
 
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".svg": "svg"}

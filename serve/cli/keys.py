@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from serve.cli.database import AT_ONCE, ConfigOption, JsonOption, all_of, done, err, me, out, plain, when, with_state
 from serve.errors import Conflict, InvalidRequest
-from serve.security.identity.required import is_required
+from serve.security.identity.authentication import is_required
 from serve.security.identity.roles import ADMINISTRATOR, ROLES, SCOPES
 from serve.settings import Settings
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from serve.state import State
 
 _LONGEST = 16_384
-"""Characters that are read; `serve.security.signing.encryption` takes no more."""
+"""Characters that are read; `serve.security.signing.secret_store` takes no more."""
 
 secrets = typer.Typer(help="Keys of outside services, sealed in the database.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As `secret` of a fallback step names it.")]

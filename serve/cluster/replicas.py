@@ -32,7 +32,7 @@ from serve.releases.fallback.site import with_fallback
 from serve.releases.fallback.watched_vectorizer import WatchedVectorizer
 from serve.releases.rollouts.version_reconciler import VersionReconciler, wanted_now
 from serve.security.limits.admission_queue import AdmissionQueue
-from serve.security.moderation.moderated import engines_of, moderated
+from serve.security.moderation.policy import engines_of, moderated
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings
 from serve.state import State
 
@@ -72,7 +72,7 @@ class Replica:
                 if method not in QUEUED_METHODS:
                     return await getattr(self._ensemble, method)(*arguments, **named)
                 with request_context.use(request_context.from_urgency(urgency)):
-                    async with self._admission.taken():
+                    async with self._admission.slot():
                         tracing.event("turn")
                         return await getattr(self._ensemble, method)(*arguments, **named)
         except AtelierError as error:
@@ -92,7 +92,7 @@ class Replica:
             request_context.set_current(request_context.from_urgency(urgency))
             with self._traced(method, context):
                 async with (
-                    self._admission.taken(),
+                    self._admission.slot(),
                     contextlib.aclosing(getattr(self._ensemble, method)(*arguments)) as items,
                 ):
                     tracing.event("turn")
@@ -126,7 +126,7 @@ class Replica:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Ray Serve for `serve.cluster.autoscaling`."""
-        return {ONGOING_REQUESTS: float(self._admission.here)}
+        return {ONGOING_REQUESTS: float(self._admission.size)}
 
     async def _begin(self, settings: Settings, own: VectorizerSettings | IllustratorSettings) -> None:
         """Start the ensemble, then reconcile its engine versions with the site's."""
@@ -175,7 +175,7 @@ class WorkerReplica:
         from serve.api.http.urls import own_url
         from serve.jobs.worker.site import SiteWorker
 
-        self._worker = await SiteWorker.started(
+        self._worker = await SiteWorker.start(
             settings,
             remote_vectorizer(vectorizer, settings),
             remote_illustrator(illustrator, settings) if illustrator else None,
@@ -189,7 +189,7 @@ class WorkerReplica:
 
     async def record_autoscaling_stats(self) -> dict[str, float]:
         """Called by Ray Serve for `serve.cluster.autoscaling`."""
-        wanted = await self._worker.wanted()
+        wanted = await self._worker.desired_workers()
         return {} if wanted is None else {WANTED_WORKERS: float(wanted)}
 
     async def __del__(self) -> None:
@@ -235,7 +235,7 @@ class Gateway(OpenInferenceServicer):
         """``_worker`` is not called: it only makes the worker part of the application."""
         prepare(settings, "Gateway")
         service = WatchedVectorizer(remote_vectorizer(vectorizer, settings), settings.fallback.breaker)
-        self._state = await State.open_patiently(settings)
+        self._state = await State.open_with_retry(settings)
         remote = remote_illustrator(illustrator, settings) if illustrator else None
         draws = with_fallback(remote, self._state) if remote is not None else None
         self._direct = DirectService(self._state, draws, service, settings)
@@ -246,7 +246,7 @@ class Gateway(OpenInferenceServicer):
         self._app = partial(
             create_app, service, settings, illustrator=draws, state=state, direct=direct, entrance=self._authentication
         )
-        models = Models(service, settings, draws, self._direct.choosing, state.database)
+        models = Models(service, settings, draws, self._direct.version_selector, state.database)
         super().__init__(models, settings, self._authentication)
 
     def __serve_build_asgi_app__(self) -> FastAPI:

@@ -1,4 +1,4 @@
-"""`SitePolicy`: what a site takes requests on, whatever door they came by, before anything is done for them."""
+"""`SitePolicy`: checks and adjusts every request, from any API, by the site's settings before it runs."""
 
 from __future__ import annotations
 
@@ -12,25 +12,27 @@ from serve.settings import Settings
 
 
 class SitePolicy:
-    """Raises InvalidRequest for moderation's rules that cannot be used."""
+    """Raises InvalidRequest for invalid moderation rules."""
 
     def __init__(self, settings: Settings) -> None:
-        own = settings.moderation
-        self._gate = PromptFilter(own) if own.policy == REFUSE else None  # what else is done, is done with the pictures
+        moderation = settings.moderation
+        self._prompt_filter = (
+            PromptFilter(moderation) if moderation.policy == REFUSE else None
+        )  # other policies act on the pictures
         self._provenance = settings.provenance
 
-    async def accepted(self, requests: Sequence[JobRequest]) -> list[JobRequest]:
-        """``requests``, with what the site decides about their files. Raises ModerationBlocked, and InvalidRequest
-        where pictures are not signed."""
-        drawings = [request for request in requests if isinstance(request, IllustrateRequest)]
-        if self._gate is not None:
-            for prompt, moderation in {(one.prompt, one.options.moderation): None for one in drawings}:
-                await self._gate.check(prompt, moderation)
-        return [self._filed(one) if isinstance(one, IllustrateRequest) else one for one in requests]
+    async def apply(self, requests: Sequence[JobRequest]) -> list[JobRequest]:
+        """``requests`` with the site's settings for their files. Raises ModerationBlocked, and InvalidRequest for a
+        signature (C2PA) where the site does not sign."""
+        illustrations = [request for request in requests if isinstance(request, IllustrateRequest)]
+        if self._prompt_filter is not None:
+            for prompt, moderation in {(one.prompt, one.options.moderation): None for one in illustrations}:
+                await self._prompt_filter.check(prompt, moderation)
+        return [self._with_file_settings(one) if isinstance(one, IllustrateRequest) else one for one in requests]
 
-    def _filed(self, request: IllustrateRequest) -> IllustrateRequest:
-        encoding, signs = request.encoding, self._provenance.c2pa
-        if encoding.c2pa and signs == "off":
+    def _with_file_settings(self, request: IllustrateRequest) -> IllustrateRequest:
+        encoding, signing = request.encoding, self._provenance.c2pa
+        if encoding.c2pa and signing == "off":
             raise InvalidRequest("pictures are not signed here: provenance.c2pa is off", "c2pa")
-        decided = replace(encoding, c2pa=encoding.c2pa or signs == "always", mark=self._provenance.mark)
-        return request if decided == encoding else replace(request, encoding=decided)
+        adjusted = replace(encoding, c2pa=encoding.c2pa or signing == "always", mark=self._provenance.mark)
+        return request if adjusted == encoding else replace(request, encoding=adjusted)

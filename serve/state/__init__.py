@@ -1,4 +1,5 @@
-"""What survives: a database and an object store. `State` is both, opened."""
+"""Persistent state: a database (SQLite or PostgreSQL) and an object store; `State` is both, opened. May import
+observability, settings and errors; knows nothing of requests. Begin with `database`, `tables` and `objects`."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ __all__ = ["State"]
 
 @dataclass(frozen=True)
 class State:
-    """For one event loop. Processes share nothing else: whatever they know of each other is in here."""
+    """For one event loop. Processes share nothing else: what they know of each other is in here."""
 
     database: Database
     objects: Objects
@@ -25,7 +26,7 @@ class State:
 
     @classmethod
     async def open(cls, settings: Settings) -> State:
-        """The schema is brought up to date. Raises StateUnavailable, or InvalidRequest naming the setting at fault."""
+        """Migrates the schema. Raises StateUnavailable, or InvalidRequest naming the setting at fault."""
         database = Database(database_url(settings), settings.database)
         try:
             await migrate(database)
@@ -35,9 +36,9 @@ class State:
             raise
 
     @classmethod
-    async def open_patiently(cls, settings: Settings, patience_s: float = 60.0) -> State:
-        """As ``open``; a database that does not answer yet is waited for."""
-        deadline = time.monotonic() + patience_s
+    async def open_with_retry(cls, settings: Settings, timeout_s: float = 60.0) -> State:
+        """As `open`, but retries for ``timeout_s`` while the database does not answer."""
+        deadline = time.monotonic() + timeout_s
         while True:
             try:
                 return await cls.open(settings)

@@ -1,4 +1,4 @@
-"""`CachedValue`: what the database says, a few seconds old at most; while it is away, as it was seen last."""
+"""`CachedValue`: a value from the database, at most a few seconds old; during an outage, the last known value."""
 
 from __future__ import annotations
 
@@ -16,49 +16,49 @@ T = TypeVar("T")
 
 
 class CachedValue(Generic[T]):
-    """For one event loop. ``read`` may raise StateUnavailable; until it has answered once, ``initial`` holds."""
+    """For one event loop. ``read`` may raise StateUnavailable; ``initial`` is used until it has succeeded once."""
 
     def __init__(
         self,
-        what: str,
+        description: str,
         read: Callable[[], Awaitable[T]],
         initial: T,
-        for_s: float,
+        max_age_s: float,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """``what``: for the log."""
-        self._what = what
+        """``description``: for the log."""
+        self._description = description
         self._read = read
-        self._for_s = for_s
+        self._max_age_s = max_age_s
         self._clock = clock
-        self.known = initial
+        self.value = initial
         self._read_at: float | None = None
-        self._first = asyncio.Lock()
-        self._tries = 0
+        self._first_read = asyncio.Lock()
+        self._attempts = 0
 
     async def get(self) -> T:
         now = self._clock()
         if self._read_at is None:
             await self._read_first()
-        elif now - self._read_at >= self._for_s:
-            self._read_at = now  # before the answer: others do not ask at the same time
-            await self._try()
-        return self.known
+        elif now - self._read_at >= self._max_age_s:
+            self._read_at = now  # before the read: concurrent callers do not read as well
+            await self._refresh()
+        return self.value
 
     async def _read_first(self) -> None:
-        """Who comes meanwhile waits for what comes of it, and does not try again when it fails."""
-        tries = self._tries
-        async with self._first:
-            if self._read_at is None and self._tries == tries:
+        """Concurrent callers wait for the same attempt, and do not retry when it fails."""
+        attempts = self._attempts
+        async with self._first_read:
+            if self._read_at is None and self._attempts == attempts:
                 now = self._clock()
-                if await self._try():
+                if await self._refresh():
                     self._read_at = now
-                self._tries += 1
+                self._attempts += 1
 
-    async def _try(self) -> bool:
+    async def _refresh(self) -> bool:
         try:
-            self.known = await self._read()
+            self.value = await self._read()
         except StateUnavailable as error:
-            LOGGER.warning("%s stay as they were: %s", self._what, error)
+            LOGGER.warning("%s stay as they were: %s", self._description, error)
             return False
         return True

@@ -1,4 +1,4 @@
-"""What requests cost, by user, model or day: sums of what each row of ``measurements`` has."""
+"""Costs of requests by user, model or day: sums over the rows of ``measurements``."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from serve.state.tables import measurements
 
 By = Literal["user", "model", "day"]
 BY: tuple[By, ...] = get_args(By)
-MOST_ROWS = 1000
+MAX_ROWS = 1000
 _S_PER_HOUR = 3600.0
 _m = measurements.c
 
 
 @dataclass(frozen=True)
 class Cost:
-    """``of`` is a user, a model, or a day of UTC; None where no model drew. ``money`` is None without prices."""
+    """``of`` is a user, a model, or a day in UTC; None where no model drew. ``money`` is None without prices."""
 
     of: str | None
     requests: int
@@ -35,7 +35,7 @@ class Cost:
 async def costs(
     database: Database, by: By, since: datetime, prices: PricesSettings, user_id: str | None = None
 ) -> Sequence[Cost]:
-    """The dearest first, days in their order; at most ``MOST_ROWS``. Of one user, if one is named.
+    """The most expensive first, days in order; at most ``MAX_ROWS``. Of one user, if ``user_id`` is given.
 
     Raises StateUnavailable.
     """
@@ -47,7 +47,7 @@ async def costs(
     query = query.group_by(sa.text("1"))
     query = query.order_by(sa.text("1")) if by == "day" else query.order_by(gpu.desc(), cpu.desc(), sa.text("1"))
     async with database.read() as connection:
-        rows = (await connection.execute(query.limit(MOST_ROWS))).all()
+        rows = (await connection.execute(query.limit(MAX_ROWS))).all()
     return [_cost(row, prices) for row in rows]
 
 
@@ -57,7 +57,7 @@ async def cost_of_user(database: Database, user_id: str, since: datetime, prices
 
 
 def money(cpu_s: float, gpu_s: float, prices: PricesSettings) -> float | None:
-    """In ``prices.currency``; None where nothing has a price."""
+    """In ``prices.currency``; None without prices."""
     if prices.cpu_hour is None and prices.gpu_hour is None:
         return None
     return round((cpu_s * (prices.cpu_hour or 0.0) + gpu_s * (prices.gpu_hour or 0.0)) / _S_PER_HOUR, 6)

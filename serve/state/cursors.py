@@ -1,7 +1,7 @@
-"""In what order a gallery is shown, and marks of places in it that clients bring back unchanged.
+"""Sort orders of lists, and their cursors (keyset pagination).
 
-A cursor is the order's name and the sorted values of a row, as JSON in base64url. Whatever a client makes of one, it
-only ever names a place: what is shown is decided by the filters.
+A cursor is the order's name and the sort values of a row, as JSON in base64url. A forged cursor only names a position:
+the filters decide what is shown.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import sqlalchemy as sa
 from serve.errors import InvalidRequest
 from serve.state.tables import UtcTime, generations
 
-_LONGEST = 256
-_MOST_SEQ = 2**63 - 1
-_LONGEST_SEQ = 32
+_MAX_LENGTH = 256
+_MAX_SEQ = 2**63 - 1
+_MAX_SEQ_LENGTH = 32
 _UNRATED = -1e300
-"""Where the unrated stand: below whatever a rating may be. A number, so that a row comparison has no NULL in it."""
+"""The sort value of unrated rows: below any rating. A number, so that row comparisons contain no NULL."""
 
 _g = generations.c
 
@@ -36,7 +36,7 @@ def _time(value: Any) -> datetime:
 
 
 def _seq(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MOST_SEQ:
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= _MAX_SEQ:
         raise ValueError
     return value
 
@@ -48,8 +48,8 @@ def _rating(value: Any) -> float:
 
 
 @dataclass(frozen=True)
-class _Key:
-    """One of the values that an order compares: how a row has it, JSON writes it and ``read`` takes it back."""
+class _SortKey:
+    """One sort value: its column, its attribute of a row, and ``read``, which validates it in a cursor."""
 
     column: sa.ColumnElement[Any]
     name: str
@@ -57,39 +57,39 @@ class _Key:
     type: sa.types.TypeEngine[Any]
 
 
-_CREATED = _Key(_g.created_at, "created_at", _time, UtcTime())
-_SEQ = _Key(_g.seq, "seq", _seq, sa.BigInteger())
-_RATING = _Key(sa.func.coalesce(_g.rating, sa.literal_column(repr(_UNRATED))), "rating", _rating, sa.Float())
+_CREATED = _SortKey(_g.created_at, "created_at", _time, UtcTime())
+_SEQ = _SortKey(_g.seq, "seq", _seq, sa.BigInteger())
+_RATING = _SortKey(sa.func.coalesce(_g.rating, sa.literal_column(repr(_UNRATED))), "rating", _rating, sa.Float())
 
 
 @dataclass(frozen=True)
 class Sort:
-    """``keys`` from the one that weighs most; the last is never the same in two rows."""
+    """``keys`` in decreasing significance; the last is unique."""
 
     name: str
-    keys: Sequence[_Key]
+    keys: Sequence[_SortKey]
     descending: bool = True
 
     @property
-    def order(self) -> list[sa.ColumnElement[Any]]:
+    def order_by(self) -> list[sa.ColumnElement[Any]]:
         return [key.column.desc() if self.descending else key.column.asc() for key in self.keys]
 
     def cursor(self, row: sa.Row[Any]) -> str:
-        """The place right after ``row``, which has the columns of ``generations``."""
+        """The position right after ``row``, which has the columns of ``generations``."""
         found = [getattr(row, key.name) for key in self.keys]
         values = [value.isoformat() if isinstance(value, datetime) else value for value in found]
-        told = [_UNRATED if value is None else value for value in values]
-        return base64.urlsafe_b64encode(json.dumps([self.name, *told]).encode()).decode().rstrip("=")
+        json_values = [_UNRATED if value is None else value for value in values]
+        return base64.urlsafe_b64encode(json.dumps([self.name, *json_values]).encode()).decode().rstrip("=")
 
     def after(self, cursor: str) -> sa.ColumnElement[bool]:
-        """What comes after that place. Raises InvalidRequest."""
-        place = sa.tuple_(*(sa.literal(v, k.type) for k, v in zip(self.keys, self._read(cursor), strict=True)))
-        here = sa.tuple_(*(key.column for key in self.keys))
-        return here < place if self.descending else here > place
+        """The condition for rows after the cursor. Raises InvalidRequest."""
+        position = sa.tuple_(*(sa.literal(v, k.type) for k, v in zip(self.keys, self._read(cursor), strict=True)))
+        row_values = sa.tuple_(*(key.column for key in self.keys))
+        return row_values < position if self.descending else row_values > position
 
     def _read(self, cursor: str) -> list[Any]:
         try:
-            if len(cursor) > _LONGEST:
+            if len(cursor) > _MAX_LENGTH:
                 raise ValueError
             padded = cursor + "=" * (-len(cursor) % 4)
             name, *values = json.loads(base64.b64decode(padded, altchars=b"-_", validate=True))
@@ -103,23 +103,23 @@ class Sort:
 NEWEST = Sort("newest", (_CREATED, _SEQ))
 OLDEST = Sort("oldest", (_CREATED, _SEQ), descending=False)
 RATING = Sort("rating", (_RATING, _CREATED, _SEQ))
-"""The best rated first, and what nobody rated last."""
+"""The best rated first, unrated last."""
 
 SORTS: Mapping[str, Sort] = {sort.name: sort for sort in (NEWEST, OLDEST, RATING)}
 
 
 def cursor_of_seq(seq: int) -> str:
-    """Of a page that is in the order of its rows."""
+    """For lists ordered by ``seq``."""
     return base64.urlsafe_b64encode(str(seq).encode()).decode().rstrip("=")
 
 
 def seq_of(cursor: str) -> int:
     """Raises InvalidRequest naming ``cursor``."""
     try:
-        digits = base64.b64decode(cursor[:_LONGEST_SEQ] + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
+        digits = base64.b64decode(cursor[:_MAX_SEQ_LENGTH] + "=" * (-len(cursor) % 4), altchars=b"-_", validate=True)
         seq = int(digits) if digits.isdigit() else -1
     except (ValueError, binascii.Error):
         seq = -1
-    if not 0 <= seq <= _MOST_SEQ:
+    if not 0 <= seq <= _MAX_SEQ:
         raise InvalidRequest("is not one that a page told", "cursor")
     return seq

@@ -1,11 +1,13 @@
-"""One database, SQLite or PostgreSQL, and its errors as ours.
+"""Connections to the site's database, SQLite or PostgreSQL, and the translation of driver errors.
 
-`Database.read` and `Database.write` each give a connection; around what is written there is a transaction.
+`Database.read` yields a connection for queries, `Database.write` one inside a transaction.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -18,10 +20,26 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable
 from serve.observability.metrics import catalogue
+from serve.observability.metrics.metric import Histogram
 from serve.settings import DatabaseSettings, Settings
-from serve.state.sqlite_connection import connect
-from serve.state.sqlite_write_lock import SqliteWriteLock
-from serve.state.storage_metrics import measured
+from serve.state.sqlite import SqliteWriteLock, connect
+
+
+@contextlib.contextmanager
+def measured(histogram: Histogram, kind: str) -> Iterator[None]:
+    """Measures the block as one operation of ``kind``. Only outages count as errors, not invalid requests."""
+    started, outcome = time.perf_counter(), "ok"
+    try:
+        yield
+    except (StateUnavailable, OutOfSpace):
+        outcome = "error"
+        raise
+    except asyncio.CancelledError:  # includes timeouts
+        outcome = "cancelled"
+        raise
+    finally:
+        histogram.observe(time.perf_counter() - started, kind, outcome)
+
 
 _WRITES = "atelier_writes"
 _DRIVERS = {
@@ -29,22 +47,22 @@ _DRIVERS = {
     "postgresql": "postgresql+asyncpg",
     "postgres": "postgresql+asyncpg",
 }
-_FULL = ("database or disk is full", "No space left on device")
+_FULL_MESSAGES = ("database or disk is full", "No space left on device")
 _FULL_CODES = ("53100", "SQLITE_FULL", "SQLITE_IOERR_SHMSIZE", "SQLITE_IOERR_WRITE")
-"""As PostgreSQL and SQLite say it. A disk that does not answer, or too little memory, no room would mend."""
+"""Codes of PostgreSQL and SQLite. Other I/O errors, or lack of memory, would not be cured by more disk space."""
 
 
 def database_url(settings: Settings) -> URL:
-    """The URL of ``settings`` with the drivers that are used here; SQLite in the state's folder when there is none.
+    """The URL of ``settings`` with the async drivers; by default SQLite in the state folder.
 
-    Raises ``InvalidRequest`` for one that names no database of these.
+    Raises ``InvalidRequest`` for a URL of no supported database.
     """
-    given = settings.database.url
-    if given is None:
+    configured = settings.database.url
+    if configured is None:
         return URL.create(_DRIVERS["sqlite"], database=str(settings.state_dir / "atelier.db"))
     try:
-        url = make_url(given.get_secret_value())
-    except (ArgumentError, ValueError):  # of a port that is no number: it may be a piece of the password
+        url = make_url(configured.get_secret_value())
+    except (ArgumentError, ValueError):  # the message may quote a part of the password
         raise InvalidRequest("is not a URL such as postgresql://user:password@host/name", "database.url") from None
     kind = url.drivername.partition("+")[0]
     if kind not in _DRIVERS or (kind == "sqlite" and url.database in (None, "", ":memory:")):
@@ -52,12 +70,12 @@ def database_url(settings: Settings) -> URL:
     return url.set(drivername=_DRIVERS[kind])
 
 
-Also = Callable[[AsyncConnection], Awaitable[None]]
-"""What a caller has done in the transaction of another."""
+AlsoWrite = Callable[[AsyncConnection], Awaitable[None]]
+"""Further writes of a caller, made in the same transaction."""
 
 
 class Database:
-    """For one event loop; `open` it first. Its tables are those of `serve.state.tables`."""
+    """For one event loop. Its tables are those of `serve.state.tables`."""
 
     def __init__(self, url: URL, settings: DatabaseSettings) -> None:
         self.url = url
@@ -65,46 +83,47 @@ class Database:
         self._settings = settings
         self._engine: AsyncEngine = _sqlite(url, settings) if self.is_sqlite else _postgresql(url, settings)
         self._writers = self._engine.execution_options(**{_WRITES: True})
-        # PostgreSQL's READ COMMITTED gives each statement what is committed by then, as no transaction at all does.
+        # READ COMMITTED gives each statement its own snapshot anyway, so reads need no transaction.
         self._readers = self._engine if self.is_sqlite else self._engine.execution_options(isolation_level="AUTOCOMMIT")
-        self._turn = SqliteWriteLock(Path(str(url.database)), settings.timeout_s) if self.is_sqlite else None
+        self._write_lock = SqliteWriteLock(Path(str(url.database)), settings.timeout_s) if self.is_sqlite else None
 
     async def close(self) -> None:
         await self._engine.dispose()
-        if self._turn is not None:
-            self._turn.close()
+        if self._write_lock is not None:
+            self._write_lock.close()
 
     @contextlib.asynccontextmanager
     async def read(self, kind: Literal["read", "poll"] = "read") -> AsyncIterator[AsyncConnection]:
-        """To look, on SQLite at one moment, on PostgreSQL with each statement. Raises StateUnavailable.
+        """A connection for queries: on SQLite one snapshot, on PostgreSQL one per statement. Raises StateUnavailable.
 
-        Never to write: PostgreSQL would keep it. ``kind`` is for metrics: what is asked again and again is a poll.
+        Never write with it: PostgreSQL would commit. ``kind`` is for metrics: repeated queries are polls.
         """
-        with measured(catalogue.DATABASE_SECONDS, kind), map_ray_errors():
+        with measured(catalogue.DATABASE_SECONDS, kind), map_database_errors():
             async with self._readers.connect() as connection:
                 yield connection
 
     @contextlib.asynccontextmanager
     async def write(self, kind: Literal["write", "delete"] = "write") -> AsyncIterator[AsyncConnection]:
-        """A transaction that is kept when the block ends, and undone when it raises.
+        """A transaction, committed when the block ends, and rolled back when it raises.
 
-        On SQLite nobody else writes meanwhile. Raises StateUnavailable, OutOfSpace. ``kind`` is for metrics: a delete
+        On SQLite there is one writer at a time. Raises StateUnavailable, OutOfSpace. ``kind`` is for metrics: a delete
         waits for the object store.
         """
-        with measured(catalogue.DATABASE_SECONDS, kind), map_ray_errors():
-            async with self._turn or contextlib.nullcontext(), self._writers.begin() as connection:
+        with measured(catalogue.DATABASE_SECONDS, kind), map_database_errors():
+            async with self._write_lock or contextlib.nullcontext(), self._writers.begin() as connection:
                 yield connection
 
 
 @contextlib.contextmanager
-def map_ray_errors() -> Iterator[None]:
-    """What the libraries raise when the database is gone, busy or full; errors of the code itself stay as they are."""
+def map_database_errors() -> Iterator[None]:
+    """Maps driver errors (unavailable, busy, full) to StateUnavailable and OutOfSpace; programming errors pass
+    unchanged."""
     try:
         yield
     except DBAPIError as error:
-        if any(text in str(error.orig) for text in _FULL) or _code(error) in _FULL_CODES:
+        if any(text in str(error.orig) for text in _FULL_MESSAGES) or _error_code(error) in _FULL_CODES:
             raise OutOfSpace("there is no space left to write this down; make room on the site's disk") from error
-        if _is_the_codes(error):
+        if _is_programming_error(error):
             raise
         raise StateUnavailable("the database does not answer; try again") from error
     except (PoolTimeout, OSError, TimeoutError) as error:
@@ -113,12 +132,12 @@ def map_ray_errors() -> Iterator[None]:
         raise
 
 
-def _is_the_codes(error: DBAPIError) -> bool:
+def _is_programming_error(error: DBAPIError) -> bool:
     return isinstance(error, sa.exc.IntegrityError | sa.exc.ProgrammingError | sa.exc.DataError)
 
 
-def _code(error: DBAPIError) -> str | None:
-    """PostgreSQL's SQLSTATE, or the name of SQLite's extended code."""
+def _error_code(error: DBAPIError) -> str | None:
+    """PostgreSQL's SQLSTATE, or the name of SQLite's extended error code."""
     found: str | None = getattr(error.orig, "sqlstate", None) or getattr(error.orig, "sqlite_errorname", None)
     return found
 
@@ -135,7 +154,7 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> AsyncEngine:
 
     @sa.event.listens_for(engine.sync_engine, "connect")
     def prepare(connection: Any, _: Any) -> None:
-        connection.isolation_level = None  # transactions begin below, not where the driver thinks best
+        connection.isolation_level = None  # transactions are begun explicitly, below
         cursor = connection.cursor()
         for pragma in (
             "journal_mode=WAL",
@@ -156,15 +175,15 @@ def _sqlite(url: URL, settings: DatabaseSettings) -> AsyncEngine:
 
 def _postgresql(url: URL, settings: DatabaseSettings) -> AsyncEngine:
     limits = {"timeout": settings.timeout_s, "command_timeout": 2 * settings.timeout_s}
-    # A statement that waits for a lock gives up before the driver does, which would lose the connection.
-    own = {"lock_timeout": f"{round(1000 * settings.timeout_s)}", "application_name": "atelier"}
+    # Below the driver's own timeout, which would lose the connection.
+    server_settings = {"lock_timeout": f"{round(1000 * settings.timeout_s)}", "application_name": "atelier"}
     return create_async_engine(
         url,
         pool_size=settings.connections,
-        max_overflow=0,  # one that is made for a moment has everything to learn
+        max_overflow=0,  # a short-lived connection would have cold caches
         pool_timeout=settings.timeout_s,
         pool_pre_ping=False,
         pool_recycle=1800,
-        connect_args={**limits, "server_settings": own},
+        connect_args={**limits, "server_settings": server_settings},
         hide_parameters=True,
     )

@@ -1,7 +1,7 @@
-"""Generations as their users look at them: pages by filter and search, single ones, favourites, deletion (C-044).
+"""Generations and results as users browse them: pages by filter and search, single items, favourites, deletion (C-044).
 
-A page goes on where the one before it ended, by the values of its last row: rows that come in meanwhile neither repeat
-nor hide others, and the thousandth page costs what the first does (C-091).
+Pages use keyset pagination: rows that are inserted meanwhile neither repeat nor hide others, and the thousandth page
+costs what the first does (C-091).
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.state.cursors import NEWEST, Sort
-from serve.state.database import Also, Database
+from serve.state.database import AlsoWrite, Database
 from serve.state.job_states import TERMINAL
 from serve.state.tables import cache, cached_objects, generations, measurements, results
 
-MOST_ITEMS = 100
-MOST_WORDS = 8
-MOST_AT_ONCE = 500
-"""Generations that `get_generations` takes."""
+MAX_PAGE_SIZE = 100
+MAX_SEARCH_WORDS = 8
+MAX_IDS = 500
+"""Of `get_generations`."""
 
 _g = generations.c
 
 
 @dataclass(frozen=True)
 class Result:
-    """A picture or a drawing; ``object`` and ``thumbnail`` are names in the object store."""
+    """A picture or drawing; ``object`` and ``thumbnail`` are names in the object store."""
 
     id: str
     generation_id: str
@@ -51,7 +51,7 @@ class Result:
 
 @dataclass(frozen=True)
 class Generation:
-    """``results`` by their places."""
+    """``results`` in order."""
 
     id: str
     user_id: str
@@ -81,9 +81,9 @@ class Generation:
 
 @dataclass(frozen=True)
 class Filters:
-    """What a page is of; None is anything. ``since`` belongs to the time, ``until`` does not.
+    """Filters of a page; None matches everything. ``since`` is inclusive, ``until`` exclusive.
 
-    ``text`` is words that all have to be in the prompt, in any case and order. Raises InvalidRequest.
+    ``text``: words that must all occur in the prompt, in any case and order. Raises InvalidRequest.
     """
 
     user_id: str | None = None
@@ -98,18 +98,18 @@ class Filters:
     min_rating: float | None = None
 
     def __post_init__(self) -> None:
-        if len(self.words) > MOST_WORDS:
-            raise InvalidRequest(f"has more than {MOST_WORDS} words", "q")
+        if len(self.words) > MAX_SEARCH_WORDS:
+            raise InvalidRequest(f"has more than {MAX_SEARCH_WORDS} words", "q")
 
     @property
     def words(self) -> list[str]:
-        """Each once, the longest first: it is the one that most prompts have not, and then the others are not tried."""
+        """Distinct, the longest first: it is the most selective."""
         return sorted(set((self.text or "").split()), key=lambda word: (-len(word), word))
 
     def conditions(self, is_sqlite: bool) -> list[sa.ColumnElement[bool]]:
         names = ("user_id", "kind", "model", "status", "favorite", "batch_id")
         equal = [_g[name] == value for name in names if (value := getattr(self, name)) is not None]
-        words = [_has(word, is_sqlite) for word in self.words]
+        words = [_contains_word(word, is_sqlite) for word in self.words]
         bounds: list[sa.ColumnElement[bool]] = []
         if self.since is not None:
             bounds.append(_g.created_at >= self.since)
@@ -120,15 +120,15 @@ class Filters:
         return [*equal, *bounds, *words]
 
 
-def _has(word: str, is_sqlite: bool) -> sa.ColumnElement[bool]:
-    """Whether the prompt has ``word`` in it, in any case.
+def _contains_word(word: str, is_sqlite: bool) -> sa.ColumnElement[bool]:
+    """Whether the prompt contains ``word``, in any case.
 
-    What is compared here ignores the case of ASCII letters alone: so does SQLite, and PostgreSQL is several times as
-    fast without its locale, which may know no more. A word with other letters is looked for as it is commonly written.
+    The comparison ignores the case of ASCII letters only: so does SQLite, and PostgreSQL is several times as fast
+    without its locale. A word with other letters is searched in its usual spellings.
     """
-    written = {word} if word.isascii() else {word, word.lower(), word.upper(), word.capitalize()}
+    forms = {word} if word.isascii() else {word, word.lower(), word.upper(), word.capitalize()}
     matches = _g.prompt.contains if is_sqlite else sa.collate(_g.prompt, "C").icontains
-    return sa.or_(*(matches(form, autoescape=True) for form in sorted(written)))
+    return sa.or_(*(matches(form, autoescape=True) for form in sorted(forms)))
 
 
 @dataclass(frozen=True)
@@ -142,16 +142,16 @@ class Page:
 async def page(
     database: Database, filters: Filters, sort: Sort = NEWEST, cursor: str | None = None, limit: int = 20
 ) -> Page:
-    """From the start, or from where the page with ``cursor`` as its ``next_cursor`` ended; the sort must be the same.
+    """From the start, or from where the page whose ``next_cursor`` is ``cursor`` ended; the sort must be the same.
 
     Raises InvalidRequest naming ``cursor`` or ``limit``, StateUnavailable.
     """
-    if not 1 <= limit <= MOST_ITEMS:
-        raise InvalidRequest(f"must be from 1 to {MOST_ITEMS}", "limit")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidRequest(f"must be from 1 to {MAX_PAGE_SIZE}", "limit")
     conditions = filters.conditions(database.is_sqlite)
     if cursor is not None:
         conditions.append(sort.after(cursor))
-    query = sa.select(generations).where(*conditions).order_by(*sort.order).limit(limit + 1)
+    query = sa.select(generations).where(*conditions).order_by(*sort.order_by).limit(limit + 1)
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
         items = await _with_results(connection, rows[:limit])
@@ -164,56 +164,56 @@ async def get_generation(database: Database, generation_id: str) -> Generation:
 
 
 async def get_generations(database: Database, ids: Sequence[str]) -> list[Generation]:
-    """In the order of ``ids``. Raises NotFound naming the first that is not there, InvalidRequest, StateUnavailable."""
-    if not 1 <= len(ids) <= MOST_AT_ONCE:
-        raise InvalidRequest(f"must be from 1 to {MOST_AT_ONCE} ids", "ids")
+    """In the order of ``ids``. Raises NotFound naming the first missing one, InvalidRequest, StateUnavailable."""
+    if not 1 <= len(ids) <= MAX_IDS:
+        raise InvalidRequest(f"must be from 1 to {MAX_IDS} ids", "ids")
     async with database.read() as connection:
         rows = (await connection.execute(sa.select(generations).where(_g.id.in_(ids)))).all()
         found = {one.id: one for one in await _with_results(connection, rows)}
-    for wanted in ids:
-        if wanted not in found:
-            raise _missing(wanted)
-    return [found[wanted] for wanted in ids]
+    for one_id in ids:
+        if one_id not in found:
+            raise _not_found(one_id)
+    return [found[one_id] for one_id in ids]
 
 
 async def delete_generation(
     database: Database,
     generation_id: str,
     user_id: str,
-    also: Also | None = None,
+    and_then: AlsoWrite | None = None,
 ) -> None:
-    """With its results, events and all else of it, and the cached answers that would give its results to others.
+    """Deletes a generation with its results and events, and cached answers that share its results.
 
-    The row of its quality stays, without the prompt. ``also`` is done in the same transaction.
-    Raises NotFound, also for another user's, Conflict for one that is not over, StateUnavailable.
+    Its measurement stays, without the prompt. ``and_then`` writes more in the same transaction. Raises NotFound, also
+    for another user's, Conflict for an unfinished one, StateUnavailable.
     """
-    mine = (_g.id == generation_id, _g.user_id == user_id)
+    selected = (_g.id == generation_id, _g.user_id == user_id)
     async with database.write() as connection:
-        status = await connection.scalar(sa.select(_g.status).where(*mine).with_for_update())
+        status = await connection.scalar(sa.select(_g.status).where(*selected).with_for_update())
         if status is None:
-            raise _missing(generation_id)
+            raise _not_found(generation_id)
         if status not in TERMINAL:
             raise Conflict(f"is {status}; cancel it first", "id")
-        drawn = sa.select(results.c.object).where(results.c.generation_id == generation_id)
-        answers = sa.select(cached_objects.c.key).where(cached_objects.c.object.in_(drawn))
+        objects_of_results = sa.select(results.c.object).where(results.c.generation_id == generation_id)
+        answers = sa.select(cached_objects.c.key).where(cached_objects.c.object.in_(objects_of_results))
         await connection.execute(sa.delete(cache).where(cache.c.key.in_(answers)))
-        await connection.execute(sa.delete(generations).where(*mine))
+        await connection.execute(sa.delete(generations).where(*selected))
         rows = measurements.c.generation_id == generation_id
         await connection.execute(sa.update(measurements).where(rows).values(prompt=""))
-        if also is not None:
-            await also(connection)
+        if and_then is not None:
+            await and_then(connection)
 
 
 async def set_favorite(database: Database, generation_id: str, user_id: str, value: bool) -> None:
     """Raises NotFound, also for another user's, StateUnavailable."""
-    mine = (_g.id == generation_id, _g.user_id == user_id)
+    selected = (_g.id == generation_id, _g.user_id == user_id)
     async with database.write() as connection:
-        done = await connection.execute(sa.update(generations).where(*mine).values(favorite=value))
+        done = await connection.execute(sa.update(generations).where(*selected).values(favorite=value))
     if done.rowcount == 0:
-        raise _missing(generation_id)
+        raise _not_found(generation_id)
 
 
-def _missing(generation_id: str) -> NotFound:
+def _not_found(generation_id: str) -> NotFound:
     return NotFound(f"there is no generation {generation_id[:64]!r}", "id")
 
 
@@ -231,3 +231,28 @@ async def _with_results(connection: AsyncConnection, rows: Sequence[sa.Row[Any]]
         Generation(**{name: getattr(row, name) for name in _FIELDS}, results=by_generation.get(row.id, []))
         for row in rows
     ]
+
+
+@dataclass(frozen=True)
+class OwnedResult(Result):
+    """A result with the user and the prompt of its generation."""
+
+    user_id: str
+    prompt: str
+
+
+async def get_result(database: Database, result_id: str) -> OwnedResult:
+    """Raises NotFound, StateUnavailable."""
+    if "\0" not in result_id:  # PostgreSQL rejects NUL
+        query = sa.select(results, generations.c.user_id, generations.c.prompt).join(generations)
+        async with database.read() as connection:
+            row = (await connection.execute(query.where(results.c.id == result_id))).one_or_none()
+        if row is not None:
+            return OwnedResult(**row._mapping)
+    raise NotFound("there is no such result", "id")
+
+
+async def set_thumbnail(database: Database, result_id: str, name: str) -> None:
+    """``name`` is an object that was just stored. A result deleted meanwhile is ignored. Raises StateUnavailable."""
+    async with database.write() as connection:
+        await connection.execute(sa.update(results).where(results.c.id == result_id).values(thumbnail=name))

@@ -1,15 +1,16 @@
-"""Whose beat stands still, by the watcher's own clock: no two clocks are compared, so one that is set is no matter."""
+"""Heartbeats as one observer sees them, timed by its own monotonic clock: clocks are never compared."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-Seen = dict[str, tuple[int, float]]
-"""By who beats: the beat, and since when it is that."""
+LastSeen = dict[str, tuple[int, float]]
+"""By worker id: its heartbeat count, and since when it has had that count."""
 
 
-def looked_again(seen: Seen, beats: Mapping[str, int], now: float) -> Seen:
-    """``seen`` after another look, which found ``beats``; who is not among them is forgotten."""
+def updated(last_seen: LastSeen, heartbeats: Mapping[str, int], now: float) -> LastSeen:
+    """``last_seen`` after another query that returned ``heartbeats``; ids not among them are dropped."""
     return {
-        one: before if (before := seen.get(one)) and before[0] == beat else (beat, now) for one, beat in beats.items()
+        worker_id: previous if (previous := last_seen.get(worker_id)) and previous[0] == heartbeat else (heartbeat, now)
+        for worker_id, heartbeat in heartbeats.items()
     }

@@ -1,4 +1,4 @@
-"""How well requests fare: a row for each that ended (A-090), and what the rows of some days come to (A-091)."""
+"""Quality metrics: one row per finished request (A-090), and statistics of a time range (A-091)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from serve.state.tables import measurements, utc_now
 
 _RANGE = re.compile(r"([1-9]\d{0,4})([mhd])", re.ASCII)
 _UNITS = {"m": "minutes", "h": "hours", "d": "days"}
-LONGEST = timedelta(days=366)
-_MOST_GROUPS = 50
-_MOST_ERRORS = 10
-_LONGEST_MESSAGE = 500
+MAX_RANGE = timedelta(days=366)
+_MAX_GROUPS = 50
+_MAX_ERRORS = 10
+_MAX_MESSAGE = 500
 
 _m = measurements.c
-_TIMED = (_m.success, ~_m.cached)
-"""The rows whose time is that of a generation: nobody waits for a failure or for the cache to be slow."""
+_IS_TIMED = (_m.success, ~_m.cached)
+"""Rows whose time is that of a generation: failures and cached answers are excluded."""
 
 
 @dataclass(frozen=True)
 class GenerationMetrics:
-    """A request that ended; ``generation_time`` in seconds."""
+    """A finished request; ``generation_time`` in seconds."""
 
     generation_id: str
     user_id: str
@@ -48,7 +48,7 @@ class MetricsCollector:
         self._database = database
 
     async def record_generation(self, connection: AsyncConnection, metrics: GenerationMetrics) -> None:
-        """Within the transaction that writes down how the generation ended."""
+        """In the transaction that records the end of the generation."""
         row = {
             "generation_id": metrics.generation_id,
             "user_id": metrics.user_id,
@@ -64,27 +64,28 @@ class MetricsCollector:
         await connection.execute(measurements.insert(), row)
 
     async def get_quality_metrics(self, time_range: str = "7d") -> dict[str, Any]:
-        """What ended within ``time_range`` until now: minutes, hours or days, such as 90m, 24h or 7d, at most 366d.
+        """Statistics of requests finished within ``time_range``: minutes, hours or days such as 90m, 24h or 7d, at most
+        366d.
 
-        Times are of successes that were really made, in seconds, percentiles by nearest rank; None where nothing was.
-        Raises InvalidRequest, StateUnavailable.
+        Times are of successful, uncached generations, in seconds, percentiles by nearest rank; None without any. Raises
+        InvalidRequest, StateUnavailable.
         """
         until = utc_now()
         since = until - parse_range(time_range)
         within = (_m.created_at >= since, _m.created_at <= until)
         async with self._database.read() as connection:
-            whole = (await connection.execute(sa.select(*_summary()).where(*within))).one()
+            summary = (await connection.execute(sa.select(*_summary()).where(*within))).one()
             percentiles = {
-                f"p{percent}_generation_time_s": await _percentile(connection, within, percent, whole.timed)
+                f"p{percent}_generation_time_s": await _percentile(connection, within, percent, summary.timed)
                 for percent in (50, 95)
             }
             return {
                 "range": time_range,
                 "since": since.isoformat(),
                 "until": until.isoformat(),
-                **_told(whole),
-                "cached": whole.cached,
-                "cache_hit_rate": _share(whole.cached, whole.total),
+                **_summary_to_json(summary),
+                "cached": summary.cached,
+                "cache_hit_rate": _ratio(summary.cached, summary.total),
                 **percentiles,
                 "by_model": await _grouped(connection, within, _m.model_used, "model"),
                 "by_kind": await _grouped(connection, within, _m.kind, "kind"),
@@ -97,7 +98,7 @@ def parse_range(text: str) -> timedelta:
     """Raises InvalidRequest naming ``range``."""
     match = _RANGE.fullmatch(text)
     found = timedelta(**{_UNITS[match[2]]: int(match[1])}) if match else None
-    if found is None or found > LONGEST:
+    if found is None or found > MAX_RANGE:
         raise InvalidRequest("must be minutes, hours or days such as 90m, 24h or 7d, at most 366d", "range")
     return found
 
@@ -111,30 +112,30 @@ def _summary() -> Sequence[sa.ColumnElement[Any]]:
         sa.func.count().label("total"),
         _count(_m.success).label("successes"),
         _count(_m.cached).label("cached"),
-        _count(*_TIMED).label("timed"),
-        sa.func.avg(sa.case((sa.and_(*_TIMED), _m.generation_time_s))).label("mean"),
+        _count(*_IS_TIMED).label("timed"),
+        sa.func.avg(sa.case((sa.and_(*_IS_TIMED), _m.generation_time_s))).label("mean"),
     )
 
 
-def _told(row: sa.Row[Any]) -> dict[str, Any]:
+def _summary_to_json(row: sa.Row[Any]) -> dict[str, Any]:
     return {
         "total": row.total,
         "successes": row.successes,
-        "success_rate": _share(row.successes, row.total),
+        "success_rate": _ratio(row.successes, row.total),
         "average_generation_time_s": row.mean,
     }
 
 
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
+def _ratio(part: int, summary: int) -> float | None:
+    return part / summary if summary else None
 
 
 async def _percentile(
     connection: AsyncConnection, within: Sequence[sa.ColumnElement[bool]], percent: int, rows: int
 ) -> float | None:
-    """By nearest rank, of ``rows`` rows: the database sorts, and one row of them comes here."""
+    """By nearest rank, of ``rows`` rows: the database sorts, and one row is fetched."""
     rank = -(-rows * percent // 100)
-    query = sa.select(_m.generation_time_s).where(*within, *_TIMED).order_by(_m.generation_time_s)
+    query = sa.select(_m.generation_time_s).where(*within, *_IS_TIMED).order_by(_m.generation_time_s)
     found: float | None = await connection.scalar(query.limit(1).offset(max(0, rank - 1)))
     return found
 
@@ -144,21 +145,21 @@ async def _grouped(
 ) -> list[dict[str, Any]]:
     """The most frequent first."""
     query = sa.select(column.label("of"), *_summary()).where(*within).group_by(column)
-    query = query.order_by(sa.desc("total"), column).limit(_MOST_GROUPS)
-    return [{name: row.of, **_told(row)} for row in await connection.execute(query)]
+    query = query.order_by(sa.desc("total"), column).limit(_MAX_GROUPS)
+    return [{name: row.of, **_summary_to_json(row)} for row in await connection.execute(query)]
 
 
 async def _errors(connection: AsyncConnection, within: Sequence[sa.ColumnElement[bool]]) -> list[dict[str, Any]]:
-    message = sa.func.substr(_m.error_message, 1, _LONGEST_MESSAGE)
+    message = sa.func.substr(_m.error_message, 1, _MAX_MESSAGE)
     query = sa.select(message.label("message"), sa.func.count().label("total")).where(*within, ~_m.success)
-    query = query.group_by(message).order_by(sa.desc("total"), message).limit(_MOST_ERRORS)
+    query = query.group_by(message).order_by(sa.desc("total"), message).limit(_MAX_ERRORS)
     return [{"message": row.message, "total": row.total} for row in await connection.execute(query)]
 
 
 async def _by_day(
     connection: AsyncConnection, within: Sequence[sa.ColumnElement[bool]], is_sqlite: bool
 ) -> list[dict[str, Any]]:
-    """Days of UTC on which anything ended, the oldest first."""
+    """Days in UTC with finished requests, the oldest first."""
     local = sa.func.timezone("UTC", _m.created_at)
     day = sa.func.date(_m.created_at) if is_sqlite else sa.func.to_char(local, "YYYY-MM-DD")
     counts = (sa.func.count().label("total"), _count(_m.success).label("successes"))

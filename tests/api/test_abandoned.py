@@ -51,7 +51,7 @@ class Doors:
 
     async def ends(self) -> None:
         """Long before it would have been drawn."""
-        await until(lambda: self.hop.turns.here == 0, 60)
+        await until(lambda: self.hop.turns.size == 0, 60)
         assert await self.hop.stands_still()
         assert self.hop.engines.steps < FEWEST
 
@@ -66,7 +66,7 @@ async def doors(state: State, tmp_path: Path, abandoned_s: float) -> AsyncIterat
 @pytest.mark.parametrize("abandoned_s", [SHORT_S])
 async def test_what_openais_client_left_goes_on_for_so_long_and_no_longer(doors: Doors, abandoned_s: float) -> None:
     left = await doors.leave(OPENAI, DRAWN)
-    assert doors.hop.turns.here == 1
+    assert doors.hop.turns.size == 1
     await doors.ends()
     assert time.monotonic() - left >= abandoned_s
     answer = await doors.http.post(OPENAI, json={**DRAWN, "steps": 1})

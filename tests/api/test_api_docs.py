@@ -33,7 +33,7 @@ async def state(tmp_path: Path) -> AsyncIterator[State]:
 @contextlib.asynccontextmanager
 async def working(site: KeyedSite) -> AsyncIterator[None]:
     """Somebody does the jobs."""
-    worker = await SiteWorker.started(site.state.settings, site.app.state.service, site.illustrator, "http://atelier")
+    worker = await SiteWorker.start(site.state.settings, site.app.state.service, site.illustrator, "http://atelier")
     yield
     await worker.close()
 

@@ -97,7 +97,7 @@ async def test_who_waits_past_its_deadline_is_never_begun(doors: Doors, door: st
     await doors.hop.begun()
     answer = await doors.post(door, **{"X-Request-Timeout": str(LATE_S)})
     assert is_late(answer)
-    assert doors.hop.turns.waiting == 0
+    assert doors.hop.turns.queued == 0
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     assert await doors.hop.stands_still()
@@ -111,7 +111,7 @@ async def test_the_protocols_own_timeout_counts_while_it_waits(doors: Doors, met
     body = {**INFERRED, **timeout} if method == "generate" else {**TENSORS, "parameters": timeout}
     answer = await doors.http.post(f"/v2/models/illustrate/{method}", json=body)
     assert is_late(answer)
-    assert doors.hop.turns.waiting == 0
+    assert doors.hop.turns.queued == 0
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
 
@@ -162,7 +162,7 @@ async def test_the_urgent_take_the_place_of_the_less_urgent(doors: Doors) -> Non
     waiting = [asyncio.create_task(doors.post("openai", **{"X-Priority": word})) for word in ("normal", "low", "low")]
     body = {**INFERRED, "priority": 3}
     waiting.append(asyncio.create_task(doors.http.post("/v2/models/illustrate/generate", json=body)))
-    while doors.hop.turns.waiting < 4:  # noqa: ASYNC110
+    while doors.hop.turns.queued < 4:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     full = await doors.post("diffusion", **{"X-Priority": "low"})
     assert (full.status_code, 1 <= int(full.headers["retry-after"]) <= 60) == (503, True)

@@ -142,7 +142,7 @@ async def test_who_waits_past_its_deadline_is_never_begun(site: Site, door: str)
     await site.hop.held()
     asked = site.hop.engines.asked
     assert is_late(await site.post(door, {"X-Request-Timeout": str(LATE_S)}))
-    await until(lambda: site.hop.turns.waiting == 0)
+    await until(lambda: site.hop.turns.queued == 0)
     assert site.hop.engines.asked == asked
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)

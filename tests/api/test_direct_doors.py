@@ -298,8 +298,8 @@ async def test_the_openai_clients_repetition_of_what_is_done_is_answered_with_it
         for more, count in (({}, "0"), ({"n": 2}, "1"), ({"user": "ben"}, "1"), ({"output_format": "webp"}, "1")):
             other = await studio.post(OPENAI, json={**body, **more}, headers={"x-stainless-retry-count": count})
             assert other.headers[HEADER] == "bypass", more
-        fresh = {"x-stainless-retry-count": "1", "cache-control": "no-cache"}
-        assert (await studio.post(OPENAI, json=body, headers=fresh)).headers[HEADER] == "bypass"
+        bypass_cache = {"x-stainless-retry-count": "1", "cache-control": "no-cache"}
+        assert (await studio.post(OPENAI, json=body, headers=bypass_cache)).headers[HEADER] == "bypass"
         assert len(illustrator.asked) == 6
         async with state.database.write() as connection:
             long_ago = utc_now() - timedelta(seconds=settings.jobs.abandoned_s)

@@ -15,7 +15,7 @@ from pictures import drawn, encode
 
 from serve.api.middleware.scopes import needed
 from serve.security.identity.roles import ADMIN, GENERATE, INFERENCE, METRICS, READ, SCOPES, WRITE
-from serve.security.signing import links
+from serve.security.signing import signed_urls
 from serve.state import State
 from serve.state.tables import generations
 
@@ -230,7 +230,7 @@ async def test_results_open_to_their_user_and_by_signed_addresses(
 async def test_signed_addresses_end(site: KeyedSite, ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = await ada.post("/v1/images/generations", json={**DRAW, "response_format": "url"})
     path = answer.json()["data"][0]["url"].removeprefix("http://127.0.0.1:8000")
-    signer = links.signer_of(site.state.settings)
+    signer = signed_urls.signer_of(site.state.settings)
     later = signer._now() + site.state.settings.secrets.link_s + 60
     monkeypatch.setattr(signer, "_now", lambda: later)
     async with site.door() as nobody:

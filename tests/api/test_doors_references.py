@@ -145,8 +145,8 @@ async def test_a_user_keeps_so_many(door: Door) -> None:
 
 
 async def test_uploads_wait_for_their_turn_in_a_bounded_queue(door: Door) -> None:
-    turns = door.app.state.conversions = AdmissionQueue(at_once=1, waiting=0)
-    async with turns.taken():
+    turns = door.app.state.conversions = AdmissionQueue(max_concurrency=1, max_queued=0)
+    async with turns.slot():
         answer = await upload(door)
     assert answer.status_code == 503
     assert "retry-after" in answer.headers

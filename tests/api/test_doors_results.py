@@ -27,8 +27,8 @@ from serve.ensembles.requests import File
 from serve.errors import BadImage, DeadlineExceeded
 from serve.observability.metrics.processes import children, is_zombie
 from serve.security.limits.admission_queue import AdmissionQueue
+from serve.state.gallery import get_result
 from serve.state.objects import PIECE_BYTES
-from serve.state.results import get_result
 
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20" width="40" height="20">' + (
     b'<rect width="40" height="20" fill="#00f"/><circle cx="10" cy="10" r="8" fill="#f00"/></svg>'
@@ -426,8 +426,8 @@ async def test_a_store_that_is_gone_answers_503_until_it_is_back(door: Door) -> 
 
 async def test_conversions_are_bounded(door: Door) -> None:
     (name,) = await door.draw(await picture())
-    turns = door.app.state.conversions = AdmissionQueue(at_once=1, waiting=0)
-    async with turns.taken():
+    turns = door.app.state.conversions = AdmissionQueue(max_concurrency=1, max_queued=0)
+    async with turns.slot():
         for path in ("?format=webp", "/thumbnail"):
             assert (await door.client.get(f"/v1/results/{name}{path}")).status_code == 503
         assert (await door.client.get(f"/v1/results/{name}")).status_code == 200

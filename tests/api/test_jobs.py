@@ -14,7 +14,7 @@ from stateful_door import is_problem
 
 from serve.errors import EngineFailure, InvalidRequest
 from serve.state import State
-from serve.state.job_states import change
+from serve.state.job_states import transition
 from serve.state.tables import jobs
 
 NOBODY = "0" * 32
@@ -115,7 +115,7 @@ async def test_a_failure_of_ours_is_a_5xx(door: httpx.AsyncClient, hand: Hand) -
     await hand.leases.fail(claimed, EngineFailure("broke"), 0.1)
     async with hand.state.database.write() as connection:
         this = [jobs.c.generation_id == job_id]
-        await change(connection, this, "failed", {"error": error}, {"error": error}, status="failed")
+        await transition(connection, this, "failed", {"error": error}, {"error": error}, status="failed")
     answer = await door.get(f"/v1/jobs/{job_id}/result")
     assert (answer.status_code, answer.json()["detail"]) == (504, "too slow")
 
@@ -132,7 +132,7 @@ async def test_what_was_cancelled_is_gone(door: httpx.AsyncClient, hand: Hand) -
     (claimed,) = await hand.claim()
     answer = await door.post(f"/v1/jobs/{running}/cancel")
     assert (answer.status_code, answer.json()["status"], answer.json()["wish"]) == (202, "processing", "cancel")
-    await hand.leases.let_go(claimed)
+    await hand.leases.release(claimed)
     assert (await got(door, running))["status"] == "cancelled"
 
 

@@ -21,7 +21,8 @@ from jobs_standin import Hand, application, door_of, folded, stands, with_settin
 
 from serve.errors import Conflict, EngineFailure, InvalidRequest, Overloaded
 from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.worker.leases import Claimed, LeaseLost
+from serve.jobs.worker.claims import ClaimedJob
+from serve.jobs.worker.leases import LeaseLost
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import jobs as table
@@ -45,7 +46,7 @@ class Life:
         self.id = job_id
         self.random = random.Random(seed)
         self.hand: Hand | None = None
-        self.job: Claimed | None = None
+        self.job: ClaimedJob | None = None
         self.step = 0
 
     async def act(self) -> None:
@@ -92,12 +93,16 @@ class Life:
     async def _forget(self) -> None:
         if self.hand and self.job:
             self.job, leases = None, self.hand.leases
-            await (leases.leave() if self.random.random() < 0.5 else leases.return_strays([], "its worker forgot it"))
+            await (
+                leases.unregister()
+                if self.random.random() < 0.5
+                else leases.requeue_orphans([], "its worker forgot it")
+            )
 
     async def _heed(self) -> None:
-        if self.hand and self.job and await self.hand.leases.wishes():
+        if self.hand and self.job and await self.hand.leases.requested_changes():
             job, self.job = self.job, None
-            await self.hand.leases.let_go(job)
+            await self.hand.leases.release(job)
 
     async def _complete(self) -> None:
         if self.hand and self.job and self.random.random() < 0.3:

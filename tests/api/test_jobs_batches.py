@@ -122,7 +122,7 @@ async def test_a_batch_is_cancelled(door: httpx.AsyncClient, hand: Hand) -> None
     (claimed,) = await hand.claim()
     answer = await door.post(f"{own}/cancel")
     assert (answer.status_code, answer.json()["counts"]) == (202, {"processing": 1, "cancelled": 2})
-    await hand.leases.let_go(claimed)
+    await hand.leases.release(claimed)
     answer = await door.post(f"{own}/cancel")
     assert (answer.status_code, answer.json()["counts"]) == (200, {"cancelled": 3})
 

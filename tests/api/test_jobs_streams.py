@@ -23,7 +23,7 @@ from serve.api.middleware.origin_check import is_welcome
 from serve.errors import InvalidRequest, StateUnavailable
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
-from serve.state.job_states import change
+from serve.state.job_states import transition
 from serve.state.tables import events, generations, jobs, utc_now
 
 FOX = {"kind": "illustrate", "input": {"prompt": "a fox"}}
@@ -194,9 +194,9 @@ async def test_a_websocket_cancels_and_closes_at_the_end(client: httpx.AsyncClie
             assert (told["event"], told["data"]["status"], "id" in told) == ("problem", 400, False)
         await socket.send('{"type": "cancel"}')
         async with asyncio.timeout(10):
-            while not await hand.leases.wishes():  # noqa: ASYNC110 (a database has no event)
+            while not await hand.leases.requested_changes():  # noqa: ASYNC110 (a database has no event)
                 await asyncio.sleep(0.01)
-        await hand.leases.let_go(claimed)
+        await hand.leases.release(claimed)
         last = json.loads(await socket.recv())
         assert (last["event"], last["data"]["status"]) == ("cancelled", "cancelled")
         assert await closed(socket) == 1000
@@ -292,7 +292,7 @@ async def test_a_database_that_comes_back_is_followed_on(state: State, hand: Han
             await asyncio.sleep(0.01)
         away.is_away = True
         async with state.database.write() as connection:
-            await change(connection, [jobs.c.generation_id == job_id], "progress", None, None, progress=0.5)
+            await transition(connection, [jobs.c.generation_id == job_id], "progress", None, None, progress=0.5)
         await asyncio.sleep(0.1)
         assert found == ["queued"]
         away.is_away = False

@@ -69,7 +69,7 @@ class Doors:
         return str(told["grpc_status"].string_param)
 
     async def waits(self, count: int) -> None:
-        await until(lambda: self.hop.turns.waiting == count)
+        await until(lambda: self.hop.turns.queued == count)
 
     async def close(self) -> None:
         for one in self.asked:

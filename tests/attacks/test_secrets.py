@@ -27,7 +27,7 @@ from serve.security.limits.counters import redis_storage
 from serve.settings import ObjectsSettings, RatesSettings, Settings, leaves, load
 from serve.state import State
 from serve.state.database import database_url
-from serve.state.objects import store_at
+from serve.state.objects import open_store
 
 WORD = "hunter2hunter2hunter2hunter2hunter2"
 SIGNING = "whsec_aHVudGVyMmh1bnRlcjJodW50ZXIyaHVudGVyMg=="
@@ -114,7 +114,7 @@ def test_no_error_about_the_settings_file_quotes_it(tmp_path: Path, monkeypatch:
 )
 def test_an_address_of_a_store_takes_no_credentials(tmp_path: Path, url: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
-        store_at(ObjectsSettings(url=url), tmp_path)
+        open_store(ObjectsSettings(url=url), tmp_path)
     assert not is_told(str(caught.value))
 
 

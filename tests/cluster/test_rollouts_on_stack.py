@@ -260,10 +260,10 @@ def test_promote_and_roll_back_under_load(rolling: Stack, site: Path) -> None:
         assert code == 0, told
         time.sleep(5)
         load.wait_for("1.3")
-    left_s = load.last_of("2.0") - began
-    print(f"the command took {ended - began:.1f} s; the last request of 2.0 began {left_s:.1f} s after it did")
+    remaining_s = load.last_of("2.0") - began
+    print(f"the command took {ended - began:.1f} s; the last request of 2.0 began {remaining_s:.1f} s after it did")
     assert load.errors == []
-    assert left_s < ROLLED_BACK_S
+    assert remaining_s < ROLLED_BACK_S
     assert load.versions_since(ended + 5) == {"1.3"}
     assert_all_right(ledger)
     assert max(len(svgs) for svgs in known.traced.values()) == 2, "the mixed load met both versions"

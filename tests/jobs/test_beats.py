@@ -18,10 +18,11 @@ from waiting import until
 from serve.errors import StateUnavailable
 from serve.jobs.direct.in_flight import InFlightRequests
 from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.worker.claims import ClaimedJob
 from serve.jobs.worker.database_timeout import DatabaseTimeout
 from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.lease_reaper import LeaseReaper
-from serve.jobs.worker.leases import Claimed, LeaseLost
+from serve.jobs.worker.leases import LeaseLost
 from serve.jobs.worker.worker import Worker
 from serve.state import State
 
@@ -80,14 +81,14 @@ async def goes_on(hanging: Hanging, beats: Hanging) -> None:
 @pytest.mark.parametrize("where", ["beat", "claim", "orphans"])
 async def test_a_worker_beats_on(state: State, hanging: Hanging, where: str) -> None:
     found = quick_worker(state)
-    leases, watch, beats = found._leases, found._watch, Hanging()
-    leases.beat = beats.of(leases.beat)  # type: ignore[method-assign, assignment]
+    leases, watch, beats = found._leases, found._lease_reaper, Hanging()
+    leases.renew = beats.of(leases.renew)  # type: ignore[method-assign, assignment]
     if where == "beat":
-        leases.beat = hanging.of(leases.beat)  # type: ignore[method-assign, assignment]
+        leases.renew = hanging.of(leases.renew)  # type: ignore[method-assign, assignment]
     elif where == "claim":
         leases.claim = hanging.of(leases.claim, always=True)  # type: ignore[method-assign, assignment]
     else:
-        watch._take_orphans = hanging.of(watch._take_orphans)  # type: ignore[method-assign, assignment]
+        watch._requeue_orphans = hanging.of(watch._requeue_orphans)  # type: ignore[method-assign, assignment]
     await found.start()
     await goes_on(hanging, beats)
     await found.close()
@@ -95,7 +96,7 @@ async def test_a_worker_beats_on(state: State, hanging: Hanging, where: str) -> 
 
 async def test_a_gateway_beats_on(state: State, hanging: Hanging) -> None:
     found, beats = InFlightRequests(with_jobs(state, **QUICK)), Hanging()
-    found._leases.beat = hanging.of(beats.of(found._leases.beat))  # type: ignore[method-assign, assignment]
+    found._leases.renew = hanging.of(beats.of(found._leases.renew))  # type: ignore[method-assign, assignment]
     found.start()
     await goes_on(hanging, beats)
     await found.close()
@@ -103,7 +104,7 @@ async def test_a_gateway_beats_on(state: State, hanging: Hanging) -> None:
 
 async def test_a_beat_that_hangs_holds_no_claim_up(state: State, hanging: Hanging) -> None:
     found = quick_worker(state)
-    found._leases.beat = hanging.of(found._leases.beat)  # type: ignore[method-assign]
+    found._leases.renew = hanging.of(found._leases.renew)  # type: ignore[method-assign]
     hanging.begin()
     await found.start()
     await until(lambda: hanging.hangs, 30)
@@ -120,18 +121,18 @@ async def test_a_look_that_itself_took_long_takes_nobody_for_dead(
     """The database stood still between the watcher's own beat and its look: nobody else could beat either."""
     clock = Clock()
     alive, watch = await worker(state), LeaseReaper(state, clock)
-    assert await watch.look() == []
-    beats = watch._beats
+    assert await watch.reap() == []
+    beats = watch._read_heartbeats
 
     async def slow() -> dict[str, int]:
         clock.now += 30
         return await beats()
 
     with monkeypatch.context() as patch:
-        patch.setattr(watch, "_beats", slow)
-        assert await watch.look() == []
+        patch.setattr(watch, "_read_heartbeats", slow)
+        assert await watch.reap() == []
     clock.now += state.settings.jobs.lease_s
-    assert await watch.look() == [alive.worker_id]
+    assert await watch.reap() == [alive.worker_id]
 
 
 async def test_a_look_that_was_given_up_makes_nobody_look_dead(
@@ -140,15 +141,15 @@ async def test_a_look_that_was_given_up_makes_nobody_look_dead(
     """The database stood still for longer than the lease, and the next look is quick: others beat after it."""
     clock, alive = Clock(), await worker(state)
     watch = LeaseReaper(with_jobs(state, lease_s=1.5), clock)
-    assert await watch.look() == []
+    assert await watch.reap() == []
     hanging.begin()
-    monkeypatch.setattr(watch, "_beats", hanging.of(watch._beats))
+    monkeypatch.setattr(watch, "_read_heartbeats", hanging.of(watch._read_heartbeats))
     with pytest.raises(StateUnavailable):
-        await watch.look_in_time(asyncio.sleep(0))
+        await watch.reap_within_lease(asyncio.sleep(0))
     clock.now += 2
-    assert await watch.look() == []
+    assert await watch.reap() == []
     clock.now += 2
-    assert await watch.look() == [alive.worker_id]
+    assert await watch.reap() == [alive.worker_id]
     await watch.close()
     assert hanging.ended
 
@@ -159,14 +160,14 @@ async def test_a_look_that_hangs_after_it_saw_the_beats_forgets_nothing(
     clock, dead = Clock(), await worker(state)
     watch = LeaseReaper(with_jobs(state, lease_s=9), clock)
     hanging.begin()
-    monkeypatch.setattr(watch, "_take_orphans", hanging.of(watch._take_orphans, always=True))
+    monkeypatch.setattr(watch, "_requeue_orphans", hanging.of(watch._requeue_orphans, always=True))
     for _ in range(2):
         with pytest.raises(StateUnavailable):
-            await watch.look_in_time(asyncio.sleep(0))
+            await watch.reap_within_lease(asyncio.sleep(0))
         assert hanging.hangs
         clock.now += 10
     with pytest.raises(LeaseLost):
-        await dead.beat()
+        await dead.renew()
     await watch.close()
 
 
@@ -181,12 +182,12 @@ class Claims:
         self.worker._leases.claim = self.claim  # type: ignore[method-assign]
         hanging.begin()
 
-    async def claim(self, *asked: Any) -> list[Claimed]:
+    async def claim(self, *asked: Any) -> list[ClaimedJob]:
         taken = await self._claim(*asked)
         return await self._answers(taken) if taken else taken
 
     @staticmethod
-    async def _answer(taken: list[Claimed]) -> list[Claimed]:
+    async def _answer(taken: list[ClaimedJob]) -> list[ClaimedJob]:
         return taken
 
 
@@ -208,12 +209,12 @@ async def test_claims_that_go_on_hanging_hold_no_job(state: State, hanging: Hang
     await found.worker.start()
     await until(lambda: hanging.hangs, 30)
 
-    async def nothing(*_: Any) -> list[Claimed]:
-        again.set()
+    async def nothing(*_: Any) -> list[ClaimedJob]:
+        retried.set()
         return []
 
-    again, found._claim = asyncio.Event(), nothing
-    await asyncio.wait_for(again.wait(), 30)
+    retried, found._claim = asyncio.Event(), nothing
+    await asyncio.wait_for(retried.wait(), 30)
     (taken,) = await (await worker(state)).claim("illustrate", 1)
     assert taken.attempt == 2
     await found.worker.close()
@@ -242,7 +243,7 @@ async def test_what_was_late_and_failed_is_in_the_log(caplog: pytest.LogCaptureF
     patience = DatabaseTimeout(cancels=False)
     for error in (KeyError("nobody foresaw it"), StateUnavailable("away")):
         with pytest.raises(StateUnavailable, match="in time"):
-            await patience.within(0.001, late(error))
+            await patience.run(0.001, late(error))
         assert not patience.is_idle
     await until(lambda: patience.is_idle, 10)
     assert [record.exc_info[1].args for record in caplog.records if record.exc_info] == [("nobody foresaw it",)]
@@ -253,8 +254,8 @@ async def test_a_look_ends_with_who_began_it(
     state: State, hanging: Hanging, kind: type[InFlightRequests | Worker]
 ) -> None:
     found = InFlightRequests(with_jobs(state, **QUICK)) if kind is InFlightRequests else quick_worker(state)
-    watch = found._watch
-    watch._take_orphans = hanging.of(watch._take_orphans)  # type: ignore[method-assign, assignment]
+    watch = found._lease_reaper
+    watch._requeue_orphans = hanging.of(watch._requeue_orphans)  # type: ignore[method-assign, assignment]
     hanging.begin()
     if isinstance(found, Worker):
         await found.start()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from test_queue import ANA, request
 
-from serve.jobs.queue.demand import workers_wanted
 from serve.jobs.queue.generation_queue import GenerationQueue
+from serve.jobs.queue.lanes import desired_workers
 from serve.jobs.worker.leases import Leases
 from serve.settings import JobsSettings, Settings
 from serve.state import State
@@ -20,7 +20,7 @@ def settings(settings: Settings) -> Settings:
 
 
 async def test_an_empty_queue_wants_nobody(state: State) -> None:
-    assert await workers_wanted(state) == 0
+    assert await desired_workers(state) == 0
 
 
 async def test_jobs_that_wait_and_jobs_that_are_done_want_slots(state: State) -> None:
@@ -28,22 +28,22 @@ async def test_jobs_that_wait_and_jobs_that_are_done_want_slots(state: State) ->
     await leases.register()
     for count, workers in ((1, 1), (3, 1), (1, 2)):
         await queue.add_batch([request()] * count, ANA)
-        assert await workers_wanted(state) == workers
+        assert await desired_workers(state) == workers
     assert len(await leases.claim("illustrate", 4)) == 4
-    assert await workers_wanted(state) == 2, "who is done has a slot, too"
+    assert await desired_workers(state) == 2, "who is done has a slot, too"
 
 
 async def test_a_long_queue_wants_one_more_than_there_may_be(state: State) -> None:
     """Ray Serve bounds it; nobody counts a hundred thousand jobs every second."""
     await GenerationQueue(state).add_batch([request()] * 60, ANA)
-    assert await workers_wanted(state) == 4
+    assert await desired_workers(state) == 4
 
 
 async def test_a_lane_that_pauses_wants_nobody(state: State) -> None:
     await GenerationQueue(state).add_batch([request()] * 5, ANA)
     async with state.database.write() as connection:
         await connection.execute(lanes.insert(), {"lane": "illustrate", "paused": True})
-    assert await workers_wanted(state) == 0
+    assert await desired_workers(state) == 0
 
 
 def test_a_site_has_as_many_as_before_unless_it_says_more() -> None:

@@ -86,7 +86,7 @@ OTHERS = [
     (wish(encoding=Encoding("webp")), ADA),
     (wish(encoding=Encoding(metadata=False)), ADA),
     (replace(wish(), more={"preset": "x"}), ADA),
-    (wish(), replace(ADA, fresh=True)),
+    (wish(), replace(ADA, bypass_cache=True)),
 ]
 
 
@@ -145,9 +145,9 @@ async def test_versions_are_asked_for_now_and_then() -> None:
 
 async def test_no_cache_puts_and_no_store_does_not(state: State) -> None:
     async with gateway(state) as direct:
-        assert (await direct.draw(wish(), Caller(fresh=True, store=False))).cache == "bypass"
+        assert (await direct.draw(wish(), Caller(bypass_cache=True, store=False))).cache == "bypass"
         assert await rows(state, cache) == []
-        assert (await direct.draw(wish(), Caller(fresh=True))).cache == "bypass"
+        assert (await direct.draw(wish(), Caller(bypass_cache=True))).cache == "bypass"
         assert (await direct.draw(wish(), ADA)).cached
     assert len(await history(state)) == 3
 
@@ -179,7 +179,7 @@ async def test_the_cache_is_bounded(settings: Settings) -> None:
         for seed in range(30):
             await direct.draw(wish(seed=seed), ADA)
         await asyncio.sleep(0)
-        ledger = direct._ledger
+        ledger = direct._history
         assert ledger is not None
         await ledger.cache.evict(state)
         assert (await direct.draw(wish(seed=29), ADA)).cached
@@ -235,7 +235,7 @@ async def test_without_a_state_nothing_is_kept() -> None:
     assert (first.cache, again.cache, first.kept) == ("bypass", "bypass", False)
     assert len({first.generation_id, again.generation_id}) == 2
     assert illustrator.asked == [wish().options] * 2
-    assert await direct.recall(wish(), ADA) is None
+    assert await direct.cached_answer(wish(), ADA) is None
     await direct.close()
 
 
@@ -326,16 +326,16 @@ async def test_what_could_not_be_written_down_ends_with_a_beat(settings: Setting
 async def test_previews_then_the_answer(state: State) -> None:
     illustrator = IllustratorStandIn()
     async with gateway(state, illustrator) as direct:
-        assert await direct.recall(wish(), ADA) is None
+        assert await direct.cached_answer(wish(), ADA) is None
         items = [item async for item in direct.stream(wish(), ADA, 2)]
         assert [item.step for item in items if isinstance(item, Preview)] == [2, 4, 6]
         answer = items[-1]
         assert isinstance(answer, Answer)
         assert (answer.cached, answer.kept) == (False, True)
-        known = await direct.recall(wish(), ADA)
+        known = await direct.cached_answer(wish(), ADA)
         assert known is not None
         assert (known.cached, known.files[0].data) == (True, answer.files[0].data)
-        assert await direct.recall(wish(seed=None), ADA) is None
+        assert await direct.cached_answer(wish(seed=None), ADA) is None
     assert await history(state) == [("ada", "completed", False), ("ada", "completed", True)]
 
 
@@ -431,7 +431,7 @@ async def test_analyses_are_given_again_without_history(state: State, logo: byte
         again, word_again = await direct.analyze(logo, Caller("ben"))
         assert (word, word_again, tracing.analyzed) == ("miss", "hit", 1)
         assert again == {**first, "degraded": []}
-        assert (await direct.analyze(logo, Caller(fresh=True)))[1] == "bypass"
+        assert (await direct.analyze(logo, Caller(bypass_cache=True)))[1] == "bypass"
         tracing.notes = ("classifier failed (engine failed): logo type by rules",)
         for _ in range(2):
             assert (await direct.analyze(encode(drawn(size=48)), ADA))[1] == "miss"

@@ -34,7 +34,7 @@ SOON = replace(ANA, timeout_s=0.2)
 
 async def late(state: State) -> None:
     await asyncio.sleep(0.25)
-    await LeaseReaper(state).look()
+    await LeaseReaper(state).reap()
 
 
 async def leases_of(state: State) -> Leases:
@@ -49,13 +49,13 @@ async def test_who_waits_past_its_time_is_never_begun(state: State) -> None:
     patient = (await queue.add(request(), ANA)).ids[0]
     await asyncio.sleep(0.25)
     assert [job.id for job in await leases.claim("illustrate", 4)] == [patient]
-    await LeaseReaper(state).look()
+    await LeaseReaper(state).reap()
     view = await JobViews(state.database).get(job_id)
     assert (view.status, (view.error or {})["type"], view.attempt) == ("failed", "DeadlineExceeded", 0)
     assert view.expires_at is not None
     kinds = [event.kind for event in await events_after(state.database, job_id)]
     assert kinds == ["queued", "failed"]
-    await LeaseReaper(state).look()
+    await LeaseReaper(state).reap()
     assert (await JobViews(state.database).get(job_id)).events == view.events  # once
 
 
@@ -78,14 +78,14 @@ async def test_a_retry_has_as_much_time_again(state: State) -> None:
 
 async def test_many_are_taken_out_a_few_at_a_time(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that who looks after workers is never long without a beat of its own."""
-    monkeypatch.setattr(expiry, "AT_ONCE", 2)
+    monkeypatch.setattr(expiry, "BATCH_SIZE", 2)
     queue, watch = GenerationQueue(state), LeaseReaper(state)
     for _ in range(5):
         await queue.add(request(), SOON)
     await asyncio.sleep(0.25)
     left = []
     for _ in range(3):
-        await watch.look()
+        await watch.reap()
         left.append(await waiting(state))
     assert left == [3, 1, 0]
 
@@ -94,14 +94,14 @@ async def test_a_failure_to_take_them_out_stops_no_watch(state: State, monkeypat
     async def refused(_: object) -> int:
         raise StateUnavailable("the database is busy")
 
-    monkeypatch.setattr(lease_reaper, "take_out", refused)
+    monkeypatch.setattr(lease_reaper, "fail_expired", refused)
     await leases_of(state)
     now = [0.0]
     watch = LeaseReaper(state, lambda: now[0])
     for seconds in (0.0, state.settings.jobs.lease_s):
         now[0] += seconds
         with pytest.raises(StateUnavailable):
-            await watch.look()
+            await watch.reap()
     async with state.database.read() as connection:
         assert (await connection.scalars(sa.select(workers.c.id))).all() == []  # its silence was seen all the same
 

@@ -23,7 +23,7 @@ from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import generations, idempotency_keys, workers
 
-LATER = Caller("ada", patience_s=3600.0)
+LATER = Caller("ada", grace_s=3600.0)
 """One who may ask again: nothing ends as long as a test lasts."""
 KEYED = Caller("ada", idempotency_key="k1")
 EITHER_SEED = pytest.mark.parametrize("request_", [wish(), wish(seed=None)], ids=["seeded", "unseeded"])
@@ -60,7 +60,7 @@ async def test_twenty_seeds_are_twenty_drawings(state: State) -> None:
 
 
 async def test_others_do_not_join(state: State) -> None:
-    others = [Caller("ben"), Caller("ada", fresh=True), Caller("ada", fresh=True, store=False), KEYED]
+    others = [Caller("ben"), Caller("ada", bypass_cache=True), Caller("ada", bypass_cache=True, store=False), KEYED]
     gated = Gated()
     async with gateway(state, gated) as direct:
         asking = [asks(direct, wish(), caller) for caller in (ADA, *others)]
@@ -146,12 +146,12 @@ async def test_a_killed_gateway_frees_its_flights(state: State, request_: Illust
         (killed,) = await rows(state, workers)
         joined = asks(two, request_)
         await until(lambda: following(state))
-        await watch.look()
+        await watch.reap()
         clock.now += state.settings.jobs.lease_s
         async with state.database.write() as connection:  # the other one shows that it lives
             beat = sa.update(workers).where(workers.c.id != killed.id).values(beat=workers.c.beat + 1)
             await connection.execute(beat)
-        assert await watch.look() == [killed.id]
+        assert await watch.reap() == [killed.id]
         answer = await joined
     assert len(alive.asked) == 1
     assert ("ada", "completed", False) in await history(state)
@@ -277,7 +277,7 @@ async def test_after_a_failure_that_nobody_heard_of_it_is_tried_again(state: Sta
 async def test_patience_has_an_end(state: State) -> None:
     gated = Gated()
     async with gateway(state, gated) as direct:
-        asking = asks(direct, wish(), replace(LATER, patience_s=0.01))
+        asking = asks(direct, wish(), replace(LATER, grace_s=0.01))
         await gated.begun.acquire()
         await gone(asking)
         await gated.ended.acquire()
@@ -318,7 +318,7 @@ async def test_it_ends_when_the_other_gateway_waits_no_longer(state: State) -> N
 async def test_a_key_stands_for_one_drawing(state: State, request_: IllustrateRequest) -> None:
     """While it is drawn and afterwards, here and elsewhere, whatever the cache is told."""
     gated, idle = Gated(), IllustratorStandIn()
-    unsaved = replace(KEYED, fresh=True, store=False)
+    unsaved = replace(KEYED, bypass_cache=True, store=False)
     async with gateway(state, gated) as one, gateway(state, idle) as two:
         asking = [asks(one, request_, KEYED), asks(one, request_, unsaved)]
         await gated.begun.acquire()
@@ -329,7 +329,7 @@ async def test_a_key_stands_for_one_drawing(state: State, request_: IllustrateRe
         for direct in (one, two):
             answers.append(await direct.draw(request_, unsaved))
             assert answers[-1].cached
-            known = await direct.recall(request_, KEYED)
+            known = await direct.cached_answer(request_, KEYED)
             assert known is not None
             answers.append(known)
     assert len({answer.generation_id for answer in answers}) == 1

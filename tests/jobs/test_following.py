@@ -107,18 +107,18 @@ async def test_waiting(state: State, follower: EventFollower, hand: Hand) -> Non
     job_id = await added(state)
     assert [event.n for event in (await follower.wait(job_id, 0, 60)).events] == [1]
     silent = await follower.wait(job_id, 1, 0.02)
-    assert (list(silent.events), silent.over, silent.count) == ([], False, 1)
-    await follower.until_over(job_id, 1, 0.02)
-    over = asyncio.create_task(follower.until_over(job_id, 1, 60))
+    assert (list(silent.events), silent.finished, silent.count) == ([], False, 1)
+    await follower.wait_until_finished(job_id, 1, 0.02)
+    over = asyncio.create_task(follower.wait_until_finished(job_id, 1, 60))
     news = asyncio.create_task(follower.wait(job_id, 1, 60))
     await hand.do_all()
     async with asyncio.timeout(20):
         await over
         assert (await news).events[0].kind == "started"
     last = await follower.wait(job_id, 2, 60)
-    assert ([event.kind for event in last.events], last.over) == (["completed"], True)
+    assert ([event.kind for event in last.events], last.finished) == (["completed"], True)
     end = await follower.wait(job_id, 3, 60)
-    assert (list(end.events), end.over) == ([], True)
+    assert (list(end.events), end.finished) == ([], True)
 
 
 async def test_what_is_over_keeps_no_checkpoint(state: State, hand: Hand) -> None:
@@ -129,15 +129,15 @@ async def test_what_is_over_keeps_no_checkpoint(state: State, hand: Hand) -> Non
     for job in (cancelled, paused, given_back, done):
         await hand.show(job, 3)
     await queue.pause(paused.id)
-    await hand.leases.let_go(paused)
+    await hand.leases.release(paused)
     assert await count(state) == 4
     await queue.cancel(paused.id)
     await queue.cancel(cancelled.id)
-    await hand.leases.let_go(cancelled)
+    await hand.leases.release(cancelled)
     await hand.complete(done)
     assert await count(state) == 1
     await queue.cancel(given_back.id)
-    await hand.leases.leave()
+    await hand.leases.unregister()
     assert await count(state) == 0
     statuses = [(await JobViews(state.database).get(job_id)).status for job_id in ids]
     assert statuses == ["cancelled", "cancelled", "cancelled", "completed"]

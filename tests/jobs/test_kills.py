@@ -22,7 +22,7 @@ from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.ensembles.requests import IllustrateRequest
 from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.queue.insertion import Order
+from serve.jobs.queue.insertion import JobOptions
 from serve.settings import DatabaseSettings, IllustratorSettings, JobsSettings, Settings
 from serve.state import State
 from serve.state.tables import checkpoints, events, jobs, results
@@ -87,7 +87,7 @@ async def add(state: State, n: int) -> dict[str, IllustrateOptions]:
         options = IllustrateOptions(
             "red apple", seed=i, num_inference_steps=STEPS, sampler=SAMPLERS[i % len(SAMPLERS)], n=1 + i % 2
         )
-        added = await GenerationQueue(state).add(IllustrateRequest(options), Order(f"user {i % 3}"))
+        added = await GenerationQueue(state).add(IllustrateRequest(options), JobOptions(f"user {i % 3}"))
         found[added.ids[0]] = options
     return found
 
@@ -125,7 +125,7 @@ async def add_more(state: State, start: int) -> dict[str, IllustrateOptions]:
     options = IllustrateOptions(
         "green pear", seed=start, num_inference_steps=STEPS, sampler=SAMPLERS[start % len(SAMPLERS)]
     )
-    added = await GenerationQueue(state).add(IllustrateRequest(options), Order("user more"))
+    added = await GenerationQueue(state).add(IllustrateRequest(options), JobOptions("user more"))
     return {added.ids[0]: options}
 
 

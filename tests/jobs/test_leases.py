@@ -16,8 +16,9 @@ from serve.errors import AtelierError, EngineFailure, EngineLost, InvalidRequest
 from serve.jobs.queue.events import events_after
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.queue.views import JobViews
+from serve.jobs.worker.claims import ClaimedJob
 from serve.jobs.worker.lease_reaper import LeaseReaper
-from serve.jobs.worker.leases import Claimed, LeaseLost, Leases
+from serve.jobs.worker.leases import LeaseLost, Leases
 from serve.observability.costs import CostAccumulator
 from serve.state import State
 from serve.state.job_states import COMPLETED, FAILED, PENDING
@@ -42,13 +43,13 @@ async def worker(state: State) -> Leases:
     return found
 
 
-async def one_job(state: State, leases: Leases) -> Claimed:
+async def one_job(state: State, leases: Leases) -> ClaimedJob:
     await GenerationQueue(state).add(request(), ANA)
     (claimed,) = await leases.claim("illustrate", 1)
     return claimed
 
 
-async def complete(state: State, leases: Leases, job: Claimed) -> None:
+async def complete(state: State, leases: Leases, job: ClaimedJob) -> None:
     await leases.complete(job, DONE, await state.objects.put_all([(b"picture", "image/png")]))
 
 
@@ -104,7 +105,7 @@ async def test_a_job_costs_what_all_its_attempts_did(state: State) -> None:
     job = await one_job(state, leases)
     await leases.report(job, "progress", {}, 0.2, {}, costing(1.0, 0.5))
     await leases.report(job, "progress", {}, 0.4, {0: (2, b"latents")}, costing(2.0, 1.0))
-    await leases.let_go(job)
+    await leases.release(job)
     (again,) = await leases.claim("illustrate", 1)
     await leases.report(again, "progress", {}, 0.6, {}, costing(4.0, 2.0))
     await leases.fail(again, Overloaded("full"), 1.0)
@@ -137,11 +138,11 @@ async def test_a_worker_that_stands_still_loses_its_jobs(state: State) -> None:
     watch = LeaseReaper(state, clock)
     job = await one_job(state, dead)
     await dead.report(job, "progress", {"step": 2, "steps": 8}, 0.25, {0: (2, b"latents")})
-    assert await watch.look() == []
+    assert await watch.reap() == []
     for _ in range(3):
         clock.now += 0.4 * state.settings.jobs.lease_s
-        await alive.beat()
-        taken = await watch.look()
+        await alive.renew()
+        taken = await watch.reap()
     assert taken == [dead.worker_id]
     (again,) = await alive.claim("illustrate", 1)
     assert (again.id, again.attempt) == (job.id, 2)
@@ -162,13 +163,13 @@ async def test_who_comes_back_late_is_refused(state: State) -> None:
     late, other, clock = await worker(state), await worker(state), Clock()
     watch = LeaseReaper(state, clock)
     job = await one_job(state, late)
-    await watch.look()
+    await watch.reap()
     clock.now += 11
-    await other.beat()
-    await watch.look()
+    await other.renew()
+    await watch.reap()
     (again,) = await other.claim("illustrate", 1)
     with pytest.raises(LeaseLost):
-        await late.beat()
+        await late.renew()
     with pytest.raises(LeaseLost):
         await late.report(job, "progress", {"step": 7}, 0.9, {0: (7, b"late")})
     with pytest.raises(LeaseLost):
@@ -176,7 +177,7 @@ async def test_who_comes_back_late_is_refused(state: State) -> None:
     with pytest.raises(LeaseLost):
         await late.fail(job, EngineFailure("late"), 1.0)
     with pytest.raises(LeaseLost):
-        await late.let_go(job)
+        await late.release(job)
     assert await other.checkpoints(again) == {}
     await complete(state, other, again)
     async with state.database.read() as connection:
@@ -186,7 +187,7 @@ async def test_who_comes_back_late_is_refused(state: State) -> None:
 async def test_a_later_attempt_of_the_same_worker_is_fenced_too(state: State) -> None:
     leases = await worker(state)
     first = await one_job(state, leases)
-    await leases.return_strays([], "its worker forgot it")
+    await leases.requeue_orphans([], "its worker forgot it")
     (second,) = await leases.claim("illustrate", 1)
     with pytest.raises(LeaseLost):
         await complete(state, leases, first)
@@ -198,10 +199,10 @@ async def test_a_beat_while_the_watch_looks_keeps_the_jobs(state: State) -> None
     watch = LeaseReaper(state, clock)
     await one_job(state, slow)
     for _ in range(5):
-        await watch.look()
+        await watch.reap()
         clock.now += 0.9 * state.settings.jobs.lease_s
-        await slow.beat()
-    assert await watch.look() == []
+        await slow.renew()
+    assert await watch.reap() == []
 
 
 async def test_time_in_which_nobody_can_write_is_no_silence_of_a_worker(state: State) -> None:
@@ -216,32 +217,32 @@ async def test_time_in_which_nobody_can_write_is_no_silence_of_a_worker(state: S
     async def late() -> None:
         clock.now += 30
 
-    await watch.look()
+    await watch.reap()
     with pytest.raises(StateUnavailable):
-        await watch.look(refused())
-    assert await watch.look(alive.beat()) == []
-    assert await watch.look(late()) == []
+        await watch.reap(refused())
+    assert await watch.reap(alive.renew()) == []
+    assert await watch.reap(late()) == []
     clock.now += 11
-    assert await watch.look() == [alive.worker_id]
+    assert await watch.reap() == [alive.worker_id]
 
 
 async def test_time_without_a_database_is_no_silence_of_a_worker(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     alive, clock = await worker(state), Clock()
     watch = LeaseReaper(state, clock)
-    await watch.look()
+    await watch.reap()
     clock.now += 30
 
     async def gone() -> dict[str, int]:
         raise StateUnavailable("gone")
 
     with monkeypatch.context() as patch:
-        patch.setattr(watch, "_beats", gone)
+        patch.setattr(watch, "_read_heartbeats", gone)
         with pytest.raises(StateUnavailable):
-            await watch.look()
-    assert await watch.look() == []  # nobody could beat meanwhile
+            await watch.reap()
+    assert await watch.reap() == []  # nobody could beat meanwhile
     clock.now += 5
-    await alive.beat()
-    assert await watch.look() == []
+    await alive.renew()
+    assert await watch.reap() == []
 
 
 async def test_jobs_of_a_worker_without_a_row_are_taken(state: State) -> None:
@@ -249,7 +250,7 @@ async def test_jobs_of_a_worker_without_a_row_are_taken(state: State) -> None:
     job = await one_job(state, leases)
     async with state.database.write() as connection:
         await connection.execute(sa.delete(workers))
-    await LeaseReaper(state, Clock()).look()
+    await LeaseReaper(state, Clock()).reap()
     assert (await JobViews(state.database).get(job.id)).status == PENDING
 
 
@@ -258,7 +259,7 @@ async def test_wishes_hold_when_the_worker_dies(state: State) -> None:
     cancelled, paused = await one_job(state, leases), await one_job(state, leases)
     await queue.cancel(cancelled.id)
     await queue.pause(paused.id)
-    await leases.leave()
+    await leases.unregister()
     views = JobViews(state.database)
     assert (await views.get(cancelled.id)).status == "cancelled"
     assert (await views.get(paused.id)).status == "paused"
@@ -268,7 +269,7 @@ async def test_who_leaves_gives_back_without_a_failure(state: State) -> None:
     state = with_jobs(state, max_failures=1)
     leases = await worker(state)
     job = await one_job(state, leases)
-    await leases.leave()
+    await leases.unregister()
     other = await worker(state)
     (again,) = await other.claim("illustrate", 1)
     assert again.id == job.id
@@ -281,9 +282,9 @@ async def test_a_job_that_kills_its_workers_fails_in_the_end(state: State) -> No
     for _ in range(3):
         leases = await worker(state)
         (job,) = await leases.claim("illustrate", 1)
-        await watch.look()
+        await watch.reap()
         clock.now += 11
-        assert await watch.look() == [leases.worker_id]
+        assert await watch.reap() == [leases.worker_id]
     view = await JobViews(state.database).get(job.id)
     assert (view.status, view.attempt) == (FAILED, 3)
     assert view.error is not None
@@ -299,9 +300,9 @@ async def test_a_job_that_gets_further_each_time_is_not_given_up(state: State) -
         leases = await worker(state)
         (job,) = await leases.claim("illustrate", 1)
         await leases.report(job, "progress", {}, step / 20, {0: (step, b"")})
-        await watch.look()
+        await watch.reap()
         clock.now += 11
-        await watch.look()
+        await watch.reap()
     assert (await JobViews(state.database).get(job.id)).status == PENDING
 
 
@@ -365,7 +366,7 @@ async def test_the_newest_wish_counts_when_a_job_is_let_go(state: State) -> None
     await queue.cancel(cancelled.id)
     await queue.resume(resumed.id)
     for job in (cancelled, resumed):
-        await leases.let_go(job)
+        await leases.release(job)
     views = JobViews(state.database)
     assert (await views.get(cancelled.id)).status == "cancelled"
     assert (await views.get(resumed.id)).status == PENDING
@@ -379,7 +380,7 @@ async def test_no_cancellation_is_lost_while_a_worker_leaves(state: State) -> No
 
         async def leave(leases: Leases = leases) -> None:
             await asyncio.sleep(chance.uniform(0, 0.005))
-            await leases.leave()
+            await leases.unregister()
 
         await asyncio.gather(queue.cancel(job.id), leave())
         assert (await JobViews(state.database).get(job.id)).status == "cancelled"

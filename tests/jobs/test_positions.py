@@ -31,8 +31,10 @@ async def counted(state: State, job_id: str) -> int:
 def short(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     """Five ahead are many."""
     monkeypatch.setattr(positions, "EXACT", 5)
-    monkeypatch.setattr(fair_order, "_ADDING", fair_order._adding())
-    monkeypatch.setattr(views, "_PLACED", views._QUERY.add_columns(positions.ahead().label("ahead")).where(views._THIS))
+    monkeypatch.setattr(fair_order, "_PLACEMENT", fair_order._placement_query())
+    monkeypatch.setattr(
+        views, "_WITH_POSITION", views._QUERY.add_columns(positions.ahead().label("ahead")).where(views._SELECTED)
+    )
     return monkeypatch
 
 
@@ -54,15 +56,15 @@ async def test_what_is_told_of_a_new_job_is_what_a_look_at_it_tells(
     state: State, short: pytest.MonkeyPatch, ahead: int
 ) -> None:
     """Few ahead are counted with its round, many come from the lane's count."""
-    short.setattr(positions, "_KEPT_S", 60.0)
+    short.setattr(positions, "_MAX_AGE_S", 60.0)
     queue, looks = GenerationQueue(state), views.JobViews(state.database)
     before = await queue.add_batch([request()] * ahead, ANA)
     await looks.get(before.ids[-1])  # from now on the lane is known
     added = await queue.add(request("a fox"), replace(BEN, priority=-5, webhook_url="https://example.com/hook"))
-    told = await looks.of_added(added)
+    told = await looks.of_submission(added)
     assert told == await looks.get(added.ids[0])
     assert told.position == ahead + 1
-    assert await looks.of_added(replace(added, row=None)) == told
+    assert await looks.of_submission(replace(added, row=None)) == told
 
 
 @pytest.mark.parametrize("ahead", [2, 12])
@@ -70,20 +72,20 @@ async def test_many_new_jobs_are_told_what_looks_at_them_tell(
     state: State, short: pytest.MonkeyPatch, ahead: int
 ) -> None:
     """Of users who come one after the other: in a round of one, and behind rounds of another user."""
-    short.setattr(positions, "_KEPT_S", 60.0)
+    short.setattr(positions, "_MAX_AGE_S", 60.0)
     queue, looks = GenerationQueue(state), views.JobViews(state.database)
     first = await queue.add_batch([request()] * ahead, ANA)
     await looks.get(first.ids[-1])
     told = []
     for n in range(9):
         added = await queue.add(request(), replace(ANA, user_id=f"user{n % 6}"))
-        told.append((await looks.of_added(added)).position)
+        told.append((await looks.of_submission(added)).position)
         assert told[-1] == await counted(state, added.ids[0])
     assert len(set(told)) == 9
 
 
 async def test_the_count_of_a_long_lane_is_kept_for_a_moment(state: State, short: pytest.MonkeyPatch) -> None:
-    short.setattr(positions, "_KEPT_S", 60.0)
+    short.setattr(positions, "_MAX_AGE_S", 60.0)
     queue, looks = GenerationQueue(state), views.JobViews(state.database)
     ids = (await queue.add_batch([request()] * 20, ANA)).ids
     assert (await looks.get(ids[19])).position == 20
@@ -92,5 +94,5 @@ async def test_the_count_of_a_long_lane_is_kept_for_a_moment(state: State, short
     assert (await looks.get(ids[9])).position == 6  # few enough to be counted
     assert (await looks.get(ids[19])).position == 20
     assert (await views.JobViews(state.database).get(ids[19])).position == 16
-    short.setattr(positions, "_KEPT_S", 0.0)
+    short.setattr(positions, "_MAX_AGE_S", 0.0)
     assert (await looks.get(ids[19])).position == 16

@@ -14,14 +14,14 @@ from serve.ensembles.requests import File, IllustrateRequest, Outcome
 from serve.errors import Conflict, KeyReused, NotFound, TooManyJobs
 from serve.jobs.queue.events import events_after
 from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.queue.insertion import Order
+from serve.jobs.queue.insertion import JobOptions
 from serve.jobs.queue.views import JobViews
 from serve.jobs.worker.leases import Leases
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import generations, jobs, utc_now
 
-ANA, BEN = Order("ana"), Order("ben")
+ANA, BEN = JobOptions("ana"), JobOptions("ben")
 
 
 def request(prompt: str = "a fox", seed: int | None = 7) -> IllustrateRequest:
@@ -82,7 +82,7 @@ async def test_priority_comes_first(queue: GenerationQueue, leases: Leases) -> N
     await queue.add(request(), ANA)
     await queue.add(request(), replace(BEN, priority=-5))
     await queue.add(request(), replace(ANA, priority=5))
-    await queue.add(request(), Order("cyd", priority=5))
+    await queue.add(request(), JobOptions("cyd", priority=5))
     assert await started(leases, 4) == ["ana", "cyd", "ana", "ben"]
 
 
@@ -105,7 +105,7 @@ async def test_a_user_has_a_bound_and_so_have_all(state: State) -> None:
         await queue.add(request(), BEN)
     with pytest.raises(TooManyJobs):
         await queue.add_batch([request()] * 2, BEN)
-    assert len(await JobViews(state.database).waiting()) == 1
+    assert len(await JobViews(state.database).open_counts()) == 1
 
 
 async def test_the_bound_in_all_holds_across_gateways(state: State) -> None:
@@ -122,7 +122,7 @@ async def test_the_bound_of_a_user_holds_for_many_at_once(state: State) -> None:
     queue = GenerationQueue(with_jobs(state, max_queued_per_user=5))
     answers = await asyncio.gather(*(queue.add(request(), ANA) for _ in range(12)), return_exceptions=True)
     assert sum(isinstance(answer, TooManyJobs) for answer in answers) == 7
-    assert (await JobViews(state.database).waiting())["illustrate"] == {"pending": 5}
+    assert (await JobViews(state.database).open_counts())["illustrate"] == {"pending": 5}
     async with state.database.read() as connection:
         rounds = (await connection.scalars(sa.select(jobs.c.round).order_by(jobs.c.round))).all()
     assert rounds == [0, 1, 2, 3, 4]
@@ -132,12 +132,12 @@ async def test_a_key_stands_for_one_request(queue: GenerationQueue, state: State
     order = replace(ANA, idempotency_key="k")
     first = await queue.add(request(seed=None), order)
     again = await asyncio.gather(*(queue.add(request(seed=None), order) for _ in range(8)))
-    assert all(found.ids == first.ids and found.again for found in again)
+    assert all(found.ids == first.ids and found.is_replay for found in again)
     with pytest.raises(KeyReused):
         await queue.add(request("a cat", seed=None), order)
     assert (await queue.add(request("a cat"), replace(BEN, idempotency_key="k"))).ids != first.ids
     batch = await queue.add_batch([request()] * 2, replace(ANA, idempotency_key="b"))
-    assert await queue.add_batch([request()] * 2, replace(ANA, idempotency_key="b")) == replace(batch, again=True)
+    assert await queue.add_batch([request()] * 2, replace(ANA, idempotency_key="b")) == replace(batch, is_replay=True)
 
 
 async def test_a_key_of_something_deleted_is_free_again(queue: GenerationQueue, state: State) -> None:
@@ -146,7 +146,7 @@ async def test_a_key_of_something_deleted_is_free_again(queue: GenerationQueue, 
     async with state.database.write() as connection:
         await connection.execute(sa.delete(generations).where(generations.c.id == first))
     second = await queue.add(request(), order)
-    assert (second.again, await queue.add(request(), order)) == (False, replace(second, again=True))
+    assert (second.is_replay, await queue.add(request(), order)) == (False, replace(second, is_replay=True))
     with pytest.raises(KeyReused):
         await queue.add(request("a cat"), order)
 
@@ -186,8 +186,8 @@ async def test_cancelled_while_it_is_done(queue: GenerationQueue, leases: Leases
     (claimed,) = await leases.claim("illustrate", 1)
     assert await queue.cancel(job) == "processing"
     assert await queue.pause(job) == "processing"  # too late for that
-    assert await leases.wishes() == {job: "cancel"}
-    await leases.let_go(claimed)
+    assert await leases.requested_changes() == {job: "cancel"}
+    await leases.release(claimed)
     assert await queue.cancel(job) == "cancelled"
 
 
@@ -198,9 +198,9 @@ async def test_paused_and_resumed(queue: GenerationQueue, state: State, leases: 
     assert claimed.id == running
     assert await queue.pause(running) == "processing"
     assert await queue.resume(running) == "processing"
-    assert await leases.wishes() == {}
+    assert await leases.requested_changes() == {}
     await queue.pause(running)
-    await leases.let_go(claimed)
+    await leases.release(claimed)
     assert (await JobViews(state.database).get(running)).status == "paused"
     assert await queue.resume(running) == "pending"
     assert await queue.resume(waiting) == "pending"

@@ -8,7 +8,8 @@ from typing import Any, cast
 import pytest
 
 from serve.ensembles.illustrator.illustration import Checkpoint, Preview
-from serve.jobs.worker.leases import Claimed, LeaseLost, Leases
+from serve.jobs.worker.claims import ClaimedJob
+from serve.jobs.worker.leases import LeaseLost, Leases
 from serve.jobs.worker.progress import ProgressReporter
 
 NEWS = Checkpoint(step=1, index=0, data=b"")
@@ -35,19 +36,19 @@ def reporter(leases: LostLeases) -> ProgressReporter:
     async def show(preview: Preview) -> str:
         raise AssertionError("nothing is shown here")
 
-    return ProgressReporter(cast(Claimed, None), cast(Leases, leases), 0.0, show)
+    return ProgressReporter(cast(ClaimedJob, None), cast(Leases, leases), 0.0, show)
 
 
 async def waits(leases: LostLeases) -> None:
     async with reporter(leases) as telling:
-        telling.take(NEWS)
+        telling.add(NEWS)
         await asyncio.sleep(60)
 
 
 async def leaves(leases: LostLeases) -> None:
     """While a report is being written, whose answer comes when the block already waits for it."""
     async with reporter(leases) as telling:
-        telling.take(NEWS)
+        telling.add(NEWS)
         await leases.asked.wait()
         asyncio.get_running_loop().call_later(0.05, leases.let.set)
 
@@ -77,7 +78,7 @@ async def test_nothing_is_reported_after_a_block_that_was_cancelled_while_it_was
 
     async def leaves_slowly() -> None:
         async with reporter(leases) as telling:
-            telling.take(NEWS)
+            telling.add(NEWS)
             await leases.asked.wait()
 
     leaving = asyncio.create_task(leaves_slowly())

@@ -36,7 +36,7 @@ class Work:
 
 async def ask(flight: SingleFlight[str], work: Work, asked: RequestContext) -> str:
     with request_context.use(asked):
-        return await flight.do("key", "", work, 0.0)
+        return await flight.run("key", "", work, 0.0)
 
 
 async def outcomes(work: Work, *asked: RequestContext) -> list[str | BaseException]:
@@ -79,5 +79,5 @@ async def test_a_deadline_of_nobody_is_no_reason_to_ask_again() -> None:
 
     flight = SingleFlight[str](nobody, 0.01)
     with pytest.raises(DeadlineExceeded):
-        await flight.do("key", "", late, 0.0)
+        await flight.run("key", "", late, 0.0)
     assert work.begun == 1

@@ -9,16 +9,16 @@ from test_queue import ANA, request
 
 from serve.ensembles.requests import ILLUSTRATE
 from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.queue.lanes import set_paused
+from serve.jobs.queue.lanes import set_lane_paused
 from serve.jobs.worker.leases import Leases
-from serve.jobs.worker.site_metrics import measure_site
+from serve.jobs.worker.site import update_site_metrics
 from serve.observability.metrics import catalogue
 from serve.state import State
 from serve.state.tables import jobs, utc_now
 
 
 async def oldest_s(state: State) -> float:
-    await measure_site(state.database)
+    await update_site_metrics(state.database)
     return catalogue.OLDEST_JOB.value(ILLUSTRATE)
 
 
@@ -39,5 +39,5 @@ async def test_the_oldest_job_that_waits_is_told(state: State) -> None:
     assert 900 <= await oldest_s(state) < 930
     assert [job.id for job in await leases.claim(ILLUSTRATE, 1)] == [first]
     assert 300 <= await oldest_s(state) < 330
-    await set_paused(state.database, ILLUSTRATE, True)
+    await set_lane_paused(state.database, ILLUSTRATE, True)
     assert await oldest_s(state) == 0, "somebody wants it so"

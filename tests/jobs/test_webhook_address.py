@@ -22,8 +22,7 @@ from pydantic import SecretStr
 from webhook_receiver import Receiver
 
 from serve.errors import InvalidRequest
-from serve.jobs.webhooks.address import check_webhook
-from serve.jobs.webhooks.call import WebhookClient
+from serve.jobs.webhooks.client import WebhookClient, check_webhook_url
 from serve.security.fetching.dns_pinning import PinnedResolver
 from serve.settings import Settings, WebhookSettings
 from serve.settings.egress_policy import Destinations, is_public
@@ -58,14 +57,14 @@ def test_addresses_that_are_not_public(address: str) -> None:
     assert not is_public(address)
     host = f"[{address.replace('%', '%25')}]" if ":" in address else address
     with pytest.raises(InvalidRequest) as refused:
-        check_webhook(f"https://{host}/hook", settings())
+        check_webhook_url(f"https://{host}/hook", settings())
     assert refused.value.field == "webhook_url"
 
 
 @pytest.mark.parametrize("address", PUBLIC)
 def test_public_addresses(address: str) -> None:
     assert is_public(address)
-    check_webhook(f"https://{f'[{address}]' if ':' in address else address}/hook", settings())
+    check_webhook_url(f"https://{f'[{address}]' if ':' in address else address}/hook", settings())
 
 
 @pytest.mark.parametrize(
@@ -110,7 +109,7 @@ def test_public_addresses(address: str) -> None:
 )
 def test_what_may_not_be_called(url: str, why: str) -> None:
     with pytest.raises(InvalidRequest, match=why) as refused:
-        check_webhook(url, settings())
+        check_webhook_url(url, settings())
     assert refused.value.field == "webhook_url"
 
 
@@ -124,19 +123,19 @@ def test_what_may_not_be_called(url: str, why: str) -> None:
     ],
 )
 def test_what_may_be_called(url: str) -> None:
-    check_webhook(url, settings())
+    check_webhook_url(url, settings())
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8080/x", "https://10.0.0.1/", "http://[::1]/", "http://receiver/"])
 def test_a_site_may_allow_its_own_network(url: str) -> None:
-    check_webhook(url, settings(allow_private=True))
+    check_webhook_url(url, settings(allow_private=True))
     with pytest.raises(InvalidRequest, match="host"):
-        check_webhook("http://2130706433/", settings(allow_private=True))
+        check_webhook_url("http://2130706433/", settings(allow_private=True))
 
 
 def test_without_a_secret_none_may_be_called() -> None:
     with pytest.raises(InvalidRequest, match=r"webhooks\.secret"):
-        check_webhook("https://example.com/", settings(secret=None, allow_private=True))
+        check_webhook_url("https://example.com/", settings(secret=None, allow_private=True))
 
 
 @given(
@@ -146,7 +145,7 @@ def test_without_a_secret_none_may_be_called() -> None:
 )
 def test_any_text_is_judged(url: str) -> None:
     try:
-        check_webhook(url, settings())
+        check_webhook_url(url, settings())
     except InvalidRequest as error:
         refused: InvalidRequest | None = error
     else:
@@ -175,7 +174,7 @@ async def test_a_name_with_a_private_address_is_not_called(addresses: list[str])
         answer = await caller.call("m", "https://hooks.example.com/", b"{}")
     assert answer.status is None
     assert not answer.is_last  # the name may be mended
-    assert "open Internet" in answer.told
+    assert "open Internet" in answer.reason
 
 
 async def test_names_are_looked_up() -> None:
@@ -260,7 +259,7 @@ async def test_a_name_that_changes_its_mind_gains_nothing(certificate: Path, ser
         second = await caller.call("m", url, b"{}")
     assert first.accepted
     assert not second.accepted
-    assert "open Internet" in second.told
+    assert "open Internet" in second.reason
     assert (len(outer.calls), len(inner.calls)) == (1, 0)
     assert asked == ["hooks.example.com"] * 2  # nothing looks it up a second time, for itself
 
@@ -273,8 +272,8 @@ async def test_a_certificate_of_somebody_else_is_refused(certificate: Path, serv
             wrong_name = await caller.call("m", f"https://other.example.com:{receiver.port}/", b"{}")
         async with WebhookClient(settings(), PinnedResolver(ANYWHERE, look_up)) as caller:
             unknown = await caller.call("m", f"https://hooks.example.com:{receiver.port}/", b"{}")
-    assert "Certificate" in wrong_name.told
-    assert "Certificate" in unknown.told
+    assert "Certificate" in wrong_name.reason
+    assert "Certificate" in unknown.reason
     assert receiver.calls == []
 
 
@@ -282,6 +281,6 @@ async def test_an_address_is_refused_at_the_call_too() -> None:
     """Its job may have come in when the site still allowed it."""
     async with Receiver().listening() as receiver, WebhookClient(settings()) as caller:
         answer = await caller.call("m", receiver.url, b"{}")
-    assert answer.refused
+    assert answer.is_rejected
     assert answer.is_last
     assert receiver.calls == []

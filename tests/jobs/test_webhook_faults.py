@@ -92,11 +92,11 @@ async def test_its_sender_dies_before_it_has_written(
     now = 0.0
     watch = LeaseReaper(state, lambda: now)
     async with delivering(state, other.worker_id):
-        await watch.look()
+        await watch.reap()
         now = 2 * state.settings.jobs.lease_s
-        await other.beat()
+        await other.renew()
         assert len(receiver.calls) == 1  # whoever holds it may still live
-        assert len(await watch.look()) == 1
+        assert len(await watch.reap()) == 1
         await until(all_are(state, "delivered"))
     first, again = receiver.calls
     assert first.id == again.id

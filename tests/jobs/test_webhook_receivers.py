@@ -27,8 +27,8 @@ from webhook_site import (
     with_webhooks,
 )
 
-from serve.jobs.webhooks.call import MAX_WAIT_S, _asked_s
-from serve.jobs.webhooks.delivery import AT_ONCE_PER_HOST
+from serve.jobs.webhooks.client import MAX_RETRY_AFTER_S, _retry_after_s
+from serve.jobs.webhooks.delivery import MAX_CONCURRENT_PER_HOST
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import deliveries, utc_now
@@ -54,7 +54,7 @@ def in_ten_minutes() -> str:
     [
         (lambda: "600", 590, 600),
         (in_ten_minutes, 580, 600),
-        (lambda: "9" * 400, MAX_WAIT_S - 10, MAX_WAIT_S),
+        (lambda: "9" * 400, MAX_RETRY_AFTER_S - 10, MAX_RETRY_AFTER_S),
         (lambda: "-5", 50, 90),
         (lambda: "soon", 50, 90),
         (lambda: "Wed, 21 Oct 2015 07:28:00 GMT", 50, 90),
@@ -72,7 +72,7 @@ async def test_a_receiver_may_ask_for_a_wait(
 
 @given(st.text(max_size=40) | st.from_regex(r"[A-Z][a-z]{2}, \d{1,3} [A-Z][a-z]{2} \d{1,9} \d+:\d+:\d+ .{0,8}"))
 def test_any_wait_that_is_asked_for_is_a_bounded_number(text: str) -> None:
-    assert 0 <= _asked_s({"Retry-After": text}) <= MAX_WAIT_S
+    assert 0 <= _retry_after_s({"Retry-After": text}) <= MAX_RETRY_AFTER_S
 
 
 async def test_who_is_gone_is_not_called_again(state: State, receiver: Receiver) -> None:
@@ -97,11 +97,11 @@ async def test_a_slow_receiver_holds_up_nobody_else(state: State, receiver: Rece
         await happen(state, receiver.url, "completed")
         async with delivering(state_with(state, timeout_s=30)):
             await until(lambda: len(receiver.calls) == 1, 8)
-            await until(lambda: slow.most == AT_ONCE_PER_HOST)
+            await until(lambda: slow.most == MAX_CONCURRENT_PER_HOST)
             async with state.database.read() as connection:
                 held = await connection.scalar(sa.select(sa.func.count()).where(deliveries.c.worker_id.is_not(None)))
-            assert held == AT_ONCE_PER_HOST
-    assert slow.most == AT_ONCE_PER_HOST
+            assert held == MAX_CONCURRENT_PER_HOST
+    assert slow.most == MAX_CONCURRENT_PER_HOST
 
 
 async def test_a_head_that_drips_is_given_up(state: State) -> None:

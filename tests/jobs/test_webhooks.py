@@ -32,7 +32,7 @@ from webhook_site import (
 )
 
 from serve.errors import InvalidRequest
-from serve.jobs.webhooks.call import signature
+from serve.jobs.webhooks.client import signature
 from serve.jobs.webhooks.delivery import WebhookDelivery
 from serve.observability.metrics.catalogue import WEBHOOKS
 from serve.settings import Settings, load

@@ -13,12 +13,12 @@ from pydantic import SecretStr
 from test_queue import request
 
 from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.queue.insertion import Order
+from serve.jobs.queue.insertion import JobOptions
 from serve.jobs.webhooks.delivery import WebhookDelivery
 from serve.jobs.worker.leases import Leases
 from serve.settings import Settings, WebhookSettings
 from serve.state import State
-from serve.state.job_states import change
+from serve.state.job_states import transition
 from serve.state.tables import deliveries, jobs, utc_now
 
 SECRET = "whsec_MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY="
@@ -55,11 +55,11 @@ async def delivering(state: State, worker_id: str | None = None) -> AsyncIterato
 
 async def happen(state: State, url: str, *kinds: str, user: str = "ana") -> str:
     """A job to which these happen, and whose webhook wants to know of each."""
-    order = Order(user, webhook_url=url, webhook_events=tuple(set(kinds)))
+    order = JobOptions(user, webhook_url=url, webhook_events=tuple(set(kinds)))
     (job_id,) = (await GenerationQueue(state).add(request(), order)).ids
     for kind in kinds:
         async with state.database.write() as connection:
-            await change(connection, [jobs.c.generation_id == job_id], kind, {"about": kind})
+            await transition(connection, [jobs.c.generation_id == job_id], kind, {"about": kind})
     return job_id
 
 

@@ -21,7 +21,7 @@ from whole_site import DRAWING, PICTURES, content, fill
 from loadtests.chaos.s3_server import S3Server
 from loadtests.queue.postgresql import PostgreSQL
 from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, OutOfSpace, StateUnavailable
-from serve.jobs.restoring import restore
+from serve.jobs.backup_restore import restore
 from serve.settings import BackupSettings, DatabaseSettings, Settings
 from serve.state import State, tables
 from serve.state.backups.writing import backup
@@ -63,7 +63,7 @@ async def test_everything_is_as_it_was(state: State, elsewhere: Settings, tmp_pa
     made = await backup(state, str(tmp_path / "backups"))
     assert (made.objects, made.missing) == (len(names), [])
     assert made.rows == sum(len(rows) for rows in before.values()) - 1, "an object that nobody uses is left out"
-    done = await restore(elsewhere, made.where)
+    done = await restore(elsewhere, made.location)
     assert (done.rows, done.objects, done.missing) == (made.rows, made.objects, 0)
     async with opened(elsewhere) as restored:
         after = await content(restored.database)
@@ -82,7 +82,7 @@ async def test_jobs_that_ran_wait_again(state: State, empty: Settings, tmp_path:
     """And go on from their checkpoints; what a dead process was delivering is free."""
     await fill(state)
     made = await backup(state, str(tmp_path))
-    await restore(empty, made.where)
+    await restore(empty, made.location)
     async with opened(empty) as restored, restored.database.read() as connection:
         j, g, e = tables.jobs.c, tables.generations.c, tables.events.c
         query = sa.select(j.status, g.status, j.worker_id, j.events).join(tables.generations).order_by(j.seq)
@@ -96,7 +96,7 @@ async def test_jobs_that_ran_wait_again(state: State, empty: Settings, tmp_path:
 async def test_counters_go_on(state: State, empty: Settings, tmp_path: Path) -> None:
     await insert(state.database, tables.generations, [generation(n) for n in range(3)])
     made = await backup(state, str(tmp_path))
-    await restore(empty, made.where)
+    await restore(empty, made.location)
     async with opened(empty) as restored:
         await insert(restored.database, tables.generations, [generation(3)])
         await insert(restored.database, tables.measurements, [{
@@ -111,15 +111,15 @@ async def test_counters_go_on(state: State, empty: Settings, tmp_path: Path) -> 
 async def test_a_backup_of_nothing(state: State, empty: Settings, tmp_path: Path) -> None:
     made = await backup(state, str(tmp_path))
     assert (made.rows, made.objects) == (0, 0)
-    assert (await restore(empty, made.where)).rows == 0
+    assert (await restore(empty, made.location)).rows == 0
 
 
 async def test_any_tar_reads_it(state: State, tmp_path: Path) -> None:
     names = await fill(state)
     made = await backup(state, str(tmp_path / "backup.tar"))
-    assert made.where == str(tmp_path / "backup.tar")
+    assert made.location == str(tmp_path / "backup.tar")
     assert made.bytes == (tmp_path / "backup.tar").stat().st_size
-    with tarfile.open(made.where) as archive:
+    with tarfile.open(made.location) as archive:
         members = archive.getnames()
         picture = archive.extractfile(f"objects/{names[3]}")
         assert picture is not None
@@ -153,7 +153,7 @@ async def test_what_is_written_meanwhile_leaves_nothing_dangling(state: State, e
     await asyncio.gather(*writers)
     assert [one.missing for one in made] == [[]] * 4
     assert made[0].rows < made[3].rows
-    await restore(empty, made[2].where)
+    await restore(empty, made[2].location)
     async with opened(empty) as restored:
         async with restored.database.read() as connection:
             r = tables.results.c
@@ -171,7 +171,7 @@ async def test_what_is_missing_is_told_and_the_rest_is_there(state: State, empty
     (folder / path_of(names[4])).write_bytes(b"not what it was")
     made = await backup(state, str(tmp_path))
     assert sorted(made.missing) == sorted([names[1], names[4]])
-    done = await restore(empty, made.where)
+    done = await restore(empty, made.location)
     assert (done.objects, done.missing) == (len(names) - 2, 2)
     async with opened(empty) as restored:
         assert await restored.objects.get(names[0]) == PICTURES[0]
@@ -187,9 +187,9 @@ async def test_generations_are_only_replaced_by_force(state: State, settings: Se
     await insert(state.database, tables.results, [result(77, object=newer.name)])
     before = await content(state.database)
     with pytest.raises(Conflict, match="6 generations"):
-        await restore(settings, made.where)
+        await restore(settings, made.location)
     assert await content(state.database) == before
-    await restore(settings, made.where, force=True)
+    await restore(settings, made.location, force=True)
     after = await content(state.database)
     assert len(after["generations"]) == 5
     assert newer.name in [row[0] for row in after["objects"]], "it is in the store: somebody has to know, to delete it"
@@ -250,10 +250,10 @@ async def test_a_full_disk_leaves_the_database_as_it_was(state: State, tmp_path:
             await insert(there.database, tables.generations, [generation(1)])
         before = await content(there.database)
     with pytest.raises(OutOfSpace):
-        await _with_small_disk(restore(target, made.where, force), 300_000)
+        await _with_small_disk(restore(target, made.location, force), 300_000)
     async with opened(target) as there:
         assert await content(there.database) == before
-    await restore(target, made.where, force)
+    await restore(target, made.location, force)
 
 
 async def test_a_picture_that_does_not_fit_is_told_with_what_to_do(state: State, tmp_path: Path) -> None:
@@ -263,8 +263,8 @@ async def test_a_picture_that_does_not_fit_is_told_with_what_to_do(state: State,
     made = await backup(state, str(tmp_path))
     target = Settings(state_dir=tmp_path / "target")
     with pytest.raises(OutOfSpace, match="--force"):
-        await _with_small_disk(restore(target, made.where), 2_000_000)
-    await restore(target, made.where, force=True)
+        await _with_small_disk(restore(target, made.location), 2_000_000)
+    await restore(target, made.location, force=True)
     async with opened(target) as there:
         assert len(await there.objects.get(big.name)) == 3_000_000
 
@@ -276,10 +276,10 @@ async def test_an_s3_store(state: State, empty: Settings, tmp_path: Path) -> Non
         there = BackupSettings(options=bucket.options)
         source = State(state.database, state.objects, state.settings.model_copy(update={"backup": there}))
         made = await backup(source, f"{bucket.url}/daily")
-        assert made.where.startswith(f"{bucket.url}/daily/atelier-2")
+        assert made.location.startswith(f"{bucket.url}/daily/atelier-2")
         with pytest.raises(InvalidRequest, match="there already"):
-            await backup(source, made.where)
-        done = await restore(empty.model_copy(update={"backup": there}), made.where)
+            await backup(source, made.location)
+        done = await restore(empty.model_copy(update={"backup": there}), made.location)
         assert done.objects == len(names)
         with pytest.raises(NotFound):
             await restore(empty.model_copy(update={"backup": there}), f"{bucket.url}/other.tar", force=True)
@@ -301,7 +301,7 @@ async def test_memory_stays_bounded(state: State, empty: Settings, tmp_path: Pat
     made = await backup(state, str(tmp_path))
     _, most_backup = tracemalloc.get_traced_memory()
     tracemalloc.reset_peak()
-    await restore(empty, made.where)
+    await restore(empty, made.location)
     _, most_restore = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert made.bytes > 200_000_000

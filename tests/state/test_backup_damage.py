@@ -18,11 +18,11 @@ import sqlalchemy as sa
 from gallery_rows import generation, insert
 from whole_site import content, fill
 
-from serve.jobs.restoring import restore
+from serve.jobs.backup_restore import restore
 from serve.settings import Settings
 from serve.state import State, tables
-from serve.state.backups.format import END, BadBackup, Manifest, header, padding
-from serve.state.backups.reading import check
+from serve.state.backups.format import END_OF_ARCHIVE, BadBackup, Manifest, header, padding
+from serve.state.backups.reading import verify
 from serve.state.backups.writing import backup
 
 Parts = list[tuple[str, bytes]]
@@ -45,7 +45,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
 
 
 def checked(data: bytes) -> Manifest:
-    return check(io.BytesIO(data), lambda _: None).manifest
+    return verify(io.BytesIO(data), lambda _: None).manifest
 
 
 def parts_of(data: bytes) -> Parts:
@@ -54,7 +54,7 @@ def parts_of(data: bytes) -> Parts:
 
 
 def tar_of(parts: Parts) -> bytes:
-    return b"".join(header(name, len(data), 0) + data + padding(len(data)) for name, data in parts) + END
+    return b"".join(header(name, len(data), 0) + data + padding(len(data)) for name, data in parts) + END_OF_ARCHIVE
 
 
 def signed(parts: Parts, change: Callable[[dict[str, Any]], None] = lambda _: None) -> bytes:

@@ -133,7 +133,7 @@ async def test_who_puts_too_much_knows(state: State, settings: Settings) -> None
     for n in range(12):
         async with other.database.write() as connection:
             await found.put(connection, f"{n:02}", "illustrate", {}, [Stored(f"{n:064}.png", 2400)])
-        if found.is_over:
+        if found.needs_eviction:
             await found.evict(other)
         async with other.database.read() as connection:
             assert (await connection.scalar(sa.select(sa.func.sum(cache.c.bytes)))) <= 10_000
@@ -176,7 +176,7 @@ async def test_a_cached_object_is_in_use(state: State) -> None:
     async with state.database.write() as connection:
         await connection.execute(sa.update(objects).values(touched_at=utc_now() - 48 * HOUR))
     assert await state.objects.delete_unused(HOUR) == 0
-    await found.forget("one")
+    await found.delete("one")
     assert await state.objects.delete_unused(HOUR) == 1
 
 

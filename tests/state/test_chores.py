@@ -14,7 +14,7 @@ from gallery_rows import generation, insert, result
 
 from serve.errors import StateUnavailable
 from serve.jobs.worker import maintenance
-from serve.jobs.worker.maintenance import Chore, run_due
+from serve.jobs.worker.maintenance import MaintenanceTask, run_due_tasks
 from serve.settings import BackupSettings, ObjectsSettings, Settings
 from serve.state import State, tables
 from serve.state.tables import utc_now
@@ -52,11 +52,13 @@ async def set_done_at(state: State, name: str, when: datetime) -> None:
 class Counted:
     """A chore that counts, and does what it is told."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, every: timedelta = HOUR, at_most: timedelta = HOUR / 2) -> None:
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, interval: timedelta = HOUR, max_duration: timedelta = HOUR / 2
+    ) -> None:
         self.times = 0
         self.does: Callable[[], Any] = lambda: None
-        chore = Chore("counted", every, at_most, self._do)
-        monkeypatch.setattr(maintenance, "chores_of", lambda _: [chore])
+        chore = MaintenanceTask("counted", interval, max_duration, self._do)
+        monkeypatch.setattr(maintenance, "maintenance_tasks", lambda _: [chore])
 
     async def _do(self, _: State) -> None:
         self.times += 1
@@ -68,13 +70,13 @@ class Counted:
 async def test_each_is_done_once_at_its_interval(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     counted = Counted(monkeypatch)
     for _ in range(3):
-        await run_due(state)
+        await run_due_tasks(state)
     assert counted.times == 1
     await set_done_at(state, "counted", utc_now() - timedelta(minutes=59))
-    await run_due(state)
+    await run_due_tasks(state)
     assert counted.times == 1
     await set_done_at(state, "counted", utc_now() - timedelta(minutes=61))
-    await run_due(state)
+    await run_due_tasks(state)
     assert counted.times == 2
 
 
@@ -84,7 +86,7 @@ async def test_of_many_processes_one_does_it(settings: Settings, monkeypatch: py
     patient = settings.database.model_copy(update={"timeout_s": 60.0})  # twelve wait for one file
     states = [await State.open(settings.model_copy(update={"database": patient})) for _ in range(6)]
     for round_ in range(1, 9):
-        await asyncio.gather(*(run_due(one) for one in states for _ in range(2)))
+        await asyncio.gather(*(run_due_tasks(one) for one in states for _ in range(2)))
         assert counted.times == round_
         await set_done_at(states[0], "counted", utc_now() - 2 * HOUR)
     for one in states:
@@ -94,41 +96,41 @@ async def test_of_many_processes_one_does_it(settings: Settings, monkeypatch: py
 async def test_a_process_that_dies_at_it_stops_it_for_no_longer_than_it_may_take(
     state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    counted = Counted(monkeypatch, every=24 * HOUR, at_most=HOUR)
+    counted = Counted(monkeypatch, interval=24 * HOUR, max_duration=HOUR)
 
     async def die() -> None:
         raise KeyboardInterrupt  # leaves no time to write anything down, as a kill does
 
     counted.does = die
     with pytest.raises(KeyboardInterrupt):
-        await run_due(state)
-    await run_due(state)
+        await run_due_tasks(state)
+    await run_due_tasks(state)
     assert counted.times == 1, "it may still be at work"
     due_at = (await done_at(state))["counted"] + 24 * HOUR
     assert timedelta(minutes=59) < due_at - utc_now() <= HOUR
     await set_done_at(state, "counted", utc_now() - 24 * HOUR)  # an hour later
     counted.does = lambda: None
-    await run_due(state)
+    await run_due_tasks(state)
     assert counted.times == 2
 
 
 async def test_one_that_fails_is_tried_again_soon(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = Counted(monkeypatch, every=24 * HOUR)
+    counted = Counted(monkeypatch, interval=24 * HOUR)
 
     async def fail() -> None:
         raise StateUnavailable("the store is away")
 
     counted.does = fail
-    await run_due(state)
+    await run_due_tasks(state)
     due_at = (await done_at(state))["counted"] + 24 * HOUR
     assert timedelta(minutes=9) < due_at - utc_now() <= timedelta(minutes=10)
 
 
 async def test_one_that_takes_too_long_is_ended(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    counted = Counted(monkeypatch, at_most=timedelta(milliseconds=50))
+    counted = Counted(monkeypatch, max_duration=timedelta(milliseconds=50))
     counted.does = lambda: asyncio.sleep(60)
     async with asyncio.timeout(10):
-        await run_due(state)
+        await run_due_tasks(state)
     assert counted.times == 1
 
 
@@ -138,9 +140,9 @@ async def test_a_clock_that_is_put_back_stops_nothing(
 ) -> None:
     """What was done in the future is due."""
     counted = Counted(monkeypatch)
-    await run_due(state)
+    await run_due_tasks(state)
     await set_done_at(state, "counted", utc_now() + ahead)
-    await run_due(state)
+    await run_due_tasks(state)
     assert counted.times == 2
     assert (await done_at(state))["counted"] <= utc_now()
 
@@ -153,7 +155,7 @@ async def test_objects_that_nobody_needs_go(state: State) -> None:
     async with state.database.write() as connection:
         await connection.execute(sa.update(tables.objects).values(touched_at=utc_now() - 2 * HOUR))
     site = with_settings(state, objects=ObjectsSettings(keep_unused_h=1))
-    await run_due(site)
+    await run_due_tasks(site)
     assert await state.objects.get(used.name) == b"used"
     async with state.database.read() as connection:
         assert unused.name not in (await connection.scalars(sa.select(tables.objects.c.name))).all()
@@ -178,7 +180,7 @@ async def test_events_of_jobs_that_ended_long_ago_go(state: State) -> None:
             for n in range(1, 1501)
         ),
     )
-    await run_due(state)
+    await run_due_tasks(state)
     async with state.database.read() as connection:
         query = sa.select(tables.events.c.generation_id, sa.func.count()).group_by(tables.events.c.generation_id)
         assert {row[0]: row[1] for row in await connection.execute(query)} == {"g3": 1500, "g4": 1500}
@@ -197,7 +199,7 @@ async def test_deliveries_that_are_over_go_with_the_events(state: State) -> None
         for age in days
     ]  # fmt: skip
     await insert(state.database, tables.deliveries, rows)
-    await run_due(state)
+    await run_due_tasks(state)
     assert await left(state, tables.deliveries.c.id) == ["delivered 6", "failed 6", "pending 6", "pending 8"]
 
 
@@ -212,7 +214,7 @@ async def test_measurements_go_that_no_range_reaches(state: State) -> None:
         for age in (1, 365, 367, 4000)
     ]  # fmt: skip
     await insert(state.database, tables.measurements, rows)
-    await run_due(state)
+    await run_due_tasks(state)
     assert await left(state, tables.measurements.c.generation_id) == ["1", "365"]
 
 
@@ -226,7 +228,7 @@ async def test_arms_go_with_the_measurements_of_their_generations(state: State) 
         for age in (1, 365, 367)
     ]  # fmt: skip
     await insert(state.database, tables.exposures, rows)
-    await run_due(state)
+    await run_due_tasks(state)
     assert await left(state, tables.exposures.c.generation_id) == ["1", "365"]
 
 
@@ -236,7 +238,7 @@ async def test_batches_go_that_nothing_is_left_of(state: State) -> None:
     rows = [{"id": id_, "user_id": "ada", "size": 2, "created_at": now - age * HOUR} for id_, age in ages.items()]
     await insert(state.database, tables.batches, rows)
     await insert(state.database, tables.generations, [generation(1), generation(2, batch_id="used")])
-    await run_due(state)
+    await run_due_tasks(state)
     assert await left(state, tables.batches.c.id) == ["new", "used"]
 
 
@@ -258,7 +260,7 @@ async def test_idempotency_keys_and_answers_go_with_their_time(state: State) -> 
         tables.cache,
         [{"key": "old", "expires_at": now - HOUR, **answer}, {"key": "new", "expires_at": now + HOUR, **answer}],
     )
-    await run_due(state)
+    await run_due_tasks(state)
     async with state.database.read() as connection:
         left = sa.select(tables.idempotency_keys.c.key).order_by(tables.idempotency_keys.c.key)
         assert (await connection.scalars(left)).all() == ["1", "23"]
@@ -278,12 +280,12 @@ async def test_backups_come_by_schedule_and_old_ones_go(site: State, tmp_path: P
         (folder / name).write_text("x")
     (folder / "below").mkdir()
     (folder / "below" / "atelier-scheduled-20200101T000000Z.tar").write_text("x")
-    await run_due(site)
+    await run_due_tasks(site)
     (new,) = set(backups(tmp_path)) - {*kept, "below"}
     assert new.startswith(f"atelier-scheduled-{datetime.now(UTC):%Y}")
     assert set(kept) <= set(backups(tmp_path))
     assert (folder / "below" / "atelier-scheduled-20200101T000000Z.tar").exists()
-    await run_due(site)
+    await run_due_tasks(site)
     assert len(backups(tmp_path)) == len(kept) + 2, "one a day"
 
 
@@ -296,12 +298,12 @@ async def test_a_backup_that_fails_deletes_none(site: State, tmp_path: Path) -> 
     await insert(site.database, tables.objects, [stored])
     await insert(site.database, tables.generations, [generation(1)])
     await insert(site.database, tables.results, [result(1, object=stored["name"])])
-    await run_due(site)
+    await run_due_tasks(site)
     assert backups(tmp_path) == ["atelier-scheduled-20200101T000000Z.tar"]
 
 
 async def test_without_a_place_for_backups_there_are_none(state: State) -> None:
-    await run_due(state)
+    await run_due_tasks(state)
     names = {"events", "deliveries", "measurements", "exposures", "batches", "keys", "audit", "api_keys", "counters"}
     assert set(await done_at(state)) == names | {"cache", "objects"}
 
@@ -309,5 +311,5 @@ async def test_without_a_place_for_backups_there_are_none(state: State) -> None:
 async def test_times_beyond_all_calendars_do_not_stop_it(state: State, tmp_path: Path) -> None:
     plan = BackupSettings(url=(tmp_path / "backups").as_uri(), every_h=1e300, keep_days=1e300)
     jobs = state.settings.jobs.model_copy(update={"keep_events_h": 1e300, "keep_keys_h": 1e300})
-    await run_due(with_settings(state, backup=plan, jobs=jobs))
+    await run_due_tasks(with_settings(state, backup=plan, jobs=jobs))
     assert len(backups(tmp_path)) == 1

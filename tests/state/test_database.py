@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from loadtests.queue.postgresql import PostgreSQL
 from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable
 from serve.settings import DatabaseSettings, Settings
-from serve.state.database import Database, database_url, map_ray_errors
+from serve.state.database import Database, database_url, map_database_errors
 from serve.state.migrate import migrate
 from serve.state.tables import lanes
 
@@ -181,7 +181,7 @@ class ServerError(Exception):
 )
 def test_only_a_full_disk_is_a_full_disk(cause: Exception, told: type[Exception]) -> None:
     """Not a broken one, and not too little memory (53200): room would not mend those."""
-    with pytest.raises(told), map_ray_errors():
+    with pytest.raises(told), map_database_errors():
         raise sa.exc.OperationalError("INSERT", None, cause)
 
 

@@ -27,7 +27,7 @@ from serve.settings import DatabaseSettings, ObjectsSettings, Settings, load
 from serve.state import objects as objects_module
 from serve.state import tables
 from serve.state.database import Database, database_url
-from serve.state.objects import PIECE_BYTES, Objects, hold, name_of
+from serve.state.objects import PIECE_BYTES, Objects, name_of, protect
 from serve.state.tables import utc_now
 
 PNG = "image/png"
@@ -173,13 +173,13 @@ async def test_only_what_nothing_uses_is_deleted(folder: Folder, database: Datab
 
 def test_every_column_that_names_an_object_is_a_use() -> None:
     named = {c for table in tables.metadata.sorted_tables for c in table.c if c.name in ("object", "thumbnail")}
-    assert named == set(objects_module.USES)
+    assert named == set(objects_module.REFERENCE_COLUMNS)
 
 
 async def test_deletion_works_on_every_store_and_has_a_limit(objects: Objects, database: Database) -> None:
     stored = await objects.put_all([(b"%d" % n, PNG) for n in range(5)])
     await age(database)
-    assert await objects.delete_unused(DAY, most=2) == 2
+    assert await objects.delete_unused(DAY, limit=2) == 2
     assert await objects.delete_unused(DAY) == 3
     assert await rows(database) == {}
     for one in stored:
@@ -233,7 +233,7 @@ async def test_what_is_put_first_is_not_deleted(folder: Folder, database: Databa
     """It was found unused, and somebody puts it before it is deleted."""
     stored = await folder.objects.put(b"x", PNG)
     await age(database)
-    deletion = objects_module._unused(utc_now() - DAY)
+    deletion = objects_module._unused_query(utc_now() - DAY)
     async with database.read() as connection:
         assert (await connection.scalars(deletion)).all() == [stored.name]
     await folder.objects.put(b"x", PNG)
@@ -247,14 +247,14 @@ async def test_what_is_held_is_not_deleted(folder: Folder, database: Database, e
     await age(database)
     theirs = Objects(Settings(objects=ObjectsSettings(url=folder.path.as_uri())), elsewhere)
     async with database.write() as connection:
-        assert await hold(connection, [stored.name, stored.name])
+        assert await protect(connection, [stored.name, stored.name])
         deleting = asyncio.create_task(theirs.delete_unused(DAY))
         await asyncio.wait([deleting], timeout=0.3)
         assert folder.files() == [stored.name]
     assert await deleting == 0
     async with database.write() as connection:
-        assert not await hold(connection, [stored.name, "0" * 64 + ".png"])
-        assert await hold(connection, [])
+        assert not await protect(connection, [stored.name, "0" * 64 + ".png"])
+        assert await protect(connection, [])
 
 
 async def test_what_a_killed_process_was_writing_is_deleted(folder: Folder) -> None:

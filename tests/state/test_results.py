@@ -8,11 +8,10 @@ import pytest
 
 from serve.ensembles.requests import File, Outcome
 from serve.errors import NotFound
-from serve.jobs.recording import put_results
+from serve.jobs.records import insert_results
 from serve.state.database import Database
-from serve.state.gallery import get_generation
+from serve.state.gallery import get_generation, get_result, set_thumbnail
 from serve.state.objects import Stored
-from serve.state.results import get_result, set_thumbnail
 from serve.state.tables import generations, utc_now
 
 
@@ -22,7 +21,7 @@ async def test_a_result_is_found_with_whose_it_is(database: Database) -> None:
     async with database.write() as connection:
         await connection.execute(generations.insert().values(**made, prompt="a fox"))
         outcome = Outcome(files, {}, "mini", 0.5)
-        names = await put_results(connection, "g", outcome, [Stored("a.png", 1), Stored("b.svg", 1)])
+        names = await insert_results(connection, "g", outcome, [Stored("a.png", 1), Stored("b.svg", 1)])
     first, second = [await get_result(database, name) for name in names]
     assert (first.object, first.width, first.height, first.seed, first.model) == ("a.png", 8, 4, 7, "mini")
     assert (second.object, second.width, second.seed, second.place) == ("b.svg", None, None, 1)

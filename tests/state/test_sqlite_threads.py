@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serve.state.sqlite_connection import Connection, connect
+from serve.state.sqlite import Connection, connect
 
 
 def test_a_loop_that_closes_before_a_statement_is_done(tmp_path: Path) -> None:

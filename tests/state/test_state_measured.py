@@ -121,7 +121,7 @@ async def test_a_deletion_has_the_store_in_it_and_is_no_other_write(tmp_path: Pa
     objects = Objects(Settings(objects=ObjectsSettings(url=folder.as_uri())), database)
     await objects.put_all([(b"a picture", "image/png"), (b"another", "image/png")])
     since = Since(DATABASE_SECONDS)
-    assert await objects.delete_unused(YOUNGEST, most=1) == 1
+    assert await objects.delete_unused(YOUNGEST, limit=1) == 1
     shutil.rmtree(folder)
     with pytest.raises(StateUnavailable):
         await objects.delete_unused(YOUNGEST)
@@ -131,12 +131,12 @@ async def test_a_deletion_has_the_store_in_it_and_is_no_other_write(tmp_path: Pa
 async def test_what_is_asked_all_the_time_is_counted_apart(state: State) -> None:
     leases, flights = Leases(state, {}), InFlightRequests(state)
     await leases.register()
-    leads = await flights.board("key", "a generation")
+    leads = await flights.join("key", "a generation")
     since = Since(DATABASE_SECONDS)
     await leases.claim("illustrate", 1)
-    await leases.wishes()
-    await flights.is_followed("key")
-    await EventFollower(state)._moved()
+    await leases.requested_changes()
+    await flights.has_followers("key")
+    await EventFollower(state)._event_counts()
     with pytest.raises(DeadlineExceeded):
         await flights.wait(leads, "key", 0.0)
     assert since.counts() == {("poll", "ok"): 5, ("write", "ok"): 1}

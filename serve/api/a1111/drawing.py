@@ -80,7 +80,7 @@ async def _drawn(
     """Never with somebody else's pictures: two requests for any seed are two wishes here."""
     wanted = IllustrateRequest(asked.order.options, asked.order.encoding)
     with rename_fields(asked.order.names):
-        known = await direct.recall(wanted, caller)
+        known = await direct.cached_answer(wanted, caller)
         if known is not None:
             return known
         drawing = direct.stream(wanted, caller, asked.preview_every(settings.jobs.previews), task.progressed)

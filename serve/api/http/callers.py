@@ -14,7 +14,7 @@ from serve.api.middleware.authentication import principal_of
 from serve.ensembles.illustrator.encoding import as_url
 from serve.ensembles.illustrator.illustration import no_illustrator_error
 from serve.errors import InvalidRequest
-from serve.jobs.direct.direct_request import Answer, CacheWord, Caller
+from serve.jobs.direct.direct_request import Answer, CacheStatus, Caller
 from serve.jobs.direct.service import DirectService
 from serve.jobs.queue.idempotency import MAX_KEY
 from serve.settings import Settings
@@ -61,9 +61,9 @@ class CallerHeaders(KeyHeader):
         return Caller(
             user_id=principal_of(request).acts_as(user_id or None),
             idempotency_key=self.idempotency_key,
-            fresh=bool(directives & {"no-cache", "no-store"}),
+            bypass_cache=bool(directives & {"no-cache", "no-store"}),
             store="no-store" not in directives,
-            patience_s=patience_s,
+            grace_s=patience_s,
         )
 
 
@@ -95,19 +95,19 @@ Directly = Annotated[DirectService, Depends(direct_of)]
 DrawsDirectly = Annotated[DirectService, Depends(drawing_direct)]
 
 
-def caller_of(request: Request, user_id: str | None = None, patience_s: float = 0.0) -> Caller:
+def caller_of(request: Request, user_id: str | None = None, grace_s: float = 0.0) -> Caller:
     """Raises InvalidRequest for a key that is none, Forbidden for a ``user_id`` that is not the caller's."""
     wishes = _cache_control(request.headers)
     return Caller(
         user_id=principal_of(request).acts_as(user_id or None),
         idempotency_key=idempotency_key(request.headers),
-        fresh=bool(wishes & {"no-cache", "no-store"}),
+        bypass_cache=bool(wishes & {"no-cache", "no-store"}),
         store="no-store" not in wishes,
-        patience_s=patience_s,
+        grace_s=grace_s,
     )
 
 
-def with_cache_word(response: Response, word: CacheWord) -> Response:
+def with_cache_status(response: Response, word: CacheStatus) -> Response:
     response.headers[CACHE] = word
     return response
 

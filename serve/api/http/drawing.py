@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 from fastapi import Depends, Request, Response
 from pydantic import Field, model_validator
 
-from serve.api.http.callers import with_cache_word
+from serve.api.http.callers import with_cache_status
 from serve.api.http.models import Flag, Number, RequestModel, Text, Whole, error_at, one_of
 from serve.api.http.values import choice, flag, number, text, whole, whole_within
 from serve.api.native.presets import Quality, steps_of
@@ -239,7 +239,7 @@ async def draw(order: Order, direct: DirectService, caller: Caller, **more: Any)
 def with_words(response: Response, answer: Answer) -> Response:
     """With the headers that tell who served it, and what the cache had to do with it."""
     response.headers[SERVED_BY] = str(answer.details.get("served_by", ILLUSTRATE))
-    return with_cache_word(response, answer.cache)
+    return with_cache_status(response, answer.cache)
 
 
 def told(answer: Answer) -> dict[str, Any]:

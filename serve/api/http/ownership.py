@@ -18,7 +18,7 @@ from serve.errors import InvalidRequest, StateUnavailable
 from serve.security.identity.audit import Actor, record, record_now
 from serve.security.identity.ownership import Kind, Owners
 from serve.security.identity.roles import ADMIN, GENERATE
-from serve.state.database import Also
+from serve.state.database import AlsoWrite
 
 MAX_USER = 256
 """Characters of a user's name."""
@@ -31,7 +31,7 @@ def actor_of(connection: HTTPConnection) -> Actor:
     return Actor.of(principal_of(connection), connection.client.host if connection.client else None)
 
 
-def with_owner(connection: HTTPConnection, action: str, subject: str, **details: Any) -> Also:
+def with_owner(connection: HTTPConnection, action: str, subject: str, **details: Any) -> AlsoWrite:
     """Writes it down in the transaction that does it."""
 
     async def tell(transaction: AsyncConnection) -> None:

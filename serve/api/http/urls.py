@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from serve.security.signing import links
+from serve.security.signing import signed_urls
 from serve.settings import Settings
 
 
@@ -29,7 +29,7 @@ def shown_url(settings: Settings, path: str, query: str = "") -> str:
 
     ``query`` goes beside the signature.
     """
-    shown = links.shown(settings, path)
+    shown = signed_urls.shown(settings, path)
     return address(settings, f"{shown}{'&' if '?' in shown else '?'}{query}" if query else shown)
 
 

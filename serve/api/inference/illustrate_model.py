@@ -25,7 +25,7 @@ from serve.ensembles.illustrator.illustration import (
 )
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import AtelierError, TooLarge
-from serve.jobs.direct.direct_request import unit_for
+from serve.jobs.direct.direct_request import assignment_unit
 from serve.releases.fallback.serving import serving
 from serve.releases.rollouts.version_selector import VersionSelector
 
@@ -101,7 +101,7 @@ class IllustrateModel:
         if self._choosing is None:
             return options
         asked = IllustrateRequest(options)
-        return (await self._choosing.assign(asked, unit_for(asked, user_id))).options
+        return (await self._choosing.assign(asked, assignment_unit(asked, user_id))).options
 
     async def _check_size(self, options: IllustrateOptions) -> None:
         """Raises ``TooLarge`` before anything is drawn that no answer could hold."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import sqlalchemy as sa
 
 from serve.errors import OutOfSpace, StateUnavailable
-from serve.jobs.recording import measurement
+from serve.jobs.records import measurement_row
 from serve.state.database import Database
 from serve.state.job_states import new_id
 from serve.state.tables import measurements
@@ -26,7 +26,7 @@ class Recorder:
         """No answer is lost for want of its row."""
         if self._database is None:
             return
-        row = measurement(new_id(), user_id, kind, "", model, took_s, cost)
+        row = measurement_row(new_id(), user_id, kind, "", model, took_s, cost)
         try:
             async with self._database.write() as connection:
                 await connection.execute(sa.insert(measurements), row)

@@ -26,11 +26,10 @@ from serve.api.native.conversion_models import vectorize_options
 from serve.ensembles.requests import VectorizeRequest
 from serve.ensembles.vectorizer.vectorization import VECTORIZE, Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import InvalidRequest, TooLarge, rename_fields
-from serve.jobs.direct.direct_request import unit_for
-from serve.jobs.inputs import media_type_of
+from serve.jobs.direct.direct_request import assignment_unit
 from serve.releases.rollouts.version_selector import VersionSelector
 from serve.settings import ImageLimitsSettings
-from serve.state.objects import name_of
+from serve.state.objects import media_type_of, name_of
 
 DESCRIPTION = ModelDescription(
     name="vectorize",
@@ -87,7 +86,7 @@ class VectorizeModel:
         if self._choosing is None:
             return options
         asked = VectorizeRequest(await asyncio.to_thread(name_of, image, media_type_of(image)), options)
-        return (await self._choosing.assign(asked, unit_for(asked, user_id))).options
+        return (await self._choosing.assign(asked, assignment_unit(asked, user_id))).options
 
 
 def read_options(request: InferRequest, **fixed: Any) -> VectorizeOptions:

@@ -13,7 +13,7 @@ from serve.api.library.generation_files import files_of
 from serve.api.native.conversion import SiteSettings
 from serve.api.openapi.operation import CONFLICT, answer, said
 from serve.errors import Conflict
-from serve.state.gallery import MOST_AT_ONCE, Generation, get_generations
+from serve.state.gallery import MAX_IDS, Generation, get_generations
 
 router = APIRouter()
 
@@ -45,6 +45,6 @@ async def download(batch_id: BatchId, parts: Parts, settings: SiteSettings) -> R
     if not ids:
         raise Conflict("has no results yet; come again when a job of it is completed", "id")
     found: list[Generation] = []
-    for start in range(0, len(ids), MOST_AT_ONCE):
-        found += await get_generations(parts.state.database, ids[start : start + MOST_AT_ONCE])
+    for start in range(0, len(ids), MAX_IDS):
+        found += await get_generations(parts.state.database, ids[start : start + MAX_IDS])
     return zip_response(files_of(parts.state.objects, found, settings), f"atelier-{batch_id[:8]}.zip")

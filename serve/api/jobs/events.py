@@ -22,7 +22,7 @@ from serve.api.jobs.rendering import event_of
 from serve.api.middleware.authentication import admitted_still
 from serve.api.native.conversion import SiteSettings
 from serve.errors import AtelierError, InvalidRequest
-from serve.jobs.queue.events import slice_after
+from serve.jobs.queue.events import event_slice
 from serve.security.signing.signed_urls import PARAMETERS as SIGNED
 from serve.settings import Settings
 
@@ -47,7 +47,7 @@ async def events(request: Request, job_id: JobId, parts: Parts, settings: SiteSe
         raise InvalidRequest(f"must be from 0 to {MAX_WAIT_S:g}", "wait_s")
     found = await parts.follower.wait(job_id, after, wait_s)
     told = [event_of(job_id, event, settings) for event in found.events]
-    return render({"events": told, "last": told[-1]["id"] if told else after, "over": found.over}, 200, None)
+    return render({"events": told, "last": told[-1]["id"] if told else after, "over": found.finished}, 200, None)
 
 
 @router.get("/v1/jobs/{job_id}/status/stream", openapi_extra=STREAM)
@@ -68,8 +68,8 @@ async def _stream(request: Request, job_id: str, parts: JobServices, settings: S
     after = after_of(request.query_params)
     if request.headers.get(LAST_EVENT):
         after = after_of({LAST_EVENT: request.headers[LAST_EVENT].strip()}, LAST_EVENT)
-    found = await slice_after(parts.state.database, job_id, after, most=1)
-    if found.over and not found.events:
+    found = await event_slice(parts.state.database, job_id, after, limit=1)
+    if found.finished and not found.events:
         return Response(status_code=204)
     return await EventStream.of(
         _told(request, job_id, after, parts, settings), settings.pictures.heartbeat_s, _as_event

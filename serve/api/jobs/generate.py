@@ -102,7 +102,7 @@ async def generate(request: Request, parts: Parts, settings: SiteSettings) -> Re
         "position": view.position,
         "estimatedTime": view.estimated_s,
     }
-    response = render(body, 200 if added.again else 202, None)
+    response = render(body, 200 if added.is_replay else 202, None)
     response.headers["Location"] = f"/api/generate/{view.id}/status"
     return response
 

@@ -20,8 +20,8 @@ from serve.api.jobs.schema import ADDITION, CHANGE, JOB, LISTING, PRIORITY, RESU
 from serve.api.native.conversion import SiteSettings
 from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
 from serve.errors import InvalidRequest, NotFound, Overloaded, StateUnavailable
-from serve.jobs.queue.generation_queue import Added
-from serve.jobs.queue.views import MOST_JOBS, JobFilters
+from serve.jobs.queue.generation_queue import Submission
+from serve.jobs.queue.views import MAX_JOBS_PER_PAGE, JobFilters
 from serve.settings import Settings
 from serve.state.job_states import COMPLETED, PROCESSING, STATUSES, TERMINAL
 from serve.state.objects import EXTENSIONS
@@ -48,26 +48,26 @@ async def add(request: Request, parts: Parts, settings: SiteSettings) -> Respons
     return await answer(parts, settings, added, {"Preference-Applied": f"wait={wait_s:g}"} if wait_s else {})
 
 
-async def _wait(parts: JobServices, added: Added, wait_s: float) -> None:
+async def _wait(parts: JobServices, added: Submission, wait_s: float) -> None:
     """Until every job is over, or the time is."""
     deadline = time.monotonic() + wait_s
     with contextlib.suppress(Overloaded, StateUnavailable):  # then the answer tells how far it is
         for job_id in added.ids:
-            await parts.follower.until_over(job_id, 0, max(0.0, deadline - time.monotonic()))
+            await parts.follower.wait_until_finished(job_id, 0, max(0.0, deadline - time.monotonic()))
 
 
-async def answer(parts: JobServices, settings: Settings, added: Added, headers: dict[str, str]) -> Response:
+async def answer(parts: JobServices, settings: Settings, added: Submission, headers: dict[str, str]) -> Response:
     """202, and 200 where there is nothing to wait for: the key stood for it already, or all of it is over."""
     if added.batch_id is None:
-        views = [await parts.views.of_added(added)]
+        views = [await parts.views.of_submission(added)]
         body, path = job_of(views[0], settings), f"/v1/jobs/{added.ids[0]}"
     else:
         views = list(await parts.views.of_batch(added.batch_id))
         body, path = batch_of(views, settings), f"/v1/batches/{added.batch_id}"
-    done = added.again or all(view.status in TERMINAL for view in views)
+    done = added.is_replay or all(view.status in TERMINAL for view in views)
     response = render(body, 200 if done else 202, None)
-    again = {"Idempotent-Replayed": "true"} if added.again else {}
-    response.headers.update({"Location": path, **again, **headers})
+    replayed = {"Idempotent-Replayed": "true"} if added.is_replay else {}
+    response.headers.update({"Location": path, **replayed, **headers})
     return response
 
 
@@ -82,7 +82,7 @@ async def page(request: Request, parts: Parts, settings: SiteSettings) -> Respon
         kind=choice(values, "kind", (ILLUSTRATE, VECTORIZE), "") or None,
         batch_id=checked_id(batch_id, "batch") if (batch_id := text(values, "batch_id")) else None,
     )
-    limit = whole_within(values, "limit", 1, MOST_JOBS, _USUAL_JOBS)
+    limit = whole_within(values, "limit", 1, MAX_JOBS_PER_PAGE, _USUAL_JOBS)
     views, cursor = await parts.views.page(filters, text(values, "cursor"), limit)
     return render({"jobs": [job_of(view, settings) for view in views], "next_cursor": cursor}, 200, None)
 
@@ -96,7 +96,7 @@ async def get(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
 @router.get("/v1/jobs/{job_id}/status", openapi_extra=answers(200, "Where it is", STATUS))
 async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
     """Where a job is, in fal's words. COMPLETED is also said of what failed or was cancelled."""
-    return render(status_of(await parts.views.standing(job_id), settings), 200, None)
+    return render(status_of(await parts.views.status_of(job_id), settings), 200, None)
 
 
 @router.get("/v1/jobs/{job_id}/result", openapi_extra=RESULT)

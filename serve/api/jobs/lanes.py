@@ -11,7 +11,7 @@ from serve.api.jobs.dependencies import Parts
 from serve.api.openapi.operation import FLAG, WHOLE, answer, json_object, mapping_of
 from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
 from serve.errors import NotFound
-from serve.jobs.queue.lanes import set_paused
+from serve.jobs.queue.lanes import set_lane_paused
 from serve.state.job_states import PAUSED, PENDING, PROCESSING
 
 router = APIRouter()
@@ -50,5 +50,5 @@ async def resume(request: Request, lane: str, parts: Parts) -> Response:
 async def _set(request: Request, lane: str, parts: Parts, paused: bool) -> Response:
     if lane not in LANES:
         raise NotFound(f"there is no such lane; there are {', '.join(LANES)}", "lane")
-    await set_paused(parts.state.database, lane, paused, actor_of(request))
+    await set_lane_paused(parts.state.database, lane, paused, actor_of(request))
     return render({"lane": lane, "is_paused": paused}, 200, None)

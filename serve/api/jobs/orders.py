@@ -18,8 +18,8 @@ from serve.api.middleware.authentication import principal_of
 from serve.ensembles.ranges import check_number
 from serve.errors import InvalidRequest
 from serve.jobs.queue.generation_queue import MAX_PRIORITY, PRIORITIES
-from serve.jobs.queue.insertion import Order
-from serve.jobs.webhooks.address import check_webhook
+from serve.jobs.queue.insertion import JobOptions
+from serve.jobs.webhooks.client import check_webhook_url
 from serve.observability import request_context
 from serve.settings import Settings
 from serve.settings.egress_policy import MAX_URL
@@ -38,16 +38,16 @@ _ANSWER_S = 0.25
 _WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,6})\"?)?", re.ASCII | re.IGNORECASE)
 
 
-def order_of(values: Mapping[str, Any], request: Request, settings: Settings) -> Order:
+def order_of(values: Mapping[str, Any], request: Request, settings: Settings) -> JobOptions:
     """Raises InvalidRequest naming a field of ``NAMES``, or a header, and Forbidden for another user's name."""
     headers = request.headers
     url = text(values, "webhook_url", MAX_URL)
     if url is not None:
-        check_webhook(url, settings)
+        check_webhook_url(url, settings)
     events = _webhook_events(values)
     if events and url is None:
         raise InvalidRequest("is for a webhook_url; send it too", "webhook_events")
-    order = Order(
+    order = JobOptions(
         user_id=principal_of(request).acts_as(text(values, "user_id", MAX_USER)),
         priority=priority_of(values, PRIORITIES[_said_by(headers)]),
         webhook_url=url,

@@ -13,10 +13,10 @@ from serve.api.http.ownership import check_own
 from serve.api.http.values import text
 from serve.api.jobs.dependencies import checked_id
 from serve.errors import InvalidRequest, rename_fields
-from serve.jobs.inputs import media_type_of
 from serve.security.fetching.data_urls import decoded, is_one
 from serve.state import State
-from serve.state.results import get_result
+from serve.state.gallery import get_result
+from serve.state.objects import media_type_of
 from serve.vector.image import FIELD, ImageLimits, check
 
 RESULT = "result_id"

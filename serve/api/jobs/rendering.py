@@ -12,7 +12,7 @@ from serve.api.http.urls import address, result_url, shown_url, thumbnail_url
 from serve.ensembles.requests import ILLUSTRATE
 from serve.errors import AtelierError, EngineFailure, Gone, error_from_record
 from serve.jobs.queue.events import Event
-from serve.jobs.queue.views import JobView, ResultView, Standing
+from serve.jobs.queue.views import JobStatus, JobView, ResultView
 from serve.settings import Settings
 from serve.state.job_states import CANCELLED, COMPLETED, FAILED, PROCESSING, TERMINAL
 
@@ -54,7 +54,7 @@ def job_of(view: JobView, settings: Settings) -> dict[str, Any]:
     }
 
 
-def status_of(view: JobView | Standing, settings: Settings) -> dict[str, Any]:
+def status_of(view: JobView | JobStatus, settings: Settings) -> dict[str, Any]:
     """In fal's words: ``queue_position`` counts what is ahead; COMPLETED is over, however it ended."""
     told: dict[str, Any] = {
         "status": "COMPLETED"
@@ -131,7 +131,7 @@ def _brief(view: JobView, settings: Settings) -> dict[str, Any]:
     }
 
 
-def error_of(view: JobView | Standing) -> AtelierError:
+def error_of(view: JobView | JobStatus) -> AtelierError:
     """Why a job came to nothing, as the error that it is."""
     if view.status == CANCELLED:
         return Gone("this job was cancelled")

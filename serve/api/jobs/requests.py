@@ -18,7 +18,7 @@ from serve.ensembles.illustrator.illustration import IllustratorService
 from serve.ensembles.requests import ILLUSTRATE, VECTORIZE, JobRequest, VectorizeRequest
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import InvalidRequest
-from serve.jobs.queue.insertion import Order
+from serve.jobs.queue.insertion import JobOptions
 from serve.state import State
 from serve.vector.image import FIELD
 
@@ -37,7 +37,7 @@ class ParsedJobs:
     """``requests`` are one job, or a batch."""
 
     requests: Sequence[JobRequest]
-    order: Order
+    order: JobOptions
     is_batch: bool = False
 
 

@@ -17,7 +17,7 @@ from serve.ensembles.illustrator.illustration import MAX_PICTURES
 from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
 from serve.jobs.queue.generation_queue import MAX_PRIORITY, PRIORITIES
 from serve.jobs.queue.idempotency import MAX_KEY
-from serve.jobs.queue.views import MOST_JOBS
+from serve.jobs.queue.views import MAX_JOBS_PER_PAGE
 from serve.state.job_states import COMPLETED, STATUSES
 
 _TEXT = {"type": "string"}
@@ -214,7 +214,7 @@ LISTING: dict[str, Any] = {
         parameter("query", "status", "of these alone", _STATUS),
         parameter("query", "kind", "of these alone", {"type": "string", "enum": [ILLUSTRATE, VECTORIZE]}),
         parameter("query", "cursor", "the next_cursor of the page before"),
-        parameter("query", "limit", "jobs of a page", {"type": "integer", "minimum": 1, "maximum": MOST_JOBS}),
+        parameter("query", "limit", "jobs of a page", {"type": "integer", "minimum": 1, "maximum": MAX_JOBS_PER_PAGE}),
     ],
     **answer(
         "A page, the newest first",

@@ -21,7 +21,7 @@ from serve.settings import Settings
 from serve.state import State, gallery
 from serve.state.cursors import NEWEST, SORTS
 from serve.state.database import Database
-from serve.state.gallery import MOST_AT_ONCE, MOST_ITEMS, MOST_WORDS, Filters, Generation, Page
+from serve.state.gallery import MAX_IDS, MAX_PAGE_SIZE, MAX_SEARCH_WORDS, Filters, Generation, Page
 from serve.state.job_states import STATUSES
 
 router = APIRouter()
@@ -32,7 +32,7 @@ _USUAL_ITEMS = 20
 _PARAMETERS: Mapping[str, dict[str, Any]] = {
     "user_id": {"type": "string", "minLength": 1, "maxLength": MAX_USER},
     "cursor": TEXT,
-    "limit": {"type": "integer", "minimum": 1, "maximum": MOST_ITEMS, "default": _USUAL_ITEMS},
+    "limit": {"type": "integer", "minimum": 1, "maximum": MAX_PAGE_SIZE, "default": _USUAL_ITEMS},
     "kind": {"type": "string", "maxLength": _LONGEST},
     "model": {"type": "string", "maxLength": _LONGEST},
     "status": {"type": "string", "enum": list(STATUSES)},
@@ -53,7 +53,7 @@ _SAID: Mapping[str, str] = {
     "status": "Of this status alone.",
     "favorite": "Favourites alone, or all others.",
     "batch_id": "Of this batch alone.",
-    "q": f"Up to {MOST_WORDS} words that the prompt has, in any case and order.",
+    "q": f"Up to {MAX_SEARCH_WORDS} words that the prompt has, in any case and order.",
     "min_rating": "Of this rating or a better one.",
     "since": "ISO 8601; UTC unless it has a zone.",
     "until": "The end, which is not part of it.",
@@ -80,9 +80,9 @@ _OF_USER = {"parameters": [query("user_id", _PARAMETERS["user_id"], WHOSE)]}
 _ONE = answer("It", schema(False))
 _FAVORITE = {**_OF_USER, **answer("As it is now", json_object({"id": TEXT, "favorite": FLAG}))}
 _ZIP = {"200": {"description": "A ZIP", "content": {"application/zip": {"schema": {**TEXT, "format": "binary"}}}}}
-_IDS = {"type": "string", "minLength": 1, "maxLength": MOST_AT_ONCE * (_LONGEST_ID + 1)}
+_IDS = {"type": "string", "minLength": 1, "maxLength": MAX_IDS * (_LONGEST_ID + 1)}
 _DOWNLOAD = {
-    "parameters": [query("ids", _IDS, f"Up to {MOST_AT_ONCE} ids with commas between them.", required=True)],
+    "parameters": [query("ids", _IDS, f"Up to {MAX_IDS} ids with commas between them.", required=True)],
     "responses": {**_ZIP, "404": UNKNOWN["404"]},
 }
 
@@ -104,7 +104,7 @@ async def download(request: Request, state: StateOf, settings: SiteSettings) -> 
     """All results of several generations as one ZIP. Its metadata.json has what the gallery tells of them."""
     values = request.query_params
     refuse_unknown(values, ("ids",))
-    asked = required_text(values, "ids", MOST_AT_ONCE * (_LONGEST_ID + 1)).split(",")
+    asked = required_text(values, "ids", MAX_IDS * (_LONGEST_ID + 1)).split(",")
     ids = list(dict.fromkeys(one.strip() for one in asked if one.strip()))
     await check_own(request, "generation", ids, "ids")
     found = await gallery.get_generations(state.database, ids)
@@ -170,7 +170,7 @@ async def _page(request: Request, database: Database) -> Page:
         min_rating=number(values, "min_rating"),
     )
     sort = SORTS[choice(values, "sort", SORTS, NEWEST.name)]
-    limit = whole_within(values, "limit", 1, MOST_ITEMS, _USUAL_ITEMS)
+    limit = whole_within(values, "limit", 1, MAX_PAGE_SIZE, _USUAL_ITEMS)
     return await gallery.page(database, filters, sort, text(values, "cursor"), limit)
 
 

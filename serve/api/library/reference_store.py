@@ -25,7 +25,7 @@ from serve.security.limits.quotas import Quotas
 from serve.settings import Settings
 from serve.state import State
 from serve.state.cursors import cursor_of_seq, seq_of
-from serve.state.database import Also, Database
+from serve.state.database import AlsoWrite, Database
 from serve.state.objects import Objects
 from serve.state.tables import subject_references, utc_now
 from serve.vector.image import ImageLimits, decode
@@ -151,7 +151,7 @@ class SubjectReferenceManager:
                 return _of(row)
         raise _missing()
 
-    async def delete(self, user_id: str, reference_id: str, also: Also | None = None) -> None:
+    async def delete(self, user_id: str, reference_id: str, also: AlsoWrite | None = None) -> None:
         """Its files go when nothing else uses them and `objects.keep_unused_h` have passed. ``also`` is done in
         the same transaction. Raises NotFound."""
         found = await self.get(user_id, reference_id)

@@ -97,7 +97,7 @@ async def upload(
     user_id, subject_name = user_of(request, form.fields), required_text(form.fields, "subject_name", MAX_SUBJECT)
     field, image = await _picture(form, fetcher)
     with rename_fields({"image": field}):
-        async with turns.taken():
+        async with turns.slot():
             found = await references.store_subject_reference(user_id, subject_name, image)
     answer = render(_told(found, settings), 201, None)
     answer.headers["Location"] = _path(found)

@@ -30,8 +30,7 @@ from serve.security.identity.roles import GENERATE
 from serve.security.limits.admission_queue import AdmissionQueue
 from serve.security.signing.signed_urls import PARAMETERS as SIGNED
 from serve.state import State
-from serve.state.gallery import Generation, get_generation
-from serve.state.results import Result, get_result, set_thumbnail
+from serve.state.gallery import Generation, OwnedResult, get_generation, get_result, set_thumbnail
 
 router = APIRouter()
 
@@ -76,7 +75,7 @@ async def result(
     return await serve_rendition(request, kept, encoding.media_type, what, make)
 
 
-def as_file(found: Result) -> KeptFile:
+def as_file(found: OwnedResult) -> KeptFile:
     """Its file name tells of the prompt and the seed."""
     parts = (
         slug(found.prompt) or found.media_type.partition("/")[0],
@@ -85,7 +84,7 @@ def as_file(found: Result) -> KeptFile:
     return KeptFile(found.object, found.media_type, found.bytes, "-".join(map(str, parts)))
 
 
-def _wanted(values: Mapping[str, str], found: Result) -> tuple[Encoding, int | None] | None:
+def _wanted(values: Mapping[str, str], found: OwnedResult) -> tuple[Encoding, int | None] | None:
     """What to make of ``found``, and how wide; None where it is that already."""
     own = _FORMAT_OF.get(found.media_type, "")
     wanted = choice(values, "format", MEDIA_TYPES, own)
@@ -101,7 +100,7 @@ def _wanted(values: Mapping[str, str], found: Result) -> tuple[Encoding, int | N
 
 async def _exported(
     state: State,
-    found: Result,
+    found: OwnedResult,
     encoding: Encoding,
     width: int | None,
     service: VectorizerService,
@@ -112,7 +111,7 @@ async def _exported(
         with rename_fields({"image": "format"}):  # it may be more than a Vectorizer takes
             svg = (await service.vectorize(data, VectorizeOptions())).svg
         return (mark_svg(svg) if is_marked(data) else svg).encode()
-    async with turns.taken():
+    async with turns.slot():
         data = await state.objects.get(found.object)
         return await convert(data, found.media_type, encoding, width)
 
@@ -131,10 +130,10 @@ async def result_thumbnail(request: Request, result_id: str, state: StateOf, tur
     return await serve_rendition(request, as_file(found), WEBP, f"thumbnail-{size_px}", make)
 
 
-async def _thumbnail(state: State, found: Result, size_px: int, turns: AdmissionQueue) -> bytes:
+async def _thumbnail(state: State, found: OwnedResult, size_px: int, turns: AdmissionQueue) -> bytes:
     if size_px == THUMBNAIL_PX and found.thumbnail is not None:
         return await state.objects.get(found.thumbnail)
-    async with turns.taken():
+    async with turns.slot():
         if size_px == THUMBNAIL_PX:
             found = await get_result(state.database, found.id)  # who had the turn before may have made it
             if found.thumbnail is not None:

@@ -20,14 +20,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve.api.middleware.rate_classes import work_of
 from serve.api.middleware.scopes import PROBES, READS, needed
 from serve.errors import AtelierError
-from serve.security.identity.authentication import Authenticator
-from serve.security.identity.credentials import API_KEY
+from serve.security.identity.authentication import API_KEY, Authenticator
 from serve.security.identity.roles import LINK, LOCAL, Principal
 from serve.security.limits.addresses import FORWARDING
-from serve.security.limits.headers import rate_limit_headers
-from serve.security.limits.limiter import Client, Limiter, refuse_beyond
-from serve.security.limits.windows import Standing
-from serve.security.signing import links
+from serve.security.limits.limiter import Client, Limiter, raise_if_exceeded, rate_limit_headers
+from serve.security.limits.rate_leases import RateStatus
+from serve.security.signing import signed_urls
 from serve.settings import Settings
 from serve.state import State
 
@@ -60,8 +58,8 @@ class Authentication:
     async def opened(cls, state: State) -> Authentication:
         """Raises StateUnavailable, and InvalidRequest for a `rates.redis_url` that is none."""
         gate = await Authenticator.opened(state)
-        await asyncio.to_thread(links.signer_of, state.settings)  # reads the site's secret
-        limiter = Limiter.of(state.settings.rates, state.database)
+        await asyncio.to_thread(signed_urls.signer_of, state.settings)  # reads the site's secret
+        limiter = Limiter.create(state.settings.rates, state.database)
         limiter.start()
         return cls(gate, limiter, state.settings)
 
@@ -79,10 +77,10 @@ class Authentication:
             refusal = None
         elif method in READS and self._is_linked(scope):
             principal, refusal = replace(principal, is_linked=True), None
-        standings: Sequence[Standing] = ()
+        standings: Sequence[RateStatus] = ()
         try:
             standings = await self.limiter.take(_client(principal, headers, _address(scope)), work_of(method, path))
-            refuse_beyond(standings)
+            raise_if_exceeded(standings)
         except AtelierError as error:
             refusal = error
         return Authenticated(principal, rate_limit_headers(standings), refusal)
@@ -122,7 +120,7 @@ class Authentication:
         if b"signature" not in query or len(query) > _MAX_QUERY:
             return False
         values = dict(parse_qsl(query.decode("latin-1")))
-        return links.opens(self.settings, scope["path"], values)
+        return signed_urls.opens(self.settings, scope["path"], values)
 
 
 _AUTHORIZATION, _API_KEY = b"authorization", API_KEY.encode()

@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serve.api.http.urls import own_url
 from serve.api.middleware.scopes import PROBES
 from serve.errors import Forbidden
-from serve.security.identity.required import is_required
+from serve.security.identity.authentication import is_required
 from serve.settings import Settings
 
 _READING = ("GET", "HEAD", "OPTIONS")

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Form, Query, Request, Response
 
 from serve.api.http import headers
 from serve.api.http.bodies import CappedRoute
-from serve.api.http.callers import CACHE_HEADER, CallerOf, Directly, with_cache_word
+from serve.api.http.callers import CACHE_HEADER, CallerOf, Directly, with_cache_status
 from serve.api.http.problems import render
 from serve.api.native.conversion_models import (
     EXAMPLE_SVG,
@@ -98,9 +98,9 @@ async def _convert(
     answer = await direct.vectorize(await body.image.read(), options, caller)
     svg = answer.files[0].data
     if as_svg:
-        return with_cache_word(Response(svg, 200, headers.SVG, "image/svg+xml"), answer.cache)
+        return with_cache_status(Response(svg, 200, headers.SVG, "image/svg+xml"), answer.cache)
     content = _body(svg.decode(), {**answer.details, "generation_id": answer.generation_id, "cached": answer.cached})
-    return with_cache_word(render(content, 200, None), answer.cache)
+    return with_cache_status(render(content, 200, None), answer.cache)
 
 
 def to_answer(result: Vectorization) -> dict[str, Any]:
@@ -136,7 +136,7 @@ async def analyze_image(body: Annotated[ImageForm, FORM], caller: CallerOf, dire
     analysis = dict(found)
     analysis["processing_time"] = analysis.pop("processing_time_s")
     analysis["processing_method"] = analysis.pop("method")
-    return with_cache_word(render({"success": True, **analysis, "cached": word == HIT}, 200, None), word)
+    return with_cache_status(render({"success": True, **analysis, "cached": word == HIT}, 200, None), word)
 
 
 @router.get("/api/ai-health", response_model=AiHealthResponse, response_description="How the engines are")

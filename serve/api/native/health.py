@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from serve.api.http.problems import render
 from serve.api.native.conversion import SiteSettings, StackEngines
 from serve.api.native.conversion_models import EngineHealth
-from serve.security.identity.required import is_required
+from serve.security.identity.authentication import is_required
 
 router = APIRouter()
 

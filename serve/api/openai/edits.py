@@ -107,5 +107,5 @@ async def vary(
 
 async def _check(body: SentPictures, settings: Settings, fetcher: Fetcher, turns: AdmissionQueue) -> None:
     body = await fetched(body, fetcher, settings.limits)
-    async with turns.taken():
+    async with turns.slot():
         await check_pictures(body, ImageLimits(**settings.vectorizer.image.model_dump()))

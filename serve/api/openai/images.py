@@ -18,7 +18,7 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from serve.api.http.bodies import CappedRoute
-from serve.api.http.callers import CACHE_HEADER, CalledBy, DrawsDirectly, urls_of, with_cache_word
+from serve.api.http.callers import CACHE_HEADER, CalledBy, DrawsDirectly, urls_of, with_cache_status
 from serve.api.http.drawing import draw, told, with_words
 from serve.api.http.event_stream import EventStream
 from serve.api.http.problems import render
@@ -61,7 +61,7 @@ async def generate(
     asked = body.parsed(await direct.families(), settings.pictures.embed_metadata)
     user = asked.safety_identifier if principal_of(request).key_id is None else None  # a user of the client's, not ours
     caller = called_by.caller(request, user, settings.jobs.abandoned_s)
-    caller = replace(caller, repeats=_says_that_it_repeats(request))
+    caller = replace(caller, is_retry=_says_that_it_repeats(request))
     if asked.partial_images is not None:
         return await _streamed(asked, direct, caller, settings)
     answer = await draw(asked.order, direct, caller)
@@ -76,12 +76,12 @@ def _says_that_it_repeats(request: Request) -> bool:
 
 async def _streamed(asked: ImagesRequest, direct: DirectService, caller: Caller, settings: Settings) -> Response:
     with rename_fields(asked.order.names):
-        wanted = await direct.accepted(IllustrateRequest(asked.order.options, asked.order.encoding))
+        wanted = await direct.apply_policy(IllustrateRequest(asked.order.options, asked.order.encoding))
         asked = replace(asked, order=replace(asked.order, encoding=wanted.encoding))
-        known = await direct.recall(wanted, caller)
+        known = await direct.cached_answer(wanted, caller)
     source = told_again(asked, known) if known else events(asked, direct.stream(wanted, caller, asked.preview_every))
-    word = HIT if known else MISS if direct.looks_up(wanted, caller) else BYPASS
-    return with_cache_word(await EventStream.of(source, settings.pictures.heartbeat_s, _error_event), word)
+    word = HIT if known else MISS if direct.may_use_cache(wanted, caller) else BYPASS
+    return with_cache_status(await EventStream.of(source, settings.pictures.heartbeat_s, _error_event), word)
 
 
 def _answer(asked: ImagesRequest, answer: Answer, settings: Settings) -> dict[str, Any]:

@@ -17,9 +17,9 @@ from serve.api.openapi.operation import header
 from serve.api.openapi.refusals import BY_STATUS, responses_of, statuses_of
 from serve.api.openapi.samples import example_of, inlined, tells
 from serve.api.openapi.vocabularies import PATH_PARAMETERS, TAGS, tag_of
-from serve.security.identity.required import is_required
+from serve.security.identity.authentication import is_required
 from serve.security.identity.roles import ROLES
-from serve.security.limits.headers import NAMES as RATE_LIMIT_HEADERS
+from serve.security.limits.limiter import HEADER_NAMES as RATE_LIMIT_HEADERS
 from serve.settings import Settings
 
 SCOPE = "x-required-scope"

@@ -157,7 +157,7 @@ class Illustration:
     served_by: str = ILLUSTRATE
     """The server: the Illustrator, or a fallback such as ``fallback:openai:NAME``."""
     moderation: Mapping[str, Any] | None = None
-    """Result of moderation (`serve.security.moderation.verdicts`); None: not moderated."""
+    """Result of moderation (`serve.security.moderation.prompt_filter`); None: not moderated."""
     cost: Mapping[str, float] = field(default_factory=dict)
     """Cost (`serve.observability.costs`); empty: not measured."""
 

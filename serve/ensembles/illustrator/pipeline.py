@@ -230,17 +230,17 @@ class DiffusionPipeline:
         """One inference. While engines restart, it is retried for RESTART_S."""
         retry_until = time.monotonic() + RESTART_TIMEOUT_S
         while True:
-            left_s = deadline - time.monotonic()
-            if left_s <= 0:
+            remaining_s = deadline - time.monotonic()
+            if remaining_s <= 0:
                 raise DeadlineExceeded("there was not enough time to finish")
             try:
-                limit_s = min(left_s, self._engine_timeout_s)
+                limit_s = min(remaining_s, self._engine_timeout_s)
                 return await self._engines.infer(engine, inputs, timeout_s=limit_s, version=versions.get(engine, ""))
             except EngineUnavailable:
                 if time.monotonic() >= retry_until:
                     raise
                 tracing.event("asked again", atelier__engine=engine)
-                await asyncio.sleep(min(RETRY_S, left_s))
+                await asyncio.sleep(min(RETRY_S, remaining_s))
 
 
 def resolve(family: Family, options: IllustrateOptions, seed: int) -> Parameters:

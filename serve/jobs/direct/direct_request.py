@@ -1,55 +1,52 @@
-"""One request of a direct door: who asks for what, how it is done, and what is answered."""
+"""One synchronous request: its caller, its parameters, the function that runs it, and its answer."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal
 
-from serve.ensembles.illustrator.encoding import SignsFiles, encode_all
-from serve.ensembles.illustrator.illustration import RANDOM_SEED, Illustration, IllustratorService
-from serve.ensembles.requests import File, IllustrateRequest, JobRequest, Outcome, VectorizeRequest, digest
-from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions, Vectorizes
-from serve.jobs.direct.in_flight import Claim
-from serve.jobs.outcomes import of_illustration, of_vectorization
-from serve.observability.costs import total
+from serve.ensembles.illustrator.illustration import RANDOM_SEED
+from serve.ensembles.requests import File, JobRequest, Outcome, VectorizeRequest, digest
+from serve.jobs.direct.in_flight import IdempotencyClaim
 from serve.releases.experiments.exposures import Exposure
 from serve.releases.flags.flag import unit_of
 from serve.state.job_states import ANONYMOUS as ANONYMOUS
 from serve.state.job_states import new_id
 
-CacheWord = Literal["hit", "miss", "bypass"]
-HIT: CacheWord = "hit"
-MISS: CacheWord = "miss"
-BYPASS: CacheWord = "bypass"
-"""Nothing was looked up."""
+CacheStatus = Literal["hit", "miss", "bypass"]
+HIT: CacheStatus = "hit"
+MISS: CacheStatus = "miss"
+BYPASS: CacheStatus = "bypass"
+"""The cache was not consulted."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks, and how. ``fresh``: nothing that is stored and nothing that is under way will do; ``store``: whether
-    the answer may be given again. ``patience_s``: how long it goes on once the caller is gone, who may ask again.
-    ``repeats``: it says itself that it asks again; what was done within ``patience_s`` is what it did not get."""
+    """Who sends a request, and how. ``bypass_cache``: neither a stored answer nor a request in flight may be used.
+    ``store``: whether the answer may be cached. ``grace_s``: how long the work continues after the caller has
+    disconnected, since a retry may follow. ``is_retry``: the client marks the request as a retry, so a result completed
+    within ``grace_s`` is the one that it missed."""
 
     user_id: str = ANONYMOUS
     idempotency_key: str | None = None
-    fresh: bool = False
+    bypass_cache: bool = False
     store: bool = True
-    patience_s: float = 0.0
-    repeats: bool = False
+    grace_s: float = 0.0
+    is_retry: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Answer:
-    """``result_ids`` in the order of the files; ``kept``: whether they can be asked for again, by these."""
+    """``result_ids`` in the order of the files; ``kept``: whether the results can be fetched later by these ids."""
 
     generation_id: str
     files: Sequence[File]
     result_ids: Sequence[str]
     details: dict[str, Any]
     generation_time_s: float
-    cache: CacheWord = BYPASS
+    cache: CacheStatus = BYPASS
     kept: bool = False
 
     @property
@@ -59,21 +56,22 @@ class Answer:
 
 @dataclass(frozen=True, eq=False)
 class DirectRequest:
-    """``asked`` as it came, ``request`` with its defaults written out; ``do`` has the ensembles do it.
+    """``original`` as received, ``request`` with its defaults filled in; ``run`` executes it with the ensembles.
 
-    ``inputs`` are kept beside what it comes to. Waiting for the same request elsewhere ends after ``limit_s``.
+    ``inputs`` are stored with the results. Waiting for an identical request on another gateway ends after
+    ``timeout_s``.
     """
 
-    asked: JobRequest
+    original: JobRequest
     request: JobRequest
     caller: Caller
-    do: Callable[[Any], Awaitable[Outcome]]
-    limit_s: float
+    run: Callable[[Any], Awaitable[Outcome]]
+    timeout_s: float
     inputs: Sequence[tuple[bytes, str]] = ()
-    joins: bool = True
-    """Whether the same request without an idempotency key, of the same user, may be answered with it."""
+    joinable: bool = True
+    """Whether an identical request of the same user, without an idempotency key, may share the answer."""
     exposures: Sequence[Exposure] = ()
-    """The arm of an experiment that ``request`` has, and the versions of engines."""
+    """The experiment arm of ``request``, and the versions of its engines."""
 
     @cached_property
     def document(self) -> dict[str, Any]:
@@ -81,27 +79,31 @@ class DirectRequest:
         return self.request.to_json()
 
     @cached_property
-    def claim(self) -> Claim | None:
+    def claim(self) -> IdempotencyClaim | None:
         key = self.caller.idempotency_key
-        # Not the hash of a job's body: one key cannot stand for a job and for this.
-        return None if key is None else Claim(self.caller.user_id, key, digest(["direct", self.asked.to_json()]))
+        # Differs from the hash of a job's body: one key cannot identify both a job and a synchronous request.
+        return (
+            None
+            if key is None
+            else IdempotencyClaim(self.caller.user_id, key, digest(["direct", self.original.to_json()]))
+        )
 
     @cached_property
-    def flight(self) -> str:
-        """What is the same while it is under way."""
+    def flight_key(self) -> str:
+        """Identifies the request while it is in flight: equal keys share one execution."""
         if self.claim is not None:
             return digest(["key", self.claim.user_id, self.claim.key])
-        if self.caller.fresh or not self.joins:
+        if self.caller.bypass_cache or not self.joinable:
             return new_id()
-        return digest(["request", self.caller.user_id, unseeded(self.document)])
+        return digest(["request", self.caller.user_id, without_seed(self.document)])
 
 
-def seeded(request: JobRequest) -> JobRequest:
+def with_seed(request: JobRequest) -> JobRequest:
     return request if isinstance(request, VectorizeRequest) else request.seeded()
 
 
-def unseeded(document: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Every word for "any seed" is the same, and so is a seed that was drawn for it."""
+def without_seed(document: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The request's JSON without its seed if the seed is random, whether omitted, -1 or drawn."""
     options = document["options"]
     if options.get("seed") != RANDOM_SEED and document.get("seed_named", True):
         return document
@@ -109,50 +111,7 @@ def unseeded(document: Mapping[str, Any]) -> Mapping[str, Any]:
     return {**kept, "options": {**options, "seed": None}}
 
 
-def unit_for(asked: JobRequest, user_id: str) -> str:
-    """Whom arms and versions are chosen for. Of who is not known the same request is the same unit: asked again, it
-    joins and finds what it did before."""
-    return unit_of(user_id, digest(unseeded(asked.to_json())) if user_id == ANONYMOUS else None)
-
-
-async def drawn(
-    request: IllustrateRequest,
-    illustrator: IllustratorService,
-    vectorizer: Vectorizes,
-    signer: SignsFiles | None = None,
-) -> Outcome:
-    return await encoded(await illustrator.draw(request.options), request, vectorizer, signer)
-
-
-async def encoded(
-    illustration: Illustration, request: IllustrateRequest, vectorizer: Vectorizes, signer: SignsFiles | None = None
-) -> Outcome:
-    """Tells in ``degraded`` what drawings had to do without, if they had."""
-    noting = _Noting(vectorizer, request.options.engine_versions)
-    files = await encode_all(illustration, request.encoding, noting, signer)
-    outcome = of_illustration(illustration, request.encoding, files, request.more)
-    more: dict[str, Any] = {"degraded": list(dict.fromkeys(noting.degraded))} if noting.degraded else {}
-    if noting.costs:
-        more["cost"] = total(illustration.cost, *noting.costs)
-    return replace(outcome, details={**outcome.details, **more}) if more else outcome
-
-
-async def traced(image: bytes, options: VectorizeOptions, vectorizer: Vectorizes) -> Outcome:
-    return of_vectorization(await vectorizer.vectorize(image, options))
-
-
-class _Noting:
-    """A Vectorizer that asks the same versions as the drawing did, and remembers what was done instead of what was
-    asked, and what it cost."""
-
-    def __init__(self, vectorizer: Vectorizes, engine_versions: Mapping[str, str]) -> None:
-        self._vectorizer = vectorizer
-        self._engine_versions = engine_versions
-        self.degraded: list[str] = []
-        self.costs: list[Mapping[str, float]] = []
-
-    async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
-        found = await self._vectorizer.vectorize(data, replace(options, engine_versions=self._engine_versions))
-        self.degraded += found.degraded
-        self.costs += [found.cost] if found.cost else []
-        return found
+def assignment_unit(original: JobRequest, user_id: str) -> str:
+    """The unit that experiment arms and engine versions are assigned to: the user, or for anonymous requests the
+    request itself, so that a repeated request gets the same assignment and finds the stored answer."""
+    return unit_of(user_id, digest(without_seed(original.to_json())) if user_id == ANONYMOUS else None)

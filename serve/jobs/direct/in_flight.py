@@ -1,7 +1,7 @@
-"""Requests of the direct doors that are under way, told to every gateway by the table ``flights``.
+"""Synchronous requests in flight, visible to all gateways through the table ``flights``.
 
-Whoever begins a request writes down its key, and who asks for the same meanwhile waits for what it comes to. A gateway
-holds a lease, as workers do: when it is killed, its flights end with it.
+The first gateway inserts the key of a request and leads it; others that get the same request wait for its result. A
+gateway holds a lease, as workers do: when it is killed, its flights end.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ from serve.state.tables import flights, generations, idempotency_keys, utc_now, 
 
 LOGGER = logging.getLogger(__name__)
 
-Role = Literal["leads", "follows", "over"]
-LEADS: Role = "leads"
-FOLLOWS: Role = "follows"
-OVER: Role = "over"
-_ATTEMPTS = 5
-"""At a flight that ends just as somebody asks for it."""
+Role = Literal["leader", "follower", "finished"]
+LEADER: Role = "leader"
+FOLLOWER: Role = "follower"
+FINISHED: Role = "finished"
+_MAX_ATTEMPTS = 5
+"""To join a flight that ends at the same moment."""
 
 
 @dataclass(frozen=True)
-class Claim:
-    """An idempotency key, and the hash of what it came with."""
+class IdempotencyClaim:
+    """An idempotency key, and the hash of the body that it came with."""
 
     user_id: str
     key: str
@@ -47,9 +47,9 @@ class Claim:
 
 
 @dataclass(frozen=True)
-class JoinedRequest:
-    """``leads``: the generation is ours to make. ``follows``: another flight makes it, and this ``row`` says that
-    somebody waits. ``over``: the key stood for it already."""
+class FlightTicket:
+    """``leader``: this request runs the generation. ``follower``: another flight runs it, and ``row`` marks the waiter.
+    ``finished``: the idempotency key already has a completed generation."""
 
     row: str
     generation_id: str
@@ -59,49 +59,50 @@ class JoinedRequest:
 class InFlightRequests:
     """Of one process, for one event loop; `start` it, and `close` it. Methods raise StateUnavailable, OutOfSpace."""
 
-    def __init__(self, state: State, watch: LeaseReaper | None = None) -> None:
+    def __init__(self, state: State, lease_reaper: LeaseReaper | None = None) -> None:
         self._database = state.database
         self._limits = state.settings.jobs
         insert: Any = (sqlite if self._database.is_sqlite else postgresql).insert(flights)
-        self._begin = insert.on_conflict_do_nothing().returning(flights.c.key)
+        self._insert_flight = insert.on_conflict_do_nothing().returning(flights.c.key)
         self._leases = Leases(state, {})
-        self._watch = watch or LeaseReaper(state)
-        self._registering = asyncio.Lock()
-        self._left: set[JoinedRequest] = set()
+        self._lease_reaper = lease_reaper or LeaseReaper(state)
+        self._register_lock = asyncio.Lock()
+        self._to_delete: set[FlightTicket] = set()
         """What ended while nobody could write it down."""
-        self._tending: asyncio.Task[None] | None = None
+        self._heartbeat_task: asyncio.Task[None] | None = None
 
     @property
     def worker_id(self) -> str:
         return self._leases.worker_id
 
     def start(self) -> None:
-        self._tending = asyncio.create_task(self._tend())
+        self._heartbeat_task = asyncio.create_task(self._heartbeat_loop())
 
     async def close(self) -> None:
-        if self._tending is not None:
-            self._tending.cancel()
-            await asyncio.gather(self._tending, return_exceptions=True)
-        await self._watch.close()
+        if self._heartbeat_task is not None:
+            self._heartbeat_task.cancel()
+            await asyncio.gather(self._heartbeat_task, return_exceptions=True)
+        await self._lease_reaper.close()
         if self.worker_id:
             with contextlib.suppress(StateUnavailable, OutOfSpace):
-                await self._leases.leave()
+                await self._leases.unregister()
 
-    async def board(self, key: str, generation_id: str, claim: Claim | None = None) -> JoinedRequest:
-        """One write. Raises KeyReused when the key of ``claim`` came with something else."""
+    async def join(self, key: str, generation_id: str, claim: IdempotencyClaim | None = None) -> FlightTicket:
+        """Leads or follows the flight ``key``, in one write. Raises KeyReused when the key of ``claim`` has another
+        body."""
         if not self.worker_id:
             await self._register("")
-        boarded = JoinedRequest(key, generation_id, LEADS)
+        ticket = FlightTicket(key, generation_id, LEADER)
         try:
             async with self._database.write() as connection:
-                boarded = await self._board(connection, key, generation_id)
-                return boarded if claim is None else await self._claim(connection, boarded, claim)
+                ticket = await self._join(connection, key, generation_id)
+                return ticket if claim is None else await self._claim(connection, ticket, claim)
         except BaseException:
-            self._left.add(boarded)  # whether it was written is not known
+            self._to_delete.add(ticket)  # whether the row was written is unknown
             raise
 
-    async def again(self, claim: Claim) -> str | None:
-        """The completed generation that the key stands for. Raises KeyReused; reads only."""
+    async def completed_generation(self, claim: IdempotencyClaim) -> str | None:
+        """The completed generation of an idempotency key. Raises KeyReused. Reads only."""
         k, g = idempotency_keys.c, generations.c
         keep = timedelta(hours=self._limits.keep_keys_h)
         query = sa.select(k.body_hash, k.target, g.status).outerjoin(generations, g.id == k.target)
@@ -114,134 +115,136 @@ class InFlightRequests:
             raise KeyReused("stands for another request already; send a new one with a new request", "Idempotency-Key")
         return row.target if row.status == COMPLETED else None
 
-    async def wait(self, boarded: JoinedRequest, key: str, deadline: float) -> None:
-        """Until the flight that ``boarded`` follows is over, or its gateway is; ``deadline`` is of ``monotonic``.
+    async def wait(self, ticket: FlightTicket, key: str, deadline: float) -> None:
+        """Waits until the flight that ``ticket`` follows ends, or its gateway does; ``deadline`` is of ``monotonic``.
 
         Raises DeadlineExceeded.
         """
-        leads = self._alive(flights.c.key == key, flights.c.generation_id == boarded.generation_id)
+        leader = self._live_flights(flights.c.key == key, flights.c.generation_id == ticket.generation_id)
         try:
             while True:
                 async with self._database.read("poll") as connection:
-                    if await connection.scalar(leads) is None:
+                    if await connection.scalar(leader) is None:
                         return
                 if time.monotonic() >= deadline:
                     raise DeadlineExceeded("the same request is under way, and was not done in time; ask again")
                 await asyncio.sleep(self._limits.poll_s)
         finally:
-            self._left.add(boarded)
-            await self._sweep()
+            self._to_delete.add(ticket)
+            await self._delete_ended()
 
     @contextlib.asynccontextmanager
-    async def landing(self, boarded: JoinedRequest) -> AsyncIterator[AsyncConnection]:
-        """A transaction that ends the flight; when it cannot be written, the flight still ends as soon as it can."""
+    async def finishing(self, ticket: FlightTicket) -> AsyncIterator[AsyncConnection]:
+        """A transaction that also ends the flight; if it fails, the flight is deleted as soon as possible."""
         try:
             async with self._database.write() as connection:
                 yield connection
-                await _end(connection, boarded)
+                await _delete_flight(connection, ticket)
         except BaseException:
-            self._left.add(boarded)
+            self._to_delete.add(ticket)
             raise
 
-    async def is_followed(self, key: str) -> bool:
-        """Whether somebody elsewhere waits for the flight ``key`` of this process, as far as is known."""
-        led = sa.select(flights.c.generation_id).where(flights.c.key == key, flights.c.worker_id == self.worker_id)
-        others = self._alive(flights.c.generation_id == led.scalar_subquery(), flights.c.key != key)
+    async def has_followers(self, key: str) -> bool:
+        """Whether another process waits for the flight ``key`` of this process, as far as is known."""
+        own_flight = sa.select(flights.c.generation_id).where(
+            flights.c.key == key, flights.c.worker_id == self.worker_id
+        )
+        followers = self._live_flights(flights.c.generation_id == own_flight.scalar_subquery(), flights.c.key != key)
         with contextlib.suppress(StateUnavailable):
             async with self._database.read("poll") as connection:
-                return await connection.scalar(others.limit(1)) is not None
+                return await connection.scalar(followers.limit(1)) is not None
         return False
 
-    async def _board(self, connection: AsyncConnection, key: str, generation_id: str) -> JoinedRequest:
-        for _ in range(_ATTEMPTS):
+    async def _join(self, connection: AsyncConnection, key: str, generation_id: str) -> FlightTicket:
+        for _ in range(_MAX_ATTEMPTS):
             row = {"key": key, "generation_id": generation_id, "worker_id": self.worker_id}
-            if await connection.scalar(self._begin, row) is not None:
-                return JoinedRequest(key, generation_id, LEADS)
+            if await connection.scalar(self._insert_flight, row) is not None:
+                return FlightTicket(key, generation_id, LEADER)
             other = sa.select(flights.c.generation_id).where(flights.c.key == key)
-            leader: str | None = await connection.scalar(self._alive(flights.c.key == key))
+            leader: str | None = await connection.scalar(self._live_flights(flights.c.key == key))
             if leader is not None:
-                waiting = JoinedRequest(f"{key}/{new_id()}", leader, FOLLOWS)
-                follower = {"key": waiting.row, "generation_id": leader, "worker_id": self.worker_id}
+                follower_ticket = FlightTicket(f"{key}/{new_id()}", leader, FOLLOWER)
+                follower = {"key": follower_ticket.row, "generation_id": leader, "worker_id": self.worker_id}
                 await connection.execute(flights.insert(), follower)
-                return waiting
-            if (gone := await connection.scalar(other)) is not None:  # of a gateway that has no lease any more
+                return follower_ticket
+            if (orphan := await connection.scalar(other)) is not None:  # its gateway lost its lease
                 await connection.execute(
-                    sa.delete(flights).where(flights.c.key == key, flights.c.generation_id == gone)
+                    sa.delete(flights).where(flights.c.key == key, flights.c.generation_id == orphan)
                 )
         raise StateUnavailable("the same request begins and ends all the time; try again")
 
-    async def _claim(self, connection: AsyncConnection, boarded: JoinedRequest, claim: Claim) -> JoinedRequest:
-        """What the key stands for, if that is done; else, if it came to nothing, it stands for this from now on."""
+    async def _claim(self, connection: AsyncConnection, ticket: FlightTicket, claim: IdempotencyClaim) -> FlightTicket:
+        """The completed generation of the key if there is one; otherwise the key now refers to this generation."""
         body = (claim.user_id, claim.key, claim.body)
         keep = timedelta(hours=self._limits.keep_keys_h)
-        known = await idempotency.claim(connection, *body, boarded.generation_id, keep)
-        if known is None or known == boarded.generation_id:
-            return boarded
-        status = await connection.scalar(sa.select(generations.c.status).where(generations.c.id == known))
+        target = await idempotency.claim(connection, *body, ticket.generation_id, keep)
+        if target is None or target == ticket.generation_id:
+            return ticket
+        status = await connection.scalar(sa.select(generations.c.status).where(generations.c.id == target))
         if status == COMPLETED:
-            await _end(connection, boarded)
-            return JoinedRequest(boarded.row, known, OVER)
-        this = (idempotency_keys.c.user_id == claim.user_id, idempotency_keys.c.key == claim.key)
-        await connection.execute(sa.update(idempotency_keys).where(*this).values(target=boarded.generation_id))
-        return boarded
+            await _delete_flight(connection, ticket)
+            return FlightTicket(ticket.row, target, FINISHED)
+        same_key = (idempotency_keys.c.user_id == claim.user_id, idempotency_keys.c.key == claim.key)
+        await connection.execute(sa.update(idempotency_keys).where(*same_key).values(target=ticket.generation_id))
+        return ticket
 
-    def _alive(self, *which: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
-        """The generations of flights whose gateway has its lease."""
-        return sa.select(flights.c.generation_id).join(workers, workers.c.id == flights.c.worker_id).where(*which)
+    def _live_flights(self, *conditions: sa.ColumnElement[bool]) -> sa.Select[tuple[str]]:
+        """Generations of flights whose gateway holds a lease."""
+        return sa.select(flights.c.generation_id).join(workers, workers.c.id == flights.c.worker_id).where(*conditions)
 
-    async def _register(self, instead_of: str) -> None:
-        async with self._registering:
-            if self.worker_id != instead_of:
+    async def _register(self, expected: str) -> None:
+        async with self._register_lock:
+            if self.worker_id != expected:
                 return
             await self._leases.register()
-            async with self._database.write() as connection:  # of those that nobody has a lease for, and nobody took
-                nobody = ~sa.exists().where(workers.c.id == flights.c.worker_id)
-                await connection.execute(sa.delete(flights).where(nobody))
+            async with self._database.write() as connection:  # flights without a lease that no reaper deleted
+                orphaned = ~sa.exists().where(workers.c.id == flights.c.worker_id)
+                await connection.execute(sa.delete(flights).where(orphaned))
 
-    async def _tend(self) -> None:
-        """Shows that this process lives, and looks after those that do not."""
-        away = False
+    async def _heartbeat_loop(self) -> None:
+        """Renews the lease, and reaps the leases of dead processes."""
+        unavailable = False
         while True:
             try:
-                await self._show_life()
-                if away:
+                await self._heartbeat()
+                if unavailable:
                     LOGGER.warning("the database answers again")
-                away = False
+                unavailable = False
             except (StateUnavailable, OutOfSpace) as error:
-                if not away:
-                    LOGGER.warning("the gateway goes on without the database: %s", error)
-                away = True
+                if not unavailable:
+                    LOGGER.warning("the gateway continues without the database: %s", error)
+                unavailable = True
             except Exception:
-                LOGGER.exception("a gateway's loop failed, and goes on")
+                LOGGER.exception("a gateway's heartbeat failed, and continues")
             await asyncio.sleep(self._limits.beat_s)
 
-    async def _show_life(self) -> None:
-        mine = self.worker_id
+    async def _heartbeat(self) -> None:
+        worker_id = self.worker_id
         try:
-            if not mine:
+            if not worker_id:
                 await self._register("")
-            await self._watch.look_in_time(self._leases.beat())
+            await self._lease_reaper.reap_within_lease(self._leases.renew())
         except LeaseLost:
-            LOGGER.warning("this gateway was taken for dead; what it does now is not joined from elsewhere")
-            await self._register(mine)
-        await self._sweep()
+            LOGGER.warning("this gateway lost its lease; other gateways do not join its current requests")
+            await self._register(worker_id)
+        await self._delete_ended()
 
-    async def _sweep(self) -> None:
-        """What is left behind goes, if that can be written now; else with the next beat."""
-        going = list(self._left)
-        if not going:
+    async def _delete_ended(self) -> None:
+        """Deletes ended flights if the database answers; otherwise the next heartbeat tries again."""
+        tickets = list(self._to_delete)
+        if not tickets:
             return
         with contextlib.suppress(StateUnavailable, OutOfSpace):
             async with self._database.write() as connection:
-                for boarded in going:
-                    await _end(connection, boarded)
-            self._left.difference_update(going)
+                for ticket in tickets:
+                    await _delete_flight(connection, ticket)
+            self._to_delete.difference_update(tickets)
 
 
-_END = sa.delete(flights).where(
+_DELETE_FLIGHT = sa.delete(flights).where(
     flights.c.key == sa.bindparam("row"), flights.c.generation_id == sa.bindparam("generation")
 )
 
 
-async def _end(connection: AsyncConnection, boarded: JoinedRequest) -> None:
-    await connection.execute(_END, {"row": boarded.row, "generation": boarded.generation_id})
+async def _delete_flight(connection: AsyncConnection, ticket: FlightTicket) -> None:
+    await connection.execute(_DELETE_FLIGHT, {"row": ticket.row, "generation": ticket.generation_id})

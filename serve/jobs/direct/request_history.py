@@ -1,4 +1,4 @@
-"""`RequestHistory`: what is known of an errand before it is done, and what is written down once it is."""
+"""`RequestHistory`: answers synchronous requests from the history or the cache, and records those that run."""
 
 from __future__ import annotations
 
@@ -18,18 +18,24 @@ from serve.jobs.direct.direct_request import (
     HIT,
     MISS,
     Answer,
-    CacheWord,
+    CacheStatus,
     Caller,
     DirectRequest,
-    seeded,
-    unseeded,
+    with_seed,
+    without_seed,
 )
-from serve.jobs.direct.history import Entry, read_again, recent, write_done, write_undone
-from serve.jobs.direct.in_flight import LEADS, OVER, InFlightRequests, JoinedRequest
-from serve.jobs.direct.result_cache import CachedResult, Key, ResultCache
+from serve.jobs.direct.in_flight import FINISHED, LEADER, FlightTicket, InFlightRequests
+from serve.jobs.direct.result_cache import CachedResult, CacheKey, ResultCache
 from serve.jobs.direct.single_flight import SingleFlight
 from serve.jobs.queue import idempotency
-from serve.jobs.recording import as_stored
+from serve.jobs.records import (
+    HistoryEntry,
+    insert_completed,
+    insert_unfinished,
+    object_store_items,
+    read_stored,
+    recent_generations,
+)
 from serve.jobs.worker.lease_reaper import LeaseReaper
 from serve.observability import request_context, tracing
 from serve.observability.metrics.catalogue import SHARED
@@ -37,213 +43,221 @@ from serve.security.limits.quotas import Quotas
 from serve.state import State
 from serve.state.cache import Cache
 from serve.state.job_states import CANCELLED, FAILED, new_id
-from serve.state.objects import hold
+from serve.state.objects import protect
 
 
 @dataclass(eq=False)
 class Run:
-    """An errand under way. ``began`` is of ``perf_counter``; ``key`` is set when its answer may be given again."""
+    """A request that is running. ``started`` is of ``perf_counter``; ``key`` is set when the answer may be cached."""
 
-    errand: DirectRequest
-    boarded: JoinedRequest
-    entry: Entry
-    key: Key | None = None
-    began: float = field(default_factory=time.perf_counter)
+    direct: DirectRequest
+    ticket: FlightTicket
+    entry: HistoryEntry
+    key: CacheKey | None = None
+    started: float = field(default_factory=time.perf_counter)
 
     @property
     def request(self) -> Any:
-        """As it is done: its seed is drawn."""
+        """As executed: with its seed."""
         return self.entry.request
 
 
 class RequestHistory:
     """For one event loop; `start` it, and `close` it. Methods raise StateUnavailable, OutOfSpace and KeyReused."""
 
-    def __init__(self, state: State, known: EnsembleInfoCache, watch: LeaseReaper | None = None) -> None:
+    def __init__(self, state: State, ensemble_info: EnsembleInfoCache, lease_reaper: LeaseReaper | None = None) -> None:
         self._state = state
         self._keep_keys = timedelta(hours=state.settings.jobs.keep_keys_h)
-        self._memory = ResultCache(state, known)
+        self._result_cache = ResultCache(state, ensemble_info)
         self._quotas = Quotas(state.database, state.settings.quotas)
-        self._flights = InFlightRequests(state, watch)
-        self._shared = SingleFlight[Answer](self._flights.is_followed, state.settings.jobs.poll_s)
-        self._evicting: asyncio.Task[None] | None = None
-        self._keeping: set[asyncio.Task[Answer]] = set()
+        self._in_flight = InFlightRequests(state, lease_reaper)
+        self._single_flight = SingleFlight[Answer](self._in_flight.has_followers, state.settings.jobs.poll_s)
+        self._eviction: asyncio.Task[None] | None = None
+        self._storing: set[asyncio.Task[Answer]] = set()
 
     @property
     def cache(self) -> Cache:
-        return self._memory.cache
+        return self._result_cache.cache
 
     def start(self) -> None:
-        self._flights.start()
+        self._in_flight.start()
 
     async def close(self) -> None:
-        """What is under way is cancelled, and written down so."""
-        await self._shared.close()
-        await asyncio.gather(*self._keeping, return_exceptions=True)
-        if self._evicting is not None:
-            self._evicting.cancel()
-            await asyncio.gather(self._evicting, return_exceptions=True)
-        await self._flights.close()
+        """Cancels the running requests, and records them as cancelled."""
+        await self._single_flight.close()
+        await asyncio.gather(*self._storing, return_exceptions=True)
+        if self._eviction is not None:
+            self._eviction.cancel()
+            await asyncio.gather(self._eviction, return_exceptions=True)
+        await self._in_flight.close()
 
-    async def answer(self, errand: DirectRequest) -> Answer:
-        """Of the same request that is under way here, if there is one. It ends once nobody waits for it any more."""
-        body = errand.claim.body if errand.claim is not None else ""
-        led = False
+    async def answer(self, direct: DirectRequest) -> Answer:
+        """Runs the request, or joins an identical one in flight. It is cancelled once nothing waits for it."""
+        body = direct.claim.body if direct.claim is not None else ""
+        is_leader = False
 
-        async def lead() -> Answer:
-            nonlocal led
-            led = True
-            return await self._do(errand)
+        async def run_as_leader() -> Answer:
+            nonlocal is_leader
+            is_leader = True
+            return await self._run(direct)
 
-        answer = await self._shared.do(errand.flight, body, lead, errand.caller.patience_s)
+        answer = await self._single_flight.run(direct.flight_key, body, run_as_leader, direct.caller.grace_s)
         tracing.note(atelier__cache=answer.cache)
-        return answer if led else replace(answer, details=without_cost(answer.details))
+        return answer if is_leader else replace(answer, details=without_cost(answer.details))
 
-    def looks_up(self, request: JobRequest, caller: Caller) -> bool:
-        """Whether an answer of before would do."""
-        return self.cache.enabled and request.repeatable and not caller.fresh
+    def may_use_cache(self, request: JobRequest, caller: Caller) -> bool:
+        """Whether a cached answer is acceptable."""
+        return self.cache.enabled and request.repeatable and not caller.bypass_cache
 
-    async def known(self, errand: DirectRequest) -> Answer | None:
-        """What the errand's key stands for already, else what the cache has, written down as another generation."""
-        if errand.claim is not None and (done := await self._flights.again(errand.claim)) is not None:
-            return await self._again(done, HIT)
-        again = errand.caller.repeats and not errand.caller.fresh
-        if again and (answer := await self._unheard(errand)) is not None:
+    async def lookup(self, direct: DirectRequest) -> Answer | None:
+        """The completed answer of the idempotency key; else the cached answer, recorded as another generation."""
+        if direct.claim is not None and (done := await self._in_flight.completed_generation(direct.claim)) is not None:
+            return await self._stored_answer(done, HIT)
+        retry = direct.caller.is_retry and not direct.caller.bypass_cache
+        if retry and (answer := await self._recent_answer(direct)) is not None:
             return answer
-        if not self.looks_up(errand.request, errand.caller):
+        if not self.may_use_cache(direct.request, direct.caller):
             return None
-        if (key := await self._memory.key_of(errand.request, errand.document)) is None:
+        if (key := await self._result_cache.key_of(direct.request, direct.document)) is None:
             return None
-        began = time.perf_counter()
-        recalled = await self._memory.recall(key)
-        return None if recalled is None else await self._give_again(errand, key, recalled, began)
+        started = time.perf_counter()
+        cached = await self._result_cache.get(key)
+        return None if cached is None else await self._answer_from_cache(direct, key, cached, started)
 
-    async def board(self, errand: DirectRequest) -> JoinedRequest | Answer:
-        """A flight that is the errand's own, or the answer of the one that was under way. Raises what that raised,
-        QuotaExceeded, and TooManyJobs."""
-        await self._quotas.check_storage(errand.caller.user_id)
-        await self._quotas.check_running(errand.caller.user_id)
-        deadline = request_context.current().until(errand.limit_s)
+    async def join_or_lead(self, direct: DirectRequest) -> FlightTicket | Answer:
+        """A flight that this request leads, or the answer of the flight that it followed. Raises the error of that
+        flight, QuotaExceeded, and TooManyJobs."""
+        await self._quotas.check_storage(direct.caller.user_id)
+        await self._quotas.check_running(direct.caller.user_id)
+        deadline = request_context.current().until(direct.timeout_s)
         while True:
-            boarded = await self._flights.board(errand.flight, new_id(), errand.claim)
-            if boarded.role == LEADS:
-                return boarded
-            if boarded.role != OVER:
+            ticket = await self._in_flight.join(direct.flight_key, new_id(), direct.claim)
+            if ticket.role == LEADER:
+                return ticket
+            if ticket.role != FINISHED:
                 SHARED.add(1, "site")
-                await self._flights.wait(boarded, errand.flight, deadline)
-            answer = await self._again(boarded.generation_id, HIT if boarded.role == OVER else self._word(errand))
+                await self._in_flight.wait(ticket, direct.flight_key, deadline)
+            answer = await self._stored_answer(
+                ticket.generation_id, HIT if ticket.role == FINISHED else self._cache_status(direct)
+            )
             if answer is not None:
                 return answer
 
     @contextlib.asynccontextmanager
-    async def undertaken(self, errand: DirectRequest, boarded: JoinedRequest) -> AsyncIterator[Run]:
-        """Around the doing: what ends it early is written down. `keep` what it comes to."""
-        entry = Entry(boarded.generation_id, errand.caller.user_id, seeded(errand.request), exposures=errand.exposures)
-        run = Run(errand, boarded, entry)
+    async def running(self, direct: DirectRequest, ticket: FlightTicket) -> AsyncIterator[Run]:
+        """Context of the execution: records what ends it early. Call `store_outcome` with its outcome."""
+        entry = HistoryEntry(
+            ticket.generation_id, direct.caller.user_id, with_seed(direct.request), exposures=direct.exposures
+        )
+        run = Run(direct, ticket, entry)
         try:
-            if errand.caller.store:
-                run.key = await self._memory.key_of(errand.request, errand.document)
-            async with self._quotas.working(errand.caller.user_id):
+            if direct.caller.store:
+                run.key = await self._result_cache.key_of(direct.request, direct.document)
+            async with self._quotas.running_request(direct.caller.user_id):
                 yield run
         except BaseException as error:
-            await self._write_undone(run, error)
+            await self._record_failure(run, error)
             raise
 
-    async def keep(self, run: Run, outcome: Outcome) -> Answer:
-        """To its end, whoever stops waiting: what is made is kept."""
-        keeping = asyncio.create_task(self._keep(run, outcome))
-        self._keeping.add(keeping)
-        keeping.add_done_callback(self._keeping.discard)
-        return await asyncio.shield(keeping)
+    async def store_outcome(self, run: Run, outcome: Outcome) -> Answer:
+        """Stores the outcome even when the caller is cancelled."""
+        storing = asyncio.create_task(self._store_outcome(run, outcome))
+        self._storing.add(storing)
+        storing.add_done_callback(self._storing.discard)
+        return await asyncio.shield(storing)
 
-    async def _unheard(self, errand: DirectRequest) -> Answer | None:
-        """What the same request of the same user came to a moment ago, also one that draws anew each time."""
-        times = timedelta(seconds=errand.caller.patience_s), timedelta(seconds=errand.limit_s)
-        wanted = unseeded(errand.document)
+    async def _recent_answer(self, direct: DirectRequest) -> Answer | None:
+        """The answer of an identical request that the same user completed a moment ago, even with a random seed."""
+        times = timedelta(seconds=direct.caller.grace_s), timedelta(seconds=direct.timeout_s)
+        expected = without_seed(direct.document)
         async with self._state.database.read() as connection:
-            rows = await recent(connection, errand.caller.user_id, errand.request.kind, *times)
-        found = next((row.id for row in rows if unseeded(row.parameters) == wanted), None)
-        return None if found is None else await self._again(found, HIT)
+            rows = await recent_generations(connection, direct.caller.user_id, direct.request.kind, *times)
+        found = next((row.id for row in rows if without_seed(row.parameters) == expected), None)
+        return None if found is None else await self._stored_answer(found, HIT)
 
-    async def _do(self, errand: DirectRequest) -> Answer:
-        if (known := await self.known(errand)) is not None:
-            return known
-        boarded = await self.board(errand)
-        if isinstance(boarded, Answer):
-            return boarded
-        async with self.undertaken(errand, boarded) as run:
-            outcome = await errand.do(run.request)
-        return await self.keep(run, outcome)
+    async def _run(self, direct: DirectRequest) -> Answer:
+        if (answer := await self.lookup(direct)) is not None:
+            return answer
+        ticket = await self.join_or_lead(direct)
+        if isinstance(ticket, Answer):
+            return ticket
+        async with self.running(direct, ticket) as run:
+            outcome = await direct.run(run.request)
+        return await self.store_outcome(run, outcome)
 
-    async def _keep(self, run: Run, outcome: Outcome) -> Answer:
-        errand, took_s = run.errand, time.perf_counter() - run.began
+    async def _store_outcome(self, run: Run, outcome: Outcome) -> Answer:
+        direct, duration_s = run.direct, time.perf_counter() - run.started
         try:
-            kept = await self._state.objects.put_all([*errand.inputs, *as_stored(outcome.files)])
+            stored_objects = await self._state.objects.put_all([*direct.inputs, *object_store_items(outcome.files)])
         except (StateUnavailable, OutOfSpace) as error:
-            await self._write_undone(run, error)
+            await self._record_failure(run, error)
             raise
-        inputs, stored = kept[: len(errand.inputs)], kept[len(errand.inputs) :]
-        made_from = [one.name for one in inputs]
-        async with self._flights.landing(run.boarded) as connection:
-            ids = await write_done(connection, run.entry, outcome, stored, made_from, took_s)
+        inputs, stored = stored_objects[: len(direct.inputs)], stored_objects[len(direct.inputs) :]
+        input_objects = [one.name for one in inputs]
+        async with self._in_flight.finishing(run.ticket) as connection:
+            result_ids = await insert_completed(connection, run.entry, outcome, stored, input_objects, duration_s)
             if run.key is not None:
-                await self._memory.keep(connection, run.key, outcome, stored, inputs)
+                await self._result_cache.put(connection, run.key, outcome, stored, inputs)
         self._evict_if_over()
-        return _answer(run.entry.generation_id, outcome, ids, took_s, self._word(errand))
+        return _answer(run.entry.generation_id, outcome, result_ids, duration_s, self._cache_status(direct))
 
-    async def _write_undone(self, run: Run, error: BaseException) -> None:
-        """What was the client's fault is no generation, but its flight has ended."""
-        took_s = time.perf_counter() - run.began
+    async def _record_failure(self, run: Run, error: BaseException) -> None:
+        """Ends the flight; client errors (4xx) are not recorded as generations."""
+        duration_s = time.perf_counter() - run.started
         with contextlib.suppress(StateUnavailable, OutOfSpace):
-            async with self._flights.landing(run.boarded) as connection:
+            async with self._in_flight.finishing(run.ticket) as connection:
                 if isinstance(error, asyncio.CancelledError | GeneratorExit | Cancelled):
-                    await write_undone(connection, run.entry, CANCELLED, None, took_s)
+                    await insert_unfinished(connection, run.entry, CANCELLED, None, duration_s)
                 elif not isinstance(error, AtelierError):
-                    told = EngineFailure("an internal error; the log has it")
-                    await write_undone(connection, run.entry, FAILED, told, took_s)
+                    failure = EngineFailure("an internal error; the log has it")
+                    await insert_unfinished(connection, run.entry, FAILED, failure, duration_s)
                 elif error.status >= 500:
-                    await write_undone(connection, run.entry, FAILED, error, took_s)
+                    await insert_unfinished(connection, run.entry, FAILED, error, duration_s)
 
-    async def _give_again(self, errand: DirectRequest, key: Key, recalled: CachedResult, began: float) -> Answer | None:
-        """None when an object is being deleted just now."""
-        entry = Entry(new_id(), errand.caller.user_id, errand.request, exposures=errand.exposures)
-        results = {one.name for one in recalled.stored}
+    async def _answer_from_cache(
+        self, direct: DirectRequest, key: CacheKey, cached: CachedResult, started: float
+    ) -> Answer | None:
+        """None when an object of the answer is being deleted."""
+        entry = HistoryEntry(new_id(), direct.caller.user_id, direct.request, exposures=direct.exposures)
+        results = {one.name for one in cached.stored}
         async with self._state.database.write() as connection:
-            if not await hold(connection, recalled.objects):
-                gone = True
+            if not await protect(connection, cached.objects):
+                is_deleted = True
             else:
-                gone = False
-                if (claim := errand.claim) is not None:
+                is_deleted = False
+                if (claim := direct.claim) is not None:
                     body = (claim.user_id, claim.key, claim.body)
                     await idempotency.claim(connection, *body, entry.generation_id, self._keep_keys)
-                made_from = set(recalled.objects) - results
-                took_s = time.perf_counter() - began
-                again = (entry, recalled.outcome, recalled.stored, made_from, took_s)
-                ids = await write_done(connection, *again, cached=True)
-        if gone:
-            await self._memory.cache.forget(key.text)
+                input_objects = set(cached.objects) - results
+                duration_s = time.perf_counter() - started
+                retry = (entry, cached.outcome, cached.stored, input_objects, duration_s)
+                result_ids = await insert_completed(connection, *retry, cached=True)
+        if is_deleted:
+            await self._result_cache.cache.delete(key.text)
             return None
-        return _answer(entry.generation_id, recalled.outcome, ids, took_s, HIT)
+        return _answer(entry.generation_id, cached.outcome, result_ids, duration_s, HIT)
 
-    async def _again(self, generation_id: str, word: CacheWord) -> Answer | None:
-        found = await read_again(self._state, generation_id)
+    async def _stored_answer(self, generation_id: str, status: CacheStatus) -> Answer | None:
+        found = await read_stored(self._state, generation_id)
         if found is None:
             return None
-        free = replace(found.outcome, details=without_cost(found.outcome.details))
-        return _answer(generation_id, free, found.ids, found.outcome.generation_time_s, word)
+        outcome_without_cost = replace(found.outcome, details=without_cost(found.outcome.details))
+        return _answer(generation_id, outcome_without_cost, found.result_ids, found.outcome.generation_time_s, status)
 
-    def _word(self, errand: DirectRequest) -> CacheWord:
-        """Of an answer that was made now."""
-        return MISS if self.looks_up(errand.request, errand.caller) else BYPASS
+    def _cache_status(self, direct: DirectRequest) -> CacheStatus:
+        """The cache status of a freshly computed answer."""
+        return MISS if self.may_use_cache(direct.request, direct.caller) else BYPASS
 
     def _evict_if_over(self) -> None:
-        if self.cache.is_over and (self._evicting is None or self._evicting.done()):
-            self._evicting = asyncio.create_task(self._evict())
+        if self.cache.needs_eviction and (self._eviction is None or self._eviction.done()):
+            self._eviction = asyncio.create_task(self._evict())
 
     async def _evict(self) -> None:
-        with contextlib.suppress(StateUnavailable, OutOfSpace):  # it stays over, and the next answer tries again
+        with contextlib.suppress(StateUnavailable, OutOfSpace):  # the next answer tries again
             await self.cache.evict(self._state)
 
 
-def _answer(generation_id: str, outcome: Outcome, ids: Sequence[str], took_s: float, word: CacheWord) -> Answer:
-    return Answer(generation_id, outcome.files, ids, dict(outcome.details), took_s, word, kept=True)
+def _answer(
+    generation_id: str, outcome: Outcome, result_ids: Sequence[str], duration_s: float, status: CacheStatus
+) -> Answer:
+    return Answer(generation_id, outcome.files, result_ids, dict(outcome.details), duration_s, status, kept=True)

@@ -1,7 +1,7 @@
-"""The same request, asked for several times at once in one process, is done once.
+"""Single flight: identical concurrent requests in one process run once.
 
-What is done belongs to nobody who asks: it goes on as long as anybody waits for it, and a while longer for those who
-went away and may ask again.
+The work does not belong to any of the requests: it continues as long as one of them waits, and for a grace period after
+the last has left, since a retry may follow.
 """
 
 from __future__ import annotations
@@ -22,125 +22,124 @@ T = TypeVar("T")
 
 
 @dataclass(eq=False)
-class _Shared(Generic[T]):
+class _Flight(Generic[T]):
     key: str
     body: str
     task: asyncio.Task[T]
-    patience_s: float
-    asked: RequestContext
-    """Of who began it."""
-    waiting: int = 0
-    leaving: asyncio.Task[None] | None = None
-    """Ends it unless somebody comes back."""
+    grace_s: float
+    context: RequestContext
+    """Of the request that started the work."""
+    waiters: int = 0
+    cancellation: asyncio.Task[None] | None = None
+    """Cancels the work after the grace period unless another request joins."""
 
 
 class SingleFlight(Generic[T]):
-    """For one event loop. ``is_followed`` says whether another process waits for what a key stands for here.
+    """For one event loop. ``has_followers`` says whether another process waits for a key's work; it must not raise."""
 
-    It must not raise.
-    """
-
-    def __init__(self, is_followed: Callable[[str], Awaitable[bool]], poll_s: float) -> None:
-        self._is_followed = is_followed
+    def __init__(self, has_followers: Callable[[str], Awaitable[bool]], poll_s: float) -> None:
+        self._is_followed = has_followers
         self._poll_s = poll_s
-        self._shared: dict[str, _Shared[T]] = {}
+        self._flights: dict[str, _Flight[T]] = {}
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def do(self, key: str, body: str, work: Callable[[], Coroutine[Any, Any, T]], patience_s: float) -> T:
-        """What ``work`` comes to, or the work that is under way for ``key``.
+    async def run(self, key: str, body: str, work: Callable[[], Coroutine[Any, Any, T]], grace_s: float) -> T:
+        """The result of ``work``, or of the work in flight for ``key``.
 
-        Once nobody waits any more it is cancelled after ``patience_s``; if it is done by then, who asks within that
-        time gets it. It has the deadline and the priority of who began it; who joined it and has more time, or is more
-        urgent, begins it again where it failed for that. Raises KeyReused when the key is under way with another
-        ``body``.
+        Once nothing waits any more, the work is cancelled after ``grace_s``; a request that arrives before gets its
+        result. The work has the deadline and priority of the request that started it; a request that joined and has a
+        later deadline or a higher priority starts it again if it failed for that reason. Raises KeyReused when the key
+        is in flight with another ``body``.
         """
-        asked = request_context.current()
+        context = request_context.current()
         while True:
-            shared = self._share(key, body, work, patience_s)
+            flight = self._join(key, body, work, grace_s)
             try:
-                return await self._wait(shared)
+                return await self._wait(flight)
             except DeadlineExceeded:
-                if asked.is_over or not asked.ends_after(shared.asked):
+                if context.is_over or not context.ends_after(flight.context):
                     raise
             except Overloaded:
-                if asked.priority <= shared.asked.priority:
+                if context.priority <= flight.context.priority:
                     raise
 
-    def _share(self, key: str, body: str, work: Callable[[], Coroutine[Any, Any, T]], patience_s: float) -> _Shared[T]:
-        """What is under way for ``key``, from now on if nothing is. Raises KeyReused."""
-        shared = self._shared.get(key)
-        if shared is None or _is_fruitless(shared.task):
-            # A context of its own: what ends with the first request that asked must not end with it. Of that request
-            # it has the ids.
-            asked, context = request_context.current(), contextvars.Context()
-            context.run(tracing.resume, tracing.current())
-            task = asyncio.create_task(_as_urgent(asked, work), context=context)
-            shared = self._shared[key] = _Shared(key, body, task, patience_s, asked)
-            self._keep(task)
-        elif shared.body != body:
+    def _join(self, key: str, body: str, work: Callable[[], Coroutine[Any, Any, T]], grace_s: float) -> _Flight[T]:
+        """The flight of ``key``, started if there is none. Raises KeyReused."""
+        flight = self._flights.get(key)
+        if flight is None or _has_failed(flight.task):
+            # A context of its own, so that the end of the first request does not end the work; it keeps that request's
+            # trace ids.
+            context, task_context = request_context.current(), contextvars.Context()
+            task_context.run(tracing.resume, tracing.current())
+            task = asyncio.create_task(_run_in_context(context, work), context=task_context)
+            flight = self._flights[key] = _Flight(key, body, task, grace_s, context)
+            self._track(task)
+        elif flight.body != body:
             raise KeyReused("stands for another request already; send a new one with a new request", "Idempotency-Key")
         else:
             SHARED.add(1, "process")
             tracing.event("joined")
-        shared.patience_s = max(shared.patience_s, patience_s)
-        return shared
+        flight.grace_s = max(flight.grace_s, grace_s)
+        return flight
 
     async def close(self) -> None:
-        """Cancels all that is under way, and waits for its end."""
+        """Cancels all work, and waits for its end."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _wait(self, shared: _Shared[T]) -> T:
-        if shared.leaving is not None:
-            shared.leaving.cancel()
-            shared.leaving = None
-        shared.waiting += 1
-        answered = False
+    async def _wait(self, flight: _Flight[T]) -> T:
+        if flight.cancellation is not None:
+            flight.cancellation.cancel()
+            flight.cancellation = None
+        flight.waiters += 1
+        succeeded = False
         try:
             async with request_context.deadline_timeout():
-                answer = await asyncio.shield(shared.task)
-            answered = True
-            return answer
+                result = await asyncio.shield(flight.task)
+            succeeded = True
+            return result
         except asyncio.CancelledError:
-            asking = asyncio.current_task()
-            if shared.task.cancelled() and asking is not None and not asking.cancelling():
+            current_task = asyncio.current_task()
+            if flight.task.cancelled() and current_task is not None and not current_task.cancelling():
                 raise Cancelled("the request was cancelled") from None
             raise
         finally:
-            shared.waiting -= 1
-            if answered or _is_fruitless(shared.task):
-                self._forget(shared)
-            elif not shared.waiting:
-                shared.leaving = asyncio.create_task(self._leave(shared), context=contextvars.Context())
-                self._keep(shared.leaving)
+            flight.waiters -= 1
+            if succeeded or _has_failed(flight.task):
+                self._forget(flight)
+            elif not flight.waiters:
+                flight.cancellation = asyncio.create_task(
+                    self._cancel_unless_joined(flight), context=contextvars.Context()
+                )
+                self._track(flight.cancellation)
 
-    async def _leave(self, shared: _Shared[T]) -> None:
-        if shared.patience_s:
-            await asyncio.sleep(shared.patience_s)
-        while not shared.task.done() and await self._is_followed(shared.key):
-            await asyncio.wait([shared.task], timeout=self._poll_s)
-        self._forget(shared)
-        shared.task.cancel()
+    async def _cancel_unless_joined(self, flight: _Flight[T]) -> None:
+        if flight.grace_s:
+            await asyncio.sleep(flight.grace_s)
+        while not flight.task.done() and await self._is_followed(flight.key):
+            await asyncio.wait([flight.task], timeout=self._poll_s)
+        self._forget(flight)
+        flight.task.cancel()
 
-    def _forget(self, shared: _Shared[T]) -> None:
-        if self._shared.get(shared.key) is shared:
-            del self._shared[shared.key]
+    def _forget(self, flight: _Flight[T]) -> None:
+        if self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
 
-    def _keep(self, task: asyncio.Task[Any]) -> None:
+    def _track(self, task: asyncio.Task[Any]) -> None:
         self._tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._untrack)
 
-    def _ended(self, task: asyncio.Task[Any]) -> None:
+    def _untrack(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         with contextlib.suppress(asyncio.CancelledError):
-            task.exception()  # somebody waited for it, or nobody: it has been told
+            task.exception()  # retrieved, so that asyncio does not log it
 
 
-async def _as_urgent(asked: RequestContext, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
-    request_context.set_current(asked)
+async def _run_in_context(context: RequestContext, work: Callable[[], Coroutine[Any, Any, T]]) -> T:
+    request_context.set_current(context)
     return await work()
 
 
-def _is_fruitless(task: asyncio.Task[Any]) -> bool:
+def _has_failed(task: asyncio.Task[Any]) -> bool:
     return task.done() and (task.cancelled() or task.exception() is not None)

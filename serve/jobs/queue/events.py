@@ -1,7 +1,7 @@
-"""What happened to a job, counted from 1: read at once, or followed until the job is over.
+"""Events of a job, numbered from 1: read at once, or followed until the job ends.
 
-`EventFollower` makes one query every ``poll_s`` for all jobs that its process follows: whether their counts have moved.
-An event and its count are written in one transaction: a count has all its events, in order, without gaps.
+`EventFollower` polls once every ``poll_s`` for all jobs followed in its process: have their event counts changed? An
+event and its count are written in one transaction, so a count implies all its events, in order, without gaps.
 """
 
 from __future__ import annotations
@@ -23,11 +23,10 @@ from serve.state.job_states import TERMINAL
 from serve.state.tables import events, generations, jobs
 
 LOGGER = logging.getLogger(__name__)
-MOST_AT_ONCE = 1000
-_CHUNK = 500
-"""Jobs in one question."""
-_SHARE = 4
-"""One job's followers take no more than this part of the places, so that a rush on it leaves some to others."""
+MAX_EVENTS = 1000
+_JOBS_PER_QUERY = 500
+_MAX_SHARE = 4
+"""The followers of one job take at most this fraction of the places, so that one popular job does not take them all."""
 
 
 _G = generations.c
@@ -53,7 +52,7 @@ _COUNTS = sa.select(jobs.c.generation_id, jobs.c.events).where(
 
 @dataclass(frozen=True)
 class Event:
-    """``data`` always tells ``status``, ``progress`` and ``attempt`` as they were then."""
+    """``data`` always has ``status``, ``progress`` and ``attempt`` at that time."""
 
     n: int
     kind: str
@@ -67,96 +66,96 @@ class Event:
 
 @dataclass(frozen=True)
 class EventSlice:
-    """``over``: nothing follows the last of ``events``. ``count``: how many there were in all."""
+    """``finished``: nothing follows the last of ``events``. ``count``: the number of events in all."""
 
     events: Sequence[Event]
-    over: bool
+    finished: bool
     count: int
 
 
-async def slice_after(database: Database, job_id: str, after: int = 0, most: int = MOST_AT_ONCE) -> EventSlice:
-    """Up to ``most`` events of a job that follow number ``after``. Raises NotFound, StateUnavailable.
+async def event_slice(database: Database, job_id: str, after: int = 0, limit: int = MAX_EVENTS) -> EventSlice:
+    """Up to ``limit`` events of a job after number ``after``. Raises NotFound, StateUnavailable.
 
-    Of a job that was over long ago its events are gone: one that tells where it stands takes their place.
+    The events of a job that ended long ago are deleted: one event with its final state replaces them.
     """
     async with database.read() as connection:
-        # The job first: what is over then has all of its events a moment later.
+        # The job first: if it has ended by then, all its events are visible to the second query.
         job = (await connection.execute(_JOB, {"of": job_id})).one_or_none()
         if job is None:
             raise NotFound("there is no such job", "id")
-        rows = (await connection.execute(_EVENTS, {"of": job_id, "after": after, "most": most})).all()
+        rows = (await connection.execute(_EVENTS, {"of": job_id, "after": after, "most": limit})).all()
     found = [Event(row.n, row.kind, row.data, row.created_at) for row in rows]
-    over = job.status in TERMINAL
-    if not found and over and after < job.events:
+    finished = job.status in TERMINAL
+    if not found and finished and after < job.events:
         data = {"status": job.status, "progress": job.progress, "attempt": job.attempt, **(job.stage or {})}
         data |= {} if job.error is None else {"error": job.error}
         found = [Event(job.events, job.status, data, job.completed_at or job.created_at)]
-    return EventSlice(found, found[-1].is_last if found else over, job.events)
+    return EventSlice(found, found[-1].is_last if found else finished, job.events)
 
 
-async def events_after(database: Database, job_id: str, after: int = 0, most: int = MOST_AT_ONCE) -> Sequence[Event]:
-    """As ``slice_after``, the events alone."""
-    return (await slice_after(database, job_id, after, most)).events
+async def events_after(database: Database, job_id: str, after: int = 0, limit: int = MAX_EVENTS) -> Sequence[Event]:
+    """As `event_slice`, the events alone."""
+    return (await event_slice(database, job_id, after, limit)).events
 
 
 class EventFollower:
-    """Of every job that somebody in this process follows; for one event loop."""
+    """Follows jobs for all requests of this process; for one event loop."""
 
     def __init__(self, state: State) -> None:
         self._database = state.database
         self._poll_s = state.settings.jobs.poll_s
-        self._most = state.settings.jobs.max_watchers
-        self._waiting: dict[str, set[asyncio.Event]] = {}
+        self._max_followers = state.settings.jobs.max_watchers
+        self._waiters: dict[str, set[asyncio.Event]] = {}
         self._counts: dict[str, int] = {}
-        self._here = 0
-        self._looking: asyncio.Task[None] | None = None
+        self._followers = 0
+        self._poll_task: asyncio.Task[None] | None = None
 
     async def follow(self, job_id: str, after: int = 0) -> AsyncGenerator[Event]:
-        """Every event after number ``after``, as it comes; ends after the last one of the job.
+        """Yields every event after number ``after`` as it comes; ends after the last one of the job.
 
-        Raises NotFound, and Overloaded when too many follow already, here or this one job. While the database is away
-        there is silence.
+        Raises NotFound, and Overloaded when this process, or this job, has too many followers. While the database is
+        unavailable it waits.
         """
-        if self._here >= self._most:
+        if self._followers >= self._max_followers:
             raise Overloaded("too many follow jobs here; ask for the status now and then instead")
-        if len(self._waiting.get(job_id, ())) >= max(1, self._most // _SHARE):
+        if len(self._waiters.get(job_id, ())) >= max(1, self._max_followers // _MAX_SHARE):
             raise Overloaded("too many follow this job here; ask for its status now and then instead")
-        self._here += 1
-        moved = asyncio.Event()
-        self._waiting.setdefault(job_id, set()).add(moved)
+        self._followers += 1
+        changed = asyncio.Event()
+        self._waiters.setdefault(job_id, set()).add(changed)
         try:
-            found = await slice_after(self._database, job_id, after)
+            found = await event_slice(self._database, job_id, after)
             while True:
                 for event in found.events:
                     after = event.n
                     yield event
-                if found.over:
+                if found.finished:
                     return
                 if not found.events:
                     self._counts[job_id] = min(self._counts.get(job_id, found.count), found.count)
-                    self._look()
-                    await moved.wait()
-                moved.clear()
+                    self._start_polling()
+                    await changed.wait()
+                changed.clear()
                 found = await self._read(job_id, after)
         finally:
-            self._leave(job_id, moved)
+            self._leave(job_id, changed)
 
     async def wait(self, job_id: str, after: int, wait_s: float) -> EventSlice:
-        """What follows number ``after``, as soon as there is something, at the latest after ``wait_s``.
+        """The events after number ``after``, as soon as there are any, at the latest after ``wait_s``.
 
         Raises NotFound, Overloaded, StateUnavailable.
         """
-        found = await slice_after(self._database, job_id, after)
-        if found.events or found.over or wait_s <= 0:
+        found = await event_slice(self._database, job_id, after)
+        if found.events or found.finished or wait_s <= 0:
             return found
         async with contextlib.aclosing(self.follow(job_id, after)) as following:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
                     await anext(following, None)
-        return await slice_after(self._database, job_id, after)
+        return await event_slice(self._database, job_id, after)
 
-    async def until_over(self, job_id: str, after: int, wait_s: float) -> None:
-        """Waits until the job is over, or ``wait_s`` are. Raises NotFound, Overloaded, StateUnavailable."""
+    async def wait_until_finished(self, job_id: str, after: int, wait_s: float) -> None:
+        """Waits until the job ends, or for ``wait_s``. Raises NotFound, Overloaded, StateUnavailable."""
         async with contextlib.aclosing(self.follow(job_id, after)) as following:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(wait_s):
@@ -165,42 +164,42 @@ class EventFollower:
 
     async def _read(self, job_id: str, after: int) -> EventSlice:
         try:
-            return await slice_after(self._database, job_id, after)
+            return await event_slice(self._database, job_id, after)
         except StateUnavailable:
             await asyncio.sleep(self._poll_s)
-            return EventSlice((), over=False, count=after)
+            return EventSlice((), finished=False, count=after)
 
-    def _leave(self, job_id: str, moved: asyncio.Event) -> None:
-        self._here -= 1
-        self._waiting[job_id].discard(moved)
-        if not self._waiting[job_id]:
-            del self._waiting[job_id]
+    def _leave(self, job_id: str, changed: asyncio.Event) -> None:
+        self._followers -= 1
+        self._waiters[job_id].discard(changed)
+        if not self._waiters[job_id]:
+            del self._waiters[job_id]
             self._counts.pop(job_id, None)
 
-    def _look(self) -> None:
-        if self._looking is None or self._looking.done():
-            self._looking = asyncio.create_task(self._watch())
+    def _start_polling(self) -> None:
+        if self._poll_task is None or self._poll_task.done():
+            self._poll_task = asyncio.create_task(self._poll_loop())
 
-    async def _watch(self) -> None:
-        """Wakes those whose job has moved, for as long as there are any."""
-        while self._waiting:
+    async def _poll_loop(self) -> None:
+        """Wakes the followers of changed jobs, as long as there are followers."""
+        while self._waiters:
             with contextlib.suppress(StateUnavailable):
-                for job_id, count in (await self._moved()).items():
-                    known = self._counts.get(job_id)
-                    if known is None or (count is not None and count <= known):
+                for job_id, count in (await self._event_counts()).items():
+                    last_count = self._counts.get(job_id)
+                    if last_count is None or (count is not None and count <= last_count):
                         continue
                     if count is not None:
                         self._counts[job_id] = count
-                    for moved in self._waiting.get(job_id, ()):
-                        moved.set()
+                    for changed in self._waiters.get(job_id, ()):
+                        changed.set()
             await asyncio.sleep(self._poll_s)
 
-    async def _moved(self) -> dict[str, int | None]:
-        """How many events each job has; None: the job is gone."""
-        wanted = list(self._counts)
-        found: dict[str, int | None] = dict.fromkeys(wanted)
+    async def _event_counts(self) -> dict[str, int | None]:
+        """The number of events of each job; None: the job was deleted."""
+        job_ids = list(self._counts)
+        found: dict[str, int | None] = dict.fromkeys(job_ids)
         async with self._database.read("poll") as connection:
-            for start in range(0, len(wanted), _CHUNK):
-                rows = await connection.execute(_COUNTS, {"ids": wanted[start : start + _CHUNK]})
+            for start in range(0, len(job_ids), _JOBS_PER_QUERY):
+                rows = await connection.execute(_COUNTS, {"ids": job_ids[start : start + _JOBS_PER_QUERY]})
                 found |= {row.generation_id: row.events for row in rows}
         return found

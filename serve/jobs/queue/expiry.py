@@ -1,4 +1,4 @@
-"""Jobs whose time is over before they are: nobody begins them, and those that wait have failed."""
+"""Jobs whose deadline has passed: they are never started, and waiting ones fail."""
 
 from __future__ import annotations
 
@@ -7,39 +7,40 @@ from datetime import datetime
 import sqlalchemy as sa
 
 from serve.errors import DeadlineExceeded
-from serve.jobs.recording import measure
+from serve.jobs.records import insert_measurement
 from serve.state.database import Database
-from serve.state.job_states import FAILED, PAUSED, PENDING, change
+from serve.state.job_states import FAILED, PAUSED, PENDING, transition
 from serve.state.tables import jobs, utc_now
 
-AT_ONCE = 500
-"""Jobs of one transaction: half a second of the writer, and few enough to be named in a statement."""
+BATCH_SIZE = 500
+"""Jobs per transaction: about half a second of the writer, and few enough for one statement."""
 
 
-def is_over(expires_at: datetime | None) -> bool:
+def is_expired(expires_at: datetime | None) -> bool:
     return expires_at is not None and utc_now() >= expires_at
 
 
-def left_s(expires_at: datetime | None, limit_s: float) -> float:
-    """What a job has left, at most ``limit_s``."""
+def remaining_s(expires_at: datetime | None, limit_s: float) -> float:
+    """Seconds until the deadline of a job, at most ``limit_s``."""
     return limit_s if expires_at is None else min(limit_s, (expires_at - utc_now()).total_seconds())
 
 
-async def take_out(database: Database) -> int:
-    """Those that wait, paused ones too, at most ``AT_ONCE``; how many. Raises StateUnavailable, OutOfSpace."""
+async def fail_expired(database: Database) -> int:
+    """Fails expired jobs that wait or are paused, at most ``BATCH_SIZE``; how many. Raises StateUnavailable,
+    OutOfSpace."""
     now = utc_now()
-    late = (jobs.c.expires_at <= now, jobs.c.status.in_([PENDING, PAUSED]))
-    async with database.read() as connection:  # most often there is none, and that needs no writer
-        ids = (await connection.scalars(sa.select(jobs.c.generation_id).where(*late).limit(AT_ONCE))).all()
+    expired = (jobs.c.expires_at <= now, jobs.c.status.in_([PENDING, PAUSED]))
+    async with database.read() as connection:  # usually there is none, and a read needs no write lock
+        ids = (await connection.scalars(sa.select(jobs.c.generation_id).where(*expired).limit(BATCH_SIZE))).all()
     if not ids:
         return 0
-    fault = DeadlineExceeded("its time was over before its turn came")
-    error = {"type": type(fault).__name__, "status": fault.status, "detail": fault.message, "field": None}
-    over = {"error": error, "completed_at": now}
+    failure = DeadlineExceeded("its time was over before its turn came")
+    error = {"type": type(failure).__name__, "status": failure.status, "detail": failure.message, "field": None}
+    columns = {"error": error, "completed_at": now}
     async with database.write() as connection:
-        rows = await change(
-            connection, (jobs.c.generation_id.in_(ids), *late), FAILED, {"error": error}, over, status=FAILED
+        rows = await transition(
+            connection, (jobs.c.generation_id.in_(ids), *expired), FAILED, {"error": error}, columns, status=FAILED
         )
         for row in rows:
-            await measure(connection, row.generation_id, 0.0, error=str(fault))
+            await insert_measurement(connection, row.generation_id, 0.0, error=str(failure))
     return len(rows)

@@ -1,4 +1,4 @@
-"""Idempotency keys: the same key with the same body stands for the same thing, however often it is sent."""
+"""Idempotency keys: the same key with the same body refers to the same generation or batch."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ MAX_KEY = 255
 
 
 async def claim(
-    connection: AsyncConnection, user_id: str, key: str, body_hash: str, target: str, keep: timedelta
+    connection: AsyncConnection, user_id: str, key: str, body_hash: str, target: str, retention: timedelta
 ) -> str | None:
-    """None: the key is new, and stands for ``target`` from now on. Else what it stands for.
+    """None if the key is new; it now refers to ``target``. Otherwise the existing target.
 
-    Raises KeyReused when that was asked for by another body. A key is forgotten after ``keep``.
+    Raises KeyReused when the key was used with another body. Keys expire after ``retention``.
     """
-    this = (keys.c.user_id == user_id, keys.c.key == key)
-    await connection.execute(sa.delete(keys).where(*this, keys.c.created_at < utc_now() - keep))
+    same_key = (keys.c.user_id == user_id, keys.c.key == key)
+    await connection.execute(sa.delete(keys).where(*same_key, keys.c.created_at < utc_now() - retention))
     row = {"user_id": user_id, "key": key, "body_hash": body_hash, "target": target, "created_at": utc_now()}
     insert: Any = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(keys)
-    added = await connection.scalar(insert.values(row).on_conflict_do_nothing().returning(keys.c.key))
-    if added is not None:
+    inserted = await connection.scalar(insert.values(row).on_conflict_do_nothing().returning(keys.c.key))
+    if inserted is not None:
         return None
-    known = (await connection.execute(sa.select(keys.c.body_hash, keys.c.target).where(*this))).one()
-    if known.body_hash != body_hash:
+    existing = (await connection.execute(sa.select(keys.c.body_hash, keys.c.target).where(*same_key))).one()
+    if existing.body_hash != body_hash:
         raise KeyReused("stands for another request already; send a new one with a new request", "Idempotency-Key")
-    found: str = known.target
-    return found
+    existing_target: str = existing.target
+    return existing_target
 
 
 async def renew(connection: AsyncConnection, user_id: str, key: str, target: str) -> None:
-    """``key`` stands for ``target`` from now on: what it stood for was deleted."""
-    this = (keys.c.user_id == user_id, keys.c.key == key)
-    await connection.execute(sa.update(keys).where(*this).values(target=target, created_at=utc_now()))
+    """Points ``key`` to a new ``target``, since the old one was deleted."""
+    same_key = (keys.c.user_id == user_id, keys.c.key == key)
+    await connection.execute(sa.update(keys).where(*same_key).values(target=target, created_at=utc_now()))

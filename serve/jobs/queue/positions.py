@@ -1,7 +1,7 @@
-"""What is ahead of a job in its lane: counted where that is short, told from a count of a moment ago where it is long.
+"""Positions of jobs in their lane: counted exactly near the front, estimated from a recent count further back.
 
-To count a hundred thousand jobs takes many times as long as all the rest of a look at one of them, and who waits behind
-thousands is told no less by a number that is a second old.
+Counting a hundred thousand jobs takes far longer than the rest of a status query, and behind thousands a number that is
+a second old is as good.
 """
 
 from __future__ import annotations
@@ -21,61 +21,59 @@ from serve.state.job_states import PENDING
 from serve.state.tables import jobs
 
 EXACT = 200
-"""Up to so many are counted each time."""
-_KEPT_S = 1.0
+"""Positions up to this are counted each time."""
+_MAX_AGE_S = 1.0
 
 
-def how_many_before(
-    lane: Any, rank: Any, earlier: Callable[[Any], sa.ColumnElement[bool]], outside: sa.FromClause
+def count_before(
+    lane: Any, rank: Any, precedes: Callable[[Any], sa.ColumnElement[bool]], outer: sa.FromClause
 ) -> sa.ColumnElement[int]:
     """Waiting jobs of ``lane`` that start before one of ``rank``, counted up to ``EXACT`` and a few.
 
-    ``earlier`` says which of its equals in rank do, by their columns; ``outside`` is what ``lane``, ``rank`` and
-    ``earlier`` speak of. By priorities and within its own apart: SQLite makes use of an index for the first column of a
-    comparison of rows.
+    ``precedes`` says which jobs of equal rank do, by their columns; ``outer`` is the FROM clause of ``lane``, ``rank``
+    and ``precedes``. Higher and equal ranks are counted separately: SQLite uses an index only for the first column of a
+    row comparison.
     """
     o = jobs.alias("others").c
-    # In their order, so that PostgreSQL takes the index too, and stops there.
+    # Ordered, so that PostgreSQL uses the index too and stops at the limit.
     waiting = sa.select(o.seq).where(o.lane == lane, o.status == PENDING).order_by(o.rank, o.round, o.seq)
-    parts = (o.rank < rank,), (o.rank == rank, earlier(o))
-    first = [waiting.where(*part).limit(EXACT + 1).correlate(outside).subquery() for part in parts]
-    more, same = (sa.select(sa.func.count()).select_from(part).scalar_subquery() for part in first)
-    return more + same
+    parts = (o.rank < rank,), (o.rank == rank, precedes(o))
+    limited = [waiting.where(*part).limit(EXACT + 1).correlate(outer).subquery() for part in parts]
+    higher, same = (sa.select(sa.func.count()).select_from(part).scalar_subquery() for part in limited)
+    return higher + same
 
 
 def ahead() -> sa.ColumnElement[int | None]:
-    """How many jobs of the lane start before one that waits, up to ``EXACT`` and a few; NULL for any other."""
+    """Jobs of the lane that start before a waiting one, up to ``EXACT`` and a few; NULL for jobs that do not wait."""
     j = jobs.c
-    before = how_many_before(
-        j.lane, j.rank, lambda o: sa.tuple_(o.round, o.seq) < sa.tuple_(j.round, j.seq), outside=jobs
-    )
+    before = count_before(j.lane, j.rank, lambda o: sa.tuple_(o.round, o.seq) < sa.tuple_(j.round, j.seq), outer=jobs)
     return sa.case((j.status == PENDING, before), else_=None)
 
 
-_SAME = [jobs.c[name] == sa.bindparam(name) for name in ("lane", "rank", "round")]
-_EARLIER = (jobs.c.status == PENDING, jobs.c.seq < sa.bindparam("seq"))
-_IN_ROUND = sa.select(sa.func.count()).select_from(jobs).where(*_SAME, *_EARLIER)
+_SAME_ROUND = [jobs.c[name] == sa.bindparam(name) for name in ("lane", "rank", "round")]
+_WAITING_BEFORE = (jobs.c.status == PENDING, jobs.c.seq < sa.bindparam("seq"))
+_IN_ROUND = sa.select(sa.func.count()).select_from(jobs).where(*_SAME_ROUND, *_WAITING_BEFORE)
 """Jobs of a round before one of them."""
 
 
 @dataclass(frozen=True)
 class _Lane:
-    """``before[i]`` jobs wait before those of ``rounds[i]``, which are (rank, round)."""
+    """Counts of a lane: ``before[i]`` jobs wait before those of ``rounds[i]``, which are (rank, round)."""
 
-    looked_at: float
+    counted_at: float
     rounds: list[tuple[int, int]]
     before: list[int]
-    since: Counter[tuple[int, int]] = field(default_factory=Counter)
-    """Jobs that this process added since then."""
+    added: Counter[tuple[int, int]] = field(default_factory=Counter)
+    """Jobs that this process added since the count."""
 
     def before_round(self, place: tuple[int, int]) -> int:
         """Jobs of the rounds before (rank, round) ``place``."""
-        later = sum(count for other, count in self.since.items() if other < place)
+        later = sum(count for other, count in self.added.items() if other < place)
         return self.before[bisect.bisect_left(self.rounds, place)] + later
 
 
 class Positions:
-    """Of long lanes; for one event loop."""
+    """Cached counts of long lanes; for one event loop."""
 
     def __init__(self) -> None:
         self._lanes: dict[str, _Lane] = {}
@@ -92,24 +90,23 @@ class Positions:
         )
         return max(counted, lane.before_round(place) + int(in_round or 0))
 
-    def known(self, lane: str, rank: int, round_: int, counted: int) -> int | None:
-        """What ``ahead_of`` tells of a job that was added just now, the last of its round; None when that takes a look
-        at the lane. To be asked once for each job: those that are added later come after it.
-        """
-        known, place = self._lanes.get(lane), (rank, round_)
-        if known is None or time.monotonic() - known.looked_at >= _KEPT_S:
+    def position_of_new(self, lane: str, rank: int, round_: int, counted: int) -> int | None:
+        """What `ahead_of` returns for a job that was just added, the last of its round; None if that needs a query.
+        Call it once per job: jobs added later come after it."""
+        lane_counts, place = self._lanes.get(lane), (rank, round_)
+        if lane_counts is None or time.monotonic() - lane_counts.counted_at >= _MAX_AGE_S:
             return counted if counted <= EXACT else None
-        before = known.before_round((rank, round_ + 1))
-        known.since[place] += 1
+        before = lane_counts.before_round((rank, round_ + 1))
+        lane_counts.added[place] += 1
         return counted if counted <= EXACT else max(counted, before)
 
     async def _lane(self, connection: AsyncConnection, name: str) -> _Lane:
-        known = self._lanes.get(name)
+        lane_counts = self._lanes.get(name)
         now = time.monotonic()
-        if known is not None and now - known.looked_at < _KEPT_S:
-            return known
-        if known is not None:  # who asks meanwhile takes the old one
-            self._lanes[name] = replace(known, looked_at=now)
+        if lane_counts is not None and now - lane_counts.counted_at < _MAX_AGE_S:
+            return lane_counts
+        if lane_counts is not None:  # concurrent requests use the old counts
+            self._lanes[name] = replace(lane_counts, counted_at=now)
         of_round = (jobs.c.rank, jobs.c.round)
         query = sa.select(*of_round, sa.func.count()).where(jobs.c.lane == name, jobs.c.status == PENDING)
         rows = (await connection.execute(query.group_by(*of_round).order_by(*of_round))).all()

@@ -1,4 +1,4 @@
-"""Jobs as others see them: where they stand, what they came to, what is ahead of them."""
+"""Views of jobs: status, results, position, estimated time; and of lanes."""
 
 from __future__ import annotations
 
@@ -13,27 +13,26 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import InvalidRequest, NotFound
-from serve.jobs.queue.generation_queue import Added
+from serve.jobs.queue.generation_queue import Submission
 from serve.jobs.queue.positions import Positions, ahead
 from serve.state.cursors import NEWEST
 from serve.state.database import Database
 from serve.state.job_states import COMPLETED, PAUSED, PENDING, PROCESSING
 from serve.state.tables import generations, jobs, lanes, measurements, results, utc_now, workers
 
-MOST_JOBS = 100
+MAX_JOBS_PER_PAGE = 100
 """Of one page."""
 
 _RECENT = 20
-"""Generations whose mean time stands for the next ones."""
-_REMEMBERED_S = 2.0
-"""How long that mean and the workers' slots are taken for true."""
-_CHUNK = 500
-"""Ids in one question."""
+"""Generations whose mean time is the estimate for the next."""
+_PACE_MAX_AGE_S = 2.0
+"""How long that mean and the number of slots are cached."""
+_IDS_PER_QUERY = 500
 
 
 @dataclass(frozen=True)
 class ResultView:
-    """``id`` is what `GET /v1/results/{id}` takes."""
+    """``id`` is the one of `GET /v1/results/{id}`."""
 
     id: str
     place: int
@@ -49,8 +48,8 @@ class ResultView:
 
 @dataclass(frozen=True)
 class JobView:
-    """``position`` is 1 for the job that starts next, None for one that does not wait; ``estimated_s`` to its end.
-    Beyond a few hundred it may be a second old.
+    """``position`` is 1 for the job that starts next, None for one that does not wait; ``estimated_s`` is the time to
+    its end. Beyond a few hundred, the position may be a second old.
 
     ``stage`` has ``step``, ``steps`` and, once there is one, ``preview``: the name of an object.
     """
@@ -84,8 +83,8 @@ class JobView:
 
 
 @dataclass(frozen=True)
-class Standing:
-    """What is asked for most often of a job: part of `JobView`."""
+class JobStatus:
+    """The most frequently requested part of `JobView`."""
 
     id: str
     status: str
@@ -95,7 +94,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class JobFilters:
-    """What a page is of; None is anything."""
+    """Filters of a page; None matches everything."""
 
     user_id: str | None = None
     status: str | None = None
@@ -108,7 +107,7 @@ class JobFilters:
 
 @dataclass(frozen=True)
 class LaneView:
-    """``slots``: jobs that the workers do at once. ``counts``: jobs by status, of those that are not over."""
+    """``slots``: jobs that all workers run concurrently. ``counts``: unfinished jobs by status."""
 
     paused: bool
     slots: int
@@ -126,35 +125,35 @@ class JobViews:
 
     async def get(self, job_id: str) -> JobView:
         async with self._database.read() as connection:
-            return await self._view(connection, await _one(connection, _PLACED, job_id))
+            return await self._view(connection, await _fetch_job(connection, _WITH_POSITION, job_id))
 
-    async def standing(self, job_id: str) -> Standing:
+    async def status_of(self, job_id: str) -> JobStatus:
         async with self._database.read() as connection:
-            row = await _one(connection, _STANDING, job_id)
-            return Standing(row.id, row.status, await self._position(connection, row), row.error)
+            row = await _fetch_job(connection, _STATUS, job_id)
+            return JobStatus(row.id, row.status, await self._position(connection, row), row.error)
 
-    async def of_added(self, added: Added) -> JobView:
-        """The first of them, as ``get``, but most often without a look at the database."""
+    async def of_submission(self, added: Submission) -> JobView:
+        """The view of the first job, as `get`, usually without a query."""
         if added.row is None or added.place is None or added.place.ahead is None:
             return await self.get(added.ids[0])
         place, counted = added.place, added.place.ahead
-        before = self._positions.known(place.lane, place.rank, place.round, counted)
-        pace = self._known_pace(place.lane)
-        if before is None or pace is None:
+        jobs_ahead = self._positions.position_of_new(place.lane, place.rank, place.round, counted)
+        pace = self._cached_pace(place.lane)
+        if jobs_ahead is None or pace is None:
             return await self.get(added.ids[0])
         known: dict[str, Any] = {name: added.row.get(name) for name in _FIELDS}
         known |= {"lane": place.lane, "progress": 0.0, "attempt": 0, "events": 1, "cached": False}
-        position = 1 + before
-        return JobView(**known, stage={}, position=position, estimated_s=_until_done(position, *pace))
+        position = 1 + jobs_ahead
+        return JobView(**known, stage={}, position=position, estimated_s=_estimated_s(position, *pace))
 
     async def of_batch(self, batch_id: str) -> Sequence[JobView]:
-        """In the order in which they were asked for. Raises NotFound for a batch that has no jobs, or never was."""
+        """In the order of submission. Raises NotFound for a batch that has no jobs, or does not exist."""
         async with self._database.read() as connection:
             query = _QUERY.where(generations.c.batch_id == batch_id).order_by(generations.c.seq)
             rows = (await connection.execute(query)).all()
             if not rows:
                 raise NotFound("there is no such batch", "id")
-            return await _many(connection, rows)
+            return await _to_views(connection, rows)
 
     async def page(
         self, filters: JobFilters, cursor: str | None = None, limit: int = 20
@@ -163,23 +162,23 @@ class JobViews:
 
         Raises InvalidRequest naming ``cursor`` or ``limit``.
         """
-        if not 1 <= limit <= MOST_JOBS:
-            raise InvalidRequest(f"must be from 1 to {MOST_JOBS}", "limit")
+        if not 1 <= limit <= MAX_JOBS_PER_PAGE:
+            raise InvalidRequest(f"must be from 1 to {MAX_JOBS_PER_PAGE}", "limit")
         query = _QUERY.where(*filters.conditions(), *([NEWEST.after(cursor)] if cursor is not None else []))
         async with self._database.read() as connection:
-            rows = (await connection.execute(query.order_by(*NEWEST.order).limit(limit + 1))).all()
-            shown = await _many(connection, rows[:limit])
+            rows = (await connection.execute(query.order_by(*NEWEST.order_by).limit(limit + 1))).all()
+            shown = await _to_views(connection, rows[:limit])
         return shown, NEWEST.cursor(rows[limit - 1]) if len(rows) > limit else None
 
-    async def waiting(self) -> dict[str, dict[str, int]]:
-        """How many jobs of each lane are in each status that is not the end."""
+    async def open_counts(self) -> dict[str, dict[str, int]]:
+        """The number of unfinished jobs by lane and status."""
         async with self._database.read() as connection:
-            return await _counts(connection)
+            return await _open_counts(connection)
 
     async def lanes(self, names: Sequence[str]) -> dict[str, LaneView]:
         """Those of ``names``, and every other that has jobs."""
         async with self._database.read() as connection:
-            counts = await _counts(connection)
+            counts = await _open_counts(connection)
             paused = set((await connection.scalars(sa.select(lanes.c.lane).where(lanes.c.paused))).all())
             slots = (await connection.scalars(sa.select(workers.c.slots))).all()
         return {
@@ -188,45 +187,45 @@ class JobViews:
         }
 
     async def _view(self, connection: AsyncConnection, row: sa.Row[Any]) -> JobView:
-        (found,) = await _many(connection, [row])
+        (found,) = await _to_views(connection, [row])
         if row.status not in (PENDING, PROCESSING):
             return found
         position = await self._position(connection, row)
         return replace(found, position=position, estimated_s=await self._estimate(connection, row, position))
 
     async def _position(self, connection: AsyncConnection, row: sa.Row[Any]) -> int | None:
-        before = await self._positions.ahead_of(connection, row)
-        return None if before is None else 1 + before
+        jobs_ahead = await self._positions.ahead_of(connection, row)
+        return None if jobs_ahead is None else 1 + jobs_ahead
 
     async def _estimate(self, connection: AsyncConnection, row: sa.Row[Any], position: int | None) -> float | None:
         """From the mean time of recent jobs of the lane and its slots; None before there are any."""
-        took_s, slots = await self._pace(connection, row.lane)
-        if took_s == 0.0 or position is not None:
-            return _until_done(position, took_s, slots)
+        mean_s, slots = await self._pace(connection, row.lane)
+        if mean_s == 0.0 or position is not None:
+            return _estimated_s(position, mean_s, slots)
         if row.progress > 0 and row.started_at is not None:
             so_far: float = (utc_now() - row.started_at).total_seconds()
             return max(0.0, so_far * (1 / float(row.progress) - 1))
-        return took_s
+        return mean_s
 
     async def _pace(self, connection: AsyncConnection, lane: str) -> tuple[float, int]:
-        if (known := self._known_pace(lane)) is not None:
+        if (known := self._cached_pace(lane)) is not None:
             return known
         m = measurements.c
         recent = sa.select(m.generation_time_s).where(m.kind == lane, m.success, ~m.cached)
         recent_ones = recent.order_by(m.seq.desc()).limit(_RECENT).subquery()
-        took_s = float(await connection.scalar(sa.select(sa.func.avg(recent_ones.c.generation_time_s))) or 0.0)
+        mean_s = float(await connection.scalar(sa.select(sa.func.avg(recent_ones.c.generation_time_s))) or 0.0)
         slots = sum(row.get(lane, 0) for row in (await connection.scalars(sa.select(workers.c.slots))).all())
-        self._paces[lane] = (time.monotonic(), took_s, slots)
-        return took_s, slots
+        self._paces[lane] = (time.monotonic(), mean_s, slots)
+        return mean_s, slots
 
-    def _known_pace(self, lane: str) -> tuple[float, int] | None:
-        looked_at, took_s, slots = self._paces.get(lane, (-math.inf, 0.0, 0))
-        return (took_s, slots) if time.monotonic() - looked_at <= _REMEMBERED_S else None
+    def _cached_pace(self, lane: str) -> tuple[float, int] | None:
+        read_at, mean_s, slots = self._paces.get(lane, (-math.inf, 0.0, 0))
+        return (mean_s, slots) if time.monotonic() - read_at <= _PACE_MAX_AGE_S else None
 
 
-def _until_done(position: int | None, took_s: float, slots: int) -> float | None:
-    """Seconds, when jobs take ``took_s``; None before that is known."""
-    return math.ceil(position / max(1, slots)) * took_s if position is not None and took_s else None
+def _estimated_s(position: int | None, mean_s: float, slots: int) -> float | None:
+    """Seconds until the job is done, if jobs take ``mean_s``; None while that is unknown."""
+    return math.ceil(position / max(1, slots)) * mean_s if position is not None and mean_s else None
 
 
 _FIELDS = (
@@ -242,23 +241,23 @@ _QUERY: sa.Select[Any] = sa.select(
 ).join(jobs, _J.generation_id == _G.id)  # fmt: skip
 
 
-_THIS = _J.generation_id == sa.bindparam("id")
-_PLACED = _QUERY.add_columns(ahead().label("ahead")).where(_THIS)
-_STANDING: sa.Select[Any] = (
+_SELECTED = _J.generation_id == sa.bindparam("id")
+_WITH_POSITION = _QUERY.add_columns(ahead().label("ahead")).where(_SELECTED)
+_STATUS: sa.Select[Any] = (
     sa.select(_G.id, _J.status, _G.error, _J.lane, _J.rank, _J.round, _J.seq, ahead().label("ahead"))
     .join(jobs, _J.generation_id == _G.id)
-    .where(_THIS)
+    .where(_SELECTED)
 )
 
 
-async def _one(connection: AsyncConnection, query: sa.Select[Any], job_id: str) -> sa.Row[Any]:
+async def _fetch_job(connection: AsyncConnection, query: sa.Select[Any], job_id: str) -> sa.Row[Any]:
     row: sa.Row[Any] | None = (await connection.execute(query, {"id": job_id})).one_or_none()
     if row is None:
         raise NotFound("there is no such job", "id")
     return row
 
 
-async def _counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:
+async def _open_counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:
     query = sa.select(_J.lane, _J.status, sa.func.count().label("count"))
     query = query.where(_J.status.in_([PENDING, PROCESSING, PAUSED])).group_by(_J.lane, _J.status)
     found: dict[str, dict[str, int]] = {}
@@ -267,25 +266,27 @@ async def _counts(connection: AsyncConnection) -> dict[str, dict[str, int]]:
     return found
 
 
-async def _many(connection: AsyncConnection, rows: Sequence[sa.Row[Any]]) -> list[JobView]:
+async def _to_views(connection: AsyncConnection, rows: Sequence[sa.Row[Any]]) -> list[JobView]:
     """Without what depends on other jobs."""
-    over = [row.id for row in rows if row.status == COMPLETED]
-    kept = await _results_of(connection, over) if over else {}
+    completed = [row.id for row in rows if row.status == COMPLETED]
+    results_by_job = await _results_of(connection, completed) if completed else {}
     return [
         JobView(
-            **{name: getattr(row, name) for name in _FIELDS}, stage=row.stage or {}, results=tuple(kept.get(row.id, ()))
+            **{name: getattr(row, name) for name in _FIELDS},
+            stage=row.stage or {},
+            results=tuple(results_by_job.get(row.id, ())),
         )
         for row in rows
     ]
 
 
 async def _results_of(connection: AsyncConnection, ids: Sequence[str]) -> dict[str, list[ResultView]]:
-    """By generation, each one's in their order."""
+    """By generation, in their order."""
     columns = [results.c[name] for name in ResultView.__dataclass_fields__]
     query = sa.select(results.c.generation_id, *columns).order_by(results.c.generation_id, results.c.place)
     found: dict[str, list[ResultView]] = {}
-    for start in range(0, len(ids), _CHUNK):
-        some = ids[start : start + _CHUNK]
+    for start in range(0, len(ids), _IDS_PER_QUERY):
+        some = ids[start : start + _IDS_PER_QUERY]
         for generation_id, *values in await connection.execute(query.where(results.c.generation_id.in_(some))):
             found.setdefault(generation_id, []).append(ResultView(*values))
     return found

@@ -1,7 +1,9 @@
-"""`WebhookDelivery`: sends what `serve.state.job_states` wrote into ``deliveries``, until delivered or failed.
+"""`WebhookDelivery`: sends the rows that `serve.state.job_states` inserts into ``deliveries``, until delivered or
+failed.
 
-Each is sent at least once: one whose sender dies before it has written down the answer is sent again, under the same
-id. Those of one job go out in the order of its events, each after the one before has arrived or failed.
+Each is sent at least once: if the sender dies before it has recorded the response, the webhook is sent again under the
+same id. The webhooks of one job are sent in the order of its events, each after the previous one was delivered or has
+failed.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from serve.errors import OutOfSpace, StateUnavailable
-from serve.jobs.webhooks.call import GONE, MAX_WAIT_S, WebhookClient, WebhookResponse, message
+from serve.jobs.webhooks.client import HTTP_GONE, MAX_RETRY_AFTER_S, WebhookClient, WebhookResponse, message
 from serve.observability import tracing
 from serve.observability.metrics.catalogue import WEBHOOKS
 from serve.state import State
@@ -28,21 +30,21 @@ from serve.state.tables import deliveries, utc_now, workers
 
 LOGGER = logging.getLogger(__name__)
 DELIVERED = "delivered"
-AT_ONCE, AT_ONCE_PER_HOST = 32, 2
-"""What one process sends: a receiver that takes its time holds up nobody else's."""
-_BACKOFF_S = 6 * 3600.0
-"""The longest wait of our own making."""
-_LOOK_S = 0.25
-"""How often there is a look at what is due."""
+MAX_CONCURRENT, MAX_CONCURRENT_PER_HOST = 32, 2
+"""Per process: a slow receiver does not delay the webhooks of others."""
+_MAX_BACKOFF_S = 6 * 3600.0
+"""The longest delay between attempts, if the receiver asks for none."""
+_POLL_S = 0.25
+"""Interval between queries for due webhooks."""
 _GRACE_S = 2.0
-"""How long what is being sent may go on when the process ends."""
-_AWAY = (StateUnavailable, OutOfSpace)
+"""How long requests in flight may continue when the process ends."""
+_OUTAGES = (StateUnavailable, OutOfSpace)
 _D = deliveries.c
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """One that this process sends."""
+    """A webhook claimed by this process."""
 
     id: str
     generation_id: str
@@ -55,74 +57,74 @@ class Delivery:
 
 
 class WebhookDelivery:
-    """Of one worker, for one event loop. Any number of workers may have one."""
+    """Of one worker, for one event loop. Any number of workers may run one."""
 
     def __init__(
-        self, state: State, worker_id: Callable[[], str], base_url: str, caller: WebhookClient | None = None
+        self, state: State, worker_id: Callable[[], str], base_url: str, client: WebhookClient | None = None
     ) -> None:
-        """``worker_id`` is asked each time; ``base_url``, without a slash at its end, is where results are."""
+        """``worker_id`` is called each time; ``base_url``, without a trailing slash, is the prefix of result URLs."""
         self._state = state
         self._database = state.database
         self._limits = state.settings.webhooks
         self._worker_id = worker_id
         self._base_url = base_url
-        self._caller = caller
-        self._under_way: dict[asyncio.Task[None], Delivery] = {}
-        self._away = False
+        self._client = client
+        self._in_flight: dict[asyncio.Task[None], Delivery] = {}
+        self._unavailable = False
 
     async def run(self) -> None:
-        """Until it is cancelled: what is being sent then gets a moment to end, or is given back.
+        """Runs until cancelled; then requests in flight get a moment to finish, and the rest is released.
 
-        While the database is away it goes on, and keeps the answers that it could not write down.
+        During a database outage it continues, and keeps the responses that it could not record.
         """
         if self._limits.secret is None:
-            await asyncio.Event().wait()  # what waits from earlier days goes out once there is one again
-        async with self._caller or WebhookClient(self._state.settings) as caller:
+            await asyncio.Event().wait()  # older webhooks are sent once there is a secret again
+        async with self._client or WebhookClient(self._state.settings) as client:
             try:
                 while True:
                     for delivery in await self._claim():
-                        self._under_way[asyncio.create_task(self._deliver(caller, delivery))] = delivery
+                        self._in_flight[asyncio.create_task(self._deliver(client, delivery))] = delivery
                     await self._pause()
             finally:
                 await self._stop()
 
     async def _pause(self) -> None:
-        """Until something has ended, or for a moment."""
-        if not self._under_way:
-            await asyncio.sleep(_LOOK_S)
+        """Waits until a request has finished, or for the poll interval."""
+        if not self._in_flight:
+            await asyncio.sleep(_POLL_S)
             return
-        done, _ = await asyncio.wait(self._under_way, timeout=_LOOK_S, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(self._in_flight, timeout=_POLL_S, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
-            del self._under_way[task]
+            del self._in_flight[task]
             task.result()
 
     async def _stop(self) -> None:
-        if self._under_way:
-            _, late = await asyncio.wait(self._under_way, timeout=_GRACE_S)
-            for task in late:
+        if self._in_flight:
+            _, unfinished = await asyncio.wait(self._in_flight, timeout=_GRACE_S)
+            for task in unfinished:
                 task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-            self._under_way.clear()
-        mine = (_D.worker_id == self._worker_id(), _D.status == PENDING)
-        with contextlib.suppress(*_AWAY):  # then the others do it, who find this worker gone
+            await asyncio.gather(*unfinished, return_exceptions=True)
+            self._in_flight.clear()
+        selected = (_D.worker_id == self._worker_id(), _D.status == PENDING)
+        with contextlib.suppress(*_OUTAGES):  # otherwise other workers release them, once this one is reaped
             async with self._database.write() as connection:
-                await connection.execute(sa.update(deliveries).where(*mine).values(worker_id=None))
+                await connection.execute(sa.update(deliveries).where(*selected).values(worker_id=None))
 
     async def _claim(self) -> list[Delivery]:
-        """As many as there is room for, which are this worker's from now on."""
+        """Claims due webhooks for this worker, as many as it may send."""
         worker_id = self._worker_id()
         try:
             picked = await self._pick(worker_id)
-            if not picked:  # most often, and that needs no writer
-                self._is_back()
+            if not picked:  # the usual case; a read needs no write lock
+                self._log_recovery()
                 return []
             async with self._database.write() as connection:
-                rows = (await connection.execute(self._still(picked, worker_id))).all()
-                taken = _D.id.in_([row.id for row in rows])
-                await connection.execute(sa.update(deliveries).where(taken).values(worker_id=worker_id))
-            self._is_back()
-        except _AWAY as error:
-            self._is_away(error)
+                rows = (await connection.execute(self._claim_query(picked, worker_id))).all()
+                claimed = _D.id.in_([row.id for row in rows])
+                await connection.execute(sa.update(deliveries).where(claimed).values(worker_id=worker_id))
+            self._log_recovery()
+        except _OUTAGES as error:
+            self._log_outage(error)
             return []
         return [
             Delivery(
@@ -132,100 +134,102 @@ class WebhookDelivery:
         ]
 
     async def _pick(self, worker_id: str) -> Sequence[sa.Row[Any]]:
-        """Those that are due first, but not more of any host than may be sent at once."""
-        hosts = Counter(delivery.host for delivery in self._under_way.values())
+        """The due webhooks with the earliest time, within the limit per host."""
+        hosts = Counter(delivery.host for delivery in self._in_flight.values())
         picked: list[sa.Row[Any]] = []
         async with self._database.read() as connection:
-            while (room := AT_ONCE - len(self._under_way) - len(picked)) > 0:
-                full = [host for host, count in hosts.items() if count >= AT_ONCE_PER_HOST]
-                more = (_D.host.not_in(full), _D.id.not_in([row.id for row in picked]))
-                rows = (await connection.execute(self._due(worker_id).where(*more).limit(room))).all()
+            while (free := MAX_CONCURRENT - len(self._in_flight) - len(picked)) > 0:
+                busy_hosts = [host for host, count in hosts.items() if count >= MAX_CONCURRENT_PER_HOST]
+                more = (_D.host.not_in(busy_hosts), _D.id.not_in([row.id for row in picked]))
+                rows = (await connection.execute(self._due(worker_id).where(*more).limit(free))).all()
                 for row in rows:
-                    if hosts[row.host] < AT_ONCE_PER_HOST:
+                    if hosts[row.host] < MAX_CONCURRENT_PER_HOST:
                         hosts[row.host] += 1
                         picked.append(row)
-                if len(rows) < room:
+                if len(rows) < free:
                     break
         return picked
 
     def _due(self, worker_id: str) -> sa.Select[Any]:
-        """Nobody's, or this worker's without its knowing: a claim whose confirmation was lost."""
+        """Unclaimed webhooks, and those claimed by this worker without its knowledge (lost commit confirmation)."""
         earlier = deliveries.alias("earlier")
-        same = (earlier.c.generation_id == _D.generation_id, earlier.c.status == PENDING)
-        waits = sa.exists().where(*same, earlier.c.event < _D.event)
-        taken = sa.exists().where(workers.c.id == _D.worker_id, workers.c.id != worker_id)
-        here = _D.id.in_([delivery.id for delivery in self._under_way.values()])
-        query = sa.select(_D.id, _D.host, _D.worker_id).where(_D.status == PENDING, self._is_time())
-        return query.where(~taken, ~waits, ~here).order_by(_D.due_at)
+        unsent = (earlier.c.generation_id == _D.generation_id, earlier.c.status == PENDING)
+        must_wait = sa.exists().where(*unsent, earlier.c.event < _D.event)
+        claimed = sa.exists().where(workers.c.id == _D.worker_id, workers.c.id != worker_id)
+        in_flight = _D.id.in_([delivery.id for delivery in self._in_flight.values()])
+        query = sa.select(_D.id, _D.host, _D.worker_id).where(_D.status == PENDING, self._is_due())
+        return query.where(~claimed, ~must_wait, ~in_flight).order_by(_D.due_at)
 
-    def _still(self, picked: Sequence[sa.Row[Any]], worker_id: str) -> sa.Select[Any]:
-        """What of it is free still. By its own columns alone: a row that has changed meanwhile is compared with them
-        anew by PostgreSQL, but not with other tables."""
+    def _claim_query(self, picked: Sequence[sa.Row[Any]], worker_id: str) -> sa.Select[Any]:
+        """Those of ``picked`` that are still free. Its conditions use only columns of the row: PostgreSQL re-evaluates
+        them for a row that has changed meanwhile, but not conditions on other tables."""
         owners = {row.worker_id for row in picked} - {None}
         free = _D.worker_id.is_(None) | _D.worker_id.in_(owners)
-        lives = sa.exists().where(workers.c.id == worker_id)  # else it could not be taken away again
-        mine = _D.id.in_([row.id for row in picked])
-        query = sa.select(deliveries).where(mine, _D.status == PENDING, free, self._is_time(), lives)
+        worker_exists = sa.exists().where(workers.c.id == worker_id)  # else the claim could not be released
+        selected = _D.id.in_([row.id for row in picked])
+        query = sa.select(deliveries).where(selected, _D.status == PENDING, free, self._is_due(), worker_exists)
         return query.with_for_update(skip_locked=True, of=deliveries)
 
-    def _is_time(self) -> sa.ColumnElement[bool]:
-        """A time further ahead than any that is ever set: the clock was put back since."""
+    def _is_due(self) -> sa.ColumnElement[bool]:
+        """Also a time further ahead than any delay: the clock was set back since."""
         now = utc_now()
-        longest_s = max(MAX_WAIT_S, 1.5 * self._backoff_s(self._limits.max_attempts))
-        return (_D.due_at <= now) | (_D.attempts == 0) | (_D.due_at > now + timedelta(seconds=longest_s))
+        max_delay_s = max(MAX_RETRY_AFTER_S, 1.5 * self._backoff_s(self._limits.max_attempts))
+        return (_D.due_at <= now) | (_D.attempts == 0) | (_D.due_at > now + timedelta(seconds=max_delay_s))
 
-    async def _deliver(self, caller: WebhookClient, delivery: Delivery) -> None:
-        """The receiver is told nothing of the trace: it is somebody else's."""
+    async def _deliver(self, client: WebhookClient, delivery: Delivery) -> None:
+        """The trace context is not sent: the receiver is a third party."""
         about = {"http__request__method": "POST", "atelier__job__id": delivery.generation_id}
         with tracing.continued_span("webhook", delivery.context, "client", **about) as span:
-            answer = await caller.call(delivery.id, delivery.url, delivery.body)
-            if answer.status is not None:
-                span.note(http__response__status_code=answer.status)
-            if not answer.accepted:
+            response = await client.call(delivery.id, delivery.url, delivery.body)
+            if response.status is not None:
+                span.note(http__response__status_code=response.status)
+            if not response.accepted:
                 span.failed("webhook")
-            await self._insist(delivery, answer)
+            await self._retry_write(delivery, response)
 
-    async def _insist(self, delivery: Delivery, answer: WebhookResponse) -> None:
+    async def _retry_write(self, delivery: Delivery, response: WebhookResponse) -> None:
         while True:
             try:
-                return await self._write(delivery, answer)
-            except _AWAY as error:
-                self._is_away(error)
-                await asyncio.sleep(_LOOK_S)
+                return await self._write(delivery, response)
+            except _OUTAGES as error:
+                self._log_outage(error)
+                await asyncio.sleep(_POLL_S)
 
-    async def _write(self, delivery: Delivery, answer: WebhookResponse) -> None:
+    async def _write(self, delivery: Delivery, response: WebhookResponse) -> None:
         attempts = delivery.attempts + 1
-        values: dict[str, Any] = {"attempts": attempts, "answer": answer.status, "worker_id": None}
-        which = [_D.id == delivery.id, _D.status == PENDING]
-        if answer.accepted:
+        values: dict[str, Any] = {"attempts": attempts, "answer": response.status, "worker_id": None}
+        conditions = [_D.id == delivery.id, _D.status == PENDING]
+        if response.accepted:
             values["status"] = DELIVERED
         else:
-            which.append(_D.worker_id == delivery.worker_id)  # else somebody else is at it again
-            if answer.is_last or attempts >= self._limits.max_attempts:
+            conditions.append(_D.worker_id == delivery.worker_id)  # else another worker has claimed it
+            if response.is_last or attempts >= self._limits.max_attempts:
                 values["status"] = FAILED
             else:
-                wait_s = max(answer.wait_s, self._backoff_s(attempts) * random.uniform(1.0, 1.5))
-                values["due_at"] = utc_now() + timedelta(seconds=wait_s)
+                delay_s = max(response.retry_after_s, self._backoff_s(attempts) * random.uniform(1.0, 1.5))
+                values["due_at"] = utc_now() + timedelta(seconds=delay_s)
         async with self._database.write() as connection:
-            await connection.execute(sa.update(deliveries).where(*which).values(**values))
-            if answer.status == GONE:
-                rest = (_D.generation_id == delivery.generation_id, _D.url == delivery.url, _D.status == PENDING)
-                await connection.execute(sa.update(deliveries).where(*rest).values(status=FAILED, answer=GONE))
+            await connection.execute(sa.update(deliveries).where(*conditions).values(**values))
+            if response.status == HTTP_GONE:
+                remaining = (_D.generation_id == delivery.generation_id, _D.url == delivery.url, _D.status == PENDING)
+                await connection.execute(
+                    sa.update(deliveries).where(*remaining).values(status=FAILED, answer=HTTP_GONE)
+                )
         WEBHOOKS.add(1, values.get("status", "retried"))
         if values.get("status") == FAILED:
-            told = (delivery.id, delivery.generation_id, delivery.host, attempts, answer.told)
-            LOGGER.warning("webhook %s of job %s to %s failed after %d attempts: %s", *told)
+            details = (delivery.id, delivery.generation_id, delivery.host, attempts, response.reason)
+            LOGGER.warning("webhook %s of job %s to %s failed after %d attempts: %s", *details)
 
     def _backoff_s(self, attempts: int) -> float:
-        """After so many attempts, before chance adds up to half of it."""
-        return min(_BACKOFF_S, self._limits.retry_s * 2.0 ** min(attempts - 1, 32))
+        """The delay after so many attempts, before jitter adds up to half of it."""
+        return min(_MAX_BACKOFF_S, self._limits.retry_s * 2.0 ** min(attempts - 1, 32))
 
-    def _is_away(self, error: Exception) -> None:
-        if not self._away:
+    def _log_outage(self, error: Exception) -> None:
+        if not self._unavailable:
             LOGGER.warning("webhooks wait for the database: %s", error)
-        self._away = True
+        self._unavailable = True
 
-    def _is_back(self) -> None:
-        if self._away:
-            LOGGER.warning("webhooks go on: the database answers again")
-        self._away = False
+    def _log_recovery(self) -> None:
+        if self._unavailable:
+            LOGGER.warning("webhooks continue: the database answers again")
+        self._unavailable = False

@@ -1,4 +1,4 @@
-"""`DatabaseTimeout`: nobody waits for a database longer than he may, though it hangs."""
+"""`DatabaseTimeout`: bounds the wait for database work, even if the connection hangs."""
 
 from __future__ import annotations
 
@@ -15,40 +15,40 @@ LOGGER = logging.getLogger(__name__)
 
 
 class DatabaseTimeout:
-    """Work on a connection that may be dead: ending it may take as long as it does, so nobody waits for what is late
-    before `close`. ``cancels``: it is asked to end all the same, and asks the database nothing more."""
+    """Work on a connection that may be dead: cancelling it may take as long as the work itself, so late work is left
+    running until `close`. ``cancels``: it is cancelled all the same, and sends no further queries."""
 
     def __init__(self, *, cancels: bool) -> None:
         self._cancels = cancels
-        self._going: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing goes on any more, late or not."""
-        return not self._going
+        """Whether no work runs any more, late or not."""
+        return not self._tasks
 
-    async def within(self, limit_s: float, work: Coroutine[Any, Any, T]) -> T:
-        """What ``work`` comes to. Raises StateUnavailable when it is late, and what it raises."""
+    async def run(self, timeout_s: float, work: Coroutine[Any, Any, T]) -> T:
+        """The result of ``work``. Raises StateUnavailable when it is late, and what it raises."""
         task = asyncio.create_task(work)
-        self._going.add(task)
-        task.add_done_callback(self._going.discard)
-        await asyncio.wait({task}, timeout=limit_s)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        await asyncio.wait({task}, timeout=timeout_s)
         if task.done():
             return task.result()
-        task.add_done_callback(_told)
+        task.add_done_callback(_log_late_failure)
         if self._cancels:
             task.cancel()
         raise StateUnavailable("the database does not answer in time; it is asked again")
 
     async def close(self) -> None:
-        """Ends what still goes on, also what somebody stopped waiting for."""
-        going = list(self._going)
-        for task in going:
+        """Cancels what still runs, including late work."""
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*going, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _told(late: asyncio.Task[Any]) -> None:
-    """Nobody waits for it, and what nobody foresaw is no less wrong."""
-    if not late.cancelled() and not isinstance(error := late.exception(), AtelierError | None):
-        LOGGER.warning("what nobody waited for any more failed", exc_info=error)
+def _log_late_failure(task: asyncio.Task[Any]) -> None:
+    """Late work has no waiter; unexpected errors still go to the log."""
+    if not task.cancelled() and not isinstance(error := task.exception(), AtelierError | None):
+        LOGGER.warning("late database work failed", exc_info=error)

@@ -1,4 +1,4 @@
-"""What is done for each kind of job: the ensembles are asked, and what they tell on the way is reported."""
+"""`JobExecutor`: runs a job with the ensembles, and reports its progress."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import IllustrateRequest, JobRequest, Outcome, VectorizeRequest
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import EngineFailure, OutOfSpace, StateUnavailable
-from serve.jobs.direct.direct_request import encoded
-from serve.jobs.direct.result_cache import Key, ResultCache
-from serve.jobs.outcomes import of_vectorization
-from serve.jobs.recording import as_stored
-from serve.jobs.worker.leases import Claimed, Leases
+from serve.jobs.direct.result_cache import CacheKey, ResultCache
+from serve.jobs.outcomes import encode_illustration, vectorization_outcome
+from serve.jobs.records import object_store_items
+from serve.jobs.worker.claims import ClaimedJob
+from serve.jobs.worker.leases import Leases
 from serve.jobs.worker.progress import ProgressReporter
 from serve.releases.experiments.assignment import Experiments
 from serve.releases.experiments.exposures import Exposure, expose
@@ -39,27 +39,25 @@ from serve.releases.flags.store import Flags
 from serve.releases.rollouts.version_selector import R, VersionSelector, exposures_of
 from serve.security.signing.content_credentials import signer_of
 from serve.state import State
-from serve.state.objects import Stored, hold
+from serve.state.objects import Stored, protect
 
 PREVIEW = Encoding("webp", quality=75, metadata=False)
 
 
 @dataclass(frozen=True, eq=False)
 class JobResult:
-    """``stored`` says where the files of ``outcome`` are; ``key`` what it is to be remembered by.
-
-    ``stage`` is where the job stands at its end, if it told of that on the way.
-    """
+    """``stored`` locates the files of ``outcome``; ``key`` is the key to cache it under; ``stage`` is the final stage,
+    if the job reported any."""
 
     outcome: Outcome
     stored: Sequence[Stored]
     cached: bool = False
-    key: Key | None = None
+    key: CacheKey | None = None
     stage: Mapping[str, Any] | None = None
 
 
 class JobExecutor:
-    """Composes the ensembles; without an illustrator, illustrations fail and say what to run."""
+    """Composes the ensembles; without an illustrator, illustrations fail with an error that says what to run."""
 
     def __init__(self, state: State, vectorizer: VectorizerService, illustrator: IllustratorService | None) -> None:
         self._database = state.database
@@ -67,110 +65,112 @@ class JobExecutor:
         self._limits = state.settings.jobs
         self._vectorizer = vectorizer
         self._illustrator = illustrator
-        self._known = EnsembleInfoCache(illustrator, vectorizer)
-        self._memory = ResultCache(state, self._known)
+        self._ensemble_info = EnsembleInfoCache(illustrator, vectorizer)
+        self._result_cache = ResultCache(state, self._ensemble_info)
         self._experiments = Experiments(state.settings.experiments, Flags(state.settings.flags, state.database))
-        self._choosing = VersionSelector(state.database, self._known)
+        self._version_selector = VersionSelector(state.database, self._ensemble_info)
         self._signer = signer_of(state.settings)
         self._preview = replace(PREVIEW, mark=state.settings.provenance.mark)
 
-    async def do(self, job: Claimed, leases: Leases) -> JobResult:
-        """Raises the ensembles' errors, and LeaseLost. Cancelled, it asks for nothing any more."""
-        request = await self._resolved(job)
-        key = await self._memory.key_of(request)
-        if key is not None and (known := await self._recalled(key)) is not None:
-            return known
+    async def run(self, job: ClaimedJob, leases: Leases) -> JobResult:
+        """Raises the ensembles' errors, and LeaseLost."""
+        request = await self._resolve_request(job)
+        key = await self._result_cache.key_of(request)
+        if key is not None and (cached := await self._cached_result(key)) is not None:
+            return cached
         stage = None
         if isinstance(request, VectorizeRequest):
             outcome = await self._vectorize(request)
         else:
             outcome, stage = await self._illustrate(job, request, leases)
-        return JobResult(outcome, await self._keep(outcome), key=key, stage=stage)
+        return JobResult(outcome, await self._store_files(outcome), key=key, stage=stage)
 
-    async def remember(self, connection: AsyncConnection, done: JobResult) -> None:
+    async def cache_result(self, connection: AsyncConnection, result: JobResult) -> None:
         """In the transaction that completes the job."""
-        if done.key is not None:
-            await self._memory.keep(connection, done.key, done.outcome, done.stored)
+        if result.key is not None:
+            await self._result_cache.put(connection, result.key, result.outcome, result.stored)
 
-    async def _resolved(self, job: Claimed) -> JobRequest:
-        """With its arm of an experiment, the family's defaults, and the versions of engines that it has to its end; who
-        draws says that there is none such."""
+    async def _resolve_request(self, job: ClaimedJob) -> JobRequest:
+        """The request with its experiment arm, the family's defaults, and engine versions that stay fixed for all
+        attempts; an unknown model is reported by the Illustrator."""
         unit = unit_of(job.user_id, job.id)
         if isinstance(job.request, VectorizeRequest):
-            return await self._with_versions(job, job.request, unit, [])
-        families = await self._known.families()
+            return await self._assign_versions(job, job.request, unit, [])
+        families = await self._ensemble_info.families()
         request, exposure = await self._experiments.assign(job.request, job.user_id, families, unit)
-        named = [family for family in families if request.options.model in (None, family.name)]
-        request = request.resolved(named[0]) if named else request
-        return await self._with_versions(job, request, unit, [exposure] if exposure is not None else [])
+        matching = [family for family in families if request.options.model in (None, family.name)]
+        request = request.resolved(matching[0]) if matching else request
+        return await self._assign_versions(job, request, unit, [exposure] if exposure is not None else [])
 
-    async def _with_versions(self, job: Claimed, request: R, unit: str, made: Sequence[Exposure]) -> R:
-        """Written down before anything is done, so that another attempt has the same."""
+    async def _assign_versions(self, job: ClaimedJob, request: R, unit: str, exposures: Sequence[Exposure]) -> R:
+        """Recorded before the work starts, so that another attempt has the same."""
         if job.attempt > 1:
             async with self._database.read() as connection:
-                request = await self._choosing.resume(request, unit, connection, job.id)
+                request = await self._version_selector.resume(request, unit, connection, job.id)
         else:
-            request = await self._choosing.assign(request, unit)
-        if found := [*made, *exposures_of(request, job.user_id)]:
+            request = await self._version_selector.assign(request, unit)
+        if all_exposures := [*exposures, *exposures_of(request, job.user_id)]:
             async with self._database.write() as connection:
-                await expose(connection, found, job.id)
+                await expose(connection, all_exposures, job.id)
         return request
 
-    async def _recalled(self, key: Key) -> JobResult | None:
-        """What the same request came to before, held for this one."""
-        recalled = await self._memory.recall(key)
-        if recalled is None:
+    async def _cached_result(self, key: CacheKey) -> JobResult | None:
+        """The cached result of the same request, with its objects protected from deletion."""
+        cached = await self._result_cache.get(key)
+        if cached is None:
             return None
         async with self._database.write() as connection:
-            held = await hold(connection, recalled.objects)
-        return JobResult(recalled.outcome, recalled.stored, cached=True) if held else None
+            held = await protect(connection, cached.objects)
+        return JobResult(cached.outcome, cached.stored, cached=True) if held else None
 
     async def _vectorize(self, request: VectorizeRequest) -> Outcome:
         image = await self._objects.get(request.image)
-        return of_vectorization(await self._vectorizer.vectorize(image, request.options))
+        return vectorization_outcome(await self._vectorizer.vectorize(image, request.options))
 
     async def _illustrate(
-        self, job: Claimed, request: IllustrateRequest, leases: Leases
+        self, job: ClaimedJob, request: IllustrateRequest, leases: Leases
     ) -> tuple[Outcome, Mapping[str, Any]]:
         if self._illustrator is None:
             raise no_illustrator_error()
-        kept = await leases.checkpoints(job)
-        resume = [Checkpoint(place, step, data) for place, (step, data) in kept.items()]
+        checkpoints = await leases.checkpoints(job)
+        resume = [Checkpoint(place, step, data) for place, (step, data) in checkpoints.items()]
         options = replace(request.options, preview_every=self._preview_every(request))
         follow = StreamOptions(self._limits.checkpoint_every, max(0.001, self._limits.progress_s))
-        drawn: Illustration | None = None
+        illustration: Illustration | None = None
         async with (
-            ProgressReporter(job, leases, self._limits.progress_s, self._show) as reporter,
+            ProgressReporter(job, leases, self._limits.progress_s, self._store_preview) as reporter,
             contextlib.aclosing(serving(self._illustrator, job.user_id).stream(options, follow, resume)) as items,
         ):
             async for item in items:
                 if isinstance(item, Illustration):
-                    drawn = item
+                    illustration = item
                 elif isinstance(item, Progress | Checkpoint | Preview):
-                    reporter.take(item)
-        if drawn is None:
+                    reporter.add(item)
+        if illustration is None:
             raise EngineFailure("the drawing ended without a picture")
-        drawn = replace(drawn, cost=reporter.spent(drawn.cost)) if drawn.cost else drawn
-        outcome = await encoded(drawn, request, self._vectorizer, self._signer)
+        illustration = (
+            replace(illustration, cost=reporter.total_cost(illustration.cost)) if illustration.cost else illustration
+        )
+        outcome = await encode_illustration(illustration, request, self._vectorizer, self._signer)
         return outcome, reporter.last_stage
 
-    async def _show(self, preview: Preview) -> str:
-        """The name of the object that it becomes."""
+    async def _store_preview(self, preview: Preview) -> str:
+        """Returns the object's name."""
         height, width = preview.pixels.shape[:2]
         data = await encode_preview(preview.pixels, (width, height), self._preview)
         return (await self._objects.put(data, self._preview.media_type)).name
 
     def _preview_every(self, request: IllustrateRequest) -> int:
-        """Evenly over the steps, which ``request`` names."""
+        """Previews evenly spread over the steps of ``request``."""
         steps, previews = request.options.num_inference_steps or 0, self._limits.previews
         return max(1, -(-steps // (previews + 1))) if steps and previews else 0
 
-    async def _keep(self, outcome: Outcome) -> list[Stored]:
-        """Puts the files where they stay; a store that is away is waited for, a picture is not drawn again for it."""
+    async def _store_files(self, outcome: Outcome) -> list[Stored]:
+        """Stores the files; retries while the store is unavailable, since drawing again would cost more."""
         deadline = time.monotonic() + self._limits.timeout_s
         while True:
             try:
-                return await self._objects.put_all(as_stored(outcome.files))
+                return await self._objects.put_all(object_store_items(outcome.files))
             except (StateUnavailable, OutOfSpace):
                 if time.monotonic() >= deadline:
                     raise

@@ -1,7 +1,7 @@
-"""`Leases`: how a worker gets jobs, keeps them, and loses them.
+"""`Leases`: how a worker claims jobs, keeps them, and loses them.
 
-A worker has a row with a number that it counts up, its beat; `lease_reaper` takes the jobs of workers whose beat
-stands still. Every write of a worker names itself and the attempt, so that one that comes back late changes nothing.
+A worker has a row with a heartbeat counter; `lease_reaper` requeues the jobs of workers whose counter stands still.
+Every write of a worker names the worker and the attempt, so a worker that comes back late changes nothing.
 """
 
 from __future__ import annotations
@@ -9,22 +9,21 @@ from __future__ import annotations
 import functools
 import random
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from serve.ensembles.requests import JobRequest, Outcome, from_json
+from serve.ensembles.requests import Outcome
 from serve.errors import AtelierError, EngineLost, EngineUnavailable, OutOfSpace, Overloaded, StateUnavailable
-from serve.jobs.queue import user_concurrency
-from serve.jobs.queue.expiry import is_over
-from serve.jobs.recording import ended, measure, put_results
-from serve.jobs.worker.lease_reaper import forget, requeue
-from serve.observability.costs import CPU, GPU, total
+from serve.jobs.queue.expiry import is_expired
+from serve.jobs.records import completion_columns, error_details, insert_measurement, insert_results
+from serve.jobs.worker import claims
+from serve.jobs.worker.claims import ClaimedJob
+from serve.jobs.worker.lease_reaper import delete_worker, requeue
+from serve.observability.costs import total
 from serve.observability.metrics.catalogue import JOB_WAIT_SECONDS
-from serve.observability.request_context import Priority
 from serve.state import State
 from serve.state.job_states import (
     CANCEL,
@@ -34,41 +33,23 @@ from serve.state.job_states import (
     PAUSED,
     PENDING,
     PROCESSING,
-    carry_out,
-    changing,
+    apply_update,
     new_id,
+    update_jobs,
 )
 from serve.state.objects import Stored
-from serve.state.tables import UtcTime, checkpoints, jobs, lanes, utc_now, workers
+from serve.state.tables import checkpoints, jobs, utc_now, workers
 
-PASSING = (Overloaded, EngineUnavailable, StateUnavailable, OutOfSpace)
-"""Faults that are not the job's."""
+TRANSIENT = (Overloaded, EngineUnavailable, StateUnavailable, OutOfSpace)
+"""Errors that are not caused by the job."""
 
 
-NOTHING: Mapping[str, float] = {}
-_FREE: Mapping[str, Any] = {"worker_id": None, "wish": None}
+NO_COST: Mapping[str, float] = {}
+_RELEASED: Mapping[str, Any] = {"worker_id": None, "wish": None}
 
 
 class LeaseLost(Exception):
-    """The job, or every job, is somebody else's by now: what was made of it is not wanted."""
-
-
-@dataclass(frozen=True)
-class Claimed:
-    """A job that is this worker's until `Leases` says otherwise."""
-
-    id: str
-    user_id: str
-    request: JobRequest
-    attempt: int
-    webhook_url: str | None
-    context: Mapping[str, str] = field(default_factory=dict)
-    """What the request carried that asked for it (`serve.observability.tracing.carrier`)."""
-    priority: Priority = Priority.NORMAL
-    """At the ensembles' doors: the queue has seen to who comes first among jobs, and they displace nobody else."""
-    expires_at: datetime | None = None
-    spent: Mapping[str, float] = field(default_factory=dict)
-    """By attempts before this one, as `serve.observability.costs` has it."""
+    """The job, or every job, was given to another worker: its result must be discarded."""
 
 
 class Leases:
@@ -81,7 +62,7 @@ class Leases:
         self._limits = state.settings.jobs
         self._most_running = state.settings.quotas.max_running
         self._slots = dict(slots)
-        self._fruitful: set[str] = set()
+        self._lanes_with_jobs: set[str] = set()
         """Lanes that had jobs when they were last asked for some."""
 
     async def register(self) -> None:
@@ -92,250 +73,215 @@ class Leases:
             await connection.execute(workers.insert(), row)
         self.worker_id = worker_id
 
-    async def beat(self) -> None:
-        """Shows that the worker lives. Raises LeaseLost when it was taken for dead: then nothing that it has is its any
-        more."""
+    async def renew(self) -> None:
+        """Counts up the heartbeat. Raises LeaseLost when the worker was reaped: then it holds no jobs any more."""
         async with self._database.write() as connection:
-            mine = workers.c.id == self.worker_id
-            row = await connection.execute(sa.update(workers).where(mine).values(beat=workers.c.beat + 1))
+            selected = workers.c.id == self.worker_id
+            row = await connection.execute(sa.update(workers).where(selected).values(beat=workers.c.beat + 1))
             if row.rowcount == 0:
                 raise LeaseLost
 
-    async def return_strays(self, held: Collection[str], reason: str | None) -> None:
-        """Jobs that are said to be this worker's and that it does not hold go back to the queue; a ``reason`` counts as
-        a failed attempt. Not while it claims: what it takes then is held only afterwards."""
-        stray = (jobs.c.worker_id == self.worker_id, jobs.c.generation_id.not_in(list(held)))
-        async with self._database.read("poll") as connection:  # there are hardly ever any, and that needs no writer
-            if not await connection.scalar(sa.select(sa.exists().where(*stray))):
+    async def requeue_orphans(self, running: Collection[str], reason: str | None) -> None:
+        """Requeues jobs that are assigned to this worker but not in ``running``; a ``reason`` counts as a failed
+        attempt. Do not call it while a claim is in progress, whose jobs are not in ``running`` yet."""
+        orphaned = (jobs.c.worker_id == self.worker_id, jobs.c.generation_id.not_in(list(running)))
+        async with self._database.read("poll") as connection:  # usually there are none, and a read needs no write lock
+            if not await connection.scalar(sa.select(sa.exists().where(*orphaned))):
                 return
         async with self._database.write() as connection:
-            await requeue(connection, stray, reason, self._limits.max_failures)
+            await requeue(connection, orphaned, reason, self._limits.max_failures)
 
-    async def leave(self) -> None:
-        """The end of this worker; what it still has goes back to the queue as it is."""
+    async def unregister(self) -> None:
+        """Deletes this worker; its jobs go back to the queue."""
         async with self._database.write() as connection:
             await requeue(connection, [jobs.c.worker_id == self.worker_id], None, self._limits.max_failures)
-            await forget(connection, self.worker_id)
+            await delete_worker(connection, self.worker_id)
 
-    async def claim(self, lane: str, most: int) -> list[Claimed]:
-        """Up to ``most`` jobs of ``lane``, in its order, which are this worker's from now on.
+    async def claim(self, lane: str, limit: int) -> list[ClaimedJob]:
+        """Claims up to ``limit`` jobs of ``lane``, in its order.
 
-        Raises LeaseLost when it was taken for dead.
+        Raises LeaseLost when the worker was reaped.
         """
         now = utc_now()
-        first: dict[str, Any] = {"lane": lane, "now": now, "far": now + timedelta(seconds=2 * self._limits.retry_max_s)}
-        waiting, claiming = (_FIRST, _CLAIM) if not self._most_running else (_FIRST_OF_WHO_MAY, _CLAIM_OF_WHO_MAY)
+        parameters: dict[str, Any] = {
+            "lane": lane,
+            "now": now,
+            "far": now + timedelta(seconds=2 * self._limits.retry_max_s),
+        }
+        select_waiting, select_for_claim = claims.QUERIES_WITHIN_LIMIT if self._most_running else claims.QUERIES
         if self._most_running:
-            first["most_running"] = self._most_running
-        if lane not in self._fruitful:  # most often there is nothing, and that needs no writer
+            parameters["most_running"] = self._most_running
+        if lane not in self._lanes_with_jobs:  # usually there is none, and a read needs no write lock
             async with self._database.read("poll") as connection:
-                if await connection.scalar(waiting, {**first, "most": 1}) is None:
+                if await connection.scalar(select_waiting, {**parameters, "most": 1}) is None:
                     return []
         async with self._database.write() as connection:
             if self._most_running:
-                await user_concurrency.take_turns(connection)
-            rows = (await connection.execute(claiming, {**first, "most": most, "me": self.worker_id})).all()
+                await claims.lock_claims(connection)
+            rows = (
+                await connection.execute(select_for_claim, {**parameters, "most": limit, "me": self.worker_id})
+            ).all()
             if rows and self._most_running:
-                rows = await user_concurrency.as_many_as_may(connection, rows, self._most_running)
+                rows = await claims.apply_user_limits(connection, rows, self._most_running)
             if not rows:
-                if await connection.scalar(_ALIVE, {"me": self.worker_id}) is None:
+                if await connection.scalar(claims.WORKER_EXISTS, {"me": self.worker_id}) is None:
                     raise LeaseLost
-                self._fruitful.discard(lane)
+                self._lanes_with_jobs.discard(lane)
                 return []
-            mine = {"ids": [row.generation_id for row in rows], "me": self.worker_id}
-            told = {"status": PROCESSING, "started_at": now}
-            await carry_out(connection, _START, mine, "started", None, told)
-        self._fruitful.add(lane)
+            selected = {"ids": [row.generation_id for row in rows], "me": self.worker_id}
+            details = {"status": PROCESSING, "started_at": now}
+            await apply_update(connection, claims.START_JOBS, selected, "started", None, details)
+        self._lanes_with_jobs.add(lane)
         for row in rows:
             JOB_WAIT_SECONDS.observe(max(0.0, (now - row.available_at).total_seconds()), lane)
-        return [_claimed(row) for row in rows]
+        return [claims.to_claimed_job(row) for row in rows]
 
-    async def wishes(self) -> dict[str, str]:
-        """What is wished of this worker's jobs, by their ids."""
+    async def requested_changes(self) -> dict[str, str]:
+        """Requested cancels and pauses of this worker's jobs, by id."""
         async with self._database.read("poll") as connection:
-            rows = await connection.execute(_WISHES, {"me": self.worker_id})
+            rows = await connection.execute(_REQUESTED_CHANGES, {"me": self.worker_id})
             return {row.generation_id: row.wish for row in rows}
 
     async def report(
         self,
-        job: Claimed,
+        job: ClaimedJob,
         event: str,
         stage: Mapping[str, Any],
         progress: float,
-        kept: Mapping[int, tuple[int, bytes]],
-        cost: Mapping[str, float] = NOTHING,
+        checkpoint_data: Mapping[int, tuple[int, bytes]],
+        cost: Mapping[str, float] = NO_COST,
     ) -> None:
-        """How far ``job`` is. ``stage`` joins what is told of it; ``kept`` has (step, data) by a picture's place;
-        ``cost`` is what this attempt has spent."""
+        """Writes the progress of ``job``. ``stage`` is merged into its events; ``checkpoint_data`` is (step, data) by
+        picture; ``cost`` is that of this attempt."""
         values: dict[str, Any] = {"stage": dict(stage), "progress": progress, **total(job.spent, cost)}
-        if kept:
-            values["failures"] = 0  # whatever comes now, this attempt was not for nothing
+        if checkpoint_data:
+            values["failures"] = 0  # a checkpoint is progress: earlier failures no longer count
         async with self._database.write() as connection:
-            await self._change(connection, job, event, None, None, **values)
-            if kept:
-                places = checkpoints.c.place.in_(list(kept))
+            await self._update_job(connection, job, event, None, None, **values)
+            if checkpoint_data:
+                places = checkpoints.c.place.in_(list(checkpoint_data))
                 await connection.execute(sa.delete(checkpoints).where(checkpoints.c.generation_id == job.id, places))
                 rows = [
                     {"generation_id": job.id, "place": place, "step": step, "data": data}
-                    for place, (step, data) in kept.items()
+                    for place, (step, data) in checkpoint_data.items()
                 ]
                 await connection.execute(checkpoints.insert(), rows)
 
-    async def checkpoints(self, job: Claimed) -> dict[int, tuple[int, bytes]]:
-        """(step, data) by a picture's place."""
+    async def checkpoints(self, job: ClaimedJob) -> dict[int, tuple[int, bytes]]:
+        """(step, data) by picture."""
         query = sa.select(checkpoints).where(checkpoints.c.generation_id == job.id)
         async with self._database.read() as connection:
             return {row.place: (row.step, row.data) for row in await connection.execute(query)}
 
     async def complete(
         self,
-        job: Claimed,
+        job: ClaimedJob,
         outcome: Outcome,
         stored: Sequence[Stored],
         *,
         cached: bool = False,
         stage: Mapping[str, Any] | None = None,
-        also: Callable[[AsyncConnection], Awaitable[None]] | None = None,
+        and_then: Callable[[AsyncConnection], Awaitable[None]] | None = None,
     ) -> None:
-        """Nothing completes twice: who is too late gets LeaseLost, and his results are not kept.
+        """A job completes once: a worker that is too late gets LeaseLost, and its results are not recorded.
 
-        ``also`` writes more in the same transaction.
+        ``and_then`` writes more in the same transaction.
         """
         cost = total(job.spent, {} if cached else outcome.cost)
         values: dict[str, Any] = {"status": COMPLETED, "worker_id": None, "wish": None, "progress": 1.0, **cost}
         if stage is not None:
             values["stage"] = dict(stage)
         async with self._database.write() as connection:
-            await self._change(connection, job, COMPLETED, None, ended(outcome, cached=cached), **values)
-            await put_results(connection, job.id, outcome, stored)
-            await measure(connection, job.id, outcome.generation_time_s)
-            if also is not None:
-                await also(connection)
+            await self._update_job(
+                connection, job, COMPLETED, None, completion_columns(outcome, cached=cached), **values
+            )
+            await insert_results(connection, job.id, outcome, stored)
+            await insert_measurement(connection, job.id, outcome.generation_time_s)
+            if and_then is not None:
+                await and_then(connection)
 
-    async def fail(self, job: Claimed, error: AtelierError, took_s: float) -> str:
-        """Another attempt when the fault may pass and there were not too many; else ``failed``.
+    async def fail(self, job: ClaimedJob, error: AtelierError, duration_s: float) -> str:
+        """Schedules another attempt if the error may be transient and attempts are left; otherwise the job has failed.
 
-        What became of the job: retried, failed or let_go.
-
-        What is only full or away at the moment does not count: the job waits for it.
+        Returns retried, failed or let_go (cancelled meanwhile). Overload and outages do not count as failed attempts.
         """
-        told = error_details(error)
-        counts = isinstance(error, EngineLost) or not isinstance(error, PASSING)
+        details = error_details(error)
+        is_counted = isinstance(error, EngineLost) or not isinstance(error, TRANSIENT)
         async with self._database.write() as connection:
-            query = sa.select(jobs.c.failures, jobs.c.wish, jobs.c.expires_at).where(*self._mine(job)).with_for_update()
+            query = (
+                sa.select(jobs.c.failures, jobs.c.wish, jobs.c.expires_at)
+                .where(*self._still_held(job))
+                .with_for_update()
+            )
             row = (await connection.execute(query)).one_or_none()
             if row is None:
                 raise LeaseLost
             if row.wish == CANCEL:
-                await self._give_back(connection, job)
+                await self._release(connection, job)
                 return "let_go"
-            if not is_over(row.expires_at) and (
-                not counts or (error.status >= 500 and row.failures + 1 < self._limits.max_failures)
+            if not is_expired(row.expires_at) and (
+                not is_counted or (error.status >= 500 and row.failures + 1 < self._limits.max_failures)
             ):
-                due_at = utc_now() + timedelta(seconds=self._backoff_s(row.failures if counts else job.attempt - 1))
-                again = PAUSED if row.wish == PAUSE else PENDING
-                values = {"status": again, "available_at": due_at, "failures": row.failures + int(counts)}
-                await self._change(connection, job, "retrying", {"error": told}, None, **values, **_FREE)
+                retry_at = utc_now() + timedelta(
+                    seconds=self._backoff_s(row.failures if is_counted else job.attempt - 1)
+                )
+                new_status = PAUSED if row.wish == PAUSE else PENDING
+                values = {"status": new_status, "available_at": retry_at, "failures": row.failures + int(is_counted)}
+                await self._update_job(connection, job, "retrying", {"error": details}, None, **values, **_RELEASED)
                 return "retried"
-            over = {"error": told, "completed_at": utc_now(), "generation_time_s": took_s}
-            await self._change(connection, job, FAILED, {"error": told}, over, status=FAILED, **_FREE)
-            await measure(connection, job.id, took_s, error=str(error))
+            columns = {"error": details, "completed_at": utc_now(), "generation_time_s": duration_s}
+            await self._update_job(connection, job, FAILED, {"error": details}, columns, status=FAILED, **_RELEASED)
+            await insert_measurement(connection, job.id, duration_s, error=str(error))
             return FAILED
 
-    async def let_go(self, job: Claimed) -> None:
-        """As its user wishes by now: cancelled, paused with its checkpoint, or to the queue if that was taken back."""
+    async def release(self, job: ClaimedJob) -> None:
+        """Releases the job as its user requested: cancelled, paused with its checkpoint, or requeued."""
         async with self._database.write() as connection:
-            await self._give_back(connection, job)
+            await self._release(connection, job)
 
-    async def _give_back(self, connection: AsyncConnection, job: Claimed) -> None:
-        if not await requeue(connection, self._mine(job), None, self._limits.max_failures):
+    async def _release(self, connection: AsyncConnection, job: ClaimedJob) -> None:
+        if not await requeue(connection, self._still_held(job), None, self._limits.max_failures):
             raise LeaseLost
 
-    def _mine(self, job: Claimed) -> tuple[sa.ColumnElement[bool], ...]:
-        """Whether the job still is this worker's, and this attempt the last one."""
-        return _mine(job.id, self.worker_id, job.attempt)
+    def _still_held(self, job: ClaimedJob) -> tuple[sa.ColumnElement[bool], ...]:
+        """Conditions: the job is still this worker's, and this is its last attempt."""
+        return _still_held(job.id, self.worker_id, job.attempt)
 
-    async def _change(
+    async def _update_job(
         self,
         connection: AsyncConnection,
-        job: Claimed,
+        job: ClaimedJob,
         event: str,
-        told: Mapping[str, Any] | None,
+        details: Mapping[str, Any] | None,
         generation: Mapping[str, Any] | None,
         **values: Any,
     ) -> None:
-        mine = {"my_job": job.id, "me": self.worker_id, "my_attempt": job.attempt}
+        selected = {"my_job": job.id, "me": self.worker_id, "my_attempt": job.attempt}
         new = {f"new_{name}": value for name, value in values.items()}
-        kept = dict(generation or {}) | ({"status": values["status"]} if "status" in values else {})
-        if not await carry_out(connection, _of_mine(tuple(values)), {**mine, **new}, event, told, kept):
+        checkpoint_data = dict(generation or {}) | ({"status": values["status"]} if "status" in values else {})
+        if not await apply_update(
+            connection, _update_statement(tuple(values)), {**selected, **new}, event, details, checkpoint_data
+        ):
             raise LeaseLost
 
     def _backoff_s(self, failures: int) -> float:
-        """Twice as long each time, and up to half as long again, so that not all come back at once."""
-        longest_s = min(self._limits.retry_max_s, self._limits.retry_s * 2.0 ** min(failures, 32))
-        return longest_s * random.uniform(1.0, 1.5)
+        """Exponential, with up to half of it as jitter."""
+        delay_s = min(self._limits.retry_max_s, self._limits.retry_s * 2.0 ** min(failures, 32))
+        return delay_s * random.uniform(1.0, 1.5)
 
 
-def _claimed(row: sa.Row[Any]) -> Claimed:
-    return Claimed(
-        id=row.generation_id,
-        user_id=row.user_id,
-        request=from_json(row.request),
-        attempt=row.attempt + 1,
-        webhook_url=row.webhook_url,
-        context=row.context or {},
-        priority=Priority.LOW if row.rank > 0 else Priority.NORMAL,
-        expires_at=row.expires_at,
-        spent={CPU: row.cpu_seconds, GPU: row.gpu_seconds},
-    )
-
-
-def _first() -> sa.Select[Any]:
-    """``most`` jobs of ``lane`` that can start ``now``, in its order."""
-    now, far = (sa.bindparam(name, type_=UtcTime) for name in ("now", "far"))
-    # Further ahead than any time that is ever set: the clock was put back since.
-    ready = (jobs.c.available_at <= now) | (jobs.c.available_at > far)
-    useful = jobs.c.expires_at.is_(None) | (jobs.c.expires_at > now)
-    runs = ~sa.exists().where(lanes.c.lane == sa.bindparam("lane"), lanes.c.paused)
-    return (
-        sa.select(*(jobs.c[name] for name in _CLAIMED))
-        .where(jobs.c.lane == sa.bindparam("lane"), jobs.c.status == PENDING, ready, useful, runs)
-        .order_by(jobs.c.rank, jobs.c.round, jobs.c.seq)
-        .limit(sa.bindparam("most"))
-    )
-
-
-_CLAIMED = ("generation_id", "user_id", "request", "attempt", "webhook_url", "available_at", "context",
-            "rank", "expires_at", CPU, GPU)  # fmt: skip
-_FIRST = _first()
-_ALIVE = sa.select(workers.c.id).where(workers.c.id == sa.bindparam("me"))
-_STAYS = _ALIVE.with_for_update(read=True).cte("stays").prefix_with("MATERIALIZED", dialect="postgresql")
-"""The worker's row, which nobody takes away meanwhile."""
-_CLAIM = _FIRST.where(sa.exists(sa.select(_STAYS.c.id))).with_for_update(skip_locked=True, of=jobs)
-_FIRST_OF_WHO_MAY, _CLAIM_OF_WHO_MAY = user_concurrency.of_who_may(_FIRST), user_concurrency.of_who_may(_CLAIM)
-"""The same where users have a quota of running jobs."""
-_START = changing(jobs.c.generation_id.in_(sa.bindparam("ids", expanding=True))).values(
-    status=PROCESSING, worker_id=sa.bindparam("me"), attempt=jobs.c.attempt + 1, wish=None
-)
-
-
-_WISHES = sa.select(jobs.c.generation_id, jobs.c.wish).where(
+_REQUESTED_CHANGES = sa.select(jobs.c.generation_id, jobs.c.wish).where(
     jobs.c.worker_id == sa.bindparam("me"), jobs.c.wish.is_not(None)
 )
 
 
-def _mine(job: Any, me: Any, attempt: Any) -> tuple[sa.ColumnElement[bool], ...]:
+def _still_held(job: Any, worker_id: Any, attempt: Any) -> tuple[sa.ColumnElement[bool], ...]:
     j = jobs.c
-    return j.generation_id == job, j.worker_id == me, j.attempt == attempt, j.status == PROCESSING
+    return j.generation_id == job, j.worker_id == worker_id, j.attempt == attempt, j.status == PROCESSING
 
 
 @functools.cache
-def _of_mine(names: tuple[str, ...]) -> sa.Update:
-    """Sets the columns ``names`` of a job of this worker to what is bound as ``new_`` and the name."""
+def _update_statement(names: tuple[str, ...]) -> sa.Update:
+    """Sets the columns ``names`` of a job of this worker to parameters named ``new_`` plus the column."""
     new = {name: sa.bindparam(f"new_{name}", type_=jobs.c[name].type) for name in names}
-    return changing(*_mine(*(sa.bindparam(name) for name in ("my_job", "me", "my_attempt")))).values(new)
-
-
-def error_details(error: AtelierError) -> dict[str, Any]:
-    told = {"type": type(error).__name__, "status": error.status, "detail": error.message, "field": error.field}
-    return {**told, **error.extra_fields}
+    return update_jobs(*_still_held(*(sa.bindparam(name) for name in ("my_job", "me", "my_attempt")))).values(new)

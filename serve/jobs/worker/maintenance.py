@@ -1,7 +1,7 @@
-"""What has to be done now and then, once for all processes of a site, whoever comes first.
+"""Periodic maintenance tasks, each run by one process of the site at a time.
 
-`run_due` is for every process to call, about once a minute. A chore that is due is claimed by one update that only one
-process can make. The claim lasts for as long as the chore may take: if its process dies, somebody does it after that.
+Every process calls `run_due_tasks` about once a minute. A due task is claimed by an update that only one process can
+make. The claim lasts for the task's maximum duration: if its process dies, another runs the task after that.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from serve.errors import AtelierError
 from serve.jobs.webhooks.delivery import DELIVERED
 from serve.settings import Settings
 from serve.state import State, cache
-from serve.state.backups.places import delete_old
+from serve.state.backups.storage import delete_old
 from serve.state.backups.writing import backup
 from serve.state.database import Database
 from serve.state.job_states import FAILED, TERMINAL
-from serve.state.quality import LONGEST
+from serve.state.quality import MAX_RANGE
 from serve.state.tables import (
     audit,
     batches,
@@ -42,119 +42,120 @@ from serve.state.tables import (
 
 LOGGER = logging.getLogger(__name__)
 
-_AT_ONCE = 1000
-"""Rows, or objects, that one transaction, or one call, deletes."""
-_AGAIN = timedelta(minutes=10)
-"""How soon one that failed is tried again."""
-_EMPTY_BATCH = timedelta(days=1)
-"""How old one without generations becomes."""
-_LONGEST_H = 876_000
-"""A century: times have an end."""
+_BATCH_SIZE = 1000
+"""Rows or objects deleted per transaction or call."""
+_RETRY_AFTER = timedelta(minutes=10)
+"""Delay before a failed task is retried."""
+_EMPTY_BATCH_AGE = timedelta(days=1)
+"""Age at which a batch without generations is deleted."""
+_MAX_HOURS = 876_000
+"""A century: keeps timestamps in range."""
 
 
 @dataclass(frozen=True)
-class Chore:
-    """``at_most`` is how long it may take, and after how long it is done again if its process has vanished: less than
-    ``every``.
-    """
+class MaintenanceTask:
+    """``max_duration``: its time limit, after which another process may claim it; shorter than ``interval``."""
 
     name: str
-    every: timedelta
-    at_most: timedelta
-    do: Callable[[State], Awaitable[object]]
+    interval: timedelta
+    max_duration: timedelta
+    run: Callable[[State], Awaitable[object]]
 
 
-async def run_due(state: State) -> None:
-    """Every chore that is due and that nobody else is at, one after the other. One that fails keeps no other from it.
+async def run_due_tasks(state: State) -> None:
+    """Runs every due task that no other process has claimed, one after the other. A failed task does not stop the
+    others.
 
     Raises StateUnavailable when the database does not answer.
     """
-    for chore in chores_of(state.settings):
-        if not await _claimed(state.database, chore):
+    for task in maintenance_tasks(state.settings):
+        if not await _claim(state.database, task):
             continue
         started = utc_now()
         try:
-            async with asyncio.timeout(chore.at_most.total_seconds()):
-                await chore.do(state)
+            async with asyncio.timeout(task.max_duration.total_seconds()):
+                await task.run(state)
         except (AtelierError, TimeoutError) as error:
-            LOGGER.warning("the chore %s failed and is tried again: %s", chore.name, error or "it took too long")
-            await _set(state.database, chore, _due_in(chore, _AGAIN))
+            LOGGER.warning("the maintenance task %s failed and is retried: %s", task.name, error or "it took too long")
+            await _set_done_at(state.database, task, _done_at_for_retry(task, _RETRY_AFTER))
         else:
-            await _set(state.database, chore, started)
+            await _set_done_at(state.database, task, started)
 
 
-def chores_of(settings: Settings) -> list[Chore]:
-    """The longest comes last: the others do not wait for it."""
+def maintenance_tasks(settings: Settings) -> list[MaintenanceTask]:
+    """The longest is last, so that the others do not wait for it."""
     hour, ten_minutes = timedelta(hours=1), timedelta(minutes=10)
     found = [
-        Chore("events", hour, ten_minutes, delete_old_events),
-        Chore("deliveries", hour, ten_minutes, delete_old_deliveries),
-        Chore("measurements", hour, ten_minutes, delete_old_measurements),
-        Chore("exposures", hour, ten_minutes, delete_old_exposures),
-        Chore("batches", hour, ten_minutes, delete_empty_batches),
-        Chore("keys", hour, ten_minutes, delete_old_keys),
-        Chore("audit", hour, ten_minutes, delete_old_audit),
-        Chore("api_keys", hour, ten_minutes, delete_old_api_keys),
-        Chore("counters", ten_minutes, ten_minutes / 2, delete_old_counters),
-        Chore("cache", ten_minutes, ten_minutes / 2, cache.evict),
-        Chore("objects", hour, ten_minutes, delete_unused_objects),
+        MaintenanceTask("events", hour, ten_minutes, delete_old_events),
+        MaintenanceTask("deliveries", hour, ten_minutes, delete_old_deliveries),
+        MaintenanceTask("measurements", hour, ten_minutes, delete_old_measurements),
+        MaintenanceTask("exposures", hour, ten_minutes, delete_old_exposures),
+        MaintenanceTask("batches", hour, ten_minutes, delete_empty_batches),
+        MaintenanceTask("keys", hour, ten_minutes, delete_old_keys),
+        MaintenanceTask("audit", hour, ten_minutes, delete_old_audit),
+        MaintenanceTask("api_keys", hour, ten_minutes, delete_old_api_keys),
+        MaintenanceTask("counters", ten_minutes, ten_minutes / 2, delete_old_counters),
+        MaintenanceTask("cache", ten_minutes, ten_minutes / 2, cache.evict),
+        MaintenanceTask("objects", hour, ten_minutes, delete_unused_objects),
     ]
     if settings.backup.url is not None:
-        every = _hours(settings.backup.every_h)
-        found.append(Chore("backup", every, min(every / 2, 12 * hour), back_up))
+        interval = _hours(settings.backup.every_h)
+        found.append(MaintenanceTask("backup", interval, min(interval / 2, 12 * hour), back_up))
     return found
 
 
-async def _claimed(database: Database, chore: Chore) -> bool:
-    """Whether it is due and this process is the one to do it. A time that is yet to come was told by another clock."""
+async def _claim(database: Database, task: MaintenanceTask) -> bool:
+    """Whether the task is due and this process claimed it. A time in the future was written by another clock."""
     name, done_at = chores.c.name, chores.c.done_at
     async with database.read() as connection:
-        seen = await connection.scalar(sa.select(done_at).where(name == chore.name))
+        last_done = await connection.scalar(sa.select(done_at).where(name == task.name))
     now = utc_now()
-    if seen is not None and now - chore.every < seen <= now:
+    if last_done is not None and now - task.interval < last_done <= now:
         return False
-    claim = {"done_at": _due_in(chore, chore.at_most)}
+    claim = {"done_at": _done_at_for_retry(task, task.max_duration)}
     async with database.write() as connection:
-        if seen is not None:  # whoever else saw it due has not changed it yet
-            found = await connection.execute(sa.update(chores).where(name == chore.name, done_at == seen).values(claim))
+        if last_done is not None:  # no other process has claimed it since
+            found = await connection.execute(
+                sa.update(chores).where(name == task.name, done_at == last_done).values(claim)
+            )
         else:
             insert = (sqlite if database.is_sqlite else postgresql).insert(chores)
-            found = await connection.execute(insert.on_conflict_do_nothing(), {"name": chore.name, **claim})
+            found = await connection.execute(insert.on_conflict_do_nothing(), {"name": task.name, **claim})
         return found.rowcount == 1
 
 
-def _due_in(chore: Chore, wait: timedelta) -> datetime:
-    """When it must have been done to be due after ``wait``, or after its interval if that is shorter."""
-    return utc_now() - chore.every + min(wait, chore.every)
+def _done_at_for_retry(task: MaintenanceTask, wait: timedelta) -> datetime:
+    """The time of completion that makes the task due after ``wait``, or after its interval if that is shorter."""
+    return utc_now() - task.interval + min(wait, task.interval)
 
 
-async def _set(database: Database, chore: Chore, done_at: datetime) -> None:
+async def _set_done_at(database: Database, task: MaintenanceTask, done_at: datetime) -> None:
     async with database.write() as connection:
-        await connection.execute(sa.update(chores).where(chores.c.name == chore.name).values(done_at=done_at))
+        await connection.execute(sa.update(chores).where(chores.c.name == task.name).values(done_at=done_at))
 
 
 def _hours(hours: float) -> timedelta:
-    return timedelta(hours=min(hours, _LONGEST_H))
+    return timedelta(hours=min(hours, _MAX_HOURS))
 
 
 async def delete_unused_objects(state: State) -> None:
     older_than = _hours(state.settings.objects.keep_unused_h)
-    while await state.objects.delete_unused(older_than, _AT_ONCE) == _AT_ONCE:
+    while await state.objects.delete_unused(older_than, _BATCH_SIZE) == _BATCH_SIZE:
         pass
 
 
 async def delete_old_events(state: State) -> None:
-    """Of jobs that ended so long ago: nobody follows those any more."""
+    """Of jobs that ended long ago, which have no followers any more."""
     before = utc_now() - _hours(state.settings.jobs.keep_events_h)
     g, e = generations.c, events.c
-    # From the events that are old to their jobs, by their indexes: of jobs, ever more are over.
-    over = sa.exists().where(g.id == e.generation_id, g.status.in_(TERMINAL), g.completed_at < before)
-    old = sa.select(e.generation_id, e.n).where(e.created_at < before, over)
+    # From old events to their jobs, by index: the number of finished jobs only grows.
+    is_finished = sa.exists().where(g.id == e.generation_id, g.status.in_(TERMINAL), g.completed_at < before)
+    old = sa.select(e.generation_id, e.n).where(e.created_at < before, is_finished)
     await _delete(state.database, events, [e.generation_id, e.n], old)
 
 
 async def delete_old_deliveries(state: State) -> None:
-    """Those that are over, however they ended."""
+    """Finished ones, delivered or failed."""
     d = deliveries.c
     before = utc_now() - _hours(state.settings.jobs.keep_events_h)
     old = sa.select(d.id).where(d.status.in_([DELIVERED, FAILED]), d.created_at < before)
@@ -162,23 +163,23 @@ async def delete_old_deliveries(state: State) -> None:
 
 
 async def delete_old_measurements(state: State) -> None:
-    """Older than any range that may be asked for."""
+    """Older than the longest range of the metrics."""
     m = measurements.c
-    await _delete(state.database, measurements, [m.seq], sa.select(m.seq).where(m.created_at < utc_now() - LONGEST))
+    await _delete(state.database, measurements, [m.seq], sa.select(m.seq).where(m.created_at < utc_now() - MAX_RANGE))
 
 
 async def delete_old_exposures(state: State) -> None:
-    """With the measurements that tell how they ended."""
+    """Together with their measurements."""
     e = exposures.c
-    old = sa.select(e.experiment, e.generation_id).where(e.created_at < utc_now() - LONGEST)
+    old = sa.select(e.experiment, e.generation_id).where(e.created_at < utc_now() - MAX_RANGE)
     await _delete(state.database, exposures, [e.experiment, e.generation_id], old)
 
 
 async def delete_empty_batches(state: State) -> None:
-    """Of which every generation was deleted."""
+    """Batches whose generations were all deleted."""
     b = batches.c
-    left = sa.exists().where(generations.c.batch_id == b.id)
-    old = sa.select(b.id).where(b.created_at < utc_now() - _EMPTY_BATCH, ~left)
+    has_generations = sa.exists().where(generations.c.batch_id == b.id)
+    old = sa.select(b.id).where(b.created_at < utc_now() - _EMPTY_BATCH_AGE, ~has_generations)
     await _delete(state.database, batches, [b.id], old)
 
 
@@ -191,7 +192,7 @@ async def delete_old_keys(state: State) -> None:
 
 
 async def delete_old_audit(state: State) -> None:
-    """Older than is wished, and the oldest of more than are wished."""
+    """Entries older than the retention, and the oldest beyond the maximum number."""
     a, limits = audit.c, state.settings.access
     before = utc_now() - _hours(24 * limits.keep_audit_days)
     await _delete(state.database, audit, [a.seq], sa.select(a.seq).where(a.created_at < before))
@@ -201,7 +202,7 @@ async def delete_old_audit(state: State) -> None:
 
 
 async def delete_old_api_keys(state: State) -> None:
-    """That have been revoked or expired for as long as the audit is kept."""
+    """Keys revoked or expired for as long as the audit log is kept."""
     k = keys.c
     before = utc_now() - _hours(24 * state.settings.access.keep_audit_days)
     old = sa.select(k.id).where(sa.or_(k.revoked_at < before, k.expires_at < before))
@@ -209,26 +210,26 @@ async def delete_old_api_keys(state: State) -> None:
 
 
 async def delete_old_counters(state: State) -> None:
-    """Of rate limits, whose windows are over."""
+    """Of rate limits, whose windows have ended."""
     c = counters.c
     await _delete(state.database, counters, [c.key], sa.select(c.key).where(c.expires_at < utc_now()))
 
 
 async def _delete(database: Database, table: sa.Table, key: Sequence[sa.Column[Any]], old: sa.Select[Any]) -> None:
-    """The rows of ``table`` whose ``key`` is in ``old``, some at a time, so that others write in between."""
+    """Deletes the rows of ``table`` whose ``key`` is in ``old``, in batches, so that other writers get their turn."""
     while True:
         async with database.write() as connection:
-            some = sa.delete(table).where(sa.tuple_(*key).in_(old.limit(_AT_ONCE)))
-            if (await connection.execute(some)).rowcount < _AT_ONCE:
+            statement = sa.delete(table).where(sa.tuple_(*key).in_(old.limit(_BATCH_SIZE)))
+            if (await connection.execute(statement)).rowcount < _BATCH_SIZE:
                 return
 
 
 async def back_up(state: State) -> None:
-    """As scheduled (C-131); once it is there, old ones go."""
+    """The scheduled backup (C-131); then deletes old ones."""
     settings = state.settings.backup
     assert settings.url is not None
-    made = await backup(state, settings.url, scheduled=True)
-    if made.missing:
-        LOGGER.warning("%d objects are missing from the backup %s", len(made.missing), made.where)
-    LOGGER.info("%s has %d rows and %d objects", made.where, made.rows, made.objects)
+    written = await backup(state, settings.url, scheduled=True)
+    if written.missing:
+        LOGGER.warning("%d objects are missing from the backup %s", len(written.missing), written.location)
+    LOGGER.info("%s has %d rows and %d objects", written.location, written.rows, written.objects)
     await delete_old(settings.url, state.settings, _hours(24 * settings.keep_days))

@@ -1,7 +1,7 @@
-"""`ProgressReporter`: how far a job is, written down as often as that is worth it.
+"""`ProgressReporter`: writes a job's progress at a bounded rate.
 
-What comes while something is being written joins the next writing, and only the newest of each counts. So drawing never
-waits for a database, and one that is away for a while is told the newest afterwards.
+Reports that arrive during a write are merged into the next one, and only the newest of each kind counts. Drawing never
+waits for the database, and after an outage the newest state is written.
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from typing import Any
 
 from serve.ensembles.illustrator.illustration import Checkpoint, Preview, Progress
 from serve.errors import OutOfSpace, StateUnavailable
-from serve.jobs.worker.leases import Claimed, LeaseLost, Leases
+from serve.jobs.worker.claims import ClaimedJob
+from serve.jobs.worker.leases import LeaseLost, Leases
 from serve.observability.costs import CostAccumulator
 
 LOGGER = logging.getLogger(__name__)
@@ -24,56 +25,59 @@ Report = Progress | Checkpoint | Preview
 
 
 class ProgressReporter:
-    """Of one job under way. ``show`` keeps a preview and names it; ``pause_s`` lies between two reports.
+    """Of one running job. ``store_preview`` stores a preview and returns its name; ``pause_s`` is the minimum time
+    between writes.
 
-    Leaving the block raises LeaseLost when the job was found to be somebody else's; the block is cancelled then.
+    On leaving, the block raises LeaseLost if the job was given to another worker; the block is cancelled then.
     """
 
-    def __init__(self, job: Claimed, leases: Leases, pause_s: float, show: Callable[[Preview], Awaitable[str]]) -> None:
+    def __init__(
+        self, job: ClaimedJob, leases: Leases, pause_s: float, store_preview: Callable[[Preview], Awaitable[str]]
+    ) -> None:
         self._job = job
         self._leases = leases
         self._pause_s = pause_s
-        self._show = show
-        self._new = asyncio.Event()
-        self._writing = asyncio.Lock()
+        self._store_preview = store_preview
+        self._has_news = asyncio.Event()
+        self._write_lock = asyncio.Lock()
         self._progress = 0.0
         self._stage: dict[str, Any] = {}
         self._checkpoints: dict[int, tuple[int, bytes]] = {}
         self._preview: Preview | None = None
-        self._spent = CostAccumulator()
+        self._cost_meter = CostAccumulator()
         self._cost: Mapping[str, float] = {}
 
-    def take(self, report: Report) -> None:
+    def add(self, report: Report) -> None:
         if isinstance(report, Progress):
             self._progress = report.step / max(1, report.steps)
-            self._cost = self._spent.now(report.cost)
+            self._cost = self._cost_meter.now(report.cost)
             self._stage |= {"step": report.step, "steps": report.steps}
         elif isinstance(report, Checkpoint):
             self._checkpoints[report.index] = (report.step, report.data)
         else:
             self._preview = report
-        self._new.set()
+        self._has_news.set()
 
-    def spent(self, cost: Mapping[str, float]) -> dict[str, float]:
-        """By this attempt, with what whoever drew at last had spent in all."""
-        return self._spent.now(cost)
+    def total_cost(self, cost: Mapping[str, float]) -> dict[str, float]:
+        """The cost of this attempt, given the total of the Illustrator that drew last."""
+        return self._cost_meter.now(cost)
 
     @property
     def last_stage(self) -> dict[str, Any]:
-        """Where the job stands once every step is made."""
+        """The stage after the last step."""
         return {**self._stage, "step": self._stage["steps"]} if "steps" in self._stage else self._stage
 
     async def __aenter__(self) -> ProgressReporter:
         self._worker = asyncio.current_task()
-        self._task = asyncio.create_task(self._write())
+        self._task = asyncio.create_task(self._write_loop())
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        worker, self._worker = self._worker, None  # which is told of a lost lease here, and not cancelled any more
+        worker, self._worker = self._worker, None  # a lost lease is reported below, without cancelling
         try:
-            async with self._writing:  # what is being written is written to its end
+            async with self._write_lock:  # a write in progress completes
                 pass
         finally:
             self._task.cancel()
@@ -84,33 +88,33 @@ class ProgressReporter:
                 worker.uncancel()
             raise LeaseLost from None
 
-    async def _write(self) -> None:
+    async def _write_loop(self) -> None:
         while True:
-            await self._new.wait()
-            self._new.clear()
-            began = time.monotonic()
+            await self._has_news.wait()
+            self._has_news.clear()
+            started = time.monotonic()
             try:
-                async with self._writing:
+                async with self._write_lock:
                     await self._report()
             except (StateUnavailable, OutOfSpace):
-                self._new.set()  # again, after the pause
+                self._has_news.set()  # retried after the pause
                 await asyncio.sleep(1.0)
             except LeaseLost:
                 if self._worker is not None:
                     self._worker.cancel()
                 raise
             except Exception:
-                LOGGER.exception("job %s could not be reported on, and goes on", self._job.id)
-            await asyncio.sleep(max(0.0, self._pause_s - (time.monotonic() - began)))
+                LOGGER.exception("progress of job %s could not be written; the job continues", self._job.id)
+            await asyncio.sleep(max(0.0, self._pause_s - (time.monotonic() - started)))
 
     async def _report(self) -> None:
         preview, self._preview = self._preview, None
         if preview is not None:
-            self._stage["preview"] = await self._show(preview)
-        kept, self._checkpoints = self._checkpoints, {}
+            self._stage["preview"] = await self._store_preview(preview)
+        checkpoints, self._checkpoints = self._checkpoints, {}
         event = "preview" if preview is not None else "progress"
         try:
-            await self._leases.report(self._job, event, self._stage, self._progress, kept, self._cost)
+            await self._leases.report(self._job, event, self._stage, self._progress, checkpoints, self._cost)
         except (StateUnavailable, OutOfSpace):
-            self._checkpoints = kept | self._checkpoints
+            self._checkpoints = checkpoints | self._checkpoints
             raise

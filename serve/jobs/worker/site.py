@@ -1,26 +1,33 @@
-"""A worker with what belongs to it on a site: the state, webhooks, and the chores that somebody has to do."""
+"""`SiteWorker`: a worker with its webhooks, maintenance tasks and site metrics."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import logging
+from datetime import timedelta
+
+import sqlalchemy as sa
 
 from serve.ensembles.illustrator.illustration import IllustratorService
+from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
 from serve.ensembles.vectorizer.vectorization import VectorizerService
 from serve.errors import AtelierError, EngineUnavailable, StateUnavailable
-from serve.jobs.queue.demand import workers_wanted
+from serve.jobs.queue.lanes import desired_workers
 from serve.jobs.webhooks.delivery import WebhookDelivery
 from serve.jobs.worker.execution import JobExecutor
-from serve.jobs.worker.maintenance import run_due
-from serve.jobs.worker.site_metrics import EVERY_S, measure_site
+from serve.jobs.worker.maintenance import run_due_tasks
 from serve.jobs.worker.worker import Worker
+from serve.observability.metrics import catalogue
 from serve.releases.fallback.site import with_fallback
 from serve.settings import Settings
 from serve.state import State
+from serve.state.database import Database
+from serve.state.job_states import ANONYMOUS, PAUSED, PENDING, PROCESSING
+from serve.state.tables import UtcTime, jobs, lanes, measurements, utc_now, workers
 
 LOGGER = logging.getLogger(__name__)
-CHORES_EVERY_S = 60.0
+MAINTENANCE_EVERY_S = 60.0
 
 
 class SiteWorker:
@@ -29,23 +36,23 @@ class SiteWorker:
     def __init__(self, state: State, worker: Worker, base_url: str) -> None:
         self._state = state
         self._worker = worker
-        self._deliverer = WebhookDelivery(state, lambda: worker.worker_id, base_url)
-        self._tasks = [asyncio.create_task(self._deliverer.run()), asyncio.create_task(self._chores())]
-        self._tasks.append(asyncio.create_task(self._measure()))
+        self._webhooks = WebhookDelivery(state, lambda: worker.worker_id, base_url)
+        self._tasks = [asyncio.create_task(self._webhooks.run()), asyncio.create_task(self._maintenance_loop())]
+        self._tasks.append(asyncio.create_task(self._metrics_loop()))
 
     @classmethod
-    async def started(
+    async def start(
         cls,
         settings: Settings,
         vectorizer: VectorizerService,
         illustrator: IllustratorService | None,
         base_url: str,
     ) -> SiteWorker:
-        """``base_url``: where clients reach the HTTP door.
+        """``base_url``: where clients reach the HTTP API.
 
-        Raises StateUnavailable when the database does not answer for a while.
+        Raises StateUnavailable when the database stays unavailable for a while.
         """
-        state = await State.open_patiently(settings)
+        state = await State.open_with_retry(settings)
         try:
             draws = with_fallback(illustrator, state) if illustrator is not None else None
             worker = Worker(state, JobExecutor(state, vectorizer, draws))
@@ -56,14 +63,14 @@ class SiteWorker:
         return cls(state, worker, base_url)
 
     def check(self) -> None:
-        """Raises EngineUnavailable when something of it has ended that never should."""
+        """Raises EngineUnavailable when one of its tasks has ended, which never happens normally."""
         if any(task.done() for task in self._tasks) or not self._worker.is_running:
             raise EngineUnavailable("the worker has ended")
 
-    async def wanted(self) -> int | None:
-        """How many workers the queue could keep busy; None while the database does not say."""
+    async def desired_workers(self) -> int | None:
+        """How many workers the queue can use; None while the database is unavailable."""
         try:
-            return await workers_wanted(self._state)
+            return await desired_workers(self._state)
         except StateUnavailable:
             return None
 
@@ -74,18 +81,59 @@ class SiteWorker:
         await self._worker.close()
         await self._state.close()
 
-    async def _measure(self) -> None:
+    async def _metrics_loop(self) -> None:
         while True:
-            with contextlib.suppress(AtelierError):  # it is told that the database is away
-                await measure_site(self._state.database)
-            await asyncio.sleep(EVERY_S)
+            with contextlib.suppress(AtelierError):  # outages are logged elsewhere
+                await update_site_metrics(self._state.database)
+            await asyncio.sleep(METRICS_EVERY_S)
 
-    async def _chores(self) -> None:
+    async def _maintenance_loop(self) -> None:
         while True:
             try:
-                await run_due(self._state)
+                await run_due_tasks(self._state)
             except AtelierError as error:
-                LOGGER.warning("chores wait: %s", error)
+                LOGGER.warning("maintenance waits: %s", error)
             except Exception:
-                LOGGER.exception("a chore failed; it is tried again")
-            await asyncio.sleep(CHORES_EVERY_S)
+                LOGGER.exception("a maintenance task failed; it is retried")
+            await asyncio.sleep(MAINTENANCE_EVERY_S)
+
+
+METRICS_EVERY_S = 10.0
+ACTIVE_USERS_WINDOW = timedelta(hours=1)
+_OPEN_STATUSES = (PENDING, PROCESSING, PAUSED)
+_MAX_USERS = 100_000
+
+_DEPTHS = (
+    sa.select(jobs.c.lane, jobs.c.status, sa.func.count().label("depth"))
+    .where(jobs.c.status.in_(_OPEN_STATUSES))
+    .group_by(jobs.c.lane, jobs.c.status)
+)
+_OLDEST = (
+    sa.select(jobs.c.lane, sa.func.min(jobs.c.available_at, type_=UtcTime).label("since"))
+    .where(
+        jobs.c.status == PENDING,
+        jobs.c.lane.not_in(sa.select(lanes.c.lane).where(lanes.c.paused)),
+        jobs.c.expires_at.is_(None) | (jobs.c.expires_at > sa.bindparam("now", type_=UtcTime)),
+    )
+    .group_by(jobs.c.lane)
+)
+
+
+async def update_site_metrics(database: Database) -> None:
+    """Raises StateUnavailable."""
+    m, now = measurements.c, utc_now()
+    recent = sa.select(sa.func.count().label("count")).where(
+        m.created_at >= now - ACTIVE_USERS_WINDOW, m.user_id != ANONYMOUS
+    )
+    async with database.read() as connection:
+        depths = {(row.lane, row.status): row.depth for row in await connection.execute(_DEPTHS)}
+        oldest = {row.lane: row.since for row in await connection.execute(_OLDEST, {"now": now})}
+        worker_count = await connection.scalar(sa.select(sa.func.count()).select_from(workers))
+        requests_by_user = (await connection.scalars(recent.group_by(m.user_id).limit(_MAX_USERS))).all()
+    for lane in (ILLUSTRATE, VECTORIZE):
+        for state in _OPEN_STATUSES:
+            catalogue.JOBS.set(depths.get((lane, state), 0), lane, state)
+        catalogue.OLDEST_JOB.set(max(0.0, (now - oldest.get(lane, now)).total_seconds()), lane)
+    catalogue.WORKERS.set(worker_count or 0)
+    catalogue.ACTIVE_USERS.set(len(requests_by_user))
+    catalogue.USER_REQUESTS.replace(requests_by_user)

@@ -125,7 +125,7 @@ class ExternalService:
         )
 
     async def _picture(self, options: IllustrateOptions, size: Size, seed: int, key: SecretStr | None) -> Pixels:
-        async with self._turns.taken():
+        async with self._turns.slot():
             body = self._service.request(options, self._service.size(size), seed)
             url, headers = self._service.call(body, key)
             limit_s = min(options.timeout_s or self._step.timeout_s, self._step.timeout_s)

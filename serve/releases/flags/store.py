@@ -50,7 +50,7 @@ class Flags:
             rows = (await connection.execute(_ALL)).all()
         changed = {row.name: Flag(row.name, row.enabled, row.percentage, frozenset(row.users)) for row in rows}
         known = {**self._initial, **{name: one for name, one in changed.items() if name in self._initial}}
-        self._remembered.known = known
+        self._remembered.value = known
         return known
 
     async def get(self, name: str) -> Flag:

@@ -13,7 +13,7 @@ from serve.errors import Conflict
 from serve.releases.rollouts.rollout import Rollout, changed_meanwhile, read_all
 from serve.releases.rollouts.version_reconciler import BEAT_S
 from serve.state import State
-from serve.state.heartbeats import Seen, looked_again
+from serve.state.heartbeats import LastSeen, updated
 from serve.state.tables import replicas
 
 WAIT_S = 90.0
@@ -29,11 +29,11 @@ async def all_ready(state: State, rollout: Rollout) -> bool:
     Raises Conflict with the reasons of those that found it not fit, when not all have answered in time, or when
     somebody else decides otherwise meanwhile.
     """
-    seen: Seen = {}
+    seen: LastSeen = {}
     began = time.monotonic()
     while True:
         rows, now = await _replicas(state, rollout), time.monotonic()
-        seen = looked_again(seen, {replica: beat for replica, (beat, _) in rows.items()}, now)
+        seen = updated(seen, {replica: beat for replica, (beat, _) in rows.items()}, now)
         findings = {replica: _finding(told, rollout) for replica, (_, told) in rows.items()}
         bad = sorted({f["reason"] for f in findings.values() if f is not None and not f["ok"]})
         if bad:

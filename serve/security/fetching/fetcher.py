@@ -60,7 +60,7 @@ class Fetcher:
         if data_urls.is_one(url):
             return await asyncio.to_thread(self._held, url, field)
         first = checked(url, self._allowed, field)
-        async with self._turns.taken():
+        async with self._turns.slot():
             try:
                 async with asyncio.timeout(self._settings.timeout_s):
                     found = await self._followed(first)

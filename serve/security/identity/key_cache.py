@@ -1,11 +1,12 @@
-"""Whose a key is: told in microseconds for one that was looked up within `access.cache_s`, else by the database.
+"""`KeyCache`: authenticates API keys from memory if looked up within `access.cache_s`, else from the database.
 
-So long a key goes on after it was revoked, or its user disabled, in any process; when it expires is seen at once.
+A revoked key, or one of a disabled user, keeps working for up to `access.cache_s` in any process; expiry takes effect
+at once.
 
-What a wrong key costs is bounded. The same one again is refused without a look, and not counted: so does a client that
-is set up wrongly, and no guess. Different ones are counted, by their client and by the key that they pretend to be, and
-after some of them (`access.max_failures`) nothing new of theirs is looked up for a while. A right key that this process
-has seen before passes all the same, wherever it comes from.
+The cost of wrong keys is bounded. The same wrong key again is rejected without a lookup and not counted: that is a
+misconfigured client, not a guess. Different wrong keys are counted per client and per key id, and after
+`access.max_failures` of them no new key of that client is looked up for a while. A valid key that this process has
+already seen still passes, from any address.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -26,13 +27,52 @@ from serve.errors import AtelierError, TooManyAttempts, Unauthorized
 from serve.security.identity.audit import Actor, record_now
 from serve.security.identity.failed_attempts import FailedAttempts, name_of
 from serve.security.identity.key_format import FIELD, id_of
-from serve.security.identity.last_use import EVERY, LastUse
 from serve.security.identity.roles import ROLES, Principal
 from serve.settings import AccessSettings
 from serve.state.database import Database
-from serve.state.tables import keys, users, utc_now
+from serve.state.tables import UtcTime, keys, users, utc_now
 
 LOGGER = logging.getLogger(__name__)
+EVERY = timedelta(minutes=1)
+
+_k = keys.c
+_NOW, _BEFORE = sa.bindparam("now", type_=UtcTime()), sa.bindparam("before", type_=UtcTime())
+_TOUCH = (
+    sa.update(keys)
+    .where(_k.id == sa.bindparam("of"), sa.or_(_k.used_at.is_(None), _k.used_at < _BEFORE, _k.used_at > _NOW))
+    .values(used_at=_NOW)
+)
+
+
+class LastUse:
+    """For one event loop. What cannot be written is told in the log, and tried again with a later use."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._used: dict[str, datetime] = {}
+        self._writing: asyncio.Task[None] | None = None
+
+    def note(self, key_id: str) -> None:
+        self._used[key_id] = utc_now()
+        if self._writing is None or self._writing.done():
+            self._writing = asyncio.create_task(self._write())
+
+    async def close(self) -> None:
+        """Once all is written."""
+        if self._writing is not None:
+            await self._writing
+
+    async def _write(self) -> None:
+        while self._used:
+            used, self._used = self._used, {}
+            rows = [{"of": key_id, "now": now, "before": now - EVERY} for key_id, now in sorted(used.items())]
+            try:
+                async with self._database.write() as connection:
+                    await connection.execute(_TOUCH, rows)
+            except AtelierError as error:
+                LOGGER.warning("the last use of %d keys was not written: %s", len(rows), error)
+
+
 MOST = 10_000
 """Keys, right ones and wrong ones, that are remembered at once."""
 _MOST_LOOKS = 32
@@ -41,7 +81,7 @@ _NEVER = float("-inf")
 _NOBODYS = "0" * 64
 """Stands for the hash of a key that is not there."""
 
-_k, _u = keys.c, users.c
+_u = users.c
 _FIND = (
     sa.select(_k.secret_hash, _k.scopes, _k.name, _k.expires_at, _k.revoked_at, _k.user_id, _u.role, _u.disabled_at)
     .join(users, _u.id == _k.user_id)

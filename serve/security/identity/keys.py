@@ -19,9 +19,8 @@ from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.security.identity.audit import Actor, record
 from serve.security.identity.key_cache import KeyCache, hash_of
 from serve.security.identity.key_format import beginning_of_id, new_key
-from serve.security.identity.names import name_of
 from serve.security.identity.roles import Principal, scopes_of
-from serve.security.identity.users import User, insert_user, user_in
+from serve.security.identity.users import User, insert_user, name_of, user_in
 from serve.security.signing.site_secret import keys_of
 from serve.state import State
 from serve.state.database import Database

@@ -1,7 +1,8 @@
-"""Users: who may have keys, and in which role. A change is seen by all doors within `access.cache_s`."""
+"""Users and their roles, and which characters names may have. All gateways see a change within `access.cache_s`."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
@@ -13,10 +14,28 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.security.identity.audit import Actor, record
-from serve.security.identity.names import name_of, user_id_of
 from serve.security.identity.roles import LOCAL, check_role
 from serve.state.database import Database
 from serve.state.tables import users, utc_now
+
+MAX_NAME = 100
+USER_ID = "[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}"
+_USER_ID = re.compile(USER_ID, re.ASCII)
+
+
+def user_id_of(text: str) -> str:
+    """``text``. Raises InvalidRequest for what is no id of a user."""
+    if not _USER_ID.fullmatch(text):
+        raise InvalidRequest("must be 1 to 64 letters, digits or . _ @ + -, the first a letter or digit", "user_id")
+    return text
+
+
+def name_of(text: str) -> str:
+    """``text``. Raises InvalidRequest for control characters, also those that change the direction of writing."""
+    if len(text) > MAX_NAME or not text.isprintable():
+        raise InvalidRequest(f"must be at most {MAX_NAME} characters that can be printed", "name")
+    return text
+
 
 MOST_ITEMS = 200
 _u = users.c

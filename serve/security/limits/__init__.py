@@ -1,4 +1,2 @@
-"""How much a client may ask for: requests in a time, by address and by user, and what one user may have.
-
-`Limiter` is the way in; `serve.api.middleware.authentication` asks it for every request.
-"""
+"""Limits: rate limits by address and user, quotas per user, admission queues. Begin with `limiter`, which
+`serve.api.middleware.authentication` calls for every request."""

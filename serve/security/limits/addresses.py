@@ -1,7 +1,7 @@
-"""Which address a request comes from, and which addresses count as one.
+"""The client address of a request, and the key that rate limits count it under.
 
-Whoever calls can write any header. What a proxy says of its client is believed when the proxy is one that the site
-names, and no further: from the nearest hop backwards to the first that nobody vouches for.
+Headers can be forged. A proxy's statement about its client is trusted only if the proxy is one that the site names:
+hops are followed backwards from the nearest, to the first address that is no trusted proxy.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Headers = Iterable[tuple[bytes, bytes]]
 
 PEER = b"x-atelier-peer"
-"""Set by the stack's HAProxy: its token, and the address that it was called from."""
+"""Set by the stack's HAProxy: its token, and the address of its client."""
 FORWARDING = (b"x-forwarded-for", b"forwarded", b"x-real-ip")
-"""A request with one of these came by a proxy, or pretends to."""
+"""Headers of requests that came through a proxy, or claim so."""
 
-_MOST_HOPS = 32
+_MAX_HOPS = 32
 _PORT = re.compile(r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<four>[0-9.]+))(?::[0-9]{1,5})?")
 _FORWARDED_FOR = re.compile(r'(?:^|;)\s*for\s*=\s*(?:"(?P<quoted>[^"\\]*)"|(?P<token>[^;"\s]*))', re.IGNORECASE)
 _ELEMENT = re.compile(r'(?:[^,"]|"[^"]*")+')
 _SUBNET_BITS = 64
 
 
-def parsed(text: str) -> Address | None:
-    """An address, with or without a port. What embeds an IPv4 address is that one."""
+def parse_address(text: str) -> Address | None:
+    """An address, with or without a port. An IPv4-mapped IPv6 address is returned as IPv4."""
     text = text.strip()
     if (match := _PORT.fullmatch(text)) is not None:
         text = match["six"] or match["four"]
@@ -42,9 +42,9 @@ def parsed(text: str) -> Address | None:
     return address
 
 
-def counted_as(address: str) -> str:
-    """What requests from ``address`` are counted under: IPv6 by /64, which is what one subscriber has at least."""
-    found = parsed(address)
+def rate_limit_key(address: str) -> str:
+    """The key for requests from ``address``: IPv6 by /64, the smallest allocation of a subscriber."""
+    found = parse_address(address)
     if found is None:
         return "unknown"
     if isinstance(found, ipaddress.IPv6Address):
@@ -53,12 +53,12 @@ def counted_as(address: str) -> str:
 
 
 def is_loopback(address: str) -> bool:
-    found = parsed(address)
+    found = parse_address(address)
     return found is not None and found.is_loopback
 
 
 class ClientAddresses:
-    """Tells the address of a client, as far as the site's own settings vouch for it."""
+    """Determines client addresses under the site's settings."""
 
     def __init__(self, settings: Settings) -> None:
         http: HttpSettings = settings.http
@@ -69,22 +69,22 @@ class ClientAddresses:
         self._hops = _forwarded if http.forwarded_header == "forwarded" else _x_forwarded_for
 
     def address_of(self, peer: str, headers: Headers) -> str:
-        """``peer`` is who opened the connection; header names are in lower case. Empty for who has no address."""
+        """``peer`` opened the connection; header names are lower case. Empty for a client without address."""
         headers = list(headers)
-        nearest = parsed(self._behind_own_proxy(headers) or peer)
+        nearest = parse_address(self._address_from_own_proxy(headers) or peer)
         if nearest is None or not self._trusted:
             return "" if nearest is None else str(nearest)
-        told = ",".join(value.decode("latin-1") for name, value in headers if name == self._header)
-        for hop in self._hops(told):
+        value = ",".join(value.decode("latin-1") for name, value in headers if name == self._header)
+        for hop in self._hops(value):
             if not self._is_trusted(nearest) or hop is None:
                 break
             nearest = hop
         return str(nearest)
 
-    def _behind_own_proxy(self, headers: Headers) -> str | None:
-        """Who called the stack's own proxy, when it was that proxy that called."""
-        given = [value for name, value in headers if name == PEER]
-        token, _, address = given[0].partition(b" ") if len(given) == 1 else (b"", b"", b"")
+    def _address_from_own_proxy(self, headers: Headers) -> str | None:
+        """The client of the stack's own proxy, if the request came through it."""
+        values = [value for name, value in headers if name == PEER]
+        token, _, address = values[0].partition(b" ") if len(values) == 1 else (b"", b"", b"")
         if not self._token or not hmac.compare_digest(token, self._token):
             return None
         return address.decode("latin-1")
@@ -93,15 +93,15 @@ class ClientAddresses:
         return any(address in network for network in self._trusted)
 
 
-def _x_forwarded_for(told: str) -> Sequence[Address | None]:
-    """The hops, the nearest first; None where no address is told."""
-    return [parsed(hop) for hop in reversed(told.split(",")[-_MOST_HOPS:])] if told else []
+def _x_forwarded_for(value: str) -> Sequence[Address | None]:
+    """The hops, the nearest first; None for one without an address."""
+    return [parse_address(hop) for hop in reversed(value.split(",")[-_MAX_HOPS:])] if value else []
 
 
-def _forwarded(told: str) -> Sequence[Address | None]:
-    """The same of RFC 7239."""
+def _forwarded(value: str) -> Sequence[Address | None]:
+    """The same for RFC 7239."""
     found = []
-    for element in reversed(_ELEMENT.findall(told)[-_MOST_HOPS:]):
+    for element in reversed(_ELEMENT.findall(value)[-_MAX_HOPS:]):
         match = _FORWARDED_FOR.search(element)
-        found.append(None if match is None else parsed(match["quoted"] or match["token"] or ""))
+        found.append(None if match is None else parse_address(match["quoted"] or match["token"] or ""))
     return found

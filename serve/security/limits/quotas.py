@@ -1,8 +1,7 @@
-"""How much one user may have: what is kept of it, and how much of it is done at once.
+"""Per-user quotas: stored bytes, and requests running at once.
 
-`jobs.max_queued_per_user` bounds how many of a user's jobs wait (`serve.jobs.queue.fair_order`), and
-`serve.jobs.queue.user_concurrency` how many run. Anonymous users, that is all users of a site without keys, have no
-quota.
+`jobs.max_queued_per_user` bounds a user's waiting jobs (`serve.jobs.queue.fair_order`), and `serve.jobs.worker.claims`
+the running ones. Anonymous users, that is all users of a site without keys, have no quota.
 """
 
 from __future__ import annotations
@@ -20,17 +19,16 @@ from serve.state.database import Database
 from serve.state.job_states import ANONYMOUS, PROCESSING
 from serve.state.tables import generations, jobs, results, subject_references
 
-_GOOD_S = 10.0
-"""How long a count of bytes is good for ..."""
-_SOON_S = 1.0
-"""(of who has too many: some may be deleted by now)"""
-_RARELY = 100
-"""... or so many times as long as it took: no user costs more than a hundredth of the time."""
-_MOST = 10_000
-"""Users whose bytes are remembered."""
+_CACHE_S = 10.0
+"""How long a count of bytes is cached ..."""
+_CACHE_OVER_QUOTA_S = 1.0
+"""(of a user over quota, who may have deleted some)"""
+_COST_FACTOR = 100
+"""... or so many times as long as the query took: no user costs more than a hundredth of the time."""
+_MAX_CACHED_USERS = 10_000
 
 
-def _stored() -> sa.Select[int]:
+def _stored_bytes_query() -> sa.Select[int]:
     user: sa.BindParameter[str] = sa.bindparam("user_id", type_=sa.Text())
     of_results = (
         sa.select(sa.func.sum(results.c.bytes))
@@ -43,7 +41,7 @@ def _stored() -> sa.Select[int]:
     return sa.select(both[0] + both[1])
 
 
-_STORED = _stored()
+_STORED = _stored_bytes_query()
 _RUNNING = (
     sa.select(sa.func.count())
     .select_from(jobs)
@@ -52,71 +50,72 @@ _RUNNING = (
 
 
 class Quotas:
-    """For one event loop. Bytes are counted now and then: a user may be some seconds' work over."""
+    """For one event loop. Counts are cached, so a user may exceed the quota by some seconds' work."""
 
     def __init__(self, database: Database, settings: QuotasSettings) -> None:
         self._database = database
         self._settings = settings
         self._stored: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        """By user: bytes, and until when that is good enough, of `monotonic`."""
-        self._here: Counter[str] = Counter()
+        # By user: bytes, and the `monotonic` time until which they are cached.
+        self._running_here: Counter[str] = Counter()
 
-    async def check_storage(self, user_id: str, more: int = 0) -> None:
-        """Raises QuotaExceeded when ``user_id`` may keep nothing, or not ``more`` bytes; StateUnavailable."""
-        most = self._settings.max_stored_bytes
-        if not most or user_id == ANONYMOUS:
+    async def check_storage(self, user_id: str, additional: int = 0) -> None:
+        """Raises QuotaExceeded when ``user_id`` may store nothing, or not ``additional`` bytes; StateUnavailable."""
+        maximum = self._settings.max_stored_bytes
+        if not maximum or user_id == ANONYMOUS:
             return
         stored = await self.stored_bytes(user_id)
-        if stored >= most or stored + more > most:
-            told = (
-                f"{stored} bytes are kept for this user, and at most {most} may be; delete some results or references"
+        if stored >= maximum or stored + additional > maximum:
+            raise QuotaExceeded(
+                f"{stored} bytes are kept for this user, and at most {maximum} may be; "
+                "delete some results or references"
             )
-            raise QuotaExceeded(told)
 
     async def stored_bytes(self, user_id: str) -> int:
-        """Of results and references, as it was a moment ago; each result counts, also one that looks like another."""
+        """Bytes of results and references, recently counted; identical results count each."""
         found = self._stored.get(user_id)
         if found is not None and time.monotonic() < found[1]:
             return found[0]
-        began = time.monotonic()
+        started = time.monotonic()
         async with self._database.read() as connection:
             stored = int(await connection.scalar(_STORED, {"user_id": user_id}) or 0)
-        took_s = time.monotonic() - began
-        good_s = _GOOD_S if stored < self._settings.max_stored_bytes else _SOON_S
-        self._stored[user_id] = stored, time.monotonic() + max(good_s, _RARELY * took_s)
+        duration_s = time.monotonic() - started
+        lifetime_s = _CACHE_S if stored < self._settings.max_stored_bytes else _CACHE_OVER_QUOTA_S
+        self._stored[user_id] = stored, time.monotonic() + max(lifetime_s, _COST_FACTOR * duration_s)
         self._stored.move_to_end(user_id)
-        if len(self._stored) > _MOST:
+        if len(self._stored) > _MAX_CACHED_USERS:
             self._stored.popitem(last=False)
         return stored
 
     async def check_running(self, user_id: str) -> None:
-        """Raises TooManyJobs when as much of ``user_id`` is in work, here and in the queue, as may be."""
-        await self._check(user_id, self._here[user_id] + 1)
+        """Raises TooManyJobs when the user's requests and jobs in progress have reached the limit."""
+        await self._check(user_id, self._running_here[user_id] + 1)
 
-    async def _check(self, user_id: str, here: int) -> None:
-        """``here``: in this process, with the one that asks."""
-        most = self._settings.max_running
-        if not most or user_id == ANONYMOUS:
+    async def _check(self, user_id: str, running_here: int) -> None:
+        """``running_here``: in this process, including the current one."""
+        maximum = self._settings.max_running
+        if not maximum or user_id == ANONYMOUS:
             return
-        running = here
-        if running <= most:
+        running = running_here
+        if running <= maximum:
             async with self._database.read() as connection:
                 running += await connection.scalar(_RUNNING, {"user_id": user_id}) or 0
-        if running > most:
-            told = f"{running - 1} requests of this user are in work, and at most {most} may be; come again later"
-            raise TooManyJobs(told)
+        if running > maximum:
+            message = f"{running - 1} requests of this user are in work, and at most {maximum} may be; come again later"
+            raise TooManyJobs(message)
 
     @contextlib.asynccontextmanager
-    async def working(self, user_id: str) -> AsyncIterator[None]:
-        """Around work that is no job. Of those that `check_running` let in at the same moment the last are refused.
+    async def running_request(self, user_id: str) -> AsyncIterator[None]:
+        """Context of a synchronous request. Of requests that passed `check_running` at the same moment, the last are
+        rejected.
 
         Raises TooManyJobs.
         """
-        self._here[user_id] += 1
+        self._running_here[user_id] += 1
         try:
-            await self._check(user_id, self._here[user_id])
+            await self._check(user_id, self._running_here[user_id])
             yield
         finally:
-            self._here[user_id] -= 1
-            if not self._here[user_id]:
-                del self._here[user_id]
+            self._running_here[user_id] -= 1
+            if not self._running_here[user_id]:
+                del self._running_here[user_id]

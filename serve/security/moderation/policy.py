@@ -1,20 +1,47 @@
-"""`ModerationPolicy`: what becomes of prompts, pictures and previews, as the site's settings have it."""
+"""`ModeratedIllustrator`: an Illustrator with the site's moderation policy for prompts, pictures and previews."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import replace
+from typing import Any, TypeVar, cast
 
-from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, Picture, Pixels, Preview
+import numpy as np
+from PIL import Image, ImageFilter
+
+from serve.ensembles.illustrator.illustration import (
+    NO_PROGRESS,
+    Checkpoint,
+    IllustrateOptions,
+    Illustration,
+    IllustratorService,
+    Picture,
+    Pixels,
+    Preview,
+    StreamItem,
+    StreamOptions,
+)
 from serve.errors import AtelierError, PictureNotClassified
 from serve.observability.metrics.catalogue import MODERATION
-from serve.security.moderation.blurring import blurred
 from serve.security.moderation.picture_classifier import InferenceClient, PictureClassifier
-from serve.security.moderation.prompt_filter import REFUSE, PromptFilter, tell
-from serve.security.moderation.verdicts import LOW, Finding, blocked, counted, told_of
+from serve.security.moderation.prompt_filter import LOW, REFUSE, Finding, PromptFilter, blocked, counted, tell, told_of
 from serve.settings import ModerationSettings
+
+CELLS = 12
+"""Along the longer side: what is smaller is gone for good, no sharpening brings it back."""
+
+
+def blurred(pixels: Pixels) -> Pixels:
+    """Of the same shape, (height, width, 3): means of cells, with soft edges between them."""
+    image = Image.fromarray(pixels)
+    cell = max(1.0, max(image.size) / CELLS)
+    small = image.resize([max(1, round(side / cell)) for side in image.size], Image.Resampling.BOX)
+    soft = small.resize(image.size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(cell / 2))
+    return np.asarray(soft)
+
 
 LOGGER = logging.getLogger(__name__)
 
@@ -83,3 +110,49 @@ class ModerationPolicy:
 
 async def _blurred(picture: Picture) -> Picture:
     return replace(picture, pixels=await asyncio.to_thread(blurred, picture.pixels))
+
+
+Draws = TypeVar("Draws", bound=IllustratorService)
+
+
+def moderated(illustrator: Draws, settings: ModerationSettings) -> Draws:
+    """``illustrator`` as the site wants it; its engines answer for the safety engine, too.
+
+    Raises InvalidRequest for rules that cannot be used.
+    """
+    return illustrator if settings.policy == "off" else cast(Draws, ModeratedIllustrator(illustrator, settings))
+
+
+def engines_of(settings: ModerationSettings) -> tuple[str, ...]:
+    """What an Illustrator has to serve besides its families."""
+    return () if settings.policy == "off" or settings.engine is None else (settings.engine,)
+
+
+class ModeratedIllustrator:
+    """All that it does not say itself, ``illustrator`` says."""
+
+    def __init__(self, illustrator: IllustratorService, settings: ModerationSettings) -> None:
+        self._illustrator = illustrator
+        self._policy = ModerationPolicy(settings, illustrator)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._illustrator, name)
+
+    async def draw(self, options: IllustrateOptions) -> Illustration:
+        """Raises ModerationBlocked besides, and EngineUnavailable when the safety engine gives no answer."""
+        found = await self._policy.check(options)
+        return await self._policy.looked_at(await self._illustrator.draw(options), options, found)
+
+    async def stream(
+        self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
+    ) -> AsyncGenerator[StreamItem]:
+        """A preview of what must not be seen is blurred, or not shown."""
+        found = await self._policy.check(options)
+        async with contextlib.aclosing(self._illustrator.stream(options, follow, resume)) as items:
+            async for item in items:
+                if isinstance(item, Illustration):
+                    yield await self._policy.looked_at(item, options, found)
+                elif not isinstance(item, Preview):
+                    yield item
+                elif (shown := await self._policy.shown(item, options, found)) is not None:
+                    yield shown

@@ -1,4 +1,4 @@
-"""Addresses that open for a while without a key: a path, when it ends, for whom, and an HMAC-SHA256 over them."""
+"""Signed URLs: a path, its expiry, its user, and an HMAC-SHA256 over them; valid for a while without an API key."""
 
 from __future__ import annotations
 
@@ -7,7 +7,13 @@ import hmac
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 from urllib.parse import urlencode
+
+from serve.security.identity.authentication import is_required
+from serve.security.signing.site_secret import site_keys
+from serve.settings import Settings
 
 EXPIRES, SIGNATURE = "expires", "signature"
 PARAMETERS = (EXPIRES, SIGNATURE)
@@ -46,3 +52,31 @@ def _signature(key: bytes, path: str, expires: str, user: str) -> str:
     parts = [part.encode(errors="surrogatepass") for part in ("v1", path, expires, user)]
     text = b"".join(len(part).to_bytes(4, "big") + part for part in parts)
     return base64.urlsafe_b64encode(hmac.digest(key, text, "sha256")).decode().rstrip("=")
+
+
+_PURPOSE = "links"
+
+
+def is_limited(settings: Settings) -> bool:
+    """Whether one needs a key to come in."""
+    return settings.secrets.sign_links or is_required(settings)
+
+
+def shown(settings: Settings, path: str, user: str = "", is_limited: Callable[[Settings], bool] = is_limited) -> str:
+    """``path``, which has no query, as an answer tells it: signed for `secrets.link_s` where the site is limited."""
+    return signer_of(settings).signed(path, settings.secrets.link_s, user) if is_limited(settings) else path
+
+
+def opens(settings: Settings, path: str, values: Mapping[str, str], user: str = "") -> bool:
+    """Whether who asks for ``path`` with the query ``values`` may come in without a key. For GET and HEAD alone."""
+    return SIGNATURE in values and signer_of(settings).opens(path, values, user)
+
+
+def signer_of(settings: Settings) -> UrlSigner:
+    """Of this process. It needs the site's secret, so it is made at the first need."""
+    return _signer(tuple(secret.get_secret_value() for secret in settings.secrets.keys), settings.state_dir)
+
+
+@lru_cache(maxsize=8)
+def _signer(keys: tuple[str, ...], state_dir: Path) -> UrlSigner:
+    return UrlSigner(site_keys(keys, state_dir, _PURPOSE))

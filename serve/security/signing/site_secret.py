@@ -1,17 +1,38 @@
-"""Keys of the site, each for one purpose, made of its secrets: the newest first, then those that still hold."""
+"""Keys of the site, one per purpose, derived from its secrets: the newest first, then those that are still valid."""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import secrets
+import tempfile
 from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from serve.errors import StateUnavailable
-from serve.security.signing.generated_files import write_once
 from serve.settings import Settings
+
+
+def write_once(path: Path, content: bytes) -> None:
+    """Whole or not at all, for its owner alone: of several processes that need one, the first is right. Blocks.
+
+    Raises OSError.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # readable by its owner alone
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(name, path)
+    finally:
+        os.unlink(name)
+
 
 FILE = "site-secret"
 """In `state_dir`, for its owner alone; in no backup. Whoever has it can sign and open what this site can."""

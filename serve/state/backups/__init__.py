@@ -1,11 +1,12 @@
-"""Everything that a site knows as one file, for either database (C-131).
+"""Backups: all data of a site as one file, for either database (C-131).
 
-A backup is a tar:
+A backup is a tar archive:
 
-    tables/NAME.jsonl   a row a line, in the order in which they can be put back
-    objects/NAME        the pictures and drawings that those rows name
-    manifest.json       what has to be there, with checksums
+    tables/NAME.jsonl   a row a line, in the order in which they can be restored
+    objects/NAME        the objects that those rows refer to
+    manifest.json       the expected content, with checksums
 
-All rows are of one moment. Objects never change, so they are read after it. The manifest comes last: without it nothing
-is a backup. What dies with processes is left out (workers, what they had under way, pauses of lanes, times of chores).
+All rows are of one snapshot. Objects are immutable, so they are read after it. The manifest comes last: a file without
+it is no backup. Runtime state is excluded (workers, requests in flight, paused lanes, times of maintenance). Begin with
+`writing` and `reading`; restoring is `serve.jobs.backup_restore`.
 """

@@ -1,10 +1,11 @@
-"""The file of a backup: members of a tar, one after the other, and the manifest. Nothing in one is trusted."""
+"""The file format of a backup: the members of a tar archive and the manifest. Content is untrusted when read."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 import tarfile
+from collections.abc import Callable
 from datetime import datetime
 from typing import IO, Annotated, Literal
 
@@ -12,12 +13,19 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from serve.errors import InvalidRequest
 
+ProgressCallback = Callable[[str, int, int | None], None]
+"""Called in the event loop with the current step, how much is done, and of how much if known."""
+
+
+def no_progress(what: str, done: int, total: int | None) -> None: ...
+
+
 FORMAT = 1
 BLOCK = 512
 PIECE_BYTES = 1024 * 1024
-END = bytes(2 * BLOCK)
+END_OF_ARCHIVE = bytes(2 * BLOCK)
 MANIFEST = "manifest.json"
-_MOST_MANIFEST_BYTES = 1024 * 1024
+_MAX_MANIFEST_BYTES = 1024 * 1024
 _MEMBER = re.compile(r"tables/[a-z_]{1,40}\.jsonl|objects/[0-9a-f]{64}\.[a-z]{3,4}|manifest\.json", re.ASCII)
 
 Kind = Literal["text", "whole", "number", "flag", "time", "json", "bytes"]
@@ -38,7 +46,7 @@ class _Document(BaseModel):
 
 
 class TablePart(_Document):
-    """``columns`` in the order in which a row has them."""
+    """``columns`` in the order of a row's values."""
 
     name: Name
     columns: dict[Name, Kind]
@@ -48,7 +56,7 @@ class TablePart(_Document):
 
 
 class ObjectsPart(_Document):
-    """``sha256`` is of their names, a line each; a name is the SHA-256 of its content. ``missing`` were not there."""
+    """``sha256`` is of their names, one a line; a name is the SHA-256 of its content. ``missing`` objects were absent."""
 
     count: Count
     bytes: Count
@@ -57,7 +65,7 @@ class ObjectsPart(_Document):
 
 
 class Manifest(_Document):
-    """``sha256`` is of all the rest."""
+    """``sha256`` is of all other fields."""
 
     format: Literal[1]
     revision: Annotated[str, Field(pattern=r"^[0-9a-z_]{1,40}$")]
@@ -77,29 +85,29 @@ class Manifest(_Document):
         return self.model_dump_json(indent=1).encode()
 
     @classmethod
-    def of(cls, data: bytes) -> Manifest:
+    def parse(cls, data: bytes) -> Manifest:
         """Raises BadBackup."""
         try:
-            found = cls.model_validate_json(data)
+            manifest = cls.model_validate_json(data)
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(str(part) for part in first["loc"])
             newer = "; a newer Atelier may have written it" if where == "format" else ""
             raise BadBackup(f"its manifest cannot be read: {where or 'it'}: {first['msg']}{newer}") from None
-        if found.sha256 != found._digest():
+        if manifest.sha256 != manifest._digest():
             raise BadBackup("its manifest was changed")
-        return found
+        return manifest
 
 
 def header(name: str, size: int, mtime: int) -> bytes:
-    """What stands before a member of ``size`` bytes."""
+    """The tar header of a member of ``size`` bytes."""
     member = tarfile.TarInfo(name)
     member.size, member.mtime, member.mode = size, mtime, 0o600
     return member.tobuf(tarfile.GNU_FORMAT)
 
 
 def padding(size: int) -> bytes:
-    """What stands behind it."""
+    """The padding after a member."""
     return bytes(-size % BLOCK)
 
 
@@ -116,6 +124,6 @@ def next_member(file: IO[bytes]) -> tuple[str, int] | None:
         raise BadBackup("it is cut short, or no backup" if len(block) < BLOCK else "it is no backup") from None
     if member.type != tarfile.REGTYPE or not _MEMBER.fullmatch(member.name):
         raise BadBackup("it has a member that no backup has")
-    if member.size < 0 or (member.name == MANIFEST and member.size > _MOST_MANIFEST_BYTES):
+    if member.size < 0 or (member.name == MANIFEST and member.size > _MAX_MANIFEST_BYTES):
         raise BadBackup("it has a member of a size that cannot be")
     return member.name, member.size

@@ -1,4 +1,4 @@
-"""Rows as JSON lines. How a column is written is told by the manifest, so that no later schema has to guess."""
+"""Rows as JSON lines. The manifest records the kind of every column, so that later schemas need not guess."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from serve.state.tables import UtcTime
 _KINDS: Sequence[tuple[type[sa.types.TypeEngine[Any]], Kind]] = (
     (sa.Text, "text"),
     (sa.Boolean, "flag"),
-    (sa.Integer, "whole"),  # and those that are larger
+    (sa.Integer, "whole"),  # includes BigInteger
     (sa.Float, "number"),
     (UtcTime, "time"),
-    (sa.DateTime, "time"),  # as a database tells it
+    (sa.DateTime, "time"),  # as reflected from a database
     (sa.JSON, "json"),
     (sa.LargeBinary, "bytes"),
 )
@@ -33,16 +33,16 @@ TYPES: Mapping[Kind, sa.types.TypeEngine[Any]] = {
     "json": sa.JSON(none_as_null=True),
     "bytes": sa.LargeBinary(),
 }
-_MOST = 2**63
+_INT64_LIMIT = 2**63
 
 
 def kind_of(found: sa.types.TypeEngine[Any]) -> Kind | None:
-    """None for a type that no table has."""
+    """None for a type that no table uses."""
     return next((kind for type_, kind in _KINDS if isinstance(found, type_)), None)
 
 
 def to_lines(kinds: Sequence[Kind], rows: Iterable[Sequence[Any]]) -> bytes:
-    """A JSON array a line, ASCII."""
+    """One JSON array per line, ASCII."""
     writers = [_WRITERS.get(kind) for kind in kinds]
     lines = []
     for row in rows:
@@ -54,7 +54,7 @@ def to_lines(kinds: Sequence[Kind], rows: Iterable[Sequence[Any]]) -> bytes:
 
 
 def from_line(columns: Mapping[str, Kind], line: bytes) -> dict[str, Any]:
-    """The inverse. Raises BadBackup."""
+    """The inverse of `to_lines`. Raises BadBackup."""
     try:
         values = json.loads(line)
         if not isinstance(values, list):
@@ -65,7 +65,7 @@ def from_line(columns: Mapping[str, Kind], line: bytes) -> dict[str, Any]:
         raise BadBackup("it has a row that cannot be read") from None
 
 
-def _is(type_: type) -> Callable[[Any], Any]:
+def _exactly(type_: type) -> Callable[[Any], Any]:
     def check(value: Any) -> Any:
         if type(value) is not type_:
             raise ValueError
@@ -74,19 +74,19 @@ def _is(type_: type) -> Callable[[Any], Any]:
     return check
 
 
-def _whole(value: Any) -> int:
-    if type(value) is not int or not -_MOST <= value < _MOST:
+def _to_int(value: Any) -> int:
+    if type(value) is not int or not -_INT64_LIMIT <= value < _INT64_LIMIT:
         raise ValueError
     return value
 
 
-def _number(value: Any) -> float:
+def _to_float(value: Any) -> float:
     if type(value) not in (int, float):
         raise ValueError
     return float(value)
 
 
-def _time(value: str) -> datetime:
+def _to_time(value: str) -> datetime:
     found = datetime.fromisoformat(value)
     if found.tzinfo is None:
         raise ValueError
@@ -98,11 +98,11 @@ _WRITERS: Mapping[Kind, Callable[[Any], str]] = {
     "bytes": lambda value: base64.b64encode(value).decode(),
 }
 _READERS: Mapping[Kind, Callable[[Any], Any]] = {
-    "text": _is(str),
-    "flag": _is(bool),
-    "whole": _whole,
-    "number": _number,
-    "time": _time,
+    "text": _exactly(str),
+    "flag": _exactly(bool),
+    "whole": _to_int,
+    "number": _to_float,
+    "time": _to_time,
     "json": lambda value: value,
     "bytes": lambda value: base64.b64decode(value, validate=True),
 }

@@ -1,4 +1,4 @@
-"""Alembic's way in. The connection, with its transaction, is that of `serve.state.migrate`."""
+"""Alembic's entry point. The connection, with its transaction, is that of `serve.state.migrate`."""
 
 from typing import Any, Literal
 
@@ -9,7 +9,7 @@ from serve.state.tables import UtcTime, metadata
 
 
 def render(kind: str, item: Any, _: AutogenContext) -> str | Literal[False]:
-    """Migrations do not import what may change after them."""
+    """Migrations do not import types that may change after them."""
     return "sa.DateTime(timezone=True)" if kind == "type" and isinstance(item, UtcTime) else False
 
 

@@ -27,7 +27,7 @@ from serve.api.inference.models import Models
 from serve.api.middleware.request_metrics import LATE
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions
 from serve.errors import DeadlineExceeded
-from serve.jobs.worker.site_metrics import measure_site
+from serve.jobs.worker.site import update_site_metrics
 from serve.observability.dashboards.boards import FAILED
 from serve.observability.metrics import catalogue
 from serve.observability.metrics.metric import Counter, Gauge
@@ -234,7 +234,7 @@ async def test_users_are_counted_without_their_names(site: KeyedSite) -> None:
         async with site.door((await site.key(name)).secret) as client:
             for seed in range(times):
                 await drawn(client, seed=seed)
-    await measure_site(site.state.database)
+    await update_site_metrics(site.state.database)
     assert catalogue.ACTIVE_USERS.value() == 2
     assert (catalogue.USER_REQUESTS.count(), catalogue.USER_REQUESTS.sum()) == (2, 4)
     assert catalogue.JOBS.value("illustrate", "pending") == 0

@@ -17,7 +17,7 @@ from serve.ensembles.requests import IllustrateRequest
 from serve.errors import EngineLost, InvalidRequest
 from serve.jobs.direct.service import Caller, DirectService
 from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.queue.insertion import Order
+from serve.jobs.queue.insertion import JobOptions
 from serve.jobs.queue.views import JobViews
 from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
@@ -122,9 +122,9 @@ async def test_who_is_not_known_and_asks_again_has_the_same_arm(state: State) ->
         for seed in (place, -1, None):
             request = IllustrateRequest(IllustrateOptions(f"fox {place}", seed=seed))
             for _ in range(2):
-                await direct.draw(request, Caller(fresh=True))
+                await direct.draw(request, Caller(bypass_cache=True))
             assert len({row[1] for row in (await exposed(state.database))[-2:]}) == 1
-    assert await direct.recall(IllustrateRequest(IllustrateOptions("fox 3", seed=3)), Caller()) is not None
+    assert await direct.cached_answer(IllustrateRequest(IllustrateOptions("fox 3", seed=3)), Caller()) is not None
     await direct.close()
 
 
@@ -137,7 +137,7 @@ async def test_jobs_have_their_users_arm(state: State) -> None:
     users = ["ada", "bob", "cleo", "dan", "anonymous"]
     ids = {}
     for user in users:
-        ids[user] = (await queue.add(IllustrateRequest(IllustrateOptions("fox", seed=7)), Order(user))).ids[0]
+        ids[user] = (await queue.add(IllustrateRequest(IllustrateOptions("fox", seed=7)), JobOptions(user))).ids[0]
     await worker.start()
     async with asyncio.timeout(30):
         for job_id in ids.values():

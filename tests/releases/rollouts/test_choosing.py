@@ -18,8 +18,8 @@ from serve.ensembles.requests import IllustrateRequest, JobRequest
 from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.errors import Conflict, NotFound, StateUnavailable
 from serve.jobs.direct.service import Answer, Caller, DirectService
+from serve.jobs.worker.claims import ClaimedJob
 from serve.jobs.worker.execution import JobExecutor
-from serve.jobs.worker.leases import Claimed
 from serve.releases.experiments.exposures import Exposure, expose
 from serve.releases.rollouts.report import compared
 from serve.releases.rollouts.rollout import Rollout
@@ -83,9 +83,9 @@ async def test_a_user_has_one_version_and_its_own_cache(
 async def test_the_same_request_of_nobody_known_has_one_version(state: State, direct: DirectService) -> None:
     await decide(state, HALF)
     prompts = [f"fox {i}" for i in range(20)]
-    found = [drawn_by(await direct.draw(request(prompt), Caller(fresh=True))) for prompt in prompts]
+    found = [drawn_by(await direct.draw(request(prompt), Caller(bypass_cache=True))) for prompt in prompts]
     assert set(found) == {"1.0", "2.0"}
-    assert [drawn_by(await direct.draw(request(prompt), Caller(fresh=True))) for prompt in prompts] == found
+    assert [drawn_by(await direct.draw(request(prompt), Caller(bypass_cache=True))) for prompt in prompts] == found
 
 
 async def test_a_drawing_and_its_tracing_have_the_users_versions(
@@ -118,8 +118,8 @@ async def test_versions_are_compared(state: State, direct: DirectService, illust
 
 
 async def resolved(state: State, request: JobRequest, attempt: int) -> Mapping[str, str]:
-    job = Claimed("job-1", "ada", request, attempt, None)
-    found = await JobExecutor(state, StandIn(), Versioned())._resolved(job)
+    job = ClaimedJob("job-1", "ada", request, attempt, None)
+    found = await JobExecutor(state, StandIn(), Versioned())._resolve_request(job)
     return found.options.engine_versions
 
 
@@ -142,10 +142,10 @@ async def test_a_database_that_is_away_changes_nothing(
 ) -> None:
     await decide(state, Rollout(UNET, "2"))
     await direct.draw(request(), Caller("ada"))
-    assert direct.choosing is not None
+    assert direct.version_selector is not None
 
     async def fails() -> Mapping[str, Rollout]:
         raise StateUnavailable("gone")
 
-    direct.choosing._rollouts._read = fails
-    assert await direct.choosing.versions("ada", draws=True) == {UNET: "2"}
+    direct.version_selector._rollouts._read = fails
+    assert await direct.version_selector.versions("ada", draws=True) == {UNET: "2"}

@@ -12,11 +12,10 @@ from picture_bombs import BOMBS, POLYGLOTS, SCRIPT, chunk, png, tiled, with_scan
 
 from serve.api.library.reference_store import SubjectReferenceManager
 from serve.errors import BadImage
-from serve.jobs.inputs import media_type_of
 from serve.settings import HOME, Settings
 from serve.state import State
 from serve.state.database import Database
-from serve.state.objects import Objects
+from serve.state.objects import Objects, media_type_of
 from serve.vector.image import check, read
 from serve.vector.picture_parts import MAX_CHUNKS, MAX_SCANS
 

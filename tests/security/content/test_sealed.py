@@ -14,8 +14,7 @@ from typer.testing import CliRunner
 from serve.cli.main import app
 from serve.errors import InvalidRequest, NotFound
 from serve.security.identity.audit import Actor
-from serve.security.signing.encryption import DecryptionFailed
-from serve.security.signing.secret_store import SecretStore
+from serve.security.signing.secret_store import DecryptionFailed, SecretStore
 from serve.settings import DatabaseSettings, SecretsSettings
 from serve.state import State
 from serve.state.tables import audit, sealed_secrets

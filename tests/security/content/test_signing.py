@@ -13,7 +13,7 @@ from stateful_door import opened
 
 from serve.api.library import gallery, results
 from serve.ensembles.requests import File
-from serve.security.signing import links
+from serve.security.signing import signed_urls
 from serve.security.signing.signed_urls import SKEW_S, UrlSigner
 from serve.settings import SecretsSettings, Settings
 
@@ -115,14 +115,14 @@ def limited_to(folder: Path, **values: Any) -> Settings:
 
 def test_addresses_are_signed_where_the_site_is_limited(tmp_path: Path) -> None:
     site = limited_to(tmp_path, keys=(SecretStr("s" * 32),))
-    assert links.shown(site, PATH) == PATH
-    assert not links.opens(site, PATH, {})
-    url = links.shown(site, PATH, is_limited=lambda _: True)
-    assert links.opens(site, PATH, query(url))
+    assert signed_urls.shown(site, PATH) == PATH
+    assert not signed_urls.opens(site, PATH, {})
+    url = signed_urls.shown(site, PATH, is_limited=lambda _: True)
+    assert signed_urls.opens(site, PATH, query(url))
     assert "s" * 32 not in url
-    assert not links.opens(limited_to(tmp_path, keys=(SecretStr("t" * 32),)), PATH, query(url))
+    assert not signed_urls.opens(limited_to(tmp_path, keys=(SecretStr("t" * 32),)), PATH, query(url))
     both = limited_to(tmp_path, keys=(SecretStr("t" * 32), SecretStr("s" * 32)))
-    assert links.opens(both, PATH, query(url))
+    assert signed_urls.opens(both, PATH, query(url))
 
 
 async def test_every_address_of_an_answer_opens_what_it_names(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ async def test_every_address_of_an_answer_opens_what_it_names(tmp_path: Path) ->
         urls = [told["url"], told["thumbnail_url"], listed["image_url"], listed["thumbnail_url"]]
         assert len({urlsplit(url).path for url in urls}) == 2
         for url in urls:
-            assert links.opens(site, urlsplit(url).path, query(url)), url
+            assert signed_urls.opens(site, urlsplit(url).path, query(url)), url
             for one in (url, f"{url}&download=1"):
                 answer = await door.client.get(one)
                 assert answer.status_code == 200

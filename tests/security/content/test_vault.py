@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from serve.errors import InvalidRequest, StateUnavailable
-from serve.security.signing.encryption import DecryptionFailed, SecretBox, vault_of
+from serve.security.signing.secret_store import DecryptionFailed, SecretBox, vault_of
 from serve.security.signing.site_secret import FILE, keys_of
 from serve.settings import SecretsSettings, Settings, leaves, load
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from serve.cli.main import app
 from serve.errors import InvalidRequest
-from serve.security.identity.required import is_required
+from serve.security.identity.authentication import is_required
 from serve.settings import Settings, load
 
 LOOPBACK = ["127.0.0.1", "127.8.8.8", "::1", "localhost"]

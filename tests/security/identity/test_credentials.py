@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.errors import Unauthorized
-from serve.security.identity.credentials import MAX_HEADER, secret_of
+from serve.security.identity.authentication import MAX_HEADER, secret_of
 from serve.security.identity.key_format import new_key
 
 KEY = new_key().secret

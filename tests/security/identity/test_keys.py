@@ -264,7 +264,7 @@ async def test_what_ended_long_ago_is_deleted(state: State, keys: Keys) -> None:
         await connection.execute(
             sa.update(tables.audit).where(tables.audit.c.subject == made[0]).values(created_at=old)
         )
-    await maintenance.run_due(state)
+    await maintenance.run_due_tasks(state)
     assert {key.id for key in (await keys.page()).items} == set(made[2:])
     assert made[0] not in [subject for _, subject in await actions(state)]
 

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from loadtests.queue.postgresql import PostgreSQL
 from loadtests.security.redis_server import RedisServer
 from serve.security.limits.counters import Counters
-from serve.security.limits.leases import RateLeases
-from serve.security.limits.windows import Rate
+from serve.security.limits.rate_leases import Rate, RateLeases
 from serve.settings import RatesSettings, Settings
 from serve.state.database import Database
 
@@ -41,7 +40,7 @@ class Clock:
 @contextlib.asynccontextmanager
 async def process(site: Site, clock: Clock, limit: int = 100, most: int = 1000) -> AsyncIterator[RateLeases]:
     """What one process has of a limit; its slices go back only when it closes."""
-    shared = Counters.of(site.rates(timeout_s=10), site.database)
+    shared = Counters.create(site.rates(timeout_s=10), site.database)
     leases = RateLeases(shared, Rate("address", limit, PERIOD_S), most, clock)
     yield leases
     await leases.close()

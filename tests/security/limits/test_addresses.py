@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from serve.errors import InvalidRequest
-from serve.security.limits.addresses import ClientAddresses, counted_as, is_loopback
+from serve.security.limits.addresses import ClientAddresses, is_loopback, rate_limit_key
 from serve.settings import HttpSettings, ProxySettings, Settings, load
 
 PROXY, CDN, CLIENT = "10.0.0.1", "198.51.100.7", "203.0.113.9"
@@ -127,7 +127,7 @@ def test_who_does_not_know_the_token_gains_nothing(headers: list[tuple[bytes, by
     ],
 )
 def test_ipv6_is_counted_by_subnet(address: str, key: str) -> None:
-    assert counted_as(address) == key
+    assert rate_limit_key(address) == key
 
 
 def test_loopback() -> None:

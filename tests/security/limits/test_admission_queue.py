@@ -14,11 +14,11 @@ from serve.security.limits.admission_queue import AdmissionQueue
 
 
 async def test_work_takes_turns_and_who_comes_too_late_is_refused() -> None:
-    turns, order = AdmissionQueue(at_once=1, waiting=1), []
+    turns, order = AdmissionQueue(max_concurrency=1, max_queued=1), []
     end = asyncio.Event()
 
     async def work(name: str) -> None:
-        async with turns.taken():
+        async with turns.slot():
             order.append(name)
             await end.wait()
 
@@ -33,13 +33,13 @@ async def test_work_takes_turns_and_who_comes_too_late_is_refused() -> None:
 
 
 async def test_who_is_cancelled_leaves_the_queue() -> None:
-    turns = AdmissionQueue(at_once=1, waiting=1)
-    async with turns.taken():
-        waiting = asyncio.create_task(turns.taken().__aenter__())
+    turns = AdmissionQueue(max_concurrency=1, max_queued=1)
+    async with turns.slot():
+        waiting = asyncio.create_task(turns.slot().__aenter__())
         await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
-        waiting = asyncio.create_task(turns.taken().__aenter__())  # there is room again
+        waiting = asyncio.create_task(turns.slot().__aenter__())  # there is room again
         await asyncio.sleep(0)
     await asyncio.wait_for(waiting, 1)
 
@@ -57,7 +57,7 @@ class Queue:
     ) -> asyncio.Task[None]:
         async def work() -> None:
             with request_context.use(RequestContext(priority=priority).with_timeout(left_s)):
-                async with self.turns.taken():
+                async with self.turns.slot():
                     self.order.append(name)
                     await self.ends[name].wait()
 
@@ -74,7 +74,7 @@ class Queue:
 
 
 async def test_the_urgent_go_first_and_every_fourth_turn_is_the_oldest_ones() -> None:
-    queue = Queue(AdmissionQueue(at_once=1, waiting=100))
+    queue = Queue(AdmissionQueue(max_concurrency=1, max_queued=100))
     await queue.ask("working")
     await queue.ask("low a", Priority.LOW)
     await queue.ask("low b", Priority.LOW)
@@ -90,7 +90,7 @@ async def test_the_urgent_go_first_and_every_fourth_turn_is_the_oldest_ones() ->
 
 async def test_the_low_are_served_under_a_flood_of_the_high() -> None:
     """Each waits for at most four turns for each that was there before it."""
-    queue = Queue(AdmissionQueue(at_once=1, waiting=100))
+    queue = Queue(AdmissionQueue(max_concurrency=1, max_queued=100))
     await queue.ask("working")
     for i in range(5):
         await queue.ask(f"low {i}", Priority.LOW)
@@ -101,7 +101,7 @@ async def test_the_low_are_served_under_a_flood_of_the_high() -> None:
 
 
 async def test_a_full_queue_sheds_the_last_of_the_least_urgent() -> None:
-    queue = Queue(AdmissionQueue(at_once=1, waiting=3))
+    queue = Queue(AdmissionQueue(max_concurrency=1, max_queued=3))
     await queue.ask("working")
     oldest, low, normal = [
         await queue.ask(name, priority)
@@ -123,13 +123,13 @@ async def test_a_full_queue_sheds_the_last_of_the_least_urgent() -> None:
 
 
 async def test_who_waits_past_its_deadline_is_out_at_once_and_never_begun() -> None:
-    queue = Queue(AdmissionQueue(at_once=1, waiting=2))
+    queue = Queue(AdmissionQueue(max_concurrency=1, max_queued=2))
     await queue.ask("working")
     late = await queue.ask("late", left_s=0.05)
     await queue.ask("patient")
     with pytest.raises(DeadlineExceeded):
         await late
-    assert queue.turns.waiting == 1
+    assert queue.turns.queued == 1
     await queue.end(1)
     assert queue.order == ["working", "patient"]
     with pytest.raises(DeadlineExceeded):
@@ -138,7 +138,7 @@ async def test_who_waits_past_its_deadline_is_out_at_once_and_never_begun() -> N
 
 async def test_a_turn_that_comes_with_the_end_of_the_time_is_not_lost() -> None:
     """Whoever got it and does not want it any more passes it on."""
-    queue = Queue(AdmissionQueue(at_once=1, waiting=10))
+    queue = Queue(AdmissionQueue(max_concurrency=1, max_queued=10))
     for round_ in range(20):
         await queue.ask(f"working {round_}")
         leaving = await queue.ask(f"leaving {round_}")
@@ -152,12 +152,12 @@ async def test_a_turn_that_comes_with_the_end_of_the_time_is_not_lost() -> None:
 
 
 async def test_when_to_come_again_is_as_long_as_turns_take() -> None:
-    turns = AdmissionQueue(at_once=1, waiting=1)
+    turns = AdmissionQueue(max_concurrency=1, max_queued=1)
     with pytest.MonkeyPatch.context() as patch:
         now = 0.0
         patch.setattr("serve.security.limits.admission_queue.time.monotonic", lambda: now)
         for took_s in (20.0, 20.0):
-            async with turns.taken():
+            async with turns.slot():
                 now += took_s
         queue = Queue(turns)
         await queue.ask("working")
@@ -165,7 +165,7 @@ async def test_when_to_come_again_is_as_long_as_turns_take() -> None:
         with pytest.raises(Overloaded) as refused:
             await (await queue.ask("too many"))
     assert refused.value.retry_after_s == 40
-    fresh = Queue(AdmissionQueue(at_once=1, waiting=1))
+    fresh = Queue(AdmissionQueue(max_concurrency=1, max_queued=1))
     await fresh.ask("working")
     await fresh.ask("waiting")
     with pytest.raises(Overloaded) as refused:
@@ -180,12 +180,12 @@ async def test_waits_without_a_turn_are_measured() -> None:
     async def wait(left_s: float | None, priority: Priority = Priority.LOW) -> type[Exception] | None:
         with request_context.use(RequestContext(priority=priority).with_timeout(left_s)):
             try:
-                async with turns.taken():
+                async with turns.slot():
                     return None
             except (DeadlineExceeded, Overloaded) as error:
                 return type(error)
 
-    async with turns.taken():
+    async with turns.slot():
         before = catalogue.QUEUE_SECONDS.count(ensemble)
         assert catalogue.OLDEST_WAITING.value(ensemble) == 0
         late, displaced = asyncio.create_task(wait(0.2)), asyncio.create_task(wait(None))

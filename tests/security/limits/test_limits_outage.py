@@ -13,8 +13,7 @@ from pydantic import SecretStr
 
 from loadtests.security.redis_server import RedisServer
 from serve.security.limits.counters import Counters
-from serve.security.limits.leases import RateLeases
-from serve.security.limits.windows import Rate
+from serve.security.limits.rate_leases import Rate, RateLeases
 from serve.settings import RatesSettings
 
 RATE = Rate("address", 100, PERIOD_S)
@@ -49,7 +48,7 @@ def holding(site: Site) -> Holding:
 async def test_a_process_goes_on_alone_and_pays_later(
     site: Site, clock: Clock, holding: Holding, caplog: pytest.LogCaptureFixture
 ) -> None:
-    counters = Counters.of(site.rates(timeout_s=1.0), site.database)
+    counters = Counters.create(site.rates(timeout_s=1.0), site.database)
     leases, others = RateLeases(counters, RATE, 100, clock), RateLeases(counters, RATE, 100, clock)
     assert await allowed(leases, 10) == 10
     holding.begin()
@@ -72,7 +71,7 @@ async def test_a_process_goes_on_alone_and_pays_later(
 
 
 async def test_what_was_used_up_stays_so(site: Site, clock: Clock, holding: Holding) -> None:
-    counters = Counters.of(site.rates(timeout_s=1.0), site.database)
+    counters = Counters.create(site.rates(timeout_s=1.0), site.database)
     leases = RateLeases(counters, RATE, 100, clock)
     assert await allowed(leases, 101) == 100
     holding.begin()
@@ -89,7 +88,7 @@ async def test_what_was_used_up_stays_so(site: Site, clock: Clock, holding: Hold
 @pytest.mark.redis
 async def test_a_redis_that_was_never_there(clock: Clock, tmp_path: object) -> None:
     gone = RatesSettings(redis_url=SecretStr("redis://127.0.0.1:1/0"), timeout_s=0.2)
-    counters = Counters.of(gone, None)  # type: ignore[arg-type]  # it is not asked
+    counters = Counters.create(gone, None)  # type: ignore[arg-type]  # it is not asked
     leases = RateLeases(counters, RATE, 100, clock)
     assert await allowed(leases, 300) == 100
     await leases.close()
@@ -99,7 +98,7 @@ async def test_a_redis_that_was_never_there(clock: Clock, tmp_path: object) -> N
 @pytest.mark.redis
 async def test_a_redis_that_comes_again_empty_is_told_what_was_used(redis_server: RedisServer, clock: Clock) -> None:
     settings = RatesSettings(redis_url=SecretStr(redis_server.url), timeout_s=2.0)
-    counters = Counters.of(settings, None)  # type: ignore[arg-type]  # it is not asked
+    counters = Counters.create(settings, None)  # type: ignore[arg-type]  # it is not asked
     leases = RateLeases(counters, RATE, 100, clock)
     assert await allowed(leases, 60) == 60
     redis_server.stop()

@@ -18,8 +18,8 @@ from serve.errors import QuotaExceeded, TooManyJobs
 from serve.jobs.direct.direct_request import ANONYMOUS, Caller
 from serve.jobs.direct.service import DirectService
 from serve.jobs.queue.generation_queue import GenerationQueue
-from serve.jobs.queue.insertion import Order
-from serve.jobs.recording import as_stored, ended, put_results
+from serve.jobs.queue.insertion import JobOptions
+from serve.jobs.records import completion_columns, insert_results, object_store_items
 from serve.jobs.worker.leases import Leases
 from serve.security.limits.quotas import Quotas
 from serve.settings import DatabaseSettings, QuotasSettings, Settings
@@ -43,14 +43,14 @@ async def state(database_settings: DatabaseSettings, quotas: QuotasSettings, tmp
 
 async def keep(state: State, user_id: str, bytes_: int) -> None:
     outcome = Outcome([File(bytes(bytes_), "image/png")], {}, "mini", 0.5)
-    stored = await state.objects.put_all(as_stored(outcome.files))
+    stored = await state.objects.put_all(object_store_items(outcome.files))
     row = {
         "id": f"of {user_id}", "user_id": user_id, "kind": "illustrate", "prompt": "", "parameters": {},
-        "status": "completed", "created_at": utc_now(), **ended(outcome),
+        "status": "completed", "created_at": utc_now(), **completion_columns(outcome),
     }  # fmt: skip
     async with state.database.write() as connection:
         await connection.execute(generations.insert().values(**row))
-        await put_results(connection, f"of {user_id}", outcome, stored)
+        await insert_results(connection, f"of {user_id}", outcome, stored)
 
 
 async def test_bytes_of_results_and_references_add_up(state: State, quotas: QuotasSettings) -> None:
@@ -75,12 +75,12 @@ async def test_who_keeps_too_much_adds_nothing(state: State) -> None:
     direct = DirectService(state, None, service, state.settings)
     picture = encode(drawn(size=64))
     with pytest.raises(QuotaExceeded):
-        await queue.add(REQUEST, Order("ada"))
+        await queue.add(REQUEST, JobOptions("ada"))
     with pytest.raises(QuotaExceeded):
         await direct.vectorize(picture, VectorizeOptions(), Caller("ada"))
     with pytest.raises(QuotaExceeded):
         await SubjectReferenceManager(state).store_subject_reference("ada", "fox", picture)
-    await queue.add(REQUEST, Order(ANONYMOUS))
+    await queue.add(REQUEST, JobOptions(ANONYMOUS))
     await direct.vectorize(picture, VectorizeOptions(), Caller())
     await direct.close()
 
@@ -91,7 +91,7 @@ async def test_a_users_jobs_run_so_many_at_once(state: State) -> None:
         await worker.register()
     for user_id, jobs in (("ada", 5), ("ben", 1), (ANONYMOUS, 3)):
         for _ in range(jobs):
-            await queue.add(REQUEST, Order(user_id))
+            await queue.add(REQUEST, JobOptions(user_id))
     workers = (first, second, first)
     found = await asyncio.gather(first.claim("illustrate", 4), second.claim("illustrate", 4))
     found.append(await first.claim("illustrate", 10))
@@ -107,7 +107,7 @@ async def test_direct_requests_count_beside_jobs(state: State, quotas: QuotasSet
     asked, queue, worker = Quotas(state.database, quotas), GenerationQueue(state), Leases(state, {})
     await worker.register()
     await asked.check_running("ada")
-    await queue.add(REQUEST, Order("ada"))
+    await queue.add(REQUEST, JobOptions("ada"))
     assert len(await worker.claim("illustrate", 1)) == 1
     async with asked.working("ada"):
         with pytest.raises(TooManyJobs, match="2 requests"):

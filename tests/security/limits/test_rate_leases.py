@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from limited_site import NOW, PERIOD_S, Clock, Site, allowed, process
 
 from serve.jobs.worker.maintenance import delete_old_counters
-from serve.security.limits.windows import Rate, window_at
+from serve.security.limits.rate_leases import Rate, window_for
 from serve.state import State
 from serve.state.tables import counters, utc_now
 
@@ -87,7 +87,7 @@ async def test_a_window_that_was_used_up_is_asked_for_again(site: Site, clock: C
 
 
 async def test_the_next_window_is_new(site: Site, clock: Clock) -> None:
-    ends_at = window_at(Rate("address", 100, PERIOD_S), "192.0.2.1", NOW).ends_at
+    ends_at = window_for(Rate("address", 100, PERIOD_S), "192.0.2.1", NOW).ends_at
     async with process(site, clock) as leases:
         clock.now = ends_at - 0.001
         assert await allowed(leases, 101) == 100
@@ -111,7 +111,7 @@ async def test_a_clock_that_is_set_back_opens_nothing(site: Site, clock: Clock) 
 
 async def test_windows_of_addresses_begin_at_different_times() -> None:
     rate = Rate("address", 100, PERIOD_S)
-    starts = {window_at(rate, f"192.0.2.{n}", NOW).starts_at for n in range(100)}
+    starts = {window_for(rate, f"192.0.2.{n}", NOW).starts_at for n in range(100)}
     assert len(starts) > 80
     assert all(NOW - PERIOD_S < start <= NOW for start in starts)
 
@@ -173,7 +173,7 @@ async def main(url, redis_url, requests):
     rates = RatesSettings(redis_url=SecretStr(redis_url) if redis_url else None, timeout_s=5)
     settings = Settings(database=DatabaseSettings(url=SecretStr(url)), rates=rates)
     database = Database(database_url(settings), settings.database)
-    limiter = Limiter.of(rates, database)
+    limiter = Limiter.create(rates, database)
     limiter.start()
     found = 0
     for first in range(0, requests, 20):

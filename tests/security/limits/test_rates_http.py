@@ -54,7 +54,7 @@ class Site:
 
     def app(self, http: HttpSettings = LISTENS, **rates: Any) -> Any:
         settings = Settings(rates=RatesSettings(**rates), http=http, proxy=ProxySettings(token=SecretStr(TOKEN)))
-        limiter = Limiter(settings.rates, Counters.of(settings.rates, self.database), Clock())
+        limiter = Limiter(settings.rates, Counters.create(settings.rates, self.database), Clock())
         self.limiters.append(limiter)
         entrance = Authentication(nobody_needs_a_key(self.database, settings), limiter, settings)
         return ClientAddress(create_app(StandIn(), settings, entrance=entrance), settings)
@@ -195,7 +195,7 @@ async def test_it_can_be_switched_off(site: Site) -> None:
 
 async def test_a_hundred_thousand_requests_of_one_address(site: Site) -> None:
     """As many as there is patience for here; `python -m loadtests.benchmarks.security` sends all of them."""
-    limiter = Limiter(RatesSettings(), Counters.of(RatesSettings(), site.database), Clock())
+    limiter = Limiter(RatesSettings(), Counters.create(RatesSettings(), site.database), Clock())
     client = Client(None, CLIENT)
     found = [await limiter.take(client, "read") for _ in range(100_000)]
     assert sum(one.allowed for (one,) in found) == 100
@@ -204,7 +204,7 @@ async def test_a_hundred_thousand_requests_of_one_address(site: Site) -> None:
 
 async def test_users_have_a_limit_of_their_own(site: Site) -> None:
     rates = RatesSettings(address_requests=10, user_requests=4)
-    limiter = Limiter(rates, Counters.of(rates, site.database), Clock())
+    limiter = Limiter(rates, Counters.create(rates, site.database), Clock())
     found = [await limiter.take(Client("ada", CLIENT), "read") for _ in range(6)]
     assert [all(one.allowed for one in standings) for standings in found] == [True] * 4 + [False] * 2
     assert [one.rate.name for one in found[0]] == ["address", "user"]
@@ -215,7 +215,7 @@ async def test_users_have_a_limit_of_their_own(site: Site) -> None:
 
 async def test_users_may_be_free_of_their_address(site: Site) -> None:
     rates = RatesSettings(address_requests=1, users_by_address=False)
-    limiter = Limiter(rates, Counters.of(rates, site.database), Clock())
+    limiter = Limiter(rates, Counters.create(rates, site.database), Clock())
     found = [await limiter.take(Client("ada", CLIENT), "read") for _ in range(5)]
     assert all(one.allowed and one.rate.name == "user" for (one,) in found)
     await limiter.close()
@@ -278,7 +278,7 @@ def test_sockets_are_counted(tmp_path: Path) -> None:
 
     database = Database(database_url(settings), settings.database)
     rates = RatesSettings(address_requests=1, loopback=True)
-    limiter = Limiter(rates, Counters.of(rates, database), lambda: NOW)
+    limiter = Limiter(rates, Counters.create(rates, database), lambda: NOW)
     entrance = Authentication(nobody_needs_a_key(database, settings), limiter, settings)
     limited = Entry(Refusals(app, answer), lambda: entrance)
 

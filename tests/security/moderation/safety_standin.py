@@ -10,7 +10,7 @@ from illustrator_standin import IllustratorStandIn
 from numpy.typing import NDArray
 
 from serve.errors import NotFound
-from serve.security.moderation.moderated import moderated
+from serve.security.moderation.policy import moderated
 from serve.settings import ModerationSettings, Settings
 
 ENGINE = "safety"

@@ -22,8 +22,8 @@ from serve.ensembles.illustrator.illustration import (
 )
 from serve.errors import AtelierError, DeadlineExceeded, EngineUnavailable, InvalidRequest, ModerationBlocked
 from serve.observability.metrics.catalogue import MODERATION
-from serve.security.moderation.blurring import CELLS, blurred
 from serve.security.moderation.picture_classifier import as_input
+from serve.security.moderation.policy import CELLS, blurred
 
 FOX = IllustrateOptions("a fox", seed=7)
 BAD = IllustrateOptions("a Massacre", seed=7)

@@ -7,8 +7,8 @@ import sys
 import pytest
 
 from serve.errors import InvalidRequest
-from serve.security.moderation.rules import PromptRules
-from serve.security.moderation.words import folded, words
+from serve.security.moderation.prompt_filter import PromptRules
+from serve.security.moderation.text_folding import folded, words
 from serve.settings import ModerationSettings, load
 
 WORDS = ("🔪🩸", "gore", "Café Noir", "red army", "裸体", "l33t", "हिंसा", "насилие")

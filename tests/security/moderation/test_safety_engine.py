@@ -15,7 +15,7 @@ from safety_standin import policy
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.errors import EngineUnavailable
-from serve.security.moderation.moderated import engines_of, moderated
+from serve.security.moderation.policy import engines_of, moderated
 from serve.settings import HOME, IllustratorSettings, ModerationSettings
 from tests.engines.tiny_onnx import write_engine
 

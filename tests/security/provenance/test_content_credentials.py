@@ -34,8 +34,7 @@ from serve.errors import EngineUnavailable, InvalidRequest, StateUnavailable
 from serve.jobs.direct.service import DirectService
 from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
-from serve.security.signing.content_credentials import ContentCredentialsSigner, signer_of
-from serve.security.signing.own_certificate import FILE, own_certificate
+from serve.security.signing.content_credentials import FILE, ContentCredentialsSigner, own_certificate, signer_of
 from serve.settings import DatabaseSettings, ProvenanceSettings, Settings, load
 from serve.state import State
 from tests.api.drawn_pictures import content, infotext, record
