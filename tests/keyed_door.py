@@ -26,7 +26,7 @@ from serve.api.middleware.request_trace import RequestTrace
 from serve.api.middleware.response_headers import RequestId, ScrubHeaders
 from serve.jobs.direct.service import DirectService
 from serve.security.identity.audit import Actor
-from serve.security.identity.keys import Made
+from serve.security.identity.keys import CreatedKey
 from serve.state import State
 
 ME = Actor(address="command line of tester")
@@ -43,7 +43,7 @@ class KeyedSite:
     entrance: Authentication
     illustrator: Any
 
-    async def key(self, user_id: str, role: str = "user", **more: Any) -> Made:
+    async def key(self, user_id: str, role: str = "user", **more: Any) -> CreatedKey:
         return await self.entrance.gate.keys.create(user_id, ME, role=role, **more)
 
     def door(self, key: str | None = None, peer: str = CLIENT) -> httpx.AsyncClient:

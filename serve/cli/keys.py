@@ -13,12 +13,12 @@ from rich.table import Column, Table
 
 from serve.cli.database import AT_ONCE, ConfigOption, JsonOption, all_of, done, err, me, out, plain, when, with_state
 from serve.errors import Conflict, InvalidRequest
-from serve.security.identity.authentication import is_required
+from serve.security.identity.authentication import is_key_required
 from serve.security.identity.roles import ADMINISTRATOR, ROLES, SCOPES
 from serve.settings import Settings
 
 if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
-    from serve.security.identity.keys import Key, KeyPage, Made
+    from serve.security.identity.keys import CreatedKey, Key, KeyPage
     from serve.security.identity.users import User, UserPage
     from serve.state import State
 
@@ -53,11 +53,11 @@ def create_key(
     The first one: `KEY=$(atelier keys create --role admin)`
     """
 
-    async def do(state: State) -> Made:
+    async def do(state: State) -> CreatedKey:
         from serve.security.identity.keys import Keys
         from serve.state.quality import parse_range
 
-        opened = await Keys.opened(state)
+        opened = await Keys.open(state)
         whose = user or (ADMINISTRATOR if role == ADMINISTRATOR else None)
         if whose is None:
             raise InvalidRequest("say whose key it is; with --role, too, the user is made", "user_id")
@@ -86,7 +86,7 @@ def list_keys(
     async def do(state: State) -> list[Key]:
         from serve.security.identity.keys import Keys
 
-        opened = await Keys.opened(state)
+        opened = await Keys.open(state)
 
         async def page(cursor: str | None) -> KeyPage:
             return await opened.page(user, cursor, AT_ONCE, active=not everything)
@@ -115,7 +115,7 @@ def revoke_key(
     async def do(state: State) -> Key:
         from serve.security.identity.keys import Keys
 
-        return await (await Keys.opened(state)).revoke(key, me())
+        return await (await Keys.open(state)).revoke(key, me())
 
     found = done(do, config, {"key": "KEY"})
     err.print(f"key {found.id} of {found.user_id} is revoked")
@@ -174,7 +174,7 @@ def enable_user(user: UserArgument, config: ConfigOption = None) -> None:
 
 def check_ready(settings: Settings) -> None:
     """Raises Conflict where requests need a key and nobody has one, with the command that makes one."""
-    if is_required(settings) and not asyncio.run(with_state(settings, _has_key)):
+    if is_key_required(settings) and not asyncio.run(with_state(settings, _has_key)):
         raise Conflict(
             "requests need an API key here (access.required), and there is none yet; "
             "make one: atelier keys create --role admin"

@@ -33,10 +33,17 @@ from serve.api.openapi.operation import CONFLICT, UNKNOWN
 from serve.errors import InvalidRequest, StateUnavailable, rename_fields
 from serve.security.identity import audit
 from serve.security.identity.audit import Filters
-from serve.security.identity.keys import ACTIVE, EXPIRED, LONGEST, REVOKED, Key, Keys
-from serve.security.identity.names import MAX_NAME, USER_ID
+from serve.security.identity.keys import ACTIVE, EXPIRED, MAX_LIFETIME, REVOKED, Key, Keys
 from serve.security.identity.roles import ROLES, SCOPES
-from serve.security.identity.users import MOST_ITEMS, create_user, page_of_users, set_disabled, set_role
+from serve.security.identity.users import (
+    MAX_NAME,
+    MAX_PAGE_SIZE,
+    USER_ID,
+    create_user,
+    page_of_users,
+    set_disabled,
+    set_role,
+)
 
 router = APIRouter()
 admins = APIRouter(prefix="/api/admin", dependencies=[Admin], route_class=CappedRoute)
@@ -53,7 +60,7 @@ AnyText = Annotated[Text | None, Field(max_length=MAX_TEXT, description="Of this
 
 class Paging(RequestModel):
     cursor: Cursor = None
-    limit: Annotated[Whole, Field(ge=1, le=MOST_ITEMS, description="Most in one page.")] = 50
+    limit: Annotated[Whole, Field(ge=1, le=MAX_PAGE_SIZE, description="Most in one page.")] = 50
 
 
 class MeResponse(BaseModel):
@@ -102,7 +109,7 @@ class NewKeyRequest(RequestModel):
         Field(description="some of the role's; all of them by default"),
     ] = None
     name: Name = ""
-    expires_in_s: Annotated[Number | None, Field(gt=0, le=LONGEST.days * 86_400, description="seconds")] = None
+    expires_in_s: Annotated[Number | None, Field(gt=0, le=MAX_LIFETIME.days * 86_400, description="seconds")] = None
 
 
 class KeysQuery(Paging):

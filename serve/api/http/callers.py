@@ -59,7 +59,7 @@ class CallerHeaders(KeyHeader):
         """Raises Forbidden for a ``user_id`` that is not the caller's."""
         directives = {part.strip().lower() for value in self.cache_control for part in value.split(",")}
         return Caller(
-            user_id=principal_of(request).acts_as(user_id or None),
+            user_id=principal_of(request).acting_user_id(user_id or None),
             idempotency_key=self.idempotency_key,
             bypass_cache=bool(directives & {"no-cache", "no-store"}),
             store="no-store" not in directives,
@@ -99,7 +99,7 @@ def caller_of(request: Request, user_id: str | None = None, grace_s: float = 0.0
     """Raises InvalidRequest for a key that is none, Forbidden for a ``user_id`` that is not the caller's."""
     wishes = _cache_control(request.headers)
     return Caller(
-        user_id=principal_of(request).acts_as(user_id or None),
+        user_id=principal_of(request).acting_user_id(user_id or None),
         idempotency_key=idempotency_key(request.headers),
         bypass_cache=bool(wishes & {"no-cache", "no-store"}),
         store="no-store" not in wishes,

@@ -74,9 +74,9 @@ def _owners(connection: HTTPConnection) -> Owners:
 
 async def _tell(connection: HTTPConnection, kind: Kind, ids: Sequence[str]) -> None:
     principal, owners = principal_of(connection), _owners(connection)
-    if principal.may(ADMIN):
+    if principal.has_scope(ADMIN):
         action = f"{kind}.{connection.scope.get('method', 'socket').lower()}"
-        for one in await owners.foreign(principal, kind, ids):
+        for one in await owners.owned_by_others(principal, kind, ids):
             await record_now(owners.database, actor_of(connection), action, one, path=connection.url.path)
 
 
@@ -88,7 +88,7 @@ def owner_of(connection: HTTPConnection, user_id: str | None, field: str = "user
     principal = principal_of(connection)
     if principal.key_id is None and user_id is None:
         raise InvalidRequest("is required, and must not be empty", field)
-    return user_id if user_id is not None and principal.is_linked else principal.acts_as(user_id, field)
+    return user_id if user_id is not None and principal.is_linked else principal.acting_user_id(user_id, field)
 
 
 def user_of(connection: HTTPConnection, values: Mapping[str, Any], name: str = "user_id") -> str:
@@ -98,9 +98,9 @@ def user_of(connection: HTTPConnection, values: Mapping[str, Any], name: str = "
     """
     who = principal_of(connection)
     given = required_text(values, name, MAX_USER) if who.key_id is None else text(values, name, MAX_USER)
-    return given if given is not None and who.is_linked else who.acts_as(given, name)
+    return given if given is not None and who.is_linked else who.acting_user_id(given, name)
 
 
 def user_wanted(connection: HTTPConnection, values: Mapping[str, Any], name: str = "user_id") -> str | None:
     """Whose objects are looked for; None: everybody's. Raises as ``user_of``."""
-    return principal_of(connection).looks_at(text(values, name, MAX_USER), name)
+    return principal_of(connection).visible_user_id(text(values, name, MAX_USER), name)

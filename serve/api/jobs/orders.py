@@ -48,7 +48,7 @@ def order_of(values: Mapping[str, Any], request: Request, settings: Settings) ->
     if events and url is None:
         raise InvalidRequest("is for a webhook_url; send it too", "webhook_events")
     order = JobOptions(
-        user_id=principal_of(request).acts_as(text(values, "user_id", MAX_USER)),
+        user_id=principal_of(request).acting_user_id(text(values, "user_id", MAX_USER)),
         priority=priority_of(values, PRIORITIES[_said_by(headers)]),
         webhook_url=url,
         idempotency_key=idempotency_key(headers),

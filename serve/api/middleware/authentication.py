@@ -57,7 +57,7 @@ class Authentication:
     @classmethod
     async def opened(cls, state: State) -> Authentication:
         """Raises StateUnavailable, and InvalidRequest for a `rates.redis_url` that is none."""
-        gate = await Authenticator.opened(state)
+        gate = await Authenticator.open(state)
         await asyncio.to_thread(signed_urls.signer_of, state.settings)  # reads the site's secret
         limiter = Limiter.create(state.settings.rates, state.database)
         limiter.start()
@@ -100,7 +100,7 @@ class Authentication:
     async def known(self, headers: Sequence[tuple[bytes, bytes]], address: str) -> Principal:
         """Whom the key names. Raises as `Authenticator.admit` does."""
         given = {name: [value.decode("latin-1") for own, value in headers if own == name] for name in _KEYS}
-        return await self.gate.admit(given[_AUTHORIZATION], given[_API_KEY], address or None)
+        return await self.gate.authenticate(given[_AUTHORIZATION], given[_API_KEY], address or None)
 
     async def _may(
         self, headers: Sequence[tuple[bytes, bytes]], address: str, wanted: str | None

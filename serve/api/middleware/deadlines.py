@@ -43,7 +43,7 @@ _LEVELS = {1: Priority.HIGH, 2: Priority.NORMAL, 3: Priority.LOW}
 
 def read(headers: Headers, began: float, principal: Principal, gateway: GatewaySettings) -> RequestContext:
     """``began`` is of ``monotonic``. Raises InvalidRequest, and Forbidden for what ``principal`` may not ask for."""
-    may_hurry = principal == LOCAL or gateway.high_priority == "everybody" or principal.may(ADMIN)
+    may_hurry = principal == LOCAL or gateway.high_priority == "everybody" or principal.has_scope(ADMIN)
     asked = RequestContext(most=Priority.HIGH if may_hurry else Priority.NORMAL)
     if (given := _one(headers, REQUEST_TIMEOUT)) is not None:
         timeout_s = float(given) if _SECONDS.fullmatch(given) else 0.0

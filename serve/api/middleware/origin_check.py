@@ -13,7 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from serve.api.http.urls import own_url
 from serve.api.middleware.scopes import PROBES
 from serve.errors import Forbidden
-from serve.security.identity.authentication import is_required
+from serve.security.identity.authentication import is_key_required
 from serve.settings import Settings
 
 _READING = ("GET", "HEAD", "OPTIONS")
@@ -66,7 +66,7 @@ class OriginCheck:
     ) -> None:
         self.app = app
         self._settings = settings
-        self._by_name_alone = not is_required(settings)
+        self._by_name_alone = not is_key_required(settings)
         """No key stands between a page and this site."""
         self._answer = answer
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field
 from serve.api.http.problems import render
 from serve.api.native.conversion import SiteSettings, StackEngines
 from serve.api.native.conversion_models import EngineHealth
-from serve.security.identity.authentication import is_required
+from serve.security.identity.authentication import is_key_required
 
 router = APIRouter()
 
@@ -52,6 +52,6 @@ async def ready(stack: StackEngines, settings: SiteSettings) -> Response:
     told: dict[str, Any] = {"status": "ready" if health.ready else "not ready"}
     if health.asleep:
         told["asleep"] = list(health.asleep)
-    if not is_required(settings):
+    if not is_key_required(settings):
         told["engines"] = {name: dataclasses.asdict(engine) for name, engine in health.engines.items()}
     return render(told, 200 if health.ready else 503, None if health.ready else 2)

@@ -17,7 +17,7 @@ from serve.api.openapi.operation import header
 from serve.api.openapi.refusals import BY_STATUS, responses_of, statuses_of
 from serve.api.openapi.samples import example_of, inlined, tells
 from serve.api.openapi.vocabularies import PATH_PARAMETERS, TAGS, tag_of
-from serve.security.identity.authentication import is_required
+from serve.security.identity.authentication import is_key_required
 from serve.security.identity.roles import ROLES
 from serve.security.limits.limiter import HEADER_NAMES as RATE_LIMIT_HEADERS
 from serve.settings import Settings
@@ -80,7 +80,7 @@ def finish(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
         for name, (what, schema, example) in _HEADERS.items()
     }
     components["parameters"] = _URGENCY
-    optional = not is_required(settings)
+    optional = not is_key_required(settings)
     used = set()
     for path, method, operation in operations_of(document):
         scope = needed(method.upper(), path)

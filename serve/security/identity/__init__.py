@@ -1,1 +1,2 @@
-"""Who may do what: API keys, users and their roles, credentials as clients send them, the audit log (B-083)."""
+"""Authentication and authorisation: API keys, users and their roles, ownership, the audit log (B-083). Begin with
+`authentication` and `roles`."""

@@ -1,7 +1,7 @@
-"""Who did what: written in the transaction that does it, so that neither is without the other (B-083).
+"""The audit log: who did what, written in the same transaction as the action (B-083).
 
-What comes from outside is written with its control characters escaped and cut to a length: no row, printed, becomes
-two. Chores delete what is too old, or too much (`access.keep_audit_days`, `access.max_audit_rows`).
+Text from outside is stored with control characters escaped and cut to a maximum length, so that no printed row can look
+like two. Maintenance deletes old and surplus entries (`access.keep_audit_days`, `access.max_audit_rows`).
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from serve.state.cursors import cursor_of_seq, seq_of
 from serve.state.database import Database
 from serve.state.tables import audit, utc_now
 
-MOST_ITEMS = 200
+MAX_PAGE_SIZE = 200
 MAX_TEXT = 256
 """Characters of each text."""
-_MOST_DETAILS = 20
+_MAX_DETAILS = 20
 
 _a = audit.c
 _INSERT = audit.insert()
@@ -33,7 +33,7 @@ _INSERT = audit.insert()
 
 @dataclass(frozen=True)
 class Actor:
-    """Who does it, with which key, from where. All None: the site itself."""
+    """User, key and address of an action. All None: the site itself."""
 
     user_id: str | None = None
     key_id: str | None = None
@@ -61,7 +61,7 @@ class Entry:
 
 @dataclass(frozen=True)
 class Filters:
-    """What a page is of; None is anything. ``since`` belongs to the time, ``until`` does not."""
+    """Filters of a page; None matches everything. ``since`` is inclusive, ``until`` exclusive."""
 
     user_id: str | None = None
     key_id: str | None = None
@@ -73,14 +73,14 @@ class Filters:
 
     def conditions(self) -> list[sa.ColumnElement[bool]]:
         names = ("user_id", "key_id", "action", "subject", "address")
-        asked = {name: value for name in names if (value := getattr(self, name)) is not None}
-        # Written as it is kept; so nothing reaches the database that it would refuse.
-        found = [_a[name] == printable(value, MAX_TEXT) for name, value in asked.items()]
+        filters = {name: value for name in names if (value := getattr(self, name)) is not None}
+        # Escaped as when stored, so that the database rejects no value.
+        conditions = [_a[name] == printable(value, MAX_TEXT) for name, value in filters.items()]
         if self.since is not None:
-            found.append(_a.created_at >= self.since)
+            conditions.append(_a.created_at >= self.since)
         if self.until is not None:
-            found.append(_a.created_at < self.until)
-        return found
+            conditions.append(_a.created_at < self.until)
+        return conditions
 
 
 @dataclass(frozen=True)
@@ -98,28 +98,29 @@ async def record(
     subject: str | None = None,
     details: Mapping[str, Any] | None = None,
 ) -> None:
-    """In the transaction of ``connection``. ``action`` is such as ``key.revoke``; ``subject`` is an id of what it was
-    done to; ``details`` have plain values, and lists of them.
-    """
+    """In the transaction of ``connection``. ``action`` is such as ``key.revoke``; ``subject`` is the id of the affected
+    object; ``details`` are plain values, and lists of them."""
     texts = {"user_id": actor.user_id, "key_id": actor.key_id, "subject": subject, "address": actor.address}
     row = {name: None if value is None else printable(value, MAX_TEXT) for name, value in texts.items()}
-    told = None if details is None else {name: _plain(value) for name, value in list(details.items())[:_MOST_DETAILS]}
-    await connection.execute(_INSERT, {**row, "action": action, "details": told, "created_at": utc_now()})
+    plain_details = (
+        None if details is None else {name: _to_plain(value) for name, value in list(details.items())[:_MAX_DETAILS]}
+    )
+    await connection.execute(_INSERT, {**row, "action": action, "details": plain_details, "created_at": utc_now()})
 
 
 async def record_now(database: Database, actor: Actor, action: str, subject: str | None = None, **details: Any) -> None:
-    """In a transaction of its own, for what changes no rows. Raises StateUnavailable, OutOfSpace."""
+    """In a transaction of its own, for actions that change no rows. Raises StateUnavailable, OutOfSpace."""
     async with database.write() as connection:
         await record(connection, actor, action, subject, details or None)
 
 
 async def page(database: Database, filters: Filters, cursor: str | None = None, limit: int = 50) -> Page:
-    """From the newest, or from where the page with ``cursor`` as its ``next_cursor`` ended.
+    """From the newest, or from where the page whose ``next_cursor`` is ``cursor`` ended.
 
     Raises InvalidRequest naming ``cursor`` or ``limit``, StateUnavailable.
     """
-    if not 1 <= limit <= MOST_ITEMS:
-        raise InvalidRequest(f"must be from 1 to {MOST_ITEMS}", "limit")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidRequest(f"must be from 1 to {MAX_PAGE_SIZE}", "limit")
     query = sa.select(audit).where(*filters.conditions())
     if cursor is not None:
         query = query.where(_a.seq < seq_of(cursor))
@@ -136,9 +137,9 @@ def _entry(row: sa.Row[Any]) -> Entry:
     return Entry(**{name: getattr(row, name) for name in _FIELDS})
 
 
-def _plain(value: Any) -> Any:
+def _to_plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
         return value
     if isinstance(value, list | tuple):
-        return [_plain(one) for one in value[:_MOST_DETAILS]]
+        return [_to_plain(one) for one in value[:_MAX_DETAILS]]
     return printable(str(value), MAX_TEXT)

@@ -20,43 +20,43 @@ from serve.state import State
 API_KEY = "x-api-key"
 MAX_HEADER = 1024
 """Characters."""
-_HOW = "send `Authorization: Bearer KEY`, `x-api-key: KEY`, or Basic with the key as the password"
+_INSTRUCTIONS = "send `Authorization: Bearer KEY`, `x-api-key: KEY`, or Basic with the key as the password"
 
 
-def missing() -> Unauthorized:
-    return Unauthorized(f"needs an API key: {_HOW}", FIELD)
+def missing_key_error() -> Unauthorized:
+    return Unauthorized(f"needs an API key: {_INSTRUCTIONS}", FIELD)
 
 
-def secret_of(authorization: Sequence[str], api_key: Sequence[str] = ()) -> str | None:
-    """What may be a key, from the values of these two headers; None where there is none.
+def read_key(authorization: Sequence[str], api_key: Sequence[str] = ()) -> str | None:
+    """The key in the values of these two headers; None without one.
 
-    The user's name of Basic says nothing. Raises Unauthorized for what cannot be read, and for two that differ.
+    The user name of Basic is ignored. Raises Unauthorized for unreadable headers, and for two different keys.
     """
-    found = {_of_authorization(value) for value in authorization} | {_checked(value, API_KEY) for value in api_key}
+    found = {_read_authorization(value) for value in authorization} | {_validated(value, API_KEY) for value in api_key}
     if len(found) > 1:
         raise Unauthorized("there is more than one key in this request; send one", FIELD)
     return next(iter(found), None)
 
 
-def _of_authorization(value: str) -> str:
-    scheme, _, given = _checked(value, FIELD).partition(" ")
+def _read_authorization(value: str) -> str:
+    scheme, _, credentials = _validated(value, FIELD).partition(" ")
     if scheme.lower() == "bearer":
-        return _checked(given, FIELD)
+        return _validated(credentials, FIELD)
     if scheme.lower() == "basic":
-        return _password(given.strip())
-    raise Unauthorized(f"must be Bearer or Basic: {_HOW}", FIELD)
+        return _basic_password(credentials.strip())
+    raise Unauthorized(f"must be Bearer or Basic: {_INSTRUCTIONS}", FIELD)
 
 
-def _password(given: str) -> str:
+def _basic_password(credentials: str) -> str:
     try:
-        _, _, password = base64.b64decode(given, validate=True).decode("latin-1").partition(":")
+        _, _, password = base64.b64decode(credentials, validate=True).decode("latin-1").partition(":")
     except (ValueError, binascii.Error):
         raise Unauthorized("is not Basic with a key as the password", FIELD) from None
-    return _checked(password, FIELD)
+    return _validated(password, FIELD)
 
 
-def _checked(value: str, field: str) -> str:
-    """Without spaces around it; the error does not repeat it."""
+def _validated(value: str, field: str) -> str:
+    """Without surrounding spaces; the error does not quote the value."""
     stripped = value.strip(" \t")
     if not stripped or len(value) > MAX_HEADER or not (stripped.isascii() and stripped.isprintable()):
         raise Unauthorized(f"must be 1 to {MAX_HEADER} printable ASCII characters", field)
@@ -71,23 +71,23 @@ class Authenticator:
         self.required = required
 
     @classmethod
-    async def opened(cls, state: State) -> Authenticator:
+    async def open(cls, state: State) -> Authenticator:
         """Raises StateUnavailable."""
-        return cls(await Keys.opened(state), is_required(state.settings))
+        return cls(await Keys.open(state), is_key_required(state.settings))
 
     async def close(self) -> None:
         await self.keys.close()
 
-    async def admit(
+    async def authenticate(
         self, authorization: Sequence[str], api_key: Sequence[str] = (), address: str | None = None
     ) -> Principal:
-        """By the values of the headers Authorization and x-api-key, of a client at ``address`` (not a proxy's).
+        """By the values of the headers Authorization and x-api-key, for a client at ``address`` (not a proxy's).
 
-        Where no key is needed, one of ours says who it is all the same, and whatever else is there says nothing: many
-        clients cannot do without a key. Raises Unauthorized, TooManyAttempts, StateUnavailable.
+        Where no key is required, one of this site's keys still identifies its user, and anything else is ignored: many
+        clients cannot send requests without a key. Raises Unauthorized, TooManyAttempts, StateUnavailable.
         """
         try:
-            secret = secret_of(authorization, api_key)
+            secret = read_key(authorization, api_key)
         except Unauthorized:
             if self.required:
                 raise
@@ -95,12 +95,12 @@ class Authenticator:
         if secret is not None and (self.required or secret.startswith(PREFIX)):
             return await self.keys.authenticate(secret, address)
         if self.required:
-            raise missing()
+            raise missing_key_error()
         return LOCAL
 
 
-def is_required(settings: Settings) -> bool:
-    """By ``auto`` also where a proxy on this machine brings requests from elsewhere, as `http.public_url` tells."""
+def is_key_required(settings: Settings) -> bool:
+    """``auto`` requires keys also where a local proxy forwards requests from elsewhere, as `http.public_url` shows."""
     if settings.access.required != "auto":
         return settings.access.required == "on"
     return is_reached_from_elsewhere(settings.http.host, settings.http.public_url)

@@ -1,6 +1,6 @@
-"""API keys: made, listed, revoked, and told whose they are.
+"""API keys: creation, listing, revocation and authentication.
 
-A key is shown once, as it is made. What is kept is its hash, keyed with the site's own secret.
+A key is shown once, on creation. Its hash is stored, keyed with the site's secret.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.security.identity.audit import Actor, record
-from serve.security.identity.key_cache import KeyCache, hash_of
-from serve.security.identity.key_format import beginning_of_id, new_key
+from serve.security.identity.key_cache import KeyCache, hash_key
+from serve.security.identity.key_format import new_key, parse_id_prefix
 from serve.security.identity.roles import Principal, scopes_of
-from serve.security.identity.users import User, insert_user, name_of, user_in
+from serve.security.identity.users import User, fetch_user, insert_user, validate_name
 from serve.security.signing.site_secret import keys_of
 from serve.state import State
 from serve.state.database import Database
 from serve.state.tables import keys, users, utc_now
 
-MOST_ITEMS = 200
-MOST_PER_USER = 100
-"""Keys of one user that may be used."""
-LONGEST = timedelta(days=3660)
+MAX_PAGE_SIZE = 200
+MAX_KEYS_PER_USER = 100
+"""Usable keys of one user."""
+MAX_LIFETIME = timedelta(days=3660)
 ACTIVE, EXPIRED, REVOKED = "active", "expired", "revoked"
 
 _k = keys.c
@@ -37,7 +37,7 @@ _k = keys.c
 
 @dataclass(frozen=True)
 class Key:
-    """``used_at`` is to the minute."""
+    """``used_at`` has a resolution of a minute."""
 
     id: str
     user_id: str
@@ -56,8 +56,8 @@ class Key:
 
 
 @dataclass(frozen=True)
-class Made:
-    """``secret`` is the whole key: nobody can tell it again."""
+class CreatedKey:
+    """``secret`` is the whole key, which cannot be shown again."""
 
     key: Key
     role: str
@@ -76,22 +76,22 @@ class Keys:
     """For one event loop; close it. Every method raises StateUnavailable, and OutOfSpace where it writes."""
 
     def __init__(self, state: State, site_keys: Sequence[bytes], clock: Callable[[], float] = time.monotonic) -> None:
-        """``site_keys``: the newest first; ``clock`` is in seconds, and never goes back."""
+        """``site_keys``: the newest first; ``clock`` is in seconds, and monotonic."""
         self._database: Database = state.database
         self._newest = site_keys[0]
-        self._recognition = KeyCache(state.database, state.settings.access, site_keys, clock)
+        self._key_cache = KeyCache(state.database, state.settings.access, site_keys, clock)
 
     @classmethod
-    async def opened(cls, state: State) -> Keys:
-        """With the site's secret, which is made if there is none. Raises StateUnavailable."""
+    async def open(cls, state: State) -> Keys:
+        """With the site's secret, which is created if there is none. Raises StateUnavailable."""
         return cls(state, await asyncio.to_thread(keys_of, state.settings, "api-keys"))
 
     async def close(self) -> None:
-        await self._recognition.close()
+        await self._key_cache.close()
 
     async def authenticate(self, secret: str, address: str | None = None) -> Principal:
         """As `KeyCache.authenticate`."""
-        return await self._recognition.authenticate(secret, address)
+        return await self._key_cache.authenticate(secret, address)
 
     async def create(
         self,
@@ -102,47 +102,47 @@ class Keys:
         scopes: Collection[str] | None = None,
         name: str = "",
         expires_in: timedelta | None = None,
-    ) -> Made:
-        """With a ``role``, the user is made if there is none; ``scopes``: all that the role may, if None.
+    ) -> CreatedKey:
+        """With a ``role``, a missing user is created; ``scopes``: all of the role, if None.
 
-        Raises InvalidRequest, NotFound without such a user, Conflict for one that has another role, is disabled, or
-        has too many keys.
+        Raises InvalidRequest, NotFound for a missing user, Conflict for one that has another role, is disabled, or has
+        too many keys.
         """
-        if expires_in is not None and not timedelta(0) < expires_in <= LONGEST:
-            raise InvalidRequest(f"must be more than nothing and at most {LONGEST.days} days", "expires_in")
-        made, now = new_key(), utc_now()
+        if expires_in is not None and not timedelta(0) < expires_in <= MAX_LIFETIME:
+            raise InvalidRequest(f"must be more than nothing and at most {MAX_LIFETIME.days} days", "expires_in")
+        new, now = new_key(), utc_now()
         async with self._database.write() as connection:
             user = await self._user(connection, user_id, role, by)
             key = Key(
-                id=made.id,
+                id=new.id,
                 user_id=user_id,
-                name=name_of(name),
+                name=validate_name(name),
                 scopes=scopes_of(user.role, scopes),
                 created_at=now,
                 expires_at=None if expires_in is None else now + expires_in,
                 used_at=None,
                 revoked_at=None,
             )
-            row = {**vars(key), "secret_hash": hash_of(self._newest, made.secret)}
+            row = {**vars(key), "secret_hash": hash_key(self._newest, new.secret)}
             await connection.execute(keys.insert().values(row))
-            told = {"user_id": user_id, "scopes": key.scopes, "expires_at": str(key.expires_at), "name": key.name}
-            await record(connection, by, "key.create", key.id, told)
-        return Made(key, user.role, made.secret)
+            details = {"user_id": user_id, "scopes": key.scopes, "expires_at": str(key.expires_at), "name": key.name}
+            await record(connection, by, "key.create", key.id, details)
+        return CreatedKey(key, user.role, new.secret)
 
     async def page(
         self, user_id: str | None = None, cursor: str | None = None, limit: int = 50, *, active: bool = False
     ) -> KeyPage:
-        """All, or those of a user; with ``active``, only those that may be used.
+        """All keys, or those of a user; with ``active``, only usable ones.
 
         ``cursor`` is the ``next_cursor`` of the page before. Raises InvalidRequest.
         """
-        if not 1 <= limit <= MOST_ITEMS:
-            raise InvalidRequest(f"must be from 1 to {MOST_ITEMS}", "limit")
+        if not 1 <= limit <= MAX_PAGE_SIZE:
+            raise InvalidRequest(f"must be from 1 to {MAX_PAGE_SIZE}", "limit")
         query = sa.select(keys).order_by(_k.created_at.desc(), _k.id.desc()).limit(limit + 1)
         if user_id is not None:
             query = query.where(_k.user_id == user_id)
         if active:
-            query = query.where(_usable())
+            query = query.where(_is_usable())
         async with self._database.read() as connection:
             if cursor is not None:
                 query = query.where(await _after(connection, cursor))
@@ -151,11 +151,11 @@ class Keys:
         return KeyPage([_key(row) for row in rows[:limit]], rows[limit - 1].id if more else None)
 
     async def revoke(self, key: str, by: Actor, user_id: str | None = None) -> Key:
-        """``key``: its id, itself, or the first part of either; with ``user_id``, one of that user's alone.
+        """``key``: its id, the key itself, or the first part of either; with ``user_id``, only that user's.
 
-        One that was revoked before stays as it is. Raises InvalidRequest, NotFound, Conflict where several begin so.
+        A revoked key stays as it is. Raises InvalidRequest, NotFound, Conflict for an ambiguous prefix.
         """
-        query = sa.select(_k.id).where(_k.id.startswith(beginning_of_id(key))).limit(2)
+        query = sa.select(_k.id).where(_k.id.startswith(parse_id_prefix(key))).limit(2)
         if user_id is not None:
             query = query.where(_k.user_id == user_id)
         async with self._database.write() as connection:
@@ -164,47 +164,47 @@ class Keys:
                 raise Conflict("more than one key begins like that; give more of it", "key")
             if not found:
                 raise NotFound("there is no such key", "key")
-            mine = _k.id == found[0]
+            selected = _k.id == found[0]
             done = await connection.execute(
-                sa.update(keys).where(mine, _k.revoked_at.is_(None)).values(revoked_at=utc_now())
+                sa.update(keys).where(selected, _k.revoked_at.is_(None)).values(revoked_at=utc_now())
             )
             if done.rowcount:
                 await record(connection, by, "key.revoke", found[0])
-            row = (await connection.execute(sa.select(keys).where(mine))).one()
-        self._recognition.forget(row.id)
+            row = (await connection.execute(sa.select(keys).where(selected))).one()
+        self._key_cache.forget(row.id)
         return _key(row)
 
     async def _user(self, connection: AsyncConnection, user_id: str, role: str | None, by: Actor) -> User:
         if role is not None:
             await insert_user(self._database, connection, user_id, role, by)
-        user = await user_in(connection, user_id, change=True)
+        user = await fetch_user(connection, user_id, for_update=True)
         if role is not None and user.role != role:
             raise Conflict(f"{user_id} has the role {user.role}; change it first, or leave it out", "role")
         if user.disabled_at is not None:
             raise Conflict(f"{user_id} is disabled", "user_id")
-        mine = sa.select(sa.func.count()).select_from(keys).where(_k.user_id == user_id, _usable())
-        if (await connection.scalar(mine) or 0) >= MOST_PER_USER:
-            raise Conflict(f"{user_id} has {MOST_PER_USER} keys already; revoke some first", "user_id")
+        selected = sa.select(sa.func.count()).select_from(keys).where(_k.user_id == user_id, _is_usable())
+        if (await connection.scalar(selected) or 0) >= MAX_KEYS_PER_USER:
+            raise Conflict(f"{user_id} has {MAX_KEYS_PER_USER} keys already; revoke some first", "user_id")
         return user
 
 
 async def has_usable_key(database: Database) -> bool:
-    """Whether there is anybody who could come in. Raises StateUnavailable."""
-    query = sa.select(_k.id).join(users, users.c.id == _k.user_id).where(_usable(), users.c.disabled_at.is_(None))
+    """Whether any user can authenticate. Raises StateUnavailable."""
+    query = sa.select(_k.id).join(users, users.c.id == _k.user_id).where(_is_usable(), users.c.disabled_at.is_(None))
     async with database.read() as connection:
         return (await connection.scalar(query.limit(1))) is not None
 
 
-def _usable() -> sa.ColumnElement[bool]:
+def _is_usable() -> sa.ColumnElement[bool]:
     return sa.and_(_k.revoked_at.is_(None), sa.or_(_k.expires_at.is_(None), _k.expires_at > utc_now()))
 
 
 async def _after(connection: AsyncConnection, cursor: str) -> sa.ColumnElement[bool]:
-    known = cursor.isascii() and cursor.isalnum()  # the database refuses some characters
-    place = await connection.scalar(sa.select(_k.created_at).where(_k.id == cursor)) if known else None
-    if place is None:
+    known = cursor.isascii() and cursor.isalnum()  # the database rejects some characters
+    created_at = await connection.scalar(sa.select(_k.created_at).where(_k.id == cursor)) if known else None
+    if created_at is None:
         raise InvalidRequest("is not one that a page told", "cursor")
-    return sa.or_(_k.created_at < place, sa.and_(_k.created_at == place, _k.id < cursor))
+    return sa.or_(_k.created_at < created_at, sa.and_(_k.created_at == created_at, _k.id < cursor))
 
 
 _FIELDS = [one.name for one in fields(Key)]

@@ -1,4 +1,4 @@
-"""Whose an object is. Somebody else's is not there: who guesses an id learns nothing."""
+"""Ownership of objects. Another user's object is reported as missing, so that guessed ids reveal nothing."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from serve.state.tables import batches, generations, results
 
 Kind = Literal["generation", "job", "batch", "result"]
 """A job is a generation."""
-MOST = 10_000
-"""Owners that are remembered: they never change."""
+MAX_CACHED = 10_000
+"""Cached owners, which never change."""
 
 _OF_GENERATION = sa.select(generations.c.user_id).where(generations.c.id == sa.bindparam("of"))
 _FIND = {
@@ -34,32 +34,32 @@ class Owners:
 
     def __init__(self, database: Database) -> None:
         self.database = database
-        self._known: OrderedDict[tuple[str, str], str] = OrderedDict()
+        self._cached: OrderedDict[tuple[str, str], str] = OrderedDict()
 
     async def check(self, principal: Principal, kind: Kind, ids: Sequence[str], field: str = "id") -> None:
-        """Whether they are there for him. Raises NotFound, StateUnavailable."""
+        """Whether the objects exist for the principal. Raises NotFound, StateUnavailable."""
         if principal.sees_all or principal.is_linked:
             return
         for one in ids:
             if await self._owner(kind, one) != principal.user_id:
                 raise NotFound(f"there is no such {kind}", field)
 
-    async def foreign(self, principal: Principal, kind: Kind, ids: Sequence[str]) -> list[str]:
-        """Those of other users, for who sees all. Raises StateUnavailable."""
+    async def owned_by_others(self, principal: Principal, kind: Kind, ids: Sequence[str]) -> list[str]:
+        """Those of other users, for a principal that sees all. Raises StateUnavailable."""
         owners = [await self._owner(kind, one) for one in ids]
         return [one for one, owner in zip(ids, owners, strict=True) if owner not in (None, principal.user_id)]
 
     async def _owner(self, kind: Kind, of: str) -> str | None:
-        known = self._known.get((kind, of))
-        if known is not None:
-            self._known.move_to_end((kind, of))
-            return known
-        if "\0" in of:  # which PostgreSQL would not take
+        cached = self._cached.get((kind, of))
+        if cached is not None:
+            self._cached.move_to_end((kind, of))
+            return cached
+        if "\0" in of:  # PostgreSQL rejects NUL
             return None
         async with self.database.read() as connection:
             found: str | None = await connection.scalar(_FIND[kind], {"of": of})
         if found is not None:
-            self._known[kind, of] = found
-            if len(self._known) > MOST:
-                self._known.popitem(last=False)
+            self._cached[kind, of] = found
+            if len(self._cached) > MAX_CACHED:
+                self._cached.popitem(last=False)
         return found

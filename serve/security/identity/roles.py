@@ -1,4 +1,4 @@
-"""Roles of users, scopes of keys, and who somebody is once he was let in."""
+"""Roles of users, scopes of keys, and the authenticated principal of a request."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from serve.errors import Forbidden, InvalidRequest
 
 READ = "read"
-"""Look at one's own: results, history, jobs and their events, references; lists of models."""
+"""Read one's own results, history, jobs and their events, references; lists of models."""
 WRITE = "write"
-"""Change one's own: references, favourites, deleting from the gallery."""
+"""Change one's own references and favourites; delete from the gallery."""
 GENERATE = "generate"
-"""Have something made: drawings, SVG, jobs, and cancel them."""
+"""Create drawings, SVG and jobs; cancel them."""
 INFERENCE = "inference"
-"""Ask single engines by the open inference protocol."""
+"""Call single engines by the open inference protocol."""
 METRICS = "metrics"
-"""Figures of the whole site: metrics, the dashboard's address, quality, costs. Nobody is named."""
+"""Metrics of the whole site, the dashboard's URL, quality, costs; without names of users."""
 ADMIN = "admin"
 """Users, keys, the audit log, lanes; other users' objects."""
 SCOPES = (READ, WRITE, GENERATE, INFERENCE, METRICS, ADMIN)
@@ -27,14 +27,14 @@ ROLES: Mapping[str, frozenset[str]] = {
     USER: frozenset([READ, WRITE, GENERATE, INFERENCE]),
     READ_ONLY: frozenset([READ]),
 }
-"""What each role may. A key may some of it, or all."""
+"""The scopes of each role. A key has some of them, or all."""
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Who a request is of. ``scopes`` are what it may: those of the key that its user's role has, too.
+    """The authenticated party of a request. ``scopes``: those of the key that its user's role also has.
 
-    ``key_id`` is None where nobody had to show a key; ``name`` is the key's.
+    ``key_id`` is None where no key was required; ``name`` is the key's.
     """
 
     user_id: str
@@ -43,14 +43,14 @@ class Principal:
     key_id: str | None = None
     name: str = ""
     is_linked: bool = False
-    """Whether the address that is asked for was signed: then it opens, whosever it is."""
+    """Whether the requested URL was signed: then it is accessible, whoever owns the object."""
 
     @property
     def sees_all(self) -> bool:
-        """Whether other users' objects are there for him, and he may act in their name."""
+        """Whether it may access other users' objects, and act in their name."""
         return ADMIN in self.scopes or self.user_id == LOCAL.user_id
 
-    def may(self, scope: str) -> bool:
+    def has_scope(self, scope: str) -> bool:
         return scope in self.scopes
 
     def require(self, scope: str) -> None:
@@ -58,38 +58,39 @@ class Principal:
         if scope not in self.scopes:
             raise Forbidden(f"this key may not: it needs the scope {scope}")
 
-    def acts_as(self, user_id: str | None, field: str = "user_id") -> str:
-        """Whose something new is, when ``user_id`` is asked for. Raises Forbidden."""
+    def acting_user_id(self, user_id: str | None, field: str = "user_id") -> str:
+        """The owner of a new object, if ``user_id`` is requested. Raises Forbidden."""
         if user_id is None:
             return self.user_id
         if user_id != self.user_id and not self.sees_all:
             raise Forbidden("this key is of another user; leave it out", field)
         return user_id
 
-    def looks_at(self, user_id: str | None, field: str = "user_id") -> str | None:
-        """Whose objects are looked for; None: everybody's. Raises Forbidden."""
-        return user_id if self.sees_all else self.acts_as(user_id, field)
+    def visible_user_id(self, user_id: str | None, field: str = "user_id") -> str | None:
+        """The user whose objects are listed; None: all users. Raises Forbidden."""
+        return user_id if self.sees_all else self.acting_user_id(user_id, field)
 
 
 LOCAL = Principal("anonymous", USER, frozenset(SCOPES) - {ADMIN})
-"""Everybody where no key is needed. Not an admin: any page that a browser of this machine shows could ask as well."""
+"""Every client where no key is required. Not an admin: any web page in a browser on this machine could send requests.
+"""
 
 LINK = Principal("", "link", frozenset([READ]), is_linked=True)
-"""Who has a signed address, and shows no key."""
+"""A client with a signed URL and no key."""
 
 
 def check_role(role: str) -> str:
-    """``role``. Raises InvalidRequest for one that there is not."""
+    """Raises InvalidRequest for an unknown role."""
     if role not in ROLES:
         raise InvalidRequest(f"must be one of {', '.join(ROLES)}", "role")
     return role
 
 
-def scopes_of(role: str, wanted: Collection[str] | None) -> list[str]:
-    """What a new key may: ``wanted``, or all that ``role`` may. Raises InvalidRequest for what the role may not."""
-    if wanted is None:
+def scopes_of(role: str, requested: Collection[str] | None) -> list[str]:
+    """The scopes of a new key: ``requested``, or all of ``role``. Raises InvalidRequest for others."""
+    if requested is None:
         return [scope for scope in SCOPES if scope in ROLES[role]]
-    if not wanted or not set(wanted) <= ROLES[role]:
+    if not requested or not set(requested) <= ROLES[role]:
         allowed = ", ".join(scope for scope in SCOPES if scope in ROLES[role])
         raise InvalidRequest(f"must be some of what the role {role} may: {allowed}", "scopes")
-    return [scope for scope in SCOPES if scope in wanted]
+    return [scope for scope in SCOPES if scope in requested]

@@ -23,21 +23,22 @@ USER_ID = "[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}"
 _USER_ID = re.compile(USER_ID, re.ASCII)
 
 
-def user_id_of(text: str) -> str:
-    """``text``. Raises InvalidRequest for what is no id of a user."""
+def validate_user_id(text: str) -> str:
+    """Returns ``text``. Raises InvalidRequest for an invalid user id."""
     if not _USER_ID.fullmatch(text):
         raise InvalidRequest("must be 1 to 64 letters, digits or . _ @ + -, the first a letter or digit", "user_id")
     return text
 
 
-def name_of(text: str) -> str:
-    """``text``. Raises InvalidRequest for control characters, also those that change the direction of writing."""
+def validate_name(text: str) -> str:
+    """Returns ``text``. Raises InvalidRequest for control characters, including those that change the direction of
+    writing."""
     if len(text) > MAX_NAME or not text.isprintable():
         raise InvalidRequest(f"must be at most {MAX_NAME} characters that can be printed", "name")
     return text
 
 
-MOST_ITEMS = 200
+MAX_PAGE_SIZE = 200
 _u = users.c
 
 
@@ -52,30 +53,35 @@ class User:
 
 @dataclass(frozen=True)
 class UserPage:
-    """By their ids. ``next_cursor`` is None at the end."""
+    """Ordered by id. ``next_cursor`` is None at the end."""
 
     items: Sequence[User]
     next_cursor: str | None
 
 
 async def create_user(database: Database, user_id: str, role: str, by: Actor, name: str = "") -> User:
-    """Raises InvalidRequest, Conflict for one that there is, StateUnavailable, OutOfSpace."""
+    """Raises InvalidRequest, Conflict for an existing one, StateUnavailable, OutOfSpace."""
     async with database.write() as connection:
         if not await insert_user(database, connection, user_id, role, by, name):
             raise Conflict("there is such a user already", "user_id")
-        return await user_in(connection, user_id)
+        return await fetch_user(connection, user_id)
 
 
 async def insert_user(
     database: Database, connection: AsyncConnection, user_id: str, role: str, by: Actor, name: str = ""
 ) -> bool:
-    """False where there is one already. Raises InvalidRequest, also for the name of who needs no key."""
+    """False for an existing one. Raises InvalidRequest, also for the name of anonymous users."""
     if user_id == LOCAL.user_id:
         raise InvalidRequest(f"{user_id} is everybody who came without a key; take another", "user_id")
-    row = {"id": user_id_of(user_id), "role": check_role(role), "name": name_of(name), "created_at": utc_now()}
+    row = {
+        "id": validate_user_id(user_id),
+        "role": check_role(role),
+        "name": validate_name(name),
+        "created_at": utc_now(),
+    }
     insert: Any = (sqlite if database.is_sqlite else postgresql).insert(users)
-    made = await connection.execute(insert.on_conflict_do_nothing(), row)
-    if made.rowcount != 1:
+    result = await connection.execute(insert.on_conflict_do_nothing(), row)
+    if result.rowcount != 1:
         return False
     await record(connection, by, "user.create", user_id, {"role": role})
     return True
@@ -83,44 +89,44 @@ async def insert_user(
 
 async def page_of_users(database: Database, cursor: str | None = None, limit: int = 50) -> UserPage:
     """``cursor`` is the ``next_cursor`` of the page before. Raises InvalidRequest, StateUnavailable."""
-    if not 1 <= limit <= MOST_ITEMS:
-        raise InvalidRequest(f"must be from 1 to {MOST_ITEMS}", "limit")
+    if not 1 <= limit <= MAX_PAGE_SIZE:
+        raise InvalidRequest(f"must be from 1 to {MAX_PAGE_SIZE}", "limit")
     query = sa.select(users).order_by(_u.id).limit(limit + 1)
     if cursor is not None:
-        query = query.where(_u.id > user_id_of(cursor))
+        query = query.where(_u.id > validate_user_id(cursor))
     async with database.read() as connection:
         rows = (await connection.execute(query)).all()
     return UserPage([_user(row) for row in rows[:limit]], rows[limit - 1].id if len(rows) > limit else None)
 
 
 async def set_role(database: Database, user_id: str, role: str, by: Actor) -> User:
-    """Keys keep no scope that the role has not, and get none that they had not: those are of keys made from now on.
+    """Keys lose scopes that the new role lacks, and gain none.
 
     Raises InvalidRequest, NotFound, StateUnavailable, OutOfSpace.
     """
     check_role(role)
     async with database.write() as connection:
-        was = await user_in(connection, user_id, change=True)
+        previous = await fetch_user(connection, user_id, for_update=True)
         await connection.execute(sa.update(users).where(_u.id == user_id).values(role=role))
-        await record(connection, by, "user.role", user_id, {"from": was.role, "to": role})
-        return await user_in(connection, user_id)
+        await record(connection, by, "user.role", user_id, {"from": previous.role, "to": role})
+        return await fetch_user(connection, user_id)
 
 
 async def set_disabled(database: Database, user_id: str, disabled: bool, by: Actor) -> User:
-    """None of a disabled user's keys lets anybody in. Raises NotFound, StateUnavailable, OutOfSpace."""
+    """Keys of a disabled user are not accepted. Raises NotFound, StateUnavailable, OutOfSpace."""
     async with database.write() as connection:
-        was = await user_in(connection, user_id, change=True)
-        if (was.disabled_at is not None) != disabled:
-            when = utc_now() if disabled else None
-            await connection.execute(sa.update(users).where(_u.id == user_id).values(disabled_at=when))
+        previous = await fetch_user(connection, user_id, for_update=True)
+        if (previous.disabled_at is not None) != disabled:
+            disabled_at = utc_now() if disabled else None
+            await connection.execute(sa.update(users).where(_u.id == user_id).values(disabled_at=disabled_at))
             await record(connection, by, "user.disable" if disabled else "user.enable", user_id)
-        return await user_in(connection, user_id)
+        return await fetch_user(connection, user_id)
 
 
-async def user_in(connection: AsyncConnection, user_id: str, *, change: bool = False) -> User:
-    """With ``change``, nobody else changes it until the transaction ends. Raises InvalidRequest, NotFound."""
-    query = sa.select(users).where(_u.id == user_id_of(user_id))
-    row = (await connection.execute(query.with_for_update() if change else query)).one_or_none()
+async def fetch_user(connection: AsyncConnection, user_id: str, *, for_update: bool = False) -> User:
+    """With ``for_update``, the row is locked until the transaction ends. Raises InvalidRequest, NotFound."""
+    query = sa.select(users).where(_u.id == validate_user_id(user_id))
+    row = (await connection.execute(query.with_for_update() if for_update else query)).one_or_none()
     if row is None:
         raise NotFound(f"there is no user {user_id}", "user_id")
     return _user(row)

@@ -11,7 +11,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import urlencode
 
-from serve.security.identity.authentication import is_required
+from serve.security.identity.authentication import is_key_required
 from serve.security.signing.site_secret import site_keys
 from serve.settings import Settings
 
@@ -59,7 +59,7 @@ _PURPOSE = "links"
 
 def is_limited(settings: Settings) -> bool:
     """Whether one needs a key to come in."""
-    return settings.secrets.sign_links or is_required(settings)
+    return settings.secrets.sign_links or is_key_required(settings)
 
 
 def shown(settings: Settings, path: str, user: str = "", is_limited: Callable[[Settings], bool] = is_limited) -> str:

@@ -102,10 +102,10 @@ async def atelier(settings: Settings, *arguments: str) -> str:
 @pytest.mark.slow
 async def test_what_the_command_makes_and_ends_holds_here(state: State) -> None:
     settings = state.settings.model_copy(update={"access": AccessSettings(cache_s=0.2)})
-    keys = await Keys.opened(State(state.database, state.objects, settings))
+    keys = await Keys.open(State(state.database, state.objects, settings))
     secret = (await atelier(settings, "keys", "create", "--role", "admin")).removesuffix("\n")
     principal = await keys.authenticate(secret)
-    assert principal.may("admin")
+    assert principal.has_scope("admin")
     assert principal.key_id is not None
     for end, undo, reason in (
         (["users", "disable", "admin"], ["users", "enable", "admin"], "disabled"),

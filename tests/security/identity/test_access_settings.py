@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from serve.cli.main import app
 from serve.errors import InvalidRequest
-from serve.security.identity.authentication import is_required
+from serve.security.identity.authentication import is_key_required
 from serve.settings import Settings, load
 
 LOOPBACK = ["127.0.0.1", "127.8.8.8", "::1", "localhost"]
@@ -23,29 +23,29 @@ def of(host: str, **access: object) -> Settings:
 
 @pytest.mark.parametrize("host", LOOPBACK)
 def test_loopback_needs_none_unless_it_is_told(host: str) -> None:
-    assert not is_required(of(host))
-    assert not is_required(of(host, required="off"))
-    assert is_required(of(host, required="on"))
+    assert not is_key_required(of(host))
+    assert not is_key_required(of(host, required="off"))
+    assert is_key_required(of(host, required="on"))
 
 
 @pytest.mark.parametrize("host", BEYOND)
 def test_everywhere_else_keys_are_needed(host: str) -> None:
-    assert is_required(of(host))
+    assert is_key_required(of(host))
     with pytest.raises(InvalidRequest) as refused:
         of(host, required="off")
     assert refused.value.field == "access"
     assert "atelier keys create --role admin" in refused.value.message
-    assert not is_required(of(host, required="off", insecure=True))
-    assert is_required(of(host, insecure=True)), "to allow it is not to do it"
+    assert not is_key_required(of(host, required="off", insecure=True))
+    assert is_key_required(of(host, insecure=True)), "to allow it is not to do it"
 
 
 @pytest.mark.parametrize("url", ["https://art.example", "http://192.0.2.7:80/", "http://[", "nothing"])
 def test_a_proxy_in_front_that_others_reach_needs_them(url: str) -> None:
-    assert is_required(load(http={"public_url": url}))
+    assert is_key_required(load(http={"public_url": url}))
     with pytest.raises(InvalidRequest, match="INSECURE"):
         load(http={"public_url": url}, access={"required": "off"})
-    assert not is_required(load(http={"public_url": url}, access={"required": "off", "insecure": True}))
-    assert not is_required(load(http={"public_url": "http://localhost:8000/x"}))
+    assert not is_key_required(load(http={"public_url": url}, access={"required": "off", "insecure": True}))
+    assert not is_key_required(load(http={"public_url": "http://localhost:8000/x"}))
 
 
 @pytest.mark.parametrize(("written", "required"), [("on", "on"), ("off", "off"), ("'on'", "on"), ("auto", "auto")])

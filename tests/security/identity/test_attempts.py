@@ -9,7 +9,7 @@ import pytest
 from access_site import Clock
 
 from serve.errors import TooManyAttempts
-from serve.security.identity.failed_attempts import MOST, FailedAttempts, name_of
+from serve.security.identity.failed_attempts import MAX_TRACKED, FailedAttempts, client_group
 from serve.settings import AccessSettings
 
 LIMITS = AccessSettings(max_failures=3, wait_s=1.0, wait_max_s=60.0)
@@ -27,7 +27,7 @@ def test_waits_double_up_to_the_longest() -> None:
     clock = Clock()
     attempts, waits = FailedAttempts(LIMITS, clock), []
     for _ in range(12):
-        attempts.failed("a")
+        attempts.record_failure("a")
         waits.append(wait_of(attempts, "a"))
         clock.now += waits[-1]
         assert wait_of(attempts, "a") == 0, "who waited as long as he was told is not refused again"
@@ -39,16 +39,16 @@ def test_who_was_quiet_for_the_longest_wait_begins_anew() -> None:
     clock = Clock()
     attempts = FailedAttempts(LIMITS, clock)
     for _ in range(5):
-        attempts.failed("a")
+        attempts.record_failure("a")
     clock.now += 60.1
-    assert attempts.failed("a") is False
+    assert attempts.record_failure("a") is False
     assert wait_of(attempts, "a") == 0
 
 
 def test_a_hundred_thousand_failures_of_one_do_not_overflow() -> None:
     attempts = FailedAttempts(AccessSettings(max_failures=1), Clock())
     for _ in range(100_000):
-        attempts.failed("a")
+        attempts.record_failure("a")
     assert wait_of(attempts, "a") == 900
     assert len(attempts) == 1
 
@@ -56,17 +56,17 @@ def test_a_hundred_thousand_failures_of_one_do_not_overflow() -> None:
 def test_memory_is_bounded_whoever_tries() -> None:
     attempts = FailedAttempts(LIMITS, Clock())
     for _ in range(3):
-        attempts.failed("early")
-    for number in range(MOST):
-        attempts.failed(f"10.0.{number >> 8}.{number & 255}")
-    assert len(attempts) == MOST
+        attempts.record_failure("early")
+    for number in range(MAX_TRACKED):
+        attempts.record_failure(f"10.0.{number >> 8}.{number & 255}")
+    assert len(attempts) == MAX_TRACKED
     assert wait_of(attempts, "early") == 0, "who was quiet for longest is forgotten"
     tracemalloc.start()
-    for number in range(3 * MOST):
-        attempts.failed(f"11.0.{number >> 8}.{number & 255}")
+    for number in range(3 * MAX_TRACKED):
+        attempts.record_failure(f"11.0.{number >> 8}.{number & 255}")
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert len(attempts) == MOST
+    assert len(attempts) == MAX_TRACKED
     assert grown < 8 * 1024 * 1024
 
 
@@ -84,7 +84,7 @@ def test_memory_is_bounded_whoever_tries() -> None:
     ],
 )
 def test_a_client_is_an_address_or_a_network(address: str | None, name: str) -> None:
-    assert name_of(address) == name
+    assert client_group(address) == name
 
 
 def test_the_error_keeps_its_wait_between_processes() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.errors import Unauthorized
-from serve.security.identity.authentication import MAX_HEADER, secret_of
+from serve.security.identity.authentication import MAX_HEADER, read_key
 from serve.security.identity.key_format import new_key
 
 KEY = new_key().secret
@@ -36,11 +36,11 @@ def basic(user: str, password: str = KEY, encoding: str = "utf-8") -> str:
     ],
 )
 def test_where_a_key_may_be(authorization: list[str], api_key: list[str]) -> None:
-    assert secret_of(authorization, api_key) == KEY
+    assert read_key(authorization, api_key) == KEY
 
 
 def test_no_header_is_no_key() -> None:
-    assert secret_of([]) is None
+    assert read_key([]) is None
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_no_header_is_no_key() -> None:
 )
 def test_what_cannot_be_read_is_told_without_repeating_it(authorization: list[str], api_key: list[str]) -> None:
     with pytest.raises(Unauthorized) as told:
-        secret_of(authorization, api_key)
+        read_key(authorization, api_key)
     assert KEY not in str(told.value)
     assert str(told.value).isprintable()
     assert told.value.field in ("Authorization", "x-api-key")
@@ -82,7 +82,7 @@ def test_what_cannot_be_read_is_told_without_repeating_it(authorization: list[st
 @given(st.lists(st.text(), max_size=3), st.lists(st.text(), max_size=3))
 def test_any_headers_give_a_plain_text_or_are_refused(authorization: list[str], api_key: list[str]) -> None:
     try:
-        found = secret_of(authorization, api_key)
+        found = read_key(authorization, api_key)
     except Unauthorized:
         return
     assert found is None or (found.isascii() and found.isprintable() and 0 < len(found) <= MAX_HEADER)

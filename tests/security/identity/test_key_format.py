@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from serve.errors import InvalidRequest, Unauthorized
-from serve.security.identity.key_format import PATTERN, beginning_of_id, id_of, new_key
+from serve.security.identity.key_format import PATTERN, new_key, parse_id_prefix, parse_key_id
 
 
 def test_a_key_has_its_id_and_160_random_bits_and_more() -> None:
@@ -18,7 +18,7 @@ def test_a_key_has_its_id_and_160_random_bits_and_more() -> None:
     assert len({one.secret for one in made}) == len({one.id for one in made}) == 200
     for one in made:
         assert re.fullmatch(PATTERN, one.secret)
-        assert id_of(one.secret) == one.id
+        assert parse_key_id(one.secret) == one.id
         assert one.secret not in repr(one)
     assert 62**30 > 2**160
     digits = {digit for one in made for digit in one.secret.split("_")[2][:30]}
@@ -36,33 +36,33 @@ def test_every_single_change_is_noticed() -> None:
         changed = "0" if secret[place] != "0" else "1"
         for other in (secret[:place] + changed + secret[place + 1 :], secret[:place] + secret[place + 1 :]):
             with pytest.raises(Unauthorized) as told:
-                id_of(other)
+                parse_key_id(other)
             assert other not in str(told.value)
     for other in (secret.lower(), secret.upper(), secret.swapcase(), secret + "0", f" {secret}", f"{secret}\n"):
         with pytest.raises(Unauthorized):
-            id_of(other)
+            parse_key_id(other)
 
 
 @pytest.mark.parametrize("text", INJECTIONS)
 def test_what_is_no_key(text: str) -> None:
     for other in (text, f"atl_{text}", new_key().secret + text if text else "atl_"):
         with pytest.raises(Unauthorized):
-            id_of(other)
+            parse_key_id(other)
     with pytest.raises(InvalidRequest):
-        beginning_of_id(text)
+        parse_id_prefix(text)
 
 
 @given(st.text())
 def test_any_text_is_refused(text: str) -> None:
     with pytest.raises(Unauthorized):
-        id_of(text)
+        parse_key_id(text)
 
 
 def test_the_beginning_of_a_key_or_of_its_id() -> None:
     made = new_key()
     for text in (made.id, f"atl_{made.id}", f"atl_{made.id}_", made.secret[:30], made.secret):
-        assert beginning_of_id(text) == made.id
-    assert beginning_of_id(made.id[:4]) == beginning_of_id(f"atl_{made.id[:4]}") == made.id[:4]
+        assert parse_id_prefix(text) == made.id
+    assert parse_id_prefix(made.id[:4]) == parse_id_prefix(f"atl_{made.id[:4]}") == made.id[:4]
     for text in (made.id[:3], "atl_", f"{made.id}0", f"{made.id[:8]}_abc", "ATL_" + made.id):
         with pytest.raises(InvalidRequest):
-            beginning_of_id(text)
+            parse_id_prefix(text)

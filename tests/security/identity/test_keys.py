@@ -13,7 +13,7 @@ from access_site import INJECTIONS, ME, SITE, row_of, set_key
 from serve.errors import Conflict, Forbidden, InvalidRequest, NotFound
 from serve.jobs.worker import maintenance
 from serve.security.identity import audit
-from serve.security.identity.keys import ACTIVE, EXPIRED, MOST_PER_USER, REVOKED, Keys, has_usable_key
+from serve.security.identity.keys import ACTIVE, EXPIRED, MAX_KEYS_PER_USER, REVOKED, Keys, has_usable_key
 from serve.security.identity.roles import LOCAL, ROLES, SCOPES
 from serve.security.identity.users import create_user, page_of_users, set_disabled, set_role
 from serve.security.signing.site_secret import FILE
@@ -46,7 +46,7 @@ async def test_the_key_itself_is_kept_nowhere(state: State, keys: Keys, settings
     made = await keys.create("ada", ME, role="user", name="x")
     row = await row_of(state.database, made.key.id)
     assert len(row.secret_hash) == 64
-    opened = await Keys.opened(state)  # writes it
+    opened = await Keys.open(state)  # writes it
     own = (state.settings.state_dir / FILE).read_text().strip()
     await backup(state, str(tmp_path / "backups"))
     await opened.close()
@@ -67,13 +67,13 @@ def names_with(folder: Path, text: str) -> set[str]:
 async def test_what_each_role_may(keys: Keys, role: str) -> None:
     made = await keys.create("ada", ME, role=role)
     principal = await keys.authenticate(made.secret)
-    assert {scope for scope in SCOPES if principal.may(scope)} == ROLES[role] == set(made.key.scopes)
+    assert {scope for scope in SCOPES if principal.has_scope(scope)} == ROLES[role] == set(made.key.scopes)
     for scope in set(SCOPES) - ROLES[role]:
         with pytest.raises(Forbidden, match=scope):
             principal.require(scope)
         with pytest.raises(InvalidRequest, match="may"):
             await keys.create("ada", ME, scopes=[scope])
-    assert not principal.may("everything")
+    assert not principal.has_scope("everything")
 
 
 async def test_a_key_may_less_than_its_user_and_never_more(state: State, keys: Keys, clock: object) -> None:
@@ -90,8 +90,8 @@ async def test_a_key_may_less_than_its_user_and_never_more(state: State, keys: K
 
 
 def test_who_needs_no_key_is_no_admin() -> None:
-    assert not LOCAL.may("admin")
-    assert LOCAL.may("generate")
+    assert not LOCAL.has_scope("admin")
+    assert LOCAL.has_scope("generate")
     assert LOCAL.key_id is None
 
 
@@ -189,7 +189,7 @@ async def test_a_user_has_one_role_and_so_many_keys(state: State, keys: Keys) ->
         await keys.create("ada", ME, role="admin")
     with pytest.raises(Conflict):
         await create_user(state.database, "ada", "user", ME)
-    for _ in range(MOST_PER_USER - 2):
+    for _ in range(MAX_KEYS_PER_USER - 2):
         last = await keys.create("ada", ME)
     with pytest.raises(Conflict, match="revoke"):
         await keys.create("ada", ME)

@@ -16,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.errors import StateUnavailable, TooManyAttempts, Unauthorized
 from serve.security.identity import audit, failed_attempts, key_cache
-from serve.security.identity.keys import Keys, Made
+from serve.security.identity.keys import CreatedKey, Keys
 from serve.security.identity.users import set_disabled
 from serve.state import State
 from serve.state.tables import utc_now
@@ -25,7 +25,7 @@ HERE, THERE = "192.0.2.1", "198.51.100.9"
 
 
 @pytest.fixture
-async def made(keys: Keys) -> Made:
+async def made(keys: Keys) -> CreatedKey:
     return await keys.create("ada", ME, role="user", name="laptop")
 
 
@@ -36,14 +36,14 @@ class Looks:
         self.number = 0
         self.wait = asyncio.Event()
         self.wait.set()
-        read = keys._recognition._read
+        read = keys._key_cache._read
 
         async def counted(key_id: str) -> Any:
             self.number += 1
             await self.wait.wait()
             return await read(key_id)
 
-        monkeypatch.setattr(keys._recognition, "_read", counted)
+        monkeypatch.setattr(keys._key_cache, "_read", counted)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ async def is_refused(keys: Keys, secret: str, address: str | None = HERE) -> str
     return "wait" if isinstance(refused.value, TooManyAttempts) else refused.value.message
 
 
-async def test_a_look_holds_for_a_while(keys: Keys, made: Made, clock: Clock, looks: Looks) -> None:
+async def test_a_look_holds_for_a_while(keys: Keys, made: CreatedKey, clock: Clock, looks: Looks) -> None:
     for _ in range(5):
         assert (await keys.authenticate(made.secret, HERE)).user_id == "ada"
     assert looks.number == 1
@@ -71,7 +71,7 @@ async def test_a_look_holds_for_a_while(keys: Keys, made: Made, clock: Clock, lo
 
 
 async def test_a_revocation_elsewhere_is_seen_within_that_time(
-    state: State, keys: Keys, made: Made, clock: Clock
+    state: State, keys: Keys, made: CreatedKey, clock: Clock
 ) -> None:
     await keys.authenticate(made.secret)
     other = Keys(state, SITE)
@@ -83,13 +83,15 @@ async def test_a_revocation_elsewhere_is_seen_within_that_time(
     assert "revoked" in await is_refused(keys, made.secret)
 
 
-async def test_a_revocation_here_is_seen_at_once(keys: Keys, made: Made) -> None:
+async def test_a_revocation_here_is_seen_at_once(keys: Keys, made: CreatedKey) -> None:
     await keys.authenticate(made.secret)
     await keys.revoke(made.key.id, ME)
     assert "revoked" in await is_refused(keys, made.secret)
 
 
-async def test_a_disabled_user_is_seen_within_that_time(state: State, keys: Keys, made: Made, clock: Clock) -> None:
+async def test_a_disabled_user_is_seen_within_that_time(
+    state: State, keys: Keys, made: CreatedKey, clock: Clock
+) -> None:
     await keys.authenticate(made.secret)
     await set_disabled(state.database, "ada", True, ME)
     clock.now += 5.0
@@ -110,7 +112,7 @@ async def test_an_expired_key_is_seen_at_once(state: State, keys: Keys, clock: C
     assert "expired" in await is_refused(keys, made.secret), "the clock of the cache stands"
 
 
-async def test_who_shows_an_old_key_is_told_why_and_does_not_wait(keys: Keys, made: Made, clock: Clock) -> None:
+async def test_who_shows_an_old_key_is_told_why_and_does_not_wait(keys: Keys, made: CreatedKey, clock: Clock) -> None:
     """A client that was forgotten goes on asking; nobody else at its address has to suffer."""
     await keys.revoke(made.key.id, ME)
     for _ in range(200):
@@ -119,7 +121,7 @@ async def test_who_shows_an_old_key_is_told_why_and_does_not_wait(keys: Keys, ma
     assert (await keys.authenticate(other.secret, HERE)).user_id == "bob"
 
 
-async def test_changed_keys_are_refused(keys: Keys, made: Made, looks: Looks) -> None:
+async def test_changed_keys_are_refused(keys: Keys, made: CreatedKey, looks: Looks) -> None:
     secret = made.secret
     changed = [secret[:-1], secret[1:], secret.swapcase(), secret.lower(), f"{secret}0", secret.replace("atl", "ATL")]
     for address, one in enumerate(changed):
@@ -131,13 +133,13 @@ async def test_changed_keys_are_refused(keys: Keys, made: Made, looks: Looks) ->
     assert (await keys.authenticate(secret, HERE)).user_id == "ada"
 
 
-async def test_any_text_is_refused(keys: Keys, made: Made) -> None:
+async def test_any_text_is_refused(keys: Keys, made: CreatedKey) -> None:
     for number, text in enumerate(INJECTIONS):
         for secret in (text, f"atl_{text}", made.secret + text if text else "atl_"):
             assert await is_refused(keys, secret, f"10.0.0.{number}") != "wait"
 
 
-async def test_a_key_of_another_site_is_refused(state: State, made: Made) -> None:
+async def test_a_key_of_another_site_is_refused(state: State, made: CreatedKey) -> None:
     """Of the same database, with another secret: who has a copy of the rows alone can make no key."""
     other = Keys(state, (b"another secret of another site..",))
     assert "known" in await is_refused(other, made.secret)
@@ -146,7 +148,7 @@ async def test_a_key_of_another_site_is_refused(state: State, made: Made) -> Non
     await other.close()
 
 
-async def test_comparisons_take_the_same_time(keys: Keys, made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_comparisons_take_the_same_time(keys: Keys, made: CreatedKey, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever is wrong, 64 characters are compared by what is made for it."""
     compared: list[tuple[int, int]] = []
 
@@ -167,7 +169,7 @@ async def test_comparisons_take_the_same_time(keys: Keys, made: Made, monkeypatc
     assert set(right) == {(64, 64)}
 
 
-async def test_guesses_are_slowed_down(keys: Keys, made: Made, clock: Clock, looks: Looks) -> None:
+async def test_guesses_are_slowed_down(keys: Keys, made: CreatedKey, clock: Clock, looks: Looks) -> None:
     reasons = [await is_refused(keys, wrong_key()) for _ in range(100)]
     assert ["known" in reason for reason in reasons] == [True] * 10 + [False] * 90
     assert looks.number == 10, "who has to wait is not looked up"
@@ -181,13 +183,13 @@ async def test_guesses_are_slowed_down(keys: Keys, made: Made, clock: Clock, loo
     assert 0 < (refused.value.retry_after_s or 0) <= 900
 
 
-async def test_malformed_guesses_are_slowed_down_too(keys: Keys, made: Made, looks: Looks) -> None:
+async def test_malformed_guesses_are_slowed_down_too(keys: Keys, made: CreatedKey, looks: Looks) -> None:
     reasons = [await is_refused(keys, f"password{number}") for number in range(100)]
     assert reasons.count("wait") == 90
     assert looks.number == 0
 
 
-async def test_others_go_on_meanwhile(keys: Keys, made: Made, clock: Clock) -> None:
+async def test_others_go_on_meanwhile(keys: Keys, made: CreatedKey, clock: Clock) -> None:
     await keys.authenticate(made.secret, HERE)
     for _ in range(50):
         await is_refused(keys, wrong_key(), HERE)
@@ -199,13 +201,15 @@ async def test_others_go_on_meanwhile(keys: Keys, made: Made, clock: Clock) -> N
     assert (await keys.authenticate(made.secret, HERE)).user_id == "ada", "also once it has to be looked up again"
 
 
-async def test_guesses_from_everywhere_at_one_key_do_not_lock_it(keys: Keys, made: Made) -> None:
+async def test_guesses_from_everywhere_at_one_key_do_not_lock_it(keys: Keys, made: CreatedKey) -> None:
     reasons = [await is_refused(keys, like(made.secret), f"10.0.0.{number}") for number in range(100)]
     assert reasons.count("wait") == 90
     assert (await keys.authenticate(made.secret, THERE)).user_id == "ada"
 
 
-async def test_one_wrong_key_again_and_again_counts_once(keys: Keys, made: Made, clock: Clock, looks: Looks) -> None:
+async def test_one_wrong_key_again_and_again_counts_once(
+    keys: Keys, made: CreatedKey, clock: Clock, looks: Looks
+) -> None:
     """A client that is set up wrongly is no guess, and those behind the same address need not wait for it."""
     stale, malformed = wrong_key(), "none"
     for _ in range(300):
@@ -219,10 +223,10 @@ async def test_one_wrong_key_again_and_again_counts_once(keys: Keys, made: Made,
 @pytest.mark.slow
 @pytest.mark.parametrize("database_settings", ["sqlite"], indirect=True)
 async def test_ten_thousand_wrong_keys_keep_memory_bounded(
-    keys: Keys, made: Made, monkeypatch: pytest.MonkeyPatch
+    keys: Keys, made: CreatedKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(key_cache, "MOST", 500)
-    monkeypatch.setattr(failed_attempts, "MOST", 500)
+    monkeypatch.setattr(key_cache, "MAX_CACHED", 500)
+    monkeypatch.setattr(failed_attempts, "MAX_TRACKED", 500)
 
     async def guess(numbers: range) -> None:
         for number in numbers:
@@ -234,14 +238,14 @@ async def test_ten_thousand_wrong_keys_keep_memory_bounded(
     gc.collect()
     grown, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    mine = keys._recognition
-    assert len(mine._wrong) == len(mine._by_client) == 500
-    assert len(mine._known) + len(mine._looks) + len(mine._looking) + len(mine._by_key) == 0
+    mine = keys._key_cache
+    assert len(mine._wrong_keys) == len(mine._by_client) == 500
+    assert len(mine._cached) + len(mine._lookups) + len(mine._lookups_by_client) + len(mine._by_key) == 0
     assert grown < 500 * 1024, "the last five hundred have taken the places of others"
     assert (await keys.authenticate(made.secret, HERE)).user_id == "ada"
 
 
-async def test_many_who_ask_at_once_look_once(keys: Keys, made: Made, looks: Looks) -> None:
+async def test_many_who_ask_at_once_look_once(keys: Keys, made: CreatedKey, looks: Looks) -> None:
     looks.wait.clear()
     asking = [asyncio.create_task(keys.authenticate(made.secret, HERE)) for _ in range(200)]
     await asyncio.sleep(0)
@@ -253,7 +257,7 @@ async def test_many_who_ask_at_once_look_once(keys: Keys, made: Made, looks: Loo
     assert looks.number == 1
 
 
-async def test_a_flood_at_once_is_bounded(keys: Keys, made: Made, looks: Looks) -> None:
+async def test_a_flood_at_once_is_bounded(keys: Keys, made: CreatedKey, looks: Looks) -> None:
     """Before the first is found wrong, others have come."""
     looks.wait.clear()
     asking = [asyncio.create_task(keys.authenticate(wrong_key(), HERE)) for _ in range(500)]
@@ -267,7 +271,7 @@ async def test_a_flood_at_once_is_bounded(keys: Keys, made: Made, looks: Looks) 
     assert (await other).user_id == "ada"
 
 
-async def test_refusals_are_in_the_audit_log_and_few(state: State, keys: Keys, made: Made) -> None:
+async def test_refusals_are_in_the_audit_log_and_few(state: State, keys: Keys, made: CreatedKey) -> None:
     for _ in range(500):
         await is_refused(keys, wrong_key(), "192.0.2.7\r\nadmin: in")
     refused = await audit.page(state.database, audit.Filters(action="key.refused"))
@@ -275,27 +279,27 @@ async def test_refusals_are_in_the_audit_log_and_few(state: State, keys: Keys, m
 
 
 async def test_the_last_use_is_written_behind_the_request_once_a_minute(
-    state: State, keys: Keys, made: Made, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    state: State, keys: Keys, made: CreatedKey, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = utc_now()
     for _ in range(20):
         await keys.authenticate(made.secret)
-    await keys._recognition._last_use.close()
+    await keys._key_cache._last_use.close()
     first = (await row_of(state.database, made.key.id)).used_at
     assert before <= first <= utc_now()
     clock.now += 61  # this process might write again; another has just done so
     await keys.authenticate(made.secret)
-    await keys._recognition._last_use.close()
+    await keys._key_cache._last_use.close()
     assert (await row_of(state.database, made.key.id)).used_at == first
     for odd in (utc_now() - timedelta(minutes=2), utc_now() + timedelta(days=1)):
         await set_key(state.database, made.key.id, used_at=odd)
         clock.now += 61
         await keys.authenticate(made.secret)
-        await keys._recognition._last_use.close()
+        await keys._key_cache._last_use.close()
         assert abs((await row_of(state.database, made.key.id)).used_at - utc_now()) < timedelta(minutes=1)
 
 
-async def test_no_request_waits_for_the_last_use(state: State, keys: Keys, made: Made) -> None:
+async def test_no_request_waits_for_the_last_use(state: State, keys: Keys, made: CreatedKey) -> None:
     async with state.database.write() as connection:  # somebody else writes, and on SQLite nobody else may
         await connection.execute(audit._INSERT, {"action": "test.slow", "created_at": utc_now()})
         async with asyncio.timeout(2):
@@ -305,7 +309,7 @@ async def test_no_request_waits_for_the_last_use(state: State, keys: Keys, made:
 
 
 async def test_a_database_that_is_away_lets_nobody_in_and_locks_nobody_out(
-    state: State, keys: Keys, made: Made, clock: Clock, monkeypatch: pytest.MonkeyPatch
+    state: State, keys: Keys, made: CreatedKey, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await keys.authenticate(made.secret, HERE)
 

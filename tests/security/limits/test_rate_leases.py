@@ -141,7 +141,7 @@ async def test_a_hundred_thousand_addresses_fit(site: Site, clock: Clock) -> Non
             found = await asyncio.gather(*(leases.take(f"2001:db8:{n:x}::/64", 1) for n in range(first, first + 500)))
             assert all(one.allowed for one in found)
         assert len(leases._windows) == 1000
-        assert len(leases._unsettled) + len(leases._forgotten) <= 2000
+        assert len(leases._unsettled) + len(leases._evicted) <= 2000
         assert await allowed(leases, 100, "2001:db8:0::/64") == 99
 
 
