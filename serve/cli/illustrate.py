@@ -24,7 +24,7 @@ from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, Encoding, enco
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration, StreamItem
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions, VectorizerService
 from serve.errors import AtelierError, EngineUnavailable, InvalidRequest, NotFound, rename_fields
-from serve.security.moderation.policy import engines_of, moderated
+from serve.security.moderation.policy import moderated, required_engines
 from serve.settings import Settings, load
 
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".svg": "svg"}
@@ -73,7 +73,7 @@ class InProcess:
             self._loop = undo.enter_context(contextlib.closing(EventLoopThread("illustrator")))
             self._vectorizer = undo.enter_context(own_vectorizer(self._loop, settings)) if svg else None
             try:
-                own = Illustrator(settings.illustrator, others=engines_of(settings.moderation))
+                own = Illustrator(settings.illustrator, others=required_engines(settings.moderation))
             except (OSError, ValueError, LookupError, TypeError) as error:  # what reading a broken manifest raises
                 where = settings.illustrator.model_repository
                 raise EngineUnavailable(f"the models in {where} cannot be read: {error!r}") from error

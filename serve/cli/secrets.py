@@ -16,7 +16,7 @@ from serve.cli.database import ConfigOption, JsonOption, done, err, me, out
 from serve.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from serve.security.signing.secret_store import Kept
+    from serve.security.signing.secret_store import StoredSecret
     from serve.state import State
 
 _LONGEST = 16_384
@@ -43,7 +43,7 @@ def set_secret(name: NameArgument, config: ConfigOption = None) -> None:
 def list_secrets(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show what is kept, without the keys themselves."""
 
-    async def do(state: State) -> Sequence[Kept]:
+    async def do(state: State) -> Sequence[StoredSecret]:
         from serve.security.signing.secret_store import SecretStore
 
         return await SecretStore(state).list()

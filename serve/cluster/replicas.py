@@ -32,7 +32,7 @@ from serve.releases.fallback.site import with_fallback
 from serve.releases.fallback.watched_vectorizer import WatchedVectorizer
 from serve.releases.rollouts.version_reconciler import VersionReconciler, wanted_now
 from serve.security.limits.admission_queue import AdmissionQueue
-from serve.security.moderation.policy import engines_of, moderated
+from serve.security.moderation.policy import moderated, required_engines
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings
 from serve.state import State
 
@@ -159,7 +159,7 @@ class IllustratorReplica(Replica):
         from serve.ensembles.illustrator.illustrator import Illustrator  # lazy: nor Triton and tokenizers
 
         self._admission = admission_queue_of(settings.illustrator, ILLUSTRATE)
-        others, wanted = engines_of(settings.moderation), await wanted_now(settings)
+        others, wanted = required_engines(settings.moderation), await wanted_now(settings)
         illustrator = Illustrator(settings.illustrator, others=others, engine_versions=wanted)
         self._ensemble = moderated(illustrator, settings.moderation)
         await self._begin(settings, settings.illustrator)

@@ -14,7 +14,7 @@ from serve.api.http.bodies import CappedRoute
 from serve.api.native.conversion import SiteSettings
 from serve.ensembles.illustrator import provenance
 from serve.errors import InvalidRequest, NotFound, Unsupported, rename_fields
-from serve.security.fetching.data_urls import decoded, is_one
+from serve.security.fetching.data_urls import decode_data_url, is_data_url
 from serve.settings import Settings
 from serve.vector.image import FIELD, ImageLimits, check, look
 
@@ -93,7 +93,7 @@ def _content(picture: str, name: str, settings: Settings) -> bytes:
     if encoded[:8].lower().startswith(("http:", "https:")):
         raise InvalidRequest("is an address; send the picture itself, in base64", name)
     most = settings.vectorizer.image.max_bytes
-    return decoded(encoded if is_one(encoded) else f"data:image/png;base64,{encoded}", most, name)
+    return decode_data_url(encoded if is_data_url(encoded) else f"data:image/png;base64,{encoded}", most, name)
 
 
 def _limits(settings: Settings) -> ImageLimits:

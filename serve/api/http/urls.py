@@ -29,7 +29,7 @@ def shown_url(settings: Settings, path: str, query: str = "") -> str:
 
     ``query`` goes beside the signature.
     """
-    shown = signed_urls.shown(settings, path)
+    shown = signed_urls.public_url(settings, path)
     return address(settings, f"{shown}{'&' if '?' in shown else '?'}{query}" if query else shown)
 
 

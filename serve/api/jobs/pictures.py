@@ -13,7 +13,7 @@ from serve.api.http.ownership import check_own
 from serve.api.http.values import text
 from serve.api.jobs.dependencies import checked_id
 from serve.errors import InvalidRequest, rename_fields
-from serve.security.fetching.data_urls import decoded, is_one
+from serve.security.fetching.data_urls import decode_data_url, is_data_url
 from serve.state import State
 from serve.state.gallery import get_result
 from serve.state.objects import media_type_of
@@ -37,13 +37,15 @@ async def keep_picture(values: Mapping[str, Any], state: State, request: Request
             return await keep(await state.objects.get(found.object), state)
     if url is None:
         raise InvalidRequest("is required: a data: or https: URL, or name a result_id", FIELD)
-    if not is_one(url):
+    if not is_data_url(url):
         return await keep(await (await fetcher_of(request)).fetch_picture(url, FIELD), state)
-    return await keep(await asyncio.to_thread(decoded, url, state.settings.vectorizer.image.max_bytes, FIELD), state)
+    return await keep(
+        await asyncio.to_thread(decode_data_url, url, state.settings.vectorizer.image.max_bytes, FIELD), state
+    )
 
 
 async def keep(data: bytes, state: State) -> str:
-    """Raises TooLarge, UnsupportedMedia and BadImage for what cannot be decoded, StateUnavailable, OutOfSpace."""
+    """Raises TooLarge, UnsupportedMedia and BadImage for an unreadable picture, StateUnavailable, OutOfSpace."""
     limits = ImageLimits(**state.settings.vectorizer.image.model_dump())
     await asyncio.to_thread(check, data, limits)
     return (await state.objects.put(data, media_type_of(data))).name

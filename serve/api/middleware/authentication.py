@@ -120,7 +120,7 @@ class Authentication:
         if b"signature" not in query or len(query) > _MAX_QUERY:
             return False
         values = dict(parse_qsl(query.decode("latin-1")))
-        return signed_urls.opens(self.settings, scope["path"], values)
+        return signed_urls.is_valid(self.settings, scope["path"], values)
 
 
 _AUTHORIZATION, _API_KEY = b"authorization", API_KEY.encode()

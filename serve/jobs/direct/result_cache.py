@@ -65,7 +65,9 @@ class ResultCache:
             return None
         versions: dict[str, str] = {}
         if isinstance(request, IllustrateRequest):
-            versions |= version_labels(await self._ensemble_info.illustrator_versions(), request.options.engine_versions)
+            versions |= version_labels(
+                await self._ensemble_info.illustrator_versions(), request.options.engine_versions
+            )
         if not isinstance(request, IllustrateRequest) or request.encoding.format == "svg":
             versions |= version_labels(await self._ensemble_info.vectorizer_versions(), request.options.engine_versions)
         text = digest([request.kind, document or request.to_json(), versions, SOFTWARE, *self._site_settings(request)])
@@ -161,7 +163,12 @@ class AnalysisCache:
             return asdict(await vectorizer.analyze(image, engine_versions)), BYPASS
         content = await asyncio.to_thread(lambda: hashlib.sha256(image).hexdigest())
         key = digest(
-            [ANALYSIS, content, version_labels(await self._ensemble_info.vectorizer_versions(), engine_versions), SOFTWARE]
+            [
+                ANALYSIS,
+                content,
+                version_labels(await self._ensemble_info.vectorizer_versions(), engine_versions),
+                SOFTWARE,
+            ]
         )
         if not caller.bypass_cache and (found := await self._get(key)) is not None:
             return found.answer, HIT

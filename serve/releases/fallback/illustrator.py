@@ -216,7 +216,7 @@ class FallbackIllustrator(EnginesBehind):
         if step.model is not None or self._policy is None:
             return await step.draw(options, family)
         found = await self._policy.check(options)
-        return await self._policy.looked_at(await step.draw(options, family), options, found)
+        return await self._policy.moderate(await step.draw(options, family), options, found)
 
     async def _in_turn(self, options: IllustrateOptions) -> Sequence[_Link]:
         if not self._steps:

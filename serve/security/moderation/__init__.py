@@ -1,1 +1,1 @@
-"""What a site does not want drawn: rules for prompts, an engine that looks at pictures, and what is done then."""
+"""Moderation: prompt rules, a safety engine for pictures, and the policy that acts on findings. Begin with `policy`."""

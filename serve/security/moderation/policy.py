@@ -27,17 +27,26 @@ from serve.ensembles.illustrator.illustration import (
 from serve.errors import AtelierError, PictureNotClassified
 from serve.observability.metrics.catalogue import MODERATION
 from serve.security.moderation.picture_classifier import InferenceClient, PictureClassifier
-from serve.security.moderation.prompt_filter import LOW, REFUSE, Finding, PromptFilter, blocked, counted, tell, told_of
+from serve.security.moderation.prompt_filter import (
+    LOW,
+    REFUSE,
+    Finding,
+    PromptFilter,
+    blocked_error,
+    count_findings,
+    findings_above_threshold,
+    moderation_details,
+)
 from serve.settings import ModerationSettings
 
-CELLS = 12
-"""Along the longer side: what is smaller is gone for good, no sharpening brings it back."""
+BLUR_CELLS = 12
+"""Along the longer side: smaller detail is lost for good and cannot be restored by sharpening."""
 
 
-def blurred(pixels: Pixels) -> Pixels:
-    """Of the same shape, (height, width, 3): means of cells, with soft edges between them."""
+def blur(pixels: Pixels) -> Pixels:
+    """Of the same shape, (height, width, 3): cell means with soft edges; colours and layout remain."""
     image = Image.fromarray(pixels)
-    cell = max(1.0, max(image.size) / CELLS)
+    cell = max(1.0, max(image.size) / BLUR_CELLS)
     small = image.resize([max(1, round(side / cell)) for side in image.size], Image.Resampling.BOX)
     soft = small.resize(image.size, Image.Resampling.BICUBIC).filter(ImageFilter.GaussianBlur(cell / 2))
     return np.asarray(soft)
@@ -49,87 +58,98 @@ FLAG, BLUR = "flag", "blur"
 
 
 class ModerationPolicy:
-    """``client`` answers for the safety engine. Raises InvalidRequest for rules that cannot be used."""
+    """``client`` runs the safety engine. Raises InvalidRequest for invalid rules."""
 
     def __init__(self, settings: ModerationSettings, client: InferenceClient) -> None:
         self._settings = settings
-        self._gate = PromptFilter(settings)
-        self._judge: PictureClassifier | None = None
+        self._prompt_filter = PromptFilter(settings)
+        self._classifier: PictureClassifier | None = None
         if settings.engine is not None and settings.policy != "off":
-            asked = (settings.engine, settings.categories, settings.side_px, settings.timeout_s)
-            self._judge = PictureClassifier(client, *asked)
+            arguments = (settings.engine, settings.categories, settings.side_px, settings.timeout_s)
+            self._classifier = PictureClassifier(client, *arguments)
 
     async def check(self, options: IllustrateOptions) -> list[Finding]:
-        """What was found in the prompt. Raises ModerationBlocked where that is refused."""
-        return await self._gate.check(options.prompt, options.moderation)
+        """Findings in the prompt. Raises ModerationBlocked where these are refused."""
+        return await self._prompt_filter.check(options.prompt, options.moderation)
 
-    async def looked_at(
-        self, drawn: Illustration, options: IllustrateOptions, in_prompt: Sequence[Finding]
+    async def moderate(
+        self, illustration: Illustration, options: IllustrateOptions, prompt_findings: Sequence[Finding]
     ) -> Illustration:
-        """Raises ModerationBlocked where it is refused, Unjudged when the engine gives no answer."""
+        """Raises ModerationBlocked where findings are refused, PictureNotClassified when the engine does not answer."""
         policy, low = self._settings.policy, options.moderation == LOW
-        pictures = await asyncio.gather(*(self._found(one.pixels, i, low) for i, one in enumerate(drawn.pictures)))
-        every = [*in_prompt, *(finding for found in pictures for finding in found or ())]
-        tell(every, policy)
+        pictures = await asyncio.gather(
+            *(self._classify(one.pixels, i, low) for i, one in enumerate(illustration.pictures))
+        )
+        all_findings = [*prompt_findings, *(finding for found in pictures for finding in found or ())]
+        count_findings(all_findings, policy)
         if unchecked := any(found is None for found in pictures):
             MODERATION.add(1, "unchecked", self._settings.on_failure)
-        if every and policy == REFUSE:
-            raise blocked(every)
+        if all_findings and policy == REFUSE:
+            raise blocked_error(all_findings)
         if unchecked and self._settings.on_failure == REFUSE:
             raise PictureNotClassified("the safety engine does not answer; try again")
-        kept = drawn.pictures
-        if every and policy == BLUR:
-            hidden = [bool(in_prompt or found) for found in pictures]
-            kept = [await _blurred(one) if hide else one for one, hide in zip(kept, hidden, strict=True)]
-        return replace(drawn, pictures=kept, moderation=told_of(every, policy, unchecked))
+        kept_pictures = illustration.pictures
+        if all_findings and policy == BLUR:
+            to_blur = [bool(prompt_findings or found) for found in pictures]
+            kept_pictures = [
+                await _blur_picture(one) if must_blur else one
+                for one, must_blur in zip(kept_pictures, to_blur, strict=True)
+            ]
+        return replace(
+            illustration, pictures=kept_pictures, moderation=moderation_details(all_findings, policy, unchecked)
+        )
 
-    async def shown(self, preview: Preview, options: IllustrateOptions, in_prompt: Sequence[Finding]) -> Preview | None:
-        """None: nothing may be seen of it."""
+    async def moderate_preview(
+        self, preview: Preview, options: IllustrateOptions, prompt_findings: Sequence[Finding]
+    ) -> Preview | None:
+        """None: the preview must not be shown."""
         policy = self._settings.policy
         if policy == FLAG:
             return preview
-        found: Sequence[Finding] | None = in_prompt
-        if not in_prompt:
-            found = await self._found(preview.pixels, preview.index, options.moderation == LOW)
+        found: Sequence[Finding] | None = prompt_findings
+        if not prompt_findings:
+            found = await self._classify(preview.pixels, preview.index, options.moderation == LOW)
         if found is None:
             return preview if self._settings.on_failure == "allow" else None
         if not found:
             return preview
-        return None if policy == REFUSE else replace(preview, pixels=await asyncio.to_thread(blurred, preview.pixels))
+        return None if policy == REFUSE else replace(preview, pixels=await asyncio.to_thread(blur, preview.pixels))
 
-    async def _found(self, pixels: Pixels, index: int, low: bool) -> list[Finding] | None:
-        """None: the engine gave no answer."""
-        if self._judge is None:
+    async def _classify(self, pixels: Pixels, index: int, low: bool) -> list[Finding] | None:
+        """None: the engine did not answer."""
+        if self._classifier is None:
             return []
         try:
-            return counted(self._settings, await self._judge.scores(pixels), low, index)
+            return findings_above_threshold(self._settings, await self._classifier.scores(pixels), low, index)
         except AtelierError as error:
             LOGGER.warning("a picture was not checked: %s", error)
             return None
 
 
-async def _blurred(picture: Picture) -> Picture:
-    return replace(picture, pixels=await asyncio.to_thread(blurred, picture.pixels))
+async def _blur_picture(picture: Picture) -> Picture:
+    return replace(picture, pixels=await asyncio.to_thread(blur, picture.pixels))
 
 
-Draws = TypeVar("Draws", bound=IllustratorService)
+AnyIllustrator = TypeVar("AnyIllustrator", bound=IllustratorService)
 
 
-def moderated(illustrator: Draws, settings: ModerationSettings) -> Draws:
-    """``illustrator`` as the site wants it; its engines answer for the safety engine, too.
+def moderated(illustrator: AnyIllustrator, settings: ModerationSettings) -> AnyIllustrator:
+    """``illustrator`` under the site's policy; its engine client also runs the safety engine.
 
-    Raises InvalidRequest for rules that cannot be used.
+    Raises InvalidRequest for invalid rules.
     """
-    return illustrator if settings.policy == "off" else cast(Draws, ModeratedIllustrator(illustrator, settings))
+    return (
+        illustrator if settings.policy == "off" else cast(AnyIllustrator, ModeratedIllustrator(illustrator, settings))
+    )
 
 
-def engines_of(settings: ModerationSettings) -> tuple[str, ...]:
-    """What an Illustrator has to serve besides its families."""
+def required_engines(settings: ModerationSettings) -> tuple[str, ...]:
+    """Engines that an Illustrator has to serve besides its families."""
     return () if settings.policy == "off" or settings.engine is None else (settings.engine,)
 
 
 class ModeratedIllustrator:
-    """All that it does not say itself, ``illustrator`` says."""
+    """Delegates everything else to ``illustrator``."""
 
     def __init__(self, illustrator: IllustratorService, settings: ModerationSettings) -> None:
         self._illustrator = illustrator
@@ -139,20 +159,20 @@ class ModeratedIllustrator:
         return getattr(self._illustrator, name)
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
-        """Raises ModerationBlocked besides, and EngineUnavailable when the safety engine gives no answer."""
+        """Also raises ModerationBlocked, and EngineUnavailable when the safety engine does not answer."""
         found = await self._policy.check(options)
-        return await self._policy.looked_at(await self._illustrator.draw(options), options, found)
+        return await self._policy.moderate(await self._illustrator.draw(options), options, found)
 
     async def stream(
         self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
     ) -> AsyncGenerator[StreamItem]:
-        """A preview of what must not be seen is blurred, or not shown."""
+        """Objectionable previews are blurred or omitted."""
         found = await self._policy.check(options)
         async with contextlib.aclosing(self._illustrator.stream(options, follow, resume)) as items:
             async for item in items:
                 if isinstance(item, Illustration):
-                    yield await self._policy.looked_at(item, options, found)
+                    yield await self._policy.moderate(item, options, found)
                 elif not isinstance(item, Preview):
                     yield item
-                elif (shown := await self._policy.shown(item, options, found)) is not None:
-                    yield shown
+                elif (moderate_preview := await self._policy.moderate_preview(item, options, found)) is not None:
+                    yield moderate_preview

@@ -10,26 +10,26 @@ from typing import Any
 from serve.diffusion.prompt import parse
 from serve.errors import InvalidRequest, ModerationBlocked
 from serve.observability.metrics.catalogue import MODERATION
-from serve.security.moderation.text_folding import LOOKALIKES, folded, spelled, words
+from serve.security.moderation.text_folding import LOOKALIKES, fold, spelled_out_words, words
 from serve.settings import ModerationSettings
 
 LOW = "low"
-"""What a request may say: then only what is surer counts."""
+"""A request may ask for this level: then only stronger findings count."""
 
 
 @dataclass(frozen=True)
 class Finding:
-    """``picture`` is its place in the answer; None: it was found in the prompt."""
+    """``picture`` is its index in the answer; None: it was found in the prompt."""
 
     category: str
     score: float
     picture: int | None = None
 
 
-def counted(
+def findings_above_threshold(
     settings: ModerationSettings, scores: Mapping[str, float], low: bool, picture: int | None = None
 ) -> list[Finding]:
-    """Those of ``scores`` that reach their threshold, the surest first."""
+    """The strongest first."""
     found = [
         Finding(category, round(score, 4), picture)
         for category, score in scores.items()
@@ -39,27 +39,29 @@ def counted(
 
 
 def _threshold(settings: ModerationSettings, category: str, low: bool) -> float:
-    usual = settings.thresholds.get(category, settings.threshold)
-    return max(usual, settings.low_threshold) if low else usual
+    default = settings.thresholds.get(category, settings.threshold)
+    return max(default, settings.low_threshold) if low else default
 
 
-def blocked(found: Sequence[Finding]) -> ModerationBlocked:
-    """Of the surest."""
-    worst = max(found, key=lambda finding: finding.score)
-    what = "the prompt" if worst.picture is None else "the picture that was drawn"
-    told = f"this site does not draw that: {what} was found to be {worst.category} ({worst.score:.2f})"
-    return ModerationBlocked(told, "prompt" if worst.picture is None else None, worst.category, worst.score)
+def blocked_error(found: Sequence[Finding]) -> ModerationBlocked:
+    """For the strongest finding."""
+    strongest = max(found, key=lambda finding: finding.score)
+    what = "the prompt" if strongest.picture is None else "the picture that was drawn"
+    message = f"this site does not draw that: {what} was found to be {strongest.category} ({strongest.score:.2f})"
+    return ModerationBlocked(
+        message, "prompt" if strongest.picture is None else None, strongest.category, strongest.score
+    )
 
 
-def told_of(found: Sequence[Finding], action: str, unchecked: bool) -> dict[str, Any]:
-    """What an answer says, JSON. ``unchecked``: the engine did not look at every picture."""
-    told: dict[str, Any] = {"flagged": bool(found), "action": action if found else None}
+def moderation_details(found: Sequence[Finding], action: str, unchecked: bool) -> dict[str, Any]:
+    """Details of the answer, as JSON. ``unchecked``: the engine did not check every picture."""
+    details: dict[str, Any] = {"flagged": bool(found), "action": action if found else None}
     if found:
-        worst = max(found, key=lambda finding: finding.score)
-        told |= {
-            "reason": "prompt" if worst.picture is None else "picture",
-            "category": worst.category,
-            "score": worst.score,
+        strongest = max(found, key=lambda finding: finding.score)
+        details |= {
+            "reason": "prompt" if strongest.picture is None else "picture",
+            "category": strongest.category,
+            "score": strongest.score,
             "findings": [
                 {"category": one.category, "score": one.score, "source": "prompt"}
                 if one.picture is None
@@ -67,45 +69,48 @@ def told_of(found: Sequence[Finding], action: str, unchecked: bool) -> dict[str,
                 for one in found
             ],
         }
-    return {**told, "unchecked": True} if unchecked else told
+    return {**details, "unchecked": True} if unchecked else details
 
 
 _PATTERN_BYTES = 8 * 1024 * 1024
-"""What RE2 may use for one pattern."""
+"""Memory of RE2 for one pattern."""
 
 
 class PromptRules:
-    """Raises InvalidRequest that names the setting at fault."""
+    """A site's lists of words and patterns; matching takes time proportional to the prompt. Raises InvalidRequest that
+    names the setting at fault."""
 
     def __init__(self, settings: ModerationSettings) -> None:
         tables: Sequence[dict[int, str] | None] = (None, *(LOOKALIKES if settings.lookalikes else ()))
-        self._readings = [(table, Phrases(_listed(settings, table))) for table in tables]
+        self._phrase_tables = [(table, Phrases(_phrases_of(settings, table))) for table in tables]
         self._patterns = [
-            (_compiled(pattern, f"moderation.rules.{place}.patterns"), rule.category, rule.score)
-            for place, rule in enumerate(settings.rules)
+            (_compile_pattern(pattern, f"moderation.rules.{index}.patterns"), rule.category, rule.score)
+            for index, rule in enumerate(settings.rules)
             for pattern in rule.patterns
         ]
 
     def find(self, prompt: str) -> dict[str, float]:
-        """The highest score of each category, as the prompt is written and as it is drawn. One of 32,000 characters
-        takes about a tenth of a second."""
+        """The highest score of each category, in the prompt as written and without emphasis syntax. 32,000 characters
+        take about a tenth of a second."""
         found: dict[str, float] = {}
-        for text in {folded(prompt), folded(_as_drawn(prompt))}:
-            for table, phrases in self._readings:
-                _raise_to(found, phrases.find(text if table is None else text.translate(table)))
-            _raise_to(found, ((category, score) for pattern, category, score in self._patterns if pattern.search(text)))
+        for text in {fold(prompt), fold(_without_emphasis(prompt))}:
+            for table, phrases in self._phrase_tables:
+                _keep_highest(found, phrases.find(text if table is None else text.translate(table)))
+            _keep_highest(
+                found, ((category, score) for pattern, category, score in self._patterns if pattern.search(text))
+            )
         return found
 
 
 class Phrases:
-    """Words, and phrases of them, with what they are found to be; each as ``(text, category, score)``, folded."""
+    """Words and phrases with their category and score, as folded ``(text, category, score)``."""
 
-    def __init__(self, listed: Iterable[tuple[str, str, float]]) -> None:
+    def __init__(self, phrases: Iterable[tuple[str, str, float]]) -> None:
         self._known: dict[tuple[str, ...], dict[str, float]] = {}
         self._lengths: dict[str, set[int]] = {}
-        for text, category, score in listed:
+        for text, category, score in phrases:
             phrase = tuple(words(text))
-            _raise_to(self._known.setdefault(phrase, {}), [(category, score)])
+            _keep_highest(self._known.setdefault(phrase, {}), [(category, score)])
             self._lengths.setdefault(phrase[0], set()).add(len(phrase))
         self._letters = {len(phrase[0]) for phrase in self._known if len(phrase) == 1}
 
@@ -115,38 +120,38 @@ class Phrases:
         for start, word in enumerate(found):
             for length in self._lengths.get(word, ()):
                 yield from self._known.get(tuple(found[start : start + length]), {}).items()
-        for word in spelled(found, self._letters):
+        for word in spelled_out_words(found, self._letters):
             if (word,) in self._known:
                 yield from self._known[(word,)].items()
 
 
-def _as_drawn(prompt: str) -> str:
-    """Without the notation of stress, which may stand within a word. What cannot be drawn stays as it is."""
+def _without_emphasis(prompt: str) -> str:
+    """Without emphasis syntax, which may split a word. An unparsable prompt stays as it is."""
     try:
         return " ".join("".join(piece.text for piece in section) for section in parse(prompt))
     except InvalidRequest:
         return prompt
 
 
-def _listed(settings: ModerationSettings, table: Mapping[int, str] | None) -> Iterator[tuple[str, str, float]]:
-    for place, rule in enumerate(settings.rules):
+def _phrases_of(settings: ModerationSettings, table: Mapping[int, str] | None) -> Iterator[tuple[str, str, float]]:
+    for index, rule in enumerate(settings.rules):
         for phrase in rule.words:
-            text = folded(phrase)
+            text = fold(phrase)
             if not words(text):
                 raise InvalidRequest(
-                    "each must have a letter, a digit or a pictograph", f"moderation.rules.{place}.words"
+                    "each must have a letter, a digit or a pictograph", f"moderation.rules.{index}.words"
                 )
             yield (text if table is None else text.translate(table)), rule.category, rule.score
 
 
-def _raise_to(found: dict[str, float], more: Iterable[tuple[str, float]]) -> None:
+def _keep_highest(found: dict[str, float], more: Iterable[tuple[str, float]]) -> None:
     for category, score in more:
         found[category] = max(score, found.get(category, 0.0))
 
 
-def _compiled(pattern: str, setting: str) -> Any:
+def _compile_pattern(pattern: str, setting: str) -> Any:
     try:
-        import re2  # an extra: its time is linear whatever the pattern
+        import re2  # an optional extra; linear time for every pattern
     except ImportError:
         raise InvalidRequest("patterns need RE2: pip install 'atelier[moderation]'", setting) from None
     options = re2.Options()
@@ -159,32 +164,32 @@ def _compiled(pattern: str, setting: str) -> Any:
 
 
 REFUSE = "refuse"
-_LONG = 2000
-"""Characters from which on a prompt is read beside the event loop."""
+_LONG_PROMPT = 2000
+"""Characters from which on a prompt is checked in a thread."""
 
 
 class PromptFilter:
-    """Raises InvalidRequest for rules that cannot be used. Negative prompts are not looked at: what is named there is
-    not drawn, and they are not used at all where guidance would turn them round."""
+    """Raises InvalidRequest for invalid rules. Negative prompts are not checked: what they name is not drawn, and they
+    are unused where guidance would invert them."""
 
     def __init__(self, settings: ModerationSettings) -> None:
         self._settings = settings
         self._rules = PromptRules(settings) if settings.policy != "off" and settings.rules else None
 
     async def check(self, prompt: str, moderation: str | None) -> list[Finding]:
-        """What was found. Raises ModerationBlocked where the policy is to refuse it."""
+        """The findings. Raises ModerationBlocked where the policy refuses them."""
         if self._rules is None:
             return []
-        long = len(prompt) >= _LONG
-        scores = await asyncio.to_thread(self._rules.find, prompt) if long else self._rules.find(prompt)
-        found = counted(self._settings, scores, moderation == LOW)
+        is_long = len(prompt) >= _LONG_PROMPT
+        scores = await asyncio.to_thread(self._rules.find, prompt) if is_long else self._rules.find(prompt)
+        found = findings_above_threshold(self._settings, scores, moderation == LOW)
         if found and self._settings.policy == REFUSE:
-            tell(found, REFUSE)
-            raise blocked(found)
+            count_findings(found, REFUSE)
+            raise blocked_error(found)
         return found
 
 
-def tell(found: Sequence[Finding], action: str) -> None:
+def count_findings(found: Sequence[Finding], action: str) -> None:
     """Counts each category once."""
     for category in {finding.category for finding in found}:
         MODERATION.add(1, category, action)

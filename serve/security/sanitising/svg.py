@@ -33,21 +33,22 @@ _ROOT = ""
 
 
 class References:
-    """StreamItem of elements as they begin and end; each counts for the nearest around it that has an id."""
+    """Counts how many elements are rendered when all references are expanded; each element counts for the nearest
+    enclosing one with an id."""
 
     def __init__(self) -> None:
-        self._drawn: Counter[str] = Counter()
+        self._elements_by_id: Counter[str] = Counter()
         self._uses: dict[str, Counter[str]] = {_ROOT: Counter()}
-        self._around = [_ROOT]
+        self._enclosing = [_ROOT]
 
     def start(self, attributes: Mapping[str, str]) -> None:
-        around = self._around[-1]
-        name = attributes.get("id", around)
-        if name != around:
+        enclosing = self._enclosing[-1]
+        name = attributes.get("id", enclosing)
+        if name != enclosing:
             self._uses.setdefault(name, Counter())
-            self._uses[around][name] += 1
-        self._around.append(name)
-        self._drawn[name] += 1
+            self._uses[enclosing][name] += 1
+        self._enclosing.append(name)
+        self._elements_by_id[name] += 1
         for key, value in attributes.items():
             if key == "href":
                 self._uses[name][value[1:]] += 1
@@ -55,10 +56,10 @@ class References:
                 self._uses[name][inside[2]] += 1
 
     def end(self) -> None:
-        self._around.pop()
+        self._enclosing.pop()
 
-    def drawn(self, most: int) -> int | None:
-        """How many elements, or more than ``most``; None where something refers to itself."""
+    def rendered_count(self, limit: int) -> int | None:
+        """The number of elements, or more than ``limit``; None for circular references."""
         try:
             order = list(TopologicalSorter({name: set(uses) for name, uses in self._uses.items()}).static_order())
         except CycleError:
@@ -66,19 +67,19 @@ class References:
         total: dict[str, int] = {}
         for name in order:
             uses = self._uses.get(name, Counter())
-            total[name] = min(most + 1, self._drawn[name] + sum(total[one] * n for one, n in uses.items()))
+            total[name] = min(limit + 1, self._elements_by_id[name] + sum(total[one] * n for one, n in uses.items()))
         return total[_ROOT]
 
 
 MEBIBYTE = 1024 * 1024
 FIELD = "image"
 _SEPARATOR = " "
-_TEXTS = ("text", "tspan", "title", "desc")
+_TEXT_ELEMENTS = ("text", "tspan", "title", "desc")
 
 
 @dataclass(frozen=True)
 class SvgLimits:
-    """``max_drawn`` counts what is drawn by reference each time that it is."""
+    """``max_drawn`` counts referenced elements once per reference."""
 
     max_bytes: int = 10 * MEBIBYTE
     max_elements: int = 100_000
@@ -88,17 +89,17 @@ class SvgLimits:
 
 @dataclass(frozen=True)
 class Sanitised:
-    """``left_out`` names what was there and is no more, such as ``script`` or ``@onload``."""
+    """``removed`` names what was removed, such as ``script`` or ``@onload``."""
 
     svg: bytes
-    left_out: frozenset[str]
+    removed: frozenset[str]
 
 
 def sanitise(data: bytes, limits: SvgLimits = SvgLimits(), field: str = FIELD) -> Sanitised:
-    """``data`` as UTF-8 without anything but what draws.
+    """``data`` as UTF-8 with allow-listed content only.
 
-    Raises UnsupportedMedia for what is no SVG, TooLarge for too much of it, BadImage for broken XML, a document type
-    or entities, and drawings that refer to themselves.
+    Raises UnsupportedMedia for data that is no SVG, TooLarge, BadImage for broken XML, a document type, entities, and
+    circular references.
     """
     if len(data) > limits.max_bytes:
         raise TooLarge(f"has {len(data)} bytes, more than the {limits.max_bytes} allowed", field)
@@ -111,19 +112,19 @@ def sanitise(data: bytes, limits: SvgLimits = SvgLimits(), field: str = FIELD) -
     parser.StartDoctypeDeclHandler = writer.document_type
     try:
         parser.Parse(data, True)
-    except (expat.ExpatError, LookupError, ValueError):  # of the XML, of an encoding that Python does not know
-        raise _unread(writer, field) from None
+    except (expat.ExpatError, LookupError, ValueError):  # broken XML, or an unknown encoding
+        raise _parse_error(writer, field) from None
     return writer.done()
 
 
-def _unread(writer: _Writer, field: str) -> BadImage | UnsupportedMedia:
-    if writer.begun:
+def _parse_error(writer: _Writer, field: str) -> BadImage | UnsupportedMedia:
+    if writer.has_started:
         return BadImage("is an SVG that is broken or cut off", field)
     return UnsupportedMedia("is no SVG", field)
 
 
 class _Writer:
-    """Takes what expat tells, and writes what may stay."""
+    """Handles expat's events, and writes what is allowed."""
 
     def __init__(self, limits: SvgLimits, field: str) -> None:
         self._limits = limits
@@ -131,34 +132,34 @@ class _Writer:
         self._parts: list[str] = []
         self._open: list[str] = []
         self._skipping = 0
-        """How deep in what is left out."""
+        # Depth within removed elements.
         self._depth = 0
         self._elements = 0
-        self._left_out: set[str] = set()
+        self._removed: set[str] = set()
         self._references = References()
 
     @property
-    def begun(self) -> bool:
+    def has_started(self) -> bool:
         return self._elements > 0
 
     def document_type(self, *_: object) -> None:
         raise BadImage("must have no document type and no entities", self._field)
 
     def start(self, name: str, attributes: Mapping[str, str]) -> None:
-        self._count()
+        self._check_limits()
         namespace, _, local = name.rpartition(_SEPARATOR)
         known = namespace == SVG and local in ELEMENTS
         if not self._open and (not known or local != "svg"):
             raise UnsupportedMedia("is no SVG: its root must be svg, of SVG's namespace", self._field)
         if self._skipping or not known:
             self._skipping += 1
-            self._left_out.add(local)
+            self._removed.add(local)
             return
-        kept = self._kept(attributes)
+        allowed = self._allowed_attributes(attributes)
         self._open.append(local)
-        self._references.start(kept)
+        self._references.start(allowed)
         space = f' xmlns="{SVG}"' if len(self._open) == 1 else ""
-        self._parts.append(f"<{local}{space}{''.join(f' {key}={quoteattr(value)}' for key, value in kept.items())}>")
+        self._parts.append(f"<{local}{space}{''.join(f' {key}={quoteattr(value)}' for key, value in allowed.items())}>")
 
     def end(self, name: str) -> None:
         self._depth -= 1
@@ -169,18 +170,18 @@ class _Writer:
         self._parts.append(f"</{self._open.pop()}>")
 
     def text(self, text: str) -> None:
-        if not self._skipping and (text.isspace() or self._open[-1] in _TEXTS):
+        if not self._skipping and (text.isspace() or self._open[-1] in _TEXT_ELEMENTS):
             self._parts.append(escape(text))
 
     def done(self) -> Sanitised:
-        drawn = self._references.drawn(self._limits.max_drawn)
-        if drawn is None:
+        rendered_count = self._references.rendered_count(self._limits.max_drawn)
+        if rendered_count is None:
             raise BadImage("refers to itself", self._field)
-        if drawn > self._limits.max_drawn:
+        if rendered_count > self._limits.max_drawn:
             raise TooLarge(f"draws more than {self._limits.max_drawn} elements, by references", self._field)
-        return Sanitised("".join(self._parts).encode(), frozenset(self._left_out))
+        return Sanitised("".join(self._parts).encode(), frozenset(self._removed))
 
-    def _count(self) -> None:
+    def _check_limits(self) -> None:
         self._elements += 1
         self._depth += 1
         if self._elements > self._limits.max_elements:
@@ -188,36 +189,36 @@ class _Writer:
         if self._depth > self._limits.max_depth:
             raise TooLarge(f"has elements nested more than {self._limits.max_depth} deep", self._field)
 
-    def _kept(self, attributes: Mapping[str, str]) -> dict[str, str]:
-        kept: dict[str, str] = {}
+    def _allowed_attributes(self, attributes: Mapping[str, str]) -> dict[str, str]:
+        allowed: dict[str, str] = {}
         for name, value in attributes.items():
             namespace, _, local = name.rpartition(_SEPARATOR)
             if local == "href" and namespace in ("", XLINK):
-                may_be = value.startswith("#") and NAME.fullmatch(value[1:]) is not None
+                is_allowed = value.startswith("#") and NAME.fullmatch(value[1:]) is not None
             elif namespace == XML and local == "space":
-                local, may_be = "xml:space", value in ("default", "preserve")
+                local, is_allowed = "xml:space", value in ("default", "preserve")
             else:
-                may_be = not namespace and local in ATTRIBUTES and _is_harmless(local, value)
-            if may_be:
-                kept.setdefault(local, value)
+                is_allowed = not namespace and local in ATTRIBUTES and _is_allowed_value(local, value)
+            if is_allowed:
+                allowed.setdefault(local, value)
             elif not (local == "style" and not namespace):
-                self._left_out.add(f"@{local}")
-        kept.update(self._styles(attributes.get("style", "")))
-        return kept
+                self._removed.add(f"@{local}")
+        allowed.update(self._style_attributes(attributes.get("style", "")))
+        return allowed
 
-    def _styles(self, style: str) -> dict[str, str]:
-        """Its declarations as attributes, which say the same."""
+    def _style_attributes(self, style: str) -> dict[str, str]:
+        """Its declarations as equivalent attributes."""
         found: dict[str, str] = {}
         for declaration in filter(str.strip, style.split(";")):
             name, _, value = (part.strip() for part in declaration.partition(":"))
-            if name in STYLES and _is_harmless(name, value):
+            if name in STYLES and _is_allowed_value(name, value):
                 found[name] = value
             else:
-                self._left_out.add("@style")
+                self._removed.add("@style")
         return found
 
 
-def _is_harmless(name: str, value: str) -> bool:
+def _is_allowed_value(name: str, value: str) -> bool:
     if name == "font-family":
         return FAMILY.fullmatch(value) is not None
     if name in ("id", "result", "in", "in2"):

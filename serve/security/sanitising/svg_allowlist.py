@@ -1,4 +1,4 @@
-"""What a drawing may consist of: elements, attributes and values that draw, and can neither run nor fetch anything."""
+"""Allow-lists for SVG: elements, attributes and values that draw, and can neither run code nor fetch anything."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ stroke-opacity stroke-width text-anchor text-decoration text-rendering vector-ef
 writing-mode
 """
 STYLES = frozenset(_STYLES.split())
-"""They may also stand in a ``style``, of which they are taken."""
+"""Also allowed in a ``style`` attribute, whose declarations become attributes."""
 
 _ATTRIBUTES = """
 amplitude clipPathUnits cx cy d dx dy exponent filterUnits fr fx fy gradientTransform gradientUnits height id in in2
@@ -37,9 +37,9 @@ values version viewBox width x x1 x2 y y1 y2
 ATTRIBUTES = STYLES | frozenset(_ATTRIBUTES.split())
 
 PLAIN = re.compile(r"[-+\w\s.,:#%()*/]*", re.ASCII)
-"""Numbers, words, colours, functions; no quotes, no escapes, nothing that ends an attribute or a declaration."""
+"""Numbers, words, colours, functions; no quotes or escapes, nothing that ends an attribute or a declaration."""
 FAMILY = re.compile(r"[-\w\s,'\"]*")
 NAME = re.compile(r"[A-Za-z_][\w.:-]{0,255}", re.ASCII)
 INSIDE = re.compile(r"url\(\s*(['\"]?)#([A-Za-z_][\w.:-]{0,255})\1\s*\)([-\w\s.,#%()]*)", re.ASCII)
-"""A paint, a mask, … of this very document; then what is taken where it is not there."""
+"""A paint, mask, … of the same document, and an optional fallback."""
 FETCHES = re.compile(r"url|src\s*\(|image|attr\s*\(|element\s*\(|expression|script|import|data:|//", re.IGNORECASE)

@@ -17,12 +17,12 @@ from serve.settings import Settings
 
 
 def write_once(path: Path, content: bytes) -> None:
-    """Whole or not at all, for its owner alone: of several processes that need one, the first is right. Blocks.
+    """Writes a file readable by its owner only, atomically: of several processes, the first wins. Blocks.
 
     Raises OSError.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # readable by its owner alone
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")  # readable by its owner only
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -35,43 +35,43 @@ def write_once(path: Path, content: bytes) -> None:
 
 
 FILE = "site-secret"
-"""In `state_dir`, for its owner alone; in no backup. Whoever has it can sign and open what this site can."""
+"""In `state_dir`, readable by its owner only; in no backup. Its holder can sign and decrypt as this site."""
 _BYTES = 32
-_WHOLE = re.compile(rb"[A-Za-z0-9_-]{43}")
+_FORMAT = re.compile(rb"[A-Za-z0-9_-]{43}")
 
 
 def keys_of(settings: Settings, purpose: str) -> tuple[bytes, ...]:
-    """As ``site_keys``, of the settings."""
-    told = tuple(secret.get_secret_value() for secret in settings.secrets.keys)
-    return site_keys(told, settings.state_dir, purpose)
+    """As `site_keys`, from the settings."""
+    configured = tuple(secret.get_secret_value() for secret in settings.secrets.keys)
+    return site_keys(configured, settings.state_dir, purpose)
 
 
-def site_keys(told: tuple[str, ...], state_dir: Path, purpose: str) -> tuple[bytes, ...]:
-    """32 bytes each, of `secrets.keys` or else of a file, which is made if need be.
+def site_keys(configured: tuple[str, ...], state_dir: Path, purpose: str) -> tuple[bytes, ...]:
+    """Keys of 32 bytes, from `secrets.keys`, or else from a file, which is created if missing.
 
     Blocks for it. Raises StateUnavailable.
     """
-    found = [secret.encode() for secret in told] or [_of_file(state_dir / FILE)]
-    return tuple(derived(secret, purpose) for secret in found)
+    secrets_ = [secret.encode() for secret in configured] or [_read_or_create(state_dir / FILE)]
+    return tuple(derive_key(secret, purpose) for secret in secrets_)
 
 
-def derived(secret: bytes, purpose: str) -> bytes:
-    """RFC 5869: a key that tells nothing of others."""
+def derive_key(secret: bytes, purpose: str) -> bytes:
+    """HKDF (RFC 5869): keys of different purposes are independent."""
     return HKDF(SHA256(), _BYTES, salt=None, info=f"atelier/{purpose}".encode()).derive(secret)
 
 
-def _of_file(path: Path) -> bytes:
+def _read_or_create(path: Path) -> bytes:
     try:
         if not path.exists():
-            _make(path)
-        found = path.read_bytes().removesuffix(b"\n")
+            _create(path)
+        content = path.read_bytes().removesuffix(b"\n")
     except OSError as error:
-        told = f"{path.name} in state_dir cannot be used: {error.strerror}; or set secrets.keys"
-        raise StateUnavailable(told) from error
-    if not _WHOLE.fullmatch(found):
+        message = f"{path.name} in state_dir cannot be used: {error.strerror}; or set secrets.keys"
+        raise StateUnavailable(message) from error
+    if not _FORMAT.fullmatch(content):
         raise StateUnavailable(f"{path.name} in state_dir is damaged: put it back, or set secrets.keys")
-    return found
+    return content
 
 
-def _make(path: Path) -> None:
+def _create(path: Path) -> None:
     write_once(path, f"{secrets.token_urlsafe(_BYTES)}\n".encode())

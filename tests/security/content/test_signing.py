@@ -39,27 +39,27 @@ def clock() -> Clock:
 
 def test_it_opens_until_it_ends(clock: Clock) -> None:
     signer = UrlSigner([NEW], clock)
-    url = signer.signed(PATH, 60)
+    url = signer.sign(PATH, 60)
     assert urlsplit(url).path == PATH
     values = query(url)
     for later, opens in ((0, True), (60, True), (60 + SKEW_S, True), (61 + SKEW_S, False), (10**9, False)):
         clock.now = Clock.now + later
-        assert signer.opens(PATH, values) is opens, later
+        assert signer.is_valid(PATH, values) is opens, later
     clock.now = Clock.now - 3600
-    assert signer.opens(PATH, values), "a clock that is behind"
+    assert signer.is_valid(PATH, values), "a clock that is behind"
 
 
 def test_it_opens_nothing_else(clock: Clock) -> None:
     signer = UrlSigner([NEW], clock)
-    values = query(signer.signed(PATH, 60, "ana"))
-    assert signer.opens(PATH, values, "ana")
-    assert signer.opens(PATH, {**values, "format": "webp"}, "ana")
-    assert not signer.opens(PATH, values)
-    assert not signer.opens(PATH, values, "bob")
+    values = query(signer.sign(PATH, 60, "ana"))
+    assert signer.is_valid(PATH, values, "ana")
+    assert signer.is_valid(PATH, {**values, "format": "webp"}, "ana")
+    assert not signer.is_valid(PATH, values)
+    assert not signer.is_valid(PATH, values, "bob")
     for path in ("/v1/results/ab13", f"{PATH}/", f"{PATH}/thumbnail", PATH[:-1], PATH.upper(), ""):
-        assert not signer.opens(path, values, "ana"), path
-    lent = query(signer.signed(f"{PATH}1", 60))
-    assert not signer.opens(PATH, {**lent, "expires": f"1{lent['expires']}"})
+        assert not signer.is_valid(path, values, "ana"), path
+    lent = query(signer.sign(f"{PATH}1", 60))
+    assert not signer.is_valid(PATH, {**lent, "expires": f"1{lent['expires']}"})
 
 
 @pytest.mark.parametrize(
@@ -81,26 +81,26 @@ def test_it_opens_nothing_else(clock: Clock) -> None:
 )
 def test_what_was_changed_opens_nothing(clock: Clock, changed: dict[str, str]) -> None:
     signer = UrlSigner([NEW], clock)
-    assert not signer.opens(PATH, query(signer.signed(PATH, 60)) | changed)
+    assert not signer.is_valid(PATH, query(signer.sign(PATH, 60)) | changed)
 
 
 def test_every_character_of_a_signature_counts(clock: Clock) -> None:
     signer = UrlSigner([NEW], clock)
-    values = query(signer.signed(PATH, 60))
+    values = query(signer.sign(PATH, 60))
     given = values["signature"]
     for place, character in enumerate(given):
         other = given[:place] + ("A" if character != "A" else "B") + given[place + 1 :]
-        assert not signer.opens(PATH, {**values, "signature": other})
+        assert not signer.is_valid(PATH, {**values, "signature": other})
     for missing in ("expires", "signature"):
-        assert not signer.opens(PATH, {name: value for name, value in values.items() if name != missing})
+        assert not signer.is_valid(PATH, {name: value for name, value in values.items() if name != missing})
 
 
 def test_secrets_are_changed_without_a_break(clock: Clock) -> None:
-    before = query(UrlSigner([OLD], clock).signed(PATH, 60))
+    before = query(UrlSigner([OLD], clock).sign(PATH, 60))
     both = UrlSigner([NEW, OLD], clock)
-    assert both.opens(PATH, before)
-    assert UrlSigner([NEW], clock).opens(PATH, query(both.signed(PATH, 60)))
-    assert not UrlSigner([NEW], clock).opens(PATH, before)
+    assert both.is_valid(PATH, before)
+    assert UrlSigner([NEW], clock).is_valid(PATH, query(both.sign(PATH, 60)))
+    assert not UrlSigner([NEW], clock).is_valid(PATH, before)
 
 
 @pytest.mark.parametrize("keys", [[], [b"short"], [NEW, b""]])
@@ -115,14 +115,14 @@ def limited_to(folder: Path, **values: Any) -> Settings:
 
 def test_addresses_are_signed_where_the_site_is_limited(tmp_path: Path) -> None:
     site = limited_to(tmp_path, keys=(SecretStr("s" * 32),))
-    assert signed_urls.shown(site, PATH) == PATH
-    assert not signed_urls.opens(site, PATH, {})
-    url = signed_urls.shown(site, PATH, is_limited=lambda _: True)
-    assert signed_urls.opens(site, PATH, query(url))
+    assert signed_urls.public_url(site, PATH) == PATH
+    assert not signed_urls.is_valid(site, PATH, {})
+    url = signed_urls.public_url(site, PATH, requires_key=lambda _: True)
+    assert signed_urls.is_valid(site, PATH, query(url))
     assert "s" * 32 not in url
-    assert not signed_urls.opens(limited_to(tmp_path, keys=(SecretStr("t" * 32),)), PATH, query(url))
+    assert not signed_urls.is_valid(limited_to(tmp_path, keys=(SecretStr("t" * 32),)), PATH, query(url))
     both = limited_to(tmp_path, keys=(SecretStr("t" * 32), SecretStr("s" * 32)))
-    assert signed_urls.opens(both, PATH, query(url))
+    assert signed_urls.is_valid(both, PATH, query(url))
 
 
 async def test_every_address_of_an_answer_opens_what_it_names(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ async def test_every_address_of_an_answer_opens_what_it_names(tmp_path: Path) ->
         urls = [told["url"], told["thumbnail_url"], listed["image_url"], listed["thumbnail_url"]]
         assert len({urlsplit(url).path for url in urls}) == 2
         for url in urls:
-            assert signed_urls.opens(site, urlsplit(url).path, query(url)), url
+            assert signed_urls.is_valid(site, urlsplit(url).path, query(url)), url
             for one in (url, f"{url}&download=1"):
                 answer = await door.client.get(one)
                 assert answer.status_code == 200

@@ -101,8 +101,8 @@ def test_what_runs_or_fetches_is_left_out(inside: str) -> None:
     found = sanitise(data)
     assert not EVIL.search(found.svg), found.svg
     assert found.svg.count(b"<circle ") == 2
-    assert found.left_out
-    assert not sanitise(found.svg).left_out
+    assert found.removed
+    assert not sanitise(found.svg).removed
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ ART = """<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/
 
 def test_what_draws_looks_as_before() -> None:
     found = sanitise(ART.encode())
-    assert found.left_out == {"view"}
+    assert found.removed == {"view"}
     assert to_png(found.svg.decode(), 180, 180) == to_png(ART, 180, 180)
     assert sanitise(found.svg).svg == found.svg
     assert "Äpfel &amp; Birnen" in found.svg.decode()
@@ -242,7 +242,7 @@ def test_our_own_drawings_pass(name: str) -> None:
     rgba = decode(ACCEPTED[name]).rgba
     for text in (trace(rgba, CoverageParameters()), trace(rgba, VTracerParameters())):
         found = sanitise(text.encode())
-        assert found.left_out == frozenset()
+        assert found.removed == frozenset()
         assert to_png(found.svg.decode(), 64, 64) == to_png(text, 64, 64)
 
 
@@ -256,7 +256,7 @@ def test_any_bytes_are_judged(data: bytes) -> None:
         safe = sanitise(data).svg
     except (BadImage, UnsupportedMedia):
         return
-    assert not sanitise(safe).left_out
+    assert not sanitise(safe).removed
     assert not EVIL.search(safe)
 
 

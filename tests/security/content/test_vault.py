@@ -10,7 +10,7 @@ import pytest
 from pydantic import SecretStr
 
 from serve.errors import InvalidRequest, StateUnavailable
-from serve.security.signing.secret_store import DecryptionFailed, SecretBox, vault_of
+from serve.security.signing.secret_store import DecryptionFailed, SecretBox, secret_box_of
 from serve.security.signing.site_secret import FILE, keys_of
 from serve.settings import SecretsSettings, Settings, leaves, load
 
@@ -23,15 +23,15 @@ def site(folder: Path, *keys: str) -> Settings:
 
 
 def test_what_is_sealed_opens_where_it_belongs(tmp_path: Path) -> None:
-    vault = vault_of(site(tmp_path, NEW))
-    sealed = vault.seal(KEY, "outside:openai")
+    vault = secret_box_of(site(tmp_path, NEW))
+    sealed = vault.encrypt(KEY, "outside:openai")
     assert sealed.isascii()
     assert "sk-outside" not in sealed
-    assert sealed != vault.seal(KEY, "outside:openai")
-    assert vault.open(sealed, "outside:openai") == KEY
-    assert "sk-" not in repr(vault.open(sealed, "outside:openai"))
+    assert sealed != vault.encrypt(KEY, "outside:openai")
+    assert vault.decrypt(sealed, "outside:openai") == KEY
+    assert "sk-" not in repr(vault.decrypt(sealed, "outside:openai"))
     with pytest.raises(DecryptionFailed):
-        vault.open(sealed, "outside:bedrock")
+        vault.decrypt(sealed, "outside:bedrock")
 
 
 @pytest.mark.parametrize(
@@ -39,8 +39,8 @@ def test_what_is_sealed_opens_where_it_belongs(tmp_path: Path) -> None:
 )
 def test_what_was_changed_does_not_open(tmp_path: Path, change: object) -> None:
     assert callable(change)
-    vault = vault_of(site(tmp_path, NEW))
-    sealed = change(vault.seal(KEY, "a"))
+    vault = secret_box_of(site(tmp_path, NEW))
+    sealed = change(vault.encrypt(KEY, "a"))
     for use in (vault.open, vault.resealed):
         with pytest.raises(DecryptionFailed) as caught:
             use(sealed, "a")
@@ -49,18 +49,18 @@ def test_what_was_changed_does_not_open(tmp_path: Path, change: object) -> None:
 
 
 def test_secrets_are_changed_in_three_steps(tmp_path: Path) -> None:
-    sealed = vault_of(site(tmp_path, OLD)).seal(KEY, "a")
-    both = vault_of(site(tmp_path, NEW, OLD))
-    assert both.open(sealed, "a") == KEY
-    again = both.resealed(sealed, "a")
-    assert vault_of(site(tmp_path, NEW)).open(again, "a") == KEY
+    sealed = secret_box_of(site(tmp_path, OLD)).encrypt(KEY, "a")
+    both = secret_box_of(site(tmp_path, NEW, OLD))
+    assert both.decrypt(sealed, "a") == KEY
+    again = both.reencrypt(sealed, "a")
+    assert secret_box_of(site(tmp_path, NEW)).decrypt(again, "a") == KEY
     with pytest.raises(DecryptionFailed):
-        vault_of(site(tmp_path, NEW)).open(sealed, "a")
+        secret_box_of(site(tmp_path, NEW)).decrypt(sealed, "a")
 
 
 def test_what_is_no_key_is_not_sealed(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="too long"):
-        vault_of(site(tmp_path, NEW)).seal(SecretStr("x" * 20_000), "a")
+        secret_box_of(site(tmp_path, NEW)).encrypt(SecretStr("x" * 20_000), "a")
     with pytest.raises(ValueError, match="needed"):
         SecretBox([])
 

@@ -22,8 +22,8 @@ from serve.ensembles.illustrator.illustration import (
 )
 from serve.errors import AtelierError, DeadlineExceeded, EngineUnavailable, InvalidRequest, ModerationBlocked
 from serve.observability.metrics.catalogue import MODERATION
-from serve.security.moderation.picture_classifier import as_input
-from serve.security.moderation.policy import CELLS, blurred
+from serve.security.moderation.picture_classifier import to_input
+from serve.security.moderation.policy import BLUR_CELLS, blur
 
 FOX = IllustrateOptions("a fox", seed=7)
 BAD = IllustrateOptions("a Massacre", seed=7)
@@ -113,7 +113,7 @@ async def test_refused_pictures_are_no_answer() -> None:
 
 async def test_only_the_pictures_that_must_are_blurred() -> None:
     illustrator = Judged()
-    marked = as_input(disk(64, 64, 8), 32)
+    marked = to_input(disk(64, 64, 8), 32)
     illustrator.answer = lambda image: [[0.1, 0.8 if np.allclose(image, marked) else 0.0]]
     drawn = await watched(illustrator, policy("blur")).draw(IllustrateOptions("a fox", seed=7, n=3))
     assert drawn.moderation is not None
@@ -134,9 +134,9 @@ async def test_all_pictures_of_a_prompt_are_blurred() -> None:
 def test_a_blurred_picture_has_its_colours_and_none_of_its_lines(size: tuple[int, int]) -> None:
     """Of noise at the finest scale nothing is left; the mean stays, so that it is not black."""
     noise = np.random.default_rng(1).integers(0, 256, (size[1], size[0], 3)).astype(np.uint8)
-    soft = blurred(noise)
+    soft = blur(noise)
     assert (soft.shape, soft.dtype) == (noise.shape, np.uint8)
-    if max(size) >= 4 * CELLS:
+    if max(size) >= 4 * BLUR_CELLS:
         steps = np.abs(np.diff(soft.astype(float), axis=0)).mean()
         assert steps < 0.1 * np.abs(np.diff(noise.astype(float), axis=0)).mean()
         assert abs(soft.mean() - noise.mean()) < 4

@@ -8,7 +8,7 @@ import pytest
 
 from serve.errors import InvalidRequest
 from serve.security.moderation.prompt_filter import PromptRules
-from serve.security.moderation.text_folding import folded, words
+from serve.security.moderation.text_folding import fold, words
 from serve.settings import ModerationSettings, load
 
 WORDS = ("🔪🩸", "gore", "Café Noir", "red army", "裸体", "l33t", "हिंसा", "насилие")
@@ -97,8 +97,8 @@ def test_what_is_made_to_be_slow_is_read_to_its_end(prompt: str) -> None:
 
 
 def test_folding_is_bounded() -> None:
-    assert len(folded("\ufdfa" * 1000)) <= 8000
-    assert words(folded("Ｆｏｘ’s 2 DENS")) == ["fox", "s", "2", "dens"]
+    assert len(fold("\ufdfa" * 1000)) <= 8000
+    assert words(fold("Ｆｏｘ’s 2 DENS")) == ["fox", "s", "2", "dens"]
 
 
 def test_patterns_take_linear_time() -> None:

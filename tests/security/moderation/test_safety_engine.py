@@ -15,7 +15,7 @@ from safety_standin import policy
 from serve.ensembles.illustrator.illustration import IllustrateOptions
 from serve.ensembles.illustrator.illustrator import Illustrator
 from serve.errors import EngineUnavailable
-from serve.security.moderation.policy import engines_of, moderated
+from serve.security.moderation.policy import moderated, required_engines
 from serve.settings import HOME, IllustratorSettings, ModerationSettings
 from tests.engines.tiny_onnx import write_engine
 
@@ -37,7 +37,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @contextlib.asynccontextmanager
 async def drawing(repository: Path, chosen: ModerationSettings) -> AsyncIterator[Illustrator]:
-    own = Illustrator(IllustratorSettings(model_repository=repository), others=engines_of(chosen))
+    own = Illustrator(IllustratorSettings(model_repository=repository), others=required_engines(chosen))
     site = moderated(own, chosen)
     await site.start()
     yield site
@@ -61,9 +61,9 @@ async def test_an_engine_of_the_repository_looks_at_what_is_drawn(repository: Pa
 def test_an_engine_that_there_is_not_stops_the_start(repository: Path) -> None:
     chosen = policy("flag", **CHOSEN).model_copy(update={"engine": "guard"})
     with pytest.raises(EngineUnavailable, match="guard") as refused:
-        Illustrator(IllustratorSettings(model_repository=repository), others=engines_of(chosen))
+        Illustrator(IllustratorSettings(model_repository=repository), others=required_engines(chosen))
     assert refused.value.field == "moderation.engine"
 
 
 def test_without_a_policy_no_engine_is_needed(repository: Path) -> None:
-    assert engines_of(policy("off", **CHOSEN)) == ()
+    assert required_engines(policy("off", **CHOSEN)) == ()

@@ -34,7 +34,7 @@ from serve.errors import EngineUnavailable, InvalidRequest, StateUnavailable
 from serve.jobs.direct.service import DirectService
 from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
-from serve.security.signing.content_credentials import FILE, ContentCredentialsSigner, own_certificate, signer_of
+from serve.security.signing.content_credentials import FILE, ContentCredentialsSigner, signer_of, site_certificate
 from serve.settings import DatabaseSettings, ProvenanceSettings, Settings, load
 from serve.state import State
 from tests.api.drawn_pictures import content, infotext, record
@@ -170,8 +170,8 @@ def test_without_the_library_a_site_that_signs_does_not_start(
 
 
 def test_a_site_has_one_certificate(tmp_path: Path) -> None:
-    chain, key = own_certificate(tmp_path)
-    assert own_certificate(tmp_path) == (chain, key)
+    chain, key = site_certificate(tmp_path)
+    assert site_certificate(tmp_path) == (chain, key)
     assert stat.S_IMODE((tmp_path / FILE).stat().st_mode) == 0o600
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
     leaf, issuer = x509.load_pem_x509_certificates(chain)
@@ -179,7 +179,7 @@ def test_a_site_has_one_certificate(tmp_path: Path) -> None:
     assert "self-signed" in leaf.subject.rfc4514_string()
     (tmp_path / FILE).write_bytes(chain)
     with pytest.raises(StateUnavailable, match=r"provenance\.pem"):
-        own_certificate(tmp_path)
+        site_certificate(tmp_path)
 
 
 def write(folder: Path, *, private: Any, public: Any = None, certified: bool = True) -> dict[str, Path]:
