@@ -56,7 +56,8 @@ class TablePart(_Document):
 
 
 class ObjectsPart(_Document):
-    """``sha256`` is of their names, one a line; a name is the SHA-256 of its content. ``missing`` objects were absent."""
+    """``sha256`` is of their names, one a line; a name is the SHA-256 of its content. ``missing`` objects were absent.
+"""
 
     count: Count
     bytes: Count
