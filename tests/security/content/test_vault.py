@@ -41,7 +41,7 @@ def test_what_was_changed_does_not_open(tmp_path: Path, change: object) -> None:
     assert callable(change)
     vault = secret_box_of(site(tmp_path, NEW))
     sealed = change(vault.encrypt(KEY, "a"))
-    for use in (vault.open, vault.resealed):
+    for use in (vault.decrypt, vault.reencrypt):
         with pytest.raises(DecryptionFailed) as caught:
             use(sealed, "a")
         assert caught.value.__cause__ is None

@@ -13,7 +13,7 @@ import pytest
 
 from serve.errors import StateUnavailable, Unauthorized
 from serve.security.identity.keys import Keys
-from serve.security.signing.site_secret import FILE, _make, keys_of
+from serve.security.signing.site_secret import FILE, _create, keys_of
 from serve.settings import AccessSettings, SecretsSettings, Settings
 from serve.state import State
 
@@ -53,9 +53,9 @@ def test_of_many_that_start_at_once_all_have_one_secret(tmp_path: Path) -> None:
 
 def test_who_comes_second_replaces_nothing(tmp_path: Path) -> None:
     """Both saw that there was none."""
-    _make(tmp_path / FILE)
+    _create(tmp_path / FILE)
     first = (tmp_path / FILE).read_bytes()
-    _make(tmp_path / FILE)
+    _create(tmp_path / FILE)
     assert (tmp_path / FILE).read_bytes() == first
     assert [path.name for path in tmp_path.iterdir()] == [FILE]
 
@@ -100,7 +100,7 @@ async def atelier(settings: Settings, *arguments: str) -> str:
 
 
 @pytest.mark.slow
-async def test_what_the_command_makes_and_ends_holds_here(state: State) -> None:
+async def test_what_the_command_creates_and_ends_holds_here(state: State) -> None:
     settings = state.settings.model_copy(update={"access": AccessSettings(cache_s=0.2)})
     keys = await Keys.open(State(state.database, state.objects, settings))
     secret = (await atelier(settings, "keys", "create", "--role", "admin")).removesuffix("\n")

@@ -44,13 +44,13 @@ async def by_settings(state: State) -> AsyncIterator[Authenticator]:
 async def test_each_way_of_sending_a_key(closed: Authenticator, made: CreatedKey) -> None:
     basic = base64.b64encode(f"a1111:{made.secret}".encode()).decode()
     for authorization, api_key in (([f"Bearer {made.secret}"], []), ([], [made.secret]), ([f"Basic {basic}"], [])):
-        assert (await closed.admit(authorization, api_key, HERE)).user_id == "ada"
+        assert (await closed.authenticate(authorization, api_key, HERE)).user_id == "ada"
 
 
 async def test_nobody_comes_in_without_one(closed: Authenticator, made: CreatedKey) -> None:
     for authorization in ([], [""], ["Bearer none"], [f"Bearer {wrong_key()}"], [made.secret], ["Basic x"]):
         with pytest.raises(Unauthorized) as refused:
-            await closed.admit(authorization, [], HERE)
+            await closed.authenticate(authorization, [], HERE)
         assert refused.value.status == 401
         assert refused.value.challenge == "Bearer"
 
@@ -58,26 +58,26 @@ async def test_nobody_comes_in_without_one(closed: Authenticator, made: CreatedK
 async def test_where_none_is_needed_anything_will_do(open_: Authenticator, made: CreatedKey) -> None:
     """OpenAI's client sends a key in any case."""
     for authorization in ([], [""], ["Bearer none"], ["Bearer sk-12345"], ["Basic x"], ["Token y"]):
-        assert await open_.admit(authorization, [], HERE) == LOCAL
+        assert await open_.authenticate(authorization, [], HERE) == LOCAL
 
 
 async def test_where_none_is_needed_one_of_ours_says_who_it_is(open_: Authenticator, made: CreatedKey) -> None:
-    assert (await open_.admit([f"Bearer {made.secret}"], [], HERE)).user_id == "ada"
+    assert (await open_.authenticate([f"Bearer {made.secret}"], [], HERE)).user_id == "ada"
     with pytest.raises(Unauthorized):
-        await open_.admit([f"Bearer {wrong_key()}"], [], HERE)
+        await open_.authenticate([f"Bearer {wrong_key()}"], [], HERE)
 
 
 async def test_by_the_settings(by_settings: Authenticator) -> None:
     with pytest.raises(Unauthorized, match="API key"):
-        await by_settings.admit([])
+        await by_settings.authenticate([])
     made = await by_settings.keys.create("ada", ME, role="user")
-    assert (await by_settings.admit([f"Bearer {made.secret}"])).user_id == "ada"
+    assert (await by_settings.authenticate([f"Bearer {made.secret}"])).user_id == "ada"
 
 
 async def test_a_key_that_is_known_needs_no_other_task(closed: Authenticator, made: CreatedKey) -> None:
     """What takes microseconds on every request: it ends without once giving way."""
     headers = [f"Bearer {made.secret}"]
-    await closed.admit(headers, [], HERE)
+    await closed.authenticate(headers, [], HERE)
     with pytest.raises(StopIteration) as done:
-        closed.admit(headers, [], HERE).send(None)
+        closed.authenticate(headers, [], HERE).send(None)
     assert done.value.value.user_id == "ada"

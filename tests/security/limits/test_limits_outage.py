@@ -77,7 +77,7 @@ async def test_what_was_used_up_stays_so(site: Site, clock: Clock, holding: Hold
     holding.begin()
     try:
         for window in leases._windows.values():
-            window.ask_again_at = 0.0  # some seconds later
+            window.retry_at = 0.0  # some seconds later
         assert await allowed(leases, 50) == 0
     finally:
         holding.end()
@@ -113,7 +113,7 @@ async def test_a_redis_that_comes_again_empty_is_told_what_was_used(redis_server
 
 async def _answers(counters: Counters) -> None:
     async with asyncio.timeout(10):
-        while counters._is_away:
+        while counters._is_down:
             try:
                 await counters.add("probe", 1, 60)
             except Exception:

@@ -109,7 +109,7 @@ async def test_direct_requests_count_beside_jobs(state: State, quotas: QuotasSet
     await asked.check_running("ada")
     await queue.add(REQUEST, JobOptions("ada"))
     assert len(await worker.claim("illustrate", 1)) == 1
-    async with asked.working("ada"):
+    async with asked.running_request("ada"):
         with pytest.raises(TooManyJobs, match="2 requests"):
             await asked.check_running("ada")
         await asked.check_running("ben")
@@ -126,7 +126,7 @@ async def test_of_direct_requests_at_one_moment_no_more_begin(state: State) -> N
     async def one() -> None:
         nonlocal begun
         await asked.check_running("ada")
-        async with asked.working("ada"):
+        async with asked.running_request("ada"):
             begun += 1
             await asyncio.sleep(0.05)
 

@@ -95,7 +95,7 @@ async def test_refused_prompts_are_never_drawn(
     assert counted == [("violence", "refuse")]
     assert "massacre" not in (str(error) + caplog.text).lower()
     again = type(error)(*error.args)  # as a copy is made between processes
-    assert (again.message, again.field, again.more) == (error.message, "prompt", error.extra_fields)
+    assert (again.message, again.field, again.extra_fields) == (error.message, "prompt", error.extra_fields)
 
 
 async def test_negative_prompts_name_what_is_not_drawn() -> None:
