@@ -111,8 +111,7 @@ _EVENTS = sa.insert(events)
 
 @functools.cache
 def _update_generations(names: tuple[str, ...]) -> sa.Update:
-    """Sets the columns ``names`` of ``ids`` to parameters named ``new_`` plus the column; ``started_at`` is set once.
-"""
+    """Sets the columns ``names`` of ``ids`` to parameters ``new_`` plus the column; ``started_at`` is set once."""
     new: dict[str, Any] = {name: sa.bindparam(f"new_{name}", type_=generations.c[name].type) for name in names}
     if "started_at" in new:
         new["started_at"] = sa.func.coalesce(generations.c.started_at, new["started_at"])
