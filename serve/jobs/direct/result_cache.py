@@ -148,8 +148,7 @@ def _to_json(outcome: Outcome, stored: Sequence[Stored]) -> dict[str, Any]:
 
 
 class AnalysisCache:
-    """For one event loop. Database failures do not fail an analysis. Analyses are not part of a user's history (D-014).
-"""
+    """For one event loop. Database failures do not fail an analysis. They are not part of a user's history (D-014)."""
 
     def __init__(self, state: State, cache: Cache, ensemble_info: EnsembleInfoCache) -> None:
         self._state = state

@@ -56,8 +56,7 @@ class TablePart(_Document):
 
 
 class ObjectsPart(_Document):
-    """``sha256`` is of their names, one a line; a name is the SHA-256 of its content. ``missing`` objects were absent.
-"""
+    """``sha256`` is of their names, one a line; a name is the SHA-256 of its content. ``missing`` ones were absent."""
 
     count: Count
     bytes: Count
