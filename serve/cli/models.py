@@ -18,7 +18,7 @@ from serve.settings import load as load_settings
 
 if TYPE_CHECKING:
     from serve.releases.rollouts.rollout import Rollout
-    from serve.releases.rollouts.site import Listed
+    from serve.releases.rollouts.site import ListedVersion
     from serve.state import State
 
 models = typer.Typer(
@@ -34,10 +34,10 @@ Version = Annotated[str, typer.Argument(metavar="VERSION", help="Its folder in t
 def list_models(as_json: JsonOption = False, config: ConfigOption = None) -> None:
     """Show every version of every engine, who gets it, and how many replicas have loaded it."""
 
-    async def do(state: State) -> list[Listed]:
-        from serve.releases.rollouts.site import listed
+    async def do(state: State) -> list[ListedVersion]:
+        from serve.releases.rollouts.site import list_versions
 
-        return await listed(state)
+        return await list_versions(state)
 
     found = done(do, config, {})
     if as_json:
@@ -168,9 +168,9 @@ def report(engine: Engine, as_json: JsonOption = False, config: ConfigOption = N
     """Compare the versions that users had: errors, time, quality, ratings, with 95 % confidence intervals."""
 
     async def do(state: State) -> dict[str, Any]:
-        from serve.releases.rollouts.report import compared
+        from serve.releases.rollouts.report import compare_versions
 
-        return await compared(state.database, engine)
+        return await compare_versions(state.database, engine)
 
     found = done(do, config, {"engine": "ENGINE"})
     if as_json:
@@ -196,7 +196,7 @@ def _change(do: Callable[[State], Awaitable[Rollout]], config: Path | None, as_j
     if as_json:
         print(json.dumps(asdict(rollout), indent=2, default=str))
     else:
-        out.print(f"{rollout.engine}: {rollout.told()}", markup=False, soft_wrap=True)
+        out.print(f"{rollout.engine}: {rollout.describe()}", markup=False, soft_wrap=True)
 
 
 def _interval(estimate: dict[str, Any]) -> str:

@@ -28,9 +28,9 @@ from serve.jobs.direct.service import DirectService
 from serve.observability import request_context, tracing
 from serve.observability.request_context import DEFAULT_URGENCY, Urgency
 from serve.observability.tracing import export
-from serve.releases.fallback.site import with_fallback
+from serve.releases.fallback.illustrator import with_fallback
 from serve.releases.fallback.watched_vectorizer import WatchedVectorizer
-from serve.releases.rollouts.version_reconciler import VersionReconciler, wanted_now
+from serve.releases.rollouts.version_reconciler import VersionReconciler, current_versions
 from serve.security.limits.admission_queue import AdmissionQueue
 from serve.security.moderation.policy import moderated, required_engines
 from serve.settings import IllustratorSettings, Settings, VectorizerSettings
@@ -149,7 +149,7 @@ class VectorizerReplica(Replica):
         from serve.ensembles.vectorizer.vectorizer import Vectorizer  # lazy: gateways must not load tracers
 
         self._admission = admission_queue_of(settings.vectorizer, VECTORIZE)
-        self._ensemble = Vectorizer(settings.vectorizer, engine_versions=await wanted_now(settings))
+        self._ensemble = Vectorizer(settings.vectorizer, engine_versions=await current_versions(settings))
         await self._begin(settings, settings.vectorizer)
 
 
@@ -159,7 +159,7 @@ class IllustratorReplica(Replica):
         from serve.ensembles.illustrator.illustrator import Illustrator  # lazy: nor Triton and tokenizers
 
         self._admission = admission_queue_of(settings.illustrator, ILLUSTRATE)
-        others, wanted = required_engines(settings.moderation), await wanted_now(settings)
+        others, wanted = required_engines(settings.moderation), await current_versions(settings)
         illustrator = Illustrator(settings.illustrator, others=others, engine_versions=wanted)
         self._ensemble = moderated(illustrator, settings.moderation)
         await self._begin(settings, settings.illustrator)

@@ -1,3 +1,3 @@
-"""Who gets what: feature flags, experiments, versions of models, fallback when an ensemble fails. May import security,
-state, ensembles and what lies below them.
+"""Feature flags, experiments, versions of engines, and fallback when the Illustrator fails. May import security, state,
+ensembles and what lies below them. Begin with `rollouts.changes`, `fallback.illustrator` or `experiments.assignment`.
 """

@@ -16,9 +16,9 @@ from serve.api.http.ownership import actor_of
 from serve.api.http.stateful import StateOf
 from serve.api.openapi.operation import CONFLICT, UNKNOWN
 from serve.releases.rollouts import changes
-from serve.releases.rollouts.report import compared
+from serve.releases.rollouts.report import compare_versions
 from serve.releases.rollouts.rollout import Rollout
-from serve.releases.rollouts.site import listed
+from serve.releases.rollouts.site import list_versions
 
 router = APIRouter(prefix="/api/admin/models", dependencies=[Admin], route_class=CappedRoute)
 
@@ -103,7 +103,7 @@ class ReportResponse(BaseModel):
 @router.get("", response_model=VersionsResponse, response_description="All of them")
 async def list_models(state: StateOf) -> dict[str, Any]:
     """Every version of every engine, and the users that it serves."""
-    return {"models": [asdict(version) for version in await listed(state)]}
+    return {"models": [asdict(version) for version in await list_versions(state)]}
 
 
 @router.post("/{engine}/load", response_model=RolloutResponse, **_CHANGED)
@@ -145,7 +145,7 @@ async def unload(body: VersionRequest, request: Request, engine: EnginePath, sta
 )
 async def report(engine: EnginePath, state: StateOf) -> dict[str, Any]:
     """The figures of an engine's versions side by side, with 95 % confidence intervals."""
-    return await compared(state.database, engine)
+    return await compare_versions(state.database, engine)
 
 
 def _rollout(rollout: Rollout) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.maintenance import run_due_tasks
 from serve.jobs.worker.worker import Worker
 from serve.observability.metrics import catalogue
-from serve.releases.fallback.site import with_fallback
+from serve.releases.fallback.illustrator import with_fallback
 from serve.settings import Settings
 from serve.state import State
 from serve.state.database import Database

@@ -1,1 +1,1 @@
-"""A/B tests between models or options: who has which arm, and how the arms fare (A-102, D-083)."""
+"""A/B experiments between models or options: assignment, exposures, and the report of the arms (A-102, D-083)."""

@@ -1,7 +1,7 @@
-"""Which arm a request has: its user's, always the same; of somebody who is not known, the request's own.
+"""Assignment of requests to experiment arms: fixed per user; per request for anonymous users.
 
-A request is in one experiment at most, the first in the settings that it fits: whose model it asks for, whose options
-it leaves open, and of which every arm could serve it. So arms differ in nothing but what the experiment is about.
+A request is in at most one experiment: the first in the settings that matches its model, whose options it leaves open,
+and of which every arm could serve it. So arms differ only in what the experiment varies.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from serve.releases.flags.flag import share
 from serve.releases.flags.store import Flags
 from serve.settings import ArmSettings, ExperimentSettings
 
-_OPEN: Mapping[str, Any] = {"negative_prompt": "", "guidance_rescale": 0.0}
-"""What a request has that leaves these open; of the other options, None."""
+_UNSET: Mapping[str, Any] = {"negative_prompt": "", "guidance_rescale": 0.0}
+"""Values that mean "not set" for these options; for all others it is None."""
 
 
 _TEXTS = ("model", "sampler", "negative_prompt")
 
 
 class Experiments:
-    """Of one process. Raises InvalidRequest for an arm with options that no request may have."""
+    """Experiments of one process. Raises InvalidRequest for an arm with invalid options."""
 
     def __init__(self, settings: Mapping[str, ExperimentSettings], flags: Flags) -> None:
         for name, experiment in settings.items():
@@ -43,46 +43,46 @@ class Experiments:
         families: Sequence[FamilyInfo],
         unit: str,
     ) -> tuple[IllustrateRequest, Exposure | None]:
-        """``request`` as its arm has it; which one is decided by its ``unit`` (`serve.releases.flags.flag.unit_of`)."""
+        """``request`` with the options of its arm, chosen by ``unit`` (`serve.releases.flags.flag.unit_of`)."""
         for name, experiment in self._settings.items():
-            if not _fits(request.options, experiment, families):
+            if not _applies(request.options, experiment, families):
                 continue
             if experiment.flag is not None and not await self._flags.is_on(experiment.flag, unit):
                 continue
-            arm = arm_of(name, experiment, unit)
-            options = _with(request.options, experiment.arms[arm])
+            arm = assign_arm(name, experiment, unit)
+            options = _apply_arm(request.options, experiment.arms[arm])
             return replace(request, options=options), Exposure(name, arm, user_id)
         return request, None
 
 
-def arm_of(name: str, experiment: ExperimentSettings, unit: str) -> str:
-    """By the arms' weights, in the order of the settings."""
+def assign_arm(name: str, experiment: ExperimentSettings, unit: str) -> str:
+    """Weighted choice, in the order of the settings."""
     place = share(f"experiment {name}", unit) * sum(arm.weight for arm in experiment.arms.values())
     for arm, settings in experiment.arms.items():
         place -= settings.weight
         if place < 0:
             return arm
-    return next(reversed(experiment.arms))  # sums of fractions are not exact
+    return next(reversed(experiment.arms))  # rounding: the sum of fractions is not exact
 
 
-def _fits(options: IllustrateOptions, experiment: ExperimentSettings, families: Sequence[FamilyInfo]) -> bool:
+def _applies(options: IllustrateOptions, experiment: ExperimentSettings, families: Sequence[FamilyInfo]) -> bool:
     default = families[0].name if families else None
     if options.model != experiment.model and not (options.model is None and default == experiment.model):
         return False
     named = {name for arm in experiment.arms.values() for name in arm.options} - {"model"}
-    if any(getattr(options, name) != _OPEN.get(name) for name in named):
+    if any(getattr(options, name) != _UNSET.get(name) for name in named):
         return False
-    return all(_can_serve(_with(options, arm), families) for arm in experiment.arms.values())
+    return all(_can_serve(_apply_arm(options, arm), families) for arm in experiment.arms.values())
 
 
-def _with(options: IllustrateOptions, arm: ArmSettings) -> IllustrateOptions:
-    given: dict[str, Any] = dict(arm.options.items())
-    return replace(options, **given)
+def _apply_arm(options: IllustrateOptions, arm: ArmSettings) -> IllustrateOptions:
+    changes: dict[str, Any] = dict(arm.options.items())
+    return replace(options, **changes)
 
 
 def _check(field: str, arm: ArmSettings) -> None:
     try:
-        made = _with(IllustrateOptions("a prompt"), arm)
+        made = _apply_arm(IllustrateOptions("a prompt"), arm)
         if made.sampler is not None:
             by_name(made.sampler)
     except InvalidRequest as error:

@@ -1,4 +1,4 @@
-"""Which arm each generation had, once, in the transaction that writes the generation down."""
+"""Exposures: the arm of each generation, written in the transaction that writes the generation."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Exposure:
 
 
 async def expose(connection: AsyncConnection, made: Sequence[Exposure], generation_id: str) -> None:
-    """Another attempt at the same generation changes nothing."""
+    """Idempotent: another attempt at the same generation changes nothing."""
     rows = [
         {
             "experiment": exposure.experiment, "generation_id": generation_id, "arm": exposure.arm,

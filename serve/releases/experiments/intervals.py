@@ -1,8 +1,8 @@
-"""Means and rates with 95 % confidence intervals, where units (users) have several values each.
+"""Means and rates with 95 % confidence intervals for clustered data (several values per user).
 
-A user's generations are alike, and arms are given to users: to count each generation as a trial of its own would make
-intervals too narrow. So the variance is that of a ratio of sums over units (Deng, Knoblich and Lu, "Applying the Delta
-Method in Metric Analytics", KDD 2018, equation 4). With one value for each unit it is the usual one, s^2 / n.
+Generations of a user are correlated, and arms are assigned to users: treating generations as independent would make
+intervals too narrow. The variance is that of a ratio of sums over units (Deng, Knoblich and Lu, "Applying the Delta
+Method in Metric Analytics", KDD 2018, equation 4). With one value per unit it is the usual s^2 / n.
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from dataclasses import dataclass
 
 CONFIDENCE = 0.95
 _ROUNDING = 1e-12
-"""Of the sum of squares: what is left of less than this is no spread."""
+"""Relative to the sum of squares: smaller values are rounding errors."""
 _Z = 1.959963984540054
-"""The normal distribution's quantile at 0.975."""
+"""Normal quantile at 0.975."""
 
 
 @dataclass(frozen=True)
 class Sums:
-    """Over ``units`` of n_i values that sum to x_i: of n, x, n^2, x^2 and n x."""
+    """Sums over ``units`` of n_i values with sum x_i: of n, x, n^2, x^2 and n x."""
 
     units: int
     n: float
@@ -42,7 +42,7 @@ class Sums:
 
 @dataclass(frozen=True)
 class Estimate:
-    """``n`` values of ``units`` units; ``low`` and ``high`` are None where there are too few to tell, or no spread."""
+    """``n`` values of ``units`` units. ``low`` and ``high`` are None with too few units or without spread."""
 
     value: float | None
     low: float | None
@@ -52,8 +52,8 @@ class Estimate:
 
 
 def rate(sums: Sums) -> Estimate:
-    """Wilson's score interval (Wilson 1927) for as many trials as the values are worth (Korn and Graubard 1998):
-    p (1 - p) over the variance of the mean, n at most. Where all values are equal, as many as there are units.
+    """Wilson's score interval (Wilson 1927) with the effective sample size (Korn and Graubard 1998):
+    p (1 - p) over the variance of the mean, at most n. If all values are equal, the number of units.
     """
     if sums.n == 0:
         return Estimate(None, None, None, 0, 0)
@@ -74,7 +74,7 @@ def wilson(p: float, n: float) -> tuple[float, float]:
 
 
 def mean(sums: Sums) -> Estimate:
-    """Student's t with as many degrees of freedom as units less one."""
+    """Student's t interval with units - 1 degrees of freedom."""
     if sums.n == 0:
         return Estimate(None, None, None, 0, 0)
     if sums.units < 2:
@@ -87,7 +87,7 @@ def mean(sums: Sums) -> Estimate:
 
 
 def rate_difference(one: Estimate, other: Estimate) -> Estimate:
-    """``other`` less ``one``, from the two score intervals (Newcombe 1998, "Interval estimation for the difference
+    """``other`` minus ``one``, from the two score intervals (Newcombe 1998, "Interval estimation for the difference
     between independent proportions", method 10)."""
     if one.low is None or other.low is None or one.high is None or other.high is None:
         return _unknown(one, other)
@@ -99,7 +99,7 @@ def rate_difference(one: Estimate, other: Estimate) -> Estimate:
 
 
 def mean_difference(one: Sums, other: Sums) -> Estimate:
-    """``other`` less ``one``: Welch's t, degrees of freedom by Satterthwaite (Welch 1947)."""
+    """``other`` minus ``one``: Welch's t, degrees of freedom by Satterthwaite (Welch 1947)."""
     if one.units < 2 or other.units < 2:
         return _unknown(mean(one), mean(other))
     a, b = one.variance_of_mean, other.variance_of_mean
@@ -113,7 +113,7 @@ def mean_difference(one: Sums, other: Sums) -> Estimate:
 
 
 def t_quantile(freedom: float) -> float:
-    """Student's t at 0.975. It loads SciPy, which takes a moment: not for an event loop."""
+    """Student's t quantile at 0.975. Loads SciPy on first use: not on an event loop."""
     from scipy.special import stdtrit
 
     return float(stdtrit(freedom, 1 - (1 - CONFIDENCE) / 2))

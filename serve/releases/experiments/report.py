@@ -1,8 +1,8 @@
-"""How the arms of an experiment fare: conversions, ratings, quality, time, errors, each with its interval.
+"""Report of an experiment: conversion, rating, quality, time and errors per arm, each with its interval.
 
-A generation converts when it is a favourite, was rated 4 or more, or was kept, downloaded or shared. Time is of what
-was really made; the error rate of all that ended. A generation counts for the arm that its user was given, whoever
-served it at last. Of users who are not known, each request counts as a unit.
+A generation converts if it is a favourite, rated 4 or more, kept, downloaded or shared. Time counts generations that
+were computed, the error rate all finished ones. A generation counts for its user's arm, whichever service drew it. For
+anonymous users each request is a unit.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from serve.state.tables import exposures, feedback, generations, measurements, r
 
 GOOD_RATING = 4.0
 CONVERTING = ("favorite", "download", "keep", "share")
-"""Kinds of feedback (C-057)."""
+"""Kinds of feedback that count as conversion (C-057)."""
 RATES = ("conversion_rate", "error_rate")
 MEANS = ("mean_rating", "mean_quality", "mean_time_s")
 METRICS = (*RATES, *MEANS)
@@ -34,7 +34,7 @@ _SUMS = ("units", "n", "x", "nn", "xx", "nx")
 
 @dataclass(frozen=True)
 class ArmReport:
-    """``units`` are users, or requests of somebody who is not known; ``users`` those who are."""
+    """``units``: users and anonymous requests; ``users``: users alone."""
 
     arm: str
     weight: float
@@ -46,7 +46,7 @@ class ArmReport:
 
 @dataclass(frozen=True)
 class ExperimentReport:
-    """``difference`` of two arms: the second less the first. None, with ``note``, while that would say too little."""
+    """``difference``: second arm minus first; None, with ``note``, while there are too few units."""
 
     experiment: str
     confidence: float
@@ -58,15 +58,15 @@ class ExperimentReport:
     difference: Mapping[str, Estimate] | None
 
     def to_json(self) -> dict[str, Any]:
-        told = asdict(self)
-        return {**told, **{name: when and when.isoformat() for name, when in self._times().items()}}
+        fields = asdict(self)
+        return {**fields, **{name: when and when.isoformat() for name, when in self._times().items()}}
 
     def _times(self) -> dict[str, datetime | None]:
         return {"since": self.since, "until": self.until}
 
 
 async def report_of(database: Database, name: str, settings: Mapping[str, ExperimentSettings]) -> ExperimentReport:
-    """Raises NotFound for an experiment that the settings do not name, StateUnavailable."""
+    """Raises NotFound for an unknown experiment, StateUnavailable."""
     experiment = settings.get(name)
     if experiment is None:
         there = ", ".join(settings) or "none"
@@ -105,7 +105,7 @@ def _sums(row: Mapping[str, Any] | None, metric: str) -> Sums:
 
 
 def _generations() -> sa.Subquery:
-    """A row for each that ended, with its value of each metric, or NULL where it has none."""
+    """One row per finished generation with its value of each metric, or NULL."""
     e, g, m, r, f = exposures.c, generations.c, measurements.c, results.c, feedback.c
     known = e.user_id != ANONYMOUS
     liked = sa.exists().where(f.generation_id == e.generation_id, f.kind.in_(CONVERTING))
@@ -134,7 +134,7 @@ def _generations() -> sa.Subquery:
 
 
 def _by_arm() -> sa.Select[Any]:
-    """The sums of each arm: of its units, and those of their generations."""
+    """Sums per arm over its units, for `intervals.Sums`."""
     one = _generations().c
     own = [sa.func.count().label("of_unit"), sa.func.max(one.known).label("known")]
     own += [sa.func.min(one.created_at).label("since"), sa.func.max(one.created_at).label("until")]

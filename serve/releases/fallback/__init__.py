@@ -1,1 +1,2 @@
-"""Who draws when the Illustrator cannot: breakers, and the steps that stand in for it (A-100)."""
+"""Fallback when the Illustrator fails: circuit breakers, and the backends tried next (A-100). Begin with
+`illustrator`."""

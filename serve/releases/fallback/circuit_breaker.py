@@ -1,9 +1,9 @@
-"""`CircuitBreaker`: leaves alone for a while what fails too often (Nygard, Release It!, 2007, section 5.2).
+"""`CircuitBreaker`: blocks calls to a service that fails too often (Nygard, Release It!, 2007, section 5.2).
 
-    closed ──(too many failures)──> open ──(after a wait)──> half-open ──(one that goes well)──> closed
-                                      ^───────(one that fails)──────────┘
+    closed ──(too many failures)──> open ──(after a wait)──> half-open ──(probe succeeds)──> closed
+                                      ^───────(probe fails)─────────────┘
 
-It counts over a window in tenths, so that it needs the same room however much is asked.
+Outcomes are counted in ten buckets per window, so memory does not depend on the load.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BreakerState = Literal["closed", "open", "half-open"]
 CLOSED: BreakerState = "closed"
 OPEN: BreakerState = "open"
 HALF_OPEN: BreakerState = "half-open"
-_TENTHS = 10
+_BUCKETS = 10
 
 
 @dataclass
@@ -33,17 +33,17 @@ class _Bucket:
 
 
 class CircuitBreaker:
-    """Of one ensemble or outside service, in one process, for one event loop. ``clock`` is in seconds."""
+    """Breaker of one ensemble or external service, per process, for one event loop. ``clock`` is in seconds."""
 
     def __init__(self, settings: BreakerSettings, service: str, clock: Callable[[], float] = time.monotonic) -> None:
-        """``service`` is its name in metrics."""
+        """``service``: its name in metrics."""
         self._service = service
         self._settings = settings
         self._clock = clock
-        self._tenths: deque[_Bucket] = deque()
+        self._buckets: deque[_Bucket] = deque()
         self._opened_at: float | None = None
         self._probe: Trial | None = None
-        self._era = 0
+        self._epoch = 0
         BREAKER_OPEN.set(0.0, service)
 
     @property
@@ -54,66 +54,66 @@ class CircuitBreaker:
 
     @property
     def wait_s(self) -> float:
-        """How long it stays open; 0 when it is not."""
+        """Seconds until it becomes half-open; 0 unless it is open."""
         if self._opened_at is None:
             return 0.0
         return max(0.0, self._opened_at + self._settings.wait_s - self._clock())
 
     def counts(self) -> tuple[int, int]:
-        """What ended in the window, and what of that failed."""
-        oldest = self._tenth() - _TENTHS
-        while self._tenths and self._tenths[0].number <= oldest:
-            self._tenths.popleft()
-        return sum(one.ended for one in self._tenths), sum(one.failed for one in self._tenths)
+        """(calls, failures) in the window."""
+        oldest = self._bucket_number() - _BUCKETS
+        while self._buckets and self._buckets[0].number <= oldest:
+            self._buckets.popleft()
+        return sum(one.ended for one in self._buckets), sum(one.failed for one in self._buckets)
 
     def admit(self) -> Trial | None:
-        """None: leave it alone. Half-open lets one in, and nobody else until that one has ended."""
+        """A trial if the call is allowed, else None. Half-open allows one probe at a time."""
         if self._opened_at is None:
-            return Trial(self, self._era)
+            return Trial(self, self._epoch)
         if self.state == OPEN or self._probe is not None:
             return None
-        self._probe = Trial(self, self._era)
+        self._probe = Trial(self, self._epoch)
         BREAKER_OPEN.set(0.5, self._service)
         return self._probe
 
-    def settle(self, trial: Trial, failed: bool | None) -> None:
-        """For `Trial`. What began before the state changed, and is no probe, tells nothing any more."""
+    def record_result(self, trial: Trial, failed: bool | None) -> None:
+        """Called by `Trial`. Outcomes of calls begun before the last state change are ignored, except the probe's."""
         if trial is self._probe:
             self._probe = None
             if failed is not None:
-                self._turn(self._clock() if failed else None)
-        elif failed is not None and self._opened_at is None and trial.era == self._era:
+                self._set_opened(self._clock() if failed else None)
+        elif failed is not None and self._opened_at is None and trial.epoch == self._epoch:
             self._count(failed)
 
     def _count(self, failed: bool) -> None:
-        number = self._tenth()
-        if not self._tenths or self._tenths[-1].number != number:
-            self._tenths.append(_Bucket(number))
-        self._tenths[-1].ended += 1
-        self._tenths[-1].failed += failed
+        number = self._bucket_number()
+        if not self._buckets or self._buckets[-1].number != number:
+            self._buckets.append(_Bucket(number))
+        self._buckets[-1].ended += 1
+        self._buckets[-1].failed += failed
         ended, failures = self.counts()
         if failures >= self._settings.failures and failures >= self._settings.share * ended:
-            self._turn(self._clock())
+            self._set_opened(self._clock())
 
-    def _turn(self, opened_at: float | None) -> None:
+    def _set_opened(self, opened_at: float | None) -> None:
         self._opened_at = opened_at
         BREAKER_OPEN.set(float(opened_at is not None), self._service)
-        self._tenths.clear()
-        self._era += 1
+        self._buckets.clear()
+        self._epoch += 1
 
-    def _tenth(self) -> int:
-        return int(self._clock() * _TENTHS / self._settings.window_s)
+    def _bucket_number(self) -> int:
+        return int(self._clock() * _BUCKETS / self._settings.window_s)
 
 
 class Trial:
-    """One request: say how it went before the block ends. Nothing said, as of one that was cancelled: nothing known."""
+    """One call: report its outcome before the block ends. Without a report (cancelled) nothing is counted."""
 
-    def __init__(self, breaker: CircuitBreaker, era: int) -> None:
-        self.era = era
+    def __init__(self, breaker: CircuitBreaker, epoch: int) -> None:
+        self.epoch = epoch
         self._breaker = breaker
         self._failed: bool | None = None
 
-    def went_well(self) -> None:
+    def succeeded(self) -> None:
         self._failed = False
 
     def failed(self) -> None:
@@ -123,4 +123,4 @@ class Trial:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        self._breaker.settle(self, self._failed)
+        self._breaker.record_result(self, self._failed)

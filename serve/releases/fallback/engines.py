@@ -1,4 +1,4 @@
-"""The engines behind an ensemble, asked as if nothing were in between."""
+"""Delegation of the `EngineService` methods."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy.typing as npt
 from serve.engines.service import EngineService, Health
 
 
-class EnginesBehind:
-    """``EngineService`` but for the versions."""
+class DelegatedEngines:
+    """``EngineService`` without `versions`, delegated to ``service``."""
 
     def __init__(self, service: EngineService) -> None:
         self._service = service

@@ -1,4 +1,4 @@
-"""What is sent to each kind of service outside for one picture, and where its answer has it."""
+"""Request and response formats of external image services."""
 
 from __future__ import annotations
 
@@ -13,35 +13,36 @@ from pydantic import SecretStr
 from yarl import URL
 
 from serve.ensembles.illustrator.illustration import IllustrateOptions
-from serve.releases.fallback.http_calls import ExternalCallFailed, NotForThis
+from serve.releases.fallback.http_calls import ExternalCallFailed, RequestRejected
 from serve.releases.fallback.sigv4 import Credentials, signed
 from serve.settings import FallbackStep
 
 Size = tuple[int, int]
-"""Width and height in px."""
+"""(width, height) in px."""
 
 
 class Service(Protocol):
-    """One service outside. Methods raise OutsideFailed, NotForThis for what it cannot do or refused to."""
+    """One external service. Methods raise ExternalCallFailed; RequestRejected if it rejects or cannot serve the
+    request."""
 
     def size(self, wanted: Size) -> Size:
-        """What it draws that comes nearest."""
+        """The nearest size it can draw."""
 
     def request(self, options: IllustrateOptions, size: Size, seed: int) -> bytes: ...
     def call(self, body: bytes, key: SecretStr | None) -> tuple[URL, dict[str, str]]:
-        """Where ``body`` goes, and with which headers."""
+        """URL and headers of the request with ``body``."""
 
     def picture(self, answer: Mapping[str, Any]) -> str:
-        """In base64."""
+        """The picture in base64."""
 
 
 def service_of(step: FallbackStep) -> Service:
-    """Raises ValueError for a model of Bedrock whose words are not known here."""
-    return OpenAIImages(step) if step.kind == "openai" else bedrock_of(step)
+    """Raises ValueError for an unknown Bedrock model."""
+    return OpenAIImages(step) if step.kind == "openai" else create_bedrock_service(step)
 
 
 def nearest(wanted: Size, sizes: Sequence[Size]) -> Size:
-    """Of the same shape first, then of as many pixels."""
+    """Nearest by aspect ratio, then by number of pixels."""
     shape, pixels = wanted[0] / wanted[1], wanted[0] * wanted[1]
 
     def off(size: Size) -> tuple[float, int]:
@@ -50,31 +51,31 @@ def nearest(wanted: Size, sizes: Sequence[Size]) -> Size:
     return min(sizes, key=off)
 
 
-def sizes_of(step: FallbackStep) -> list[Size]:
+def parse_sizes(step: FallbackStep) -> list[Size]:
     pairs = (size.split("x") for size in step.sizes)
     return [(int(width), int(height)) for width, height in pairs]
 
 
-_ALWAYS_BASE64 = ("gpt-image", "chatgpt-image")
-"""Models that answer so without being asked, and refuse the word."""
+_BASE64_MODELS = ("gpt-image", "chatgpt-image")
+"""Models that always answer in base64 and reject ``response_format``."""
 
 
 class OpenAIImages:
-    """`POST /images/generations` below ``base_url``, which ends in /v1 as OpenAI's own does."""
+    """`POST /images/generations` below ``base_url``, which ends in /v1 like OpenAI's."""
 
     def __init__(self, step: FallbackStep) -> None:
         self._step = step
-        self._sizes = sizes_of(step)
+        self._sizes = parse_sizes(step)
 
     def size(self, wanted: Size) -> Size:
         return nearest(wanted, self._sizes) if self._sizes else wanted
 
     def request(self, options: IllustrateOptions, size: Size, seed: int) -> bytes:
-        asked: dict[str, Any] = {"model": self._step.model, "prompt": options.prompt, "n": 1}
-        asked["size"] = f"{size[0]}x{size[1]}"
-        if not self._step.model.startswith(_ALWAYS_BASE64):
-            asked["response_format"] = "b64_json"
-        return json.dumps(asked).encode()
+        request: dict[str, Any] = {"model": self._step.model, "prompt": options.prompt, "n": 1}
+        request["size"] = f"{size[0]}x{size[1]}"
+        if not self._step.model.startswith(_BASE64_MODELS):
+            request["response_format"] = "b64_json"
+        return json.dumps(request).encode()
 
     def call(self, body: bytes, key: SecretStr | None) -> tuple[URL, dict[str, str]]:
         headers = {"Content-Type": "application/json"}
@@ -83,15 +84,15 @@ class OpenAIImages:
         return URL(f"{self._step.base_url}/images/generations", encoded=True), headers
 
     def picture(self, answer: Mapping[str, Any]) -> str:
-        return _text_of(answer.get("data"), "b64_json")
+        return _first_text(answer.get("data"), "b64_json")
 
 
 class Bedrock:
-    """InvokeModel of Bedrock's runtime. Signed with SigV4, or with one of Bedrock's own API keys."""
+    """Bedrock's InvokeModel, signed with SigV4 or authorised with a Bedrock API key."""
 
     def __init__(self, step: FallbackStep) -> None:
         self._step = step
-        self._sizes = sizes_of(step)
+        self._sizes = parse_sizes(step)
         base = step.base_url or f"https://bedrock-runtime.{step.region}.amazonaws.com"
         self._url = URL(f"{base}/model/{quote(step.model, safe='')}/invoke", encoded=True)
 
@@ -116,7 +117,7 @@ class AmazonImages(Bedrock):
     def __init__(self, step: FallbackStep) -> None:
         super().__init__(step)
         self._is_titan = "titan" in step.model
-        self._longest_prompt = 512 if self._is_titan else 1024
+        self._max_prompt_characters = 512 if self._is_titan else 1024
         self._seeds = 2_147_483_647 if self._is_titan else 858_993_460
 
     def size(self, wanted: Size) -> Size:
@@ -129,18 +130,18 @@ class AmazonImages(Bedrock):
         texts = {"text": options.prompt}
         if len(options.negative_prompt) >= 3:
             texts["negativeText"] = options.negative_prompt
-        if any(len(text) > self._longest_prompt for text in texts.values()):
-            raise NotForThis(f"takes at most {self._longest_prompt} characters of a prompt")
+        if any(len(text) > self._max_prompt_characters for text in texts.values()):
+            raise RequestRejected(f"takes at most {self._max_prompt_characters} characters of a prompt")
         made: dict[str, Any] = {"numberOfImages": 1, "width": size[0], "height": size[1], "seed": seed % self._seeds}
         if options.guidance_scale is not None:
             made["cfgScale"] = min(10.0, max(1.1, options.guidance_scale))
-        asked = {"taskType": "TEXT_IMAGE", "textToImageParams": texts, "imageGenerationConfig": made}
-        return json.dumps(asked).encode()
+        request = {"taskType": "TEXT_IMAGE", "textToImageParams": texts, "imageGenerationConfig": made}
+        return json.dumps(request).encode()
 
     def picture(self, answer: Mapping[str, Any]) -> str:
         if answer.get("error"):
-            raise NotForThis("refused to draw this")
-        return _text_of(answer.get("images"))
+            raise RequestRejected("refused to draw this")
+        return _first_text(answer.get("images"))
 
 
 class StabilityImages(Bedrock):
@@ -151,18 +152,18 @@ class StabilityImages(Bedrock):
 
     def request(self, options: IllustrateOptions, size: Size, seed: int) -> bytes:
         if len(options.prompt) > 10_000:
-            raise NotForThis("takes at most 10000 characters of a prompt")
+            raise RequestRejected("takes at most 10000 characters of a prompt")
         shape = nearest(size, list(_STABILITY_SHAPES))
-        asked = {"prompt": options.prompt, "mode": "text-to-image", "aspect_ratio": _STABILITY_SHAPES[shape]}
+        request = {"prompt": options.prompt, "mode": "text-to-image", "aspect_ratio": _STABILITY_SHAPES[shape]}
         if options.negative_prompt:
-            asked["negative_prompt"] = options.negative_prompt[:10_000]
-        return json.dumps({**asked, "seed": seed % 4_294_967_295, "output_format": "png"}).encode()
+            request["negative_prompt"] = options.negative_prompt[:10_000]
+        return json.dumps({**request, "seed": seed % 4_294_967_295, "output_format": "png"}).encode()
 
     def picture(self, answer: Mapping[str, Any]) -> str:
         reasons = answer.get("finish_reasons")
         if isinstance(reasons, list) and any(reasons):
-            raise NotForThis("refused to draw this")
-        return _text_of(answer.get("images"))
+            raise RequestRejected("refused to draw this")
+        return _first_text(answer.get("images"))
 
 
 _REGION = re.compile(r"^(us|us-gov|eu|apac|au|ca|jp|global)\.")
@@ -183,8 +184,8 @@ _STABILITY_SHAPES: Mapping[Size, str] = {
 }  # fmt: skip
 
 
-def bedrock_of(step: FallbackStep) -> Service:
-    """By the model's id, also of an inference profile, which has a region before it."""
+def create_bedrock_service(step: FallbackStep) -> Service:
+    """Select by model id; inference profile ids have a region prefix."""
     model = _REGION.sub("", step.model)
     for prefix, kind in _KINDS.items():
         if model.startswith(prefix):
@@ -192,8 +193,8 @@ def bedrock_of(step: FallbackStep) -> Service:
     raise ValueError(f"no model of Bedrock that is known here: {', '.join(_KINDS)}")
 
 
-def _text_of(found: Any, name: str | None = None) -> str:
-    """The first of a list, or what that has as ``name``."""
+def _first_text(found: Any, name: str | None = None) -> str:
+    """The first item of a list, or its member ``name``."""
     first = found[0] if isinstance(found, list) and found else None
     if name is not None:
         first = first.get(name) if isinstance(first, dict) else None

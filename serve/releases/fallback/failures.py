@@ -1,4 +1,4 @@
-"""What counts as a failure of who draws, and waits that end."""
+"""Classification of failures, and time limits on streams."""
 
 from __future__ import annotations
 
@@ -17,46 +17,48 @@ from serve.errors import (
     Overloaded,
     PictureNotClassified,
 )
-from serve.releases.fallback.http_calls import NotForThis
+from serve.releases.fallback.http_calls import RequestRejected
 
-ABOUT_S = 0.05
-"""Clocks of different processes end a wait at about the same time."""
+CLOCK_TOLERANCE_S = 0.05
+"""Tolerance when comparing deadlines of different processes."""
 
 
-async def within(items: AsyncGenerator[StreamItem, None], limit_s: float) -> AsyncGenerator[StreamItem, None]:
-    """Also where who yields them does not look at the time. Raises DeadlineExceeded."""
+async def with_time_limit(items: AsyncGenerator[StreamItem, None], limit_s: float) -> AsyncGenerator[StreamItem, None]:
+    """Apply a time limit to a stream, even if its source ignores it. Raises DeadlineExceeded."""
     until = asyncio.get_running_loop().time() + limit_s
     while True:
         try:
             async with asyncio.timeout_at(until):
                 item = await anext(items, None)
         except TimeoutError:
-            raise late(limit_s) from None
+            raise timeout_error(limit_s) from None
         if item is None:
             return
         yield item
 
 
-def is_ours(error: AtelierError) -> bool:
+def is_engine_fault(error: AtelierError) -> bool:
     return isinstance(error, EngineUnavailable | EngineFailure | DeadlineExceeded)
 
 
 def is_failure(
     error: AtelierError, is_primary: bool, options: IllustrateOptions, limit_s: float, deadline: float
 ) -> bool:
-    """Whether the breaker counts it: not what came of too little time that the client gave, of what was asked, or of
-    a judge who is away."""
-    if isinstance(error, NotForThis | PictureNotClassified):
+    """Whether the breaker counts it. Excluded: short deadlines set by the client, rejected requests, and unavailable
+    moderation."""
+    if isinstance(error, RequestRejected | PictureNotClassified):
         return False
     if isinstance(error, DeadlineExceeded):
         short = options.timeout_s is not None and options.timeout_s < limit_s
-        return not (short and time.monotonic() >= deadline - ABOUT_S)
-    return is_ours(error) or (not is_primary and not isinstance(error, Overloaded | Cancelled | ModerationBlocked))
+        return not (short and time.monotonic() >= deadline - CLOCK_TOLERANCE_S)
+    return is_engine_fault(error) or (
+        not is_primary and not isinstance(error, Overloaded | Cancelled | ModerationBlocked)
+    )
 
 
-def late(limit_s: float) -> DeadlineExceeded:
+def timeout_error(limit_s: float) -> DeadlineExceeded:
     return DeadlineExceeded(f"no answer within {limit_s:.3g} s")
 
 
-def brief(error: AtelierError) -> str:
+def summary(error: AtelierError) -> str:
     return f"{type(error).__name__}: {error.message[:200]}"

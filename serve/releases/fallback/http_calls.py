@@ -1,6 +1,6 @@
-"""Calls to services outside that the site named: bounded in size and time, without redirections, cookies or proxies.
+"""HTTP calls to configured external services: limited in size and time, no redirects, cookies or proxies.
 
-What a service says, its address and its key are in no error and no log: only who failed, and how.
+Errors and logs contain only the service's name and the kind of failure, never its response, address or key.
 """
 
 from __future__ import annotations
@@ -16,22 +16,22 @@ from yarl import URL
 
 from serve.errors import EngineUnavailable
 
-AGENT = f"atelier/{version('atelier')}"
-_PIECE = 64 * 1024
-_LONGEST_HEADER = 8192
-_MOST_HEADERS = 64
-_AT_FAULT = (400, 413, 422)
-"""Statuses that say so of the request."""
+USER_AGENT = f"atelier/{version('atelier')}"
+_CHUNK_BYTES = 64 * 1024
+_MAX_HEADER_BYTES = 8192
+_MAX_HEADERS = 64
+_CLIENT_ERRORS = (400, 413, 422)
+"""Statuses that blame the request."""
 
 
 class ExternalCallFailed(EngineUnavailable):
-    """A service outside did not give what it was asked for."""
+    """An external service failed to answer properly."""
 
     kind = "outside-failed"
 
 
-class NotForThis(ExternalCallFailed):
-    """It would not do this very request, as far as it says: another may well go."""
+class RequestRejected(ExternalCallFailed):
+    """The service rejected this request; others may succeed."""
 
     kind = "not-for-this"
 
@@ -39,11 +39,11 @@ class NotForThis(ExternalCallFailed):
 async def post_json(
     url: URL, headers: Mapping[str, str], body: bytes, *, timeout_s: float, max_bytes: int
 ) -> Mapping[str, Any]:
-    """The JSON object that it answers. ``url`` is called as it is, encoded. Raises OutsideFailed, NotForThis for
-    an answer that the request is at fault."""
+    """The JSON object of the response. ``url`` is sent as it is, encoded. Raises ExternalCallFailed, RequestRejected if
+    the request is at fault."""
     try:
         async with asyncio.timeout(timeout_s), _session() as session:
-            sent = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": AGENT, **headers}
+            sent = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": USER_AGENT, **headers}
             async with session.post(url, data=body, headers=sent, allow_redirects=False) as answer:
                 found = await _body(answer, max_bytes)
     except TimeoutError:
@@ -61,13 +61,13 @@ async def post_json(
 
 async def _body(answer: aiohttp.ClientResponse, max_bytes: int) -> bytes:
     if answer.status != 200:
-        failed = NotForThis if answer.status in _AT_FAULT else ExternalCallFailed
+        failed = RequestRejected if answer.status in _CLIENT_ERRORS else ExternalCallFailed
         raise failed(f"answered with status {answer.status}")
     if answer.headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
         raise ExternalCallFailed("answered compressed, though asked not to")
     body = bytearray()
     if (answer.content_length or 0) <= max_bytes:
-        async for piece in answer.content.iter_chunked(_PIECE):
+        async for piece in answer.content.iter_chunked(_CHUNK_BYTES):
             body += piece
             if len(body) > max_bytes:
                 break
@@ -81,9 +81,9 @@ def _session() -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(force_close=True, limit=1),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
-        read_bufsize=_PIECE,
-        max_line_size=_LONGEST_HEADER,
-        max_field_size=_LONGEST_HEADER,
-        max_headers=_MOST_HEADERS,
+        read_bufsize=_CHUNK_BYTES,
+        max_line_size=_MAX_HEADER_BYTES,
+        max_field_size=_MAX_HEADER_BYTES,
+        max_headers=_MAX_HEADERS,
         trust_env=False,
     )

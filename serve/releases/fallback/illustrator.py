@@ -1,7 +1,7 @@
-"""`FallbackIllustrator`: the Illustrator as every door has it, and others in its place while it fails (A-100).
+"""`FallbackIllustrator`: the Illustrator with fallback backends for the time that it fails (A-100).
 
-It fails when it is away, breaks, or takes longer than it may. What a client asks wrongly, cancels, or has no more time
-for is no failure, and neither is a full queue: nobody else is asked then.
+Failures are unavailability, internal errors and timeouts. Invalid requests, cancellations, expired client deadlines and
+a full queue are no failures: no fallback is tried then.
 """
 
 from __future__ import annotations
@@ -39,34 +39,43 @@ from serve.errors import (
 from serve.observability import request_context, tracing
 from serve.observability.metrics.catalogue import SERVED
 from serve.releases.fallback.circuit_breaker import CircuitBreaker, Trial
-from serve.releases.fallback.engines import EnginesBehind
-from serve.releases.fallback.failures import ABOUT_S, brief, is_failure, is_ours, late, within
+from serve.releases.fallback.engines import DelegatedEngines
+from serve.releases.fallback.failures import (
+    CLOCK_TOLERANCE_S,
+    is_engine_fault,
+    is_failure,
+    summary,
+    timeout_error,
+    with_time_limit,
+)
 from serve.releases.fallback.last_known_info import LastKnownInfo
-from serve.releases.fallback.steps import FallbackBackend, Key, as_named, steps_of
+from serve.releases.fallback.steps import FallbackBackend, Key, steps_of, without_defaults
 from serve.releases.flags.flag import unit_of
 from serve.releases.flags.store import Flags
 from serve.security.moderation.policy import ModerationPolicy
+from serve.security.signing.secret_store import SecretStore
 from serve.settings import Settings
+from serve.state import State
 from serve.state.job_states import ANONYMOUS
 
 LOGGER = logging.getLogger(__name__)
 
-Asks = Callable[[IllustrateOptions], AsyncGenerator[StreamItem, None]]
+DrawFunction = Callable[[IllustrateOptions], AsyncGenerator[StreamItem, None]]
 
 
 @dataclass(frozen=True, eq=False)
-class _Link:
-    """``step`` None: the Illustrator itself."""
+class _ChainLink:
+    """One backend of the chain; ``step`` None: the Illustrator itself."""
 
     name: str
     breaker: CircuitBreaker
     step: FallbackBackend | None = None
 
 
-class FallbackIllustrator(EnginesBehind):
-    """The ``IllustratorService`` of one process; `for_user` before each request of somebody who is known.
+class FallbackIllustrator(DelegatedEngines):
+    """The ``IllustratorService`` of one process; use `for_user` for requests of a known user.
 
-    Without any steps nobody is refused: the breaker only watches.
+    Without fallback steps the breaker only measures; nothing is refused.
     """
 
     def __init__(
@@ -77,7 +86,7 @@ class FallbackIllustrator(EnginesBehind):
         flags: Flags | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Raises ValueError for a step that cannot be."""
+        """Raises ValueError for an invalid step."""
         super().__init__(primary)
         self._primary = primary
         self._settings = settings.fallback
@@ -85,31 +94,31 @@ class FallbackIllustrator(EnginesBehind):
         self._flags = flags
         moderates = settings.moderation.policy != "off"
         self._policy = ModerationPolicy(settings.moderation, primary) if moderates else None
-        """For pictures from outside: the Illustrator's own have been looked at."""
-        self._own = _Link(ILLUSTRATE, CircuitBreaker(self._settings.breaker, ILLUSTRATE, clock))
+        """For pictures of external services; the Illustrator moderates its own."""
+        self._own = _ChainLink(ILLUSTRATE, CircuitBreaker(self._settings.breaker, ILLUSTRATE, clock))
         self._steps = [
-            _Link(step.name, CircuitBreaker(self._settings.breaker, step.name, clock), step)
+            _ChainLink(step.name, CircuitBreaker(self._settings.breaker, step.name, clock), step)
             for step in steps_of(self._settings, primary, key)
         ]
-        self._says = LastKnownInfo(primary, self._own.breaker) if self._steps else primary
+        self._info = LastKnownInfo(primary, self._own.breaker) if self._steps else primary
         self._user_id = ANONYMOUS
 
     def for_user(self, user_id: str) -> FallbackIllustrator:
-        """The same, as ``user_id`` is served: a flag may say by whom first."""
+        """A copy for ``user_id``: a flag may decide which backend is first."""
         mine = copy.copy(self)
         mine._user_id = user_id
         return mine
 
     @property
     def breakers(self) -> Mapping[str, CircuitBreaker]:
-        """By the names of who serves, in the order in which they are asked."""
+        """Breakers by backend name, in the order of the chain."""
         return {link.name: link.breaker for link in (self._own, *self._steps)}
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
-        async def asks(options: IllustrateOptions) -> AsyncGenerator[StreamItem, None]:
+        async def draw_primary(options: IllustrateOptions) -> AsyncGenerator[StreamItem, None]:
             yield await self._primary.draw(options)
 
-        async with contextlib.aclosing(self._told(options, asks)) as items:
+        async with contextlib.aclosing(self._draw_with_fallback(options, draw_primary)) as items:
             async for item in items:
                 if isinstance(item, Illustration):
                     return item
@@ -118,26 +127,28 @@ class FallbackIllustrator(EnginesBehind):
     async def stream(
         self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
     ) -> AsyncGenerator[StreamItem, None]:
-        """Who stands in tells nothing on the way."""
+        """Fallback backends report no progress."""
 
-        def asks(options: IllustrateOptions) -> AsyncGenerator[StreamItem, None]:
+        def draw_primary(options: IllustrateOptions) -> AsyncGenerator[StreamItem, None]:
             return self._primary.stream(options, follow, resume)
 
-        async with contextlib.aclosing(self._told(options, asks)) as items:
+        async with contextlib.aclosing(self._draw_with_fallback(options, draw_primary)) as items:
             async for item in items:
                 yield item
 
     async def families(self) -> Sequence[FamilyInfo]:
-        """What it said before, while the Illustrator is away and others are there."""
-        return await self._says.families()
+        """While the Illustrator is unavailable: its last known answer."""
+        return await self._info.families()
 
     async def versions(self) -> Mapping[str, str]:
-        return await self._says.versions()
+        return await self._info.versions()
 
-    async def _told(self, options: IllustrateOptions, asks: Asks) -> AsyncGenerator[StreamItem, None]:
-        """By the first in turn who does not fail. When nobody does, the Illustrator's own failure counts.
+    async def _draw_with_fallback(
+        self, options: IllustrateOptions, draw_primary: DrawFunction
+    ) -> AsyncGenerator[StreamItem, None]:
+        """Try the backends in order until one succeeds; if all fail, raise the Illustrator's error.
 
-        Raises InvalidRequest, and what the Illustrator raises.
+        Raises InvalidRequest, and errors of the Illustrator.
         """
         limit_s = min(options.timeout_s or self._limit_s, self._limit_s)
         if (left_s := request_context.current().left_s(math.inf)) < limit_s:
@@ -145,92 +156,94 @@ class FallbackIllustrator(EnginesBehind):
         options = replace(options, seed=options.resolve_seed())
         deadline = time.monotonic() + limit_s
         failures: dict[str, AtelierError] = {}
-        for link in await self._in_turn(options):
+        for link in await self._chain(options):
             trial = link.breaker.admit() or (None if self._steps else Trial(link.breaker, -1))
             if trial is None:
                 continue
             with trial:
-                asked = self._asked(link, options, asks, deadline)
+                asked = self._attempt(link, options, draw_primary, deadline)
                 try:
                     with self._traced(link):
                         async with contextlib.aclosing(asked) as items:
                             async for item in items:
                                 if isinstance(item, Illustration):
-                                    trial.went_well()  # before it is told: who has it need not listen on
+                                    trial.succeeded()  # before the yield: the reader may stop there
                                     SERVED.add(1, link.name)
                                 yield item
                     return
                 except AtelierError as error:
                     if is_failure(error, link.step is None, options, self._limit_s, deadline):
                         trial.failed()
-                    if not self._goes_on(error, link, deadline):
+                    if not self._tries_next(error, link, deadline):
                         if ILLUSTRATE not in failures or isinstance(error, Cancelled | ModerationBlocked):
                             raise
                         break
                     failures[link.name] = error
-                    LOGGER.warning("%s failed (%s); others are asked", link.name, brief(error))
+                    LOGGER.warning("%s failed (%s); others are asked", link.name, summary(error))
         raise failures.get(ILLUSTRATE) or EngineUnavailable("nobody can draw at the moment; try again later")
 
-    def _traced(self, link: _Link) -> contextlib.AbstractContextManager[Any]:
-        """A service outside is not told of the trace."""
+    def _traced(self, link: _ChainLink) -> contextlib.AbstractContextManager[Any]:
+        """A span per backend; trace ids are not sent to external services."""
         if not self._steps:
             return contextlib.nullcontext()
         return tracing.span(f"served by {link.name}", "internal" if link.step is None else "client")
 
-    def _goes_on(self, error: AtelierError, link: _Link, deadline: float) -> bool:
-        """Whether somebody else is asked."""
+    def _tries_next(self, error: AtelierError, link: _ChainLink, deadline: float) -> bool:
+        """Whether the next backend is tried."""
         if not self._steps or isinstance(error, Cancelled | ModerationBlocked | PictureNotClassified):
-            return False  # who cannot be judged here is not judged either when somebody else has drawn it
-        if time.monotonic() >= deadline - ABOUT_S:
+            return False  # moderation applies to all backends alike
+        if time.monotonic() >= deadline - CLOCK_TOLERANCE_S:
             return False
-        return link.step is not None or is_ours(error)
+        return link.step is not None or is_engine_fault(error)
 
-    async def _asked(
-        self, link: _Link, options: IllustrateOptions, asks: Asks, deadline: float
+    async def _attempt(
+        self, link: _ChainLink, options: IllustrateOptions, draw_primary: DrawFunction, deadline: float
     ) -> AsyncGenerator[StreamItem, None]:
         if not self._steps:
-            async with contextlib.aclosing(asks(options)) as items:
+            async with contextlib.aclosing(draw_primary(options)) as items:
                 async for item in items:
                     yield item
             return
         left_s = deadline - time.monotonic()
         if link.step is None:
             limit_s = min(left_s, self._settings.primary_timeout_s or left_s)
-            async with contextlib.aclosing(asks(replace(options, timeout_s=max(0.001, limit_s)))) as items:
-                async for item in within(items, limit_s):
+            async with contextlib.aclosing(draw_primary(replace(options, timeout_s=max(0.001, limit_s)))) as items:
+                async for item in with_time_limit(items, limit_s):
                     yield item
             return
         family = await self._family(options.model)
-        plain = replace(as_named(options, family), timeout_s=max(0.001, left_s))
+        plain = replace(without_defaults(options, family), timeout_s=max(0.001, left_s))
         try:
             async with asyncio.timeout(left_s):
-                drawn = await self._drawn(link.step, plain, family)
+                drawn = await self._draw_moderated(link.step, plain, family)
         except TimeoutError:
-            raise late(left_s) from None
+            raise timeout_error(left_s) from None
         yield drawn
 
-    async def _drawn(
+    async def _draw_moderated(
         self, step: FallbackBackend, options: IllustrateOptions, family: FamilyInfo | None
     ) -> Illustration:
-        """Raises ModerationBlocked besides what the step raises."""
+        """Also raises ModerationBlocked."""
         if step.model is not None or self._policy is None:
             return await step.draw(options, family)
         found = await self._policy.check(options)
         return await self._policy.moderate(await step.draw(options, family), options, found)
 
-    async def _in_turn(self, options: IllustrateOptions) -> Sequence[_Link]:
+    async def _chain(self, options: IllustrateOptions) -> Sequence[_ChainLink]:
         if not self._steps:
             return [self._own]
         family = await self._family(options.model)
         _check_size(options, family)
         wanted = options.model or (family.name if family is not None else None)
-        steps = [link for link in self._steps if link.step is None or link.step.model in (None, *_others(link, wanted))]
-        if await self._is_served():
+        steps = [
+            link for link in self._steps if link.step is None or link.step.model in (None, *_other_models(link, wanted))
+        ]
+        if await self._primary_is_first():
             return [self._own, *steps]
         return [*steps, self._own]
 
-    async def _is_served(self) -> bool:
-        """Whether the Illustrator is asked first."""
+    async def _primary_is_first(self) -> bool:
+        """Whether the Illustrator is first in the chain."""
         flag = self._settings.flag
         if flag is None or self._flags is None:
             return True
@@ -245,7 +258,7 @@ class FallbackIllustrator(EnginesBehind):
 
 
 def _check_size(options: IllustrateOptions, family: FamilyInfo | None) -> None:
-    """The same sizes are wrong, whoever draws. Raises InvalidRequest."""
+    """Sizes are validated alike for all backends. Raises InvalidRequest."""
     for name in ("width", "height"):
         side = getattr(options, name)
         if family is not None and side is not None and family.nearest(side) != side:
@@ -253,7 +266,16 @@ def _check_size(options: IllustrateOptions, family: FamilyInfo | None) -> None:
             raise InvalidRequest(f"must be {what} for model '{family.name}'", name)
 
 
-def _others(link: _Link, wanted: str | None) -> tuple[str, ...]:
-    """The step's model, unless it is the very one that failed."""
+def _other_models(link: _ChainLink, wanted: str | None) -> tuple[str, ...]:
+    """The step's model, unless it is the model that failed."""
     model = link.step.model if link.step is not None else None
     return () if model is None or model == wanted else (model,)
+
+
+def with_fallback(illustrator: IllustratorService, state: State) -> FallbackIllustrator:
+    """The Illustrator with its fallback, for a process with a state. Raises InvalidRequest for invalid steps."""
+    flags = Flags(state.settings.flags, state.database)
+    try:
+        return FallbackIllustrator(illustrator, state.settings, SecretStore(state).get, flags)
+    except ValueError as error:
+        raise InvalidRequest(str(error), "fallback.steps") from None

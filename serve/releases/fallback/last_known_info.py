@@ -1,4 +1,4 @@
-"""`LastKnownInfo`: the Illustrator's description of itself; the last known one while it is unavailable."""
+"""`LastKnownInfo`: the Illustrator's families and versions; cached while it is unavailable."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from typing import Any, TypeVar
 from serve.ensembles.illustrator.illustration import FamilyInfo, IllustratorService
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, EngineUnavailable, Overloaded
 from serve.releases.fallback.circuit_breaker import CLOSED, CircuitBreaker
-from serve.releases.fallback.failures import late
+from serve.releases.fallback.failures import timeout_error
 
-ASKED_FOR_S = 5.0
-"""How long the Illustrator is waited for that only has to say what it said before."""
+LOOKUP_TIMEOUT_S = 5.0
+"""Timeout of these calls when a cached answer exists."""
 
 T = TypeVar("T")
 
 
 class LastKnownInfo:
-    """For one event loop. Methods raise what the Illustrator raises that has said nothing yet."""
+    """For one event loop. Raises the Illustrator's error if nothing is cached."""
 
     def __init__(self, illustrator: IllustratorService, breaker: CircuitBreaker) -> None:
         self._illustrator = illustrator
         self._breaker = breaker
-        self._remembered: dict[str, Any] = {}
+        self._last_values: dict[str, Any] = {}
 
     async def families(self) -> Sequence[FamilyInfo]:
         return await self._last("families", self._illustrator.families)
@@ -32,15 +32,15 @@ class LastKnownInfo:
         return await self._last("versions", self._illustrator.versions)
 
     async def _last(self, name: str, ask: Callable[[], Awaitable[T]]) -> T:
-        known: T | None = self._remembered.get(name)
+        known: T | None = self._last_values.get(name)
         if known is not None and self._breaker.state != CLOSED:
             return known
         try:
-            async with asyncio.timeout(ASKED_FOR_S):
-                found = self._remembered[name] = await ask()
+            async with asyncio.timeout(LOOKUP_TIMEOUT_S):
+                found = self._last_values[name] = await ask()
                 return found
         except TimeoutError:
-            failed: AtelierError = late(ASKED_FOR_S)
+            failed: AtelierError = timeout_error(LOOKUP_TIMEOUT_S)
         except (EngineUnavailable, EngineFailure, DeadlineExceeded, Overloaded) as error:
             failed = error
         if known is None:

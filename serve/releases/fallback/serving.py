@@ -1,4 +1,4 @@
-"""Who is served, where that makes a difference; light to import."""
+"""Per-user views of an Illustrator; light to import."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from serve.ensembles.illustrator.illustration import IllustratorService
 
 
 @runtime_checkable
-class ServesUsers(Protocol):
-    """An Illustrator that does not serve all users alike."""
+class PerUserIllustrator(Protocol):
+    """An Illustrator that serves users differently."""
 
     def for_user(self, user_id: str) -> IllustratorService: ...
 
 
 def serving(illustrator: IllustratorService, user_id: str) -> IllustratorService:
-    """As ``user_id`` is served."""
-    return illustrator.for_user(user_id) if isinstance(illustrator, ServesUsers) else illustrator
+    """The Illustrator for ``user_id``."""
+    return illustrator.for_user(user_id) if isinstance(illustrator, PerUserIllustrator) else illustrator

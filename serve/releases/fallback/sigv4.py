@@ -34,16 +34,16 @@ def signed(
     scope: tuple[str, str],
     now: datetime,
 ) -> dict[str, str]:
-    """``headers`` and those that sign it all; ``scope`` is region and service. ``url`` is as it is sent, encoded.
+    """``headers`` plus the signature. ``scope``: (region, service). ``url`` is sent as it is, encoded.
 
-    Of services that encode the path once more, which is all but S3.
+    For services that encode the path twice: all except S3.
     """
     time = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     day, (region, service) = time[:8], scope
-    told = {**headers, "Host": url.raw_authority, "X-Amz-Date": time}
+    signed_headers = {**headers, "Host": url.raw_authority, "X-Amz-Date": time}
     if credentials.session_token is not None:
-        told["X-Amz-Security-Token"] = credentials.session_token
-    lines = {name.lower(): " ".join(value.split()) for name, value in told.items()}
+        signed_headers["X-Amz-Security-Token"] = credentials.session_token
+    lines = {name.lower(): " ".join(value.split()) for name, value in signed_headers.items()}
     names = ";".join(sorted(lines))
     parts = sorted(part.partition("=")[::2] for part in url.raw_query_string.split("&") if part)
     query = "&".join(f"{name}={value}" for name, value in parts)
@@ -57,11 +57,11 @@ def signed(
     to_sign = "\n".join([_ALGORITHM, time, credential_scope, hashlib.sha256(canonical.encode()).hexdigest()])
     secret = f"AWS4{credentials.secret_access_key}".encode()
     key = reduce(_mac, (day, region, service, "aws4_request"), secret)
-    told["Authorization"] = (
+    signed_headers["Authorization"] = (
         f"{_ALGORITHM} Credential={credentials.access_key_id}/{credential_scope}, "
         f"SignedHeaders={names}, Signature={_mac(key, to_sign).hex()}"
     )
-    return told
+    return signed_headers
 
 
 def _mac(key: bytes, text: str) -> bytes:

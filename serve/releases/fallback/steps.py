@@ -1,4 +1,4 @@
-"""Those who stand in for the Illustrator, each with what it makes of a request."""
+"""Fallback backends: another local model, and external services."""
 
 from __future__ import annotations
 
@@ -37,25 +37,25 @@ _ENVELOPE_BYTES = 64 * 1024
 _DEFAULT_SIDE_PX = 1024
 
 Key = Callable[[str], Awaitable[SecretStr]]
-"""The secret that is kept by a name."""
+"""Looks up a stored secret by name."""
 
 
 class FallbackBackend(Protocol):
-    """``name`` is what an answer says served it; ``model`` is of this site's Illustrator, or None."""
+    """``name``: reported as the server in answers. ``model``: a family of this site, or None."""
 
     name: str
     model: str | None
 
     async def draw(self, options: IllustrateOptions, family: FamilyInfo | None) -> Illustration:
-        """``options`` name a seed, and a ``timeout_s`` that holds; ``family`` is that which was asked for, if known.
+        """``options`` have a seed and a binding ``timeout_s``; ``family``: the requested one, if known.
 
-        Raises an error of ours: whoever is next is asked.
+        Raises errors of `serve.errors`; the next backend is tried then.
         """
         ...
 
 
 class LocalModel:
-    """Another model of this site's Illustrator."""
+    """Another family of this site's Illustrator."""
 
     def __init__(self, step: FallbackStep, illustrator: IllustratorService) -> None:
         self.name = FALLBACK + step.link
@@ -75,7 +75,7 @@ class LocalModel:
                 model=stands_in.name,
                 width=stands_in.nearest(width),
                 height=stands_in.nearest(height),
-                num_inference_steps=None,  # what is much for one is little for another
+                num_inference_steps=None,  # defaults differ between families
                 guidance_scale=None,
                 sampler=options.sampler if options.sampler in stands_in.samplers else None,
                 timeout_s=min(options.timeout_s or self._step.timeout_s, self._step.timeout_s),
@@ -86,10 +86,10 @@ class LocalModel:
 
 
 class ExternalService:
-    """A service outside: asked for each picture by itself, and believed in nothing but that it is one."""
+    """An external service, called once per picture; its answers are untrusted."""
 
     def __init__(self, step: FallbackStep, settings: FallbackSettings, key: Key) -> None:
-        """Raises ValueError as ``service_of`` does."""
+        """Raises ValueError for an unknown model."""
         self.name = FALLBACK + step.link
         self.model: str | None = None
         self._step = step
@@ -99,7 +99,7 @@ class ExternalService:
         self._key = key
 
     async def draw(self, options: IllustrateOptions, family: FamilyInfo | None) -> Illustration:
-        """Raises OutsideFailed, Overloaded, what the store of keys raises."""
+        """Raises ExternalCallFailed, Overloaded, and errors of the secret store."""
         began = time.perf_counter()
         size, seeds = _size(options, family), derived_seeds(options.resolve_seed(), options.n)
         key = self._step.api_key
@@ -132,10 +132,10 @@ class ExternalService:
             most = self._max_bytes * 4 // 3 + _ENVELOPE_BYTES
             answer = await post_json(url, headers, body, timeout_s=limit_s, max_bytes=most)
             found = self._service.picture(answer)
-            return await asyncio.to_thread(checked_pixels, found, size, self._max_bytes)
+            return await asyncio.to_thread(decode_picture, found, size, self._max_bytes)
 
     def _parameters(self, options: IllustrateOptions, size: Size, seed: int) -> Parameters:
-        """As far as they are known: nobody tells with how many steps, or by which sampler."""
+        """Parameters as far as known: services do not report steps or sampler."""
         return Parameters(
             prompt=options.prompt,
             negative_prompt=options.negative_prompt,
@@ -150,10 +150,10 @@ class ExternalService:
         )
 
 
-def checked_pixels(found: str, size: Size, max_bytes: int) -> Pixels:
-    """The picture in ``found``, base64, decoded as a stranger's is, on white, cut and scaled to ``size``.
+def decode_picture(found: str, size: Size, max_bytes: int) -> Pixels:
+    """Decode the base64 picture as untrusted input, composite on white, crop and scale to ``size``.
 
-    Raises OutsideFailed.
+    Raises ExternalCallFailed.
     """
     try:
         data = base64.b64decode(found.partition(",")[2] if found.startswith("data:") else found, validate=True)
@@ -170,15 +170,15 @@ def checked_pixels(found: str, size: Size, max_bytes: int) -> Pixels:
 
 
 def steps_of(settings: FallbackSettings, illustrator: IllustratorService, key: Key) -> Sequence[FallbackBackend]:
-    """In their order. Raises ValueError as ``service_of`` does."""
+    """Backends in the order of the settings. Raises ValueError for an invalid step."""
     return [
         LocalModel(step, illustrator) if step.kind == "model" else ExternalService(step, settings, key)
         for step in settings.steps
     ]
 
 
-def as_named(options: IllustrateOptions, family: FamilyInfo | None) -> IllustrateOptions:
-    """Without what is only the default of ``family``."""
+def without_defaults(options: IllustrateOptions, family: FamilyInfo | None) -> IllustrateOptions:
+    """Remove options that equal the defaults of ``family``, which do not apply to other backends."""
     if family is None:
         return options
     names = ("num_inference_steps", "guidance_scale", "sampler")

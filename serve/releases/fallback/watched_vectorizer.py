@@ -1,7 +1,7 @@
-"""`WatchedVectorizer`: counts how the Vectorizer fares. It refuses nobody.
+"""`WatchedVectorizer`: measures failures of the Vectorizer; refuses nothing.
 
-Nobody stands in for it from outside: its own tracers do, within it. And a replica that was lost is back sooner than a
-breaker would ask again.
+There is no external fallback: the Vectorizer falls back between its own tracers, and a lost replica is replaced faster
+than a breaker would retry.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from serve.ensembles.vectorizer.vectorization import (
 from serve.errors import AtelierError
 from serve.observability import request_context
 from serve.releases.fallback.circuit_breaker import CircuitBreaker
-from serve.releases.fallback.engines import EnginesBehind
-from serve.releases.fallback.failures import is_ours
+from serve.releases.fallback.engines import DelegatedEngines
+from serve.releases.fallback.failures import is_engine_fault
 from serve.settings import BreakerSettings
 
 T = TypeVar("T")
 
 
-class WatchedVectorizer(EnginesBehind):
+class WatchedVectorizer(DelegatedEngines):
     """The ``VectorizerService`` of one process."""
 
     def __init__(self, vectorizer: VectorizerService, settings: BreakerSettings) -> None:
@@ -51,9 +51,9 @@ class WatchedVectorizer(EnginesBehind):
             try:
                 found = await answer
             except AtelierError as error:
-                if trial is not None and is_ours(error) and not request_context.current().is_over:
+                if trial is not None and is_engine_fault(error) and not request_context.current().is_over:
                     trial.failed()
                 raise
             if trial is not None:
-                trial.went_well()
+                trial.succeeded()
             return found

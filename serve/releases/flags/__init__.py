@@ -1,1 +1,1 @@
-"""Feature flags: on for some users, and for more of them as their percentage rises (A-101)."""
+"""Feature flags with per-user percentages (A-101)."""

@@ -1,4 +1,4 @@
-"""What a flag says of a user: the same each time, and wherever it is asked."""
+"""Evaluation of a flag for a user: deterministic, on every process."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from serve.settings import FlagSettings
 from serve.state.job_states import ANONYMOUS
 
-_HASHED = 2**64
+_HASH_RANGE = 2**64
 
 
 @dataclass(frozen=True)
 class Flag:
-    """``percentage``, 0 to 100, of all users; ``users`` have it beside them. Of one that is not ``enabled``: none."""
+    """On for ``percentage`` (0 to 100) of users and for ``users``; off for all unless ``enabled``."""
 
     name: str
     enabled: bool = True
@@ -27,20 +27,20 @@ class Flag:
 
 
 def is_on(flag: Flag, user_id: str) -> bool:
-    """Who has it at one percentage has it at every higher one."""
+    """Users keep the flag as the percentage rises."""
     if not flag.enabled:
         return False
     return user_id in flag.users or 100.0 * share(flag.name, user_id) < flag.percentage
 
 
 def share(name: str, unit: str) -> float:
-    """From 0 to below 1, evenly over units, for each name by itself: who comes first in one is not in another."""
+    """Uniform hash in [0, 1) of the unit, independent for each ``name``."""
     digest = hashlib.sha256(f"{len(name)}:{name}:{unit}".encode()).digest()
-    return int.from_bytes(digest[:8], "big") / _HASHED
+    return int.from_bytes(digest[:8], "big") / _HASH_RANGE
 
 
 def unit_of(user_id: str, request_id: str | None = None) -> str:
-    """What is decided about: a user, or one request of somebody who is not known."""
+    """The unit of assignment: a user, or a single request of an anonymous one."""
     if user_id != ANONYMOUS:
         return user_id
     return f"request {request_id or secrets.token_hex(16)}"

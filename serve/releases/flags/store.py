@@ -1,4 +1,4 @@
-"""`Flags`: as the settings name them, and as they were changed since, in the database."""
+"""`Flags`: initial values from the settings, changes in the database."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from serve.state.cached_value import CachedValue
 from serve.state.database import Database
 from serve.state.tables import flags, utc_now
 
-REMEMBERED_S = 5.0
-"""So late may a change be seen by other processes."""
+CACHE_S = 5.0
+"""Maximum delay until other processes see a change."""
 _ALL = sa.select(flags.c.name, flags.c.enabled, flags.c.percentage, flags.c.users)
 
 
 class Flags:
-    """For one event loop. While the database is away, flags stay as they were seen last, or as the settings have them
-    when they never were."""
+    """For one event loop. While the database is unavailable, the last known values apply, initially those of the
+    settings."""
 
     def __init__(
         self,
@@ -33,32 +33,32 @@ class Flags:
     ) -> None:
         self._initial = {name: Flag.of(name, one) for name, one in settings.items()}
         self._database = database
-        self._remembered = CachedValue[Mapping[str, Flag]]("flags", self.read, self._initial, REMEMBERED_S, clock)
+        self._cached = CachedValue[Mapping[str, Flag]]("flags", self.read, self._initial, CACHE_S, clock)
 
     async def is_on(self, name: str, user_id: str) -> bool:
-        """False of a flag that there is not."""
+        """False for an unknown flag."""
         found = (await self.all()).get(name)
         return found is not None and is_on(found, user_id)
 
     async def all(self) -> Mapping[str, Flag]:
-        """By name, a few seconds old at most."""
-        return await self._remembered.get()
+        """All flags by name, cached for a few seconds."""
+        return await self._cached.get()
 
     async def read(self) -> Mapping[str, Flag]:
-        """As they are now. Raises StateUnavailable."""
+        """All flags from the database. Raises StateUnavailable."""
         async with self._database.read() as connection:
             rows = (await connection.execute(_ALL)).all()
         changed = {row.name: Flag(row.name, row.enabled, row.percentage, frozenset(row.users)) for row in rows}
         known = {**self._initial, **{name: one for name, one in changed.items() if name in self._initial}}
-        self._remembered.value = known
+        self._cached.value = known
         return known
 
     async def get(self, name: str) -> Flag:
-        """As it is now. Raises NotFound, StateUnavailable."""
+        """Uncached. Raises NotFound, StateUnavailable."""
         return self._of(await self.read(), name)
 
     async def put(self, name: str, wanted: FlagSettings, actor: Actor) -> Flag:
-        """Raises NotFound for one that the settings do not name, StateUnavailable, OutOfSpace."""
+        """Raises NotFound for a flag missing in the settings, StateUnavailable, OutOfSpace."""
         before = await self.get(name)
         row = {
             "name": name, "enabled": wanted.enabled, "percentage": wanted.percentage,
@@ -68,17 +68,17 @@ class Flags:
         changed = {column: value for column, value in row.items() if column != "name"}
         async with self._database.write() as connection:
             await connection.execute(insert.on_conflict_do_update(index_elements=["name"], set_=changed))
-            told = {"before": _told(before), "after": _told(Flag.of(name, wanted))}
-            await record(connection, actor, "flag.change", name, told)
+            change = {"before": _describe(before), "after": _describe(Flag.of(name, wanted))}
+            await record(connection, actor, "flag.change", name, change)
         return self._of(await self.read(), name)
 
     async def reset(self, name: str, actor: Actor) -> Flag:
-        """As the settings have it. Raises as ``put`` does."""
+        """Restore the value of the settings. Raises as ``put`` does."""
         before = await self.get(name)
         async with self._database.write() as connection:
             await connection.execute(sa.delete(flags).where(flags.c.name == name))
-            told = {"before": _told(before), "after": _told(self._initial[name])}
-            await record(connection, actor, "flag.reset", name, told)
+            change = {"before": _describe(before), "after": _describe(self._initial[name])}
+            await record(connection, actor, "flag.reset", name, change)
         return self._of(await self.read(), name)
 
     def _of(self, known: Mapping[str, Flag], name: str) -> Flag:
@@ -88,6 +88,6 @@ class Flags:
         return known[name]
 
 
-def _told(flag: Flag) -> str:
+def _describe(flag: Flag) -> str:
     on = f"{flag.percentage:g} %" if flag.enabled else "off"
     return f"{on}, {len(flag.users)} users"

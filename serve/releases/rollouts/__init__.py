@@ -1,1 +1,3 @@
-"""Versions of engines: which are served, to whom, and how one takes another's place (D-083, D-091)."""
+"""Versions of engines: which are served, to which users, and how a version is replaced (D-083, D-091). Begin with
+`changes` (operators' commands) and `version_reconciler` (replicas).
+"""

@@ -1,7 +1,7 @@
-"""What an operator does with versions: load, split, promote, roll back, unload (D-083, D-091, A-100).
+"""Operators' commands on engine versions: load, split, promote, roll back, unload (D-083, D-091, A-100).
 
-Each is one write, seen by every gateway and worker within a second or two. Only what makes a version ready waits for
-the replicas; a rollback asks nobody.
+Each is one write, seen by all gateways and workers within two seconds. Only a version's readiness waits for replicas; a
+rollback waits for nothing.
 """
 
 from __future__ import annotations
@@ -16,32 +16,32 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from serve.engines.triton import repository_view
 from serve.errors import Conflict, InvalidRequest
-from serve.releases.rollouts import standalone_check
+from serve.releases.rollouts import smoke_test
 from serve.releases.rollouts.readiness_quorum import all_ready
-from serve.releases.rollouts.rollout import Rollout, changed_meanwhile, read_all
-from serve.releases.rollouts.site import default_of
+from serve.releases.rollouts.rollout import Rollout, concurrent_change_error, read_all
+from serve.releases.rollouts.site import default_version
 from serve.security.identity.audit import Actor, record
 from serve.state import State
 from serve.state.tables import rollouts, utc_now
 
 Change = Callable[[Rollout], Rollout]
-Agreed = Callable[[State, Rollout], Awaitable[None]]
+ReadinessCheck = Callable[[State, Rollout], Awaitable[None]]
 
 
 async def load(state: State, engine: str, version: str, actor: Actor) -> Rollout:
-    """Every replica loads ``version`` and examines it. It gets no traffic yet.
+    """Make every replica load and check ``version``. It gets no traffic yet.
 
-    Raises Conflict when a replica finds that it is not fit, or another is on trial; NotFound, StateUnavailable.
+    Raises Conflict if a replica finds it unfit or another candidate exists; NotFound, StateUnavailable.
     """
     _check(version)
     before = await _rollout(state, engine)
-    rollout = await _ask(state, before, version, actor)
-    await _agree(state, before, rollout, actor)
+    rollout = await _request_check(state, before, version, actor)
+    await _await_quorum(state, before, rollout, actor)
     return rollout
 
 
 async def split(state: State, engine: str, percentage: float, actor: Actor) -> Rollout:
-    """``percentage``, 0 to 100, of the users get the candidate. Raises Conflict when there is none; NotFound."""
+    """Send ``percentage`` (0 to 100) of users to the candidate. Raises Conflict without one; NotFound."""
     if not 0 <= percentage <= 100:
         raise InvalidRequest("must be from 0 to 100", "percentage")
 
@@ -55,17 +55,17 @@ async def split(state: State, engine: str, percentage: float, actor: Actor) -> R
 
 
 async def promote(state: State, engine: str, version: str | None, actor: Actor) -> Rollout:
-    """The candidate, or ``version``, takes the current one's place once every replica has examined it again.
+    """Make the candidate, or ``version``, current after every replica has checked it again.
 
-    Raises as `load` does; then nothing has changed.
+    Raises as `load` does; nothing has changed then.
     """
     before = await _rollout(state, engine)
     wanted = version or before.candidate
     if wanted is None:
         raise Conflict(f"engine '{engine}' has no candidate; say which version")
     _check(wanted)
-    asked = await _ask(state, before, wanted, actor)
-    await _agree(state, before, asked, actor)
+    asked = await _request_check(state, before, wanted, actor)
+    await _await_quorum(state, before, asked, actor)
 
     def change(rollout: Rollout) -> Rollout:
         _check_unchanged(rollout, asked)
@@ -75,11 +75,11 @@ async def promote(state: State, engine: str, version: str | None, actor: Actor) 
 
 
 async def rollback(state: State, engine: str, version: str | None, actor: Actor) -> Rollout:
-    """``version`` gets no traffic any more: a candidate's split ends; in place of the current version, the one before
-    it is current again, and what was current stays loaded. Nobody is asked.
+    """Remove ``version`` from traffic: ends a candidate's split, or makes the previous version current again (the
+    current one stays loaded). Does not wait for replicas.
 
-    None means a candidate that has traffic, or the current version where there is no candidate: said twice, it does not
-    go back twice. Raises Conflict when there is nothing to go back to, or that is not clear; NotFound.
+    None: the candidate if it has traffic, or the current version if there is no candidate, so that a repeated command
+    does not go back twice. Raises Conflict if there is nothing to go back to or it is ambiguous; NotFound.
     """
 
     def change(rollout: Rollout) -> Rollout:
@@ -97,7 +97,7 @@ async def rollback(state: State, engine: str, version: str | None, actor: Actor)
 
 
 async def unload(state: State, engine: str, version: str, actor: Actor) -> Rollout:
-    """Replicas drop ``version`` once nothing uses it. Raises Conflict for the current one, or one not loaded."""
+    """Replicas unload ``version`` once it is unused. Raises Conflict for the current or an unloaded version."""
 
     def change(rollout: Rollout) -> Rollout:
         if version == rollout.current:
@@ -113,18 +113,18 @@ async def unload(state: State, engine: str, version: str, actor: Actor) -> Rollo
 
 
 def _served_last(rollout: Rollout) -> str:
-    """What a rollback that names none means."""
+    """The version that a rollback without a name means."""
     if rollout.candidate is not None and rollout.percentage > 0:
         return rollout.candidate
     if rollout.candidate is not None and rollout.previous is not None:
-        told = f"its candidate {rollout.candidate} has no traffic; to go back from {rollout.current}"
-        raise Conflict(f"engine '{rollout.engine}': {told} to {rollout.previous}, name {rollout.current}")
+        reason = f"its candidate {rollout.candidate} has no traffic; to go back from {rollout.current}"
+        raise Conflict(f"engine '{rollout.engine}': {reason} to {rollout.previous}, name {rollout.current}")
     return rollout.current
 
 
 def _check_unchanged(rollout: Rollout, known: Rollout) -> None:
     if rollout.revision != known.revision:
-        raise changed_meanwhile(rollout.engine)
+        raise concurrent_change_error(rollout.engine)
 
 
 def _check(version: str) -> None:
@@ -133,14 +133,14 @@ def _check(version: str) -> None:
 
 
 async def _rollout(state: State, engine: str) -> Rollout:
-    """As it is now, or would be were it written down. Raises NotFound."""
+    """The stored rollout, or the default one. Raises NotFound."""
     async with state.database.read() as connection:
         found = (await read_all(connection)).get(engine)
-    return found or Rollout(engine, await default_of(state, engine))
+    return found or Rollout(engine, await default_version(state, engine))
 
 
-async def _ask(state: State, before: Rollout, version: str, actor: Actor) -> Rollout:
-    """Writes down that replicas are to load ``version``, and to examine it anew."""
+async def _request_check(state: State, before: Rollout, version: str, actor: Actor) -> Rollout:
+    """Record that replicas must load and check ``version``."""
 
     def change(rollout: Rollout) -> Rollout:
         _check_unchanged(rollout, before)
@@ -154,17 +154,17 @@ async def _ask(state: State, before: Rollout, version: str, actor: Actor) -> Rol
     return await _write(state, before.engine, change, "model.load", actor, before)
 
 
-async def _agree(state: State, before: Rollout, asked: Rollout, actor: Actor) -> None:
-    """Until every replica has found the candidate of ``asked`` fit. Else what was before is written down again; a
-    candidate that was one before stays, and gets no traffic."""
+async def _await_quorum(state: State, before: Rollout, asked: Rollout, actor: Actor) -> None:
+    """Wait until every replica has accepted the candidate of ``asked``; on failure restore the previous state (a former
+    candidate stays, without traffic)."""
     try:
         if not await all_ready(state, asked):
-            await standalone_check.examine(state, asked)
+            await smoke_test.examine(state, asked)
     except BaseException as error:
 
         def change(rollout: Rollout) -> Rollout:
             if (rollout.candidate, rollout.asked) != (asked.candidate, asked.asked):
-                raise Conflict("it is somebody else's question now")
+                raise Conflict("another change has replaced this one")
             previous = before.previous if before.previous == asked.candidate else rollout.previous
             return replace(rollout, candidate=before.candidate, previous=previous, percentage=0.0)
 
@@ -183,26 +183,26 @@ async def _write(
     initial: Rollout | None = None,
     why: str | None = None,
 ) -> Rollout:
-    """``initial`` is what it was where nothing is written down."""
+    """``initial``: the state if none is stored."""
     async with state.database.write() as connection:
-        if initial is not None:  # so that there is a row to lock
+        if initial is not None:  # creates the row to lock
             values = {**initial.row(), "updated_at": utc_now()}
             insert = (sqlite if state.database.is_sqlite else postgresql).insert(rollouts).values(values)
             await connection.execute(insert.on_conflict_do_nothing())
-        before = await _locked(state, connection, engine)
+        before = await _lock_rollout(state, connection, engine)
         if before is None:
             raise Conflict(f"nobody has loaded a version of engine '{engine}' beside its current one")
         after = replace(change(before), revision=before.revision + 1)
         by = actor.user_id or actor.address
         values = {**after.row(), "updated_at": utc_now(), "updated_by": by}
         await connection.execute(sa.update(rollouts).where(rollouts.c.engine == engine).values(values))
-        told = {"before": before.told(), "after": after.told()} | ({"why": why} if why else {})
-        await record(connection, actor, action, engine, told)
+        details = {"before": before.describe(), "after": after.describe()} | ({"why": why} if why else {})
+        await record(connection, actor, action, engine, details)
     return replace(after, updated_by=by)
 
 
-async def _locked(state: State, connection: AsyncConnection, engine: str) -> Rollout | None:
-    """Nobody else changes it until the transaction ends; on SQLite nobody writes at all."""
+async def _lock_rollout(state: State, connection: AsyncConnection, engine: str) -> Rollout | None:
+    """Lock the row until the end of the transaction; SQLite has a single writer anyway."""
     if not state.database.is_sqlite:
         row = sa.select(rollouts.c.engine).where(rollouts.c.engine == engine).with_for_update()
         await connection.execute(row)

@@ -1,4 +1,4 @@
-"""What is decided about one engine's versions, and whom that gives which."""
+"""The rollout state of one engine, and the version it gives to a user."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ALL = sa.select(rollouts).order_by(rollouts.c.engine)
 
 @dataclass(frozen=True)
 class Rollout:
-    """``percentage``, 0 to 100, of all users have ``candidate``, the others ``current``; ``previous`` was before it."""
+    """``percentage`` (0 to 100) of users get ``candidate``, the others ``current``; ``previous`` preceded it."""
 
     engine: str
     current: str
@@ -32,25 +32,25 @@ class Rollout:
     updated_at: datetime | None = None
 
     def version_for(self, unit: str) -> str:
-        """Of a user, or of a request of somebody who is not known (`flags.flag.unit_of`): always the same at one
-        percentage, and who has the candidate keeps it as the percentage rises."""
+        """The version of a user, or of an anonymous request (`flags.flag.unit_of`): deterministic, and kept as the
+        percentage rises."""
         if self.candidate is not None and 100.0 * share(f"engine {self.engine}", unit) < self.percentage:
             return self.candidate
         return self.current
 
     @property
     def others(self) -> Sequence[str]:
-        """What is loaded beside the current one."""
+        """Versions loaded beside the current one."""
         return [version for version in (self.candidate, self.previous) if version is not None]
 
-    def told(self) -> str:
-        """For the audit log."""
+    def describe(self) -> str:
+        """Description for the audit log."""
         trial = f", {self.candidate} at {self.percentage:g} %" if self.candidate is not None else ""
         before = f", before {self.previous}" if self.previous is not None else ""
         return f"{self.current}{before}{trial}"
 
     def row(self) -> dict[str, Any]:
-        """What decides; when and by whom is for who writes it."""
+        """Columns of the state, without author and time."""
         return {
             "engine": self.engine, "current": self.current, "previous": self.previous, "candidate": self.candidate,
             "percentage": self.percentage, "asked": self.asked, "revision": self.revision,
@@ -58,15 +58,15 @@ class Rollout:
 
 
 async def read_all(connection: AsyncConnection) -> dict[str, Rollout]:
-    """By engine, as they are now."""
+    """Stored rollouts by engine."""
     return {row["engine"]: Rollout(**row) for row in (await connection.execute(_ALL)).mappings()}
 
 
-def changed_meanwhile(engine: str) -> Conflict:
-    """To be raised by who decides on what is not so any more."""
+def concurrent_change_error(engine: str) -> Conflict:
+    """The error of a command based on outdated state."""
     return Conflict(f"somebody else has changed engine '{engine}' meanwhile; look, and try again")
 
 
-def experiment_of(engine: str) -> str:
-    """Under which name it is written down who had which version: no experiment of the settings can have it."""
+def experiment_name(engine: str) -> str:
+    """Experiment name of a rollout's exposures; the space keeps it distinct from names in the settings."""
     return f"engine {engine}"

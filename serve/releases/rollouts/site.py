@@ -1,4 +1,4 @@
-"""The engines of a site, their versions, and what its replicas say of them."""
+"""The engines of a site, their versions, and the reports of its replicas."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from serve.settings import IllustratorSettings, Settings, VectorizerSettings
 from serve.state import State
 from serve.state.tables import replicas, utc_now
 
-FORGOTTEN_AFTER = timedelta(minutes=1)
-"""So long is a replica believed that says nothing any more: far longer than clocks of machines differ."""
+REPLICA_REPORT_TTL = timedelta(minutes=1)
+"""Reports older than this are ignored; far more than clock differences between machines."""
 
 
 @dataclass(frozen=True)
-class Listed:
-    """One version of one engine. ``replicas`` of ``of`` have loaded it; ``failure`` is what one of them says."""
+class ListedVersion:
+    """One version of an engine. ``replicas`` of ``of`` have loaded it; ``failure``: reported by one of them."""
 
     engine: str
     version: str
@@ -41,8 +41,8 @@ def repositories(settings: Settings) -> Sequence[Path]:
     return list(dict.fromkeys([settings.vectorizer.model_repository, settings.illustrator.model_repository]))
 
 
-def ensemble_of(settings: Settings, engine: str) -> VectorizerSettings | IllustratorSettings:
-    """Whose engine it is, of those that have it in their repository here. Raises NotFound."""
+def ensemble_settings(settings: Settings, engine: str) -> VectorizerSettings | IllustratorSettings:
+    """Settings of the ensemble that has the engine in its repository here. Raises NotFound."""
     either = (settings.vectorizer, settings.illustrator)
     for own in either if engine in ENGINES else reversed(either):
         if (own.model_repository / engine / repository_view.CONFIG).is_file():
@@ -50,70 +50,72 @@ def ensemble_of(settings: Settings, engine: str) -> VectorizerSettings | Illustr
     raise NotFound(f"there is no engine {engine[:64]!a} in the model repository here", "engine")
 
 
-async def default_of(state: State, engine: str) -> str:
-    """What is served while nobody has said otherwise. Raises NotFound."""
+async def default_version(state: State, engine: str) -> str:
+    """The version served without a rollout. Raises NotFound."""
     if not _is_name(engine):
         raise NotFound(f"there is no engine {engine[:64]!a}", "engine")
-    told = [engines[engine]["current"] for engines in await _told(state) if engine in engines]
+    reports = [engines[engine]["current"] for engines in await _replica_reports(state) if engine in engines]
     try:
-        there = repository_view.version_numbers(ensemble_of(state.settings, engine).model_repository / engine)
+        there = repository_view.version_numbers(ensemble_settings(state.settings, engine).model_repository / engine)
     except NotFound:  # on this machine
-        if any(told):
-            return next(str(version) for version in told if version)
+        if any(reports):
+            return next(str(version) for version in reports if version)
         raise
     if not there:
         raise NotFound(f"engine '{engine}' has no version in the model repository here", "engine")
-    return next((str(version) for version in told if version in there), there[0])
+    return next((str(version) for version in reports if version in there), there[0])
 
 
-async def listed(state: State) -> list[Listed]:
-    """Every version of every engine that the repository here has, or somebody decided about."""
+async def list_versions(state: State) -> list[ListedVersion]:
+    """All versions in the repository here or with a rollout."""
     async with state.database.read() as connection:
         decided = await read_all(connection)
-    told = await _told(state)
+    reports = await _replica_reports(state)
     found: dict[str, Path] = {}
     for repository in repositories(state.settings):
         for config in sorted(repository.glob(f"[!.]*/{repository_view.CONFIG}")):
             found.setdefault(config.parent.name, config.parent)
     listed = []
     for engine in sorted({*found, *decided}):
-        of = [engines[engine] for engines in told if engine in engines]
-        listed += _of_engine(engine, found.get(engine), decided.get(engine), of)
+        of = [engines[engine] for engines in reports if engine in engines]
+        listed += _engine_versions(engine, found.get(engine), decided.get(engine), of)
     return listed
 
 
-def _of_engine(
-    engine: str, folder: Path | None, decided: Rollout | None, told: Sequence[Mapping[str, Any]]
-) -> list[Listed]:
+def _engine_versions(
+    engine: str, folder: Path | None, decided: Rollout | None, reports: Sequence[Mapping[str, Any]]
+) -> list[ListedVersion]:
     there = repository_view.version_numbers(folder) if folder is not None else []
     rollout = decided or Rollout(engine, there[0] if there else "")
     versions = sorted({*there, rollout.current, *rollout.others} - {""}, key=int)
-    return [_listed(rollout, version, folder, told) for version in versions]
+    return [_listed_version(rollout, version, folder, reports) for version in versions]
 
 
-def _listed(rollout: Rollout, version: str, folder: Path | None, told: Sequence[Mapping[str, Any]]) -> Listed:
+def _listed_version(
+    rollout: Rollout, version: str, folder: Path | None, reports: Sequence[Mapping[str, Any]]
+) -> ListedVersion:
     roles = {rollout.previous: "previous", rollout.candidate: "candidate", rollout.current: "current"}
     on_trial = rollout.percentage if rollout.candidate is not None else 0.0
     shares = {rollout.current: 100.0 - on_trial, rollout.candidate: on_trial}
-    findings = [one["finding"] for one in told if one.get("finding", {}).get("version") == version]
+    findings = [one["finding"] for one in reports if one.get("finding", {}).get("version") == version]
     reasons = [finding["reason"] for finding in findings if not finding["ok"]]
     if version == rollout.current:
-        reasons += [one["failure"] for one in told if "failure" in one]
-    return Listed(
+        reasons += [one["failure"] for one in reports if "failure" in one]
+    return ListedVersion(
         engine=rollout.engine,
         version=version,
         label=version_label(folder, version) if folder is not None else None,
         role=roles.get(version, "there"),
         percentage=shares.get(version, 0.0),
-        replicas=sum(version in one["loaded"] for one in told),
-        of=len(told),
+        replicas=sum(version in one["loaded"] for one in reports),
+        of=len(reports),
         failure=reasons[0] if reasons else "",
     )
 
 
-async def _told(state: State) -> list[Mapping[str, Any]]:
-    """What each replica says of its engines, the newest word first; of one that has long been silent, nothing."""
-    query = sa.select(replicas.c.engines).where(replicas.c.updated_at >= utc_now() - FORGOTTEN_AFTER)
+async def _replica_reports(state: State) -> list[Mapping[str, Any]]:
+    """Engine reports of the live replicas, newest first."""
+    query = sa.select(replicas.c.engines).where(replicas.c.updated_at >= utc_now() - REPLICA_REPORT_TTL)
     async with state.database.read() as connection:
         return [row.engines for row in await connection.execute(query.order_by(replicas.c.updated_at.desc()))]
 

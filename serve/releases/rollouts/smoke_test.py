@@ -1,11 +1,19 @@
-"""Whether a version of an engine answers as it should; `serve.engines.triton.manifests` checks its files."""
+"""Checks that an engine version answers: in a running Triton, or in a temporary one where no stack runs."""
 
 from __future__ import annotations
+
+import asyncio
 
 import numpy as np
 
 from serve.engines.client import EngineClient
-from serve.errors import AtelierError, Conflict
+from serve.engines.triton.manifests import check_files, check_manifest
+from serve.engines.triton.server import TritonServer
+from serve.errors import AtelierError, Conflict, EngineUnavailable
+from serve.releases.rollouts.rollout import Rollout
+from serve.releases.rollouts.site import ensemble_settings
+from serve.settings import IllustratorSettings, VectorizerSettings
+from serve.state import State
 
 SMOKE_TIMEOUT_S = 20.0
 
@@ -22,3 +30,37 @@ async def check_answers(client: EngineClient, engine: str, version: str) -> None
     for name, array in outputs.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise Conflict(f"{engine}/{version} answers with numbers that are not finite, in {name}")
+
+
+async def examine(state: State, rollout: Rollout) -> None:
+    """Check the candidate of ``rollout`` in a Triton as its ensemble would run it.
+
+    Raises Conflict with the reason, NotFound without the repository.
+    """
+    engine, version = rollout.engine, rollout.candidate or ""
+    own = ensemble_settings(state.settings, engine)
+    for check in (check_manifest, check_files):
+        await asyncio.to_thread(check, own.model_repository / engine, version)
+    try:
+        await _examine(own, engine, version)
+    except EngineUnavailable as error:
+        raise Conflict(f"{engine}/{version} does not load: {error}") from error
+
+
+async def _examine(own: VectorizerSettings | IllustratorSettings, engine: str, version: str) -> None:
+    server = TritonServer(
+        own.model_repository,
+        [engine],
+        versions={engine: [version]},
+        start_timeout_s=own.engine_start_timeout_s,
+        tritonserver=own.tritonserver,
+    )
+    try:
+        await asyncio.to_thread(server.start)
+        client = EngineClient(server.url)
+        try:
+            await check_answers(client, engine, version)
+        finally:
+            await client.close()
+    finally:
+        await asyncio.to_thread(server.stop)

@@ -1,4 +1,4 @@
-"""`VersionSelector`: the versions of engines that a request gets, the same for all requests of one user (D-083)."""
+"""`VersionSelector`: the engine versions of a request, the same for all requests of a user (D-083)."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.ensembles.requests import IllustrateRequest, JobRequest, VectorizeRequest
 from serve.releases.experiments.exposures import Exposure
-from serve.releases.rollouts.rollout import Rollout, experiment_of, read_all
+from serve.releases.rollouts.rollout import Rollout, experiment_name, read_all
 from serve.state.cached_value import CachedValue
 from serve.state.database import Database
 from serve.state.tables import exposures
 
-REMEMBERED_S = 1.0
-"""So late may a change be seen by a gateway or a worker."""
+CACHE_S = 1.0
+"""Maximum delay until a gateway or worker sees a change."""
 
 R = TypeVar("R", IllustrateRequest, VectorizeRequest)
-_PREFIX = experiment_of("")
+_PREFIX = experiment_name("")
 _HAD = sa.select(exposures.c.experiment, exposures.c.arm).where(
     exposures.c.generation_id == sa.bindparam("generation_id"), exposures.c.experiment.startswith(_PREFIX)
 )
 
 
 class VersionSelector:
-    """Of one process, for one event loop. While the database is away the choice stays as it was seen last; before it
-    was ever seen, replicas choose."""
+    """Of one process, for one event loop. While the database is unavailable the last known state applies; without one,
+    replicas use their defaults."""
 
     def __init__(
         self, database: Database, known: EnsembleInfoCache, clock: Callable[[], float] = time.monotonic
@@ -38,14 +38,14 @@ class VersionSelector:
         self._database = database
         self._known = known
         initial: Mapping[str, Rollout] = {}
-        self._rollouts = CachedValue("versions of engines", self._read, initial, REMEMBERED_S, clock)
+        self._rollouts = CachedValue("versions of engines", self._read, initial, CACHE_S, clock)
 
     async def assign(self, request: R, unit: str) -> R:
-        """``request`` with the versions that ``unit`` has, whatever it had before. Raises what the ensembles raise."""
+        """``request`` with the versions of ``unit``. Raises errors of the ensembles."""
         return with_versions(request, await self.versions(unit, draws=_draws(request), traces=_traces(request)))
 
     async def versions(self, unit: str, *, draws: bool = False, traces: bool = False) -> dict[str, str]:
-        """By engine that somebody chose a version of; the others have one only."""
+        """Versions of the engines that have a rollout; all others have one version."""
         rollouts = await self._rollouts.get()
         if not rollouts:
             return {}
@@ -56,7 +56,7 @@ class VersionSelector:
         return {engine: rollout.version_for(unit) for engine, rollout in rollouts.items() if engine in engines}
 
     async def resume(self, request: R, unit: str, connection: AsyncConnection, generation_id: str) -> R:
-        """As ``assign``, but what the generation had in an attempt before it has again, as long as that is there."""
+        """As ``assign``, but keeps the versions of the generation's previous attempt while they exist."""
         rows = await connection.execute(_HAD, {"generation_id": generation_id})
         had = {row.experiment.removeprefix(_PREFIX): row.arm for row in rows}
         there = {**await self._known.illustrator_versions(), **await self._known.vectorizer_versions()} if had else {}
@@ -74,12 +74,12 @@ def with_versions(request: R, versions: Mapping[str, str]) -> R:
 
 
 def exposures_of(request: JobRequest, user_id: str) -> list[Exposure]:
-    """Which versions a request has, to be written down with it."""
+    """Exposures to the versions of a request."""
     return exposed(request.options.engine_versions, user_id)
 
 
 def exposed(versions: Mapping[str, str], user_id: str) -> list[Exposure]:
-    return [Exposure(experiment_of(engine), version, user_id) for engine, version in versions.items()]
+    return [Exposure(experiment_name(engine), version, user_id) for engine, version in versions.items()]
 
 
 def _draws(request: JobRequest) -> bool:

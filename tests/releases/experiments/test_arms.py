@@ -21,7 +21,7 @@ from serve.jobs.queue.insertion import JobOptions
 from serve.jobs.queue.views import JobViews
 from serve.jobs.worker.execution import JobExecutor
 from serve.jobs.worker.worker import Worker
-from serve.releases.experiments.assignment import Experiments, arm_of
+from serve.releases.experiments.assignment import Experiments, assign_arm
 from serve.releases.flags.store import Flags
 from serve.settings import ExperimentSettings
 from serve.state import State
@@ -34,10 +34,10 @@ QUICK = {"poll_s": 0.01, "beat_s": 0.05, "lease_s": 0.5, "progress_s": 0.0, "ret
 
 def test_users_are_split_by_the_weights_and_stay() -> None:
     uneven = experiment({"arms": {"a": {"weight": 1}, "b": {"weight": 3}}})
-    first = {user: arm_of("x", uneven, user) for user in USERS}
-    assert first == {user: arm_of("x", uneven, user) for user in reversed(USERS)}
+    first = {user: assign_arm("x", uneven, user) for user in USERS}
+    assert first == {user: assign_arm("x", uneven, user) for user in reversed(USERS)}
     assert abs(Counter(first.values())["b"] / len(USERS) - 0.75) < 4 * (0.75 * 0.25 / len(USERS)) ** 0.5
-    other = sum(arm_of("y", uneven, user) == first[user] for user in USERS) / len(USERS)
+    other = sum(assign_arm("y", uneven, user) == first[user] for user in USERS) / len(USERS)
     assert abs(other - (0.75**2 + 0.25**2)) < 0.04, "independent of another experiment"
 
 
@@ -93,7 +93,7 @@ async def test_direct_requests_are_written_down_with_their_arm(state: State) -> 
     first = await direct.draw(request, Caller("ada"))
     again = await direct.draw(request, Caller("ada"))
     assert again.cached
-    arm = arm_of("steps", experiment(), "ada")
+    arm = assign_arm("steps", experiment(), "ada")
     assert illustrator.asked[0].num_inference_steps == (6 if arm == "many" else 8)
     assert first.details["parameters"]["num_inference_steps"] == illustrator.asked[0].num_inference_steps
     illustrator.failure = EngineLost("gone")
@@ -147,6 +147,6 @@ async def test_jobs_have_their_users_arm(state: State) -> None:
     found = {row[2]: row for row in await exposed(state.database)}
     for user in users:
         unit = user if user != "anonymous" else f"request {ids[user]}"
-        assert found[user] == ("steps", arm_of("steps", experiment(), unit), user, ids[user])
+        assert found[user] == ("steps", assign_arm("steps", experiment(), unit), user, ids[user])
         made = (await views.get(ids[user])).details["parameters"]
         assert made["num_inference_steps"] == (6 if found[user][1] == "many" else 8)

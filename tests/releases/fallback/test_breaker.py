@@ -21,7 +21,7 @@ def goes(breaker: CircuitBreaker, failed: bool | None) -> None:
         if failed:
             trial.failed()
         elif failed is False:
-            trial.went_well()
+            trial.succeeded()
 
 
 def test_it_opens_after_a_number_that_is_a_share() -> None:
@@ -90,7 +90,7 @@ def test_what_began_before_it_opened_tells_nothing() -> None:
     for _ in range(3):
         goes(breaker, True)
     with early:
-        early.went_well()
+        early.succeeded()
     assert breaker.state == OPEN
     clock.now += 5
     goes(breaker, False)
@@ -105,7 +105,7 @@ def test_it_needs_no_more_room_for_more_requests() -> None:
     for place in range(20_000):
         clock.now += 0.01
         goes(breaker, place % 2 == 0)
-    assert len(breaker._tenths) <= 11
+    assert len(breaker._buckets) <= 11
     ended, failed = breaker.counts()
     assert 900 <= ended <= 1001
     assert abs(failed - ended / 2) <= 1

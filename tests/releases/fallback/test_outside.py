@@ -31,7 +31,7 @@ from pydantic import SecretStr, ValidationError
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.errors import EngineLost, InvalidRequest
 from serve.releases.fallback.external_services import nearest, service_of
-from serve.releases.fallback.site import with_fallback
+from serve.releases.fallback.illustrator import with_fallback
 from serve.settings import FallbackStep
 from serve.state import State
 

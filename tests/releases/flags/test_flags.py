@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from serve.cli.main import app
 from serve.errors import NotFound, StateUnavailable
 from serve.releases.flags.flag import Flag, is_on, share, unit_of
-from serve.releases.flags.store import REMEMBERED_S, Flags
+from serve.releases.flags.store import CACHE_S, Flags
 from serve.security.identity.audit import Actor
 from serve.settings import DatabaseSettings, FlagSettings, Settings
 from serve.state import State
@@ -73,7 +73,7 @@ async def test_changed_for_every_process_within_seconds(database: Database) -> N
     await here.put("new", FlagSettings(percentage=100), ME)
     assert await here.is_on("new", "ada")
     assert not await there.is_on("new", "ada")
-    now[0] += REMEMBERED_S
+    now[0] += CACHE_S
     assert await there.is_on("new", "ada")
     await here.put("new", FlagSettings(enabled=False, users=("ada", "ada")), ME)
     assert (await there.get("new")) == Flag("new", False, 100.0, frozenset(["ada"]))
@@ -96,7 +96,7 @@ async def test_while_the_database_is_away_they_stay(database: Database, tmp_path
     nowhere = Settings(database=DatabaseSettings(url=SecretStr(f"sqlite:///{tmp_path}/no/such/folder/x.db")))
     away = Database(database_url(nowhere), nowhere.database)
     flags._database = away
-    now[0] += REMEMBERED_S
+    now[0] += CACHE_S
     assert await flags.is_on("new", "ada")
     with pytest.raises(StateUnavailable):
         await flags.read()

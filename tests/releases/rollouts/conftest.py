@@ -32,4 +32,4 @@ def tracing() -> Tracing:
 @pytest.fixture
 def seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is decided, by who chooses versions."""
-    monkeypatch.setattr(version_selector, "REMEMBERED_S", 0.0)
+    monkeypatch.setattr(version_selector, "CACHE_S", 0.0)

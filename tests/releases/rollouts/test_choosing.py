@@ -21,7 +21,7 @@ from serve.jobs.direct.service import Answer, Caller, DirectService
 from serve.jobs.worker.claims import ClaimedJob
 from serve.jobs.worker.execution import JobExecutor
 from serve.releases.experiments.exposures import Exposure, expose
-from serve.releases.rollouts.report import compared
+from serve.releases.rollouts.report import compare_versions
 from serve.releases.rollouts.rollout import Rollout
 from serve.state import State
 from serve.state.tables import exposures, generations
@@ -101,14 +101,14 @@ async def test_a_drawing_and_its_tracing_have_the_users_versions(
 async def test_versions_are_compared(state: State, direct: DirectService, illustrator: Versioned) -> None:
     """D-083: the report of a split."""
     with pytest.raises(NotFound):
-        await compared(state.database, UNET)
+        await compare_versions(state.database, UNET)
     await decide(state, Rollout(UNET, "1"))
     with pytest.raises(Conflict, match="nothing to compare"):
-        await compared(state.database, UNET)
+        await compare_versions(state.database, UNET)
     await decide(state, HALF)
     users = [f"user-{i}" for i in range(100)]
     await asyncio.gather(*(direct.draw(request(user), Caller(user)) for user in users))
-    found = await compared(state.database, UNET)
+    found = await compare_versions(state.database, UNET)
     counts = {one["version"]: one["generations"] for one in found["versions"]}
     assert counts == {version: sum(HALF.version_for(user) == version for user in users) for version in ("1", "2")}
     assert (found["enough"], found["difference"]["error_rate"]["value"]) == (True, 0.0)

@@ -17,9 +17,9 @@ from told_replicas import ME, decide, decided, tell, tell_fit
 from versioned import ENGINE, GOOD
 
 from serve.errors import Conflict, EngineUnavailable
-from serve.releases.rollouts import changes, readiness_quorum, standalone_check
+from serve.releases.rollouts import changes, readiness_quorum, smoke_test
 from serve.releases.rollouts.rollout import Rollout
-from serve.releases.rollouts.site import default_of, ensemble_of, listed
+from serve.releases.rollouts.site import default_version, ensemble_settings, list_versions
 from serve.settings import Settings
 from serve.state import State
 from serve.state.tables import utc_now
@@ -69,7 +69,7 @@ async def test_two_who_decide_first_are_not_both_told_yes(state: State) -> None:
     before = Rollout(ENGINE, "1")
     for _ in range(5):
         both = await asyncio.gather(
-            *(changes._ask(state, before, version, ME) for version in ("2", "3")), return_exceptions=True
+            *(changes._request_check(state, before, version, ME) for version in ("2", "3")), return_exceptions=True
         )
         (told,) = [one for one in both if isinstance(one, Rollout)]
         (refused,) = [one for one in both if not isinstance(one, Rollout)]
@@ -96,12 +96,12 @@ async def test_a_rollback_that_is_repeated_does_nothing_more(state: State) -> No
     """HAProxy may send a request twice, and who is in a hurry types twice."""
     split = Rollout(ENGINE, "2", previous="1", candidate="3", percentage=10, asked=2)
     await decide(state, split)
-    assert (await changes.rollback(state, ENGINE, None, ME)).told() == "2, before 1, 3 at 0 %"
+    assert (await changes.rollback(state, ENGINE, None, ME)).describe() == "2, before 1, 3 at 0 %"
     with pytest.raises(Conflict, match="its candidate 3 has no traffic; to go back from 2 to 1, name 2"):
         await changes.rollback(state, ENGINE, None, ME)
-    assert (await changes.rollback(state, ENGINE, "3", ME)).told() == "2, before 1, 3 at 0 %"
+    assert (await changes.rollback(state, ENGINE, "3", ME)).describe() == "2, before 1, 3 at 0 %"
     for _ in range(2):
-        assert (await changes.rollback(state, ENGINE, "2", ME)).told() == "1, 2 at 0 %"
+        assert (await changes.rollback(state, ENGINE, "2", ME)).describe() == "1, 2 at 0 %"
     with pytest.raises(Conflict, match="no version to go back to"):
         await changes.rollback(state, ENGINE, None, ME)
     with pytest.raises(Conflict, match="times/3 has no traffic"):
@@ -109,7 +109,7 @@ async def test_a_rollback_that_is_repeated_does_nothing_more(state: State) -> No
 
 
 async def test_a_replica_that_dies_meanwhile_is_not_waited_for(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness_quorum, "GONE_S", 1.5)
+    monkeypatch.setattr(readiness_quorum, "REPLICA_TIMEOUT_S", 1.5)
     for replica in ("lives", "dies"):
         await tell(state, replica, 1, {"current": "1", "loaded": ["1"]})
     loading, began = await begun(changes.load(state, ENGINE, GOOD, ME)), time.monotonic()
@@ -121,7 +121,7 @@ async def test_a_replica_that_dies_meanwhile_is_not_waited_for(state: State, mon
 
 
 async def test_a_replica_that_is_slow_is_waited_for(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(readiness_quorum, "GONE_S", 1.0)
+    monkeypatch.setattr(readiness_quorum, "REPLICA_TIMEOUT_S", 1.0)
     await tell_fit(state, "fast", 1, GOOD, 1)
     await tell(state, "slow", 1, {"current": "1", "loaded": ["1"]})
     loading = await begun(changes.load(state, ENGINE, GOOD, ME))
@@ -136,26 +136,26 @@ async def test_a_replica_that_is_slow_is_waited_for(state: State, monkeypatch: p
 
 async def test_what_the_dead_say_is_not_believed(state: State, repository: Path) -> None:
     await tell(state, "killed", 1, {"current": "7", "loaded": ["7"]}, updated_at=utc_now() - OLD)
-    assert await default_of(state, ENGINE) == "1"
+    assert await default_version(state, ENGINE) == "1"
     await tell(state, "younger", 9, {"current": "3", "loaded": ["3"]})
     await tell(state, "older", 9, {"current": GOOD, "loaded": [GOOD]}, updated_at=utc_now() - timedelta(seconds=20))
-    assert await default_of(state, ENGINE) == "3"
-    assert {one.of for one in await listed(state) if one.engine == ENGINE} == {2}
+    assert await default_version(state, ENGINE) == "3"
+    assert {one.of for one in await list_versions(state) if one.engine == ENGINE} == {2}
     shutil.rmtree(repository / ENGINE / "3")
-    assert await default_of(state, ENGINE) == GOOD, "what is in the repository no more cannot be served"
+    assert await default_version(state, ENGINE) == GOOD, "what is in the repository no more cannot be served"
 
 
 async def test_where_the_repository_is_not_the_replicas_know(state: State, repository: Path) -> None:
     await tell(state, "elsewhere", 9, {"current": GOOD, "loaded": [GOOD]})
     shutil.rmtree(repository / ENGINE)
-    assert await default_of(state, ENGINE) == GOOD
+    assert await default_version(state, ENGINE) == GOOD
 
 
 async def test_a_half_written_manifest_is_its_versions_alone(state: State, repository: Path) -> None:
     for version, text in (("9", '{"version": '), ("10", "[]"), ("11", "{}")):
         (repository / ENGINE / version).mkdir()
         (repository / ENGINE / version / "manifest.json").write_text(text)
-    labels = {one.version: one.label for one in await listed(state) if one.engine == ENGINE}
+    labels = {one.version: one.label for one in await list_versions(state) if one.engine == ENGINE}
     assert (labels["1"], labels[GOOD], labels["9"], labels["10"], labels["11"]) == ("1.0", "2.0", None, None, None)
     with pytest.raises(Conflict, match=r"times/9: its manifest cannot be used \(JSONDecodeError\)"):
         await changes.load(state, ENGINE, "9", ME)
@@ -172,9 +172,9 @@ async def test_it_is_examined_in_the_triton_that_its_ensemble_has(
         given.update(named, repository=folder)
         raise EngineUnavailable("no tritonserver can be run there")
 
-    monkeypatch.setattr(standalone_check, "TritonServer", missing)
+    monkeypatch.setattr(smoke_test, "TritonServer", missing)
     with pytest.raises(Conflict, match="times/2 does not load: no tritonserver can be run there"):
-        await standalone_check.examine(replace(state, settings=made), Rollout(ENGINE, "1", candidate=GOOD))
+        await smoke_test.examine(replace(state, settings=made), Rollout(ENGINE, "1", candidate=GOOD))
     assert given == {
         "repository": repository, "versions": {ENGINE: [GOOD]}, "tritonserver": tmp_path, "start_timeout_s": 7.0,
     }  # fmt: skip
@@ -183,5 +183,5 @@ async def test_it_is_examined_in_the_triton_that_its_ensemble_has(
 def test_whose_engine_it_is() -> None:
     """Both ensembles have one repository, unless the settings say otherwise."""
     settings = Settings()
-    assert ensemble_of(settings, "quality") is settings.vectorizer
-    assert ensemble_of(settings, "mini_unet") is settings.illustrator
+    assert ensemble_settings(settings, "quality") is settings.vectorizer
+    assert ensemble_settings(settings, "mini_unet") is settings.illustrator

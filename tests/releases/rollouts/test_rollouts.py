@@ -27,7 +27,7 @@ from versioned_site import VersionedSite, opened, versioned_site
 from serve.errors import Conflict, InvalidRequest, NotFound
 from serve.releases.rollouts import changes
 from serve.releases.rollouts.rollout import Rollout
-from serve.releases.rollouts.site import listed
+from serve.releases.rollouts.site import list_versions
 from serve.security.identity.audit import Actor
 from serve.settings import Settings
 from serve.state import State
@@ -102,7 +102,7 @@ async def test_what_is_not_fit_is_refused_and_nobody_notices(site: VersionedSite
         for version, reason in REASONS.items():
             with pytest.raises(Conflict, match=reason):
                 await changes.promote(site.state, ENGINE, version, ME)
-        (row,) = [one for one in await listed(site.state) if (one.engine, one.role) == (ENGINE, "current")]
+        (row,) = [one for one in await list_versions(site.state) if (one.engine, one.role) == (ENGINE, "current")]
         assert (row.version, row.percentage, row.replicas, row.of) == ("1", 100.0, 2, 2)
         assert set(await answers_of(site, 20)) == {1.0}
     assert set(REASONS) == {BAD_PARITY, CORRUPT, UNLOADABLE, NAMELESS, NAMESAKE, NOT_A_NUMBER, "9"}
@@ -118,7 +118,7 @@ async def test_a_file_that_rots_after_it_was_loaded_is_not_promoted(site: Versio
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     with pytest.raises(Conflict, match="checksum"):
         await changes.promote(site.state, ENGINE, None, ME)
-    (candidate,) = [one for one in await listed(site.state) if one.role == "candidate"]
+    (candidate,) = [one for one in await list_versions(site.state) if one.role == "candidate"]
     assert (candidate.version, "checksum" in candidate.failure) == (GOOD, True)
     assert (await changes.unload(site.state, ENGINE, GOOD, ME)).candidate is None
     for version, told in (("1", "is the current version"), (GOOD, "is not loaded")):

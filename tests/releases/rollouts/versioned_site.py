@@ -16,7 +16,7 @@ from versioned import ENGINE
 from serve.engines.engine_set import EngineSet, EngineSetService
 from serve.ensembles.info_cache import EnsembleInfoCache
 from serve.releases.flags.flag import unit_of
-from serve.releases.rollouts.version_reconciler import VersionReconciler, wanted_now
+from serve.releases.rollouts.version_reconciler import VersionReconciler, current_versions
 from serve.releases.rollouts.version_selector import VersionSelector
 from serve.state import State
 
@@ -79,7 +79,7 @@ async def versioned_site(state: State, repository: Path, count: int = 2) -> Asyn
 
 async def opened(state: State, repository: Path, closing: contextlib.AsyncExitStack) -> Replica:
     """As a replica of Ray Serve begins and ends."""
-    replica = Replica(state, repository, await wanted_now(state.settings))
+    replica = Replica(state, repository, await current_versions(state.settings))
     closing.push_async_callback(replica.engine_set.close)
     await replica.engine_set.start()
     replica.steward.start()
