@@ -56,8 +56,9 @@ coverage: .venv/.testing ## the same tests, and which lines they run
 	$(BIN)/coverage report
 
 quick: check .venv/.compiled ## lint, types, and the tests that need no server
-	$(BIN)/python -m pytest -m "not (cluster or ray or triton or postgresql or redis or prometheus or slow or gpu)" --durations=5 \
-	  $(SIDE_BY_SIDE)
+	$(BIN)/python -m pytest -m "not (cluster or ray or triton or postgresql or redis or prometheus or slow or gpu)" \
+	  --durations=5 $(SIDE_BY_SIDE) --ignore=tests/build_engines --ignore=tests/attacks \
+	  --ignore=tests/api/test_openapi_promises.py
 
 check: .venv/.testing
 	$(BIN)/ruff check .

@@ -20,6 +20,8 @@ from pathlib import Path
 
 HOME = Path(__file__).parents[1]
 TIMEOUT_S = 900.0
+TEST_TIMEOUT_S = 120
+"""Of one test: a queue that is broken may wait for ever."""
 
 
 @dataclass(frozen=True)
@@ -309,7 +311,7 @@ def copy_of(folder: Path) -> None:
 def passes(folder: Path, tests: list[str]) -> tuple[bool, str]:
     """Whether ``tests`` pass in ``folder``; and the last line that they print. Raises RuntimeError when there is no
     such test."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider"]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", f"--timeout={TEST_TIMEOUT_S}"]
     command += ["-m", "not (cluster or triton or postgresql or redis or prometheus or gpu)"]
     environment = {**os.environ, "PYTHONPATH": str(folder), "PYTHONDONTWRITEBYTECODE": "1"}
     try:

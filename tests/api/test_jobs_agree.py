@@ -147,6 +147,7 @@ async def heard(address: str, job_id: str, after: int, most: int = 10**6) -> lis
 
 
 @pytest.mark.parametrize("seed", range(16))
+@pytest.mark.slow
 async def test_events_say_at_every_moment_where_the_job_stands(state: State, seed: int) -> None:
     async with door_of(state) as door:
         job_id = (await door.post("/v1/jobs", json=BODY)).json()["id"]

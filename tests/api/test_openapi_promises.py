@@ -34,6 +34,8 @@ from serve.api.app import create_app
 from serve.api.middleware.deadlines import REQUEST_TIMEOUT
 from serve.settings import AccessSettings, Settings
 
+pytestmark = pytest.mark.slow
+
 
 def no_server_error(ctx: Any, response: Any, case: schemathesis.Case) -> bool | None:
     """But for 501, where it is promised: something that is known and not offered here; and for 504 when there was

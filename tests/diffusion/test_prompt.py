@@ -110,6 +110,7 @@ def test_half_a_character_is_refused() -> None:
 @pytest.mark.parametrize(
     "unit", ["(", "[", "[(", "(a:1)", ":", ": ", ":1", ":1.", " ", "BREAK ", "\\", "\\(", "()[", "(]", "([)]"]
 )
+@pytest.mark.slow
 def test_a_hostile_prompt_does_not_hang_the_parser(unit: str) -> None:
     """These take well under a second; a parser whose time is the square of 100 kB takes minutes."""
     prompt = unit * (100_000 // len(unit))

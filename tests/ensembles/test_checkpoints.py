@@ -125,6 +125,7 @@ def test_missing_strange_and_too_many_arrays_are_refused() -> None:
         assert (read(pack(0, many, MARK)) is not None) == accepted
 
 
+@pytest.mark.slow
 def test_what_would_grow_while_it_is_read_is_refused() -> None:
     """Compressed parts, and a header that tells of more than there is: neither costs its size in memory."""
     with zipfile.ZipFile(io.BytesIO(WHOLE.data)) as whole:

@@ -186,6 +186,7 @@ async def test_an_outside_triton_that_lacks_an_engine_fails_the_start_with_its_r
     assert made._resources.workers.pids == []
 
 
+@pytest.mark.slow
 def test_a_missing_engine_is_not_half_a_start(tmp_path: Any) -> None:
     async def start() -> None:
         made = Vectorizer(VectorizerSettings(model_repository=tmp_path, workers=1))

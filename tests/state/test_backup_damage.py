@@ -25,6 +25,8 @@ from serve.state.backups.format import END_OF_ARCHIVE, BadBackup, Manifest, head
 from serve.state.backups.reading import verify
 from serve.state.backups.writing import backup
 
+pytestmark = pytest.mark.slow
+
 Parts = list[tuple[str, bytes]]
 
 

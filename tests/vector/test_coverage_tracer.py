@@ -47,6 +47,7 @@ def test_gradient_becomes_one_paint():
 
 
 @pytest.mark.parametrize("dense", [False, True])
+@pytest.mark.slow
 def test_a_drawing_saves_work_and_changes_nothing(dense):
     """What is too dense is traced at a reduced size, and so is its drawing."""
     rgba = np.random.default_rng(3).integers(0, 256, (256, 256, 4), np.uint8) if dense else picture()

@@ -36,6 +36,7 @@ print(found, after.ru_utime - before.ru_utime, (after.ru_maxrss - before.ru_maxr
 
 
 @pytest.mark.parametrize("name", BOMBS)
+@pytest.mark.slow
 def test_a_bomb_is_refused_with_little_work(name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", LIMITED], input=BOMBS[name](), capture_output=True, timeout=60, cwd=HOME

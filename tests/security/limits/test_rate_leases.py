@@ -135,6 +135,7 @@ async def test_most_requests_ask_nobody(site: Site, clock: Clock) -> None:
         assert asked < 20
 
 
+@pytest.mark.slow
 async def test_a_hundred_thousand_addresses_fit(site: Site, clock: Clock) -> None:
     async with process(site, clock, most=1000) as leases:
         for first in range(0, 20_000, 500):
@@ -188,6 +189,7 @@ asyncio.run(main(sys.argv[1], sys.argv[2], int(sys.argv[3])))
 """
 
 
+@pytest.mark.slow
 def test_real_processes_share_one_limit(site: Site) -> None:
     """1,000 a day for one user, from many addresses (C-092)."""
     url, rates = site.settings.database.url, site.settings.rates

@@ -91,6 +91,7 @@ def test_the_highest_score_of_each_category_counts() -> None:
     ],
     ids=["marks", "ligatures", "words", "letters", "beginnings", "stress"],
 )
+@pytest.mark.slow
 def test_what_is_made_to_be_slow_is_read_to_its_end(prompt: str) -> None:
     """Composing the first as Unicode does would take minutes."""
     assert rules().find(prompt + " gore") == {"violence": 0.75}
