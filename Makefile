@@ -13,7 +13,7 @@ SCENARIO ?= smoke
 ARGS ?=
 COVERAGE ?=
 
-.PHONY: help run stop status test coverage quick check clients postgresql redis prometheus iproute load chaos attack mutations bench docs
+.PHONY: help run stop status test training coverage quick check clients postgresql redis prometheus iproute load chaos attack mutations bench docs
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -42,12 +42,15 @@ status: ## whether the stack is ready
 WORKERS := $(shell n=$$(( $$(nproc) * 3 / 2 )); echo $$(( n > 6 ? 6 : n )))
 SIDE_BY_SIDE := -n $(WORKERS) --max-worker-restart 0 --dist loadfile
 STACK_TESTS = $(shell grep -rl 'mark\.cluster' tests --include='test_*.py')
-test: check clients postgresql redis prometheus iproute .venv/.compiled ## everything that a fresh machine can run
-	$(BIN)/python -m pytest -m "not gpu" --durations=5 $(COVERAGE) tests/build_engines
+test: clients postgresql redis prometheus iproute .venv/.compiled ## everything that a fresh machine can run
+	$(MAKE) --jobs 2 --output-sync=target check training
 	$(BIN)/python -m pytest -m "not (cluster or gpu)" --durations=15 $(SIDE_BY_SIDE) $(COVERAGE) \
 	  --ignore=tests/build_engines
 	$(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 -n 2 --max-worker-restart 0 --dist loadgroup $(COVERAGE) \
 	  $(STACK_TESTS)
+
+training: .venv/.testing
+	$(BIN)/python -m pytest -m "not gpu" --durations=5 $(COVERAGE) tests/build_engines
 
 # Lines are counted in replicas and stubs, too, which makes whatever has a time limit slower: so by itself.
 coverage: .venv/.testing ## the same tests, and which lines they run
