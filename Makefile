@@ -13,7 +13,7 @@ SCENARIO ?= smoke
 ARGS ?=
 COVERAGE ?=
 
-.PHONY: help run stop status test training coverage quick check clients postgresql redis prometheus iproute load chaos attack mutations bench docs
+.PHONY: help run stop status test training shared-stack own-stacks coverage quick check clients postgresql redis prometheus iproute load chaos attack mutations bench docs
 
 help: ## this list
 	@grep -hE '^[a-z]+:.*##' Makefile | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -42,12 +42,21 @@ status: ## whether the stack is ready
 WORKERS := $(shell n=$$(( $$(nproc) * 3 / 2 )); echo $$(( n > 6 ? 6 : n )))
 SIDE_BY_SIDE := -n $(WORKERS) --max-worker-restart 0 --dist loadfile
 STACK_TESTS = $(shell grep -rl 'mark\.cluster' tests --include='test_*.py')
+OWN_STACKS := $(foreach name,chaos machines_on_stack rollouts_on_stack scaling_on_stack,tests/cluster/test_$(name).py)
+STACKS = $(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 $(COVERAGE)
+TWO_AT_A_TIME := --jobs $(if $(COVERAGE),1,2) --output-sync=target
 test: clients postgresql redis prometheus iproute .venv/.compiled ## everything that a fresh machine can run
-	$(MAKE) --jobs 2 --output-sync=target check training
+	$(MAKE) $(TWO_AT_A_TIME) check training
 	$(BIN)/python -m pytest -m "not (cluster or gpu)" --durations=15 $(SIDE_BY_SIDE) $(COVERAGE) \
 	  --ignore=tests/build_engines
-	$(BIN)/python -m pytest -m "cluster and not gpu" --durations=15 -n 2 --max-worker-restart 0 --dist loadgroup $(COVERAGE) \
-	  $(STACK_TESTS)
+	$(MAKE) $(TWO_AT_A_TIME) shared-stack own-stacks
+
+# The shared stack and what else is as long together as the tests with settings and kills of their own.
+shared-stack: .venv/.testing
+	$(STACKS) $(filter-out $(OWN_STACKS),$(STACK_TESTS))
+
+own-stacks: .venv/.testing
+	$(STACKS) $(OWN_STACKS)
 
 training: .venv/.testing
 	$(BIN)/python -m pytest -m "not gpu" --durations=5 $(COVERAGE) tests/build_engines

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from onnx_family import write_onnx_family
@@ -12,18 +11,6 @@ from whole_stack import BODY_TIMEOUT_S, MARK, PORTS, Stack
 
 from loadtests.load.stack import free_ports
 from tests.observability.tracing.otlp_collector import Collector, collecting
-
-HERE = Path(__file__).parent
-OWN_STACKS = ("test_chaos.py", "test_machines_on_stack.py", "test_rollouts_on_stack.py", "test_scaling_on_stack.py")
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """With `--dist loadgroup` two processes do all: one has the shared stack, and before it what is as long together
-    as the stacks of the other are."""
-    for item in items:
-        if item.path.is_relative_to(HERE):
-            item.add_marker(pytest.mark.xdist_group("own stacks" if item.path.name in OWN_STACKS else "shared stack"))
 
 
 @pytest.fixture(scope="session")

@@ -221,7 +221,6 @@ def ray_folder() -> Iterator[Path]:
 
 @pytest.mark.cluster
 @pytest.mark.slow
-@pytest.mark.xdist_group("shared stack")
 @pytest.mark.parametrize("recipe", [FOLDER / "cpu.Dockerfile"], indirect=True, ids=["cpu"])
 def test_it_starts_and_its_probe_says_so(container: Container, tmp_path: Path, ray_folder: Path) -> None:
     """Its command, on its files, with its environment, as its user would: the state is all that it writes to."""
