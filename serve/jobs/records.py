@@ -223,9 +223,9 @@ def _subclasses(kind: type[AtelierError]) -> Iterator[type[AtelierError]]:
 def _measurement_of(
     entry: HistoryEntry, model: str | None, duration_s: float, cost: Mapping[str, float], **columns: Any
 ) -> dict[str, Any]:
-    asked = entry.request
+    request = entry.request
     return measurement_row(
-        entry.generation_id, entry.user_id, asked.kind, asked.prompt, model, duration_s, cost, **columns
+        entry.generation_id, entry.user_id, request.kind, request.prompt, model, duration_s, cost, **columns
     )
 
 

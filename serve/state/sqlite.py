@@ -56,7 +56,7 @@ class Cursor(aiosqlite.Cursor):
         return rows if self._exhausted else [*rows, *await super().fetchall()]
 
     async def close(self) -> None:
-        if not self._exhausted:  # there is more, or it is under way and nobody waits for it any more
+        if not self._exhausted:  # more rows are left, or the statement was abandoned
             await super().close()
 
     def _run(self, sql: str, parameters: Iterable[Any]) -> None:
@@ -94,7 +94,7 @@ class Connection(aiosqlite.Connection):
     async def rollback(self) -> None:
         self._pending_begin = None
         if self._in_transaction and not self._writes and self._running and self._connection is not None:
-            self._tx.put_nowait((None, self._connection.rollback))  # what follows on this connection comes after it
+            self._tx.put_nowait((None, self._connection.rollback))  # later statements of this connection run after it
         elif self._in_transaction:
             await super().rollback()
         self._in_transaction = False
@@ -138,7 +138,7 @@ def _worker_thread(tx: Any) -> None:
 async def connect(path: str, timeout_s: float) -> Connection:
     """Opens a connection; ``timeout_s`` is how long a statement waits for a lock."""
     connection = Connection(lambda: sqlite3.connect(path, timeout=timeout_s, check_same_thread=False), 64)
-    # A process that forgot to close it ends all the same.
+    # A daemon thread: an unclosed connection does not keep the process alive.
     connection._thread = threading.Thread(target=_worker_thread, args=(connection._tx,), daemon=True)
     await connection
     return connection

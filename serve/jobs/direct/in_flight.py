@@ -68,7 +68,7 @@ class InFlightRequests:
         self._lease_reaper = lease_reaper or LeaseReaper(state)
         self._register_lock = asyncio.Lock()
         self._to_delete: set[FlightTicket] = set()
-        """What ended while nobody could write it down."""
+        # Ended flights whose rows are still to be deleted.
         self._heartbeat_task: asyncio.Task[None] | None = None
 
     @property

@@ -120,7 +120,7 @@ class JobViews:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._paces: dict[str, tuple[float, float, int]] = {}
-        """By lane: when it was looked at, seconds for a job, slots."""
+        # By lane: time of the query, mean seconds per job, slots.
         self._positions = Positions()
 
     async def get(self, job_id: str) -> JobView:

@@ -63,7 +63,7 @@ class Leases:
         self._most_running = state.settings.quotas.max_running
         self._slots = dict(slots)
         self._lanes_with_jobs: set[str] = set()
-        """Lanes that had jobs when they were last asked for some."""
+        # Lanes that had jobs at the last claim.
 
     async def register(self) -> None:
         """As a new worker, with no jobs."""
