@@ -80,7 +80,7 @@ async def test_a_window_that_was_used_up_is_asked_for_again(site: Site, clock: C
         assert 85 <= await allowed(busy, 100) < 94
         (window,) = busy._windows.values()
         await idle.settle(idle_s=0.0)
-        window.ask_again_at = 0.0  # some seconds later
+        window.retry_at = 0.0  # some seconds later
         found = await allowed(busy, 100)
         assert found > 0
         assert 6 + window.spent == 100
