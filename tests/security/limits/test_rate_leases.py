@@ -83,7 +83,7 @@ async def test_a_window_that_was_used_up_is_asked_for_again(site: Site, clock: C
         window.retry_at = 0.0  # some seconds later
         found = await allowed(busy, 100)
         assert found > 0
-        assert 6 + window.spent == 100
+        assert 6 + window.used == 100
 
 
 async def test_the_next_window_is_new(site: Site, clock: Clock) -> None:
