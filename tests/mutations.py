@@ -60,7 +60,7 @@ MUTATIONS = (
     Mutation(
         "one more waits than the queue holds",
         "serve/security/limits/admission_queue.py",
-        r"if self\.(\w+) >= self\.(_\w+):\n(\s+self\._make_room)",
+        r"if self\.(\w+) >= self\.(_\w+):\n(\s+self\._displace)",
         r"if self.\1 > self.\2:\n\3",
         (ADMISSION,),
     ),
@@ -88,22 +88,22 @@ MUTATIONS = (
     Mutation(
         "one job more than a user may have waits",
         "serve/jobs/queue/fair_order.py",
-        r"of_user \+ more > limits\.max_queued_per_user",
-        "of_user + more > limits.max_queued_per_user + 1",
+        r"queued_by_user \+ added > limits\.max_queued_per_user",
+        "queued_by_user + added > limits.max_queued_per_user + 1",
         (QUEUE, "api/test_jobs.py"),
     ),
     Mutation(
         "who was taken for dead writes on",
         "serve/jobs/worker/leases.py",
-        r"j\.worker_id == me, j\.attempt == attempt",
+        r"j\.worker_id == worker_id, j\.attempt == attempt",
         "j.attempt == attempt",
         (LEASES,),
     ),
     Mutation(
         "an attempt before the last writes on",
         "serve/jobs/worker/leases.py",
-        r"j\.worker_id == me, j\.attempt == attempt",
-        "j.worker_id == me",
+        r"j\.worker_id == worker_id, j\.attempt == attempt",
+        "j.worker_id == worker_id",
         (LEASES,),
     ),
     Mutation(
@@ -116,8 +116,8 @@ MUTATIONS = (
     Mutation(
         "a beat that stands still looks new",
         "serve/state/heartbeats.py",
-        r"before\[0\] == beat",
-        "before[0] != beat",
+        r"previous\[0\] == heartbeat",
+        "previous[0] != heartbeat",
         (LEASES,),
     ),
     Mutation(
@@ -220,14 +220,14 @@ MUTATIONS = (
     ),
     Mutation(
         "a slice of a rate is spent to less than nothing",
-        "serve/security/limits/leases.py",
-        r"allowed = window\.held >= cost",
-        "allowed = window.held + 1 >= cost",
+        "serve/security/limits/rate_leases.py",
+        r"allowed = window\.leased >= cost",
+        "allowed = window.leased + 1 >= cost",
         (RATES,),
     ),
     Mutation(
         "windows of a rate begin elsewhere",
-        "serve/security/limits/windows.py",
+        "serve/security/limits/rate_leases.py",
         r"number \* rate\.period_s - offset",
         "number * rate.period_s",
         (RATES,),
@@ -242,8 +242,8 @@ MUTATIONS = (
     Mutation(
         "signed addresses never end",
         "serve/security/signing/signed_urls.py",
-        r"return any\(known\) and .+\n",
-        "return any(known)\n",
+        r"return any\(matches\) and .+\n",
+        "return any(matches)\n",
         (SIGNED,),
     ),
     Mutation(
@@ -276,7 +276,7 @@ MUTATIONS = (
     ),
     Mutation(
         "a webhook's signature leaves out its id",
-        "serve/jobs/webhooks/call.py",
+        "serve/jobs/webhooks/client.py",
         r'f"\{message_id\}\.\{timestamp\}\."',
         'f"{timestamp}."',
         ("jobs/test_webhooks.py",),
