@@ -95,7 +95,8 @@ def _combined_insert(generation: tuple[str, ...], job: tuple[str, ...], event: t
     """Inserts the three rows of a job, given the names of their columns, in one round trip to PostgreSQL."""
     values = {name: _parameter("generation", generations, name) for name in generation}
     added = sa.insert(generations).values(values).returning(generations.c.seq).cte("added")
-    event_insert = sa.insert(events).from_select(event, sa.select(*(_parameter("event", events, name) for name in event)))
+    of_event = sa.select(*(_parameter("event", events, name) for name in event))
+    event_insert = sa.insert(events).from_select(event, of_event)
     job_values = sa.select(added.c.seq, *(_parameter("job", jobs, name) for name in job))
     return sa.insert(jobs).from_select(("seq", *job), job_values).add_cte(event_insert.cte("event"))
 
