@@ -30,7 +30,7 @@ from serve.settings import (
     project_path,
 )
 
-PYTHONS = ((3, 11),)
+PYTHONS = ((3, 11), (3, 12))
 """The versions of Python that pyproject.toml allows."""
 MIN_DISK_BYTES = 1024 * MEBIBYTE
 MIN_MEMORY_BYTES = 3 * 1024 * MEBIBYTE
