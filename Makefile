@@ -147,8 +147,8 @@ docs: .venv/.testing ## write docs/SETTINGS.md, docs/METRICS.md and what Prometh
 	$(BIN)/atelier dashboards write deployments/grafana
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' \
-	  || { echo "Atelier needs Python 3.11; set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 11), (3, 12)))' \
+	  || { echo "Atelier needs Python 3.11 or 3.12; set PYTHON=/path/to/python3.11"; exit 1; }
 	$(PYTHON) -m venv .venv
 
 .venv/.serving: $(BIN)/python pyproject.toml setup.py constraints.txt

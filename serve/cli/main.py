@@ -39,7 +39,7 @@ from serve.cluster import nodes, ray_environment, redeployment, stack
 from serve.cluster.http_client import StackClient
 from serve.cluster.nodes import check_shared_state, with_addresses
 from serve.cluster.ray_environment import temporary_folder
-from serve.errors import AtelierError
+from serve.errors import AtelierError, EngineUnavailable
 from serve.observability.logs import console
 from serve.settings import Settings, leaves, load, to_markdown
 from serve.settings.loopback import is_loopback, is_own
@@ -159,19 +159,23 @@ def ray_cluster(settings: Settings) -> Iterator[str]:
         from serve.app import compose, grpc_options, http_options
 
         logging.getLogger("ray").setLevel(logging.ERROR)
-        ray.init(
-            "local",  # and not a cluster that Ray remembers on this machine
-            num_cpus=settings.ray.num_cpus or None,
-            object_store_memory=settings.ray.object_store_memory_bytes,
-            include_dashboard=settings.dashboard.enabled,
-            dashboard_host=settings.dashboard.host,
-            dashboard_port=settings.dashboard.port,
-            logging_level=logging.ERROR,
-            log_to_driver=False,
-            _metrics_export_port=settings.ray.metrics_port or None,
-            _temp_dir=str(settings.ray.temp_dir) if settings.ray.temp_dir else None,
-            _node_ip_address=settings.ray.host if is_own(settings.ray.host) else None,
-        )
+        try:
+            ray.init(
+                "local",  # and not a cluster that Ray remembers on this machine
+                num_cpus=settings.ray.num_cpus or None,
+                object_store_memory=settings.ray.object_store_memory_bytes,
+                include_dashboard=settings.dashboard.enabled,
+                dashboard_host=settings.dashboard.host,
+                dashboard_port=settings.dashboard.port,
+                logging_level=logging.ERROR,
+                log_to_driver=False,
+                _metrics_export_port=settings.ray.metrics_port or None,
+                _temp_dir=str(settings.ray.temp_dir) if settings.ray.temp_dir else None,
+                _node_ip_address=settings.ray.host if is_own(settings.ray.host) else None,
+            )
+        except Exception as error:  # of a node that does not start Ray raises nothing narrower
+            reason = str(error).strip().partition("\n")[0]
+            raise EngineUnavailable(f"Ray did not start: {reason}. `atelier doctor` says what is short") from error
     for name in (signal.SIGTERM, signal.SIGINT):
         signal.signal(name, _interrupt)  # Ray has set its own
     try:

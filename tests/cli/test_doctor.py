@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from serve.cli.machine import checks
+from serve.cli.machine import resources, software
+from serve.cli.machine.check import Check
 from serve.cli.main import app
 from serve.errors import EngineUnavailable
 from serve.settings import HOME, Settings, load
@@ -73,17 +74,17 @@ def test_wrong_settings_exit_with_2(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_supported_pythons_are_those_of_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    (major, oldest), (_, newest) = checks.PYTHONS[0], checks.PYTHONS[-1]
+    (major, oldest), (_, newest) = software.PYTHONS[0], software.PYTHONS[-1]
     allowed = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]["requires-python"]
     assert allowed == f">={major}.{oldest},<{major}.{newest + 1}"
-    monkeypatch.setattr(checks, "PYTHONS", ((3, 99),))
+    monkeypatch.setattr(software, "PYTHONS", ((3, 99),))
     assert doctor(1)["Python"]["status"] == "missing"
 
 
 @pytest.mark.parametrize(("installed", "name"), [("2.1.0", "NumPy"), ("0.1", "packages")])
 def test_packages_of_another_version(monkeypatch: pytest.MonkeyPatch, installed: str, name: str) -> None:
-    real, wanted = checks.version, "numpy" if name == "NumPy" else "fastapi"
-    monkeypatch.setattr(checks, "version", lambda one: installed if one == wanted else real(one))
+    real, wanted = software.version, "numpy" if name == "NumPy" else "fastapi"
+    monkeypatch.setattr(software, "version", lambda one: installed if one == wanted else real(one))
     found = doctor(1)[name]
     assert f"{wanted} {installed} is not" in found["detail"]
     assert found["remedy"].startswith(f"pip install '{wanted}")
@@ -93,7 +94,7 @@ def test_missing_tritonserver(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(_: Path | None) -> None:
         raise EngineUnavailable("the tritonserver binary is missing: install the package nvidia-pytriton")
 
-    monkeypatch.setattr(checks.installation, "find", absent)
+    monkeypatch.setattr(software.installation, "find", absent)
     found = doctor(1)["tritonserver"]
     assert (found["status"], found["remedy"]) == ("missing", "pip install nvidia-pytriton")
 
@@ -102,10 +103,10 @@ def test_a_library_that_the_loader_does_not_find(tmp_path: Path) -> None:
     program = tmp_path / "stub"
     program.write_text("#!/bin/sh\necho 'error while loading shared libraries: libpython3.11.so.1.0' >&2\nexit 127\n")
     program.chmod(0o755)
-    assert "libpython3.11.so.1.0" in checks._lacks(program)
+    assert "libpython3.11.so.1.0" in software._lacks(program)
     program.write_text("#!/bin/sh\necho 'Expected 9 arguments' >&2\nexit 1\n")
-    assert checks._lacks(program) == ""
-    assert "cannot be started" in checks._lacks(tmp_path / "none")
+    assert software._lacks(program) == ""
+    assert "cannot be started" in software._lacks(tmp_path / "none")
 
 
 def test_missing_haproxy(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,12 +115,12 @@ def test_missing_haproxy(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_programs_that_the_stand_in_of_haproxy_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks.shutil, "which", lambda name: None if name == "setsid" else f"/bin/{name}")
+    monkeypatch.setattr(software.shutil, "which", lambda name: None if name == "setsid" else f"/bin/{name}")
     found = doctor(1)["HAProxy"]
     assert "setsid" in found["detail"]
     assert "util-linux" in found["remedy"]
     text = (HOME / "deployments" / "haproxy").read_text()
-    assert all(name in text for name in checks.STAND_IN_PROGRAMS)
+    assert all(name in text for name in software.STAND_IN_PROGRAMS)
 
 
 def test_a_damaged_engine(monkeypatch: pytest.MonkeyPatch, site: Path) -> None:
@@ -167,13 +168,13 @@ def test_a_data_folder_that_cannot_be_written(site: Path) -> None:
 
 
 def test_little_memory_is_no_reason_not_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "_available_memory", lambda: 2**30)
+    monkeypatch.setattr(resources, "_available_memory", lambda: 2**30)
     assert doctor(0)["memory"]["status"] == "optional"
 
 
 def test_no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     full = shutil.disk_usage("/")._replace(free=2**20)
-    monkeypatch.setattr(checks.shutil, "disk_usage", lambda _: full)
+    monkeypatch.setattr(resources.shutil, "disk_usage", lambda _: full)
     assert doctor(1)["disk of the data folder"]["status"] == "missing"
 
 
@@ -185,18 +186,18 @@ def test_a_gpu_is_needed_where_replicas_reserve_one(monkeypatch: pytest.MonkeyPa
 
 
 def test_extras_are_needed_where_settings_use_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(software.importlib.util, "find_spec", lambda _: None)
     assert _extra("provenance").status == "optional"
     found = _extra("provenance", provenance={"c2pa": "always"})
     assert (found.status, found.remedy) == ("missing", "pip install 'atelier[provenance]'")
     rule = {"category": "x", "patterns": ["a+"]}
     assert _extra("moderation", moderation={"policy": "refuse", "rules": [rule]}).status == "missing"
     extras = tomllib.loads((HOME / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    assert {extra.name for extra in checks.EXTRAS} <= extras.keys()
+    assert {extra.name for extra in software.EXTRAS} <= extras.keys()
 
 
-def _extra(name: str, **values: Any) -> checks.Check:
-    return next(check for check in checks.extras(load(**values)) if check.name == f"extra {name}")
+def _extra(name: str, **values: Any) -> Check:
+    return next(check for check in software.extras(load(**values)) if check.name == f"extra {name}")
 
 
 def test_up_without_engines_says_what_to_run(monkeypatch: pytest.MonkeyPatch, site: Path) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 
 import typer
 from rich.markup import escape
 
 from serve.cli.database import ConfigOption, DataOption, JsonOption, out, told
+from serve.cli.machine.check import Check
 from serve.cluster.nodes import with_addresses
-from serve.settings import load
+from serve.settings import Settings, load
 
 _COLOURS = {"ok": "green", "missing": "red", "optional": "yellow"}
 
@@ -20,8 +22,6 @@ def doctor(config: ConfigOption = None, data: DataOption = None, as_json: JsonOp
 
     What is `missing` has to be brought first, by the command below it; what is `optional` is only needed for more.
     """
-    from serve.cli.machine.checks import all_checks  # libraries that take a while to load
-
     with told():
         made = list(all_checks(with_addresses(load(config))))
     ok = all(check.ok or not check.required for check in made)
@@ -37,3 +37,17 @@ def doctor(config: ConfigOption = None, data: DataOption = None, as_json: JsonOp
                 out.print(f"{'':<{width + 12}}{escape(check.remedy)}", soft_wrap=True)
         out.print("A stack can start: atelier up" if ok else "[red]A stack cannot start: bring what is missing[/]")
     raise typer.Exit(0 if ok else 1)
+
+
+def all_checks(settings: Settings) -> Iterator[Check]:
+    from serve.cli.machine import engines, resources, software  # libraries that take a while to load
+
+    yield software.python()
+    yield from software.packages()
+    yield from software.programs(settings)
+    yield from engines.engines(settings, checksums=True)
+    yield resources.data_folder(settings)
+    yield from resources.ports(settings)
+    yield from resources.resources(settings)
+    yield from resources.gpu(settings)
+    yield from software.extras(settings)

@@ -12,7 +12,8 @@ from typing import Any
 
 from rich.console import Console
 
-from serve.cli.machine import checks
+from serve.cli.machine import engines, resources, software
+from serve.cli.machine.check import Check
 from serve.errors import EngineUnavailable, InvalidRequest
 from serve.settings import IS_INSTALLED, PACKAGE_DATA, Settings, numba_environment, python_environment
 
@@ -21,24 +22,26 @@ _WARM = "from serve.ensembles.vectorizer.tasks import warm; warm()"
 
 def check_stack(settings: Settings) -> None:
     """Raises EngineUnavailable with the first thing that keeps a stack of ``settings`` from starting."""
-    _require([checks.python(), checks.data_folder(settings), *checks.programs(settings), *checks.engines(settings)])
+    _require(
+        [software.python(), resources.data_folder(settings), *software.programs(settings), *engines.engines(settings)]
+    )
 
 
 def check_vectorizer(settings: Settings) -> None:
     """Raises EngineUnavailable with what keeps a Vectorizer in this process from starting."""
     own = settings.vectorizer
     if own.engines_url is None:
-        _require([*checks.vectorizer_engines(own), *checks.triton(own.tritonserver)])
+        _require([*engines.vectorizer_engines(own), *software.triton(own.tritonserver)])
 
 
 def check_illustrator(settings: Settings) -> None:
     """Raises EngineUnavailable with what keeps an Illustrator in this process from starting."""
     own = settings.illustrator
     if own.engines_url is None:
-        _require([*checks.illustrator_engines(own), *checks.triton(own.tritonserver)])
+        _require([*engines.illustrator_engines(own), *software.triton(own.tritonserver)])
 
 
-def _require(made: Iterable[checks.Check]) -> None:
+def _require(made: Iterable[Check]) -> None:
     for check in made:
         if check.required and not check.ok:
             raise EngineUnavailable(
