@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from loadtests.illustrate.policies import OneAtATime, Policy, RequestLevel, Served, StepLevel, arrivals, serve
-from loadtests.illustrate.subject import NAME, Subject, prepare
+from loadtests.illustrate.workload import NAME, Workload, prepare
 from loadtests.load.memory import pss_bytes
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown
@@ -38,11 +38,11 @@ LOAD = 0.75
 CALLERS = 8
 
 
-def settings_of(subject: Subject) -> IllustratorSettings:
+def settings_of(subject: Workload) -> IllustratorSettings:
     return IllustratorSettings(model_repository=subject.repository)
 
 
-async def one_caller(subject: Subject, illustrator: Illustrator, pictures: int) -> dict[str, list[float]]:
+async def one_caller(subject: Workload, illustrator: Illustrator, pictures: int) -> dict[str, list[float]]:
     """Seconds of each picture by side, taken in turns."""
     from loadtests.illustrate import peers  # torch: only in this process, and only now
 
@@ -124,7 +124,7 @@ async def _step_s(illustrator: Illustrator, unet: str) -> float:
     return (time.perf_counter() - began) / max(1.0, inferences / 2 / (CALLERS - 1))
 
 
-async def cold_start(subject: Subject) -> float:
+async def cold_start(subject: Workload) -> float:
     """Seconds from an Illustrator that is not started to its first picture."""
     began = time.perf_counter()
     illustrator = Illustrator(settings_of(subject))
@@ -167,7 +167,7 @@ def curve_table(milliseconds: dict[int, float], chosen: int) -> str:
     return markdown(["UNet, batch", "ms", "rows/s"], rows)
 
 
-async def bench(arguments: argparse.Namespace, subject: Subject) -> dict[str, object]:
+async def bench(arguments: argparse.Namespace, subject: Workload) -> dict[str, object]:
     found = await profile(subject.repository, f"{NAME}_unet", arguments.device)
     store(subject.repository, found)
     print(curve_table(dict(found.milliseconds), found.max_batch_size), flush=True)

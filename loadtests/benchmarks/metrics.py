@@ -40,11 +40,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0, help="of load on each ensemble")
     parser.add_argument("--ray", action="store_true", help="also what Ray's own calls take; starts a Ray node")
-    asked = parser.parse_args()
+    options = parser.parse_args()
     recording_s = show_recordings()
-    asyncio.run(show_ensembles(asked.seconds, recording_s))
+    asyncio.run(show_ensembles(options.seconds, recording_s))
     show_telling()
-    if asked.ray:
+    if options.ray:
         show_ray()
 
 

@@ -23,20 +23,22 @@ from pathlib import Path
 
 from loadtests.load.stack import running
 from loadtests.peers import engines, whole_jobs
-from loadtests.peers.asking import Ask, Asked, in_turns
+from loadtests.peers.closed_loop import Samples, Send, interleave
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown
 
 ENGINES, PICTURES, DRAWINGS = "engines", "pictures", "drawings"
 WHAT = (ENGINES, PICTURES, DRAWINGS)
 CALLERS = (1, 8, 32)
-Rows = dict[int, dict[str, Asked]]
+Rows = dict[int, dict[str, Samples]]
 """By callers, then by peer."""
 
 
-async def measure(opened: AbstractAsyncContextManager[dict[str, Ask]], told: argparse.Namespace) -> Rows:
-    async with opened as asks:
-        return {callers: await in_turns(asks, callers, told.rounds, told.seconds) for callers in told.callers}
+async def measure(opened: AbstractAsyncContextManager[dict[str, Send]], options: argparse.Namespace) -> Rows:
+    async with opened as senders:
+        return {
+            callers: await interleave(senders, callers, options.rounds, options.seconds) for callers in options.callers
+        }
 
 
 def table(title: str, rows: Rows) -> str:
@@ -44,45 +46,45 @@ def table(title: str, rows: Rows) -> str:
     lines = []
     for callers, peers in rows.items():
         ours = next(iter(peers.values())).rate
-        for name, asked in peers.items():
-            times = [f"{asked.quantile_ms(share):.1f}" for share in (0.5, 0.99)]
-            ratio = f"{asked.rate / ours:.2f}" if ours else "–"
-            counts = [str(callers), str(len(asked.waits_s))]
-            lines.append([name, *counts, f"{asked.rate:.1f}", *times, str(len(asked.failures)), ratio])
+        for name, samples in peers.items():
+            times = [f"{samples.quantile_ms(share):.1f}" for share in (0.5, 0.99)]
+            ratio = f"{samples.rate / ours:.2f}" if ours else "–"
+            counts = [str(callers), str(len(samples.waits_s))]
+            lines.append([name, *counts, f"{samples.rate:.1f}", *times, str(len(samples.failures)), ratio])
     return markdown([title, "callers", "answers", "requests/s", "p50 ms", "p99 ms", "failed", "to Atelier's"], lines)
 
 
 def show(title: str, rows: Rows) -> None:
     print(table(title, rows) + "\n", flush=True)
     for callers, peers in rows.items():
-        for name, asked in peers.items():
-            for text in sorted(set(asked.failures))[:3]:
+        for name, samples in peers.items():
+            for text in sorted(set(samples.failures))[:3]:
                 print(f"failed: {name}, {callers} callers: {text}", flush=True)
 
 
-def all_engines(told: argparse.Namespace) -> dict[str, Rows]:
+def all_engines(options: argparse.Namespace) -> dict[str, Rows]:
     found = {}
     with running() as ours:
-        for engine in told.engine:
-            found[engine] = asyncio.run(measure(engines.asks(engine, ours, told.threads), told))
+        for engine in options.engine:
+            found[engine] = asyncio.run(measure(engines.senders(engine, ours, options.threads), options))
             show(f"engine {engine}", found[engine])
     return found
 
 
-def all_pictures(told: argparse.Namespace) -> dict[str, Rows]:
-    from loadtests.illustrate.subject import NAME, prepare  # torch
+def all_pictures(options: argparse.Namespace) -> dict[str, Rows]:
+    from loadtests.illustrate.workload import NAME, prepare  # torch
 
     with tempfile.TemporaryDirectory(prefix="atelier-peers-") as name:
         subject = prepare(None, Path(name))
         with whole_jobs.stack_of(subject.repository, NAME) as ours:
-            rows = asyncio.run(measure(whole_jobs.pictures(Path(name), ours, told.steps), told))
-    show(f"prompt to picture, {told.steps} steps", rows)
+            rows = asyncio.run(measure(whole_jobs.pictures(Path(name), ours, options.steps), options))
+    show(f"prompt to picture, {options.steps} steps", rows)
     return {PICTURES: rows}
 
 
-def all_drawings(told: argparse.Namespace) -> dict[str, Rows]:
+def all_drawings(options: argparse.Namespace) -> dict[str, Rows]:
     with running() as ours:
-        rows = asyncio.run(measure(whole_jobs.drawings(ours), told))
+        rows = asyncio.run(measure(whole_jobs.drawings(ours), options))
     show("picture to SVG, tier 1", rows)
     return {DRAWINGS: rows}
 
@@ -100,19 +102,19 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--threads", type=int, default=os.cpu_count() or 1, help="of an engine whose config names none")
     parser.add_argument("--steps", type=int, default=8, help="of a picture")
     parser.add_argument("--out", type=Path, default=ROOT / "var" / "bench" / "peers.json")
-    told = parser.parse_args(given)
+    options = parser.parse_args(given)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # peers are ended then, too
     found: dict[str, Rows] = {}
-    for what in told.what:
-        found |= MEASUREMENTS[what](told)
+    for what in options.what:
+        found |= MEASUREMENTS[what](options)
     load = os.getloadavg()
     print(f"load average {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f} on {os.cpu_count()} cores at the end")
-    told.out.parent.mkdir(parents=True, exist_ok=True)
+    options.out.parent.mkdir(parents=True, exist_ok=True)
     kept = {
         title: {n: {p: asdict(a) for p, a in peers.items()} for n, peers in rows.items()}
         for title, rows in found.items()
     }
-    told.out.write_text(json.dumps(kept, indent=1))
+    options.out.write_text(json.dumps(kept, indent=1))
 
 
 if __name__ == "__main__":

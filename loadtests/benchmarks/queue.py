@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.load.stack import running
-from loadtests.queue import cached, checkpoints, claims, delays, doors, gallery, library
+from loadtests.queue import cached, checkpoints, claims, delays, endpoints, gallery, library
 from loadtests.queue.callers import Pace
 from loadtests.queue.databases import KINDS, Databases, all_of, settings_at, told_by_environment
 from loadtests.queue.report import errors_of, table
@@ -48,7 +48,7 @@ class Plans:
     claims: claims.Plan = field(default_factory=claims.Plan)
     gallery: gallery.Plan = field(default_factory=gallery.Plan)
     checkpoints: checkpoints.Plan = field(default_factory=checkpoints.Plan)
-    doors: doors.Plan = field(default_factory=doors.Plan)
+    endpoints: endpoints.Plan = field(default_factory=endpoints.Plan)
     cached: cached.Plan = field(default_factory=cached.Plan)
     delays: delays.Plan = field(default_factory=delays.Plan)
 
@@ -59,7 +59,7 @@ QUICK = Plans(
     claims.Plan(turns=4, ways=((1, 1, 1), (1, 4, 4), (4, 1, 1))),
     gallery.Plan(repetitions=10),
     checkpoints.Plan(rounds=10),
-    doors.Plan(pace=_SHORT),
+    endpoints.Plan(pace=_SHORT),
     cached.Plan((Pace(callers=1, again_s=0.0, at_once_s=2.0, rounds=2), Pace(callers=10, again_s=4.0, at_once_s=2.0))),
     delays.Plan(seconds=5.0),
 )
@@ -102,7 +102,7 @@ def measured_through_the_stack(names: Sequence[str], plans: Plans, databases: Da
         settings = settings_at(url, folder)
         for name in names:
             if name == DOORS:
-                found[name] = asyncio.run(doors.measure(databases.name, started.url, settings, plans.doors))
+                found[name] = asyncio.run(endpoints.measure(databases.name, started.url, settings, plans.endpoints))
             elif name == CACHED:
                 found[name] = asyncio.run(cached.measure(databases.name, started.url, plans.cached))
             else:
@@ -140,9 +140,9 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
             everything |= found
     load = os.getloadavg()
     print(f"load average {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f} on {os.cpu_count()} cores at the end")
-    told = {measurement: [asdict(row) for row in rows] for measurement, rows in everything.items()}
+    figures = {measurement: [asdict(row) for row in rows] for measurement, rows in everything.items()}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({"cores": os.cpu_count(), "load": load, **told}, indent=1))
+    arguments.out.write_text(json.dumps({"cores": os.cpu_count(), "load": load, **figures}, indent=1))
 
 
 def _all(wanted: Sequence[str], plans: Plans, databases: Sequence[Databases], folder: Path) -> Iterator[Found]:

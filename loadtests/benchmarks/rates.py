@@ -32,10 +32,10 @@ REPORTS = ROOT / "var" / "load" / "rates"
 
 @dataclass(frozen=True)
 class Kind:
-    """``name`` as limits.yaml has it, ``told`` as the table does."""
+    """``name`` as limits.yaml has it, ``description`` as the table does."""
 
     name: str
-    told: str
+    description: str
     changes: Changes
 
 
@@ -53,7 +53,7 @@ KINDS = (
 
 
 @dataclass(frozen=True)
-class Tried:
+class RateResult:
     """A kind at a rate a minute. ``exceeded``: which limits, in words; empty when it was answered in time."""
 
     kind: Kind
@@ -62,61 +62,63 @@ class Tried:
     exceeded: Sequence[str]
 
 
-def tried(kind: Kind, rates: Sequence[float], seconds: float, where: Target) -> Iterator[Tried]:
+def run_rates(kind: Kind, rates: Sequence[float], seconds: float, where: Target) -> Iterator[RateResult]:
     """Downwards, to the first rate that is answered in time."""
     bounds = rate_limits(kind.name)
 
-    def asked(rate: float, seconds: float) -> Report:
+    def run_at(rate: float, seconds: float) -> Report:
         return run(scenario("rate_1000", replace(kind.changes, per_minute=rate, run_time_s=seconds)), where, REPORTS)
 
     if kind.changes.catalogue:
-        asked(WARM_UP_RATE, WARM_UP_S)
+        run_at(WARM_UP_RATE, WARM_UP_S)
     for rate in rates:
-        report = asked(rate, seconds)
-        found = Tried(kind, rate, report, broken(report.measured, bounds))
+        report = run_at(rate, seconds)
+        found = RateResult(kind, rate, report, broken(report.measured, bounds))
         yield found
         if not found.exceeded:
             return
 
 
-def missed(all_tried: Sequence[Tried], least: float) -> list[str]:
+def missed(all_tried: Sequence[RateResult], least: float) -> list[str]:
     """The kinds that were in time at no rate from ``least`` on, in words: what was amiss at the lowest of these, and
     what was done instead."""
     reasons = []
     for kind in dict.fromkeys(one.kind for one in all_tried):
         mine = [one for one in all_tried if one.kind == kind]
-        asked = [one for one in mine if one.rate >= least]
-        if all(one.exceeded for one in asked):
+        required = [one for one in mine if one.rate >= least]
+        if all(one.exceeded for one in required):
             done = next((f"in time at {one.rate:g}" for one in mine if not one.exceeded), "in time at no rate")
-            reasons.append(f"{kind.told} at {least:g} a minute: {', '.join(asked[-1].exceeded)} ({done})")
+            reasons.append(f"{kind.description} at {least:g} a minute: {', '.join(required[-1].exceeded)} ({done})")
     return reasons
 
 
 HEADER = ["requests", "a minute", "due", "failed", "late", "p50 ms", "p95 ms", "p99 ms", "limit p95", "in time"]
 
 
-def row(one: Tried) -> list[str]:
+def row(one: RateResult) -> list[str]:
     found, notes = one.report.measured.outcome, one.report.measured.notes
     times = [f"{took:.0f}" for took in (found.p50_ms, found.p95_ms, found.p99_ms, rate_limits(one.kind.name).p95_ms)]
     counts = [f"{notes.due}", f"{found.failures}", f"{notes.late}"]
-    return [one.kind.told, f"{one.rate:.0f}", *counts, *times, "no" if one.exceeded else "yes"]
+    return [one.kind.description, f"{one.rate:.0f}", *counts, *times, "no" if one.exceeded else "yes"]
 
 
 def parser() -> argparse.ArgumentParser:
-    told = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         prog="python -m loadtests.benchmarks.rates",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="kinds: " + "; ".join(f"{number}: {kind.told}" for number, kind in enumerate(KINDS)),
+        epilog="kinds: " + "; ".join(f"{number}: {kind.description}" for number, kind in enumerate(KINDS)),
     )
-    told.add_argument("--url", default="", help="the HTTP door of a running stack; default: start one")
-    told.add_argument("--grpc", default="127.0.0.1:9000", help="its gRPC door")
-    told.add_argument("--seconds", type=float, default=30.0, help="of each rate")
-    told.add_argument("--rates", type=float, nargs="+", default=RATES, help="a minute")
-    told.add_argument("--least", type=float, help="what each kind has to do a minute; default: the highest of --rates")
+    options.add_argument("--url", default="", help="the HTTP endpoint of a running stack; default: start one")
+    options.add_argument("--grpc", default="127.0.0.1:9000", help="its gRPC endpoint")
+    options.add_argument("--seconds", type=float, default=30.0, help="of each rate")
+    options.add_argument("--rates", type=float, nargs="+", default=RATES, help="a minute")
+    options.add_argument(
+        "--least", type=float, help="what each kind has to do a minute; default: the highest of --rates"
+    )
     numbers = range(len(KINDS))
-    told.add_argument("--kind", type=int, nargs="+", default=numbers, choices=numbers, help="by number, from 0")
-    return told
+    options.add_argument("--kind", type=int, nargs="+", default=numbers, choices=numbers, help="by number, from 0")
+    return options
 
 
 @contextlib.contextmanager
@@ -135,9 +137,12 @@ def main(given: Sequence[str] | None = None) -> None:
     found = []
     with target(arguments.url, arguments.grpc) as where:
         for number in arguments.kind:
-            for one in tried(KINDS[number], rates, arguments.seconds, where):
+            for one in run_rates(KINDS[number], rates, arguments.seconds, where):
                 found.append(one)
-                print(f"{one.kind.told} at {one.rate:.0f} a minute: {', '.join(one.exceeded) or 'in time'}", flush=True)
+                print(
+                    f"{one.kind.description} at {one.rate:.0f} a minute: {', '.join(one.exceeded) or 'in time'}",
+                    flush=True,
+                )
     print("\n" + markdown(HEADER, [row(one) for one in found]), flush=True)
     if reasons := missed(found, least):
         sys.exit(f"limits exceeded: {'; '.join(reasons)}")

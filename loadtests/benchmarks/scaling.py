@@ -28,12 +28,12 @@ import psutil
 
 from loadtests.load.callers import ANEW
 from loadtests.load.stack import Started, running
-from loadtests.scaling import telling
-from loadtests.scaling.picture import draw as draw_picture
+from loadtests.scaling import stack_metrics
+from loadtests.scaling.chart import draw as draw_picture
 from loadtests.scaling.site import REPLICA
 from loadtests.scaling.sleeping import write_sleeping_family
 from loadtests.scaling.steps import STEPS, drawing, steps_of
-from loadtests.scaling.timeline import Look, Moment, changes, highest_p95_s, timeline
+from loadtests.scaling.timeline import Moment, Sample, changes, highest_p95_s, timeline
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown
 
@@ -65,7 +65,7 @@ def settings(models: Path, most: int) -> dict[str, Any]:
         "illustrator": illustrator,
         "vectorizer": {"workers": 1, "num_cpus": 0.1},
         "rates": {"per_address": False},
-        "ray": {"metrics_interval_s": telling.INTERVAL_S},
+        "ray": {"metrics_interval_s": stack_metrics.INTERVAL_S},
     }
 
 
@@ -78,41 +78,41 @@ def replicas(pid: int) -> int:
     return found
 
 
-def look(started: Started, url: str) -> Look | None:
+def sample(started: Started, url: str) -> Sample | None:
     """None when the stack's metrics do not answer."""
     try:
-        told = telling.ask(url)
+        state = stack_metrics.fetch(url)
     except httpx.HTTPError:
         return None
-    return Look(time.time(), replicas(started.pid), told.ready, told.waiting)
+    return Sample(time.time(), replicas(started.pid), state.ready, state.waiting)
 
 
 def run_steps(started: Started, steps: str, folder: Path) -> list[Moment]:
-    url = telling.endpoint(started.targets)
-    _wait_told(started, url)
+    url = stack_metrics.endpoint(started.targets)
+    _wait_reported(started, url)
     requests = folder / "requests.jsonl"
     requests.touch()
     command = [sys.executable, "-m", "locust", "-f", str(ROOT / "loadtests" / "scaling" / "users.py"), "--headless"]
     command += ["--host", started.url, "--steps", steps, "--requests-file", str(requests), "--only-summary"]
     command += ["--stop-timeout", "60", "--exit-code-on-error", "1"]
-    seen: list[Look | None] = []
+    seen: list[Sample | None] = []
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as locust:
         while locust.poll() is None:
-            seen.append(look(started, url))
+            seen.append(sample(started, url))
             time.sleep(LOOK_EVERY_S)
     if locust.returncode != 0:
         raise RuntimeError(f"locust ended with {locust.returncode}: requests failed")
-    asked = [json.loads(line) for line in requests.read_text().splitlines()]
-    first = min(request["began"] for request in asked)  # before it locust only starts
-    return timeline([each for each in seen if each is not None and each.time >= first], asked)
+    requests_log = [json.loads(line) for line in requests.read_text().splitlines()]
+    first = min(request["began"] for request in requests_log)  # before it locust only starts
+    return timeline([each for each in seen if each is not None and each.time >= first], requests_log)
 
 
-def _wait_told(started: Started, url: str) -> None:
+def _wait_reported(started: Started, url: str) -> None:
     """Until the metrics tell of the first replica: they come somewhat later than it."""
     deadline = time.monotonic() + FIRST_TOLD_S
-    while (found := look(started, url)) is None or found.ready < 1:
+    while (found := sample(started, url)) is None or found.ready < 1:
         if time.monotonic() > deadline:
-            raise RuntimeError(f"{url} tells of no {telling.READY} of the Illustrator")
+            raise RuntimeError(f"{url} tells of no {stack_metrics.READY} of the Illustrator")
         time.sleep(LOOK_EVERY_S)
 
 
@@ -150,8 +150,8 @@ async def knee(url: str, seconds: float) -> str:
     best = max(rate for _, rate, _ in lines)
     target = next(callers for callers, rate, _ in lines if rate >= EXPECTED * best)
     rows = [[str(callers), f"{rate:.2f}", f"{p95:.2f}"] for callers, rate, p95 in lines]
-    told = f"\n\ntarget_ongoing_requests: {target} (the fewest callers with {EXPECTED:.0%} of the best rate)"
-    return markdown(["callers", "pictures/s", "p95 s"], rows) + told
+    state = f"\n\ntarget_ongoing_requests: {target} (the fewest callers with {EXPECTED:.0%} of the best rate)"
+    return markdown(["callers", "pictures/s", "p95 s"], rows) + state
 
 
 def main() -> None:
@@ -168,15 +168,15 @@ def main() -> None:
         folder = Path(name)
         models = arguments.models or write_sleeping_family(folder / "models", STEP_S, PLACES)
         values = settings(models, 1 if arguments.knee else arguments.most)
-        os.environ.update(telling.ENVIRONMENT)
+        os.environ.update(stack_metrics.ENVIRONMENT)
         with running(values) as started:
             if arguments.knee:
                 print(asyncio.run(knee(started.url, arguments.seconds)))
                 return
             moments = run_steps(started, arguments.steps, folder)
-    told = f"{STEPS} steps of {STEP_S:g} s (they sleep), {PLACES} places and a target of {PLACES} for each replica"
-    print(f"1 to {arguments.most} replicas; {told}\n\n{table(moments, arguments.steps)}")
-    draw_picture(moments, f"Replicas of the Illustrator under load in steps\n{told}", arguments.picture)
+    state = f"{STEPS} steps of {STEP_S:g} s (they sleep), {PLACES} places and a target of {PLACES} for each replica"
+    print(f"1 to {arguments.most} replicas; {state}\n\n{table(moments, arguments.steps)}")
+    draw_picture(moments, f"Replicas of the Illustrator under load in steps\n{state}", arguments.picture)
     print(f"\ndrawn: {arguments.picture}")
 
 

@@ -48,9 +48,9 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
     load = os.getloadavg()
     print(f"load average {load[0]:.1f}, {load[1]:.1f}, {load[2]:.1f} on {os.cpu_count()} cores at the end")
     found_all: dict[str, list[Any]] = {"added": added, "costs": spent, "held": held}
-    told = {name: [asdict(one) for one in rows] for name, rows in found_all.items()}
+    figures = {name: [asdict(one) for one in rows] for name, rows in found_all.items()}
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps({"cores": os.cpu_count(), "load": load, **told}, indent=1))
+    arguments.out.write_text(json.dumps({"cores": os.cpu_count(), "load": load, **figures}, indent=1))
 
 
 if __name__ == "__main__":

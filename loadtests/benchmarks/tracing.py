@@ -46,7 +46,7 @@ def main(arguments_given: Sequence[str] | None = None) -> None:
         found = {name: [] for name in WAYS}  # type: dict[str, list[float]]
         for _ in range(arguments.rounds):
             for name, ratio in WAYS.items():
-                found[name].append(asyncio.run(asked(url, ratio, arguments.requests)))
+                found[name].append(asyncio.run(measure(url, ratio, arguments.requests)))
         child.terminate()
     print(table(found))
     load = os.getloadavg()
@@ -73,7 +73,7 @@ def application() -> RequestTrace:
     return RequestTrace(app, requests=False)
 
 
-async def asked(url: str, ratio: float | None, requests: int) -> float:
+async def measure(url: str, ratio: float | None, requests: int) -> float:
     """Microseconds of processor time for one request, this process's threads together."""
     if ratio is not None:
         export.start(TracingSettings(endpoint=url, sample_ratio=ratio), "Bench")

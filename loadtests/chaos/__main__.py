@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from loadtests.chaos import report
-from loadtests.chaos.drive import SHORT, Outcome, Pace, drive
 from loadtests.chaos.faults import FAULTS, Fault
+from loadtests.chaos.runner import SHORT, Outcome, Pace, drive
 from loadtests.chaos.site import missing, site
 from loadtests.vectorize.measure import ROOT
 
@@ -51,15 +51,17 @@ def main() -> None:
 
 
 def parser() -> argparse.ArgumentParser:
-    told = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    told.add_argument("--list", action="store_true", help="print the faults, and end")
-    told.add_argument("--only", action="append", metavar="NAME", help="this fault alone; may be given several times")
-    told.add_argument("--without", action="append", metavar="NAME", default=[], help="all but this fault; likewise")
-    told.add_argument("--short", action="store_true", help="the most telling faults, in five minutes")
-    told.add_argument("--replicas", type=int, default=2, help="of each deployment")
-    told.add_argument("--goal-s", type=float, default=report.GOAL_S, help="recovery, at most")
-    told.add_argument("--reports", type=Path, default=ROOT / "var" / "chaos")
-    return told
+    failures = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    failures.add_argument("--list", action="store_true", help="print the faults, and end")
+    failures.add_argument(
+        "--only", action="append", metavar="NAME", help="this fault alone; may be given several times"
+    )
+    failures.add_argument("--without", action="append", metavar="NAME", default=[], help="all but this fault; likewise")
+    failures.add_argument("--short", action="store_true", help="the most telling faults, in five minutes")
+    failures.add_argument("--replicas", type=int, default=2, help="of each deployment")
+    failures.add_argument("--goal-s", type=float, default=report.GOAL_S, help="recovery, at most")
+    failures.add_argument("--reports", type=Path, default=ROOT / "var" / "chaos")
+    return failures
 
 
 def run(chosen: Sequence[Fault], arguments: argparse.Namespace) -> tuple[list[str], list[str]]:
@@ -81,7 +83,7 @@ def run(chosen: Sequence[Fault], arguments: argparse.Namespace) -> tuple[list[st
         took_s = time.monotonic() - began
         settings = {"replicas": arguments.replicas, "took_s": took_s}
         text = report.write(arguments.reports / "chaos", head, outcomes, settings, arguments.goal_s)
-    print(report.told(outcomes), file=sys.stderr)
+    print(report.failures(outcomes), file=sys.stderr)
     print(text)
     print("\n" + report.took(took_s, SHORT_S if arguments.short else None))
     return report.missed(outcomes, [fault.name for fault in chosen], surplus, arguments.goal_s), errors

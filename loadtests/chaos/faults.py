@@ -46,19 +46,19 @@ def _oldest(kind: str, holding: str, site: Site) -> tuple[psutil.Process, str]:
     return found[0], f"pid {found[0].pid} of {len(found)}"
 
 
-def strike(kind: str, number: signal.Signals, site: Site, holding: str = "") -> str:
-    process, told = _oldest(kind, holding, site)
+def inject(kind: str, number: signal.Signals, site: Site, holding: str = "") -> str:
+    process, description = _oldest(kind, holding, site)
     process.send_signal(number)
-    return told
+    return description
 
 
 def _hold_up(kind: str, holding: str, watcher: str, site: Site) -> str:
     """A process at work stands still for longer than its server waits for it, and goes on where it was. So does who
     watches both, and sees nothing that stands still, as on a machine that did."""
-    process, told = _oldest(kind, holding, site)
+    process, description = _oldest(kind, holding, site)
     watching = next((one for one in process.parents() if "".join(one.cmdline()[:1]).startswith(watcher)), None)
     if watching is None:
-        raise LookupError(f"no process {watcher!r} watches {told}")
+        raise LookupError(f"no process {watcher!r} watches {description}")
     _until_busy(process)
     try:
         process.suspend()
@@ -68,7 +68,7 @@ def _hold_up(kind: str, holding: str, watcher: str, site: Site) -> str:
         for one in (process, watching):
             with contextlib.suppress(psutil.NoSuchProcess):
                 one.resume()
-    return f"{told}, for {LATE_S:g} s"
+    return f"{description}, for {LATE_S:g} s"
 
 
 def _until_busy(process: psutil.Process, most_s: float = 10.0) -> None:
@@ -87,7 +87,7 @@ def _of(
 ) -> Iterator[Fault]:
     """Both signals; ``short`` and ``notes`` by the signal's name."""
     for number in (KILL, FREEZE):
-        act = partial(strike, kind, number, holding=holding)
+        act = partial(inject, kind, number, holding=holding)
         yield Fault(f"{name} {number.name}", SERVERS, act, short=number.name in short, note=notes.get(number.name, ""))
 
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import httpx
 
-from loadtests.chaos.client import ATTEMPT_S, Seen, attempt, of_http
-from loadtests.chaos.known import PROMPT, STEPS, Known, as_pixels
-from loadtests.chaos.ledger import FINAL, Attempt, Entry, Ledger, Saw
+from loadtests.chaos.attempts_log import FINAL, Attempt, AttemptLog, AttemptResult, Entry
+from loadtests.chaos.client import ATTEMPT_S, AttemptOutcome, attempt, of_http
+from loadtests.chaos.expected_answers import PROMPT, STEPS, ExpectedAnswers, as_pixels
 
 DOOR = "job"
 PATIENCE_S = 120.0
@@ -26,86 +26,88 @@ class Jobs:
     """``keys`` by job: what its request was sent under, however often."""
 
     http: httpx.AsyncClient
-    known: Known
-    ledger: Ledger
+    known: ExpectedAnswers
+    attempts_log: AttemptLog
     keys: dict[str, str] = field(default_factory=dict)
     keys_sent: set[str] = field(default_factory=set)
 
     async def one(self, number: int) -> None:
         """A job from its request to its picture, as one entry of the ledger."""
-        entry = self.ledger.open(DOOR)
+        entry = self.attempts_log.open(DOOR)
         key, seed = uuid.uuid4().hex, number % 4
         self.keys_sent.add(key)
         try:
-            told = await self._until(entry, partial(self._add, key, seed), "id")
-            job_id = told["id"]
+            details = await self._until(entry, partial(self._add, key, seed), "id")
+            job_id = details["id"]
             self.keys[job_id] = key
             began = time.monotonic()
             job = await self._until(entry, partial(self._get, f"/v1/jobs/{job_id}"), "over")
             entry.attempts.append(Attempt(began, time.monotonic(), *await self._judged(entry, job, seed)))
         except TimeoutError:
-            entry.attempts.append(Attempt(entry.began, time.monotonic(), Saw.BROKEN, "the job did not end in time"))
+            entry.attempts.append(
+                Attempt(entry.began, time.monotonic(), AttemptResult.BROKEN, "the job did not end in time")
+            )
         except Exception as error:  # an answer without what it should have
             wrong = f"{type(error).__name__}: {error}"[:160]
-            entry.attempts.append(Attempt(entry.began, time.monotonic(), Saw.WRONG, wrong))
+            entry.attempts.append(Attempt(entry.began, time.monotonic(), AttemptResult.WRONG, wrong))
         finally:
             entry.ended = time.monotonic()
 
-    async def _judged(self, entry: Entry, job: dict[str, Any], seed: int) -> tuple[Saw, str]:
+    async def _judged(self, entry: Entry, job: dict[str, Any], seed: int) -> tuple[AttemptResult, str]:
         if job["status"] != "completed":
-            return Saw.WRONG, f"the job is {job['status']}: {job.get('error')}"
+            return AttemptResult.WRONG, f"the job is {job['status']}: {job.get('error')}"
         events = (await self._until(entry, partial(self._get, f"/v1/jobs/{job['id']}/events"), "events"))["events"]
         if [event["id"] for event in events] != list(range(1, len(events) + 1)):
-            return Saw.WRONG, "its events have gaps"
+            return AttemptResult.WRONG, "its events have gaps"
         if [event["event"] for event in events].count("completed") != 1:
-            return Saw.WRONG, "it did not end once"
+            return AttemptResult.WRONG, "it did not end once"
         data = await self._until(entry, partial(self._bytes, f"/v1/results/{job['results'][0]['id']}"), "data")
-        seen = self.known.judge_picture(seed, as_pixels(data["data"]))
-        return seen.saw, seen.told
+        outcome = self.known.judge_picture(seed, as_pixels(data["data"]))
+        return outcome.result, outcome.details
 
-    async def _until(self, entry: Entry, ask: Any, wanted: str) -> dict[str, Any]:
-        """What ``ask`` finds at last, with ``wanted`` in it. What it meets before is in the entry."""
+    async def _until(self, entry: Entry, send: Any, wanted: str) -> dict[str, Any]:
+        """What ``send`` finds at last, with ``wanted`` in it. What it meets before is in the entry."""
         found: dict[str, Any] = {}
 
-        async def once() -> Seen:
-            answer = await ask(found)
-            return answer if answer is not None else Seen(Saw.RIGHT)
+        async def once() -> AttemptOutcome:
+            answer = await send(found)
+            return answer if answer is not None else AttemptOutcome(AttemptResult.RIGHT)
 
         while time.monotonic() - entry.began < PATIENCE_S:
             found.clear()
             began = time.monotonic()
-            seen = await attempt(once)
-            if seen.saw is not Saw.RIGHT:
-                entry.attempts.append(Attempt(began, time.monotonic(), seen.saw, seen.told))
-                if seen.saw in FINAL:
+            outcome = await attempt(once)
+            if outcome.result is not AttemptResult.RIGHT:
+                entry.attempts.append(Attempt(began, time.monotonic(), outcome.result, outcome.details))
+                if outcome.result in FINAL:
                     raise TimeoutError
-                await asyncio.sleep(min(seen.wait_s if seen.wait_s is not None else POLL_S, ATTEMPT_S))
+                await asyncio.sleep(min(outcome.wait_s if outcome.wait_s is not None else POLL_S, ATTEMPT_S))
             elif wanted in found:
                 return dict(found)
             else:
                 await asyncio.sleep(POLL_S)
         raise TimeoutError
 
-    async def _add(self, key: str, seed: int, found: dict[str, Any]) -> Seen | None:
+    async def _add(self, key: str, seed: int, found: dict[str, Any]) -> AttemptOutcome | None:
         asked = {"prompt": PROMPT, "seed": seed, "num_inference_steps": STEPS}
         body = {"kind": "illustrate", "input": asked}
         answer = await self.http.post("/v1/jobs", json=body, headers={"Idempotency-Key": key})
         return self._read(answer, found)
 
-    async def _get(self, path: str, found: dict[str, Any]) -> Seen | None:
-        amiss = self._read(await self.http.get(path), found)
+    async def _get(self, path: str, found: dict[str, Any]) -> AttemptOutcome | None:
+        mismatch = self._read(await self.http.get(path), found)
         if found.get("status") in OVER:
             found["over"] = True
-        return amiss
+        return mismatch
 
-    async def _bytes(self, path: str, found: dict[str, Any]) -> Seen | None:
+    async def _bytes(self, path: str, found: dict[str, Any]) -> AttemptOutcome | None:
         answer = await self.http.get(path)
         found["data"] = answer.content
         return of_http(answer)
 
     @staticmethod
-    def _read(answer: httpx.Response, found: dict[str, Any]) -> Seen | None:
-        amiss = of_http(answer)
-        if amiss is None:
+    def _read(answer: httpx.Response, found: dict[str, Any]) -> AttemptOutcome | None:
+        mismatch = of_http(answer)
+        if mismatch is None:
             found.update(answer.json())
-        return amiss
+        return mismatch

@@ -9,10 +9,10 @@ from functools import partial
 
 import httpx
 
-from loadtests.chaos.client import Seen, insist
+from loadtests.chaos.attempts_log import AttemptLog, AttemptResult
+from loadtests.chaos.client import AttemptOutcome, send_with_retries
+from loadtests.chaos.expected_answers import ExpectedAnswers, GrpcClient, convert, generate
 from loadtests.chaos.jobs import Jobs
-from loadtests.chaos.known import GrpcDoor, Known, convert, generate
-from loadtests.chaos.ledger import Ledger, Saw
 from loadtests.chaos.stream import stream
 
 CALLERS = (("HTTP",), ("OpenAI", "OpenAI, stream"), ("gRPC, SVG",), ("gRPC, picture",))
@@ -24,20 +24,20 @@ OPEN_S = {"HTTP, open": 1.0, "job": 3.0}
 MAX_OPEN = 40
 """Of each that ask so: a stack that answers nothing is not buried."""
 
-Numbered = Callable[[int], Awaitable[Seen]]
+Numbered = Callable[[int], Awaitable[AttemptOutcome]]
 """One attempt at a caller's request of that number."""
 
 
 class Load:
     """For one event loop: `start`, then `stop`, which waits for what is under way."""
 
-    def __init__(self, url: str, grpc_address: str, ledger: Ledger, known: Known) -> None:
+    def __init__(self, url: str, grpc_address: str, attempts_log: AttemptLog, known: ExpectedAnswers) -> None:
         limits = httpx.Limits(max_connections=200, max_keepalive_connections=20)
         self._http = httpx.AsyncClient(base_url=url, timeout=httpx.Timeout(None, connect=5.0), limits=limits)
-        self._grpc = GrpcDoor(grpc_address)
-        self._ledger = ledger
+        self._grpc = GrpcClient(grpc_address)
+        self._ledger = attempts_log
         self._known = known
-        self.jobs = Jobs(self._http, known, ledger)
+        self.jobs = Jobs(self._http, known, attempts_log)
         self._over = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._under_way: set[asyncio.Task[object]] = set()
@@ -48,22 +48,24 @@ class Load:
         Raises ``RuntimeError`` unless all is answered rightly, without an engine missing.
         """
         for number in range(4):
-            for door, ask in self._doors().items():
-                await insist(self._ledger, door, partial(ask, number))
+            for door, send in self._doors().items():
+                await send_with_retries(self._ledger, door, partial(send, number))
         await self.jobs.one(0)
-        amiss = [
+        mismatch = [
             f"{entry.door}: {entry.verdict}"
             for entry in self._ledger.entries
-            if entry.attempts[-1].saw is not Saw.RIGHT
+            if entry.attempts[-1].result is not AttemptResult.RIGHT
         ]
-        if amiss:
-            raise RuntimeError(f"the site was not well before anything happened: {', '.join(amiss)}")
+        if mismatch:
+            raise RuntimeError(f"the site was not well before anything happened: {', '.join(mismatch)}")
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._closed(doors)) for doors in CALLERS]
         once = partial(convert, self._http, self._known)
         self._tasks += [
-            asyncio.create_task(self._open("HTTP, open", lambda n: insist(self._ledger, "HTTP", partial(once, n)))),
+            asyncio.create_task(
+                self._open("HTTP, open", lambda n: send_with_retries(self._ledger, "HTTP", partial(once, n)))
+            ),
             asyncio.create_task(self._open("job", self.jobs.one)),
         ]
 
@@ -89,7 +91,7 @@ class Load:
         turns = ((number, door) for number in itertools.count() for door in doors)
         while not self._over.is_set():
             number, door = next(turns)
-            await insist(self._ledger, door, partial(asks[door], number))
+            await send_with_retries(self._ledger, door, partial(asks[door], number))
             await self._rest(THINKS_S)
 
     async def _open(self, name: str, act: Callable[[int], Awaitable[object]]) -> None:

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from loadtests.chaos import report
-from loadtests.chaos.drive import SHORT, Outcome, Pace, drive
 from loadtests.chaos.faults import Fault
+from loadtests.chaos.runner import SHORT, Outcome, Pace, drive
 from loadtests.chaos.site import Site as Stack
 from loadtests.scaling.machines import missing
 from loadtests.scaling.site import DEPLOYMENTS, JOIN, Site, running
@@ -103,7 +103,7 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is ended
     events = arguments.events or EVENTS
     outcomes, surplus, before = measure(events, SHORT if arguments.short else Pace())
-    print(report.told(outcomes), file=sys.stderr)
+    print(report.failures(outcomes), file=sys.stderr)
     print(report.write(arguments.reports / "nodes", before, outcomes, {}, arguments.goal_s))
     missed = report.missed(outcomes, events, surplus, arguments.goal_s)
     for reason in missed:

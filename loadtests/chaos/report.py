@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from loadtests.chaos.drive import BETWEEN, Outcome
+from loadtests.chaos.runner import BETWEEN, Outcome
 from loadtests.vectorize.table import UNMEASURED, markdown
 
 GOAL_S = 10.0
@@ -32,10 +32,10 @@ HEADER = (
 )
 
 
-def amiss(outcome: Outcome, goal_s: float = GOAL_S) -> list[str]:
+def mismatch(outcome: Outcome, goal_s: float = GOAL_S) -> list[str]:
     """Which goals were missed, in words; empty when all are met."""
     found = outcome.summary
-    reasons = [f"{found.counts[name]} {told}" for name, told in NEVER.items() if found.counts[name]]
+    reasons = [f"{found.counts[name]} {failures}" for name, failures in NEVER.items() if found.counts[name]]
     if not found.sent:
         reasons.append("no request was sent")
     if not outcome.well_before:
@@ -55,7 +55,7 @@ def table(outcomes: Sequence[Outcome], goal_s: float = GOAL_S) -> str:
         recovery = UNMEASURED if one.name == BETWEEN else recovery
         numbers = [counts[name] for name in ("right", "degraded", "clear", "broken", "unclear", "lost", "wrong")]
         row = [one.name, str(one.summary.sent), *map(str, numbers), f"{one.summary.slowest_s:.1f}", recovery]
-        rows.append([*row, "no" if amiss(one, goal_s) else "yes"])
+        rows.append([*row, "no" if mismatch(one, goal_s) else "yes"])
     return markdown(HEADER, rows)
 
 
@@ -63,11 +63,11 @@ def notes(outcomes: Sequence[Outcome]) -> str:
     return "\n".join(f"- {one.name}: {one.note}" for one in outcomes if one.note)
 
 
-def told(outcomes: Sequence[Outcome]) -> str:
+def failures(outcomes: Sequence[Outcome]) -> str:
     """What clients were told in attempts that were not right."""
     lines = []
     for one in outcomes:
-        lines += [f"{one.name} ({one.struck})", *(f"    {text}" for text in one.summary.told)]
+        lines += [f"{one.name} ({one.struck})", *(f"    {text}" for text in one.summary.details)]
     return "\n".join(lines)
 
 
@@ -86,8 +86,8 @@ def document(outcomes: Sequence[Outcome], settings: dict[str, Any], goal_s: floa
         {
             "fault": one.name,
             "struck": one.struck,
-            "amiss": amiss(one, goal_s),
-            "goal_met": not amiss(one, goal_s),
+            "amiss": mismatch(one, goal_s),
+            "goal_met": not mismatch(one, goal_s),
             **dataclasses.asdict(one.summary),
         }
         for one in outcomes
@@ -112,5 +112,5 @@ def missed(outcomes: Sequence[Outcome], asked: Sequence[str], surplus: str, goal
     database has that nobody asked for."""
     done = {one.name for one in outcomes}
     found = [f"{name}: not done" for name in asked if name not in done]
-    found += [f"{one.name}: {'; '.join(why)}" for one in outcomes if (why := amiss(one, goal_s))]
+    found += [f"{one.name}: {'; '.join(why)}" for one in outcomes if (why := mismatch(one, goal_s))]
     return found + ([surplus] if surplus else [])

@@ -15,7 +15,7 @@ from transformers import CLIPTextModel, PreTrainedTokenizerFast
 from build_engines.export.config import FILES
 from build_engines.export.contracts import Contract, Tensor
 from build_engines.export.runtimes import RUNTIMES, Run
-from loadtests.illustrate.subject import Subject
+from loadtests.illustrate.workload import Workload
 from serve.diffusion.guidance import guide
 from serve.diffusion.noise import LATENTS, gaussian
 from serve.diffusion.samplers import State, by_name
@@ -29,7 +29,7 @@ Draw = Callable[[str, int], Pixels]
 AsyncDraw = Callable[[str, int], Awaitable[Pixels]]
 
 
-def diffusers_eager(subject: Subject, steps: int, guidance_scale: float) -> Draw:
+def diffusers_eager(subject: Workload, steps: int, guidance_scale: float) -> Draw:
     """diffusers' networks and scheduler in PyTorch's eager mode, in the loop that its pipelines have."""
     folder, family = subject.checkpoint, subject.family
     unet = UNet2DConditionModel.from_pretrained(folder / "unet").eval()
@@ -55,7 +55,7 @@ def diffusers_eager(subject: Subject, steps: int, guidance_scale: float) -> Draw
     return draw
 
 
-def bare_loop(subject: Subject, steps: int, guidance_scale: float) -> AsyncDraw:
+def bare_loop(subject: Workload, steps: int, guidance_scale: float) -> AsyncDraw:
     """The same engines and sampler in this process: no Triton, no requests, nothing checked."""
     family = subject.family
     runs = {engine: _open(subject, engine) for engine in (family.text[0].engine, family.unet, family.vae_decoder)}
@@ -66,13 +66,13 @@ def bare_loop(subject: Subject, steps: int, guidance_scale: float) -> AsyncDraw:
     return _loop(subject, ask, steps, guidance_scale)
 
 
-def served_loop(subject: Subject, engines: EngineClient, steps: int, guidance_scale: float) -> AsyncDraw:
+def served_loop(subject: Workload, engines: EngineClient, steps: int, guidance_scale: float) -> AsyncDraw:
     """The same loop over the engines in their Triton: what is left beside it is the Illustrator's own."""
     return _loop(subject, engines.infer, steps, guidance_scale)
 
 
 def _loop(
-    subject: Subject, ask: Callable[[str, Arrays], Awaitable[Arrays]], steps: int, guidance_scale: float
+    subject: Workload, ask: Callable[[str, Arrays], Awaitable[Arrays]], steps: int, guidance_scale: float
 ) -> AsyncDraw:
     family, tokenizer = subject.family, _tokenizer(subject)
     trajectory = by_name(family.defaults.sampler).trajectory(family.scheduler, steps)
@@ -95,12 +95,12 @@ def _loop(
     return draw
 
 
-def _tokenizer(subject: Subject) -> PromptTokenizer:
+def _tokenizer(subject: Workload) -> PromptTokenizer:
     encoder = subject.family.text[0]
     return PromptTokenizer.load(subject.repository / encoder.engine / "tokenizer.json", encoder)
 
 
-def _open(subject: Subject, engine: str) -> Run:
+def _open(subject: Workload, engine: str) -> Run:
     """The engine's file in the runtime that its config names, on every core as there."""
     folder = subject.repository / engine
     backend = json.loads((folder / "manifest.json").read_text())["backend_benchmark"]["chosen"]

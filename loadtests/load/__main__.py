@@ -15,7 +15,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from loadtests.load import earlier, tables
+from loadtests.load import baseline_file, tables
 from loadtests.load.limits import broken, limits, not_judged
 from loadtests.load.run import ROOT, Report, Target, run
 from loadtests.load.scenario import Changes, Scenario, mixes, names, scenario
@@ -33,28 +33,30 @@ NOBODY = """no stack answers at {url}.
 
 
 def parser() -> argparse.ArgumentParser:
-    told = argparse.ArgumentParser(
+    options = argparse.ArgumentParser(
         prog="python -m loadtests.load", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    told.add_argument("scenario", choices=names(), help="see loadtests/load/scenarios.yaml")
-    where = told.add_argument_group("where")
+    options.add_argument("scenario", choices=names(), help="see loadtests/load/scenarios.yaml")
+    where = options.add_argument_group("where")
     where.add_argument("--stack", action="store_true", help="start a stack for this run")
-    where.add_argument("--url", default="http://127.0.0.1:8000", help="the HTTP door")
-    where.add_argument("--grpc", default="127.0.0.1:9000", help="the gRPC door")
+    where.add_argument("--url", default="http://127.0.0.1:8000", help="the HTTP endpoint")
+    where.add_argument("--grpc", default="127.0.0.1:9000", help="the gRPC endpoint")
     where.add_argument("--key", default=os.environ.get("ATELIER_ACCESS__KEY", ""), help="default: ATELIER_ACCESS__KEY")
     where.add_argument("--pid", type=int, action="append", help="root of the stack's processes, for its memory")
-    what = told.add_argument_group("what is changed of the scenario")
-    what.add_argument("--mix", choices=sorted(mixes()), help="who asks")
+    what = options.add_argument_group("what is changed of the scenario")
+    what.add_argument("--mix", choices=sorted(mixes()), help="which users")
     what.add_argument("--users", type=int, help="at once")
     what.add_argument("--run-time-s", type=float)
-    what.add_argument("--per-minute", type=float, help="requests that wait for nobody")
+    what.add_argument("--per-minute", type=float, help="open-loop requests")
     what.add_argument("--steps", type=int, help="of an illustration")
     what.add_argument("--tier", help="of a conversion: auto, 1, 2, 3")
     what.add_argument("--catalogue", type=int, help="different requests; 0: each is work")
-    told.add_argument("--keep", type=Path, metavar="FILE", help="write what a run within its limits came to")
-    told.add_argument("--baseline", type=Path, metavar="FILE", help="fail when worse than this run, which --keep wrote")
-    told.add_argument("--reports", type=Path, default=ROOT / "var" / "load")
-    return told
+    options.add_argument("--keep", type=Path, metavar="FILE", help="write what a run within its limits came to")
+    options.add_argument(
+        "--baseline", type=Path, metavar="FILE", help="fail when worse than this run, which --keep wrote"
+    )
+    options.add_argument("--reports", type=Path, default=ROOT / "var" / "load")
+    return options
 
 
 @contextlib.contextmanager
@@ -76,11 +78,11 @@ def _pids(url: str) -> list[int]:
 
 
 def changes(arguments: argparse.Namespace) -> Changes:
-    told = ("mix", "users", "run_time_s", "per_minute", "steps", "tier", "catalogue")
-    return Changes(**{name: getattr(arguments, name) for name in told})
+    changeable = ("mix", "users", "run_time_s", "per_minute", "steps", "tier", "catalogue")
+    return Changes(**{name: getattr(arguments, name) for name in changeable})
 
 
-def told(report: Report, baseline: Report | None) -> str:
+def summary(report: Report, baseline: Report | None) -> str:
     compared = (baseline.measured, baseline.scenario.name) if baseline is not None else (None, "")
     parts = [
         tables.kinds(report),
@@ -91,12 +93,12 @@ def told(report: Report, baseline: Report | None) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def before(name: str, asked: Changes, wanted: Scenario, where: Target, folder: Path) -> Report | None:
-    """What the baseline does now, asked in the same words."""
+def before(name: str, changed: Changes, wanted: Scenario, where: Target, folder: Path) -> Report | None:
+    """A run of the baseline scenario with the same mix."""
     if not name:
         return None
     print(f"first {name}, to compare with", flush=True)
-    alike = Changes(mix=asked.mix, steps=wanted.steps, tier=wanted.tier, catalogue=wanted.catalogue)
+    alike = Changes(mix=changed.mix, steps=wanted.steps, tier=wanted.tier, catalogue=wanted.catalogue)
     report = run(scenario(name, alike), where, folder)
     print(tables.kinds(report), flush=True)
     return report
@@ -115,24 +117,24 @@ def reasons(report: Report, baseline: Report | None) -> list[str]:
 def main(given: Sequence[str] | None = None) -> None:
     words = parser()
     arguments = words.parse_args(given)
-    asked = changes(arguments)
-    wanted, bounds = scenario(arguments.scenario, asked), limits(arguments.scenario)
+    changed = changes(arguments)
+    wanted, bounds = scenario(arguments.scenario, changed), limits(arguments.scenario)
     try:
-        kept = earlier.read(arguments.baseline, wanted) if arguments.baseline else None
+        kept = baseline_file.read(arguments.baseline, wanted) if arguments.baseline else None
     except (OSError, ValueError) as error:
         words.error(str(error))
     with target(arguments) as where:
-        baseline = before(bounds.baseline, asked, wanted, where, arguments.reports)
+        baseline = before(bounds.baseline, changed, wanted, where, arguments.reports)
         report = run(wanted, where, arguments.reports)
-    print(told(report, baseline), flush=True)
+    print(summary(report, baseline), flush=True)
     exceeded, found = reasons(report, baseline), report.measured.outcome
     if kept is not None:
-        print(earlier.beside(found, kept), flush=True)
-        exceeded += earlier.worse(found, kept, bounds)
+        print(baseline_file.beside(found, kept), flush=True)
+        exceeded += baseline_file.worse(found, kept, bounds)
     if exceeded:
         sys.exit(f"limits exceeded: {'; '.join(exceeded)}")
     if arguments.keep:
-        earlier.keep(report, arguments.keep)
+        baseline_file.keep(report, arguments.keep)
     if unknown := not_judged(report.measured, bounds):
         print(f"within the limits that could be judged; not judged: {'; '.join(unknown)}", file=sys.stderr)
         sys.exit(NOT_JUDGED)

@@ -61,7 +61,7 @@ def seeded(png: bytes, seed: int) -> None:
             raise Wrong("a picture of another seed")
 
 
-def as_asked(degraded: Sequence[str]) -> None:
+def check_not_degraded(degraded: Sequence[str]) -> None:
     """Of a conversion's ``degraded``. Raises ``Wrong`` when an engine was missing; what the picture does not allow is
     right, for it is so each time."""
     for note in degraded:
@@ -69,7 +69,7 @@ def as_asked(degraded: Sequence[str]) -> None:
             raise Wrong(f"degraded: {note}"[:160])
 
 
-class Known:
+class ExpectedAnswers:
     """What was answered before, by request: within a run the same request has the same answer."""
 
     def __init__(self) -> None:

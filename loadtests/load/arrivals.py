@@ -15,7 +15,7 @@ from typing import Any
 import gevent
 
 from loadtests.load.users import USERS
-from loadtests.load.users.asking import Asking
+from loadtests.load.users.load_user import LoadUser
 
 MOST = 500
 """Under way at once: 30 s at 1,000 a minute."""
@@ -29,7 +29,7 @@ class Arrivals:
         self._names, self._weights = list(mix), list(mix.values())
         self._rate, self._seconds = per_minute / 60, seconds
         self._random = random.Random(7)
-        self._free: dict[str, list[Asking]] = {name: [] for name in mix}
+        self._free: dict[str, list[LoadUser]] = {name: [] for name in mix}
         self._under_way: set[gevent.Greenlet] = set()
 
     def run(self) -> None:
@@ -43,7 +43,7 @@ class Arrivals:
 
     def _send(self, due: float) -> None:
         if len(self._under_way) >= MOST:
-            Asking.notes.could_not_be_sent()
+            LoadUser.notes.could_not_be_sent()
             return
         name = self._random.choices(self._names, self._weights)[0]
         greenlet = gevent.spawn(self._act, name, due)
@@ -52,11 +52,11 @@ class Arrivals:
 
     def _act(self, name: str, due: float) -> None:
         user = self._free[name].pop() if self._free[name] else self._made(name)
-        Asking.notes.came(time.perf_counter() - due)
+        LoadUser.notes.came(time.perf_counter() - due)
         user.act()
         self._free[name].append(user)
 
-    def _made(self, name: str) -> Asking:
+    def _made(self, name: str) -> LoadUser:
         user = USERS[name](self._environment)
         user.on_start()
         return user

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from loadtests.load.notes import Notes
+from loadtests.load.observations import Observations
 from loadtests.load.outcome import Outcome
 
 FILE = Path(__file__).with_name("limits.yaml")
@@ -43,7 +43,7 @@ class Measured:
     ``results``: conversions and pictures each."""
 
     outcome: Outcome
-    notes: Notes
+    notes: Observations
     memory_bytes: Sequence[int] = field(default_factory=list)
     results: Mapping[str, Outcome] = field(default_factory=dict)
 

@@ -14,7 +14,7 @@ from locust import LoadTestShape, User, constant, events, task
 from loadtests.load.arrivals import Arrivals
 from loadtests.load.scenario import Scenario, Stage
 from loadtests.load.users import USERS
-from loadtests.load.users.asking import Asking
+from loadtests.load.users.load_user import LoadUser
 
 MOST_THREADS = 1000
 
@@ -32,8 +32,8 @@ def _arguments(parser: Any) -> None:
 
 
 def _scenario(options: Any) -> Scenario:
-    told = json.loads(options.scenario)
-    return Scenario(**{**told, "stages": tuple(Stage(**stage) for stage in told["stages"])})
+    definition = json.loads(options.scenario)
+    return Scenario(**{**definition, "stages": tuple(Stage(**stage) for stage in definition["stages"])})
 
 
 @events.init.add_listener
@@ -47,13 +47,13 @@ def _prepare(environment: Any, **_: Any) -> None:
 
 @events.test_start.add_listener
 def _begin(**_: Any) -> None:
-    Asking.notes.began = time.time()
+    LoadUser.notes.began = time.time()
 
 
 @events.quitting.add_listener
 def _keep_notes(environment: Any, **_: Any) -> None:
     if environment.parsed_options.notes:
-        Asking.notes.write(Path(environment.parsed_options.notes))
+        LoadUser.notes.write(Path(environment.parsed_options.notes))
 
 
 class Shape(LoadTestShape):  # type: ignore[misc]

@@ -70,8 +70,8 @@ class Illustration:
 
 def commented(png: bytes, comment: str) -> bytes:
     """The same pixels in another file."""
-    told = b"tEXtComment\0" + comment.encode()
-    chunk = struct.pack(">I", len(told) - 4) + told + struct.pack(">I", zlib.crc32(told))
+    text = b"tEXtComment\0" + comment.encode()
+    chunk = struct.pack(">I", len(text) - 4) + text + struct.pack(">I", zlib.crc32(text))
     return png[:-END_BYTES] + chunk + png[-END_BYTES:]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from loadtests.load.limits import Measured
 from loadtests.load.memory import pss_bytes
-from loadtests.load.notes import Notes
+from loadtests.load.observations import Observations
 from loadtests.load.outcome import (
     Entries,
     Outcome,
@@ -60,9 +60,9 @@ class Report:
 
 def command(scenario: Scenario, target: Target, path: Path) -> list[str]:
     """Locust, headless; failures are judged by the limits and not by its exit status. The key goes by environment."""
-    told = {**asdict(scenario), "mix": dict(scenario.mix)}
+    definition = {**asdict(scenario), "mix": dict(scenario.mix)}
     where = ["--host", target.url, "--grpc-address", target.grpc]
-    what = ["--scenario", json.dumps(told), "--notes", f"{path}.notes.json"]
+    what = ["--scenario", json.dumps(definition), "--notes", f"{path}.notes.json"]
     reports = ["--html", f"{path}.html", "--csv", str(path), "--csv-full-history", "--json-file", str(path)]
     run = [
         "--headless",
@@ -97,11 +97,11 @@ def run(scenario: Scenario, target: Target, folder: Path) -> Report:
     if done.returncode:
         raise RuntimeError(f"locust ended with {done.returncode}:\n{log.read_text(errors='replace')[-2000:]}")
     entries = json.loads(Path(f"{path}.json").read_text())
-    notes = Notes.read(Path(f"{path}.notes.json"))
+    notes = Observations.read(Path(f"{path}.notes.json"))
     return judged(scenario, entries, notes, memory, path)
 
 
-def judged(scenario: Scenario, entries: Entries, notes: Notes, memory: Sequence[int], path: Path) -> Report:
+def judged(scenario: Scenario, entries: Entries, notes: Observations, memory: Sequence[int], path: Path) -> Report:
     """``entries``: locust's statistics."""
     window, work = Window(notes.began, scenario.run_time_s), of_work(entries)
     errors = sum((notes.errors.get(kind, Counter()) for kind in map(kind_of, work)), Counter[str]())

@@ -93,9 +93,9 @@ def scenario(name: str, changes: Changes = _UNCHANGED, path: Path = FILE) -> Sce
     return parse(name, read["scenarios"][name] | changes.given(), read["mixes"])
 
 
-def parse(name: str, told: Mapping[str, Any], known: Mapping[str, Mapping[str, int]]) -> Scenario:
-    """``told``: as in the file."""
-    left = dict(told)
+def parse(name: str, values: Mapping[str, Any], known: Mapping[str, Mapping[str, int]]) -> Scenario:
+    """``values``: as in the file."""
+    left = dict(values)
     mix = known[left.pop("mix")]
     stages = _stages(left)
     return Scenario(name, mix, stages, **left)

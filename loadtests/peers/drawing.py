@@ -14,9 +14,9 @@ REPOSITORY = "model_repository"
 def painter(folder: Path, steps: int) -> Callable[[str, int], bytes]:
     """``folder`` holds the checkpoint and the engines that ``loadtests.benchmarks.peers`` made of it."""
     from loadtests.illustrate.peers import diffusers_eager
-    from loadtests.illustrate.subject import Subject
+    from loadtests.illustrate.workload import Workload
 
-    subject = Subject(folder / "checkpoint", folder / REPOSITORY)
+    subject = Workload(folder / "checkpoint", folder / REPOSITORY)
     draw = diffusers_eager(subject, steps, subject.family.defaults.guidance_scale)
 
     def png(prompt: str, seed: int) -> bytes:

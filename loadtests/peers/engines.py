@@ -18,7 +18,7 @@ from tritonclient.utils import np_to_triton_dtype
 from loadtests.benchmarks.engines import REPOSITORY, random_inputs, threads_of
 from loadtests.load.stack import Started
 from loadtests.peers import litserve_server, wire
-from loadtests.peers.asking import Ask
+from loadtests.peers.closed_loop import Send
 from loadtests.peers.processes import module, raw_triton
 from loadtests.peers.wire import Arrays
 
@@ -40,10 +40,10 @@ def config_of(engine: str) -> dict[str, Any]:
 
     text = (REPOSITORY / engine / "config.pbtxt").read_text()
     message = text_format.Parse(text, model_config_pb2.ModelConfig())
-    told: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
-    for tensor in told["input"]:
+    config: dict[str, Any] = MessageToDict(message, preserving_proto_field_name=True)
+    for tensor in config["input"]:
         tensor["dims"] = [int(length) for length in tensor["dims"]]
-    return told | {"parameters": told.get("parameters", {})}
+    return config | {"parameters": config.get("parameters", {})}
 
 
 def inputs_of(engine: str) -> Arrays:
@@ -71,22 +71,22 @@ class Check:
                 raise ValueError(f"other numbers in {name}")
 
 
-def over_http(session: aiohttp.ClientSession, url: str, inputs: Arrays, check: Check) -> Ask:
+def over_http(session: aiohttp.ClientSession, url: str, inputs: Arrays, check: Check) -> Send:
     """KServe v2 with its tensors in binary form."""
     body, length = wire.request(inputs)
     headers = {wire.HEADER_LENGTH: str(length), "Content-Type": "application/octet-stream"}
 
-    async def ask(_: int) -> None:
+    async def send(_: int) -> None:
         async with session.post(url, data=body, headers=headers) as answer:
             data = await answer.read()
             if answer.status != 200:
                 raise ValueError(f"{answer.status}: {data[:100]!r}")
             check(wire.decode(data, int(answer.headers[wire.HEADER_LENGTH]), "outputs"))
 
-    return ask
+    return send
 
 
-def over_grpc(channel: grpc.aio.Channel, engine: str, inputs: Arrays, check: Check) -> Ask:
+def over_grpc(channel: grpc.aio.Channel, engine: str, inputs: Arrays, check: Check) -> Send:
     stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
     tensors = [
         service_pb2.ModelInferRequest.InferInputTensor(
@@ -97,29 +97,29 @@ def over_grpc(channel: grpc.aio.Channel, engine: str, inputs: Arrays, check: Che
     raw = [array.tobytes() for array in inputs.values()]
     request = service_pb2.ModelInferRequest(model_name=engine, inputs=tensors, raw_input_contents=raw)
 
-    async def ask(_: int) -> None:
+    async def send(_: int) -> None:
         answer = await stub.ModelInfer(request)
         contents = zip(answer.outputs, answer.raw_output_contents, strict=True)
         check({one.name: np.frombuffer(data, np.float32).reshape(one.shape) for one, data in contents})
 
-    return ask
+    return send
 
 
-def over_json(session: aiohttp.ClientSession, url: str, inputs: Arrays, check: Check) -> Ask:
+def over_json(session: aiohttp.ClientSession, url: str, inputs: Arrays, check: Check) -> Send:
     """LitServe's way: base64 in JSON."""
     body = json.dumps(litserve_server.told_as(inputs)).encode()
 
-    async def ask(_: int) -> None:
+    async def send(_: int) -> None:
         async with session.post(url, data=body, headers={"Content-Type": "application/json"}) as answer:
             if answer.status != 200:
                 raise ValueError(f"{answer.status}: {(await answer.text())[:100]}")
             check(litserve_server.read_from(await answer.json()))
 
-    return ask
+    return send
 
 
 @contextlib.asynccontextmanager
-async def asks(engine: str, ours: Started, threads: int) -> AsyncIterator[dict[str, Ask]]:
+async def senders(engine: str, ours: Started, threads: int) -> AsyncIterator[dict[str, Send]]:
     """Every peer, started, by its name in the table. ``threads``: of the engine, unless its config says so."""
     inputs = inputs_of(engine)
     check = Check(expected_of(engine, inputs))

@@ -56,8 +56,8 @@ def diffusers() -> FastAPI:
 
     @app.post("/draw")
     async def answer(request: Request) -> Response:
-        told = await request.json()
-        png = await asyncio.get_running_loop().run_in_executor(pool, draw, told["prompt"], told["seed"])
+        options = await request.json()
+        png = await asyncio.get_running_loop().run_in_executor(pool, draw, options["prompt"], options["seed"])
         return Response(png, media_type="image/png")
 
     return app
@@ -118,14 +118,14 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--port", type=int, required=True)
-    told = parser.parse_args()
-    os.environ |= {PATH: told.path, THREADS: str(told.threads), STEPS: str(told.steps)}
+    options = parser.parse_args()
+    os.environ |= {PATH: options.path, THREADS: str(options.threads), STEPS: str(options.steps)}
     uvicorn.run(
-        f"loadtests.peers.fastapi_server:{told.kind}",
+        f"loadtests.peers.fastapi_server:{options.kind}",
         factory=True,
         host="127.0.0.1",
-        port=told.port,
-        workers=told.workers,
+        port=options.port,
+        workers=options.workers,
         log_level="warning",
     )
 

@@ -27,10 +27,10 @@ def told_as(arrays: Arrays) -> dict[str, Any]:
     }
 
 
-def read_from(told: dict[str, Any]) -> Arrays:
+def read_from(options: dict[str, Any]) -> Arrays:
     return {
         name: np.frombuffer(base64.b64decode(one["data"]), one["dtype"]).reshape(one["shape"])
-        for name, one in told.items()
+        for name, one in options.items()
     }
 
 
@@ -82,8 +82,8 @@ class Diffusers(litserve.LitAPI):  # type: ignore[misc]
     def decode_request(self, request: Request) -> tuple[str, int]:
         return request["prompt"], request["seed"]
 
-    def predict(self, asked: tuple[str, int]) -> bytes:
-        return self._draw(*asked)
+    def predict(self, samples: tuple[str, int]) -> bytes:
+        return self._draw(*samples)
 
     def encode_response(self, png: bytes) -> dict[str, str]:
         return {"png": base64.b64encode(png).decode()}
@@ -97,13 +97,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--max-batch-size", type=int, default=1)
     parser.add_argument("--port", type=int, required=True)
-    told = parser.parse_args()
-    if told.kind == "onnx":
-        api: litserve.LitAPI = Onnx(told.path, told.threads, told.max_batch_size)
+    options = parser.parse_args()
+    if options.kind == "onnx":
+        api: litserve.LitAPI = Onnx(options.path, options.threads, options.max_batch_size)
     else:
-        api = Diffusers(told.path, told.steps)
-    server = litserve.LitServer(api, accelerator="cpu", fast_queue=told.kind == "onnx", timeout=120)
-    server.run(host="127.0.0.1", port=told.port, log_level="warning", generate_client_file=False, pretty_logs=False)
+        api = Diffusers(options.path, options.steps)
+    server = litserve.LitServer(api, accelerator="cpu", fast_queue=options.kind == "onnx", timeout=120)
+    server.run(host="127.0.0.1", port=options.port, log_level="warning", generate_client_file=False, pretty_logs=False)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from PIL import Image
 from loadtests.load.callers import ANEW
 from loadtests.load.drawings import DRAWINGS, encoded
 from loadtests.load.stack import Started, running
-from loadtests.peers.asking import Ask
+from loadtests.peers.closed_loop import Send
 from loadtests.peers.processes import module
 
 PROMPT = "red apple flat"
@@ -53,7 +53,7 @@ def stack_of(repository: Path, family: str) -> Iterator[Started]:
 
 
 @contextlib.asynccontextmanager
-async def pictures(folder: Path, ours: Started, steps: int) -> AsyncIterator[dict[str, Ask]]:
+async def pictures(folder: Path, ours: Started, steps: int) -> AsyncIterator[dict[str, Send]]:
     """Prompt to picture. ``folder``: of a checkpoint and its engines."""
     seeds, sizes = itertools.count(1), set[tuple[int, int]]()
     kind = ["diffusers", "--path", str(folder), "--steps", str(steps)]
@@ -62,21 +62,23 @@ async def pictures(folder: Path, ours: Started, steps: int) -> AsyncIterator[dic
 
             async def atelier(_: int) -> None:
                 body = {"prompt": PROMPT, "seed": next(seeds), "steps": steps}
-                told = json.loads(await _post(session, f"{ours.url}/v1/images/generations", json=body, headers=ANEW))
-                _png(base64.b64decode(told["data"][0]["b64_json"]), sizes)
+                content = json.loads(await _post(session, f"{ours.url}/v1/images/generations", json=body, headers=ANEW))
+                _png(base64.b64decode(content["data"][0]["b64_json"]), sizes)
 
             async def fastapi(_: int) -> None:
                 _png(await _post(session, f"{plain}/draw", json={"prompt": PROMPT, "seed": next(seeds)}), sizes)
 
             async def litserve(_: int) -> None:
-                told = json.loads(await _post(session, f"{lit}/predict", json={"prompt": PROMPT, "seed": next(seeds)}))
-                _png(base64.b64decode(told["png"]), sizes)
+                content = json.loads(
+                    await _post(session, f"{lit}/predict", json={"prompt": PROMPT, "seed": next(seeds)})
+                )
+                _png(base64.b64decode(content["png"]), sizes)
 
             yield {"Atelier": atelier, "FastAPI and diffusers": fastapi, "LitServe and diffusers": litserve}
 
 
 @contextlib.asynccontextmanager
-async def drawings(ours: Started) -> AsyncIterator[dict[str, Ask]]:
+async def drawings(ours: Started) -> AsyncIterator[dict[str, Send]]:
     """Picture to SVG, tier 1."""
     files = [encoded(name, SIDE_PX) for name in DRAWINGS]
     turns = itertools.cycle(files)

@@ -15,9 +15,9 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 def decode(body: bytes, header_length: int, part: str) -> Arrays:
     """``part``: "inputs" of a request, "outputs" of an answer."""
-    told = json.loads(body[:header_length])
+    header = json.loads(body[:header_length])
     found, start = {}, header_length
-    for tensor in told[part]:
+    for tensor in header[part]:
         size = tensor["parameters"]["binary_data_size"]
         dtype = triton_to_np_dtype(tensor["datatype"])
         found[tensor["name"]] = np.frombuffer(body[start : start + size], dtype).reshape(tensor["shape"])

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import aiohttp
 
 from loadtests.load.drawings import DRAWINGS, SIZES_PX, encoded
-from loadtests.queue.callers import AGAIN, Ask, Pace, in_turns
-from loadtests.queue.doors import LIVE, live_of, read, session
+from loadtests.queue.callers import OPEN_LOOP, Pace, Send, interleave
+from loadtests.queue.endpoints import LIVE, live_of, read, session
 from loadtests.queue.report import Line, line
 
 GOAL_MS = 15.0
@@ -46,12 +46,12 @@ async def _at(database: str, client: aiohttp.ClientSession, pace: Pace) -> list[
     async def vectorize(caller: int) -> None:
         _check(await _vectorize(client, caller))
 
-    asks: dict[str, Ask] = {LIVE: live_of(client), ILLUSTRATED: illustrate, VECTORIZED: vectorize}
+    senders: dict[str, Send] = {LIVE: live_of(client), ILLUSTRATED: illustrate, VECTORIZED: vectorize}
     lines = []
-    for (name, way), asked in (await in_turns(asks, pace)).items():
+    for (name, way), samples in (await interleave(senders, pace)).items():
         who = f"{pace.callers} caller{'s' * (pace.callers > 1)}, {way}"
-        goal = {"goal_ms": GOAL_MS} if name != LIVE and (pace.callers == 1 or way == AGAIN) else {}
-        lines.append(line(database, f"{name}, {who}", asked, **goal, peer="" if name == LIVE else f"{LIVE}, {who}"))
+        goal = {"goal_ms": GOAL_MS} if name != LIVE and (pace.callers == 1 or way == OPEN_LOOP) else {}
+        lines.append(line(database, f"{name}, {who}", samples, **goal, peer="" if name == LIVE else f"{LIVE}, {who}"))
     return lines
 
 

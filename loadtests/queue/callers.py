@@ -1,4 +1,4 @@
-"""Callers that come again after a while, and callers that ask again at once."""
+"""Open-loop callers (at random times, whatever is unanswered) and closed-loop callers (after each answer)."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-Ask = Callable[[int], Awaitable[object]]
+Send = Callable[[int], Awaitable[object]]
 """One request of a caller, by its number. Raises when the answer is not what it should be."""
 
-AGAIN, AT_ONCE = "every so often", "back to back"
+OPEN_LOOP, CLOSED_LOOP = "every so often", "back to back"
 PAUSE_S = 0.1
 """After an error of a caller that asks at once."""
 
 
 @dataclass
-class Asked:
-    """``seconds`` is how long they asked, ``taken_s`` has what each good answer took."""
+class Samples:
+    """``seconds`` is how long they samples, ``taken_s`` has what each good answer took."""
 
     seconds: float = 0.0
     taken_s: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
 
-    async def one(self, ask: Ask, caller: int) -> bool:
+    async def one(self, send: Send, caller: int) -> bool:
         began = time.perf_counter()
         try:
-            await ask(caller)
+            await send(caller)
         except Exception as error:
             self.errors.append(f"{type(error).__name__}: {error}"[:200])
             return False
@@ -49,7 +49,7 @@ class Pace:
     """Of each way of asking before anything counts: a process that was just started has connections to open."""
 
 
-async def come_again(ask: Ask, callers: int, seconds: float, every_s: float, seed: int, found: Asked) -> None:
+async def open_loop(send: Send, callers: int, seconds: float, every_s: float, seed: int, found: Samples) -> None:
     """Each caller asks every ``every_s`` on average, at random, whether or not its last answer is there."""
     rng = np.random.default_rng(seed)
     gaps = rng.exponential(every_s, (callers, 4 + round(4 * seconds / every_s)))
@@ -57,7 +57,7 @@ async def come_again(ask: Ask, callers: int, seconds: float, every_s: float, see
 
     async def at(due_s: float, caller: int) -> None:
         await asyncio.sleep(began + due_s - time.perf_counter())
-        await found.one(ask, caller)
+        await found.one(send, caller)
 
     async with asyncio.TaskGroup() as group:
         for caller, times in enumerate(np.cumsum(gaps, axis=1)):
@@ -66,13 +66,13 @@ async def come_again(ask: Ask, callers: int, seconds: float, every_s: float, see
     found.seconds += time.perf_counter() - began
 
 
-async def ask_at_once(ask: Ask, callers: int, seconds: float, found: Asked) -> None:
+async def closed_loop(send: Send, callers: int, seconds: float, found: Samples) -> None:
     """Each caller asks as soon as its last answer is there."""
     began = time.perf_counter()
 
     async def caller(number: int) -> None:
         while time.perf_counter() < began + seconds:
-            if not await found.one(ask, number):
+            if not await found.one(send, number):
                 await asyncio.sleep(PAUSE_S)
 
     async with asyncio.TaskGroup() as group:
@@ -81,17 +81,17 @@ async def ask_at_once(ask: Ask, callers: int, seconds: float, found: Asked) -> N
     found.seconds += time.perf_counter() - began
 
 
-async def in_turns(asks: Mapping[str, Ask], pace: Pace) -> dict[tuple[str, str], Asked]:
-    """Every one of ``asks``, both ways, by (name, way). They take turns: what slows the machine slows all of them."""
-    found = {(name, way): Asked() for way in (AGAIN, AT_ONCE) for name in asks}
-    for ask in asks.values():
-        await come_again(ask, pace.callers, pace.warm_s, pace.every_s, pace.rounds, Asked())
+async def interleave(senders: Mapping[str, Send], pace: Pace) -> dict[tuple[str, str], Samples]:
+    """Each of ``senders`` in both loops, by (name, loop); interleaved, so that a slow machine slows all alike."""
+    found = {(name, way): Samples() for way in (OPEN_LOOP, CLOSED_LOOP) for name in senders}
+    for send in senders.values():
+        await open_loop(send, pace.callers, pace.warm_s, pace.every_s, pace.rounds, Samples())
     for round_ in range(pace.rounds):
-        for name, ask in asks.items():
+        for name, send in senders.items():
             if pace.again_s:
                 seconds = pace.again_s / pace.rounds
-                await come_again(ask, pace.callers, seconds, pace.every_s, round_, found[name, AGAIN])
-        for name, ask in asks.items():
+                await open_loop(send, pace.callers, seconds, pace.every_s, round_, found[name, OPEN_LOOP])
+        for name, send in senders.items():
             if pace.at_once_s:
-                await ask_at_once(ask, pace.callers, pace.at_once_s / pace.rounds, found[name, AT_ONCE])
-    return {key: asked for key, asked in found.items() if asked.seconds}
+                await closed_loop(send, pace.callers, pace.at_once_s / pace.rounds, found[name, CLOSED_LOOP])
+    return {key: samples for key, samples in found.items() if samples.seconds}

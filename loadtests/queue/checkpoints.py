@@ -11,8 +11,8 @@ from typing import cast
 
 import numpy as np
 
+from loadtests.queue.backlog import request
 from loadtests.queue.report import quantiles_ms, verdict
-from loadtests.queue.waiting import request
 from loadtests.vectorize.table import UNMEASURED, markdown
 from serve.ensembles.illustrator.illustration import IllustratorService
 from serve.ensembles.vectorizer.vectorization import VectorizerService
@@ -87,8 +87,8 @@ async def _draw(settings: Settings, illustrator: IllustratorService, seed: int, 
     worker = Worker(state, JobExecutor(state, cast(VectorizerService, _Nothing()), illustrator))
     await worker.start()
     try:
-        asked = request("red apple, flat", seed, num_inference_steps=steps)
-        (job_id,) = (await GenerationQueue(state).add(asked, JobOptions("ada"))).ids
+        job_request = request("red apple, flat", seed, num_inference_steps=steps)
+        (job_id,) = (await GenerationQueue(state).add(job_request, JobOptions("ada"))).ids
         await EventFollower(state).wait_until_finished(job_id, 0, LIMIT_S)
         view = await JobViews(state.database).get(job_id)
         if view.status != COMPLETED or view.completed_at is None or view.started_at is None:

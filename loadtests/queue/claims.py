@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import sqlalchemy as sa
 
+from loadtests.queue.backlog import fill_queue
 from loadtests.queue.databases import analyze, settings_at
 from loadtests.queue.report import verdict
-from loadtests.queue.waiting import wait_in_line
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown, percent
 from serve.ensembles.requests import ILLUSTRATE
@@ -74,20 +74,22 @@ async def measure(database: str, url: str, folder: Path, plan: Plan, way: tuple[
     settings = settings_at(url, folder)
     state = await State.open(settings)
     try:
-        await wait_in_line(state, plan.users, plan.each)
+        await fill_queue(state, plan.users, plan.each)
         await analyze(state.database)
     finally:
         await state.close()
     turns = Turns(tasks, at_a_time, plan.turns, plan.turn_s)
     if processes == 1:
-        found = [await take_turns(settings, turns, _soon)]
+        found = [await interleave_claims(settings, turns, _soon)]
     else:
         found = await _in_processes(processes, url, folder, turns)
     ours, bare = np.sum(found, axis=0)
     return Claims(database, processes, tasks, at_a_time, float(ours), float(bare))
 
 
-async def take_turns(settings: Settings, turns: Turns, ready: Callable[[], Awaitable[float]]) -> tuple[float, float]:
+async def interleave_claims(
+    settings: Settings, turns: Turns, ready: Callable[[], Awaitable[float]]
+) -> tuple[float, float]:
     """Claims in a second, ours and bare, of this process. ``ready`` says when it begins, by ``time.time``."""
     state = await State.open(settings)
     leases = Leases(state, {ILLUSTRATE: turns.at_a_time})
@@ -152,8 +154,8 @@ async def _soon() -> float:
 
 async def _in_processes(count: int, url: str, folder: Path, turns: Turns) -> list[tuple[float, float]]:
     """They begin together, once all of them are ready."""
-    told = json.dumps({"url": url, "folder": str(folder), "turns": asdict(turns)})
-    command = [sys.executable, "-m", "loadtests.queue.claims", told]
+    parameters = json.dumps({"url": url, "folder": str(folder), "turns": asdict(turns)})
+    command = [sys.executable, "-m", "loadtests.queue.claims", parameters]
     pipe = asyncio.subprocess.PIPE
     started = [await asyncio.create_subprocess_exec(*command, stdin=pipe, stdout=pipe, cwd=ROOT) for _ in range(count)]
     pipes = [(process.stdin, process.stdout) for process in started]
@@ -172,9 +174,9 @@ async def _asked() -> float:
 
 def main() -> None:
     """One of several processes: says when it is ready, is told when to begin, says claims in a second, as JSON."""
-    told = json.loads(sys.argv[1])
-    settings = settings_at(told["url"], Path(told["folder"]))
-    print(json.dumps(asyncio.run(take_turns(settings, Turns(**told["turns"]), _asked))))
+    parameters = json.loads(sys.argv[1])
+    settings = settings_at(parameters["url"], Path(parameters["folder"]))
+    print(json.dumps(asyncio.run(interleave_claims(settings, Turns(**parameters["turns"]), _asked))))
 
 
 if __name__ == "__main__":

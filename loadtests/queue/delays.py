@@ -17,10 +17,10 @@ from datetime import datetime
 import aiohttp
 import numpy as np
 
-from loadtests.queue.callers import Asked
-from loadtests.queue.doors import read, session
+from loadtests.queue.backlog import request
+from loadtests.queue.callers import Samples
+from loadtests.queue.endpoints import read, session
 from loadtests.queue.report import Line, line
-from loadtests.queue.waiting import request
 from serve.ensembles.requests import ILLUSTRATE
 from serve.errors import Cancelled
 from serve.jobs.queue.generation_queue import GenerationQueue
@@ -56,39 +56,39 @@ async def measure(database: str, url: str, settings: Settings, plan: Plan) -> li
     try:
         async with session(url, max(plan.jobs)) as client:
             for count in plan.jobs:
-                asked = await _followed(client, state, leases, count, plan)
+                samples = await _followed(client, state, leases, count, plan)
                 who = "1 client follows 1 job" if count == 1 else f"{count} clients follow {count} jobs"
-                lines.append(line(database, who, asked, GOAL_MS))
+                lines.append(line(database, who, samples, GOAL_MS))
     finally:
         await leases.unregister()
         await state.close()
     return lines
 
 
-async def _followed(client: aiohttp.ClientSession, state: State, leases: Leases, count: int, plan: Plan) -> Asked:
+async def _followed(client: aiohttp.ClientSession, state: State, leases: Leases, count: int, plan: Plan) -> Samples:
     taken = await _take(state, leases, count)
-    asked, began = Asked(), time.perf_counter()
+    samples, began = Samples(), time.perf_counter()
     async with _alive(leases):
         listening = [asyncio.Event() for _ in taken]
         async with asyncio.TaskGroup() as group:
             for job, heard in zip(taken, listening, strict=True):
-                group.create_task(_follow(client, job.id, heard, asked))
+                group.create_task(_follow(client, job.id, heard, samples))
             for heard in listening:
                 await heard.wait()
             for number, job in enumerate(taken):
                 group.create_task(_tell(GenerationQueue(state), leases, job, number, plan))
-    asked.seconds = time.perf_counter() - began
-    return asked
+    samples.seconds = time.perf_counter() - began
+    return samples
 
 
 async def _take(state: State, leases: Leases, count: int) -> list[ClaimedJob]:
     """Jobs of this worker's, although their lane is paused."""
-    asked = [request(f"fox {number}", seed=number) for number in range(count)]
-    added = await GenerationQueue(state).add_batch(asked, JobOptions("follower"))
+    samples = [request(f"fox {number}", seed=number) for number in range(count)]
+    added = await GenerationQueue(state).add_batch(samples, JobOptions("follower"))
     mine = {"status": PROCESSING, "worker_id": leases.worker_id, "attempt": 1}
     async with state.database.write() as connection:
         await transition(connection, [jobs.c.generation_id.in_(added.ids)], "started", None, None, **mine)
-    return [ClaimedJob(job_id, "follower", one, 1, None) for job_id, one in zip(added.ids, asked, strict=True)]
+    return [ClaimedJob(job_id, "follower", one, 1, None) for job_id, one in zip(added.ids, samples, strict=True)]
 
 
 @contextlib.asynccontextmanager
@@ -119,20 +119,20 @@ async def _tell(queue: GenerationQueue, leases: Leases, job: ClaimedJob, seed: i
     await leases.fail(job, Cancelled("its time is over"), 0.0)
 
 
-async def _follow(client: aiohttp.ClientSession, job_id: str, heard: asyncio.Event, asked: Asked) -> None:
+async def _follow(client: aiohttp.ClientSession, job_id: str, heard: asyncio.Event, samples: Samples) -> None:
     """What is told from now on."""
     stream = {"Accept": "text/event-stream"}
     unlimited = aiohttp.ClientTimeout(total=None, sock_read=60)
     async with client.get(f"/v1/jobs/{job_id}/events", headers=stream, timeout=unlimited) as answer:
         if answer.status != 200:
             heard.set()
-            asked.errors.append((await read(answer, 200)).decode())
-        async for told in answer.content:
+            samples.errors.append((await read(answer, 200)).decode())
+        async for chunk in answer.content:
             arrived = time.time()
-            if not told.startswith(b"data:"):
+            if not chunk.startswith(b"data:"):
                 continue
-            at = datetime.fromisoformat(json.loads(told[5:])["at"]).timestamp()
+            at = datetime.fromisoformat(json.loads(chunk[5:])["at"]).timestamp()
             if heard.is_set():
-                asked.taken_s.append(arrived - at)
-            if json.loads(told[5:])["status"] == PROCESSING:
+                samples.taken_s.append(arrived - at)
+            if json.loads(chunk[5:])["status"] == PROCESSING:
                 heard.set()

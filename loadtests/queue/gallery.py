@@ -10,7 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from loadtests.queue.callers import Asked
+from loadtests.queue.callers import Samples
 from loadtests.queue.databases import analyze
 from loadtests.queue.report import Line, line
 from serve.ensembles.requests import ILLUSTRATE
@@ -73,19 +73,23 @@ async def measure(database: str, settings: Settings, plan: Plan) -> list[Line]:
     try:
         await fill(state.database, plan)
         await analyze(state.database)
-        asked = {name: Asked() for name in (*CASES, DEEP, OFFSET)}
+        samples = {name: Samples() for name in (*CASES, DEEP, OFFSET)}
         for repetition in range(plan.repetitions):
-            for name, one in asked.items():
-                await _look(state.database, name, random.Random(repetition), plan, one)
+            for name, one in samples.items():
+                await _query(state.database, name, random.Random(repetition), plan, one)
     finally:
         await state.close()
-    for one in asked.values():
+    for one in samples.values():
         one.seconds = sum(one.taken_s)
-    found = [line(database, name, asked[name], GOAL_MS) for name in (*CASES, DEEP)]
-    return [*found[:-1], line(database, DEEP, asked[DEEP], GOAL_MS, peer=OFFSET), line(database, OFFSET, asked[OFFSET])]
+    found = [line(database, name, samples[name], GOAL_MS) for name in (*CASES, DEEP)]
+    return [
+        *found[:-1],
+        line(database, DEEP, samples[DEEP], GOAL_MS, peer=OFFSET),
+        line(database, OFFSET, samples[OFFSET]),
+    ]
 
 
-async def _look(database: Database, name: str, pick: random.Random, plan: Plan, asked: Asked) -> None:
+async def _query(database: Database, name: str, pick: random.Random, plan: Plan, samples: Samples) -> None:
     """Finding the cursor is not what is measured."""
     mine = sa.select(generations).where(generations.c.user_id == USER).order_by(*NEWEST.order_by)
     before = max(1, min(plan.mine - LIMIT, 1000 * LIMIT - pick.randrange(50)))
@@ -107,7 +111,7 @@ async def _look(database: Database, name: str, pick: random.Random, plan: Plan, 
             kept = await connection.execute(sa.select(results).where(results.c.generation_id.in_(ids)))
             assert len(kept.all()) >= len(rows) > 0
 
-    await asked.one(by_offset if name == OFFSET else by_cursor, 0)
+    await samples.one(by_offset if name == OFFSET else by_cursor, 0)
 
 
 async def fill(database: Database, plan: Plan) -> None:

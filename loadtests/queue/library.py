@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 
-from loadtests.queue.callers import AGAIN, Ask, Pace, in_turns
+from loadtests.queue.backlog import fill_queue, request
+from loadtests.queue.callers import OPEN_LOOP, Pace, Send, interleave
 from loadtests.queue.databases import analyze
 from loadtests.queue.report import Line, line
-from loadtests.queue.waiting import request, wait_in_line
 from serve.jobs.queue.generation_queue import GenerationQueue
 from serve.jobs.queue.insertion import JobOptions
 from serve.jobs.queue.views import JobViews
@@ -43,20 +43,20 @@ async def measure(database: str, settings: Settings, plan: Plan) -> list[Line]:
     """``database`` is its name in the table."""
     state = await State.open(settings)
     try:
-        waiting = await wait_in_line(state, plan.users, plan.each)
+        waiting = await fill_queue(state, plan.users, plan.each)
         await analyze(state.database)
-        found = await in_turns(_asks(state, waiting), plan.pace)
+        found = await interleave(_asks(state, waiting), plan.pace)
     finally:
         await state.close()
     lines = []
-    for (name, way), asked in found.items():
-        goal = {"goal_ms": GOALS_MS[name]} if way == AGAIN and name in GOALS_MS else {}
+    for (name, way), samples in found.items():
+        goal = {"goal_ms": GOALS_MS[name]} if way == OPEN_LOOP and name in GOALS_MS else {}
         peer = PEERS.get(name, "")
-        lines.append(line(database, f"{name}, {way}", asked, **goal, peer=peer and f"{peer}, {way}"))
+        lines.append(line(database, f"{name}, {way}", samples, **goal, peer=peer and f"{peer}, {way}"))
     return lines
 
 
-def _asks(state: State, waiting: list[str]) -> dict[str, Ask]:
+def _asks(state: State, waiting: list[str]) -> dict[str, Send]:
     queue, views = GenerationQueue(state), JobViews(state.database)
     pick = random.Random(0)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from loadtests.queue.callers import Asked
+from loadtests.queue.callers import Samples
 from loadtests.vectorize.table import UNMEASURED, markdown
 
 
@@ -32,11 +32,11 @@ class Line:
         return self.p95_ms < self.goal_ms and not self.errors
 
 
-def line(database: str, what: str, asked: Asked, goal_ms: float = math.inf, peer: str = "") -> Line:
-    p50, p95 = quantiles_ms(asked.taken_s)
-    per_second = len(asked.taken_s) / asked.seconds if asked.seconds else math.nan
-    first = asked.errors[0] if asked.errors else ""
-    return Line(database, what, len(asked.taken_s), per_second, p50, p95, goal_ms, peer, len(asked.errors), first)
+def line(database: str, what: str, samples: Samples, goal_ms: float = math.inf, peer: str = "") -> Line:
+    p50, p95 = quantiles_ms(samples.taken_s)
+    per_second = len(samples.taken_s) / samples.seconds if samples.seconds else math.nan
+    first = samples.errors[0] if samples.errors else ""
+    return Line(database, what, len(samples.taken_s), per_second, p50, p95, goal_ms, peer, len(samples.errors), first)
 
 
 def quantiles_ms(seconds: Sequence[float]) -> tuple[float, float]:

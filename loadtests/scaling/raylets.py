@@ -48,9 +48,11 @@ class Raylet:
 
     def popen(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
         """``command`` of Python as one of its processes, in a session of its own."""
-        told = {**os.environ, **options.pop("env", {}), MARK: self.mark}
+        environment = {**os.environ, **options.pop("env", {}), MARK: self.mark}
         inside = [sys.executable, *command]
-        return subprocess.Popen(inside, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True, env=told, **options)
+        return subprocess.Popen(
+            inside, cwd=ROOT, stdin=subprocess.DEVNULL, start_new_session=True, env=environment, **options
+        )
 
     def commands(self) -> dict[int, str]:
         """Of its processes, by pid."""
@@ -99,9 +101,9 @@ class Pair:
             time.sleep(0.5)
 
     def start(self, raylet: Raylet, *command: str) -> subprocess.Popen[Any]:
-        told = {"ATELIER_CONFIG": str(self.folder / "settings.yaml")}
+        environment = {"ATELIER_CONFIG": str(self.folder / "settings.yaml")}
         with (self.folder / f"{raylet.mark}.log").open("wb") as log:
-            return raylet.popen(command, env=told, stdout=log, stderr=log)
+            return raylet.popen(command, env=environment, stdout=log, stderr=log)
 
 
 def settings(folder: Path) -> dict[str, Any]:
@@ -149,7 +151,7 @@ def main() -> None:
     from ray._private.node import Node  # after its environment is set
     from ray._private.parameter import RayParams
 
-    told = RayParams(
+    environment = RayParams(
         gcs_address=sys.argv[1],
         node_ip_address="127.0.0.1",
         num_cpus=2,
@@ -159,8 +161,8 @@ def main() -> None:
         min_worker_port=0,
         max_worker_port=0,
     )
-    told.dashboard_agent_listen_port = None
-    Node(told, head=False, shutdown_at_exit=True, spawn_reaper=False)
+    environment.dashboard_agent_listen_port = None
+    Node(environment, head=False, shutdown_at_exit=True, spawn_reaper=False)
     signal.pause()
 
 

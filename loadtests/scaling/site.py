@@ -63,10 +63,10 @@ class Site:
     def start(self, machine: Machine, *command: str) -> subprocess.Popen[bytes]:
         """`atelier` on ``machine``, with folders of its own and the settings of both."""
         own = self.folder / machine.address.rpartition(".")[2]  # short: Ray's sockets are in it
-        told = {**os.environ, "ATELIER_STATE_DIR": str(own), "ATELIER_RAY__TEMP_DIR": str(own / "ray")}
+        environment = {**os.environ, "ATELIER_STATE_DIR": str(own), "ATELIER_RAY__TEMP_DIR": str(own / "ray")}
         line = ["-m", "serve.cli.main", *command, "--config", str(self.folder / "settings.yaml")]
         with self._log(machine).open("ab") as log:
-            return machine.popen(line, env=told, stdout=log, stderr=log)
+            return machine.popen(line, env=environment, stdout=log, stderr=log)
 
     def _log(self, machine: Machine) -> Path:
         return self.folder / f"{machine.address}.log"

@@ -13,7 +13,7 @@ WINDOW_S = 5.0
 
 
 @dataclass(frozen=True)
-class Look:
+class Sample:
     """At a stack, at a ``time`` of the day. ``replicas``: their processes, those that start or end included; ``ready``:
     those that serve; ``waiting``: requests without a turn, as replicas tell it."""
 
@@ -35,17 +35,17 @@ class Moment:
     p95_s: float | None
 
 
-def timeline(looks: Sequence[Look], requests: Sequence[Mapping[str, float]]) -> list[Moment]:
+def timeline(samples: Sequence[Sample], requests: Sequence[Mapping[str, float]]) -> list[Moment]:
     """One moment for each look. ``requests`` have ``began`` and ``ended``."""
-    start = looks[0].time
+    start = samples[0].time
     began = np.array([request["began"] for request in requests])
     ended = np.array([request["ended"] for request in requests])
     moments = []
-    for look in looks:
-        under_way = int(((began <= look.time) & (ended > look.time)).sum())
-        lately = (ended > look.time - WINDOW_S) & (ended <= look.time)
+    for sample in samples:
+        under_way = int(((began <= sample.time) & (ended > sample.time)).sum())
+        lately = (ended > sample.time - WINDOW_S) & (ended <= sample.time)
         p95_s = float(np.quantile((ended - began)[lately], 0.95)) if lately.any() else None
-        moments.append(Moment(look.time - start, look.replicas, look.ready, under_way, look.waiting, p95_s))
+        moments.append(Moment(sample.time - start, sample.replicas, sample.ready, under_way, sample.waiting, p95_s))
     return moments
 
 

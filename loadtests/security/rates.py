@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from loadtests.queue.databases import SQLITE, Databases, settings_at, sqlite_in
-from loadtests.security.asking import Asked, Task
+from loadtests.security.limited_process import Measurement, Task
 from loadtests.security.redis_server import RedisServer
 from loadtests.vectorize.measure import ROOT
 from loadtests.vectorize.table import markdown
@@ -108,8 +108,8 @@ def costs(store: Store, plan: Plan) -> list[Cost]:
     found = []
     for number, (what, rates, addresses) in enumerate(_COSTS):
         mine = {**rates, "address_period_s": 86_400 + number}  # nobody's counts are another's
-        asked = _ask(store, mine, plan.seconds, None, addresses)
-        taken = np.array([taken_s for one in asked for taken_s in one.taken_s]) * 1e3
+        measurements = _run_processes(store, mine, plan.seconds, None, addresses)
+        taken = np.array([taken_s for one in measurements for taken_s in one.taken_s]) * 1e3
         p50, p95, p99 = (float(value) for value in np.quantile(taken, [0.5, 0.95, 0.99]))
         found.append(Cost(store.name, what, len(taken), p50, p95, p99))
     return found
@@ -127,9 +127,9 @@ def holding(store: Store, plan: Plan) -> list[Held]:
     for what, rates, limit, period_s in _LIMITS:
         seconds = max(plan.seconds, _WINDOWS * period_s) if period_s < _LONG_S else plan.seconds
         user_id = None if rates.get("per_user") is False else f"user of {time.time()}"
-        asked = _ask(store, rates, seconds, user_id, 1)
+        measurements = _run_processes(store, rates, seconds, user_id, 1)
         windows: Counter[int] = Counter()
-        for one in asked:
+        for one in measurements:
             for ends_at, let_in in one.let_in.items():
                 windows[ends_at] += let_in
         whole = [windows[end] for end in sorted(windows)][1:-1] if period_s < seconds else [sum(windows.values())]
@@ -138,7 +138,9 @@ def holding(store: Store, plan: Plan) -> list[Held]:
     return found
 
 
-def _ask(store: Store, rates: dict[str, Any], seconds: float, user_id: str | None, addresses: int) -> list[Asked]:
+def _run_processes(
+    store: Store, rates: dict[str, Any], seconds: float, user_id: str | None, addresses: int
+) -> list[Measurement]:
     """By ``PROCESSES`` at once."""
     task = Task(
         store.database_url,
@@ -150,7 +152,7 @@ def _ask(store: Store, rates: dict[str, Any], seconds: float, user_id: str | Non
         addresses,
         begins_at=time.time() + 3.0,
     )
-    command = [sys.executable, "-m", "loadtests.security.asking"]
+    command = [sys.executable, "-m", "loadtests.security.limited_process"]
     running = [
         subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True)
         for _ in range(PROCESSES)
@@ -162,15 +164,15 @@ def _ask(store: Store, rates: dict[str, Any], seconds: float, user_id: str | Non
         process.stdin.close()
     for process in running:
         assert process.stdout is not None
-        told = process.stdout.read()
+        output = process.stdout.read()
         assert process.wait() == 0, "a process that was asked has failed"
-        found.append(_asked(told))
+        found.append(_parse(output))
     return found
 
 
-def _asked(told: str) -> Asked:
-    document = json.loads(told)
-    return Asked({int(ends_at): count for ends_at, count in document["let_in"].items()}, document["taken_s"])
+def _parse(output: str) -> Measurement:
+    document = json.loads(output)
+    return Measurement({int(ends_at): count for ends_at, count in document["let_in"].items()}, document["taken_s"])
 
 
 def cost_table(rows: Sequence[Cost]) -> str:

@@ -97,9 +97,9 @@ async def _compared(store: str, plain: str, kept: str, key: str, pairs: int) -> 
 
 
 async def _case(
-    store: str, what: str, clients: Sequence[httpx.AsyncClient], asked: tuple[str, str, Any], pairs: int
+    store: str, what: str, clients: Sequence[httpx.AsyncClient], call: tuple[str, str, Any], pairs: int
 ) -> Added:
-    method, path, body = asked
+    method, path, body = call
     taken_ms = np.empty((pairs, 2))
     for pair in range(-20, pairs):  # the first ones warm up
         for which in (0, 1) if pair % 2 else (1, 0):

@@ -1,1 +1,5 @@
-"""Serving on paper: replicas with one GPU each, by discrete events, on a measured curve of what a batch costs."""
+"""A discrete-event simulation of sites with 1 to 1,000 GPUs, on a measured curve of what a batch costs.
+
+``python -m loadtests.simulate``. Begin with ``simulation``, then ``replica`` (two ways to batch) and ``curve``. Imports
+nothing of ``serve`` but in ``validate``, which compares the simulation with the real engines.
+"""

@@ -11,12 +11,12 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtests.lines import lines
+from loadtests.charts import lines
 from loadtests.simulate import tables
 from loadtests.simulate.curve import Curve
-from loadtests.simulate.files import GUIDED, known, read
+from loadtests.simulate.curve_files import GUIDED, known, read
+from loadtests.simulate.simulation import BATCHING, Demand
 from loadtests.simulate.validate import validate
-from loadtests.simulate.world import BATCHING, Demand
 
 GPUS = (1, 10, 100, 1000)
 LOADS = (0.3, 0.6, 0.9)
@@ -34,7 +34,7 @@ def plot(curve: Curve, demand: Demand, folder: Path, name: str) -> Path:
     return path
 
 
-def tell(curve: Curve, demand: Demand, gpus: Sequence[int], loads: Sequence[float]) -> None:
+def print_tables(curve: Curve, demand: Demand, gpus: Sequence[int], loads: Sequence[float]) -> None:
     """Prints all tables of a curve."""
     most = curve.per_second(demand.mean_steps)
     alone = curve.share_alone(demand.mean_steps)
@@ -66,21 +66,21 @@ def main(given: Sequence[str] | None = None) -> None:
     parser.add_argument("--plot", type=Path, help="a folder for the pictures, such as docs/media")
     parser.add_argument("--validate", action="store_true", help="against the real one, on this machine")
     parser.add_argument("--requests", type=int, default=60, help="of a validated load")
-    told = parser.parse_args(given)
-    if told.validate:
-        print(validate(told.requests))
+    options = parser.parse_args(given)
+    if options.validate:
+        print(validate(options.requests))
         return
     try:
-        files = {name: read(name, told.rows) for name in told.curve}
+        files = {name: read(name, options.rows) for name in options.curve}
     except (OSError, ValueError) as error:
         parser.error(str(error))
-    demand = Demand(tuple(told.steps))
+    demand = Demand(tuple(options.steps))
     for name, curves in files.items():
         for place, curve in enumerate(curves):
-            tell(curve, demand, told.gpus, told.loads)
-            if told.plot:
+            print_tables(curve, demand, options.gpus, options.loads)
+            if options.plot:
                 stem = Path(name).stem if len(curves) == 1 else f"{Path(name).stem}_{place}"
-                print(f"drawn: {plot(curve, demand, told.plot, stem)}\n", flush=True)
+                print(f"drawn: {plot(curve, demand, options.plot, stem)}\n", flush=True)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtests.simulate.replica import Picture
-from loadtests.simulate.world import Result, Site, simulate
+from loadtests.simulate.simulation import Result, Site, simulate
 
 EVERY_S = 1.0
 
@@ -56,12 +56,14 @@ class Autoscaler:
         self.history.append((self._site.clock.now, len(self._site.members)))
 
 
-def burst(site: Site, asked: Sequence[Picture], policy: Policy) -> tuple[Result, Autoscaler]:
-    scaler = Autoscaler(site, policy, asked[-1].arrived_s)
-    return simulate(site, asked), scaler
+def burst(site: Site, requests: Sequence[Picture], policy: Policy) -> tuple[Result, Autoscaler]:
+    scaler = Autoscaler(site, policy, requests[-1].arrived_s)
+    return simulate(site, requests), scaler
 
 
-def settled_s(asked: Sequence[Picture], from_s: float, limit_s: float) -> float:
+def settled_s(requests: Sequence[Picture], from_s: float, limit_s: float) -> float:
     """Seconds from ``from_s`` until the last request that came and then took more than ``limit_s``."""
-    late = [one.arrived_s for one in asked if one.arrived_s >= from_s and (one.done_s or 0.0) - one.arrived_s > limit_s]
+    late = [
+        one.arrived_s for one in requests if one.arrived_s >= from_s and (one.done_s or 0.0) - one.arrived_s > limit_s
+    ]
     return max(late) - from_s if late else 0.0

@@ -9,7 +9,7 @@ from loadtests.simulate.curve import Curve
 from loadtests.simulate.replica import Done, Replica, StepLevel
 from loadtests.simulate.routing import ROUTES
 from loadtests.simulate.scaling import Policy, burst, settled_s
-from loadtests.simulate.world import BATCHING, OURS, Demand, Result, Site, pictures, simulate
+from loadtests.simulate.simulation import BATCHING, OURS, Demand, Result, Site, pictures, simulate
 from loadtests.vectorize.table import markdown
 
 COLUMNS = ["p50 s", "p95 s", "p99 s", "p95 slowdown", "pictures/s", "GPU busy", "short to long", "steps wasted"]
@@ -32,8 +32,8 @@ def cells(found: Result) -> list[str]:
 def run(curve: Curve, way: str, gpus: int, load: float, demand: Demand, route: str = "power of two") -> Result:
     """``load``: share of the most pictures that the GPUs can draw with the best batch."""
     rate = load * gpus * curve.per_second(demand.mean_steps)
-    asked = pictures(max(LEAST, A_GPU * gpus), rate, demand, curve, 1)
-    return simulate(Site(curve, BATCHING[way], gpus, route), asked)
+    requests = pictures(max(LEAST, A_GPU * gpus), rate, demand, curve, 1)
+    return simulate(Site(curve, BATCHING[way], gpus, route), requests)
 
 
 def batching(curve: Curve, gpus: Sequence[int], loads: Sequence[float], demand: Demand) -> str:
@@ -60,12 +60,12 @@ def places(curve: Curve, load: float, demand: Demand, tried: Sequence[int] = (8,
     """How many pictures a replica draws at once. While some are between two steps others have to fill the batch."""
     rows = []
     for count in tried:
-        asked = pictures(LEAST, load * curve.per_second(demand.mean_steps), demand, curve, 1)
+        requests = pictures(LEAST, load * curve.per_second(demand.mean_steps), demand, curve, 1)
 
         def make(clock: Clock, curve: Curve, done: Done, count: int = count) -> Replica:
             return StepLevel(clock, curve, done, count)
 
-        rows.append([str(count), *cells(simulate(Site(curve, make, 1), asked))])
+        rows.append([str(count), *cells(simulate(Site(curve, make, 1), requests))])
     return markdown([f"{curve.name}, one GPU, load {load:.0%}: pictures at once", *COLUMNS], rows)
 
 
@@ -86,12 +86,12 @@ def scaling(curve: Curve, demand: Demand, delays_s: Sequence[float] = (0.0, 5.0,
     rate = 0.5 * curve.per_second(demand.mean_steps)
     limit_s = 3 * curve.alone_s(max(demand.steps))
     for delay_s in delays_s:
-        asked = pictures(int(calm_s * rate), rate, demand, curve, 1)
+        requests = pictures(int(calm_s * rate), rate, demand, curve, 1)
         after = pictures(int(busy_s * 6 * rate), 6 * rate, demand, curve, 2)
         for one in after:
             one.arrived_s += calm_s
         site = Site(curve, BATCHING[OURS], 1)
-        found, scaler = burst(site, [*asked, *after], Policy(upscale_delay_s=delay_s))
+        found, scaler = burst(site, [*requests, *after], Policy(upscale_delay_s=delay_s))
         late_s = settled_s(after, calm_s, limit_s)
         rows.append(
             [f"{delay_s:.0f}", f"{late_s:.0f}", f"{len(site.members)}", f"{len(scaler.history)}", *cells(found)]

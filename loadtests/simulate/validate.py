@@ -16,7 +16,7 @@ import numpy as np
 from loadtests.illustrate.policies import Arrival, StepLevel, arrivals, serve
 from loadtests.simulate.curve import Curve
 from loadtests.simulate.replica import Picture
-from loadtests.simulate.world import BATCHING, OURS, Demand, Site, simulate
+from loadtests.simulate.simulation import BATCHING, OURS, Demand, Site, simulate
 from loadtests.vectorize.table import markdown
 from serve.ensembles.batch_profile import profile
 from serve.ensembles.illustrator.illustration import IllustrateOptions
@@ -64,9 +64,9 @@ async def _alone_s(illustrator: Illustrator, steps: int) -> float:
 
 def simulated(curve: Curve, wanted: Sequence[Arrival]) -> list[float]:
     """Latencies of the same arrivals, in seconds."""
-    asked = [Picture(one.at_s, one.steps) for one in wanted]
-    simulate(Site(curve, BATCHING[OURS], 1), asked)
-    return [(one.done_s or 0.0) - one.arrived_s for one in asked]
+    simulated_pictures = [Picture(one.at_s, one.steps) for one in wanted]
+    simulate(Site(curve, BATCHING[OURS], 1), simulated_pictures)
+    return [(one.done_s or 0.0) - one.arrived_s for one in simulated_pictures]
 
 
 async def compare(requests: int, loads: Sequence[float] = LOADS) -> tuple[Curve, list[Compared]]:
@@ -88,8 +88,8 @@ async def compare(requests: int, loads: Sequence[float] = LOADS) -> tuple[Curve,
 
 def validate(requests: int) -> str:
     curve, found = asyncio.run(compare(requests))
-    told = ", ".join(f"{n}: {ms:.1f}" for n, ms in curve.milliseconds.items())
-    print(f"milliseconds by pictures in a batch: {told}")
+    curve_text = ", ".join(f"{n}: {ms:.1f}" for n, ms in curve.milliseconds.items())
+    print(f"milliseconds by pictures in a batch: {curve_text}")
     print(f"between steps {curve.between_ms:.1f} ms, beside the steps {curve.fixed_ms:.1f} ms\n", flush=True)
     rows = [one.row(share) for one in found for share in (0.5, 0.95)]
     return markdown(["load", "of latency", "simulated s", "measured s", "off by"], rows)

@@ -10,7 +10,7 @@ from pathlib import Path
 import long_commands
 import pytest
 
-from loadtests.chaos.drive import BETWEEN, SHORT
+from loadtests.chaos.runner import BETWEEN, SHORT
 
 RECOVERY_S = 30.0
 """`make chaos` has the goal of 10 s, for a machine with nothing else to do. The one that tests run on may be busy with
@@ -33,11 +33,11 @@ def test_nothing_is_lost_whatever_is_killed(tmp_path: Path) -> None:
     took_s = time.monotonic() - began
     assert done.returncode == 0, f"{done.stdout}\n{done.stderr[-6000:]}"
     document = json.loads((tmp_path / "chaos.json").read_text())
-    told, told_s = document["faults"], document["settings"]["took_s"]
-    assert (len(told) - 1) * SHORT.least_s < told_s < took_s, "it looked at each fault, and says how long all took"
+    details, told_s = document["faults"], document["settings"]["took_s"]
+    assert (len(details) - 1) * SHORT.least_s < told_s < took_s, "it looked at each fault, and says how long all took"
     assert f"all of it took {told_s:.0f} s" in done.stdout
-    assert [one["fault"] for one in told] == [*KINDS, BETWEEN]
-    for one in told:
+    assert [one["fault"] for one in details] == [*KINDS, BETWEEN]
+    for one in details:
         assert one["sent"] >= 10, one
         assert (one["counts"]["lost"], one["counts"]["wrong"], one["counts"]["unclear"]) == (0, 0, 0), one
         assert one["recovery_s"] is not None, one

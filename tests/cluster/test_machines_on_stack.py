@@ -15,8 +15,8 @@ from functools import partial
 import pytest
 
 from loadtests.chaos import report
-from loadtests.chaos.drive import BETWEEN, SHORT
 from loadtests.chaos.nodes import no_cache, observe
+from loadtests.chaos.runner import BETWEEN, SHORT
 from loadtests.scaling.machines import missing
 from loadtests.scaling.site import DEPLOYMENTS, METRICS_PORT, Site, running
 

@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from loadtests.chaos import report
-from loadtests.chaos.drive import SHORT, drive
 from loadtests.chaos.faults import Fault
+from loadtests.chaos.runner import SHORT, drive
 from loadtests.chaos.site import Site
 from loadtests.scaling.raylets import DEPLOYMENTS, running
 

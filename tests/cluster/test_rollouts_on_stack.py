@@ -28,9 +28,9 @@ from onnx import numpy_helper
 from pictures import drawn, encode
 from whole_stack import ANEW, MARK, PORTS, Stack
 
-from loadtests.chaos.client import Seen
-from loadtests.chaos.known import Known
-from loadtests.chaos.ledger import Ledger, Saw, summary
+from loadtests.chaos.attempts_log import AttemptLog, AttemptResult, summary
+from loadtests.chaos.client import AttemptOutcome
+from loadtests.chaos.expected_answers import ExpectedAnswers
 from loadtests.chaos.load import CALLERS
 from loadtests.chaos.load import Load as MixedLoad
 from loadtests.load.stack import free_ports
@@ -185,27 +185,27 @@ def under_load(stack: Stack) -> Iterator[Load]:
 
 
 @dataclass
-class KnownByVersion(Known):
+class KnownByVersion(ExpectedAnswers):
     """Of each picture one SVG for each of two versions of ``tier1``, and no third."""
 
     traced: dict[str, set[str]] = field(default_factory=dict)
 
-    def judge_svg(self, name: str, svg: str, degraded: bool) -> Seen:
-        known = self.traced.setdefault(name, set())
-        if svg not in known and not degraded and len(known) < 2:
-            known.add(svg)
-        if svg in known:
-            return Seen(Saw.RIGHT)
-        return Seen(Saw.DEGRADED if degraded else Saw.WRONG, f"a third SVG of {name}")
+    def judge_svg(self, name: str, svg: str, degraded: bool) -> AttemptOutcome:
+        expected_answers = self.traced.setdefault(name, set())
+        if svg not in expected_answers and not degraded and len(expected_answers) < 2:
+            expected_answers.add(svg)
+        if svg in expected_answers:
+            return AttemptOutcome(AttemptResult.RIGHT)
+        return AttemptOutcome(AttemptResult.DEGRADED if degraded else AttemptResult.WRONG, f"a third SVG of {name}")
 
 
 @contextmanager
-def mixed_load(stack: Stack, known: Known | None = None) -> Iterator[Ledger]:
+def mixed_load(stack: Stack, expected_answers: ExpectedAnswers | None = None) -> Iterator[AttemptLog]:
     """SVGs and pictures by HTTP and gRPC, and jobs, each with a known answer. Begins when all were answered once."""
-    ledger, warm, ended = Ledger(), threading.Event(), threading.Event()
+    attempts_log, warm, ended = AttemptLog(), threading.Event(), threading.Event()
 
     async def ask() -> None:
-        load = MixedLoad(f"http://{stack.http}", stack.grpc, ledger, known or Known())
+        load = MixedLoad(f"http://{stack.http}", stack.grpc, attempts_log, expected_answers or ExpectedAnswers())
         try:
             await load.warm()
             load.start()
@@ -219,16 +219,16 @@ def mixed_load(stack: Stack, known: Known | None = None) -> Iterator[Ledger]:
         try:
             while not warm.wait(0.1):
                 assert not asking.done(), asking.exception()
-            yield ledger
+            yield attempts_log
         finally:
             ended.set()
             asking.result()
 
 
-def assert_all_right(ledger: Ledger) -> None:
+def assert_all_right(attempts_log: AttemptLog) -> None:
     """At every door, and at once."""
-    assert {entry.door for entry in ledger.entries} == {*chain.from_iterable(CALLERS), "job"}
-    seen = summary(ledger.entries, None)
+    assert {entry.door for entry in attempts_log.entries} == {*chain.from_iterable(CALLERS), "job"}
+    seen = summary(attempts_log.entries, None)
     assert seen.counts["right"] == seen.sent, seen
 
 
@@ -247,8 +247,8 @@ def test_a_connection_that_breaks_is_seen() -> None:
 
 def test_promote_and_roll_back_under_load(rolling: Stack, site: Path) -> None:
     """D-083, D-091: `atelier models` on a running stack; no request fails, and the old version is soon back."""
-    known = KnownByVersion()
-    with mixed_load(rolling, known) as ledger, under_load(rolling) as load:
+    expected_answers = KnownByVersion()
+    with mixed_load(rolling, expected_answers) as attempts_log, under_load(rolling) as load:
         code, told = models(rolling, site, "promote", "tier1", "3")
         assert (code, "checksum" in told) == (2, True), told
         code, told = models(rolling, site, "promote", "tier1", "2")
@@ -265,8 +265,8 @@ def test_promote_and_roll_back_under_load(rolling: Stack, site: Path) -> None:
     assert load.errors == []
     assert remaining_s < ROLLED_BACK_S
     assert load.versions_since(ended + 5) == {"1.3"}
-    assert_all_right(ledger)
-    assert max(len(svgs) for svgs in known.traced.values()) == 2, "the mixed load met both versions"
+    assert_all_right(attempts_log)
+    assert max(len(svgs) for svgs in expected_answers.traced.values()) == 2, "the mixed load met both versions"
     code, told = models(rolling, site, "list", "--json")
     roles = {(one["version"], one["role"]) for one in json.loads(told) if one["engine"] == "tier1"}
     assert roles == {("1", "current"), ("2", "candidate"), ("3", "there")}
@@ -310,7 +310,7 @@ def test_a_rolling_update_under_load(rolling: Stack, site: Path) -> None:
     """D-091: `atelier deploy` replaces every replica and its code, with no request failing."""
     before = set(rolling.pids("ray::ServeReplica"))
     write_settings(site, 44)
-    with mixed_load(rolling) as ledger, under_load(rolling) as load:
+    with mixed_load(rolling) as attempts_log, under_load(rolling) as load:
         load.wait_for("1.3")
         change_code(site / "code")
         began = time.monotonic()
@@ -322,7 +322,7 @@ def test_a_rolling_update_under_load(rolling: Stack, site: Path) -> None:
     assert {code for at, _, code in load.answers if at < began} == {TODAYS_CODE}
     assert load.code_since(deployed) == {NEW_CODE}
     assert not before & set(rolling.pids("ray::ServeReplica"))
-    assert_all_right(ledger)
+    assert_all_right(attempts_log)
 
 
 def test_what_needs_a_new_start_is_refused(rolling: Stack, site: Path) -> None:

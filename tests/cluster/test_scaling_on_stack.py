@@ -14,12 +14,12 @@ import httpx
 import pytest
 from whole_stack import ANEW
 
-from loadtests.benchmarks.scaling import PLACES, STEP_S, look, replicas, settings
+from loadtests.benchmarks.scaling import PLACES, STEP_S, replicas, sample, settings
 from loadtests.load.stack import Started, running
-from loadtests.scaling import telling
+from loadtests.scaling import stack_metrics
 from loadtests.scaling.sleeping import UNET, write_sleeping_family
 from loadtests.scaling.steps import drawing
-from loadtests.scaling.timeline import Look
+from loadtests.scaling.timeline import Sample
 
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
@@ -35,7 +35,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
     delays = {"upscale_delay_s": 1, "downscale_delay_s": 3, "downscale_to_zero_delay_s": 3, "look_back_period_s": 2}
     values["illustrator"]["autoscaling"] |= delays
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in telling.ENVIRONMENT.items():
+        for name, value in stack_metrics.ENVIRONMENT.items():
             patch.setenv(name, value)
         with running(values) as found:
             yield found
@@ -59,19 +59,19 @@ def draw_until(ended: threading.Event, url: str) -> None:
 
 def test_replicas_follow_the_load_and_nothing_fails(started: Started) -> None:
     """The last caller goes on while the second replica leaves."""
-    url, looks = telling.endpoint(started.targets), list[Look]()
+    url, samples = stack_metrics.endpoint(started.targets), list[Sample]()
 
     def ready() -> int:
-        if (one := look(started, url)) is not None:
-            looks.append(one)
-        return looks[-1].ready if looks else 0
+        if (one := sample(started, url)) is not None:
+            samples.append(one)
+        return samples[-1].ready if samples else 0
 
     wait_until(lambda: ready() == 1)
     others, last = threading.Event(), threading.Event()
     with ThreadPoolExecutor(CALLERS) as pool:
         drawing_on = [pool.submit(draw_until, last if n == 0 else others, started.url) for n in range(CALLERS)]
         try:
-            wait_until(lambda: ready() == 2 and any(one.waiting for one in looks))
+            wait_until(lambda: ready() == 2 and any(one.waiting for one in samples))
             others.set()
             wait_until(lambda: ready() == 1)
             assert not drawing_on[0].done()
@@ -80,8 +80,8 @@ def test_replicas_follow_the_load_and_nothing_fails(started: Started) -> None:
             last.set()
         for one in drawing_on:
             one.result()
-    assert max(one.replicas for one in looks) == 2
-    assert max(one.waiting for one in looks) < CALLERS
+    assert max(one.replicas for one in samples) == 2
+    assert max(one.waiting for one in samples) < CALLERS
 
 
 def health(started: Started) -> dict[str, Any]:

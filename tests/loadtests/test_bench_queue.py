@@ -16,8 +16,8 @@ from illustrator_standin import IllustratorStandIn
 from standin import StandIn
 
 from loadtests.benchmarks.queue import CACHED, CHECKPOINTS, CLAIMS, shown
-from loadtests.queue import cached, checkpoints, claims, delays, doors, gallery, library
-from loadtests.queue.callers import AGAIN, AT_ONCE, Asked, Pace, in_turns
+from loadtests.queue import cached, checkpoints, claims, delays, endpoints, gallery, library
+from loadtests.queue.callers import CLOSED_LOOP, OPEN_LOOP, Pace, Samples, interleave
 from loadtests.queue.databases import told_by_environment
 from loadtests.queue.report import Line, errors_of, line, table
 from serve.api.app import create_app
@@ -68,7 +68,7 @@ def check(lines: Sequence[Line], *wanted: str) -> None:
 async def test_at_the_library(settings: Settings) -> None:
     found = await library.measure("here", settings, library.Plan(users=3, each=4, pace=BRIEF))
     names = (library.WRITE, library.ENQUEUE, library.READ, library.STATUS)
-    check(found, *(f"{name}, {way}" for way in (AGAIN, AT_ONCE) for name in names))
+    check(found, *(f"{name}, {way}" for way in (OPEN_LOOP, CLOSED_LOOP) for name in names))
     assert [one.goal_ms for one in found[:4]] == [math.inf, 20.0, math.inf, 10.0]
 
 
@@ -85,14 +85,14 @@ async def test_claims(settings: Settings, tmp_path: Path, way: tuple[int, int, i
 
 
 async def test_whoever_is_late_by_a_turn_claims_once(state: State) -> None:
-    await library.wait_in_line(state, users=10, each=1)
+    await library.fill_queue(state, users=10, each=1)
     turns = claims.Turns(tasks=1, at_a_time=1, turns=4, turn_s=0.1)
-    found = await claims.take_turns(state.settings, turns, lambda: asyncio.sleep(0, time.time() - 60))
+    found = await claims.interleave_claims(state.settings, turns, lambda: asyncio.sleep(0, time.time() - 60))
     assert min(found) > 0
 
 
 async def test_a_bare_claim_takes_the_first_jobs(state: State) -> None:
-    waiting = await library.wait_in_line(state, users=2, each=2)
+    waiting = await library.fill_queue(state, users=2, each=2)
     assert await claims.claim_bare(state.database, "me", 3) == 3
     assert await claims.claim_bare(state.database, "me", 3) == 1
     assert await claims.claim_bare(state.database, "me", 3) == 0
@@ -112,17 +112,17 @@ async def test_checkpoints(settings: Settings) -> None:
     assert "every 5 steps | here | 2 |" in shown(CHECKPOINTS, found)
 
 
-async def test_through_the_doors(settings: Settings, url: str) -> None:
-    found = await doors.measure("here", url, settings, doors.Plan(users=3, each=4, pace=BRIEF))
-    names = (doors.LIVE, doors.ENQUEUE, doors.STATUS)
-    check(found, *(f"{name}, {way}" for way in (AGAIN, AT_ONCE) for name in names))
+async def test_through_the_endpoints(settings: Settings, url: str) -> None:
+    found = await endpoints.measure("here", url, settings, endpoints.Plan(users=3, each=4, pace=BRIEF))
+    names = (endpoints.LIVE, endpoints.ENQUEUE, endpoints.STATUS)
+    check(found, *(f"{name}, {way}" for way in (OPEN_LOOP, CLOSED_LOOP) for name in names))
 
 
 async def test_cached_answers(url: str) -> None:
     pace = Pace(callers=2, every_s=0.1, again_s=0.4, at_once_s=0.2, rounds=1)
     found = await cached.measure("here", url, cached.Plan([pace]))
     names = (cached.LIVE, cached.ILLUSTRATED, cached.VECTORIZED)
-    check(found, *(f"{name}, 2 callers, {way}" for way in (AGAIN, AT_ONCE) for name in names))
+    check(found, *(f"{name}, 2 callers, {way}" for way in (OPEN_LOOP, CLOSED_LOOP) for name in names))
     assert "POST /api/convert-ai" in shown(CACHED, found)
 
 
@@ -138,9 +138,9 @@ async def test_those_who_come_again_do_not_wait_for_an_answer() -> None:
     async def slow(_: int) -> None:
         await asyncio.sleep(0.25)
 
-    found = await in_turns({"slow": slow}, Pace(callers=2, every_s=0.05, again_s=0.5, at_once_s=0.5, rounds=1))
-    assert len(found["slow", AGAIN].taken_s) > 8
-    assert len(found["slow", AT_ONCE].taken_s) == 4
+    found = await interleave({"slow": slow}, Pace(callers=2, every_s=0.05, again_s=0.5, at_once_s=0.5, rounds=1))
+    assert len(found["slow", OPEN_LOOP].taken_s) > 8
+    assert len(found["slow", CLOSED_LOOP].taken_s) == 4
 
 
 async def test_errors_are_counted_and_not_averaged() -> None:
@@ -149,8 +149,8 @@ async def test_errors_are_counted_and_not_averaged() -> None:
         if caller:
             raise ValueError("no")
 
-    found = await in_turns({"broken": broken}, Pace(callers=2, again_s=0.0, at_once_s=0.2, rounds=1))
-    one = line("here", "broken", found["broken", AT_ONCE], 1e6)
+    found = await interleave({"broken": broken}, Pace(callers=2, again_s=0.0, at_once_s=0.2, rounds=1))
+    one = line("here", "broken", found["broken", CLOSED_LOOP], 1e6)
     assert one.count > 0
     assert one.errors > 0
     assert not one.met
@@ -159,11 +159,11 @@ async def test_errors_are_counted_and_not_averaged() -> None:
 
 def test_the_table_has_databases_beside_each_other_and_ratios_to_peers() -> None:
     lines = [
-        line(database, what, Asked(2.0, [seconds] * 10), goal, peer)
+        line(database, what, Samples(2.0, [seconds] * 10), goal, peer)
         for database, seconds in (("a", 0.010), ("b", 0.040))
         for what, goal, peer in (("peer", math.inf, ""), ("ours", 20.0, "peer"))
     ]
-    lines[1] = line("a", "ours", Asked(2.0, [0.015] * 10), 20.0, "peer")
+    lines[1] = line("a", "ours", Samples(2.0, [0.015] * 10), 20.0, "peer")
     told = [row.strip("| ").split(" | ") for row in table("what", lines).splitlines()[2:]]
     assert [row[:2] for row in told] == [["peer", "a"], ["peer", "b"], ["ours", "a"], ["ours", "b"]]
     assert told[0][4:] == ["5", "10.0", "10.0", "–", "–", "–"]
@@ -172,7 +172,7 @@ def test_the_table_has_databases_beside_each_other_and_ratios_to_peers() -> None
 
 
 def test_a_measurement_without_any_answer_is_a_line_all_the_same() -> None:
-    assert line("here", "nothing", Asked(1.0, [], ["broken"]), 5.0).met is False
+    assert line("here", "nothing", Samples(1.0, [], ["broken"]), 5.0).met is False
 
 
 def test_a_stack_is_told_its_database_by_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,7 @@ import yaml
 from loadtests.benchmarks import rates
 from loadtests.benchmarks.rates import KINDS
 from loadtests.load.limits import FILE, Measured, rate_limits
-from loadtests.load.notes import Notes
+from loadtests.load.observations import Observations
 from loadtests.load.outcome import Outcome
 from loadtests.load.run import Report, Target
 from loadtests.load.scenario import Scenario
@@ -23,8 +23,8 @@ NAMES = [kind.name for kind in KINDS]
 
 
 def test_every_kind_has_limits_and_those_are_what_was_asked_for() -> None:
-    told = yaml.safe_load(FILE.read_text())["rates"]
-    assert set(told) - {"default"} == set(NAMES)
+    description = yaml.safe_load(FILE.read_text())["rates"]
+    assert set(description) - {"default"} == set(NAMES)
     assert {(rate_limits(name).failure_ratio, rate_limits(name).late_ratio) for name in NAMES} == {(0.01, 0.01)}
     assert [rate_limits(f"tier_{n}").p95_ms for n in (1, 2, 3)] == [200, 500, 1000]
     assert {rate_limits(name).p95_ms for name in NAMES if "known" in name} == {500}
@@ -33,17 +33,17 @@ def test_every_kind_has_limits_and_those_are_what_was_asked_for() -> None:
 
 
 def answered(p95_ms: float = 100, failed: int = 0, late: int = 0) -> Measured:
-    return Measured(Outcome(100, failed, 50, p95_ms, p95_ms, 10), Notes(due=100, late=late))
+    return Measured(Outcome(100, failed, 50, p95_ms, p95_ms, 10), Observations(due=100, late=late))
 
 
 def done(
     monkeypatch: pytest.MonkeyPatch, found: Mapping[float, Measured], *arguments: str
 ) -> tuple[str | int | None, list[float]]:
     """The exit status on a stack that does ``found`` by rate, and the rates that were asked, in order."""
-    asked = []
+    run_at = []
 
     def run(wanted: Scenario, where: Target, folder: Path) -> Report:
-        asked.append(wanted.per_minute)
+        run_at.append(wanted.per_minute)
         return Report(wanted, found[wanted.per_minute], {}, {}, Path("unused"))
 
     monkeypatch.setattr(rates, "run", run)
@@ -51,8 +51,8 @@ def done(
     try:
         rates.main(arguments)
     except SystemExit as ended:
-        return ended.code, asked
-    return 0, asked
+        return ended.code, run_at
+    return 0, run_at
 
 
 TIER_1 = ("--kind", str(NAMES.index("tier_1")), "--rates")
@@ -60,9 +60,9 @@ TIER_1 = ("--kind", str(NAMES.index("tier_1")), "--rates")
 
 def test_the_highest_rate_that_is_named_is_what_has_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done(monkeypatch, {1000: answered()}, *TIER_1, "60", "1000") == (0, [1000])
-    told, asked = done(monkeypatch, {1000: answered(p95_ms=260), 60: answered()}, *TIER_1, "60", "1000")
-    assert told == "limits exceeded: conversions, tier 1 at 1000 a minute: p95 260 ms, limit 200 (in time at 60)"
-    assert asked == [1000, 60]
+    description, run_at = done(monkeypatch, {1000: answered(p95_ms=260), 60: answered()}, *TIER_1, "60", "1000")
+    assert description == "limits exceeded: conversions, tier 1 at 1000 a minute: p95 260 ms, limit 200 (in time at 60)"
+    assert run_at == [1000, 60]
     assert done(monkeypatch, {60: answered()}, *TIER_1, "60") == (0, [60])
 
 
@@ -70,8 +70,8 @@ def test_the_highest_rate_that_is_named_is_what_has_to_be_done(monkeypatch: pyte
 def test_what_is_not_in_time_is_told(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], amiss: Measured
 ) -> None:
-    told, _ = done(monkeypatch, {60: amiss}, *TIER_1, "60")
-    assert str(told).endswith("(in time at no rate)")
+    description, _ = done(monkeypatch, {60: amiss}, *TIER_1, "60")
+    assert str(description).endswith("(in time at no rate)")
     assert capsys.readouterr().out.splitlines()[-1].endswith("| 200 | no |")
 
 
@@ -80,18 +80,22 @@ def test_a_floor_may_be_lower_than_what_is_tried(monkeypatch: pytest.MonkeyPatch
     found = {1000: slow, 250: answered(), 60: answered()}
     assert done(monkeypatch, found, *TIER_1, "1000", "250", "--least", "60") == (0, [1000, 250])
     assert done(monkeypatch, found, *TIER_1, "1000", "--least", "60") == (0, [1000, 60])
-    told, asked = done(monkeypatch, found | {250: slow}, *TIER_1, "1000", "60", "--least", "250")
-    assert ("at 250 a minute" in str(told), asked) == (True, [1000, 250, 60])
+    description, run_at = done(monkeypatch, found | {250: slow}, *TIER_1, "1000", "60", "--least", "250")
+    assert ("at 250 a minute" in str(description), run_at) == (True, [1000, 250, 60])
 
 
 def test_one_kind_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """300 ms are within the limit of one and not of the other."""
     both = ("--kind", str(NAMES.index("tier_2")), *TIER_1[1:2])
-    told, _ = done(monkeypatch, {60: answered(p95_ms=300)}, *both, "--rates", "60")
-    assert told == "limits exceeded: conversions, tier 1 at 60 a minute: p95 300 ms, limit 200 (in time at no rate)"
+    description, _ = done(monkeypatch, {60: answered(p95_ms=300)}, *both, "--rates", "60")
+    assert (
+        description == "limits exceeded: conversions, tier 1 at 60 a minute: p95 300 ms, limit 200 (in time at no rate)"
+    )
 
 
 def test_a_missed_limit_does_not_hold_up_the_other_measurements_of_make_bench() -> None:
-    told = subprocess.run(["make", "-n", "bench"], cwd=HOME, capture_output=True, text=True, check=True, timeout=30)
-    (line,) = (line for line in told.stdout.splitlines() if "loadtests.benchmarks.rates" in line)
+    description = subprocess.run(
+        ["make", "-n", "bench"], cwd=HOME, capture_output=True, text=True, check=True, timeout=30
+    )
+    (line,) = (line for line in description.stdout.splitlines() if "loadtests.benchmarks.rates" in line)
     assert '|| failed="' in line

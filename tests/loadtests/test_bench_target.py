@@ -14,13 +14,13 @@ PICTURES = {"gallery"}
 
 
 def test_make_bench_has_every_measurement() -> None:
-    told = subprocess.run(
+    description = subprocess.run(
         ["make", "-n", "bench"], cwd=HOME, capture_output=True, text=True, check=True, timeout=30
     ).stdout
     benchmarks = {file.stem for file in HOME.glob("loadtests/benchmarks/*.py")} - {"__init__"}
-    missing = {name for name in benchmarks if f"loadtests.benchmarks.{name}\n" not in told.replace(" ", "\n")}
+    missing = {name for name in benchmarks if f"loadtests.benchmarks.{name}\n" not in description.replace(" ", "\n")}
     assert missing == ON_A_GPU | PICTURES
-    assert all(command in told for command in ("simulate --validate", "simulate --plot"))
-    (loop,) = (line for line in told.splitlines() if "for scenario in" in line)
+    assert all(command in description for command in ("simulate --validate", "simulate --plot"))
+    (loop,) = (line for line in description.splitlines() if "for scenario in" in line)
     scenarios = loop.partition("for scenario in ")[2].partition(";")[0].split()
     assert {"smoke", "short_100", "cached"} <= set(scenarios) <= set(names())

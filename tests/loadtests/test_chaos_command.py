@@ -13,9 +13,9 @@ import pytest
 
 from loadtests.chaos import __main__ as chaos
 from loadtests.chaos import site as sites
-from loadtests.chaos.drive import Outcome
+from loadtests.chaos.attempts_log import Attempt, AttemptResult, Entry, summary
 from loadtests.chaos.faults import FAULTS, Fault
-from loadtests.chaos.ledger import Attempt, Entry, Saw, summary
+from loadtests.chaos.runner import Outcome
 from loadtests.chaos.site import DISK
 
 NOT_ALLOWED = 'printf "mount: permission denied" >&2; exit 32'
@@ -27,11 +27,11 @@ class Site:
 
 
 async def driven(site: Any, faults: Sequence[Fault], pace: Any, say: Any) -> tuple[list[Outcome], str]:
-    return seen(faults, Saw.RIGHT), ""
+    return outcome(faults, AttemptResult.RIGHT), ""
 
 
-def seen(faults: Sequence[Fault], *saw: Saw) -> list[Outcome]:
-    entry = Entry("HTTP", 0.0, [Attempt(number, number + 0.1, one) for number, one in enumerate(saw)], ended=9.0)
+def outcome(faults: Sequence[Fault], *result: AttemptResult) -> list[Outcome]:
+    entry = Entry("HTTP", 0.0, [Attempt(number, number + 0.1, one) for number, one in enumerate(result)], ended=9.0)
     return [Outcome(fault.name, "pid 1", summary([entry], 1.0)) for fault in faults]
 
 
@@ -66,23 +66,23 @@ def test_what_cannot_be_done_here_is_told_before_anything_is(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("saw", "told"),
+    ("result", "told"),
     [
-        ((Saw.CLEAR, Saw.RIGHT), ""),
-        ((Saw.BROKEN, Saw.RIGHT), ""),
-        ((Saw.UNCLEAR, Saw.RIGHT), "1 after an error that does not say when to come again"),
-        ((Saw.CLEAR,), "1 lost"),
+        ((AttemptResult.CLEAR, AttemptResult.RIGHT), ""),
+        ((AttemptResult.BROKEN, AttemptResult.RIGHT), ""),
+        ((AttemptResult.UNCLEAR, AttemptResult.RIGHT), "1 after an error that does not say when to come again"),
+        ((AttemptResult.CLEAR,), "1 lost"),
     ],
 )
 def test_what_misses_a_goal_fails_the_run_and_is_told(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-    saw: Sequence[Saw],
+    result: Sequence[AttemptResult],
     told: str,
 ) -> None:
     async def met(site: Any, faults: Sequence[Fault], pace: Any, say: Any) -> tuple[list[Outcome], str]:
-        return seen(faults, *saw), ""
+        return outcome(faults, *result), ""
 
     monkeypatch.setitem(globals(), "driven", met)
     status, _ = done_by(monkeypatch, tmp_path, "--only", "HAProxy SIGKILL")

@@ -15,50 +15,50 @@ import numpy as np
 import pytest
 
 from loadtests.chaos import client, report
-from loadtests.chaos.client import Seen, insist, of_grpc, of_http
-from loadtests.chaos.drive import BETWEEN, Outcome, Pace, Span, _recovered, outcomes
+from loadtests.chaos.attempts_log import VERDICTS, Attempt, AttemptLog, AttemptResult, Entry, summary
+from loadtests.chaos.client import AttemptOutcome, of_grpc, of_http, send_with_retries
+from loadtests.chaos.expected_answers import ROUNDING, ExpectedAnswers, GrpcClient
 from loadtests.chaos.faults import FAULTS
 from loadtests.chaos.jobs import Jobs
-from loadtests.chaos.known import ROUNDING, GrpcDoor, Known
-from loadtests.chaos.ledger import VERDICTS, Attempt, Entry, Ledger, Saw, summary
 from loadtests.chaos.load import Load
+from loadtests.chaos.runner import BETWEEN, Outcome, Pace, Span, _recovered, outcomes
 from loadtests.load.stack import free_ports
 
 
-def entry(*saw: Saw, begin: float = 0.0) -> Entry:
-    attempts = [Attempt(begin + number, begin + number + 0.5, one) for number, one in enumerate(saw)]
-    return Entry("HTTP", begin, attempts, ended=begin + len(saw))
+def entry(*result: AttemptResult, begin: float = 0.0) -> Entry:
+    attempts = [Attempt(begin + number, begin + number + 0.5, one) for number, one in enumerate(result)]
+    return Entry("HTTP", begin, attempts, ended=begin + len(result))
 
 
 @pytest.mark.parametrize(
-    ("saw", "verdict"),
+    ("result", "verdict"),
     [
-        ([Saw.RIGHT], "right"),
-        ([Saw.DEGRADED], "degraded"),
-        ([Saw.CLEAR, Saw.CLEAR, Saw.RIGHT], "clear"),
-        ([Saw.CLEAR, Saw.BROKEN, Saw.RIGHT], "broken"),
-        ([Saw.UNCLEAR, Saw.BROKEN, Saw.RIGHT], "unclear"),
-        ([Saw.CLEAR], "lost"),
-        ([Saw.REFUSED], "lost"),
+        ([AttemptResult.RIGHT], "right"),
+        ([AttemptResult.DEGRADED], "degraded"),
+        ([AttemptResult.CLEAR, AttemptResult.CLEAR, AttemptResult.RIGHT], "clear"),
+        ([AttemptResult.CLEAR, AttemptResult.BROKEN, AttemptResult.RIGHT], "broken"),
+        ([AttemptResult.UNCLEAR, AttemptResult.BROKEN, AttemptResult.RIGHT], "unclear"),
+        ([AttemptResult.CLEAR], "lost"),
+        ([AttemptResult.REFUSED], "lost"),
         ([], "lost"),
-        ([Saw.CLEAR, Saw.WRONG], "wrong"),
+        ([AttemptResult.CLEAR, AttemptResult.WRONG], "wrong"),
     ],
 )
-def test_a_request_counts_once(saw: Sequence[Saw], verdict: str) -> None:
-    assert entry(*saw).verdict == verdict
+def test_a_request_counts_once(result: Sequence[AttemptResult], verdict: str) -> None:
+    assert entry(*result).verdict == verdict
     assert verdict in VERDICTS
 
 
-def answer(status: int, **headers: str) -> Seen | None:
+def answer(status: int, **headers: str) -> AttemptOutcome | None:
     return of_http(httpx.Response(status, headers={name.replace("_", "-"): value for name, value in headers.items()}))
 
 
 def test_what_is_clear_says_when_to_come_again() -> None:
     assert answer(200) is None
-    assert answer(503, retry_after="2") == Seen(Saw.CLEAR, "503 ''", 2.0)
-    assert [answer(status, retry_after="1").saw for status in (429, 504, 507)] == [Saw.CLEAR] * 3  # type: ignore[union-attr]
-    assert [answer(status).saw for status in (500, 502, 503)] == [Saw.UNCLEAR] * 3  # type: ignore[union-attr]
-    assert [answer(status).saw for status in (404, 422)] == [Saw.REFUSED] * 2  # type: ignore[union-attr]
+    assert answer(503, retry_after="2") == AttemptOutcome(AttemptResult.CLEAR, "503 ''", 2.0)
+    assert [answer(status, retry_after="1").result for status in (429, 504, 507)] == [AttemptResult.CLEAR] * 3  # type: ignore[union-attr]
+    assert [answer(status).result for status in (500, 502, 503)] == [AttemptResult.UNCLEAR] * 3  # type: ignore[union-attr]
+    assert [answer(status).result for status in (404, 422)] == [AttemptResult.REFUSED] * 2  # type: ignore[union-attr]
 
 
 ANSWERED = {"x-request-id": "a"}
@@ -68,108 +68,125 @@ GrpcCode = grpc.StatusCode
 
 
 @pytest.mark.parametrize(
-    ("code", "details", "metadata", "saw"),
+    ("code", "details", "metadata", "result"),
     [
-        (GrpcCode.UNAVAILABLE, "the Vectorizer is restarting; try again", AGAIN, Saw.CLEAR),
-        (GrpcCode.RESOURCE_EXHAUSTED, "too many requests", AGAIN, Saw.CLEAR),
-        (GrpcCode.DEADLINE_EXCEEDED, "no answer within 45 s", AGAIN, Saw.CLEAR),
-        (GrpcCode.UNAVAILABLE, "an engine said: Socket closed", AGAIN, Saw.CLEAR),
-        (GrpcCode.UNAVAILABLE, "the Vectorizer is restarting; try again", ANSWERED, Saw.UNCLEAR),
-        (GrpcCode.UNAVAILABLE, "an engine said: Socket closed", ANSWERED, Saw.UNCLEAR),
-        (GrpcCode.UNAVAILABLE, "later", {**ANSWERED, "retry-after": "soon"}, Saw.UNCLEAR),
-        (GrpcCode.UNAVAILABLE, "failed to connect to all addresses", {}, Saw.BROKEN),
-        (GrpcCode.UNAVAILABLE, "Received http2 header with status: 503", {}, Saw.BROKEN),
-        (GrpcCode.UNAVAILABLE, "Cancelling all calls", {}, Saw.BROKEN),
-        (GrpcCode.CANCELLED, "Stream removed (RST_STREAM (Received RST_STREAM with error code 8))", {}, Saw.BROKEN),
-        (GrpcCode.RESOURCE_EXHAUSTED, "Request dropped due to backpressure", {}, Saw.UNCLEAR),
-        (GrpcCode.DEADLINE_EXCEEDED, "Request timed out.", {}, Saw.UNCLEAR),
-        (GrpcCode.UNKNOWN, "Received http2 header with status: 500", {}, Saw.UNCLEAR),
-        (GrpcCode.INTERNAL, "an internal error", ANSWERED, Saw.UNCLEAR),
-        (GrpcCode.INVALID_ARGUMENT, "image: no pixels", ANSWERED, Saw.REFUSED),
-        (GrpcCode.INTERNAL, "an internal error", AGAIN, Saw.UNCLEAR),
+        (GrpcCode.UNAVAILABLE, "the Vectorizer is restarting; try again", AGAIN, AttemptResult.CLEAR),
+        (GrpcCode.RESOURCE_EXHAUSTED, "too many requests", AGAIN, AttemptResult.CLEAR),
+        (GrpcCode.DEADLINE_EXCEEDED, "no answer within 45 s", AGAIN, AttemptResult.CLEAR),
+        (GrpcCode.UNAVAILABLE, "an engine said: Socket closed", AGAIN, AttemptResult.CLEAR),
+        (GrpcCode.UNAVAILABLE, "the Vectorizer is restarting; try again", ANSWERED, AttemptResult.UNCLEAR),
+        (GrpcCode.UNAVAILABLE, "an engine said: Socket closed", ANSWERED, AttemptResult.UNCLEAR),
+        (GrpcCode.UNAVAILABLE, "later", {**ANSWERED, "retry-after": "soon"}, AttemptResult.UNCLEAR),
+        (GrpcCode.UNAVAILABLE, "failed to connect to all addresses", {}, AttemptResult.BROKEN),
+        (GrpcCode.UNAVAILABLE, "Received http2 header with status: 503", {}, AttemptResult.BROKEN),
+        (GrpcCode.UNAVAILABLE, "Cancelling all calls", {}, AttemptResult.BROKEN),
+        (
+            GrpcCode.CANCELLED,
+            "Stream removed (RST_STREAM (Received RST_STREAM with error code 8))",
+            {},
+            AttemptResult.BROKEN,
+        ),
+        (GrpcCode.RESOURCE_EXHAUSTED, "Request dropped due to backpressure", {}, AttemptResult.UNCLEAR),
+        (GrpcCode.DEADLINE_EXCEEDED, "Request timed out.", {}, AttemptResult.UNCLEAR),
+        (GrpcCode.UNKNOWN, "Received http2 header with status: 500", {}, AttemptResult.UNCLEAR),
+        (GrpcCode.INTERNAL, "an internal error", ANSWERED, AttemptResult.UNCLEAR),
+        (GrpcCode.INVALID_ARGUMENT, "image: no pixels", ANSWERED, AttemptResult.REFUSED),
+        (GrpcCode.INTERNAL, "an internal error", AGAIN, AttemptResult.UNCLEAR),
     ],
 )
 def test_grpc_says_it_by_its_codes_and_when_to_come_again_in_the_metadata(
-    code: grpc.StatusCode, details: str, metadata: dict[str, str], saw: Saw
+    code: grpc.StatusCode, details: str, metadata: dict[str, str], result: AttemptResult
 ) -> None:
     found = of_grpc(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*metadata.items()), details))
-    assert found.saw is saw
-    assert found.wait_s == (2.0 if saw is Saw.CLEAR else None)
+    assert found.result is result
+    assert found.wait_s == (2.0 if result is AttemptResult.CLEAR else None)
 
 
 async def test_what_grpc_s_library_says_of_nobody_is_a_broken_connection() -> None:
     (port,) = free_ports(1)
-    door = GrpcDoor(f"127.0.0.1:{port}")
-    found = await client.attempt(partial(door.illustrate, Known(), 0))
+    door = GrpcClient(f"127.0.0.1:{port}")
+    found = await client.attempt(partial(door.illustrate, ExpectedAnswers(), 0))
     await door.close()
-    assert (found.saw, found.told.split()[0]) == (Saw.BROKEN, "UNAVAILABLE")
+    assert (found.result, found.details.split()[0]) == (AttemptResult.BROKEN, "UNAVAILABLE")
 
 
 async def test_a_client_asks_again_and_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(client, "PATIENCE_S", 0.5)
-    ledger = Ledger()
-    answers = iter([Seen(Saw.CLEAR, wait_s=0.01), httpx.ConnectError("refused"), Seen(Saw.RIGHT)])
+    attempts_log = AttemptLog()
+    answers = iter(
+        [
+            AttemptOutcome(AttemptResult.CLEAR, wait_s=0.01),
+            httpx.ConnectError("refused"),
+            AttemptOutcome(AttemptResult.RIGHT),
+        ]
+    )
 
-    async def flaky() -> Seen:
-        told = next(answers)
-        if isinstance(told, Exception):
-            raise told
-        return told
+    async def flaky() -> AttemptOutcome:
+        details = next(answers)
+        if isinstance(details, Exception):
+            raise details
+        return details
 
-    async def dead() -> Seen:
-        return Seen(Saw.CLEAR, wait_s=0.2)
+    async def dead() -> AttemptOutcome:
+        return AttemptOutcome(AttemptResult.CLEAR, wait_s=0.2)
 
-    assert await insist(ledger, "HTTP", flaky)
-    assert not await insist(ledger, "HTTP", dead)
-    assert [one.verdict for one in ledger.entries] == ["broken", "lost"]
-    assert [attempt.saw for attempt in ledger.entries[0].attempts] == [Saw.CLEAR, Saw.BROKEN, Saw.RIGHT]
+    assert await send_with_retries(attempts_log, "HTTP", flaky)
+    assert not await send_with_retries(attempts_log, "HTTP", dead)
+    assert [one.verdict for one in attempts_log.entries] == ["broken", "lost"]
+    assert [attempt.result for attempt in attempts_log.entries[0].attempts] == [
+        AttemptResult.CLEAR,
+        AttemptResult.BROKEN,
+        AttemptResult.RIGHT,
+    ]
 
 
 def test_answers_are_compared_with_the_first() -> None:
-    known = Known()
+    known = ExpectedAnswers()
     pixels = np.full((4, 4, 3), 100, np.uint8)
-    assert known.judge_picture(1, pixels).saw is Saw.RIGHT
-    assert known.judge_picture(1, pixels + ROUNDING).saw is Saw.RIGHT
-    assert known.judge_picture(1, pixels + ROUNDING + 1).saw is Saw.WRONG
-    assert known.judge_svg("a", "<svg></svg>", True).saw is Saw.DEGRADED, "is not what is right from now on"
-    assert known.judge_svg("a", "<svg/>", False).saw is Saw.RIGHT
-    assert known.judge_svg("a", "<svg></svg>", True).saw is Saw.DEGRADED
-    assert known.judge_svg("a", "<svg></svg>", False).saw is Saw.WRONG
+    assert known.judge_picture(1, pixels).result is AttemptResult.RIGHT
+    assert known.judge_picture(1, pixels + ROUNDING).result is AttemptResult.RIGHT
+    assert known.judge_picture(1, pixels + ROUNDING + 1).result is AttemptResult.WRONG
+    assert known.judge_svg("a", "<svg></svg>", True).result is AttemptResult.DEGRADED, (
+        "is not what is right from now on"
+    )
+    assert known.judge_svg("a", "<svg/>", False).result is AttemptResult.RIGHT
+    assert known.judge_svg("a", "<svg></svg>", True).result is AttemptResult.DEGRADED
+    assert known.judge_svg("a", "<svg></svg>", False).result is AttemptResult.WRONG
 
 
 async def test_an_answer_that_cannot_be_read_is_wrong_and_ends_no_caller() -> None:
-    ledger = Ledger()
+    attempts_log = AttemptLog()
 
-    async def nonsense() -> Seen:
+    async def nonsense() -> AttemptOutcome:
         raise json.JSONDecodeError("no", "<html>", 0)
 
-    assert not await insist(ledger, "HTTP", nonsense)
+    assert not await send_with_retries(attempts_log, "HTTP", nonsense)
     transport = httpx.MockTransport(lambda request: httpx.Response(200, text="<html>"))
     async with httpx.AsyncClient(transport=transport, base_url="http://site") as http:
-        await Jobs(http, Known(), ledger).one(0)
-    assert [one.verdict for one in ledger.entries] == ["wrong", "wrong"]
-    assert all(one.ended is not None for one in ledger.entries)
+        await Jobs(http, ExpectedAnswers(), attempts_log).one(0)
+    assert [one.verdict for one in attempts_log.entries] == ["wrong", "wrong"]
+    assert all(one.ended is not None for one in attempts_log.entries)
 
 
 async def test_a_job_without_its_result_is_wrong() -> None:
-    ledger = Ledger()
+    attempts_log = AttemptLog()
     answer = {"id": "a", "status": "completed", "results": [], "events": [{"id": 1, "event": "completed"}]}
     transport = httpx.MockTransport(lambda request: httpx.Response(200, json=answer))
     async with httpx.AsyncClient(transport=transport, base_url="http://site") as http:
-        await Jobs(http, Known(), ledger).one(0)
-    assert [one.verdict for one in ledger.entries] == ["wrong"]
+        await Jobs(http, ExpectedAnswers(), attempts_log).one(0)
+    assert [one.verdict for one in attempts_log.entries] == ["wrong"]
 
 
 async def test_a_site_that_is_not_well_at_the_beginning_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    ledger = Ledger()
-    load = Load("http://site", "127.0.0.1:1", ledger, Known())
+    attempts_log = AttemptLog()
+    load = Load("http://site", "127.0.0.1:1", attempts_log, ExpectedAnswers())
 
-    async def degraded(number: int) -> Seen:
-        return Seen(Saw.DEGRADED, "an engine was missing")
+    async def degraded(number: int) -> AttemptOutcome:
+        return AttemptOutcome(AttemptResult.DEGRADED, "an engine was missing")
 
     async def job(number: int) -> None:
-        ledger.entries.append(entry(Saw.RIGHT))
+        attempts_log.entries.append(entry(AttemptResult.RIGHT))
 
     monkeypatch.setattr(load, "_doors", lambda: {"HTTP": degraded})
     monkeypatch.setattr(load.jobs, "one", job)
@@ -179,32 +196,32 @@ async def test_a_site_that_is_not_well_at_the_beginning_tells_nothing(monkeypatc
 
 
 def test_what_hangs_is_a_sign_before_it_fails() -> None:
-    ledger = Ledger()
-    ledger.slow_s["HTTP"] = 1.0
+    attempts_log = AttemptLog()
+    attempts_log.slow_s["HTTP"] = 1.0
     now = time.monotonic()
-    waiting = ledger.open("HTTP")
+    waiting = attempts_log.open("HTTP")
     waiting.attempt_began = now - 0.5
-    assert ledger.quiet_since(now - 10) == now - 10
+    assert attempts_log.quiet_since(now - 10) == now - 10
     waiting.attempt_began = now - 5
-    assert ledger.quiet_since(now - 10) >= now
-    waiting.attempts.append(Attempt(now - 5, now - 2, Saw.RIGHT))
+    assert attempts_log.quiet_since(now - 10) >= now
+    waiting.attempts.append(Attempt(now - 5, now - 2, AttemptResult.RIGHT))
     waiting.attempt_began, waiting.ended = None, now - 2
-    assert ledger.quiet_since(now - 10) == now - 2
+    assert attempts_log.quiet_since(now - 10) == now - 2
 
 
 async def test_recovery_is_the_last_sign_before_it_was_quiet() -> None:
-    ledger, pace = Ledger(), Pace(quiet_s=0.5, least_s=0.6, most_s=5)
+    attempts_log, pace = AttemptLog(), Pace(quiet_s=0.5, least_s=0.6, most_s=5)
     since = time.monotonic()
 
     async def fail_at(seconds: float) -> None:
         await asyncio.sleep(seconds)
         now = time.monotonic()
-        ledger.entries.append(Entry("HTTP", now, [Attempt(now, now, Saw.CLEAR)], ended=now))
+        attempts_log.entries.append(Entry("HTTP", now, [Attempt(now, now, AttemptResult.CLEAR)], ended=now))
 
-    (found, *_) = await asyncio.gather(_recovered(ledger, since, pace), fail_at(0.1), fail_at(0.4))
+    (found, *_) = await asyncio.gather(_recovered(attempts_log, since, pace), fail_at(0.1), fail_at(0.4))
     assert found == pytest.approx(0.4, abs=0.15)
     never = replace(pace, most_s=0.3)
-    assert await _recovered(ledger, time.monotonic(), never) is None
+    assert await _recovered(attempts_log, time.monotonic(), never) is None
 
 
 def outcome(*entries: Entry, recovery_s: float | None = 1.0, well_before: bool = True) -> Outcome:
@@ -212,35 +229,37 @@ def outcome(*entries: Entry, recovery_s: float | None = 1.0, well_before: bool =
 
 
 def test_the_table_tells_what_misses_the_goal() -> None:
-    fine = outcome(entry(Saw.RIGHT), entry(Saw.BROKEN, Saw.RIGHT), recovery_s=1.5)
-    assert report.amiss(fine) == []
-    assert report.amiss(outcome(entry(Saw.RIGHT), recovery_s=12.0)) == ["recovery after 12.0 s, goal 10 s"]
-    assert report.amiss(outcome(entry(Saw.RIGHT), recovery_s=12.0), goal_s=20) == []
-    assert report.amiss(outcome(entry(Saw.RIGHT), recovery_s=None)) == ["no recovery"]
-    assert report.amiss(outcome(entry(Saw.CLEAR))) == ["1 lost"]
-    assert report.amiss(outcome(entry(Saw.UNCLEAR, Saw.RIGHT), entry(Saw.CLEAR, Saw.RIGHT))) == [
-        "1 after an error that does not say when to come again"
+    fine = outcome(entry(AttemptResult.RIGHT), entry(AttemptResult.BROKEN, AttemptResult.RIGHT), recovery_s=1.5)
+    assert report.mismatch(fine) == []
+    assert report.mismatch(outcome(entry(AttemptResult.RIGHT), recovery_s=12.0)) == ["recovery after 12.0 s, goal 10 s"]
+    assert report.mismatch(outcome(entry(AttemptResult.RIGHT), recovery_s=12.0), goal_s=20) == []
+    assert report.mismatch(outcome(entry(AttemptResult.RIGHT), recovery_s=None)) == ["no recovery"]
+    assert report.mismatch(outcome(entry(AttemptResult.CLEAR))) == ["1 lost"]
+    assert report.mismatch(
+        outcome(entry(AttemptResult.UNCLEAR, AttemptResult.RIGHT), entry(AttemptResult.CLEAR, AttemptResult.RIGHT))
+    ) == ["1 after an error that does not say when to come again"]
+    assert report.mismatch(outcome()) == ["no request was sent"]
+    assert report.mismatch(outcome(entry(AttemptResult.RIGHT), well_before=False)) == [
+        "the site was not well before it"
     ]
-    assert report.amiss(outcome()) == ["no request was sent"]
-    assert report.amiss(outcome(entry(Saw.RIGHT), well_before=False)) == ["the site was not well before it"]
     row = report.table([fine]).splitlines()[-1]
     assert row == "| HAProxy SIGKILL | 2 | 1 | 0 | 0 | 1 | 0 | 0 | 0 | 0.5 | 1.5 | yes |"
 
 
 def test_what_is_lost_or_wrong_between_two_faults_counts() -> None:
-    ledger = Ledger()
-    ledger.entries += [entry(Saw.RIGHT, begin=at) for at in (90.0, 104.0, 130.0)]
+    attempts_log = AttemptLog()
+    attempts_log.entries += [entry(AttemptResult.RIGHT, begin=at) for at in (90.0, 104.0, 130.0)]
     first, second = (
         Span(FAULTS[name], "pid 1", begin, end, 1.0, True)
         for name, begin, end in (("HAProxy SIGKILL", 100.0, 116.0), ("worker SIGKILL", 125.0, 140.0))
     )
-    assert [report.amiss(one) for one in outcomes(ledger, [first, second])] == [[], [], []]
-    ledger.entries.append(Entry("job", 110.0, [Attempt(117.0, 118.0, Saw.WRONG)], ended=118.0))
-    ledger.entries.append(Entry("HTTP", 141.0, [Attempt(141.0, 145.0, Saw.CLEAR)], ended=145.0))
-    found = outcomes(ledger, [first, second])
+    assert [report.mismatch(one) for one in outcomes(attempts_log, [first, second])] == [[], [], []]
+    attempts_log.entries.append(Entry("job", 110.0, [Attempt(117.0, 118.0, AttemptResult.WRONG)], ended=118.0))
+    attempts_log.entries.append(Entry("HTTP", 141.0, [Attempt(141.0, 145.0, AttemptResult.CLEAR)], ended=145.0))
+    found = outcomes(attempts_log, [first, second])
     assert [one.name for one in found] == ["HAProxy SIGKILL", "worker SIGKILL", BETWEEN]
-    assert [report.amiss(one) for one in found] == [[], [], ["1 lost", "1 wrong"]]
-    assert sum(one.summary.sent for one in found) == len(ledger.entries)
+    assert [report.mismatch(one) for one in found] == [[], [], ["1 lost", "1 wrong"]]
+    assert sum(one.summary.sent for one in found) == len(attempts_log.entries)
     assert report.table(found).splitlines()[-1] == "| between faults | 3 | 1 | 0 | 0 | 0 | 0 | 1 | 1 | 4.0 | – | no |"
 
 

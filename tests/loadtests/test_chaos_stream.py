@@ -13,9 +13,9 @@ from illustrator_standin import IllustratorStandIn
 from standin import StandIn
 
 from loadtests.chaos import load
-from loadtests.chaos.client import Seen, attempt
-from loadtests.chaos.known import Known, generate
-from loadtests.chaos.ledger import Ledger, Saw
+from loadtests.chaos.attempts_log import AttemptLog, AttemptResult
+from loadtests.chaos.client import AttemptOutcome, attempt
+from loadtests.chaos.expected_answers import ExpectedAnswers, generate
 from loadtests.chaos.load import CALLERS, Load
 from loadtests.chaos.stream import COMPLETED, of_event, stream
 from loadtests.load.drawings import encoded
@@ -24,45 +24,49 @@ from serve.errors import AtelierError, EngineFailure, EngineLost, InvalidRequest
 from serve.settings import Settings
 
 
-async def asked(transport: httpx.AsyncBaseTransport, known: Known) -> Seen:
+async def asked(transport: httpx.AsyncBaseTransport, known: ExpectedAnswers) -> AttemptOutcome:
     async with httpx.AsyncClient(transport=transport, base_url="http://site") as http:
         return await attempt(lambda: stream(http, known, 1))
 
 
 async def test_the_picture_is_the_one_that_is_drawn_without_a_stream() -> None:
     door = httpx.ASGITransport(create_app(StandIn(), Settings(), illustrator=IllustratorStandIn()))
-    known = Known()
+    known = ExpectedAnswers()
     async with httpx.AsyncClient(transport=door, base_url="http://site") as http:
-        assert await generate(http, known, 1) == Seen(Saw.RIGHT)
-    assert await asked(door, known) == Seen(Saw.RIGHT)
+        assert await generate(http, known, 1) == AttemptOutcome(AttemptResult.RIGHT)
+    assert await asked(door, known) == AttemptOutcome(AttemptResult.RIGHT)
     known.pictures[1] = 255 - known.pictures[1]
-    assert (await asked(door, known)).saw is Saw.WRONG
+    assert (await asked(door, known)).result is AttemptResult.WRONG
 
 
 @pytest.mark.parametrize(
-    ("failure", "saw", "wait_s"),
+    ("failure", "result", "wait_s"),
     [
-        (EngineLost("it is restarting"), Saw.CLEAR, EngineLost.retry_after_s),
-        (EngineFailure("it is ill"), Saw.UNCLEAR, None),
-        (InvalidRequest("not so"), Saw.REFUSED, None),
+        (EngineLost("it is restarting"), AttemptResult.CLEAR, EngineLost.retry_after_s),
+        (EngineFailure("it is ill"), AttemptResult.UNCLEAR, None),
+        (InvalidRequest("not so"), AttemptResult.REFUSED, None),
     ],
 )
 @pytest.mark.parametrize("fails_after", [0, 3])
 async def test_an_error_is_counted_alike_before_and_in_the_stream(
-    failure: AtelierError, saw: Saw, wait_s: float | None, fails_after: int
+    failure: AtelierError, result: AttemptResult, wait_s: float | None, fails_after: int
 ) -> None:
     """As a status with headers, and as the last event."""
     illustrator = IllustratorStandIn()
     illustrator.failure, illustrator.fails_after = failure, fails_after
-    found = await asked(httpx.ASGITransport(create_app(StandIn(), Settings(), illustrator=illustrator)), Known())
-    assert (found.saw, found.wait_s) == (saw, wait_s)
-    assert found.told.startswith("an event" if fails_after else str(failure.status))
+    found = await asked(
+        httpx.ASGITransport(create_app(StandIn(), Settings(), illustrator=illustrator)), ExpectedAnswers()
+    )
+    assert (found.result, found.wait_s) == (result, wait_s)
+    assert found.details.startswith("an event" if fails_after else str(failure.status))
 
 
 def test_an_event_that_does_not_say_when_is_unclear() -> None:
     error = {"message": "full", "type": "server_error", "param": None, "code": "overloaded"}
-    assert of_event(error).saw is Saw.UNCLEAR
-    assert of_event({**error, "retry_after": 2}) == Seen(Saw.CLEAR, "an event, overloaded: 'full'", 2.0)
+    assert of_event(error).result is AttemptResult.UNCLEAR
+    assert of_event({**error, "retry_after": 2}) == AttemptOutcome(
+        AttemptResult.CLEAR, "an event, overloaded: 'full'", 2.0
+    )
 
 
 class Cut(httpx.AsyncByteStream):
@@ -83,37 +87,39 @@ SILENT, DONE = ": still drawing", "data: [DONE]"
 
 
 @pytest.mark.parametrize(
-    ("lines", "breaks", "saw"),
+    ("lines", "breaks", "result"),
     [
-        ([SILENT], True, Saw.BROKEN),
-        ([SILENT], False, Saw.BROKEN),
-        ([SILENT, DRAWN], True, Saw.BROKEN),
-        ([SILENT, DRAWN], False, Saw.BROKEN),
-        ([SILENT, DRAWN, DONE], False, Saw.RIGHT),
-        ([DONE], False, Saw.WRONG),
-        ([DRAWN, DRAWN, DONE], False, Saw.WRONG),
-        (["data: nonsense"], False, Saw.WRONG),
+        ([SILENT], True, AttemptResult.BROKEN),
+        ([SILENT], False, AttemptResult.BROKEN),
+        ([SILENT, DRAWN], True, AttemptResult.BROKEN),
+        ([SILENT, DRAWN], False, AttemptResult.BROKEN),
+        ([SILENT, DRAWN, DONE], False, AttemptResult.RIGHT),
+        ([DONE], False, AttemptResult.WRONG),
+        ([DRAWN, DRAWN, DONE], False, AttemptResult.WRONG),
+        (["data: nonsense"], False, AttemptResult.WRONG),
     ],
 )
-async def test_a_stream_without_its_end_is_a_broken_connection(lines: Sequence[str], breaks: bool, saw: Saw) -> None:
+async def test_a_stream_without_its_end_is_a_broken_connection(
+    lines: Sequence[str], breaks: bool, result: AttemptResult
+) -> None:
     door = httpx.MockTransport(lambda request: httpx.Response(200, stream=Cut(lines, breaks)))
-    assert (await asked(door, Known())).saw is saw
+    assert (await asked(door, ExpectedAnswers())).result is result
 
 
 async def test_streams_are_every_second_request_of_a_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     """And each door is asked for what was answered at the beginning."""
     monkeypatch.setattr(load, "THINKS_S", 0.0)
-    seen: list[tuple[str, int]] = []
-    one = Load("http://site", "127.0.0.1:1", Ledger(), Known())
+    outcome: list[tuple[str, int]] = []
+    one = Load("http://site", "127.0.0.1:1", AttemptLog(), ExpectedAnswers())
 
     def door(name: str) -> load.Numbered:
-        async def ask(number: int) -> Seen:
-            seen.append((name, number))
-            if len(seen) == 8:
+        async def send(number: int) -> AttemptOutcome:
+            outcome.append((name, number))
+            if len(outcome) == 8:
                 one._over.set()
-            return Seen(Saw.RIGHT)
+            return AttemptOutcome(AttemptResult.RIGHT)
 
-        return ask
+        return send
 
     doors = {name: door(name) for name in one._doors()}
     assert sorted(doors) == sorted(name for caller in CALLERS for name in caller), "every door has its caller"
@@ -121,4 +127,4 @@ async def test_streams_are_every_second_request_of_a_caller(monkeypatch: pytest.
     async with asyncio.timeout(30):
         await one._closed(("OpenAI", "OpenAI, stream"))
     await one.stop()
-    assert seen == [(name, number) for number in range(4) for name in ("OpenAI", "OpenAI, stream")]
+    assert outcome == [(name, number) for number in range(4) for name in ("OpenAI", "OpenAI, stream")]

@@ -11,9 +11,9 @@ import pytest
 
 from loadtests.benchmarks import unet
 from loadtests.simulate.__main__ import main
-from loadtests.simulate.files import read
+from loadtests.simulate.curve_files import read
+from loadtests.simulate.simulation import OURS, Demand
 from loadtests.simulate.tables import run
-from loadtests.simulate.world import OURS, Demand
 
 PROFILE = Path(__file__).parents[2] / "model_repository" / "mini_unet" / "profile.json"
 

@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from loadtests.load import tables
-from loadtests.load.answers import Known, Wrong, as_asked, picture, svg
+from loadtests.load.answers import ExpectedAnswers, Wrong, check_not_degraded, picture, svg
 from loadtests.load.drawings import DRAWINGS, SIZES_PX, all_encoded, encoded
 from loadtests.load.limits import FILE as LIMITS
 from loadtests.load.limits import Limits, Measured, broken, degradation, limits, not_judged, uncounted
 from loadtests.load.memory import kind_of, pss_bytes
-from loadtests.load.notes import Notes
+from loadtests.load.observations import Observations
 from loadtests.load.outcome import Outcome, Window, outcome
 from loadtests.load.requests import ANEW, Requests
 from loadtests.load.run import Target, command, judged
@@ -109,7 +109,7 @@ def test_limits_name_only_known_scenarios_and_override_the_default() -> None:
 
 
 def test_the_verdict_is_on_all_work_together_and_on_no_step() -> None:
-    report = judged(scenario("smoke", Changes(run_time_s=10)), ENTRIES, Notes(began=1000.5), [], Path("unused"))
+    report = judged(scenario("smoke", Changes(run_time_s=10)), ENTRIES, Observations(began=1000.5), [], Path("unused"))
     assert report.measured.outcome == Outcome(100, 2, 100.0, 260.0, 260.0, 9.4)
     assert report.kinds["jobs: step: status"].requests == 900
     assert report.vocabularies["jobs"].requests == 10
@@ -127,7 +127,7 @@ def test_a_rate_is_of_the_time_of_the_run_and_of_what_was_answered_in_it() -> No
 
 def test_errors_of_the_same_words_are_added_up() -> None:
     words = {"native: vectorize": {"503": 2}, "jobs: vectorize, from request to result": {"503": 1}}
-    notes = Notes(began=1000.5, errors={kind: Counter(texts) for kind, texts in words.items()})
+    notes = Observations(began=1000.5, errors={kind: Counter(texts) for kind, texts in words.items()})
     notes.failed("jobs: step: status", "503")
     report = judged(scenario("smoke"), ENTRIES, notes, [], Path("unused"))
     assert report.measured.outcome.errors == {"503": 3}
@@ -139,7 +139,7 @@ def test_polls_that_grow_with_the_waiting_hide_no_degradation() -> None:
     polls = {**ENTRIES[2], "num_requests": 9000, "num_reqs_per_sec": {"1003": 9000}, "response_times": {"1": 9000}}
     half = {**ENTRIES[0], "num_requests": 45, "num_reqs_per_sec": {"1003": 45}, "response_times": {"20000": 45}}
     calm, busy = (
-        judged(scenario("smoke", Changes(run_time_s=10)), entries, Notes(began=1000.5), [], Path("unused"))
+        judged(scenario("smoke", Changes(run_time_s=10)), entries, Observations(began=1000.5), [], Path("unused"))
         for entries in ([{**ENTRIES[0], "num_reqs_per_sec": {"1003": 90}}, ENTRIES[2]], [half, polls])
     )
     missing = degradation(busy.measured.outcome, calm.measured.outcome)
@@ -148,17 +148,17 @@ def test_polls_that_grow_with_the_waiting_hide_no_degradation() -> None:
 
 
 def test_what_was_asked_is_what_was_counted() -> None:
-    fine = Notes(due=101, unsent=1, started=Counter(FollowedJob=2), counted=Counter(FollowedJob=100))
+    fine = Observations(due=101, unsent=1, started=Counter(FollowedJob=2), counted=Counter(FollowedJob=100))
     assert uncounted(Measured(Outcome(100), fine)) == []
     fine.due += 1
     assert "101 requests were sent, and 100 counted" in broken(Measured(Outcome(100), fine), Limits())
-    silent = Notes(started=Counter(FollowedJob=2, NativeVectorize=1), counted=Counter(NativeVectorize=3))
+    silent = Observations(started=Counter(FollowedJob=2, NativeVectorize=1), counted=Counter(NativeVectorize=3))
     assert "no request of FollowedJob was counted" in broken(Measured(Outcome(3), silent), Limits())
 
 
 def test_each_limit_is_judged() -> None:
     good = Outcome(100, 0, 50.0, 100.0, 110.0, 10.0)
-    notes = Notes(due=100, late=1)
+    notes = Observations(due=100, late=1)
     assert broken(Measured(good, notes), Limits(0.0, 50, 100, 110, 10)) == []
     assert "1 of 100 requests failed" in broken(Measured(Outcome(100, 1), notes), Limits())[0]
     for changed, word in (({"p50_ms": 49}, "p50"), ({"p95_ms": 99}, "p95"), ({"p99_ms": 109}, "p99")):
@@ -174,42 +174,46 @@ def test_degradation_is_of_what_gets_done_rightly() -> None:
     same_rate_half_wrong = Outcome(100, 50, requests_per_second=10)
     assert degradation(same_rate_half_wrong, baseline) == pytest.approx(0.5)
     bounds = Limits(failure_ratio=1, baseline="callers_10", degradation=0.1)
-    before = Measured(baseline, Notes())
-    assert "50% less" in broken(Measured(same_rate_half_wrong, Notes()), bounds, before)[0]
-    assert broken(Measured(Outcome(91, 0, requests_per_second=9.1), Notes()), bounds, before) == []
-    assert broken(before, bounds, Measured(Outcome(), Notes())), "a baseline that did nothing is no baseline"
+    before = Measured(baseline, Observations())
+    assert "50% less" in broken(Measured(same_rate_half_wrong, Observations()), bounds, before)[0]
+    assert broken(Measured(Outcome(91, 0, requests_per_second=9.1), Observations()), bounds, before) == []
+    assert broken(before, bounds, Measured(Outcome(), Observations())), "a baseline that did nothing is no baseline"
 
 
 def test_more_conversions_hide_no_degradation_of_pictures() -> None:
     """And jobs are conversions or pictures like those of other doors."""
     drawn = {**ENTRIES[0], "name": "illustrate", "num_reqs_per_sec": {"1003": 40}}
     calm, busy = (
-        judged(scenario("smoke", Changes(run_time_s=10)), entries, Notes(began=1000.5), [], Path("unused")).measured
+        judged(
+            scenario("smoke", Changes(run_time_s=10)), entries, Observations(began=1000.5), [], Path("unused")
+        ).measured
         for entries in ([*ENTRIES, drawn], [*ENTRIES, ENTRIES[0], {**drawn, "num_reqs_per_sec": {"1003": 20}}])
     )
     assert calm.results["conversions"] == outcome(ENTRIES[:2], WINDOW)
     bounds = Limits(failure_ratio=1, baseline="short_10", degradation=0.1)
     assert broken(busy, bounds, calm) == ["pictures: 50% less done than by short_10"]
-    assert "conversions: 100% less done than by short_10" in broken(Measured(calm.outcome, Notes()), bounds, calm)
+    assert "conversions: 100% less done than by short_10" in broken(
+        Measured(calm.outcome, Observations()), bounds, calm
+    )
 
 
 def test_memory_is_judged_by_its_peak_and_by_what_goes_on_growing() -> None:
     good = Outcome(100, 0)
-    leaks = Measured(good, Notes(), [100 * MIB * n for n in range(1, 10)])
+    leaks = Measured(good, Observations(), [100 * MIB * n for n in range(1, 10)])
     assert (leaks.growth_mib, leaks.drift_mib) == (800, 300)
     assert len(broken(leaks, Limits(memory_mib=700, drift_mib=200))) == 2
-    full_then_steady = Measured(good, Notes(), [100 * MIB] + [900 * MIB] * 8)
+    full_then_steady = Measured(good, Observations(), [100 * MIB] + [900 * MIB] * 8)
     assert full_then_steady.drift_mib == 0
-    unknown = Measured(good, Notes())
+    unknown = Measured(good, Observations())
     assert broken(unknown, Limits(memory_mib=0, drift_mib=0)) == []
     assert not_judged(unknown, Limits(memory_mib=0, drift_mib=0)) == ["memory_mib", "drift_mib"]
     assert not_judged(unknown, Limits()) == []
-    assert not_judged(Measured(good, Notes(), [MIB, MIB]), limits("soak")) == ["drift_mib"], "too few values"
+    assert not_judged(Measured(good, Observations(), [MIB, MIB]), limits("soak")) == ["drift_mib"], "too few values"
     assert not_judged(leaks, limits("soak")) == []
 
 
 def test_notes_survive_being_written(tmp_path: Path) -> None:
-    notes = Notes(previews=2)
+    notes = Observations(previews=2)
     notes.came(0.01)
     notes.came(0.5)
     notes.could_not_be_sent()
@@ -218,7 +222,7 @@ def test_notes_survive_being_written(tmp_path: Path) -> None:
     notes.cache["miss"] += 1
     notes.failed("native: vectorize", "503: full")
     notes.write(tmp_path / "notes.json")
-    read = Notes.read(tmp_path / "notes.json")
+    read = Observations.read(tmp_path / "notes.json")
     assert read == notes
     assert (read.due, read.late, read.unsent, read.hit_ratio) == (3, 2, 1, 0.8)
 
@@ -237,14 +241,14 @@ def test_answers_are_looked_at() -> None:
 
 
 def test_an_answer_without_an_engine_is_not_as_asked() -> None:
-    as_asked([])
-    as_asked([unmet_note("target_quality", 0.9, 0.81)])
+    check_not_degraded([])
+    check_not_degraded([unmet_note("target_quality", 0.9, 0.81)])
     with pytest.raises(Wrong, match="degraded: tier2 failed"):
-        as_asked([unmet_note("target_quality", 0.9, 0.81), "tier2 failed (timeout): tier 1"])
+        check_not_degraded([unmet_note("target_quality", 0.9, 0.81), "tier2 failed (timeout): tier 1"])
 
 
 def test_the_same_request_has_the_same_answer() -> None:
-    known, pixels = Known(), picture(encoded("gradient", 128), None)
+    known, pixels = ExpectedAnswers(), picture(encoded("gradient", 128), None)
     known.check(("a", 1), pixels)
     known.check(("a", 1), pixels)
     known.check(("a", 1), pixels + (pixels < 255))  # to the rounding of an engine

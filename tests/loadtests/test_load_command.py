@@ -11,14 +11,14 @@ import pytest
 
 from loadtests.load import __main__ as load
 from loadtests.load.limits import MIB, Measured
-from loadtests.load.notes import Notes
+from loadtests.load.observations import Observations
 from loadtests.load.outcome import Outcome
 from loadtests.load.run import Report, Target, run
 from loadtests.load.scenario import Scenario, scenario
 
 
 def report_of(name: str, found: Outcome, memory: Sequence[int] = ()) -> Report:
-    return Report(scenario(name), Measured(found, Notes(), memory), {}, {}, Path("unused"))
+    return Report(scenario(name), Measured(found, Observations(), memory), {}, {}, Path("unused"))
 
 
 def outcome_of(

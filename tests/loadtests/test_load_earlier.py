@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from loadtests.load import __main__ as load
-from loadtests.load.earlier import beside, keep, read, worse
+from loadtests.load.baseline_file import beside, keep, read, worse
 from loadtests.load.limits import MIB, Measured, limits
-from loadtests.load.notes import Notes
+from loadtests.load.observations import Observations
 from loadtests.load.outcome import Outcome
 from loadtests.load.run import Report, Target
 from loadtests.load.scenario import Changes, Scenario, scenario
@@ -21,7 +21,7 @@ GOOD = Outcome(100, 0, 50.0, 100.0, 110.0, 10.0, {"none": 0})
 
 
 def report_of(found: Outcome) -> Report:
-    return Report(scenario("smoke"), Measured(found, Notes(), [MIB, MIB]), {}, {}, Path("unused"))
+    return Report(scenario("smoke"), Measured(found, Observations(), [MIB, MIB]), {}, {}, Path("unused"))
 
 
 @pytest.fixture

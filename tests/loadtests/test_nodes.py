@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 
 from loadtests.chaos import nodes
-from loadtests.chaos.drive import Outcome
-from loadtests.chaos.ledger import Attempt, Entry, Saw, summary
+from loadtests.chaos.attempts_log import Attempt, AttemptResult, Entry, summary
+from loadtests.chaos.runner import Outcome
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, folder: Path, *given: str, recovery_s: float = 8.0) -> Any:
     """The exit status, when each event is recovered from after so long."""
 
     def measure(events: Sequence[str], pace: Any) -> tuple[list[Outcome], str, str]:
-        right = Entry("HTTP", 0.0, [Attempt(0.0, 0.1, Saw.RIGHT)], ended=0.1)
+        right = Entry("HTTP", 0.0, [Attempt(0.0, 0.1, AttemptResult.RIGHT)], ended=0.1)
         return [Outcome(event, "", summary([right], recovery_s)) for event in events], "", "one to one"
 
     monkeypatch.setattr(nodes, "missing", lambda: "")

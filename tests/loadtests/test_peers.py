@@ -8,7 +8,7 @@ import tritonclient.http as triton_http
 
 from loadtests.benchmarks.peers import table
 from loadtests.peers import engines, litserve_server, wire
-from loadtests.peers.asking import Asked, in_turns, rotated
+from loadtests.peers.closed_loop import Samples, interleave, rotated
 
 ARRAYS = {"a": np.arange(6, dtype=np.float32).reshape(2, 3), "b": np.arange(2, dtype=np.uint8).reshape(2, 1)}
 
@@ -70,7 +70,7 @@ async def test_failures_are_counted_and_take_no_part_in_waits() -> None:
     async def bad(_: int) -> None:
         raise ValueError("wrong")
 
-    found = await in_turns({"good": good, "bad": bad}, 2, rounds=2, seconds=0.05)
+    found = await interleave({"good": good, "bad": bad}, 2, rounds=2, seconds=0.05)
     assert len(found["good"].per_second) == 2
     assert found["good"].waits_s
     assert found["bad"].failures[0] == "ValueError: wrong"
@@ -78,7 +78,7 @@ async def test_failures_are_counted_and_take_no_part_in_waits() -> None:
 
 
 def test_the_table_compares_with_the_first() -> None:
-    rows = {8: {"Atelier": Asked([0.1] * 4, [10.0, 20.0]), "other": Asked([0.2], [30.0], ["x"])}}
+    rows = {8: {"Atelier": Samples([0.1] * 4, [10.0, 20.0]), "other": Samples([0.2], [30.0], ["x"])}}
     lines = table("engine", rows).splitlines()
     assert lines[2] == "| Atelier | 8 | 4 | 15.0 | 100.0 | 100.0 | 0 | 1.00 |"
     assert lines[3] == "| other | 8 | 1 | 30.0 | 200.0 | 200.0 | 1 | 2.00 |"

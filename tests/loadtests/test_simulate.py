@@ -6,12 +6,12 @@ import pytest
 
 from loadtests.simulate.clock import Clock
 from loadtests.simulate.curve import Curve
-from loadtests.simulate.files import known, read
+from loadtests.simulate.curve_files import known, read
 from loadtests.simulate.replica import Picture, RequestLevel, StepLevel
 from loadtests.simulate.routing import ROUTES
 from loadtests.simulate.scaling import Policy, burst
+from loadtests.simulate.simulation import BATCHING, OURS, Demand, Site, pictures, simulate
 from loadtests.simulate.tables import run
-from loadtests.simulate.world import BATCHING, OURS, Demand, Site, pictures, simulate
 
 FLAT = Curve("flat", "made up", {1: 100.0, 4: 100.0})
 """Four pictures for the price of one."""

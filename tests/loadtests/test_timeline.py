@@ -6,14 +6,14 @@ from pathlib import Path
 
 from PIL import Image, ImageColor
 
-from loadtests.lines import COLOURS, lines
-from loadtests.scaling.picture import draw
+from loadtests.charts import COLOURS, lines
+from loadtests.scaling.chart import draw
+from loadtests.scaling.stack_metrics import IllustratorState, endpoint, read
 from loadtests.scaling.steps import steps_of
-from loadtests.scaling.telling import Told, endpoint, read
-from loadtests.scaling.timeline import Look, changes, highest_p95_s, timeline
+from loadtests.scaling.timeline import Sample, changes, highest_p95_s, timeline
 from serve.observability.metrics.prometheus import write_targets
 
-SEEN = [Look(100.0, 1, 1, 0), Look(101.0, 2, 1, 2), Look(102.0, 2, 2, 1), Look(110.0, 2, 1, 0)]
+SEEN = [Sample(100.0, 1, 1, 0), Sample(101.0, 2, 1, 2), Sample(102.0, 2, 2, 1), Sample(110.0, 2, 1, 0)]
 REQUESTS = [{"began": 100.5, "ended": 101.5}, {"began": 100.5, "ended": 103.5}, {"began": 100.5, "ended": 108.5}]
 
 
@@ -64,8 +64,8 @@ ray_node_cpu_utilization{} 7.0
 
 
 def test_ready_and_waiting_are_what_the_stack_tells_of_the_illustrator(tmp_path: Path) -> None:
-    assert read(TOLD) == Told(2, 4)
-    assert read("") == Told(0, 0)
+    assert read(TOLD) == IllustratorState(2, 4)
+    assert read("") == IllustratorState(0, 0)
     node = {"NodeManagerAddress": "127.0.0.1", "MetricsExportPort": 1, "Alive": True}
     write_targets(tmp_path / "metrics.json", [node], 2)
     assert endpoint(tmp_path / "metrics.json") == "http://127.0.0.1:1/metrics"

@@ -11,13 +11,13 @@ import gevent
 from loadtests.load import answers
 from loadtests.load.answers import Wrong
 from loadtests.load.requests import Conversion, Illustration
-from loadtests.load.users.web import Event, WebAsking
+from loadtests.load.users.web import Event, WebUser
 
 POLL_S = 0.25
 ENDS = ("completed", "failed", "cancelled")
 
 
-class _Job(WebAsking):
+class _Job(WebUser):
     """Conversions and illustrations in turn. What a job took counts from its request until its file is there."""
 
     abstract = True
@@ -48,13 +48,13 @@ class _Job(WebAsking):
 
     def _result(self, job_id: str) -> tuple[dict[str, Any], bytes]:
         """What the job came to, in words, and its file."""
-        told = self.send("GET", f"/v1/jobs/{job_id}/result").json()
-        return told, self.file(told["results"][0]["url"])
+        result = self.send("GET", f"/v1/jobs/{job_id}/result").json()
+        return result, self.file(result["results"][0]["url"])
 
-    def _check(self, told: dict[str, Any], data: bytes, wanted: Conversion | Illustration) -> None:
-        self.made(not told["cached"])
+    def _check(self, result: dict[str, Any], data: bytes, wanted: Conversion | Illustration) -> None:
+        self.made(not result["cached"])
         if isinstance(wanted, Conversion):
-            answers.as_asked(told["details"]["degraded"])
+            answers.check_not_degraded(result["details"]["degraded"])
             self.known.check(wanted.known_as, answers.svg(data, wanted.side_px, wanted.side_px))
             return
         pixels = answers.picture(data, None)

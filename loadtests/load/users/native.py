@@ -6,12 +6,12 @@ import base64
 
 from loadtests.load import answers
 from loadtests.load.requests import Conversion
-from loadtests.load.users.web import Reply, WebAsking
+from loadtests.load.users.web import Reply, WebUser
 
 NOBODY = "load-test"
 
 
-class NativeVectorize(WebAsking):
+class NativeVectorize(WebUser):
     """``POST /api/convert-ai``: multipart in, JSON out."""
 
     vocabulary = "native"
@@ -26,13 +26,13 @@ class NativeVectorize(WebAsking):
         return self.ask("vectorize", send, lambda reply: self._check(reply, wanted)) is not None
 
     def _check(self, reply: Reply, wanted: Conversion) -> None:
-        told = reply.json()
-        answers.as_asked(told["ai_metadata"]["degraded"])
-        pixels = answers.svg(told["svg_content"].encode(), wanted.side_px, wanted.side_px)
+        result = reply.json()
+        answers.check_not_degraded(result["ai_metadata"]["degraded"])
+        pixels = answers.svg(result["svg_content"].encode(), wanted.side_px, wanted.side_px)
         self.known.check(wanted.known_as, pixels)
 
 
-class NativeIllustrate(WebAsking):
+class NativeIllustrate(WebUser):
     """``POST /generate``, then the picture that the answer names."""
 
     vocabulary = "native"
@@ -45,8 +45,8 @@ class NativeIllustrate(WebAsking):
         headers = self.requests.headers
 
         def send() -> bytes:
-            told = self.step("request", lambda: self.send("POST", "/generate", body, headers)).json()
-            url: str = told["image_url"]
+            result = self.step("request", lambda: self.send("POST", "/generate", body, headers)).json()
+            url: str = result["image_url"]
             if url.startswith("data:"):
                 return base64.b64decode(url.partition(",")[2])
             return self.step("file", lambda: self.file(url))

@@ -12,14 +12,14 @@ from tritonclient import http as triton_http
 
 from loadtests.load import answers
 from loadtests.load.answers import Wrong
-from loadtests.load.users.asking import TIMEOUT_S, Asking
+from loadtests.load.users.load_user import TIMEOUT_S, LoadUser
 
 VECTORIZE, ILLUSTRATE = "vectorize", "illustrate"
 OWN_END = 0.95
 """Of the limit: gRPC's library ends a call itself, before it is torn out of it."""
 
 
-class _OpenInference(Asking):
+class _OpenInference(LoadUser):
     """``protocol``: one of tritonclient's modules, which have the same names in them."""
 
     abstract = True
@@ -42,7 +42,7 @@ class _OpenInference(Asking):
         options = {**wanted.options, "target_quality": float(wanted.options["target_quality"])}
 
         def check(answer: Any) -> None:
-            answers.as_asked(json.loads(answer.as_numpy("metadata").flat[0])["degraded"])
+            answers.check_not_degraded(json.loads(answer.as_numpy("metadata").flat[0])["degraded"])
             pixels = answers.svg(answer.as_numpy("svg").flat[0], wanted.side_px, wanted.side_px)
             self.known.check(wanted.known_as, pixels)
 
@@ -77,8 +77,8 @@ class _Grpc(_OpenInference):
         self.client.close()
 
     def infer(self, model: str, inputs: list[Any], outputs: list[Any], parameters: dict[str, Any]) -> Any:
-        told = {"outputs": outputs, "parameters": parameters, "headers": self.authority}
-        return self.client.infer(model, inputs, client_timeout=OWN_END * self.limit_s, **told)
+        arguments = {"outputs": outputs, "parameters": parameters, "headers": self.authority}
+        return self.client.infer(model, inputs, client_timeout=OWN_END * self.limit_s, **arguments)
 
 
 class _KServe(_OpenInference):

@@ -12,7 +12,7 @@ from loadtests.load import answers
 from loadtests.load.answers import Wrong
 from loadtests.load.outcome import STEP
 from loadtests.load.requests import Illustration
-from loadtests.load.users.web import Event, Reply, WebAsking
+from loadtests.load.users.web import Event, Reply, WebUser
 
 TARGET = "/v1/images/generations"
 PACKAGE = {
@@ -27,7 +27,7 @@ PACKAGE = {
 PREVIEWS = 2
 
 
-class _Images(WebAsking):
+class _Images(WebUser):
     abstract = True
     vocabulary = "openai"
 
@@ -37,9 +37,9 @@ class _Images(WebAsking):
     def body(self, wanted: Illustration) -> dict[str, Any]:
         return {"prompt": wanted.prompt, "n": 1, "size": "auto", "seed": wanted.seed, "steps": wanted.steps}
 
-    def check(self, told: Mapping[str, Any], b64_json: str, wanted: Illustration) -> None:
-        """``told`` says of which size."""
-        width, height = map(int, told["size"].split("x"))
+    def check(self, payload: Mapping[str, Any], b64_json: str, wanted: Illustration) -> None:
+        """``payload`` says of which size."""
+        width, height = map(int, payload["size"].split("x"))
         self.known.check(wanted.known_as, answers.picture(base64.b64decode(b64_json), (width, height)))
 
 
@@ -53,8 +53,8 @@ class OpenAIGenerate(_Images):
             return self.send("POST", TARGET, self.body(wanted), self.headers())
 
         def check(reply: Reply) -> None:
-            told = reply.json()
-            self.check(told, told["data"][0]["b64_json"], wanted)
+            payload = reply.json()
+            self.check(payload, payload["data"][0]["b64_json"], wanted)
 
         return self.ask("generate", send, check) is not None
 

@@ -15,7 +15,7 @@ from geventhttpclient import HTTPClient
 from urllib3 import encode_multipart_formdata
 
 from loadtests.load.answers import Wrong
-from loadtests.load.users.asking import TIMEOUT_S, Asking
+from loadtests.load.users.load_user import TIMEOUT_S, LoadUser
 
 CACHE_WORD, BYPASS = "x-atelier-cache", "bypass"
 IDLE_S = 5.0
@@ -29,10 +29,10 @@ class Reply:
     body: bytes
 
     def json(self) -> dict[str, Any]:
-        told = json.loads(self.body)
-        if not isinstance(told, dict):
+        payload = json.loads(self.body)
+        if not isinstance(payload, dict):
             raise Wrong("JSON that is no object")
-        return told
+        return payload
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Event:
     at_s: float
 
 
-class WebAsking(Asking):
+class WebUser(LoadUser):
     abstract = True
 
     def on_start(self) -> None:
@@ -66,10 +66,10 @@ class WebAsking(Asking):
         kind = {"Content-Type": "application/json"} if isinstance(body, dict) else {}
         data = json.dumps(body).encode() if isinstance(body, dict) else body
         answer = self._request(method, target, data, {**self.authority, **kind, **(headers or {})})
-        told = {name.lower(): value for name, value in answer.headers}
-        reply = Reply(answer.status_code, told, bytes(answer.read()))
+        payload = {name.lower(): value for name, value in answer.headers}
+        reply = Reply(answer.status_code, payload, bytes(answer.read()))
         refuse(reply)
-        self._note_cache(told)
+        self._note_cache(payload)
         return reply
 
     def _note_cache(self, headers: Mapping[str, str]) -> None:
@@ -119,8 +119,8 @@ def refuse(reply: Reply) -> None:
     if reply.status < 300:
         return
     with contextlib.suppress(ValueError):
-        told = json.loads(reply.body)
-        error = told.get("error", told) if isinstance(told, dict) else told
+        payload = json.loads(reply.body)
+        error = payload.get("error", payload) if isinstance(payload, dict) else payload
         words = error.get("detail") or error.get("message") if isinstance(error, dict) else error
         raise Wrong(f"{reply.status}: {words}"[:160])
     raise Wrong(f"{reply.status}, not JSON")

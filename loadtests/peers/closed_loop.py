@@ -1,4 +1,4 @@
-"""Callers who ask again at once, the same bytes each time, of one peer after the other."""
+"""Closed-loop callers: each sends the same bytes again after every answer, to one peer after the other."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import aiohttp
 import grpc
 import numpy as np
 
-Ask = Callable[[int], Awaitable[None]]
+Send = Callable[[int], Awaitable[None]]
 """Asks once and checks the answer; the caller's number. Raises for an answer that is wrong."""
 TIMEOUT_S = 120.0
 PAUSE_S = 0.2
@@ -19,7 +19,7 @@ FAILURES = (aiohttp.ClientError, grpc.RpcError, TimeoutError, ValueError, Lookup
 
 
 @dataclass
-class Asked:
+class Samples:
     """One peer at one number of callers: the waits of all rounds, and each round's answers per second."""
 
     waits_s: list[float] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Asked:
         return float(np.median(self.per_second)) if self.per_second else 0.0
 
 
-async def ask_for(seconds: float, ask: Ask, callers: int, found: Asked) -> None:
+async def run_closed_loop(seconds: float, send: Send, callers: int, found: Samples) -> None:
     """What is under way at the end is waited for and counts, in answers and in time."""
     began, before = time.perf_counter(), len(found.waits_s)
 
@@ -43,7 +43,7 @@ async def ask_for(seconds: float, ask: Ask, callers: int, found: Asked) -> None:
             sent = time.perf_counter()
             try:
                 async with asyncio.timeout(TIMEOUT_S):
-                    await ask(number)
+                    await send(number)
             except FAILURES as error:
                 found.failures.append(f"{type(error).__name__}: {error}"[:160])
                 await asyncio.sleep(PAUSE_S)
@@ -54,14 +54,14 @@ async def ask_for(seconds: float, ask: Ask, callers: int, found: Asked) -> None:
     found.per_second.append((len(found.waits_s) - before) / (time.perf_counter() - began))
 
 
-async def in_turns(asks: Mapping[str, Ask], callers: int, rounds: int, seconds: float) -> dict[str, Asked]:
+async def interleave(senders: Mapping[str, Send], callers: int, rounds: int, seconds: float) -> dict[str, Samples]:
     """Each peer once a round, in another order each time, after a turn of each that does not count."""
-    found = {name: Asked() for name in asks}
-    for ask in asks.values():
-        await ask_for(min(seconds, 1.0), ask, callers, Asked())
+    found = {name: Samples() for name in senders}
+    for send in senders.values():
+        await run_closed_loop(min(seconds, 1.0), send, callers, Samples())
     for round_ in range(rounds):
-        for name in rotated(list(asks), round_):
-            await ask_for(seconds, asks[name], callers, found[name])
+        for name in rotated(list(senders), round_):
+            await run_closed_loop(seconds, senders[name], callers, found[name])
     return found
 
 

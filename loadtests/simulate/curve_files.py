@@ -35,27 +35,28 @@ def read(name_or_path: str, rows: int = GUIDED) -> list[Curve]:
     """
     path = FOLDER / f"{name_or_path}.json" if name_or_path in known() else Path(name_or_path)
     try:
-        told = json.loads(path.read_text())
-        return [_curve(one, path, rows) for one in (told if isinstance(told, list) else [told])]
+        document = json.loads(path.read_text())
+        return [_curve(one, path, rows) for one in (document if isinstance(document, list) else [document])]
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from None
 
 
-def _curve(told: Any, path: Path, rows: int) -> Curve:
-    if not isinstance(told, dict):
+def _curve(document: Any, path: Path, rows: int) -> Curve:
+    if not isinstance(document, dict):
         raise ValueError("a curve is an object")
-    if "engine" in told:
-        _check(told, _PROFILE)
-        source = f"{path}, measured {told['measured']}"
-        return _halved(f"{told['engine']}, {told['device']}", source, told["milliseconds"], rows)
-    if "shape" in told:
-        _check(told, _UNET)
-        name = f"{told['shape']}, {told['side_px']} x {told['side_px']}, {told['device']}, {told['dtype']}"
-        return _halved(name, f"{path}, by loadtests.benchmarks.unet", told["milliseconds"], rows)
-    _check(told, _CURVE)
-    if unknown := told.keys() - {*_CURVE, *_MORE}:
+    if "engine" in document:
+        _check(document, _PROFILE)
+        source = f"{path}, measured {document['measured']}"
+        return _halved(f"{document['engine']}, {document['device']}", source, document["milliseconds"], rows)
+    if "shape" in document:
+        _check(document, _UNET)
+        shape, side, device, dtype = (document[key] for key in ("shape", "side_px", "device", "dtype"))
+        name = f"{shape}, {side} x {side}, {device}, {dtype}"
+        return _halved(name, f"{path}, by loadtests.benchmarks.unet", document["milliseconds"], rows)
+    _check(document, _CURVE)
+    if unknown := document.keys() - {*_CURVE, *_MORE}:
         raise ValueError(f"a curve has no {', '.join(sorted(unknown))}")
-    return Curve(**{**told, "milliseconds": _by_size(told["milliseconds"])})
+    return Curve(**{**document, "milliseconds": _by_size(document["milliseconds"])})
 
 
 def _halved(name: str, source: str, milliseconds: Any, rows: int) -> Curve:
@@ -72,6 +73,6 @@ def _by_size(milliseconds: Any) -> dict[int, float]:
     return {int(size): float(ms) for size, ms in milliseconds.items()}
 
 
-def _check(told: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
-    if lacking := [name for name in wanted if name not in told]:
+def _check(document: Mapping[str, Any], wanted: tuple[str, ...]) -> None:
+    if lacking := [name for name in wanted if name not in document]:
         raise ValueError(f"it lacks {', '.join(lacking)}")

@@ -12,7 +12,7 @@ LATE_S = 0.1
 
 
 @dataclass
-class Notes:
+class Observations:
     """``began``: the run, by the clock of the day. ``due``: requests of a rate; ``late`` of them were sent more than
     ``LATE_S`` after that, or never (``unsent``). ``started`` and ``counted``: users, and their units of work, by class.
 
@@ -55,9 +55,9 @@ class Notes:
         path.write_text(json.dumps(vars(self), indent=1))
 
     @classmethod
-    def read(cls, path: Path) -> Notes:
-        told = json.loads(path.read_text())
+    def read(cls, path: Path) -> Observations:
+        content = json.loads(path.read_text())
         for name in ("started", "counted", "cache"):
-            told[name] = Counter(told[name])
-        told["errors"] = {kind: Counter(texts) for kind, texts in told["errors"].items()}
-        return cls(**told)
+            content[name] = Counter(content[name])
+        content["errors"] = {kind: Counter(texts) for kind, texts in content["errors"].items()}
+        return cls(**content)

@@ -10,8 +10,8 @@ import gevent
 from locust import User, constant, task
 from tritonclient.utils import InferenceServerException
 
-from loadtests.load.answers import Known, Wrong
-from loadtests.load.notes import Notes
+from loadtests.load.answers import ExpectedAnswers, Wrong
+from loadtests.load.observations import Observations
 from loadtests.load.outcome import STEP
 from loadtests.load.requests import Requests
 
@@ -22,14 +22,14 @@ PAUSE_S = 1.0
 Answer = TypeVar("Answer")
 
 
-class Asking(User):  # type: ignore[misc]
+class LoadUser(User):  # type: ignore[misc]
     """``act`` does one unit of work (a conversion, a picture, a job), in the words of ``vocabulary``."""
 
     abstract = True
     wait_time = constant(0)
     vocabulary = ""
-    known: ClassVar[Known] = Known()
-    notes: ClassVar[Notes] = Notes()
+    known: ClassVar[ExpectedAnswers] = ExpectedAnswers()
+    notes: ClassVar[Observations] = Observations()
 
     def on_start(self) -> None:
         self.notes.started[type(self).__name__] += 1

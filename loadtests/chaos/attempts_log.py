@@ -10,7 +10,7 @@ from enum import Enum
 from types import MappingProxyType
 
 
-class Saw(Enum):
+class AttemptResult(Enum):
     """What one attempt of a client came to."""
 
     RIGHT = "right"
@@ -29,8 +29,8 @@ class Saw(Enum):
     """An answer that is not the known one."""
 
 
-WELL = (Saw.RIGHT, Saw.DEGRADED)
-FINAL = (*WELL, Saw.REFUSED, Saw.WRONG)
+WELL = (AttemptResult.RIGHT, AttemptResult.DEGRADED)
+FINAL = (*WELL, AttemptResult.REFUSED, AttemptResult.WRONG)
 """After these no client asks again."""
 
 
@@ -40,8 +40,8 @@ class Attempt:
 
     began: float
     ended: float
-    saw: Saw
-    told: str = ""
+    result: AttemptResult
+    details: str = ""
 
     @property
     def seconds(self) -> float:
@@ -62,18 +62,25 @@ class Entry:
     @property
     def moment(self) -> float:
         """When the first was seen that was amiss, or when it began."""
-        return next((attempt.ended for attempt in self.attempts if attempt.saw not in WELL), self.began)
+        return next((attempt.ended for attempt in self.attempts if attempt.result not in WELL), self.began)
 
     @property
     def verdict(self) -> str:
         """One of ``VERDICTS``, by the worst that its client saw before the right answer."""
-        seen = {attempt.saw for attempt in self.attempts}
-        last = self.attempts[-1].saw if self.attempts else Saw.BROKEN
-        if Saw.WRONG in seen:
+        outcome = {attempt.result for attempt in self.attempts}
+        last = self.attempts[-1].result if self.attempts else AttemptResult.BROKEN
+        if AttemptResult.WRONG in outcome:
             return "wrong"
         if last not in WELL:
             return "lost"
-        worst = next((saw for saw in (Saw.UNCLEAR, Saw.BROKEN, Saw.CLEAR) if saw in seen), last)
+        worst = next(
+            (
+                result
+                for result in (AttemptResult.UNCLEAR, AttemptResult.BROKEN, AttemptResult.CLEAR)
+                if result in outcome
+            ),
+            last,
+        )
         return str(worst.value)
 
 
@@ -88,10 +95,10 @@ class Summary:
     counts: dict[str, int]
     slowest_s: float
     recovery_s: float | None
-    told: tuple[str, ...]
+    details: tuple[str, ...]
 
 
-class Ledger:
+class AttemptLog:
     """All requests of a run. ``slow_s`` by door: what takes longer is a sign of a fault, though the answer be right."""
 
     def __init__(self) -> None:
@@ -110,7 +117,7 @@ class Ledger:
         for entry in self.entries:
             slow_s = self.slow_s.get(entry.door, float("inf"))
             for attempt in entry.attempts:
-                if attempt.ended >= since and (attempt.saw is not Saw.RIGHT or attempt.seconds > slow_s):
+                if attempt.ended >= since and (attempt.result is not AttemptResult.RIGHT or attempt.seconds > slow_s):
                     found.append(attempt.ended)
             waiting = entry.ended is None and entry.attempt_began is not None
             if waiting and now - (entry.attempt_began or now) > slow_s:
@@ -133,7 +140,7 @@ class Ledger:
     def learn(self, factor: float = 4.0, least_s: float = 4.0) -> None:
         """Take what was seen so far for what is usual."""
         for door in {entry.door for entry in self.entries}:
-            taken = sorted(a.seconds for e in self.entries if e.door == door for a in e.attempts if a.saw in WELL)
+            taken = sorted(a.seconds for e in self.entries if e.door == door for a in e.attempts if a.result in WELL)
             if taken:
                 self.slow_s[door] = max(least_s, factor * taken[int(0.95 * (len(taken) - 1))])
 
@@ -143,18 +150,18 @@ def summary(
 ) -> Summary:
     counts = Counter(entry.verdict for entry in entries)
     taken = [a.seconds for entry in entries for a in entry.attempts]
-    told = _told(entries, slow_s)
-    return Summary(len(entries), {v: counts[v] for v in VERDICTS}, max(taken, default=0.0), recovery_s, tuple(told))
+    details = _details(entries, slow_s)
+    return Summary(len(entries), {v: counts[v] for v in VERDICTS}, max(taken, default=0.0), recovery_s, tuple(details))
 
 
-def _told(entries: Iterable[Entry], slow_s: Mapping[str, float], most: int = 12) -> list[str]:
+def _details(entries: Iterable[Entry], slow_s: Mapping[str, float], most: int = 12) -> list[str]:
     """What was said in attempts that were not right, or slow, the most frequent first."""
-    seen: Counter[str] = Counter()
+    outcome: Counter[str] = Counter()
     for entry in entries:
         limit_s = slow_s.get(entry.door, float("inf"))
         for attempt in entry.attempts:
-            if attempt.saw is not Saw.RIGHT:
-                seen[f"{entry.door}: {attempt.saw.value}: {attempt.told}"[:200]] += 1
+            if attempt.result is not AttemptResult.RIGHT:
+                outcome[f"{entry.door}: {attempt.result.value}: {attempt.details}"[:200]] += 1
             elif attempt.seconds > limit_s:
-                seen[f"{entry.door}: right, after more than {limit_s:.1f} s"] += 1
-    return [f"{count} x {text}" for text, count in seen.most_common(most)]
+                outcome[f"{entry.door}: right, after more than {limit_s:.1f} s"] += 1
+    return [f"{count} x {text}" for text, count in outcome.most_common(most)]

@@ -104,11 +104,11 @@ class Window:
     """From the first request that counts to the last that comes. ``busy_s``: of GPUs, at its begin and at its end."""
 
     site: Site
-    asked: Sequence[Picture]
+    requests: Sequence[Picture]
     busy_s: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.counted = self.asked[int(len(self.asked) * WARM_UP) :]
+        self.counted = self.requests[int(len(self.requests) * WARM_UP) :]
         self.span_s = self.counted[-1].arrived_s - self.counted[0].arrived_s
         for edge in (self.counted[0], self.counted[-1]):
             self.site.clock.at(edge.arrived_s, self._look)
@@ -120,30 +120,30 @@ class Window:
     def ended(self) -> int:
         """Pictures that somebody waited for."""
         begin, end = self.counted[0].arrived_s, self.counted[-1].arrived_s
-        return sum(one.cancel_s is None and begin < (one.done_s or 0.0) <= end for one in self.asked)
+        return sum(one.cancel_s is None and begin < (one.done_s or 0.0) <= end for one in self.requests)
 
 
-def simulate(site: Site, asked: Sequence[Picture]) -> Result:
-    window = Window(site, asked)
-    for picture in asked:
+def simulate(site: Site, requests: Sequence[Picture]) -> Result:
+    window = Window(site, requests)
+    for picture in requests:
         site.clock.at(picture.arrived_s, site.take, picture)
     site.clock.run()
     return result(window)
 
 
 def result(window: Window) -> Result:
-    site, asked = window.site, window.asked
+    site, requests = window.site, window.requests
     kept = [one for one in window.counted if one.cancel_s is None and one.done_s is not None]
     waits = np.array([(one.done_s or 0.0) - one.arrived_s for one in kept])
     slow = np.array([wait / site.curve.alone_s(one.steps) for wait, one in zip(waits, kept, strict=True)])
-    computed = sum(one.computed for one in asked)
+    computed = sum(one.computed for one in requests)
     return Result(
         waits.tolist(),
         slow.tolist(),
         per_second=window.ended() / window.span_s,
         utilisation=(window.busy_s[1] - window.busy_s[0]) / (window.span_s * len(site.members)),
         unfairness=_unfairness(kept, slow),
-        wasted=sum(one.wasted for one in asked) / computed if computed else 0.0,
+        wasted=sum(one.wasted for one in requests) / computed if computed else 0.0,
     )
 
 

@@ -23,7 +23,7 @@ _TIMEOUT_S = 5.0
 
 
 @dataclass(frozen=True)
-class Told:
+class IllustratorState:
     """``ready`` replicas of the Illustrator, and the work that waits in them for its turn."""
 
     ready: int
@@ -32,19 +32,21 @@ class Told:
 
 def endpoint(targets: Path) -> str:
     """Of Ray's agent, from the file that `atelier up` writes for Prometheus."""
-    (address,) = next(told["targets"] for told in json.loads(targets.read_text()) if told["labels"]["job"] == "ray")
+    (address,) = next(
+        target["targets"] for target in json.loads(targets.read_text()) if target["labels"]["job"] == "ray"
+    )
     return f"http://{address}/metrics"
 
 
-def ask(url: str) -> Told:
+def fetch(url: str) -> IllustratorState:
     """Raises ``httpx.HTTPError``."""
     return read(httpx.get(url, timeout=_TIMEOUT_S).raise_for_status().text)
 
 
-def read(text: str) -> Told:
+def read(text: str) -> IllustratorState:
     """From Prometheus' text, of which there is much: only the lines of these two metrics are parsed."""
     lines = "\n".join(line for line in text.splitlines() if line.startswith((READY, WAITING)))
     samples = [sample for family in text_string_to_metric_families(lines + "\n") for sample in family.samples]
     ready = sum(one.value for one in samples if one.name == READY and one.labels["deployment"] == "Illustrator")
     waiting = sum(one.value for one in samples if one.name == WAITING and one.labels["ensemble"] == "illustrate")
-    return Told(round(ready), round(waiting))
+    return IllustratorState(round(ready), round(waiting))

@@ -15,7 +15,7 @@ def request(prompt: str, seed: int | None = None, num_inference_steps: int | Non
     return IllustrateRequest(IllustrateOptions(prompt, seed=seed, num_inference_steps=num_inference_steps))
 
 
-async def wait_in_line(state: State, users: int, each: int) -> list[str]:
+async def fill_queue(state: State, users: int, each: int) -> list[str]:
     """The ids of ``each`` jobs of every one of ``users``."""
     queue, found = GenerationQueue(state), list[str]()
     for user in range(users):

@@ -21,7 +21,7 @@ WORDS = ("red", "green", "blue", "apple", "pear", "owl", "rocket", "flat", "noto
 
 
 @dataclass(frozen=True)
-class Subject:
+class Workload:
     """``checkpoint``: a diffusers folder; ``repository``: its engines, under NAME."""
 
     checkpoint: Path
@@ -41,7 +41,7 @@ def random_checkpoint(folder: Path) -> Path:
     return folder
 
 
-def prepare(checkpoint: Path | None, folder: Path) -> Subject:
+def prepare(checkpoint: Path | None, folder: Path) -> Workload:
     """Builds the engines of ``checkpoint`` (a random one when None) in ``folder``."""
     source = checkpoint or random_checkpoint(folder / "checkpoint")
     repository = folder / "model_repository"
@@ -49,4 +49,4 @@ def prepare(checkpoint: Path | None, folder: Path) -> Subject:
     order = Order(NAME, "onnx", "fp32", repository, "python -m loadtests.benchmarks.illustrate")
     order.check()
     build(order, design(order, locate(str(source), None)), lambda engine, stage: None)
-    return Subject(source, repository)
+    return Workload(source, repository)

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import psutil
 
+from loadtests.chaos.attempts_log import AttemptLog, Summary, summary
+from loadtests.chaos.expected_answers import ExpectedAnswers
 from loadtests.chaos.faults import OUTAGE_S, Fault
-from loadtests.chaos.known import Known
-from loadtests.chaos.ledger import Ledger, Summary, summary
 from loadtests.chaos.load import Load
 from loadtests.chaos.site import Site
 
@@ -59,14 +59,14 @@ class Span:
     well_before: bool
 
 
-def outcomes(ledger: Ledger, spans: Sequence[Span]) -> list[Outcome]:
-    """Every request of ``ledger`` is in one of them."""
+def outcomes(attempts_log: AttemptLog, spans: Sequence[Span]) -> list[Outcome]:
+    """Every request of ``attempts_log`` is in one of them."""
     found = []
     for one in spans:
-        told = summary(ledger.between(one.began, one.ended), one.recovery_s, ledger.slow_s)
-        found.append(Outcome(one.fault.name, one.struck, told, one.fault.note, one.well_before))
-    rest = ledger.outside((one.began, one.ended) for one in spans)
-    return [*found, Outcome(BETWEEN, "", summary(rest, 0.0, ledger.slow_s))]
+        totals = summary(attempts_log.between(one.began, one.ended), one.recovery_s, attempts_log.slow_s)
+        found.append(Outcome(one.fault.name, one.struck, totals, one.fault.note, one.well_before))
+    rest = attempts_log.outside((one.began, one.ended) for one in spans)
+    return [*found, Outcome(BETWEEN, "", summary(rest, 0.0, attempts_log.slow_s))]
 
 
 async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> tuple[list[Outcome], str]:
@@ -74,15 +74,15 @@ async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> tu
 
     Raises ``RuntimeError`` when the site does not answer rightly before the first.
     """
-    ledger, known = Ledger(), Known()
-    load = Load(site.url, site.grpc, ledger, known)
+    attempts_log, known = AttemptLog(), ExpectedAnswers()
+    load = Load(site.url, site.grpc, attempts_log, known)
     await load.warm()
     load.start()
     await asyncio.sleep(pace.learn_s)
-    ledger.learn()
+    attempts_log.learn()
     spans = []
     for fault in faults:
-        well = await _quiet(ledger, pace.before_s, pace.most_s)
+        well = await _quiet(attempts_log, pace.before_s, pace.most_s)
         if not well:
             say(f"{fault.name}: the site was not well before it")
         began = time.monotonic()
@@ -96,30 +96,30 @@ async def drive(site: Site, faults: Sequence[Fault], pace: Pace, say: Say) -> tu
             await asyncio.sleep(OUTAGE_S)
             await asyncio.to_thread(fault.heal, site)
             since = time.monotonic()
-        recovery_s = await _recovered(ledger, since, pace)
+        recovery_s = await _recovered(attempts_log, since, pace)
         say(f"{fault.name}: {struck}; " + ("no recovery" if recovery_s is None else f"{recovery_s:.1f} s"))
         spans.append(Span(fault, struck, began, time.monotonic(), recovery_s, well))
         if fault.restore is not None:
             await asyncio.to_thread(fault.restore)
     await load.stop()
-    return outcomes(ledger, spans), await _jobs_done_twice(site, load)
+    return outcomes(attempts_log, spans), await _jobs_done_twice(site, load)
 
 
-async def _quiet(ledger: Ledger, for_s: float, most_s: float) -> bool:
+async def _quiet(attempts_log: AttemptLog, for_s: float, most_s: float) -> bool:
     """Whether nothing was amiss for so long, before ``most_s`` were over."""
     began = time.monotonic()
     while time.monotonic() < began + most_s:
         await asyncio.sleep(0.2)
-        if time.monotonic() - ledger.quiet_since(began) >= for_s:
+        if time.monotonic() - attempts_log.quiet_since(began) >= for_s:
             return True
     return False
 
 
-async def _recovered(ledger: Ledger, since: float, pace: Pace) -> float | None:
+async def _recovered(attempts_log: AttemptLog, since: float, pace: Pace) -> float | None:
     """Seconds from ``since`` to the last sign of the fault; None when signs never ended."""
     while time.monotonic() < since + pace.most_s:
         await asyncio.sleep(0.2)
-        last = ledger.quiet_since(since)
+        last = attempts_log.quiet_since(since)
         if time.monotonic() - max(last, since + pace.least_s - pace.quiet_s) >= pace.quiet_s:
             return last - since
     return None

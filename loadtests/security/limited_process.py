@@ -1,4 +1,6 @@
-"""One process of a site that is asked at a steady rate: ``python -m loadtests.security.asking`` with a `Task` on stdin.
+"""One process of a site with a rate limit, under a steady rate of requests.
+
+Run as ``python -m loadtests.security.limited_process`` with a `Task` on stdin.
 
 It prints, as JSON, how many requests it let in in each window, and how long its answers took.
 """
@@ -39,14 +41,14 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Asked:
+class Measurement:
     """``let_in`` by the Unix time at which a window ends; ``taken_s`` of each request."""
 
     let_in: dict[int, int]
     taken_s: list[float]
 
 
-async def ask(task: Task) -> Asked:
+async def run_task(task: Task) -> Measurement:
     rates = RatesSettings.model_validate({**task.rates, "redis_url": task.redis_url})
     settings = Settings(database=DatabaseSettings.model_validate({"url": task.database_url}), rates=rates)
     database = Database(database_url(settings), settings.database)
@@ -74,7 +76,7 @@ async def ask(task: Task) -> Asked:
     await asyncio.gather(*waiting)
     await limiter.close()
     await database.close()
-    return Asked(dict(let_in), taken_s)
+    return Measurement(dict(let_in), taken_s)
 
 
 async def _until(due: float, clock: Callable[[], float]) -> None:
@@ -83,4 +85,4 @@ async def _until(due: float, clock: Callable[[], float]) -> None:
 
 
 if __name__ == "__main__":
-    print(json.dumps(asdict(asyncio.run(ask(Task(**json.loads(sys.stdin.read())))))))
+    print(json.dumps(asdict(asyncio.run(run_task(Task(**json.loads(sys.stdin.read())))))))

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from tritonclient.grpc import service_pb2, service_pb2_grpc
 
-from loadtests.chaos.client import Seen, of_http
-from loadtests.chaos.ledger import Saw
+from loadtests.chaos.attempts_log import AttemptResult
+from loadtests.chaos.client import AttemptOutcome, of_http
 from loadtests.load.callers import ANEW
 from loadtests.load.drawings import encoded
 from serve.api.inference.grpc_messages import tell_parameters
@@ -36,52 +36,52 @@ DRAWING = {"prompt": PROMPT, "steps": STEPS}
 
 
 @dataclass
-class Known:
+class ExpectedAnswers:
     """What the requests are answered when nothing is amiss: what an engine was missing for is no such answer."""
 
     svgs: dict[str, str] = field(default_factory=dict)
     pictures: dict[int, Pixels] = field(default_factory=dict)
 
-    def judge_svg(self, name: str, svg: str, degraded: bool) -> Seen:
+    def judge_svg(self, name: str, svg: str, degraded: bool) -> AttemptOutcome:
         if degraded and svg != self.svgs.get(name):
-            return Seen(Saw.DEGRADED, "an engine was missing")
+            return AttemptOutcome(AttemptResult.DEGRADED, "an engine was missing")
         if svg == self.svgs.setdefault(name, svg):
-            return Seen(Saw.RIGHT)
-        return Seen(Saw.WRONG, f"another SVG of {name}")
+            return AttemptOutcome(AttemptResult.RIGHT)
+        return AttemptOutcome(AttemptResult.WRONG, f"another SVG of {name}")
 
-    def judge_picture(self, seed: int, pixels: Pixels) -> Seen:
+    def judge_picture(self, seed: int, pixels: Pixels) -> AttemptOutcome:
         known = self.pictures.setdefault(seed, pixels)
         if known.shape == pixels.shape and int(np.abs(known.astype(int) - pixels).max()) <= ROUNDING:
-            return Seen(Saw.RIGHT)
-        return Seen(Saw.WRONG, f"another picture of seed {seed}")
+            return AttemptOutcome(AttemptResult.RIGHT)
+        return AttemptOutcome(AttemptResult.WRONG, f"another picture of seed {seed}")
 
 
 def as_pixels(data: bytes) -> Pixels:
     return np.asarray(Image.open(io.BytesIO(data)).convert("RGB"))
 
 
-async def convert(http: httpx.AsyncClient, known: Known, number: int) -> Seen:
+async def convert(http: httpx.AsyncClient, known: ExpectedAnswers, number: int) -> AttemptOutcome:
     """The native form."""
     name, size = PICTURES[number % len(PICTURES)]
     files = {"image": ("picture.png", encoded(name, size))}
     answer = await http.post("/api/convert-ai", files=files, data={"tier": "1"}, headers=ANEW)
-    if (amiss := of_http(answer)) is not None:
-        return amiss
-    told = answer.json()
-    return known.judge_svg(name, told["svg_content"], not is_lasting(told["ai_metadata"]["degraded"]))
+    if (mismatch := of_http(answer)) is not None:
+        return mismatch
+    content = answer.json()
+    return known.judge_svg(name, content["svg_content"], not is_lasting(content["ai_metadata"]["degraded"]))
 
 
-async def generate(http: httpx.AsyncClient, known: Known, number: int) -> Seen:
+async def generate(http: httpx.AsyncClient, known: ExpectedAnswers, number: int) -> AttemptOutcome:
     """OpenAI's."""
     seed = number % 4
     asked = {**DRAWING, "seed": seed, "response_format": "b64_json"}
     answer = await http.post("/v1/images/generations", json=asked, headers=ANEW)
-    if (amiss := of_http(answer)) is not None:
-        return amiss
+    if (mismatch := of_http(answer)) is not None:
+        return mismatch
     return known.judge_picture(seed, as_pixels(base64.b64decode(answer.json()["data"][0]["b64_json"])))
 
 
-class GrpcDoor:
+class GrpcClient:
     """The open inference protocol over one connection."""
 
     def __init__(self, address: str) -> None:
@@ -91,13 +91,13 @@ class GrpcDoor:
     async def close(self) -> None:
         await self._channel.close()
 
-    async def vectorize(self, known: Known, number: int) -> Seen:
+    async def vectorize(self, known: ExpectedAnswers, number: int) -> AttemptOutcome:
         name, size = PICTURES[number % len(PICTURES)]
         outputs = await self._infer("vectorize", "image", encoded(name, size), {"tier": "1"})
         degraded = not is_lasting(json.loads(outputs["metadata"][0])["degraded"])
         return known.judge_svg(name, outputs["svg"][0].decode(), degraded)
 
-    async def illustrate(self, known: Known, number: int) -> Seen:
+    async def illustrate(self, known: ExpectedAnswers, number: int) -> AttemptOutcome:
         seed = number % 4
         options = {"seed": seed, "num_inference_steps": STEPS}
         outputs = await self._infer("illustrate", "prompt", PROMPT.encode(), options)

@@ -18,7 +18,7 @@ from loadtests.load.scenario import Scenario
 
 
 @dataclass(frozen=True)
-class Kept:
+class Baseline:
     """``scenario`` as it was run; ``machine`` and ``when`` are for who reads."""
 
     scenario: Mapping[str, Any]
@@ -30,17 +30,17 @@ class Kept:
 def keep(report: Report, path: Path) -> None:
     machine = f"{platform.node()}, {os.cpu_count()} cores"
     when = datetime.now(UTC).isoformat(timespec="seconds")
-    kept = Kept(_plain(report.scenario), report.measured.outcome, machine, when)
+    kept = Baseline(_plain(report.scenario), report.measured.outcome, machine, when)
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(asdict(kept), indent=1) + "\n")
 
 
-def read(path: Path, wanted: Scenario) -> Kept:
+def read(path: Path, wanted: Scenario) -> Baseline:
     """Raises ``ValueError`` for what `keep` has not written, and for a run that asked for something else than
     ``wanted``, or had no right answer."""
     try:
-        told = json.loads(path.read_text())
-        kept = Kept(**{**told, "outcome": Outcome(**told["outcome"])})
+        content = json.loads(path.read_text())
+        kept = Baseline(**{**content, "outcome": Outcome(**content["outcome"])})
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is not what --keep writes: {error}") from None
     if kept.scenario != _plain(wanted):
@@ -50,7 +50,7 @@ def read(path: Path, wanted: Scenario) -> Kept:
     return kept
 
 
-def worse(found: Outcome, kept: Kept, limits: Limits) -> list[str]:
+def worse(found: Outcome, kept: Baseline, limits: Limits) -> list[str]:
     """By what more than allowed, in words; empty when all is well."""
     reasons = []
     if degradation(found, kept.outcome) > limits.regression:
@@ -60,18 +60,18 @@ def worse(found: Outcome, kept: Kept, limits: Limits) -> list[str]:
     return reasons
 
 
-def beside(found: Outcome, kept: Kept) -> str:
+def beside(found: Outcome, kept: Baseline) -> str:
     return (
         f"against the run of {kept.when} on {kept.machine}: {found.right_per_second:.1f} right answers/s to "
         f"{kept.outcome.right_per_second:.1f}; p95 {found.p95_ms:.0f} ms to {kept.outcome.p95_ms:.0f} ms"
     )
 
 
-def _longer(found: Outcome, kept: Kept) -> float:
+def _longer(found: Outcome, kept: Baseline) -> float:
     return found.p95_ms / kept.outcome.p95_ms - 1
 
 
 def _plain(scenario: Scenario) -> dict[str, Any]:
     """As JSON gives it back."""
-    told: dict[str, Any] = json.loads(json.dumps(asdict(scenario)))
-    return told
+    content: dict[str, Any] = json.loads(json.dumps(asdict(scenario)))
+    return content

@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import aiohttp
 
-from loadtests.queue.callers import AGAIN, Ask, Pace, in_turns
+from loadtests.queue.backlog import fill_queue
+from loadtests.queue.callers import OPEN_LOOP, Pace, Send, interleave
 from loadtests.queue.databases import analyze
 from loadtests.queue.library import ENQUEUE_GOAL_MS, STATUS_GOAL_MS
 from loadtests.queue.report import Line, line
-from loadtests.queue.waiting import wait_in_line
 from serve.ensembles.requests import ILLUSTRATE
 from serve.jobs.queue.lanes import set_lane_paused
 from serve.settings import Settings
@@ -40,16 +40,16 @@ async def measure(database: str, url: str, settings: Settings, plan: Plan) -> li
     state = await State.open(settings)
     try:
         await set_lane_paused(state.database, ILLUSTRATE, True)
-        waiting = await wait_in_line(state, plan.users, plan.each)
+        waiting = await fill_queue(state, plan.users, plan.each)
         await analyze(state.database)
         async with session(url, plan.pace.callers) as client:
-            found = await in_turns(_asks(client, waiting), plan.pace)
+            found = await interleave(_asks(client, waiting), plan.pace)
     finally:
         await state.close()
     lines = []
-    for (name, way), asked in found.items():
-        goal = {"goal_ms": GOALS_MS[name]} if way == AGAIN and name in GOALS_MS else {}
-        lines.append(line(database, f"{name}, {way}", asked, **goal, peer="" if name == LIVE else f"{LIVE}, {way}"))
+    for (name, way), samples in found.items():
+        goal = {"goal_ms": GOALS_MS[name]} if way == OPEN_LOOP and name in GOALS_MS else {}
+        lines.append(line(database, f"{name}, {way}", samples, **goal, peer="" if name == LIVE else f"{LIVE}, {way}"))
     return lines
 
 
@@ -58,7 +58,7 @@ def session(url: str, connections: int) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(url, timeout=limits, connector=aiohttp.TCPConnector(limit=connections))
 
 
-def live_of(client: aiohttp.ClientSession) -> Ask:
+def live_of(client: aiohttp.ClientSession) -> Send:
     async def live(_: int) -> None:
         async with client.get("/health/live") as answer:
             await read(answer, 200)
@@ -74,7 +74,7 @@ async def read(answer: aiohttp.ClientResponse, status: int) -> bytes:
     return body
 
 
-def _asks(client: aiohttp.ClientSession, waiting: list[str]) -> dict[str, Ask]:
+def _asks(client: aiohttp.ClientSession, waiting: list[str]) -> dict[str, Send]:
     pick = random.Random(0)
 
     async def enqueue(caller: int) -> None:

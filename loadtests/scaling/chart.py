@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib import pyplot
 
-from loadtests.lines import COLOURS, INK, MUTED, plain, save
+from loadtests.charts import COLOURS, INK, MUTED, plain, save
 from loadtests.scaling.timeline import Moment
 
 BLUE, AMBER, RED, *_ = COLOURS
