@@ -122,7 +122,13 @@ class Run:
         return self._loop("denoiser", learner.steps, sheet).run(learner)
 
     def _draw(self, learner: FlowLearner, seen: int) -> None:
-        """A sheet of samples by the averaged weights, with the best decoder of the moment."""
+        """A sheet of samples by the averaged weights, with the best decoder of the moment.
+
+        Left out soon after the last one: a sheet costs as much as 1,000 pictures of training.
+        """
+        drawn = [int(p.stem) for p in (self.folder / "samples").glob("[0-9]*.png")]
+        if drawn and seen < max(drawn) + self.preset.sheet_samples and seen < learner.steps * learner.batch:
+            return
         values = learner.latents.values
         shape = (values.shape[1], values.shape[2], values.shape[3])
         decoder = self.finished_autoencoder()

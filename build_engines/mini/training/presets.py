@@ -68,7 +68,9 @@ class TrainingPreset:
     checkpoint_s: float = 600.0
     """Seconds between checkpoints."""
     sheet_s: float = 1800.0
-    """Seconds between sheets of samples."""
+    """Least seconds between sheets of samples."""
+    sheet_samples: int = 25_000
+    """Least pictures of training between sheets of samples."""
 
 
 RGBA = TrainingPreset()
