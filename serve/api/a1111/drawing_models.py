@@ -20,6 +20,8 @@ from serve.api.a1111.models import (
     DrawnPicture,
     LenientModel,
     OptionsRequest,
+    OrEmpty,
+    OrNone,
     Picture,
 )
 from serve.api.a1111.options import CHECKPOINT, NO_OVERRIDE
@@ -67,13 +69,19 @@ _Unavailable = Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS, descripti
 
 class Txt2ImgRequest(LenientModel):
     model_config = ConfigDict(
-        json_schema_extra={"examples": [{"prompt": "red apple, flat", "seed": 7, "steps": 8, "sampler_name": "Euler"}]}
+        json_schema_extra={
+            "required": ["prompt"],
+            "examples": [{"prompt": "red apple, flat", "seed": 7, "steps": 8, "sampler_name": "Euler"}],
+        }
     )
 
     prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)] = ""
     negative_prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)] = ""
     styles: Annotated[
-        list[str], FailFast(), Field(max_length=MOST_STYLES, description="names of GET prompt-styles")
+        list[str],
+        FailFast(),
+        Field(max_length=MOST_STYLES, description="names of GET prompt-styles"),
+        OrEmpty,
     ] = Field(default_factory=list)
     seed: Annotated[Whole, Field(ge=-1, le=MAX_SEED, description="-1: any")] | None = None
     sampler_name: Annotated[Text | None, Field(description="one of GET samplers")] = None
@@ -214,8 +222,10 @@ class Txt2ImgResponse(BaseModel):
 
 
 class Img2ImgRequest(LenientModel):
-    model_config = ConfigDict(json_schema_extra={"examples": [{"init_images": [BASE64]}]})
+    model_config = ConfigDict(json_schema_extra={"required": ["init_images"], "examples": [{"init_images": [BASE64]}]})
 
     prompt: Annotated[Any, Field(description="as of txt2img, and so are all other fields of it")] = None
-    init_images: Annotated[list[Picture], FailFast(), Field(max_length=MAX_INIT_IMAGES)] = Field(default_factory=list)
-    mask: Picture | None = None
+    init_images: Annotated[list[Picture], FailFast(), Field(max_length=MAX_INIT_IMAGES), OrEmpty] = Field(
+        default_factory=list
+    )
+    mask: Annotated[Picture | None, OrNone] = None

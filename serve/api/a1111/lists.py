@@ -51,7 +51,7 @@ for _name in _REFRESHED:
         methods=["POST"],
         name=_name.replace("-", "_"),
         description=f"{_title(_name)}: what is served is always up to date.",
-        response_model=None,
+        responses=models.NOTHING,
         response_description="It is up to date",
     )
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 from serve.api.http.models import Flag, RequestModel, Text, Whole, one_of
 
@@ -21,6 +21,12 @@ TaskId = Annotated[str, Field(examples=["task(abc)"])]
 NoMembers = Annotated[
     dict[str, Any], WithJsonSchema({"type": "object", "properties": {}, "maxProperties": 0, "examples": [{}]})
 ]
+NOTHING: dict[int | str, dict[str, Any]] = {200: {"content": {"application/json": {"schema": {"type": "null"}}}}}
+"""Responses of a route that answers null."""
+OrNone = BeforeValidator(lambda value: value or None)
+"""Of a field whose false, zero or empty value is the same as none, as these clients send it."""
+OrEmpty = BeforeValidator(lambda value: value or [])
+"""The same of a list."""
 NoItems = Annotated[list[dict[str, Any]], Field(max_length=0)]
 Bytes = Annotated[int, Field(ge=0, examples=[8_589_934_592])]
 
@@ -35,7 +41,7 @@ class OptionsRequest(LenientModel):
     model_config = ConfigDict(json_schema_extra={"examples": [{"samples_format": "png"}]})
 
     sd_model_checkpoint: Text | None = None
-    samples_format: Annotated[str | None, one_of([*FORMATS, None])] = None
+    samples_format: Annotated[str | None, one_of([*FORMATS, None]), OrNone] = None
     live_previews_enable: Flag | None = None
     enable_pnginfo: Annotated[Flag | None, Field(description="whether pictures say how they were made")] = None
 
@@ -111,6 +117,8 @@ class PictureRequest(LenientModel):
 
 
 class InterrogateRequest(LenientModel):
+    model_config = ConfigDict(json_schema_extra={"required": ["image"]})
+
     image: Picture | None = None
     model: Annotated[Text, Field(description="clip, deepdanbooru or deepbooru")] = "clip"
 

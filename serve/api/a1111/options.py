@@ -12,10 +12,10 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from serve.api.a1111.models import OptionsRequest, OptionsResponse
+from serve.api.a1111.models import NOTHING, OptionsRequest, OptionsResponse
 from serve.api.a1111.progress_registry import Desks, ProgressRegistry
 from serve.api.http.bodies import CappedRoute
-from serve.api.http.callers import CallerOf, Directly
+from serve.api.http.callers import Directly, UserId
 from serve.api.http.drawing import chosen
 from serve.api.native.conversion import SiteSettings
 from serve.ensembles.illustrator.illustration import FamilyInfo
@@ -78,19 +78,19 @@ def options_of(
     response_model=OptionsResponse,
     response_description="Those that mean something here, and others that clients look for",
 )
-async def get_options(caller: CallerOf, direct: Directly, desk: Desks, settings: SiteSettings) -> dict[str, Any]:
+async def get_options(user_id: UserId, direct: Directly, desk: Desks, settings: SiteSettings) -> dict[str, Any]:
     """The options that hold for the caller's requests."""
     families = await direct.families()
-    options, _ = options_of(desk, caller.user_id, families, settings)
+    options, _ = options_of(desk, user_id, families, settings)
     family = named(families, options[CHECKPOINT] or "")
     return {**options, "sd_checkpoint_hash": family.version if family else None, **_FIXED}
 
 
-@router.post("/options", response_description="They are chosen")
-async def set_options(body: OptionsRequest, caller: CallerOf, direct: Directly, desk: Desks) -> None:
+@router.post("/options", responses=NOTHING, response_description="They are chosen")
+async def set_options(body: OptionsRequest, user_id: UserId, direct: Directly, desk: Desks) -> None:
     """Chooses options for the caller's requests that follow. A checkpoint that is not there is 404."""
     options, unknown = resolved(body, await direct.families())
     if unknown:
         raise NotFound(f"model {unknown[0][:128]!a} not found")
     if options:
-        desk.choose(caller.user_id, options)
+        desk.choose(user_id, options)

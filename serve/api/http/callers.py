@@ -75,6 +75,11 @@ async def caller_from(headers: CalledBy, request: Request) -> Caller:
     return headers.caller(request)
 
 
+async def user_id_of(request: Request) -> str:
+    return principal_of(request).acting_user_id(None)
+
+
+UserId = Annotated[str, Depends(user_id_of)]
 CallerOf = Annotated[Caller, Depends(caller_from)]
 """The caller of a route whose body names no user."""
 

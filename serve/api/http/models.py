@@ -10,7 +10,8 @@ import math
 import re
 from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Annotated, Any, ClassVar, TypeVar
+from functools import cache
+from typing import Annotated, Any, ClassVar, TypeVar, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -63,12 +64,18 @@ class RequestModel(BaseModel):
                 if name not in names:
                     raise error_at(cls, f"is not a known field; known: {', '.join(names)}", name[:_MAX_FIELD])
         kept = {*cls.kept_empty, *(name for name in values if name not in names)}
-        return {name: value for name, value in values.items() if name in kept or not _is_empty(value)}
+        return {
+            name: value
+            for name, value in values.items()
+            if name in kept or not (value is None or (value == "" and not names[name]))
+        }
 
     @classmethod
-    def field_names(cls) -> Collection[str]:
-        """The names that clients use, in the order of the declaration."""
-        return {field.alias or name: None for name, field in cls.model_fields.items()}.keys()
+    @cache
+    def field_names(cls) -> Mapping[str, bool]:
+        """The names that clients use, in the order of the declaration; whether each is of a list or an object, of
+        which an empty text is none."""
+        return {field.alias or name: _is_container(field.annotation) for name, field in cls.model_fields.items()}
 
 
 def error_at(model: type[BaseModel], message: str, *location: str | int) -> ValidationError:
@@ -96,8 +103,9 @@ def validate(model: type[M], values: Any) -> M:
 
 
 def invalid_request(errors: Sequence[Mapping[str, Any]], skip: int = 0) -> InvalidRequest:
-    """The first of pydantic's ``errors``; the first ``skip`` parts of its location are not the client's."""
-    first = errors[0]
+    """Of the first missing field, else of the first of pydantic's ``errors``. The first ``skip`` parts of a location
+    are not the client's."""
+    first = next((error for error in errors if error["type"] == "missing"), errors[0])
     location = list(first["loc"][skip:])
     if location and isinstance(location[-1], int):
         location.pop()  # a bad item is an error of its list
@@ -113,8 +121,9 @@ def _message(error: Mapping[str, Any], located: bool) -> str:
     return _SUBJECT.sub("must ", str(error["msg"]))
 
 
-def _is_empty(value: Any) -> bool:
-    return value is None or (isinstance(value, str) and not value)
+def _is_container(annotation: Any) -> bool:
+    kinds = [get_origin(part) or part for part in (annotation, *get_args(annotation))]
+    return any(isinstance(kind, type) and issubclass(kind, list | dict | BaseModel) for kind in kinds)
 
 
 def _number(value: Any) -> float:
