@@ -108,9 +108,9 @@ async def _ask(door: httpx.AsyncClient, case: Case, saved: Mapping[str, str]) ->
 
 
 def _id_of(document: Mapping[str, Any]) -> str:
-    if "image_url" in document:
-        return httpx.URL(document["image_url"]).path.rpartition("/")[2]
-    return str(document["id"])
+    if "id" in document:
+        return str(document["id"])
+    return httpx.URL(document["image_url"]).path.rpartition("/")[2]
 
 
 def _is_brief(entry: Mapping[str, Any]) -> bool:

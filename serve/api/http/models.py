@@ -78,6 +78,10 @@ class RequestModel(BaseModel):
         return {field.alias or name: _is_container(field.annotation) for name, field in cls.model_fields.items()}
 
 
+class NoQuery(RequestModel):
+    """The query of a route that has no parameters."""
+
+
 def error_at(model: type[BaseModel], message: str, *location: str | int) -> ValidationError:
     """To raise in a model's validator: an error of the field at ``location`` below the model."""
     details = InitErrorDetails(
@@ -206,3 +210,4 @@ Time = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
 """Of an answer: ISO 8601 with a time zone."""
 Cursor = Annotated[Text | None, Field(description="`next_cursor` of the page before.")]
 NextCursor = Annotated[str | None, Field(description="None at the end.")]
+Url = Annotated[str, Field(json_schema_extra={"format": "uri"})]

@@ -1,4 +1,4 @@
-"""`/v1/batches`: jobs that were asked for together (A-081, C-140)."""
+"""`/v1/batches`: jobs that one request has added (A-081, C-140)."""
 
 from __future__ import annotations
 
@@ -6,38 +6,39 @@ from fastapi import APIRouter, Response
 
 from serve.api.http.problems import render
 from serve.api.jobs.dependencies import BatchId, Parts
+from serve.api.jobs.models import BatchInfo
 from serve.api.jobs.rendering import batch_of
-from serve.api.jobs.schema import BATCH, answers
 from serve.api.library.archive import zip_response
+from serve.api.library.files import ZIP_RESPONSE
 from serve.api.library.generation_files import files_of
 from serve.api.native.conversion import SiteSettings
-from serve.api.openapi.operation import CONFLICT, answer, said
+from serve.api.openapi.operation import CONFLICT
 from serve.errors import Conflict
 from serve.state.gallery import MAX_IDS, Generation, get_generations
 
 router = APIRouter()
 
-_ZIP = {
-    "200": {"description": "A ZIP", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
-}
-_CANCELLED = answer("The batch", BATCH, r202=said("Workers have not let go of all of it yet", BATCH))
 
-
-@router.get("/v1/batches/{batch_id}", openapi_extra=answers(200, "The batch", BATCH))
+@router.get("/v1/batches/{batch_id}", response_model=BatchInfo, response_description="The batch")
 async def get(batch_id: BatchId, parts: Parts, settings: SiteSettings) -> Response:
     """A batch: its jobs in brief, how many are in which status, and how far they are."""
     return render(batch_of(await parts.views.of_batch(batch_id), settings), 200, None)
 
 
-@router.post("/v1/batches/{batch_id}/cancel", openapi_extra=_CANCELLED)
+@router.post(
+    "/v1/batches/{batch_id}/cancel",
+    response_model=BatchInfo,
+    response_description="The batch",
+    responses={202: {"model": BatchInfo, "description": "Workers have not let go of all of it yet"}},
+)
 async def cancel(batch_id: BatchId, parts: Parts, settings: SiteSettings) -> Response:
     """Cancel what is not over of a batch. 202 while workers have not let go of all of it yet."""
     await parts.queue.cancel_batch(batch_id)
-    told = batch_of(await parts.views.of_batch(batch_id), settings)
-    return render(told, 200 if told["over"] else 202, None)
+    batch = batch_of(await parts.views.of_batch(batch_id), settings)
+    return render(batch, 200 if batch["over"] else 202, None)
 
 
-@router.get("/v1/batches/{batch_id}/download", openapi_extra={"responses": {**_ZIP, **CONFLICT}})
+@router.get("/v1/batches/{batch_id}/download", responses={**ZIP_RESPONSE, **CONFLICT})
 async def download(batch_id: BatchId, parts: Parts, settings: SiteSettings) -> Response:
     """All results of a batch so far as one ZIP, with metadata.json. 409 when there are none yet."""
     views = await parts.views.of_batch(batch_id)

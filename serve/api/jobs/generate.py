@@ -2,142 +2,165 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any, ClassVar, Literal
 
 from fastapi import APIRouter, Request, Response
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema, WrapValidator
 
-from serve.api.http.bodies import read_json
-from serve.api.http.drawing import CAMEL_CASE
-from serve.api.http.drawing_schema import KEY_PARAMETER, PROMPT, options_of
+from serve.api.http.bodies import CappedRoute
+from serve.api.http.callers import Keyed
+from serve.api.http.drawing import Count, Prompt, SizedDrawingFields, camel_case
+from serve.api.http.models import Text, reported_as_one, validate
+from serve.api.http.ownership import MAX_USER
 from serve.api.http.problems import render
-from serve.api.http.values import refuse_unknown
-from serve.api.jobs import orders
-from serve.api.jobs.checks import names, parse_drawing
 from serve.api.jobs.dependencies import JobId, Parts
+from serve.api.jobs.models import FAL_PRIORITY, JobFields, Priority, PriorityHeader, Progress, Quality, Status
 from serve.api.jobs.rendering import error_of, job_of, time_of
-from serve.api.jobs.schema import PICTURES, PRIORITY_VALUE, QUALITY, answers
-from serve.api.library.generations import schema, told_in_camel_case
+from serve.api.jobs.requests import order_of, parse_drawing
+from serve.api.library.generations import CamelCaseGeneration, generation_in_camel_case
 from serve.api.native.conversion import SiteSettings
 from serve.api.native.illustrations import UnsupportedYet
-from serve.api.openapi.operation import CONFLICT, answer, json_object, said
+from serve.api.openapi.operation import CONFLICT
 from serve.errors import InvalidRequest, rename_fields
 from serve.jobs.queue.views import JobView
 from serve.settings import Settings
 from serve.state.gallery import get_generation
-from serve.state.job_states import COMPLETED, STATUSES, TERMINAL
+from serve.state.job_states import COMPLETED, TERMINAL
 
-router = APIRouter()
+router = APIRouter(route_class=CappedRoute)
 
 DIFFUSION = "diffusion"
 _MODELS = (DIFFUSION, "style-transfer")
-_OWN = ("models", "priority", "userId")
-_TEXT = {"type": "string"}
-_STATUS = {
-    "type": "object",
-    "required": ["id", "status", "progress", "position"],
-    "properties": {
-        "id": _TEXT,
-        "status": {"type": "string", "enum": list(STATUSES)},
-        "progress": {"type": "number", "minimum": 0, "maximum": 1},
-        "position": {"type": ["integer", "null"]},
-    },
+
+
+class GenerationRequest(SizedDrawingFields):
+    model_config = ConfigDict(
+        alias_generator=camel_case,
+        json_schema_extra={"examples": [{"prompt": "red apple, flat", "userId": "ada", "seed": 7}]},
+    )
+    kept_empty: ClassVar = ("models",)
+
+    prompt: Prompt
+    n: Count = 1
+    quality: Quality | None = None
+    models: Annotated[
+        Annotated[list[str], Field(min_length=1)] | None,
+        WrapValidator(reported_as_one),
+        WithJsonSchema({"type": "array", "minItems": 1, "items": {"enum": [DIFFUSION]}}),
+    ] = None
+    priority: Priority | None = None
+    user_id: Annotated[Text | None, Field(max_length=MAX_USER)] = None
+
+
+class AddedGeneration(BaseModel):
+    success: Literal[True]
+    id: str
+    status: str
+    position: int | None
+    estimatedTime: Annotated[float | None, Field(description="seconds")]
+
+
+class GenerationStatus(BaseModel, alias_generator=camel_case):
+    id: str
+    user_id: str = ""
+    prompt: str = ""
+    models: list[str] = []
+    status: Status
+    priority: int = 0
+    progress: Progress
+    step: int | None = None
+    steps: int | None = None
+    preview_url: str | None = None
+    position: int | None
+    estimated_time: float | None = None
+    error: Any = None
+    created_at: str | None = None
+    started_at: str | None = None
+    completed_at: str | None = None
+
+
+_STARTED: dict[int | str, dict[str, Any]] = {
+    202: {"model": GenerationStatus, "description": "It is not over; its progress"}
 }
-_ADDED = json_object(
-    {
-        "success": {"const": True},
-        "id": _TEXT,
-        "status": _TEXT,
-        "position": {"type": ["integer", "null"]},
-        "estimatedTime": {"type": ["number", "null"], "description": "seconds"},
-    }
+
+
+@router.post(
+    "/api/generate",
+    status_code=202,
+    response_model=AddedGeneration,
+    response_description="Its place in the queue",
+    responses={200: {"model": AddedGeneration, "description": "The key stood for it already"}},
 )
-_GENERATION: dict[str, Any] = {
-    "parameters": [KEY_PARAMETER],
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {
-                    "type": "object",
-                    "required": ["prompt"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "prompt": PROMPT,
-                        "models": {"type": "array", "minItems": 1, "items": {"enum": [DIFFUSION]}},
-                        "priority": PRIORITY_VALUE,
-                        "userId": _TEXT,
-                        "n": PICTURES,
-                        "quality": QUALITY,
-                        **options_of(CAMEL_CASE),
-                    },
-                },
-                "example": {"prompt": "red apple, flat", "userId": "ada", "seed": 7},
-            }
-        },
-    },
-    **answer("Where it is in the queue", _ADDED, 202, r200=said("The key stood for it already", _ADDED)),
-}
-_FAR = said("It is not over; how far it is", _STATUS)
-_RESULT = answer("C-044's Generation", schema(True), r202=_FAR, r409=CONFLICT["409"], r410={}, r501={})
-_CANCELLED = answer("Where it is", _STATUS, r202=_FAR, r409=CONFLICT["409"])
-
-
-@router.post("/api/generate", status_code=202, openapi_extra=_GENERATION)
-async def generate(request: Request, parts: Parts, settings: SiteSettings) -> Response:
+async def generate(
+    body: GenerationRequest,
+    headers: Keyed,
+    request: Request,
+    parts: Parts,
+    settings: SiteSettings,
+) -> Response:
     """Put an illustration on the queue."""
-    values = await read_json(request, settings.limits)
-    refuse_unknown(values, (*_OWN, *names(CAMEL_CASE)))
-    _check_models(values)
+    _check_models(body.models)
+    header = validate(PriorityHeader, {FAL_PRIORITY: request.headers.get(FAL_PRIORITY)})
+    fields = JobFields.model_construct(user_id=body.user_id, priority=body.priority)
     with rename_fields({"user_id": "userId"}):
-        asked = {"user_id": values.get("userId"), "priority": values.get("priority")}
-        order = orders.order_of(asked, request, settings)
-    drawing = await parse_drawing(values, CAMEL_CASE, settings, request.app.state.illustrator)
+        order = order_of(fields, headers, header.fal_priority, request, settings)
+    drawing = await parse_drawing(body, settings, request.app.state.illustrator)
     added = await parts.queue.add(drawing, order)
     view = await parts.views.get(added.ids[0])
-    body = {
+    content = {
         "success": True,
         "id": view.id,
         "status": view.status,
         "position": view.position,
         "estimatedTime": view.estimated_s,
     }
-    response = render(body, 200 if added.is_replay else 202, None)
+    response = render(content, 200 if added.is_replay else 202, None)
     response.headers["Location"] = f"/api/generate/{view.id}/status"
     return response
 
 
-def _check_models(values: Mapping[str, Any]) -> None:
-    given = values.get("models")
-    if given is None:
-        return
-    if not isinstance(given, list) or not given or not all(isinstance(one, str) for one in given):
-        raise InvalidRequest(f"must be a list of one or more of {', '.join(_MODELS)}", "models")
-    unknown = [one for one in given if one not in _MODELS]
+def _check_models(models: Sequence[str] | None) -> None:
+    unknown = [model for model in models or () if model not in _MODELS]
     if unknown:
         raise InvalidRequest(f"{unknown[0][:64]!a} is none; there are {', '.join(_MODELS)}", "models")
-    if set(given) != {DIFFUSION}:
+    if models is not None and set(models) != {DIFFUSION}:
         raise UnsupportedYet(f"only {DIFFUSION} is offered yet", "models")
 
 
-@router.get("/api/generate/{job_id}/status", openapi_extra=answers(200, "How far it is", _STATUS))
+@router.get("/api/generate/{job_id}/status", response_model=GenerationStatus, response_description="Its progress")
 async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """How far a generation is."""
+    """The progress of a generation."""
     return render(_status(await parts.views.get(job_id), settings), 200, None)
 
 
-@router.get("/api/generate/{job_id}/result", openapi_extra=_RESULT)
+@router.get(
+    "/api/generate/{job_id}/result",
+    response_model=CamelCaseGeneration,
+    response_description="C-044's Generation",
+    responses={
+        **_STARTED,
+        **CONFLICT,
+        410: {"description": "It was cancelled"},
+        501: {"description": "It was cancelled"},
+    },
+)
 async def result(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
-    """What a generation came to. 202 while it is not over, and its own error when it failed."""
+    """The result of a generation. 202 while it is not over, and its own error when it failed."""
     view = await parts.views.get(job_id)
     if view.status not in TERMINAL:
         return render(_status(view, settings), 202, 1)
     if view.status != COMPLETED:
         raise error_of(view)
-    return render(told_in_camel_case(await get_generation(parts.state.database, job_id), settings), 200, None)
+    return render(generation_in_camel_case(await get_generation(parts.state.database, job_id), settings), 200, None)
 
 
-@router.delete("/api/generate/{job_id}", openapi_extra=_CANCELLED)
+@router.delete(
+    "/api/generate/{job_id}",
+    response_model=GenerationStatus,
+    response_description="Its progress",
+    responses={**_STARTED, **CONFLICT},
+)
 async def cancel(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
     """Cancel a generation. 202 while its worker has not let go of it yet; 409 when it is over."""
     await parts.queue.cancel(job_id)
@@ -146,7 +169,7 @@ async def cancel(job_id: JobId, parts: Parts, settings: SiteSettings) -> Respons
 
 
 def _status(view: JobView, settings: Settings) -> dict[str, Any]:
-    told = job_of(view, settings)
+    job = job_of(view, settings)
     return {
         "id": view.id,
         "userId": view.user_id,
@@ -155,9 +178,9 @@ def _status(view: JobView, settings: Settings) -> dict[str, Any]:
         "status": view.status,
         "priority": view.priority,
         "progress": view.progress,
-        "step": told["step"],
-        "steps": told["steps"],
-        "previewUrl": told["preview_url"],
+        "step": job["step"],
+        "steps": job["steps"],
+        "previewUrl": job["preview_url"],
         "position": view.position,
         "estimatedTime": view.estimated_s,
         "error": view.error,

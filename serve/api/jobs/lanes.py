@@ -1,6 +1,8 @@
-"""`GET /v1/queue`, and the lanes of the queue for who runs the site."""
+"""`GET /v1/queue`, and the lanes of the queue for whoever runs the site."""
 
 from __future__ import annotations
+
+from typing import Any
 
 from fastapi import APIRouter, Request, Response
 
@@ -8,7 +10,7 @@ from serve.api.admin.quality import Admin
 from serve.api.http.ownership import actor_of
 from serve.api.http.problems import render
 from serve.api.jobs.dependencies import Parts
-from serve.api.openapi.operation import FLAG, WHOLE, answer, json_object, mapping_of
+from serve.api.jobs.models import LaneState, QueueInfo
 from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
 from serve.errors import NotFound
 from serve.jobs.queue.lanes import set_lane_paused
@@ -16,32 +18,33 @@ from serve.state.job_states import PAUSED, PENDING, PROCESSING
 
 router = APIRouter()
 LANES = (ILLUSTRATE, VECTORIZE)
-_COUNTS = dict.fromkeys((PENDING, PROCESSING, PAUSED), WHOLE)
-_LANE = json_object({**_COUNTS, "slots": WHOLE, "is_paused": FLAG})
-_QUEUE = answer("Now", json_object({"lanes": mapping_of(_LANE), **_COUNTS}))
-_CHANGED = answer("As it is now", json_object({"lane": {"enum": list(LANES)}, "is_paused": FLAG}))
+_CHANGED: dict[str, Any] = {
+    "dependencies": [Admin],
+    "response_model": LaneState,
+    "response_description": "As it is now",
+}
 
 
-@router.get("/v1/queue", openapi_extra=_QUEUE)
+@router.get("/v1/queue", response_model=QueueInfo, response_description="Now")
 async def queue(parts: Parts) -> Response:
-    """The queue: jobs by lane and status, what the workers do at once, and whether a lane is paused."""
+    """The queue: jobs by lane and status, slots of the workers, and whether a lane is paused."""
     found = await parts.views.lanes(LANES)
     counts = {
         name: {status: lane.counts.get(status, 0) for status in (PENDING, PROCESSING, PAUSED)}
         for name, lane in found.items()
     }
-    told = {name: {**counts[name], "slots": lane.slots, "is_paused": lane.paused} for name, lane in found.items()}
+    lanes = {name: {**counts[name], "slots": lane.slots, "is_paused": lane.paused} for name, lane in found.items()}
     sums = {status: sum(one[status] for one in counts.values()) for status in (PENDING, PROCESSING, PAUSED)}
-    return render({"lanes": told, **sums}, 200, None)
+    return render({"lanes": lanes, **sums}, 200, None)
 
 
-@router.post("/api/admin/lanes/{lane}/pause", dependencies=[Admin], openapi_extra=_CHANGED)
+@router.post("/api/admin/lanes/{lane}/pause", **_CHANGED)
 async def pause(request: Request, lane: str, parts: Parts) -> Response:
     """Pause a lane. Nothing of it starts any more; what is being done goes on."""
     return await _set(request, lane, parts, paused=True)
 
 
-@router.post("/api/admin/lanes/{lane}/resume", dependencies=[Admin], openapi_extra=_CHANGED)
+@router.post("/api/admin/lanes/{lane}/resume", **_CHANGED)
 async def resume(request: Request, lane: str, parts: Parts) -> Response:
     """Resume a lane. What waits starts again."""
     return await _set(request, lane, parts, paused=False)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any
 
 from fastapi import Request
 
 from serve.api.http.fetching import fetcher_of
 from serve.api.http.ownership import check_own
-from serve.api.http.values import text
 from serve.api.jobs.dependencies import checked_id
 from serve.errors import InvalidRequest, rename_fields
 from serve.security.fetching.data_urls import decode_data_url, is_data_url
@@ -22,12 +19,11 @@ from serve.vector.image import FIELD, ImageLimits, check
 RESULT = "result_id"
 
 
-async def keep_picture(values: Mapping[str, Any], state: State, request: Request) -> str:
-    """The name of the object that ``image``, a ``data:`` or ``https:`` URL, or ``result_id`` says.
+async def keep_picture(url: str | None, result_id: str | None, state: State, request: Request) -> str:
+    """The name of the object of a picture: ``url`` is a ``data:`` or ``https:`` URL, ``result_id`` a kept result.
 
     Raises as ``keep`` does, and InvalidRequest for an address that is not fetched from.
     """
-    url, result_id = text(values, FIELD), text(values, RESULT)
     if url is not None and result_id is not None:
         raise InvalidRequest(f"says the same as {FIELD}; send one of them", RESULT)
     if result_id is not None:

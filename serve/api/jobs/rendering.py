@@ -9,6 +9,7 @@ from typing import Any
 
 from serve import errors
 from serve.api.http.urls import address, result_url, shown_url, thumbnail_url
+from serve.api.jobs.models import BRIEF_PROMPT
 from serve.ensembles.requests import ILLUSTRATE
 from serve.errors import AtelierError, EngineFailure, Gone, error_from_record
 from serve.jobs.queue.events import Event
@@ -20,9 +21,6 @@ _AS_THEY_ARE = (
     "id", "user_id", "kind", "lane", "status", "wish", "priority", "prompt", "position", "estimated_s", "progress",
     "attempt", "batch_id", "retried_from", "cached", "error", "details", "generation_time_s",
 )  # fmt: skip
-
-BRIEF_PROMPT = 200
-"""Characters of a prompt that a batch tells."""
 
 
 def links_of(job_id: str, settings: Settings) -> dict[str, str]:

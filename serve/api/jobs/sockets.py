@@ -19,9 +19,11 @@ from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
 from serve.api.http.bodies import parse_json
+from serve.api.http.models import validate
 from serve.api.http.ownership import check_change
 from serve.api.jobs.dependencies import JobServices, job_id_of, parts_of
-from serve.api.jobs.events import after_of, problem_of
+from serve.api.jobs.events import problem_of
+from serve.api.jobs.models import StreamQuery
 from serve.api.jobs.rendering import event_of
 from serve.api.middleware.authentication import admitted_still
 from serve.api.middleware.origin_check import is_welcome
@@ -59,7 +61,7 @@ async def _serve(socket: WebSocket, job_id: str, settings: Settings) -> tuple[in
     if not is_welcome(socket.headers.get("origin"), socket.headers.get("host", ""), settings):
         return FOREIGN, "not for pages of other sites"
     try:
-        parts, after = await parts_of(socket), after_of(socket.query_params)
+        parts, after = await parts_of(socket), validate(StreamQuery, dict(socket.query_params)).after
         return await _converse(socket, parts, await job_id_of(job_id, socket), after, settings)
     except WebSocketDisconnect:
         raise

@@ -10,15 +10,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import Depends, Request, Response
+from fastapi import Depends, Header, Request, Response
 from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, Field
 from starlette.requests import HTTPConnection
 
 from serve.api.http import headers as guards
+from serve.api.http.models import Flag, RequestModel
 from serve.api.http.problems import as_problem
-from serve.api.http.values import flag
 from serve.api.library.renditions import SVG
-from serve.api.openapi.operation import TEXT, header, query
 from serve.errors import InvalidRequest
 from serve.security.limits.admission_queue import AdmissionQueue
 from serve.state.objects import EXTENSIONS, PIECE_BYTES, Objects
@@ -36,7 +36,7 @@ class UnsatisfiableRange(InvalidRequest):
 
 
 async def turns_of(connection: HTTPConnection) -> AdmissionQueue:
-    """Of this process: converting a picture takes a core for a while, and hundreds of megabytes."""
+    """Of this process: a conversion takes one core and hundreds of megabytes."""
     state = connection.app.state
     if not hasattr(state, "conversions"):
         state.conversions = AdmissionQueue(_AT_ONCE, _WAITING)
@@ -45,6 +45,38 @@ async def turns_of(connection: HTTPConnection) -> AdmissionQueue:
 
 
 ConversionTurns = Annotated[AdmissionQueue, Depends(turns_of)]
+
+
+class SignedQuery(RequestModel):
+    """The query of an address that may be signed."""
+
+    expires: Annotated[
+        str | None,
+        Field(description="Of an address that is signed: Unix time.", json_schema_extra={"pattern": "^[0-9]{1,12}$"}),
+    ] = None
+    signature: Annotated[
+        str | None, Field(description="Of an address that is signed; it needs no key until it expires.")
+    ] = None
+
+
+class FileQuery(SignedQuery):
+    download: Annotated[Flag, Field(description="Whether browsers save it instead of showing it.")] = False
+
+
+class ConditionalHeaders(BaseModel):
+    if_none_match: Annotated[str, Field(alias="If-None-Match", description="The ETag of what the client has.")] = ""
+
+
+class RangeHeaders(ConditionalHeaders):
+    range: Annotated[str, Field(alias="Range", description="One part of it, as `bytes=FIRST-LAST`.")] = ""
+    if_range: Annotated[
+        str | None,
+        Field(alias="If-Range", description="The ETag of which `Range` is a part; of another, all is sent."),
+    ] = None
+
+
+Conditional = Annotated[ConditionalHeaders, Header()]
+Ranged = Annotated[RangeHeaders, Header()]
 
 
 @dataclass(frozen=True)
@@ -62,22 +94,24 @@ class KeptFile:
         return self.object.partition(".")[0]
 
 
-async def serve_object(request: Request, objects: Objects, kept: KeptFile) -> Response:
-    """The file as it is, or the part of it that ``Range`` asks for. Raises NotFound, StateUnavailable."""
+async def serve_object(
+    request: Request, objects: Objects, kept: KeptFile, download: bool, conditions: RangeHeaders
+) -> Response:
+    """The file as it is, or the part of it that ``Range`` names. Raises NotFound, StateUnavailable."""
     tag = f'"{kept.hash}"'
     if kept.media_type == SVG and "gzip" in request.headers.get("accept-encoding", ""):
         tag = f"W/{tag}"  # it is compressed on its way: other bytes, the same content
-    headers = _headers(request, tag, kept.media_type, kept.title) | {"Accept-Ranges": "bytes"}
-    if _is_known(request, tag):
+    headers = _headers(request, tag, kept.media_type, kept.title, download) | {"Accept-Ranges": "bytes"}
+    if _is_known(conditions, tag):
         return Response(None, 304, _of_unchanged(headers))
     if request.method == "HEAD":
         return Response(None, 200, headers | {"Content-Length": str(kept.bytes)})
     try:
-        part = _part(request, tag, kept.bytes)
+        part = _part(conditions, tag, kept.bytes)
     except UnsatisfiableRange as error:
-        answer = as_problem(request, error)
-        answer.headers["Content-Range"] = f"bytes */{kept.bytes}"
-        return answer
+        response = as_problem(request, error)
+        response.headers["Content-Range"] = f"bytes */{kept.bytes}"
+        return response
     if part is None:
         return await _streamed(objects, kept, 0, kept.bytes, 200, headers)
     start, end = part
@@ -86,19 +120,25 @@ async def serve_object(request: Request, objects: Objects, kept: KeptFile) -> Re
 
 
 async def serve_rendition(
-    request: Request, kept: KeptFile, media_type: str, what: str, make: Callable[[], Awaitable[bytes]]
+    request: Request,
+    kept: KeptFile,
+    media_type: str,
+    variant: str,
+    make: Callable[[], Awaitable[bytes]],
+    download: bool,
+    conditions: ConditionalHeaders,
 ) -> Response:
-    """``kept`` made into something else, which ``what`` tells apart; not made for who has it, or asks for no more than
-    its headers. Raises what ``make`` does.
+    """``kept`` in another form, whose name is ``variant``; it is not made for HEAD and for a client that has it.
+    Raises what ``make`` does.
     """
-    tag = f'W/"{kept.hash}-{what}"'  # another release may encode it in other bytes
-    headers = _headers(request, tag, media_type, kept.title)
-    if _is_known(request, tag):
+    tag = f'W/"{kept.hash}-{variant}"'  # another release may encode it in other bytes
+    headers = _headers(request, tag, media_type, kept.title, download)
+    if _is_known(conditions, tag):
         return Response(None, 304, _of_unchanged(headers))
     if request.method == "HEAD":
-        answer = Response(None, 200, headers)
-        del answer.headers["Content-Length"]  # nobody knows it yet
-        return answer
+        response = Response(None, 200, headers)
+        del response.headers["Content-Length"]  # it is not known yet
+        return response
     return Response(await make(), 200, headers)
 
 
@@ -118,8 +158,8 @@ async def _streamed(
     return StreamingResponse(rest(), status, {**headers, "Content-Length": str(end - start)})
 
 
-def _headers(request: Request, tag: str, media_type: str, title: str) -> dict[str, str]:
-    kind = "attachment" if flag(request.query_params, "download") else "inline"
+def _headers(request: Request, tag: str, media_type: str, title: str, download: bool) -> dict[str, str]:
+    kind = "attachment" if download else "inline"
     name = f"{title}.{EXTENSIONS.get(media_type, 'bin')}"
     headers = {
         "Content-Type": media_type,
@@ -140,22 +180,22 @@ def slug(text: str) -> str:
     return re.sub(r"[\W_]+", "-", text[: 2 * _LONGEST_SLUG])[:_LONGEST_SLUG].strip("-")
 
 
-def _is_known(request: Request, tag: str) -> bool:
+def _is_known(conditions: ConditionalHeaders, tag: str) -> bool:
     """Whether the client has it, by ``If-None-Match``."""
-    given = request.headers.get("if-none-match", "")
-    known = {found.removeprefix("W/") for found in _TAG.findall(given)}
-    return given.strip() == "*" or tag.removeprefix("W/") in known
+    tags = conditions.if_none_match
+    known = {one.removeprefix("W/") for one in _TAG.findall(tags)}
+    return tags.strip() == "*" or tag.removeprefix("W/") in known
 
 
-def _part(request: Request, tag: str, size: int) -> tuple[int, int] | None:
-    """(start, end) of the single range that is asked for; None where the whole is the answer, as for several.
+def _part(conditions: RangeHeaders, tag: str, size: int) -> tuple[int, int] | None:
+    """(start, end) of the single range of the request; None where the whole is the answer, as for several ranges.
 
     Raises UnsatisfiableRange for one that begins behind the end.
     """
-    condition = request.headers.get("if-range")
+    condition = conditions.if_range
     if condition is not None and (condition.strip() != tag or tag.startswith("W/")):
         return None
-    match = _RANGE.fullmatch(request.headers.get("range", "").strip())
+    match = _RANGE.fullmatch(conditions.range.strip())
     if match is None:
         return None
     first, last, suffix = match.groups()
@@ -168,26 +208,19 @@ def _part(request: Request, tag: str, size: int) -> tuple[int, int] | None:
     return start, end
 
 
-DOWNLOAD = query("download", {"type": "boolean", "default": False}, "Whether browsers save it instead of showing it.")
-SIGNATURE = [
-    query("expires", {**TEXT, "pattern": "^[0-9]{1,12}$"}, "Of an address that is signed: Unix time."),
-    query("signature", TEXT, "Of an address that is signed; it needs no key until it expires."),
-]
-
-
-def described(media_types: Sequence[str], parameters: Sequence[dict[str, Any]], ranges: bool = True) -> dict[str, Any]:
-    """What OpenAPI says of an operation that answers a file."""
+def file_responses(media_types: Sequence[str], ranges: bool = True) -> dict[int | str, dict[str, Any]]:
+    """Of an operation that answers a file, for OpenAPI."""
     content = {name: {"schema": {"type": "string", "format": "binary"}} for name in media_types}
-    responses: dict[str, Any] = {
-        "200": {"description": "The file, with an ETag; it never changes", "content": content},
-        "304": {"description": "The client has it (`If-None-Match`)"},
+    responses: dict[int | str, dict[str, Any]] = {
+        200: {"description": "The file, with an ETag; it never changes", "content": content},
+        304: {"description": "The client has it (`If-None-Match`)"},
     }
-    asked = [*parameters, DOWNLOAD, *SIGNATURE, header("If-None-Match", TEXT, "The ETag of what the client has.")]
     if ranges:
-        asked += [
-            header("Range", TEXT, "One part of it, as `bytes=FIRST-LAST`."),
-            header("If-Range", TEXT, "The ETag of which `Range` is a part; of another, all is sent."),
-        ]
-        responses["206"] = {"description": "The part that `Range` names", "content": content}
-        responses["416"] = {"description": "`Range` begins behind the end; `Content-Range` tells where that is"}
-    return {"parameters": asked, "responses": responses}
+        responses[206] = {"description": "The part that `Range` names", "content": content}
+        responses[416] = {"description": "`Range` begins behind the end; `Content-Range` tells where that is"}
+    return responses
+
+
+ZIP_RESPONSE: dict[int | str, dict[str, Any]] = {
+    200: {"description": "A ZIP", "content": {"application/zip": {"schema": {"type": "string", "format": "binary"}}}}
+}

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 from serve.api.library.files import slug
-from serve.api.library.generations import told
+from serve.api.library.generations import generation_json
 from serve.errors import NotFound
 from serve.settings import Settings
 from serve.state.gallery import Generation, Result
@@ -24,7 +24,7 @@ async def files_of(
     number = 0
     described = []
     for generation in generations:
-        document: dict[str, Any] = told(generation, settings)
+        document: dict[str, Any] = generation_json(generation, settings)
         for result, description in zip(generation.results, document["results"], strict=True):
             number += 1
             name = _name(number, generation, result)

@@ -1,49 +1,67 @@
-"""What answers tell of generations: in the words of C-044, or with underscores below /v1."""
+"""Generations as answers have them: in camelCase for C-044, in snake_case below /v1."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import BaseModel
 
 from serve.api.http.drawing import camel_case
+from serve.api.http.models import Time, Url, one_of
 from serve.api.http.urls import result_url, thumbnail_url
-from serve.api.openapi.operation import MAYBE_TIME, json_object
 from serve.settings import Settings
 from serve.state.gallery import Generation, Result
-
-_TEXT = {"type": "string"}
-_MAYBE_TEXT = {"type": ["string", "null"]}
-_MAYBE_NUMBER = {"type": ["number", "null"]}
-_TIME = {"type": "string", "format": "date-time"}
-_RESULT: dict[str, Any] = {
-    "id": _TEXT,
-    "model": _MAYBE_TEXT,
-    "image_url": {"type": "string", "format": "uri"},
-    "thumbnail_url": {"type": "string", "format": "uri"},
-    "score": _MAYBE_NUMBER,
-    "metadata": {"type": "object"},
-    "generated_at": _TIME,
-}
-_GENERATION: dict[str, Any] = {
-    "id": _TEXT,
-    "user_id": _TEXT,
-    "kind": _TEXT,
-    "batch_id": _MAYBE_TEXT,
-    "prompt": _TEXT,
-    "enhanced_prompt": _MAYBE_TEXT,
-    "model": _MAYBE_TEXT,
-    "status": {"enum": ["pending", "processing", "completed", "failed", "cancelled", "paused"]},
-    "favorite": {"type": "boolean"},
-    "rating": _MAYBE_NUMBER,
-    "created_at": _TIME,
-    "completed_at": MAYBE_TIME,
-    "generation_time_s": _MAYBE_NUMBER,
-}
+from serve.state.job_states import STATUSES
 
 
-def told(generation: Generation, settings: Settings) -> dict[str, Any]:
-    """The JSON of one. ``imageUrl`` of a result is where it is fetched."""
+class ResultInfo(BaseModel):
+    id: str
+    model: str | None
+    image_url: Url
+    thumbnail_url: Url
+    score: float | None
+    metadata: dict[str, Any]
+    generated_at: Time
+
+
+class GenerationInfo(BaseModel):
+    id: str
+    user_id: str
+    kind: str
+    batch_id: str | None
+    retried_from: str | None = None
+    prompt: str
+    enhanced_prompt: str | None
+    analysis: Any = None
+    model: str | None
+    models: Any = None
+    parameters: Any = None
+    details: Any = None
+    status: Annotated[str, one_of(STATUSES)]
+    priority: int = 0
+    error: Any = None
+    favorite: bool
+    rating: float | None
+    cached: bool = False
+    results: list[ResultInfo]
+    created_at: Time
+    started_at: Time | None = None
+    completed_at: Time | None
+    generation_time_s: float | None
+
+
+class CamelCaseResult(ResultInfo, alias_generator=camel_case):
+    pass
+
+
+class CamelCaseGeneration(GenerationInfo, alias_generator=camel_case):
+    results: list[CamelCaseResult]  # type: ignore[assignment]
+
+
+def generation_json(generation: Generation, settings: Settings) -> dict[str, Any]:
+    """As `GenerationInfo`."""
     return {
         "id": generation.id,
         "user_id": generation.user_id,
@@ -71,14 +89,14 @@ def told(generation: Generation, settings: Settings) -> dict[str, Any]:
     }
 
 
-def told_in_camel_case(generation: Generation, settings: Settings) -> dict[str, Any]:
-    """The same in C-044's words."""
-    found = told(generation, settings)
-    found["results"] = [_camel({**one, "metadata": _camel(one["metadata"])}) for one in found["results"]]
+def generation_in_camel_case(generation: Generation, settings: Settings) -> dict[str, Any]:
+    """The same in camelCase, as C-044 has it."""
+    document = generation_json(generation, settings)
+    document["results"] = [_camel({**one, "metadata": _camel(one["metadata"])}) for one in document["results"]]
     for name in ("parameters", "details"):
-        if isinstance(found[name], dict):
-            found[name] = _camel(found[name])
-    return _camel(found)
+        if isinstance(document[name], dict):
+            document[name] = _camel(document[name])
+    return _camel(document)
 
 
 def _result(result: Result, settings: Settings) -> dict[str, Any]:
@@ -107,11 +125,3 @@ def _time(value: datetime | None) -> str | None:
 
 def _camel(document: Mapping[str, Any]) -> dict[str, Any]:
     return {camel_case(name): value for name, value in document.items()}
-
-
-def schema(in_camel_case: bool) -> dict[str, Any]:
-    """Of the JSON of one, for OpenAPI."""
-    name = camel_case if in_camel_case else str
-    results = {"type": "array", "items": json_object({name(n): s for n, s in _RESULT.items()})}
-    properties = {name(n): s for n, s in _GENERATION.items()}
-    return {"type": "object", "required": list(properties), "properties": {**properties, "results": results}}

@@ -2,37 +2,106 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response, UploadFile
+from pydantic import BaseModel, ConfigDict, Field, WithJsonSchema
 
-from serve.api.http.bodies import Form, read_form
+from serve.api.http.bodies import CappedRoute
 from serve.api.http.fetching import PictureFetcher
-from serve.api.http.ownership import MAX_USER, user_of, with_owner
+from serve.api.http.models import Cursor, RequestModel, Text, Url, Whole
+from serve.api.http.ownership import MAX_USER, owner_of, with_owner
 from serve.api.http.problems import render
 from serve.api.http.stateful import StateOf
 from serve.api.http.urls import address, shown_url
-from serve.api.http.values import refuse_unknown, required_text, text, whole_within
-from serve.api.library.files import ConversionTurns, KeptFile, described, serve_object, serve_rendition
+from serve.api.library.files import (
+    Conditional,
+    ConversionTurns,
+    FileQuery,
+    KeptFile,
+    Ranged,
+    file_responses,
+    serve_object,
+    serve_rendition,
+)
 from serve.api.library.reference_store import MOST_ITEMS, PNG, WEBP, Reference, SubjectReferenceManager
-from serve.api.native.conversion import SiteSettings
-from serve.api.openapi.operation import json_object, query
+from serve.api.native.conversion import FORM, SiteSettings
 from serve.errors import InvalidRequest, rename_fields
 from serve.security.fetching.data_urls import MAX_DATA_URL
 from serve.security.fetching.fetcher import Fetcher
-from serve.security.signing.signed_urls import PARAMETERS as SIGNED
 from serve.settings import Settings
 
-router = APIRouter(prefix="/api/references")
+router = APIRouter(prefix="/api/references", route_class=CappedRoute)
 
 MAX_SUBJECT = 128
-_FIELDS = ("subject_name", "user_id", "url")
-_USER_TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_USER}
-_SUBJECT_TEXT = {"type": "string", "minLength": 1, "maxLength": MAX_SUBJECT}
-_TEXT = {"type": "string"}
-_URL = {"type": "string", "format": "uri"}
+_WHOSE = "Whose it is; the key's user by default, required without a key."
+_EXAMPLE: dict[str, Any] = {"image": "the bytes of bella.png", "subject_name": "Bella"}
+UserId = Annotated[Text, Field(min_length=1, max_length=MAX_USER)]
+SubjectName = Annotated[Text, Field(min_length=1, max_length=MAX_SUBJECT)]
+
+
+class ReferenceForm(RequestModel):
+    """Either a picture or the address of one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={"examples": [_EXAMPLE], "anyOf": [{"required": ["image"]}, {"required": ["url"]}]}
+    )
+
+    image: Annotated[
+        UploadFile | None,
+        WithJsonSchema(
+            {
+                "type": "string",
+                "format": "binary",
+                "description": "PNG, JPEG, WebP, GIF, BMP, TIFF, or SVG; only its pixels are kept, upright",
+            }
+        ),
+    ] = None
+    url: Annotated[
+        Text | None,
+        Field(
+            max_length=MAX_DATA_URL,
+            description="instead of image: where it is, https: or data:",
+            json_schema_extra={"format": "uri"},
+        ),
+    ] = None
+    subject_name: SubjectName
+    user_id: UserId | None = None
+
+
+class UserQuery(RequestModel):
+    user_id: Annotated[UserId | None, Field(description=_WHOSE)] = None
+
+
+class ReferencesQuery(UserQuery):
+    subject_name: Annotated[SubjectName | None, Field(description="Those of one subject alone.")] = None
+    cursor: Cursor = None
+    limit: Annotated[Whole, Field(ge=1, le=MOST_ITEMS, description="Most in one page.")] = 20
+
+
+class ReferenceFileQuery(UserQuery, FileQuery):
+    pass
+
+
+class ReferenceInfo(BaseModel):
+    id: str
+    user_id: str
+    subject_name: str
+    file_name: str
+    md5: str
+    created_at: str
+    width: int
+    height: int
+    bytes: int
+    url: Url
+    image_url: Url
+    thumbnail_url: Url
+
+
+class ReferencesPage(BaseModel):
+    items: list[ReferenceInfo]
+    next_cursor: str | None
 
 
 async def references_of(state: StateOf) -> SubjectReferenceManager:
@@ -41,162 +110,111 @@ async def references_of(state: StateOf) -> SubjectReferenceManager:
 
 References = Annotated[SubjectReferenceManager, Depends(references_of)]
 
-_USER = query("user_id", _USER_TEXT, "Whose it is; the key's user by default, required without a key.")
-_REFERENCE = json_object(
-    {
-        **{name: _TEXT for name in ("id", "user_id", "subject_name", "file_name", "md5", "created_at")},
-        **{name: {"type": "integer"} for name in ("width", "height", "bytes")},
-        **{name: _URL for name in ("url", "image_url", "thumbnail_url")},
-    }
+
+@router.post(
+    "",
+    status_code=201,
+    response_model=ReferenceInfo,
+    response_description="It is kept; `Location` has its address",
 )
-
-
-def _answers(status: str, what: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"responses": {status: {"description": what, "content": {"application/json": {"schema": dict(schema)}}}}}
-
-
-_UPLOAD = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "multipart/form-data": {
-                "schema": {
-                    "type": "object",
-                    "required": ["subject_name"],
-                    "anyOf": [{"required": ["image"]}, {"required": ["url"]}],
-                    "additionalProperties": False,
-                    "properties": {
-                        "image": {
-                            "type": "string",
-                            "format": "binary",
-                            "description": "PNG, JPEG, WebP, GIF, BMP, TIFF, or SVG; only its pixels are kept, upright",
-                        },
-                        "url": {**_URL, "description": "instead of image: where it is, https: or data:"},
-                        "subject_name": _SUBJECT_TEXT,
-                        "user_id": _USER_TEXT,
-                    },
-                },
-                "example": {"image": "the bytes of bella.png", "subject_name": "Bella"},
-            }
-        },
-    },
-    **_answers("201", "It is kept; `Location` has its address", _REFERENCE),
-}
-
-
-@router.post("", status_code=201, openapi_extra=_UPLOAD)
 async def upload(
-    request: Request, references: References, settings: SiteSettings, turns: ConversionTurns, fetcher: PictureFetcher
+    body: Annotated[ReferenceForm, FORM],
+    request: Request,
+    references: References,
+    settings: SiteSettings,
+    turns: ConversionTurns,
+    fetcher: PictureFetcher,
 ) -> Response:
     """Keep a picture of a subject."""
-    form = await read_form(request, settings.limits)
-    for name in (*form.files, *form.fields):
-        if name not in ("image", *_FIELDS) or (name == "image") != (name in form.files):
-            known = ", ".join(("image (a file)", *_FIELDS))
-            raise InvalidRequest(f"is not a field of this form; known: {known}", name[:64])
-    user_id, subject_name = user_of(request, form.fields), required_text(form.fields, "subject_name", MAX_SUBJECT)
-    field, image = await _picture(form, fetcher)
+    user_id = owner_of(request, body.user_id)
+    field, image = await _picture(body, fetcher)
     with rename_fields({"image": field}):
         async with turns.slot():
-            found = await references.store_subject_reference(user_id, subject_name, image)
-    answer = render(_told(found, settings), 201, None)
-    answer.headers["Location"] = _path(found)
-    return answer
+            reference = await references.store_subject_reference(user_id, body.subject_name, image)
+    response = render(_json(reference, settings), 201, None)
+    response.headers["Location"] = _path(reference)
+    return response
 
 
-async def _picture(form: Form, fetcher: Fetcher) -> tuple[str, bytes]:
-    """What came along, or what the URL leads to; and the name of the field."""
-    url = text(form.fields, "url", MAX_DATA_URL)
-    if url is not None and "image" in form.files:
+async def _picture(body: ReferenceForm, fetcher: Fetcher) -> tuple[str, bytes]:
+    """The name of the field that has the picture, and the picture: the file, or what the URL leads to."""
+    if body.url is not None and body.image is not None:
         raise InvalidRequest("says the same as image; send one of them", "url")
-    if url is not None:
-        return "url", await fetcher.fetch_picture(url, "url")
-    if "image" not in form.files:
+    if body.url is not None:
+        return "url", await fetcher.fetch_picture(body.url, "url")
+    if body.image is None:
         raise InvalidRequest("send the picture as a multipart/form-data file named image, or its url", "image")
-    return "image", form.files["image"]
+    return "image", await body.image.read()
 
 
-_PAGE = {
-    "parameters": [
-        _USER,
-        query("subject_name", _SUBJECT_TEXT, "Those of one subject alone."),
-        query("cursor", _TEXT, "`next_cursor` of the page before."),
-        query("limit", {"type": "integer", "minimum": 1, "maximum": MOST_ITEMS, "default": 20}, "Most in one page."),
-    ],
-    **_answers(
-        "200",
-        "The newest first; `next_cursor` is null at the end",
-        {
-            "type": "object",
-            "properties": {
-                "items": {"type": "array", "items": _REFERENCE},
-                "next_cursor": {"type": ["string", "null"]},
-            },
-        },
-    ),
-}
-
-
-@router.get("", openapi_extra=_PAGE)
-async def page(request: Request, references: References, settings: SiteSettings) -> Response:
+@router.get(
+    "", response_model=ReferencesPage, response_description="The newest first; `next_cursor` is null at the end"
+)
+async def page(
+    query: Annotated[ReferencesQuery, Query()], request: Request, references: References, settings: SiteSettings
+) -> Response:
     """List a user's references."""
-    values = request.query_params
-    refuse_unknown(values, ("user_id", "subject_name", "cursor", "limit"))
-    found = await references.page(
-        user_of(request, values),
-        text(values, "subject_name", MAX_SUBJECT),
-        text(values, "cursor"),
-        whole_within(values, "limit", 1, MOST_ITEMS, 20),
-    )
-    items = [_told(one, settings) for one in found.items]
+    user_id = owner_of(request, query.user_id)
+    found = await references.page(user_id, query.subject_name, query.cursor, query.limit)
+    items = [_json(one, settings) for one in found.items]
     return render({"items": items, "next_cursor": found.next_cursor}, 200, None)
 
 
-@router.get("/{reference_id}", openapi_extra={"parameters": [_USER], **_answers("200", "It", _REFERENCE)})
-async def reference(request: Request, reference_id: str, references: References, settings: SiteSettings) -> Response:
+@router.get("/{reference_id}", response_model=ReferenceInfo, response_description="It")
+async def reference(
+    query: Annotated[UserQuery, Query()],
+    request: Request,
+    reference_id: str,
+    references: References,
+    settings: SiteSettings,
+) -> Response:
     """What is known of a reference."""
-    refuse_unknown(request.query_params, ("user_id",))
-    return render(
-        _told(await references.get(user_of(request, request.query_params), reference_id), settings), 200, None
-    )
+    return render(_json(await references.get(owner_of(request, query.user_id), reference_id), settings), 200, None)
 
 
 @router.head("/{reference_id}/image", include_in_schema=False)
-@router.get("/{reference_id}/image", openapi_extra=described([PNG], [_USER]))
-async def image(request: Request, reference_id: str, state: StateOf, references: References) -> Response:
+@router.get("/{reference_id}/image", responses=file_responses([PNG]))
+async def image(
+    query: Annotated[ReferenceFileQuery, Query()],
+    conditions: Ranged,
+    request: Request,
+    reference_id: str,
+    state: StateOf,
+    references: References,
+) -> Response:
     """A reference's picture, upright and without metadata."""
-    return await serve_object(request, state.objects, _as_file(await _asked(request, references, reference_id)))
+    file = _as_file(await references.get(owner_of(request, query.user_id), reference_id))
+    return await serve_object(request, state.objects, file, query.download, conditions)
 
 
 @router.head("/{reference_id}/thumbnail", include_in_schema=False)
-@router.get("/{reference_id}/thumbnail", openapi_extra=described([WEBP], [_USER], ranges=False))
-async def thumbnail(request: Request, reference_id: str, state: StateOf, references: References) -> Response:
+@router.get("/{reference_id}/thumbnail", responses=file_responses([WEBP], ranges=False))
+async def thumbnail(
+    query: Annotated[ReferenceFileQuery, Query()],
+    conditions: Conditional,
+    request: Request,
+    reference_id: str,
+    state: StateOf,
+    references: References,
+) -> Response:
     """A reference's picture as a small WebP."""
-    found = await _asked(request, references, reference_id)
+    found = await references.get(owner_of(request, query.user_id), reference_id)
 
     async def kept() -> bytes:
         return await state.objects.get(found.thumbnail)
 
-    return await serve_rendition(request, _as_file(found), WEBP, "thumbnail", kept)
+    return await serve_rendition(request, _as_file(found), WEBP, "thumbnail", kept, query.download, conditions)
 
 
-@router.delete(
-    "/{reference_id}",
-    status_code=204,
-    openapi_extra={"parameters": [_USER], "responses": {"204": {"description": "It is gone"}}},
-)
-async def delete(request: Request, reference_id: str, references: References) -> Response:
-    """Forget a reference."""
-    refuse_unknown(request.query_params, ("user_id",))
-    user_id = user_of(request, request.query_params)
-    told = with_owner(request, "reference.delete", reference_id, user_id=user_id)
-    await references.delete(user_id, reference_id, told)
+@router.delete("/{reference_id}", status_code=204, response_description="It is gone")
+async def delete(
+    query: Annotated[UserQuery, Query()], request: Request, reference_id: str, references: References
+) -> Response:
+    """Delete a reference."""
+    user_id = owner_of(request, query.user_id)
+    entry = with_owner(request, "reference.delete", reference_id, user_id=user_id)
+    await references.delete(user_id, reference_id, entry)
     return Response(status_code=204)
-
-
-async def _asked(request: Request, references: SubjectReferenceManager, reference_id: str) -> Reference:
-    refuse_unknown(request.query_params, ("user_id", "download", *SIGNED))
-    return await references.get(user_of(request, request.query_params), reference_id)
 
 
 def _as_file(found: Reference) -> KeptFile:
@@ -216,7 +234,7 @@ def _query(found: Reference) -> str:
     return f"user_id={quote(found.user_id, safe='')}"
 
 
-def _told(found: Reference, settings: Settings) -> dict[str, Any]:
+def _json(found: Reference, settings: Settings) -> dict[str, Any]:
     names = ("id", "user_id", "subject_name", "file_name", "md5", "width", "height", "bytes")
     return {
         **{name: getattr(found, name) for name in names},

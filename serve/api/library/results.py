@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Mapping
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
+from pydantic import BaseModel, Field
 
+from serve.api.http.models import NoQuery, Time, Whole, one_of
 from serve.api.http.ownership import check_own
 from serve.api.http.problems import render
 from serve.api.http.stateful import StateOf
 from serve.api.http.urls import result_url, thumbnail_url
-from serve.api.http.values import choice, refuse_unknown, whole, whole_within
-from serve.api.library.files import ConversionTurns, KeptFile, described, serve_object, serve_rendition, slug
+from serve.api.library.files import (
+    Conditional,
+    ConversionTurns,
+    FileQuery,
+    KeptFile,
+    Ranged,
+    file_responses,
+    serve_object,
+    serve_rendition,
+    slug,
+)
 from serve.api.library.renditions import THUMBNAIL_PX, THUMBNAILS_PX, convert, thumbnail
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.conversion import Service, SiteSettings
-from serve.api.openapi.operation import MAYBE_NUMBER, MAYBE_TEXT, OBJECT, TEXT, TIME, WHOLE, answer, json_object, query
 from serve.ensembles.illustrator.encoding import DEFAULT_QUALITY, MEDIA_TYPES, Encoding
 from serve.ensembles.illustrator.illustration import MAX_SIDE_PX
 from serve.ensembles.illustrator.provenance import is_marked, mark_svg
@@ -28,7 +37,6 @@ from serve.errors import InvalidRequest, OutOfSpace, StateUnavailable, rename_fi
 from serve.observability.metrics.catalogue import DOWNLOADS
 from serve.security.identity.roles import GENERATE
 from serve.security.limits.admission_queue import AdmissionQueue
-from serve.security.signing.signed_urls import PARAMETERS as SIGNED
 from serve.state import State
 from serve.state.gallery import Generation, OwnedResult, get_generation, get_result, set_thumbnail
 
@@ -37,42 +45,75 @@ router = APIRouter()
 WEBP = MEDIA_TYPES["webp"]
 _FORMAT_OF = {media_type: name for name, media_type in MEDIA_TYPES.items()}
 
-_EXPORT = [
-    query("format", {"type": "string", "enum": list(MEDIA_TYPES)}, "Another format; without it the file is as it is."),
-    query(
-        "quality", {"type": "integer", "minimum": 0, "maximum": 100, "default": DEFAULT_QUALITY}, "Of JPEG and WebP."
-    ),
-    query(
-        "width", {"type": "integer", "minimum": 1, "maximum": MAX_SIDE_PX}, "Pixels of a drawing as PNG, JPEG, WebP."
-    ),
-]
-_SIZE = query(
-    "size",
-    {"type": "integer", "minimum": THUMBNAILS_PX[0], "maximum": THUMBNAILS_PX[-1], "default": THUMBNAIL_PX},
-    f"Pixels of the longer side; the next of {', '.join(map(str, THUMBNAILS_PX))} is taken.",
-)
+
+class ResultQuery(FileQuery):
+    format: Annotated[
+        Annotated[str, one_of(MEDIA_TYPES)] | None,
+        Field(description="Another format; without it the file is as it is."),
+    ] = None
+    quality: Annotated[Whole, Field(ge=0, le=100, description="Of JPEG and WebP.")] = DEFAULT_QUALITY
+    width: Annotated[
+        Whole | None, Field(ge=1, le=MAX_SIDE_PX, description="Pixels of a drawing as PNG, JPEG, WebP.")
+    ] = None
+
+
+class ThumbnailQuery(FileQuery):
+    size: Annotated[
+        Whole,
+        Field(
+            ge=THUMBNAILS_PX[0],
+            le=THUMBNAILS_PX[-1],
+            description=f"Pixels of the longer side; the next of {', '.join(map(str, THUMBNAILS_PX))} is taken.",
+        ),
+    ] = THUMBNAIL_PX
+
+
+class ResultMetadata(BaseModel):
+    id: str
+    generation_id: str
+    place: int
+    media_type: str
+    width: int | None
+    height: int | None
+    bytes: int
+    seed: int | None
+    score: float | None
+    model: str | None
+    details: Any = None
+    sha256: str
+    created_at: Time
+    url: str
+    thumbnail_url: str
+    generation: Annotated[
+        dict[str, Any], Field(examples=[{"kind": "illustrate", "prompt": "red apple, flat", "model": "mini"}])
+    ]
 
 
 @router.head("/v1/results/{result_id}", include_in_schema=False)
-@router.get("/v1/results/{result_id}", openapi_extra=described(list(MEDIA_TYPES.values()), _EXPORT))
+@router.get("/v1/results/{result_id}", responses=file_responses(list(MEDIA_TYPES.values())))
 async def result(
-    request: Request, result_id: str, state: StateOf, service: Service, turns: ConversionTurns
+    query: Annotated[ResultQuery, Query()],
+    conditions: Ranged,
+    request: Request,
+    result_id: str,
+    state: StateOf,
+    service: Service,
+    turns: ConversionTurns,
 ) -> Response:
     """A picture or a drawing, as it is or in another format."""
-    refuse_unknown(request.query_params, ("format", "quality", "width", "download", *SIGNED))
     await check_own(request, "result", [result_id])
     found = await get_result(state.database, result_id)
     kept = as_file(found)
-    wanted = _wanted(request.query_params, found)
+    export = _export(query, found)
     DOWNLOADS.add(1, "result")
-    if wanted is None:
-        return await serve_object(request, state.objects, kept)
-    encoding, width = wanted
-    if encoding.format == "svg":  # somebody has to draw it
+    if export is None:
+        return await serve_object(request, state.objects, kept, query.download, conditions)
+    encoding, width = export
+    if encoding.format == "svg":  # a conversion, which costs as one
         principal_of(request).require(GENERATE)
-    what = f"{encoding.format}-{encoding.quality}" + (f"-{width}" if width else "")
+    variant = f"{encoding.format}-{encoding.quality}" + (f"-{width}" if width else "")
     make = partial(_exported, state, found, encoding, width, service, turns)
-    return await serve_rendition(request, kept, encoding.media_type, what, make)
+    return await serve_rendition(request, kept, encoding.media_type, variant, make, query.download, conditions)
 
 
 def as_file(found: OwnedResult) -> KeptFile:
@@ -84,18 +125,16 @@ def as_file(found: OwnedResult) -> KeptFile:
     return KeptFile(found.object, found.media_type, found.bytes, "-".join(map(str, parts)))
 
 
-def _wanted(values: Mapping[str, str], found: OwnedResult) -> tuple[Encoding, int | None] | None:
-    """What to make of ``found``, and how wide; None where it is that already."""
+def _export(query: ResultQuery, found: OwnedResult) -> tuple[Encoding, int | None] | None:
+    """The encoding and the width of another form of ``found``; None where the query describes the file as it is."""
     own = _FORMAT_OF.get(found.media_type, "")
-    wanted = choice(values, "format", MEDIA_TYPES, own)
-    quality = whole_within(values, "quality", 0, 100, DEFAULT_QUALITY)
-    width = whole_within(values, "width", 1, MAX_SIDE_PX, 0) or None
-    if width is not None and (own != "svg" or wanted == "svg"):
+    wanted = query.format or own
+    if query.width is not None and (own != "svg" or wanted == "svg"):
         raise InvalidRequest("is for drawings (SVG) as png, jpeg or webp", "width")
-    encoded_again = wanted in ("jpeg", "webp") and whole(values, "quality") is not None
+    encoded_again = wanted in ("jpeg", "webp") and "quality" in query.model_fields_set
     if wanted == own and not encoded_again:
         return None
-    return Encoding(wanted, quality if wanted in ("jpeg", "webp") else DEFAULT_QUALITY), width
+    return Encoding(wanted, query.quality if wanted in ("jpeg", "webp") else DEFAULT_QUALITY), query.width
 
 
 async def _exported(
@@ -117,17 +156,23 @@ async def _exported(
 
 
 @router.head("/v1/results/{result_id}/thumbnail", include_in_schema=False)
-@router.get("/v1/results/{result_id}/thumbnail", openapi_extra=described([WEBP], [_SIZE], ranges=False))
-async def result_thumbnail(request: Request, result_id: str, state: StateOf, turns: ConversionTurns) -> Response:
+@router.get("/v1/results/{result_id}/thumbnail", responses=file_responses([WEBP], ranges=False))
+async def result_thumbnail(
+    query: Annotated[ThumbnailQuery, Query()],
+    conditions: Conditional,
+    request: Request,
+    result_id: str,
+    state: StateOf,
+    turns: ConversionTurns,
+) -> Response:
     """A picture or a drawing as a small WebP."""
-    refuse_unknown(request.query_params, ("size", "download", *SIGNED))
-    asked = whole_within(request.query_params, "size", THUMBNAILS_PX[0], THUMBNAILS_PX[-1], THUMBNAIL_PX)
-    size_px = min(size for size in THUMBNAILS_PX if size >= asked)
+    size_px = min(size for size in THUMBNAILS_PX if size >= query.size)
     await check_own(request, "result", [result_id])
     found = await get_result(state.database, result_id)
     DOWNLOADS.add(1, "thumbnail")
     make = partial(_thumbnail, state, found, size_px, turns)
-    return await serve_rendition(request, as_file(found), WEBP, f"thumbnail-{size_px}", make)
+    name = f"thumbnail-{size_px}"
+    return await serve_rendition(request, as_file(found), WEBP, name, make, query.download, conditions)
 
 
 async def _thumbnail(state: State, found: OwnedResult, size_px: int, turns: AdmissionQueue) -> bytes:
@@ -135,7 +180,7 @@ async def _thumbnail(state: State, found: OwnedResult, size_px: int, turns: Admi
         return await state.objects.get(found.thumbnail)
     async with turns.slot():
         if size_px == THUMBNAIL_PX:
-            found = await get_result(state.database, found.id)  # who had the turn before may have made it
+            found = await get_result(state.database, found.id)  # another request may have made it meanwhile
             if found.thumbnail is not None:
                 return await state.objects.get(found.thumbnail)
         data = await thumbnail(await state.objects.get(found.object), found.media_type, size_px)
@@ -164,27 +209,17 @@ _GENERATION = (
     "parameters", "details", "status", "favorite", "rating", "cached", "generation_time_s",
 )  # fmt: skip
 _TIMES = ("created_at", "started_at", "completed_at")
-_MAYBE_WHOLE = {"type": ["integer", "null"]}
-_METADATA = answer(
-    "The file, and under `generation` the request that it came of",
-    json_object(
-        {
-            **dict.fromkeys(("id", "generation_id", "media_type", "sha256", "url", "thumbnail_url"), TEXT),
-            **dict.fromkeys(("place", "bytes"), WHOLE),
-            **dict.fromkeys(("width", "height", "seed"), _MAYBE_WHOLE),
-            "score": MAYBE_NUMBER,
-            "model": MAYBE_TEXT,
-            "created_at": TIME,
-            "generation": {**OBJECT, "example": {"kind": "illustrate", "prompt": "red apple, flat", "model": "mini"}},
-        }
-    ),
+
+
+@router.get(
+    "/v1/results/{result_id}/metadata",
+    response_model=ResultMetadata,
+    response_description="The file, and under `generation` the request that it came of",
 )
-
-
-@router.get("/v1/results/{result_id}/metadata", openapi_extra=_METADATA)
-async def result_metadata(request: Request, result_id: str, state: StateOf, settings: SiteSettings) -> Response:
+async def result_metadata(
+    query: Annotated[NoQuery, Query()], request: Request, result_id: str, state: StateOf, settings: SiteSettings
+) -> Response:
     """How a picture or a drawing was made."""
-    refuse_unknown(request.query_params, ())
     await check_own(request, "result", [result_id])
     found = await get_result(state.database, result_id)
     generation = await get_generation(state.database, found.generation_id)
@@ -194,13 +229,13 @@ async def result_metadata(request: Request, result_id: str, state: StateOf, sett
         "created_at": found.created_at.isoformat(),
         "url": result_url(settings, found.id),
         "thumbnail_url": thumbnail_url(settings, found.id),
-        "generation": _told(generation),
+        "generation": _generation(generation),
     }
     return render(body, 200, None)
 
 
-def _told(generation: Generation) -> dict[str, Any]:
-    """All but whose it is."""
+def _generation(generation: Generation) -> dict[str, Any]:
+    """Without its user."""
     values = dataclasses.asdict(generation)
     times = {name: time.isoformat() if (time := values[name]) is not None else None for name in _TIMES}
     return {name: values[name] for name in _GENERATION} | times
