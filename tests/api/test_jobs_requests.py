@@ -14,10 +14,9 @@ from illustrator_standin import IllustratorStandIn
 from jobs_standin import Hand, door_of, with_settings
 from pictures import ACCEPTED, REFUSED
 from pydantic import SecretStr
-from starlette.datastructures import Headers
 from stateful_door import is_problem
 
-from serve.api.jobs import checks, orders
+from serve.api.jobs import requests
 from serve.ensembles.illustrator.illustration import FamilyInfo
 from serve.ensembles.requests import File, IllustrateRequest, VectorizeRequest
 from serve.errors import EngineUnavailable
@@ -140,7 +139,7 @@ class Stuck(IllustratorStandIn):
 async def test_jobs_are_taken_while_the_illustrator_is_away(
     state: State, kind: type[IllustratorStandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks, "ASKED_FOR_S", 0.05)
+    monkeypatch.setattr(requests, "FAMILIES_TIMEOUT_S", 0.05)
     async with door_of(state, kind()) as door:
         sized = await door.post("/v1/jobs", json={"kind": "illustrate", "input": {**FOX, "width": 65}})
         assert sized.status_code == 202
@@ -224,7 +223,7 @@ async def test_fals_priority(door: httpx.AsyncClient) -> None:
     ],
 )  # fmt: skip
 def test_prefer(header: str, wait_s: float) -> None:
-    assert orders.wait_s(Headers({"prefer": header})) == wait_s
+    assert requests.wait_s([header], 60) == wait_s
 
 
 async def test_webhooks(door: httpx.AsyncClient, hand: Hand) -> None:
