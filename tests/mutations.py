@@ -132,7 +132,7 @@ MUTATIONS = (
         "serve/jobs/direct/result_cache.py",
         r"return \[\*decided, (.+) else decided",
         r"return [\1 else []",
-        ("security/moderation/test_doors_moderated.py",),
+        ("security/moderation/test_moderated_endpoints.py",),
     ),
     Mutation(
         "a cached answer never ends",
@@ -209,7 +209,7 @@ MUTATIONS = (
         "serve/security/fetching/dns_pinning.py",
         r"if not all\(",
         "if not any(",
-        (FETCH, "security/content/test_destinations.py"),
+        (FETCH, "security/content/test_egress_policy.py"),
     ),
     Mutation(
         "redirections are followed unseen",
@@ -293,7 +293,7 @@ MUTATIONS = (
         "serve/observability/request_context.py",
         r"if priority > self\.most:",
         "if priority > Priority.HIGH:",
-        (DEADLINES, "security/identity/test_gate.py"),
+        (DEADLINES, "security/identity/test_authentication.py"),
     ),
 )
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from direct_parts import ADA, asks, gateway, history, is_over, rows, until, wish
+from direct_gateways import ADA, asks, gateway, history, is_over, rows, until, wish
 from illustrator_standin import Gated, IllustratorStandIn
 from jobs_standin import with_settings
 from pictures import drawn, encode

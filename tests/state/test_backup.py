@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 from gallery_rows import generation, insert, result
+from populated_site import DRAWING, PICTURES, content, fill
 from pydantic import SecretStr
-from whole_site import DRAWING, PICTURES, content, fill
 
 from loadtests.chaos.s3_server import S3Server
 from loadtests.queue.postgresql import PostgreSQL

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from populated_site import content, fill
 from typer.testing import CliRunner
-from whole_site import content, fill
 
 from serve.cli.main import app
 from serve.cluster.stack import state_file

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from gallery_rows import generation, insert
-from whole_site import content, fill
+from populated_site import content, fill
 
 from serve.jobs.backup_restore import restore
 from serve.settings import Settings

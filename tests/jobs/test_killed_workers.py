@@ -66,7 +66,7 @@ async def killable(database_settings: DatabaseSettings, tmp_path: Path) -> Async
         "repository": str(write_family(tmp_path / "repository")),
         "jobs": JOBS,
     }
-    script = Path(__file__).parent / "worker_nursery.py"
+    script = Path(__file__).parent / "worker_fork_server.py"
     pipe = asyncio.subprocess.PIPE
     process = await asyncio.create_subprocess_exec(sys.executable, str(script), stdin=pipe, stdout=pipe)
     assert process.stdin is not None

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from fake_safety_engine import GORE, NUDITY, Judged, policy, watched
 from illustrator_standin import disk
-from safety_standin import GORE, NUDITY, Judged, policy, watched
 
 from serve.ensembles.illustrator.illustration import (
     IllustrateOptions,

@@ -11,8 +11,8 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from fake_safety_engine import NUDITY, Judged, policy, site, watched
 from illustrator_standin import disk
-from safety_standin import NUDITY, Judged, policy, site, watched
 from standin import StandIn
 
 from serve.api.app import create_app

@@ -1,4 +1,4 @@
-"""Real workers in processes of their own, forked from one that has imported everything: `python worker_nursery.py`.
+"""Real workers in processes of their own, forked from one that has imported everything: `python worker_fork_server.py`.
 
 It reads lines: a JSON object {"database", "folder", "repository", "jobs"} once, then ``fork`` for each worker wanted,
 and answers with the pid. A worker draws with the real Illustrator on engines that are functions.
