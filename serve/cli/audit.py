@@ -1,4 +1,4 @@
-"""`atelier audit`: who did what."""
+"""`atelier audit`: entries of the audit log."""
 
 from __future__ import annotations
 

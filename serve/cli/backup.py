@@ -1,4 +1,4 @@
-"""`atelier backup` and `atelier restore`: everything that a site knows, as one file (C-131)."""
+"""`atelier backup` and `atelier restore`: the complete state of a site as one file (C-131)."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from serve.cluster import stack
 from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, rename_fields
 from serve.settings import Settings, load
 
-if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
+if TYPE_CHECKING:  # slow to import; other commands must not wait for it
     from serve.jobs.backup_restore import Restored
     from serve.state.backups.format import ProgressCallback
     from serve.state.backups.writing import Backup
 
 INCOMPLETE = 4
-"""Exit code when the backup is there, without some pictures that could not be read."""
+"""Exit code of a backup that lacks some unreadable pictures."""
 _SHOWN = 5
 
 err = Console(stderr=True, highlight=False)
@@ -101,7 +101,7 @@ def _tell(done: Restored) -> None:
 
 @contextlib.contextmanager
 def _told() -> Iterator[None]:
-    """An error is told in a line, and ends the command."""
+    """Print an error as one line and exit."""
     try:
         yield
     except (AtelierError, OSError) as error:
@@ -112,7 +112,7 @@ def _told() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _progress() -> Iterator[ProgressCallback]:
-    """A bar on a terminal: for each thing that is done in turn."""
+    """A progress bar on a terminal, one per phase."""
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,}"))
     with Progress(*columns, console=err, disable=not err.is_terminal, transient=True) as bar:
         tasks: dict[str, TaskID] = {}

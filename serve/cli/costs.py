@@ -1,4 +1,4 @@
-"""`atelier costs`: what requests cost, by user, model or day."""
+"""`atelier costs`: costs of requests by user, model or day."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`atelier dashboards`: what Grafana and Prometheus are given to watch a site with."""
+"""`atelier dashboards`: Grafana dashboards and Prometheus alert rules."""
 
 from __future__ import annotations
 

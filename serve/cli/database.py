@@ -1,4 +1,4 @@
-"""What commands share that work on the site's database, whether the stack runs or not."""
+"""Shared parts of commands on the site's database, which work whether the stack runs or not."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rich.console import Console
 from serve.errors import AtelierError, Conflict, InvalidRequest, NotFound, rename_fields
 from serve.settings import PREFIX, Settings, load
 
-if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
+if TYPE_CHECKING:  # slow to import; other commands must not wait for it
     from serve.security.identity.audit import Actor
     from serve.state import State
 
@@ -40,7 +40,7 @@ ConfigOption = Annotated[
 
 
 def _use_data_folder(folder: Path | None) -> Path | None:
-    """Also for the processes that this one starts."""
+    """Set the variable, for child processes too."""
     if folder is not None:
         os.environ[f"{PREFIX}STATE_DIR"] = str(folder.resolve())
     return folder
@@ -56,7 +56,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Machine-readable.")]
 
 
 def done(do: Callable[[State], Awaitable[T]], config: Path | None, words: dict[str, str]) -> T:
-    """What ``do`` comes to. An error is told in a line, with the fields in the command's ``words``, and ends it."""
+    """The result of ``do``. An error is printed as one line, with its field in the command's ``words``, and exits."""
     with told(), rename_fields(words):
         return asyncio.run(with_state(load(config), do))
 
@@ -93,12 +93,12 @@ def told() -> Iterator[None]:
 
 
 def me() -> Actor:
-    """As the audit log has it: who may open the database needs no key."""
+    """The actor of the audit log: access to the database needs no key."""
     from serve.security.identity.audit import Actor
 
     try:
         account = pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # as in some containers
+    except KeyError:  # no passwd entry, as in some containers
         account = str(os.getuid())
     return Actor(address=f"command line of {account}")
 

@@ -1,4 +1,4 @@
-"""`atelier deploy`: new settings and new code for a running stack, replica by replica."""
+"""`atelier deploy`: new settings and code for a running stack, replica by replica."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from serve.errors import AtelierError, EngineUnavailable
 from serve.settings import load
 
 WAIT_S = 30.0
-"""For a stack that is about to look for wishes, beside the time that it has to carry them out."""
+"""Added to the stack's own limit: time until it reads the request."""
 
 
 def deploy(config: ConfigOption = None) -> None:
@@ -34,7 +34,7 @@ def deploy(config: ConfigOption = None) -> None:
 
 
 def redeploy(config: ConfigOption = None) -> None:
-    """What a running stack has done in a process of today's code, see `serve.cluster.redeployment`."""
+    """Run by a stack in a new process with today's code; see `serve.cluster.redeployment`."""
     try:
         settings = ray_environment.apply(with_addresses(load(config)))
         import ray  # after its environment is set
@@ -43,7 +43,7 @@ def redeploy(config: ConfigOption = None) -> None:
 
         ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
         version, spare = new_version(), spare_for(settings, ray.available_resources())  # type: ignore[no-untyped-call]
-        # With more of them first: Ray Serve ends an old replica before its successor has begun.
+        # First with extra replicas: Ray Serve stops an old replica before its successor is ready.
         run_application(compose(settings, version, spare))
         run_application(compose(settings, version))
     except AtelierError as error:
@@ -51,7 +51,7 @@ def redeploy(config: ConfigOption = None) -> None:
 
 
 def run_application(application: Any) -> None:
-    """Returns once it runs. Raises AtelierError with the reason of a deployment that does not start."""
+    """Deploy and wait until it runs. Raises AtelierError with the reason of a failed deployment."""
     from ray import serve as ray_serve
 
     from serve.cluster.replicas import APPLICATION
@@ -59,13 +59,13 @@ def run_application(application: Any) -> None:
     logging.getLogger("ray.serve").setLevel(logging.ERROR)
     try:
         ray_serve.run(application, name=APPLICATION)
-    except RuntimeError as error:  # how Ray Serve says that a deployment failed, without the reason
+    except RuntimeError as error:  # Ray Serve's error of a failed deployment, without the reason
         deployments = ray_serve.status().applications[APPLICATION].deployments.values()
         raise AtelierError(f"the application did not start: {reason_in(deployments) or error}") from error
 
 
 def reason_in(deployments: Iterable[Any]) -> str:
-    """The last line of the trace in a failed deployment's message: the error that its constructor raised."""
+    """The last line of the traceback in a failed deployment's message: its constructor's error."""
     lines = [
         line.strip() for d in deployments for line in d.message.splitlines() if "Error" in line or "serve." in line
     ]

@@ -1,4 +1,4 @@
-"""`atelier environment`: what has to be in the environment of every node of a cluster before Ray starts."""
+"""`atelier environment`: the environment that every cluster node needs before Ray starts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def environment(config: ConfigOption = None) -> None:
 
 
 def exports(settings: Settings) -> list[str]:
-    """Lines for a shell. Raises InvalidRequest without ``proxy.token``: made anew, it would differ on every node."""
+    """Shell lines. Raises InvalidRequest without ``proxy.token``: a generated one would differ per node."""
     if settings.proxy.token is None:
         told = "nodes of a cluster need one in common: ATELIER_PROXY__TOKEN=$(openssl rand -hex 16) on each of them"
         raise InvalidRequest(told, "proxy.token")

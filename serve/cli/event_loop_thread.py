@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for a command that asks an ensemble in its own process."""
+"""An event loop in a thread, for commands that run an ensemble in this process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class EventLoopThread:
-    """Runs coroutines for a thread that has no event loop. Close it, or its thread keeps the command from ending."""
+    """Runs coroutines for a thread without an event loop. Close it: its thread keeps the process alive."""
 
     def __init__(self, name: str) -> None:
         self._thread = ThreadPoolExecutor(1, name)
@@ -24,7 +24,7 @@ class EventLoopThread:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
     def iterate(self, items: AsyncGenerator[T]) -> Iterator[T]:
-        """What ``items`` yields; to stop reading closes it."""
+        """Iterate over ``items``; closing the iterator closes it."""
         ready: queue.SimpleQueue[T | None] = queue.SimpleQueue()
 
         async def pump() -> None:
@@ -37,12 +37,12 @@ class EventLoopThread:
         try:
             while (item := ready.get()) is not None:
                 yield item
-            pumping.result()  # for its error
+            pumping.result()  # raises its error
         finally:
             pumping.cancel()
 
     def close(self) -> None:
-        self.run(self._loop.shutdown_default_executor())  # else its threads are left to end by themselves
+        self.run(self._loop.shutdown_default_executor())  # otherwise its threads end on their own
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.shutdown()
         self._loop.close()

@@ -1,4 +1,4 @@
-"""`atelier experiments`: how the arms of A/B tests fare."""
+"""`atelier experiments`: reports of A/B experiments."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ experiments = typer.Typer(help="A/B tests between models or options.", no_args_i
 
 @experiments.callback()
 def _group() -> None:
-    """So that `report` is a command of its own."""
+    """Makes `report` a subcommand."""
 
 
 @experiments.command("report")

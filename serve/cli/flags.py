@@ -1,4 +1,4 @@
-"""`atelier flags`: which feature flags there are, and what they say of a user."""
+"""`atelier flags`: feature flags, and their value for a user."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from serve.settings import Settings, load
 
 FORMATS = {".png": "png", ".jpg": "jpeg", ".jpeg": "jpeg", ".webp": "webp", ".svg": "svg"}
 _MARKS = 10
-"""How often the progress of a picture is told: each time costs the decoding of a small one."""
+"""Interval of progress updates; each decodes a small preview."""
 _UNKNOWN_STEPS = 30
 
 _OPTIONS = {"num_inference_steps": "--steps", "guidance_scale": "--guidance", "negative_prompt": "--negative"}
@@ -40,14 +40,14 @@ err = Console(stderr=True, highlight=False)
 
 
 class Studio(Protocol):
-    """Draws, and makes files of what was drawn."""
+    """Draws pictures and encodes them."""
 
     def draw(self, options: IllustrateOptions) -> Iterator[StreamItem]: ...
     def encode(self, drawn: Illustration, encoding: Encoding) -> list[bytes]: ...
 
 
 class RunningStack:
-    """A stack, behind its gRPC door."""
+    """A running stack, through gRPC."""
 
     def __init__(self, client: GrpcClient) -> None:
         self._client = client
@@ -57,12 +57,12 @@ class RunningStack:
         return asyncio.run(encode_all(drawn, encoding, cast(VectorizerService, self)))
 
     async def vectorize(self, data: bytes, _: VectorizeOptions) -> Vectorization:
-        """What encoding needs of a VectorizerService."""
+        """The method that encoding needs of a VectorizerService."""
         return await asyncio.to_thread(self._client.vectorize, data)
 
 
 class InProcess:
-    """The Illustrator without Ray; for SVG the Vectorizer too."""
+    """The Illustrator without Ray; for SVG also the Vectorizer."""
 
     def __init__(self, settings: Settings, svg: bool) -> None:
         from serve.cli.machine.preparation import check_illustrator  # heavy: only when no stack runs
@@ -94,7 +94,7 @@ class InProcess:
 
 @contextlib.contextmanager
 def studio(url: str | None, settings: Settings, svg: bool) -> Iterator[Studio]:
-    """The stack at ``url``; else the one of the settings if it answers; else this process."""
+    """The stack at ``url``; otherwise the local one if it answers; otherwise this process."""
     with contextlib.closing(GrpcClient(url or StackRecord.of(settings).grpc, key=settings.access.key)) as client:
         if url or client.reachable():
             yield RunningStack(client)
@@ -156,7 +156,7 @@ def illustrate(
 
 
 def plan(prompt: str, output: str | None, n: int) -> tuple[list[Path | None], str]:
-    """Where each picture goes (``None`` is standard output), and the format of all."""
+    """Target of each picture (``None``: standard output), and the format."""
     if output == "-":
         if n > 1:
             raise InvalidRequest("standard output takes one picture; name a file or a folder", "--output")
@@ -173,7 +173,7 @@ def plan(prompt: str, output: str | None, n: int) -> tuple[list[Path | None], st
 
 
 def draw(backend: Studio, options: IllustrateOptions) -> Illustration:
-    """What was drawn; on a terminal with a bar of all steps of all pictures."""
+    """Draw; on a terminal with a progress bar over all steps."""
     if err.is_terminal:
         every = max(1, (options.num_inference_steps or _UNKNOWN_STEPS) // _MARKS)
         options = dataclasses.replace(options, preview_every=every)

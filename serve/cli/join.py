@@ -1,4 +1,4 @@
-"""`atelier join HEAD:PORT`: this machine works for a stack that runs on another one, until it is told to stop."""
+"""`atelier join HEAD:PORT`: adds this machine to a stack on another one, until a signal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from serve.settings import Settings, load
 err = Console(stderr=True, highlight=False)
 RAY = (sys.executable, "-m", "ray.scripts.scripts")
 JOINED = "Ray runtime started"
-"""What Ray says once the others know this machine."""
+"""Ray's message once the node has joined."""
 RAY_TIMEOUT_S = 30.0
 
 
@@ -63,7 +63,7 @@ def address_of(head: str) -> tuple[str, int]:
 
 @contextlib.contextmanager
 def _node(head: str, settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
-    """Ray's processes of this machine, for as long as the block runs."""
+    """Ray's processes on this machine while the block runs."""
 
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
@@ -81,7 +81,7 @@ def _node(head: str, settings: Settings) -> Iterator[subprocess.Popen[bytes]]:
     log = _log(settings)
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
-        # In a group of its own: Ctrl-C is ours to answer, since work has to leave first.
+        # Own process group: Ctrl-C is handled here, since running work must move first.
         node = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True)
     try:
         yield node
@@ -106,7 +106,7 @@ def _wait_joined(node: subprocess.Popen[bytes], log: Path, timeout_s: float) -> 
 
 
 def leave(head: str, node: subprocess.Popen[bytes], timeout_s: float) -> None:
-    """Ray Serve starts elsewhere what works here, and stops it when that runs; or ``timeout_s`` is over."""
+    """Drain: Ray Serve starts replacements elsewhere, then stops the replicas here; at most ``timeout_s``."""
     node_id = next((found for pid in _children(node.pid) if (found := _node_id(pid))), None)
     if node_id is None:
         return
@@ -128,7 +128,7 @@ def leave(head: str, node: subprocess.Popen[bytes], timeout_s: float) -> None:
 
 
 def _children(pid: int) -> Iterator[int]:
-    """Of the process, and of those."""
+    """All descendants of the process."""
     with contextlib.suppress(OSError):
         for thread in Path(f"/proc/{pid}/task").iterdir():
             for child in map(int, (thread / "children").read_text().split()):
@@ -143,7 +143,7 @@ def _command(pid: int) -> bytes:
 
 
 def _node_id(pid: int) -> str | None:
-    """By which Ray knows this machine: its raylet was told."""
+    """Ray's id of this machine, from the raylet's command line."""
     program, *options = _command(pid).decode(errors="replace").split("\0")
     if Path(program).name != "raylet":
         return None

@@ -1,4 +1,4 @@
-"""`atelier keys` and `atelier users`: who may come in. They work on the database, whether the stack runs or not."""
+"""`atelier keys` and `atelier users`: access to the site. They work on the database, whether the stack runs or not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from serve.security.identity.authentication import is_key_required
 from serve.security.identity.roles import ADMINISTRATOR, ROLES, SCOPES
 from serve.settings import Settings
 
-if TYPE_CHECKING:  # a database's libraries take a while to load: no other command waits for them
+if TYPE_CHECKING:  # slow to import; other commands must not wait for it
     from serve.security.identity.keys import CreatedKey, Key, KeyPage
     from serve.security.identity.users import User, UserPage
     from serve.state import State

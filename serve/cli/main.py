@@ -1,4 +1,4 @@
-"""The command `atelier`: start, stop and look at a stack; draw, and turn pictures into SVG, with or without one."""
+"""The command `atelier`: start, stop and inspect a stack; draw and vectorize, with or without one."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ out = Console(highlight=False)
 err = Console(stderr=True, highlight=False)
 
 NOT_RUNNING = 3
-"""Exit code when there is no stack, or it did not start."""
+"""Exit code if there is no stack, or it did not start."""
 
 
 def fail(error: AtelierError, code: int = 1) -> NoReturn:
@@ -128,9 +128,9 @@ def up(
 
 
 def run(settings: Settings) -> None:
-    """Start, say where, and serve until a signal comes; one that comes earlier is no failure either."""
+    """Start, print the endpoints, and serve until a signal."""
     signal.signal(signal.SIGTERM, _interrupt)
-    redeployment.clear_requests(settings)  # what a stack that was killed left
+    redeployment.clear_requests(settings)  # left by a killed stack
     with (
         contextlib.suppress(KeyboardInterrupt),
         stack.record_stack(settings, redeployment.fixed_digest(settings)) as here,
@@ -143,17 +143,17 @@ def run(settings: Settings) -> None:
         err.print("[green]ready[/]")
         show(here)
         err.print("Stop with Ctrl-C or `atelier down`.")
-        while True:  # a signal ends it
+        while True:  # until a signal
             time.sleep(1.0)
             redeployment.redeploy_if_requested(settings, address)
 
 
 @contextlib.contextmanager
 def ray_cluster(settings: Settings) -> Iterator[str]:
-    """A Ray node with the application on it, for as long as the block runs; its address."""
+    """A Ray node with the application while the block runs; yields its address."""
     settings = ray_environment.apply(settings)
     with err.status("Starting Ray"):
-        import ray  # after its environment is set, and only by the command that needs it
+        import ray  # after its environment is set
         from ray import serve as ray_serve
 
         from serve.app import compose, grpc_options, http_options
@@ -161,7 +161,7 @@ def ray_cluster(settings: Settings) -> Iterator[str]:
         logging.getLogger("ray").setLevel(logging.ERROR)
         try:
             ray.init(
-                "local",  # and not a cluster that Ray remembers on this machine
+                "local",  # not a cluster that Ray remembers
                 num_cpus=settings.ray.num_cpus or None,
                 object_store_memory=settings.ray.object_store_memory_bytes,
                 include_dashboard=settings.dashboard.enabled,
@@ -177,7 +177,7 @@ def ray_cluster(settings: Settings) -> Iterator[str]:
             reason = str(error).strip().partition("\n")[0]
             raise EngineUnavailable(f"Ray did not start: {reason}. `atelier doctor` says what is short") from error
     for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, _interrupt)  # Ray has set its own
+        signal.signal(name, _interrupt)  # replaces Ray's handler
     try:
         with nodes.publish_targets(settings):
             with err.status("Starting the application"):
@@ -192,7 +192,7 @@ def ray_cluster(settings: Settings) -> Iterator[str]:
     finally:
         redeployment.clear_requests(settings)
         for name in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(name, signal.SIG_IGN)  # one is enough: a second would cut the clean-up short
+            signal.signal(name, signal.SIG_IGN)  # a second signal must not interrupt the clean-up
         err.print("stopping")
         ray_serve.shutdown()  # type: ignore[no-untyped-call]
         ray.shutdown()

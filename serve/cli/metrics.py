@@ -1,4 +1,4 @@
-"""`atelier metrics`: what is measured, and how Prometheus finds it."""
+"""`atelier metrics`: the list of metrics, and Prometheus' configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`atelier models`: the versions of engines, and how one takes another's place."""
+"""`atelier models`: versions of engines, and their rollout."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def add(
 
 
 def _only_repository(config: Path | None) -> Path:
-    """Raises InvalidRequest where each ensemble has its own."""
+    """Raises InvalidRequest if the ensembles have different repositories."""
     settings = load_settings(config)
     found = {settings.vectorizer.model_repository, settings.illustrator.model_repository}
     if len(found) > 1:

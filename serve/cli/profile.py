@@ -1,4 +1,4 @@
-"""`atelier profile`: how an engine's time grows with the batch on this machine, and the batch cap that follows."""
+"""`atelier profile`: an engine's time by batch size on this machine, and the resulting batch cap."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ def profile_engine(
 
 
 def _powers(largest: int) -> list[int]:
-    """Of two, up to ``largest``."""
+    """Powers of two up to ``largest``."""
     return [2**exponent for exponent in range(largest.bit_length())]
 
 
 def _cpu() -> str:
-    """The processor's name and how many of its cores this process may use."""
+    """The processor's name and the number of usable cores."""
     info = Path("/proc/cpuinfo")
     lines = info.read_text().splitlines() if info.is_file() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]

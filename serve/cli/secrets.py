@@ -1,4 +1,4 @@
-"""`atelier secrets`: keys of outside services, sealed in the database. A key is never an argument: others see those."""
+"""`atelier secrets`: encrypted keys of external services in the database. Never as arguments, which others can see."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from serve.state import State
 
 _LONGEST = 16_384
-"""Characters that are read; `serve.security.signing.secret_store` takes no more."""
+"""Maximum characters read; `serve.security.signing.secret_store` accepts no more."""
 
 secrets = typer.Typer(help="Keys of outside services, sealed in the database.", no_args_is_help=True)
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="As `secret` of a fallback step names it.")]
@@ -84,7 +84,7 @@ def remove_secret(name: NameArgument, config: ConfigOption = None) -> None:
 
 
 def _read(name: str) -> SecretStr:
-    """Raises InvalidRequest for nothing, and for what is longer than any key."""
+    """Raises InvalidRequest for empty or too long input."""
     given = getpass.getpass(f"{name}: ") if sys.stdin.isatty() else sys.stdin.read(_LONGEST + 2)
     secret = given.strip()
     if not secret or len(secret) > _LONGEST or not secret.isprintable() or not secret.isascii():

@@ -1,4 +1,4 @@
-"""`atelier vectorize`: one picture or a folder of them, through a running stack or in this process."""
+"""`atelier vectorize`: pictures or folders of them, through a running stack or in this process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from serve.settings import Settings, load
 PICTURES = {".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"}
 
 _WIDE = 1000
-"""Columns of a table that goes into a file or a pipe: no line of it is broken."""
+"""Table width for files and pipes: no line is wrapped."""
 
 err = Console(stderr=True, highlight=False)
 
@@ -39,7 +39,7 @@ class Converter(Protocol):
 
 
 class InProcess:
-    """The Vectorizer without Ray, the same answer as over HTTP."""
+    """The Vectorizer without Ray; same results as over HTTP."""
 
     def __init__(self, settings: Settings) -> None:
         with contextlib.ExitStack() as undo:
@@ -56,7 +56,7 @@ class InProcess:
 
 @contextlib.contextmanager
 def own_vectorizer(loop: EventLoopThread, settings: Settings) -> Iterator[VectorizerService]:
-    """A Vectorizer in this process, on ``loop``. Raises EngineUnavailable when it does not start."""
+    """A Vectorizer in this process, on ``loop``. Raises EngineUnavailable if it does not start."""
     from serve.cli.machine.preparation import check_vectorizer, compile_tracer  # heavy: only when no stack runs
     from serve.ensembles.vectorizer.vectorizer import Vectorizer
 
@@ -76,7 +76,7 @@ def own_vectorizer(loop: EventLoopThread, settings: Settings) -> Iterator[Vector
 
 @contextlib.contextmanager
 def converter(url: str | None, settings: Settings) -> Iterator[Converter]:
-    """The stack at ``url``; else the one of the settings if it answers; else this process."""
+    """The stack at ``url``; otherwise the local one if it answers; otherwise this process."""
     client = StackClient(url or StackRecord.of(settings).url, key=settings.access.key)
     if url or client.reachable():
         yield client
@@ -126,7 +126,7 @@ def vectorize(
 
 
 def plan(pictures: list[Path], output: str | None) -> list[tuple[Path, Path | None]]:
-    """Which picture goes where; ``None`` is standard output."""
+    """(source, target) pairs; ``None``: standard output."""
     sources = list(dict.fromkeys(source for picture in pictures for source in _sources(picture)))
     if not sources:
         raise AtelierError(f"there are no pictures ({', '.join(sorted(PICTURES))}) in {pictures[0]}")
@@ -145,7 +145,7 @@ def _may_be_folder(output: Path) -> bool:
 
 
 def _in_folder(sources: list[Path], folder: Path | None) -> dict[Path, Path | None]:
-    """An SVG for each, in ``folder`` or beside it; pictures that differ by their ending alone keep it in the name."""
+    """Target by source, in ``folder`` or beside it; the source's suffix is kept where names would collide."""
 
     def beside(source: Path, name: str) -> Path:
         return (folder or source.parent) / f"{name}.svg"
@@ -193,7 +193,7 @@ def _convert(backend: Converter, source: Path, target: Path | None, options: dic
         else:
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_text(result["svg_content"], encoding="utf-8")
-    except (AtelierError, OSError) as error:  # this picture's alone: the rest of the folder goes on
+    except (AtelierError, OSError) as error:  # fails this picture only
         return {"success": False, "error": str(error)}
     return {**result, "svg": str(target) if target else "-"}
 

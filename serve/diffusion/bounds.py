@@ -1,4 +1,4 @@
-"""How much one request may make an engine of a family compute: no more than drawing itself may ask of it."""
+"""Limits of a direct inference on a family's engines: no more than drawing itself may request."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from serve.diffusion.schedules import NoiseSchedule, PredictionType
 from serve.errors import InvalidRequest
 
 _UNET = "_unet"
-"""What the name of a family's UNet ends in; its manifest describes the family."""
+"""Suffix of a family's UNet engine; its manifest describes the family."""
 
 
 class _Part(BaseModel):
@@ -45,7 +45,7 @@ class Latents(_Part):
 
 
 class Defaults(_Part):
-    """What a request that does not say gets. ``size`` is (width, height) in pixels."""
+    """Defaults of a request. ``size`` is (width, height) in pixels."""
 
     size: tuple[int, int]
     num_inference_steps: int = Field(ge=1)
@@ -78,7 +78,7 @@ class Family(_Part):
     sizes: Sizes
     few_step: bool = False
     zeros_for_no_prompt: bool = False
-    """Whether the model was trained with zeros for no prompt; the others have the embedding of an empty one."""
+    """Whether the model was trained with zeros for an empty prompt, instead of its embedding."""
 
     @property
     def prediction_type(self) -> PredictionType:

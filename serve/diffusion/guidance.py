@@ -9,7 +9,7 @@ Array = npt.NDArray[np.float32]
 
 
 def is_guided(guidance_scale: float) -> bool:
-    """Whether the prediction without the prompt is needed at all: at 1 and below, as in diffusers, it is not."""
+    """Whether the unconditional prediction is needed: not for scales of 1 and below, as in diffusers."""
     return guidance_scale > 1.0
 
 

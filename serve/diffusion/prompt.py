@@ -35,20 +35,20 @@ _BREAK = re.compile(r"\bBREAK\b")
 
 @dataclass(frozen=True)
 class Piece:
-    """Text of one weight, which is 1 where nothing is stressed."""
+    """Text with one weight, 1 by default."""
 
     text: str
     weight: float
 
 
 Section = tuple[Piece, ...]
-"""What stands between two ``BREAK``."""
+"""Text between two ``BREAK``."""
 
 
 def parse(prompt: str, field: str = "prompt") -> tuple[Section, ...]:
-    """The sections of ``prompt``, at least one, which is empty if the prompt is.
+    """The sections of ``prompt``; at least one, which may be empty.
 
-    Raises ``InvalidRequest`` naming ``field`` when a weight is out of range or the text is no valid Unicode.
+    Raises ``InvalidRequest`` naming ``field`` for a weight out of range or invalid Unicode.
     """
     try:
         prompt.encode()

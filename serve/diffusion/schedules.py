@@ -25,12 +25,11 @@ Spacing = Literal["leading", "trailing", "linspace"]
 
 KARRAS_RHO = 7.0
 CLOSE_TO_ZERO_ALPHA_CUMPROD = 2.0**-24
-"""Stands for zero where a sigma would be infinite, as in diffusers."""
+"""Replaces zero where a sigma would be infinite, as in diffusers."""
 FLOW_SIGMA_MAX = float(np.float32(1 - 1e-6))
 """Largest sigma of a flow: at 1 the log-SNR that DPM++ and UniPC step in would be infinite. diffusers' value."""
 
-# Settings of diffusers' schedulers that would change the picture and that nothing here implements, with the values
-# that change nothing.
+# Options of diffusers' schedulers that would change the picture and are not implemented, with their neutral values.
 _NOT_IMPLEMENTED: dict[str, tuple[Any, ...]] = {
     "trained_betas": (None,),
     "thresholding": (None, False),
@@ -75,7 +74,7 @@ class NoiseSchedule(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _as_diffusers_reads_it(cls, config: Any) -> Any:
-        """Drop nulls and what was only another class's default, as ``from_config`` does; refuse what is unknown."""
+        """Drop nulls and defaults of other classes, as ``from_config`` does; refuse unknown options."""
         if not isinstance(config, dict):
             return config
         for name, harmless in _NOT_IMPLEMENTED.items():

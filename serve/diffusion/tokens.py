@@ -22,9 +22,9 @@ from serve.errors import InvalidRequest
 Embeds = npt.NDArray[np.float32]
 
 MAX_CHUNKS = 8
-"""Most chunks of a prompt: 600 tokens of a CLIP encoder. A longer one is refused."""
+"""Maximum chunks of a prompt: 600 tokens of a CLIP encoder. Longer prompts are refused."""
 _EXPLAINED = 1.5
-"""By what factor the mean of weighted embeddings may differ from what the mean weight made of it."""
+"""Maximum factor between the mean of weighted embeddings and the unweighted mean."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class PromptTokenizer:
 
     @classmethod
     def load(cls, path: Path, encoder: TextEncoder) -> Self:
-        """From a ``tokenizer.json``. Raises ``InvalidRequest`` when it has not the encoder's special tokens."""
+        """From a ``tokenizer.json``. Raises ``InvalidRequest`` if it lacks the encoder's special tokens."""
         tokenizer = Tokenizer.from_str(path.read_text(encoding="utf-8"))
         tokenizer.no_truncation()
         tokenizer.no_padding()
@@ -93,7 +93,7 @@ class PromptTokenizer:
         return row, weighing
 
     def padded(self, tokens: PromptTokens, chunks: int) -> PromptTokens:
-        """``tokens`` with empty chunks behind them, ``chunks`` in all."""
+        """``tokens`` padded with empty chunks to ``chunks``."""
         missing = chunks - len(tokens.ids)
         ids, weights = self._chunk([], [])
         return PromptTokens(

@@ -1,4 +1,6 @@
-"""One frozen tree of settings: `site.Settings` and its sections, and `load`."""
+"""One frozen tree of settings: `site.Settings` with its sections, and `load`. Nothing else reads the environment. May
+import errors alone. Begin with `site`.
+"""
 
 from serve.settings.api import (
     DashboardSettings,

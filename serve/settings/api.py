@@ -1,4 +1,4 @@
-"""Where the stack listens, and what one request may bring."""
+"""Network endpoints of the stack, and limits of one request."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ class HttpSettings(Section):
     host: str = Field("127.0.0.1", description="Address that HTTP and gRPC listen on. Loopback unless you change it.")
     port: Port = Field(8000, description="HTTP port.")
     public_url: str | None = Field(
-        None, description="Where clients reach the HTTP door, for addresses in answers; none: http://host:port."
+        None, description="Public base URL of the HTTP API, for links in answers; none: http://host:port."
     )
     allowed_origins: tuple[str, ...] = Field(
         (), description="Web origins that browsers may call from (CORS). None by default."
     )
     trusted_proxies: tuple[Network, ...] = Field(
-        (), description="Addresses and networks of proxies that are believed about their clients' addresses."
+        (), description="Addresses and networks of trusted proxies, whose forwarded client address is used."
     )
     forwarded_header: Literal["x-forwarded-for", "forwarded"] = Field(
-        "x-forwarded-for", description="The header in which those proxies tell it; the other one is not looked at."
+        "x-forwarded-for", description="Header in which those proxies send it; the other one is ignored."
     )
 
 
@@ -48,10 +48,10 @@ class RaySettings(Section):
     )
     port: Port = Field(6379, description="Where other machines join, where Ray spans machines.")
     machine_timeout_s: float = Field(
-        10.0, ge=2, le=600, description="A machine that does not answer for so long is taken for lost."
+        10.0, ge=2, le=600, description="A machine without an answer for this long counts as lost."
     )
     leave_s: float = Field(
-        60.0, ge=0, le=3600, description="How long a machine that leaves waits until its work is elsewhere."
+        60.0, ge=0, le=3600, description="Longest wait of a leaving machine until its work has moved."
     )
     num_cpus: int = Field(0, ge=0, le=4096, description="Logical CPUs that Ray may schedule on; 0 detects them.")
     object_store_memory_bytes: int = Field(
@@ -62,14 +62,15 @@ class RaySettings(Section):
         0, ge=0, le=65535, description="Port of this node's Prometheus metrics, on `host`; 0: any that is free."
     )
     metrics_interval_s: float = Field(
-        5.0, ge=1.0, le=60, description="How often processes tell their metrics to that port: how old they may be."
+        5.0, ge=1.0, le=60, description="Interval at which processes export metrics: their maximum age."
     )
-    drain_s: float = Field(2.0, ge=0, le=600, description="How long a stopping gateway goes on answering.")
-    health_period_s: float = Field(
-        1.0, ge=0.1, le=60, description="How often replicas and proxies are asked whether they live."
-    )
+    drain_s: float = Field(2.0, ge=0, le=600, description="How long a stopping gateway finishes requests.")
+    health_period_s: float = Field(1.0, ge=0.1, le=60, description="Interval of health checks of replicas and proxies.")
     health_timeout_s: float = Field(
-        1.5, ge=0.1, le=60, description="Longest wait for that; who misses it three times in a row is replaced."
+        1.5,
+        ge=0.1,
+        le=60,
+        description="Timeout of a health check; after three failures in a row the process is replaced.",
     )
     start_timeout_s: float = Field(120.0, gt=0, le=3600, description="How long `atelier up` waits for readiness.")
 
@@ -82,7 +83,7 @@ class ProxySettings(Section):
     threads: int = Field(2, ge=1, le=64, description="Threads of HAProxy.")
     token: SecretStr | None = Field(
         None,
-        description="Internal: how gateways know HAProxy, which tells them who calls; none: made at start.",
+        description="Internal: token by which gateways recognise HAProxy; none: generated at start.",
     )
 
 
@@ -102,20 +103,20 @@ class LimitsSettings(Section):
 class GatewaySettings(ScaledSection):
     min_replicas: int = Field(1, ge=1, le=1000, description="Fewest gateway replicas.")
     max_replicas: int = Field(1, ge=1, le=1000, description="Most gateway replicas.")
-    autoscaling: AutoscalingSettings = Field(AutoscalingSettings(), description="When to have how many of them.")
+    autoscaling: AutoscalingSettings = Field(AutoscalingSettings(), description="Autoscaling of gateways.")
     max_ongoing_requests: int = Field(
-        512, ge=1, le=100_000, description="Requests that one gateway works on at once; beyond it the answer is 503."
+        512, ge=1, le=100_000, description="Concurrent requests per gateway; beyond it the answer is 503."
     )
     max_held_bytes: int = Field(
-        256 * MEBIBYTE, ge=1024, description="Bodies that one gateway holds at once; beyond it the answer is 503."
+        256 * MEBIBYTE, ge=1024, description="Total size of request bodies in one gateway; beyond it the answer is 503."
     )
     num_cpus: float = Field(0.1, ge=0, le=1024, description="CPUs that Ray reserves for one gateway.")
     kept_share: float = Field(
         0.1,
         ge=0,
         le=0.4,
-        description="Share of a gateway's places that only requests of high priority take; twice that low ones leave.",
+        description="Share of a gateway's slots reserved for high priority; low priority leaves twice that free.",
     )
     high_priority: Literal["admins", "everybody"] = Field(
-        "admins", description="Whose keys may ask for high priority. Where no key is needed everybody may."
+        "admins", description="Whose keys may request high priority. Without required keys everybody may."
     )

@@ -1,7 +1,7 @@
-"""Whom an address that a user names may call: by default https on the open Internet and nobody else.
+"""Egress policy: which user-supplied URLs may be called. By default https on the public Internet only.
 
-A URL is examined before each call, and after each redirection. What its host stands for is examined as it is called
-(`serve.security.fetching.dns_pinning`), and the connection goes to the very addresses that were.
+A URL is checked before each call and after each redirection. The addresses of its host are checked when resolved
+(`serve.security.fetching.dns_pinning`), and the connection uses exactly those.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What draws and what traces."""
+"""Settings of the ensembles: Vectorizer and Illustrator."""
 
 from __future__ import annotations
 
@@ -32,20 +32,18 @@ class VectorizerSettings(ScaledSection):
     engine_timeout_s: float = Field(10.0, gt=0, le=600, description="Longest wait for one inference.")
     engine_start_timeout_s: float = Field(30.0, gt=0, le=600, description="Longest wait for the embedded Triton.")
     workers: int = Field(0, ge=0, le=1024, description="Tracing processes per replica; 0: one per core.")
-    min_replicas: int = Field(
-        1, ge=0, le=1000, description="Fewest Vectorizer replicas; 0: the last one goes when nobody asks."
-    )
+    min_replicas: int = Field(1, ge=0, le=1000, description="Fewest Vectorizer replicas; 0: scales to zero when idle.")
     max_replicas: int = Field(1, ge=1, le=1000, description="Most Vectorizer replicas.")
-    autoscaling: AutoscalingSettings = Field(AutoscalingSettings(), description="When to have how many of them.")
+    autoscaling: AutoscalingSettings = Field(AutoscalingSettings(), description="Autoscaling of Vectorizers.")
     num_cpus: float = Field(1.0, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
     num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs that Ray reserves for one replica.")
-    max_ongoing_requests: int = Field(32, ge=1, le=10_000, description="Requests that one replica works on at once.")
+    max_ongoing_requests: int = Field(32, ge=1, le=10_000, description="Concurrent requests per replica.")
     max_queued_requests: int = Field(
         256, ge=1, le=100_000, description="Requests that may wait for one replica; beyond it the answer is 503."
     )
     timeout_s: float = Field(60.0, gt=0, le=3600, description="Longest time for one conversion, queueing included.")
     trace_timeout_s: float = Field(20.0, gt=0, le=600, description="Longest tracing; then VTracer takes over.")
-    image: ImageLimitsSettings = Field(ImageLimitsSettings(), description="What a picture may measure.")
+    image: ImageLimitsSettings = Field(ImageLimitsSettings(), description="Limits of input pictures.")
 
 
 class IllustratorSettings(ScaledSection):
@@ -63,14 +61,12 @@ class IllustratorSettings(ScaledSection):
     )
     engine_timeout_s: float = Field(60.0, gt=0, le=3600, description="Longest wait for one step.")
     engine_start_timeout_s: float = Field(120.0, gt=0, le=3600, description="Longest wait for the embedded Triton.")
-    min_replicas: int = Field(
-        1, ge=0, le=1000, description="Fewest Illustrator replicas; 0: the last one goes when nobody asks."
-    )
+    min_replicas: int = Field(1, ge=0, le=1000, description="Fewest Illustrator replicas; 0: scales to zero when idle.")
     max_replicas: int = Field(1, ge=1, le=1000, description="Most Illustrator replicas.")
-    autoscaling: AutoscalingSettings = Field(AutoscalingSettings(), description="When to have how many of them.")
+    autoscaling: AutoscalingSettings = Field(AutoscalingSettings(), description="Autoscaling of Illustrators.")
     num_cpus: float = Field(0.5, ge=0, le=1024, description="CPUs that Ray reserves for one replica.")
     num_gpus: float = Field(0.0, ge=0, le=64, description="GPUs that Ray reserves for one replica.")
-    max_ongoing_requests: int = Field(16, ge=1, le=10_000, description="Requests that one replica draws at once.")
+    max_ongoing_requests: int = Field(16, ge=1, le=10_000, description="Concurrent requests per replica.")
     max_queued_requests: int = Field(
         64, ge=1, le=100_000, description="Requests that may wait for one replica; beyond it the answer is 503."
     )
@@ -79,6 +75,6 @@ class IllustratorSettings(ScaledSection):
 
 class PicturesSettings(Section):
     embed_metadata: bool = Field(
-        True, description="Whether pictures tell in their metadata how they were made. A request can say otherwise."
+        True, description="Whether pictures contain generation parameters as metadata, unless a request decides."
     )
     heartbeat_s: float = Field(10.0, gt=0, le=300, description="Longest silence of a stream of previews.")

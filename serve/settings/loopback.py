@@ -1,4 +1,4 @@
-"""Which hosts are this machine alone."""
+"""Classification of hosts: loopback, this machine, or reachable by others."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 
 def is_loopback(host: str) -> bool:
-    """Whether nobody elsewhere reaches what listens on ``host``, an address or a name."""
+    """Whether ``host``, an address or a name, is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -15,17 +15,17 @@ def is_loopback(host: str) -> bool:
 
 
 def is_own(host: str) -> bool:
-    """Whether ``host`` is the address of one machine on a network: neither loopback nor all that it has."""
+    """Whether ``host`` is one network address: neither loopback nor a wildcard."""
     return not is_loopback(host) and host not in ("0.0.0.0", "::")
 
 
 def is_reached_from_elsewhere(host: str, public_url: str | None) -> bool:
-    """Whether others than this machine come to what listens on ``host`` and goes by ``public_url``."""
+    """Whether other machines can reach a server that listens on ``host`` and is published as ``public_url``."""
     return not is_loopback(host) or _is_elsewhere(public_url)
 
 
 def _is_elsewhere(public_url: str | None) -> bool:
-    """Whether others reach it by this address. One that cannot be read is taken for one that is."""
+    """Whether other machines can reach this address. Unparsable ones count as reachable."""
     if public_url is None:
         return False
     try:

@@ -1,4 +1,4 @@
-"""How the stack can be watched: traces, and what processes write down."""
+"""Settings of tracing and logging."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from pydantic_core import PydanticCustomError
 from serve.settings.section import MEBIBYTE, ProjectPath, Section
 
 _TRACES_PATH = "/v1/traces"
-"""Where OTLP over HTTP takes spans, unless a collector has it elsewhere."""
+"""Default path for spans in OTLP over HTTP."""
 
 
 def _collector(url: str) -> str:
-    """With the path. Names and passwords would show in command lines: they are headers."""
+    """The endpoint with its path. Credentials in URLs are refused: they would show in command lines; use headers."""
     try:
         parts = urlsplit(url)
         named, guarded = bool(parts.hostname) and parts.port != 0, parts.username is not None
@@ -35,7 +35,7 @@ class TracingSettings(Section):
     )
     headers: dict[str, SecretStr] = Field({}, description="Headers for the collector, such as its authorization.")
     sample_ratio: float = Field(
-        1.0, ge=0, le=1, description="Share of requests that are traced; who sends `traceparent` has decided for his."
+        1.0, ge=0, le=1, description="Share of traced requests; a client's `traceparent` decides for its own."
     )
     service_name: str = Field(
         "atelier",
@@ -46,21 +46,21 @@ class TracingSettings(Section):
     triton: bool = Field(
         False, description="Whether embedded Tritons send spans of their own: queue, batch, compute. Without `headers`."
     )
-    timeout_s: float = Field(5.0, gt=0, le=60, description="Longest wait for the collector. Nobody else waits for it.")
-    queue: int = Field(
-        4096, ge=64, le=1_000_000, description="Spans that one process keeps for it; what comes beyond them is dropped."
-    )
+    timeout_s: float = Field(5.0, gt=0, le=60, description="Timeout of the collector; requests do not wait for it.")
+    queue: int = Field(4096, ge=64, le=1_000_000, description="Spans queued per process; further ones are dropped.")
 
 
 class LogsSettings(Section):
-    format: Literal["text", "json"] = Field("text", description="How a record is written: a line, or a JSON object.")
-    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="The least that is written down.")
-    requests: bool = Field(True, description="Whether each request is a record (C-093). Probes of health are none.")
+    format: Literal["text", "json"] = Field("text", description="Format of a record: a text line, or a JSON object.")
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", description="Minimum level of records.")
+    requests: bool = Field(True, description="Whether each request is logged (C-093), except health probes.")
     console: bool = Field(
         False,
-        description="Everything goes to the console too, Ray's warnings with it: for containers, whose logs it is.",
+        description="Also log everything, with Ray's warnings, to the console: for containers.",
     )
-    folder: ProjectPath | None = Field(None, description="Where each process has its file; none: in `state_dir`/logs.")
-    max_file_bytes: int = Field(16 * MEBIBYTE, ge=65_536, description="A file goes on in a new one from this size.")
-    old_files: int = Field(3, ge=1, le=100, description="Earlier files of one process that are kept.")
-    max_files: int = Field(64, ge=4, le=10_000, description="Files in the folder; the longest untouched go first.")
+    folder: ProjectPath | None = Field(
+        None, description="Folder of the log files, one per process; none: `state_dir`/logs."
+    )
+    max_file_bytes: int = Field(16 * MEBIBYTE, ge=65_536, description="Size at which a log file is rotated.")
+    old_files: int = Field(3, ge=1, le=100, description="Rotated files kept per process.")
+    max_files: int = Field(64, ge=4, le=10_000, description="Most files in the folder; the oldest are deleted.")

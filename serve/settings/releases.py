@@ -1,4 +1,4 @@
-"""Who stands in for what fails, feature flags, experiments."""
+"""Settings of fallback, feature flags and experiments."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from serve.settings.section import MEBIBYTE, Section
 
 class BreakerSettings(Section):
     failures: int = Field(5, ge=1, le=10_000, description="Failures in the window before the breaker may open.")
-    share: float = Field(0.5, ge=0, le=1, description="Share of what ended in the window that must have failed, too.")
+    share: float = Field(0.5, ge=0, le=1, description="Share of failures among the calls in the window, also required.")
     window_s: float = Field(60.0, gt=0, le=86_400, description="How long a failure counts.")
-    wait_s: float = Field(15.0, gt=0, le=86_400, description="How long an open breaker waits before it tries one.")
+    wait_s: float = Field(15.0, gt=0, le=86_400, description="How long an open breaker waits before a probe.")
 
 
 NAME = r"^[a-z0-9][a-z0-9_-]{0,39}$"
@@ -37,7 +37,7 @@ def _outside(url: str) -> str:
 
 
 class FallbackStep(Section):
-    """One who stands in. ``name`` is what answers call it by."""
+    """A fallback backend. ``name`` identifies it in answers."""
 
     kind: Literal["model", "openai", "bedrock"]
     model: str = Field(pattern=r"^[!-~]{1,256}$")
@@ -45,11 +45,11 @@ class FallbackStep(Section):
     base_url: Annotated[str, AfterValidator(_outside)] | None = None
     region: Annotated[str, Field(pattern=r"^[a-z]{2}(-[a-z]+)+-\d$")] | None = None
     api_key: SecretStr | None = None
-    """Of Bedrock: ``ACCESS_KEY_ID:SECRET_ACCESS_KEY``, with a session token ``:TOKEN`` after it, or an API key."""
+    """For Bedrock: ``ACCESS_KEY_ID:SECRET_ACCESS_KEY``, optionally followed by ``:SESSION_TOKEN``, or an API key."""
     secret: Name | None = None
-    """The name under which `atelier secrets set` keeps the key instead."""
+    """Name of the stored secret (`atelier secrets set`) to use instead."""
     sizes: tuple[Annotated[str, Field(pattern=r"^[1-9]\d{1,3}x[1-9]\d{1,3}$")], ...] = ()
-    """WIDTHxHEIGHT that it draws; empty: what the model is known for, else any."""
+    """Supported sizes as WIDTHxHEIGHT; empty: known from the model, or any."""
     timeout_s: float = Field(60.0, gt=0, le=3600)
 
     @model_validator(mode="after")
@@ -67,34 +67,38 @@ class FallbackStep(Section):
 
     @property
     def link(self) -> str:
-        """What it is called in answers, after ``fallback:``."""
+        """Its name in answers, after ``fallback:``."""
         return f"{self.kind}:{self.name or self.model}"
 
 
 class FallbackSettings(Section):
     steps: tuple[FallbackStep, ...] = Field(
-        (), max_length=8, description="Who draws when the Illustrator fails, in turn; see docs/FALLBACK.md."
+        (), max_length=8, description="Backends tried in order when the Illustrator fails; see docs/FALLBACK.md."
     )
     flag: Name | None = Field(
-        None, description="Flag of the users whom the Illustrator serves; the others get the steps first. None: all."
+        None, description="Flag of users served by the Illustrator first; others get the steps first. None: all."
     )
     primary_timeout_s: float | None = Field(
-        None, gt=0, le=3600, description="Longest wait for the Illustrator before the steps; none: no time for them."
+        None, gt=0, le=3600, description="Timeout of the Illustrator before the steps; none: its full time."
     )
-    max_bytes: int = Field(20 * MEBIBYTE, ge=1024, le=256 * MEBIBYTE, description="Largest picture from outside.")
-    at_once: int = Field(4, ge=1, le=1000, description="Pictures that one process asks of one outside service at once.")
-    breaker: BreakerSettings = Field(BreakerSettings(), description="When a failing ensemble is left alone.")
+    max_bytes: int = Field(
+        20 * MEBIBYTE, ge=1024, le=256 * MEBIBYTE, description="Largest picture of an external service."
+    )
+    at_once: int = Field(4, ge=1, le=1000, description="Concurrent pictures per external service and process.")
+    breaker: BreakerSettings = Field(
+        BreakerSettings(), description="When the circuit breaker of a failing backend opens."
+    )
 
 
 class FlagSettings(Section):
     enabled: bool = True
     percentage: float = Field(100.0, ge=0, le=100)
     users: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field((), max_length=1000)
-    """Who has it whatever the percentage is."""
+    """Users with the flag regardless of the percentage."""
 
 
 class ArmSettings(Section):
-    """``options`` are fields of a request that the arm fills in, such as ``model`` or ``guidance_scale``."""
+    """``options``: request fields set by the arm, such as ``model`` or ``guidance_scale``."""
 
     weight: float = Field(0.5, gt=0, le=1_000_000)
     options: dict[Literal["model", "num_inference_steps", "guidance_scale", "guidance_rescale", "sampler",
@@ -104,8 +108,8 @@ class ArmSettings(Section):
 class ExperimentSettings(Section):
     arms: dict[Name, ArmSettings] = Field(min_length=2, max_length=8)
     model: str | None = None
-    """Of which model the requests are in it; None: of those that name none."""
+    """Requests for this model take part; None: requests that name none."""
     flag: Name | None = None
-    """Of the users who take part; None: all."""
+    """Flag of the users who take part; None: all."""
     min_units: int = Field(30, ge=2, le=1_000_000)
-    """Users (or requests, where nobody is known) that each arm needs before arms are compared."""
+    """Minimum of users (or anonymous requests) per arm before arms are compared."""

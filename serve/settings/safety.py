@@ -1,4 +1,4 @@
-"""What is not drawn, and how drawn pictures can be told."""
+"""Settings of moderation and provenance."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ Phrase = Annotated[str, Field(min_length=1, max_length=256)]
 
 
 class ModerationRule(Section):
-    category: Category = Field(description="What is told of a prompt that the rule fits.")
-    score: Share = Field(1.0, description="How sure that is.")
+    category: Category = Field(description="Category of a matching prompt.")
+    score: Share = Field(1.0, description="Its score.")
     words: tuple[Phrase, ...] = Field((), max_length=100_000, description="Words, and phrases of them.")
     patterns: tuple[Annotated[str, Field(min_length=1, max_length=1000)], ...] = Field(
         (), max_length=1000, description="Regular expressions of RE2, of the prompt in lower case."
@@ -36,26 +36,26 @@ class ModerationRule(Section):
 
 class ModerationSettings(Section):
     policy: Annotated[Literal["off", "flag", "blur", "refuse"], BeforeValidator(_word)] = Field(
-        "off", description="What is done about prompts and pictures that are found to be of a category."
+        "off", description="Action on prompts and pictures found to be of a category."
     )
     rules: Annotated[tuple[ModerationRule, ...], Field(max_length=1000)] = Field(
         (), description="For prompts: lists of `words` and RE2 `patterns`, each with a `category` and a `score`."
     )
-    lookalikes: bool = Field(True, description="Whether words are also found in letters and digits that look alike.")
+    lookalikes: bool = Field(True, description="Whether look-alike letters and digits are matched too.")
     engine: str | None = Field(
         None,
-        description="The engine that looks at pictures, of the illustrator's repository; none: none are.",
+        description="Engine that classifies pictures, in the illustrator's repository; none: no check.",
     )
     categories: Annotated[tuple[Category, ...], Field(max_length=256)] = Field(
-        (), description="What the engine's scores are of, in their order."
+        (), description="Categories of the engine's scores, in order."
     )
-    side_px: int = Field(224, ge=16, le=1024, description="Width and height of the pictures that the engine takes.")
+    side_px: int = Field(224, ge=16, le=1024, description="Width and height of the engine's input.")
     timeout_s: float = Field(10.0, gt=0, le=300, description="Longest wait for the engine.")
-    threshold: Share = Field(0.5, description="The score from which on something is of a category.")
-    thresholds: dict[Category, Share] = Field({}, description="The same, of single categories.")
+    threshold: Share = Field(0.5, description="Minimum score of a category.")
+    thresholds: dict[Category, Share] = Field({}, description="Minimum scores of single categories.")
     low_threshold: Share = Field(0.85, description="The least threshold of requests with `moderation: low`.")
     on_failure: Literal["refuse", "allow"] = Field(
-        "refuse", description="What becomes of pictures when the engine gives no answer; refuse: 503."
+        "refuse", description="Action on pictures when the engine fails; refuse: 503."
     )
 
     @model_validator(mode="after")
@@ -69,7 +69,7 @@ class ModerationSettings(Section):
 
 
 class ProvenanceSettings(Section):
-    mark: bool = Field(True, description="Whether drawn pictures say in XMP that they are: IPTC's DigitalSourceType.")
+    mark: bool = Field(True, description="Whether pictures are marked as generated in XMP: IPTC's DigitalSourceType.")
     c2pa: Annotated[Literal["off", "on_request", "always"], BeforeValidator(_word)] = Field(
         "off", description="Whether pictures get a signed C2PA manifest; it needs atelier[provenance]."
     )
@@ -77,7 +77,7 @@ class ProvenanceSettings(Section):
         None, description="PEM of the signer's certificate, then its issuers'; none: the site's own, in `state_dir`."
     )
     private_key: ProjectPath | None = Field(None, description="PEM of the key of that certificate, without a password.")
-    tell_prompt: bool = Field(False, description="Whether the manifest has the prompt.")
+    tell_prompt: bool = Field(False, description="Whether the manifest contains the prompt.")
 
     @model_validator(mode="after")
     def _certificate_has_key(self) -> ProvenanceSettings:

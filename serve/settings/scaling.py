@@ -1,4 +1,4 @@
-"""How many replicas of a deployment run, and where."""
+"""Autoscaling settings of a deployment."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from serve.settings.section import Section
 
 
 class AutoscalingSettings(Section):
-    """Between ``min_replicas`` and ``max_replicas`` of the section that has it; equal, they are kept as they are."""
+    """Scales between ``min_replicas`` and ``max_replicas`` of the enclosing section; equal numbers are fixed."""
 
     target_ongoing_requests: float | None = Field(
         None,
@@ -18,17 +18,13 @@ class AutoscalingSettings(Section):
         description="Requests at work and waiting that one replica is meant for; none: half of what it works on at "
         "once. `python -m loadtests.benchmarks.scaling --knee` measures it.",
     )
-    upscale_delay_s: float = Field(
-        5.0, ge=0, le=3600, description="How long more replicas must be wanted before they are started."
-    )
-    downscale_delay_s: float = Field(
-        60.0, ge=0, le=86_400, description="How long fewer replicas must be enough before some are stopped."
-    )
+    upscale_delay_s: float = Field(5.0, ge=0, le=3600, description="Delay before more replicas are started.")
+    downscale_delay_s: float = Field(60.0, ge=0, le=86_400, description="Delay before replicas are stopped.")
     downscale_to_zero_delay_s: float = Field(
         600.0, ge=0, le=86_400, description="The same for the last one, where `min_replicas` is 0."
     )
     metrics_interval_s: float = Field(
-        1.0, gt=0, le=60, description="How often replicas and gateways tell what they have to do."
+        1.0, gt=0, le=60, description="Interval of load reports of replicas and gateways."
     )
     look_back_period_s: float = Field(
         10.0, gt=0, le=3600, description="The time over which that is averaged; longer than the interval."
@@ -42,11 +38,9 @@ class AutoscalingSettings(Section):
     initial_replicas: int | None = Field(
         None, ge=0, le=1000, description="Replicas at the start; none: `min_replicas`, but at least one."
     )
-    drain_s: float = Field(
-        30.0, ge=0, le=3600, description="How long a replica that is to go may finish what it works on."
-    )
+    drain_s: float = Field(30.0, ge=0, le=3600, description="How long a stopping replica may finish its work.")
     max_per_machine: int | None = Field(
-        None, ge=1, le=100, description="Most replicas on one machine; none: as many as it has room for."
+        None, ge=1, le=100, description="Most replicas on one machine; none: limited by its resources."
     )
 
     @model_validator(mode="after")
@@ -57,7 +51,7 @@ class AutoscalingSettings(Section):
 
 
 class ScaledSection(Section):
-    """A deployment between ``min_replicas`` and ``max_replicas``."""
+    """A deployment with ``min_replicas`` and ``max_replicas``."""
 
     min_replicas: int
     max_replicas: int

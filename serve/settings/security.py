@@ -1,4 +1,4 @@
-"""Who comes in, how often, and where the site itself goes."""
+"""Settings of access, rate limits, quotas, prices, egress and secrets."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from serve.settings.section import MEBIBYTE, Port, Section
 
 
 class CostsSettings(Section):
-    read: int = Field(1, ge=0, le=1000, description="What a request that only reads takes of a rate limit.")
-    write: int = Field(1, ge=0, le=1000, description="The same for one that changes something and draws nothing.")
-    vectorize: int = Field(2, ge=0, le=1000, description="The same for a conversion or an inference.")
-    draw: int = Field(5, ge=0, le=1000, description="The same for an illustration, or a job of any kind.")
+    read: int = Field(1, ge=0, le=1000, description="Rate limit cost of a read-only request.")
+    write: int = Field(1, ge=0, le=1000, description="Rate limit cost of a request that changes state.")
+    vectorize: int = Field(2, ge=0, le=1000, description="Rate limit cost of a conversion or an inference.")
+    draw: int = Field(5, ge=0, le=1000, description="Rate limit cost of an illustration, or a job of any kind.")
 
 
 class RatesSettings(Section):
@@ -31,32 +31,30 @@ class RatesSettings(Section):
     user_requests: int = Field(1000, ge=1, le=1_000_000_000, description="Requests of one user (C-092).")
     user_period_s: int = Field(86_400, ge=1, le=31_536_000, description="In which time.")
     users_by_address: bool = Field(True, description="Whether requests of users count for their address too.")
-    loopback: bool = Field(
-        False, description="Whether clients on this machine, which no proxy speaks for, count by address."
-    )
-    costs: CostsSettings = Field(CostsSettings(), description="What requests take.")
+    loopback: bool = Field(False, description="Whether direct clients on this machine are limited by address.")
+    costs: CostsSettings = Field(CostsSettings(), description="Costs of requests.")
     redis_url: SecretStr | None = Field(
-        None, description="redis://host:port/0, rediss://... or unix://...: counts are there; none: in the database."
+        None, description="redis://host:port/0, rediss://... or unix://...: shared counters; none: in the database."
     )
-    timeout_s: float = Field(0.5, gt=0, le=10, description="Longest wait for the counts; then a gateway counts alone.")
-    max_tracked: int = Field(
-        20_000, ge=100, le=10_000_000, description="Addresses, and users, that a gateway knows of."
+    timeout_s: float = Field(
+        0.5, gt=0, le=10, description="Timeout of the shared counters; then a gateway counts locally."
     )
+    max_tracked: int = Field(20_000, ge=100, le=10_000_000, description="Addresses, and users, tracked per gateway.")
 
 
 class PricesSettings(Section):
     cpu_hour: float | None = Field(
-        None, ge=0, le=1e6, description="What an hour of one processor costs; none: not told."
+        None, ge=0, le=1e6, description="Price of one CPU core per hour; none: no costs in money."
     )
-    gpu_hour: float | None = Field(None, ge=0, le=1e6, description="The same of one GPU.")
-    currency: str = Field("EUR", pattern="^[A-Z]{3}$", description="Of both: a code of ISO 4217.")
+    gpu_hour: float | None = Field(None, ge=0, le=1e6, description="Price of one GPU per hour.")
+    currency: str = Field("EUR", pattern="^[A-Z]{3}$", description="ISO 4217 code of both prices.")
 
 
 class QuotasSettings(Section):
     max_stored_bytes: int = Field(
-        10 * 1024 * MEBIBYTE, ge=0, description="What one user keeps: results and references; 0: no bound."
+        10 * 1024 * MEBIBYTE, ge=0, description="Storage per user: results and references; 0: no limit."
     )
-    max_running: int = Field(0, ge=0, le=100_000, description="Work of one user that is done at once; 0: no bound.")
+    max_running: int = Field(0, ge=0, le=100_000, description="Concurrent work per user; 0: no limit.")
 
 
 def _callable(allow: tuple[str, ...]) -> tuple[str, ...]:
@@ -69,15 +67,15 @@ def _callable(allow: tuple[str, ...]) -> tuple[str, ...]:
 
 class FetchSettings(Section):
     allow: Annotated[tuple[str, ...], AfterValidator(_callable)] = Field(
-        (), description="Networks and hosts that may be fetched from though they are not of the open Internet."
+        (), description="Networks and hosts outside the public Internet that may be fetched from."
     )
-    allow_http: bool = Field(False, description="Whether pictures may come by http, too.")
+    allow_http: bool = Field(False, description="Whether pictures may also be fetched by http.")
     ports: tuple[Port, ...] = Field((80, 443), description="Ports that may be fetched from; empty: any.")
     max_bytes: int = Field(10 * MEBIBYTE, ge=1024, le=1024 * MEBIBYTE, description="Largest picture of a URL.")
     max_redirects: int = Field(3, ge=0, le=20, description="Redirections that are followed.")
     timeout_s: float = Field(20.0, gt=0, le=600, description="Longest time for one picture, redirections included.")
-    idle_timeout_s: float = Field(5.0, gt=0, le=600, description="Longest silence of who sends one.")
-    at_once: int = Field(8, ge=1, le=1000, description="Pictures that one gateway fetches at once.")
+    idle_timeout_s: float = Field(5.0, gt=0, le=600, description="Longest pause of a sender.")
+    at_once: int = Field(8, ge=1, le=1000, description="Concurrent fetches per gateway.")
 
 
 def _long_enough(secrets: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
@@ -93,30 +91,31 @@ class SecretsSettings(Section):
         description="The site's secrets, the newest first: what older ones signed, sealed or hashed still holds. "
         "None: one in `state_dir`, made at the first need.",
     )
-    sign_links: bool = Field(False, description="Whether addresses of results in answers are signed, and expire.")
-    link_s: float = Field(3600.0, ge=1, le=31_536_000, description="How long signed addresses open.")
+    sign_links: bool = Field(False, description="Whether links to results in answers are signed and expire.")
+    link_s: float = Field(3600.0, ge=1, le=31_536_000, description="Lifetime of signed links.")
 
 
 def _word(value: Any) -> Any:
-    """YAML takes on and off for true and false."""
+    """YAML parses on and off as booleans."""
     return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
 
 
 class AccessSettings(Section):
     required: Annotated[Literal["auto", "on", "off"], BeforeValidator(_word)] = Field(
-        "auto", description="Whether every request needs an API key; auto: as soon as others than this machine come."
+        "auto", description="Whether requests need an API key; auto: if other machines can reach the stack."
     )
     insecure: bool = Field(
-        False, description="Whether `off` may stand beyond loopback, because something else guards the doors."
+        False, description="Whether `off` is allowed beyond loopback, because something else restricts access."
     )
-    key: SecretStr | None = Field(None, description="The key that this machine's own `atelier` commands show.")
-    cache_s: float = Field(
-        5.0, ge=0, le=60, description="How long a look at a key holds: so late may a revocation be seen."
-    )
-    max_failures: int = Field(10, ge=1, le=10_000, description="Wrong keys of one address before it has to wait.")
+    key: SecretStr | None = Field(None, description="The key used by this machine's own `atelier` commands.")
+    cache_s: float = Field(5.0, ge=0, le=60, description="Cache time of keys: the maximum delay of a revocation.")
+    max_failures: int = Field(10, ge=1, le=10_000, description="Wrong keys per address before it is delayed.")
     wait_s: float = Field(1.0, gt=0, le=3600, description="First wait after too many wrong keys; it doubles each time.")
     wait_max_s: float = Field(
-        900.0, gt=0, le=86_400, description="Longest wait after too many wrong keys; so long none are forgotten."
+        900.0,
+        gt=0,
+        le=86_400,
+        description="Longest wait after too many wrong keys; failures are remembered for this long.",
     )
     keep_audit_days: float = Field(365.0, gt=0, description="How long the audit log, and keys that ended, are kept.")
     max_audit_rows: int = Field(1_000_000, ge=1000, description="Most rows of the audit log; the oldest go first.")

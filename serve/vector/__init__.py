@@ -1,1 +1,3 @@
-"""Image → SVG as pure functions on arrays: decode, features, parameters, tracing, comparison."""
+"""Image to SVG as pure functions on arrays: decoding, features, parameters, tracing, comparison. May import errors
+alone. Begin with `trace`, then `coverage.tracer`; `image` reads untrusted files, `compare` measures results.
+"""

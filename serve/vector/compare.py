@@ -28,7 +28,7 @@ WINDOW = 7
 EXACT = ((0.01 * 255) ** 2, (0.03 * 255) ** 2)
 """The constants of the paper."""
 LENIENT = (60.0, 600.0)
-"""For a reference that has been noisy: what is left of the noise in its flat areas hardly counts."""
+"""For references with noise: residual noise in flat areas has little effect."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,8 @@ class Fidelity:
 
 
 def render(svg: str, width: int, height: int) -> Rgba:
-    """``svg`` as straight-alpha RGBA, shape (height, width, 4), filling the whole size. Raises as ``to_png``."""
+    """``svg`` rendered as straight-alpha RGBA, shape (height, width, 4), filling the whole size. Raises as
+    ``to_png``."""
     png = np.frombuffer(to_png(svg, width, height), np.uint8)
     pixels = cv2.imdecode(png, cv2.IMREAD_UNCHANGED)
     drawn: Rgba = cv2.cvtColor(pixels, cv2.COLOR_BGRA2RGBA)
@@ -48,7 +49,7 @@ def render(svg: str, width: int, height: int) -> Rgba:
 
 
 def composite(rgba: Rgba, background: tuple[int, int, int] = WHITE) -> Rgb:
-    """``rgba`` (straight alpha) laid on ``background``: shape (H, W, 3), rounded to the nearest step."""
+    """``rgba`` (straight alpha) composited on ``background``: shape (H, W, 3), rounded."""
     if cv2.extractChannel(rgba, 3).min() == 255:
         opaque: Rgb = cv2.cvtColor(rgba, cv2.COLOR_RGBA2RGB)
         return opaque
@@ -62,9 +63,9 @@ def mse(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> float:
 
 
 def ssim(a: Rgb, b: Rgb, constants: tuple[float, float] = EXACT) -> float:
-    """Mean SSIM of two pictures of shape (H, W, 3). Sides under 7 px are first continued by their edge pixels.
+    """Mean SSIM of two pictures of shape (H, W, 3). Sides below 7 px are padded with edge pixels.
 
-    ``constants`` are the C1 and C2 of the formula, which keep what is hardly seen from counting.
+    ``constants``: C1 and C2 of the formula, which suppress invisible differences.
     """
     height, width = a.shape[:2]
     if min(height, width) < WINDOW:
@@ -142,10 +143,9 @@ def _score_row(sums: Sums, channels: int, c1: np.float32, c2: np.float32, scores
 
 
 class Reference:
-    """A picture prepared once to judge many SVGs against it.
+    """A picture prepared for comparison with many SVGs.
 
-    Judged on white; when the picture has transparency, as the mean of white and black, so that transparency that was
-    filled in with either is seen.
+    Compared on white; with transparency, the mean over white and black backgrounds, so that filled transparency counts.
     """
 
     def __init__(self, rgba: Rgba, constants: tuple[float, float] = EXACT) -> None:
@@ -158,7 +158,7 @@ class Reference:
         return self.compare(render(svg, self._width, self._height))
 
     def compare(self, drawn: Rgba) -> Fidelity:
-        """How close ``drawn`` comes, which is as large as the picture."""
+        """Fidelity of ``drawn``, which has the picture's size."""
         laid = [composite(drawn, background) for background in self._backgrounds]
         pairs = list(zip(self._pictures, laid, strict=True))
         return Fidelity(
@@ -168,11 +168,11 @@ class Reference:
 
 
 def fidelity(rgba: Rgba, svg: str) -> Fidelity:
-    """How close ``svg`` comes to ``rgba`` (shape (H, W, 4)): see `Reference`, which is faster for several SVGs."""
+    """Fidelity of ``svg`` to ``rgba`` (shape (H, W, 4)); `Reference` is faster for several SVGs."""
     return Reference(rgba).fidelity(svg)
 
 
 def warm() -> None:
-    """Load (or, the first time on a machine, compile) the kernels, so that no request waits for it."""
+    """Load (or, the first time on a machine, compile) the kernels."""
     tiny = np.zeros((WINDOW, WINDOW, 4), np.uint8)
     ssim(composite(tiny), composite(tiny))

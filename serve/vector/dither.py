@@ -1,4 +1,4 @@
-"""Dithered pictures: what looks like noise in them is colours mixed from a few, and no fault of the picture."""
+"""Detection of dithering, which statistics mistake for noise but is part of the picture."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SAMPLED_PIXELS = 1 << 16
 
 
 def is_dithered(rgba: Rgba) -> bool:
-    """Whether ``rgba`` (shape (H, W, 4), opaque), which is noisy, is dithered."""
+    """Whether the noisy picture ``rgba`` (shape (H, W, 4), opaque) is dithered."""
     gray = native_sample(rgba).astype(np.int16)
     steps = np.abs(np.concatenate([np.diff(gray, axis=0).ravel(), np.diff(gray, axis=1).ravel()]))
     steps = steps[steps > 0]
@@ -29,7 +29,7 @@ def is_dithered(rgba: Rgba) -> bool:
 
 
 def _colors(rgba: Rgba) -> int:
-    """Exact colours among pixels spread over the picture."""
+    """Number of distinct colours in a sample of pixels."""
     stride = max(1, round((rgba[..., 0].size / _SAMPLED_PIXELS) ** 0.5))
     packed = rgba[::stride, ::stride, :3].astype(np.int32) @ np.array([1 << 16, 1 << 8, 1], np.int32)
     return len(np.unique(packed))

@@ -65,7 +65,7 @@ class Features:
     log2_height: float
 
     def to_vector(self) -> npt.NDArray[np.float32]:
-        """Shape (STATISTICS,), each squeezed to about [0, 1]."""
+        """Shape (STATISTICS,), each scaled to about [0, 1]."""
         v = Features(*(max(0.0, float(x)) for x in astuple(self)))
         return np.array(
             [
@@ -128,7 +128,7 @@ def network_input(rgba: Rgba, features: Features | None = None) -> dict[str, npt
 
 
 def _padded(plane: Gray) -> Gray:
-    """The filters below need some room."""
+    """Pad to the minimum size of the filters below."""
     return continued(plane, 8)
 
 
@@ -140,7 +140,7 @@ def _edge_density(gx: npt.NDArray[np.int16], gy: npt.NDArray[np.int16], alpha: G
 
 
 def _unique_colors(flat: npt.NDArray[np.uint8], alpha: Gray) -> float:
-    """Pixels of a flat area only: those that equal both their right and their lower neighbour at 5 bits."""
+    """Share of unique colours in flat areas: pixels equal to their right and lower neighbour at 5 bits."""
     packed = _pack(flat)
     keep = alpha >= 128
     if min(packed.shape) > 1:

@@ -1,8 +1,8 @@
-"""Untrusted bytes to pixels: every way in which a picture can be bad ends here in one error that names `image`.
+"""Decodes untrusted bytes to pixels. Every fault of a picture raises an error that names the field `image`.
 
-The size is read from the header and checked before any pixel is decoded. What Pillow raises is mapped here and nowhere
-else. Colour profiles are converted to sRGB, EXIF orientation is applied, 16-bit samples keep their eight high bits, and
-of an animation the first frame is taken.
+The size is read from the header and checked before decoding. Errors of Pillow are mapped only here. Colour profiles are
+converted to sRGB, EXIF orientation is applied, 16-bit samples are reduced to their high 8 bits, and of an animation the
+first frame is used.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FIELD = "image"
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 MEBIBYTE = 1024 * 1024
 
-# Pillow's decoders meet hostile bytes with any of these.
+# Exceptions that Pillow's decoders raise for malicious files.
 _DECODER_ERRORS = (
     OSError, SyntaxError, ValueError, TypeError, IndexError, KeyError, AttributeError, OverflowError, EOFError,
     MemoryError, NotImplementedError, struct.error, zlib.error,
@@ -39,7 +39,7 @@ _SRGB = ImageCms.createProfile("sRGB")
 
 @dataclass(frozen=True)
 class ImageLimits:
-    """What a picture may measure. The 10 MiB are C-130's."""
+    """Limits of a picture. The 10 MiB are C-130's."""
 
     max_bytes: int = 10 * MEBIBYTE
     max_pixels: int = 4096 * 4096
@@ -49,7 +49,7 @@ class ImageLimits:
 
 @dataclass(frozen=True)
 class Picture:
-    """``rgba``: shape (H, W, 4), 8-bit sRGB with straight alpha. ``sha256`` is of the bytes it came from."""
+    """``rgba``: shape (H, W, 4), 8-bit sRGB with straight alpha. ``sha256``: hash of the encoded bytes."""
 
     rgba: npt.NDArray[np.uint8]
     format: str
@@ -58,7 +58,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Measured:
-    """As a header shows it: the size upright, and whether there can be transparent pixels."""
+    """Header information: the upright size, and whether transparency is possible."""
 
     width: int
     height: int
@@ -79,13 +79,13 @@ def decode(data: bytes, limits: ImageLimits = ImageLimits()) -> Picture:
 
 
 def read(data: bytes, limits: ImageLimits = ImageLimits()) -> Picture:
-    """As ``decode``, also what is all transparent."""
+    """As ``decode``, but accepts fully transparent pictures."""
     opened = _examined(data, limits)
     return Picture(_pixels(opened), opened.format or "", hashlib.sha256(data).hexdigest())
 
 
 def look(data: bytes, at: Callable[[Image.Image], T], limits: ImageLimits = ImageLimits()) -> T:
-    """What ``at`` finds in the picture, of which it may decode the pixels. Raises what ``read`` raises."""
+    """The result of ``at`` on the opened picture, which may decode it. Raises as ``read`` does."""
     opened = _examined(data, limits)
     try:
         return at(opened)
@@ -96,12 +96,12 @@ def look(data: bytes, at: Callable[[Image.Image], T], limits: ImageLimits = Imag
 
 
 def check(data: bytes, limits: ImageLimits = ImageLimits()) -> None:
-    """Raises what ``decode`` raises, as far as a header shows it: no pixel is decoded."""
+    """Raises errors of ``decode`` that the header reveals, without decoding."""
     _examined(data, limits)
 
 
 def measure(data: bytes, limits: ImageLimits = ImageLimits()) -> Measured:
-    """What the header says. Raises as ``check`` does."""
+    """Header information. Raises as ``check`` does."""
     opened = _examined(data, limits)
     width, height = reversed(opened.size) if _lies_down(opened) else opened.size
     has_alpha = opened.has_transparency_data
@@ -109,7 +109,7 @@ def measure(data: bytes, limits: ImageLimits = ImageLimits()) -> Measured:
 
 
 def _lies_down(opened: Image.Image) -> bool:
-    """Whether EXIF orientation swaps the sides; one that cannot be read does not."""
+    """Whether EXIF orientation swaps the sides; False if it cannot be read."""
     try:
         return opened.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8)
     except _DECODER_ERRORS:
@@ -163,7 +163,7 @@ def _pixels(opened: Image.Image) -> npt.NDArray[np.uint8]:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    """EXIF orientation applied; orientation that cannot be read is none."""
+    """Apply the EXIF orientation, if it can be read."""
     try:
         return ImageOps.exif_transpose(image)
     except _DECODER_ERRORS:
@@ -184,7 +184,7 @@ def _to_rgba(image: Image.Image) -> Image.Image:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """The eight high bits of 16-bit grey; the one grey that the file names as transparent (tRNS) becomes so."""
+    """The high 8 bits of 16-bit grey; the transparent grey of tRNS becomes transparent."""
     samples = np.clip(np.asarray(image, np.int64), 0, 65535)
     grey = Image.fromarray((samples >> 8).astype(np.uint8))
     transparent = image.info.get("transparency")
@@ -194,7 +194,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
-    """``image`` in sRGB; unchanged when its profile is sRGB by name, or is broken or of another colour model."""
+    """Convert to sRGB; unchanged if the profile is sRGB, broken, or of another colour model."""
     alpha = image.getchannel("A") if image.mode in ("RGBA", "LA") else None
     colours = image.convert({"RGBA": "RGB", "LA": "L"}.get(image.mode, image.mode))
     try:

@@ -1,7 +1,7 @@
-"""What each tracer can be told, with ranges and effects, and the unit box that the models speak.
+"""Parameters of both tracers with ranges and effects, and their encoding in the unit box used by the models.
 
-A tracer's parameters are a frozen dataclass. The eight that are learned carry a range (and a scale) in their
-field's metadata and map to and from a vector in ``[0, 1]^8``; the rest keep their values.
+A tracer's parameters are a frozen dataclass. The eight learned ones have a range (and scale) in their field's metadata
+and map to and from a vector in ``[0, 1]^8``; the others keep their values.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy.typing as npt
 from serve.errors import InvalidRequest
 
 LEARNED = 8
-"""How many parameters of each tracer are learned: the action of D-040 is ``Box(0, 1, (8,))``."""
+"""Number of learned parameters per tracer: the action space of D-040 is ``Box(0, 1, (8,))``."""
 
-# A candidate as the `quality` engine sees it: is_vtracer, the eight unit values, refine rounds / 3.
+# A candidate row of the `quality` engine: is_vtracer, the eight unit values, refine rounds / 3.
 CANDIDATE_WIDTH = 1 + LEARNED + 1
 MAX_REFINE = 3
 
@@ -55,7 +55,8 @@ class _Ranged:
 
     @classmethod
     def from_unit(cls, unit: npt.ArrayLike, **fixed: Any) -> Self:
-        """The parameters at ``unit`` (shape (8,), clipped to [0, 1]); ``fixed`` sets those that are not learned."""
+        """The parameters at ``unit`` (shape (8,), clipped to [0, 1]); ``fixed``: values of parameters that are not
+        learned."""
         values = np.clip(np.asarray(unit, np.float64), 0.0, 1.0)
         if values.shape != (LEARNED,) or not np.isfinite(values).all():
             raise InvalidRequest(f"a unit vector has {LEARNED} finite values")
@@ -106,7 +107,7 @@ class CoverageParameters(_Ranged):
 
 @dataclass(frozen=True)
 class VTracerParameters(_Ranged):
-    """VTracer 0.6.15: all that its Python binding takes (``vtracer.convert_raw_image_to_svg``)."""
+    """VTracer 0.6.15: all parameters of its Python binding (``vtracer.convert_raw_image_to_svg``)."""
 
     filter_speckle: int = _learned(4, 0, 16, "discard patches of fewer pixels than this squared")
     color_precision: int = _learned(6, 1, 8, "significant bits of a colour channel")
@@ -135,14 +136,14 @@ Parameters = CoverageParameters | VTracerParameters
 
 
 def to_candidate(parameters: Parameters) -> npt.NDArray[np.float32]:
-    """Shape (10,): the row of the `quality` engine's input ``parameters`` that stands for ``parameters``."""
+    """Shape (10,): the row of the `quality` engine's input ``parameters`` for ``parameters``."""
     is_vtracer = isinstance(parameters, VTracerParameters)
     refine = 0 if isinstance(parameters, VTracerParameters) else parameters.refine
     return np.concatenate([[is_vtracer], parameters.to_unit(), [refine / MAX_REFINE]]).astype(np.float32)
 
 
 def from_candidate(row: npt.ArrayLike) -> Parameters:
-    """The parameters that a candidate row (shape (10,)) stands for."""
+    """The parameters of a candidate row (shape (10,))."""
     values = np.asarray(row, np.float64)
     if values.shape != (CANDIDATE_WIDTH,):
         raise InvalidRequest(f"a candidate has {CANDIDATE_WIDTH} values")

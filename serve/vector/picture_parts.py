@@ -9,16 +9,16 @@ from __future__ import annotations
 from PIL import Image
 
 MAX_SCANS = 100
-"""As libtiff has it for the JPEGs in TIFFs. Progressive JPEGs have about ten."""
+"""libtiff's limit for JPEGs in TIFFs. Progressive JPEGs have about ten."""
 MAX_CHUNKS = 1000
-"""Before the pixels. Usual ones have a dozen."""
+"""Chunks before the pixels; usual files have a dozen."""
 _START_OF_SCAN = b"\xff\xda"
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
 _SIGNATURE_BYTES, _CHUNK_BYTES = 8, 12
 
 
 def has_too_many(data: bytes, opened: Image.Image, max_pixels: int) -> bool:
-    """Whether decoding ``opened``, whose bytes are ``data``, is out of all proportion."""
+    """Whether decoding ``opened`` (encoded in ``data``) is disproportionately expensive."""
     if opened.format in ("JPEG", "MPO"):
         return data.count(_START_OF_SCAN) > MAX_SCANS  # among pixels these bytes do not occur
     if opened.format == "TIFF":
@@ -27,7 +27,7 @@ def has_too_many(data: bytes, opened: Image.Image, max_pixels: int) -> bool:
 
 
 def is_crowded(data: bytes) -> bool:
-    """Whether ``data`` is a PNG with too much before its pixels. To be asked before it is opened."""
+    """Whether ``data`` is a PNG with too many chunks before its pixels. Check before opening."""
     if not data.startswith(b"\x89PNG\r\n\x1a\n"):
         return False
     place = _SIGNATURE_BYTES

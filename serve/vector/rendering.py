@@ -16,9 +16,9 @@ from serve.vector.svg import with_size
 
 GIBIBYTE = 1024**3
 REFUSED = 3
-"""How the process ends for text that cannot be rendered; standard error has the reason."""
+"""Exit code for text that cannot be rendered; the reason is on standard error."""
 _IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)  # rows of the matrix, as `affine` orders them
-# Nothing that could make the renderer read a file or expand an entity; references inside the document are fine.
+# Rejects text that could make the renderer read files or expand entities; internal references are allowed.
 _REFUSED = re.compile(r"<!(?:DOCTYPE|ENTITY)|<(?:image|feImage|style)\b|href\s*=\s*(?:\"[^#\"]|'[^#'])", re.IGNORECASE)
 
 

@@ -30,7 +30,7 @@ Degradation = Literal["none", "noisy", "blurred"]
 
 
 def degradation(features: Features) -> Degradation:
-    """``noisy`` has more noise (JPEG's, mostly) than its edges explain; ``blurred`` has wide edges."""
+    """``noisy``: more noise (mostly JPEG's) than the edges explain; ``blurred``: wide edges."""
     if features.noise > _NOISE_PER_EDGE * (features.edge_density + 1e-3):
         return "noisy"
     return "blurred" if features.edge_width > _BLURRED_EDGE_PX else "none"

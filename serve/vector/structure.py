@@ -128,7 +128,7 @@ def structure_of(rgba: Rgba) -> Structure:
 
 
 def _rim(plane: npt.NDArray[Any]) -> npt.NDArray[Any]:
-    """The outermost pixels, in one row; the corners twice."""
+    """The outermost pixels as one row; corners appear twice."""
     return np.concatenate([plane[0], plane[-1], plane[:, 0], plane[:, -1]])
 
 
@@ -138,7 +138,7 @@ def _range(rgb: Rgb, size: int) -> Plane:
 
 
 def _largest(channels: Sequence[npt.NDArray[Any]]) -> npt.NDArray[Any]:
-    """Per pixel. numpy's own maximum over a last axis of three is slow."""
+    """Per-pixel maximum; faster than numpy's over a last axis of three."""
     red, green, blue = channels
     return np.maximum(np.maximum(red, green), blue)
 
@@ -217,9 +217,9 @@ def _merged(near: Mask) -> npt.NDArray[np.int64]:
 
 
 def _alike(colors: Plane) -> Mask:
-    """Pixels of a colour (not 0) that have the colour of their right and their lower neighbour.
+    """Pixels whose colour (not 0) equals that of their right and lower neighbour.
 
-    So two areas of different colours never touch, and one labelling finds the areas of all colours.
+    Two areas of different colours therefore never touch, so one labelling finds the areas of all colours.
     """
     alike = colors > 0
     alike[:, :-1] &= colors[:, :-1] == colors[:, 1:]

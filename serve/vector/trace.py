@@ -1,4 +1,4 @@
-"""One door to both tracers: the type of the parameters names the tracer."""
+"""Both tracers behind one function, selected by the type of the parameters."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def trace(rgba: npt.NDArray[np.uint8], parameters: Parameters) -> str:
 def draw(
     rgba: npt.NDArray[np.uint8], parameters: Parameters, drawing: Drawing | None = None
 ) -> tuple[str, Drawing | None]:
-    """As `trace`, with what a tracing that is to be refined further begins with (`draw_coverage`); VTracer has none."""
+    """As `trace`, returning the intermediate drawing for later refinement (`draw_coverage`); None for VTracer."""
     if isinstance(parameters, CoverageParameters):
         return draw_coverage(rgba, parameters, drawing)
     return trace_vtracer(rgba, parameters), None

@@ -24,7 +24,7 @@ import numpy.typing as npt
 from serve.vector.parameters import VTracerParameters
 
 EPSILON = 1e-3
-"""SSIM closer to 1 than this is not worth any bytes: it cannot be seen."""
+"""SSIM differences closer to 1 than this are invisible and not worth any bytes."""
 WEIGHT_OVER = 0.4
 """Cost of a factor of e in bytes above the reference."""
 WEIGHT_UNDER = 0.1
@@ -52,5 +52,5 @@ def reference_parameters(**changed: Any) -> VTracerParameters:
 
 
 def reference_from_area(width: int, height: int) -> float:
-    """A stand-in for ``reference_bytes`` from the size in pixels alone: about 5.6 KB at 256 x 256."""
+    """An estimate of ``reference_bytes`` from the size in pixels alone: about 5.6 KB at 256 x 256."""
     return float(_BYTES_PER_SQRT_PIXEL * np.sqrt(width * height))

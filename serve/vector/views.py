@@ -38,7 +38,7 @@ def reduced(rgba: Rgba, side: int) -> Rgba:
 
 
 def continued(picture: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8]:
-    """``picture`` (H, W) or (H, W, channels), continued by its edge pixels to at least ``side`` in both directions."""
+    """``picture`` (H, W) or (H, W, channels), padded with its edge pixels to at least ``side`` in both directions."""
     below, right = (max(0, side - length) for length in picture.shape[:2])
     if not (below or right):
         return picture
@@ -46,7 +46,7 @@ def continued(picture: npt.NDArray[np.uint8], side: int) -> npt.NDArray[np.uint8
 
 
 def on_white(rgba: Rgba) -> Rgba:
-    """Colours as seen on white, alpha kept: safe to average."""
+    """Colours composited on white, alpha kept: safe to average."""
     alpha = cv2.extractChannel(rgba, 3)
     if alpha.min() == 255:
         return rgba
@@ -75,7 +75,7 @@ def _tile_starts(length: int) -> list[int]:
 
 
 def thumbnail(rgba: Rgba) -> npt.NDArray[np.uint8]:
-    """Letterboxed to 128 x 128; a smaller picture is not enlarged, for its scale is telling."""
+    """Letterboxed to 128 x 128; smaller pictures are not enlarged, since their scale is informative."""
     small = on_white(reduced(rgba, THUMBNAIL_PX))
     frame = np.full((THUMBNAIL_PX, THUMBNAIL_PX, 4), (255, 255, 255, 0), np.uint8)
     top, left = (THUMBNAIL_PX - small.shape[0]) // 2, (THUMBNAIL_PX - small.shape[1]) // 2

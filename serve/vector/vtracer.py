@@ -1,4 +1,4 @@
-"""VTracer 0.6.15 through its in-memory binding, with the transparency that it loses by itself kept."""
+"""VTracer 0.6.15 through its in-memory binding, with transparency preserved."""
 
 from __future__ import annotations
 

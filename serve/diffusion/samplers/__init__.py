@@ -94,12 +94,12 @@ class Trajectory:
     levels: Levels
 
     def __len__(self) -> int:
-        """How often the model is asked."""
+        """Number of model evaluations."""
         return len(self.levels)
 
     @property
     def timesteps(self) -> npt.NDArray[np.float32]:
-        """Shape (evaluations,): what the model is told at each."""
+        """Shape (evaluations,): the model's timestep input of each."""
         return self.levels.timesteps.astype(np.float32)
 
     @property
@@ -119,11 +119,11 @@ class Trajectory:
         return level.alpha * latents + level.sigma * noise
 
     def scale_model_input(self, sample: Array, i: int) -> Array:
-        """What the model takes at evaluation ``i``."""
+        """The model input of evaluation ``i``."""
         return sample / self.levels.model_scale(i)
 
     def predict_x0(self, output: Array, sample: Array, i: int) -> Array:
-        """The picture's latents according to ``output``, the model's answer at evaluation ``i``."""
+        """The denoised latents according to ``output``, the model's output at evaluation ``i``."""
         return self.levels.predict_x0(output, sample, i)
 
     def step(self, state: State, output: Array, sample: Array, i: int, noise: Array | None) -> tuple[Array, State]:
@@ -174,7 +174,7 @@ SAMPLERS: tuple[Sampler, ...] = (
 
 
 def _key(name: str) -> str:
-    """Case, spaces, hyphens and underscores do not tell names apart."""
+    """Normalise a name: case, spaces, hyphens and underscores are ignored."""
     return re.sub(r"[\s_-]+", "", name).casefold()
 
 

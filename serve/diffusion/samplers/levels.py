@@ -23,7 +23,7 @@ from serve.diffusion.schedules import (
 
 Array = npt.NDArray[np.float32]
 State = Mapping[str, Array]
-"""What a sampler remembers between evaluations, besides the sample: arrays by name, empty at the start."""
+"""A sampler's state between evaluations besides the sample: arrays by name, initially empty."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Levels:
         return Level(*(float(value[i]) for value in values))
 
     def since(self, first: int) -> Self:
-        """Without the evaluations before ``first``."""
+        """The levels from evaluation ``first`` on."""
         names = ("timesteps", "alphas", "sigmas", "next_alphas", "next_sigmas")
         return replace(self, **{name: getattr(self, name)[first:] for name in names})
 
@@ -77,12 +77,12 @@ class Levels:
     def chain(
         cls, schedule: NoiseSchedule, timesteps: Floats, alphas: Floats, sigmas: Floats, initial_scale: float = 1.0
     ) -> Self:
-        """Each evaluation leads to the level of the next, the last to no noise."""
+        """Levels from pairs: each evaluation leads to the next level, the last to zero noise."""
         after = np.append(alphas[1:], 1.0), np.append(sigmas[1:], 0.0)
         return cls(schedule, timesteps, alphas, sigmas, *after, initial_scale)
 
     def model_scale(self, i: int) -> float:
-        """What the sample is divided by for the model, which knows samples of unit variance (or a flow's)."""
+        """Divisor of the sample for the model, which expects unit variance (or a flow's)."""
         return 1.0 if self.schedule.prediction_type == "flow" else math.hypot(self.alphas[i], self.sigmas[i])
 
     def predict_x0(self, output: Array, sample: Array, i: int) -> Array:

@@ -1,4 +1,6 @@
-"""Our tracer: areas, shares and sub-pixel contours instead of one colour a pixel. See docs/VECTORIZE.md."""
+"""The coverage tracer: areas, shares and sub-pixel contours instead of one colour per pixel; see docs/VECTORIZE.md. May
+import `serve.vector` modules below `trace`. Begin with `tracer`, which lists the steps in order.
+"""
 
 from serve.vector.coverage.tracer import Drawing, draw_coverage, trace_coverage
 from serve.vector.coverage.warm import warm

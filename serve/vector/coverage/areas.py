@@ -1,4 +1,4 @@
-"""Flat and smooth areas and their paints: what a picture is before its edges are looked at."""
+"""Flat and smooth areas with their paints, before edges are considered."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ FloatImage = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Source:
-    """What is traced, (H, W, 4), and the same before the pre-filter; one array where there was none."""
+    """The input picture, (H, W, 4), after and before the pre-filter; one array if it is not applied."""
 
     pixels: FloatImage
     raw: FloatImage

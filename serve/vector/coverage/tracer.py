@@ -55,8 +55,8 @@ def trace_coverage(rgba: npt.NDArray[np.uint8], parameters: CoverageParameters) 
 def draw_coverage(
     rgba: npt.NDArray[np.uint8], parameters: CoverageParameters, drawing: Drawing | None = None
 ) -> tuple[str, Drawing]:
-    """As `trace_coverage`, with what the text was made of: ``drawing`` from a call whose parameters differed in
-    nothing but ``refine`` and ``decimals`` saves making it again, and gives the same text."""
+    """As `trace_coverage`, returning the intermediate drawing too. A ``drawing`` from a call that differed only in
+    ``refine`` and ``decimals`` is reused and gives the same text."""
     source = prepare(rgba, parameters.denoise)
     if drawing is None:
         source, layers, paints = _draw(source, parameters)
@@ -74,7 +74,7 @@ def draw_coverage(
 
 
 def _draw(source: Source, parameters: CoverageParameters) -> tuple[Source, list[Layer], PaintTable]:
-    """The layers and their paints, and the picture at the size at which it is simple enough to be drawn."""
+    """The layers and their paints, and the picture at the size at which it is simple enough."""
     while True:
         size = source.pixels[..., 0].size
         areas = find_areas(source, parameters)

@@ -9,8 +9,8 @@ from serve.vector.parameters import CoverageParameters
 
 
 def warm() -> None:
-    """Trace pictures that between them reach every kernel with every argument type: about 1 s from numba's cache,
-    about a minute when it must compile."""
+    """Trace pictures that together reach every kernel with every argument type: about 1 s from numba's cache, about a
+    minute when compiling."""
     y, x = np.mgrid[0:64, 0:64].astype(np.float32)
     picture = np.full((64, 64, 4), 255, np.uint8)
     picture[8:24, 8:56, :3] = (200, 30, 40)
