@@ -19,7 +19,7 @@ from serve.errors import InvalidRequest, NotFound
 from serve.vector.image import decode
 from serve.vector.parameters import VTracerParameters
 from serve.vector.svg import statistics
-from serve.vector.vtracer import trace_vtracer
+from serve.vector.trace import trace_vtracer
 
 Array = npt.NDArray[Any]
 

@@ -54,7 +54,7 @@ def _run(job: _Job) -> None:
 def start_worker() -> None:
     """A worker keeps to one core, and compiles the tracer before its first measurement."""
     cv2.setNumThreads(1)
-    from serve.vector.coverage.warm import warm
+    from serve.vector.coverage.tracer import warm
 
     warm()
 

@@ -12,7 +12,7 @@ from build_engines.data.icons import VAR
 
 TRACING = (
     "serve/vector/coverage",
-    "serve/vector/vtracer.py",
+    "serve/vector/trace.py",
     "serve/vector/compare.py",
     "serve/vector/parameters.py",
     "build_engines/data/degrade.py",

@@ -91,7 +91,7 @@ def vtracer() -> FastAPI:
     """``POST /convert``: VTracer with its defaults, a thread for each core. Other work than ours: no model chooses."""
     from serve.vector.image import decode
     from serve.vector.parameters import VTracerParameters
-    from serve.vector.vtracer import trace_vtracer
+    from serve.vector.trace import trace_vtracer
 
     pool = ThreadPoolExecutor(os.cpu_count())
     app = FastAPI()

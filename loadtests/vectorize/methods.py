@@ -15,11 +15,11 @@ from loadtests.vectorize.peers import PALETTE, SEED, absent_program, autotrace, 
 from serve.ensembles.vectorizer.candidates import fixed_parameters
 from serve.vector.features import extract
 from serve.vector.parameters import CoverageParameters, VTracerParameters
+from serve.vector.trace import trace_vtracer
 from serve.vector.utility import reference_parameters, utility
-from serve.vector.vtracer import trace_vtracer
 
 COVERAGE_SOURCES = ("serve/vector/coverage", "serve/vector/parameters.py")
-VTRACER_SOURCES = ("serve/vector/vtracer.py", "serve/vector/parameters.py")
+VTRACER_SOURCES = ("serve/vector/trace.py", "serve/vector/parameters.py")
 BEST_OF = 40
 
 
@@ -60,7 +60,7 @@ class Function:
     name: str
     title: str
     convert: Callable[[Picture], str]
-    sources: tuple[str, ...] = ("serve/vector/vtracer.py",)
+    sources: tuple[str, ...] = ("serve/vector/trace.py",)
     prepare: Callable[[], None] = lambda: None
     absent: Callable[[], str | None] = lambda: None
 
@@ -198,7 +198,7 @@ def plain_methods() -> list[Method]:
             "coverage_best40",
             "coverage tracer, best of 40 by hindsight",
             best_of_coverage,
-            (*COVERAGE_SOURCES, "serve/vector/vtracer.py", "serve/vector/utility.py"),
+            (*COVERAGE_SOURCES, "serve/vector/trace.py", "serve/vector/utility.py"),
         ),
     ]
 

@@ -21,8 +21,8 @@ from serve.ensembles.vectorizer.vectorization import VectorizeOptions
 from serve.vector.compare import Reference
 from serve.vector.coverage import trace_coverage
 from serve.vector.parameters import LEARNED, MAX_REFINE, CoverageParameters
+from serve.vector.trace import trace_vtracer
 from serve.vector.utility import reference_parameters, utility
-from serve.vector.vtracer import trace_vtracer
 
 STEP = 0.15
 """Standard deviation of a local step in the unit box."""

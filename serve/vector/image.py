@@ -20,7 +20,6 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from serve.errors import BadImage, TooLarge, UnsupportedMedia
-from serve.vector.picture_parts import has_too_many, is_crowded
 
 T = TypeVar("T")
 
@@ -209,3 +208,40 @@ def _to_srgb(image: Image.Image, profile: bytes) -> Image.Image:
     if alpha is not None:
         converted.putalpha(alpha)
     return converted
+
+
+MAX_SCANS = 100
+"""libtiff's limit for JPEGs in TIFFs. Progressive JPEGs have about ten."""
+MAX_CHUNKS = 1000
+"""Chunks before the pixels; usual files have a dozen."""
+_START_OF_SCAN = b"\xff\xda"
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+_SIGNATURE_BYTES, _CHUNK_BYTES = 8, 12
+
+
+def has_too_many(data: bytes, opened: Image.Image, max_pixels: int) -> bool:
+    """Whether decoding ``opened`` (encoded in ``data``) is disproportionately expensive for its size: each scan of a
+    JPEG covers all pixels again, and a TIFF tile may be larger than the picture."""
+    if opened.format in ("JPEG", "MPO"):
+        return data.count(_START_OF_SCAN) > MAX_SCANS  # among pixels these bytes do not occur
+    if opened.format == "TIFF":
+        return _tile_pixels(opened) > max_pixels
+    return False
+
+
+def is_crowded(data: bytes) -> bool:
+    """Whether ``data`` is a PNG with too many chunks before its pixels. Check before opening."""
+    if not data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return False
+    place = _SIGNATURE_BYTES
+    for _ in range(MAX_CHUNKS):
+        if place >= len(data) or data[place + 4 : place + 8] == b"IDAT":
+            return False
+        place += int.from_bytes(data[place : place + 4], "big") + _CHUNK_BYTES
+    return True
+
+
+def _tile_pixels(opened: Image.Image) -> int:
+    tags = getattr(opened, "tag_v2", {})
+    width, length = tags.get(_TILE_WIDTH, 0), tags.get(_TILE_LENGTH, 0)
+    return width * length if isinstance(width, int) and isinstance(length, int) else 0

@@ -11,7 +11,7 @@ from serve.vector.coverage import draw_coverage, trace_coverage, warm
 from serve.vector.coverage.kernel import KERNELS
 from serve.vector.parameters import CoverageParameters, VTracerParameters
 from serve.vector.svg import statistics
-from serve.vector.vtracer import trace_vtracer
+from serve.vector.trace import trace_vtracer
 
 SOURCE = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 200 160">
 <defs><linearGradient id="g" x1="0" y1="0" x2="1" y2="0"><stop stop-color="#1463ff"/>

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from serve.vector.dither import is_dithered
 from serve.vector.features import extract
+from serve.vector.restore import is_dithered
 from serve.vector.rules import degradation
 
 Rgb = npt.NDArray[np.uint8]

@@ -2,7 +2,6 @@
 import `serve.vector` modules below `trace`. Begin with `tracer`, which lists the steps in order.
 """
 
-from serve.vector.coverage.tracer import Drawing, draw_coverage, trace_coverage
-from serve.vector.coverage.warm import warm
+from serve.vector.coverage.tracer import Drawing, draw_coverage, trace_coverage, warm
 
 __all__ = ["Drawing", "draw_coverage", "trace_coverage", "warm"]

@@ -1,7 +1,7 @@
 """How the tracer's loops are compiled: ahead of use by numba, cached beside the sources, without the GIL.
 
-``kernel`` marks such a function. `serve.vector.coverage.warm` calls every one of them with the argument types that
-tracing uses, so no request ever waits for the compiler.
+``kernel`` marks such a function. `serve.vector.coverage.tracer.warm` calls every one of them with the argument types
+that tracing uses, so no request ever waits for the compiler.
 """
 
 from __future__ import annotations

@@ -16,8 +16,7 @@ from serve.settings import HOME, Settings
 from serve.state import State
 from serve.state.database import Database
 from serve.state.objects import Objects, media_type_of
-from serve.vector.image import check, read
-from serve.vector.picture_parts import MAX_CHUNKS, MAX_SCANS
+from serve.vector.image import MAX_CHUNKS, MAX_SCANS, check, read
 
 LIMITED = """
 import resource, sys

@@ -12,8 +12,7 @@ from serve.errors import InvalidRequest
 from serve.vector.compare import fidelity, render
 from serve.vector.parameters import VTracerParameters
 from serve.vector.svg import statistics
-from serve.vector.trace import trace, tracer_name
-from serve.vector.vtracer import trace_vtracer
+from serve.vector.trace import trace, trace_vtracer, tracer_name
 
 
 def logo(alpha: int = 255) -> npt.NDArray[np.uint8]:
