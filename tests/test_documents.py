@@ -24,8 +24,9 @@ MAKE = re.compile(r"(?:^|[`;&]) *make ([a-z][a-z-]*)", re.MULTILINE)
 COMMAND = re.compile(r"(?:^|[`(;|&]) *(?:\.venv/bin/)?atelier ((?:[a-z][a-z-]+ ?)+)", re.MULTILINE)
 DOTTED = re.compile(rf"`((?:{'|'.join(ROOMS)})(?:\.\w+)+)[`(]")
 SETTING = re.compile(r"`([a-z_]+(?:\.[a-z_]+)+)`")
-MADE_ON_THE_WAY = ("deployments/docker/models",)
-"""Folders that a document has its reader make."""
+LINK = re.compile(r"\]\(([\w./-]*?(?:\.md)?)(?:#([\w-]+))?\)")
+MADE_ON_THE_WAY = ("deployments/docker/models", "serve/data/deployments", "serve/data/model_repository")
+"""Folders that a document has its reader make, and those that only a wheel has."""
 LOGGERS = ("serve.requests",)
 FILE_TYPES = ("json", "pem", "txt", "yaml")
 
@@ -47,6 +48,21 @@ def missing_paths(text: str) -> list[str]:
     shortened = [one for one in PYTHON_FILE.findall(text) if not any(file.endswith(f"/{one}") for file in files())]
     named = [one for one in PATH.findall(text) if one not in MADE_ON_THE_WAY]
     return [one for one in named if not (HOME / one).exists()] + shortened
+
+
+def anchors(document: Path) -> set[str]:
+    """Of its headings, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def missing_links(document: Path) -> list[str]:
+    missing = []
+    for name, anchor in LINK.findall(document.read_text()):
+        target = (document.parent / name) if name else document
+        if not target.exists() or (anchor and anchor not in anchors(target)):
+            missing.append(f"{name}#{anchor}")
+    return missing
 
 
 def missing_modules(text: str) -> list[str]:
@@ -112,6 +128,11 @@ def missing_settings(text: str) -> list[str]:
 @each
 def test_files_and_folders_are_there(document: Path) -> None:
     assert missing_paths(document.read_text()) == []
+
+
+@each
+def test_links_and_anchors_are_there(document: Path) -> None:
+    assert missing_links(document) == []
 
 
 @each
