@@ -8,7 +8,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 WORKDIR /opt/atelier
 RUN python -m venv /opt/venv
 # What changes seldom comes first: these layers are kept while the code changes.
-COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE NOTICE ./
 RUN /opt/venv/bin/python -m pip install --constraint constraints.txt --editable ".[${EXTRAS}]"
 COPY serve/ serve/
 RUN /opt/venv/bin/python -m pip install --no-deps --editable .
@@ -38,7 +38,7 @@ RUN apt-get update \
     && install --directory --owner atelier --group atelier --mode 0750 /var/lib/atelier /var/lib/models /var/backups/atelier /run/ray
 WORKDIR /opt/atelier
 COPY --from=build /opt/venv /opt/venv
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml LICENSE NOTICE ./
 COPY serve/ serve/
 COPY deployments/ deployments/
 COPY model_repository/ model_repository/

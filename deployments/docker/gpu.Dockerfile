@@ -15,7 +15,7 @@ ENV UV_PYTHON_INSTALL_DIR=/opt/python UV_LINK_MODE=copy UV_NO_CACHE=1
 COPY --from=uv /uv /usr/local/bin/uv
 WORKDIR /opt/atelier
 RUN uv venv --managed-python --python "${PYTHON}" /opt/venv
-COPY pyproject.toml setup.py constraints.txt README.md LICENSE ./
+COPY pyproject.toml setup.py constraints.txt README.md LICENSE NOTICE ./
 RUN uv pip install --compile-bytecode --python /opt/venv/bin/python --constraint constraints.txt --editable ".[${EXTRAS}]"
 COPY serve/ serve/
 RUN uv pip install --python /opt/venv/bin/python --no-deps --editable .
@@ -44,7 +44,7 @@ RUN apt-get update \
 WORKDIR /opt/atelier
 COPY --from=build /opt/python /opt/python
 COPY --from=build /opt/venv /opt/venv
-COPY pyproject.toml LICENSE ./
+COPY pyproject.toml LICENSE NOTICE ./
 COPY serve/ serve/
 COPY deployments/ deployments/
 COPY model_repository/ model_repository/

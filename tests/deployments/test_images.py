@@ -60,7 +60,7 @@ def test_what_it_copies_is_there_and_sent(recipe: Recipe) -> None:
 def test_what_no_image_needs_is_not_sent() -> None:
     sent = context()
     assert {path.split("/")[0] for path in sent} == {
-        "LICENSE", "README.md", "build_engines", "constraints.txt", "deployments", "model_repository",
+        "LICENSE", "NOTICE", "README.md", "build_engines", "constraints.txt", "deployments", "model_repository",
         "pyproject.toml", "serve", "setup.py",
     }  # fmt: skip
     for path in (".git/config", ".venv/bin/python", "var/atelier.db", "tests/conftest.py", ".env", "serve/a.pyc"):
@@ -129,7 +129,7 @@ def test_its_probe_asks_a_route_that_there_is(recipe: Recipe) -> None:
 def test_the_constraints_resolve(tmp_path: Path) -> None:
     """As the first layer installs them: nothing of the package but its metadata is there."""
     extras = Recipe(FOLDER / "cpu.Dockerfile").arguments()["EXTRAS"]
-    for name in ("pyproject.toml", "setup.py", "constraints.txt", "README.md", "LICENSE"):
+    for name in ("pyproject.toml", "setup.py", "constraints.txt", "README.md", "LICENSE", "NOTICE"):
         (tmp_path / name).write_bytes((HOME / name).read_bytes())
     command = [sys.executable, "-m", "pip", "install", "--dry-run", "--quiet", "--no-build-isolation"]
     done = subprocess.run(

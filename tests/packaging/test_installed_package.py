@@ -102,7 +102,7 @@ def test_source_distribution_builds_the_same_wheel(built: Distributions) -> None
     assert record(built.wheel) == record(built.wheel_of_sdist)
     with tarfile.open(built.sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
-    assert {"LICENSE", "README.md", "constraints.txt", "pyproject.toml", "setup.py"} <= names
+    assert {"LICENSE", "NOTICE", "README.md", "constraints.txt", "pyproject.toml", "setup.py"} <= names
     assert not [name for name in names if name.startswith(("tests/", "loadtests/")) or "__pycache__" in name]
 
 
