@@ -93,11 +93,11 @@ MUTATIONS = (
         (QUEUE, "api/test_jobs.py"),
     ),
     Mutation(
-        "who was taken for dead writes on",
+        "who was taken for dead beats on",
         "serve/jobs/worker/leases.py",
-        r"j\.worker_id == worker_id, j\.attempt == attempt",
-        "j.attempt == attempt",
-        (LEASES,),
+        r"if row\.rowcount == 0:",
+        "if row.rowcount < 0:",
+        (LEASES, "jobs/test_beats.py"),
     ),
     Mutation(
         "an attempt before the last writes on",

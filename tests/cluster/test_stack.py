@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import json
 import os
@@ -240,13 +241,12 @@ def test_everything_listens_on_loopback_only(stack: Stack) -> None:
     """Doors, HAProxy's pages, Ray Serve's and Ray's internal ports, Triton's."""
     inodes = {}
     for pid in stack.pids():
-        for link in Path(f"/proc/{pid}/fd").iterdir():
-            try:
-                target = os.readlink(link)
-            except OSError:
-                continue
-            if target.startswith("socket:["):
-                inodes[target[8:-1]] = pid
+        with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile
+            for link in Path(f"/proc/{pid}/fd").iterdir():
+                with contextlib.suppress(OSError):
+                    target = os.readlink(link)
+                    if target.startswith("socket:["):
+                        inodes[target[8:-1]] = pid
     seen, open_to_others = set(), []
     for line in (Path("/proc/net/tcp").read_text() + Path("/proc/net/tcp6").read_text()).splitlines():
         cells = line.split()

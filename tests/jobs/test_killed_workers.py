@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
 import json
 import os
@@ -92,6 +93,13 @@ async def add(state: State, n: int) -> dict[str, IllustrateOptions]:
     return found
 
 
+async def starts(state: State) -> int:
+    """How many attempts have begun: the next kill waits for one, however long a busy machine takes."""
+    async with state.database.read() as connection:
+        query = sa.select(sa.func.count()).select_from(events).where(events.c.kind == "started")
+        return await connection.scalar(query) or 0
+
+
 async def statuses(state: State) -> dict[str, str]:
     async with state.database.read() as connection:
         rows = await connection.execute(sa.select(jobs.c.generation_id, jobs.c.status))
@@ -107,12 +115,17 @@ async def test_a_hundred_kills_lose_nothing(killable: tuple[State, Nursery], tmp
         await nursery.fork()
     for _ in range(KILLS):
         await asyncio.sleep(chance.uniform(0.02, 0.15))
+        begun = await starts(state)
         nursery.kill(chance.choice(nursery.pids))
         await nursery.fork()
         open_jobs = sum(status != "completed" for status in (await statuses(state)).values())
         if open_jobs < 8:
             asked |= {job: replaced for job, replaced in (await add_more(state, len(asked))).items()}
-    async with asyncio.timeout(60):
+        with contextlib.suppress(TimeoutError):  # what was killed may have had nothing, and all jobs be under way
+            async with asyncio.timeout(2):
+                while await starts(state) == begun:  # noqa: ASYNC110 (other processes begin them)
+                    await asyncio.sleep(0.01)
+    async with asyncio.timeout(240):
         while set((found := await statuses(state)).values()) != {"completed"}:
             assert "failed" not in found.values(), found
             await asyncio.sleep(0.1)
