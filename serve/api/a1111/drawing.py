@@ -20,7 +20,7 @@ from serve.api.a1111.pictures import checked, not_yet
 from serve.api.a1111.progress_registry import Desks, Task
 from serve.api.http.bodies import CappedRoute
 from serve.api.http.callers import CACHE_HEADER, CallerOf, DrawsDirectly
-from serve.api.http.drawing import with_words
+from serve.api.http.drawing import with_answer_headers
 from serve.api.http.problems import render
 from serve.api.native.conversion import SiteSettings
 from serve.diffusion.samplers import by_name
@@ -53,13 +53,13 @@ async def txt2img(
     """Pictures of a prompt."""
     values, families = await request.json(), await direct.families()
     options, unknown = options_of(desk, caller.user_id, families, settings, body.override_settings)
-    asked = body.parsed(values, families, options, unknown)
-    if asked.notes:  # which have words of the prompt: the answer tells them, and no log
-        LOGGER.info("txt2img: %d notes", len(asked.notes))
-    with desk.task(caller.user_id, asked.task_id, asked.pictures) as task:
-        answer = await task.run(_drawn(asked, direct, caller, task, settings))
-    content = await asyncio.to_thread(_body, values, asked, answer)
-    return with_words(await asyncio.to_thread(render, content, 200, None), answer)
+    parsed = body.parsed(values, families, options, unknown)
+    if parsed.notes:  # which have words of the prompt: the answer tells them, and no log
+        LOGGER.info("txt2img: %d notes", len(parsed.notes))
+    with desk.task(caller.user_id, parsed.task_id, parsed.pictures) as task:
+        answer = await task.run(_drawn(parsed, direct, caller, task, settings))
+    content = await asyncio.to_thread(_body, values, parsed, answer)
+    return with_answer_headers(await asyncio.to_thread(render, content, 200, None), answer)
 
 
 @router.post("/img2img", **not_yet(Txt2ImgResponse, "Not answered yet: what was drawn"))
@@ -75,15 +75,15 @@ async def img2img(body: Img2ImgRequest, settings: SiteSettings) -> Response:
 
 
 async def _drawn(
-    asked: DrawingRequest, direct: DirectService, caller: Caller, task: Task, settings: Settings
+    parsed: DrawingRequest, direct: DirectService, caller: Caller, task: Task, settings: Settings
 ) -> Answer:
     """Never with somebody else's pictures: two requests for any seed are two wishes here."""
-    wanted = IllustrateRequest(asked.order.options, asked.order.encoding)
-    with rename_fields(asked.order.names):
+    wanted = IllustrateRequest(parsed.order.options, parsed.order.encoding)
+    with rename_fields(parsed.order.names):
         known = await direct.cached_answer(wanted, caller)
         if known is not None:
             return known
-        drawing = direct.stream(wanted, caller, asked.preview_every(settings.jobs.previews), task.progressed)
+        drawing = direct.stream(wanted, caller, parsed.preview_every(settings.jobs.previews), task.progressed)
         async with contextlib.aclosing(drawing) as items:
             async for item in items:
                 if not isinstance(item, Preview):
@@ -92,12 +92,12 @@ async def _drawn(
     raise AssertionError("a stream ends with its answer")
 
 
-def _body(values: Mapping[str, Any], asked: DrawingRequest, answer: Answer) -> dict[str, Any]:
+def _body(values: Mapping[str, Any], parsed: DrawingRequest, answer: Answer) -> dict[str, Any]:
     repeated = {name: values.get(name, default) for name, default in DEFAULTS.items()}
     return {
-        "images": [as_base64(file.data) for file in answer.files] if asked.send_images else [],
+        "images": [as_base64(file.data) for file in answer.files] if parsed.send_images else [],
         "parameters": _finite(repeated),
-        "info": json.dumps(_info(asked, answer)),
+        "info": json.dumps(_info(parsed, answer)),
     }
 
 
@@ -106,7 +106,7 @@ def _finite(values: Mapping[str, Any]) -> Any:
     return json.loads(json.dumps(values), parse_constant=lambda _: None)
 
 
-def _info(asked: DrawingRequest, answer: Answer) -> dict[str, Any]:
+def _info(parsed: DrawingRequest, answer: Answer) -> dict[str, Any]:
     """All that became of the request, as that project's ``Processed`` tells it, and ``comments``."""
     told = answer.details["parameters"]
     made = Parameters(**{field.name: told[field.name] for field in fields(Parameters) if field.name in told})
@@ -129,11 +129,11 @@ def _info(asked: DrawingRequest, answer: Answer) -> dict[str, Any]:
         "scheduler": schedule,
         "cfg_scale": made.guidance_scale,
         "steps": made.num_inference_steps,
-        "batch_size": asked.batch_size,
+        "batch_size": parsed.batch_size,
         "restore_faces": False,
         "face_restoration_model": None,
         "sd_model_name": made.model,
-        "sd_model_hash": asked.family.version if asked.family.name == made.model else None,
+        "sd_model_hash": parsed.family.version if parsed.family.name == made.model else None,
         "sd_vae_name": None,
         "sd_vae_hash": None,
         "seed_resize_from_w": -1,
@@ -142,12 +142,12 @@ def _info(asked: DrawingRequest, answer: Answer) -> dict[str, Any]:
         "extra_generation_params": {"Schedule type": schedule},
         "index_of_first_image": 0,
         "infotexts": [provenance.infotext(replace(made, seed=seed)) for seed in seeds],
-        "styles": list(asked.styles),
+        "styles": list(parsed.styles),
         "job_timestamp": time.strftime("%Y%m%d%H%M%S", time.gmtime()),
         "clip_skip": 1,
         "is_using_inpainting_conditioning": False,
         "version": f"atelier {version('atelier')}",
-        "comments": "".join(f"{note}\n" for note in asked.notes),
+        "comments": "".join(f"{note}\n" for note in parsed.notes),
         "generation_id": answer.generation_id,
         **{name: answer.details[name] for name in _ALSO if name in answer.details},
     }

@@ -26,7 +26,7 @@ from serve.api.a1111.models import (
 )
 from serve.api.a1111.options import CHECKPOINT, NO_OVERRIDE
 from serve.api.a1111.prompts import MOST_STYLES, styled, without_networks
-from serve.api.http.drawing import Count, Guidance, Order, Steps, chosen
+from serve.api.http.drawing import Count, Guidance, Order, Steps, family_for
 from serve.api.http.models import Flag, Text, Whole
 from serve.diffusion.noise import MAX_SEED
 from serve.ensembles.illustrator.encoding import Encoding
@@ -121,7 +121,7 @@ class Txt2ImgRequest(LenientModel):
         Raises InvalidRequest naming the key at fault, NotFound for a sampler, and Unsupported for what is not offered.
         """
         self._refuse_unavailable()
-        family = chosen(families, options[CHECKPOINT])
+        family = family_for(families, options[CHECKPOINT])
         size = family.nearest_size(self.width or family.width, self.height or family.height)
         sampler, notes = samplers.resolved(self.sampler_name or self.sampler_index, self.scheduler, family)
         prompt, negative_prompt, styles, more = self._prompts()

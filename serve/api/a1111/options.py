@@ -16,7 +16,7 @@ from serve.api.a1111.models import NOTHING, OptionsRequest, OptionsResponse
 from serve.api.a1111.progress_registry import Desks, ProgressRegistry
 from serve.api.http.bodies import CappedRoute
 from serve.api.http.callers import Directly, UserId
-from serve.api.http.drawing import chosen
+from serve.api.http.drawing import family_for
 from serve.api.native.conversion import SiteSettings
 from serve.ensembles.illustrator.illustration import FamilyInfo
 from serve.errors import NotFound
@@ -68,7 +68,7 @@ def options_of(
         "enable_pnginfo": settings.pictures.embed_metadata,
     }
     options |= {**standing, **overridden}
-    family = chosen(families, options.get(CHECKPOINT)) if families else None
+    family = family_for(families, options.get(CHECKPOINT)) if families else None
     options[CHECKPOINT] = family.name if family else None
     return options, unknown
 

@@ -6,7 +6,6 @@ import asyncio
 import json
 import zlib
 from collections.abc import AsyncGenerator, Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from fastapi import Request, Response
@@ -23,7 +22,7 @@ ENVELOPE_BYTES = 64 * 1024
 
 PIECE_BYTES = 256 * 1024
 MOST_FILES = 4
-"""In one form, where a door does not say otherwise."""
+"""In one form, where its route does not say otherwise."""
 
 MAX_GROUPS = 1_000_000
 """Lists and objects of one body: an image nested by rows and pixels has fewer, and more would take seconds to read."""
@@ -39,12 +38,6 @@ class BodyTimeout(InvalidRequest):
     status = 408
     title = "Request timeout"
     kind = "slow-body"
-
-
-@dataclass(frozen=True)
-class Form:
-    fields: dict[str, str]
-    files: dict[str, bytes]
 
 
 async def read_body(request: Request, limits: LimitsSettings) -> bytes:
@@ -89,20 +82,6 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(name)
-
-
-async def read_form(request: Request, limits: LimitsSettings) -> Form:
-    """A multipart form. Text fields and files that appear twice are refused."""
-    fields: dict[str, str] = {}
-    files: dict[str, bytes] = {}
-    for name, value in await read_parts(request, limits, MOST_FILES):
-        if name in fields or name in files:
-            raise InvalidRequest("was sent twice", name)
-        if isinstance(value, str):
-            fields[name] = value
-        else:
-            files[name] = value
-    return Form(fields, files)
 
 
 async def read_parts(
@@ -159,7 +138,7 @@ async def capped(request: Request, limits: LimitsSettings) -> AsyncGenerator[byt
     cap, timeout_s = _cap(limits), limits.body_timeout_s
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared) > cap and "expect" in request.headers:
-        raise TooLarge(f"the body has more than {cap} bytes")  # the client waits to be told before it sends
+        raise TooLarge(f"the body has more than {cap} bytes")  # the client waits for leave before it sends
     deadline = asyncio.get_running_loop().time() + timeout_s
     chunks = request.stream()
     received = 0

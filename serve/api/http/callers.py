@@ -100,20 +100,8 @@ Directly = Annotated[DirectService, Depends(direct_of)]
 DrawsDirectly = Annotated[DirectService, Depends(drawing_direct)]
 
 
-def caller_of(request: Request, user_id: str | None = None, grace_s: float = 0.0) -> Caller:
-    """Raises InvalidRequest for a key that is none, Forbidden for a ``user_id`` that is not the caller's."""
-    wishes = _cache_control(request.headers)
-    return Caller(
-        user_id=principal_of(request).acting_user_id(user_id or None),
-        idempotency_key=idempotency_key(request.headers),
-        bypass_cache=bool(wishes & {"no-cache", "no-store"}),
-        store="no-store" not in wishes,
-        grace_s=grace_s,
-    )
-
-
-def with_cache_status(response: Response, word: CacheStatus) -> Response:
-    response.headers[CACHE] = word
+def with_cache_status(response: Response, status: CacheStatus) -> Response:
+    response.headers[CACHE] = status
     return response
 
 
@@ -130,7 +118,3 @@ def idempotency_key(headers: Headers) -> str | None:
     if given is not None and not _KEY.fullmatch(given):
         raise InvalidRequest(f"must be 1 to {MAX_KEY} printable ASCII characters", KEY)
     return given
-
-
-def _cache_control(headers: Headers) -> set[str]:
-    return {wish.strip().lower() for given in headers.getlist("cache-control") for wish in given.split(",")}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Annotated, Any
 
@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import HTTPConnection
 
 from serve.api.http.models import Text
-from serve.api.http.values import required_text, text
 from serve.api.middleware.authentication import admitted_still, principal_of
 from serve.api.middleware.scopes import READS
 from serve.errors import InvalidRequest, StateUnavailable
@@ -89,18 +88,3 @@ def owner_of(connection: HTTPConnection, user_id: str | None, field: str = "user
     if principal.key_id is None and user_id is None:
         raise InvalidRequest("is required, and must not be empty", field)
     return user_id if user_id is not None and principal.is_linked else principal.acting_user_id(user_id, field)
-
-
-def user_of(connection: HTTPConnection, values: Mapping[str, Any], name: str = "user_id") -> str:
-    """Whose something is, or is to be. Where nobody shows a key it has to be said.
-
-    Raises InvalidRequest, and Forbidden for another user than the key's.
-    """
-    who = principal_of(connection)
-    given = required_text(values, name, MAX_USER) if who.key_id is None else text(values, name, MAX_USER)
-    return given if given is not None and who.is_linked else who.acting_user_id(given, name)
-
-
-def user_wanted(connection: HTTPConnection, values: Mapping[str, Any], name: str = "user_id") -> str | None:
-    """Whose objects are looked for; None: everybody's. Raises as ``user_of``."""
-    return principal_of(connection).visible_user_id(text(values, name, MAX_USER), name)

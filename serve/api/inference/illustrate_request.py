@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
-from serve.api.http.values import number, refuse_unknown, required_text, text, whole
+from pydantic import Field
+
+from serve.api.http.drawing import Prompt
+from serve.api.http.models import Number, RequestModel, Text, Whole, validate
 from serve.api.inference.codec import InferRequest
 from serve.api.inference.description import TensorSpec, own_parameters
 from serve.api.inference.tensors import Tensor
-from serve.ensembles.illustrator.illustration import MAX_PROMPT_CHARACTERS, RANGES, SCALES, IllustrateOptions
+from serve.ensembles.illustrator.illustration import MAX_PROMPT_CHARACTERS, IllustrateOptions
 from serve.errors import InvalidRequest, rename_fields
 
 _TEXTS = ("prompt", "negative_prompt", "model", "sampler")
@@ -24,24 +27,35 @@ INPUTS = [
 _NAMES = tuple(spec.name for spec in INPUTS)
 
 
+class IllustrateInputs(RequestModel):
+    """The bounds of numbers are those of `IllustrateOptions`."""
+
+    prompt: Prompt
+    negative_prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)] = ""
+    model: Annotated[Text | None, Field(max_length=MAX_PROMPT_CHARACTERS)] = None
+    sampler: Annotated[Text | None, Field(max_length=MAX_PROMPT_CHARACTERS)] = None
+    width: Whole | None = None
+    height: Whole | None = None
+    num_inference_steps: Whole | None = None
+    n: Whole = 1
+    preview_every: Whole = 0
+    seed: Whole | None = None
+    guidance_scale: Number | None = None
+    guidance_rescale: Number = 0.0
+
+
 def read_options(request: InferRequest, timeout_s: float | None) -> IllustrateOptions:
     """Raises ``InvalidRequest`` that names the tensor or the parameter at fault."""
     values = own_parameters(request)
-    refuse_unknown(values, _NAMES)
     for tensor in request.inputs:
         if tensor.name not in _NAMES:
             raise InvalidRequest(f"is not an input of illustrate; known: {', '.join(_NAMES)}", tensor.name[:64])
         if tensor.name in values:
             raise InvalidRequest("is an input and a parameter; send one of them", tensor.name)
         values[tensor.name] = _element(tensor)
-    options: dict[str, Any] = {name: whole(values, name, told=RANGES[name]) for name in _WHOLES}
-    options |= {name: number(values, name, told=SCALES[name]) for name in _NUMBERS}
-    options |= {name: text(values, name, MAX_PROMPT_CHARACTERS) for name in _TEXTS[1:]}
-    given = {name: value for name, value in options.items() if value is not None}
+    inputs = validate(IllustrateInputs, values)
     with rename_fields({"timeout_s": "timeout"}):
-        return IllustrateOptions(
-            prompt=required_text(values, "prompt", MAX_PROMPT_CHARACTERS), timeout_s=timeout_s, **given
-        )
+        return IllustrateOptions(timeout_s=timeout_s, **inputs.model_dump(exclude_unset=True))
 
 
 def _element(tensor: Tensor) -> Any:

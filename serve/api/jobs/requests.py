@@ -16,7 +16,7 @@ from typing import Any
 from fastapi import Request
 
 from serve.api.http.callers import KeyHeader
-from serve.api.http.drawing import SizedDrawingFields, chosen
+from serve.api.http.drawing import SizedDrawingFields, family_for
 from serve.api.http.models import validate
 from serve.api.jobs import pictures
 from serve.api.jobs.models import (
@@ -144,13 +144,13 @@ async def parse_drawing(
     if name is None:
         return IllustrateRequest(drawing.options, drawing.encoding)
     quality = quality_of(name)
-    drawing = drawing.with_quality(quality, chosen(families or (), drawing.options.model))
+    drawing = drawing.with_quality(quality, family_for(families or (), drawing.options.model))
     return IllustrateRequest(drawing.options, drawing.encoding, {"quality": quality.name})
 
 
 def check(options: IllustrateOptions, families: Sequence[FamilyInfo]) -> None:
     """As the Illustrator does. Raises NotFound for a model, InvalidRequest for a size or sampler that it has not."""
-    family = chosen(families, options.model)
+    family = family_for(families, options.model)
     if options.model not in (None, family.name):
         known = ", ".join(one.name for one in families)
         raise NotFound(f"there is no model {str(options.model)[:64]!a}; there are: {known}. {HOW_TO_BUILD}", "model")

@@ -10,7 +10,16 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve.api.http.bodies import CappedRoute
 from serve.api.http.callers import CACHE_HEADER, CallerOf, DrawsDirectly, urls_of
-from serve.api.http.drawing import Count, PictureUrl, Prompt, SizedDrawingFields, chosen, draw, told, with_words
+from serve.api.http.drawing import (
+    Count,
+    PictureUrl,
+    Prompt,
+    SizedDrawingFields,
+    answer_metadata,
+    draw,
+    family_for,
+    with_answer_headers,
+)
 from serve.api.http.models import Text, one_of
 from serve.api.http.problems import render
 from serve.api.native.conversion import SiteSettings
@@ -64,7 +73,7 @@ async def generate(body: DiffusionRequest, caller: CallerOf, direct: DrawsDirect
     if body.preset is not None and prompt.strip():
         prompt, negative_prompt = apply(template_of(body.preset), prompt, negative_prompt)
     order = body.order(settings.pictures.embed_metadata, prompt=prompt, negative_prompt=negative_prompt, n=body.n)
-    family = chosen(await direct.families(), order.options.model)
+    family = family_for(await direct.families(), order.options.model)
     answer = await draw(order.with_quality(quality, family), direct, caller, preset=body.preset, quality=quality.name)
     urls = urls_of(answer, settings)
     content = {
@@ -72,9 +81,9 @@ async def generate(body: DiffusionRequest, caller: CallerOf, direct: DrawsDirect
         "image_url": urls[0],
         "images": [{"image_url": url, "seed": file.seed} for url, file in zip(urls, answer.files, strict=True)],
         "generation_id": answer.generation_id,
-        "metadata": told(answer),
+        "metadata": answer_metadata(answer),
     }
-    return with_words(render(content, 200, None), answer)
+    return with_answer_headers(render(content, 200, None), answer)
 
 
 class TemplateInfo(BaseModel):

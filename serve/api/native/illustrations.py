@@ -20,10 +20,10 @@ from serve.api.http.drawing import (
     PictureUrl,
     Prompt,
     SizedDrawingFields,
+    answer_metadata,
     camel_case,
     draw,
-    told,
-    with_words,
+    with_answer_headers,
 )
 from serve.api.http.models import Number, RequestModel, Text
 from serve.api.http.ownership import UserName, owner_of
@@ -134,14 +134,14 @@ async def generate_illustration(
     with rename_fields({"prompt": longest}):  # what to shorten, should all of it be too long
         order = body.order(settings.pictures.embed_metadata, prompt=folded(body.prompt, style, memory))
         answer = await draw(order, direct, caller, **context)
-    metadata = told(answer)
+    metadata = answer_metadata(answer)
     metadata["parameters"] = {camel_case(name): value for name, value in metadata["parameters"].items()}
     content = {
         "imageUrl": urls_of(answer, settings)[0],
         "generationId": answer.generation_id,
         "metadata": {camel_case(name): value for name, value in metadata.items()},
     }
-    return with_words(render(content, 200, None), answer)
+    return with_answer_headers(render(content, 200, None), answer)
 
 
 def folded(prompt: str, style: Mapping[str, str], memory: Mapping[str, str]) -> str:
@@ -198,5 +198,5 @@ async def generate(
     order = body.order(settings.pictures.embed_metadata, prompt=body.prompt)
     answer = await draw(order, direct, caller)
     url = urls_of(answer, settings)[0]
-    content = {"image_url": url, "generation_id": answer.generation_id, "metadata": told(answer)}
-    return with_words(render(content, 200, None), answer)
+    content = {"image_url": url, "generation_id": answer.generation_id, "metadata": answer_metadata(answer)}
+    return with_answer_headers(render(content, 200, None), answer)

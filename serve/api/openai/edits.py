@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request, Response, UploadFile
 from pydantic import BaseModel, ConfigDict, Field
 
 from serve.api.http.callers import DrawsDirectly
-from serve.api.http.drawing import chosen
+from serve.api.http.drawing import family_for
 from serve.api.http.fetching import PictureFetcher
 from serve.api.http.models import validate
 from serve.api.library.files import ConversionTurns
@@ -98,7 +98,7 @@ async def vary(
     body = await read_edit(request, settings.limits)
     if len(body.images) > 1 or body.every != body.images:
         raise InvalidRequest("a variation is of one picture, without mask and markup", "image")
-    validate(VariationFields, body.values).drawn_size(chosen(await direct.families(), None))
+    validate(VariationFields, body.values).drawn_size(family_for(await direct.families(), None))
     await _check(body, settings, fetcher, turns)
     raise UnsupportedOperation(
         "no model here makes variations of a picture; /v1/images/generations draws from a prompt", "image"

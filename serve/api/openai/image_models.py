@@ -14,7 +14,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from serve.api.http.drawing import Count, DrawingFields, Order, Prompt, chosen
+from serve.api.http.drawing import Count, DrawingFields, Order, Prompt, family_for
 from serve.api.http.models import Flag, RequestModel, Text, Whole, one_of
 from serve.api.native.presets import quality_of
 from serve.ensembles.illustrator.encoding import MEDIA_TYPES
@@ -110,7 +110,7 @@ class ImagesBody(DrawingFields, VariationFields):
 
     def parsed(self, families: Sequence[FamilyInfo], metadata: bool) -> ImagesRequest:
         """Raises ``InvalidRequest`` naming the key at fault; any ``model`` is taken, for clients name OpenAI's."""
-        family = chosen(families, self.model)
+        family = family_for(families, self.model)
         width, height = self.drawn_size(family)
         moderation = {"moderation": "low"} if self.moderation == "low" else {}
         order = self.order(

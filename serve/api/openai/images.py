@@ -19,7 +19,7 @@ from fastapi import APIRouter, Request, Response
 
 from serve.api.http.bodies import CappedRoute
 from serve.api.http.callers import CACHE_HEADER, CalledBy, DrawsDirectly, urls_of, with_cache_status
-from serve.api.http.drawing import draw, told, with_words
+from serve.api.http.drawing import answer_metadata, draw, with_answer_headers
 from serve.api.http.event_stream import EventStream
 from serve.api.http.problems import render
 from serve.api.middleware.authentication import principal_of
@@ -58,59 +58,61 @@ async def generate(
     body: ImagesBody, request: Request, called_by: CalledBy, direct: DrawsDirectly, settings: SiteSettings
 ) -> Response:
     """Pictures of a prompt, as OpenAI's clients ask for them; with ``stream``, previews on the way."""
-    asked = body.parsed(await direct.families(), settings.pictures.embed_metadata)
-    user = asked.safety_identifier if principal_of(request).key_id is None else None  # a user of the client's, not ours
+    parsed = body.parsed(await direct.families(), settings.pictures.embed_metadata)
+    user = (
+        parsed.safety_identifier if principal_of(request).key_id is None else None
+    )  # a user of the client's, not ours
     caller = called_by.caller(request, user, settings.jobs.abandoned_s)
-    caller = replace(caller, is_retry=_says_that_it_repeats(request))
-    if asked.partial_images is not None:
-        return await _streamed(asked, direct, caller, settings)
-    answer = await draw(asked.order, direct, caller)
-    content = await asyncio.to_thread(_answer, asked, answer, settings)
-    return with_words(await asyncio.to_thread(render, content, 200, None), answer)
+    caller = replace(caller, is_retry=_is_retry(request))
+    if parsed.partial_images is not None:
+        return await _streamed(parsed, direct, caller, settings)
+    answer = await draw(parsed.order, direct, caller)
+    content = await asyncio.to_thread(_answer, parsed, answer, settings)
+    return with_answer_headers(await asyncio.to_thread(render, content, 200, None), answer)
 
 
-def _says_that_it_repeats(request: Request) -> bool:
-    """OpenAI's package counts how often it has asked for the same before."""
+def _is_retry(request: Request) -> bool:
+    """OpenAI's package counts how often it has parsed for the same before."""
     return request.headers.get(RETRY_COUNT, "0") != "0"
 
 
-async def _streamed(asked: ImagesRequest, direct: DirectService, caller: Caller, settings: Settings) -> Response:
-    with rename_fields(asked.order.names):
-        wanted = await direct.apply_policy(IllustrateRequest(asked.order.options, asked.order.encoding))
-        asked = replace(asked, order=replace(asked.order, encoding=wanted.encoding))
+async def _streamed(parsed: ImagesRequest, direct: DirectService, caller: Caller, settings: Settings) -> Response:
+    with rename_fields(parsed.order.names):
+        wanted = await direct.apply_policy(IllustrateRequest(parsed.order.options, parsed.order.encoding))
+        parsed = replace(parsed, order=replace(parsed.order, encoding=wanted.encoding))
         known = await direct.cached_answer(wanted, caller)
-    source = told_again(asked, known) if known else events(asked, direct.stream(wanted, caller, asked.preview_every))
+    source = replayed(parsed, known) if known else events(parsed, direct.stream(wanted, caller, parsed.preview_every))
     word = HIT if known else MISS if direct.may_use_cache(wanted, caller) else BYPASS
     return with_cache_status(await EventStream.of(source, settings.pictures.heartbeat_s, _error_event), word)
 
 
-def _answer(asked: ImagesRequest, answer: Answer, settings: Settings) -> dict[str, Any]:
-    if asked.as_url:
+def _answer(parsed: ImagesRequest, answer: Answer, settings: Settings) -> dict[str, Any]:
+    if parsed.as_url:
         pictures = [{"url": url} for url in urls_of(answer, settings)]
     else:
         pictures = [{"b64_json": as_base64(file.data)} for file in answer.files]
     return {
         "created": int(time.time()),
         "data": [{**picture, "seed": file.seed} for picture, file in zip(pictures, answer.files, strict=True)],
-        **_described(asked),
+        **_described(parsed),
         "usage": _usage(answer),
-        "atelier": _told(answer),
+        "atelier": _metadata(answer),
     }
 
 
-def _told(answer: Answer) -> dict[str, Any]:
-    return {**told(answer), "generation_id": answer.generation_id}
+def _metadata(answer: Answer) -> dict[str, Any]:
+    return {**answer_metadata(answer), "generation_id": answer.generation_id}
 
 
-def _described(asked: ImagesRequest) -> dict[str, Any]:
-    width, height = asked.size
+def _described(parsed: ImagesRequest) -> dict[str, Any]:
+    width, height = parsed.size
     shown = {
         "size": f"{width}x{height}",
-        "quality": asked.quality,
+        "quality": parsed.quality,
         "background": "opaque",
-        "output_format": asked.order.encoding.format,
+        "output_format": parsed.order.encoding.format,
     }
-    return shown if asked.safety_identifier is None else {**shown, "safety_identifier": asked.safety_identifier}
+    return shown if parsed.safety_identifier is None else {**shown, "safety_identifier": parsed.safety_identifier}
 
 
 def _usage(answer: Answer) -> dict[str, Any]:
@@ -125,34 +127,34 @@ def _usage(answer: Answer) -> dict[str, Any]:
     }
 
 
-async def events(asked: ImagesRequest, drawing: AsyncGenerator[Preview | Answer, None]) -> AsyncGenerator[str]:
+async def events(parsed: ImagesRequest, drawing: AsyncGenerator[Preview | Answer, None]) -> AsyncGenerator[str]:
     """Up to ``partial_images`` previews of each picture, evenly over its steps; each picture; the end."""
     shown: dict[int, int] = {}
-    with rename_fields(asked.order.names):
+    with rename_fields(parsed.order.names):
         async with contextlib.aclosing(drawing) as items:
             async for item in items:
                 if isinstance(item, Answer):
-                    for event in _completed(asked, item):
+                    for event in _completed(parsed, item):
                         yield event
-                elif _is_due(item, shown.get(item.index, 0), asked.partial_images or 0):
+                elif _is_due(item, shown.get(item.index, 0), parsed.partial_images or 0):
                     index = shown.get(item.index, 0)
                     shown[item.index] = index + 1
-                    file = await encode_preview(item.pixels, asked.size, asked.order.encoding)
-                    yield _event("image_generation.partial_image", asked, file, partial_image_index=index)
+                    file = await encode_preview(item.pixels, parsed.size, parsed.order.encoding)
+                    yield _event("image_generation.partial_image", parsed, file, partial_image_index=index)
     yield _DONE
 
 
-async def told_again(asked: ImagesRequest, answer: Answer) -> AsyncGenerator[str]:
+async def replayed(parsed: ImagesRequest, answer: Answer) -> AsyncGenerator[str]:
     """What is stored, without previews."""
-    for event in _completed(asked, answer):
+    for event in _completed(parsed, answer):
         yield event
     yield _DONE
 
 
-def _completed(asked: ImagesRequest, answer: Answer) -> Iterator[str]:
+def _completed(parsed: ImagesRequest, answer: Answer) -> Iterator[str]:
     for file in answer.files:
-        more = {"usage": _usage(answer), "seed": file.seed, "atelier": _told(answer)}
-        yield _event("image_generation.completed", asked, file.data, **more)
+        more = {"usage": _usage(answer), "seed": file.seed, "atelier": _metadata(answer)}
+        yield _event("image_generation.completed", parsed, file.data, **more)
 
 
 def _is_due(preview: Preview, shown: int, partial_images: int) -> bool:
@@ -160,8 +162,8 @@ def _is_due(preview: Preview, shown: int, partial_images: int) -> bool:
     return shown < partial_images and preview.step * (partial_images + 1) >= preview.steps * (shown + 1)
 
 
-def _event(kind: str, asked: ImagesRequest, file: bytes, **more: Any) -> str:
-    body = {"type": kind, "b64_json": as_base64(file), "created_at": int(time.time()), **_described(asked), **more}
+def _event(kind: str, parsed: ImagesRequest, file: bytes, **more: Any) -> str:
+    body = {"type": kind, "b64_json": as_base64(file), "created_at": int(time.time()), **_described(parsed), **more}
     return f"event: {kind}\ndata: {json.dumps(body)}\n\n"
 
 

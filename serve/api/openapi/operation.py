@@ -14,11 +14,6 @@ WHOLE = {"type": "integer"}
 NUMBER = {"type": "number"}
 FLAG = {"type": "boolean"}
 OBJECT = {"type": "object", "additionalProperties": True}
-TIME = {"type": "string", "format": "date-time"}
-MAYBE_TEXT = {"type": ["string", "null"]}
-MAYBE_NUMBER = {"type": ["number", "null"]}
-MAYBE_TIME = {"type": ["string", "null"], "format": "date-time"}
-CURSOR = {"type": ["string", "null"], "description": "None at the end."}
 JSON = "application/json"
 CONFLICT: dict[int | str, dict[str, Any]] = {"409": {"description": "It does not fit the state that it is in"}}
 UNKNOWN: dict[int | str, dict[str, Any]] = {"404": {"description": "There is none, or it is another user's"}}
@@ -82,26 +77,9 @@ def schema_of(model: type[BaseModel]) -> dict[str, Any]:
     return inlined_schema
 
 
-def query(name: str, schema: Mapping[str, Any], what: str, required: bool = False) -> dict[str, Any]:
-    return parameter("query", name, schema, what, required)
-
-
 def header(name: str, schema: Mapping[str, Any], what: str) -> dict[str, Any]:
     return parameter("header", name, schema, what)
 
 
 def parameter(where: str, name: str, schema: Mapping[str, Any], what: str, required: bool = False) -> dict[str, Any]:
     return {"name": name, "in": where, "required": required, "schema": dict(schema), "description": what}
-
-
-def page(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    """A page of ``schema``."""
-    return json_object({name: list_of(schema), "next_cursor": CURSOR})
-
-
-def paging(most: int, usual: int) -> list[dict[str, Any]]:
-    limit = {"type": "integer", "minimum": 1, "maximum": most, "default": usual}
-    return [
-        query("cursor", TEXT, "`next_cursor` of the page before."),
-        query("limit", limit, "Most in one page."),
-    ]

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import pytest
 
-from serve.api.http.values import number
+from serve.api.http.models import Number, RequestModel, validate
 from serve.errors import InvalidRequest
+
+
+class Scale(RequestModel):
+    guidance_scale: Number
 
 
 @pytest.mark.parametrize("value", ["1" * 1_000_000, "1" * 60_000 + "x", "." * 100_000, "1." + "0" * 100])
 def test_a_long_number_is_refused_at_once(value: str) -> None:
     """A body may hold megabytes of digits, and one regular expression stands before every door."""
     with pytest.raises(InvalidRequest, match="must be a finite number"):
-        number({"guidance_scale": value}, "guidance_scale")
+        validate(Scale, {"guidance_scale": value})
 
 
 @pytest.mark.parametrize(("text", "value"), [("7", 7), ("+7.", 7), (".5", 0.5), ("-1.5e3", -1500), ("2E-1", 0.2)])
 def test_plain_numbers_are_read(text: str, value: float) -> None:
-    assert number({"x": text}, "x") == value
+    assert validate(Scale, {"guidance_scale": text}).guidance_scale == value
