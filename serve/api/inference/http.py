@@ -12,7 +12,7 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Header, Request, Response
 
 from serve.api.http.bodies import parse_json, read_body
 from serve.api.http.event_stream import EventStream
@@ -30,6 +30,7 @@ from serve.api.inference.models import Models
 from serve.api.inference.tensors import Array, Tensor, from_json, to_json
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.conversion import SiteSettings
+from serve.api.openapi.operation import JSON, bodies
 from serve.errors import AtelierError, InvalidRequest, Unauthorized, Unsupported
 
 router = APIRouter(prefix="/v2")
@@ -43,6 +44,14 @@ async def models_of(request: Request) -> Models:
 
 
 Door = Annotated[Models, Depends(models_of)]
+HeaderLength = Annotated[
+    str | None,
+    Header(
+        alias=HEADER_LENGTH,
+        description="How many bytes of the body are JSON, where tensors follow it as binary data.",
+        json_schema_extra={"pattern": "^[0-9]{1,12}$"},
+    ),
+]
 
 
 def as_error(error: AtelierError) -> Response:
@@ -57,38 +66,88 @@ def _health(ok: bool) -> Response:
     return render({"live": True, "ready": ok}, 200 if ok else 503, None if ok else 2)
 
 
-@router.get("", openapi_extra=schema.SERVER)
+_UNCHANGED = {"response_model_exclude_unset": True}
+_STATISTICS: dict[str, Any] = {
+    "response_model": schema.Statistics,
+    "response_description": "As Triton's ModelStatistics",
+    **_UNCHANGED,
+}
+_MODEL: dict[str, Any] = {
+    "response_model": schema.ModelMetadata,
+    "response_description": "Its tensors; -1 is a free axis",
+    **_UNCHANGED,
+}
+_CONFIG: dict[str, Any] = {
+    "response_model": schema.ModelConfig,
+    "response_description": "As Triton's ModelConfig in JSON",
+    **_UNCHANGED,
+}
+_MODEL_READY: dict[str, Any] = {
+    "response_model": schema.ModelReady,
+    "response_description": "It is",
+    "responses": {503: {"model": schema.ModelReady | schema.ErrorBody, "description": "It is not, or cannot be asked"}},
+}
+_LOAD: dict[str, Any] = {"openapi_extra": schema.optional_body(schema.LoadRequest)}
+_INFER: dict[str, Any] = {
+    "response_model": schema.InferAnswer,
+    "response_description": "The outputs; as binary data where the request says so",
+    "responses": {200: {"content": schema.BINARY}},
+    "openapi_extra": schema.infer_body(),
+}
+_GENERATE_BODY = bodies({JSON: schema.GenerateBody})
+_GENERATE: dict[str, Any] = {
+    "response_model": schema.GenerateAnswer,
+    "response_description": "The outputs: single values, or flat lists",
+    "openapi_extra": _GENERATE_BODY,
+}
+_STREAM: dict[str, Any] = {
+    "responses": {200: {"description": "Server-sent events", "content": schema.EVENTS}},
+    "openapi_extra": _GENERATE_BODY,
+}
+
+
+@router.get("", response_model=schema.Server, response_description="What is served here, and how")
 async def server_metadata(models: Door) -> dict[str, Any]:
     """What is served here, and which extensions of the protocol."""
     return models.server_metadata()
 
 
-@router.get("/health/live", openapi_extra=schema.LIVE)
+@router.get("/health/live", response_model=schema.ServerHealth, response_description="It does")
 async def live() -> Response:
     """Whether the gateway answers."""
     return _health(True)
 
 
-@router.get("/health/ready", openapi_extra=schema.READY)
+@router.get(
+    "/health/ready",
+    response_model=schema.ServerHealth,
+    response_description="Every engine is",
+    responses={503: {"model": schema.ServerHealth, "description": "An engine is not"}},
+)
 async def ready(models: Door) -> Response:
     """Whether every engine is ready. 503 when one is not."""
     return _health(await models.server_ready())
 
 
-@router.get("/models/stats", openapi_extra=schema.STATISTICS)
+@router.get("/models/stats", **_STATISTICS)
 async def all_statistics(models: Door) -> dict[str, Any]:
     """How often every model was asked, and how long it took."""
     return await models.statistics()
 
 
-@router.post("/repository/index", openapi_extra=schema.INDEX)
+@router.post(
+    "/repository/index",
+    response_model=list[schema.IndexEntry],
+    response_description="Every model",
+    openapi_extra=schema.optional_body(schema.IndexRequest),
+)
 async def repository_index(request: Request, models: Door, settings: SiteSettings) -> list[dict[str, str]]:
     """Every model, and whether it is ready."""
     await _optional_json(request, settings)
     return await models.index()
 
 
-@router.post("/repository/models/{name}/load", openapi_extra=schema.LOAD)
+@router.post("/repository/models/{name}/load", response_description="It is; no body", response_class=Response, **_LOAD)
 async def load(name: str, request: Request, models: Door, settings: SiteSettings) -> Response:
     """Load a model. Every one is loaded as long as the stack runs: this only checks the name."""
     document = await _optional_json(request, settings)
@@ -96,7 +155,12 @@ async def load(name: str, request: Request, models: Door, settings: SiteSettings
     return Response(status_code=200)
 
 
-@router.post("/repository/models/{name}/unload", openapi_extra=schema.UNLOAD)
+@router.post(
+    "/repository/models/{name}/unload",
+    response_description="Never answered: models stay loaded",
+    response_class=Response,
+    **_LOAD,
+)
 async def unload(name: str, request: Request, models: Door, settings: SiteSettings) -> Response:
     """Unload a model. It is refused: they stay loaded as long as the stack runs."""
     await _optional_json(request, settings)
@@ -117,41 +181,48 @@ async def unsupported() -> None:
     raise Unsupported("this extension is not offered here")
 
 
-@router.get("/models/{name}", openapi_extra=schema.MODEL)
-@router.get("/models/{name}/versions/{version}", openapi_extra=schema.MODEL)
+@router.get("/models/{name}", **_MODEL)
+@router.get("/models/{name}/versions/{version}", **_MODEL)
 async def model_metadata(models: Door, name: str, version: str = "") -> dict[str, Any]:
     """A model's inputs and outputs."""
     return await models.metadata(name, version)
 
 
-@router.get("/models/{name}/ready", openapi_extra=schema.MODEL_READY)
-@router.get("/models/{name}/versions/{version}/ready", openapi_extra=schema.MODEL_READY)
+@router.get("/models/{name}/ready", **_MODEL_READY)
+@router.get("/models/{name}/versions/{version}/ready", **_MODEL_READY)
 async def model_ready(models: Door, name: str, version: str = "") -> Response:
     """Whether a model is ready. 503 when it is not."""
     is_ready = await models.model_ready(name, version)
     return render({"name": name, "ready": is_ready}, 200 if is_ready else 503, None if is_ready else 2)
 
 
-@router.get("/models/{name}/config", openapi_extra=schema.CONFIG)
-@router.get("/models/{name}/versions/{version}/config", openapi_extra=schema.CONFIG)
+@router.get("/models/{name}/config", **_CONFIG)
+@router.get("/models/{name}/versions/{version}/config", **_CONFIG)
 async def model_config(models: Door, name: str, version: str = "") -> dict[str, Any]:
     """A model's configuration."""
     return await models.config(name, version)
 
 
-@router.get("/models/{name}/stats", openapi_extra=schema.STATISTICS)
-@router.get("/models/{name}/versions/{version}/stats", openapi_extra=schema.STATISTICS)
+@router.get("/models/{name}/stats", **_STATISTICS)
+@router.get("/models/{name}/versions/{version}/stats", **_STATISTICS)
 async def model_statistics(models: Door, name: str, version: str = "") -> dict[str, Any]:
     """How often a model was asked, and how long it took."""
     return await models.statistics(name, version)
 
 
-@router.post("/models/{name}/infer", openapi_extra=schema.INFER)
-@router.post("/models/{name}/versions/{version}/infer", openapi_extra=schema.INFER)
-async def infer(request: Request, models: Door, settings: SiteSettings, name: str, version: str = "") -> Response:
+@router.post("/models/{name}/infer", **_INFER)
+@router.post("/models/{name}/versions/{version}/infer", **_INFER)
+async def infer(
+    request: Request,
+    models: Door,
+    settings: SiteSettings,
+    name: str,
+    version: str = "",
+    header_length: HeaderLength = None,
+) -> Response:
     """Ask a model: tensors in, tensors out, as JSON or as binary data behind it."""
     body = await read_body(request, settings.limits)
-    decoded = decode_request(body, _header_length(request), max_tensors=settings.limits.max_tensors)
+    decoded = decode_request(body, _json_bytes(header_length), max_tensors=settings.limits.max_tensors)
     answer = await models.infer(name, version, decoded, principal_of(request).user_id)
     # In a thread: pixels as JSON would hold every other request up.
     content, head = await asyncio.to_thread(
@@ -162,17 +233,16 @@ async def infer(request: Request, models: Door, settings: SiteSettings, name: st
     return Response(content, 200, {HEADER_LENGTH: str(head)}, "application/octet-stream")
 
 
-def _header_length(request: Request) -> int | None:
-    value = request.headers.get(HEADER_LENGTH)
-    if value is None:
+def _json_bytes(header: str | None) -> int | None:
+    if header is None:
         return None
-    if not value.isascii() or not value.isdigit() or len(value) > 12:
+    if not header.isascii() or not header.isdigit() or len(header) > 12:
         raise InvalidRequest("must be a number of bytes", HEADER_LENGTH)
-    return int(value)
+    return int(header)
 
 
-@router.post("/models/{name}/generate", openapi_extra=schema.GENERATE)
-@router.post("/models/{name}/versions/{version}/generate", openapi_extra=schema.GENERATE)
+@router.post("/models/{name}/generate", **_GENERATE)
+@router.post("/models/{name}/versions/{version}/generate", **_GENERATE)
 async def generate(request: Request, models: Door, settings: SiteSettings, name: str, version: str = "") -> Response:
     """Ask a model in plain JSON (Triton's generate extension). Inputs and parameters are members of one object."""
     decoded = await _to_request(request, models, settings, name, version)
@@ -180,8 +250,8 @@ async def generate(request: Request, models: Door, settings: SiteSettings, name:
     return render(await asyncio.to_thread(_to_json, name, answer), 200, None)
 
 
-@router.post("/models/{name}/generate_stream", openapi_extra=schema.STREAM)
-@router.post("/models/{name}/versions/{version}/generate_stream", openapi_extra=schema.STREAM)
+@router.post("/models/{name}/generate_stream", **_STREAM)
+@router.post("/models/{name}/versions/{version}/generate_stream", **_STREAM)
 async def generate_stream(
     request: Request, models: Door, settings: SiteSettings, name: str, version: str = ""
 ) -> Response:
@@ -221,8 +291,8 @@ def _tensor(entry: dict[str, Any], value: Any) -> Tensor:
 
 
 def _to_json(name: str, answer: Answer) -> dict[str, Any]:
-    told: dict[str, Any] = {"model_name": name, "model_version": answer.version, **answer.parameters}
-    return told | {key: _plain(key, array) for key, array in answer.outputs.items()}
+    document: dict[str, Any] = {"model_name": name, "model_version": answer.version, **answer.parameters}
+    return document | {key: _plain(key, array) for key, array in answer.outputs.items()}
 
 
 def _plain(name: str, array: Array) -> Any:
