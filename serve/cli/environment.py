@@ -32,8 +32,8 @@ def environment(config: ConfigOption = None) -> None:
 def exports(settings: Settings) -> list[str]:
     """Shell lines. Raises InvalidRequest without ``proxy.token``: a generated one would differ per node."""
     if settings.proxy.token is None:
-        told = "nodes of a cluster need one in common: ATELIER_PROXY__TOKEN=$(openssl rand -hex 16) on each of them"
-        raise InvalidRequest(told, "proxy.token")
+        reason = "nodes of a cluster need one in common: ATELIER_PROXY__TOKEN=$(openssl rand -hex 16) on each of them"
+        raise InvalidRequest(reason, "proxy.token")
     variables = ray_environment(settings)
     if named := os.environ.get(CONFIG_VARIABLE):
         variables[CONFIG_VARIABLE] = named

@@ -152,7 +152,7 @@ def illustrate(
         err.print("[red]error:[/] ", end="")
         err.print(str(error), markup=False, soft_wrap=True)
         raise typer.Exit(2 if isinstance(error, InvalidRequest | NotFound) else 1) from None
-    tell(drawn, targets, files, as_json)
+    report(drawn, targets, files, as_json)
 
 
 def plan(prompt: str, output: str | None, n: int) -> tuple[list[Path | None], str]:
@@ -202,14 +202,14 @@ def write(targets: list[Path | None], files: list[bytes]) -> None:
             target.write_bytes(data)
 
 
-def tell(drawn: Illustration, targets: list[Path | None], files: list[bytes], as_json: bool) -> None:
+def report(drawn: Illustration, targets: list[Path | None], files: list[bytes], as_json: bool) -> None:
     made = drawn.parameters
     for picture, target, data in zip(drawn.pictures, targets, files, strict=True):
         if as_json:
-            told = {**dataclasses.asdict(made), "seed": picture.seed, "bytes": len(data)}
-            told |= {"tokens": drawn.tokens, "model_versions": dict(drawn.model_versions)}
-            told |= {} if drawn.moderation is None else {"moderation": dict(drawn.moderation)}
-            line = json.dumps({"image": str(target or "-"), **told, "processing_time_s": drawn.processing_time_s})
+            fields = {**dataclasses.asdict(made), "seed": picture.seed, "bytes": len(data)}
+            fields |= {"tokens": drawn.tokens, "model_versions": dict(drawn.model_versions)}
+            fields |= {} if drawn.moderation is None else {"moderation": dict(drawn.moderation)}
+            line = json.dumps({"image": str(target or "-"), **fields, "processing_time_s": drawn.processing_time_s})
             print(line, file=sys.stderr if target is None else sys.stdout)
         elif target is not None:
             size = f"{made.width} x {made.height}"

@@ -20,19 +20,17 @@ from rich.table import Table
 from serve.cli.audit import audit
 from serve.cli.backup import backup, restore
 from serve.cli.costs import costs
-from serve.cli.dashboards import dashboards
 from serve.cli.database import ConfigOption, DataOption
 from serve.cli.deploy import deploy, redeploy, run_application
 from serve.cli.environment import environment
-from serve.cli.experiments import experiments
-from serve.cli.flags import flags
 from serve.cli.illustrate import illustrate
 from serve.cli.join import join
 from serve.cli.keys import check_ready, keys, users
 from serve.cli.machine.doctor import doctor
-from serve.cli.metrics import metrics
 from serve.cli.models import models
+from serve.cli.monitoring import dashboards, metrics
 from serve.cli.profile import profile_engine
+from serve.cli.releases import experiments, flags
 from serve.cli.secrets import secrets
 from serve.cli.vectorize import vectorize
 from serve.cluster import nodes, ray_environment, redeployment, stack
@@ -135,8 +133,8 @@ def run(settings: Settings) -> None:
         contextlib.suppress(KeyboardInterrupt),
         stack.record_stack(settings, redeployment.fixed_digest(settings)) as here,
         temporary_folder(),
-        console.console_errors(settings, sys.stderr) as told,
-        ray_cluster(told) as address,
+        console.console_errors(settings, sys.stderr) as console_settings,
+        ray_cluster(console_settings) as address,
     ):
         with err.status("Waiting until every engine has answered"):
             stack.wait_ready(settings)

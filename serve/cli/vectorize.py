@@ -208,10 +208,16 @@ def _summary(results: dict[Path, dict[str, Any]]) -> None:
         if not result["success"]:
             table.add_row(escape(source.name), f"[red]{escape(result['error'])}[/]")
             continue
-        told = result["ai_metadata"]
-        actual, predicted = told["actual_quality"], told["predicted_quality"]
+        metadata = result["ai_metadata"]
+        actual, predicted = metadata["actual_quality"], metadata["predicted_quality"]
         quality = f"{actual:.4f}" if actual is not None else f"~{predicted:.3f}" if predicted is not None else ""
-        cells = [told["logo_type"], f"{told['selected_tier']} {told['tracer']}", quality, told["bytes"], told["paths"]]
+        cells = [
+            metadata["logo_type"],
+            f"{metadata['selected_tier']} {metadata['tracer']}",
+            quality,
+            metadata["bytes"],
+            metadata["paths"],
+        ]
         table.add_row(
             escape(source.name), escape(result["svg"]), *map(str, cells), f"{result['processing_time'] * 1000:.0f}"
         )

@@ -159,11 +159,11 @@ def _shifted(sigmas: Floats, shift: float) -> Floats:
 def spaced_timesteps(
     schedule: NoiseSchedule, steps: int, default: Spacing, *, whole: bool = True, skip_last: bool = False
 ) -> Floats:
-    """Shape (steps,), falling: the timesteps at which the model is asked.
+    """Shape (steps,), falling: the timesteps of the model evaluations.
 
     ``default`` is the spacing when the config names none. ``whole`` rounds linspace (the other two are whole);
     ``skip_last`` spaces one more and leaves out the last, as the multistep solvers do. Equal to diffusers except where
-    that gives no answer: timesteps past the last trained one become that one, and where ``skip_last`` would then
+    that is undefined: timesteps past the last trained one become that one, and where ``skip_last`` would then
     repeat a timestep, in which the solvers divide by zero, they are evenly spaced and not whole.
     """
     total, points = schedule.num_train_timesteps, steps + skip_last

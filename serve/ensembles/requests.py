@@ -55,15 +55,15 @@ class IllustrateRequest:
 
     def resolved(self, family: FamilyInfo) -> IllustrateRequest:
         """With the defaults of ``family`` filled in, so that omitted and explicit defaults are equal."""
-        asked = self.options
+        named = self.options
         options = replace(
-            asked,
+            named,
             model=family.name,
-            width=asked.width or family.width,
-            height=asked.height or family.height,
-            num_inference_steps=asked.num_inference_steps or family.num_inference_steps,
-            guidance_scale=family.guidance_scale if asked.guidance_scale is None else asked.guidance_scale,
-            sampler=asked.sampler or family.sampler,
+            width=named.width or family.width,
+            height=named.height or family.height,
+            num_inference_steps=named.num_inference_steps or family.num_inference_steps,
+            guidance_scale=family.guidance_scale if named.guidance_scale is None else named.guidance_scale,
+            sampler=named.sampler or family.sampler,
         )
         return replace(self, options=options)
 

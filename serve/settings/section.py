@@ -1,4 +1,4 @@
-"""What every section of the settings is made of."""
+"""Base class and field types of all settings sections."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What can be told of a picture without a trained model: its type by the rules of D-012, and how it was degraded.
+"""Properties of a picture without a trained model: its type by the rules of D-012, and its degradation.
 
-The first two rules of the type and their confidences are D-012's. The others tell gradients by the share of slowly
-changing pixels and leave the rest as complex; their confidences are lower, for nothing calibrated them.
+The first two rules of the type and their confidences are D-012's. The others recognise gradients by the share of slowly
+changing pixels and leave the rest as complex; their confidences are lower, since they are not calibrated.
 """
 
 from __future__ import annotations

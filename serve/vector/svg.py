@@ -69,15 +69,15 @@ def with_size(svg: str, width: int, height: int) -> str:
 
 
 def size_of(svg: str) -> tuple[float, float]:
-    """Width and height as ``svg`` names them, or else those of its ``viewBox``; both above 0.
+    """Width and height of ``svg``, or of its ``viewBox``; both above 0.
 
-    Raises ValueError when it tells neither.
+    Raises ValueError if it has neither.
     """
     match = _ROOT.search(svg)
     root = match.group(0) if match else ""
-    told = _length(root, "width"), _length(root, "height")
+    sides = _length(root, "width"), _length(root, "height")
     view = _VIEW_BOX.search(root)
-    named = told if all(told) else view.groups() if view else ()
+    named = sides if all(sides) else view.groups() if view else ()
     width, height = (float(value or 0) for value in named or (0, 0))
     if not (width > 0 and height > 0):
         raise ValueError("the <svg> element does not tell its size")

@@ -1,16 +1,16 @@
-"""What a vectorisation is worth: fidelity together with size, as one number.
+"""Utility of a vectorisation: fidelity and size combined in one number.
 
     utility = -ln(1 - fidelity + EPSILON) - cost(ln(bytes / reference_bytes))
 
 The first term counts error removed: halving what is left of the error is worth ln 2, at any level. The cost is
-piecewise linear in the logarithm of the size: steep above the reference, so that bytes must be paid for with error
-removed, and gentle below it, so that of two equal drawings the smaller wins but detail is not sold for bytes that
-nobody asked for.
+piecewise linear in the logarithm of the size: steep above the reference, so that bytes need a matching reduction of
+error, and gentle below it, so that of two equal drawings the smaller wins, but detail is not lost to save
+bytes needlessly.
 
 ``reference_bytes`` is half of what VTracer writes with its defaults and path precision 2 (`reference_parameters`).
 In training and benchmarks that is measured. In serving it is predicted: the `quality` engine scores the candidate row
 of `reference_parameters()` in the same batch as all others, and a little less than half of its ``2 ** log2_bytes`` is
-the reference, for forecasts err. It only has to be the same for all candidates of one picture. Where no prediction is
+the reference, since forecasts err. It only has to be the same for all candidates of one picture. Where no prediction is
 at hand, `reference_from_area` stands in.
 """
 

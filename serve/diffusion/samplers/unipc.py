@@ -1,6 +1,6 @@
 """UniPC of order 2 with B(h) = expm1(-h), in x0 (Zhao et al. 2023, algorithms 5 and 6): predict, then correct for free.
 
-An evaluation first corrects the sample that it was asked about with what it learned there, then predicts the next one.
+An evaluation first corrects its sample with the new output, then predicts the next one.
 The predictor is DPM-Solver++(2M).
 """
 

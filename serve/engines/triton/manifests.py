@@ -116,7 +116,7 @@ def _check_parity(name: str, parity: Mapping[str, Any]) -> None:
 def _sums(engine: Path, manifest: Mapping[str, Any]) -> dict[str, str]:
     """SHA-256 (hex) by file."""
     if "files" in manifest:
-        return {file: str(told["sha256"]) for file, told in manifest["files"].items()}
+        return {file: str(entry["sha256"]) for file, entry in manifest["files"].items()}
     found = _FILE.search((engine / repository_view.CONFIG).read_text())
     return {found.group(1) if found else "model.onnx": str(manifest["sha256"])}
 

@@ -188,14 +188,14 @@ class Conversion:
     def _unmet_limits(self, best: Trial, quality: float | None, spent_s: float) -> list[str]:
         """Notes for requested limits that were not met."""
         options = self.options
-        asked: list[tuple[str, float | None, float, bool]] = [
+        limits: list[tuple[str, float | None, float, bool]] = [
             ("max_bytes", options.max_bytes, best.bytes, best.bytes > (options.max_bytes or best.bytes)),
             ("max_paths", options.max_paths, best.paths, best.paths > (options.max_paths or best.paths)),
         ]
         if options.tier == "auto" and quality is not None:
             missed = quality < options.target_quality
-            asked.append(("target_quality", options.target_quality, round(quality, 4), missed))
+            limits.append(("target_quality", options.target_quality, round(quality, 4), missed))
         if options.time_budget_s is not None:
             over = spent_s > options.time_budget_s * _BUDGET_SLACK
-            asked.append((TIME_BUDGET, options.time_budget_s, round(spent_s, 3), over))
-        return [unmet_note(name, wanted, got) for name, wanted, got, unmet in asked if unmet]
+            limits.append((TIME_BUDGET, options.time_budget_s, round(spent_s, 3), over))
+        return [unmet_note(name, wanted, got) for name, wanted, got, unmet in limits if unmet]

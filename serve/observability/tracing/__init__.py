@@ -221,8 +221,8 @@ class step(_Block):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._token is not None:
-            told: dict[str, Value] = {} if error is None else {"error__type": type(error).__name__}
-            event(self._name, duration_ms=(time.perf_counter() - self._began) * 1000, **self._attributes, **told)
+            outcome: dict[str, Value] = {} if error is None else {"error__type": type(error).__name__}
+            event(self._name, duration_ms=(time.perf_counter() - self._began) * 1000, **self._attributes, **outcome)
         self._restore()
 
 

@@ -161,10 +161,10 @@ class FallbackIllustrator(DelegatedEngines):
             if trial is None:
                 continue
             with trial:
-                asked = self._attempt(link, options, draw_primary, deadline)
+                attempt = self._attempt(link, options, draw_primary, deadline)
                 try:
                     with self._traced(link):
-                        async with contextlib.aclosing(asked) as items:
+                        async with contextlib.aclosing(attempt) as items:
                             async for item in items:
                                 if isinstance(item, Illustration):
                                     trial.succeeded()  # before the yield: the reader may stop there
@@ -179,7 +179,7 @@ class FallbackIllustrator(DelegatedEngines):
                             raise
                         break
                     failures[link.name] = error
-                    LOGGER.warning("%s failed (%s); others are asked", link.name, summary(error))
+                    LOGGER.warning("%s failed (%s); trying the next backend", link.name, summary(error))
         raise failures.get(ILLUSTRATE) or EngineUnavailable("nobody can draw at the moment; try again later")
 
     def _traced(self, link: _ChainLink) -> contextlib.AbstractContextManager[Any]:

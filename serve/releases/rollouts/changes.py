@@ -64,11 +64,11 @@ async def promote(state: State, engine: str, version: str | None, actor: Actor) 
     if wanted is None:
         raise Conflict(f"engine '{engine}' has no candidate; say which version")
     _check(wanted)
-    asked = await _request_check(state, before, wanted, actor)
-    await _await_quorum(state, before, asked, actor)
+    requested = await _request_check(state, before, wanted, actor)
+    await _await_quorum(state, before, requested, actor)
 
     def change(rollout: Rollout) -> Rollout:
-        _check_unchanged(rollout, asked)
+        _check_unchanged(rollout, requested)
         return replace(rollout, current=wanted, previous=rollout.current, candidate=None, percentage=0.0)
 
     return await _write(state, engine, change, "model.promote", actor)
@@ -154,23 +154,23 @@ async def _request_check(state: State, before: Rollout, version: str, actor: Act
     return await _write(state, before.engine, change, "model.load", actor, before)
 
 
-async def _await_quorum(state: State, before: Rollout, asked: Rollout, actor: Actor) -> None:
-    """Wait until every replica has accepted the candidate of ``asked``; on failure restore the previous state (a former
-    candidate stays, without traffic)."""
+async def _await_quorum(state: State, before: Rollout, requested: Rollout, actor: Actor) -> None:
+    """Wait until every replica has accepted the candidate of ``requested``; on failure restore the previous state (a
+    former candidate stays, without traffic)."""
     try:
-        if not await all_ready(state, asked):
-            await smoke_test.examine(state, asked)
+        if not await all_ready(state, requested):
+            await smoke_test.examine(state, requested)
     except BaseException as error:
 
         def change(rollout: Rollout) -> Rollout:
-            if (rollout.candidate, rollout.asked) != (asked.candidate, asked.asked):
+            if (rollout.candidate, rollout.asked) != (requested.candidate, requested.asked):
                 raise Conflict("another change has replaced this one")
-            previous = before.previous if before.previous == asked.candidate else rollout.previous
+            previous = before.previous if before.previous == requested.candidate else rollout.previous
             return replace(rollout, candidate=before.candidate, previous=previous, percentage=0.0)
 
         if isinstance(error, Conflict) or before.candidate is None:
             with contextlib.suppress(Conflict):
-                await _write(state, asked.engine, change, "model.refuse", actor, why=str(error))
+                await _write(state, requested.engine, change, "model.refuse", actor, why=str(error))
         raise
 
 

@@ -1,4 +1,5 @@
-"""`atelier dashboards`: Grafana dashboards and Prometheus alert rules."""
+"""`atelier metrics` and `atelier dashboards`: metrics, Prometheus' configuration and alert rules, Grafana
+dashboards."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.table import Table
 
 from serve.errors import AtelierError
 
@@ -82,3 +84,23 @@ def rules(
 def _fail(reason: str) -> None:
     err.print(f"[red]error:[/] {escape(reason)}", soft_wrap=True)
     raise typer.Exit(2)
+
+
+def metrics(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As docs/METRICS.md.")] = False,
+    prometheus: Annotated[bool, typer.Option("--prometheus", help="A configuration for Prometheus.")] = False,
+) -> None:
+    """List every metric: its kind, its labels, its meaning."""
+    from serve.observability.metrics.catalogue import metrics as all_of_them
+    from serve.observability.metrics.prometheus import to_yaml
+    from serve.observability.metrics.reference import to_markdown
+
+    if markdown:
+        print(to_markdown(), end="")
+    elif prometheus:
+        print(to_yaml(), end="")
+    else:
+        table = Table("metric", "kind", "labels", "meaning")
+        for one in all_of_them():
+            table.add_row(one.name, one.kind, ", ".join(one.labels), one.help)
+        Console(highlight=False).print(table)
