@@ -72,19 +72,31 @@ class Route:
     form: Mapping[str, Any] | None
 
 
+def inlined(value: Any, schemas: Mapping[str, Any], depth: int = 0) -> Any:
+    """``value`` with each ``$ref`` replaced by its schema; a schema that nests deeper than 8 references is empty."""
+    if isinstance(value, list):
+        return [inlined(one, schemas, depth) for one in value]
+    if not isinstance(value, dict):
+        return value
+    if isinstance(reference := value.get("$ref"), str):
+        return inlined(schemas.get(reference.rpartition("/")[2], {}), schemas, depth + 1) if depth < 8 else {}
+    return {name: inlined(one, schemas, depth) for name, one in value.items()}
+
+
 def routes_of(document: Mapping[str, Any]) -> list[Route]:
-    """Of an OpenAPI document whose schemas are written out."""
+    """The operations of an OpenAPI document, with the schemas of their bodies written out."""
     found = []
+    schemas = document.get("components", {}).get("schemas", {})
     for path, methods in document["paths"].items():
         for method, what in methods.items():
             content = what.get("requestBody", {}).get("content", {})
-            schema = {kind: content[kind].get("schema") for kind in content}
+            schema = {kind: inlined(content[kind].get("schema"), schemas) for kind in content}
             query = [one["name"] for one in what.get("parameters", ()) if one.get("in") == "query"]
-            told = schema.get("application/json"), schema.get("multipart/form-data")
-            example = content.get("application/json", {}).get("example")
-            found.append(
-                Route(method.upper(), path, query, {**told[0], "example": example} if example else told[0], told[1])
-            )
+            json_schema, form_schema = schema.get("application/json"), schema.get("multipart/form-data")
+            if json_schema is not None:
+                examples = [content["application/json"].get("example"), *json_schema.get("examples", ())]
+                json_schema = {**json_schema, "example": next(filter(None, examples), None)}
+            found.append(Route(method.upper(), path, query, json_schema, form_schema))
     return found
 
 

@@ -70,6 +70,8 @@ def fitting(draw: Draw, schema: Mapping[str, Any]) -> Any:
     """What ``schema`` allows, more or less; what is large is kept small."""
     if "example" in schema and draw.random() < 0.7:
         return schema["example"]
+    if schema.get("examples") and draw.random() < 0.7:
+        return draw.choice(list(schema["examples"]))
     if "enum" in schema or "const" in schema:
         return draw.choice(list(schema.get("enum") or [schema["const"]]))
     for one in ("anyOf", "oneOf"):
