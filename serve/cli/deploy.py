@@ -40,8 +40,10 @@ def redeploy(config: ConfigOption = None) -> None:
         import ray  # after its environment is set
 
         from serve.app import compose, new_version, spare_for
+        from serve.cli.machine.preparation import ray_working_folder
 
-        ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
+        with ray_working_folder(settings):
+            ray.init(address=os.environ["RAY_ADDRESS"], log_to_driver=False, logging_level=logging.ERROR)
         version, spare = new_version(), spare_for(settings, ray.available_resources())  # type: ignore[no-untyped-call]
         # First with extra replicas: Ray Serve stops an old replica before its successor is ready.
         run_application(compose(settings, version, spare))

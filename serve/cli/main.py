@@ -155,22 +155,24 @@ def ray_cluster(settings: Settings) -> Iterator[str]:
         from ray import serve as ray_serve
 
         from serve.app import compose, grpc_options, http_options
+        from serve.cli.machine.preparation import ray_working_folder
 
         logging.getLogger("ray").setLevel(logging.ERROR)
         try:
-            ray.init(
-                "local",  # not a cluster that Ray remembers
-                num_cpus=settings.ray.num_cpus or None,
-                object_store_memory=settings.ray.object_store_memory_bytes,
-                include_dashboard=settings.dashboard.enabled,
-                dashboard_host=settings.dashboard.host,
-                dashboard_port=settings.dashboard.port,
-                logging_level=logging.ERROR,
-                log_to_driver=False,
-                _metrics_export_port=settings.ray.metrics_port or None,
-                _temp_dir=str(settings.ray.temp_dir) if settings.ray.temp_dir else None,
-                _node_ip_address=settings.ray.host if is_own(settings.ray.host) else None,
-            )
+            with ray_working_folder(settings):
+                ray.init(
+                    "local",  # not a cluster that Ray remembers
+                    num_cpus=settings.ray.num_cpus or None,
+                    object_store_memory=settings.ray.object_store_memory_bytes,
+                    include_dashboard=settings.dashboard.enabled,
+                    dashboard_host=settings.dashboard.host,
+                    dashboard_port=settings.dashboard.port,
+                    logging_level=logging.ERROR,
+                    log_to_driver=False,
+                    _metrics_export_port=settings.ray.metrics_port or None,
+                    _temp_dir=str(settings.ray.temp_dir) if settings.ray.temp_dir else None,
+                    _node_ip_address=settings.ray.host if is_own(settings.ray.host) else None,
+                )
         except Exception as error:  # of a node that does not start Ray raises nothing narrower
             reason = str(error).strip().partition("\n")[0]
             raise EngineUnavailable(f"Ray did not start: {reason}. `atelier doctor` says what is short") from error

@@ -12,13 +12,12 @@ import logging
 import os
 import secrets
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 from serve.cluster.stack import StackRecord, running_stack, state_file
 from serve.errors import Conflict, EngineUnavailable
-from serve.settings import Settings
+from serve.settings import Settings, module_command
 
 LOGGER = logging.getLogger(__name__)
 
@@ -74,7 +73,7 @@ def redeploy_if_requested(settings: Settings, address: str) -> None:
 
 def _redeploy(config: str | None, address: str, timeout_s: float) -> str:
     """The error message; empty on success."""
-    command = [sys.executable, "-m", "serve.cli.main", "redeploy", *(["--config", config] if config else [])]
+    command = [*module_command("serve.cli.main"), "redeploy", *(["--config", config] if config else [])]
     environment = {**os.environ, "RAY_ADDRESS": address}
     try:
         done = subprocess.run(command, env=environment, capture_output=True, errors="replace", timeout=timeout_s)

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
@@ -17,7 +16,7 @@ from pathlib import Path
 from serve.cluster.http_client import StackClient
 from serve.errors import EngineUnavailable
 from serve.observability.logs import log_folder
-from serve.settings import Settings
+from serve.settings import Settings, module_command
 
 
 @dataclass(frozen=True)
@@ -161,7 +160,7 @@ def start_detached(settings: Settings, arguments: list[str], spare_s: float = 60
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("wb") as log:
         child = subprocess.Popen(
-            [sys.executable, "-m", "serve.cli.main", "up", *arguments],
+            [*module_command("serve.cli.main"), "up", *arguments],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

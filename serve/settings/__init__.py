@@ -13,7 +13,15 @@ from serve.settings.api import (
 )
 from serve.settings.ensembles import IllustratorSettings, ImageLimitsSettings, PicturesSettings, VectorizerSettings
 from serve.settings.observability import LogsSettings, TracingSettings
-from serve.settings.places import HOME, IMPORT_ROOT, IS_INSTALLED, PACKAGE_DATA, numba_environment, project_path
+from serve.settings.places import (
+    HOME,
+    IMPORT_ROOT,
+    IS_INSTALLED,
+    PACKAGE_DATA,
+    module_command,
+    numba_environment,
+    project_path,
+)
 from serve.settings.releases import (
     NAME,
     ArmSettings,
@@ -116,6 +124,7 @@ __all__ = [
     "WebhookSettings",
     "leaves",
     "load",
+    "module_command",
     "numba_environment",
     "plain_environment",
     "project_path",

@@ -8,6 +8,7 @@ package, as `serve/data`, where nothing is ever written; its `var` is the platfo
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
@@ -51,3 +52,9 @@ def numba_environment(state_dir: Path) -> dict[str, str]:
     if not IS_INSTALLED or "NUMBA_CACHE_DIR" in os.environ:
         return {}
     return {"NUMBA_CACHE_DIR": str(state_dir / "numba")}
+
+
+def module_command(module: str) -> list[str]:
+    """The command that runs ``module`` in another process. Of an installed package no file of the working folder can
+    take a module's place; a checkout may be found through that folder."""
+    return [sys.executable, *(["-P"] if IS_INSTALLED else []), "-m", module]

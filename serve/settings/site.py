@@ -220,8 +220,8 @@ def load(config: Path | None = None, **values: Any) -> Settings:
     ``config`` names the site's YAML file (also for child processes, by ``ATELIER_CONFIG``); ``values`` win over it and
     over the environment. Raises ``InvalidRequest`` with the setting's dotted name as the field.
     """
-    if config is not None:
-        os.environ[CONFIG_VARIABLE] = str(site_file(config).resolve())
+    if named := config or os.environ.get(CONFIG_VARIABLE):
+        os.environ[CONFIG_VARIABLE] = str(site_file(Path(named)).resolve())
     for variable in os.environ:
         section = variable.removeprefix(PREFIX).split("__")[0].lower()
         if variable.startswith(PREFIX) and variable != CONFIG_VARIABLE and section not in Settings.model_fields:

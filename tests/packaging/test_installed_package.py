@@ -31,6 +31,7 @@ PORTS = (
     "HTTP__PORT", "GRPC__PORT", "PROXY__METRICS_PORT", "PROXY__STATS_PORT", "PROXY__FALLBACK_HTTP_PORT",
     "PROXY__FALLBACK_GRPC_PORT",
 )  # fmt: skip
+MISLEADING = ("serve.py", "numpy.py", "secrets.py")
 BUILD_SDIST = "import sys; from setuptools import build_meta; build_meta.build_sdist(sys.argv[1])"
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 
@@ -187,7 +188,10 @@ def test_installed_package_finds_its_data_and_its_folders(installed: Installatio
 
 @pytest.mark.cluster
 def test_stack_of_an_installed_package_draws_and_converts(installed: Installation) -> None:
+    """Also where files of the folder have the names of modules: nothing is imported from there."""
     installed.reuse_compiled_tracer()
+    for name in MISLEADING:
+        (installed.work / name).write_text("raise ImportError('of the folder in which the command runs')")
     before = installed.files()
     done = installed.atelier("doctor", "--json")
     assert done.returncode == 0, done.stdout
@@ -212,5 +216,5 @@ def test_stack_of_an_installed_package_draws_and_converts(installed: Installatio
     assert stopped.returncode == 0, stopped.stderr + log
     assert (installed.data / "atelier.db").is_file()
     assert list((installed.data / "logs").iterdir())
-    assert {path.name for path in installed.work.iterdir()} == {"apple.png", "apple.svg"}
+    assert {path.name for path in installed.work.iterdir()} == {"apple.png", "apple.svg", *MISLEADING}
     assert installed.files() == before, "nothing is written beside the installed package"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -73,3 +74,12 @@ def compile_tracer(settings: Settings, err: Console) -> None:
     status: AbstractContextManager[Any] = err.status("Compiling the tracer for this processor: about a minute, once")
     with status:
         subprocess.run([sys.executable, "-P", "-c", _WARM], env=python_environment(), check=False)
+
+
+def ray_working_folder(settings: Settings) -> AbstractContextManager[None]:
+    """The folder to start or join Ray in: its workers import from there before all packages. Of an installed package it
+    is the one for state, so that no file of the folder in which the command runs can take a module's place."""
+    if not IS_INSTALLED:
+        return contextlib.nullcontext()
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    return contextlib.chdir(settings.state_dir)
