@@ -40,14 +40,13 @@ from serve.state import State
 
 LOGGER = logging.getLogger(__name__)
 
-_OURS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", "generations", "me"))
-"""What is below OpenAI's prefix and not OpenAI's."""
+_NATIVE_PATHS = tuple(f"/v1/{name}" for name in ("jobs", "batches", "queue", "results", "generations", "me"))
+"""Paths below OpenAI's prefix that are not OpenAI's."""
 
-
-_LOUD = (Overloaded, Unsupported)
-"""What a client can have as often as it likes, and that nothing is wrong here with."""
+_NOT_LOGGED = (Overloaded, Unsupported)
+"""Errors of status 5xx that clients cause at will and that are no fault of the server."""
 _METHODS = ("GET", "HEAD", "POST", "PUT", "DELETE")
-_SENT = (
+_REQUEST_HEADERS = (
     "Authorization",
     "Cache-Control",
     "Content-Type",
@@ -59,15 +58,15 @@ _SENT = (
     PRIORITY,
     REQUEST_TIMEOUT,
 )
-_READ = (
+_RESPONSE_HEADERS = (
     "Content-Range", "ETag", "Idempotent-Replayed", "Location", "Preference-Applied", "Retry-After", "X-Atelier-Cache",
     "X-Atelier-Served-By", "X-Request-Id", tracing.RESPONSE, *RATE_LIMIT_HEADERS,
 )  # fmt: skip
-"""What pages of other origins may send and read (CORS)."""
+"""Headers that pages of other origins may send and read (CORS)."""
 
 
 class Documented(FastAPI):
-    """FastAPI whose OpenAPI document is finished; it is made once, when it is asked for first."""
+    """FastAPI with a completed OpenAPI document, which is made once, at its first request."""
 
     def openapi(self) -> dict[str, Any]:
         if self.openapi_schema is None:
@@ -124,8 +123,8 @@ def create_app(
             CORSMiddleware,
             allow_origins=settings.http.allowed_origins,
             allow_methods=_METHODS,
-            allow_headers=_SENT,
-            expose_headers=_READ,
+            allow_headers=_REQUEST_HEADERS,
+            expose_headers=_RESPONSE_HEADERS,
         )
     app.add_middleware(GZipMiddleware, minimum_size=settings.limits.gzip_min_bytes, compresslevel=5)
     app.add_middleware(RequestTrace, requests=settings.logs.requests)
@@ -151,22 +150,22 @@ def _routes() -> list[BaseRoute]:
 
 
 async def answer(request: Request, error: Exception) -> Response:
-    """The one place where an error becomes an answer, in the words of the path's vocabulary."""
+    """Renders any error, in the shape of the path's vocabulary: also FastAPI's `RequestValidationError`."""
     error = as_ours(error)
     count_refusal(HTTP, error)
-    if error.status >= 500 and not isinstance(error, _LOUD):
+    if error.status >= 500 and not isinstance(error, _NOT_LOGGED):
         LOGGER.warning("answered %d %s: %s", error.status, type(error).__name__, error)
-    response = _in_words_of_the_path(request, error)
+    response = _render_error(request, error)
     if isinstance(error, Unauthorized):
         response.headers.setdefault("WWW-Authenticate", error.challenge)
     return response
 
 
-def _in_words_of_the_path(request: Request, error: AtelierError) -> Response:
+def _render_error(request: Request, error: AtelierError) -> Response:
     path = request.url.path
     if path.startswith(open_inference.router.prefix):
         return open_inference.as_error(error)
-    if path.startswith(openai.router.prefix) and not path.startswith(_OURS):
+    if path.startswith(openai.router.prefix) and not path.startswith(_NATIVE_PATHS):
         return openai.as_error(request, error)
     if path.startswith(a1111.PREFIXES):
         return a1111.as_error(error)

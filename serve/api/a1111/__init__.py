@@ -1,7 +1,8 @@
-"""AUTOMATIC1111's vocabulary, as its clients send it: ``/sdapi/v1`` and what they ask for beside it (API_COMPAT 2).
+"""AUTOMATIC1111's vocabulary, as its clients send it: ``/sdapi/v1`` and the paths that they call beside it
+(API_COMPAT 2). Begin with `drawing`; request and answer models are in `models` and `drawing_models`.
 
-What is not offered says so: 501 for work that cannot be done here yet, an empty list where there is nothing to choose
-from, 404 for what a client has no business with (stopping the server, unloading a model that others use).
+What is not offered: 501 for work that cannot be done here yet, an empty list where there is nothing to choose from,
+404 for what no client may do (stop the server, unload a model that others use).
 """
 
 from __future__ import annotations

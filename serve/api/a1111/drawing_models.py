@@ -1,4 +1,4 @@
-"""The body of ``txt2img``: what is honoured, what has no effect here and is told so, and what is refused.
+"""The body of ``txt2img``: what has an effect, what has none (the answer's comments say so), and what is refused.
 
 Keys that are not known are ignored, for clients send others' (API_COMPAT 2). Sizes are snapped to what the model draws.
 What a client leaves out is the model's own, and not that project's: 50 steps and 512 pixels do not suit every model.

@@ -1,4 +1,4 @@
-"""What there is to choose from. Clients ask for all of it; where there is nothing, a list is empty."""
+"""The lists that clients choose from. Clients read all of them; one without items is empty."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ async def memory() -> dict[str, Any]:
 
 @router.get("/internal/ping", response_model=models.NoMembers, response_description="The gateway answers")
 async def ping() -> dict[str, Any]:
-    """Some clients look here whether there is anybody."""
+    """Whether the gateway answers, as some clients check."""
     return {}
 
 

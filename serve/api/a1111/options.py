@@ -1,8 +1,8 @@
 """``options``: what a client chooses for all of its requests. Here it is the user's choice, and nobody else's.
 
-Clients read all of them and send all of them back (Open WebUI). Those that mean something here are taken; the others
-are told because clients look for them, and what is sent for them is ignored. A gateway remembers the choices of the
-users that chose last, until it is started again.
+Clients read all of them and send all of them back (Open WebUI). Those that have an effect here are stored; the others
+are in the answer because clients look for them, and what is sent for them is ignored. A gateway keeps the choices of
+the users that chose last, until it restarts.
 """
 
 from __future__ import annotations

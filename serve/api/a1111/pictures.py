@@ -1,4 +1,4 @@
-"""Pictures that clients send: what they tell of themselves, and what is not done with them yet."""
+"""Pictures that clients send: their metadata, and operations on them that are not offered yet."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""How far a user's requests are, and their end before time: ``progress``, ``interrupt``, ``skip``, ``/internal``.
+"""Progress and interruption of a user's requests: ``progress``, ``interrupt``, ``skip``, ``/internal``.
 
-That project draws for one user. Here everybody sees, and stops, what is their own.
+That project serves one user. Here each user sees and stops their own requests.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Who calls a direct door, and how it wants to be answered: headers in, headers out."""
+"""The caller of a route that answers with the result itself: its headers, its user, and the headers of the answer."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from serve.settings import Settings
 
 KEY = "Idempotency-Key"
 CACHE = "X-Atelier-Cache"
-"""Of every answer: whether it is a stored one (hit), might have been one (miss), or none was looked for (bypass)."""
+"""Header of every answer: from the cache (hit), not in the cache (miss), or the cache was not read (bypass)."""
 
 CACHE_HEADER = {CACHE: {"$ref": f"#/components/headers/{CACHE}"}}
 """Headers of an answer, for OpenAPI."""

@@ -34,7 +34,7 @@ from serve.jobs.direct.direct_request import Answer, Caller
 from serve.jobs.direct.service import DirectService
 
 SERVED_BY = "X-Atelier-Served-By"
-"""Who drew: ``illustrate``, or a step of the fallback (A-100)."""
+"""Header: what drew, ``illustrate`` or a step of the fallback (A-100)."""
 
 Prompt = Annotated[Text, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS)]
 Side = Annotated[Whole, Field(ge=1, le=MAX_SIDE_PX, description="pixels; the model's own by default")]
@@ -156,13 +156,13 @@ class Order:
 
 
 async def draw(order: Order, direct: DirectService, caller: Caller, **more: Any) -> Answer:
-    """``more`` joins the parameters that the answer tells."""
+    """``more`` is added to the parameters in the answer's metadata."""
     with rename_fields(order.names):
         return await direct.draw(IllustrateRequest(order.options, order.encoding, more), caller)
 
 
 def with_answer_headers(response: Response, answer: Answer) -> Response:
-    """With the headers that tell who served it, and what the cache had to do with it."""
+    """With the headers for what drew it and for the cache."""
     response.headers[SERVED_BY] = str(answer.details.get("served_by", ILLUSTRATE))
     return with_cache_status(response, answer.cache)
 

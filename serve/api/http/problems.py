@@ -46,7 +46,7 @@ def render(body: Any, status: int, retry_after_s: int | None, media_type: str = 
 
 
 def as_ours(error: Exception) -> AtelierError:
-    """Any error as one of ours: Starlette's own 404 and 405, FastAPI's of parameters, and what nobody foresaw."""
+    """Any error as an `AtelierError`: Starlette's 404 and 405, FastAPI's validation errors, and unexpected ones."""
     if isinstance(error, AtelierError):
         return error
     if isinstance(error, HTTPException):

@@ -1,4 +1,4 @@
-"""The OpenAI vocabulary under /v1, as its clients send it."""
+"""The OpenAI vocabulary under /v1, as its clients send it. Begin with `images`; its models are in `image_models`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The document as FastAPI makes it, completed: ids, groups, keys, errors, headers, examples.
 
-What a route says itself stays. It has to say what it does (its docstring: the first sentence is the summary) and what
-it takes and answers (`openapi_extra`); a route that does not is found by a test, never made up for here.
+A route documents itself: what it does (its docstring; the first sentence is the summary), what it takes and answers
+(its models). A test finds a route that does not; nothing is made up for it here.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from serve.api.middleware.deadlines import MAX_TIMEOUT_S, PRIORITIES, PRIORITY, 
 from serve.api.middleware.scopes import needed
 from serve.api.openapi.operation import header
 from serve.api.openapi.refusals import BY_STATUS, responses_of, statuses_of
-from serve.api.openapi.samples import example_of, inlined, tells
+from serve.api.openapi.samples import example_of, has_content, inlined
 from serve.api.openapi.vocabularies import PATH_PARAMETERS, TAGS, tag_of
 from serve.security.identity.authentication import is_key_required
 from serve.security.identity.roles import ROLES
@@ -88,10 +88,10 @@ def finish(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
         used.update(operation["tags"])
         _secure(operation, scope, optional)
         if scope is not None:
-            _hurry(operation)
-        _refuse(path, method, scope, operation, schemas, responses)
-        _answer(operation, scope)
-        _show(operation, schemas)
+            _add_urgency(operation)
+        _add_errors(path, method, scope, operation, schemas, responses)
+        _add_response_headers(operation, scope)
+        _add_examples(operation, schemas)
     document["tags"] = [{"name": name, "description": what} for name, what in TAGS.items() if name in used]
     return document
 
@@ -105,7 +105,7 @@ def operations_of(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str
 
 
 def _name(path: str, method: str, operation: dict[str, Any]) -> None:
-    """FastAPI's own summary is the name of a function, which tells nobody anything."""
+    """FastAPI's default summary is the name of the function; the first sentence of the docstring replaces it."""
     told = operation.pop("summary", "")
     if operation["operationId"].startswith(told.lower().replace(" ", "_") + "_"):
         told = re.split(r"(?<=[.:;])\s", operation.get("description", ""))[0].rstrip(".:;")
@@ -124,23 +124,23 @@ def _secure(operation: dict[str, Any], scope: str | None, optional: bool) -> Non
     if any(one.get("name") == "signature" for one in operation.get("parameters", ())):
         ways.append("signed_address")
     operation["security"] = [{way: [scope] if way != "signed_address" else []} for way in ways]
-    if optional and scope in _EVERYBODYS:
+    if optional and scope in _USER_SCOPES:
         operation["security"].append({})
     operation[SCOPE] = scope
     if "description" in operation:
         operation["description"] += f"\n\nNeeds the scope `{scope}`."
 
 
-def _hurry(operation: dict[str, Any]) -> None:
+def _add_urgency(operation: dict[str, Any]) -> None:
     told = [{"$ref": f"#/components/parameters/{name}"} for name in _URGENCY]
     operation["parameters"] = [*operation.get("parameters", ()), *told]
 
 
-_EVERYBODYS = ROLES["user"]
-"""What a site without keys lets everybody do."""
+_USER_SCOPES = ROLES["user"]
+"""What a site without keys allows without one."""
 
 
-def _refuse(
+def _add_errors(
     path: str,
     method: str,
     scope: str | None,
@@ -169,8 +169,8 @@ def _words(tag: str) -> str:
     return "".join(word[0].upper() + word[1:] for word in tag.split())
 
 
-def _answer(operation: dict[str, Any], scope: str | None) -> None:
-    """FastAPI promises JSON of any kind where a route says nothing of it."""
+def _add_response_headers(operation: dict[str, Any], scope: str | None) -> None:
+    """FastAPI documents JSON of any kind where a route has no response model: that is removed."""
     for status, response in operation["responses"].items():
         content = response.get("content", {})
         if content.get("application/json", {}).get("schema") == {}:
@@ -182,13 +182,13 @@ def _answer(operation: dict[str, Any], scope: str | None) -> None:
     operation["responses"] = dict(sorted(operation["responses"].items()))
 
 
-def _show(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+def _add_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
     """Examples of bodies, answers and parameters, out of their schemas where they have none."""
     bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
     for body in bodies:
         for media_type, content in body.get("content", {}).items():
             schema = inlined(content.get("schema", {}), schemas)
-            if not {"example", "examples"} & content.keys() and tells(schema) and _is_told(media_type):
+            if not {"example", "examples"} & content.keys() and has_content(schema) and _is_text(media_type):
                 content["example"] = example_of(schema)
     for parameter in operation.get("parameters", ()):
         if "$ref" in parameter:
@@ -200,6 +200,6 @@ def _show(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
             parameter["example"] = example_of(schema, parameter["name"])
 
 
-def _is_told(media_type: str) -> bool:
-    """As text; no picture is."""
+def _is_text(media_type: str) -> bool:
+    """Whether an example can be written down; of a picture none can."""
     return media_type == "application/json" or media_type.startswith("multipart/")

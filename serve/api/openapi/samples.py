@@ -64,12 +64,12 @@ def inlined(schema: Any, schemas: Mapping[str, Any]) -> Any:
     return {name: inlined(one, schemas) for name, one in schema.items()}
 
 
-def tells(schema: Mapping[str, Any]) -> bool:
+def has_content(schema: Mapping[str, Any]) -> bool:
     """Whether ``schema`` says anything that an example could be made of."""
     if "example" in schema or "examples" in schema:
         return True
     if "anyOf" in schema or "oneOf" in schema:
-        return all(tells(one) for one in schema.get("anyOf", schema.get("oneOf", ())))
+        return all(has_content(one) for one in schema.get("anyOf", schema.get("oneOf", ())))
     kind = _type_of(schema)
     if kind == "object":
         return bool(schema.get("properties")) or isinstance(schema.get("additionalProperties"), dict)
