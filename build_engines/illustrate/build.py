@@ -15,7 +15,7 @@ from build_engines.export.config import FILES, Backend, config_text
 from build_engines.export.runtimes import RUNTIMES, Run, choose_backend, medians
 from build_engines.illustrate import onnx_file, parity, parts, tensorrt
 from build_engines.illustrate.contracts import Engine
-from build_engines.illustrate.design import Design, Order
+from build_engines.illustrate.design import BuildOptions, Design
 from build_engines.illustrate.examples import Examples
 from build_engines.illustrate.manifest import write_manifest
 
@@ -25,9 +25,9 @@ STAGES = ("load", "export", "compare", "time")
 Report = Callable[[str, str], None]
 
 
-def build(order: Order, design: Design, report: Report) -> list[Path]:
-    """The engines' folders in ``order.repository``, changed only when all went well. Raises Refused, ParityError."""
-    staged = order.repository / f".{order.name}.staged"
+def build(build_options: BuildOptions, design: Design, report: Report) -> list[Path]:
+    """The engines' folders in the repository, changed only when all of them are good. Raises Refused, ParityError."""
+    staged = build_options.repository / f".{build_options.name}.staged"
     shutil.rmtree(staged, ignore_errors=True)
     try:
         component, network = "", None
@@ -36,30 +36,32 @@ def build(order: Order, design: Design, report: Report) -> list[Path]:
             if engine.component != component:
                 component, network = engine.component, None  # frees the one before
                 network = parts.load(design.checkpoint, component)
-            _stage(order, design, engine, network, staged / engine.contract.name, report)
-        return _place(staged, order)
+            _stage(build_options, design, engine, network, staged / engine.contract.name, report)
+        return _place(staged, build_options)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _stage(order: Order, design: Design, engine: Engine, loaded: Any, folder: Path, report: Report) -> None:
+def _stage(
+    build_options: BuildOptions, design: Design, engine: Engine, loaded: Any, folder: Path, report: Report
+) -> None:
     """Writes the whole folder of one engine, made of the ``loaded`` network."""
     network = parts.wrap(design.checkpoint, engine, loaded)
     tokenizer = design.tokenizers.get(engine.part)
     any_tokenizer = next(iter(design.tokenizers.values()))
     examples = Examples(engine, tokenizer or any_tokenizer, design.timesteps)
-    write = _write_plan if order.target == "tensorrt" else _write_onnx
+    write = _write_plan if build_options.target == "tensorrt" else _write_onnx
     enter = partial(report, engine.contract.name)
-    backend, facts = write(order, design, engine, network, examples, folder / "1", enter)
+    backend, facts = write(build_options, design, engine, network, examples, folder / "1", enter)
     (folder / "config.pbtxt").write_text(config_text(engine.contract, backend))
     if tokenizer:
         (folder / "tokenizer.json").write_text(tokenizer.json)
     facts["parameters"] = sum(p.numel() for p in network.parameters())
-    write_manifest(order, design, engine, folder, FILES[backend], facts)
+    write_manifest(build_options, design, engine, folder, FILES[backend], facts)
 
 
 def _write_onnx(
-    order: Order,
+    build_options: BuildOptions,
     design: Design,
     engine: Engine,
     network: nn.Module,
@@ -69,20 +71,20 @@ def _write_onnx(
 ) -> tuple[Backend, dict[str, Any]]:
     """``model.onnx``, and the runtime for it: the faster, or OpenVINO when that is the target."""
     contract, path = engine.contract, folder / "model.onnx"
-    backends: tuple[Backend, ...] = ("openvino",) if order.target == "openvino" else tuple(RUNTIMES)
+    backends: tuple[Backend, ...] = ("openvino",) if build_options.target == "openvino" else tuple(RUNTIMES)
     report("export")
-    onnx_file.write_onnx(network, contract, examples.traced(), order.precision, path)
+    onnx_file.write_onnx(network, contract, examples.traced(), build_options.precision, path)
     report("compare")
     openers: dict[str, Callable[[], Run]] = {name: partial(RUNTIMES[name], path, contract) for name in backends}
     expected = parity.answers(network, contract, examples.parity())
-    checked = parity.check(contract, openers, expected, order.precision)
+    checked = parity.check(contract, openers, expected, build_options.precision)
     report("time")
     backend, benchmark = choose_backend(path, contract, examples.timing(), backends)
     return backend, {"parity": checked, "backend_benchmark": benchmark}
 
 
 def _write_plan(
-    order: Order,
+    build_options: BuildOptions,
     design: Design,
     engine: Engine,
     network: nn.Module,
@@ -91,12 +93,12 @@ def _write_plan(
     report: Callable[[str], None],
 ) -> tuple[Backend, dict[str, Any]]:
     """``model.plan``, by way of an ONNX that is not kept."""
-    module = tensorrt.require_gpu(order.command)
+    module = tensorrt.require_gpu(build_options.command)
     contract, path = engine.contract, folder / FILES["tensorrt"]
     expected = parity.answers(network, contract, examples.parity())
     report("export")
     folder.mkdir(parents=True)
-    half = order.precision == "fp16"
+    half = build_options.precision == "fp16"
     typed = parts.half_precision(network, design.checkpoint.family_class) if half else network
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
         source = Path(scratch) / "model.onnx"
@@ -104,7 +106,7 @@ def _write_plan(
         tensorrt.build_plan(module, source, engine, path, tf32=half)
     report("compare")
     run, plan_facts = tensorrt.open_plan(module, path, engine)
-    checked = parity.check(contract, {"tensorrt": lambda: run}, expected, order.precision)
+    checked = parity.check(contract, {"tensorrt": lambda: run}, expected, build_options.precision)
     report("time")
     return "tensorrt", {
         "parity": checked,
@@ -113,14 +115,14 @@ def _write_plan(
     }
 
 
-def _place(staged: Path, order: Order) -> list[Path]:
+def _place(staged: Path, build_options: BuildOptions) -> list[Path]:
     """Moves the finished folders over those of an earlier build, and removes a second text encoder left of it."""
     placed = []
     for folder in sorted(staged.iterdir()):
-        target = order.repository / folder.name
+        target = build_options.repository / folder.name
         shutil.rmtree(target, ignore_errors=True)
         placed.append(folder.rename(target))
-    second = order.repository / f"{order.name}_text_encoder_2"
+    second = build_options.repository / f"{build_options.name}_text_encoder_2"
     if second not in placed:
         shutil.rmtree(second, ignore_errors=True)
     return placed

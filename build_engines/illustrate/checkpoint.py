@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from build_engines.illustrate.refusal import Refused
-from build_engines.illustrate.source import Source
-from build_engines.illustrate.weights import Weights, find_weights
+from build_engines.illustrate.source import Source, Weights, find_weights
 
 FamilyClass = Literal["stable-diffusion", "stable-diffusion-xl"]
 

@@ -15,12 +15,11 @@ from rich.table import Table
 
 from build_engines.export.engine import MODEL_REPOSITORY
 from build_engines.export.parity import ParityError
-from build_engines.illustrate.precision import Precision
+from build_engines.illustrate.precision import Precision, Target
 from build_engines.illustrate.refusal import Refused
-from build_engines.illustrate.targets import Target
 
 if TYPE_CHECKING:
-    from build_engines.illustrate.design import Design, Order
+    from build_engines.illustrate.design import BuildOptions, Design
 
 SourceOption = Annotated[
     str, typer.Option("--source", help="A folder in diffusers' layout, or an id of the Hugging Face hub (OWNER/NAME).")
@@ -83,26 +82,28 @@ def illustrate(
 
 
 def _run(console: Console, arguments: dict[str, Any], repository: Path) -> None:
-    from build_engines.illustrate.design import Order, design
+    from build_engines.illustrate.design import BuildOptions, design
     from build_engines.illustrate.source import locate
     from build_engines.illustrate.tensorrt import require_gpu
 
     options = [f"--{key} {shlex.quote(str(value))}" for key, value in arguments.items() if value]
     command = " ".join(["python -m build_engines illustrate", *options])
     bounds = (arguments["max-side"], arguments["max-batch"])
-    order = Order(arguments["name"], arguments["target"], arguments["precision"], repository, command, *bounds)
-    order.check()
-    if order.target == "tensorrt":
+    build_options = BuildOptions(
+        arguments["name"], arguments["target"], arguments["precision"], repository, command, *bounds
+    )
+    build_options.check()
+    if build_options.target == "tensorrt":
         require_gpu(command)
     with console.status(f"Finding {escape(arguments['source'])}"):
         found = locate(arguments["source"], arguments["revision"])
-        plan = design(order, found)
+        plan = design(build_options, found)
     for note in plan.notes:
         console.print(f"Note: {escape(note)}", soft_wrap=True, highlight=False)
-    _build(console, order, plan)
+    _build(console, build_options, plan)
 
 
-def _build(console: Console, order: Order, plan: Design) -> None:
+def _build(console: Console, build_options: BuildOptions, plan: Design) -> None:
     """Builds behind a progress bar; each engine passes the four stages."""
     from build_engines.illustrate.build import STAGES, build
 
@@ -116,12 +117,12 @@ def _build(console: Console, order: Order, plan: Design) -> None:
             progress.update(task, completed=entered, description=f"{engine}: {stage}")
             entered += 1
 
-        folders = build(order, plan, report)
+        folders = build(build_options, plan, report)
         progress.update(task, completed=entered, description="done")
     console.print(_summary(folders))
-    if order.target == "tensorrt":
+    if build_options.target == "tensorrt":
         console.print(_gpu_memory(folders))
-    console.print(f"in {escape(str(order.repository))}", soft_wrap=True, highlight=False)
+    console.print(f"in {escape(str(build_options.repository))}", soft_wrap=True, highlight=False)
 
 
 def _gpu_memory(folders: list[Path]) -> str:

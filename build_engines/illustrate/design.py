@@ -11,12 +11,11 @@ from build_engines.illustrate.checkpoint import Checkpoint, open_checkpoint
 from build_engines.illustrate.contracts import Engine, engines
 from build_engines.illustrate.family import family
 from build_engines.illustrate.parts import DISTILLED_GUIDANCE
-from build_engines.illustrate.precision import Precision
+from build_engines.illustrate.precision import Precision, Target
 from build_engines.illustrate.refusal import Refused
 from build_engines.illustrate.schedulers import read_schedule
 from build_engines.illustrate.sizes import sizes_of
 from build_engines.illustrate.source import Source
-from build_engines.illustrate.targets import Target
 from build_engines.illustrate.tokenizer import Tokenizer, read_tokenizer
 from serve.diffusion.family import parse
 from serve.errors import InvalidRequest
@@ -25,7 +24,7 @@ _NAME = re.compile(r"[a-z][a-z0-9_]{0,39}")
 
 
 @dataclass(frozen=True)
-class Order:
+class BuildOptions:
     """The parameters of a build; ``command`` is the command line that repeats it, for the manifests."""
 
     name: str
@@ -56,7 +55,7 @@ class Design:
     notes: tuple[str, ...]
 
 
-def design(order: Order, source: Source) -> Design:
+def design(build_options: BuildOptions, source: Source) -> Design:
     """Raises Refused for whatever does not fit."""
     checkpoint = open_checkpoint(source)
     tokenizers = {encoder: read_tokenizer(checkpoint, encoder) for encoder in checkpoint.text_encoders}
@@ -65,15 +64,15 @@ def design(order: Order, source: Source) -> Design:
         raise Refused(f"the tokenizers differ in model_max_length: {sorted(lengths)}")
     distilled = checkpoint.config("unet").get("time_cond_proj_dim") is not None
     schedule = read_schedule(checkpoint.config("scheduler"), distilled)
-    sizes = sizes_of(checkpoint, order.target, order.max_side_px)
-    described = family(order.name, checkpoint, schedule, tokenizers, sizes)
+    sizes = sizes_of(checkpoint, build_options.target, build_options.max_side_px)
+    described = family(build_options.name, checkpoint, schedule, tokenizers, sizes)
     try:
         parse({"family": described})
     except InvalidRequest as error:
         raise Refused(f"the checkpoint, or its atelier.json, could not be served: {error}") from error
     return Design(
         checkpoint,
-        engines(order.name, checkpoint, lengths.pop(), sizes, order.max_batch),
+        engines(build_options.name, checkpoint, lengths.pop(), sizes, build_options.max_batch),
         tokenizers,
         described,
         int(checkpoint.config("scheduler").get("num_train_timesteps", 1000)),

@@ -11,13 +11,13 @@ from typing import Any
 
 from build_engines.export.onnx_file import OPSET, sha256
 from build_engines.illustrate.contracts import Engine
-from build_engines.illustrate.design import Design, Order
+from build_engines.illustrate.design import BuildOptions, Design
 
 _PACKAGES = ("torch", "diffusers", "transformers", "onnx", "onnxruntime", "openvino")
 
 
 def write_manifest(
-    order: Order, design: Design, engine: Engine, folder: Path, model_file: str, facts: dict[str, Any]
+    build_options: BuildOptions, design: Design, engine: Engine, folder: Path, model_file: str, facts: dict[str, Any]
 ) -> None:
     """``facts`` are those of the build: parity, backend_benchmark, parameters. The UNet's has the family as well."""
     files = {path.name: path for path in sorted((folder / "1").iterdir())}
@@ -26,11 +26,11 @@ def write_manifest(
         "name": engine.contract.name,
         "version": "1",
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "command": order.command,
+        "command": build_options.command,
         "source": source.name,
         "revision": source.revision,
-        "target": order.target,
-        "precision": order.precision,
+        "target": build_options.target,
+        "precision": build_options.precision,
         "opset": OPSET,
         "sha256": sha256(files[model_file]),
         "bytes": sum(path.stat().st_size for path in files.values()),

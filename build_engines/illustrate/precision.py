@@ -19,6 +19,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 Precision = Literal["fp32", "fp16", "int8"]
+Target = Literal["onnx", "openvino", "tensorrt"]
+"""What engines are built for."""
 
 #: Smaller tensors (biases, norms) stay as they are: they weigh nothing.
 _SMALLEST = 1024

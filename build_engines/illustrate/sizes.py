@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from build_engines.illustrate.checkpoint import Checkpoint
+from build_engines.illustrate.precision import Target
 from build_engines.illustrate.refusal import Refused
-from build_engines.illustrate.targets import Target
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ from build_engines.illustrate import parity, parts
 from build_engines.illustrate.build import build
 from build_engines.illustrate.checkpoint import open_checkpoint
 from build_engines.illustrate.contracts import Engine
-from build_engines.illustrate.design import Design, Order, design
+from build_engines.illustrate.design import BuildOptions, Design, design
 from build_engines.illustrate.examples import Examples
 from build_engines.illustrate.onnx_file import write_onnx
 from build_engines.illustrate.precision import Precision, quantise
@@ -132,10 +132,10 @@ def test_a_distilled_unet_is_told_its_guidance_as_diffusers_tells_it(width: int)
 def test_a_family_in_eight_bits_for_openvino(tmp_path: Path) -> None:
     """The target fixes the runtime."""
     source = locate(str(checkpoints.starter(tmp_path / "checkpoint")))
-    order = Order("x", "openvino", "int8", tmp_path / "models", "python -m build_engines illustrate")
-    plan = design(order, source)
+    build_options = BuildOptions("x", "openvino", "int8", tmp_path / "models", "python -m build_engines illustrate")
+    plan = design(build_options, source)
     stages: list[tuple[str, str]] = []
-    folders = build(order, plan, lambda *entered: stages.append(entered))
+    folders = build(build_options, plan, lambda *entered: stages.append(entered))
     assert len(stages) == 4 * len(folders) == 16
     for folder in folders:
         manifest = json.loads((folder / "manifest.json").read_text())
@@ -146,8 +146,8 @@ def test_a_family_in_eight_bits_for_openvino(tmp_path: Path) -> None:
 
 def parts_of(kind: Callable[[Path], Path], folder: Path) -> Iterator[tuple[Design, Engine, nn.Module]]:
     """Each engine of a random checkpoint of ``kind`` for TensorRT, with its network."""
-    order = Order("x", "tensorrt", "fp16", folder / "models", "python -m build_engines illustrate")
-    plan = design(order, locate(str(kind(folder / "checkpoint"))))
+    build_options = BuildOptions("x", "tensorrt", "fp16", folder / "models", "python -m build_engines illustrate")
+    plan = design(build_options, locate(str(kind(folder / "checkpoint"))))
     for engine in plan.engines:
         yield plan, engine, parts.wrap(plan.checkpoint, engine, parts.load(plan.checkpoint, engine.component))
 
@@ -180,7 +180,7 @@ def test_the_profile_of_a_plan_ends_at_the_largest_batch_and_side(tmp_path: Path
     checkpoint = open_checkpoint(locate(str(checkpoints.starter(tmp_path / "checkpoint"))))
     assert sizes_of(checkpoint).max_px == 96
     assert sizes_of(checkpoint, "tensorrt", max_side_px=80).max_px == 80
-    plan = design(Order("x", "tensorrt", "fp16", tmp_path, "", max_side_px=80, max_batch=4), checkpoint.source)
+    plan = design(BuildOptions("x", "tensorrt", "fp16", tmp_path, "", max_side_px=80, max_batch=4), checkpoint.source)
     shapes = {engine.part: profile_shapes(engine) for engine in plan.engines}
     assert shapes["unet"]["sample"] == [(1, 8, 8, 8), (2, 8, 16, 16), (4, 8, 20, 20)]
     assert shapes["unet"]["encoder_hidden_states"] == [(1, 16, 32), (2, 16, 32), (4, 128, 32)]

@@ -16,8 +16,7 @@ from build_engines.cli import app
 from build_engines.illustrate import parity
 from build_engines.illustrate.refusal import Refused
 from build_engines.illustrate.schedulers import read_schedule
-from build_engines.illustrate.source import needed
-from build_engines.illustrate.weights import find_weights
+from build_engines.illustrate.source import find_weights, needed
 
 
 @pytest.fixture(scope="module")

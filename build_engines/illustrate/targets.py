@@ -1,5 +1,0 @@
-"""What engines are built for."""
-
-from typing import Literal
-
-Target = Literal["onnx", "openvino", "tensorrt"]
