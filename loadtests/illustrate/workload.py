@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from build_engines.illustrate.build import build
-from build_engines.illustrate.design import Order, design
+from build_engines.illustrate.design import BuildOptions, design
 from build_engines.illustrate.source import locate
 from build_engines.mini import checkpoint as mini
 from build_engines.mini.drawing import Painter
@@ -46,7 +46,7 @@ def prepare(checkpoint: Path | None, folder: Path) -> Workload:
     source = checkpoint or random_checkpoint(folder / "checkpoint")
     repository = folder / "model_repository"
     repository.mkdir(parents=True)
-    order = Order(NAME, "onnx", "fp32", repository, "python -m loadtests.benchmarks.illustrate")
+    order = BuildOptions(NAME, "onnx", "fp32", repository, "python -m loadtests.benchmarks.illustrate")
     order.check()
     build(order, design(order, locate(str(source), None)), lambda engine, stage: None)
     return Workload(source, repository)
