@@ -111,7 +111,7 @@ def test_a_wish_of_a_stack_that_was_killed_is_forgotten(
 
     monkeypatch.setattr(main, "ray_cluster", lambda _: contextlib.nullcontext(ADDRESS))
     monkeypatch.setattr(main, "temporary_folder", contextlib.nullcontext)
-    monkeypatch.setattr(serve.observability.logs.console, "shown", lambda *_: contextlib.nullcontext())
+    monkeypatch.setattr(serve.observability.logs.console, "console_errors", lambda *_: contextlib.nullcontext())
     monkeypatch.setattr(stack, "wait_ready", lambda _: None)
     monkeypatch.setattr(time, "sleep", sleep)
     main.run(settings)
