@@ -28,7 +28,7 @@ _WITHOUT_BODY = frozenset(["GET", "HEAD", "OPTIONS"])
 
 
 class AdmissionSlots:
-    """At most ``most`` at once; who comes then is told to come again.
+    """At most ``most`` at once; further requests are refused with Retry-After.
 
     ``kept_share`` of them are for high priority alone, and as many again not for low: who is less urgent is refused
     before there is no place left.
@@ -88,7 +88,7 @@ class Admission:
             self._held_bytes -= len(body)
 
     async def _read(self, request: Request, body: bytearray, kept: bool) -> None:
-        """Fills ``body``. Without room for it, or use, reads on all the same: who is still sending sees no answer."""
+        """Fills ``body``. A body that is not kept is read too: a client that still sends sees no answer."""
         full = False
         async for chunk in capped(request, self._limits):
             if not kept:
@@ -104,7 +104,7 @@ class Admission:
             raise Overloaded(_TOO_MUCH)
 
     def _inflate(self, request: Request, body: bytearray) -> None:
-        """What is held is what a body becomes: a few kilobytes may stand for megabytes."""
+        """Counts the inflated body: a few kilobytes may become megabytes."""
         whole = plain(bytes(body), request.headers, self._limits)
         more = len(whole) - len(body)
         if self._held_bytes + more > self._max_held_bytes:

@@ -1,4 +1,4 @@
-"""Who asks, whether he may, and how often: settled before a request's body is read.
+"""Authentication, authorisation and rate limits: applied before a request's body is read.
 
 A key says who asks, or a signed address opens itself alone; the request is counted for its address and its user; and
 its scope is looked at. What is found goes along in the ASGI scope. Where the answer is no, the application gives it,
@@ -133,13 +133,13 @@ def entered(scope: Scope) -> Authenticated | None:
 
 
 def principal_of(connection: HTTPConnection) -> Principal:
-    """Who asks. Where there is no entrance there are no keys either."""
+    """The principal of a request. Without an `Authentication` there are no keys either."""
     found = entered(connection.scope)
     return LOCAL if found is None else found.principal
 
 
 async def admitted_still(connection: HTTPConnection) -> Principal:
-    """Who asks, for what goes on for a while: his key may have ended. Raises what refuses."""
+    """The principal of a long-lived connection, whose key may have ended. Raises Unauthorized and Forbidden."""
     found = entered(connection.scope)
     entrance: Authentication | None = getattr(connection.app.state, "entrance", None)
     if found is None or entrance is None or found.principal.key_id is None:

@@ -32,7 +32,7 @@ REQUEST_TIMEOUT, PRIORITY = "X-Request-Timeout", "X-Priority"
 MAX_TIMEOUT_S = 3600.0
 PRIORITIES: Mapping[str, Priority] = {priority.name.lower(): priority for priority in Priority}
 GRACE_S = 0.25
-"""Who works for a request ends by itself at its deadline, and says more; so much later it is ended."""
+"""The work of a request ends by itself at its deadline, with a better message; so much later it is cancelled."""
 
 _ARRIVED, _ASKED = "atelier.arrived", "atelier.asked"
 _SECONDS = re.compile(rb"\d{1,4}(\.\d{0,20})?")
@@ -107,7 +107,7 @@ def asked_of(scope: Scope, gateway: GatewaySettings) -> RequestContext:
 
 
 def urgency_of(scope: Scope, gateway: GatewaySettings) -> RequestContext:
-    """Before there is somebody who can say what is wrong with it."""
+    """Of the raw headers, before errors can be answered."""
     try:
         return asked_of(scope, gateway)
     except AtelierError:
@@ -132,7 +132,7 @@ class Deadlines:
         begun = False
 
         async def told(message: Message) -> None:
-            """An answer that begins in time goes on, as a stream does: it tells by itself that the time is over."""
+            """An answer that begins in time goes on, as a stream does: it reports the deadline by itself."""
             nonlocal begun
             if message["type"] == "http.response.start" and message["status"] < 400 and asked.is_over:
                 limit.reschedule(-1.0)  # at once: nothing of it is sent

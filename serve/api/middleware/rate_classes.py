@@ -1,4 +1,4 @@
-"""What a request is about, which is what it costs of a rate limit: told by its method and path."""
+"""The rate class of a request, which decides its cost: from its method and path."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WORK: Sequence[tuple[re.Pattern[str], Work]] = (
 
 
 def work_of(method: str, path: str) -> Work:
-    """What a request is about, from what is known before it is read."""
+    """The rate class of a request, before its body is read."""
     if method in READS:
         return "read"
     path = path.rstrip("/")

@@ -13,7 +13,7 @@ from serve.observability.metrics import catalogue
 
 HTTP, GRPC = "http", "grpc"
 UNROUTED = "unrouted"
-"""The route of what was refused before one was looked for, or has none: no path of a client's becomes a label."""
+"""The route of requests that were refused before routing, or have none: no path of a client becomes a label."""
 ABANDONED = "499"
 """The status of a request whose client went away before its answer began, as nginx has it."""
 LATE = "late"
@@ -23,7 +23,7 @@ _OVER = frozenset(["504", "DEADLINE_EXCEEDED"])
 
 @dataclass
 class RequestRecord:
-    """What is told of a request at its end."""
+    """The labels of a request's metrics, complete at its end."""
 
     route: str = UNROUTED
     status: str = ABANDONED
@@ -32,7 +32,7 @@ class RequestRecord:
 
     @property
     def outcome(self) -> str:
-        """Whose fault it is that there was not enough time shows in the status."""
+        """A deadline that the client set and missed is `late`; one of the site keeps its status."""
         own = self.deadline is not None and time.monotonic() >= self.deadline
         return LATE if own and self.status in _OVER else self.status
 
@@ -49,7 +49,7 @@ def ends_by(deadline: float | None) -> None:
 
 @contextlib.contextmanager
 def measured(door: str, note: RequestRecord) -> Iterator[None]:
-    """``door``: http, websocket or grpc. Not of probes, of which there are many, and nobody waits for what they ask."""
+    """``door``: http, websocket or grpc. Probes are not measured: there are many, and no client waits for them."""
     began = time.perf_counter()
     catalogue.REQUESTS_IN_PROGRESS.add(1, door)
     before = _note.set(note)

@@ -1,4 +1,4 @@
-"""One span, one record (C-093) and one count for each HTTP request and WebSocket: what was asked, what came of it.
+"""One span, one record (C-093) and one count for each HTTP request and WebSocket.
 
 By the route's template: addresses hold ids, and queries hold signatures. Who asked is told by the id of the key.
 """

@@ -1,4 +1,4 @@
-"""Which scope a request needs: told by its method and path, before anything else of it is looked at.
+"""The scope that a request needs: from its method and path, before anything else of it is read.
 
 What no line here names needs `read` to be looked at and `write` to be changed: a new route is closed to those who may
 less until somebody says otherwise.
