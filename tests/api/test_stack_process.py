@@ -133,7 +133,7 @@ def test_engines_that_are_not_there_are_told_and_leave_no_thread(tmp_path: Path)
         (tmp_path / engine).mkdir()
         (tmp_path / engine / "manifest.json").write_text("{")
     before = set(threading.enumerate())
-    with pytest.raises(EngineUnavailable, match="is not in the model repository"):
+    with pytest.raises(EngineUnavailable, match="image_features is missing"):
         InProcess(load(vectorizer={"model_repository": str(tmp_path)}))
     assert set(threading.enumerate()) <= before
 
