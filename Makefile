@@ -12,6 +12,8 @@ SEED ?= 7
 SCENARIO ?= smoke
 ARGS ?=
 COVERAGE ?=
+# Pytest would otherwise compile its test modules anew in every process.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help run stop status test training shared-stack own-stacks coverage quick check clients postgresql redis prometheus iproute load chaos attack mutations bench docs
 

@@ -55,6 +55,11 @@ class AtelierError(Exception):
         self.field = field
 
     @property
+    def label(self) -> str:
+        """``kind`` in the spelling of class names, `NotFound`: in metrics and A1111's errors."""
+        return "".join(word.capitalize() for word in self.kind.split("-")) if self.kind else type(self).__name__
+
+    @property
     def extra_fields(self) -> Mapping[str, str | float]:
         """Additional members of the error response."""
         return {}
@@ -108,6 +113,11 @@ class ModerationBlocked(InvalidRequest):
         self.args = (message, field, category, score)  # for pickling
         self.category = category
         self.score = score
+
+    @property
+    def label(self) -> str:
+        """``kind`` in the spelling of class names, `NotFound`: in metrics and A1111's errors."""
+        return "".join(word.capitalize() for word in self.kind.split("-")) if self.kind else type(self).__name__
 
     @property
     def extra_fields(self) -> Mapping[str, str | float]:

@@ -64,4 +64,4 @@ def measured(door: str, note: RequestRecord) -> Iterator[None]:
 
 
 def count_refusal(door: str, error: AtelierError) -> None:
-    catalogue.REFUSALS.add(1, door, type(error).__name__)
+    catalogue.REFUSALS.add(1, door, error.label)
