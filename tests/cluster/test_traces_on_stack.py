@@ -15,7 +15,7 @@ import pytest
 import tritonclient.grpc
 from whole_stack import ANEW, Stack
 
-from tests.observability.tracing.otlp_collector import Collector, Told, tree
+from tests.observability.tracing.otlp_collector import Collector, ReceivedSpan, tree
 
 pytestmark = pytest.mark.cluster
 
@@ -47,7 +47,7 @@ def trace_of(answer: httpx.Response) -> str:
     return answer.headers["traceresponse"].split("-")[1]
 
 
-def by_name(spans: list[Told], name: str) -> Told:
+def by_name(spans: list[ReceivedSpan], name: str) -> ReceivedSpan:
     return next(one for one in spans if one.name == name)
 
 

@@ -1,4 +1,4 @@
-"""As much of Grafana's HTTP API as takes dashboards, with its own errors."""
+"""The part of Grafana's HTTP API that stores dashboards, with its own errors."""
 
 from __future__ import annotations
 
@@ -35,18 +35,18 @@ class GrafanaStandIn(FastAPI):
         return [{"uid": uid, "title": title} for uid, title in self.folders.items()]
 
     async def _create_folder(self, request: Request) -> Any:
-        asked = await request.json()
-        if asked["uid"] in self.folders:
+        body = await request.json()
+        if body["uid"] in self.folders:
             return JSONResponse({"message": "a folder with the same name already exists"}, 409)
-        self.folders[asked["uid"]] = asked["title"]
-        return asked
+        self.folders[body["uid"]] = body["title"]
+        return body
 
     async def _put(self, request: Request) -> Any:
-        asked = await request.json()
-        board = asked["dashboard"]
-        if asked["folderUid"] not in self.folders:
+        body = await request.json()
+        board = body["dashboard"]
+        if body["folderUid"] not in self.folders:
             return JSONResponse({"message": "folder not found"}, 404)
-        if board["uid"] in self.dashboards and not asked["overwrite"]:
+        if board["uid"] in self.dashboards and not body["overwrite"]:
             return JSONResponse({"message": "the dashboard has been changed by someone else"}, 412)
         version = self.dashboards.get(board["uid"], {}).get("version", 0) + 1
         self.dashboards[board["uid"]] = {**board, "version": version}

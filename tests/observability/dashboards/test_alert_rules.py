@@ -1,4 +1,4 @@
-"""The alert rules, by Prometheus' own tool: that it reads them, and that they tell of what they are for."""
+"""The alert rules, run by Prometheus' own tool: it reads them, and each fires on the condition it is for."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ ERROR = "atelier_svg_quality_prediction_error_ratio"
 
 
 def predicted(mean: float) -> dict[str, str]:
-    """Two drawings a minute for 25 hours, of which the predictor is off by ``mean``, and each by 0.03 more or less."""
+    """Two drawings a minute for 25 hours. The predictor's error has the mean ``mean`` and a standard deviation of
+    0.03."""
     drawn, histogram = random.Random(1), Histogram(ERROR, "", (1.0,), ("direction",))
-    found: dict[str, list[str]] = {f'{ERROR}_{part}{{direction="{way}"}}': [] for part in ("sum", "count")
+    series: dict[str, list[str]] = {f'{ERROR}_{part}{{direction="{way}"}}': [] for part in ("sum", "count")
                                    for way in ("above", "below")}  # fmt: skip
     for _ in range(1500):
         for _ in range(2):
             error = drawn.gauss(mean, 0.03)
             histogram.observe(abs(error), "above" if error > 0 else "below")
         for way in ("above", "below"):
-            found[f'{ERROR}_sum{{direction="{way}"}}'].append(f"{histogram.sum(way):.5f}")
-            found[f'{ERROR}_count{{direction="{way}"}}'].append(f"{histogram.count(way)}")
-    return {name: " ".join(values) for name, values in found.items()}
+            series[f'{ERROR}_sum{{direction="{way}"}}'].append(f"{histogram.sum(way):.5f}")
+            series[f'{ERROR}_count{{direction="{way}"}}'].append(f"{histogram.count(way)}")
+    return {name: " ".join(values) for name, values in series.items()}
 
 
 FIRES: dict[str, tuple[dict[str, str], str]] = {
@@ -123,8 +124,8 @@ CALM = {
 """A site that works, though its users make mistakes."""
 
 
-def told(folder: Path, series: dict[str, str], at: str) -> set[str]:
-    """The alerts that Prometheus raises of ``series`` after ``at``, as promtool's failure prints them."""
+def firing_alerts(folder: Path, series: dict[str, str], at: str) -> set[str]:
+    """Names of the alerts that Prometheus raises for ``series`` at ``at``, read from promtool's failure message."""
     (folder / "rules.yml").write_text(to_yaml(rules(budget_per_day=1.0, cpu_hour=0.05)))
     case: dict[str, Any] = {
         "interval": "1m",
@@ -138,9 +139,9 @@ def told(folder: Path, series: dict[str, str], at: str) -> set[str]:
     ran = subprocess.run(
         ["promtool", "test", "rules", "test.yml"], cwd=folder, capture_output=True, text=True, timeout=60
     )
-    found = re.search(r"got:(.*)", ran.stdout + ran.stderr, re.DOTALL)
-    assert found is not None, ran.stdout + ran.stderr
-    return set(re.findall(r'alertname="(\w+)"', found[1]))
+    match = re.search(r"got:(.*)", ran.stdout + ran.stderr, re.DOTALL)
+    assert match is not None, ran.stdout + ran.stderr
+    return set(re.findall(r'alertname="(\w+)"', match[1]))
 
 
 @pytest.mark.prometheus
@@ -154,78 +155,82 @@ def test_prometheus_reads_the_rules(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("rule", rules(1.0), ids=lambda rule: rule.name)
 @pytest.mark.prometheus
-def test_a_rule_tells_of_what_it_is_for(rule: Any, tmp_path: Path) -> None:
+def test_each_rule_fires_on_its_condition(rule: Any, tmp_path: Path) -> None:
     series, at = FIRES[rule.name]
-    assert rule.name in told(tmp_path, series, at)
+    assert rule.name in firing_alerts(tmp_path, series, at)
 
 
 @pytest.mark.prometheus
-def test_a_site_that_works_is_left_in_peace(tmp_path: Path) -> None:
-    assert told(tmp_path, CALM, "26h") == set()
+def test_healthy_site_fires_no_alert(tmp_path: Path) -> None:
+    assert firing_alerts(tmp_path, CALM, "26h") == set()
 
 
 @pytest.mark.prometheus
-def test_a_good_predictor_drifts_nowhere(tmp_path: Path) -> None:
-    """Though each of its predictions is off, one above and one below."""
-    assert told(tmp_path, CALM | predicted(0.002), "1499m") == set()
+def test_unbiased_predictor_fires_no_drift_alert(tmp_path: Path) -> None:
+    """Although each single prediction is off, above or below."""
+    assert firing_alerts(tmp_path, CALM | predicted(0.002), "1499m") == set()
 
 
 @pytest.mark.parametrize("mean", [0.08, -0.08])
 @pytest.mark.prometheus
-def test_a_predictor_drifts_either_way(mean: float, tmp_path: Path) -> None:
-    assert "AtelierQualityDrifts" in told(tmp_path, predicted(mean), "1499m")
+def test_biased_predictor_fires_drift_alert(mean: float, tmp_path: Path) -> None:
+    assert "AtelierQualityDrifts" in firing_alerts(tmp_path, predicted(mean), "1499m")
 
 
-def counted(kind: str, outcome: str, histogram: str = "database_transaction", label: str = "kind") -> str:
+def count_series(kind: str, outcome: str, histogram: str = "database_transaction", label: str = "kind") -> str:
     return f'atelier_{histogram}_seconds_count{{{label}="{kind}", outcome="{outcome}"}}'
 
 
 def of_store(operation: str, outcome: str) -> str:
-    return counted(operation, outcome, "object_store_call", "operation")
+    return count_series(operation, outcome, "object_store_call", "operation")
 
 
 @pytest.mark.parametrize("part", ["put", "delete"])
 @pytest.mark.prometheus
-def test_what_is_asked_seldom_fails_for_itself(part: str, tmp_path: Path) -> None:
-    """Thirty pictures are read for each that is kept."""
+def test_rare_operation_that_fails_fires_its_own_alert(part: str, tmp_path: Path) -> None:
+    """Thirty pictures are read for each one that is stored."""
     series = {of_store(part, "error"): "0+2x60", of_store("get", "ok"): "0+60x60"}
-    assert "AtelierStoreFails" in told(tmp_path, CALM | series, "40m")
-    series = {counted("write", "error"): "0+6x60", counted("write", "ok"): "0x60", counted("poll", "ok"): "0+1800x60"}
-    assert "AtelierDatabaseFails" in told(tmp_path, CALM | series, "40m")
+    assert "AtelierStoreFails" in firing_alerts(tmp_path, CALM | series, "40m")
+    series = {
+        count_series("write", "error"): "0+6x60",
+        count_series("write", "ok"): "0x60",
+        count_series("poll", "ok"): "0+1800x60",
+    }
+    assert "AtelierDatabaseFails" in firing_alerts(tmp_path, CALM | series, "40m")
 
 
 @pytest.mark.prometheus
-def test_reads_are_slow_by_themselves(tmp_path: Path) -> None:
-    """Workers look for jobs thirty times a second, whatever else is read."""
+def test_slow_reads_fire_alert_although_polls_are_fast(tmp_path: Path) -> None:
+    """Workers poll for jobs thirty times a second; these polls are fast."""
     name = "atelier_database_transaction_seconds_bucket"
     series = {
         f'{name}{{kind="{kind}", le="{le}"}}': f"0+{n}x60"
         for kind, quick, all_of_them in (("read", 0, 10), ("poll", 1800, 1800))
         for le, n in (("0.1", quick), ("0.25", all_of_them), ("+Inf", all_of_them))
     }
-    assert "AtelierDatabaseSlow" in told(tmp_path, CALM | series, "40m")
+    assert "AtelierDatabaseSlow" in firing_alerts(tmp_path, CALM | series, "40m")
 
 
 @pytest.mark.prometheus
-def test_a_store_that_deletes_slowly_or_not_at_all_is_no_fault_of_the_database(tmp_path: Path) -> None:
+def test_slow_or_failing_store_deletes_fire_no_database_alert(tmp_path: Path) -> None:
     name = "atelier_database_transaction_seconds_bucket"
     slow = {f'{name}{{kind="delete", le="{le}"}}': f"0+{n}x60" for le, n in (("0.1", 0), ("0.25", 10), ("+Inf", 10))}
-    assert told(tmp_path, CALM | slow | {counted("delete", "error"): "0+10x60"}, "40m") == set()
+    assert firing_alerts(tmp_path, CALM | slow | {count_series("delete", "error"): "0+10x60"}, "40m") == set()
 
 
 @pytest.mark.prometheus
-def test_one_failure_and_another_are_few(tmp_path: Path) -> None:
-    """Of all that was put: each is in the window for five minutes, and both together for nine."""
-    series = {of_store("put", "error"): "0x20 1x4 2x100", counted("write", "error"): "0x20 1x4 2x100",
-              counted("write", "ok"): "0x100"}  # fmt: skip
-    assert told(tmp_path, CALM | series, "28m") == set()
+def test_two_single_failures_fire_no_alert(tmp_path: Path) -> None:
+    """Of all puts: each failure is in the window for five minutes, and both together for nine."""
+    series = {of_store("put", "error"): "0x20 1x4 2x100", count_series("write", "error"): "0x20 1x4 2x100",
+              count_series("write", "ok"): "0x100"}  # fmt: skip
+    assert firing_alerts(tmp_path, CALM | series, "28m") == set()
 
 
 @pytest.mark.parametrize("reason", ["InvalidRequest", "NotFound", "DeadlineExceeded", "TooLarge", "Overloaded"])
 @pytest.mark.prometheus
-def test_what_clients_ask_wrongly_is_no_failure_of_an_engine(reason: str, tmp_path: Path) -> None:
+def test_client_errors_fire_no_engine_alert(reason: str, tmp_path: Path) -> None:
     failures = {f'atelier_engine_failures_total{{engine="quality", reason="{reason}"}}': "0+600x3000"}
-    assert told(tmp_path, CALM | failures, "2h") == set()
+    assert firing_alerts(tmp_path, CALM | failures, "2h") == set()
 
 
 @pytest.mark.parametrize(
@@ -234,19 +239,19 @@ def test_what_clients_ask_wrongly_is_no_failure_of_an_engine(reason: str, tmp_pa
      ("AtelierJobsWait", 'atelier_jobs_oldest_seconds{lane="illustrate"}')],
 )  # fmt: skip
 @pytest.mark.prometheus
-def test_where_nothing_has_its_turn_any_more_somebody_is_told(rule: str, oldest: str, tmp_path: Path) -> None:
-    """No wait has an end that could be counted: the percentile is of nothing."""
-    assert rule in told(tmp_path, CALM | {oldest: "0+60x60"}, "40m")
+def test_queue_that_stands_still_fires_alert(rule: str, oldest: str, tmp_path: Path) -> None:
+    """No wait ends, so none is counted: the percentile is of nothing."""
+    assert rule in firing_alerts(tmp_path, CALM | {oldest: "0+60x60"}, "40m")
 
 
 @pytest.mark.prometheus
-def test_a_breaker_whose_trials_hang_is_told_of(tmp_path: Path) -> None:
-    """Two scrapes with it open, then four with its trial under way, again and again."""
+def test_breaker_with_hanging_trials_fires_alert(tmp_path: Path) -> None:
+    """Two scrapes with the breaker open, then four with its trial running, repeated."""
     series = {'atelier_breaker_open{service="illustrate"}': " ".join(["1 1 0.5 0.5 0.5 0.5"] * 10)}
-    assert "AtelierStandIns" in told(tmp_path, series, "50m")
+    assert "AtelierStandIns" in firing_alerts(tmp_path, series, "50m")
 
 
-def test_the_files_are_as_written() -> None:
+def test_rule_files_are_up_to_date() -> None:
     """`make docs` writes them."""
     folder = ROOT / "deployments"
     assert (folder / "prometheus" / "rules.yml").read_text() == to_yaml(RULES)
@@ -255,14 +260,14 @@ def test_the_files_are_as_written() -> None:
     assert written == {board.uid: board.to_json() for board in BOARDS}
 
 
-def test_every_rule_has_its_paragraph() -> None:
+def test_every_rule_has_a_paragraph_in_the_docs() -> None:
     text = (ROOT / "docs" / "OPERATIONS.md").read_text()
     headings = {re.sub(r"[^\w -]", "", line.lstrip("# ").lower()).replace(" ", "-") for line in text.splitlines()
                 if line.startswith("#")}  # fmt: skip
     assert {rule.runbook for rule in rules(1.0)} <= headings
 
 
-def test_a_budget_needs_a_price() -> None:
+def test_budget_rule_needs_a_price() -> None:
     result = CliRunner().invoke(app, ["dashboards", "rules", "--budget-per-day", "5"])
     assert result.exit_code == 2
     assert "--cpu-hour" in result.stderr

@@ -1,7 +1,7 @@
-"""The panels and alerts of GPUs, asked of a real Prometheus where Triton, or Ray, tells of some.
+"""The panels and alerts of GPUs, queried from a real Prometheus that scrapes Triton's or Ray's GPU metrics.
 
-Triton's lines go through the meter of an ensemble, as those of any other. What Ray's agent makes of them, and what it
-tells by itself, is written down in `gpus_told`; tests/cluster/test_gpus_on_ray.py asks Ray.
+Triton's lines go through an ensemble's meter, as in production. What Ray's agent exports of GPUs is recorded in
+`gpus_told`; tests/cluster/test_gpus_on_ray.py compares that with Ray.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ ENSEMBLE, ENGINE, MODEL = "illustrate", "unet-on-gpu", "toy-on-gpu"
 
 
 @contextlib.contextmanager
-def telling(text: Callable[[], str]) -> Iterator[str]:
-    """``host:port`` of what answers ``text``, whatever is asked for."""
+def metrics_server(text: Callable[[], str]) -> Iterator[str]:
+    """``host:port`` of a server that answers every request with ``text``."""
 
-    class Told(BaseHTTPRequestHandler):
+    class MetricsHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(200)
             self.end_headers()
@@ -48,14 +48,14 @@ def telling(text: Callable[[], str]) -> Iterator[str]:
         def log_message(self, *_: Any) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Told) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), MetricsHandler) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()
 
 
 class Engines:
-    """Of which one runs on a GPU, half of the time."""
+    """Two engines, one of which runs on a GPU for half of the time."""
 
     def __init__(self) -> None:
         self.on_inference: Any = None
@@ -69,7 +69,7 @@ class Engines:
 
 
 class Triton:
-    """The parts of `TritonServer` that the meter asks."""
+    """The parts of `TritonServer` that the meter uses."""
 
     def __init__(self, address: str) -> None:
         self.pid = os.getpid()
@@ -78,8 +78,8 @@ class Triton:
 
 @pytest.fixture(scope="module")
 def work() -> Iterator[Callable[[], None]]:
-    """An answer of an ensemble whose Triton has GPUs; the meter looks at it, as it does every few seconds."""
-    with telling(as_triton_tells) as address:
+    """A request to an ensemble whose Triton has GPUs; then the meter's update, which runs every few seconds."""
+    with metrics_server(as_triton_tells) as address:
         meter = EngineMeter(ENSEMBLE, Engines(), Triton(address), gpus=1.0)  # type: ignore[arg-type]
 
         def one() -> None:
@@ -96,15 +96,15 @@ def work() -> Iterator[Callable[[], None]]:
 
 @pytest.fixture(scope="module")
 def prometheus(work: Callable[[], None], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    with telling(as_ray_tells) as address:
+    with metrics_server(as_ray_tells) as address:
         targets = tmp_path_factory.mktemp("gpus") / "metrics.json"
         targets.write_text(json.dumps([{"labels": {"job": "ray"}, "targets": [address]}]))
         with prometheus_server.started(targets, interval_s=1.0) as server:
             yield server
 
 
-def asked() -> dict[str, str]:
-    """Of every panel that only a GPU fills, and of every alert that asks for what a GPU does."""
+def gpu_queries() -> dict[str, str]:
+    """The query of every panel and every alert that reads GPU metrics."""
     panels = {
         f"{board.title}, {panel.title}, {legend}": query.replace(RATE, "1m")
         for board in BOARDS
@@ -122,8 +122,8 @@ def by_gpu(prometheus: Prometheus, query: str) -> dict[str, float]:
     return {one["metric"]["gpu_uuid"]: float(one["value"][1]) for one in found}
 
 
-def test_every_panel_and_alert_of_gpus_has_an_answer(prometheus: Prometheus, work: Callable[[], None]) -> None:
-    queries = asked()
+def test_every_gpu_panel_and_alert_has_data(prometheus: Prometheus, work: Callable[[], None]) -> None:
+    queries = gpu_queries()
     assert {"AtelierGpuFull", "AtelierOverBudget"} < queries.keys()
     assert {one.partition(",")[0] for one in queries if "," in one} == {ENGINES.title, COST.title}
     deadline, empty = time.monotonic() + 60, set(queries)
@@ -134,8 +134,8 @@ def test_every_panel_and_alert_of_gpus_has_an_answer(prometheus: Prometheus, wor
     assert not empty
 
 
-def test_triton_tells_of_a_gpu_before_ray_does(prometheus: Prometheus) -> None:
-    queries, all_of_them = asked(), (TRITONS, RAYS, BOTHS, SILENT)
+def test_triton_metrics_come_before_rays(prometheus: Prometheus) -> None:
+    queries, all_of_them = gpu_queries(), (TRITONS, RAYS, BOTHS, SILENT)
     for name, gpus, value in (
         (f"{ENGINES.title}, Utilisation, {{{{gpu_uuid}}}}", all_of_them[:3], BUSY),
         (f"{ENGINES.title}, Memory, {{{{gpu_uuid}}}} used", all_of_them, USED),
@@ -145,15 +145,15 @@ def test_triton_tells_of_a_gpu_before_ray_does(prometheus: Prometheus) -> None:
         assert by_gpu(prometheus, queries[name]) == pytest.approx(dict.fromkeys(gpus, value)), name
 
 
-def test_all_that_triton_tells_of_gpus_arrives_under_its_own_name(prometheus: Prometheus) -> None:
+def test_all_gpu_metrics_of_triton_are_exported_under_their_names(prometheus: Prometheus) -> None:
     for name in re.findall(r"# TYPE (\w+)", as_triton_tells()):
         found = prometheus.until(name)
         assert {one["metric"]["gpu_uuid"] for one in found} == {TRITONS, BOTHS}
         assert {one["metric"]["ensemble"] for one in found} == {ENSEMBLE}
 
 
-def test_what_is_no_number_is_nothing(prometheus: Prometheus) -> None:
-    """Else a panel that shows nothing would pass for one that does."""
+def test_not_a_number_counts_as_no_data(prometheus: Prometheus) -> None:
+    """Otherwise an empty panel would pass for one with data."""
     rates = "sum by (le) (rate(atelier_ensemble_duration_seconds_bucket[5m]))"
     prometheus.until(rates)
     for query in ("sum(up) * 0 / 0", "sum(up) / 0", f"histogram_quantile(0.95, {rates} * 0)"):

@@ -1,4 +1,4 @@
-"""`atelier dashboards push`: into a Grafana, again without a second copy, and what is said when it cannot be."""
+"""`atelier dashboards push`: creates the dashboards in a Grafana, updates them without duplicates, reports errors."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def push(url: str, token: str = TOKEN, *more: str) -> Result:
     return CliRunner().invoke(app, ["dashboards", "push", *more], env={"GRAFANA_URL": url, "GRAFANA_TOKEN": token})
 
 
-def test_every_board_is_there_once_however_often_it_is_pushed(grafana: tuple[GrafanaStandIn, str]) -> None:
+def test_repeated_push_keeps_one_copy_of_each_dashboard(grafana: tuple[GrafanaStandIn, str]) -> None:
     standin, url = grafana
     first = push(url)
     assert first.exit_code == 0, first.output
@@ -36,7 +36,7 @@ def test_every_board_is_there_once_however_often_it_is_pushed(grafana: tuple[Gra
     assert all(standin.dashboards[board.uid]["title"] == board.title for board in BOARDS)
 
 
-def test_a_token_may_be_in_a_file(grafana: tuple[GrafanaStandIn, str], tmp_path: Path) -> None:
+def test_token_is_read_from_a_file(grafana: tuple[GrafanaStandIn, str], tmp_path: Path) -> None:
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     assert push(grafana[1], "", "--token-file", str(tmp_path / "token")).exit_code == 0
 
@@ -51,7 +51,7 @@ def test_a_token_may_be_in_a_file(grafana: tuple[GrafanaStandIn, str], tmp_path:
         ("http://127.0.0.1:9", TOKEN, "no Grafana answers at http://127.0.0.1:9"),
     ],
 )
-def test_what_is_wrong_is_said(grafana: tuple[GrafanaStandIn, str], url: str | None, token: str, told: str) -> None:
+def test_push_errors_are_reported(grafana: tuple[GrafanaStandIn, str], url: str | None, token: str, told: str) -> None:
     result = push(url or grafana[1], token)
     assert result.exit_code == 2
     assert told in result.stderr
@@ -59,14 +59,14 @@ def test_what_is_wrong_is_said(grafana: tuple[GrafanaStandIn, str], url: str | N
     assert not grafana[0].dashboards
 
 
-def test_a_failing_grafana_is_named_as_such(grafana: tuple[GrafanaStandIn, str]) -> None:
+def test_server_error_of_grafana_is_reported_as_such(grafana: tuple[GrafanaStandIn, str]) -> None:
     grafana[0].fails = True
     result = push(grafana[1])
     assert result.exit_code == 2
     assert "failed with 500" in result.stderr
 
 
-def test_what_is_no_grafana_is_told_apart() -> None:
+def test_server_that_is_not_grafana_is_detected() -> None:
     from fastapi import FastAPI
     from fastapi.responses import HTMLResponse
 

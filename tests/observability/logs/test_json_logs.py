@@ -1,4 +1,4 @@
-"""What is written down, where, and what it can be found by (C-093)."""
+"""JSON logs: what is written, where, and by which fields it is found (C-093)."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ ID = "0af7651916cd43dd8448eb211c80319c"
 
 
 @pytest.fixture
-def kept() -> Iterator[None]:
-    """Logging as it was, afterwards."""
+def restored_logging() -> Iterator[None]:
+    """Restores the configuration of `logging` afterwards."""
     root, ours, rays = (logging.getLogger(name) for name in (None, "serve", "ray.serve"))
     before = (
         list(root.handlers),
@@ -59,36 +59,36 @@ def lines(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-@pytest.mark.usefixtures("kept")
-def test_a_record_is_an_object(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("restored_logging")
+def test_record_is_a_json_object(tmp_path: Path) -> None:
     logs.install(settings(tmp_path), "Gateway", "abc")
     with tracing.entry_span("request", {"request_id": "r-1"}):
         logging.getLogger("serve.somewhere").info("job %s", "x", extra={"fields": {"status": 200}})
-    (told,) = lines(tmp_path)
-    assert datetime.now().astimezone() - datetime.fromisoformat(told.pop("time")) < timedelta(seconds=20)
-    assert told == {
+    (entry,) = lines(tmp_path)
+    assert datetime.now().astimezone() - datetime.fromisoformat(entry.pop("time")) < timedelta(seconds=20)
+    assert entry == {
         "level": "INFO", "logger": "serve.somewhere", "message": "job x", "component": "Gateway", "replica": "abc",
         "request_id": "r-1", "status": 200,
     }  # fmt: skip
 
 
-@pytest.mark.usefixtures("kept")
-def test_a_record_names_its_trace(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("restored_logging")
+def test_record_has_its_trace_id(tmp_path: Path) -> None:
     logs.install(settings(tmp_path), "Gateway", "abc")
     export.start(TracingSettings(endpoint="http://127.0.0.1:1", timeout_s=0.1), "Tests")
     with tracing.entry_span("request", {"traceparent": f"00-{ID}-b7ad6b7169203331-01"}):
         logging.getLogger("serve").warning("careful")
         own = tracing.response()
     export.stop()
-    told = lines(tmp_path)[0]
-    assert own == f"00-{told['trace_id']}-{told['span_id']}-01"
-    assert told["trace_id"] == ID
+    entry = lines(tmp_path)[0]
+    assert own == f"00-{entry['trace_id']}-{entry['span_id']}-01"
+    assert entry["trace_id"] == ID
 
 
-@pytest.mark.usefixtures("kept")
+@pytest.mark.usefixtures("restored_logging")
 @pytest.mark.parametrize("form", ["json", "text"])
 @pytest.mark.parametrize("text", [*BREAKS, '\n{"level": "ERROR"}', '"}\nERROR x', "\ud800"])
-def test_whatever_is_said_a_record_stays_one(tmp_path: Path, text: str, form: str) -> None:
+def test_any_message_is_one_line(tmp_path: Path, text: str, form: str) -> None:
     logs.install(settings(tmp_path, format=form), "Gateway", "abc")
     try:
         raise ValueError(text)
@@ -97,57 +97,57 @@ def test_whatever_is_said_a_record_stays_one(tmp_path: Path, text: str, form: st
     (path,) = (tmp_path / "logs").iterdir()
     written = path.read_text()
     if form == "json":
-        (told,) = lines(tmp_path)
-        assert told["exception"].startswith("Traceback")
+        (entry,) = lines(tmp_path)
+        assert entry["exception"].startswith("Traceback")
     first, *rest = re.split(r"[\n\r\x0b\x0c\x1c-\x1e\x85\u2028\u2029]", written.rstrip("\n"))
     assert first.startswith("ERROR " if form == "text" else '{"time"')
     assert all(line.startswith(("    ", "Traceback (most")) for line in rest)
 
 
-@pytest.mark.usefixtures("kept")
-def test_errors_are_on_the_console_too(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("restored_logging")
+def test_errors_are_also_on_the_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logs.install(settings(tmp_path, level="WARNING"), "Gateway")
     for name in ("serve", "somebody.else"):
         for level in (logging.INFO, logging.WARNING, logging.ERROR):
             logging.getLogger(name).log(level, "as loud as %d", level)
-    assert [(told["logger"], told["level"]) for told in lines(tmp_path)] == [
+    assert [(entry["logger"], entry["level"]) for entry in lines(tmp_path)] == [
         (name, level) for name in ("serve", "somebody.else") for level in ("WARNING", "ERROR")
     ]
     assert [json.loads(line)["level"] for line in capsys.readouterr().err.splitlines()] == ["ERROR", "ERROR"]
 
 
-@pytest.mark.usefixtures("kept")
-def test_a_container_has_everything_on_its_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("restored_logging")
+def test_container_logs_everything_to_its_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logs.install(settings(tmp_path, console=True), "Gateway")
     logging.getLogger("serve.requests").info("answered")
     logging.getLogger("uvicorn.access").info("GET /v1/results/1?signature=2")
     written = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
-    assert [(told["level"], told["message"]) for told in written] == [("INFO", "answered")]
+    assert [(entry["level"], entry["message"]) for entry in written] == [("INFO", "answered")]
     assert written == lines(tmp_path)
-    told = ray_environment(settings(tmp_path, console=True))
-    assert told["RAY_LOG_TO_STDERR"] == "1", "else Ray puts what replicas print into files of its own"
+    environment = ray_environment(settings(tmp_path, console=True))
+    assert environment["RAY_LOG_TO_STDERR"] == "1", "else Ray puts what replicas print into files of its own"
     assert "RAY_LOG_TO_STDERR" not in ray_environment(settings(tmp_path))
 
 
 class Terminal(io.StringIO):
-    """Not a file on a disk."""
+    """A stream that is not a file on a disk."""
 
 
-def test_the_console_of_the_stack_is_that_of_its_processes_or_shows_their_errors(tmp_path: Path) -> None:
-    """Once in either case; and a file, which has no end, gets no more than the stack itself says."""
+def test_console_is_shared_with_child_processes_or_shows_their_errors(tmp_path: Path) -> None:
+    """Each record once in either case. A file, which has no size limit, gets only the stack's own records."""
     own = settings(tmp_path, console=True)
-    with console_errors(own, Terminal()) as told:
-        assert told.logs.console
+    with console_errors(own, Terminal()) as changed:
+        assert changed.logs.console
         assert [one.name for one in threading.enumerate() if one.name == "errors"] == []
-    with console_errors(settings(tmp_path), Terminal()) as told:
-        assert not told.logs.console
+    with console_errors(settings(tmp_path), Terminal()) as changed:
+        assert not changed.logs.console
         assert [one.name for one in threading.enumerate() if one.name == "errors"] == ["errors"]
-    with (tmp_path / "atelier.log").open("w") as file, console_errors(own, file) as told:
-        assert not told.logs.console
+    with (tmp_path / "atelier.log").open("w") as file, console_errors(own, file) as changed:
+        assert not changed.logs.console
 
 
-@pytest.mark.usefixtures("kept")
-def test_of_others_what_is_wrong_is_kept_alone(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("restored_logging")
+def test_only_warnings_of_other_libraries_are_logged(tmp_path: Path) -> None:
     """Their information has addresses and paths."""
     logs.install(settings(tmp_path, level="DEBUG"), "Gateway")
     for name in ("uvicorn.access", "httpx", "served"):
@@ -156,8 +156,8 @@ def test_of_others_what_is_wrong_is_kept_alone(tmp_path: Path) -> None:
     assert lines(tmp_path) == []
 
 
-@pytest.mark.usefixtures("kept")
-def test_files_have_an_end(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("restored_logging")
+def test_log_files_are_bounded(tmp_path: Path) -> None:
     own = settings(tmp_path, max_file_bytes=65_536, old_files=2, max_files=6)
     for process in range(9):
         logs.install(own, "Gateway", str(process))
@@ -169,17 +169,17 @@ def test_files_have_an_end(tmp_path: Path) -> None:
     assert {path.name for path in found} >= {"Gateway-8.log", "Gateway-8.log.1", "Gateway-8.log.2", "Gateway-7.log"}
 
 
-@pytest.mark.usefixtures("kept")
-def test_a_file_that_was_taken_away_is_begun_anew(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("restored_logging")
+def test_removed_log_file_is_created_again(tmp_path: Path) -> None:
     logs.install(settings(tmp_path), "Gateway", "a")
     logging.getLogger("serve").info("one")
     (tmp_path / "logs" / "Gateway-a.log").unlink()
     logging.getLogger("serve").info("two")
-    assert [told["message"] for told in lines(tmp_path)] == ["two"]
+    assert [entry["message"] for entry in lines(tmp_path)] == ["two"]
 
 
-@pytest.mark.usefixtures("kept")
-def test_a_folder_that_cannot_be_leaves_the_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.usefixtures("restored_logging")
+def test_unusable_log_folder_leaves_the_console(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").write_text("")
     logs.install(settings(tmp_path, folder=tmp_path / "file" / "logs"), "Gateway")
     logging.getLogger("serve").info("still here")
@@ -192,9 +192,9 @@ class Failing(StandIn):
         raise RuntimeError("nobody foresaw it")
 
 
-@pytest.mark.usefixtures("kept")
-async def test_a_request_is_found_by_the_id_of_its_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """And nothing in its record is its user's: the template of its address, and the id of a key."""
+@pytest.mark.usefixtures("restored_logging")
+async def test_request_is_logged_with_the_id_in_its_response(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The record has nothing of the user's: the template of the path, and the id of a key."""
     monkeypatch.setattr("keyed_door.StandIn", Failing)
     logs.install(settings(tmp_path), "Gateway", "a")
     state = await State.open(Settings(state_dir=tmp_path))
@@ -206,25 +206,25 @@ async def test_a_request_is_found_by_the_id_of_its_answer(tmp_path: Path, monkey
             looked = await door.get(f"/v1/jobs/{'9' * 32}?signature=zanzibar", headers={"x-request-id": "mine-7"})
             await door.get("/health/live")
     await state.close()
-    told = lines(tmp_path)
-    mine = [one for one in told if one.get("request_id") == failed.headers["x-request-id"]]
+    entries = lines(tmp_path)
+    mine = [one for one in entries if one.get("request_id") == failed.headers["x-request-id"]]
     assert failed.status_code == 500
     assert any("nobody foresaw it" in one.get("exception", "") for one in mine)
-    (record,) = [one for one in told if one.get("request_id") == "mine-7"]
+    (record,) = [one for one in entries if one.get("request_id") == "mine-7"]
     assert (looked.status_code, looked.headers["x-request-id"]) == (404, "mine-7")
     assert record["duration_ms"] > 0
     assert {name: record[name] for name in ("logger", "level", "method", "route", "status", "key_id", "bytes")} == {
         "logger": "serve.requests", "level": "INFO", "method": "GET", "route": "/v1/jobs/{job_id}", "status": 404,
         "key_id": made.key.id, "bytes": len(looked.content),
     }  # fmt: skip
-    assert len([one for one in told if "route" in one]) == 2, "probes are no records"
-    whole = json.dumps(told)
+    assert len([one for one in entries if "route" in one]) == 2, "probes are no records"
+    whole = json.dumps(entries)
     assert [one for one in ("zanzibar", "ada.lovelace", "9999", made.secret, CLIENT) if one in whole] == []
 
 
 @pytest.mark.parametrize("form", ["json", "text"])
-@pytest.mark.usefixtures("kept")
-def test_the_console_shows_what_is_new_and_wrong(tmp_path: Path, form: str) -> None:
+@pytest.mark.usefixtures("restored_logging")
+def test_console_shows_new_records_and_errors(tmp_path: Path, form: str) -> None:
     logger = logging.getLogger("serve")
     logs.install(settings(tmp_path, format=form), "Worker", "a")
     logger.error("before")
@@ -249,7 +249,7 @@ def test_the_console_shows_what_is_new_and_wrong(tmp_path: Path, form: str) -> N
     assert len(errors.poll()) == 51
 
 
-async def test_tasks_do_not_share_their_ids() -> None:
+async def test_concurrent_tasks_have_separate_request_ids() -> None:
     async def one(name: str) -> str:
         with tracing.entry_span(name, {"request_id": name}):
             await asyncio.sleep(0.001)
@@ -268,7 +268,7 @@ def test_text_has_the_id_too() -> None:
     assert re.fullmatch(r"INFO \S+Z Gateway/a r-1 serve\.x: told it\n", stream.getvalue())
 
 
-def test_where_files_are(tmp_path: Path) -> None:
+def test_log_folder_follows_settings(tmp_path: Path) -> None:
     assert logs.log_folder(Settings(state_dir=tmp_path)) == tmp_path / "logs"
     assert logs.log_folder(settings(tmp_path, folder=tmp_path / "a")) == tmp_path / "a"
     assert os.path.isabs(logs.log_folder(Settings()))

@@ -1,4 +1,4 @@
-"""The file that tells Prometheus which machines there are, while they come and go."""
+"""The file by which Prometheus discovers machines, while machines join and leave."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serve.settings import Settings
 
 
 class Head:
-    """In the place of the module ``ray``: it knows ``machines``, and says nothing while it is ``busy``."""
+    """Stands in for the module ``ray``: lists ``machines``, and fails while it is ``busy``."""
 
     class Busy(Exception): ...
 
@@ -29,10 +29,10 @@ class Head:
         self.machines = [1]
         self.busy = False
         self.odd = False
-        self.asked = 0
+        self.calls = 0
 
     def nodes(self) -> list[dict[str, Any]]:
-        self.asked += 1
+        self.calls += 1
         if self.busy:
             raise self.Busy
         if self.odd:
@@ -48,37 +48,35 @@ def head(monkeypatch: pytest.MonkeyPatch) -> Head:
     return found
 
 
-async def test_it_follows_machines(head: Head, tmp_path: Path) -> None:
+async def test_file_follows_machines(head: Head, tmp_path: Path) -> None:
     path = tmp_path / "run" / "metrics.json"
 
-    def told() -> list[str]:
+    def targets() -> list[str]:
         return next(one["targets"] for one in json.loads(path.read_text()) if one["labels"]["job"] == "ray")
 
     with nodes.publish_targets(Settings(metrics_file=path)):
-        assert told() == ["10.0.0.1:1"]
+        assert targets() == ["10.0.0.1:1"]
         head.machines.append(2)
-        await until(lambda: told() == ["10.0.0.1:1", "10.0.0.2:2"])
-        head.busy, asked = True, head.asked
-        await until(lambda: head.asked > asked + 2)
-        assert len(told()) == 2
-        head.busy, head.odd, asked = False, True, head.asked
-        await until(lambda: head.asked > asked + 2)
+        await until(lambda: targets() == ["10.0.0.1:1", "10.0.0.2:2"])
+        head.busy, calls = True, head.calls
+        await until(lambda: head.calls > calls + 2)
+        assert len(targets()) == 2
+        head.busy, head.odd, calls = False, True, head.calls
+        await until(lambda: head.calls > calls + 2)
         head.machines.remove(1)
         head.odd = False
-        await until(lambda: told() == ["10.0.0.2:2"])
+        await until(lambda: targets() == ["10.0.0.2:2"])
     assert list(path.parent.iterdir()) == []
 
 
-def test_who_ends_leaves_no_file_though_the_head_stands_still(
-    head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Who ends it may not have the time to wait for the head's answer."""
-    path, asked, gone = tmp_path / "metrics.json", threading.Event(), threading.Event()
+def test_end_removes_the_file_while_the_head_hangs(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that ends it may not have time to wait for the head's response."""
+    path, calls, gone = tmp_path / "metrics.json", threading.Event(), threading.Event()
     monkeypatch.setattr(nodes, "_JOIN_TIMEOUT_S", 20.0)
 
     def all_nodes() -> list[dict[str, Any]]:
         if threading.current_thread() is not threading.main_thread():
-            asked.set()
+            calls.set()
             deadline = time.monotonic() + 5
             while path.exists() and time.monotonic() < deadline:
                 time.sleep(0.01)
@@ -88,17 +86,19 @@ def test_who_ends_leaves_no_file_though_the_head_stands_still(
 
     monkeypatch.setattr(head, "nodes", all_nodes)
     with nodes.publish_targets(Settings(metrics_file=path)):
-        assert asked.wait(20)
+        assert calls.wait(20)
     assert gone.is_set()
     assert not path.exists(), "what was asked before the end is not written after it"
 
 
-def test_what_a_disk_held_up_is_removed_as_well(head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It had begun to write when the end came, and the file was gone by the time it went on."""
+def test_file_written_late_by_a_slow_disk_is_removed(
+    head: Head, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The write began before the end and went on after the file was removed."""
     path, begun = tmp_path / "metrics.json", threading.Event()
     monkeypatch.setattr(nodes, "_JOIN_TIMEOUT_S", 20.0)
 
-    def write(where: Path, *told: Any) -> None:
+    def write(where: Path, *targets: Any) -> None:
         if threading.current_thread() is not threading.main_thread():
             begun.set()
             deadline = time.monotonic() + 5
@@ -112,7 +112,7 @@ def test_what_a_disk_held_up_is_removed_as_well(head: Head, tmp_path: Path, monk
     assert not path.exists()
 
 
-def test_a_place_that_cannot_be_written_is_refused(head: Head, tmp_path: Path) -> None:
+def test_unwritable_path_is_refused(head: Head, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     settings = Settings(metrics_file=tmp_path / "file" / "x")
     with pytest.raises(InvalidRequest, match="metrics_file"), nodes.publish_targets(settings):

@@ -1,4 +1,4 @@
-"""Metrics by the front door: what is asked shows in what is counted."""
+"""Metrics of the HTTP and gRPC servers: requests sent here appear in the counters."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def site(state: State) -> AsyncIterator[KeyedSite]:
 
 @contextlib.contextmanager
 def counts(metric: Counter | Gauge, *labels: str) -> Any:
-    """By how much it rises within: read it after the block."""
+    """A list that receives the counter's increase within the block; read it after the block."""
     before, found = metric.value(*labels), []
     yield found
     found.append(metric.value(*labels) - before)
@@ -70,7 +70,7 @@ async def test_requests_are_counted_by_route_and_status(site: KeyedSite) -> None
     assert catalogue.REQUESTS_IN_PROGRESS.value("http") == 0
 
 
-async def test_what_has_no_route_is_one_series(site: KeyedSite) -> None:
+async def test_unknown_paths_share_one_series(site: KeyedSite) -> None:
     async with site.door((await site.key("ada")).secret) as ada:
         with counts(catalogue.REQUESTS, "http", "unrouted", "404") as found:
             await ada.get("/never/heard/of/it")
@@ -85,7 +85,7 @@ async def test_refusals_are_counted_by_reason(site: KeyedSite) -> None:
     assert found == [1]
 
 
-async def test_rate_limits_tell_whom_they_refuse(state: State) -> None:
+async def test_rate_limits_are_counted_by_kind(state: State) -> None:
     rates = {"per_user": True, "user_requests": 1}
     async with keyed_site(state, rates=rates) as site, site.door((await site.key("ada")).secret) as ada:
         with counts(catalogue.RATE_LIMITED, "user") as found:
@@ -93,7 +93,7 @@ async def test_rate_limits_tell_whom_they_refuse(state: State) -> None:
     assert found == [2]
 
 
-async def test_grpc_is_counted_by_method_and_code(site: KeyedSite) -> None:
+async def test_grpc_calls_are_counted_by_method_and_code(site: KeyedSite) -> None:
     async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         with counts(catalogue.REQUESTS, "grpc", "ServerLive", "OK") as probed:
@@ -109,7 +109,7 @@ async def test_grpc_is_counted_by_method_and_code(site: KeyedSite) -> None:
     assert (probed, refused, answered) == ([0], [1], [1])
 
 
-async def test_probes_hide_no_failures(site: KeyedSite) -> None:
+async def test_probes_are_not_counted_as_requests(site: KeyedSite) -> None:
     before = sum(sample.value for sample in catalogue.REQUESTS.samples())
     async with site.door() as nobody:
         for path in ("/health/live", "/health/ready", "/v2/health/live"):
@@ -117,7 +117,7 @@ async def test_probes_hide_no_failures(site: KeyedSite) -> None:
     assert sum(sample.value for sample in catalogue.REQUESTS.samples()) == before
 
 
-async def test_an_end_that_the_client_set_is_no_fault_of_the_site(site: KeyedSite) -> None:
+async def test_deadline_of_the_client_is_no_server_error(site: KeyedSite) -> None:
     route = "/v1/images/generations"
     site.illustrator.step_s = 5.0
     async with site.door((await site.key("ada")).secret) as ada:
@@ -129,7 +129,7 @@ async def test_an_end_that_the_client_set_is_no_fault_of_the_site(site: KeyedSit
     assert (answer.status_code, late, failed) == (504, [1], [0])
 
 
-async def test_an_end_that_the_site_sets_is_its_fault(site: KeyedSite, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_deadline_of_the_site_is_a_server_error(site: KeyedSite, monkeypatch: pytest.MonkeyPatch) -> None:
     async def too_slow(_: Any) -> Any:
         raise DeadlineExceeded("there was not enough time to finish")
 
@@ -141,7 +141,7 @@ async def test_an_end_that_the_site_sets_is_its_fault(site: KeyedSite, monkeypat
     assert (answer.status_code, failed) == (504, [1])
 
 
-async def test_a_parameter_of_open_inference_is_the_clients_own_end_too(
+async def test_timeout_parameter_of_open_inference_is_a_client_deadline(
     site: KeyedSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def slow(*_: Any) -> Any:
@@ -158,13 +158,13 @@ async def test_a_parameter_of_open_inference_is_the_clients_own_end_too(
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         with (
             counts(catalogue.REQUESTS, "grpc", "ModelInfer", LATE) as late,
-            pytest.raises(grpc.aio.AioRpcError) as told,
+            pytest.raises(grpc.aio.AioRpcError) as caught,
         ):
             await stub.ModelInfer(request, metadata=metadata)
-    assert (told.value.code(), late) == (grpc.StatusCode.DEADLINE_EXCEEDED, [1])
+    assert (caught.value.code(), late) == (grpc.StatusCode.DEADLINE_EXCEEDED, [1])
 
 
-async def test_a_stream_that_ends_by_a_bug_failed(site: KeyedSite, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stream_ended_by_a_bug_counts_as_failed(site: KeyedSite, monkeypatch: pytest.MonkeyPatch) -> None:
     def bug(*_: Any) -> Any:
         raise RuntimeError("a bug")
 
@@ -174,10 +174,10 @@ async def test_a_stream_that_ends_by_a_bug_failed(site: KeyedSite, monkeypatch: 
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         with counts(catalogue.REQUESTS, "grpc", "ModelStreamInfer", "INTERNAL") as failed:
             call = stub.ModelStreamInfer(metadata=metadata)
-            with pytest.raises(grpc.aio.AioRpcError) as told:
+            with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await call.read()
-    assert (told.value.code(), failed) == (grpc.StatusCode.INTERNAL, [1])
-    assert "a bug" not in str(told.value.details())
+    assert (caught.value.code(), failed) == (grpc.StatusCode.INTERNAL, [1])
+    assert "a bug" not in str(caught.value.details())
 
 
 class Call:
@@ -191,7 +191,7 @@ class Call:
         return None
 
 
-def test_what_nobody_caught_is_counted_as_grpc_answers_it() -> None:
+def test_uncaught_error_is_counted_with_the_code_that_grpc_returns() -> None:
     with (
         counts(catalogue.REQUESTS, "grpc", "ModelStreamInfer", "UNKNOWN") as failed,
         pytest.raises(RuntimeError),
@@ -201,7 +201,7 @@ def test_what_nobody_caught_is_counted_as_grpc_answers_it() -> None:
     assert failed == [1]
 
 
-def test_the_sites_faults_are_these_alone() -> None:
+def test_statuses_that_count_as_server_errors() -> None:
     pattern = re.search(r'status=~"(.+)"', FAILED)
     assert pattern is not None
     faults, others = ("500", "503", "504", "UNAVAILABLE", "INTERNAL", "UNKNOWN", "DEADLINE_EXCEEDED"), (
@@ -220,7 +220,7 @@ async def test_downloads_are_counted(site: KeyedSite) -> None:
     assert (whole, small) == ([1], [1])
 
 
-async def test_who_serves_is_counted(site: KeyedSite) -> None:
+async def test_serving_provider_is_counted(site: KeyedSite) -> None:
     assert catalogue.BREAKER_OPEN.value("illustrate") in (0.0, 0.5, 1.0)
     async with site.door((await site.key("ada")).secret) as ada:
         with counts(catalogue.CACHE_LOOKUPS, "hit") as hits:
@@ -244,7 +244,7 @@ async def test_users_are_counted_without_their_names(site: KeyedSite) -> None:
 
 @pytest.fixture
 def costly(site: KeyedSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every picture costs two processor seconds and one of a GPU, every tracing half a second."""
+    """Every picture costs two processor seconds and one GPU second, every tracing half a processor second."""
     draw, vectorize = site.illustrator.draw, site.app.state.service.vectorize
 
     async def drawn_dearly(options: Any) -> Any:
@@ -261,7 +261,7 @@ def costly(site: KeyedSite, monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_costs_add_up_by_user_model_and_day(site: KeyedSite) -> None:
     async with site.door((await site.key("ada")).secret) as ada, site.door((await site.key("bob")).secret) as bob:
         await drawn(ada)
-        await drawn(ada)  # from the cache: it costs nothing
+        await drawn(ada)  # a cache hit costs nothing
         await drawn(bob, seed=8)
         answer = await bob.post("/api/convert-ai", files={"image": encode(picture())})
         assert answer.json()["ai_metadata"]["cost"] == {"cpu_seconds": 0.5, "gpu_seconds": 0.0}
@@ -290,7 +290,7 @@ async def test_costs_add_up_by_user_model_and_day(site: KeyedSite) -> None:
 
 
 @pytest.mark.usefixtures("costly")
-async def test_the_open_protocol_costs_its_users_what_other_doors_do(site: KeyedSite) -> None:
+async def test_open_inference_costs_the_same_as_other_routes(site: KeyedSite) -> None:
     async with site.door((await site.key("ada")).secret) as ada:
         image = {
             "name": "image",
@@ -299,14 +299,14 @@ async def test_the_open_protocol_costs_its_users_what_other_doors_do(site: Keyed
             "data": [base64.b64encode(encode(picture())).decode()],
         }
         assert (await ada.post("/v2/models/vectorize/infer", json={"inputs": [image]})).status_code == 200
-        asked = {"prompt": "a red apple", "model": "mini"}
-        assert (await ada.post("/v2/models/illustrate/generate", json=asked)).status_code == 200
+        body = {"prompt": "a red apple", "model": "mini"}
+        assert (await ada.post("/v2/models/illustrate/generate", json=body)).status_code == 200
         own = (await ada.get("/v1/me/costs")).json()
         assert (own["requests"], own["cpu_seconds"], own["gpu_seconds"]) == (2, 2.5, 1.0)
     bob = await site.key("bob")
     request = pb.ModelInferRequest(model_name="vectorize")
-    given = request.inputs.add(name="image", datatype="BYTES", shape=[1])
-    given.contents.bytes_contents.append(encode(picture()))
+    tensor = request.inputs.add(name="image", datatype="BYTES", shape=[1])
+    tensor.contents.bytes_contents.append(encode(picture()))
     async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         metadata = (("authorization", f"Bearer {bob.secret}"),)
@@ -319,18 +319,18 @@ async def test_the_open_protocol_costs_its_users_what_other_doors_do(site: Keyed
 
 
 @pytest.mark.usefixtures("costly")
-async def test_who_joins_or_asks_again_pays_nothing(site: KeyedSite) -> None:
+async def test_joined_or_repeated_request_costs_nothing(site: KeyedSite) -> None:
     site.app.state.service.delay_s = 0.3
     async with site.door((await site.key("ada")).secret) as ada:
 
         async def converted(**headers: str) -> dict[str, Any]:
             answer = await ada.post("/api/convert-ai", files={"image": encode(picture())}, headers=headers)
             assert answer.status_code == 200, answer.text
-            told: dict[str, Any] = answer.json()["ai_metadata"]
-            return told
+            metadata: dict[str, Any] = answer.json()["ai_metadata"]
+            return metadata
 
         once = await asyncio.gather(*(converted() for _ in range(3)))
-        assert sorted("cost" in told for told in once) == [False, False, True]
+        assert sorted("cost" in metadata for metadata in once) == [False, False, True]
         first, again = [await converted(**{"Idempotency-Key": "k", "Cache-Control": "no-cache"}) for _ in range(2)]
         assert first["generation_id"] == again["generation_id"]
         assert "cost" in first
@@ -339,7 +339,7 @@ async def test_who_joins_or_asks_again_pays_nothing(site: KeyedSite) -> None:
 
 
 @pytest.mark.usefixtures("costly")
-async def test_a_drawing_costs_the_picture_and_its_tracing(site: KeyedSite) -> None:
+async def test_drawing_costs_its_picture_and_its_tracing(site: KeyedSite) -> None:
     async with site.door((await site.key("ada")).secret) as ada:
         await drawn(ada, output_format="svg")
     async with site.state.database.read() as connection:
@@ -347,7 +347,7 @@ async def test_a_drawing_costs_the_picture_and_its_tracing(site: KeyedSite) -> N
     assert tuple(row) == (2.5, 1.0)
 
 
-async def test_nobody_is_named_where_no_key_is_needed(state: State) -> None:
+async def test_costs_without_keys_have_no_user(state: State) -> None:
     async with keyed_site(state, access={"required": "off"}) as site:
         async with site.door((await site.key("ada@example.org")).secret) as ada:
             await drawn(ada)

@@ -1,4 +1,4 @@
-"""Counters, gauges and histograms in memory, their catalogue and its document, and what processes take."""
+"""Counters, gauges and histograms in memory, their catalogue and its document, and the resources of processes."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ from serve.observability.metrics.reference import REQUIRED_METRICS, to_markdown,
 HOME = Path(__file__).parents[3]
 
 
-def told(metric: Counter | Gauge | Histogram) -> dict[tuple[str, ...], float]:
+def samples(metric: Counter | Gauge | Histogram) -> dict[tuple[str, ...], float]:
     return {(one.name, *one.labels.values()): one.value for one in metric.samples()}
 
 
-def test_a_counter_counts_by_its_labels() -> None:
+def test_counter_counts_by_labels() -> None:
     counter = Counter("n_total", "Things.", ("kind",))
     counter.add(1, "a")
     counter.add(2.5, "a")
     counter.add(1, "b")
-    assert told(counter) == {("n_total", "a"): 3.5, ("n_total", "b"): 1}
+    assert samples(counter) == {("n_total", "a"): 3.5, ("n_total", "b"): 1}
     assert all(one.counts for one in counter.samples())
 
 
-def test_a_gauge_is_set() -> None:
+def test_gauge_is_set() -> None:
     gauge = Gauge("g", "Now.")
     gauge.set(5)
     gauge.set(2)
     assert gauge.value() == 2
     assert not any(one.counts for one in gauge.samples())
     gauge.clear()
-    assert told(gauge) == {}
+    assert samples(gauge) == {}
 
 
-def test_a_histogram_has_what_prometheus_expects() -> None:
+def test_histogram_has_prometheus_series() -> None:
     histogram = Histogram("h_seconds", "Times.", (0.1, 1.0), ("of",))
     for value in (0.05, 0.1, 0.5, 7.0):
         histogram.observe(value, "x")
-    assert told(histogram) == {
-        ("h_seconds_bucket", "x", "0.1"): 2,  # bounds belong to their bucket
+    assert samples(histogram) == {
+        ("h_seconds_bucket", "x", "0.1"): 2,  # upper bounds are inclusive
         ("h_seconds_bucket", "x", "1"): 3,
         ("h_seconds_bucket", "x", "+Inf"): 4,
         ("h_seconds_count", "x"): 4,
@@ -67,20 +67,20 @@ def test_a_histogram_has_what_prometheus_expects() -> None:
     assert (histogram.count("x"), histogram.sum("x")) == (1, 0.5)
 
 
-def test_there_is_no_end_of_labels_but_of_series() -> None:
+def test_number_of_series_is_bounded() -> None:
     counter = Counter("n_total", "Things.", ("of",))
     for number in range(MAX_SERIES + 50):
         counter.add(1, str(number))
-    assert len(told(counter)) == MAX_SERIES + 1
+    assert len(samples(counter)) == MAX_SERIES + 1
     assert counter.value(OVERFLOW_LABEL) == 50
 
 
-def test_the_wrong_labels_are_an_error() -> None:
+def test_wrong_labels_are_an_error() -> None:
     with pytest.raises(ValueError, match="n_total has the labels"):
         Counter("n_total", "Things.", ("of",)).add(1)
 
 
-def test_what_others_counted_is_the_newest_of_each() -> None:
+def test_newest_count_of_each_process_wins() -> None:
     passed = PassThrough()
     passed.replace("a", [Sample("nv_x", {"model": "m"}, 1)])
     passed.replace("a", [Sample("nv_x", {"model": "m"}, 2)])
@@ -89,7 +89,7 @@ def test_what_others_counted_is_the_newest_of_each() -> None:
 
 
 @pytest.mark.parametrize("metric", catalogue.metrics(), ids=lambda metric: metric.name)
-def test_names_keep_to_conventions(metric: Counter) -> None:
+def test_names_follow_conventions(metric: Counter) -> None:
     assert re.fullmatch(r"atelier_[a-z][a-z0-9_]*", metric.name)
     assert metric.name.endswith("_total") == (metric.kind == "counter")
     assert not re.search(r"_(ms|us|ns|minutes|hours|mb|mib|kb|percent)(_|$)", metric.name), "base units"
@@ -98,18 +98,18 @@ def test_names_keep_to_conventions(metric: Counter) -> None:
     assert unit_of(metric)
 
 
-def test_names_are_used_once() -> None:
+def test_names_are_unique() -> None:
     names = [one.name for one in catalogue.metrics()]
     assert len(names) == len(set(names)) > 30
 
 
-def test_the_documents_are_as_written() -> None:
+def test_documents_are_up_to_date() -> None:
     """`make docs` writes them."""
     assert (HOME / "docs" / "METRICS.md").read_text() == to_markdown()
     assert (HOME / "deployments" / "prometheus" / "prometheus.yml").read_text() == to_yaml()
 
 
-def test_what_is_asked_for_by_name_is_in_the_catalogue() -> None:
+def test_required_metrics_are_in_the_catalogue() -> None:
     """D-090."""
     assert REQUIRED_METRICS.keys() == {
         "inference_latency",
@@ -118,36 +118,38 @@ def test_what_is_asked_for_by_name_is_in_the_catalogue() -> None:
         "error_rate",
         "throughput",
     }
-    asked = to_markdown().partition("| asked for |")[2].partition("\n\n")[0]
-    rows = {name: set(re.findall(r"`(atelier_\w+)`", row)) for name, row in re.findall(r"\| `(\w+)` \|(.*)", asked)}
+    requirements = to_markdown().partition("| asked for |")[2].partition("\n\n")[0]
+    rows = {
+        name: set(re.findall(r"`(atelier_\w+)`", row)) for name, row in re.findall(r"\| `(\w+)` \|(.*)", requirements)
+    }
     assert rows.keys() == REQUIRED_METRICS.keys()
     assert all(rows.values())
     assert set().union(*rows.values()) <= {one.name for one in catalogue.metrics()}
 
 
-def test_targets_are_as_prometheus_reads_them(tmp_path: Path) -> None:
-    """Of the machines that are there; and nothing is written where nothing changed."""
+def test_targets_have_prometheus_format(tmp_path: Path) -> None:
+    """Only machines that are alive; the file is not rewritten when nothing changed."""
 
     def node(last: int, port: int, alive: bool = True) -> dict[str, Any]:
         return {"NodeManagerAddress": f"10.0.0.{last}", "MetricsExportPort": port, "Alive": alive, "NodeID": f"{last}"}
 
-    def told(*nodes: dict[str, Any]) -> dict[str, list[str]]:
+    def targets(*nodes: dict[str, Any]) -> dict[str, list[str]]:
         write_targets(path, nodes, 9101)
         return {one["labels"]["job"]: one["targets"] for one in json.loads(path.read_text())}
 
     path = tmp_path / "new" / "m.json"
-    assert told(node(1, 7)) == {"ray": ["10.0.0.1:7"], "haproxy": ["10.0.0.1:9101"]}
+    assert targets(node(1, 7)) == {"ray": ["10.0.0.1:7"], "haproxy": ["10.0.0.1:9101"]}
     two = {"ray": ["10.0.0.1:7", "10.0.0.2:8"], "haproxy": ["10.0.0.1:9101", "10.0.0.2:9101"]}
-    assert told(node(2, 8), node(1, 7), node(3, 9, alive=False)) == two
+    assert targets(node(2, 8), node(1, 7), node(3, 9, alive=False)) == two
     written = path.stat().st_ino
-    assert told(node(1, 7), node(2, 8)) == two
+    assert targets(node(1, 7), node(2, 8)) == two
     assert path.stat().st_ino == written
-    assert told(node(1, 7), node(2, 8, alive=False))["ray"] == ["10.0.0.1:7"]
+    assert targets(node(1, 7), node(2, 8, alive=False))["ray"] == ["10.0.0.1:7"]
     assert path.stat().st_ino != written
     assert [one.name for one in path.parent.iterdir()] == ["m.json"]
 
 
-def test_what_a_process_spent_stays_when_it_ends() -> None:
+def test_consumption_of_an_ended_process_is_kept() -> None:
     busy = "import time\nwhile time.process_time() < 0.4: pass\nprint(flush=True)\ntime.sleep(60)"
     child = subprocess.Popen([sys.executable, "-c", busy], stdout=subprocess.PIPE)
     assert child.stdout is not None

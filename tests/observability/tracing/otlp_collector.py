@@ -1,4 +1,4 @@
-"""A collector as OpenTelemetry's is: an HTTP server that takes spans as protobuf, or as JSON, and keeps them."""
+"""An OpenTelemetry collector: an HTTP server that accepts spans as protobuf or JSON, and keeps them."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 
 @dataclass(frozen=True)
-class Told:
-    """One span. ``parent`` is empty for the first of a trace; ``service`` is who sent it."""
+class ReceivedSpan:
+    """One span. ``parent`` is empty for the root of a trace; ``service`` is the sender."""
 
     name: str
     trace: str
@@ -36,22 +36,22 @@ class Collector:
     url: str = ""
     status: int = 200
     """What is answered."""
-    spans: list[Told] = field(default_factory=list)
+    spans: list[ReceivedSpan] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     raw: bytes = b""
     """All that came, as it came."""
 
-    def until(self, is_so: Callable[[list[Told]], bool], limit_s: float = 20.0) -> list[Told]:
+    def until(self, is_so: Callable[[list[ReceivedSpan]], bool], limit_s: float = 20.0) -> list[ReceivedSpan]:
         end = time.monotonic() + limit_s
         while not is_so(self.spans):
             assert time.monotonic() < end, f"not so: {[(one.service, one.name) for one in self.spans]}"
             time.sleep(0.05)
         return list(self.spans)
 
-    def of(self, trace: str, *names: str) -> list[Told]:
-        """Those of ``trace``, once it has all of ``names``."""
+    def of(self, trace: str, *names: str) -> list[ReceivedSpan]:
+        """The spans of ``trace``, once all of ``names`` have arrived."""
 
-        def so_far(spans: Sequence[Told]) -> list[Told]:
+        def so_far(spans: Sequence[ReceivedSpan]) -> list[ReceivedSpan]:
             return [one for one in spans if one.trace == trace]
 
         return so_far(self.until(lambda spans: {one.name for one in so_far(spans)} >= set(names)))
@@ -89,16 +89,16 @@ def collecting(port: int = 0) -> Iterator[Collector]:
         serving.join()
 
 
-def _spans(body: bytes) -> list[Told]:
+def _spans(body: bytes) -> list[ReceivedSpan]:
     found = []
     for sent in ExportTraceServiceRequest.FromString(body).resource_spans:
         service = str(_values(sent.resource.attributes).get("service.name"))
-        found += [_told(span, service) for scope in sent.scope_spans for span in scope.spans]
+        found += [_span(span, service) for scope in sent.scope_spans for span in scope.spans]
     return found
 
 
-def _spans_of_json(body: bytes) -> list[Told]:
-    """As Triton sends them: ids in hex, what is empty left out."""
+def _spans_of_json(body: bytes) -> list[ReceivedSpan]:
+    """As Triton sends them: ids in hexadecimal, empty fields left out."""
     found = []
     for sent in json.loads(body)["resourceSpans"]:
         service = str(_values_of_json(sent["resource"]["attributes"]).get("service.name"))
@@ -106,7 +106,9 @@ def _spans_of_json(body: bytes) -> list[Told]:
             took_ms = (int(span["endTimeUnixNano"]) - int(span["startTimeUnixNano"])) / 1e6
             ids = (span["traceId"], span["spanId"], span.get("parentSpanId", ""))
             values = _values_of_json(span.get("attributes", ()))
-            found.append(Told(span["name"], *ids, service, int(span.get("kind", 0)), False, values, [], took_ms))
+            found.append(
+                ReceivedSpan(span["name"], *ids, service, int(span.get("kind", 0)), False, values, [], took_ms)
+            )
     return found
 
 
@@ -114,8 +116,8 @@ def _values_of_json(attributes: Any) -> dict[str, Any]:
     return {one["key"]: next(iter(one["value"].values()), None) for one in attributes}
 
 
-def _told(span: Any, service: str) -> Told:
-    return Told(
+def _span(span: Any, service: str) -> ReceivedSpan:
+    return ReceivedSpan(
         name=span.name,
         trace=span.trace_id.hex(),
         id=span.span_id.hex(),
@@ -133,7 +135,7 @@ def _values(attributes: Any) -> dict[str, Any]:
     return {one.key: getattr(one.value, one.value.WhichOneof("value") or "string_value") for one in attributes}
 
 
-def tree(spans: Sequence[Told]) -> dict[str, str]:
-    """The name of each span's parent, by its own; the first one's is its parent's id."""
+def tree(spans: Sequence[ReceivedSpan]) -> dict[str, str]:
+    """Maps each span's name to its parent's name; the root's value is its parent's id."""
     names = {one.id: one.name for one in spans}
     return {one.name: names.get(one.parent, one.parent) for one in spans}

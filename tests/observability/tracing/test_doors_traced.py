@@ -1,4 +1,4 @@
-"""What the doors tell of a request: one trace, with nothing in it that is its user's."""
+"""Traces of requests: one trace each, without any data of the user."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import grpc.aio
 import pytest
 from keyed_door import CLIENT, KeyedSite, calling, keyed_site
-from otlp_collector import Collector, Told, tree
+from otlp_collector import Collector, ReceivedSpan, tree
 from pydantic import SecretStr
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
@@ -41,12 +41,12 @@ async def site(tmp_path: Path, traced: Collector) -> AsyncIterator[KeyedSite]:
     await state.close()
 
 
-async def sent(collector: Collector) -> list[Told]:
+async def sent(collector: Collector) -> list[ReceivedSpan]:
     await asyncio.to_thread(export.stop)
     return collector.spans
 
 
-async def test_a_drawing_is_one_trace_whose_steps_are_events(site: KeyedSite, traced: Collector) -> None:
+async def test_drawing_is_one_trace_with_steps_as_events(site: KeyedSite, traced: Collector) -> None:
     async with site.door((await site.key(USER)).secret) as door:
         body = {"prompt": PROMPT, "n": 2, "steps": 50, "seed": 5}
         answer = await door.post("/v1/images/generations", json=body, headers={"traceparent": PARENT})
@@ -68,8 +68,8 @@ async def test_a_drawing_is_one_trace_whose_steps_are_events(site: KeyedSite, tr
         assert all(told["rows"] == 2 and told["duration_ms"] > 0 for _, told in paint.events)
 
 
-async def test_a_job_is_one_trace_to_its_webhook(site: KeyedSite, traced: Collector) -> None:
-    """The receiver of the webhook is told nothing of it."""
+async def test_job_and_its_webhook_are_one_trace(site: KeyedSite, traced: Collector) -> None:
+    """The webhook's receiver gets no trace headers."""
     async with Receiver().listening() as receiver, site.door((await site.key(USER)).secret) as door:
         order = {"kind": "illustrate", "input": {"prompt": PROMPT}, "webhook_url": receiver.url}
         answer = await door.post("/v1/jobs", json=order, headers={"x-request-id": "r-17"})
@@ -91,23 +91,23 @@ async def test_a_job_is_one_trace_to_its_webhook(site: KeyedSite, traced: Collec
     assert "trace" not in str(receiver.calls[0].headers).lower()
 
 
-async def test_a_call_by_grpc(site: KeyedSite, traced: Collector) -> None:
+async def test_grpc_call_is_traced(site: KeyedSite, traced: Collector) -> None:
     key = (await site.key(USER)).secret
     request = pb.ModelInferRequest(model_name="plus_one", raw_input_contents=[b"\0" * 16])
     request.inputs.add(name="x", datatype="FP32", shape=[1, 4])
     async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        given = [("x-api-key", key), ("traceparent", PARENT), ("x-request-id", "r-18")]
-        call = stub.ModelInfer(request, metadata=given)
+        metadata = [("x-api-key", key), ("traceparent", PARENT), ("x-request-id", "r-18")]
+        call = stub.ModelInfer(request, metadata=metadata)
         await call
-        told = dict(await call.trailing_metadata())
+        trailing = dict(await call.trailing_metadata())
         refused = stub.ModelInfer(pb.ModelInferRequest(model_name="none"), metadata=[("x-api-key", key)])
         with pytest.raises(grpc.aio.AioRpcError):
             await refused
         assert len(dict(await refused.trailing_metadata())["x-request-id"]) == 32
         await stub.ServerLive(pb.ServerLiveRequest(), metadata=[("traceparent", PARENT)])
     first, second = await sent(traced)
-    assert (told["x-request-id"], told["traceresponse"]) == ("r-18", f"00-{TRACE}-{first.id}-01")
+    assert (trailing["x-request-id"], told["traceresponse"]) == ("r-18", f"00-{TRACE}-{first.id}-01")
     assert first.parent == "b7ad6b7169203331"
     assert first.name == "inference.GRPCInferenceService/ModelInfer"
     assert first.attributes["rpc.response.status_code"] == "OK"
@@ -124,8 +124,8 @@ async def test_probes_are_not_traced(site: KeyedSite, traced: Collector) -> None
     assert await sent(traced) == []
 
 
-async def test_nothing_in_them_is_their_users(site: KeyedSite, traced: Collector) -> None:
-    """Prompts, keys, names, addresses, ids in addresses, signed links: also not where something is refused."""
+async def test_traces_contain_no_user_data(site: KeyedSite, traced: Collector) -> None:
+    """Prompts, keys, names, addresses, ids in paths, signed links: also not in refused requests."""
     made = await site.key(USER, "admin", name="wonderland")
     async with site.door(made.secret) as door:
         drawn = await door.post("/v1/images/generations", json={"prompt": PROMPT, "response_format": "url"})

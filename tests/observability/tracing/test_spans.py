@@ -1,4 +1,4 @@
-"""Spans, what travels, and what a collector that is away costs."""
+"""Spans, context propagation, and the cost of a collector that is down."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ UNSAMPLED = PARENT[:-2] + "00"
 TRACE = PARENT.split("-")[1]
 
 
-def test_parts_are_below_what_they_are_parts_of(traced: Collector) -> None:
+def test_child_spans_have_their_parents_id(traced: Collector) -> None:
     with tracing.entry_span("request", {"request_id": "r1", "traceparent": PARENT}, atelier__place=3):
         with tracing.span("part"), tracing.span("smaller"):
             tracing.note(atelier__rows=2)
@@ -33,15 +33,15 @@ def test_parts_are_below_what_they_are_parts_of(traced: Collector) -> None:
     first = next(one for one in traced.spans if one.name == "request")
     assert {one.trace for one in traced.spans} == {TRACE}
     assert carried == {"request_id": "r1", "traceparent": f"00-{TRACE}-{first.id}-01"}
-    ((name, told),) = first.events
-    assert (name, told["step"]) == ("step", 1)
-    assert told["duration_ms"] >= 0
+    ((name, attributes),) = first.events
+    assert (name, attributes["step"]) == ("step", 1)
+    assert attributes["duration_ms"] >= 0
     assert first.attributes == {"atelier.place": 3}
     assert first.service == "atelier-tests"
     assert tracing.current() == tracing.TraceContext()
 
 
-def test_what_goes_to_another_process_goes_on_there(traced: Collector) -> None:
+def test_trace_continues_in_another_process(traced: Collector) -> None:
     with tracing.entry_span("gateway", {"request_id": "r1"}):
         context = tracing.carrier()
     with tracing.continued_span("replica", context):
@@ -61,7 +61,7 @@ def test_what_goes_to_another_process_goes_on_there(traced: Collector) -> None:
         (RuntimeError("not a word of it"), "RuntimeError", True),
     ],
 )
-def test_of_an_error_its_kind_is_told(traced: Collector, error: BaseException, kind: str, failed: bool) -> None:
+def test_error_span_has_the_error_type_only(traced: Collector, error: BaseException, kind: str, failed: bool) -> None:
     with pytest.raises(type(error)), tracing.entry_span("request", None):
         raise error
     export.stop()
@@ -70,7 +70,7 @@ def test_of_an_error_its_kind_is_told(traced: Collector, error: BaseException, k
     assert b"word" not in traced.raw
 
 
-def test_who_is_not_traced_takes_his_ids_along(traced: Collector) -> None:
+def test_unsampled_request_passes_its_ids_on(traced: Collector) -> None:
     with tracing.entry_span("request", {"request_id": "r", "traceparent": UNSAMPLED}), tracing.span("part"):
         carried = tracing.carrier()
         assert tracing.metadata() is None
@@ -80,7 +80,7 @@ def test_who_is_not_traced_takes_his_ids_along(traced: Collector) -> None:
     assert traced.spans == []
 
 
-def test_the_share_that_is_traced(collector: Collector) -> None:
+def test_sampled_share_equals_the_setting(collector: Collector) -> None:
     export.start(TracingSettings(endpoint=collector.url, sample_ratio=0.25), "Tests")
     for _ in range(400):
         with tracing.entry_span("request", None):
@@ -89,9 +89,9 @@ def test_the_share_that_is_traced(collector: Collector) -> None:
     assert 50 < len(collector.spans) < 160
 
 
-@pytest.mark.parametrize("given", ["", "junk", "00-0-0-01", f"ff-{TRACE}-b7ad6b7169203331-01", "x" * 10_000, "ü"])
-def test_what_is_no_parent_begins_a_trace(traced: Collector, given: str) -> None:
-    with tracing.entry_span("request", {"traceparent": given, "tracestate": "a=secret", "baggage": "b=secret"}):
+@pytest.mark.parametrize("traceparent", ["", "junk", "00-0-0-01", f"ff-{TRACE}-b7ad6b7169203331-01", "x" * 10_000, "ü"])
+def test_invalid_parent_begins_a_new_trace(traced: Collector, traceparent: str) -> None:
+    with tracing.entry_span("request", {"traceparent": traceparent, "tracestate": "a=secret", "baggage": "b=secret"}):
         pass
     export.stop()
     (span,) = traced.spans
@@ -99,7 +99,7 @@ def test_what_is_no_parent_begins_a_trace(traced: Collector, given: str) -> None
     assert b"secret" not in traced.raw
 
 
-async def test_a_generator_that_is_closed_from_elsewhere(traced: Collector) -> None:
+async def test_generator_closed_in_another_context(traced: Collector) -> None:
     async def items() -> AsyncIterator[int]:
         with tracing.entry_span("stream", {"request_id": "r"}):
             yield 1
@@ -113,7 +113,7 @@ async def test_a_generator_that_is_closed_from_elsewhere(traced: Collector) -> N
     assert [one.name for one in traced.spans] == ["stream"]
 
 
-def test_without_a_collector_nothing_is_begun() -> None:
+def test_without_collector_no_span_is_made() -> None:
     export.start(TracingSettings(), "Tests")
     with tracing.entry_span("request", {"request_id": "r", "traceparent": PARENT}), tracing.span("part"):
         assert tracing.carrier() == {"request_id": "r"}
@@ -121,7 +121,7 @@ def test_without_a_collector_nothing_is_begun() -> None:
     assert tracing.current() == tracing.TraceContext()
 
 
-def test_a_collector_that_is_away_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_collector_that_is_down_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -132,23 +132,23 @@ def test_a_collector_that_is_away_is_told_of_once(caplog: pytest.LogCaptureFixtu
             with tracing.entry_span("request", None):
                 pass
         took_s = time.perf_counter() - began
-        _until(lambda: bool(_told(caplog)))
+        _until(lambda: bool(_messages(caplog)))
         for _ in range(300):
             with tracing.entry_span("request", None):
                 pass
         time.sleep(2.5)
-        assert len(_told(caplog)) == 1
+        assert len(_messages(caplog)) == 1
         with collecting(port) as collector:
             with tracing.entry_span("again", None):
                 pass
             collector.until(lambda spans: any(one.name == "again" for one in spans))
-            _until(lambda: len(_told(caplog)) == 2)
+            _until(lambda: len(_messages(caplog)) == 2)
         export.stop()
     assert took_s < 20, "nobody waits for it"
-    assert "takes traces again" in _told(caplog)[1]
+    assert "takes traces again" in _messages(caplog)[1]
 
 
-def _told(caplog: pytest.LogCaptureFixture) -> list[str]:
+def _messages(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [one.getMessage() for one in caplog.records if one.name.startswith(("serve", "opentelemetry"))]
 
 
@@ -159,7 +159,7 @@ def _until(is_so: object) -> None:
         time.sleep(0.05)
 
 
-def test_an_end_does_not_wait_for_a_collector() -> None:
+def test_shutdown_does_not_wait_for_the_collector() -> None:
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
@@ -171,7 +171,7 @@ def test_an_end_does_not_wait_for_a_collector() -> None:
         assert time.perf_counter() - began < 5
 
 
-def test_headers_are_sent_and_are_no_secret_of_triton(collector: Collector) -> None:
+def test_headers_are_sent_but_hidden_from_triton_and_settings(collector: Collector) -> None:
     export.start(TracingSettings(endpoint=collector.url, headers={"x-token": "s3cret"}, triton=True), "Tests")
     assert export.for_triton() is None
     with tracing.entry_span("request", None):
@@ -182,12 +182,12 @@ def test_headers_are_sent_and_are_no_secret_of_triton(collector: Collector) -> N
 
 
 @pytest.mark.parametrize("url", ["collector:4318", "ftp://a", "http://", "http://ada:secret@collector:4318"])
-def test_what_is_no_collector(url: str) -> None:
+def test_invalid_endpoints_are_refused(url: str) -> None:
     with pytest.raises(ValueError, match="endpoint") as caught:
         TracingSettings(endpoint=url)
     assert "secret" not in str(caught.value)
 
 
-def test_the_path_of_a_collector() -> None:
+def test_endpoint_path_is_completed() -> None:
     assert TracingSettings(endpoint="http://a:4318").endpoint == "http://a:4318/v1/traces"
     assert TracingSettings(endpoint="https://a/otlp/v1/traces").endpoint == "https://a/otlp/v1/traces"

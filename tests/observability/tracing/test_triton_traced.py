@@ -1,4 +1,4 @@
-"""Triton's own spans join the trace of who asked, and a request's id is that of its inferences."""
+"""Triton's own spans join the trace of the request; its request id is that of its inferences."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.triton
 REPOSITORY = Path(__file__).parents[3] / "model_repository"
 
 
-async def test_triton_tells_of_what_is_traced_alone(collector: Collector) -> None:
+async def test_triton_traces_sampled_requests_only(collector: Collector) -> None:
     export.start(TracingSettings(endpoint=collector.url, triton=True), "Tests")
     room = EngineSet(REPOSITORY, ["tier1"])
     await room.start()
