@@ -116,8 +116,8 @@ async def test_every_door_tells(
     answer = await client.post(path, json={**body, "seed": 8})
     assert (answer.status_code, answer.headers[HEADER]) == (200, "fallback:openai:cloud")
     assert answer.json()["metadata"][name] == "fallback:openai:cloud"
-    assert service.asked[0][1]["authorization"] == f"Bearer {KEY}"
-    assert service.asked[0][2]["size"] == "64x64", "the model's own, which is away"
+    assert service.requests[0][1]["authorization"] == f"Bearer {KEY}"
+    assert service.requests[0][2]["size"] == "64x64", "the model's own, which is away"
 
 
 async def test_openais_door_at_once_and_as_a_stream(client: httpx.AsyncClient, primary: IllustratorStandIn) -> None:
@@ -216,7 +216,7 @@ async def test_when_the_outside_fails_those_users_get_the_illustrator(
     await client.put("/api/admin/flags/own", json={"enabled": False})
     answer = await client.post("/generate", json={"prompt": "a fox", "user_id": "ada", "seed": 7})
     assert answer.headers[HEADER] == "illustrate"
-    assert len(service.asked) == 1
+    assert len(service.requests) == 1
 
 
 async def test_the_state_of_breakers(client: httpx.AsyncClient, primary: IllustratorStandIn) -> None:

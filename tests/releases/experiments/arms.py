@@ -1,4 +1,4 @@
-"""Experiments for tests: settings, and generations as their arms left them behind."""
+"""Experiments for tests: settings, and rows of generations with their arms."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ async def exposed(database: Database) -> list[tuple[str, str, str, str]]:
 
 
 class Made:
-    """Writes down generations of the experiment ``steps``."""
+    """Writes rows of generations of the experiment ``steps``."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

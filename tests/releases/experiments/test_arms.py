@@ -1,4 +1,4 @@
-"""Who has which arm (A-102): the same for a user each time, by the weights, and written down once."""
+"""Assignment of users to arms (A-102): stable for a user, proportional to the weights, and recorded once."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ USERS = [f"user-{i}" for i in range(4000)]
 QUICK = {"poll_s": 0.01, "beat_s": 0.05, "lease_s": 0.5, "progress_s": 0.0, "retry_s": 0.01}
 
 
-def test_users_are_split_by_the_weights_and_stay() -> None:
+def test_users_are_split_by_weights_and_stay_in_their_arm() -> None:
     uneven = experiment({"arms": {"a": {"weight": 1}, "b": {"weight": 3}}})
     first = {user: assign_arm("x", uneven, user) for user in USERS}
     assert first == {user: assign_arm("x", uneven, user) for user in reversed(USERS)}
@@ -64,13 +64,13 @@ async def arms_of(state: State, document: dict[str, Any], options: IllustrateOpt
         ({"arms": {"a": {}, "b": {"options": {"model": "nowhere"}}}}, IllustrateOptions("fox"), False),
     ],
 )
-async def test_only_what_every_arm_could_serve(
+async def test_only_requests_that_every_arm_can_serve_take_part(
     state: State, document: dict[str, Any], options: IllustrateOptions, takes_part: bool
 ) -> None:
     assert await arms_of(state, document, options, USERS[:20]) == (set(document["arms"]) if takes_part else set())
 
 
-async def test_a_flag_says_who_takes_part(state: State) -> None:
+async def test_flag_selects_participants(state: State) -> None:
     changed = with_experiments(state, {"testers": {"percentage": 0, "users": ["ada"]}})
     settings = {"x": experiment(flag="testers")}
     found = Experiments(settings, Flags(changed.settings.flags, state.database))
@@ -80,12 +80,12 @@ async def test_a_flag_says_who_takes_part(state: State) -> None:
 
 
 @pytest.mark.parametrize("options", [{"guidance_scale": -1}, {"num_inference_steps": "many"}, {"sampler": "magic"}])
-async def test_arms_that_cannot_be(state: State, options: dict[str, Any]) -> None:
+async def test_invalid_arms_are_refused(state: State, options: dict[str, Any]) -> None:
     with pytest.raises(InvalidRequest, match=r"experiments\.x\.arms\.b\.options"):
         Experiments({"x": experiment({"arms": {"a": {}, "b": {"options": options}}})}, Flags({}, state.database))
 
 
-async def test_direct_requests_are_written_down_with_their_arm(state: State) -> None:
+async def test_direct_requests_are_recorded_with_their_arm(state: State) -> None:
     state = with_experiments(state, steps=STEPS)
     illustrator = IllustratorStandIn()
     direct = DirectService(state, illustrator, StandIn(), state.settings)
@@ -105,7 +105,7 @@ async def test_direct_requests_are_written_down_with_their_arm(state: State) -> 
     await direct.close()
 
 
-async def test_of_who_is_not_known_each_request_has_its_own(state: State) -> None:
+async def test_each_anonymous_request_gets_its_own_arm(state: State) -> None:
     state = with_experiments(state, steps=STEPS)
     direct = DirectService(state, IllustratorStandIn(), StandIn(), state.settings)
     for seed in range(16):
@@ -114,8 +114,8 @@ async def test_of_who_is_not_known_each_request_has_its_own(state: State) -> Non
     await direct.close()
 
 
-async def test_who_is_not_known_and_asks_again_has_the_same_arm(state: State) -> None:
-    """Also for any seed; what is looked up first is what is drawn then."""
+async def test_repeated_anonymous_request_gets_the_same_arm(state: State) -> None:
+    """With any seed, also a random one: the cache is looked up with the arm that draws."""
     state = with_experiments(state, steps=STEPS)
     direct = DirectService(state, IllustratorStandIn(), StandIn(), state.settings)
     for place in range(16):
@@ -128,7 +128,7 @@ async def test_who_is_not_known_and_asks_again_has_the_same_arm(state: State) ->
     await direct.close()
 
 
-async def test_jobs_have_their_users_arm(state: State) -> None:
+async def test_jobs_get_the_arm_of_their_user(state: State) -> None:
     state = with_experiments(state, steps=STEPS)
     state = State(state.database, state.objects, with_settings(state.settings, jobs=QUICK))
     illustrator = IllustratorStandIn()

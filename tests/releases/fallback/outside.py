@@ -1,4 +1,4 @@
-"""Services outside on loopback: real HTTP servers that draw as they are asked to, or lie; and chains that ask them."""
+"""External image services on loopback: HTTP servers that return pictures or faults, and chains that call them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ KEY = "sk-of-the-outside"
 
 @dataclass
 class Service:
-    """``answer`` is what it does; ``asked`` has the requests that came: path, headers, JSON."""
+    """``answer`` handles a request; ``requests`` keeps the received ones: path, headers, JSON."""
 
     answer: Handler
     port: int = 0
-    asked: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
+    requests: list[tuple[str, dict[str, str], Any]] = field(default_factory=list)
 
     @property
     def url(self) -> str:
@@ -40,7 +40,7 @@ class Service:
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         headers = {name.lower(): value for name, value in request.headers.items()}
-        self.asked.append((request.raw_path, headers, json.loads(await request.read() or b"null")))
+        self.requests.append((request.raw_path, headers, json.loads(await request.read() or b"null")))
         return await self.answer(request)
 
     @contextlib.asynccontextmanager
@@ -104,7 +104,7 @@ class Clock:
 
 
 class Hanging(IllustratorStandIn):
-    """Says what it is, and then nothing."""
+    """Sends the response's headers, and then nothing."""
 
     async def _step(self, step: int) -> None:
         await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""The circuit breaker (A-100): when it opens, whom it lets try, what closes it."""
+"""The circuit breaker (A-100): when it opens, which trials it admits, and what closes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def made(clock: Clock, **settings: float) -> CircuitBreaker:
     )
 
 
-def goes(breaker: CircuitBreaker, failed: bool | None) -> None:
+def run_trial(breaker: CircuitBreaker, failed: bool | None) -> None:
     trial = breaker.admit()
     assert trial is not None
     with trial:
@@ -24,44 +24,44 @@ def goes(breaker: CircuitBreaker, failed: bool | None) -> None:
             trial.succeeded()
 
 
-def test_it_opens_after_a_number_that_is_a_share() -> None:
+def test_opens_at_failure_count_and_share() -> None:
     clock = Clock()
     breaker = made(clock)
     for _ in range(4):
-        goes(breaker, False)
+        run_trial(breaker, False)
     for _ in range(3):
-        goes(breaker, True)
+        run_trial(breaker, True)
     assert breaker.state == CLOSED, "three of seven are less than half"
-    goes(breaker, True)
+    run_trial(breaker, True)
     assert breaker.state == OPEN
     assert breaker.admit() is None
 
 
-def test_a_number_alone_where_the_share_is_none() -> None:
+def test_count_alone_opens_when_share_is_zero() -> None:
     breaker = made(Clock(), share=0)
     for _ in range(100):
-        goes(breaker, False)
+        run_trial(breaker, False)
     for _ in range(3):
-        goes(breaker, True)
+        run_trial(breaker, True)
     assert breaker.state == OPEN
 
 
-def test_failures_are_forgotten_with_the_window() -> None:
+def test_failures_expire_with_the_window() -> None:
     clock = Clock()
     breaker = made(clock)
     for _ in range(20):
-        goes(breaker, True)
-        goes(breaker, True)
+        run_trial(breaker, True)
+        run_trial(breaker, True)
         clock.now += 11
     assert breaker.state == CLOSED
     assert breaker.counts() == (0, 0)
 
 
-def test_one_may_try_after_the_wait() -> None:
+def test_half_open_breaker_admits_one_trial() -> None:
     clock = Clock()
     breaker = made(clock)
     for _ in range(3):
-        goes(breaker, True)
+        run_trial(breaker, True)
     clock.now += 4.9
     assert breaker.admit() is None
     clock.now += 0.2
@@ -74,37 +74,37 @@ def test_one_may_try_after_the_wait() -> None:
     assert breaker.state == OPEN
     assert 4.9 < breaker.wait_s <= 5
     clock.now += 5
-    goes(breaker, None)
+    run_trial(breaker, None)
     assert breaker.state == HALF_OPEN, "what was cancelled tells nothing"
-    goes(breaker, False)
+    run_trial(breaker, False)
     assert breaker.state == CLOSED
     assert breaker.counts() == (0, 0)
 
 
-def test_what_began_before_it_opened_tells_nothing() -> None:
+def test_trials_admitted_before_opening_are_ignored() -> None:
     clock = Clock()
     breaker = made(clock)
     early, late = breaker.admit(), breaker.admit()
     assert early is not None
     assert late is not None
     for _ in range(3):
-        goes(breaker, True)
+        run_trial(breaker, True)
     with early:
         early.succeeded()
     assert breaker.state == OPEN
     clock.now += 5
-    goes(breaker, False)
+    run_trial(breaker, False)
     with late:
         late.failed()
     assert breaker.counts() == (0, 0)
 
 
-def test_it_needs_no_more_room_for_more_requests() -> None:
+def test_memory_is_bounded_by_the_window() -> None:
     clock = Clock()
     breaker = made(clock, failures=10_000, share=1)
     for place in range(20_000):
         clock.now += 0.01
-        goes(breaker, place % 2 == 0)
+        run_trial(breaker, place % 2 == 0)
     assert len(breaker._buckets) <= 11
     ended, failed = breaker.counts()
     assert 900 <= ended <= 1001

@@ -1,4 +1,4 @@
-"""Who draws when the Illustrator cannot (A-100): when others are asked, and when nobody is."""
+"""The fallback chain (A-100): which failures of the Illustrator use it, in which order, and what it returns."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ async def service() -> AsyncIterator[Service]:
         yield service
 
 
-async def test_what_goes_well_is_the_illustrators(service: Service) -> None:
+async def test_success_of_the_illustrator_calls_no_fallback(service: Service) -> None:
     drawn = await chain(IllustratorStandIn(), chain_settings(openai_step(service.url))).draw(FOX)
     assert drawn.served_by == "illustrate"
-    assert service.asked == []
+    assert service.requests == []
 
 
 @pytest.mark.parametrize("failure", [EngineLost("gone"), EngineUnavailable("away"), EngineFailure("broken")])
-async def test_failures_go_outside(service: Service, failure: Exception) -> None:
+async def test_engine_failures_use_the_fallback(service: Service, failure: Exception) -> None:
     primary = IllustratorStandIn()
     primary.failure = failure
     drawn = await chain(primary, chain_settings(openai_step(service.url))).draw(
@@ -48,36 +48,36 @@ async def test_failures_go_outside(service: Service, failure: Exception) -> None
     assert drawn.served_by == "fallback:openai:cloud"
     assert [picture.seed for picture in drawn.pictures] == [7, 8]
     assert all(picture.pixels.shape == (48, 64, 3) for picture in drawn.pictures)
-    path, headers, asked = service.asked[0]
+    path, headers, body = service.requests[0]
     assert path == "/v1/images/generations"
     assert headers["authorization"] == f"Bearer {KEY}"
-    assert asked == {"model": "dall-e-2", "prompt": "a fox", "n": 1, "size": "64x48", "response_format": "b64_json"}
+    assert body == {"model": "dall-e-2", "prompt": "a fox", "n": 1, "size": "64x48", "response_format": "b64_json"}
 
 
 @pytest.mark.parametrize(
     "failure", [InvalidRequest("no", "width"), NotFound("no", "model"), Overloaded("full"), Cancelled("gone")]
 )
-async def test_what_is_no_failure_of_ours_stays(service: Service, failure: Exception) -> None:
+async def test_client_errors_do_not_use_the_fallback(service: Service, failure: Exception) -> None:
     primary = IllustratorStandIn()
     primary.failure = failure
     fallback = chain(primary, chain_settings(openai_step(service.url), breaker={"failures": 1, "share": 0}))
     for _ in range(3):
         with pytest.raises(type(failure)):
             await fallback.draw(FOX)
-    assert service.asked == []
+    assert service.requests == []
     assert fallback.breakers["illustrate"].state == "closed"
     assert fallback.breakers["illustrate"].counts() == (0, 0)
 
 
-async def test_a_client_without_time_is_no_failure(service: Service) -> None:
+async def test_deadline_of_the_client_is_no_failure(service: Service) -> None:
     fallback = chain(Hanging(), chain_settings(openai_step(service.url), breaker={"failures": 1, "share": 0}))
     with pytest.raises(DeadlineExceeded):
         await fallback.draw(IllustrateOptions("a fox", seed=7, timeout_s=0.2))
-    assert service.asked == []
+    assert service.requests == []
     assert fallback.breakers["illustrate"].state == "closed"
 
 
-async def test_one_that_hangs_leaves_time_for_others(service: Service) -> None:
+async def test_primary_timeout_leaves_time_for_the_fallback(service: Service) -> None:
     settings = chain_settings(openai_step(service.url), primary_timeout_s=0.2)
     primary = Hanging()
     fallback = chain(primary, settings)
@@ -86,15 +86,15 @@ async def test_one_that_hangs_leaves_time_for_others(service: Service) -> None:
     assert fallback.breakers["illustrate"].counts() == (1, 1)
 
 
-async def test_the_sites_own_limit_is_a_failure_that_nobody_mends(service: Service) -> None:
+async def test_site_limit_counts_as_failure_without_fallback(service: Service) -> None:
     fallback = chain(Hanging(), chain_settings(openai_step(service.url), limit_s=0.2))
     with pytest.raises(DeadlineExceeded):
         await fallback.draw(FOX)
-    assert service.asked == []
+    assert service.requests == []
     assert fallback.breakers["illustrate"].counts() == (1, 1)
 
 
-async def test_one_who_fails_often_is_left_alone_and_tried_again(service: Service) -> None:
+async def test_open_breaker_skips_the_illustrator_until_a_trial_succeeds(service: Service) -> None:
     clock, primary = Clock(), IllustratorStandIn()
     settings = chain_settings(openai_step(service.url), breaker={"failures": 3, "share": 0.5, "wait_s": 15})
     fallback = chain(primary, settings, clock=clock)
@@ -114,7 +114,7 @@ async def test_one_who_fails_often_is_left_alone_and_tried_again(service: Servic
     assert fallback.breakers["illustrate"].state == "closed"
 
 
-async def test_a_listener_that_leaves_with_the_picture_closes_the_breaker(service: Service) -> None:
+async def test_stream_closed_after_the_picture_closes_the_breaker(service: Service) -> None:
     clock, primary = Clock(), IllustratorStandIn()
     settings = chain_settings(openai_step(service.url), breaker={"failures": 1, "share": 0})
     fallback = chain(primary, settings, clock=clock)
@@ -129,17 +129,17 @@ async def test_a_listener_that_leaves_with_the_picture_closes_the_breaker(servic
     assert fallback.breakers["illustrate"].state == "closed"
 
 
-async def test_another_model_of_this_site() -> None:
+async def test_fallback_to_another_model_of_the_site() -> None:
     primary = _OneBroken()
     drawn = await chain(primary, chain_settings(MINI_TO_TURBO)).draw(
         IllustrateOptions("a fox", seed=7, model="mini", width=64, height=64, num_inference_steps=8, sampler="ddim")
     )
     assert drawn.served_by == "fallback:model:turbo"
-    asked = primary.asked[-1]
-    assert (asked.model, asked.num_inference_steps, asked.sampler, asked.seed) == ("turbo", None, "ddim", 7)
+    body = primary.asked[-1]
+    assert (body.model, body.num_inference_steps, body.sampler, body.seed) == ("turbo", None, "ddim", 7)
 
 
-async def test_the_model_that_failed_does_not_stand_in_for_itself() -> None:
+async def test_failed_model_is_no_fallback_for_itself() -> None:
     primary = IllustratorStandIn()
     primary.failure = EngineFailure("broken")
     with pytest.raises(EngineFailure, match="broken"):
@@ -147,7 +147,7 @@ async def test_the_model_that_failed_does_not_stand_in_for_itself() -> None:
     assert len(primary.asked) == 1
 
 
-async def test_steps_in_their_order_until_one_draws(service: Service) -> None:
+async def test_steps_run_in_order_until_one_succeeds(service: Service) -> None:
     primary = IllustratorStandIn()
     primary.failure = EngineLost("gone")
     steps = [MINI_TO_TURBO, openai_step("http://127.0.0.1:9", name="dead"), openai_step(service.url)]
@@ -156,7 +156,7 @@ async def test_steps_in_their_order_until_one_draws(service: Service) -> None:
     assert len(primary.asked) == 2
 
 
-async def test_when_all_fail_the_illustrators_failure_is_told() -> None:
+async def test_error_of_the_illustrator_is_raised_when_all_steps_fail() -> None:
     clock, primary = Clock(), IllustratorStandIn()
     primary.failure = EngineFailure("an engine broke")
     settings = chain_settings(openai_step("http://127.0.0.1:9"), breaker={"failures": 1, "share": 0})
@@ -168,7 +168,7 @@ async def test_when_all_fail_the_illustrators_failure_is_told() -> None:
     assert caught.value.retry_after_s
 
 
-async def test_a_step_that_takes_all_the_time_left_hides_no_failure(service: Service) -> None:
+async def test_step_that_uses_up_the_time_keeps_the_first_error(service: Service) -> None:
     async def hang(request: Any) -> Any:
         await asyncio.Event().wait()
 
@@ -177,10 +177,10 @@ async def test_a_step_that_takes_all_the_time_left_hides_no_failure(service: Ser
     primary.failure = EngineFailure("an engine broke")
     with pytest.raises(EngineFailure, match="an engine broke"):
         await chain(primary, chain_settings(openai_step(service.url), limit_s=0.3)).draw(FOX)
-    assert len(service.asked) == 1
+    assert len(service.requests) == 1
 
 
-async def test_previews_until_it_fails_and_then_the_picture(service: Service) -> None:
+async def test_previews_of_failed_primary_are_followed_by_the_fallback_picture(service: Service) -> None:
     primary = IllustratorStandIn()
     primary.failure, primary.fails_after = EngineLost("gone"), 5
     options = IllustrateOptions("a fox", seed=7, width=64, height=64, preview_every=2)
@@ -192,7 +192,7 @@ async def test_previews_until_it_fails_and_then_the_picture(service: Service) ->
     assert items[-1].served_by == "fallback:openai:cloud"
 
 
-async def test_who_goes_away_ends_the_call(service: Service) -> None:
+async def test_cancellation_cancels_the_call(service: Service) -> None:
     began = asyncio.Event()
 
     async def hang(request: Any) -> Any:
@@ -211,8 +211,8 @@ async def test_who_goes_away_ends_the_call(service: Service) -> None:
     assert fallback.breakers["fallback:openai:cloud"].counts() == (0, 0)
 
 
-async def test_what_is_known_of_it_stays_known_while_it_is_away(service: Service) -> None:
-    """A request without a size is drawn in that of the model it would have had."""
+async def test_families_and_versions_stay_known_while_illustrator_is_unavailable(service: Service) -> None:
+    """A request without a size gets that of its model."""
     primary = _Away()
     fallback = chain(primary, chain_settings(openai_step(service.url)))
     families, versions = await fallback.families(), await fallback.versions()
@@ -224,7 +224,7 @@ async def test_what_is_known_of_it_stays_known_while_it_is_away(service: Service
     assert drawn.pictures[0].pixels.shape == (64, 64, 3)
 
 
-async def test_without_steps_nobody_is_refused() -> None:
+async def test_open_breaker_without_steps_admits_all_requests() -> None:
     primary = IllustratorStandIn()
     primary.failure = EngineLost("gone")
     fallback = chain(primary, chain_settings(breaker={"failures": 1, "share": 0}))
@@ -256,7 +256,7 @@ class _Away(IllustratorStandIn):
         return await super().versions()
 
 
-async def test_a_wrong_size_is_wrong_also_while_others_draw(service: Service) -> None:
+async def test_invalid_size_is_refused_while_fallback_serves(service: Service) -> None:
     clock, primary = Clock(), IllustratorStandIn()
     primary.failure = EngineLost("gone")
     fallback = chain(primary, chain_settings(openai_step(service.url), breaker={"failures": 1, "share": 0}))
@@ -265,4 +265,4 @@ async def test_a_wrong_size_is_wrong_also_while_others_draw(service: Service) ->
     with pytest.raises(InvalidRequest, match="multiples of 8") as caught:
         await fallback.draw(IllustrateOptions("a fox", width=65))
     assert caught.value.field == "width"
-    assert len(service.asked) == 1
+    assert len(service.requests) == 1

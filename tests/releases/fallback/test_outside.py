@@ -1,4 +1,5 @@
-"""Services outside that lie, dawdle or break (A-100, F 12): they fail, and nothing of them or of keys is told."""
+"""External services that send faulty responses, stall or break (A-100, F 12): the call fails, and neither addresses
+nor keys are in errors or logs."""
 
 from __future__ import annotations
 
@@ -116,18 +117,20 @@ NEVER_ENDS = {"slow", "endless"}
 
 
 @pytest.mark.parametrize("lie", LIES)
-async def test_a_liar_fails_and_is_quiet(service: Service, lie: str, caplog: pytest.LogCaptureFixture) -> None:
+async def test_faulty_response_fails_without_leaking_key_or_address(
+    service: Service, lie: str, caplog: pytest.LogCaptureFixture
+) -> None:
     caplog.set_level(logging.DEBUG)
     service.answer = LIES[lie]
     with pytest.raises(EngineLost, match="gone") as caught:
         await drawn_by(openai_step(service.url, timeout_s=2 if lie in NEVER_ENDS else 20), max_bytes=100_000)
-    told = f"{caught.value!r} {caplog.text}"
-    assert KEY not in told
-    assert f":{service.port}" not in told
-    assert len(service.asked) == 1, "nothing is asked twice, and no redirection is followed"
+    output = f"{caught.value!r} {caplog.text}"
+    assert KEY not in output
+    assert f":{service.port}" not in output
+    assert len(service.requests) == 1, "nothing is asked twice, and no redirection is followed"
 
 
-async def test_a_picture_larger_than_may_be_is_refused(service: Service) -> None:
+async def test_response_over_max_bytes_is_refused(service: Service) -> None:
     noise = np.random.default_rng(1).integers(0, 255, (200, 200, 3)).astype(np.uint8)
     service.answer = openai_answers(in_base64(noise))
     with pytest.raises(EngineLost):
@@ -136,12 +139,12 @@ async def test_a_picture_larger_than_may_be_is_refused(service: Service) -> None
 
 
 @pytest.mark.parametrize("model", ["gpt-image-2", "chatgpt-image-latest"])
-async def test_sizes_that_it_draws_become_the_size_that_was_asked_for(service: Service, model: str) -> None:
+async def test_nearest_supported_size_is_scaled_to_requested_size(service: Service, model: str) -> None:
     service.answer = openai_answers(picture(128))
     step = openai_step(service.url, sizes=["1024x1024", "1536x1024"], model=model)
     drawn = await drawn_by(step, IllustrateOptions("a fox", seed=7, width=96, height=64))
     assert drawn.pictures[0].pixels.shape == (64, 96, 3)
-    assert service.asked[0][2] == {"model": model, "prompt": "a fox", "n": 1, "size": "1536x1024"}
+    assert service.requests[0][2] == {"model": model, "prompt": "a fox", "n": 1, "size": "1536x1024"}
 
 
 async def test_transparency_becomes_white(service: Service) -> None:
@@ -150,15 +153,15 @@ async def test_transparency_becomes_white(service: Service) -> None:
     assert (await drawn_by(openai_step(service.url))).pictures[0].pixels.min() == 255
 
 
-async def test_a_key_that_is_kept_by_name(service: Service) -> None:
+async def test_key_from_secret_store_by_name(service: Service) -> None:
     async def key(name: str) -> SecretStr:
         return SecretStr(f"{KEY} {name}")
 
     await drawn_by(openai_step(service.url, api_key=None, secret="cloud"), key=key)
-    assert service.asked[0][1]["authorization"] == f"Bearer {KEY} cloud"
+    assert service.requests[0][1]["authorization"] == f"Bearer {KEY} cloud"
     with pytest.raises(EngineLost):
         await drawn_by(openai_step(service.url, api_key=None, secret="missing"))
-    assert len(service.asked) == 1
+    assert len(service.requests) == 1
 
 
 def bedrock_step(url: str, model: str, **more: Any) -> dict[str, Any]:
@@ -170,25 +173,25 @@ async def test_titan_on_bedrock(service: Service) -> None:
     service.answer = answers({"images": [picture()]})
     drawn = await drawn_by(bedrock_step(service.url, "amazon.titan-image-generator-v2:0"))
     assert drawn.served_by == "fallback:bedrock:aws"
-    path, headers, asked = service.asked[0]
+    path, headers, body = service.requests[0]
     assert path == "/model/amazon.titan-image-generator-v2%3A0/invoke"
     assert headers["authorization"].startswith("AWS4-HMAC-SHA256 Credential=AKIDEXAMPLE/")
     assert "/us-east-1/bedrock/aws4_request" in headers["authorization"]
     assert ACCESS.partition(":")[2] not in str(headers)
-    assert asked == {
+    assert body == {
         "taskType": "TEXT_IMAGE",
         "textToImageParams": {"text": "a fox", "negativeText": "grey, dull"},
         "imageGenerationConfig": {"numberOfImages": 1, "width": 512, "height": 512, "seed": 7},
     }
 
 
-async def test_nova_canvas_in_another_region_with_a_key_of_its_own(service: Service) -> None:
+async def test_nova_canvas_in_another_region_with_its_own_key(service: Service) -> None:
     service.answer = answers({"images": [picture()]})
     step = bedrock_step(service.url, "us.amazon.nova-canvas-v1:0", api_key="ABSKexample")
     await drawn_by(step, IllustrateOptions("a fox", seed=2**40, width=64, height=128, guidance_scale=40.0))
-    _, headers, asked = service.asked[0]
+    _, headers, body = service.requests[0]
     assert headers["authorization"] == "Bearer ABSKexample"
-    made = asked["imageGenerationConfig"]
+    made = body["imageGenerationConfig"]
     assert (made["width"], made["height"], made["cfgScale"]) == (320, 320, 10.0)
     assert service_of(FallbackStep(**step)).size((64, 4096)) == (320, 1280)
     assert 0 <= made["seed"] <= 858_993_459
@@ -200,7 +203,7 @@ async def test_stability_on_bedrock(service: Service) -> None:
         bedrock_step(service.url, "stability.stable-image-core-v1:1"),
         IllustrateOptions("a fox", "grey", seed=7, width=96, height=64),
     )
-    assert service.asked[0][2] == {
+    assert service.requests[0][2] == {
         "prompt": "a fox", "mode": "text-to-image", "aspect_ratio": "3:2", "negative_prompt": "grey", "seed": 7,
         "output_format": "png",
     }  # fmt: skip
@@ -215,19 +218,19 @@ async def test_stability_on_bedrock(service: Service) -> None:
         ("amazon.nova-canvas-v1:0", {"message": "throttled"}),
     ],
 )
-async def test_what_bedrock_refuses(service: Service, model: str, answer: Any) -> None:
+async def test_refusals_of_bedrock_fail(service: Service, model: str, answer: Any) -> None:
     service.answer = answers(answer)
     with pytest.raises(EngineLost):
         await drawn_by(bedrock_step(service.url, model))
-    assert len(service.asked) == 1
+    assert len(service.requests) == 1
 
 
-async def test_a_prompt_too_long_for_titan_is_not_cut(service: Service) -> None:
+async def test_prompt_too_long_for_titan_is_not_truncated(service: Service) -> None:
     with pytest.raises(EngineLost):
         await drawn_by(
             bedrock_step(service.url, "amazon.titan-image-generator-v2:0"), IllustrateOptions("fox " * 200, seed=1)
         )
-    assert service.asked == []
+    assert service.requests == []
 
 
 NOT_FOR_THIS: list[tuple[dict[str, Any], IllustrateOptions, Any, int]] = [
@@ -240,10 +243,10 @@ NOT_FOR_THIS: list[tuple[dict[str, Any], IllustrateOptions, Any, int]] = [
 
 
 @pytest.mark.parametrize(("step", "options", "answer", "status"), NOT_FOR_THIS)
-async def test_what_a_prompt_is_at_fault_for_closes_no_service(
+async def test_errors_caused_by_the_prompt_do_not_open_the_breaker(
     service: Service, step: dict[str, Any], options: IllustrateOptions, answer: Any, status: int
 ) -> None:
-    """Who may send it cannot shut the service for others; whoever is next is asked."""
+    """Otherwise one client could disable the service for all; the next step is called."""
     primary = IllustratorStandIn()
     primary.failure = EngineLost("gone")
     async with Service(openai_answers()).listening() as other:
@@ -257,7 +260,7 @@ async def test_what_a_prompt_is_at_fault_for_closes_no_service(
         assert fallback.breakers["fallback:bedrock:aws"].state == "open"
 
 
-def test_bedrocks_own_address_and_models_that_nobody_knows() -> None:
+def test_bedrock_address_and_unknown_models() -> None:
     step = FallbackStep(
         kind="bedrock", name="aws", model="stability.sd3-5-large-v1:0", region="eu-west-1", api_key=SecretStr(ACCESS)
     )
@@ -267,7 +270,7 @@ def test_bedrocks_own_address_and_models_that_nobody_knows() -> None:
         service_of(step.model_copy(update={"model": "meta.llama3-8b"}))
 
 
-def test_the_shape_counts_more_than_the_size() -> None:
+def test_nearest_size_prefers_the_aspect_ratio() -> None:
     assert nearest((640, 480), [(1024, 1024), (1024, 768), (512, 512)]) == (1024, 768)
     assert nearest((100, 100), [(1024, 1024), (512, 512)]) == (512, 512)
 
@@ -287,12 +290,12 @@ def test_the_shape_counts_more_than_the_size() -> None:
         {"kind": "model", "model": "mini\r\nSet-Cookie: a=b"},
     ],
 )
-def test_steps_that_cannot_be(step: dict[str, Any]) -> None:
+def test_invalid_steps_are_refused(step: dict[str, Any]) -> None:
     with pytest.raises(ValidationError):
         chain_settings(step)
 
 
-def test_two_steps_of_one_name_and_flags_that_are_not() -> None:
+def test_duplicate_step_names_and_unknown_flags_are_refused() -> None:
     step = openai_step("http://127.0.0.1:9")
     with pytest.raises(ValidationError, match="same kind and name"):
         chain_settings(step, step)
@@ -301,7 +304,7 @@ def test_two_steps_of_one_name_and_flags_that_are_not() -> None:
     assert KEY not in repr(chain_settings(step))
 
 
-async def test_who_cannot_be_asked_is_told_at_the_start(state: State) -> None:
+async def test_unknown_bedrock_model_is_refused_at_start(state: State) -> None:
     settings = chain_settings(bedrock_step("http://127.0.0.1:9", "meta.llama3"))
     with pytest.raises(InvalidRequest, match=r"fallback\.steps: no model of Bedrock"):
         with_fallback(IllustratorStandIn(), replace(state, settings=settings))

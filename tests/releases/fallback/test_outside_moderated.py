@@ -1,4 +1,4 @@
-"""What comes from outside is moderated as what is drawn here (USERS_ASK 11)."""
+"""Pictures of external services are moderated like the site's own (USERS_ASK 11)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RULE = ModerationRule(category="violence", words=["gore"])  # type: ignore[arg-t
 
 
 class Judging(IllustratorStandIn):
-    """Draws nothing; its safety engine says ``score``, or nothing when that is None."""
+    """Always fails to draw; its safety engine returns ``score``, or is unavailable when that is None."""
 
     score: float | None = 0.9
 
@@ -54,58 +54,58 @@ def settings(service: Service, policy: str, engine: str | None = None) -> Settin
     return found.model_copy(update={"moderation": ModerationSettings(**moderation)})
 
 
-async def test_a_prompt_that_is_refused_goes_nowhere(service: Service) -> None:
+async def test_refused_prompt_is_not_sent(service: Service) -> None:
     fallback = chain(Judging(), settings(service, "refuse"))
     with pytest.raises(ModerationBlocked):
         await fallback.draw(IllustrateOptions("gore", seed=7))
-    assert service.asked == []
+    assert service.requests == []
     assert fallback.breakers["fallback:openai:cloud"].counts() == (0, 0)
     assert (await fallback.draw(FOX)).served_by == "fallback:openai:cloud"
 
 
-async def test_a_picture_that_is_refused_is_not_shown(service: Service) -> None:
+async def test_refused_picture_is_not_returned(service: Service) -> None:
     primary = Judging()
     fallback = chain(primary, settings(service, "refuse", "safety"))
     with pytest.raises(ModerationBlocked):
         await fallback.draw(FOX)
-    assert len(service.asked) == 1
+    assert len(service.requests) == 1
     primary.score = 0.0
     assert (await fallback.draw(FOX)).served_by == "fallback:openai:cloud"
 
 
-async def test_nobody_looked_so_nobody_sees(service: Service) -> None:
+async def test_unclassified_picture_is_not_returned(service: Service) -> None:
     primary = Judging()
     primary.score = None
     with pytest.raises(EngineLost):
         await chain(primary, settings(service, "blur", "safety")).draw(FOX)
 
 
-async def test_one_picture_that_nobody_judges_is_paid_for_and_not_one_of_each(service: Service) -> None:
+async def test_unclassified_picture_does_not_call_the_next_step(service: Service) -> None:
     primary = Judging()
     primary.score = None
     of_site = settings(service, "blur", "safety")
     once = {"failures": 1, "share": 0}
     again = chain_settings(openai_step(service.url), openai_step(service.url, name="other"), breaker=once)
     fallback = chain(primary, of_site.model_copy(update={"fallback": again.fallback}))
-    for asked in (1, 2):
+    for calls in (1, 2):
         with pytest.raises(EngineUnavailable):
             await fallback.draw(FOX)
-        assert len(service.asked) == asked
+        assert len(service.requests) == calls
     assert {fallback.breakers[f"fallback:openai:{name}"].state for name in ("cloud", "other")} == {"closed"}
 
 
-async def test_the_illustrators_own_that_nobody_judges_is_no_failure_of_its(service: Service) -> None:
+async def test_unclassified_picture_is_no_failure_of_the_illustrator(service: Service) -> None:
     primary = Judging()
     primary.failure = PictureNotClassified("the safety engine does not answer; try again")
     fallback = chain(primary, chain_settings(openai_step(service.url), breaker={"failures": 1, "share": 0}))
     for _ in range(2):
         with pytest.raises(PictureNotClassified):
             await fallback.draw(FOX)
-    assert service.asked == []
+    assert service.requests == []
     assert fallback.breakers["illustrate"].state == "closed"
 
 
-async def test_flagged(service: Service) -> None:
+async def test_flagged_picture_is_returned_with_its_flag(service: Service) -> None:
     drawn = await chain(Judging(), settings(service, "flag", "safety")).draw(FOX)
     assert drawn.moderation is not None
     assert drawn.moderation["flagged"]

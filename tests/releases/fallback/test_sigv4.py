@@ -1,4 +1,4 @@
-"""AWS's published examples: of the suite aws-sig-v4-test-suite, and of the IAM User Guide. And botocore agrees."""
+"""AWS's published examples: the suite aws-sig-v4-test-suite and the IAM User Guide; and comparison with botocore."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_published_examples(
 
 
 @pytest.mark.parametrize("session", [None, "a/session+token=="])
-def test_a_model_with_a_colon_as_botocore_signs_it(session: str | None) -> None:
+def test_colon_in_model_name_is_signed_as_by_botocore(session: str | None) -> None:
     auth = pytest.importorskip("botocore.auth")
     from botocore.awsrequest import AWSRequest
     from botocore.credentials import Credentials as Theirs

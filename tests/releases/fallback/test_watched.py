@@ -1,4 +1,4 @@
-"""The Vectorizer's breaker counts, and stands in nobody's way (A-100)."""
+"""The Vectorizer's breaker counts, and refuses no request (A-100)."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Failing(StandIn):
         return await super().vectorize(data, options)
 
 
-async def test_it_counts_what_is_ours_and_refuses_nobody(logo: bytes) -> None:
+async def test_engine_failures_are_counted_and_requests_pass_while_open(logo: bytes) -> None:
     service = Failing()
     watched = WatchedVectorizer(service, BreakerSettings(failures=3, wait_s=60))
     for error in (BadImage("x", "image"), Overloaded("full")):
@@ -41,7 +41,7 @@ async def test_it_counts_what_is_ours_and_refuses_nobody(logo: bytes) -> None:
     assert await watched.versions() == {"plus_one": "1"}
 
 
-async def test_who_goes_well_is_counted(logo: bytes) -> None:
+async def test_successes_are_counted(logo: bytes) -> None:
     watched = WatchedVectorizer(StandIn(), BreakerSettings())
     await watched.vectorize(logo, VectorizeOptions())
     await watched.analyze(logo)

@@ -35,7 +35,7 @@ def test_raising_the_percentage_only_adds_users(name: str, user: str, one: float
     assert is_on(Flag(name, percentage=low), user) <= is_on(Flag(name, percentage=high), user)
 
 
-def test_the_share_of_users_is_the_percentage() -> None:
+def test_share_of_users_equals_the_percentage() -> None:
     for percentage in (1.0, 25.0, 50.0, 99.0):
         on = sum(is_on(Flag("new", percentage=percentage), user) for user in USERS)
         # Four standard deviations of as many independent users.
@@ -44,26 +44,26 @@ def test_the_share_of_users_is_the_percentage() -> None:
     assert all(is_on(Flag("new", percentage=100), user) for user in USERS)
 
 
-def test_the_first_users_of_one_flag_are_not_those_of_another() -> None:
+def test_flags_select_users_independently() -> None:
     both = sum(share("one", user) < 0.1 and share("other", user) < 0.1 for user in USERS)
     assert 50 < both < 150
     assert share("a", "b:c") != share("a:b", "c")
 
 
-def test_who_is_named_and_what_is_off() -> None:
+def test_named_users_and_disabled_flags() -> None:
     flag = Flag("new", percentage=0, users=frozenset(["ada"]))
     assert is_on(flag, "ada")
     assert not is_on(flag, "bob")
     assert not is_on(replace(flag, enabled=False), "ada")
 
 
-def test_somebody_unknown_is_a_request() -> None:
+def test_anonymous_user_is_assigned_per_request() -> None:
     assert unit_of("ada") == "ada"
     assert unit_of("anonymous") != unit_of("anonymous")
     assert unit_of("anonymous", "job-1") == unit_of("anonymous", "job-1")
 
 
-async def test_changed_for_every_process_within_seconds(database: Database) -> None:
+async def test_change_reaches_every_process_within_seconds(database: Database) -> None:
     now = [0.0]
     initial = {"new": FlagSettings(percentage=0), "other": FlagSettings()}
     here, there = Flags(initial, database, lambda: now[0]), Flags(initial, database, lambda: now[0])
@@ -89,7 +89,7 @@ async def test_changed_for_every_process_within_seconds(database: Database) -> N
     assert rows[0].details == {"before": "0 %, 0 users", "after": "100 %, 0 users"}
 
 
-async def test_while_the_database_is_away_they_stay(database: Database, tmp_path: Path) -> None:
+async def test_values_are_kept_while_the_database_is_unavailable(database: Database, tmp_path: Path) -> None:
     now = [0.0]
     flags = Flags({"new": FlagSettings(percentage=0)}, database, lambda: now[0])
     await flags.put("new", FlagSettings(percentage=100), ME)
@@ -103,15 +103,15 @@ async def test_while_the_database_is_away_they_stay(database: Database, tmp_path
     await away.close()
 
 
-async def test_the_first_requests_of_a_process_wait_for_the_database(database: Database) -> None:
+async def test_first_requests_of_a_process_wait_for_the_database(database: Database) -> None:
     initial = {"new": FlagSettings(percentage=0)}
     await Flags(initial, database).put("new", FlagSettings(percentage=100), ME)
     fresh = Flags(initial, database)
     assert await asyncio.gather(*(fresh.is_on("new", user) for user in USERS[:8])) == [True] * 8
 
 
-async def test_a_first_look_that_fails_is_repeated(database: Database, tmp_path: Path) -> None:
-    """By the next request, and once for all who waited for it."""
+async def test_failed_first_read_is_repeated(database: Database, tmp_path: Path) -> None:
+    """By the next request, and once for all concurrent requests."""
     initial, reads = {"new": FlagSettings(percentage=0)}, 0
     await Flags(initial, database).put("new", FlagSettings(percentage=100), ME)
 
@@ -133,12 +133,12 @@ async def test_a_first_look_that_fails_is_repeated(database: Database, tmp_path:
     await away.close()
 
 
-async def test_a_flag_that_the_settings_name_no_more_is_gone(state: State) -> None:
+async def test_flag_missing_in_settings_is_gone(state: State) -> None:
     await Flags({"old": FlagSettings()}, state.database).put("old", FlagSettings(), ME)
     assert await Flags({}, state.database).read() == {}
 
 
-def test_the_commands(database_settings: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_flag_commands(database_settings: DatabaseSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = database_settings.url
     assert url is not None
     monkeypatch.setenv("ATELIER_DATABASE__URL", url.get_secret_value())
@@ -150,8 +150,8 @@ def test_the_commands(database_settings: DatabaseSettings, tmp_path: Path, monke
     assert [flag["name"] for flag in json.loads(listed.output)] == ["new", "off"]
     assert "new" in run.invoke(app, ["flags", "list"]).output
     assert "on for ada: the user is named" in run.invoke(app, ["flags", "explain", "new", "--user", "ada"]).output
-    told = run.invoke(app, ["flags", "explain", "new", "--user", "bob"]).output
-    assert "off for bob: the user's bucket is" in told
+    output = run.invoke(app, ["flags", "explain", "new", "--user", "bob"]).output
+    assert "off for bob: the user's bucket is" in output
     assert "the flag is off" in run.invoke(app, ["flags", "explain", "off", "--user", "bob"]).output
     found = json.loads(run.invoke(app, ["flags", "explain", "new", "--user", "bob", "--json"]).output)
     assert found["bucket"] == round(100 * share("new", "bob"), 4)

@@ -1,4 +1,4 @@
-"""What several tests of rollouts need."""
+"""Fixtures of the rollout tests."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def repository_settings(settings: Settings, repository: Path) -> Settings:
-    """Its one engine is there."""
+    """The settings with the repository of the one engine."""
     own = settings.vectorizer.model_copy(update={"model_repository": repository})
     return settings.model_copy(update={"vectorizer": own})
 
@@ -31,5 +31,5 @@ def tracing() -> Tracing:
 
 @pytest.fixture
 def seen_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is decided, by who chooses versions."""
+    """Version selectors read every decision at once."""
     monkeypatch.setattr(version_selector, "CACHE_S", 0.0)

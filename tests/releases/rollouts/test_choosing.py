@@ -1,4 +1,4 @@
-"""Which version a request gets at the direct doors and as a job, and what is written down and remembered of it."""
+"""The version of a request by direct call and as a job; which version its record and its cache key name."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 import sqlalchemy as sa
+from replica_rows import write_rollout
 from standin import StandIn
-from told_replicas import decide
 from two_versions import HALF, UNET, USERS, Tracing, Versioned
 
 from serve.ensembles.illustrator.encoding import Encoding
@@ -49,7 +49,7 @@ def drawn_by(answer: Answer) -> str:
     return str(answer.details["model_versions"][UNET])
 
 
-async def test_nothing_changes_while_nobody_decides(
+async def test_without_rollout_no_version_is_chosen(
     state: State, direct: DirectService, illustrator: Versioned
 ) -> None:
     await direct.draw(request(), Caller("ada"))
@@ -59,11 +59,11 @@ async def test_nothing_changes_while_nobody_decides(
         assert await connection.scalar(sa.select(sa.func.count()).select_from(exposures)) == 0
 
 
-async def test_a_user_has_one_version_and_its_own_cache(
+async def test_user_has_one_version_with_its_own_cache(
     state: State, direct: DirectService, illustrator: Versioned
 ) -> None:
-    """D-083: what one version drew is never given for the other."""
-    await decide(state, HALF)
+    """D-083: a picture drawn by one version is never returned for the other."""
+    await write_rollout(state, HALF)
     first = [drawn_by(await direct.draw(request(user), Caller(user))) for user in USERS]
     assert first == [f"{HALF.version_for(user)}.0" for user in USERS]
     assert set(first) == {"1.0", "2.0"}
@@ -75,24 +75,24 @@ async def test_a_user_has_one_version_and_its_own_cache(
     assert (await direct.draw(request("same"), Caller(one))).cache == "miss"
     other = await direct.draw(request("same"), Caller(two))
     assert (other.cache, drawn_by(other)) == ("miss", "2.0")
-    await decide(state, Rollout(UNET, "1", candidate="2"))
+    await write_rollout(state, Rollout(UNET, "1", candidate="2"))
     back = await direct.draw(request("same"), Caller(two))
     assert (back.cache, drawn_by(back)) == ("hit", "1.0"), "rolled back, the first version's picture is there still"
 
 
-async def test_the_same_request_of_nobody_known_has_one_version(state: State, direct: DirectService) -> None:
-    await decide(state, HALF)
+async def test_same_anonymous_request_has_one_version(state: State, direct: DirectService) -> None:
+    await write_rollout(state, HALF)
     prompts = [f"fox {i}" for i in range(20)]
     found = [drawn_by(await direct.draw(request(prompt), Caller(bypass_cache=True))) for prompt in prompts]
     assert set(found) == {"1.0", "2.0"}
     assert [drawn_by(await direct.draw(request(prompt), Caller(bypass_cache=True))) for prompt in prompts] == found
 
 
-async def test_a_drawing_and_its_tracing_have_the_users_versions(
+async def test_drawing_and_tracing_use_the_users_versions(
     state: State, direct: DirectService, tracing: Tracing, logo: bytes
 ) -> None:
-    await decide(state, Rollout(UNET, "2"))
-    await decide(state, Rollout("plus_one", "2"))
+    await write_rollout(state, Rollout(UNET, "2"))
+    await write_rollout(state, Rollout("plus_one", "2"))
     await direct.draw(request(form="svg"), Caller("ada"))
     await direct.vectorize(logo, VectorizeOptions(), Caller("ada"))
     assert tracing.had == [{UNET: "2", "plus_one": "2"}, {"plus_one": "2"}]
@@ -102,10 +102,10 @@ async def test_versions_are_compared(state: State, direct: DirectService, illust
     """D-083: the report of a split."""
     with pytest.raises(NotFound):
         await compare_versions(state.database, UNET)
-    await decide(state, Rollout(UNET, "1"))
+    await write_rollout(state, Rollout(UNET, "1"))
     with pytest.raises(Conflict, match="nothing to compare"):
         await compare_versions(state.database, UNET)
-    await decide(state, HALF)
+    await write_rollout(state, HALF)
     users = [f"user-{i}" for i in range(100)]
     await asyncio.gather(*(direct.draw(request(user), Caller(user)) for user in users))
     found = await compare_versions(state.database, UNET)
@@ -123,11 +123,11 @@ async def resolved(state: State, request: JobRequest, attempt: int) -> Mapping[s
     return found.options.engine_versions
 
 
-async def test_a_job_keeps_the_versions_it_began_with(state: State) -> None:
-    """A checkpoint is of one version: another attempt, after a promotion, goes on with it."""
-    await decide(state, Rollout(UNET, "1"))
+async def test_job_keeps_its_first_versions(state: State) -> None:
+    """A checkpoint belongs to one version: another attempt, after a promotion, resumes with it."""
+    await write_rollout(state, Rollout(UNET, "1"))
     assert await resolved(state, request(), 1) == {UNET: "1"}
-    await decide(state, Rollout(UNET, "2", previous="1"))
+    await write_rollout(state, Rollout(UNET, "2", previous="1"))
     assert await resolved(state, request(), 2) == {UNET: "1"}
     stale = replace(request().options, engine_versions={UNET: "9"})
     assert await resolved(state, replace(request(), options=stale), 2) == {UNET: "1"}
@@ -137,10 +137,10 @@ async def test_a_job_keeps_the_versions_it_began_with(state: State) -> None:
     assert await resolved(state, request(), 2) == {UNET: "2"}, "what is in the repository no more cannot be had"
 
 
-async def test_a_database_that_is_away_changes_nothing(
+async def test_unavailable_database_changes_no_version(
     state: State, direct: DirectService, illustrator: Versioned
 ) -> None:
-    await decide(state, Rollout(UNET, "2"))
+    await write_rollout(state, Rollout(UNET, "2"))
     await direct.draw(request(), Caller("ada"))
     assert direct.version_selector is not None
 

@@ -1,4 +1,4 @@
-"""Decisions about versions that meet, are repeated, or rest on what replicas say that died. No Triton runs."""
+"""Concurrent, repeated and outdated decisions about versions, and rows of dead replicas. No Triton runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from told_replicas import ME, decide, decided, tell, tell_fit
+from replica_rows import ME, read_rollout, write_finding, write_replica, write_rollout
 from versioned import ENGINE, GOOD
 
 from serve.errors import Conflict, EngineUnavailable
@@ -34,7 +34,7 @@ def settings(repository_settings: Settings) -> Settings:
 
 
 async def begun(doing: Awaitable[Rollout]) -> asyncio.Task[Rollout]:
-    """Until it waits for the replicas."""
+    """Starts it and waits until it waits for the replicas."""
     task = asyncio.ensure_future(doing)
     await asyncio.sleep(0.4)
     assert not task.done(), task
@@ -51,51 +51,51 @@ async def begun(doing: Awaitable[Rollout]) -> asyncio.Task[Rollout]:
     ],
     ids=["rollback", "rollback by name", "split", "unload"],
 )
-async def test_what_is_decided_during_a_promotion_stands(state: State, decides: Decides, percentage: float) -> None:
-    """D-091: a rollback above all."""
-    await decide(state, Rollout(ENGINE, "1", candidate=GOOD, percentage=percentage, asked=1))
-    await tell(state, "r1", 1, {"current": "1", "loaded": ["1", GOOD]})
+async def test_decision_during_a_promotion_stands(state: State, decides: Decides, percentage: float) -> None:
+    """D-091: above all a rollback."""
+    await write_rollout(state, Rollout(ENGINE, "1", candidate=GOOD, percentage=percentage, asked=1))
+    await write_replica(state, "r1", 1, {"current": "1", "loaded": ["1", GOOD]})
     promoting = await begun(changes.promote(state, ENGINE, None, ME))
-    said = await decides(state)
-    await tell_fit(state, "r1", 2, GOOD, 2)
+    decision = await decides(state)
+    await write_finding(state, "r1", 2, GOOD, 2)
     with pytest.raises(Conflict, match="somebody else has changed engine 'times' meanwhile"):
         await promoting
-    now = await decided(state)
-    assert (now.current, now.candidate, now.percentage) == ("1", said.candidate, said.percentage)
+    now = await read_rollout(state)
+    assert (now.current, now.candidate, now.percentage) == ("1", decision.candidate, decision.percentage)
 
 
-async def test_two_who_decide_first_are_not_both_told_yes(state: State) -> None:
-    """There is no row yet that could be locked."""
+async def test_concurrent_first_decisions_conflict(state: State) -> None:
+    """No row exists yet that could be locked."""
     before = Rollout(ENGINE, "1")
     for _ in range(5):
         both = await asyncio.gather(
             *(changes._request_check(state, before, version, ME) for version in ("2", "3")), return_exceptions=True
         )
-        (told,) = [one for one in both if isinstance(one, Rollout)]
+        (accepted,) = [one for one in both if isinstance(one, Rollout)]
         (refused,) = [one for one in both if not isinstance(one, Rollout)]
         assert isinstance(refused, Conflict)
-        now = await decided(state)
-        assert (now.candidate, now.asked) == (told.candidate, 1)
+        now = await read_rollout(state)
+        assert (now.candidate, now.asked) == (accepted.candidate, 1)
         async with state.database.write() as connection:
             await connection.execute(sa.text("DELETE FROM rollouts"))
 
 
-async def test_a_candidate_that_is_refused_loses_its_users(state: State) -> None:
-    """D-091: what is not fit is not served."""
-    await decide(state, Rollout(ENGINE, "1", candidate=GOOD, percentage=50, asked=1))
-    await tell(state, "r1", 1, {"current": "1", "loaded": ["1", GOOD]})
+async def test_refused_candidate_loses_its_traffic(state: State) -> None:
+    """D-091: unfit versions are not served."""
+    await write_rollout(state, Rollout(ENGINE, "1", candidate=GOOD, percentage=50, asked=1))
+    await write_replica(state, "r1", 1, {"current": "1", "loaded": ["1", GOOD]})
     promoting = await begun(changes.promote(state, ENGINE, None, ME))
-    await tell_fit(state, "r1", 2, GOOD, 2, reason="the checksum is another")
+    await write_finding(state, "r1", 2, GOOD, 2, reason="the checksum is another")
     with pytest.raises(Conflict, match="checksum"):
         await promoting
-    now = await decided(state)
+    now = await read_rollout(state)
     assert (now.current, now.candidate, now.percentage) == ("1", GOOD, 0.0)
 
 
-async def test_a_rollback_that_is_repeated_does_nothing_more(state: State) -> None:
-    """HAProxy may send a request twice, and who is in a hurry types twice."""
+async def test_repeated_rollback_does_nothing_more(state: State) -> None:
+    """HAProxy may send a request twice, and a user may repeat a command."""
     split = Rollout(ENGINE, "2", previous="1", candidate="3", percentage=10, asked=2)
-    await decide(state, split)
+    await write_rollout(state, split)
     assert (await changes.rollback(state, ENGINE, None, ME)).describe() == "2, before 1, 3 at 0 %"
     with pytest.raises(Conflict, match="its candidate 3 has no traffic; to go back from 2 to 1, name 2"):
         await changes.rollback(state, ENGINE, None, ME)
@@ -108,50 +108,52 @@ async def test_a_rollback_that_is_repeated_does_nothing_more(state: State) -> No
         await changes.rollback(state, ENGINE, "3", ME)
 
 
-async def test_a_replica_that_dies_meanwhile_is_not_waited_for(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_replica_that_dies_is_not_waited_for(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness_quorum, "REPLICA_TIMEOUT_S", 1.5)
     for replica in ("lives", "dies"):
-        await tell(state, replica, 1, {"current": "1", "loaded": ["1"]})
+        await write_replica(state, replica, 1, {"current": "1", "loaded": ["1"]})
     loading, began = await begun(changes.load(state, ENGINE, GOOD, ME)), time.monotonic()
-    await tell(state, "dies", 2, {"current": "1", "loaded": ["1"]})  # its last beat
-    await tell_fit(state, "lives", 2, GOOD, 1)
+    await write_replica(state, "dies", 2, {"current": "1", "loaded": ["1"]})  # its last beat
+    await write_finding(state, "lives", 2, GOOD, 1)
     async with asyncio.timeout(20):
         assert (await loading).candidate == GOOD
     assert time.monotonic() - began >= 1.0, "it might have been slow"
 
 
-async def test_a_replica_that_is_slow_is_waited_for(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_replica_is_waited_for(state: State, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness_quorum, "REPLICA_TIMEOUT_S", 1.0)
-    await tell_fit(state, "fast", 1, GOOD, 1)
-    await tell(state, "slow", 1, {"current": "1", "loaded": ["1"]})
+    await write_finding(state, "fast", 1, GOOD, 1)
+    await write_replica(state, "slow", 1, {"current": "1", "loaded": ["1"]})
     loading = await begun(changes.load(state, ENGINE, GOOD, ME))
     for beat in range(2, 6):
         await asyncio.sleep(0.5)
-        await tell(state, "slow", beat, {"current": "1", "loaded": ["1"]})
+        await write_replica(state, "slow", beat, {"current": "1", "loaded": ["1"]})
         assert not loading.done()
-    await tell_fit(state, "slow", 6, GOOD, 1, reason="it gives no numbers")
+    await write_finding(state, "slow", 6, GOOD, 1, reason="it gives no numbers")
     with pytest.raises(Conflict, match="no numbers"):
         await loading
 
 
-async def test_what_the_dead_say_is_not_believed(state: State, repository: Path) -> None:
-    await tell(state, "killed", 1, {"current": "7", "loaded": ["7"]}, updated_at=utc_now() - OLD)
+async def test_rows_of_dead_replicas_are_ignored(state: State, repository: Path) -> None:
+    await write_replica(state, "killed", 1, {"current": "7", "loaded": ["7"]}, updated_at=utc_now() - OLD)
     assert await default_version(state, ENGINE) == "1"
-    await tell(state, "younger", 9, {"current": "3", "loaded": ["3"]})
-    await tell(state, "older", 9, {"current": GOOD, "loaded": [GOOD]}, updated_at=utc_now() - timedelta(seconds=20))
+    await write_replica(state, "younger", 9, {"current": "3", "loaded": ["3"]})
+    await write_replica(
+        state, "older", 9, {"current": GOOD, "loaded": [GOOD]}, updated_at=utc_now() - timedelta(seconds=20)
+    )
     assert await default_version(state, ENGINE) == "3"
     assert {one.of for one in await list_versions(state) if one.engine == ENGINE} == {2}
     shutil.rmtree(repository / ENGINE / "3")
     assert await default_version(state, ENGINE) == GOOD, "what is in the repository no more cannot be served"
 
 
-async def test_where_the_repository_is_not_the_replicas_know(state: State, repository: Path) -> None:
-    await tell(state, "elsewhere", 9, {"current": GOOD, "loaded": [GOOD]})
+async def test_current_version_is_read_from_replicas_without_a_repository(state: State, repository: Path) -> None:
+    await write_replica(state, "elsewhere", 9, {"current": GOOD, "loaded": [GOOD]})
     shutil.rmtree(repository / ENGINE)
     assert await default_version(state, ENGINE) == GOOD
 
 
-async def test_a_half_written_manifest_is_its_versions_alone(state: State, repository: Path) -> None:
+async def test_half_written_manifest_affects_its_version_only(state: State, repository: Path) -> None:
     for version, text in (("9", '{"version": '), ("10", "[]"), ("11", "{}")):
         (repository / ENGINE / version).mkdir()
         (repository / ENGINE / version / "manifest.json").write_text(text)
@@ -161,27 +163,27 @@ async def test_a_half_written_manifest_is_its_versions_alone(state: State, repos
         await changes.load(state, ENGINE, "9", ME)
 
 
-async def test_it_is_examined_in_the_triton_that_its_ensemble_has(
+async def test_smoke_test_runs_in_the_triton_of_its_ensemble(
     state: State, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own = {"tritonserver": tmp_path, "engine_start_timeout_s": 7.0}
     made = state.settings.model_copy(update={"vectorizer": state.settings.vectorizer.model_copy(update=own)})
-    given: dict[str, Any] = {}
+    arguments: dict[str, Any] = {}
 
     def missing(folder: Path, engines: Sequence[str], **named: Any) -> None:
-        given.update(named, repository=folder)
+        arguments.update(named, repository=folder)
         raise EngineUnavailable("no tritonserver can be run there")
 
     monkeypatch.setattr(smoke_test, "TritonServer", missing)
     with pytest.raises(Conflict, match="times/2 does not load: no tritonserver can be run there"):
         await smoke_test.examine(replace(state, settings=made), Rollout(ENGINE, "1", candidate=GOOD))
-    assert given == {
+    assert arguments == {
         "repository": repository, "versions": {ENGINE: [GOOD]}, "tritonserver": tmp_path, "start_timeout_s": 7.0,
     }  # fmt: skip
 
 
-def test_whose_engine_it_is() -> None:
-    """Both ensembles have one repository, unless the settings say otherwise."""
+def test_settings_of_an_engines_ensemble() -> None:
+    """Both ensembles share one repository, unless the settings differ."""
     settings = Settings()
     assert ensemble_settings(settings, "quality") is settings.vectorizer
     assert ensemble_settings(settings, "mini_unet") is settings.illustrator

@@ -1,4 +1,4 @@
-"""`atelier models add`: what a release or a training brings reaches the repository beside what is there."""
+"""`atelier models add`: installs the versions of a release or a training beside the installed ones."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def there(tmp_path: Path) -> Path:
 
 
 def release(folder: Path, factor: float, label: str) -> Path:
-    """As builds write it: version 1, whose manifest is beside the config."""
+    """As builds write it: version 1, with its manifest beside the config."""
     write_engine(folder)
     engine = folder / ENGINE
     shutil.rmtree(engine / "1")
@@ -46,7 +46,7 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_an_empty_repository_gets_everything(tmp_path: Path, there: Path) -> None:
+def test_empty_repository_gets_everything(tmp_path: Path, there: Path) -> None:
     first = write_engine(tmp_path / "first")
     write_version(first, "2", model(2.0))
     assert list(install_engines(first, there, pytest.fail)) == [(ENGINE, "1"), (ENGINE, "2")]
@@ -55,7 +55,7 @@ def test_an_empty_repository_gets_everything(tmp_path: Path, there: Path) -> Non
     assert contents(there) == contents(first), "no trace of the second time"
 
 
-def test_the_engines_of_the_project_can_be_added(there: Path) -> None:
+def test_engines_of_the_project_can_be_installed(there: Path) -> None:
     done = CliRunner().invoke(app, ["models", "add", str(HOME / "model_repository"), "--repository", str(there)])
     assert done.exit_code == 0, done.output
     added = [tuple(line.split()) for line in done.stdout.splitlines()]
@@ -63,7 +63,7 @@ def test_the_engines_of_the_project_can_be_added(there: Path) -> None:
     assert len(added) == len(list((HOME / "model_repository").glob("*/config.pbtxt")))
 
 
-def test_a_newer_release_brings_the_next_version_and_leaves_the_one_before(tmp_path: Path, there: Path) -> None:
+def test_newer_release_is_installed_as_next_version(tmp_path: Path, there: Path) -> None:
     before = write_engine(there)
     kept = contents(before)
     newer = release(tmp_path / "newer", 5.0, "1.1")
@@ -76,27 +76,27 @@ def test_a_newer_release_brings_the_next_version_and_leaves_the_one_before(tmp_p
     assert version_numbers(there / ENGINE) == ["1", "2", "3"]
 
 
-def test_what_stays_though_it_differs_is_told(tmp_path: Path, there: Path) -> None:
+def test_config_that_differs_is_kept_with_a_warning(tmp_path: Path, there: Path) -> None:
     write_engine(there)
     newer = release(tmp_path / "newer", 5.0, "1.1")
     config = newer / ENGINE / "config.pbtxt"
     config.write_text(config.read_text().replace("max_batch_size: 8", "max_batch_size: 4"))
-    told: list[str] = []
-    assert list(install_engines(newer, there, told.append)) == [(ENGINE, "2")]
-    assert told == [f"{ENGINE}/config.pbtxt stays, and is not the one that the new version came with"]
+    messages: list[str] = []
+    assert list(install_engines(newer, there, messages.append)) == [(ENGINE, "2")]
+    assert messages == [f"{ENGINE}/config.pbtxt stays, and is not the one that the new version came with"]
     assert "max_batch_size: 8" in (there / ENGINE / "config.pbtxt").read_text()
 
 
-def test_a_file_that_was_changed_where_it_lies_is_told(tmp_path: Path, there: Path) -> None:
+def test_changed_file_of_an_installed_version_is_reported(tmp_path: Path, there: Path) -> None:
     first = write_engine(tmp_path / "first")
     list(install_engines(first, there, pytest.fail))
     (there / ENGINE / "1" / "model.onnx").write_bytes(model(9.0))
-    told: list[str] = []
-    assert list(install_engines(first, there, told.append)) == []
-    assert told == [f"{ENGINE}/1: the checksum of model.onnx is not the manifest's"]
+    messages: list[str] = []
+    assert list(install_engines(first, there, messages.append)) == []
+    assert messages == [f"{ENGINE}/1: the checksum of model.onnx is not the manifest's"]
 
 
-def test_what_is_not_what_its_manifest_says_is_not_added(tmp_path: Path, there: Path) -> None:
+def test_files_that_do_not_match_the_manifest_are_refused(tmp_path: Path, there: Path) -> None:
     first = write_engine(tmp_path / "first")
     (first / ENGINE / "1" / "model.onnx").write_bytes(model(9.0))
     with pytest.raises(Conflict, match="checksum"):
@@ -108,7 +108,7 @@ def test_what_is_not_what_its_manifest_says_is_not_added(tmp_path: Path, there: 
 
 @pytest.fixture
 def meeting(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who copies waits for another one to copy, too, but not for ever."""
+    """Each copy waits, at most a second, until the other one copies too."""
     both, copytree = threading.Barrier(2), shutil.copytree
 
     def met(*arguments: Any, **named: Any) -> Any:
@@ -121,7 +121,7 @@ def meeting(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("locks", [True, False], ids=["locked", "a disk that locks nothing"])
 @pytest.mark.usefixtures("meeting")
-def test_two_that_add_at_once_take_no_number_twice(
+def test_concurrent_installs_get_different_numbers(
     tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch, locks: bool
 ) -> None:
     write_engine(there)
@@ -140,14 +140,14 @@ def test_two_that_add_at_once_take_no_number_twice(
 
 
 @pytest.mark.usefixtures("meeting")
-def test_two_that_bring_the_same_bring_it_once(tmp_path: Path, there: Path) -> None:
+def test_concurrent_installs_of_one_release_install_it_once(tmp_path: Path, there: Path) -> None:
     first = write_engine(tmp_path / "first")
     with ThreadPoolExecutor(2) as threads:
         added = [*threads.map(lambda _: list(install_engines(first, there, pytest.fail)), range(2))]
     assert sorted(added) == [[], [(ENGINE, "1")]]
 
 
-def test_the_wait_for_another_one_has_an_end(tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wait_for_the_lock_is_bounded(tmp_path: Path, there: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(repository_install, "_LOCK_TIMEOUT_S", 0.2)
     there.mkdir()
     with locked(there), pytest.raises(Conflict, match="others add"):
@@ -162,29 +162,27 @@ def locked(folder: Path) -> Iterator[None]:
     os.close(opened)
 
 
-def test_what_is_cleared_already_is_no_matter(tmp_path: Path, there: Path) -> None:
+def test_leftovers_that_cannot_be_cleared_are_ignored(tmp_path: Path, there: Path) -> None:
     there.mkdir()
     (there / ".added-gone").symlink_to(there / "nothing")
     assert list(install_engines(write_engine(tmp_path / "first"), there, pytest.fail)) == [(ENGINE, "1")]
 
 
-def test_a_folder_without_a_config_keeps_nobody_else_out(tmp_path: Path, there: Path) -> None:
-    """It may be a copy that was broken off, or somebody's work: it stays, and is told."""
+def test_folder_without_a_config_does_not_block_other_engines(tmp_path: Path, there: Path) -> None:
+    """It may be an interrupted copy, or a user's work: it is kept and reported."""
     first = write_engine(tmp_path / "first")
     shutil.copytree(first / ENGINE, first / "another")
     shutil.copytree(first / "another", there / "another")
     (there / "another" / "config.pbtxt").unlink()
-    kept, told = contents(there), list[str]()
-    assert list(install_engines(first, there, told.append)) == [(ENGINE, "1")]
-    assert [line for line in told if "another has no config.pbtxt" in line] == told != []
+    kept, messages = contents(there), list[str]()
+    assert list(install_engines(first, there, messages.append)) == [(ENGINE, "1")]
+    assert [line for line in messages if "another has no config.pbtxt" in line] == messages != []
     assert kept.items() <= contents(there).items()
     shutil.rmtree(there / "another")
     assert list(install_engines(first, there, pytest.fail)) == [("another", "1")]
 
 
-def test_each_ensemble_with_a_repository_of_its_own_asks_for_a_word(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_separate_repositories_require_the_option(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = write_engine(tmp_path / "first")
     monkeypatch.setenv("ATELIER_VECTORIZER__MODEL_REPOSITORY", str(tmp_path / "one"))
     refused = CliRunner().invoke(app, ["models", "add", str(first)])

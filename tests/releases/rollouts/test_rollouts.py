@@ -1,4 +1,4 @@
-"""Versions come and go on a site whose requests go on all the while."""
+"""Versions are loaded, promoted and rolled back on a site under continuous requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ ME = Actor(address="a test")
 
 @pytest.fixture
 def settings(settings: Settings, tmp_path: Path) -> Settings:
-    """Of both databases; the model repository is the test's."""
+    """On both databases; the model repository is the test's own."""
     repository = write_all(tmp_path / "repository")
     own = settings.vectorizer.model_copy(update={"model_repository": repository})
     return settings.model_copy(update={"vectorizer": own})
@@ -47,7 +47,7 @@ def settings(settings: Settings, tmp_path: Path) -> Settings:
 @pytest.fixture
 async def site(state: State) -> AsyncIterator[VersionedSite]:
     async with versioned_site(state, state.settings.vectorizer.model_repository) as opened:
-        await asyncio.sleep(0.5)  # until the replicas have told of themselves
+        await asyncio.sleep(0.5)  # until the replicas have written their rows
         yield opened
 
 
@@ -58,8 +58,8 @@ async def answers_of(site: VersionedSite, users: int = 100) -> list[float]:
 
 @pytest.mark.triton
 @pytest.mark.slow
-async def test_from_load_to_rollback_under_load(site: VersionedSite) -> None:
-    """D-083, D-091, C-166: load, split, promote, roll back; no request is lost, and rollback takes less than 5 s."""
+async def test_load_split_promote_and_rollback_under_load(site: VersionedSite) -> None:
+    """D-083, D-091, C-166: no request is lost, and the rollback takes less than 5 s."""
     async with site.under_load():
         loaded = await changes.load(site.state, ENGINE, GOOD, ME)
         assert (loaded.current, loaded.candidate, loaded.percentage) == ("1", GOOD, 0.0)
@@ -87,17 +87,17 @@ async def test_from_load_to_rollback_under_load(site: VersionedSite) -> None:
     assert {factor for _, _, factor in site.answers} == {1.0, 2.0}
     assert [one.engine_set.versions.current[ENGINE] for one in site.replicas] == ["1", "1"]
     async with site.state.database.read() as connection:
-        told = (await connection.execute(sa.select(audit.c.action, audit.c.details).order_by(audit.c.seq))).all()
-    assert [row.action for row in told] == [
+        rows = (await connection.execute(sa.select(audit.c.action, audit.c.details).order_by(audit.c.seq))).all()
+    assert [row.action for row in rows] == [
         "model.load", "model.split", "model.split", "model.load", "model.promote", "model.rollback",
     ]  # fmt: skip
-    assert told[-1].details == {"before": "2, before 1", "after": "1, 2 at 0 %"}
+    assert rows[-1].details == {"before": "2, before 1", "after": "1, 2 at 0 %"}
 
 
 @pytest.mark.triton
 @pytest.mark.slow
-async def test_what_is_not_fit_is_refused_and_nobody_notices(site: VersionedSite) -> None:
-    """D-091: manifest, checksum, parity, a load and a real inference; each refusal says why."""
+async def test_unfit_versions_are_refused_without_disturbing_requests(site: VersionedSite) -> None:
+    """D-091: manifest, checksum, parity, a load and a real inference; each refusal gives its reason."""
     async with site.under_load(2):
         for version, reason in REASONS.items():
             with pytest.raises(Conflict, match=reason):
@@ -112,7 +112,7 @@ async def test_what_is_not_fit_is_refused_and_nobody_notices(site: VersionedSite
 
 @pytest.mark.triton
 @pytest.mark.slow
-async def test_a_file_that_rots_after_it_was_loaded_is_not_promoted(site: VersionedSite) -> None:
+async def test_file_changed_after_loading_is_not_promoted(site: VersionedSite) -> None:
     await changes.load(site.state, ENGINE, GOOD, ME)
     path = site.state.settings.vectorizer.model_repository / ENGINE / GOOD / "model.onnx"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
@@ -121,14 +121,14 @@ async def test_a_file_that_rots_after_it_was_loaded_is_not_promoted(site: Versio
     (candidate,) = [one for one in await list_versions(site.state) if one.role == "candidate"]
     assert (candidate.version, "checksum" in candidate.failure) == (GOOD, True)
     assert (await changes.unload(site.state, ENGINE, GOOD, ME)).candidate is None
-    for version, told in (("1", "is the current version"), (GOOD, "is not loaded")):
-        with pytest.raises(Conflict, match=told):
+    for version, reason in (("1", "is the current version"), (GOOD, "is not loaded")):
+        with pytest.raises(Conflict, match=reason):
             await changes.unload(site.state, ENGINE, version, ME)
 
 
 @pytest.mark.triton
 @pytest.mark.slow
-async def test_a_replica_that_starts_later_has_what_is_wanted(site: VersionedSite) -> None:
+async def test_replica_started_later_loads_the_current_versions(site: VersionedSite) -> None:
     await changes.promote(site.state, ENGINE, GOOD, ME)
     async with contextlib.AsyncExitStack() as closing:
         late = await opened(site.state, site.state.settings.vectorizer.model_repository, closing)
@@ -140,7 +140,7 @@ async def test_a_replica_that_starts_later_has_what_is_wanted(site: VersionedSit
 
 
 @pytest.mark.triton
-async def test_where_no_stack_runs_the_command_examines(state: State) -> None:
+async def test_command_runs_the_smoke_test_when_no_replica_runs(state: State) -> None:
     for version in (BAD_PARITY, UNLOADABLE, NOT_A_NUMBER):
         with pytest.raises(Conflict, match=REASONS[version]):
             await changes.load(state, ENGINE, version, ME)
@@ -149,7 +149,7 @@ async def test_where_no_stack_runs_the_command_examines(state: State) -> None:
 
 @pytest.mark.triton
 @pytest.mark.slow
-async def test_a_replica_that_is_gone_holds_nothing_up(state: State, site: VersionedSite) -> None:
+async def test_dead_replica_does_not_block_a_promotion(state: State, site: VersionedSite) -> None:
     row = {"id": "killed", "beat": 7, "engines": {ENGINE: {"current": "1", "loaded": ["1"]}}}
     async with state.database.write() as connection:
         await connection.execute(replicas.insert(), {**row, "updated_at": utc_now()})
@@ -158,7 +158,7 @@ async def test_a_replica_that_is_gone_holds_nothing_up(state: State, site: Versi
         assert "killed" not in (await connection.scalars(sa.select(replicas.c.id))).all()
 
 
-async def test_what_cannot_be(state: State) -> None:
+async def test_invalid_changes_are_refused(state: State) -> None:
     for engine in ("nothing", "../times", "a/b"):
         with pytest.raises(NotFound):
             await changes.load(state, engine, "2", ME)
@@ -175,7 +175,7 @@ async def test_what_cannot_be(state: State) -> None:
 
 
 def test_shares_of_a_rollout() -> None:
-    """D-083: by weight, and of each engine by itself."""
+    """D-083: proportional to the weight, and independent between engines."""
     users = [f"user-{i}" for i in range(20_000)]
     half = Rollout("a", "1", candidate="2", percentage=50)
     assert abs([half.version_for(user) for user in users].count("2") / len(users) - 0.5) < 0.02

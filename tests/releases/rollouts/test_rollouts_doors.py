@@ -1,4 +1,4 @@
-"""Versions of engines over HTTP and by `atelier models`: for who may, and the same as the library does."""
+"""Versions of engines over HTTP and by `atelier models`: permissions, and the same results as the library."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def client(site: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
         yield opened
 
 
-async def test_only_admins_may(site: KeyedSite) -> None:
+async def test_only_admins_may_change_versions(site: KeyedSite) -> None:
     doors = [("GET", "/api/admin/models"), ("GET", f"{BASE}/report")]
     doors += [("POST", f"{BASE}/{name}") for name in ("load", "split", "promote", "rollback", "unload")]
     for role in ("user", "read-only"):
@@ -40,7 +40,7 @@ async def test_only_admins_may(site: KeyedSite) -> None:
 
 
 @pytest.mark.triton
-async def test_over_http(client: httpx.AsyncClient) -> None:
+async def test_changes_over_http(client: httpx.AsyncClient) -> None:
     """D-083, D-091."""
     refused = await client.post(f"{BASE}/promote", json={"version": "3"})
     assert (refused.status_code, "max_abs_error" in refused.json()["detail"]) == (409, True)
@@ -78,12 +78,14 @@ async def test_over_http(client: httpx.AsyncClient) -> None:
         ("unload", {"version": "1"}, 409, None),
     ],
 )
-async def test_what_cannot_be(client: httpx.AsyncClient, path: str, body: Any, status: int, field: str | None) -> None:
+async def test_invalid_changes_are_refused(
+    client: httpx.AsyncClient, path: str, body: Any, status: int, field: str | None
+) -> None:
     answer = await client.post(f"{BASE}/{path}", json=body)
     assert (answer.status_code, answer.json().get("field")) == (status, field)
 
 
-async def test_an_engine_that_is_not_there(client: httpx.AsyncClient) -> None:
+async def test_unknown_engine_returns_404(client: httpx.AsyncClient) -> None:
     for name in ("none", "a%2Fb", "..%2F..%2Fetc"):
         answer = await client.post(f"/api/admin/models/{name}/load", json={"version": "2"})
         assert answer.status_code in (400, 404, 422)
@@ -102,8 +104,8 @@ def run(tmp_path: Path) -> Callable[..., Any]:
 
 
 @pytest.mark.triton
-def test_as_people_type_it(run: Callable[..., Any]) -> None:
-    """D-091: the command, where no stack runs."""
+def test_models_commands(run: Callable[..., Any]) -> None:
+    """D-091: the command, when no stack runs."""
     refused = run("load", ENGINE, "4")
     assert (refused.exit_code, "checksum" in refused.stderr) == (2, True)
     assert run("load", ENGINE, GOOD).stdout == f"{ENGINE}: 1, 2 at 0 %\n"
@@ -118,7 +120,7 @@ def test_as_people_type_it(run: Callable[..., Any]) -> None:
     assert run("unload", ENGINE, GOOD).stdout == f"{ENGINE}: 1\n"
 
 
-def test_what_is_typed_wrongly(run: Callable[..., Any]) -> None:
+def test_invalid_arguments_of_models_commands(run: Callable[..., Any]) -> None:
     for arguments in (("load", "none", "2"), ("load", ENGINE, "two"), ("rollback", ENGINE), ("split", ENGINE, "101")):
         done = run(*arguments)
         assert done.exit_code == 2, done.output

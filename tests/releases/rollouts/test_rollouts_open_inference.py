@@ -1,4 +1,4 @@
-"""Which version a request gets at the open inference doors, over HTTP and gRPC: the same as at every other door."""
+"""The version of a request by the open inference protocol, over HTTP and gRPC: the same as by every other route."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import httpx
 import pytest
 from keyed_door import KeyedSite, calling, keyed_site
 from pictures import drawn, encode
-from told_replicas import decide
+from replica_rows import write_rollout
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 from two_versions import HALF, TRACER, UNET, Tracing, Versioned
@@ -32,24 +32,24 @@ USERS = [f"user-{i}" for i in range(6)]
 
 @pytest.fixture
 async def site(state: State, tracing: Tracing) -> AsyncIterator[KeyedSite]:
-    await decide(state, HALF)
-    await decide(state, TRACED_BY_HALF)
+    await write_rollout(state, HALF)
+    await write_rollout(state, TRACED_BY_HALF)
     async with keyed_site(state, Versioned(), tracing) as opened:
         yield opened
 
 
 @pytest.fixture
 async def open_site(state: State, tracing: Tracing) -> AsyncIterator[KeyedSite]:
-    """Where nobody needs a key."""
-    await decide(state, HALF)
-    await decide(state, TRACED_BY_HALF)
+    """A site without keys."""
+    await write_rollout(state, HALF)
+    await write_rollout(state, TRACED_BY_HALF)
     async with keyed_site(state, Versioned(), tracing, access={"required": "off"}) as opened:
         yield opened
 
 
 @dataclass(frozen=True)
 class Caller:
-    """Asks both doors as one user, and tells which version of an ensemble's engine answered."""
+    """Calls both protocols as one user, and returns the version of the ensemble's engine that answered."""
 
     http: httpx.AsyncClient
     stub: Any
@@ -58,17 +58,17 @@ class Caller:
     async def infer(self, model: str, value: Any, version: str = "") -> str:
         body = {"inputs": [{"name": _input(model), "shape": [1], "datatype": "BYTES", "data": [_text(value)]}]}
         answer = await self.http.post(f"{_path(model, version)}/infer", json=body)
-        return _told(answer, answer.json().get("parameters"))
+        return _version_of(answer, answer.json().get("parameters"))
 
     async def generate(self, model: str, value: Any, version: str = "") -> str:
         answer = await self.http.post(f"{_path(model, version)}/generate", json={_input(model): _text(value)})
-        return _told(answer, answer.json())
+        return _version_of(answer, answer.json())
 
     async def generate_stream(self, model: str, value: Any, version: str = "") -> str:
         path = f"{_path(model, version)}/generate_stream"
         answer = await self.http.post(path, json={_input(model): _text(value)})
         last = [line.removeprefix("data: ") for line in answer.text.splitlines() if line.startswith("data: ")]
-        return _told(answer, json.loads(last[-1]) if last else None)
+        return _version_of(answer, json.loads(last[-1]) if last else None)
 
     async def model_infer(self, model: str, value: Any, version: str = "") -> str:
         try:
@@ -86,7 +86,7 @@ class Caller:
 
 
 class RefusedError(Exception):
-    """The status, by its number over HTTP and by its name over gRPC."""
+    """The status: a number over HTTP, a name over gRPC."""
 
 
 WAYS = ("infer", "generate", "generate_stream", "model_infer", "model_stream_infer")
@@ -112,14 +112,14 @@ def _message(model: str, value: str | bytes, version: str) -> Any:
     return message
 
 
-def _told(answer: httpx.Response, parameters: Any) -> str:
+def _version_of(answer: httpx.Response, parameters: Any) -> str:
     if answer.status_code != 200:
         raise RefusedError(str(answer.status_code))
     return _version_in(parameters["model_versions"])
 
 
-def _version_in(told: str) -> str:
-    (label,) = json.loads(told).values()
+def _version_in(labels: str) -> str:
+    (label,) = json.loads(labels).values()
     return str(label)
 
 
@@ -140,8 +140,8 @@ async def opens() -> AsyncIterator[Opens]:
         yield open_as
 
 
-async def of_other_doors(caller: Caller, model: str, value: Any) -> str:
-    """By OpenAI's door and the native one."""
+async def by_other_routes(caller: Caller, model: str, value: Any) -> str:
+    """By OpenAI's route and the native one."""
     if model == "illustrate":
         answer = await caller.http.post("/v1/images/generations", json={"prompt": value, "model": "mini"})
         return str(answer.json()["atelier"]["model_versions"][UNET])
@@ -150,7 +150,7 @@ async def of_other_doors(caller: Caller, model: str, value: Any) -> str:
 
 
 def values(count: int) -> dict[str, Sequence[Any]]:
-    """By model, so many different requests."""
+    """For each model ``count`` different requests."""
     return {
         "illustrate": [f"fox {i}" for i in range(count)],
         "vectorize": [encode(drawn(size=24 + 2 * i)) for i in range(count)],
@@ -159,51 +159,49 @@ def values(count: int) -> dict[str, Sequence[Any]]:
 
 @ways
 @pytest.mark.parametrize("model", ["illustrate", "vectorize"])
-async def test_a_user_has_the_version_that_other_doors_give(
+async def test_user_has_the_same_version_as_by_other_routes(
     site: KeyedSite, opens: Opens, model: str, way: str
 ) -> None:
-    """D-083: whatever a user asks for, by whichever door."""
+    """D-083: for every request of the user, by every route."""
     rollout = HALF if model == "illustrate" else TRACED_BY_HALF
     assert {rollout.version_for(user) for user in USERS} == {"1", "2"}
     for user in USERS:
         caller = await opens(site, user)
         found = {await getattr(caller, way)(model, value) for value in values(2)[model]}
-        assert found == {f"{rollout.version_for(user)}.0"} == {await of_other_doors(caller, model, values(1)[model][0])}
+        assert (
+            found == {f"{rollout.version_for(user)}.0"} == {await by_other_routes(caller, model, values(1)[model][0])}
+        )
 
 
 @ways
 @pytest.mark.parametrize("model", ["illustrate", "vectorize"])
-async def test_the_same_request_of_nobody_known_has_one_version(
-    open_site: KeyedSite, opens: Opens, model: str, way: str
-) -> None:
-    caller, asked = await opens(open_site, None), values(12)[model]
-    found = [await getattr(caller, way)(model, value) for value in asked]
+async def test_same_anonymous_request_has_one_version(open_site: KeyedSite, opens: Opens, model: str, way: str) -> None:
+    caller, requests = await opens(open_site, None), values(12)[model]
+    found = [await getattr(caller, way)(model, value) for value in requests]
     assert set(found) == {"1.0", "2.0"}
-    assert [await getattr(caller, way)(model, value) for value in asked] == found
+    assert [await getattr(caller, way)(model, value) for value in requests] == found
 
 
-async def test_the_same_request_of_nobody_known_has_that_version_at_other_doors(
-    open_site: KeyedSite, opens: Opens
-) -> None:
+async def test_same_anonymous_request_has_the_same_version_by_other_routes(open_site: KeyedSite, opens: Opens) -> None:
     caller = await opens(open_site, None)
     for value in values(8)["vectorize"]:
-        assert await caller.model_infer("vectorize", value) == await of_other_doors(caller, "vectorize", value)
+        assert await caller.model_infer("vectorize", value) == await by_other_routes(caller, "vectorize", value)
 
 
 @ways
-async def test_a_decision_is_followed(state: State, site: KeyedSite, opens: Opens, way: str) -> None:
+async def test_new_decision_is_followed(state: State, site: KeyedSite, opens: Opens, way: str) -> None:
     caller = await opens(site, next(user for user in USERS if HALF.version_for(user) == "2"))
     assert await getattr(caller, way)("illustrate", PROMPT) == "2.0"
-    await decide(state, Rollout(UNET, "1", candidate="2"))
+    await write_rollout(state, Rollout(UNET, "1", candidate="2"))
     assert await getattr(caller, way)("illustrate", PROMPT) == "1.0"
-    await decide(state, Rollout(UNET, "2", previous="1"))
+    await write_rollout(state, Rollout(UNET, "2", previous="1"))
     assert await getattr(caller, way)("illustrate", PROMPT) == "2.0"
 
 
 @ways
 @pytest.mark.parametrize("model", ["illustrate", "vectorize"])
-async def test_an_ensemble_has_one_version_of_its_own(site: KeyedSite, opens: Opens, model: str, way: str) -> None:
-    """Its engines have theirs each: named, it follows the split all the same; another is not found."""
+async def test_ensemble_has_one_version_itself(site: KeyedSite, opens: Opens, model: str, way: str) -> None:
+    """Version 1 of the ensemble follows the split of its engines; another version is not found."""
     rollout = HALF if model == "illustrate" else TRACED_BY_HALF
     caller = await opens(site, next(user for user in USERS if rollout.version_for(user) == "2"))
     assert await getattr(caller, way)(model, values(1)[model][0], "1") == "2.0"
@@ -211,8 +209,8 @@ async def test_an_ensemble_has_one_version_of_its_own(site: KeyedSite, opens: Op
         await getattr(caller, way)(model, values(1)[model][0], "2")
 
 
-async def test_an_engine_answers_by_the_version_that_is_named(site: KeyedSite, opens: Opens, tracing: Tracing) -> None:
-    """By its own name; without a version by the current one, whoever asks."""
+async def test_engine_is_run_in_the_named_version(site: KeyedSite, opens: Opens, tracing: Tracing) -> None:
+    """By the engine's own name; without a version in the current one, for every user."""
     caller = await opens(site, next(user for user in USERS if TRACED_BY_HALF.version_for(user) == "2"))
     path = f"/v2/models/{TRACER}"
     for address, version in ((path, "1"), (f"{path}/versions/1", "1"), (f"{path}/versions/2", "2")):
@@ -228,4 +226,4 @@ async def test_an_engine_answers_by_the_version_that_is_named(site: KeyedSite, o
     with pytest.raises(grpc.aio.AioRpcError) as found:
         await caller.stub.ModelInfer(message, metadata=caller.metadata)
     assert found.value.code() is grpc.StatusCode.NOT_FOUND
-    assert tracing.asked == ["1", "1", "2"] * 2
+    assert tracing.requested == ["1", "1", "2"] * 2

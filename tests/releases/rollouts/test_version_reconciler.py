@@ -1,4 +1,5 @@
-"""What one replica does about versions: at once what it can, and nothing that is not fit. Its Triton only pretends."""
+"""The version reconciler of one replica: it applies decisions at once and loads no unfit version. Triton is a
+stand-in."""
 
 from __future__ import annotations
 
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from told_replicas import ME, PretendedReplica, decide, decided, tell
+from replica_rows import ME, ReplicaStandIn, read_rollout, write_replica, write_rollout
 from versioned import CORRUPT, ENGINE, GOOD, NAMELESS, model, write_engine, write_version
 from waiting import until
 
@@ -32,21 +33,21 @@ def settings(repository_settings: Settings) -> Settings:
 
 
 @contextlib.asynccontextmanager
-async def at_work(replica: PretendedReplica) -> AsyncIterator[PretendedReplica]:
+async def running(replica: ReplicaStandIn) -> AsyncIterator[ReplicaStandIn]:
     replica.steward.start()
     try:
-        await asyncio.sleep(0.6)  # until it has told of itself
+        await asyncio.sleep(0.6)  # until it has written its row
         yield replica
     finally:
         replica.client.may_load.set()
         await replica.steward.close()
 
 
-async def test_a_rollback_is_followed_while_another_version_loads(state: State, repository: Path) -> None:
-    """D-091: about a second, however long that takes."""
+async def test_rollback_is_applied_while_another_version_loads(state: State, repository: Path) -> None:
+    """D-091: within about a second, however long the load takes."""
     write_version(repository, "20", model(20.0))
-    await decide(state, Rollout(ENGINE, GOOD, previous="1", asked=1))
-    async with at_work(PretendedReplica(state, repository, "1", GOOD)) as replica:
+    await write_rollout(state, Rollout(ENGINE, GOOD, previous="1", asked=1))
+    async with running(ReplicaStandIn(state, repository, "1", GOOD)) as replica:
         await until(lambda: replica.versions.current[ENGINE] == GOOD)
         replica.client.may_load.clear()
         loading = asyncio.create_task(changes.load(state, ENGINE, "20", ME))
@@ -62,19 +63,19 @@ async def test_a_rollback_is_followed_while_another_version_loads(state: State, 
         assert replica.versions.current[ENGINE] == "1"
 
 
-async def test_an_engine_that_loads_keeps_no_other_waiting(state: State, repository: Path) -> None:
+async def test_loading_engine_does_not_delay_another(state: State, repository: Path) -> None:
     write_engine(repository, OTHER)
     write_version(repository, GOOD, model(2.0), engine=OTHER)
-    async with at_work(PretendedReplica(state, repository, engines=(OTHER, ENGINE))) as replica:
+    async with running(ReplicaStandIn(state, repository, engines=(OTHER, ENGINE))) as replica:
         replica.client.may_load.clear()
-        await decide(state, Rollout(OTHER, "1", candidate=GOOD, asked=1))
+        await write_rollout(state, Rollout(OTHER, "1", candidate=GOOD, asked=1))
         await until(lambda: replica.client.loading == 1)
-        await decide(state, Rollout(ENGINE, "1", candidate=GOOD, asked=1))
+        await write_rollout(state, Rollout(ENGINE, "1", candidate=GOOD, asked=1))
         await until(lambda: replica.client.loading == 2)
 
 
-async def test_a_restart_of_triton_is_no_failure_of_the_version_that_is_wanted(state: State, repository: Path) -> None:
-    replica = PretendedReplica(state, repository)
+async def test_triton_restart_is_no_failure_of_a_version(state: State, repository: Path) -> None:
+    replica = ReplicaStandIn(state, repository)
     replica.client.restart_reason = "it is being restarted"
     with pytest.raises(EngineUnavailable, match="restarted"):
         async with replica.versions.using({ENGINE: GOOD}):
@@ -84,16 +85,16 @@ async def test_a_restart_of_triton_is_no_failure_of_the_version_that_is_wanted(s
         assert GOOD in replica.server.versions[ENGINE]
 
 
-async def test_what_is_not_fit_is_loaded_for_nobody(state: State, repository: Path) -> None:
-    """Whoever names it; and not at all once this replica has found it unfit."""
-    replica = PretendedReplica(state, repository)
+async def test_unfit_version_is_never_loaded(state: State, repository: Path) -> None:
+    """Also when a request names it; a version is blocked once this replica found it unfit."""
+    replica = ReplicaStandIn(state, repository)
     for version, reason in ((CORRUPT, "checksum"), (NAMELESS, "no manifest"), ("99", "is not in the model rep")):
         with pytest.raises(EngineUnavailable, match=reason):
             async with replica.versions.using({ENGINE: version}):
                 pass
-    late = PretendedReplica(state, repository, GOOD)
+    late = ReplicaStandIn(state, repository, GOOD)
     async with late.versions.using({ENGINE: "1"}):
-        pass  # though another one calls itself as it does: to go back is possible whatever else lies there
+        pass  # another version has the same label: going back stays possible all the same
     replica.versions.block(ENGINE, GOOD, "numbers that are not finite")
     with pytest.raises(EngineUnavailable, match="not finite"):
         async with replica.versions.using({ENGINE: GOOD}):
@@ -104,42 +105,42 @@ async def test_what_is_not_fit_is_loaded_for_nobody(state: State, repository: Pa
         assert chosen == {ENGINE: GOOD}
 
 
-async def test_a_file_that_rots_is_served_by_no_replica_that_starts_later(state: State, repository: Path) -> None:
-    async with at_work(PretendedReplica(state, repository)) as replica:
+async def test_changed_file_is_not_loaded_by_a_later_replica(state: State, repository: Path) -> None:
+    async with running(ReplicaStandIn(state, repository)) as replica:
         await changes.load(state, ENGINE, GOOD, ME)
         await changes.split(state, ENGINE, 50, ME)
         path = repository / ENGINE / GOOD / "model.onnx"
         path.write_bytes(path.read_bytes() + b"x")
         with pytest.raises(Conflict, match="checksum"):
             await changes.promote(state, ENGINE, None, ME)
-        assert (await decided(state)).percentage == 0.0
+        assert (await read_rollout(state)).percentage == 0.0
         assert replica.server.versions[ENGINE] == ("1", GOOD), "what is under way ends as it began"
-        async with at_work(PretendedReplica(state, repository)) as late:
+        async with running(ReplicaStandIn(state, repository)) as late:
             with pytest.raises(EngineUnavailable, match="checksum"):
                 async with late.versions.using({ENGINE: GOOD}):
                     pass
 
 
-async def test_a_half_written_manifest_keeps_nobody_from_the_others(state: State, repository: Path) -> None:
+async def test_half_written_manifest_does_not_block_other_versions(state: State, repository: Path) -> None:
     (repository / ENGINE / "20").mkdir()
     (repository / ENGINE / "20" / "manifest.json").write_text('{"version": ')
     write_engine(repository, OTHER)
     write_version(repository, GOOD, model(2.0), engine=OTHER)
     assert EngineSet(repository, [ENGINE]).versions.label(ENGINE) == "1.0", "a replica starts"
-    async with at_work(PretendedReplica(state, repository, engines=(ENGINE, OTHER))) as replica:
+    async with running(ReplicaStandIn(state, repository, engines=(ENGINE, OTHER))) as replica:
         with pytest.raises(Conflict, match="times/20: its manifest cannot be used"):
             await changes.load(state, ENGINE, "20", ME)
         async with replica.versions.using({ENGINE: GOOD}):
             pass
-        await decide(state, Rollout(OTHER, GOOD))
+        await write_rollout(state, Rollout(OTHER, GOOD))
         await until(lambda: replica.versions.current[OTHER] == GOOD)
 
 
-async def test_who_begins_forgets_who_died(state: State, repository: Path) -> None:
-    told = {"current": "1", "loaded": ["1"]}
-    await tell(state, "last month's", 1, told, updated_at=utc_now() - timedelta(days=30))
-    await tell(state, "another that works", 1, told)
-    async with at_work(PretendedReplica(state, repository)), state.database.read() as connection:
+async def test_start_removes_rows_of_dead_replicas(state: State, repository: Path) -> None:
+    status = {"current": "1", "loaded": ["1"]}
+    await write_replica(state, "last month's", 1, status, updated_at=utc_now() - timedelta(days=30))
+    await write_replica(state, "another that works", 1, status)
+    async with running(ReplicaStandIn(state, repository)), state.database.read() as connection:
         there = (await connection.scalars(sa.select(replicas.c.id))).all()
     assert len(there) == 2
     assert "last month's" not in there

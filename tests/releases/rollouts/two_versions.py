@@ -21,7 +21,7 @@ USERS = [f"user-{i}" for i in range(20)]
 
 
 class Versioned(IllustratorStandIn):
-    """Two versions of its UNet, and tells which one drew."""
+    """Its UNet has two versions; the result names the one that drew."""
 
     async def versions(self) -> Mapping[str, str]:
         return {UNET: "1.0", f"{UNET}/1": "1.0", f"{UNET}/2": "2.0"}
@@ -29,19 +29,19 @@ class Versioned(IllustratorStandIn):
     async def _drawn(self, options: IllustrateOptions, follow: StreamOptions, resume: Sequence[Any]) -> Any:
         version = options.engine_versions.get(UNET, "1")
         async for item in super()._drawn(options, follow, resume):
-            told: StreamItem = (
+            result: StreamItem = (
                 replace(item, model_versions={UNET: f"{version}.0"}) if isinstance(item, Illustration) else item
             )
-            yield told
+            yield result
 
 
 class Tracing(StandIn):
-    """Two versions of its engine, the first of which is current. ``had`` and ``asked`` keep which were asked for."""
+    """Its engine has two versions; the first is current. ``had`` and ``requested`` list the versions of the calls."""
 
     def __init__(self) -> None:
         super().__init__()
         self.had: list[Mapping[str, str]] = []
-        self.asked: list[str] = []
+        self.requested: list[str] = []
 
     async def versions(self) -> Mapping[str, str]:
         return {TRACER: "1", f"{TRACER}/2": "2.0"}
@@ -52,7 +52,7 @@ class Tracing(StandIn):
     async def infer(
         self, engine: str, *arguments: Any, version: str = "", **named: Any
     ) -> dict[str, NDArray[np.generic]]:
-        self.asked.append(version)
+        self.requested.append(version)
         return await super().infer(engine, *arguments, version=version, **named)
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:

@@ -1,4 +1,4 @@
-"""A model repository with several versions of one small engine: good ones, and one for each way not to be fit."""
+"""A model repository with several versions of one small engine: fit ones, and one for each reason to be unfit."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def model(factor: float) -> bytes:
 def write_version(
     repository: Path, version: str, data: bytes, *, engine: str = ENGINE, label: str | None = None, **changes: Any
 ) -> None:
-    """``changes`` are of the manifest; it is right otherwise."""
+    """``changes`` override fields of the manifest, which is valid otherwise."""
     folder = repository / engine / version
     folder.mkdir(parents=True)
     (folder / "model.onnx").write_bytes(data)
@@ -65,7 +65,7 @@ def write_version(
 
 
 def write_engine(repository: Path, engine: str = ENGINE) -> Path:
-    """With version 1, whose manifest is where builds write it."""
+    """Version 1, with its manifest where builds write it."""
     write_version(repository, "1", model(1.0), engine=engine)
     folder = repository / engine
     (folder / "1" / "manifest.json").rename(folder / "manifest.json")
@@ -74,7 +74,7 @@ def write_engine(repository: Path, engine: str = ENGINE) -> Path:
 
 
 def write_all(repository: Path) -> Path:
-    """Version ``n`` multiplies by n, where it is fit."""
+    """Version ``n`` multiplies by n, if it is fit."""
     write_engine(repository)
     write_version(repository, GOOD, model(2.0))
     write_version(repository, BAD_PARITY, model(3.0), parity={"max_abs_error": 0.5, "limit": 0.03})

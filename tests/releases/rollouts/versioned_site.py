@@ -24,7 +24,7 @@ X = {"x": np.ones((1, 4), np.float32)}
 
 
 class Replica(EngineSetService):
-    """An ensemble of one engine, with its steward."""
+    """An ensemble of one engine, with its version reconciler."""
 
     def __init__(self, state: State, repository: Path, current: Mapping[str, str]) -> None:
         super().__init__(EngineSet(repository, [ENGINE], current=current))
@@ -51,7 +51,7 @@ class VersionedSite:
 
     @contextlib.asynccontextmanager
     async def under_load(self, users: int = 8) -> AsyncIterator[None]:
-        """Raises what any request raises."""
+        """Raises the first error of any request."""
         ended = asyncio.Event()
 
         async def go_on(user: str, replica: int) -> None:
@@ -65,7 +65,7 @@ class VersionedSite:
             ended.set()
 
     async def settle(self) -> None:
-        """Until what is written down is what callers see."""
+        """Waits until callers see what the database has."""
         await asyncio.sleep(1.2)
 
 
@@ -78,7 +78,7 @@ async def versioned_site(state: State, repository: Path, count: int = 2) -> Asyn
 
 
 async def opened(state: State, repository: Path, closing: contextlib.AsyncExitStack) -> Replica:
-    """As a replica of Ray Serve begins and ends."""
+    """Starts and stops like a replica of Ray Serve."""
     replica = Replica(state, repository, await current_versions(state.settings))
     closing.push_async_callback(replica.engine_set.close)
     await replica.engine_set.start()

@@ -1,4 +1,4 @@
-"""Replicas as the database knows them, without any that run; and one with a steward and a Triton that only pretends."""
+"""Rows of replicas in the database without running replicas; and one with a reconciler and a Triton stand-in."""
 
 from __future__ import annotations
 
@@ -22,32 +22,32 @@ from serve.state.tables import replicas, rollouts, utc_now
 ME = Actor(address="a test")
 
 
-async def tell(state: State, replica: str, beat: int, told: Mapping[str, Any], **row: Any) -> None:
-    """``replica`` says so of the engine."""
-    values = {"id": replica, "beat": beat, "engines": {ENGINE: told}, "updated_at": utc_now(), **row}
+async def write_replica(state: State, replica: str, beat: int, status: Mapping[str, Any], **row: Any) -> None:
+    """Replaces the row of ``replica`` with one that reports ``status`` of the engine."""
+    values = {"id": replica, "beat": beat, "engines": {ENGINE: status}, "updated_at": utc_now(), **row}
     async with state.database.write() as connection:
         await connection.execute(sa.delete(replicas).where(replicas.c.id == replica))
         await connection.execute(replicas.insert(), values)
 
 
-async def tell_fit(state: State, replica: str, beat: int, version: str, asked: int, reason: str = "") -> None:
+async def write_finding(state: State, replica: str, beat: int, version: str, asked: int, reason: str = "") -> None:
     finding = {"version": version, "asked": asked, "ok": not reason, "reason": reason, "took_s": 0.1}
-    await tell(state, replica, beat, {"current": "1", "loaded": ["1", version], "finding": finding})
+    await write_replica(state, replica, beat, {"current": "1", "loaded": ["1", version], "finding": finding})
 
 
-async def decide(state: State, rollout: Rollout) -> None:
+async def write_rollout(state: State, rollout: Rollout) -> None:
     async with state.database.write() as connection:
         await connection.execute(sa.delete(rollouts).where(rollouts.c.engine == rollout.engine))
         await connection.execute(rollouts.insert(), {**rollout.row(), "updated_at": utc_now()})
 
 
-async def decided(state: State) -> Rollout:
+async def read_rollout(state: State) -> Rollout:
     async with state.database.read() as connection:
         return (await read_all(connection))[ENGINE]
 
 
-class PretendedServer:
-    """Has what it is told to have."""
+class TritonServerStandIn:
+    """Lists the versions that were set."""
 
     def __init__(self, *versions: str) -> None:
         self.versions: Mapping[str, Sequence[str]] = {ENGINE: versions}
@@ -59,8 +59,8 @@ class PretendedServer:
         self.versions = {**self.versions, engine: tuple(versions)}
 
 
-class PretendedClient:
-    """Loads once ``may_load`` is set, and answers."""
+class EngineClientStandIn:
+    """Loads once ``may_load`` is set; every probe succeeds."""
 
     def __init__(self) -> None:
         self.may_load = asyncio.Event()
@@ -83,11 +83,11 @@ class PretendedClient:
         return {}
 
 
-class PretendedReplica:
+class ReplicaStandIn:
     def __init__(self, state: State, repository: Path, *loaded: str, engines: Sequence[str] = (ENGINE,)) -> None:
-        self.client: Any = PretendedClient()
-        self.server: Any = PretendedServer(*(loaded or ("1",)))
+        self.client: Any = EngineClientStandIn()
+        self.server: Any = TritonServerStandIn(*(loaded or ("1",)))
         self.server.versions = dict.fromkeys(engines, self.server.versions[ENGINE])
         self.versions = EngineVersions(repository, engines, self.client, self.server, {}, 30)
-        room: Any = SimpleNamespace(names=tuple(engines), versions=self.versions, client=self.client, owns=True)
-        self.steward = VersionReconciler(state.settings, room, repository)
+        engine_set: Any = SimpleNamespace(names=tuple(engines), versions=self.versions, client=self.client, owns=True)
+        self.steward = VersionReconciler(state.settings, engine_set, repository)
