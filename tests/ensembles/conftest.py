@@ -14,7 +14,7 @@ from serve.settings import VectorizerSettings
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def vectorizer() -> AsyncIterator[Vectorizer]:
-    """On stand-in engines and real tracers."""
+    """With stand-in engines and real tracers."""
     made = Vectorizer(VectorizerSettings(workers=2), engines=FakeEngines(models()))  # type: ignore[arg-type]
     await made.start()
     yield made
@@ -23,7 +23,7 @@ async def vectorizer() -> AsyncIterator[Vectorizer]:
 
 @pytest.fixture
 def engines(vectorizer: Vectorizer) -> Any:
-    """The stand-in engines, whole again and with nothing remembered."""
+    """The stand-in engines, with all answers restored and no recorded calls."""
     fake = vectorizer.engine_set.client
     fake.answers = models()  # type: ignore[attr-defined]
     fake.calls.clear()  # type: ignore[attr-defined]

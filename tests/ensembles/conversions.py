@@ -1,4 +1,4 @@
-"""What the tests of the Vectorizer convert, and how they ask for it."""
+"""Pictures that the Vectorizer's tests convert, and the call that converts them."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ FAMILY: dict[str, Any] = {
 
 
 def write_family(repository: Path, family: Mapping[str, Any] = FAMILY) -> Path:
-    """The files that serving reads, without the engines' own."""
+    """The files that serving reads, without those of the engines."""
     name = family["name"]
     tokenizer = Tokenizer(models.WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()  # type: ignore[assignment]
@@ -73,10 +73,10 @@ def encode(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def denoise(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Row by row, as an engine does it: each from its own sample, timestep and prompt."""
-    sample, told = inputs["sample"], inputs["encoder_hidden_states"].mean(axis=(1, 2))
+    """Row by row like an engine: each row from its own sample, timestep and prompt."""
+    sample, prompt = inputs["sample"], inputs["encoder_hidden_states"].mean(axis=(1, 2))
     time = inputs["timestep"][:, 0] / 1000
-    return {"noise_pred": np.tanh(sample * 0.8 + (told + time)[:, None, None, None]).astype(np.float32)}
+    return {"noise_pred": np.tanh(sample * 0.8 + (prompt + time)[:, None, None, None]).astype(np.float32)}
 
 
 def decode(inputs: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:

@@ -42,7 +42,7 @@ def act(inputs: Arrays) -> Arrays:
 
 
 def predict(quality: float = 0.97) -> Callable[[Arrays], Arrays]:
-    """Fine tolerance is better and bigger; VTracer is worse and bigger."""
+    """A fine tolerance is better and larger; VTracer is worse and larger."""
 
     def answer(inputs: Arrays) -> Arrays:
         rows = inputs["parameters"]

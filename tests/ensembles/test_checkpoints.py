@@ -1,4 +1,4 @@
-"""Checkpoints as bytes: what was packed comes back whole, of the same picture, or not at all."""
+"""Checkpoints as bytes: only a complete checkpoint of the same picture is read."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def same(one: Stage, other: Stage) -> bool:
 WHOLE = pack(3, stage(), MARK)
 
 
-def test_what_was_packed_comes_back() -> None:
+def test_round_trip_keeps_the_stage() -> None:
     back = read(WHOLE)
     assert back is not None
     assert same(back, stage())
@@ -54,7 +54,7 @@ def test_what_was_packed_comes_back() -> None:
         assert same(back, Stage(EVALUATIONS, np.ascontiguousarray(strided)))
 
 
-def test_it_is_npz_without_objects() -> None:
+def test_checkpoint_is_npz_without_objects() -> None:
     with np.load(io.BytesIO(WHOLE.data), allow_pickle=False) as arrays:
         assert set(arrays) == {"mark", "sample", "state.x0"}
 
@@ -71,13 +71,13 @@ def test_it_is_npz_without_objects() -> None:
         {"width": 72},
     ],
 )
-def test_another_picture_has_another_fingerprint(changed: dict[str, Any]) -> None:
+def test_other_parameters_change_the_fingerprint(changed: dict[str, Any]) -> None:
     other = fingerprint(replace(MADE, **changed), VERSIONS)
     assert read(WHOLE, other) is None
     assert read(pack(0, stage(), other), other) is not None
 
 
-def test_other_engines_another_step_and_another_size_are_refused() -> None:
+def test_other_engines_step_or_size_are_refused() -> None:
     assert read(WHOLE, fingerprint(MADE, {**VERSIONS, "toy_unet": "2"})) is None
     assert read(replace(WHOLE, step=6)) is None
     for shape in ((4, 8, 9), (4, 64), (2, 8, 8), (4, 8, 8, 1)):
@@ -101,7 +101,7 @@ def test_other_engines_another_step_and_another_size_are_refused() -> None:
     ids=str,
 )
 @pytest.mark.parametrize("name", ["sample", "state.x0"])
-def test_other_arrays_are_refused(array: Any, name: str) -> None:
+def test_invalid_arrays_are_refused(array: Any, name: str) -> None:
     with np.load(io.BytesIO(WHOLE.data)) as found:
         arrays = dict(found)
     assert read(Checkpoint(0, 5, saved(arrays))) is not None
@@ -114,7 +114,7 @@ def saved(arrays: dict[str, Any]) -> bytes:
     return file.getvalue()
 
 
-def test_missing_strange_and_too_many_arrays_are_refused() -> None:
+def test_missing_unknown_and_too_many_arrays_are_refused() -> None:
     with np.load(io.BytesIO(WHOLE.data)) as found:
         arrays = dict(found)
     for name in ("mark", "sample"):
@@ -126,8 +126,8 @@ def test_missing_strange_and_too_many_arrays_are_refused() -> None:
 
 
 @pytest.mark.slow
-def test_what_would_grow_while_it_is_read_is_refused() -> None:
-    """Compressed parts, and a header that tells of more than there is: neither costs its size in memory."""
+def test_decompression_bombs_are_refused() -> None:
+    """Compressed parts, and a header that claims more data than follows: neither costs its claimed size in memory."""
     with zipfile.ZipFile(io.BytesIO(WHOLE.data)) as whole:
         parts = {name: whole.read(name) for name in whole.namelist()}
     for compression in (zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA):
@@ -146,7 +146,7 @@ def zipped(parts: dict[str, bytes], compression: int) -> bytes:
     return file.getvalue()
 
 
-def test_what_was_cut_short_is_refused() -> None:
+def test_truncated_data_is_refused() -> None:
     for length in range(len(WHOLE.data)):
         assert read(replace(WHOLE, data=WHOLE.data[:length])) is None
     for length in range(1, 40):
@@ -154,8 +154,8 @@ def test_what_was_cut_short_is_refused() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, len(WHOLE.data) - 1), st.integers(0, 255)), min_size=1, max_size=8))
-def test_damage_is_refused_or_without_consequence(changes: list[tuple[int, int]]) -> None:
-    """A date in an archive's directory decides nothing."""
+def test_random_damage_is_refused_or_harmless(changes: list[tuple[int, int]]) -> None:
+    """For example, a date in the archive's directory has no effect."""
     data = bytearray(WHOLE.data)
     for place, value in changes:
         data[place] = value
@@ -163,8 +163,8 @@ def test_damage_is_refused_or_without_consequence(changes: list[tuple[int, int]]
     assert found is None or same(found, stage())
 
 
-def test_every_byte_counts_or_does_not_matter() -> None:
-    """Each byte of the archive's directory, where damage can reach any branch of its reader, in all its values."""
+def test_damaged_archive_directory_is_refused_or_harmless() -> None:
+    """Each byte of the archive's directory, where damage can reach any branch of its reader, in several values."""
     begin = WHOLE.data.index(b"PK\x01\x02")
     for place in range(begin, len(WHOLE.data)):
         for value in (0, 1, 0x7F, 0x80, 0xFF):
@@ -175,6 +175,6 @@ def test_every_byte_counts_or_does_not_matter() -> None:
 
 
 @given(st.binary(max_size=2000))
-def test_other_bytes_are_refused(data: bytes) -> None:
+def test_random_bytes_are_refused(data: bytes) -> None:
     assert read(replace(WHOLE, data=data)) is None
     assert read(replace(WHOLE, data=b"PK\x03\x04" + data)) is None

@@ -1,4 +1,4 @@
-"""The Illustrator on engines that are functions: what it asks, when it stops, what depends on what (A-001, A-007)."""
+"""The Illustrator on engines that are functions: its engine calls, cancellation, reproducibility (A-001, A-007)."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_family(tmp_path_factory.mktemp("repository"))
 
 
-def illustrator(repository: Path, asked: FakeEngines | None = None, **settings: Any) -> Illustrator:
+def illustrator(repository: Path, fake_engines: FakeEngines | None = None, **settings: Any) -> Illustrator:
     chosen = IllustratorSettings(model_repository=repository, **settings)
-    return Illustrator(chosen, engines=asked or engines())  # type: ignore[arg-type]
+    return Illustrator(chosen, engines=fake_engines or engines())  # type: ignore[arg-type]
 
 
 class Slow(FakeEngines):
-    """Takes a moment for every denoising step, and knows how many it has begun."""
+    """Takes a moment for every denoising step, and records the calls."""
 
     step_s = 0.02
 
@@ -44,14 +44,14 @@ class Slow(FakeEngines):
         return answer
 
 
-def steps_of(asked: FakeEngines) -> list[Mapping[str, NDArray[Any]]]:
-    return [inputs for engine, inputs in asked.calls if engine == "toy_unet"]
+def steps_of(fake_engines: FakeEngines) -> list[Mapping[str, NDArray[Any]]]:
+    return [inputs for engine, inputs in fake_engines.calls if engine == "toy_unet"]
 
 
-async def test_every_step_is_one_request_that_guidance_shares(repository: Path) -> None:
-    asked = engines()
-    drawn = await illustrator(repository, asked).draw(RED)
-    steps = steps_of(asked)
+async def test_every_step_is_one_request_with_both_guidance_rows(repository: Path) -> None:
+    fake_engines = engines()
+    drawn = await illustrator(repository, fake_engines).draw(RED)
+    steps = steps_of(fake_engines)
     assert len(steps) == drawn.evaluations == 6
     assert all(step["sample"].shape == (2, 3, 8, 8) and step["timestep"].shape == (2, 1) for step in steps)
     assert all(step["encoder_hidden_states"].shape == (2, 8, 4) for step in steps)
@@ -61,17 +61,17 @@ async def test_every_step_is_one_request_that_guidance_shares(repository: Path) 
     assert drawn.model_versions == {"toy_text_encoder": "7", "toy_unet": "7", "toy_vae_decoder": "7"}
 
 
-async def test_without_guidance_the_prompt_is_asked_alone(repository: Path) -> None:
-    asked = engines()
-    drawn = await illustrator(repository, asked).draw(
+async def test_without_guidance_each_step_has_one_row(repository: Path) -> None:
+    fake_engines = engines()
+    drawn = await illustrator(repository, fake_engines).draw(
         IllustrateOptions("red", negative_prompt="pear", guidance_scale=1)
     )
-    assert {len(step["sample"]) for step in steps_of(asked)} == {1}
+    assert {len(step["sample"]) for step in steps_of(fake_engines)} == {1}
     assert drawn.negative_tokens == 0
 
 
-async def test_sixteen_requests_at_once_equal_their_solo_runs(repository: Path) -> None:
-    """Different steps, samplers, guidance and seeds; exact here, as rows do not depend on each other."""
+async def test_sixteen_concurrent_requests_equal_their_single_runs(repository: Path) -> None:
+    """Different steps, samplers, guidance and seeds; exact here, since rows do not depend on each other."""
     samplers = ("ddim", "euler", "euler_a", "heun", "dpmpp_2m", "unipc", "lcm", "dpmpp_2m_karras")
     wanted = [
         IllustrateOptions(
@@ -91,7 +91,7 @@ async def test_sixteen_requests_at_once_equal_their_solo_runs(repository: Path) 
         assert np.array_equal(alone.pictures[0].pixels, drawn.pictures[0].pixels)
 
 
-async def test_each_of_n_pictures_can_be_had_alone(repository: Path) -> None:
+async def test_each_of_n_pictures_can_be_drawn_alone(repository: Path) -> None:
     four = await illustrator(repository).draw(IllustrateOptions("red apple", seed=5, n=4, sampler="euler_a"))
     assert [picture.seed for picture in four.pictures] == [5, 6, 7, 8]
     for picture in four.pictures:
@@ -101,64 +101,66 @@ async def test_each_of_n_pictures_can_be_had_alone(repository: Path) -> None:
     assert not np.array_equal(four.pictures[0].pixels, four.pictures[1].pixels)
 
 
-async def test_a_seed_that_nobody_named_is_told(repository: Path) -> None:
+async def test_random_seed_is_reported(repository: Path) -> None:
     first, second = [await illustrator(repository).draw(IllustrateOptions("red", seed=s)) for s in (None, -1)]
     assert first.parameters.seed != second.parameters.seed
     again = await illustrator(repository).draw(IllustrateOptions("red", seed=first.parameters.seed))
     assert np.array_equal(again.pictures[0].pixels, first.pictures[0].pixels)
 
 
-async def test_a_prompt_is_encoded_once(repository: Path) -> None:
-    asked = engines()
-    one = illustrator(repository, asked)
+async def test_prompt_is_encoded_once(repository: Path) -> None:
+    fake_engines = engines()
+    one = illustrator(repository, fake_engines)
     for seed in range(3):
         await one.draw(IllustrateOptions("red apple", seed=seed))
-    assert sum(engine == "toy_text_encoder" for engine, _ in asked.calls) == 2  # the prompt and the empty one
+    assert sum(engine == "toy_text_encoder" for engine, _ in fake_engines.calls) == 2  # the prompt and the empty one
 
 
-async def test_a_long_prompt_takes_more_chunks_and_loses_nothing(repository: Path) -> None:
-    asked = engines()
-    drawn = await illustrator(repository, asked).draw(IllustrateOptions("red apple " * 8, seed=1))
+async def test_long_prompt_is_encoded_in_chunks(repository: Path) -> None:
+    fake_engines = engines()
+    drawn = await illustrator(repository, fake_engines).draw(IllustrateOptions("red apple " * 8, seed=1))
     assert drawn.tokens == 16
-    assert steps_of(asked)[0]["encoder_hidden_states"].shape == (2, 3 * 8, 4)
+    assert steps_of(fake_engines)[0]["encoder_hidden_states"].shape == (2, 3 * 8, 4)
 
 
-async def test_cancelling_stops_within_one_step(repository: Path) -> None:
-    asked = Slow(engines().answers)
+async def test_cancellation_stops_within_one_step(repository: Path) -> None:
+    fake_engines = Slow(engines().answers)
     drawing = asyncio.create_task(
-        illustrator(repository, asked).draw(IllustrateOptions("red", num_inference_steps=200, n=2))
+        illustrator(repository, fake_engines).draw(IllustrateOptions("red", num_inference_steps=200, n=2))
     )
     await asyncio.sleep(0.1)
     drawing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await drawing
-    begun = len(steps_of(asked))
+    begun = len(steps_of(fake_engines))
     await asyncio.sleep(0.1)
     assert 0 < begun < 30
-    assert len(steps_of(asked)) == begun
+    assert len(steps_of(fake_engines)) == begun
 
 
-async def test_the_deadline_is_met_between_steps(repository: Path) -> None:
-    asked = Slow(engines().answers)
+async def test_deadline_is_checked_between_steps(repository: Path) -> None:
+    fake_engines = Slow(engines().answers)
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded):
-        await illustrator(repository, asked).draw(IllustrateOptions("red", num_inference_steps=500, timeout_s=0.2))
+        await illustrator(repository, fake_engines).draw(
+            IllustrateOptions("red", num_inference_steps=500, timeout_s=0.2)
+        )
     assert time.monotonic() - began < 1
-    begun = len(steps_of(asked))
+    begun = len(steps_of(fake_engines))
     await asyncio.sleep(0.1)
-    assert len(steps_of(asked)) == begun
+    assert len(steps_of(fake_engines)) == begun
 
 
-async def test_previews_come_in_order_and_the_picture_last(repository: Path) -> None:
+async def test_previews_are_ordered_and_precede_the_picture(repository: Path) -> None:
     options = IllustrateOptions("red apple", seed=3, n=2, num_inference_steps=10, preview_every=3)
-    told = [item async for item in illustrator(repository).stream(options)]
-    assert isinstance(told[-1], Illustration)
-    previews = [item for item in told[:-1] if isinstance(item, Preview)]
-    assert len(previews) == len(told) - 1 == 6
+    items = [item async for item in illustrator(repository).stream(options)]
+    assert isinstance(items[-1], Illustration)
+    previews = [item for item in items[:-1] if isinstance(item, Preview)]
+    assert len(previews) == len(items) - 1 == 6
     for index in (0, 1):
         assert [(p.step, p.steps) for p in previews if p.index == index] == [(3, 10), (6, 10), (9, 10)]
     plain = await illustrator(repository).draw(IllustrateOptions("red apple", seed=3, n=2, num_inference_steps=10))
-    assert np.array_equal(plain.pictures[1].pixels, told[-1].pictures[1].pixels)
+    assert np.array_equal(plain.pictures[1].pixels, items[-1].pictures[1].pixels)
 
 
 async def test_previews_of_large_pictures_are_small(repository: Path) -> None:
@@ -168,64 +170,64 @@ async def test_previews_of_large_pictures_are_small(repository: Path) -> None:
     assert preview.pixels.shape == (128, 256, 3)
 
 
-async def test_previews_of_one_request_are_bounded(repository: Path) -> None:
-    """A slow reader leaves them all waiting for it."""
+async def test_number_of_previews_is_bounded(repository: Path) -> None:
+    """With a slow reader, all of them wait in memory."""
     options = IllustrateOptions("red", n=10, num_inference_steps=200, preview_every=1)
-    asked = engines()
+    fake_engines = engines()
     with pytest.raises(InvalidRequest, match="1990") as raised:
-        await anext(illustrator(repository, asked).stream(options))
+        await anext(illustrator(repository, fake_engines).stream(options))
     assert raised.value.field == "preview_every"
-    assert not steps_of(asked)
+    assert not steps_of(fake_engines)
 
 
 async def test_closing_the_stream_ends_the_drawing(repository: Path) -> None:
-    asked = Slow(engines().answers)
-    stream = illustrator(repository, asked).stream(IllustrateOptions("red", num_inference_steps=500, preview_every=1))
+    fake_engines = Slow(engines().answers)
+    stream = illustrator(repository, fake_engines).stream(
+        IllustrateOptions("red", num_inference_steps=500, preview_every=1)
+    )
     await anext(stream)
     await stream.aclose()  # type: ignore[attr-defined]
-    begun = len(steps_of(asked))
+    begun = len(steps_of(fake_engines))
     await asyncio.sleep(0.1)
-    assert len(steps_of(asked)) == begun < 20
+    assert len(steps_of(fake_engines)) == begun < 20
 
 
-async def test_an_error_before_the_first_preview_is_raised(repository: Path) -> None:
+async def test_error_before_the_first_preview_is_raised(repository: Path) -> None:
     with pytest.raises(InvalidRequest) as raised:
         await anext(illustrator(repository).stream(IllustrateOptions("red", sampler="magic", preview_every=1)))
     assert raised.value.field == "sampler"
 
 
-async def test_a_picture_under_way_survives_a_restart_of_its_engines(
-    repository: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What a killed Triton was computing is asked again: no step is lost, and the picture is the same."""
+async def test_drawing_survives_an_engine_restart(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that a killed Triton was computing is repeated: no step is lost, and the picture is the same."""
     monkeypatch.setattr("serve.ensembles.illustrator.pipeline.RETRY_S", 0.01)
-    asked, gone = engines(), iter([False, False, True, True, True])
+    fake_engines, gone = engines(), iter([False, False, True, True, True])
 
     def fail_sometimes(inputs: Mapping[str, NDArray[Any]]) -> Any:
         if next(gone, False):
             raise EngineUnavailable("the stub was killed")
         return denoise(inputs)
 
-    asked.answers["toy_unet"] = fail_sometimes
-    drawn = await illustrator(repository, asked).draw(RED)
+    fake_engines.answers["toy_unet"] = fail_sometimes
+    drawn = await illustrator(repository, fake_engines).draw(RED)
     plain = await illustrator(repository).draw(RED)
     assert np.array_equal(drawn.pictures[0].pixels, plain.pictures[0].pixels)
 
 
-async def test_engines_that_stay_away_are_an_error(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_engines_that_stay_unavailable_are_an_error(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.ensembles.illustrator.pipeline.RESTART_TIMEOUT_S", 0.05)
     monkeypatch.setattr("serve.ensembles.illustrator.pipeline.RETRY_S", 0.01)
-    asked = engines()
-    asked.answers["toy_unet"] = EngineUnavailable("gone")
+    fake_engines = engines()
+    fake_engines.answers["toy_unet"] = EngineUnavailable("gone")
     with pytest.raises(EngineUnavailable, match="gone"):
-        await illustrator(repository, asked).draw(IllustrateOptions("red", n=3))
+        await illustrator(repository, fake_engines).draw(IllustrateOptions("red", n=3))
 
 
-async def test_numbers_that_are_not_finite_are_an_error_of_the_engine(repository: Path) -> None:
-    asked = engines()
-    asked.answers["toy_unet"] = lambda inputs: {"noise_pred": np.full_like(inputs["sample"], np.nan)}
+async def test_values_that_are_not_finite_are_an_engine_failure(repository: Path) -> None:
+    fake_engines = engines()
+    fake_engines.answers["toy_unet"] = lambda inputs: {"noise_pred": np.full_like(inputs["sample"], np.nan)}
     with pytest.raises(EngineFailure, match="finite"):
-        await illustrator(repository, asked).draw(RED)
+        await illustrator(repository, fake_engines).draw(RED)
 
 
 @pytest.mark.parametrize(
@@ -252,15 +254,15 @@ async def test_numbers_that_are_not_finite_are_an_error_of_the_engine(repository
         ("timeout_s", {"timeout_s": 0.0}),
     ],
 )
-async def test_bad_requests_name_their_field(repository: Path, field: str, options: dict[str, Any]) -> None:
-    asked = engines()
+async def test_invalid_request_names_its_field(repository: Path, field: str, options: dict[str, Any]) -> None:
+    fake_engines = engines()
     with pytest.raises(InvalidRequest) as raised:
-        await illustrator(repository, asked).draw(IllustrateOptions(**{"prompt": "red", **options}))
+        await illustrator(repository, fake_engines).draw(IllustrateOptions(**{"prompt": "red", **options}))
     assert raised.value.field == field
-    assert not steps_of(asked)
+    assert not steps_of(fake_engines)
 
 
-async def test_an_unknown_model_says_what_there_is_and_what_to_run(repository: Path, tmp_path: Path) -> None:
+async def test_unknown_model_error_lists_models_and_the_build_command(repository: Path, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match=r"there are: toy\. build one with `python -m build_engines") as raised:
         await illustrator(repository).draw(IllustrateOptions("red", model="sdxl"))
     assert raised.value.field == "model"
@@ -268,13 +270,13 @@ async def test_an_unknown_model_says_what_there_is_and_what_to_run(repository: P
         await illustrator(tmp_path).draw(RED)
 
 
-def test_a_family_that_was_asked_for_and_is_not_there_stops_the_start(tmp_path: Path) -> None:
+def test_missing_required_family_fails_the_start(tmp_path: Path) -> None:
     with pytest.raises(AtelierError, match="no model 'sdxl'"):
         illustrator(tmp_path, families=("sdxl",))
 
 
-async def test_a_family_without_its_files_is_left_out_and_says_so(repository: Path, tmp_path: Path) -> None:
-    """D-042: absent engines are a 404 with what to run, and the other families are served."""
+async def test_family_with_missing_files_is_left_out_with_a_reason(repository: Path, tmp_path: Path) -> None:
+    """D-042: absent engines are a 404 that names the build command, and the other families are served."""
     shutil.copytree(repository, tmp_path, dirs_exist_ok=True)
     (tmp_path / "toy_text_encoder" / "tokenizer.json").unlink()
     made = illustrator(tmp_path)
@@ -285,25 +287,25 @@ async def test_a_family_without_its_files_is_left_out_and_says_so(repository: Pa
         assert refused.value.field == "model"
 
 
-async def test_families_tell_what_can_be_chosen(repository: Path) -> None:
+async def test_families_describe_their_options(repository: Path) -> None:
     (info,) = await illustrator(repository).families()
     assert (info.name, info.version, info.width, info.created) == ("toy", "7", 64, 1_795_262_400)
     assert "flow_euler" not in info.samplers
     assert [info.nearest(side) for side in (1, 63, 68, 69, 9999)] == [32, 64, 64, 72, 512]
 
 
-async def test_health_asks_every_engine(repository: Path) -> None:
-    asked = engines()
-    one = illustrator(repository, asked)
+async def test_health_probes_every_engine(repository: Path) -> None:
+    fake_engines = engines()
+    one = illustrator(repository, fake_engines)
     assert (await one.health()).ready
-    asked.answers["toy_unet"] = EngineUnavailable("gone")
+    fake_engines.answers["toy_unet"] = EngineUnavailable("gone")
     one._health = None
     health = await one.health()
     assert not health.ready
     assert health.engines["toy_unet"].reason
 
 
-def test_sdxl_is_told_zeros_for_no_prompt_and_its_sizes(tmp_path: Path) -> None:
+def test_sdxl_gets_zero_embeds_for_empty_prompt_and_its_sizes(tmp_path: Path) -> None:
     """Podell et al. 2023, section 2.2; diffusers' force_zeros_for_empty_prompt."""
     second = {**FAMILY["text"][0], "engine": "toy_text_encoder_2", "pooled_width": 2}
     family = {
@@ -312,15 +314,15 @@ def test_sdxl_is_told_zeros_for_no_prompt_and_its_sizes(tmp_path: Path) -> None:
         "text": [FAMILY["text"][0], second],
         "zeros_for_no_prompt": True,
     }
-    asked = engines()
-    encode = asked.answers["toy_text_encoder"]
-    asked.answers["toy_text_encoder_2"] = lambda inputs: {
+    fake_engines = engines()
+    encode = fake_engines.answers["toy_text_encoder"]
+    fake_engines.answers["toy_text_encoder_2"] = lambda inputs: {
         **encode(inputs),  # type: ignore[operator]
         "pooled_prompt_embeds": np.ones((len(inputs["input_ids"]), 2), np.float32),
     }
     repository = write_family(tmp_path, family)
-    asyncio.run(illustrator(repository, asked).draw(IllustrateOptions("red", seed=1, width=96)))
-    step = steps_of(asked)[0]
+    asyncio.run(illustrator(repository, fake_engines).draw(IllustrateOptions("red", seed=1, width=96)))
+    step = steps_of(fake_engines)[0]
     assert step["encoder_hidden_states"].shape == (2, 8, 8)
     assert not step["encoder_hidden_states"][0].any()
     assert step["text_embeds"].tolist() == [[0, 0], [1, 1]]

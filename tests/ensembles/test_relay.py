@@ -1,4 +1,4 @@
-"""What waits for a reader: in order, in bounds, and of what is renewed the newest."""
+"""The progress stream's outbox: ordered and bounded; of a replaceable item only the newest is kept."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from serve.ensembles.progress_stream import ProgressOutbox, stream_progress
 
 
-async def test_what_is_renewed_keeps_its_place_and_needs_none() -> None:
+async def test_replaced_item_keeps_its_place_and_takes_no_capacity() -> None:
     outbox = ProgressOutbox(1)
     outbox.put_latest("a", 1)
     await outbox.put("between")
@@ -21,7 +21,7 @@ async def test_what_is_renewed_keeps_its_place_and_needs_none() -> None:
     assert await outbox.get() == 3
 
 
-async def test_what_finds_no_place_waits_or_is_left_out() -> None:
+async def test_full_outbox_delays_required_items_and_drops_offered_ones() -> None:
     outbox = ProgressOutbox(2)
     await outbox.put(1)
     await outbox.put(2)
@@ -34,7 +34,7 @@ async def test_what_finds_no_place_waits_or_is_left_out() -> None:
     assert [await outbox.get() for _ in range(2)] == [2, 3]
 
 
-async def test_all_that_waits_comes_before_the_result_and_before_an_error() -> None:
+async def test_queued_items_precede_the_result_or_the_error() -> None:
     async def work(outbox: ProgressOutbox) -> str:
         outbox.put_latest("newest", "first")
         await outbox.put("second")
@@ -51,7 +51,7 @@ async def test_all_that_waits_comes_before_the_result_and_before_an_error() -> N
         await anext(items)
 
 
-async def test_closing_ends_work_that_waits_for_a_place() -> None:
+async def test_closing_ends_work_that_waits_for_capacity() -> None:
     ended = asyncio.Event()
 
     async def work(outbox: ProgressOutbox) -> None:

@@ -1,4 +1,4 @@
-"""The trials of a request and its time budget, on stand-in workers whose traces take as long as they are told to."""
+"""The trials of a request and its time budget, on stand-in workers whose traces take set times."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ QUICK, SLOW, SLOWEST = (CoverageParameters(tolerance=tolerance) for tolerance in
 
 
 class TimedWorkers:
-    """Traces take ``seconds[parameters]``; ``given_up`` has those that were cancelled."""
+    """Traces take ``seconds[parameters]``; ``cancelled`` lists the cancelled ones."""
 
     count = 2
 
     def __init__(self, seconds: dict[Parameters, float]) -> None:
         self.seconds = seconds
-        self.given_up: list[Parameters] = []
+        self.cancelled: list[Parameters] = []
         self.began_with: dict[Parameters, Drawing | None] = {}
 
     async def run(
@@ -47,7 +47,7 @@ class TimedWorkers:
         try:
             await asyncio.sleep(self.seconds[parameters])
         except asyncio.CancelledError:
-            self.given_up.append(parameters)
+            self.cancelled.append(parameters)
             raise
         if data == b"bad":
             raise BadImage("no pixels")
@@ -68,7 +68,7 @@ def search(workers: TimedWorkers, budget_s: float | None, data: bytes = b"good")
     )
 
 
-async def test_what_is_under_way_at_the_end_of_the_budget_is_given_up() -> None:
+async def test_trials_running_at_the_end_of_the_budget_are_cancelled() -> None:
     """D-053."""
     workers = TimedWorkers({QUICK: 0.01, SLOW: 30, SLOWEST: 30})
     trials = search(workers, budget_s=0.2)
@@ -76,30 +76,30 @@ async def test_what_is_under_way_at_the_end_of_the_budget_is_given_up() -> None:
     await trials.attempt([QUICK, SLOW, SLOWEST], measure=True)
     assert 0.15 < time.monotonic() - began < 1
     assert list(trials.trials) == [QUICK]
-    assert workers.given_up == [SLOW, SLOWEST]
+    assert workers.cancelled == [SLOW, SLOWEST]
     assert trials.failed == 0
     await trials.attempt([SLOW], measure=True)
     assert list(trials.trials) == [QUICK]
 
 
-async def test_the_first_trial_is_waited_for_and_no_other() -> None:
+async def test_first_trial_is_awaited_beyond_the_budget() -> None:
     workers = TimedWorkers({SLOW: 0.3, SLOWEST: 30})
     trials = search(workers, budget_s=0.05)
     began = time.monotonic()
     await trials.attempt([SLOWEST, SLOW], measure=True)
     assert 0.25 < time.monotonic() - began < 2
     assert list(trials.trials) == [SLOW]
-    assert workers.given_up == [SLOWEST]
+    assert workers.cancelled == [SLOWEST]
 
 
-async def test_without_a_budget_all_are_waited_for() -> None:
+async def test_without_a_budget_all_trials_are_awaited() -> None:
     trials = search(TimedWorkers({QUICK: 0.01, SLOW: 0.2}), budget_s=None)
     await trials.attempt([QUICK, SLOW], measure=True)
     assert list(trials.trials) == [QUICK, SLOW]
     assert trials.slowest_s == 0.2
 
 
-async def test_refining_a_trial_further_begins_with_its_drawing() -> None:
+async def test_refinement_begins_with_the_trials_drawing() -> None:
     refined = replace(QUICK, refine=3)
     workers = TimedWorkers({QUICK: 0.0, SLOW: 0.0, refined: 0.0})
     trials = search(workers, budget_s=None)
@@ -109,16 +109,16 @@ async def test_refining_a_trial_further_begins_with_its_drawing() -> None:
     assert workers.began_with[refined] is trials.trials[QUICK].drawing
 
 
-async def test_what_is_wrong_with_the_picture_is_raised() -> None:
+async def test_error_in_the_picture_is_raised() -> None:
     with pytest.raises(BadImage):
         await search(TimedWorkers({QUICK: 0.0}), budget_s=0.2, data=b"bad").attempt([QUICK], measure=True)
 
 
-async def test_cancelling_ends_the_trials() -> None:
+async def test_cancellation_cancels_the_trials() -> None:
     workers = TimedWorkers({QUICK: 30, SLOW: 30})
     running = asyncio.create_task(search(workers, budget_s=None).attempt([QUICK, SLOW], measure=True))
     await asyncio.sleep(0.05)
     running.cancel()
     with pytest.raises(asyncio.CancelledError):
         await running
-    assert workers.given_up == [QUICK, SLOW]
+    assert workers.cancelled == [QUICK, SLOW]

@@ -1,4 +1,4 @@
-"""The family that ships: what is committed is what was built, and it draws what it is asked (D-042, B-072)."""
+"""The family that ships: committed files equal built ones, and pictures match their prompts (D-042, B-072)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_mini_is_the_family_that_ships() -> None:
     assert load(manifest_of(REPOSITORY, "mini")).defaults.size == (64, 64)
 
 
-def test_manifests_are_of_these_files_and_say_where_they_come_from() -> None:
+def test_manifests_match_the_files_and_state_their_sources() -> None:
     for name, manifest in manifests().items():
         for file, facts in manifest["files"].items():
             assert hashlib.sha256((REPOSITORY / name / "1" / file).read_bytes()).hexdigest() == facts["sha256"]
@@ -59,12 +59,12 @@ def test_manifests_are_of_these_files_and_say_where_they_come_from() -> None:
 
 
 @pytest.mark.triton
-def test_it_draws_what_readme_shows_and_what_it_is_asked() -> None:
+def test_pictures_match_the_readme_and_their_prompts() -> None:
     colours = {"red": 0, "green": 1, "blue": 2}
     asked = [(f"{colour} heart, flat", 3) for colour in colours]
     shown, *hearts = draw(SHOWN, *asked)
     committed = np.asarray(Image.open(ROOT / "docs" / "media" / "drawing.png").convert("RGB"), np.float64)
-    assert np.mean((shown - committed) ** 2) < 65  # 30 dB: other processors round otherwise
+    assert np.mean((shown - committed) ** 2) < 65  # 30 dB: processors differ in rounding
     for heart, channel in zip(hearts, colours.values(), strict=True):
         ink = heart[heart.min(axis=2) < 128].mean(axis=0)
         assert len(heart[heart.min(axis=2) < 128]) > 600

@@ -1,4 +1,4 @@
-"""What runs in the workers, run here: no request ever waits for a compiler, and noisy pictures are judged as such."""
+"""Tasks of the workers, run in this process: nothing is compiled during requests; noisy pictures are detected."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def transparent() -> bytes:
 
 
 def dithered() -> bytes:
-    """To the 216 colours of the web, on a ground that is none of them."""
+    """To the 216 web colours, on a background that is not one of them."""
     rgb = np.where(disc() == 255, np.array([240, 225, 200], np.uint8), disc())
     return encode(np.asarray(Image.fromarray(rgb).convert("P", palette=Image.Palette.WEB).convert("RGB")))
 
@@ -60,7 +60,7 @@ def signatures() -> int:
 
 
 @pytest.mark.parametrize("name", PICTURES)
-def test_nothing_is_compiled_after_warming(name: str) -> None:
+def test_nothing_is_compiled_after_warm_up(name: str) -> None:
     tasks.warm()
     before = signatures()
     tasks.inspect(PICTURES[name], LIMITS)
@@ -69,7 +69,7 @@ def test_nothing_is_compiled_after_warming(name: str) -> None:
     assert signatures() == before
 
 
-def test_an_attempt_tells_what_it_measured() -> None:
+def test_attempt_returns_its_measurements() -> None:
     trial = tasks.attempt(PICTURES["opaque"], LIMITS, CoverageParameters(), True)
     assert trial.ssim is not None
     assert trial.ssim > 0.97
@@ -80,14 +80,14 @@ def test_an_attempt_tells_what_it_measured() -> None:
     assert tasks.attempt(PICTURES["opaque"], LIMITS, CoverageParameters(), False).ssim is None
 
 
-def test_a_noisy_picture_is_also_judged_without_its_noise() -> None:
+def test_noisy_picture_is_also_compared_with_its_denoised_version() -> None:
     trial = tasks.attempt(PICTURES["jpeg"], LIMITS, CoverageParameters(denoise=24.0, flatness=20.0), True)
     assert trial.ssim is not None
     assert trial.restored_ssim is not None
     assert trial.restored_ssim > trial.ssim
 
 
-def test_a_dithered_picture_is_judged_as_it_is() -> None:
+def test_dithered_picture_is_compared_as_it_is() -> None:
     assert degradation(tasks.inspect(PICTURES["dithered"], LIMITS).features) == "noisy"
     trial = tasks.attempt(PICTURES["dithered"], LIMITS, CoverageParameters(), True)
     assert trial.ssim is not None
@@ -100,24 +100,24 @@ def drawn(seed: int, side: int) -> bytes:
     return encode(rgb)
 
 
-def remembered(*pictures: bytes) -> list[bytes]:
+def cached_after(*pictures: bytes) -> list[bytes]:
     for data in pictures:
         tasks.inspect(data, LIMITS)
     return [data for data, _ in tasks._decoded]
 
 
-def test_a_large_picture_is_remembered_alone() -> None:
+def test_large_picture_is_cached_alone() -> None:
     first, second, third, large, larger = (drawn(seed, side) for seed, side in enumerate((32, 32, 32, 2050, 2052)))
-    assert remembered(first, second) == [first, second]
-    assert remembered(first, third) == [first, third]
-    assert remembered(large) == [large]
-    assert remembered(larger) == [larger]
+    assert cached_after(first, second) == [first, second]
+    assert cached_after(first, third) == [first, third]
+    assert cached_after(large) == [large]
+    assert cached_after(larger) == [larger]
     known = tasks._decode_cached(larger, LIMITS)
     assert tasks._decode_cached(larger, LIMITS) is known
-    assert remembered(first) == [first]
+    assert cached_after(first) == [first]
 
 
-def test_an_inspection_describes_the_picture() -> None:
+def test_inspection_describes_the_picture() -> None:
     seen = tasks.inspect(PICTURES["alpha"], LIMITS)
     assert (seen.width, seen.height, seen.format) == (96, 96, "PNG")
     assert seen.features.alpha_share > 0.3

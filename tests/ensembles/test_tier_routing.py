@@ -1,4 +1,4 @@
-"""Routing and candidates as pure functions: the table of tiers (D-053, F8), seeded samples, varied picks, bounds."""
+"""Routing and candidates as pure functions: the table of tiers (D-053, F8), seeded samples, diverse picks, bounds."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SHA = "5f" * 32
 
 
 @pytest.mark.parametrize(
-    ("asked", "forecasts", "fit", "tier"),
+    ("options", "forecasts", "fit", "tier"),
     [
         ({}, {1: GOOD, 2: GOOD}, (1, 2, 3), 1),
         ({}, {1: POOR, 2: GOOD}, (1, 2, 3), 2),
@@ -33,11 +33,11 @@ SHA = "5f" * 32
         ({"max_paths": 5}, {1: GOOD, 2: Forecast(0.95, 2900, 5)}, (1, 2, 3), 2),
     ],
 )
-def test_the_table_of_tiers(asked: dict[str, Any], forecasts: dict[int, Forecast], fit: Any, tier: int) -> None:
-    assert tier_routing.choose_tier(VectorizeOptions(**asked), forecasts, fit) == tier
+def test_table_of_tiers(options: dict[str, Any], forecasts: dict[int, Forecast], fit: Any, tier: int) -> None:
+    assert tier_routing.choose_tier(VectorizeOptions(**options), forecasts, fit) == tier
 
 
-def test_tiers_that_take_too_long_do_not_fit() -> None:
+def test_too_slow_tiers_are_not_affordable() -> None:
     assert tier_routing.affordable_tiers((1, 2, 3), None, 0.1, 2) == (1, 2, 3)
     assert tier_routing.affordable_tiers((1, 2, 3), 10, 0.1, 2) == (1, 2, 3)
     assert tier_routing.affordable_tiers((1, 2, 3), 0.45, 0.1, 2) == (1, 2)
@@ -51,28 +51,28 @@ def test_large_pictures_get_fewer_trials() -> None:
 
 
 @pytest.mark.parametrize("tier", ["1", "2", "best", 4, 0, True, None])
-def test_tiers_are_numbers_and_words(tier: Any) -> None:
-    """F8: a form's "2" must not silently be another tier; the doors make numbers of it."""
+def test_tier_of_another_type_or_value_is_refused(tier: Any) -> None:
+    """F8: a form's "2" must not silently be another tier; the routes convert it to a number."""
     with pytest.raises(InvalidRequest) as raised:
         VectorizeOptions(tier=tier)
     assert raised.value.field == "tier"
 
 
 @pytest.mark.parametrize(
-    ("asked", "said"),
+    ("options", "message"),
     [
         ({"max_bytes": 7}, "must be from 100 to 2147483647"),
         ({"target_quality": 1.5}, "must be from 0 to 1"),
         ({"time_budget_s": 0}, "must be from 0.001 to 600"),
     ],
 )
-def test_ranges_are_told_in_plain_numbers(asked: dict[str, Any], said: str) -> None:
+def test_range_errors_have_plain_numbers(options: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidRequest) as raised:
-        VectorizeOptions(**asked)
-    assert raised.value.message == said
+        VectorizeOptions(**options)
+    assert raised.value.message == message
 
 
-def test_candidates_depend_on_the_picture_alone() -> None:
+def test_candidates_depend_on_the_picture_only() -> None:
     starts = candidates.row_from_parameters(CoverageParameters())[None]
     rows = candidates.sample(SHA, starts, refine=1)
     assert rows.shape == (1000, 10)
@@ -84,12 +84,12 @@ def test_candidates_depend_on_the_picture_alone() -> None:
         candidates.parameters_from_row(row)
 
 
-def test_the_last_bit_of_a_prediction_changes_nothing() -> None:
+def test_last_bit_of_a_prediction_changes_nothing() -> None:
     row = candidates.row_from_parameters(CoverageParameters())
     assert candidates.parameters_from_row(row) == candidates.parameters_from_row(row + np.float32(1e-6))
 
 
-def test_picks_are_worthy_and_varied() -> None:
+def test_selected_candidates_are_good_and_diverse() -> None:
     rows = candidates.sample(SHA, candidates.row_from_parameters(CoverageParameters())[None], refine=1)
     worth = -np.abs(rows[:, 5] - 0.5).astype(np.float64)
     chosen = candidates.select_diverse(rows, worth, 4)

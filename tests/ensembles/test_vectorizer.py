@@ -1,4 +1,4 @@
-"""The Vectorizer on stand-in engines and real tracers: every tier, routing, and what an answer tells."""
+"""The Vectorizer on stand-in engines and real tracers: every tier, routing, and the fields of a result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from serve.vector.parameters import MAX_REFINE, Parameters
 
 @in_module_loop
 @pytest.mark.parametrize("tier", ["auto", 1, 2, 3])
-async def test_every_tier_answers_with_all_fields(vectorizer: Vectorizer, engines: Any, tier: Any) -> None:
+async def test_every_tier_fills_all_fields(vectorizer: Vectorizer, engines: Any, tier: Any) -> None:
     """D-054."""
     made = await convert(vectorizer, tier=tier, validate=True)
     assert render(made.svg, made.width, made.height).shape == (96, 96, 4)
@@ -50,16 +50,16 @@ async def test_higher_tiers_are_not_worse(vectorizer: Vectorizer, engines: Any) 
 
 
 @in_module_loop
-async def test_tier_3_tries_all_that_tier_2_tries(
+async def test_tier_3_tries_all_candidates_of_tier_2(
     vectorizer: Vectorizer, engines: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     attempt, tried = Search.attempt, set()
 
-    async def noting(search: Search, wanted: Sequence[Parameters], *, measure: bool) -> None:
+    async def recording_attempt(search: Search, wanted: Sequence[Parameters], *, measure: bool) -> None:
         tried.update(wanted)
         await attempt(search, wanted, measure=measure)
 
-    monkeypatch.setattr(Search, "attempt", noting)
+    monkeypatch.setattr(Search, "attempt", recording_attempt)
     await convert(vectorizer, png(logo(4)), tier=2)
     second = {parameters for parameters in tried if parameters.to_dict().get("refine") != MAX_REFINE}
     tried.clear()
@@ -77,7 +77,7 @@ async def test_tier_2_scores_a_thousand_candidates_in_one_call(vectorizer: Vecto
 
 
 @in_module_loop
-async def test_basic_is_plain_vtracer_and_asks_no_engine(vectorizer: Vectorizer, engines: Any) -> None:
+async def test_basic_is_plain_vtracer_without_engine_calls(vectorizer: Vectorizer, engines: Any) -> None:
     made = await convert(vectorizer, tier="basic")
     assert (made.tracer, made.tier, made.predicted_quality, made.actual_quality) == ("vtracer", "basic", None, None)
     assert engines.calls == []
@@ -88,7 +88,7 @@ async def test_basic_is_plain_vtracer_and_asks_no_engine(vectorizer: Vectorizer,
 async def test_auto_climbs_until_the_target_is_reached(vectorizer: Vectorizer, engines: Any) -> None:
     """F8: auto is not always tier 1."""
     engines.answers = models(quality=0.5)
-    assert (await convert(vectorizer, target_quality=0.9)).tier == "3"  # no tier is predicted to do: the best one
+    assert (await convert(vectorizer, target_quality=0.9)).tier == "3"  # no tier is predicted to reach it: the best one
     engines.answers = models(quality=0.97)
     assert (await convert(vectorizer, target_quality=0.9)).tier == "1"
     assert (await convert(vectorizer, target_quality=0.96)).tier == "2"
@@ -98,7 +98,7 @@ async def test_auto_climbs_until_the_target_is_reached(vectorizer: Vectorizer, e
 
 
 @in_module_loop
-async def test_analyze_recommends_what_auto_begins_with(vectorizer: Vectorizer, engines: Any) -> None:
+async def test_analyze_recommends_the_first_tier_of_auto(vectorizer: Vectorizer, engines: Any) -> None:
     analysis = await vectorizer.analyze(DATA)
     assert (analysis.recommended_tier, analysis.logo_type, analysis.method) == ("1", "simple", "trained")
     assert analysis.features["edge_density"] > 0
@@ -111,7 +111,7 @@ async def test_analyze_recommends_what_auto_begins_with(vectorizer: Vectorizer, 
 
 
 @in_module_loop
-async def test_an_insight_is_remembered_by_hash(vectorizer: Vectorizer, engines: Any) -> None:
+async def test_analysis_is_cached_by_hash(vectorizer: Vectorizer, engines: Any) -> None:
     """D-014."""
     await vectorizer.analyze(DATA)
     await convert(vectorizer, tier=1)
@@ -121,7 +121,7 @@ async def test_an_insight_is_remembered_by_hash(vectorizer: Vectorizer, engines:
 
 @in_module_loop
 @pytest.mark.parametrize("tier", ["auto", 1, 2, 3])
-async def test_the_same_bytes_and_options_give_the_same_svg(vectorizer: Vectorizer, engines: Any, tier: Any) -> None:
+async def test_same_bytes_and_options_give_the_same_svg(vectorizer: Vectorizer, engines: Any, tier: Any) -> None:
     first = await convert(vectorizer, png(logo(5)), tier=tier)
     vectorizer._resources.analyzer._cache.clear()
     noise = [convert(vectorizer, png(logo(seed)), tier=2) for seed in range(3)]
@@ -131,8 +131,8 @@ async def test_the_same_bytes_and_options_give_the_same_svg(vectorizer: Vectoriz
 
 
 @in_module_loop
-async def test_many_at_once(vectorizer: Vectorizer, engines: Any) -> None:
-    """D-052: ten and more at a time, all answered, each with its own picture."""
+async def test_many_concurrent_conversions(vectorizer: Vectorizer, engines: Any) -> None:
+    """D-052: ten and more at a time, all succeed, each with its own picture."""
     made = await asyncio.gather(*(convert(vectorizer, png(logo(seed)), tier=1) for seed in range(24)))
     assert len({one.input_sha256 for one in made}) == 24
     for seed, one in enumerate(made):

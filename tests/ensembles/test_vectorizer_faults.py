@@ -1,4 +1,4 @@
-"""Models, tracers and workers that fail: conversions go on, and health says what is wrong."""
+"""Engines, tracers and workers that fail: conversions continue, and health reports the failure."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from serve.vector.parameters import CoverageParameters
 @in_module_loop
 @pytest.mark.parametrize("error", [EngineFailure("broken"), None])
 @pytest.mark.parametrize("engine", ENGINES)
-async def test_a_conversion_never_fails_because_a_model_did(
+async def test_conversion_survives_engine_failures(
     vectorizer: Vectorizer, engines: Any, engine: str, error: AtelierError | None
 ) -> None:
-    """D-055, D-091; None: the engine answers nonsense."""
+    """D-055, D-091; None: the engine returns invalid values."""
     engines.answers[engine] = error or {"embedding": np.zeros(3), "ssim": np.full((1, 1), np.nan)}
     for tier in ("auto", 1, 2, 3):
         made = await convert(vectorizer, tier=tier, target_quality=1.0)
@@ -47,7 +47,7 @@ async def test_a_conversion_never_fails_because_a_model_did(
 
 
 @in_module_loop
-async def test_without_any_engine_fixed_parameters_trace(vectorizer: Vectorizer, engines: Any) -> None:
+async def test_without_engines_fixed_parameters_are_used(vectorizer: Vectorizer, engines: Any) -> None:
     engines.answers = dict.fromkeys(ENGINES, EngineUnavailable("gone"))
     made = await convert(vectorizer, tier=1, validate=True)
     assert (made.tier, made.tracer, made.predicted_quality, made.model_versions) == ("fixed", "coverage", None, {})
@@ -58,7 +58,7 @@ async def test_without_any_engine_fixed_parameters_trace(vectorizer: Vectorizer,
 
 
 class CoverageFails(WorkerPool):
-    """The real pool, in which our tracer never succeeds."""
+    """The real pool, in which the coverage tracer always fails."""
 
     def __init__(self, real: WorkerPool) -> None:
         self.real, self.count = real, real.count
@@ -71,7 +71,7 @@ class CoverageFails(WorkerPool):
 
 @in_module_loop
 @pytest.mark.parametrize("tier", ["auto", 1, 2, 3])
-async def test_when_our_tracer_fails_vtracer_takes_over(vectorizer: Vectorizer, engines: Any, tier: Any) -> None:
+async def test_vtracer_replaces_a_failed_coverage_tracer(vectorizer: Vectorizer, engines: Any, tier: Any) -> None:
     failing = replace(vectorizer._resources, workers=CoverageFails(vectorizer._resources.workers))
     context = vectorizer._context(None)
     made = await Conversion(failing, DATA, VectorizeOptions(tier=tier), context).run()
@@ -80,7 +80,7 @@ async def test_when_our_tracer_fails_vtracer_takes_over(vectorizer: Vectorizer, 
 
 
 @in_module_loop
-async def test_a_picture_that_no_worker_survives_is_a_bad_picture() -> None:
+async def test_picture_that_kills_its_worker_twice_is_a_bad_picture() -> None:
     class Deadly(CoverageFails):
         async def run(self, deadline: float | None, task: Any, *arguments: Any, limit_s: float | None = None) -> Any:
             raise TaskFault("processing the picture ended its worker twice")
@@ -92,31 +92,31 @@ async def test_a_picture_that_no_worker_survives_is_a_bad_picture() -> None:
 
 
 @in_module_loop
-async def test_a_killed_worker_is_not_noticed(
+async def test_killed_worker_does_not_fail_the_conversion(
     vectorizer: Vectorizer, engines: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = png(logo(13, 1024))
     expected = await convert(vectorizer, data, tier=1)
-    ask, asked = WorkerProcess.ask, []
+    ask, pids = WorkerProcess.ask, []
 
     async def killing(worker: WorkerProcess, message: bytes) -> tuple[str, Any]:
         if b"attempt" in message:
-            asked.append(worker.pid)
-            if len(asked) == 1:
+            pids.append(worker.pid)
+            if len(pids) == 1:
                 asyncio.get_running_loop().call_later(0.03, os.kill, worker.pid, signal.SIGKILL)
         return await ask(worker, message)
 
     monkeypatch.setattr(WorkerProcess, "ask", killing)
     assert (await convert(vectorizer, data, tier=1)).svg == expected.svg
-    assert len(asked) == 2  # the tracing was under way, and was repeated
-    assert asked[0] not in vectorizer._resources.workers.pids
+    assert len(pids) == 2  # the tracing was running, and was repeated
+    assert pids[0] not in vectorizer._resources.workers.pids
 
 
 @in_module_loop
-async def test_health_is_a_real_inference_and_a_real_tracing(vectorizer: Vectorizer, engines: Any) -> None:
+async def test_health_runs_a_real_inference_and_a_real_tracing(vectorizer: Vectorizer, engines: Any) -> None:
     assert (await vectorizer.health()).ready
     engines.answers["policy"] = EngineUnavailable("its process is gone")
-    assert (await vectorizer.health()).ready  # the answer of a moment ago
+    assert (await vectorizer.health()).ready  # the cached answer
     await asyncio.sleep(HEALTH_CACHE_S)
     health = await vectorizer.health()
     assert not health.ready
@@ -124,7 +124,7 @@ async def test_health_is_a_real_inference_and_a_real_tracing(vectorizer: Vectori
     assert health.engines[TRACERS].ready
 
 
-class Counting(FakeEngines):
+class CountingEngines(FakeEngines):
     probes = 0
 
     async def probe(self, engine: str, *, timeout_s: float | None = None, version: str = "") -> None:
@@ -134,8 +134,8 @@ class Counting(FakeEngines):
 
 
 @in_module_loop
-async def test_probes_at_the_same_time_are_one(vectorizer: Vectorizer, engines: Any) -> None:
-    counting = Counting(models())
+async def test_concurrent_probes_are_shared(vectorizer: Vectorizer, engines: Any) -> None:
+    counting = CountingEngines(models())
     whole, vectorizer.engine_set.client = vectorizer.engine_set.client, counting  # type: ignore[assignment]
     answers = await asyncio.gather(*(vectorizer.health() for _ in range(10)))
     vectorizer.engine_set.client = whole
@@ -144,7 +144,7 @@ async def test_probes_at_the_same_time_are_one(vectorizer: Vectorizer, engines: 
 
 
 @in_module_loop
-async def test_busy_tracers_are_well_and_dead_ones_are_not(
+async def test_busy_tracers_are_ready_and_dead_ones_are_not(
     vectorizer: Vectorizer, engines: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serve.ensembles.vectorizer.vectorizer.PROBE_TIMEOUT_S", 0.2)
@@ -156,13 +156,13 @@ async def test_busy_tracers_are_well_and_dead_ones_are_not(
         task.cancel()
     await asyncio.gather(*busy, return_exceptions=True)
     made = Vectorizer(VectorizerSettings(workers=1), engines=FakeEngines(models()))  # type: ignore[arg-type]
-    health = await made.health()  # never started: no worker lives
+    health = await made.health()  # never started: no worker is alive
     assert not health.engines[TRACERS].ready
     assert "time" in health.engines[TRACERS].reason
 
 
 @in_module_loop
-async def test_a_failed_watch_keeps_nothing_from_closing() -> None:
+async def test_failed_watch_task_does_not_prevent_closing() -> None:
     made = Vectorizer(VectorizerSettings(workers=1), engines=FakeEngines(models()))  # type: ignore[arg-type]
     await made.start()
 
@@ -178,7 +178,7 @@ async def test_a_failed_watch_keeps_nothing_from_closing() -> None:
 
 
 @in_module_loop
-async def test_an_outside_triton_that_lacks_an_engine_fails_the_start_with_its_reason() -> None:
+async def test_external_triton_without_an_engine_fails_the_start_with_the_reason() -> None:
     fake = FakeEngines(models() | {"policy": EngineUnavailable("connection refused")})
     made = Vectorizer(VectorizerSettings(workers=1, engines_url="127.0.0.1:1"), engines=fake)  # type: ignore[arg-type]
     with pytest.raises(EngineUnavailable, match=r"'policy' at 127\.0\.0\.1:1: connection refused"):
@@ -187,7 +187,7 @@ async def test_an_outside_triton_that_lacks_an_engine_fails_the_start_with_its_r
 
 
 @pytest.mark.slow
-def test_a_missing_engine_is_not_half_a_start(tmp_path: Any) -> None:
+def test_missing_engine_fails_the_start_and_leaves_nothing_running(tmp_path: Any) -> None:
     async def start() -> None:
         made = Vectorizer(VectorizerSettings(model_repository=tmp_path, workers=1))
         try:

@@ -1,4 +1,4 @@
-"""What bounds a conversion: bad bytes, sizes, paths, time budgets, deadlines, cancelling, overload."""
+"""Limits of a conversion: invalid bytes, sizes, paths, time budgets, deadlines, cancellation, overload."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ ATTEMPTS = 8
         (png(np.zeros((8, 8, 4), np.uint8)), BadImage),
     ],
 )
-async def test_bad_bytes(vectorizer: Vectorizer, data: bytes, error: type[AtelierError]) -> None:
+async def test_invalid_bytes_are_refused(vectorizer: Vectorizer, data: bytes, error: type[AtelierError]) -> None:
     good = asyncio.create_task(convert(vectorizer, tier=1))
     for call in (convert(vectorizer, data), vectorizer.analyze(data)):
         with pytest.raises(error) as raised:
@@ -41,7 +41,7 @@ async def test_bad_bytes(vectorizer: Vectorizer, data: bytes, error: type[Atelie
 
 
 @in_module_loop
-async def test_max_bytes_is_kept_or_named(vectorizer: Vectorizer, engines: Any) -> None:
+async def test_max_bytes_is_kept_or_reported(vectorizer: Vectorizer, engines: Any) -> None:
     data = png(logo(7))
     free = await convert(vectorizer, data, tier=1)
     for tier in ("auto", "basic", 1, 2, 3):
@@ -61,9 +61,9 @@ async def test_max_paths_is_kept(vectorizer: Vectorizer, engines: Any) -> None:
 
 
 @in_module_loop
-async def test_a_time_budget_ends_the_search(vectorizer: Vectorizer, engines: Any) -> None:
-    """D-053: less than 5 % over, as long as one tracing fits. The best of some attempts counts: what a busy machine
-    adds to each is not the search's."""
+async def test_time_budget_ends_the_search(vectorizer: Vectorizer, engines: Any) -> None:
+    """D-053: less than 5 % over, as long as one tracing fits. The best of several attempts counts, since a busy
+    machine adds time that is not the search's."""
     data = png(logo(9, 256))
     await convert(vectorizer, data, tier=3)
     for budget_s in (0.4, 0.8, 1.6):
@@ -79,20 +79,20 @@ async def test_a_time_budget_ends_the_search(vectorizer: Vectorizer, engines: An
 
 
 @in_module_loop
-async def test_a_budget_too_small_for_anything_is_named(vectorizer: Vectorizer, engines: Any) -> None:
+async def test_budget_too_small_for_any_trial_is_reported(vectorizer: Vectorizer, engines: Any) -> None:
     made = await convert(vectorizer, png(logo(10, 256)), tier="auto", time_budget_s=0.002, target_quality=1.0)
     assert made.tier == "1"
     assert any("time_budget_s" in note for note in made.degraded)
 
 
 @in_module_loop
-async def test_a_deadline_is_an_error(vectorizer: Vectorizer, engines: Any) -> None:
+async def test_deadline_is_an_error(vectorizer: Vectorizer, engines: Any) -> None:
     with pytest.raises(DeadlineExceeded):
         await convert(vectorizer, png(logo(11, 1024)), tier=3, timeout_s=0.05)
 
 
 @in_module_loop
-async def test_cancelling_frees_the_workers(vectorizer: Vectorizer, engines: Any) -> None:
+async def test_cancellation_frees_the_workers(vectorizer: Vectorizer, engines: Any) -> None:
     running = asyncio.create_task(convert(vectorizer, png(logo(12, 2048)), tier=3))
     await asyncio.sleep(0.4)
     running.cancel()

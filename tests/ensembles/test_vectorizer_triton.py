@@ -24,7 +24,7 @@ pytestmark = pytest.mark.triton
 
 
 def logo(kind: str) -> bytes:
-    """A picture of each of D-070's types."""
+    """One picture of each of D-070's types."""
     _, x = np.mgrid[:128, :128]
     rgb = np.full((128, 128, 3), 255, np.uint8)
     if kind == "simple":
@@ -75,11 +75,11 @@ async def test_tiers_and_types(vectorizer: Vectorizer, tier: int, kind: str) -> 
 
 
 @in_module_loop
-async def test_a_killed_triton_is_not_felt(vectorizer: Vectorizer) -> None:
-    """Conversions go on without models, say so, and have them back a little later."""
+async def test_killed_triton_does_not_fail_conversions(vectorizer: Vectorizer) -> None:
+    """Conversions continue without engines, report it, and use the engines again a little later."""
     assert vectorizer.engine_set._server is not None
     os.kill(vectorizer.engine_set._server.pid, signal.SIGKILL)
-    picture = logo("simple") + b" "  # bytes never seen before
+    picture = logo("simple") + b" "  # not in the cache
     during = await vectorizer.vectorize(picture, VectorizeOptions(tier=2))
     assert during.tracer == "coverage"
     assert during.degraded

@@ -1,4 +1,4 @@
-"""What travels to and from the workers arrives as it was, and nothing else arrives at all."""
+"""The worker protocol: project values survive the round trip unchanged, and nothing else is accepted."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _ARRAY, _TUPLE, _DATACLASS, _ERROR = 0, 2, 3, 4
 
 
 def same(left: Any, right: Any) -> bool:
-    """Equal in value and in type, all the way down; NaN is NaN and -0.0 is not 0.0."""
+    """Equal in value and type, at every depth; NaN equals NaN and -0.0 is not 0.0."""
     if type(left) is not type(right):
         return False
     if isinstance(left, np.ndarray | np.generic):
@@ -56,12 +56,12 @@ def same(left: Any, right: Any) -> bool:
     return bool(left == right)
 
 
-def there_and_back(value: Any) -> Any:
+def round_trip(value: Any) -> Any:
     return unpack(pack(value))
 
 
 integers = st.integers(-(1 << 63), (1 << 64) - 1)
-texts = st.text(st.characters(exclude_categories=()))  # lone surrogates too: file names have them
+texts = st.text(st.characters(exclude_categories=()))  # also lone surrogates: file names have them
 keys = st.none() | st.booleans() | integers | st.floats(allow_nan=False) | texts | st.binary()
 shapes = arrays.array_shapes(min_dims=0, min_side=0, max_side=4)
 anything = st.recursive(
@@ -72,22 +72,22 @@ anything = st.recursive(
 
 
 @given(anything)
-def test_values_arrive_as_they_were(value: Any) -> None:
-    assert same(there_and_back(value), value)
+def test_round_trip_keeps_values(value: Any) -> None:
+    assert same(round_trip(value), value)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_arrays_are_aligned_and_can_be_written_to(dtype: str) -> None:
-    """As the tracer's compiled loops want them: another layout would have to be compiled first."""
+def test_arrays_are_aligned_and_writable(dtype: str) -> None:
+    """The tracer's compiled loops require it: another layout would be compiled again."""
     whole = np.arange(60).reshape(5, 12).astype(dtype)
     for array in (whole, whole.T, whole[::2, 1::3], np.asfortranarray(whole), whole[:0], np.array(7, dtype)):
-        found = there_and_back(["x", array])[1]
+        found = round_trip(["x", array])[1]
         assert found.dtype == array.dtype
         np.testing.assert_array_equal(found, array)
         assert found.flags.aligned
         assert found.flags.writeable
         assert found.flags.c_contiguous
-    assert same(there_and_back(whole[1, 1]), whole[1, 1])
+    assert same(round_trip(whole[1, 1]), whole[1, 1])
 
 
 @pytest.fixture(scope="module")
@@ -95,9 +95,9 @@ def trial() -> tasks.Trial:
     return tasks.attempt(PICTURE, LIMITS, CoverageParameters(), True)
 
 
-def test_a_trial_arrives_with_its_drawing(trial: tasks.Trial) -> None:
-    """D-054: and what is refined from it there is what is refined from it here."""
-    found = there_and_back(("value", trial))[1]
+def test_round_trip_keeps_a_trial_with_its_drawing(trial: tasks.Trial) -> None:
+    """D-054: refining it in either process gives the same SVG."""
+    found = round_trip(("value", trial))[1]
     assert isinstance(found.drawing, Drawing)
     assert same(found, trial)
     refined = CoverageParameters(refine=1)
@@ -105,15 +105,15 @@ def test_a_trial_arrives_with_its_drawing(trial: tasks.Trial) -> None:
     assert here.svg == there.svg != trial.svg
 
 
-def test_an_inspection_arrives() -> None:
+def test_round_trip_keeps_an_inspection() -> None:
     seen = tasks.inspect(PICTURE, LIMITS)
-    assert same(there_and_back(seen), seen)
+    assert same(round_trip(seen), seen)
 
 
 @pytest.mark.parametrize("parameters", [CoverageParameters(refine=2), VTracerParameters(mode="polygon")])
-def test_a_task_arrives(parameters: Parameters) -> None:
+def test_round_trip_keeps_a_task(parameters: Parameters) -> None:
     task = function_name(tasks.attempt), (PICTURE, LIMITS, parameters, True, None)
-    assert same(there_and_back(task), task)
+    assert same(round_trip(task), task)
     assert function_by_name(task[0]) is tasks.attempt
 
 
@@ -121,28 +121,28 @@ ERRORS = [kind for kind in vars(errors).values() if isinstance(kind, type) and i
 
 
 @pytest.mark.parametrize("kind", ERRORS)
-def test_errors_arrive(kind: type[AtelierError]) -> None:
+def test_round_trip_keeps_errors(kind: type[AtelierError]) -> None:
     for error in (kind("reason", "field"), kind("reason")):
-        found = there_and_back(("error", error))[1]
+        found = round_trip(("error", error))[1]
         assert type(found) is kind
         assert (found.args, str(found)) == (error.args, str(error))
 
 
 @pytest.mark.parametrize("function", [tasks.inspect, operator.add, math.sqrt, time.sleep, len, os._exit])
-def test_functions_have_names(function: Callable[..., Any]) -> None:
+def test_functions_are_found_by_name(function: Callable[..., Any]) -> None:
     assert function_by_name(function_name(function)) is function
 
 
 @pytest.mark.parametrize(
     "unfit", [lambda: None, b"".join, bytes.__len__, bytes, functools.partial(len), CoverageParameters.to_unit]
 )
-def test_what_is_no_function_of_a_module_has_none(unfit: Callable[..., Any]) -> None:
+def test_function_without_a_module_level_name_is_refused(unfit: Callable[..., Any]) -> None:
     with pytest.raises(TypeError):
         function_name(unfit)
 
 
 @pytest.mark.parametrize("name", ["", ":", "os", "os:", ":len", "os:nothing", "no_such:f", "os:sep", ".x:f", "a\0b:f"])
-def test_a_name_of_no_function(name: str) -> None:
+def test_name_without_a_function_is_refused(name: str) -> None:
     with pytest.raises(Malformed):
         function_by_name(name)
 
@@ -153,7 +153,7 @@ class Colour(enum.IntEnum):
 
 @dataclasses.dataclass(frozen=True)
 class Foreign:
-    """Of a module that is not the project's."""
+    """A class of a module outside the project."""
 
     value: int = 1
 
@@ -170,13 +170,13 @@ UNFIT = [
 
 
 @pytest.mark.parametrize("unfit", UNFIT, ids=lambda unfit: type(unfit).__name__)
-def test_nothing_else_is_packed(unfit: Any) -> None:
+def test_other_types_are_not_packed(unfit: Any) -> None:
     for value in (unfit, ("value", [unfit]), {"key": unfit}):
         with pytest.raises(TypeError):
             pack(value)
 
 
-def test_nesting_has_a_bound() -> None:
+def test_nesting_is_bounded() -> None:
     nested: list[Any] = []
     for _ in range(2000):
         nested = [nested]
@@ -228,7 +228,7 @@ FORGED = {
 
 
 @pytest.mark.parametrize("data", FORGED.values(), ids=FORGED)
-def test_a_forged_message_is_refused(data: bytes) -> None:
+def test_forged_message_is_refused(data: bytes) -> None:
     with pytest.raises(Malformed):
         unpack(data)
 
@@ -241,7 +241,7 @@ class Thing:
 """
 
 
-def test_reading_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unpacking_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "late.py").write_text(LATE)
     monkeypatch.setattr(serve, "__path__", [*serve.__path__, str(tmp_path)])
     message = forged(_DATACLASS, "serve.late:Thing", {"x": 1})
@@ -256,7 +256,7 @@ def test_reading_imports_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 @given(st.binary(max_size=64))
-def test_noise_is_refused_or_is_a_value(data: bytes) -> None:
+def test_random_bytes_are_refused_or_a_value(data: bytes) -> None:
     try:
         unpack(data)
     except Malformed:
@@ -264,7 +264,7 @@ def test_noise_is_refused_or_is_a_value(data: bytes) -> None:
 
 
 @given(st.data())
-def test_a_damaged_message_is_refused_or_is_a_value(trial: tasks.Trial, data: st.DataObject) -> None:
+def test_damaged_message_is_refused_or_a_value(trial: tasks.Trial, data: st.DataObject) -> None:
     message = bytearray(pack(("value", dataclasses.replace(trial, svg=""))))
     for _ in range(data.draw(st.integers(1, 3))):
         message[data.draw(st.integers(0, len(message) - 1))] = data.draw(st.integers(0, 255))

@@ -1,4 +1,4 @@
-"""A process with many descriptors open: a worker whose own is beyond what ``select.select`` takes."""
+"""A process with many open descriptors: the worker's descriptor is above the limit of ``select.select``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from serve.ensembles.vectorizer.processes import WorkerProcess
 SELECT_LIMIT = 1024
 
 
-async def test_a_worker_with_a_high_descriptor_is_seen_alive_and_dead() -> None:
+async def test_worker_with_a_high_descriptor_is_watched() -> None:
     limits = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
     opened = [os.open(os.devnull, os.O_RDONLY)]

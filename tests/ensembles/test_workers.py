@@ -59,7 +59,7 @@ async def until_full(workers: WorkerPool) -> None:
 
 
 @in_module_loop
-async def test_values_and_errors_come_back(workers: WorkerPool) -> None:
+async def test_values_and_errors_are_returned(workers: WorkerPool) -> None:
     assert await workers.run(None, operator.add, 2, 3) == 5
     with pytest.raises(BadImage, match="empty") as raised:
         await workers.run(None, tasks.inspect, b"", ImageLimits())
@@ -67,7 +67,7 @@ async def test_values_and_errors_come_back(workers: WorkerPool) -> None:
 
 
 @in_module_loop
-async def test_foreign_errors_become_a_fault_without_details(workers: WorkerPool) -> None:
+async def test_foreign_error_becomes_a_fault_without_details(workers: WorkerPool) -> None:
     with pytest.raises(TaskFault) as raised:
         await workers.run(None, math.sqrt, -1)
     assert "math" not in str(raised.value)
@@ -75,8 +75,8 @@ async def test_foreign_errors_become_a_fault_without_details(workers: WorkerPool
 
 
 @in_module_loop
-async def test_what_cannot_be_sent(workers: WorkerPool) -> None:
-    """Arguments are the caller's mistake, a result is the task's: it costs no worker."""
+async def test_unserializable_values_are_refused(workers: WorkerPool) -> None:
+    """Arguments are the caller's error, a result is the task's; neither costs a worker."""
     await until_full(workers)
     before = workers.pids
     for unfit in (object(), {1, 2}):
@@ -93,7 +93,7 @@ NOISE = [b"noise", b"", pack(7), pack(("value",)), pack((1, 2)), pack(("value", 
 
 
 @pytest.mark.parametrize("answer", NOISE)
-async def test_a_worker_that_answers_noise_is_lost(answer: bytes) -> None:
+async def test_worker_that_sends_noise_is_lost(answer: bytes) -> None:
     ours, theirs = socket.socketpair()
     child = subprocess.Popen(["sleep", "60"])  # noqa: ASYNC220 (a moment)
     worker = await WorkerProcess.connect(child.pid, ours)
@@ -114,7 +114,7 @@ async def test_tasks_run_in_parallel_processes(workers: WorkerPool) -> None:
 
 
 @in_module_loop
-async def test_a_task_over_its_deadline_is_killed(workers: WorkerPool) -> None:
+async def test_task_over_its_deadline_is_killed(workers: WorkerPool) -> None:
     before = set(workers.pids)
     began = time.monotonic()
     with pytest.raises(DeadlineExceeded):
@@ -126,7 +126,7 @@ async def test_a_task_over_its_deadline_is_killed(workers: WorkerPool) -> None:
 
 
 @in_module_loop
-async def test_a_limit_is_for_the_task_and_not_for_its_wait(workers: WorkerPool) -> None:
+async def test_task_limit_excludes_the_wait_in_the_queue(workers: WorkerPool) -> None:
     await until_full(workers)
     waits = [workers.run(None, time.sleep, 0.3, limit_s=0.5) for _ in range(5)]  # the last waits for 0.6 s
     assert await asyncio.gather(*waits) == [None] * 5
@@ -135,13 +135,13 @@ async def test_a_limit_is_for_the_task_and_not_for_its_wait(workers: WorkerPool)
 
 
 @in_module_loop
-async def test_a_deadline_already_past(workers: WorkerPool) -> None:
+async def test_past_deadline_is_an_error(workers: WorkerPool) -> None:
     with pytest.raises(DeadlineExceeded):
         await workers.run(time.monotonic() - 1, time.sleep, 30)
 
 
 @in_module_loop
-async def test_cancelling_frees_the_worker(workers: WorkerPool) -> None:
+async def test_cancellation_frees_the_worker(workers: WorkerPool) -> None:
     before = set(workers.pids)
     tasks_ = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(2)]
     await asyncio.sleep(0.1)
@@ -156,8 +156,8 @@ async def test_cancelling_frees_the_worker(workers: WorkerPool) -> None:
 
 
 @in_module_loop
-async def test_a_killed_worker_has_its_task_repeated(workers: WorkerPool) -> None:
-    await until_full(workers)  # a worker that a test before this one cost may be on its way, and would be taken first
+async def test_task_of_a_killed_worker_is_repeated(workers: WorkerPool) -> None:
+    await until_full(workers)  # a replacement of a worker killed before may still be starting, and would be used first
     last_used = await workers.run(None, os.getpid)
     running = asyncio.create_task(workers.run(None, time.sleep, 0.5))
     await asyncio.sleep(0.15)
@@ -169,16 +169,16 @@ async def test_a_killed_worker_has_its_task_repeated(workers: WorkerPool) -> Non
 
 
 @in_module_loop
-async def test_a_task_that_kills_its_worker_twice_fails(workers: WorkerPool) -> None:
+async def test_task_that_kills_its_worker_twice_fails(workers: WorkerPool) -> None:
     with pytest.raises(TaskFault, match="twice"):
         await workers.run(None, os._exit, 3)
     assert await workers.run(None, operator.add, 3, 4) == 7
 
 
 @in_module_loop
-async def test_a_full_queue_refuses(workers: WorkerPool) -> None:
+async def test_full_queue_refuses(workers: WorkerPool) -> None:
     await until_full(workers)
-    running = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(5)]  # 2 work, 3 wait
+    running = [asyncio.create_task(workers.run(None, time.sleep, 30)) for _ in range(5)]  # 2 run, 3 wait
     await asyncio.sleep(0.1)
     with pytest.raises(Overloaded) as raised:
         await workers.run(None, operator.add, 1, 1)
@@ -190,7 +190,7 @@ async def test_a_full_queue_refuses(workers: WorkerPool) -> None:
 
 
 @in_module_loop
-async def test_a_lost_nursery_is_replaced(workers: WorkerPool) -> None:
+async def test_lost_fork_server_is_replaced(workers: WorkerPool) -> None:
     assert workers._fork_server is not None
     os.kill(workers._fork_server._process.pid, signal.SIGKILL)
     old = workers.pids
@@ -206,7 +206,7 @@ async def test_large_messages(workers: WorkerPool) -> None:
 
 
 @in_module_loop
-async def test_after_closing_nothing_is_left() -> None:
+async def test_closing_ends_all_processes() -> None:
     pool = WorkerPool(1)
     await pool.start()
     pids = pool.pids
@@ -221,7 +221,7 @@ async def test_after_closing_nothing_is_left() -> None:
 
 
 @in_module_loop
-async def test_closing_fails_the_tasks_that_wait() -> None:
+async def test_closing_fails_the_waiting_tasks() -> None:
     pool = WorkerPool(1)
     await pool.start()
     running = [asyncio.create_task(pool.run(None, time.sleep, 30)) for _ in range(4)]
@@ -246,7 +246,7 @@ asyncio.run(main())
 """
 
 
-def test_workers_end_with_a_killed_owner() -> None:
+def test_workers_end_with_their_killed_owner() -> None:
     owner = subprocess.Popen([sys.executable, "-c", OWNER], stdout=subprocess.PIPE, text=True)
     assert owner.stdout is not None
     pid = int(owner.stdout.readline())

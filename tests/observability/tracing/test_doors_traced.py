@@ -107,7 +107,7 @@ async def test_grpc_call_is_traced(site: KeyedSite, traced: Collector) -> None:
         assert len(dict(await refused.trailing_metadata())["x-request-id"]) == 32
         await stub.ServerLive(pb.ServerLiveRequest(), metadata=[("traceparent", PARENT)])
     first, second = await sent(traced)
-    assert (trailing["x-request-id"], told["traceresponse"]) == ("r-18", f"00-{TRACE}-{first.id}-01")
+    assert (trailing["x-request-id"], trailing["traceresponse"]) == ("r-18", f"00-{TRACE}-{first.id}-01")
     assert first.parent == "b7ad6b7169203331"
     assert first.name == "inference.GRPCInferenceService/ModelInfer"
     assert first.attributes["rpc.response.status_code"] == "OK"
