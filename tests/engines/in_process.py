@@ -1,4 +1,4 @@
-"""A backend's model in this process, where its session can be looked into: Triton's part is stood in for."""
+"""Loads a backend's model in this process, so that its session can be inspected; Triton's utilities are a stand-in."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from serve.engines.tensors import to_json
 
 
 class TritonModelException(Exception):
-    """How a model tells Triton that it cannot be loaded."""
+    """Raised by a model that cannot be loaded."""
 
 
 def utilities() -> ModuleType:
-    """Of the module that Triton's stub brings, what loading a model takes."""
+    """The part of the stub's utility module that loading a model uses."""
     module = ModuleType("triton_python_backend_utils")
     module.TritonModelException = TritonModelException  # type: ignore[attr-defined]
     module.Logger = SimpleNamespace(log_warn=print, log_error=print)  # type: ignore[attr-defined]

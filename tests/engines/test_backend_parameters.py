@@ -75,7 +75,7 @@ def parameters(values: dict[str, str]) -> str:
 
 
 def properties(model: Any, backend: str, names: list[str]) -> dict[str, Any]:
-    """What the runtime of a loaded model says of itself."""
+    """The properties that the runtime of a loaded model reports."""
     if backend == "openvino":
         ours = {"padded_rows": model._padded_rows, "x": str(model._compiled.input("x").get_partial_shape())}
         found = {name: ours[name] if name in ours else model._compiled.get_property(name) for name in names}
@@ -86,7 +86,7 @@ def properties(model: Any, backend: str, names: list[str]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", [name for name, variant in VARIANTS.items() if variant[3]])
-def test_a_parameter_reaches_the_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+def test_parameter_reaches_the_runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     backend, values, extra, expected = VARIANTS[name]
     if name == "half" and "BF16" not in Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
         pytest.skip("this CPU has no bfloat16")
@@ -101,7 +101,7 @@ def test_a_parameter_reaches_the_runtime(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 @pytest.mark.triton
-async def test_no_parameter_changes_an_answer(tmp_path: Path) -> None:
+async def test_parameters_do_not_change_results(tmp_path: Path) -> None:
     for name, (backend, values, extra, _) in VARIANTS.items():
         tiny_onnx.affine(tmp_path, name, backend, extra=f"dynamic_batching {{ }}\n{extra}\n{parameters(values)}")
     with TritonServer(tmp_path, list(VARIANTS), threads=1) as server:
@@ -127,7 +127,7 @@ async def test_no_parameter_changes_an_answer(tmp_path: Path) -> None:
         ("openvino", {"COMPILATION_NUM_THREADS": "2"}, "Unsupported property COMPILATION_NUM_THREADS by CPU"),
     ],
 )
-def test_bad_parameters_are_refused(tmp_path: Path, backend: str, values: dict[str, str], reason: str) -> None:
+def test_invalid_parameters_are_refused(tmp_path: Path, backend: str, values: dict[str, str], reason: str) -> None:
     tiny_onnx.affine(tmp_path, "affine", backend, extra=parameters(values))
     with pytest.raises(EngineUnavailable, match=reason):
         TritonServer(tmp_path, ["affine"]).start()
@@ -135,7 +135,7 @@ def test_bad_parameters_are_refused(tmp_path: Path, backend: str, values: dict[s
 
 @pytest.mark.triton
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_a_file_that_is_no_model(tmp_path: Path, backend: str) -> None:
+def test_file_that_is_no_model_is_refused(tmp_path: Path, backend: str) -> None:
     folder = tiny_onnx.affine(tmp_path, "affine", backend)
     model = folder / "1" / "model.onnx"
     model.write_bytes(model.read_bytes()[:100])
@@ -146,8 +146,8 @@ def test_a_file_that_is_no_model(tmp_path: Path, backend: str) -> None:
 
 @pytest.mark.triton
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-def test_an_engine_that_cannot_run_on_zeros_or_loses_its_batch(tmp_path: Path, backend: str) -> None:
-    """A model that sums its batch away answers one row for all requests: refused before it serves any."""
+def test_model_that_drops_its_batch_axis_is_refused(tmp_path: Path, backend: str) -> None:
+    """A model that reduces its batch axis returns one row for all requests: it is refused at load."""
     tiny_onnx.write_engine(
         tmp_path,
         "sum",
@@ -161,8 +161,8 @@ def test_an_engine_that_cannot_run_on_zeros_or_loses_its_batch(tmp_path: Path, b
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-async def test_tensors_keep_their_names_where_casts_change_nothing(tmp_path: Path, backend: str) -> None:
-    """OpenVINO drops such casts, and gives their names to the tensors that are left."""
+async def test_tensors_keep_their_names_through_removed_casts(tmp_path: Path, backend: str) -> None:
+    """OpenVINO removes such casts, and gives their names to the remaining tensors."""
     tiny_onnx.aliased(tmp_path, "aliased", backend)
     with TritonServer(tmp_path, ["aliased"]) as server:
         client = EngineClient(server.url)
@@ -171,14 +171,14 @@ async def test_tensors_keep_their_names_where_casts_change_nothing(tmp_path: Pat
     assert found["y"].tolist() == [[0, 0, 1, 2]]
 
 
-def test_openvino_tells_nobody_that_it_is_imported() -> None:
-    """It would ask Google Analytics in a process of its own, which ends as a zombie where packets are dropped."""
-    told = """
+def test_openvino_import_sends_no_telemetry() -> None:
+    """It would call Google Analytics in a child process, which becomes a zombie where packets are dropped."""
+    program = """
 import sys, types
 sys.modules["triton_python_backend_utils"] = types.ModuleType("triton_python_backend_utils")
 import serve.engines.backends.openvino.model
 from openvino.tools.ovc import telemetry_utils
 print(telemetry_utils.tm.__name__)
 """
-    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"

@@ -1,4 +1,4 @@
-"""Engines of several ensembles behind one face."""
+"""The engines of several ensembles behind one interface."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.fakes import FakeEngines
 
 
 class Ensemble(FakeEngines):
-    """``away`` is the error that everything about it raises; ``listed`` counts how often it was asked what it has."""
+    """``away`` is the error that every call raises; ``listed`` counts the calls of ``engines``."""
 
     away: EngineUnavailable | None = None
     listed = 0
@@ -47,17 +47,21 @@ def two() -> Ensemble:
     return Ensemble({"b": {"y": np.ones(1)}, "c": {"y": np.ones(1)}})
 
 
-async def test_an_engine_is_reached_where_it_is(one: Ensemble, two: Ensemble) -> None:
+async def test_request_is_routed_to_the_engines_ensemble(one: Ensemble, two: Ensemble) -> None:
     board = EngineRouter([one, two])
     assert await board.engines() == ["a", "b", "c"]
     assert (await board.infer("b", {}))["y"].tolist() == [1]
-    for told in (await board.metadata("c"), await board.config("c"), (await board.statistics("c"))["model_stats"][0]):
-        assert told["name"] == "c"
+    for document in (
+        await board.metadata("c"),
+        await board.config("c"),
+        (await board.statistics("c"))["model_stats"][0],
+    ):
+        assert document["name"] == "c"
     assert two.calls
     assert not one.calls
 
 
-async def test_where_an_engine_is_was_asked_once(one: Ensemble, two: Ensemble) -> None:
+async def test_engine_list_is_read_once(one: Ensemble, two: Ensemble) -> None:
     board = EngineRouter([one, two])
     for _ in range(3):
         await board.infer("a", {})
@@ -65,12 +69,12 @@ async def test_where_an_engine_is_was_asked_once(one: Ensemble, two: Ensemble) -
     assert (one.listed, two.listed) == (1, 1)
 
 
-async def test_a_name_that_nobody_has(one: Ensemble, two: Ensemble) -> None:
+async def test_unknown_engine_is_not_found(one: Ensemble, two: Ensemble) -> None:
     with pytest.raises(NotFound, match="'z'"):
         await EngineRouter([one, two]).metadata("z")
 
 
-async def test_one_that_is_away_leaves_the_other(one: Ensemble, two: Ensemble) -> None:
+async def test_unavailable_ensemble_does_not_affect_the_other(one: Ensemble, two: Ensemble) -> None:
     board = EngineRouter([one, two])
     two.away = EngineUnavailable("restarting")
     assert (await board.infer("a", {}))["y"].tolist() == [0]
@@ -78,7 +82,7 @@ async def test_one_that_is_away_leaves_the_other(one: Ensemble, two: Ensemble) -
         await board.infer("b", {})
 
 
-async def test_health_is_that_of_all(one: Ensemble, two: Ensemble) -> None:
+async def test_health_covers_all_ensembles(one: Ensemble, two: Ensemble) -> None:
     board = EngineRouter([one, two])
     assert (await board.health()).ready
     two.away = EngineUnavailable("restarting")
@@ -86,5 +90,5 @@ async def test_health_is_that_of_all(one: Ensemble, two: Ensemble) -> None:
     assert not health.ready
     assert {name: engine.ready for name, engine in health.engines.items()} == {"a": True, "b": False, "c": False}
     assert health.engines["b"].reason == "restarting"
-    with pytest.raises(EngineUnavailable):  # its engines are not known yet: nothing could be told of them
+    with pytest.raises(EngineUnavailable):  # its engines were never listed
         await EngineRouter([one, two]).health()

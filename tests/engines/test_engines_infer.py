@@ -24,7 +24,7 @@ ROWS = np.random.default_rng(3).normal(size=(5, 4)).astype(np.float32)
 
 
 def bare(repository: Path, engine: str, backend: str, rows: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """The same model in this process, without Triton."""
+    """The same model run in this process, without Triton."""
     path = repository / engine / "1" / "model.onnx"
     if backend == "onnxruntime":
         return list(onnxruntime.InferenceSession(path).run(None, {"x": rows}))
@@ -48,7 +48,7 @@ async def test_infer_without_a_batch_axis(engines: EngineClient, backend: str) -
     np.testing.assert_allclose(answer["y"], ROWS @ tiny_onnx.WEIGHTS, rtol=1e-5, atol=1e-5)
 
 
-async def test_infer_of_the_named_outputs_only(engines: EngineClient) -> None:
+async def test_infer_returns_only_the_named_outputs(engines: EngineClient) -> None:
     assert list(await engines.infer("affine_onnxruntime", {"x": ROWS}, outputs=["z"])) == ["z"]
 
 
@@ -72,8 +72,8 @@ async def test_concurrent_requests_share_runs_and_keep_their_rows(engines: Engin
 
 
 @BACKENDS
-async def test_ragged_requests_and_a_bad_one_in_one_batch(engines: EngineClient, backend: str) -> None:
-    """Lengths that disagree pass Triton, as both axes are free; only their own request fails."""
+async def test_ragged_requests_with_an_invalid_one_in_one_batch(engines: EngineClient, backend: str) -> None:
+    """Triton accepts axes of different lengths, as both are free; only the invalid request fails."""
     lengths = [(2, 2), (3, 3), (2, 2), (2, 3), (5, 5)]
     answers = await asyncio.gather(
         *(
@@ -92,7 +92,7 @@ async def test_ragged_requests_and_a_bad_one_in_one_batch(engines: EngineClient,
             assert "/" not in answer.message
 
 
-async def test_a_value_that_fails_the_run_fails_its_own_request_only(engines: EngineClient) -> None:
+async def test_value_that_fails_the_run_fails_its_own_request_only(engines: EngineClient) -> None:
     indices = [0, 4, 99, 9, -3]
     answers = await asyncio.gather(
         *(engines.infer("lookup_onnxruntime", {"index": np.array([[index]])}) for index in indices),
@@ -120,11 +120,11 @@ async def test_unknown_engine_is_not_found(engines: EngineClient) -> None:
         ({"x": ROWS[:, :3]}, "x"),
         ({"x": ROWS.astype(np.complex64)}, "x"),
         ({"surprise": ROWS}, "surprise"),
-        ({"x": np.repeat(ROWS, 2, axis=0)}, None),  # 10 rows, the largest batch is 8
+        ({"x": np.repeat(ROWS, 2, axis=0)}, None),  # 10 rows; the largest batch is 8
         ({}, None),
     ],
 )
-async def test_bad_tensors_are_refused_by_name(
+async def test_invalid_tensors_are_refused_by_name(
     engines: EngineClient, inputs: dict[str, NDArray[np.generic]], field: str | None
 ) -> None:
     with pytest.raises(InvalidRequest) as caught:
@@ -133,7 +133,7 @@ async def test_bad_tensors_are_refused_by_name(
     assert "request id" not in caught.value.message
 
 
-async def test_an_unknown_output_is_refused(engines: EngineClient) -> None:
+async def test_unknown_output_is_refused(engines: EngineClient) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await engines.infer("affine_onnxruntime", {"x": ROWS}, outputs=["nothing"])
     assert caught.value.field == "nothing"
@@ -143,7 +143,7 @@ def slow_input() -> dict[str, NDArray[np.float32]]:
     return {"x": np.zeros((1, tiny_onnx.SLOW_SIDE, tiny_onnx.SLOW_SIDE), np.float32)}
 
 
-async def test_a_deadline_ends_the_wait(engines: EngineClient) -> None:
+async def test_deadline_ends_the_wait(engines: EngineClient) -> None:
     started = time.monotonic()
     with pytest.raises(DeadlineExceeded):
         await engines.infer("slow_onnxruntime", slow_input(), timeout_s=0.05)
@@ -152,7 +152,7 @@ async def test_a_deadline_ends_the_wait(engines: EngineClient) -> None:
         await engines.infer("affine_onnxruntime", {"x": ROWS}, timeout_s=0)
 
 
-async def test_cancelled_requests_are_free_at_once_and_count_until_they_end(triton: TritonServer) -> None:
+async def test_cancelled_requests_return_at_once_and_count_as_in_flight(triton: TritonServer) -> None:
     engine = "slow_onnxruntime"
     engines = EngineClient(triton.url, timeout_s=60, max_in_flight=4)
     began = time.monotonic()
@@ -174,10 +174,8 @@ async def test_cancelled_requests_are_free_at_once_and_count_until_they_end(trit
 
 
 @pytest.mark.parametrize("limit_s", [None, 0.0005])
-async def test_a_storm_of_cancels_and_deadlines_leaves_the_server_alive(
-    repository: Path, limit_s: float | None
-) -> None:
-    """Triton 2.51 ends with SIGSEGV after some hundred calls that are cancelled as they are answered."""
+async def test_server_survives_many_cancellations_and_deadlines(repository: Path, limit_s: float | None) -> None:
+    """Triton 2.51 ends with SIGSEGV after some hundred calls that are cancelled during their response."""
     rng = np.random.default_rng(1)
     with TritonServer(repository, ["affine_onnxruntime"]) as server:
         engines = EngineClient(server.url)
@@ -193,8 +191,8 @@ async def test_a_storm_of_cancels_and_deadlines_leaves_the_server_alive(
 
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
-async def test_no_request_sleeps_in_the_batcher(engines: EngineClient, backend: str) -> None:
-    """With a queue policy in its config, one in ten such requests, or more, waited for 0.5 s."""
+async def test_no_request_stalls_in_the_batcher(engines: EngineClient, backend: str) -> None:
+    """With a queue policy in the config, one in ten such requests, or more, waited for 0.5 s."""
     sleepers = 0
     for _ in range(200):
         started = time.monotonic()

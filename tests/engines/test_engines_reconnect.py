@@ -1,4 +1,4 @@
-"""A Triton that is restarted or moves: the supervisor and the client, against a server that keeps Triton's books."""
+"""A Triton that restarts or moves: the supervisor and the client, against a server with Triton's registrations."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from serve.observability.metrics import catalogue
 LARGE = {"x": np.zeros((1, 4), np.float32)}  # for clients with shared_memory_min_bytes=1
 
 
-class Books(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
-    """Answers as the engine ``name``, and knows which regions are registered."""
+class RegionServer(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """Serves the engine ``name``, and keeps the registered shared memory regions."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -31,7 +31,7 @@ class Books(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc
         self.unregistering = asyncio.Event()
         self.may_unregister = asyncio.Event()
         self.may_unregister.set()
-        #: Each holds up one request that points at an unknown region.
+        #: Each gate delays one request whose region is unknown.
         self.gates: list[asyncio.Event] = []
         self.held = asyncio.Event()
 
@@ -59,16 +59,16 @@ class Books(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc
         return service_pb2.ModelInferResponse(model_name=self.name)
 
 
-async def serve(books: Books) -> tuple[grpc.aio.Server, str]:
+async def serve(region_server: RegionServer) -> tuple[grpc.aio.Server, str]:
     server = grpc.aio.server()
-    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(books, server)
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(region_server, server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     return server, f"127.0.0.1:{port}"
 
 
 async def test_calls_go_to_the_new_server_while_the_old_connection_ends() -> None:
-    old, new = Books("old"), Books("new")
+    old, new = RegionServer("old"), RegionServer("new")
     (old_server, old_url), (new_server, new_url) = await serve(old), await serve(new)
     client = EngineClient(old_url, shared_memory_min_bytes=1)
     try:
@@ -89,27 +89,27 @@ async def test_calls_go_to_the_new_server_while_the_old_connection_ends() -> Non
         await new_server.stop(None)
 
 
-async def test_requests_that_lose_their_regions_together_make_one_new_pool() -> None:
-    books = Books("engine")
-    server, url = await serve(books)
+async def test_concurrent_requests_with_lost_regions_make_one_new_pool() -> None:
+    region_server = RegionServer("engine")
+    server, url = await serve(region_server)
     client = EngineClient(url, shared_memory_min_bytes=1)
     try:
         await asyncio.gather(client.infer("engine", LARGE), client.infer("engine", LARGE))
-        assert len(books.regions) == 2
-        books.regions.clear()  # as a restart on the same port does
+        assert len(region_server.regions) == 2
+        region_server.regions.clear()  # as a restart on the same port does
         gate = asyncio.Event()
-        books.gates.append(gate)
+        region_server.gates.append(gate)
         late = asyncio.create_task(client.infer("engine", LARGE))
-        await asyncio.wait_for(books.held.wait(), 5)
-        await client.infer("engine", LARGE)  # learns it first, and goes in its message
+        await asyncio.wait_for(region_server.held.wait(), 5)
+        await client.infer("engine", LARGE)  # learns it first, and sends its inputs in the message
         await client.infer("engine", LARGE)
-        assert len(books.regions) == 1
+        assert len(region_server.regions) == 1
         gate.set()
         await late
         await client.infer("engine", LARGE)
-        assert len(books.regions) == 1
+        assert len(region_server.regions) == 1
         await client.close()
-        assert not books.regions
+        assert not region_server.regions
     finally:
         await client.close()
         await server.stop(None)
@@ -118,20 +118,21 @@ async def test_requests_that_lose_their_regions_together_make_one_new_pool() -> 
 GIVEN_UP = "Stub process 'engine_0_0' is not healthy."
 
 
-class LateStub(Books):
-    """A stub that its server gives up at the first request, and that answers the second, which was sent with it."""
+class LateStub(RegionServer):
+    """A stub that its server gives up at the first request; it answers the second request, which was sent
+    concurrently."""
 
     def __init__(self) -> None:
         super().__init__("engine")
-        self.asked = 0
-        self.both_asked, self.late, self.awake = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self.received = 0
+        self.both_received, self.late, self.awake = asyncio.Event(), asyncio.Event(), asyncio.Event()
 
     async def ModelInfer(self, request: Any, context: Any) -> Any:
-        self.asked += 1
-        if self.asked == 1:
+        self.received += 1
+        if self.received == 1:
             await self.late.wait()
             await context.abort(grpc.StatusCode.INTERNAL, GIVEN_UP)
-        self.both_asked.set()
+        self.both_received.set()
         await self.awake.wait()
         return service_pb2.ModelInferResponse(model_name=self.name)
 
@@ -140,9 +141,9 @@ class LateStub(Books):
 
 
 @pytest.mark.parametrize("abandoned", [False, True])
-async def test_nothing_that_a_given_up_stub_answers_is_believed(abandoned: bool) -> None:
-    books = LateStub()
-    server, url = await serve(books)
+async def test_responses_of_a_given_up_stub_are_refused(abandoned: bool) -> None:
+    region_server = LateStub()
+    server, url = await serve(region_server)
     client, suspected = EngineClient(url), asyncio.Event()
 
     def give_up(engine: str) -> None:
@@ -153,36 +154,36 @@ async def test_nothing_that_a_given_up_stub_answers_is_believed(abandoned: bool)
     first = asyncio.create_task(client.infer("engine", LARGE))
     second = asyncio.create_task(client.infer("engine", LARGE))
     try:
-        await asyncio.wait_for(books.both_asked.wait(), 5)
+        await asyncio.wait_for(region_server.both_received.wait(), 5)
         if abandoned:
             for task in (first, second):
                 task.cancel()
             await asyncio.gather(first, second, return_exceptions=True)
             second = asyncio.create_task(client.infer("engine", LARGE))
-        books.late.set()
+        region_server.late.set()
         await asyncio.wait_for(suspected.wait(), 5)
-        books.awake.set()
+        region_server.awake.set()
         for task in (second, asyncio.create_task(client.infer("engine", LARGE))):
             with pytest.raises(EngineUnavailable):
                 await task
-        asked, refused = books.asked, catalogue.INFERENCE_FAILURES.value("engine", "EngineUnavailable")
-        assert asked == 2 + abandoned
+        received, refused = region_server.received, catalogue.INFERENCE_FAILURES.value("engine", "EngineUnavailable")
+        assert received == 2 + abandoned
         for ask in (client.infer("engine", LARGE), client.load("engine", timeout_s=5)):
             with pytest.raises(EngineUnavailable, match="restarted"):
                 await ask
         assert catalogue.INFERENCE_FAILURES.value("engine", "EngineUnavailable") == refused + 1, "alerts see it"
         await client.connect(url)
         await client.infer("engine", LARGE)
-        assert books.asked == asked + 1
+        assert region_server.received == received + 1
     finally:
         await asyncio.gather(first, return_exceptions=True)
         await client.close()
         await server.stop(None)
 
 
-async def test_a_version_that_does_not_load_is_no_reason_to_distrust_the_others() -> None:
-    books = LateStub()
-    server, url = await serve(books)
+async def test_version_that_does_not_load_does_not_mark_the_stub_lost() -> None:
+    region_server = LateStub()
+    server, url = await serve(region_server)
     client, given_up = EngineClient(url), []
     client.on_stub_lost = given_up.append
     try:
@@ -194,12 +195,12 @@ async def test_a_version_that_does_not_load_is_no_reason_to_distrust_the_others(
         await server.stop(None)
 
 
-async def test_a_triton_that_nobody_restarts_is_asked_again() -> None:
-    books = LateStub()
-    server, url = await serve(books)
+async def test_triton_without_a_supervisor_is_called_again() -> None:
+    region_server = LateStub()
+    server, url = await serve(region_server)
     client = EngineClient(url)
-    books.late.set()
-    books.awake.set()
+    region_server.late.set()
+    region_server.awake.set()
     try:
         with pytest.raises(EngineUnavailable):
             await client.infer("engine", LARGE)
@@ -210,7 +211,7 @@ async def test_a_triton_that_nobody_restarts_is_asked_again() -> None:
 
 
 class FlakyServer(TritonServer):
-    """Ended; the first attempts to restart it meet ``failures``."""
+    """A server that has ended; its first restarts raise ``failures``."""
 
     def __init__(self, url: str, failures: list[Exception]) -> None:
         self._new_url = url
@@ -237,9 +238,7 @@ class FlakyServer(TritonServer):
 
 
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("a fault")])
-async def test_a_restart_that_fails_is_tried_again_and_counted(
-    failure: Exception, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_failed_restart_is_repeated_and_counted(failure: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "FIRST_RETRY_S", 0.01)
     server, before = FlakyServer("127.0.0.1:2", [failure]), catalogue.TRITON_RESTARTS.value()
     client = EngineClient("127.0.0.1:1")
@@ -257,8 +256,8 @@ async def test_a_restart_that_fails_is_tried_again_and_counted(
         await client.close()
 
 
-def test_a_spawn_that_fails_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The supervisor tries again and again: a folder each time would fill the disk."""
+def test_failed_spawn_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The supervisor retries for ever: a folder each time would fill the disk."""
     (tmp_path / "models" / "engine").mkdir(parents=True)
     (tmp_path / "models" / "engine" / "config.pbtxt").touch()
     scratch = tmp_path / "scratch"

@@ -1,4 +1,4 @@
-"""The life of the tritonserver process: reasons for not starting, restarts, and its end with its owner."""
+"""The life of the tritonserver process: start failures, restarts, and its end with its owner."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def regions(pid: int) -> list[Path]:
     return list(Path("/dev/shm").glob(f"atelier_{pid}_*"))
 
 
-def test_an_engine_that_is_not_there(repository: Path) -> None:
+def test_missing_engine_fails_the_start(repository: Path) -> None:
     with pytest.raises(EngineUnavailable, match=r"^engine 'nothing' is not in the model repository$"):
         TritonServer(repository, ["affine_openvino", "nothing"]).start()
 
@@ -66,7 +66,9 @@ def test_an_engine_that_is_not_there(repository: Path) -> None:
         (f'backend: "{"onnxruntime"}"', 'backend: "tensorrt"', "tensorrt"),
     ],
 )
-def test_an_engine_that_cannot_load_says_why(tmp_path: Path, backend: str, old: str, new: str, reason: str) -> None:
+def test_engine_that_cannot_load_fails_with_a_reason(
+    tmp_path: Path, backend: str, old: str, new: str, reason: str
+) -> None:
     config = tiny_onnx.affine(tmp_path, "affine", backend) / "config.pbtxt"
     config.write_text(config.read_text().replace("openvino" if "backend" in old else "\0", "onnxruntime"))
     config.write_text(config.read_text().replace(old, new, 1))
@@ -79,7 +81,7 @@ def test_an_engine_that_cannot_load_says_why(tmp_path: Path, backend: str, old: 
     assert not server.running
 
 
-def test_a_start_that_takes_too_long(repository: Path) -> None:
+def test_start_timeout(repository: Path) -> None:
     server = TritonServer(repository, ["affine_openvino"], start_timeout_s=0.01)
     with pytest.raises(EngineUnavailable, match=r"did not load within 0\.01 s"):
         server.start()
@@ -97,18 +99,18 @@ def test_stop_leaves_nothing_behind(repository: Path) -> None:
     assert gone(pids)
     assert not folder.exists()
     assert len(mine - set(regions(os.getpid()))) == 1
-    server.stop()  # again is fine
+    server.stop()  # a second stop does nothing
 
 
-def test_it_is_in_the_session_of_its_owner_and_out_of_the_terminals_reach(repository: Path) -> None:
-    """Linux gives each session a share of the processor by itself, whatever the niceness (autogroup)."""
+def test_server_is_in_its_owners_session_but_not_its_process_group(repository: Path) -> None:
+    """Linux gives each session its own share of the processor, regardless of niceness (autogroup)."""
     with TritonServer(repository, ["affine_onnxruntime"]) as server:
         for pid in (server.pid, *processes.descendants(server.pid)):
             assert os.getsid(pid) == os.getsid(0)
-            assert os.getpgid(pid) != os.getpgrp()  # Ctrl-C goes to the group of the foreground
+            assert os.getpgid(pid) != os.getpgrp()  # Ctrl-C goes to the foreground process group
 
 
-def test_the_server_outlives_the_thread_that_started_it(repository: Path) -> None:
+def test_server_outlives_the_thread_that_started_it(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     starter = threading.Thread(target=server.start)
     starter.start()
@@ -134,14 +136,14 @@ time.sleep(60)
 
 @pytest.fixture
 def owner(repository: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process with a server of its own; its first line of output has the process_guard's pid and the URL."""
+    """Another process with its own server; its first line of output has the process guard's pid and the URL."""
     process = subprocess.Popen([sys.executable, "-c", OWNER, str(repository)], stdout=subprocess.PIPE, text=True)
     yield process
     process.kill()
     process.wait()
 
 
-async def test_an_outside_server_by_url_that_dies_with_its_owner(owner: subprocess.Popen[str]) -> None:
+async def test_external_server_by_url_ends_with_its_owner(owner: subprocess.Popen[str]) -> None:
     assert owner.stdout is not None
     pid, url = (await asyncio.to_thread(owner.stdout.readline)).split()
     outside = EngineClient(url)
@@ -156,7 +158,7 @@ async def test_an_outside_server_by_url_that_dies_with_its_owner(owner: subproce
     await asyncio.to_thread(wait_for, lambda: not regions(owner.pid), 5)
 
 
-def test_a_killed_guard_takes_the_server_with_it(repository: Path) -> None:
+def test_server_ends_with_its_killed_guard(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     before = set(regions(os.getpid()))
     server.start()
@@ -173,11 +175,11 @@ def test_a_killed_guard_takes_the_server_with_it(repository: Path) -> None:
     assert set(regions(os.getpid())) == before
 
 
-def test_a_stub_that_hangs_ends_although_its_guard_was_killed(repository: Path) -> None:
+def test_hanging_stub_ends_after_its_guard_was_killed(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     server.start()
     pids = processes.descendants(server.pid)
-    os.kill(stubs(server)[0], signal.SIGSTOP)  # so it does not see that its parent is gone
+    os.kill(stubs(server)[0], signal.SIGSTOP)  # so it does not notice that its parent is gone
     os.kill(server.pid, signal.SIGKILL)
     began = time.monotonic()
     server.restart()
@@ -195,13 +197,13 @@ re.fullmatch(r"(x+x+)+y", "x" * 60)  # for ages, with the interpreter's lock
 """
 
 
-def test_a_stub_that_keeps_the_interpreters_lock_ends_by_the_kernels_alarm() -> None:
+def test_stub_that_holds_the_interpreter_lock_is_ended_by_an_alarm() -> None:
     ended = subprocess.run([sys.executable, "-c", HANGS], timeout=20, check=False)
     assert ended.returncode == -signal.SIGALRM
 
 
 async def heal(server: TritonServer, engines: EngineClient, engine: str, timeout_s: float = 60.0) -> float:
-    """Seconds until ``engine`` answers again."""
+    """Seconds until ``engine`` works again."""
     started = time.monotonic()
     while time.monotonic() - started < timeout_s:
         try:
@@ -216,8 +218,8 @@ async def heal(server: TritonServer, engines: EngineClient, engine: str, timeout
 
 
 @pytest.mark.parametrize("victim", ["stub", "tritonserver", "process_guard", "frozen stub", "frozen tritonserver"])
-async def test_a_killed_process_is_noticed_and_replaced(repository: Path, victim: str) -> None:
-    """Triton goes on calling itself ready without its stub."""
+async def test_killed_or_frozen_process_is_replaced(repository: Path, victim: str) -> None:
+    """Triton still reports ready without its stub."""
     server = TritonServer(repository, ["affine_onnxruntime", "affine_openvino"])
     await asyncio.to_thread(server.start)
     engines = EngineClient(server.url)
@@ -241,7 +243,7 @@ async def test_a_killed_process_is_noticed_and_replaced(repository: Path, victim
         await asyncio.to_thread(server.stop)
 
 
-async def test_a_killed_stub_fails_the_probe_while_triton_says_ready(repository: Path) -> None:
+async def test_killed_stub_fails_the_probe_while_triton_reports_ready(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     await asyncio.to_thread(server.start)
     engines = EngineClient(server.url)
@@ -255,8 +257,8 @@ async def test_a_killed_stub_fails_the_probe_while_triton_says_ready(repository:
         await asyncio.to_thread(server.stop)
 
 
-async def test_a_killed_stub_is_noticed_between_probes(repository: Path) -> None:
-    """Of an engine with several instances, a probe may well meet the one that works."""
+async def test_killed_stub_is_noticed_between_probes(repository: Path) -> None:
+    """Of an engine with several instances, a probe may reach one that works."""
     server = TritonServer(repository, ["affine_onnxruntime"])
     await asyncio.to_thread(server.start)
     engines = EngineClient(server.url)
@@ -272,22 +274,22 @@ async def test_a_killed_stub_is_noticed_between_probes(repository: Path) -> None
         await asyncio.to_thread(server.stop)
 
 
-async def test_a_stub_that_was_late_by_a_second_is_replaced(repository: Path) -> None:
-    """As on a machine that was itself stopped for one. Left alone, it fails for ever, crashes, or mixes answers up."""
+async def test_stub_that_resumed_late_is_replaced(repository: Path) -> None:
+    """As on a machine that was suspended for a second. Otherwise it fails for ever, crashes, or mixes up responses."""
     server = TritonServer(repository, ["affine_onnxruntime"], threads=2)
     await asyncio.to_thread(server.start)
     engines = EngineClient(server.url)
-    watcher = Supervisor(server, engines, interval_s=60, look_s=30)  # calls alone tell it
+    watcher = Supervisor(server, engines, interval_s=60, look_s=30)  # only calls detect it
     refusals: set[str] = set()
     tell, late = engines.on_stub_lost, stubs(server)[0]
 
-    def wake_and_tell(engine: str) -> None:
+    def wake_and_report(engine: str) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(late, signal.SIGCONT)
         assert tell is not None
         tell(engine)
 
-    engines.on_stub_lost = wake_and_tell
+    engines.on_stub_lost = wake_and_report
     watch = asyncio.create_task(watcher.run())
 
     async def ask(kind: int) -> None:
@@ -303,7 +305,7 @@ async def test_a_stub_that_was_late_by_a_second_is_replaced(repository: Path) ->
                 np.testing.assert_allclose(answer["y"], x @ tiny_onnx.WEIGHTS, rtol=1e-4)
 
     try:
-        await asyncio.sleep(1)  # its first look has ended
+        await asyncio.sleep(1)  # its first check has ended
         os.kill(late, signal.SIGSTOP)
         await asyncio.gather(*(ask(kind) for kind in range(4)))
         await heal(server, engines, "affine_onnxruntime")
@@ -315,8 +317,8 @@ async def test_a_stub_that_was_late_by_a_second_is_replaced(repository: Path) ->
         await asyncio.to_thread(server.stop)
 
 
-async def test_a_busy_engine_is_left_alone(repository: Path) -> None:
-    """Probes that time out in a queue that moves are no reason to restart."""
+async def test_busy_engine_is_not_restarted(repository: Path) -> None:
+    """Probes that time out while the queue moves are no reason to restart."""
     server = TritonServer(repository, ["slow_onnxruntime"])
     await asyncio.to_thread(server.start)
     engines = EngineClient(server.url, timeout_s=60)
@@ -339,7 +341,7 @@ def crashing(server: TritonServer, grpc_port: int, metrics_port: int) -> subproc
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
 
 
-def test_a_crash_that_passes_is_met_with_another_start(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_start_is_repeated_after_a_crash(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spawns = iter([crashing, TritonServer._spawn])
     monkeypatch.setattr(TritonServer, "_spawn", lambda *arguments: next(spawns)(*arguments))
     with TritonServer(repository, ["affine_onnxruntime"]) as server:
@@ -347,7 +349,7 @@ def test_a_crash_that_passes_is_met_with_another_start(repository: Path, monkeyp
     assert next(spawns, None) is None
 
 
-def test_a_crash_at_every_start_is_told(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_crash_at_every_start_is_reported(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(TritonServer, "_spawn", crashing)
     server = TritonServer(repository, ["affine_onnxruntime"])
     with pytest.raises(EngineUnavailable, match=r"ended at start: terminate called .*lock_exception"):
@@ -361,8 +363,10 @@ def test_metrics_are_served(triton: TritonServer) -> None:
 
 
 @pytest.mark.parametrize("taken", [0, 1], ids=["gRPC", "metrics"])
-def test_a_port_that_is_taken_meanwhile(repository: Path, monkeypatch: pytest.MonkeyPatch, taken: int) -> None:
-    """Between the choice of a port and its use, another process may take it."""
+def test_port_taken_by_another_process_is_replaced(
+    repository: Path, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    """Between the choice of a port and its use, another process may bind it."""
     with socket.create_server(("127.0.0.1", 0)) as thief:
         free = [_free_ports() for _ in range(2)]
         stolen = list(free[0])

@@ -38,7 +38,7 @@ from serve.observability.metrics import processes
 
 
 @pytest.mark.parametrize("name", [name for name in tensors.NUMPY_TYPES if name != "BYTES"])
-def test_every_type_survives_the_wire(name: str) -> None:
+def test_round_trip_keeps_every_type(name: str) -> None:
     array = np.arange(6).reshape(2, 3).astype(tensors.NUMPY_TYPES[name])
     assert tensors.datatype(array) == name
     back = tensors.decode(tensors.encode(array[:, ::2]), name, (2, 2))
@@ -49,7 +49,7 @@ def test_every_type_survives_the_wire(name: str) -> None:
 @pytest.mark.parametrize(
     "words", [[b"", b"\x00\xff", "é".encode()], [b"a"], []], ids=["empty and binary", "one", "none"]
 )
-def test_bytes_survive_the_wire(words: list[bytes]) -> None:
+def test_round_trip_keeps_bytes(words: list[bytes]) -> None:
     array = np.array(words, np.object_)
     assert tensors.datatype(array) == "BYTES"
     assert tensors.decode(tensors.encode(array), "BYTES", array.shape).tolist() == words
@@ -62,7 +62,7 @@ def test_text_is_sent_as_utf8() -> None:
 
 
 @pytest.mark.parametrize("dtype", ["complex64", ">f4", "datetime64[s]"])
-def test_types_that_the_protocol_lacks_are_refused(dtype: str) -> None:
+def test_types_without_a_protocol_name_are_refused(dtype: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
         tensors.datatype(np.zeros(1, dtype), "x")
     assert caught.value.field == "x"
@@ -80,7 +80,7 @@ model_warmup { batch_size: 1 inputs { key: "parameters" value { data_type: TYPE_
 """
 
 
-def test_a_config_as_json_and_its_zeros() -> None:
+def test_config_as_json_and_its_zero_inputs() -> None:
     config = to_json(text_format.Parse(CONFIG, model_config_pb2.ModelConfig()))
     assert config["input"][1]["dims"] == [-1, 10]
     assert config["input"][0]["data_type"] == "TYPE_FP32"
@@ -118,7 +118,7 @@ def test_statistics_as_json_have_numbers() -> None:
         ("CANCELLED", "", Cancelled),
     ],
 )
-def test_every_grpc_error_has_its_own(code: str, details: str, kind: type[AtelierError]) -> None:
+def test_each_grpc_error_maps_to_its_own_error(code: str, details: str, kind: type[AtelierError]) -> None:
     error = grpc.aio.AioRpcError(grpc.StatusCode[code], grpc.aio.Metadata(), grpc.aio.Metadata(), details)
     fault = triton_errors.from_grpc(error, "m")
     assert type(fault) is kind
@@ -128,13 +128,13 @@ def test_every_grpc_error_has_its_own(code: str, details: str, kind: type[Atelie
     assert "request id" not in str(fault)
 
 
-def test_a_lost_region_is_no_fault_of_the_request() -> None:
+def test_lost_region_is_no_client_error() -> None:
     details = "Unable to find shared memory region: 'atelier_1_0'"
     error = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), grpc.aio.Metadata(), details)
     assert isinstance(triton_errors.from_grpc(error, "m"), triton_errors.RegionLost)
 
 
-def test_the_reason_in_a_log_without_paths_and_traces() -> None:
+def test_failure_reason_has_no_paths_or_traces() -> None:
     lines = [
         'I1121 07:49:19.590 13443 model_lifecycle.cc:472] "loading: a:1"',
         "E1121 07:49:21.207 13948 model_lifecycle.cc:642] \"failed to load 'a' version 1: Internal: "
@@ -157,8 +157,8 @@ if depth:
 
 
 @pytest.mark.parametrize(("depth", "is_trouble"), [(1, True), (2, True), (3, False)])
-def test_a_server_or_a_stub_that_ended_is_trouble_and_what_a_stub_started_is_not(depth: int, is_trouble: bool) -> None:
-    """As with their own: process_guard, tritonserver, stub, and what the stub started, of which the last has ended."""
+def test_ended_server_or_stub_is_a_fault_but_a_grandchild_is_not(depth: int, is_trouble: bool) -> None:
+    """The chain process_guard, tritonserver, stub, child of the stub; the last of them has ended."""
     process_guard = subprocess.Popen([sys.executable, "-c", BELOW_ONE_ANOTHER, BELOW_ONE_ANOTHER, str(depth)])
     try:
         deadline = time.monotonic() + 20
@@ -173,8 +173,8 @@ def test_a_server_or_a_stub_that_ended_is_trouble_and_what_a_stub_started_is_not
         process_guard.wait()
 
 
-def test_an_answer_that_is_not_whole_is_an_engine_that_is_away() -> None:
-    """What Triton sends for a stub that it has just lost."""
+def test_incomplete_response_means_unavailable_engine() -> None:
+    """Triton sends it for a stub that it has just lost."""
     response = service_pb2.ModelInferResponse(model_name="unet")
     response.outputs.add(name="noise", datatype="FP32", shape=[2, 4])
     response.raw_output_contents.append(b"")
@@ -182,16 +182,16 @@ def test_an_answer_that_is_not_whole_is_an_engine_that_is_away() -> None:
         tensors.arrays(response)
 
 
-async def test_the_watch_outlives_a_look_that_failed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without it, the next Triton that dies stays dead."""
+async def test_supervisor_continues_after_a_failed_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Otherwise the next Triton that dies is not restarted."""
     found: list[str | Exception] = [ValueError("unforeseen"), "it ended"]
     restarted = asyncio.Event()
 
     async def fault(_: Supervisor) -> str | None:
-        told = found.pop(0) if found else None
-        if isinstance(told, Exception):
-            raise told
-        return told
+        result = found.pop(0) if found else None
+        if isinstance(result, Exception):
+            raise result
+        return result
 
     async def restart(_: Supervisor) -> None:
         restarted.set()

@@ -1,4 +1,4 @@
-"""Channels between our own processes: servers that come back are used at once, and slow ones are waited for."""
+"""Channels between our own processes: restarted servers are used at once, and slow ones are waited for."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ LATE_S = 1.5
 
 @contextlib.asynccontextmanager
 async def late_server() -> AsyncIterator[int]:
-    """The port of a server that greets whoever connects ``LATE_S`` later, as one does that gets no processor."""
+    """The port of a server that accepts a connection but begins HTTP/2 only ``LATE_S`` later, like one without CPU
+    time."""
     server = grpc.aio.server()
     behind = server.add_insecure_port("127.0.0.1:0")
     await server.start()
@@ -36,6 +37,6 @@ async def late_server() -> AsyncIterator[int]:
     await server.stop(0)
 
 
-async def test_a_server_that_is_slow_to_greet_is_waited_for() -> None:
+async def test_slow_handshake_is_waited_for() -> None:
     async with late_server() as port, grpc.aio.insecure_channel(f"127.0.0.1:{port}", [*RECONNECT, NO_PROXY]) as channel:
         await asyncio.wait_for(channel.channel_ready(), 30)

@@ -1,4 +1,4 @@
-"""A tritonserver with backends of its own, as in NVIDIA's container (A-112), serves the same folders.
+"""A tritonserver with its own backends, as in NVIDIA's container (A-112), serves the same folders.
 
 The stand-in is the wheel's binary at another path; its backends stand where the container has the C++ ones.
 """
@@ -32,7 +32,7 @@ X = {"x": np.ones((1, 4), np.float32)}
 
 @pytest.fixture
 def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An installation like ``/opt/tritonserver``, in an environment that finds its libraries, as the container's."""
+    """An installation like ``/opt/tritonserver``, in an environment with its library path, as in the container."""
     there = installation.find()
     assert there.wheel is not None
     root = tmp_path / "opt" / "tritonserver"
@@ -55,7 +55,7 @@ def plan(repository: Path) -> None:
 
 
 def programs_below(pid: int) -> set[Path]:
-    """The files of the tritonservers that are running below ``pid``."""
+    """The program files of the tritonservers that run below ``pid``."""
     folders = [Path(f"/proc/{below}") for below in processes.descendants(pid)]
     return {
         (folder / "exe").readlink() for folder in folders if (folder / "comm").read_text().strip() == "tritonserver"
@@ -63,8 +63,8 @@ def programs_below(pid: int) -> set[Path]:
 
 
 @pytest.mark.triton
-async def test_it_serves_what_its_own_backends_can(root: Path, tmp_path: Path) -> None:
-    """Also a plan of TensorRT, which the embedded one refuses."""
+async def test_engine_of_its_own_backend_is_served(root: Path, tmp_path: Path) -> None:
+    """A plan of TensorRT, which the embedded server refuses."""
     repository = tmp_path / "models"
     plan(repository)
     with pytest.raises(EngineUnavailable, match="tensorrt"):
@@ -80,14 +80,14 @@ async def test_it_serves_what_its_own_backends_can(root: Path, tmp_path: Path) -
 
 
 @pytest.mark.triton
-async def test_it_profiles_plans(root: Path, tmp_path: Path) -> None:
+async def test_plans_are_profiled(root: Path, tmp_path: Path) -> None:
     plan(tmp_path / "models")
     found = await profile(tmp_path / "models", "affine", "stand-in", sizes=[1, 2], seconds=0.05, tritonserver=root)
     assert set(found.milliseconds) >= {1, 2}
 
 
 @pytest.mark.triton
-async def test_an_ensemble_takes_it_from_its_settings(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_ensemble_uses_the_installation_in_its_settings(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATELIER_ILLUSTRATOR__TRITONSERVER", str(root))
     illustrator = Illustrator(load().illustrator)
     await illustrator.start()
@@ -99,7 +99,7 @@ async def test_an_ensemble_takes_it_from_its_settings(root: Path, monkeypatch: p
         await illustrator.close()
 
 
-def test_what_it_lacks_is_said(root: Path) -> None:
+def test_missing_parts_are_named(root: Path) -> None:
     with pytest.raises(EngineUnavailable, match=r"no tritonserver can be run at .*/nowhere/bin/tritonserver"):
         installation.find(root / "nowhere")
     shutil.rmtree(root / "backends")
@@ -107,8 +107,8 @@ def test_what_it_lacks_is_said(root: Path) -> None:
         installation.find(root)
 
 
-def test_it_gets_none_of_the_wheels_libraries(root: Path) -> None:
-    """They would stand before those of the container."""
+def test_library_path_excludes_the_wheels_libraries(root: Path) -> None:
+    """They would precede those of the container."""
     found = installation.find(root)
     environment = installation.environment(found, 3)
     assert environment["LD_LIBRARY_PATH"] == os.environ["LD_LIBRARY_PATH"]
@@ -129,7 +129,7 @@ def test_it_gets_none_of_the_wheels_libraries(root: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((HOME / "model_repository").glob("*/1/model.onnx")), ids=lambda p: p.parts[-3])
-def test_the_containers_onnx_runtime_reads_the_repository(path: Path) -> None:
+def test_models_are_readable_by_the_containers_onnx_runtime(path: Path) -> None:
     model = onnx.load(str(path), load_external_data=False)
     assert model.ir_version <= IR
     assert {opset.domain: opset.version for opset in model.opset_import}[""] <= OPSET

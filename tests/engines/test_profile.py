@@ -1,4 +1,4 @@
-"""The batch cap: from a measured curve, and into the engine's config."""
+"""The batch cap: computed from a measured curve, and stored in the engine's config."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ from serve.errors import InvalidRequest, NotFound
 BATCHING = "dynamic_batching {\n  preferred_batch_size: [ 4, 8 ]\n  max_queue_delay_microseconds: 0\n}"
 
 
-def test_the_cap_is_the_smallest_batch_that_is_nearly_the_best() -> None:
-    assert cap({1: 10, 2: 12, 4: 16, 8: 31, 16: 62}) == 4  # a device that is full at four
+def test_cap_is_the_smallest_nearly_optimal_batch() -> None:
+    assert cap({1: 10, 2: 12, 4: 16, 8: 31, 16: 62}) == 4  # a device that saturates at four
     assert cap({1: 10, 2: 19.5, 4: 39, 8: 79}) == 2  # a CPU: batching gains nothing
-    assert cap({1: 10, 2: 10, 4: 10, 8: 10.2}) == 8  # an accelerator that is far from full
+    assert cap({1: 10, 2: 10, 4: 10, 8: 10.2}) == 8  # an accelerator far from saturation
     assert cap({1: 10}) == 2
 
 
 @pytest.mark.triton
-async def test_an_engine_is_measured_and_its_config_takes_the_cap(tmp_path: Path) -> None:
+async def test_profile_sets_the_cap_in_the_config(tmp_path: Path) -> None:
     tiny_onnx.affine(tmp_path, "affine", "onnxruntime", extra=BATCHING)
     seen: list[int] = []
     found = await profile(
@@ -49,19 +49,19 @@ async def test_an_engine_is_measured_and_its_config_takes_the_cap(tmp_path: Path
 
 
 @pytest.mark.triton
-async def test_a_text_encoder_keeps_room_for_every_chunk_of_a_prompt(tmp_path: Path) -> None:
+async def test_cap_of_a_text_encoder_covers_every_chunk_of_a_prompt(tmp_path: Path) -> None:
     tiny_onnx.affine(tmp_path, "x_text_encoder", "onnxruntime")
     found = await profile(tmp_path, "x_text_encoder", "a test", sizes=(1, 2), seconds=0.02)
     assert list(found.milliseconds) == [1, 2, MAX_CHUNKS]
     assert found.max_batch_size == MAX_CHUNKS
 
 
-def test_a_plan_is_not_tried_beyond_what_it_was_built_for() -> None:
+def test_plan_is_not_profiled_beyond_its_batch_size() -> None:
     assert _possible('backend: "tensorrt"\nmax_batch_size: 4', [1, 2, 4, 8, 16]) == [1, 2, 4]
     assert _possible('backend: "onnxruntime"\nmax_batch_size: 4', [1, 2, 4, 8]) == [1, 2, 4, 8]
 
 
-async def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
+async def test_engines_that_cannot_be_profiled_are_refused(tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no engine"):
         await profile(tmp_path, "none", "a test")
     tiny_onnx.affine(tmp_path, "whole", "onnxruntime", max_batch_size=0)
@@ -70,13 +70,13 @@ async def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.triton
-def test_the_command_stores_what_it_found_unless_it_is_dry(tmp_path: Path) -> None:
+def test_profile_command_stores_its_result_without_dry_run(tmp_path: Path) -> None:
     tiny_onnx.affine(tmp_path, "affine", "onnxruntime", extra=BATCHING)
-    asked = ["profile", "affine", "--seconds", "0.1", "--largest", "2", "--repository", str(tmp_path)]
-    dry = CliRunner().invoke(app, [*asked, "--dry-run"])
+    arguments = ["profile", "affine", "--seconds", "0.1", "--largest", "2", "--repository", str(tmp_path)]
+    dry = CliRunner().invoke(app, [*arguments, "--dry-run"])
     assert dry.exit_code == 0, dry.output
     assert not (tmp_path / "affine" / FILE).exists()
-    kept = CliRunner().invoke(app, [*asked, "--device", "a test"])
+    kept = CliRunner().invoke(app, [*arguments, "--device", "a test"])
     assert kept.exit_code == 0, kept.output
     assert "Batch cap 2" in kept.output
     assert json.loads((tmp_path / "affine" / FILE).read_text())["device"] == "a test"

@@ -1,4 +1,4 @@
-"""Large inputs through shared memory: the same answers, bounded, nothing left behind."""
+"""Large inputs through shared memory: the same results, bounded memory, nothing left behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ RANDOM = np.random.default_rng(4)
 
 @pytest.fixture
 async def shared(triton: TritonServer) -> AsyncIterator[EngineClient]:
-    """Everything through shared memory, of four small regions at most."""
+    """Sends everything through shared memory, in at most four small regions."""
     client = EngineClient(triton.url, shared_memory_min_bytes=1, shared_memory_max_bytes=4 * SMALLEST_REGION_BYTES)
     yield client
     await client.close()
@@ -55,7 +55,7 @@ async def test_several_inputs_and_views_share_a_region(shared: EngineClient) -> 
 
 
 async def test_concurrent_requests_do_not_mix(shared: EngineClient) -> None:
-    """More requests at once than regions: the others go in their messages."""
+    """More concurrent requests than regions: the others are sent in their messages."""
     inputs = [rows(1 + index % 8) for index in range(60)]
     answers = await asyncio.gather(*(shared.infer("affine_onnxruntime", {"x": x}) for x in inputs))
     for x, answer in zip(inputs, answers, strict=True):
@@ -76,7 +76,7 @@ async def test_small_regions_make_room_for_a_large_one(shared: EngineClient) -> 
     np.testing.assert_allclose(answer["y"], x @ tiny_onnx.WEIGHTS, rtol=1e-4, atol=1e-5)
 
 
-async def test_errors_and_cancels_give_the_region_back(shared: EngineClient) -> None:
+async def test_errors_and_cancellations_release_the_region(shared: EngineClient) -> None:
     for _ in range(10):
         with pytest.raises(InvalidRequest):
             await shared.infer("affine_onnxruntime", {"x": rows(1)[:, :3]})
@@ -89,7 +89,7 @@ async def test_errors_and_cancels_give_the_region_back(shared: EngineClient) -> 
     np.testing.assert_allclose(answer["y"], x @ tiny_onnx.WEIGHTS, rtol=1e-5)
 
 
-async def test_a_restarted_server_is_given_new_regions(repository: Path) -> None:
+async def test_restarted_server_gets_new_regions(repository: Path) -> None:
     server = TritonServer(repository, ["affine_onnxruntime"])
     await asyncio.to_thread(server.start)
     client = EngineClient(server.url, shared_memory_min_bytes=1)
@@ -104,7 +104,7 @@ async def test_a_restarted_server_is_given_new_regions(repository: Path) -> None
                 answer = await client.infer("affine_onnxruntime", {"x": x})
                 break
             except EngineUnavailable:
-                await asyncio.sleep(0.1)  # the old connection is not noticed to be gone at once
+                await asyncio.sleep(0.1)  # the closed connection is not noticed at once
         np.testing.assert_allclose(answer["y"], x @ tiny_onnx.WEIGHTS, rtol=1e-5)
         again = await client.infer("affine_onnxruntime", {"x": x})
         np.testing.assert_array_equal(again["y"], answer["y"])

@@ -1,4 +1,4 @@
-"""Tiny ONNX engines, written into a model repository: what the tests of ``serve.engines`` run on."""
+"""Tiny ONNX engines, written into a model repository, for the tests of ``serve.engines``."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def affine(repository: Path, name: str, backend: str, **options: object) -> Path
 
 
 def pair(repository: Path, name: str, backend: str) -> Path:
-    """total = a + b over axes of any length, which must agree; ragged requests may share a batch."""
+    """total = a + b over axes of any equal length; ragged requests may share a batch."""
     return write_engine(
         repository,
         name,
@@ -104,7 +104,7 @@ def pair(repository: Path, name: str, backend: str) -> Path:
 
 
 def aliased(repository: Path, name: str, backend: str) -> Path:
-    """y = max(x, 0) between two casts that change nothing, as exporters leave them; x and y (N, 4)."""
+    """y = max(x, 0) between two casts without effect, as exporters leave them; x and y (N, 4)."""
     nodes = [
         helper.make_node("Cast", ["x"], ["/Cast_output_0"], to=TensorProto.FLOAT),
         helper.make_node("Relu", ["/Cast_output_0"], ["/Relu_output_0"]),
@@ -115,7 +115,7 @@ def aliased(repository: Path, name: str, backend: str) -> Path:
 
 
 def lookup(repository: Path, name: str, backend: str) -> Path:
-    """value = TABLE[index]: an index past the table fails the whole run."""
+    """value = TABLE[index]: an index outside the table fails the whole run."""
     return write_engine(
         repository,
         name,
