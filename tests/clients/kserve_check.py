@@ -19,7 +19,7 @@ from kserve.inference_client import RESTConfig
 async def main(http: str, grpc: str, picture: bytes) -> None:
     rest = InferenceRESTClient(RESTConfig(protocol="v2", timeout=60))
     base = f"http://{http}"
-    told = {
+    results = {
         "live": await rest.is_server_live(base),
         "ready": await rest.is_server_ready(base),
         "model_ready": await rest.is_model_ready(base, "vectorize"),
@@ -28,21 +28,21 @@ async def main(http: str, grpc: str, picture: bytes) -> None:
     image.set_data_from_numpy(np.array([base64.b64encode(picture)], object), binary_data=False)
     request = InferRequest("vectorize", [image], parameters={"tier": "1"})
     answer = await rest.infer(base, request, model_name="vectorize")
-    told["svg"] = text_of(answer)[:4]
+    results["svg"] = text_of(answer)[:4]
     image = InferInput("image", [1], "BYTES")
     image.set_data_from_numpy(np.array([picture], object), binary_data=True)
     answer = await rest.infer(base, InferRequest("vectorize", [image]), model_name="vectorize")
-    told["svg_binary"] = text_of(answer)[:4]
+    results["svg_binary"] = text_of(answer)[:4]
 
     async with InferenceGRPCClient(grpc) as client:
-        told["grpc_live"] = await client.is_server_live()
-        told["grpc_ready"] = await client.is_server_ready()
-        told["grpc_model_ready"] = await client.is_model_ready("vectorize")
+        results["grpc_live"] = await client.is_server_live()
+        results["grpc_ready"] = await client.is_server_ready()
+        results["grpc_model_ready"] = await client.is_model_ready("vectorize")
         image = InferInput("image", [1], "BYTES")
         image.set_data_from_numpy(np.array([picture], object), binary_data=True)
         answer = await client.infer(InferRequest("vectorize", [image]))
-        told["grpc_svg"] = text_of(answer)[:4]
-    print(json.dumps(told))
+        results["grpc_svg"] = text_of(answer)[:4]
+    print(json.dumps(results))
 
 
 def text_of(answer: object) -> str:

@@ -1,5 +1,6 @@
-"""Runs in the environment of tests/clients/litellm_requirements.txt: litellm against a studio whose prompts say what
-goes wrong (`tests/erring.py`).
+"""Runs in the environment of tests/clients/litellm_requirements.txt: litellm against a studio whose prompts select
+the
+error (`tests/erring.py`).
 
 Usage: python litellm_check.py HTTP (address as host:port). Prints one line of JSON; fails loudly.
 """
@@ -14,7 +15,7 @@ import os
 import sys
 from typing import Any
 
-os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it asks the Internet for prices
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it downloads prices
 
 import litellm
 
@@ -39,14 +40,14 @@ KINDS = {
 
 def main(http: str) -> None:
     options: dict[str, Any] = {"model": "openai/mini", "api_base": f"http://{http}/v1", "api_key": "none"}
-    told = pictures(options) | edits(options) | {name: is_told(options, name) for name in KINDS}
-    print(json.dumps(told | asyncio.run(asynchronously(options))))
+    results = pictures(options) | edits(options) | {name: raises_its_kind(options, name) for name in KINDS}
+    print(json.dumps(results | asyncio.run(asynchronously(options))))
 
 
 def pictures(options: dict[str, Any]) -> dict[str, bool]:
     answer = litellm.image_generation(prompt="red apple", n=2, size="1024x1024", seed=7, **options)
     again = litellm.image_generation(prompt="red apple", n=2, size="1024x1024", seed=7, **options)
-    older = {**options, "model": "openai/dall-e-3"}  # litellm lets it have what it lets no other model have
+    older = {**options, "model": "openai/dall-e-3"}  # the only model for which litellm accepts these fields
     url = litellm.image_generation(prompt="red apple", response_format="url", user="ada", quality="hd", **older)
     return {
         "b64_json": all(base64.b64decode(one.b64_json).startswith(b"\x89PNG") for one in answer.data),
@@ -72,7 +73,7 @@ def is_refused(error: Any) -> bool:
     return isinstance(error, litellm.BadRequestError) and "no model here draws from a picture yet" in str(error)
 
 
-def is_told(options: dict[str, Any], name: str) -> bool:
+def raises_its_kind(options: dict[str, Any], name: str) -> bool:
     error = raised(lambda: litellm.image_generation(prompt=name, **options))
     return type(error) is KINDS[name]
 
@@ -80,7 +81,7 @@ def is_told(options: dict[str, Any], name: str) -> bool:
 def raised(call: Any) -> Any:
     try:
         call()
-    except Exception as error:  # what it maps to what is looked at here
+    except Exception as error:  # any type: the type is what is checked
         return error
     return None
 

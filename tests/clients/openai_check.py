@@ -24,9 +24,9 @@ PNG, JPEG = b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"
 def main(http: str) -> None:
     options: dict[str, Any] = {"base_url": f"http://{http}/v1", "api_key": "none", "max_retries": 0, "timeout": 300}
     client = openai.OpenAI(**options)
-    told = {**models(client), **pictures(client), **stream(client), **errors(client), **edits(client)}
-    told |= asyncio.run(asynchronously(openai.AsyncOpenAI(**options)))
-    print(json.dumps(told))
+    results = {**models(client), **pictures(client), **stream(client), **errors(client), **edits(client)}
+    results |= asyncio.run(asynchronously(openai.AsyncOpenAI(**options)))
+    print(json.dumps(results))
 
 
 def models(client: openai.OpenAI) -> dict[str, bool]:
@@ -35,7 +35,7 @@ def models(client: openai.OpenAI) -> dict[str, bool]:
 
 
 def pictures(client: openai.OpenAI) -> dict[str, bool]:
-    """What OpenAI's documents show, and keys of ours in ``extra_body``."""
+    """The examples of OpenAI's documents, and Atelier's own keys in ``extra_body``."""
     extra = {"seed": 7, "steps": 4, "guidance_scale": 2.0, "negative_prompt": "text"}
     first, second = (
         client.images.generate(model="gpt-image-2", prompt=PROMPT, n=2, size="1024x1024", extra_body=extra)
@@ -70,7 +70,7 @@ def stream(client: openai.OpenAI) -> dict[str, bool]:
 
 
 def errors(client: openai.OpenAI) -> dict[str, bool]:
-    told = {}
+    results = {}
     for name, keys, kind, param in (
         ("size", {"size": "axb"}, openai.BadRequestError, "size"),
         ("n", {"n": 11}, openai.BadRequestError, "n"),
@@ -79,23 +79,23 @@ def errors(client: openai.OpenAI) -> dict[str, bool]:
         ("stream_error", {"stream": True, "extra_body": {"steps": 0}}, openai.BadRequestError, "steps"),
     ):
         error = raised(lambda keys=keys: client.images.generate(prompt=PROMPT, **keys))
-        told[name] = isinstance(error, kind) and error.param == param and bool(error.request_id and error.code)
+        results[name] = isinstance(error, kind) and error.param == param and bool(error.request_id and error.code)
     missing = raised(lambda: client.models.retrieve("gpt-image-2"))
-    told["no_model"] = isinstance(missing, openai.NotFoundError) and missing.code == "model_not_found"
-    return told
+    results["no_model"] = isinstance(missing, openai.NotFoundError) and missing.code == "model_not_found"
+    return results
 
 
 def edits(client: openai.OpenAI) -> dict[str, bool]:
-    """No model draws from a picture yet: every form of the question is understood, and refused for good."""
+    """No model edits pictures yet: every form of the request is parsed, and refused as unsupported."""
     picture, mask = decoded(client.images.generate(prompt=PROMPT).data[0]), ("m.png", MASK, "image/png")
-    asked: list[dict[str, Any]] = [
+    requests: list[dict[str, Any]] = [
         {"image": ("/home/somebody/a.png", picture)},
         {"image": [("a.png", picture), ("b.png", picture)], "size": "auto", "n": 2, "input_fidelity": "high"},
         {"image": ("a.png", MASK), "mask": mask, "output_format": "webp", "output_compression": 80},
         {"image": ("a.png", MASK), "markup": mask, "svg": {"model": "x", "reasoning": {"effort": "low"}}},
         {"image": ("a.png", picture), "stream": True, "partial_images": 2, "extra_body": {"seed": 7}},
     ]
-    refused = [raised(lambda keys=keys: client.images.edit(prompt="a hat", **keys)) for keys in asked]
+    refused = [raised(lambda keys=keys: client.images.edit(prompt="a hat", **keys)) for keys in requests]
     refused.append(raised(lambda: client.images.create_variation(image=("a.png", picture), n=1, size="512x512")))
     wrong = raised(lambda: client.images.edit(prompt="a hat", image=("a.png", picture), mask=mask))
     return {

@@ -1,5 +1,6 @@
-"""Runs in the environment of tests/clients/requirements.txt: what OpenAI's own package makes of errors, and what it
-does then, against a studio whose prompts say what goes wrong (`tests/erring.py`).
+"""Runs in the environment of tests/clients/requirements.txt: how OpenAI's own package maps and retries errors,
+against a
+studio whose prompts select the error (`tests/erring.py`).
 
 Usage: python openai_errors_check.py HTTP (address as host:port). Prints one line of JSON; fails loudly.
 """
@@ -34,12 +35,12 @@ KINDS = {
 def main(http: str) -> None:
     options: dict[str, Any] = {"base_url": f"http://{http}/v1", "api_key": "none", "timeout": 60}
     client = openai.OpenAI(**options)
-    told = {name: is_told(client, name) for name in KINDS}
-    told |= asyncio.run(asynchronously(openai.AsyncOpenAI(**options))) | recovered(client) | streamed(client)
-    print(json.dumps(told | left(client)))
+    results = {name: raises_its_kind(client, name) for name in KINDS}
+    results |= asyncio.run(asynchronously(openai.AsyncOpenAI(**options))) | recovered(client) | streamed(client)
+    print(json.dumps(results | timed_out(client)))
 
 
-def is_told(client: openai.OpenAI, name: str) -> bool:
+def raises_its_kind(client: openai.OpenAI, name: str) -> bool:
     kind, code = KINDS[name]
     return is_right(raised(lambda: client.images.generate(prompt=name)), kind, code)
 
@@ -58,7 +59,7 @@ def raised(call: Any) -> Any:
 
 
 async def asynchronously(client: openai.AsyncOpenAI) -> dict[str, bool]:
-    async def told(name: str) -> bool:
+    async def raises_async(name: str) -> bool:
         try:
             await client.images.generate(prompt=name)
         except openai.APIError as error:
@@ -66,17 +67,17 @@ async def asynchronously(client: openai.AsyncOpenAI) -> dict[str, bool]:
         return False
 
     names = ("Unauthorized", "TooManyRequestsToday", "EngineFailure")
-    return dict(zip([f"async {name}" for name in names], await asyncio.gather(*map(told, names)), strict=True))
+    return dict(zip([f"async {name}" for name in names], await asyncio.gather(*map(raises_async, names)), strict=True))
 
 
 def recovered(client: openai.OpenAI) -> dict[str, bool]:
-    """What passes is not seen by who asks."""
+    """A passing error is retried and not seen by the caller."""
     answer = client.images.with_raw_response.generate(prompt="once Overloaded")
     return {"recovered": answer.retries_taken == 1 and bool(answer.parse().data)}
 
 
 def streamed(client: openai.OpenAI) -> dict[str, bool]:
-    """An error that comes after the first event of a stream."""
+    """An error after the first event of a stream."""
     kinds = []
     try:
         for event in client.images.generate(prompt="late EngineFailure", stream=True, partial_images=3):
@@ -86,8 +87,8 @@ def streamed(client: openai.OpenAI) -> dict[str, bool]:
     return {"streamed": False}
 
 
-def left(client: openai.OpenAI) -> dict[str, bool]:
-    """Who does not wait, and asks again."""
+def timed_out(client: openai.OpenAI) -> dict[str, bool]:
+    """A client that times out and retries."""
     hurried = client.with_options(timeout=1.0, max_retries=4)
     return {"left": bool(hurried.images.generate(prompt="slow apple").data)}
 

@@ -21,15 +21,15 @@ PROMPT = "red apple, flat"
 def main(http: str) -> dict[str, bool]:
     host, _, port = http.partition(":")
     api = webuiapi.WebUIApi(host=host, port=int(port), sampler="Euler", steps=4)
-    told = {**lists(api), **pictures(api), **models(api), **errors(api), **stopping(api)}
-    told |= asyncio.run(asynchronously(api))
+    results = {**lists(api), **pictures(api), **models(api), **errors(api), **stopping(api)}
+    results |= asyncio.run(asynchronously(api))
     signed_in = webuiapi.WebUIApi(host=host, port=int(port), username="a1111", password="any")
-    told["basic"] = len(signed_in.get_sd_models()) > 0
-    return told
+    results["basic"] = len(signed_in.get_sd_models()) > 0
+    return results
 
 
 def lists(api: webuiapi.WebUIApi) -> dict[str, bool]:
-    """Every getter that the package has, but for two that A1111 itself has no more."""
+    """Every getter of the package, except two whose routes A1111 itself has removed."""
     empty = (
         api.get_loras, api.get_upscalers, api.get_latent_upscale_modes, api.get_sd_vae, api.get_hypernetworks,
         api.get_face_restorers, api.get_realesrgan_models, api.controlnet_model_list, api.controlnet_module_list,
@@ -50,10 +50,10 @@ def lists(api: webuiapi.WebUIApi) -> dict[str, bool]:
 
 
 def pictures(api: webuiapi.WebUIApi) -> dict[str, bool]:
-    asked: dict[str, Any] = {"prompt": PROMPT, "negative_prompt": "text", "seed": 7, "cfg_scale": 3.0}
-    first = api.txt2img(**asked, width=64, height=64, batch_size=2)
-    again = api.txt2img(**asked, width=64, height=64)
-    large = api.txt2img(**asked, width=512, height=512, save_images=True)
+    options: dict[str, Any] = {"prompt": PROMPT, "negative_prompt": "text", "seed": 7, "cfg_scale": 3.0}
+    first = api.txt2img(**options, width=64, height=64, batch_size=2)
+    again = api.txt2img(**options, width=64, height=64)
+    large = api.txt2img(**options, width=512, height=512, save_images=True)
     read = api.png_info(again.image)
     return {
         "pictures": [image.size for image in first.images] == [(64, 64), (64, 64)],
@@ -69,7 +69,7 @@ def pictures(api: webuiapi.WebUIApi) -> dict[str, bool]:
 
 
 def models(api: webuiapi.WebUIApi) -> dict[str, bool]:
-    """Chooses a model as this package and Open WebUI do, and goes back."""
+    """Selects a model as this package and Open WebUI do, and restores the first one."""
     before = api.util_get_current_model()
     other = next(name for name in api.util_get_model_names() if name != before)
     api.util_set_model(other)
@@ -89,7 +89,7 @@ def models(api: webuiapi.WebUIApi) -> dict[str, bool]:
 
 def errors(api: webuiapi.WebUIApi) -> dict[str, bool]:
     picture = Image.new("RGB", (64, 64))
-    scripts: dict[str, Any] = {}  # the package would else keep the unit in its own default, for every later call
+    scripts: dict[str, Any] = {}  # else the package keeps the unit in its default argument for later calls
     unit = {"controlnet_units": [webuiapi.ControlNetUnit(image=picture)], "alwayson_scripts": scripts}
     return {
         "no_sampler": failed(lambda: api.txt2img(prompt=PROMPT, sampler_name="none")) == (404, "Sampler not found"),
@@ -112,7 +112,7 @@ def failed(call: Any) -> tuple[int, str]:
 
 
 def stopping(api: webuiapi.WebUIApi) -> dict[str, bool]:
-    """A long drawing, looked at and ended by another connection."""
+    """A long drawing, observed and interrupted by another connection."""
     ended: list[tuple[int, str]] = []
     thread = threading.Thread(target=lambda: ended.append(failed(lambda: api.txt2img(prompt=PROMPT, steps=1000))))
     thread.start()
@@ -136,6 +136,6 @@ async def asynchronously(api: webuiapi.WebUIApi) -> dict[str, bool]:
 
 
 if __name__ == "__main__":
-    with contextlib.redirect_stdout(sys.stderr):  # the package tells what it does
-        found = main(sys.argv[1])
-    print(json.dumps(found))
+    with contextlib.redirect_stdout(sys.stderr):  # the package prints what it does
+        results = main(sys.argv[1])
+    print(json.dumps(results))

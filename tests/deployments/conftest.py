@@ -1,4 +1,4 @@
-"""Fixtures: no setting of whoever runs the tests counts, and none of these tests' is left behind."""
+"""Fixtures: the environment's settings are removed for each test, and restored after it."""
 
 from __future__ import annotations
 

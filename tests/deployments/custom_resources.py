@@ -1,8 +1,9 @@
 """The fields of custom resources that our manifests use, by the documents of KubeRay 1.7 and Prometheus' operator.
 
-We know of no package of PyPI that carries their schemas. Whatever is not named here is refused, as the operators' own
-schemas would; pods and services inside are for Kubernetes' schemas. What an operator makes of valid fields (names of
-ports, whom a budget may count) is tested by its rules in test_kubernetes.py; the last check is a cluster's own,
+No known package of PyPI has their schemas. Fields that are not named here are refused, as the operators' own schemas
+would; pods and services inside are checked by Kubernetes' schemas. How an operator treats valid fields (names of
+ports,
+which pods a budget may count) is tested by its rules in test_kubernetes.py; the last check is a cluster's own,
 `kubectl apply --dry-run=server`.
 """
 

@@ -1,4 +1,4 @@
-"""What a Dockerfile of ours says, and what its last stage holds, without a Docker engine."""
+"""The instructions of a project Dockerfile, and the contents of its last stage, without a Docker engine."""
 
 from __future__ import annotations
 
@@ -44,11 +44,11 @@ class Recipe:
         self.bases = [value.split()[0] for name, value in self.all if name == "FROM"]
 
     def values(self, name: str) -> list[str]:
-        """Of every instruction ``name`` of the last stage."""
+        """The values of every instruction ``name`` of the last stage."""
         return [value for instruction, value in self.last if instruction == name]
 
     def words(self, name: str) -> list[str]:
-        """Of the last ENTRYPOINT or CMD, which are lists in JSON."""
+        """The words of the last ENTRYPOINT or CMD, which are lists in JSON."""
         words: list[str] = json.loads(self.values(name)[-1])
         return words
 
@@ -65,7 +65,7 @@ class Recipe:
 
 
 def copies(instructions: list[tuple[str, str]]) -> list[Copy]:
-    """Those of the project's files, not of other stages."""
+    """The COPY instructions from the build context, not from other stages."""
     found = []
     for name, value in instructions:
         if name == "COPY" and not value.startswith("--from="):
@@ -75,8 +75,8 @@ def copies(instructions: list[tuple[str, str]]) -> list[Copy]:
 
 
 def ignored(path: str, rules: list[str]) -> bool:
-    """Whether a path of the project stays out of the build, as Docker reads its ignore file: the last match decides,
-    and what matches a folder matches everything below it."""
+    """Whether a path of the project is excluded from the build, by Docker's rules for its ignore file: the last
+    match decides, and a pattern that matches a folder matches everything below it."""
     parts = PurePosixPath(path).parts
     above = ["/".join(parts[:n]) for n in range(1, len(parts) + 1)]
     out = False
@@ -92,7 +92,7 @@ def ignored(path: str, rules: list[str]) -> bool:
 
 
 def _matches(path: str, pattern: str) -> bool:
-    """Segment by segment: a star stops at a slash."""
+    """Matches segment by segment: a star does not cross a slash."""
     ours, theirs = path.split("/"), pattern.split("/")
     return len(ours) == len(theirs) and all(map(fnmatch.fnmatchcase, ours, theirs))
 
@@ -103,7 +103,7 @@ def rules() -> list[str]:
 
 
 def context() -> list[str]:
-    """The files of the project that a build is sent: those of git that are not ignored."""
+    """The build context: the files of the project in git that are not ignored."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=HOME, capture_output=True, text=True, check=True).stdout.splitlines()
     there = rules()
@@ -111,8 +111,8 @@ def context() -> list[str]:
 
 
 def write_view(recipe: Recipe, root: Path) -> Path:
-    """Copies into ``root`` what the last stage copies of the project; the folder that WORKDIR is in there. Files keep
-    their times, by which Numba knows what its machine code is of."""
+    """Copies into ``root`` what the last stage copies of the project; returns the folder of WORKDIR there. Files
+    keep their modification times, which Numba's cache compares."""
     sent = context()
     home = root / recipe.values("WORKDIR")[-1].lstrip("/")
     for copy in copies(recipe.last):

@@ -1,4 +1,4 @@
-"""An alert on its way to people: Prometheus and Alertmanager with the files of compose.yaml, and a webhook (C-160)."""
+"""Delivery of an alert: Prometheus and Alertmanager with the files of compose.yaml, and a webhook (C-160)."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def checked(path: Path) -> str:
 
 
 @pytest.mark.prometheus
-def test_it_is_valid_before_and_after_people_are_filled_in(config: Path) -> None:
-    """Without them it starts too, and tells nobody."""
+def test_config_is_valid_with_and_without_receivers(config: Path) -> None:
+    """Without receivers Alertmanager starts too, and sends nothing."""
     text = config.read_text()
     assert "1 receivers" in checked(config)
     assert "_configs" not in re.sub(r"#.*", "", text)
@@ -51,15 +51,15 @@ def test_it_is_valid_before_and_after_people_are_filled_in(config: Path) -> None
 
 
 @pytest.mark.prometheus
-def test_an_alert_arrives(config: Path, tmp_path: Path) -> None:
-    """By the command of compose.yaml and the configuration that `atelier metrics --prometheus` writes; an alert that
-    always fires stands for ours, which tests/observability/dashboards makes fire."""
-    told: queue.Queue[dict[str, Any]] = queue.Queue()
+def test_alert_reaches_the_webhook(config: Path, tmp_path: Path) -> None:
+    """By the command of compose.yaml and the configuration that `atelier metrics --prometheus` writes. An alert that
+    always fires stands for ours, which are tested in tests/observability/dashboards."""
+    received: queue.Queue[dict[str, Any]] = queue.Queue()
     people = FastAPI()
 
     @people.post("/told")
-    async def tell(request: Request) -> None:
-        told.put(await request.json())
+    async def receive(request: Request) -> None:
+        received.put(await request.json())
 
     rule = {"alert": "Always", "expr": "vector(1)", "labels": {"severity": "page"}}
     rules = {"groups": [{"name": "atelier", "interval": "1s", "rules": [rule]}]}
@@ -73,16 +73,16 @@ def test_an_alert_arrives(config: Path, tmp_path: Path) -> None:
         assert WEBHOOK in text
         config.write_text(text.replace(WEBHOOK, f'webhook_configs: [{{url: "http://{address}/told"}}]'))
         with listening(["prometheus-alertmanager", *alertmanager], tmp_path / "alertmanager.log") as url:
-            tell_of(url.removeprefix("http://"), tmp_path / "targets")
+            write_targets(url.removeprefix("http://"), tmp_path / "targets")
             command = ["prometheus", *prometheus, "--rules.alert.resend-delay=1s"]
             with listening(command, tmp_path / "prometheus.log"):
-                arrived = told.get(timeout=90)
+                arrived = received.get(timeout=90)
     assert [(one["status"], one["labels"]["alertname"]) for one in arrived["alerts"]] == [("firing", "Always")]
     assert arrived["receiver"] == "people"
 
 
-def tell_of(address: str, targets: Path) -> None:
-    """Prometheus of the Alertmanager there, by the file of compose.yaml."""
+def write_targets(address: str, targets: Path) -> None:
+    """Writes the file by which Prometheus in compose.yaml finds Alertmanager."""
     text = (FOLDER / "alertmanagers.json").read_text().replace("alertmanager:9093", address)
     assert json.loads(text)[0]["targets"] == [address]
     targets.mkdir()

@@ -1,4 +1,4 @@
-"""`compose.yaml` (C-132): valid by the specification's own schema, and in accord with the stack and the images."""
+"""`compose.yaml` (C-132): valid by the specification's own schema, and consistent with the stack and the images."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ ONCE = {"models"}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_it_is_what_the_specification_takes(path: Path) -> None:
+def test_files_match_the_compose_schema(path: Path) -> None:
     jsonschema.Draft202012Validator(SCHEMA).validate(yaml.safe_load(path.read_text()))
 
 
-def test_the_schema_would_find_something() -> None:
+def test_schema_rejects_an_unknown_field() -> None:
     wrong = {"services": {"a": {"image": "b:1", "restrat": "always"}}}
     assert not jsonschema.Draft202012Validator(SCHEMA).is_valid(wrong)
 
 
-def test_what_it_names_is_there() -> None:
+def test_references_exist() -> None:
     for name, service in SERVICES.items():
         assert set(service.get("secrets", ())) <= set(COMPOSE["secrets"]), name
         assert set(service.get("networks", ())) <= set(COMPOSE["networks"]), name
@@ -59,7 +59,7 @@ def test_what_it_names_is_there() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(SERVICES))
-def test_each_service_is_bounded_watched_and_comes_back(name: str) -> None:
+def test_each_service_is_limited_healthchecked_and_restarted(name: str) -> None:
     service = SERVICES[name]
     assert service["restart"] == ("no" if name in ONCE else "unless-stopped")
     assert {"cpus", "memory"} <= set(service["deploy"]["resources"]["limits"])
@@ -71,7 +71,7 @@ def test_each_service_is_bounded_watched_and_comes_back(name: str) -> None:
     assert not service["image"].endswith(":latest")
 
 
-def test_the_doors_are_public_and_nothing_else() -> None:
+def test_only_the_public_ports_are_published() -> None:
     settings = Settings.model_construct()
     published = {name: service["ports"] for name, service in SERVICES.items() if "ports" in service}
     assert set(published) == DOORS
@@ -83,7 +83,7 @@ def test_the_doors_are_public_and_nothing_else() -> None:
     assert SERVICES["prometheus"]["network_mode"] == "service:atelier"
 
 
-def test_the_image_has_the_version_of_the_project() -> None:
+def test_image_tags_equal_the_project_version() -> None:
     version = Recipe(FOLDER / "cpu.Dockerfile").arguments()["VERSION"]
     for path in FILES:
         services = yaml.safe_load(path.read_text())["services"]
@@ -91,20 +91,20 @@ def test_the_image_has_the_version_of_the_project() -> None:
         assert services["models"]["image"] == services["atelier"]["image"]
 
 
-def test_its_variables_are_settings() -> None:
+def test_environment_variables_are_settings() -> None:
     known = {leaf.variable for leaf in leaves(Settings.model_construct())} | {"ATELIER_CONFIG"}
     for path in FILES:
         assert set(yaml.safe_load(path.read_text())["services"]["atelier"]["environment"]) <= known
 
 
-def test_its_logs_are_what_docker_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_logs_go_to_the_console_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SERVICES["atelier"]["environment"].items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("ATELIER_CONFIG", "")
     assert (load().logs.console, load().logs.format) == (True, "json")
 
 
-def test_volumes_are_where_the_image_lets_it_write() -> None:
+def test_volumes_are_writable_in_the_image() -> None:
     prepared = next(
         value for value in Recipe(FOLDER / "cpu.Dockerfile").values("RUN") if "install --directory" in value
     )
@@ -115,29 +115,29 @@ def test_volumes_are_where_the_image_lets_it_write() -> None:
     assert options.startswith("/tmp:exec"), "Triton's Python stub is started from there"
 
 
-def made(folder: Path) -> None:
+def make_secrets(folder: Path) -> None:
     subprocess.run([FOLDER / "make-secrets", folder], check=True, timeout=60)
 
 
 @pytest.fixture
 def secrets(tmp_path: Path) -> Path:
-    made(tmp_path)
+    make_secrets(tmp_path)
     return tmp_path / "secrets"
 
 
-def test_secrets_are_made_once_and_are_the_ones_that_it_names(secrets: Path) -> None:
+def test_secrets_are_made_once_with_the_names_in_compose(secrets: Path) -> None:
     assert {f"./secrets/{path.name}" for path in secrets.iterdir()} == {
         secret["file"] for secret in COMPOSE["secrets"].values()
     }
     before = {path.name: path.read_text() for path in secrets.iterdir()}
     assert len(set(before.values())) == len(before)
-    made(secrets.parent)
+    make_secrets(secrets.parent)
     assert {path.name: path.read_text() for path in secrets.iterdir()} == before
     assert secrets.stat().st_mode & 0o777 == 0o700
     assert json.loads(before["objects.json"])["identities"][0]["credentials"][0]["secretKey"]
 
 
-def test_the_settings_that_are_made_are_valid(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generated_settings_are_valid(secrets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("ATELIER_")]:
         monkeypatch.delenv(name)
     for name, value in SERVICES["atelier"]["environment"].items():
@@ -161,7 +161,7 @@ def test_secrets_are_neither_in_git_nor_in_images() -> None:
 
 
 def mounted(service: str) -> dict[str, str]:
-    """By where they are in the container: files and folders beside compose.yaml."""
+    """Files and folders beside compose.yaml, by their path in the container."""
     found = {}
     for volume in SERVICES[service]["volumes"]:
         source, target = volume.split(":")[:2]
@@ -171,7 +171,7 @@ def mounted(service: str) -> dict[str, str]:
     return found
 
 
-def test_prometheus_reads_the_ports_that_the_stack_has() -> None:
+def test_prometheus_reads_the_stacks_metrics_ports() -> None:
     targets = json.loads((FOLDER / mounted("prometheus")["/etc/prometheus/targets/metrics.json"]).read_text())
     ports = {one["labels"]["job"]: one["targets"] for one in targets}
     assert ports["ray"] == [f"127.0.0.1:{SERVICES['atelier']['environment']['ATELIER_RAY__METRICS_PORT']}"]
@@ -180,8 +180,8 @@ def test_prometheus_reads_the_ports_that_the_stack_has() -> None:
     assert "/etc/prometheus/rules.yml" in mounted("prometheus")
 
 
-def test_a_network_that_is_gone_is_noticed_whatever_the_stack_does(tmp_path: Path) -> None:
-    """Prometheus ends, to be started in the network that there is; its own port would answer in the old one as well."""
+def test_prometheus_restarts_when_its_network_is_gone(tmp_path: Path) -> None:
+    """Prometheus exits and is restarted in the new network; its own port would respond in the old one too."""
     prometheus = SERVICES["prometheus"]
     assert prometheus["depends_on"] == {"atelier": {"condition": "service_started", "restart": True}}
     kind, script = prometheus["healthcheck"]["test"]
@@ -190,17 +190,18 @@ def test_a_network_that_is_gone_is_noticed_whatever_the_stack_does(tmp_path: Pat
     (tmp_path / "wget").chmod(0o755)
     (tmp_path / "net").write_text("    lo: 0 0\n")
     script = script.replace("/proc/net/dev", str(tmp_path / "net"))
-    told = f"kill() {{ echo kill $1; }}; {script}"
+    command = f"kill() {{ echo kill $1; }}; {script}"
     environment = {"PATH": f"{tmp_path}:/usr/bin:/bin"}
     for networks, expected in (("", "kill 1\n"), ("  eth0: 0 0\n", "")):
         with (tmp_path / "net").open("a") as file:
             file.write(networks)
-        done = subprocess.run(["/bin/sh", "-c", told], env=environment, capture_output=True, text=True, timeout=30)
+        done = subprocess.run(["/bin/sh", "-c", command], env=environment, capture_output=True, text=True, timeout=30)
         assert (done.returncode, done.stdout) == (0, expected)
 
 
-def test_models_are_there_before_the_stack_and_are_read_by_both_ensembles() -> None:
-    """A volume, so that versions lie side by side; what seeds it runs at each start, and the stack only reads."""
+def test_models_are_installed_before_the_stack_starts() -> None:
+    """Into a volume, where versions lie side by side. The service that fills it runs at each start; the stack only
+    reads."""
     service, stack = SERVICES["models"], SERVICES["atelier"]
     *_, command, source, option, target = service["command"]
     assert (command, option) == ("add", "--repository")
@@ -212,7 +213,7 @@ def test_models_are_there_before_the_stack_and_are_read_by_both_ensembles() -> N
         assert stack["environment"][f"ATELIER_{ensemble}__MODEL_REPOSITORY"] == target
 
 
-def test_with_a_gpu_it_has_the_sizes_of_the_gpu_site(clean: pytest.MonkeyPatch) -> None:
+def test_gpu_override_equals_the_gpu_site(clean: pytest.MonkeyPatch) -> None:
     own = yaml.safe_load((FOLDER / "compose.gpu.yaml").read_text())["services"]["atelier"]["environment"]
     theirs = {leaf.name: leaf.value for leaf in leaves(load(HOME / "deployments" / "gpu.yaml"))}
     for name, value in (SERVICES["atelier"]["environment"] | own).items():
@@ -224,7 +225,7 @@ def test_with_a_gpu_it_has_the_sizes_of_the_gpu_site(clean: pytest.MonkeyPatch) 
     assert different == {"vectorizer.model_repository", "illustrator.model_repository", "illustrator.families"}
 
 
-def test_plans_are_put_where_the_gpus_are_served_from() -> None:
+def test_plans_are_written_to_the_served_repository() -> None:
     services = yaml.safe_load((FOLDER / "compose.gpu.yaml").read_text())["services"]
     (written,) = services["plans"]["volumes"]
     assert f"{written}:ro" in SERVICES["atelier"]["volumes"]
@@ -236,8 +237,8 @@ def test_plans_are_put_where_the_gpus_are_served_from() -> None:
     assert [f"--name {name}" in guide for name in families] == [True]
 
 
-def test_prometheus_tells_alertmanager() -> None:
-    """Which is on a network of the container whose own Prometheus shares."""
+def test_prometheus_reaches_alertmanager() -> None:
+    """Prometheus shares the network of the atelier container, and Alertmanager is in one of these networks."""
     path = "/etc/prometheus/targets/alertmanagers.json"
     ((target,),) = [one["targets"] for one in json.loads((FOLDER / mounted("prometheus")[path]).read_text())]
     host, port = target.split(":")

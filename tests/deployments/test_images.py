@@ -35,21 +35,21 @@ def recipe(request: pytest.FixtureRequest) -> Recipe:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_the_linter_has_nothing_to_say(path: Path) -> None:
+def test_hadolint_finds_nothing(path: Path) -> None:
     done = subprocess.run(
         [BIN / "hadolint", "--config", HOME / ".hadolint.yaml", path], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_linter_would_find_something(tmp_path: Path) -> None:
+def test_hadolint_rejects_a_wrong_file(tmp_path: Path) -> None:
     (tmp_path / "Dockerfile").write_text("FROM debian\nRUN cd /tmp\nCOPY a b c\n")
     done = subprocess.run([BIN / "hadolint", tmp_path / "Dockerfile"], capture_output=True, text=True, timeout=60)
     assert done.returncode == 1
     assert {"DL3006", "DL3003"} <= set(re.findall(r"DL\d+", done.stdout))
 
 
-def test_what_it_copies_is_there_and_sent(recipe: Recipe) -> None:
+def test_copied_files_exist_and_are_in_the_context(recipe: Recipe) -> None:
     sent = context()
     for copy in copies(recipe.all):
         for source in copy.sources:
@@ -57,7 +57,7 @@ def test_what_it_copies_is_there_and_sent(recipe: Recipe) -> None:
             assert any(path == source or path.startswith(source.rstrip("/") + "/") for path in sent), source
 
 
-def test_what_no_image_needs_is_not_sent() -> None:
+def test_unneeded_files_are_not_in_the_context() -> None:
     sent = context()
     assert {path.split("/")[0] for path in sent} == {
         "LICENSE", "NOTICE", "README.md", "build_engines", "constraints.txt", "deployments", "model_repository",
@@ -68,7 +68,7 @@ def test_what_no_image_needs_is_not_sent() -> None:
     assert sum((HOME / path).stat().st_size for path in sent) < 100 * 2**20
 
 
-def test_it_runs_as_nobody_with_a_name_and_says_what_it_is(recipe: Recipe) -> None:
+def test_image_runs_as_a_named_unprivileged_user_with_labels(recipe: Recipe) -> None:
     assert recipe.values("USER") == ["10001:10001"]
     assert recipe.arguments()["VERSION"] == PROJECT["version"]
     labels = recipe.labels()
@@ -79,7 +79,7 @@ def test_it_runs_as_nobody_with_a_name_and_says_what_it_is(recipe: Recipe) -> No
     assert recipe.values("EXPOSE") == [f"{settings.http.port} {settings.grpc.port}"]
 
 
-def test_its_bases_are_pinned(recipe: Recipe) -> None:
+def test_base_images_are_pinned(recipe: Recipe) -> None:
     arguments = recipe.arguments()
     for base in recipe.bases:
         filled = re.sub(r"\$\{(\w+)\}", lambda found: arguments[found[1]], base)
@@ -87,19 +87,19 @@ def test_its_bases_are_pinned(recipe: Recipe) -> None:
             assert re.search(r":\d+\.\d+", filled), filled
 
 
-def test_its_python_is_the_one_that_the_project_needs(recipe: Recipe) -> None:
+def test_python_version_is_the_projects(recipe: Recipe) -> None:
     assert recipe.arguments()["PYTHON"].startswith("3.11")
     assert PROJECT["requires-python"].startswith(">=3.11,")
 
 
-def test_it_installs_under_the_constraints(recipe: Recipe) -> None:
+def test_packages_are_installed_with_constraints(recipe: Recipe) -> None:
     installs = [value for name, value in recipe.all if name == "RUN" and "pip install" in value]
     assert all("--constraint constraints.txt" in one or "--no-deps" in one for one in installs)
     assert len(installs) == 2 + len({"plans", "train"} & set(recipe.stages))
 
 
 def test_plans_are_built_with_the_tensorrt_that_serves_them(tmp_path: Path) -> None:
-    """The stage that has build_engines is of the image that serves, and asks it for the version of its library."""
+    """The stage with build_engines starts from the serving image, and reads the version from its library."""
     recipe = Recipe(FOLDER / "gpu.Dockerfile")
     assert recipe.stages["plans"][0] == ("FROM", "build AS plans")
     assert recipe.stages["build"][0][1].split()[0] == recipe.last[0][1]
@@ -117,7 +117,7 @@ def test_plans_are_built_with_the_tensorrt_that_serves_them(tmp_path: Path) -> N
     assert Copy(("build_engines/",), "build_engines/") in copies(recipe.stages["plans"])
 
 
-def test_its_probe_asks_a_route_that_there_is(recipe: Recipe) -> None:
+def test_healthcheck_requests_an_existing_route(recipe: Recipe) -> None:
     script = (FOLDER / "healthcheck.py").read_text()
     path = re.search(r"\{PORT\}(/[\w/]+)", script)
     assert path is not None
@@ -126,8 +126,8 @@ def test_its_probe_asks_a_route_that_there_is(recipe: Recipe) -> None:
 
 
 @pytest.mark.slow
-def test_the_constraints_resolve(tmp_path: Path) -> None:
-    """As the first layer installs them: nothing of the package but its metadata is there."""
+def test_constraints_resolve(tmp_path: Path) -> None:
+    """Like the first layer, with nothing of the package but its metadata."""
     extras = Recipe(FOLDER / "cpu.Dockerfile").arguments()["EXTRAS"]
     for name in ("pyproject.toml", "setup.py", "constraints.txt", "README.md", "LICENSE", "NOTICE"):
         (tmp_path / name).write_bytes((HOME / name).read_bytes())
@@ -140,7 +140,7 @@ def test_the_constraints_resolve(tmp_path: Path) -> None:
 
 
 class Container:
-    """The last stage of an image, laid out in ``root``, with the packages that this environment has."""
+    """The last stage of an image, laid out in ``root``, with the packages of this environment."""
 
     def __init__(self, recipe: Recipe, root: Path) -> None:
         self.home = write_view(recipe, root)
@@ -155,7 +155,7 @@ class Container:
             self.ports = one.getsockname()[1], other.getsockname()[1]
 
     def environment(self, **more: str) -> dict[str, str]:
-        """That of the image, its folders moved below ``root``, and ports that are free."""
+        """The image's environment, with folders moved below ``root`` and free ports."""
         ours = {
             name: value.replace("/opt/atelier", str(self.home)).replace("/var/lib/atelier", str(self.state))
             for name, value in self.recipe.environment().items()
@@ -175,9 +175,9 @@ COMPILED_ANEW = "layers._areas-"
 """A function of the tracer that Python calls, small to compile."""
 
 
-def bring_compiled(container: Container) -> Path:
-    """The machine code that this checkout has of the tracer, but that of one function: to compile all of it takes a
-    minute. The folder where the container keeps that function's."""
+def copy_compiled(container: Container) -> Path:
+    """Copies this checkout's compiled code of the tracer, except one function's, since compiling all of it takes a
+    minute. Returns the container's cache folder of that function."""
 
     def folder(own: Path) -> Path:
         source = container.home / own.relative_to(HOME) / "any.py"
@@ -196,7 +196,7 @@ def container(recipe: Recipe, tmp_path: Path) -> Container:
     return Container(recipe, tmp_path)
 
 
-def test_its_files_are_enough_for_the_command(container: Container) -> None:
+def test_files_suffice_for_the_command(container: Container) -> None:
     done = container.run("settings", "--json")
     assert done.returncode == 0, done.stderr
     assert str(container.home / "model_repository") in done.stdout
@@ -206,7 +206,7 @@ def test_its_files_are_enough_for_the_command(container: Container) -> None:
     assert os.access(container.home / "deployments" / "haproxy", os.X_OK)
 
 
-def test_it_does_not_start_open_to_all_without_a_key(container: Container) -> None:
+def test_start_without_a_key_on_a_public_address_is_refused(container: Container) -> None:
     done = container.run("up")
     assert done.returncode != 0
     assert "atelier keys create --role admin" in done.stderr.replace("\n", " ")
@@ -214,7 +214,7 @@ def test_it_does_not_start_open_to_all_without_a_key(container: Container) -> No
 
 @pytest.fixture
 def ray_folder() -> Iterator[Path]:
-    """With a short name: sockets are in it."""
+    """A folder with a short path, for the sockets in it."""
     with tempfile.TemporaryDirectory(prefix="ray-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
@@ -222,21 +222,21 @@ def ray_folder() -> Iterator[Path]:
 @pytest.mark.cluster
 @pytest.mark.slow
 @pytest.mark.parametrize("recipe", [FOLDER / "cpu.Dockerfile"], indirect=True, ids=["cpu"])
-def test_it_starts_and_its_probe_says_so(container: Container, tmp_path: Path, ray_folder: Path) -> None:
-    """Its command, on its files, with its environment, as its user would: the state is all that it writes to."""
+def test_container_starts_and_its_healthcheck_passes(container: Container, tmp_path: Path, ray_folder: Path) -> None:
+    """Its command, files and environment, as its user: only the state folder is written to."""
     ports = {
         "ATELIER_HTTP__PORT": str(container.ports[0]),
         "ATELIER_GRPC__PORT": str(container.ports[1]),
         "ATELIER_HTTP__HOST": "127.0.0.1",
         "ATELIER_DASHBOARD__ENABLED": "false",
         "ATELIER_RAY__NUM_CPUS": "4",
-        "ATELIER_RAY__TEMP_DIR": str(ray_folder),  # a container has a /tmp of its own
+        "ATELIER_RAY__TEMP_DIR": str(ray_folder),  # a container has its own /tmp
     } | _free("METRICS_PORT", "STATS_PORT", "FALLBACK_HTTP_PORT", "FALLBACK_GRPC_PORT")
     probe = container.recipe.values("HEALTHCHECK")[0].partition("CMD ")[2]
     program = str(container.home / "deployments" / "docker" / "healthcheck.py")
     assert program.removeprefix(str(container.home)) in probe
     assert container.run("python", program, **ports).returncode == 1, "before it runs"
-    compiled = bring_compiled(container)
+    compiled = copy_compiled(container)
     stack = subprocess.Popen(
         [sys.executable, "-m", "serve.cli.main", *container.recipe.words("CMD")],
         env=container.environment(**ports), cwd=container.home,
@@ -244,7 +244,7 @@ def test_it_starts_and_its_probe_says_so(container: Container, tmp_path: Path, r
     )  # fmt: skip
     before = set(container.home.rglob("*"))
     try:
-        deadline = time.monotonic() + 400  # of its tracer, something is compiled first
+        deadline = time.monotonic() + 400  # one function of its tracer is compiled first
         while container.run("python", program, **ports).returncode != 0:
             assert stack.poll() is None, (tmp_path / "log").read_text()
             assert time.monotonic() < deadline, (tmp_path / "log").read_text()

@@ -1,4 +1,4 @@
-"""The manifests (A-113, B-054): valid by Kubernetes' own schemas, and in accord with the code that they run."""
+"""The manifests (A-113, B-054): valid by Kubernetes' own schemas, and consistent with the code that they run."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def core(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=named)
-def test_it_is_what_kubernetes_takes(document: dict[str, Any]) -> None:
+def test_manifests_match_kubernetes_schemas(document: dict[str, Any]) -> None:
     if model := MODELS.get(document["kind"]):
         model.model_validate(document)
     else:
@@ -51,15 +51,15 @@ def test_it_is_what_kubernetes_takes(document: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(TEMPLATES))
-def test_pods_of_ray_are_what_kubernetes_takes(name: str) -> None:
+def test_pods_of_ray_match_kubernetes_schemas(name: str) -> None:
     core({"apiVersion": "v1", "kind": "PodTemplate", "metadata": {"name": name}, "template": TEMPLATES[name]})
 
 
-def test_the_service_of_the_doors_is_what_kubernetes_takes() -> None:
+def test_service_of_the_ports_matches_kubernetes_schemas() -> None:
     core({"apiVersion": "v1", "kind": "Service"} | SERVICE.spec.serveService)
 
 
-def test_the_schemas_would_find_something() -> None:
+def test_schemas_reject_wrong_fields() -> None:
     document = next(one for one in DOCUMENTS if one["kind"] == "Ingress")
     with pytest.raises(kubernetes_validate.ValidationError):
         core(document | {"spec": document["spec"] | {"rulez": []}})
@@ -77,23 +77,23 @@ def test_kustomize_builds_the_same_documents() -> None:
     assert found == ["kube-prometheus-stack"] * 2, "what that chart's operator looks for"
 
 
-def test_kustomize_is_given_every_file() -> None:
+def test_kustomization_lists_every_file() -> None:
     listed = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())["resources"]
     assert sorted(listed) == [path.name for path in FILES]
 
 
-def test_what_is_for_prometheus_operator_is_labelled_for_it() -> None:
+def test_prometheus_resources_have_the_operators_labels() -> None:
     (patch,) = yaml.safe_load((MANIFESTS / "kustomization.yaml").read_text())["patches"]
     kinds = {one["kind"] for one in DOCUMENTS if one["apiVersion"].startswith("monitoring.coreos.com/")}
     assert set(patch["target"]["kind"].split("|")) == kinds
     assert [one["path"] for one in yaml.safe_load(patch["patch"])] == ["/metadata/labels/release"]
 
 
-def test_it_runs_the_application_of_the_cluster() -> None:
+def test_rayservice_runs_the_cluster_application() -> None:
     assert yaml.safe_load(SERVICE.spec.serveConfigV2) == yaml.safe_load(CLUSTER_YAML.read_text())
 
 
-def test_what_stands_in_the_config_map_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_map_keys_are_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     data = next(one for one in DOCUMENTS if one["kind"] == "ConfigMap")["data"]
     known = {leaf.variable for leaf in leaves(Settings.model_construct())} | {"ATELIER_CONFIG"}
     assert set(data) <= known
@@ -120,7 +120,7 @@ def test_no_secret_is_committed() -> None:
 
 
 def containers() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """The name, the pod's spec and the container, of every one that we write down."""
+    """Name, pod spec and container of every container in the manifests."""
     for name, template in TEMPLATES.items():
         for container in (*template["spec"].get("initContainers", ()), *template["spec"]["containers"]):
             yield name, template["spec"], container
@@ -131,7 +131,7 @@ def containers() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
 
 
 @pytest.mark.parametrize(("spec", "container"), [one[1:] for one in containers()], ids=[one[0] for one in containers()])
-def test_each_container_may_do_little_and_is_bounded(spec: dict[str, Any], container: dict[str, Any]) -> None:
+def test_each_container_has_few_privileges_and_limits(spec: dict[str, Any], container: dict[str, Any]) -> None:
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     own = container["securityContext"]
@@ -143,12 +143,12 @@ def test_each_container_may_do_little_and_is_bounded(spec: dict[str, Any], conta
     assert re.search(r":v?\d+\.\d+", container["image"])
 
 
-def test_only_the_head_has_a_token_of_kubernetes() -> None:
+def test_only_the_head_has_a_kubernetes_token() -> None:
     for name, spec, _ in containers():
         assert spec.get("automountServiceAccountToken", True) is (name == "head"), name
 
 
-def test_images_have_the_version_of_the_project_and_ray_its_own() -> None:
+def test_image_tags_equal_the_versions_of_project_and_ray() -> None:
     version = Recipe(FOLDER / "cpu.Dockerfile").arguments()["VERSION"]
     images = {container["image"] for _, _, container in containers()}
     assert {image for image in images if image.startswith("atelier")} == {
@@ -159,7 +159,7 @@ def test_images_have_the_version_of_the_project_and_ray_its_own() -> None:
     assert CLUSTER.rayVersion == pins["ray"]
 
 
-def test_they_run_as_the_user_of_the_image_by_the_script_in_it() -> None:
+def test_containers_run_as_the_images_user_by_its_script() -> None:
     user = Recipe(FOLDER / "cpu.Dockerfile").values("USER")[0]
     for name, template in TEMPLATES.items():
         context, container = template["spec"]["securityContext"], template["spec"]["containers"][0]
@@ -174,8 +174,9 @@ def test_they_run_as_the_user_of_the_image_by_the_script_in_it() -> None:
 
 
 def doors() -> dict[str, dict[str, Any]]:
-    """By their names: the ports that the Service has in the end. KubeRay 1.7 makes one for each port of the head's
-    first container that is named `serve` or `serve-...`; of those that we write down it takes the ones so named."""
+    """The ports that the Service finally has, by name. KubeRay 1.7 makes one for each port of the head's first
+    container that is named `serve` or `serve-...`; of the manifest's own Service ports it keeps those with such
+    names."""
     ours = {port["name"]: port for port in SERVICE.spec.serveService["spec"]["ports"]}
     found = {}
     for port in CLUSTER.headGroupSpec.template["spec"]["containers"][0]["ports"]:
@@ -198,7 +199,7 @@ def test_ports_agree_with_the_settings() -> None:
     assert {one["port"] for one in scraped} <= set(ports)
 
 
-def test_every_door_leads_to_a_port_of_the_service() -> None:
+def test_every_route_leads_to_a_port_of_the_service() -> None:
     reached = {}
     for document in DOCUMENTS:
         if document["kind"] == "Ingress":
@@ -209,7 +210,7 @@ def test_every_door_leads_to_a_port_of_the_service() -> None:
     assert reached == {"Ingress atelier-http": settings.http.port, "Ingress atelier-grpc": settings.grpc.port}
 
 
-def test_plans_are_built_where_they_are_served_from() -> None:
+def test_plans_are_written_to_the_served_repository() -> None:
     job = yaml.safe_load((MANIFESTS / "plans" / "job.yaml").read_text())
     core(job | {"metadata": job["metadata"] | {"name": "atelier-plans-x"}})
     assert "name" not in job["metadata"], "another run is another Job"
@@ -226,13 +227,13 @@ def test_plans_are_built_where_they_are_served_from() -> None:
     assert container["image"].partition(":")[2] == serving["containers"][0]["image"].partition(":")[2]
 
 
-def test_a_new_release_can_be_applied_over_the_one_before() -> None:
-    """Of a Job the template stays as it was, its image too: `kubectl apply` of the next release would fail."""
+def test_new_release_can_be_applied_over_the_previous_one() -> None:
+    """The template of a Job is immutable, its image too: otherwise `kubectl apply` of the next release fails."""
     assert not [named(one) for one in DOCUMENTS if one["kind"] == "Job"]
 
 
-def test_models_are_there_before_a_worker_starts_and_only_the_head_writes_them() -> None:
-    """KubeRay lets workers wait for the head, which starts after its first container has ended."""
+def test_models_are_installed_by_the_head_before_workers_start() -> None:
+    """KubeRay starts workers after the head, which starts after its init container has ended."""
     first = TEMPLATES["head"]["spec"]["initContainers"][0]
     assert first["command"][:3] == ["atelier", "models", "add"]
     source, option, target = first["command"][3:]
@@ -248,12 +249,12 @@ def test_models_are_there_before_a_worker_starts_and_only_the_head_writes_them()
 
 
 def ray_containers() -> Iterator[tuple[str, dict[str, Any], dict[str, Any]]]:
-    """Those that run a node of Ray."""
+    """The containers that run a node of Ray."""
     return (one for one in containers() if one[2]["name"].startswith("ray-"))
 
 
-def test_probes_ask_what_answers() -> None:
-    """Workers are ready when a gateway answered by their own door; ensembles have loaded their engines by then."""
+def test_probes_request_existing_routes() -> None:
+    """Workers are ready once a gateway responds on their own port; by then ensembles have loaded their engines."""
     paths = create_app(StandIn(), Settings()).openapi()["paths"]
     for group in CLUSTER.workerGroupSpecs:
         probe = group.template["spec"]["containers"][0]["readinessProbe"]["httpGet"]
@@ -262,7 +263,7 @@ def test_probes_ask_what_answers() -> None:
 
 
 @pytest.mark.ray
-def test_ray_has_the_route_that_says_how_a_node_is() -> None:
+def test_ray_has_the_node_health_route() -> None:
     from pathlib import Path
 
     import ray
@@ -297,7 +298,7 @@ def test_every_replica_fits_on_a_worker() -> None:
     assert CLUSTER.headGroupSpec.rayStartParams["num-cpus"] == "0"
 
 
-def test_spot_machines_are_none_until_they_are_needed() -> None:
+def test_spot_workers_are_zero_by_default() -> None:
     spot = next(group for group in CLUSTER.workerGroupSpecs if group.groupName.endswith("spot"))
     assert (spot.replicas, spot.minReplicas) == (0, 0)
     spec = spot.template["spec"]
@@ -306,12 +307,12 @@ def test_spot_machines_are_none_until_they_are_needed() -> None:
     assert spec["terminationGracePeriodSeconds"] < 120, "the notice that such machines get"
 
 
-def test_what_selects_pods_selects_ours() -> None:
+def test_selectors_match_our_pods() -> None:
     labels = [template["metadata"]["labels"].items() for template in TEMPLATES.values()]
     for document in DOCUMENTS:
         if document["kind"] in ("PodMonitor", "PodDisruptionBudget"):
             wanted = document["spec"]["selector"]["matchLabels"]
-            ours = {item for item in wanted.items() if not item[0].startswith("ray.io/")}  # those are KubeRay's
+            ours = {item for item in wanted.items() if not item[0].startswith("ray.io/")}  # KubeRay's own labels
             assert all(ours <= set(one) for one in labels), named(document)
     policy = next(one for one in DOCUMENTS if named(one) == "NetworkPolicy atelier-nodes")["spec"]
     assert all(set(policy["podSelector"]["matchLabels"].items()) <= set(one) for one in labels)
@@ -320,8 +321,9 @@ def test_what_selects_pods_selects_ours() -> None:
     assert 10001 not in open_to_others
 
 
-def may_ask(address: str, port: int, protocol: str) -> bool:
-    """Whether the policy lets a node's packet out, as Kubernetes reads it: any rule, by any of its blocks and ports."""
+def may_connect(address: str, port: int, protocol: str) -> bool:
+    """Whether the policy allows a node's packet, as Kubernetes evaluates it: any rule, by any of its blocks and
+    ports."""
     policy = next(one for one in DOCUMENTS if named(one) == "NetworkPolicy atelier-nodes")["spec"]
     there = ip_address(address)
     for rule in policy["egress"]:
@@ -335,28 +337,28 @@ def may_ask(address: str, port: int, protocol: str) -> bool:
     return False
 
 
-def test_nodes_ask_for_names_everywhere_and_for_credentials_nowhere() -> None:
+def test_policy_allows_dns_and_blocks_the_metadata_address() -> None:
     for protocol in ("UDP", "TCP"):
         for resolver in ("10.96.0.10", "169.254.20.10", "fd00::a"):  # the cluster's, and NodeLocal DNSCache's
-            assert may_ask(resolver, 53, protocol), resolver
+            assert may_connect(resolver, 53, protocol), resolver
         for cloud in ("169.254.169.254", "169.254.170.2", "169.254.170.23", "fd00:ec2::254"):
-            assert not may_ask(cloud, 80, protocol), cloud
-            assert not may_ask(cloud, 53, protocol), cloud
-    assert not may_ask("169.254.20.10", 80, "TCP")
-    assert may_ask("203.0.113.7", 443, "TCP")
+            assert not may_connect(cloud, 80, protocol), cloud
+            assert not may_connect(cloud, 53, protocol), cloud
+    assert not may_connect("169.254.20.10", 80, "TCP")
+    assert may_connect("203.0.113.7", 443, "TCP")
 
 
 def labels(name: str) -> dict[str, str]:
-    """Of a pod of this group: the template's, and KubeRay's own."""
+    """The labels of a pod of this group: the template's, and KubeRay's own."""
     head = name == "head"
     own = {"ray.io/node-type": "head" if head else "worker", "ray.io/group": "headgroup" if head else name}
     return TEMPLATES[name]["metadata"]["labels"] | own
 
 
 def drainable(budget: dict[str, Any]) -> None:
-    """Kubernetes' controller asks the pods' owner for its scale to know of how many `maxUnavailable`, or a share,
-    speaks. A RayCluster has none, and then no pod at all may be evicted: an integer in `minAvailable` alone works, and
-    only where the fewest pods are more than that."""
+    """Fails if a budget blocks eviction for ever. For `maxUnavailable` or a percentage, Kubernetes' controller reads
+    the scale of the pods' owner. A RayCluster has none, and then no pod may be evicted: only an integer
+    `minAvailable` works, and only if the group's minimum is larger."""
     wanted = budget["spec"]["selector"]["matchLabels"].items()
     fewest = {"head": 1} | {group.groupName: group.minReplicas for group in CLUSTER.workerGroupSpecs}
     caught = [name for name in TEMPLATES if wanted <= labels(name).items()]
@@ -378,12 +380,12 @@ def test_every_node_can_be_drained() -> None:
     [({"maxUnavailable": 1}, "cpu"), ({"minAvailable": "50%"}, "cpu"), ({"minAvailable": 2}, "cpu"),
      ({"minAvailable": 1}, "gpu"), ({"minAvailable": 1}, "headgroup")],
 )  # fmt: skip
-def test_budgets_that_keep_a_node_for_ever_are_found(limit: dict[str, Any], group: str) -> None:
+def test_budgets_that_block_draining_are_detected(limit: dict[str, Any], group: str) -> None:
     with pytest.raises(AssertionError):
         drainable({"spec": limit | {"selector": {"matchLabels": {"ray.io/group": group}}}})
 
 
-def test_a_node_starts_what_kuberay_wrote_down(tmp_path: Any) -> None:
+def test_node_starts_with_kuberays_arguments(tmp_path: Any) -> None:
     """The script of the image, with a stand-in for `atelier` that sets one variable, and one for `ray`."""
     for name, text in {
         "atelier": "#!/bin/sh\necho \"export GIVEN='two words'\"",

@@ -1,4 +1,4 @@
-"""Prometheus on one host: what the document has people do, and what Prometheus then reads."""
+"""Prometheus on one host: the commands of the document, and what Prometheus reads after them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ NODE = {"NodeManagerAddress": "127.0.0.1", "MetricsExportPort": 1, "Alive": True
 
 
 def commands() -> list[str]:
-    """Of the block, those that prepare files."""
+    """The commands of the document's block that prepare files."""
     text = (HOME / "docs" / "DEPLOYMENT.md").read_text()
     block = text.partition("### Prometheus on one host")[2].split("```")[1]
     return [line for line in block.splitlines() if line.startswith(("install ", "ln "))]
@@ -38,7 +38,7 @@ def metrics_file() -> Path:
 
 @pytest.fixture
 def etc(tmp_path: Path) -> Path:
-    """/etc/prometheus after them, on a host where Atelier's unit runs."""
+    """/etc/prometheus after these commands, on a host where Atelier's unit runs."""
     (tmp_path / ETC[1:]).mkdir(parents=True)
     for command in commands():
         inside = re.sub(r"(?<= )/(?=etc/|run/)", f"{tmp_path}/", command)
@@ -48,7 +48,7 @@ def etc(tmp_path: Path) -> Path:
 
 
 @pytest.mark.prometheus
-def test_prometheus_reads_what_was_put_there(etc: Path, tmp_path: Path) -> None:
+def test_prometheus_reads_the_prepared_files(etc: Path, tmp_path: Path) -> None:
     assert shutil.which("promtool"), "run `make prometheus` first: it installs Debian's packages"
     config = etc / "prometheus.yml"
     done = subprocess.run(["promtool", "check", "config", config], capture_output=True, text=True, timeout=60)
@@ -56,17 +56,17 @@ def test_prometheus_reads_what_was_put_there(etc: Path, tmp_path: Path) -> None:
     assert f"{len(RULES)} rules found" in done.stdout
     command = ["prometheus", f"--config.file={config}", f"--storage.tsdb.path={etc}/data"]
     with listening(command, tmp_path / "log") as url:
-        assert asked(url) == {"http://127.0.0.1:1/metrics", "http://127.0.0.1:2/metrics"}
+        assert scraped_targets(url) == {"http://127.0.0.1:1/metrics", "http://127.0.0.1:2/metrics"}
 
 
-def asked(url: str, limit_s: float = 60.0) -> set[str]:
-    """What it asks for metrics, as soon as that is anything."""
+def scraped_targets(url: str, limit_s: float = 60.0) -> set[str]:
+    """The URLs that Prometheus scrapes, as soon as there are any."""
     deadline = time.monotonic() + limit_s
     while time.monotonic() < deadline:
         try:
             answer = httpx.get(f"{url}/api/v1/targets", timeout=5).raise_for_status()
             found = answer.json()["data"]["activeTargets"]
-        except httpx.HTTPError:  # not there yet, or there and not ready: 503
+        except httpx.HTTPError:  # not there yet, or not ready: 503
             found = []
         if found:
             return {one["scrapeUrl"] for one in found}
@@ -74,13 +74,13 @@ def asked(url: str, limit_s: float = 60.0) -> set[str]:
     raise AssertionError(f"nothing was asked within {limit_s:g} s")
 
 
-def test_its_user_may_read_the_file_of_the_unit() -> None:
-    """systemd's mode of a runtime directory is 0755, unless the unit has another."""
+def test_prometheus_user_can_read_the_units_file() -> None:
+    """systemd's default mode of a runtime directory is 0755."""
     assert str(metrics_file().parent) == f"/run/{values('RuntimeDirectory')[0]}"
     assert values("RuntimeDirectoryMode") == values("UMask") == []
 
 
-def test_documents_put_there_only_what_it_reads() -> None:
+def test_document_copies_only_files_that_prometheus_reads() -> None:
     named = {one for path in DOCUMENTS for one in re.findall(rf"{ETC}([\w./*-]*[\w*])", path.read_text())}
     assert {"prometheus.yml", RULES_FILE} <= named
     assert {one for one in named if not any(fnmatch(one, known) for known in READ)} == set()

@@ -1,4 +1,4 @@
-"""`deployments/*.yaml` (A-113, B-054): each is a Ray Serve config, and what Atelier builds of it is what it says."""
+"""`deployments/*.yaml` (A-113, B-054): each is a Ray Serve config, and the application built from it agrees with it."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ SITES = sorted(path for path in (HOME / "deployments").glob("*.yaml") if "applic
 ONE_HOST = [path for path in SITES if path.stem != "cluster"]
 
 
-def test_there_is_one_for_each_size() -> None:
+def test_there_is_one_file_for_each_size() -> None:
     assert {path.stem for path in SITES} >= {"laptop", "gpu", "cluster"}
 
 
 @pytest.mark.parametrize("path", SITES, ids=lambda path: path.name)
-def test_it_says_the_same_of_its_doors_to_ray_serve_and_to_atelier(path: Path) -> None:
+def test_addresses_agree_between_ray_serve_and_settings(path: Path) -> None:
     document, settings = yaml.safe_load(path.read_text()), load(path)
     assert document["http_options"]["port"] == settings.http.port
     assert document["grpc_options"]["port"] == settings.grpc.port
@@ -32,14 +32,14 @@ def test_it_says_the_same_of_its_doors_to_ray_serve_and_to_atelier(path: Path) -
 
 
 @pytest.mark.parametrize("path", ONE_HOST, ids=lambda path: path.name)
-def test_one_host_keeps_to_itself(path: Path) -> None:
+def test_single_host_listens_on_loopback(path: Path) -> None:
     settings = load(path)
     assert yaml.safe_load(path.read_text())["http_options"]["host"] == settings.ray.host == "127.0.0.1"
     assert settings.http.host == "127.0.0.1"
     assert yaml.safe_load(path.read_text())["proxy_location"] == "HeadOnly"
 
 
-def test_a_cluster_has_doors_on_every_node_and_leaves_each_its_own_address(clean: pytest.MonkeyPatch) -> None:
+def test_cluster_has_proxies_on_every_node_with_its_own_address(clean: pytest.MonkeyPatch) -> None:
     document = yaml.safe_load((HOME / "deployments" / "cluster.yaml").read_text())
     assert document["proxy_location"] == "EveryNode"
     assert document["http_options"]["host"] == "0.0.0.0"
@@ -50,7 +50,7 @@ def test_a_cluster_has_doors_on_every_node_and_leaves_each_its_own_address(clean
 
 
 @pytest.mark.parametrize("path", SITES, ids=lambda path: path.name)
-def test_no_secret_is_written_down(path: Path) -> None:
+def test_no_secret_is_committed(path: Path) -> None:
     text = path.read_text()
     for leaf in leaves(load(path)):
         if "Secret" in type(leaf.value).__name__ or leaf.name.endswith(("secret", "token", "password")):
@@ -75,7 +75,7 @@ def scale_of(deployment: Any) -> tuple[int, int]:
 
 @pytest.mark.ray
 @pytest.mark.parametrize("path", SITES, ids=lambda path: path.name)
-def test_it_builds_what_it_says(path: Path) -> None:
+def test_application_agrees_with_the_config(path: Path) -> None:
     from ray.serve.schema import ServeDeploySchema
 
     from serve.app import build, grpc_options
@@ -86,8 +86,8 @@ def test_it_builds_what_it_says(path: Path) -> None:
     settings = load(path)
     built = deployments_in(build(application.args))
     assert set(built) == {"Gateway", "Vectorizer", "Illustrator", "Worker"}
-    said = {"Gateway": settings.gateway, "Vectorizer": settings.vectorizer, "Illustrator": settings.illustrator}
-    for name, own in said.items():
+    expected = {"Gateway": settings.gateway, "Vectorizer": settings.vectorizer, "Illustrator": settings.illustrator}
+    for name, own in expected.items():
         options = built[name].ray_actor_options
         assert options["num_cpus"] == own.num_cpus, name
         assert options.get("num_gpus", 0) == getattr(own, "num_gpus", 0), name
@@ -99,8 +99,8 @@ def test_it_builds_what_it_says(path: Path) -> None:
 
 @pytest.mark.ray
 @pytest.mark.parametrize("site", ["gpu", "cluster"])
-def test_a_gpu_has_places_for_two_full_batches_and_scales_at_one(site: str) -> None:
-    """docs/SCALE.md: with as many places as one batch, those between two steps leave it half empty."""
+def test_gpu_replica_holds_two_full_batches_and_scales_at_one(site: str) -> None:
+    """docs/SCALE.md: with slots for one batch only, requests between two steps leave it half empty."""
     from serve.app import build
 
     path = HOME / "deployments" / f"{site}.yaml"
@@ -112,9 +112,9 @@ def test_a_gpu_has_places_for_two_full_batches_and_scales_at_one(site: str) -> N
 
 @pytest.mark.ray
 @pytest.mark.parametrize("path", SITES, ids=lambda path: path.name)
-def test_jobs_alone_can_ask_for_every_replica(path: Path) -> None:
-    """docs/SCALING.md: more jobs bring more workers, and these more replicas. With all slots of all workers taken, each
-    ensemble that scales has its target in as many replicas as it may have."""
+def test_jobs_alone_can_scale_to_every_replica(path: Path) -> None:
+    """docs/SCALING.md: more jobs bring more workers, and these more replicas. With all slots of all workers taken,
+    each ensemble that scales reaches its target with its maximum of replicas."""
     from serve.app import build
 
     jobs = load(path).jobs
@@ -128,28 +128,28 @@ def test_jobs_alone_can_ask_for_every_replica(path: Path) -> None:
 
 
 @pytest.mark.ray
-def test_gpus_are_shared_in_fractions_that_fit(clean: pytest.MonkeyPatch) -> None:
-    """One host with one GPU holds every replica that `gpu.yaml` may ask for."""
+def test_gpu_fractions_fit_on_one_gpu(clean: pytest.MonkeyPatch) -> None:
+    """One host with one GPU holds every replica that `gpu.yaml` allows."""
     from serve.app import build
 
     path = HOME / "deployments" / "gpu.yaml"
     built = deployments_in(build(yaml.safe_load(path.read_text())["applications"][0]["args"]))
-    asked = {name: one.ray_actor_options.get("num_gpus", 0) * scale_of(one)[1] for name, one in built.items()}
-    assert asked["Illustrator"] == 1.0
-    assert sum(asked.values()) <= 1.0
+    gpus = {name: one.ray_actor_options.get("num_gpus", 0) * scale_of(one)[1] for name, one in built.items()}
+    assert gpus["Illustrator"] == 1.0
+    assert sum(gpus.values()) <= 1.0
     clean.setenv("ATELIER_VECTORIZER__NUM_GPUS", "0.25")
     assert deployments_in(build({}))["Vectorizer"].ray_actor_options["num_gpus"] == 0.25
 
 
 def evaluated(tmp_path: Path, **variables: str) -> subprocess.CompletedProcess[str]:
-    """What a shell that has evaluated `atelier environment` shows of its own environment."""
+    """The environment of a shell that has evaluated the output of `atelier environment`."""
     script = f'set -e; lines=$({sys.executable} -m serve.cli.main environment); eval "$lines"; env -0'
     return subprocess.run(
         ["bash", "-c", script], env=variables, capture_output=True, text=True, timeout=60, cwd=tmp_path
     )
 
 
-def test_a_node_of_a_cluster_gets_what_a_host_alone_gets(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_cluster_node_gets_the_environment_of_a_single_host(clean: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from serve.cluster.ray_environment import ray_environment
 
     own = {name: os.environ[name] for name in ("PATH", "PYTHONPATH") if name in os.environ}

@@ -1,4 +1,4 @@
-"""Engines trained every week (D-091): the script that the timer and the CronJob run, and what they give it."""
+"""Engines trained every week (D-091): the script that the timer and the CronJob run, and their definitions."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ PARSED = "import sys; from {0} import app; from typer.main import get_command; "
 )
 
 
-def ran(folder: Path, added: str, refused: str = "none") -> subprocess.CompletedProcess[str]:
-    """The script with stand-ins that write down how they were called; `add` prints ``added``."""
+def run_script(folder: Path, added: str, refused: str = "none") -> subprocess.CompletedProcess[str]:
+    """Runs the script with stand-ins that record their arguments; `add` prints ``added``."""
     for name, text in {
         "python": 'mkdir -p "$(echo "$*" | sed \'s/.*--repository \\([^ ]*\\).*/\\1/\')"',
         "atelier": f'[ "$2" != add ] || printf "{added}"; [ "$2 $3" != "load {refused}" ]',
@@ -48,8 +48,8 @@ def loads(folder: Path) -> list[list[str]]:
     return [words[3:] for words in calls(folder) if words[1:3] == ["models", "load"]]
 
 
-def test_its_commands_are_such_as_there_are(tmp_path: Path) -> None:
-    assert ran(tmp_path, "quality 2").returncode == 0
+def test_commands_exist(tmp_path: Path) -> None:
+    assert run_script(tmp_path, "quality 2").returncode == 0
     for program, *words in calls(tmp_path):
         if program == "python":
             assert words[:2] == ["-m", "build_engines"]
@@ -65,28 +65,28 @@ def test_its_commands_are_such_as_there_are(tmp_path: Path) -> None:
         assert done.returncode == 0, (names, arguments, done.stderr)
 
 
-def test_what_is_new_is_examined_and_nothing_is_promoted(tmp_path: Path) -> None:
-    done = ran(tmp_path, r"tier1 2\nquality 3\n", refused="tier1")
+def test_new_versions_are_loaded_and_none_is_promoted(tmp_path: Path) -> None:
+    done = run_script(tmp_path, r"tier1 2\nquality 3\n", refused="tier1")
     assert done.returncode == 1, "one was refused"
     assert loads(tmp_path) == [["quality", "3"], ["tier1", "2"]]
     assert not list(tmp_path.glob("tmp.*"))
 
 
-def test_what_was_refused_is_loaded_the_next_time_and_only_the_newest(tmp_path: Path) -> None:
-    assert ran(tmp_path, r"tier1 2\nquality 3\n", refused="tier1").returncode == 1
+def test_refused_version_is_loaded_again_until_a_newer_one(tmp_path: Path) -> None:
+    assert run_script(tmp_path, r"tier1 2\nquality 3\n", refused="tier1").returncode == 1
     (tmp_path / "calls").unlink()
-    assert ran(tmp_path, r"tier1 10\n", refused="tier1").returncode == 1
+    assert run_script(tmp_path, r"tier1 10\n", refused="tier1").returncode == 1
     assert loads(tmp_path) == [["tier1", "10"]]
     (tmp_path / "calls").unlink()
-    assert ran(tmp_path, "").returncode == 0
+    assert run_script(tmp_path, "").returncode == 0
     assert loads(tmp_path) == [["tier1", "10"]]
     (tmp_path / "calls").unlink()
-    assert ran(tmp_path, "").returncode == 0
+    assert run_script(tmp_path, "").returncode == 0
     assert loads(tmp_path) == []
 
 
-def test_a_week_without_news_is_fine(tmp_path: Path) -> None:
-    assert ran(tmp_path, "").returncode == 0
+def test_week_without_new_versions_succeeds(tmp_path: Path) -> None:
+    assert run_script(tmp_path, "").returncode == 0
     assert len(calls(tmp_path)) == 2
 
 
@@ -95,7 +95,7 @@ def values(unit: str, name: str) -> list[str]:
     return [line.partition("=")[2] for line in lines if line.startswith(f"{name}=")]
 
 
-def test_the_timer_starts_it_as_the_stack_would_be() -> None:
+def test_timers_service_has_the_stacks_properties() -> None:
     for name in ("User", "Group", "WorkingDirectory", "EnvironmentFile", "StateDirectory", "StateDirectoryMode"):
         assert values("atelier-train.service", name) == values("atelier.service", name), name
     assert values("atelier-train.service", "ExecStart") == [f"/opt/atelier/{SCRIPT.relative_to(HOME)}"]
@@ -104,7 +104,7 @@ def test_the_timer_starts_it_as_the_stack_would_be() -> None:
 
 
 @pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd is not installed")
-def test_systemd_takes_both(tmp_path: Path) -> None:
+def test_systemd_verifies_both_units(tmp_path: Path) -> None:
     for name in ("atelier-train.service", "atelier-train.timer"):
         text = (UNITS / name).read_text()
         (tmp_path / name).write_text(re.sub("(?m)^ExecStart=.*", f"ExecStart={sys.executable}", text))
@@ -113,7 +113,7 @@ def test_systemd_takes_both(tmp_path: Path) -> None:
     assert (done.returncode, [line for line in done.stderr.splitlines() if "atelier" in line]) == (0, [])
 
 
-def test_the_cron_job_is_what_kubernetes_takes_and_has_what_the_script_needs() -> None:
+def test_cron_job_matches_kubernetes_schemas_and_the_scripts_needs() -> None:
     claim, network, job = yaml.safe_load_all(CRON.read_text())
     for document in (claim, network, job):
         kubernetes_validate.validate(document, "1.33", strict=True)
@@ -134,11 +134,11 @@ def test_the_cron_job_is_what_kubernetes_takes_and_has_what_the_script_needs() -
     assert claims == {"atelier-models", claim["metadata"]["name"]}
 
 
-def test_the_image_has_the_script_and_what_it_trains_with() -> None:
+def test_image_has_the_script_and_its_training_packages() -> None:
     stage = Recipe(FOLDER / "cpu.Dockerfile").stages["train"]
-    told = dict(stage)
-    assert told["ENTRYPOINT"].endswith(f'"/opt/atelier/{SCRIPT.relative_to(HOME)}"]')
-    assert told["USER"] == "10001:10001"
+    instructions = dict(stage)
+    assert instructions["ENTRYPOINT"].endswith(f'"/opt/atelier/{SCRIPT.relative_to(HOME)}"]')
+    assert instructions["USER"] == "10001:10001"
     assert {Copy((f"{name}/",), f"{name}/") for name in ("build_engines", "deployments")} <= set(copies(stage))
     runs = " ".join(value for name, value in stage if name == "RUN")
     assert ".[build]" in runs

@@ -1,4 +1,4 @@
-"""What the load benchmark says about a request's time (D-062, D-071)."""
+"""The load benchmark's figures of a request's time (D-062, D-071)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ CALLS = [
 LOAD = Load(1, 2.0, CALLS)
 
 
-def test_the_share_outside_counts_only_answers_and_only_tracing_and_inference_as_work() -> None:
+def test_outside_share_excludes_tracing_and_inference_of_successes() -> None:
     assert outside_share(LOAD) == pytest.approx(1 - (0.075 + 0.050) / 0.160)
     assert overhead_ms(LOAD) == pytest.approx((10 + 4) / 2)
 
@@ -32,11 +32,11 @@ def test_errors_are_counted_and_not_averaged() -> None:
     assert line == "| 1 | 3 | 1.0 | 80 | 98 | 1 | 21.9 % | 7.0 | 3 |"
 
 
-def test_a_load_without_any_answer_is_a_row_all_the_same() -> None:
+def test_load_without_responses_still_gives_a_row() -> None:
     assert "| 10 | 1 | 0.0 | nan | nan | 1 |" in table([summary(Load(10, 1.0, [Call(0, 1.0)]), {})])
 
 
-def test_a_call_reads_the_answer_s_own_times_and_survives_refusals() -> None:
+def test_call_reads_server_timings_and_survives_refusals() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
         if b"broken" in request.content:
             return httpx.Response(422, json={"detail": "no"})

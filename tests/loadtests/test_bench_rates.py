@@ -1,4 +1,5 @@
-"""Which rates are answered in time (C-101, D-055), and what `python -m loadtests.benchmarks.rates` makes of it."""
+"""The highest request rate within the limits (C-101, D-055), and the exit status of `python -m
+loadtests.benchmarks.rates`."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ HOME = Path(__file__).parents[2]
 NAMES = [kind.name for kind in KINDS]
 
 
-def test_every_kind_has_limits_and_those_are_what_was_asked_for() -> None:
+def test_every_kind_has_the_required_limits() -> None:
     description = yaml.safe_load(FILE.read_text())["rates"]
     assert set(description) - {"default"} == set(NAMES)
     assert {(rate_limits(name).failure_ratio, rate_limits(name).late_ratio) for name in NAMES} == {(0.01, 0.01)}
@@ -39,7 +40,7 @@ def answered(p95_ms: float = 100, failed: int = 0, late: int = 0) -> Measured:
 def done(
     monkeypatch: pytest.MonkeyPatch, found: Mapping[float, Measured], *arguments: str
 ) -> tuple[str | int | None, list[float]]:
-    """The exit status on a stack that does ``found`` by rate, and the rates that were asked, in order."""
+    """The exit status on a stack with the outcomes ``found`` by rate, and the rates that were run, in order."""
     run_at = []
 
     def run(wanted: Scenario, where: Target, folder: Path) -> Report:
@@ -58,7 +59,7 @@ def done(
 TIER_1 = ("--kind", str(NAMES.index("tier_1")), "--rates")
 
 
-def test_the_highest_rate_that_is_named_is_what_has_to_be_done(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_highest_given_rate_is_the_goal(monkeypatch: pytest.MonkeyPatch) -> None:
     assert done(monkeypatch, {1000: answered()}, *TIER_1, "60", "1000") == (0, [1000])
     description, run_at = done(monkeypatch, {1000: answered(p95_ms=260), 60: answered()}, *TIER_1, "60", "1000")
     assert description == "limits exceeded: conversions, tier 1 at 1000 a minute: p95 260 ms, limit 200 (in time at 60)"
@@ -67,7 +68,7 @@ def test_the_highest_rate_that_is_named_is_what_has_to_be_done(monkeypatch: pyte
 
 
 @pytest.mark.parametrize("amiss", [answered(p95_ms=201), answered(failed=2), answered(late=2)])
-def test_what_is_not_in_time_is_told(
+def test_late_responses_are_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], amiss: Measured
 ) -> None:
     description, _ = done(monkeypatch, {60: amiss}, *TIER_1, "60")
@@ -75,7 +76,7 @@ def test_what_is_not_in_time_is_told(
     assert capsys.readouterr().out.splitlines()[-1].endswith("| 200 | no |")
 
 
-def test_a_floor_may_be_lower_than_what_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_goal_may_be_below_the_tried_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     slow = answered(p95_ms=260)
     found = {1000: slow, 250: answered(), 60: answered()}
     assert done(monkeypatch, found, *TIER_1, "1000", "250", "--least", "60") == (0, [1000, 250])
@@ -84,8 +85,8 @@ def test_a_floor_may_be_lower_than_what_is_tried(monkeypatch: pytest.MonkeyPatch
     assert ("at 250 a minute" in str(description), run_at) == (True, [1000, 250, 60])
 
 
-def test_one_kind_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    """300 ms are within the limit of one and not of the other."""
+def test_each_kind_is_judged_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """300 ms are within the limit of one kind and not of the other."""
     both = ("--kind", str(NAMES.index("tier_2")), *TIER_1[1:2])
     description, _ = done(monkeypatch, {60: answered(p95_ms=300)}, *both, "--rates", "60")
     assert (
@@ -93,7 +94,7 @@ def test_one_kind_hides_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     )
 
 
-def test_a_missed_limit_does_not_hold_up_the_other_measurements_of_make_bench() -> None:
+def test_missed_limit_does_not_stop_make_bench() -> None:
     description = subprocess.run(
         ["make", "-n", "bench"], cwd=HOME, capture_output=True, text=True, check=True, timeout=30
     )

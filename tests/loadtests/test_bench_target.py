@@ -13,7 +13,7 @@ PICTURES = {"gallery"}
 """Draws pictures for the documents, no table."""
 
 
-def test_make_bench_has_every_measurement() -> None:
+def test_make_bench_runs_every_benchmark() -> None:
     description = subprocess.run(
         ["make", "-n", "bench"], cwd=HOME, capture_output=True, text=True, check=True, timeout=30
     ).stdout

@@ -1,4 +1,4 @@
-"""The curve of a denoising step by batch, on this machine's device."""
+"""The cost of a denoising step by batch size, on this machine's device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def test_every_batch_is_measured_and_gains_are_of_throughput() -> None:
     assert table([curve]).count("| tiny |") == 2
 
 
-def test_a_batch_that_costs_as_much_as_one_gains_its_size() -> None:
+def test_batch_that_costs_as_much_as_one_gains_its_size() -> None:
     assert Curve("sd15", 512, "GPU", "float16", {1: 10.0, 4: 10.0, 8: 80.0}).gains == {1: 1.0, 4: 4.0, 8: 1.0}
 
 

@@ -1,4 +1,4 @@
-"""What `python -m loadtests.chaos` checks before it begins, and keeps when it breaks off."""
+"""What `python -m loadtests.chaos` checks before its start, and keeps after a failure."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def outcome(faults: Sequence[Fault], *result: AttemptResult) -> list[Outcome]:
 
 
 def done_by(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> tuple[str | int | None, list[str]]:
-    """The exit status, and the sites that were started, of which the one on a disk does not come up."""
+    """The exit status, and the kinds of the sites that were started; the site on a disk fails to start."""
     started: list[str] = []
 
     @contextlib.contextmanager
@@ -55,10 +55,12 @@ def done_by(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> t
     return ended.value.code, started
 
 
-def test_what_cannot_be_done_here_is_told_before_anything_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_impossible_fault_is_reported_before_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sites, "mount", lambda disk: ["sh", "-c", NOT_ALLOWED])
-    told, started = done_by(monkeypatch, tmp_path)
-    assert told == "'full disk' cannot be done here: nothing may be mounted (mount: permission denied); see --without"
+    message, started = done_by(monkeypatch, tmp_path)
+    assert (
+        message == "'full disk' cannot be done here: nothing may be mounted (mount: permission denied); see --without"
+    )
     assert not started
     assert done_by(monkeypatch, tmp_path, "--without", "full disk")[0] == 0
     found = json.loads((tmp_path / "chaos.json").read_text())["faults"]
@@ -66,7 +68,7 @@ def test_what_cannot_be_done_here_is_told_before_anything_is(monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("result", "told"),
+    ("result", "message"),
     [
         ((AttemptResult.CLEAR, AttemptResult.RIGHT), ""),
         ((AttemptResult.BROKEN, AttemptResult.RIGHT), ""),
@@ -74,12 +76,12 @@ def test_what_cannot_be_done_here_is_told_before_anything_is(monkeypatch: pytest
         ((AttemptResult.CLEAR,), "1 lost"),
     ],
 )
-def test_what_misses_a_goal_fails_the_run_and_is_told(
+def test_missed_goal_fails_the_run_and_is_reported(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
     result: Sequence[AttemptResult],
-    told: str,
+    message: str,
 ) -> None:
     async def met(site: Any, faults: Sequence[Fault], pace: Any, say: Any) -> tuple[list[Outcome], str]:
         return outcome(faults, *result), ""
@@ -87,12 +89,12 @@ def test_what_misses_a_goal_fails_the_run_and_is_told(
     monkeypatch.setitem(globals(), "driven", met)
     status, _ = done_by(monkeypatch, tmp_path, "--only", "HAProxy SIGKILL")
     printed = capsys.readouterr()
-    assert (status, f"goal missed: HAProxy SIGKILL: {told}" in printed.err) == (int(bool(told)), bool(told))
+    assert (status, f"goal missed: HAProxy SIGKILL: {told}" in printed.err) == (int(bool(message)), bool(message))
     assert printed.out.splitlines()[-1].startswith("all of it took ")
     assert json.loads((tmp_path / "chaos.json").read_text())["settings"]["took_s"] > 0
 
 
-def test_a_site_that_breaks_leaves_the_table_of_those_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_failing_site_keeps_the_table_of_earlier_sites(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(chaos, "missing", lambda kind: "")
     with pytest.raises(RuntimeError, match="no stack"):
         done_by(monkeypatch, tmp_path)

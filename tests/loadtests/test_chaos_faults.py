@@ -1,4 +1,4 @@
-"""What is done to a site: a process that is held up with who watches it goes on afterwards, whatever happens."""
+"""Faults on a site: a suspended process and its watcher are always resumed."""
 
 from __future__ import annotations
 
@@ -52,22 +52,22 @@ def _at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(faults, "_until_busy", lambda process: None)
 
 
-def test_both_stand_still_and_go_on() -> None:
+def test_process_and_watcher_are_suspended_and_resumed() -> None:
     watcher = Process(f"{WATCHER}:atelier")
     stub = Process("stub", "unet", parents=[Process(), Process("tritonserver"), watcher])
     assert hold_up(site_of(stub)) == "pid 7 of 1, for 0 s"
     assert stub.signals == watcher.signals == ["suspend", "resume"]
 
 
-def test_one_goes_on_when_the_other_is_gone() -> None:
+def test_one_is_resumed_when_the_other_is_gone() -> None:
     stub = Process("stub", "unet", parents=[Process(WATCHER, gone=True)])
     with pytest.raises(psutil.NoSuchProcess):
         hold_up(site_of(stub))
     assert stub.signals == ["suspend", "resume"]
 
 
-def test_what_nobody_watches_is_told_and_left_alone() -> None:
-    """By an error that comes out of the thread where it happens, which a StopIteration never does."""
+def test_process_without_a_watcher_is_reported_and_not_suspended() -> None:
+    """By an error that leaves the thread in which it occurs, which a StopIteration never does."""
     stub = Process("stub", "unet", parents=[Process()])
     with pytest.raises(LookupError, match=f"no process '{WATCHER}' watches pid 7 of 1"):
         hold_up(site_of(stub))

@@ -1,4 +1,4 @@
-"""What chaos counts: each request once, by the worst that its client saw; and when a fault was over."""
+"""The chaos log: each request counts once, by its worst attempt; and the time of recovery."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def entry(*result: AttemptResult, begin: float = 0.0) -> Entry:
         ([AttemptResult.CLEAR, AttemptResult.WRONG], "wrong"),
     ],
 )
-def test_a_request_counts_once(result: Sequence[AttemptResult], verdict: str) -> None:
+def test_request_counts_once(result: Sequence[AttemptResult], verdict: str) -> None:
     assert entry(*result).verdict == verdict
     assert verdict in VERDICTS
 
@@ -53,7 +53,7 @@ def answer(status: int, **headers: str) -> AttemptOutcome | None:
     return of_http(httpx.Response(status, headers={name.replace("_", "-"): value for name, value in headers.items()}))
 
 
-def test_what_is_clear_says_when_to_come_again() -> None:
+def test_clear_error_has_retry_after() -> None:
     assert answer(200) is None
     assert answer(503, retry_after="2") == AttemptOutcome(AttemptResult.CLEAR, "503 ''", 2.0)
     assert [answer(status, retry_after="1").result for status in (429, 504, 507)] == [AttemptResult.CLEAR] * 3  # type: ignore[union-attr]
@@ -94,7 +94,7 @@ GrpcCode = grpc.StatusCode
         (GrpcCode.INTERNAL, "an internal error", AGAIN, AttemptResult.UNCLEAR),
     ],
 )
-def test_grpc_says_it_by_its_codes_and_when_to_come_again_in_the_metadata(
+def test_grpc_errors_are_classified_by_code_and_metadata(
     code: grpc.StatusCode, details: str, metadata: dict[str, str], result: AttemptResult
 ) -> None:
     found = of_grpc(grpc.aio.AioRpcError(code, grpc.aio.Metadata(), grpc.aio.Metadata(*metadata.items()), details))
@@ -102,7 +102,7 @@ def test_grpc_says_it_by_its_codes_and_when_to_come_again_in_the_metadata(
     assert found.wait_s == (2.0 if result is AttemptResult.CLEAR else None)
 
 
-async def test_what_grpc_s_library_says_of_nobody_is_a_broken_connection() -> None:
+async def test_error_of_the_grpc_library_is_a_broken_connection() -> None:
     (port,) = free_ports(1)
     door = GrpcClient(f"127.0.0.1:{port}")
     found = await client.attempt(partial(door.illustrate, ExpectedAnswers(), 0))
@@ -110,7 +110,7 @@ async def test_what_grpc_s_library_says_of_nobody_is_a_broken_connection() -> No
     assert (found.result, found.details.split()[0]) == (AttemptResult.BROKEN, "UNAVAILABLE")
 
 
-async def test_a_client_asks_again_and_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_client_retries_and_gives_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client, "FIRST_WAIT_S", 0.01)
     monkeypatch.setattr(client, "PATIENCE_S", 0.5)
     attempts_log = AttemptLog()
@@ -141,7 +141,7 @@ async def test_a_client_asks_again_and_gives_up(monkeypatch: pytest.MonkeyPatch)
     ]
 
 
-def test_answers_are_compared_with_the_first() -> None:
+def test_responses_are_compared_with_the_first() -> None:
     known = ExpectedAnswers()
     pixels = np.full((4, 4, 3), 100, np.uint8)
     assert known.judge_picture(1, pixels).result is AttemptResult.RIGHT
@@ -155,7 +155,7 @@ def test_answers_are_compared_with_the_first() -> None:
     assert known.judge_svg("a", "<svg></svg>", False).result is AttemptResult.WRONG
 
 
-async def test_an_answer_that_cannot_be_read_is_wrong_and_ends_no_caller() -> None:
+async def test_unreadable_response_is_wrong_and_ends_no_caller() -> None:
     attempts_log = AttemptLog()
 
     async def nonsense() -> AttemptOutcome:
@@ -169,7 +169,7 @@ async def test_an_answer_that_cannot_be_read_is_wrong_and_ends_no_caller() -> No
     assert all(one.ended is not None for one in attempts_log.entries)
 
 
-async def test_a_job_without_its_result_is_wrong() -> None:
+async def test_job_without_its_result_is_wrong() -> None:
     attempts_log = AttemptLog()
     answer = {"id": "a", "status": "completed", "results": [], "events": [{"id": 1, "event": "completed"}]}
     transport = httpx.MockTransport(lambda request: httpx.Response(200, json=answer))
@@ -178,7 +178,7 @@ async def test_a_job_without_its_result_is_wrong() -> None:
     assert [one.verdict for one in attempts_log.entries] == ["wrong"]
 
 
-async def test_a_site_that_is_not_well_at_the_beginning_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_site_that_is_degraded_at_the_start_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     attempts_log = AttemptLog()
     load = Load("http://site", "127.0.0.1:1", attempts_log, ExpectedAnswers())
 
@@ -195,7 +195,7 @@ async def test_a_site_that_is_not_well_at_the_beginning_tells_nothing(monkeypatc
     await load.stop()
 
 
-def test_what_hangs_is_a_sign_before_it_fails() -> None:
+def test_hanging_request_is_a_sign_before_it_fails() -> None:
     attempts_log = AttemptLog()
     attempts_log.slow_s["HTTP"] = 1.0
     now = time.monotonic()
@@ -209,7 +209,7 @@ def test_what_hangs_is_a_sign_before_it_fails() -> None:
     assert attempts_log.quiet_since(now - 10) == now - 2
 
 
-async def test_recovery_is_the_last_sign_before_it_was_quiet() -> None:
+async def test_recovery_ends_at_the_last_sign_before_quiet() -> None:
     attempts_log, pace = AttemptLog(), Pace(quiet_s=0.5, least_s=0.6, most_s=5)
     since = time.monotonic()
 
@@ -228,7 +228,7 @@ def outcome(*entries: Entry, recovery_s: float | None = 1.0, well_before: bool =
     return Outcome("HAProxy SIGKILL", "pid 1", summary(entries, recovery_s), well_before=well_before)
 
 
-def test_the_table_tells_what_misses_the_goal() -> None:
+def test_table_marks_missed_goals() -> None:
     fine = outcome(entry(AttemptResult.RIGHT), entry(AttemptResult.BROKEN, AttemptResult.RIGHT), recovery_s=1.5)
     assert report.mismatch(fine) == []
     assert report.mismatch(outcome(entry(AttemptResult.RIGHT), recovery_s=12.0)) == ["recovery after 12.0 s, goal 10 s"]
@@ -246,7 +246,7 @@ def test_the_table_tells_what_misses_the_goal() -> None:
     assert row == "| HAProxy SIGKILL | 2 | 1 | 0 | 0 | 1 | 0 | 0 | 0 | 0.5 | 1.5 | yes |"
 
 
-def test_what_is_lost_or_wrong_between_two_faults_counts() -> None:
+def test_lost_and_wrong_requests_between_faults_count() -> None:
     attempts_log = AttemptLog()
     attempts_log.entries += [entry(AttemptResult.RIGHT, begin=at) for at in (90.0, 104.0, 130.0)]
     first, second = (
@@ -263,6 +263,6 @@ def test_what_is_lost_or_wrong_between_two_faults_counts() -> None:
     assert report.table(found).splitlines()[-1] == "| between faults | 3 | 1 | 0 | 0 | 0 | 0 | 1 | 1 | 4.0 | – | no |"
 
 
-def test_how_long_it_took_is_told_and_whether_that_is_too_long() -> None:
+def test_recovery_time_is_shown_and_judged() -> None:
     assert report.took(301.4) == report.took(301.4, 400) == "all of it took 301 s"
     assert report.took(301.4, 300) == "all of it took 301 s, longer than the 300 s that it is meant to take"

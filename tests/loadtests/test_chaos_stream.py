@@ -1,4 +1,4 @@
-"""A stream ends with the right picture, says when to come again, or is asked again like a broken connection."""
+"""A stream ends with the right picture, gives a time to retry, or is retried like a broken connection."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from serve.errors import AtelierError, EngineFailure, EngineLost, InvalidRequest
 from serve.settings import Settings
 
 
-async def asked(transport: httpx.AsyncBaseTransport, known: ExpectedAnswers) -> AttemptOutcome:
+async def attempt_stream(transport: httpx.AsyncBaseTransport, known: ExpectedAnswers) -> AttemptOutcome:
     async with httpx.AsyncClient(transport=transport, base_url="http://site") as http:
         return await attempt(lambda: stream(http, known, 1))
 
 
-async def test_the_picture_is_the_one_that_is_drawn_without_a_stream() -> None:
+async def test_streamed_picture_equals_the_one_without_a_stream() -> None:
     door = httpx.ASGITransport(create_app(StandIn(), Settings(), illustrator=IllustratorStandIn()))
     known = ExpectedAnswers()
     async with httpx.AsyncClient(transport=door, base_url="http://site") as http:
         assert await generate(http, known, 1) == AttemptOutcome(AttemptResult.RIGHT)
-    assert await asked(door, known) == AttemptOutcome(AttemptResult.RIGHT)
+    assert await attempt_stream(door, known) == AttemptOutcome(AttemptResult.RIGHT)
     known.pictures[1] = 255 - known.pictures[1]
-    assert (await asked(door, known)).result is AttemptResult.WRONG
+    assert (await attempt_stream(door, known)).result is AttemptResult.WRONG
 
 
 @pytest.mark.parametrize(
@@ -48,20 +48,20 @@ async def test_the_picture_is_the_one_that_is_drawn_without_a_stream() -> None:
     ],
 )
 @pytest.mark.parametrize("fails_after", [0, 3])
-async def test_an_error_is_counted_alike_before_and_in_the_stream(
+async def test_error_is_counted_alike_before_and_in_the_stream(
     failure: AtelierError, result: AttemptResult, wait_s: float | None, fails_after: int
 ) -> None:
     """As a status with headers, and as the last event."""
     illustrator = IllustratorStandIn()
     illustrator.failure, illustrator.fails_after = failure, fails_after
-    found = await asked(
+    found = await attempt_stream(
         httpx.ASGITransport(create_app(StandIn(), Settings(), illustrator=illustrator)), ExpectedAnswers()
     )
     assert (found.result, found.wait_s) == (result, wait_s)
     assert found.details.startswith("an event" if fails_after else str(failure.status))
 
 
-def test_an_event_that_does_not_say_when_is_unclear() -> None:
+def test_error_event_without_retry_time_is_unclear() -> None:
     error = {"message": "full", "type": "server_error", "param": None, "code": "overloaded"}
     assert of_event(error).result is AttemptResult.UNCLEAR
     assert of_event({**error, "retry_after": 2}) == AttemptOutcome(
@@ -70,7 +70,7 @@ def test_an_event_that_does_not_say_when_is_unclear() -> None:
 
 
 class Cut(httpx.AsyncByteStream):
-    """``lines``, and then the connection breaks, or ends in order."""
+    """Sends ``lines``; then the connection breaks, or ends in order."""
 
     def __init__(self, lines: Sequence[str], breaks: bool) -> None:
         self._lines, self._breaks = lines, breaks
@@ -99,15 +99,15 @@ SILENT, DONE = ": still drawing", "data: [DONE]"
         (["data: nonsense"], False, AttemptResult.WRONG),
     ],
 )
-async def test_a_stream_without_its_end_is_a_broken_connection(
+async def test_stream_without_its_end_is_a_broken_connection(
     lines: Sequence[str], breaks: bool, result: AttemptResult
 ) -> None:
     door = httpx.MockTransport(lambda request: httpx.Response(200, stream=Cut(lines, breaks)))
-    assert (await asked(door, ExpectedAnswers())).result is result
+    assert (await attempt_stream(door, ExpectedAnswers())).result is result
 
 
-async def test_streams_are_every_second_request_of_a_caller(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And each door is asked for what was answered at the beginning."""
+async def test_every_second_request_of_a_caller_is_a_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And each route gets the requests whose responses were recorded at the start."""
     monkeypatch.setattr(load, "THINKS_S", 0.0)
     outcome: list[tuple[str, int]] = []
     one = Load("http://site", "127.0.0.1:1", AttemptLog(), ExpectedAnswers())

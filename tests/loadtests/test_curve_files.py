@@ -1,4 +1,4 @@
-"""Curves of the simulation from the files of engine profiles and ``loadtests.benchmarks.unet``, which count rows."""
+"""Curves of the simulation, read from engine profiles and ``loadtests.benchmarks.unet``, which count rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from loadtests.simulate.tables import run
 PROFILE = Path(__file__).parents[2] / "model_repository" / "mini_unet" / "profile.json"
 
 
-def test_a_profile_is_read_with_two_rows_for_a_picture() -> None:
+def test_profile_is_read_with_two_rows_for_a_picture() -> None:
     rows = json.loads(PROFILE.read_text())["milliseconds"]
     (guided,), (plain,) = read(str(PROFILE)), read(str(PROFILE), 1)
     assert guided.milliseconds == {int(size) // 2: ms for size, ms in rows.items() if size != "1"}
@@ -27,7 +27,7 @@ def test_a_profile_is_read_with_two_rows_for_a_picture() -> None:
     assert "2 rows a picture" in guided.source
 
 
-def test_what_bench_unet_measures_is_simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_result_of_bench_unet_can_be_simulated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out = tmp_path / "unet.json"
     command = ["bench_unet", "--shape", "tiny", "--batch", "1", "2", "4", "--seconds", "0", "--out", str(out)]
     monkeypatch.setattr(sys, "argv", command)
@@ -41,7 +41,7 @@ def test_what_bench_unet_measures_is_simulated(tmp_path: Path, monkeypatch: pyte
     assert found.latency_s(0.0) > 0.99 * 8 * min(curve.milliseconds.values()) / 1e3
 
 
-def test_a_profile_is_simulated_from_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_profile_is_simulated_by_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--curve", str(PROFILE), "--gpus", "1", "--loads", "0.3", "--steps", "2"])
     assert "mini_unet" in capsys.readouterr().out
 
@@ -50,7 +50,7 @@ MILLISECONDS = {"2": 1.0}
 
 
 @pytest.mark.parametrize(
-    ("told", "why"),
+    ("content", "why"),
     [
         ({"name": "x"}, "it lacks source, milliseconds"),
         ({"engine": "mini_unet", "milliseconds": MILLISECONDS}, "it lacks device, measured"),
@@ -63,11 +63,11 @@ MILLISECONDS = {"2": 1.0}
         ([1], "is an object"),
     ],
 )
-def test_a_file_that_is_no_curve_says_what_it_lacks(
-    told: Any, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_curve_file_is_refused_with_a_reason(
+    content: Any, why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "curve.json"
-    path.write_text(json.dumps(told))
+    path.write_text(json.dumps(content))
     with pytest.raises(ValueError, match=why):
         read(str(path))
     with pytest.raises(SystemExit):

@@ -21,7 +21,7 @@ def test_every_icon_is_clean_and_under_two_other_conditions() -> None:
     assert min(counts.values()) > 0.6 * 2 * len(ICONS) / len(CONDITIONS[1:])
 
 
-def test_a_picture_is_the_same_in_every_run() -> None:
+def test_pictures_are_the_same_in_every_run() -> None:
     assert key(ICONS[0], "jpeg70") == key(Icon(*vars(ICONS[0]).values()), "jpeg70")
     first, second = prepare(ICONS[3], "jpeg60-95"), prepare(ICONS[3], "jpeg60-95")
     assert (first.rgba == second.rgba).all()
@@ -34,7 +34,7 @@ def test_sizes_follow_the_name_and_128px_does_not() -> None:
 
 
 @pytest.mark.parametrize("condition", CONDITIONS)
-def test_a_condition_degrades_the_input_and_not_the_target(condition: str) -> None:
+def test_condition_degrades_the_input_and_not_the_target(condition: str) -> None:
     picture = prepare(ICONS[1], condition, 64)
     assert picture.rgba.shape == picture.clean.shape == (64, 64, 4)
     changed = not np.array_equal(picture.rgba, picture.clean)
@@ -43,6 +43,6 @@ def test_a_condition_degrades_the_input_and_not_the_target(condition: str) -> No
     assert picture.goal.fidelity(picture.svg).ssim > 0.9999
 
 
-def test_an_unknown_condition_is_named() -> None:
+def test_unknown_condition_is_named() -> None:
     with pytest.raises(ValueError, match="no condition 'jpeg71'"):
         prepare(ICONS[0], "jpeg71")

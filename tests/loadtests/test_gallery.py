@@ -22,7 +22,7 @@ def picture() -> Picture:
     return Picture(Icon("drawn", "bar", BODY, (0, 0, 8, 4)), "transparent", pixels, pixels, SOURCE)
 
 
-def test_a_sheet_has_a_column_for_the_input_and_each_method(picture: Picture) -> None:
+def test_sheet_has_a_column_for_the_input_and_each_method(picture: Picture) -> None:
     methods = [
         Function("original", "source", lambda p: p.svg),
         vtracer_method("vtracer", "VTracer", VTracerParameters()),
@@ -33,7 +33,7 @@ def test_a_sheet_has_a_column_for_the_input_and_each_method(picture: Picture) ->
     assert (colours == (0, 0x69, 0x5C)).all(axis=1).mean() > 0.2, "the bar is drawn in every panel"
 
 
-def test_a_crop_enlarges_nothing_and_cuts_to_its_share(picture: Picture) -> None:
+def test_crop_enlarges_nothing_and_cuts_to_its_share(picture: Picture) -> None:
     shown = sheet([picture], [], crop=(0.25, 0.0, 0.75, 1.0))
     assert shown.width == 32 * ZOOM + 2 * MARGIN_PX
 
@@ -43,7 +43,7 @@ def test_transparency_shows_as_a_chequerboard() -> None:
     assert set(np.unique(board)) == {232, 255}
 
 
-def test_a_method_that_cannot_run_says_why(picture: Picture) -> None:
+def test_method_that_cannot_run_gives_the_reason(picture: Picture) -> None:
     absent = Function("gone", "gone", lambda p: p.svg, absent=lambda: "no program `gone`")
     with pytest.raises(SystemExit, match="gone: no program `gone`"):
         sheet([picture], [absent])

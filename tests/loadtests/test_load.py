@@ -57,7 +57,7 @@ WINDOW = Window(1000.5, 10.0)
 """To the middle of the second 1010."""
 
 
-def test_every_scenario_can_be_read_and_those_that_were_asked_for_are_there() -> None:
+def test_every_scenario_is_valid_and_required_ones_exist() -> None:
     """D-055, D-071, C-101."""
     known = {name: scenario(name) for name in names()}
     stress = {(known[f"stress_{n}"].stages[0].users, known[f"stress_{n}"].run_time_s) for n in (10, 50, 100)}
@@ -72,24 +72,24 @@ def test_every_scenario_can_be_read_and_those_that_were_asked_for_are_there() ->
     assert all(one.mix in mixes().values() for one in known.values())
 
 
-def test_a_stack_that_is_started_for_steps_may_scale() -> None:
+def test_only_the_step_scenario_scales_the_stack() -> None:
     started = {name: load(**scenario(name).stack).illustrator.max_replicas for name in names()}
     assert {name for name, most in started.items() if most > 1} == {"step"}
 
 
-def test_a_scenario_is_in_one_stage_after_the_other() -> None:
+def test_stages_follow_each_other() -> None:
     found = parse("x", {"mix": "m", "stages": [[30, 1], [60, 8]]}, {"m": {"NativeVectorize": 1}})
     assert found.run_time_s == 90
     assert [found.at(seconds) for seconds in (0, 30, 90)] == [Stage(30, 1, 1), Stage(60, 8, 8), None]
 
 
-@pytest.mark.parametrize("told", [{"stages": [[0, 1]]}, {"run_time_s": 5, "per_minute": -1}, {"run_time_s": 0}])
-def test_a_scenario_that_cannot_be_is_refused(told: dict[str, object]) -> None:
+@pytest.mark.parametrize("changes", [{"stages": [[0, 1]]}, {"run_time_s": 5, "per_minute": -1}, {"run_time_s": 0}])
+def test_invalid_scenario_is_refused(changes: dict[str, object]) -> None:
     with pytest.raises(ValueError, match="x: "):
-        parse("x", {"mix": "m", **told}, {"m": {"NativeVectorize": 1}})
+        parse("x", {"mix": "m", **changes}, {"m": {"NativeVectorize": 1}})
 
 
-def test_a_command_line_changes_a_scenario() -> None:
+def test_command_line_overrides_the_scenario() -> None:
     changed = scenario("callers_10", Changes(mix="openai", users=3, run_time_s=5, steps=2))
     assert changed.stages == (Stage(5, 3, 10),)
     assert (changed.mix, changed.steps) == (mixes()["openai"], 2)
@@ -108,7 +108,7 @@ def test_limits_name_only_known_scenarios_and_override_the_default() -> None:
     assert limits("stress_100").degradation == 0.1
 
 
-def test_the_verdict_is_on_all_work_together_and_on_no_step() -> None:
+def test_verdict_is_on_all_results_and_not_on_steps() -> None:
     report = judged(scenario("smoke", Changes(run_time_s=10)), ENTRIES, Observations(began=1000.5), [], Path("unused"))
     assert report.measured.outcome == Outcome(100, 2, 100.0, 260.0, 260.0, 9.4)
     assert report.kinds["jobs: step: status"].requests == 900
@@ -118,14 +118,14 @@ def test_the_verdict_is_on_all_work_together_and_on_no_step() -> None:
     assert tables.kinds(report).splitlines()[-1].startswith("| all work | 100 | 9.4 |")
 
 
-def test_a_rate_is_of_the_time_of_the_run_and_of_what_was_answered_in_it() -> None:
+def test_rate_counts_responses_within_the_run() -> None:
     found = outcome(ENTRIES[:1], WINDOW)
     assert found.requests == 90
     assert found.requests_per_second == pytest.approx((50 + 30 + 8 / 2) / 10)
     assert outcome([{**ENTRIES[0], "num_reqs_per_sec": {"1010": 90}}], WINDOW).requests_per_second == 4.5
 
 
-def test_errors_of_the_same_words_are_added_up() -> None:
+def test_equal_errors_are_added_up() -> None:
     words = {"native: vectorize": {"503": 2}, "jobs: vectorize, from request to result": {"503": 1}}
     notes = Observations(began=1000.5, errors={kind: Counter(texts) for kind, texts in words.items()})
     notes.failed("jobs: step: status", "503")
@@ -134,8 +134,8 @@ def test_errors_of_the_same_words_are_added_up() -> None:
     assert report.kinds["native: vectorize"].errors == {"503": 2}
 
 
-def test_polls_that_grow_with_the_waiting_hide_no_degradation() -> None:
-    """Jobs that wait ten times as long are looked at ten times as often."""
+def test_growing_number_of_polls_hides_no_degradation() -> None:
+    """Jobs that wait ten times as long are polled ten times as often."""
     polls = {**ENTRIES[2], "num_requests": 9000, "num_reqs_per_sec": {"1003": 9000}, "response_times": {"1": 9000}}
     half = {**ENTRIES[0], "num_requests": 45, "num_reqs_per_sec": {"1003": 45}, "response_times": {"20000": 45}}
     calm, busy = (
@@ -147,7 +147,7 @@ def test_polls_that_grow_with_the_waiting_hide_no_degradation() -> None:
     assert busy.measured.outcome.p95_ms == 20000
 
 
-def test_what_was_asked_is_what_was_counted() -> None:
+def test_every_sent_request_is_counted() -> None:
     fine = Observations(due=101, unsent=1, started=Counter(FollowedJob=2), counted=Counter(FollowedJob=100))
     assert uncounted(Measured(Outcome(100), fine)) == []
     fine.due += 1
@@ -169,7 +169,7 @@ def test_each_limit_is_judged() -> None:
     assert broken(Measured(Outcome(), notes), Limits()), "no request at all is a failure"
 
 
-def test_degradation_is_of_what_gets_done_rightly() -> None:
+def test_degradation_counts_correct_results() -> None:
     baseline = Outcome(100, 0, requests_per_second=10)
     same_rate_half_wrong = Outcome(100, 50, requests_per_second=10)
     assert degradation(same_rate_half_wrong, baseline) == pytest.approx(0.5)
@@ -181,7 +181,7 @@ def test_degradation_is_of_what_gets_done_rightly() -> None:
 
 
 def test_more_conversions_hide_no_degradation_of_pictures() -> None:
-    """And jobs are conversions or pictures like those of other doors."""
+    """Jobs count as conversions or pictures like those of other routes."""
     drawn = {**ENTRIES[0], "name": "illustrate", "num_reqs_per_sec": {"1003": 40}}
     calm, busy = (
         judged(
@@ -197,7 +197,7 @@ def test_more_conversions_hide_no_degradation_of_pictures() -> None:
     )
 
 
-def test_memory_is_judged_by_its_peak_and_by_what_goes_on_growing() -> None:
+def test_memory_is_judged_by_peak_and_growth() -> None:
     good = Outcome(100, 0)
     leaks = Measured(good, Observations(), [100 * MIB * n for n in range(1, 10)])
     assert (leaks.growth_mib, leaks.drift_mib) == (800, 300)
@@ -212,7 +212,7 @@ def test_memory_is_judged_by_its_peak_and_by_what_goes_on_growing() -> None:
     assert not_judged(leaks, limits("soak")) == []
 
 
-def test_notes_survive_being_written(tmp_path: Path) -> None:
+def test_observations_survive_a_round_trip(tmp_path: Path) -> None:
     notes = Observations(previews=2)
     notes.came(0.01)
     notes.came(0.5)
@@ -227,7 +227,7 @@ def test_notes_survive_being_written(tmp_path: Path) -> None:
     assert (read.due, read.late, read.unsent, read.hit_ratio) == (3, 2, 1, 0.8)
 
 
-def test_answers_are_looked_at() -> None:
+def test_responses_are_validated() -> None:
     box = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64"><rect width="64" height="64" fill="red"/></svg>'
     assert svg(box, 64, 64).shape == (64, 64, 3)
     for wrong in (b"<svg", b"<p/>", box.replace(b"64 64", b"64 32", 1)):
@@ -240,24 +240,24 @@ def test_answers_are_looked_at() -> None:
             picture(bytes_, size)
 
 
-def test_an_answer_without_an_engine_is_not_as_asked() -> None:
+def test_degraded_response_is_wrong() -> None:
     check_not_degraded([])
     check_not_degraded([unmet_note("target_quality", 0.9, 0.81)])
     with pytest.raises(Wrong, match="degraded: tier2 failed"):
         check_not_degraded([unmet_note("target_quality", 0.9, 0.81), "tier2 failed (timeout): tier 1"])
 
 
-def test_the_same_request_has_the_same_answer() -> None:
+def test_equal_requests_have_equal_responses() -> None:
     known, pixels = ExpectedAnswers(), picture(encoded("gradient", 128), None)
     known.check(("a", 1), pixels)
     known.check(("a", 1), pixels)
-    known.check(("a", 1), pixels + (pixels < 255))  # to the rounding of an engine
+    known.check(("a", 1), pixels + (pixels < 255))  # up to an engine's rounding
     known.check(("a", 2), 255 - pixels)
     with pytest.raises(Wrong):
         known.check(("a", 1), 255 - pixels)
 
 
-def test_a_catalogue_is_asked_for_by_popularity_and_may_be_cached() -> None:
+def test_catalogue_is_requested_by_popularity_and_may_be_cached() -> None:
     popular = Requests(60, 4, "1", seed=1)
     numbers = [popular.illustration().number for _ in range(2000)]
     assert numbers.count(0) > 2 * numbers.count(4) > 0
@@ -266,18 +266,18 @@ def test_a_catalogue_is_asked_for_by_popularity_and_may_be_cached() -> None:
     assert Requests(0, 4, "1").headers == ANEW
     assert {popular.unseen().number for _ in range(500)} <= set(range(60))
     assert popular.conversion().comment == ""
-    asked = {(one.prompt, one.seed) for one in (popular.illustration() for _ in range(2000))}
-    assert len(asked) == len(set(numbers)) == 60
+    requests = {(one.prompt, one.seed) for one in (popular.illustration() for _ in range(2000))}
+    assert len(requests) == len(set(numbers)) == 60
 
 
-def test_without_a_catalogue_no_file_and_no_unseen_drawing_comes_twice() -> None:
-    """Jobs look into the cache whatever their headers say."""
+def test_without_a_catalogue_no_file_or_unseen_drawing_repeats() -> None:
+    """Jobs use the cache whatever their headers are."""
     fresh = Requests(0, 4, "1", seed=1)
-    asked = [fresh.conversion() for _ in range(200)]
-    assert len({one.image for one in asked}) == 200
-    assert len({one.known_as for one in asked}) < 20, "answers can be compared"
-    pixels = {one.known_as: picture(one.image, (one.side_px, one.side_px)).tobytes() for one in asked}
-    assert all(picture(one.image, None).tobytes() == pixels[one.known_as] for one in asked)
+    requests = [fresh.conversion() for _ in range(200)]
+    assert len({one.image for one in requests}) == 200
+    assert len({one.known_as for one in requests}) < 20, "answers can be compared"
+    pixels = {one.known_as: picture(one.image, (one.side_px, one.side_px)).tobytes() for one in requests}
+    assert all(picture(one.image, None).tobytes() == pixels[one.known_as] for one in requests)
     assert len({fresh.unseen().seed for _ in range(200)}) == 200
 
 
@@ -289,7 +289,7 @@ def test_drawings_differ_and_are_pictures_of_their_size() -> None:
     assert Image.open(io.BytesIO(encoded("text", 512, "JPEG"))).format == "JPEG"
 
 
-def test_locust_loads_the_users_and_no_command_line_shows_the_key() -> None:
+def test_locust_lists_the_users_and_the_command_line_hides_the_key() -> None:
     line = command(scenario("smoke"), Target("http://127.0.0.1:1", "127.0.0.1:1", "a-secret"), FILE.parent / "unused")
     assert "a-secret" not in " ".join(line)
     listed = subprocess.run([*line[:5], "--list"], capture_output=True, text=True, timeout=60, check=True)
@@ -297,7 +297,7 @@ def test_locust_loads_the_users_and_no_command_line_shows_the_key() -> None:
     assert {name for mix in mixes().values() for name in mix} <= users
 
 
-def test_memory_counts_a_tree_and_its_children() -> None:
+def test_memory_counts_a_process_tree() -> None:
     held = subprocess.Popen([sys.executable, "-c", "x = bytearray(50_000_000); print(1, flush=True); input()"],
                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
     try:

@@ -1,4 +1,4 @@
-"""What `python -m loadtests.load` makes of a run: its exit status, and where reports go (D-071)."""
+"""The exit status of `python -m loadtests.load`, and where it writes reports (D-071)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def report_of(name: str, found: Outcome, memory: Sequence[int] = ()) -> Report:
 def outcome_of(
     monkeypatch: pytest.MonkeyPatch, name: str, found: Mapping[str, Outcome], memory: Sequence[int] = (MIB, MIB)
 ) -> str | int | None:
-    """Of ``python -m loadtests.load NAME`` on a stack that does ``found``, by scenario."""
+    """The exit status of ``python -m loadtests.load NAME`` on a stack with the outcomes ``found`` by scenario."""
 
     def run(wanted: Scenario, where: Target, folder: Path) -> Report:
         return report_of(wanted.name, found[wanted.name], memory)
@@ -38,7 +38,7 @@ def outcome_of(
     return 0
 
 
-def test_the_exit_status_tells_what_was_exceeded_and_what_nobody_judged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_exit_status_names_exceeded_and_unjudged_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     good, slow = Outcome(100, 0, 50.0, 100.0, 110.0, 10.0), Outcome(100, 90, 50.0, 100.0, 110.0, 10.0)
     assert outcome_of(monkeypatch, "smoke", {"smoke": good}) == 0
     assert outcome_of(monkeypatch, "smoke", {"smoke": good}, memory=()) == load.NOT_JUDGED
@@ -46,22 +46,22 @@ def test_the_exit_status_tells_what_was_exceeded_and_what_nobody_judged(monkeypa
     assert "90 of 100" in str(outcome_of(monkeypatch, "smoke", {"smoke": slow}, memory=()))
 
 
-def test_what_a_run_is_compared_with_has_limits_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against a baseline that fails, anything looks well."""
+def test_baseline_run_has_its_own_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Compared with a failing baseline, any run would pass."""
     good = Outcome(100, 0, 50.0, 100.0, 110.0, 10.0)
     assert outcome_of(monkeypatch, "short_50", {"short_10": good, "short_50": good}) == 0
     failed = Outcome(100, 90, 50.0, 100.0, 110.0, 10.0)
-    told = str(outcome_of(monkeypatch, "short_50", {"short_10": failed, "short_50": good}))
-    assert told == "limits exceeded: short_10: 90 of 100 requests failed"
+    status = str(outcome_of(monkeypatch, "short_50", {"short_10": failed, "short_50": good}))
+    assert status == "limits exceeded: short_10: 90 of 100 requests failed"
 
 
-def test_reports_go_where_the_caller_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reports_are_written_relative_to_the_caller(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Locust runs in the folder of the project."""
-    asked: list[list[str]] = []
+    commands: list[list[str]] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(
-        subprocess, "run", lambda command, **_: asked.append(command) or subprocess.CompletedProcess([], 1)
+        subprocess, "run", lambda command, **_: commands.append(command) or subprocess.CompletedProcess([], 1)
     )
     with pytest.raises(RuntimeError, match="locust ended with 1"):
         run(scenario("smoke"), Target("http://127.0.0.1:9", "127.0.0.1:9"), Path("reports"))
-    assert str(tmp_path / "reports" / "smoke.html") in asked[0]
+    assert str(tmp_path / "reports" / "smoke.html") in commands[0]

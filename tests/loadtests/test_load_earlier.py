@@ -1,4 +1,4 @@
-"""A run is judged against one that was kept (D-071: performance against a baseline)."""
+"""A run is judged against an earlier one (D-071: performance against a baseline)."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ def kept(tmp_path: Path) -> Path:
         (Outcome(), ["100% less done than on "]),
     ],
 )
-def test_less_done_and_longer_waits_are_told(kept: Path, found: Outcome, why: list[str]) -> None:
+def test_lower_rate_and_longer_waits_are_reported(kept: Path, found: Outcome, why: list[str]) -> None:
     before = read(kept, scenario("smoke"))
     reasons = worse(found, before, limits("smoke"))
     assert [reason.removesuffix(before.when) for reason in reasons] == why
     assert before.when in beside(found, before)
 
 
-def test_another_load_and_other_files_are_refused(kept: Path, tmp_path: Path) -> None:
+def test_other_loads_and_other_files_are_refused(kept: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="of another load"):
         read(kept, scenario("smoke", Changes(users=3)))
     for text in ("[]", "{}", "nothing", json.dumps({"outcome": {}}), json.dumps({"outcome": asdict(GOOD)})):
@@ -61,7 +61,7 @@ def test_another_load_and_other_files_are_refused(kept: Path, tmp_path: Path) ->
         read(kept, scenario("smoke"))
 
 
-def test_the_command_fails_when_it_is_worse_than_what_was_kept(
+def test_command_fails_when_worse_than_the_earlier_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = [GOOD, replace(GOOD, requests_per_second=5.0), GOOD]

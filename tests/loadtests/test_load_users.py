@@ -33,7 +33,7 @@ def load(doors: Served, scenario: Scenario, folder: Path) -> Report:
     return run(scenario, Target(f"http://{doors.http}", doors.grpc), folder)
 
 
-def test_every_user_asks_and_every_answer_is_right(doors: Served, tmp_path: Path) -> None:
+def test_every_user_sends_requests_and_every_response_is_right(doors: Served, tmp_path: Path) -> None:
     report = load(doors, Scenario("all", dict.fromkeys(DIRECT, 1), STAGES, steps=3), tmp_path)
     assert {"native", "openai", "gRPC v2", "KServe v2"} == set(report.vocabularies)
     assert all(found.requests > 0 for found in report.kinds.values())
@@ -48,14 +48,14 @@ def test_every_user_asks_and_every_answer_is_right(doors: Served, tmp_path: Path
         assert (tmp_path / f"all{suffix}").stat().st_size > 0
 
 
-def test_arrivals_at_a_rate_wait_for_nobody(doors: Served, tmp_path: Path) -> None:
+def test_arrivals_at_a_rate_do_not_wait_for_responses(doors: Served, tmp_path: Path) -> None:
     report = load(doors, Scenario("rate", {"NativeVectorize": 1}, (Stage(5.0, 1, 1.0),), per_minute=600), tmp_path)
     notes = report.measured.notes
     assert 20 < notes.due < 90, "50 are expected, Poisson"
     assert report.measured.outcome.requests == notes.due - notes.unsent
 
 
-def test_a_stack_that_is_not_there_is_a_failure_with_its_reason(tmp_path: Path) -> None:
+def test_unreachable_stack_is_a_failure_with_its_reason(tmp_path: Path) -> None:
     nowhere = Target("http://127.0.0.1:9", "127.0.0.1:9")
     scenario = Scenario("nobody", {"NativeVectorize": 1, "GrpcVectorize": 1}, (Stage(3.0, 2, 2.0),))
     report = run(scenario, nowhere, tmp_path)
@@ -63,7 +63,7 @@ def test_a_stack_that_is_not_there_is_a_failure_with_its_reason(tmp_path: Path) 
     assert any("ConnectionRefusedError" in text for text in report.kinds["native: vectorize"].errors)
 
 
-def test_a_conversion_that_had_to_do_without_an_engine_is_wrong(tmp_path: Path) -> None:
+def test_degraded_conversion_is_wrong(tmp_path: Path) -> None:
     vectorizer = StandIn()
     vectorizer.degraded = ("tier1 failed (timeout): fixed parameters",)
     users = ("NativeVectorize", "GrpcVectorize", "KServeVectorize")
@@ -75,7 +75,7 @@ def test_a_conversion_that_had_to_do_without_an_engine_is_wrong(tmp_path: Path) 
 
 
 def one_job(result: dict[str, object]) -> FastAPI:
-    """Whatever is asked for, it is this job, whose file is no picture."""
+    """Every request gets this job, whose result is no picture."""
     doors = FastAPI()
     doors.post("/v1/jobs")(lambda: {"id": "a"})
     doors.get("/v1/jobs/a")(lambda: {"id": "a", "status": "completed"})
@@ -92,26 +92,26 @@ def errors_of_jobs(result: dict[str, object], folder: Path, catalogue: int = 0) 
     return set(report.measured.outcome.errors)
 
 
-def test_a_job_that_had_to_do_without_an_engine_is_wrong(tmp_path: Path) -> None:
+def test_degraded_job_is_wrong(tmp_path: Path) -> None:
     degraded = "tier1 failed (timeout): fixed parameters"
     found = errors_of_jobs({"details": {"degraded": [degraded]}, "cached": False}, tmp_path)
     assert found == {f"degraded: {degraded}", "no PNG that can be read"}
 
 
-def test_a_job_that_was_no_work_is_wrong_where_each_is_to_be(tmp_path: Path) -> None:
+def test_cached_job_is_wrong_without_a_catalogue(tmp_path: Path) -> None:
     cached: dict[str, object] = {"details": {"degraded": []}, "cached": True}
     assert errors_of_jobs(cached, tmp_path) == {"an answer that was not made for this request"}
     assert errors_of_jobs(cached, tmp_path, catalogue=60) == {"an SVG that is no XML", "no PNG that can be read"}
 
 
 @pytest.mark.parametrize("word", ["hit", "miss"])
-def test_an_answer_that_was_not_made_anew_is_wrong(tmp_path: Path, word: str) -> None:
+def test_cached_response_is_wrong_without_a_catalogue(tmp_path: Path, word: str) -> None:
     async def events() -> AsyncIterator[str]:
         yield "data: [DONE]\n\n"
 
-    doors, told = FastAPI(), {"X-Atelier-Cache": word}
-    doors.post("/api/convert-ai")(lambda: JSONResponse({}, headers=told))
-    doors.post("/v1/images/generations")(lambda: StreamingResponse(events(), headers=told))
+    doors, headers = FastAPI(), {"X-Atelier-Cache": word}
+    doors.post("/api/convert-ai")(lambda: JSONResponse({}, headers=headers))
+    doors.post("/v1/images/generations")(lambda: StreamingResponse(events(), headers=headers))
     scenario = Scenario("cached", {"NativeVectorize": 1, "OpenAIStream": 1}, (Stage(3.0, 2, 2.0),))
     with listening(doors) as address:
         report = run(scenario, Target(f"http://{address}", "127.0.0.1:9"), tmp_path)
@@ -120,7 +120,7 @@ def test_an_answer_that_was_not_made_anew_is_wrong(tmp_path: Path, word: str) ->
 
 
 def broken_doors() -> FastAPI:
-    """Streams that go on and tell nothing, jobs that never end, and an answer that is none."""
+    """Streams that go on without events, jobs that never end, and an invalid response."""
     doors = FastAPI()
 
     async def comments() -> AsyncIterator[str]:
@@ -137,7 +137,7 @@ def broken_doors() -> FastAPI:
 
 
 @pytest.mark.parametrize("per_minute", [0, 300])
-def test_what_never_ends_and_what_is_no_answer_count_as_failed(tmp_path: Path, per_minute: float) -> None:
+def test_endless_and_invalid_responses_count_as_failed(tmp_path: Path, per_minute: float) -> None:
     users = ("FollowedJob", "PolledJob", "OpenAIStream", "NativeVectorize")
     stages = (Stage(4.0, 4, 4.0),)
     scenario = Scenario("never", dict.fromkeys(users, 1), stages, per_minute=per_minute, limit_s=1.5)
@@ -152,7 +152,7 @@ def test_what_never_ends_and_what_is_no_answer_count_as_failed(tmp_path: Path, p
     assert "failed" in broken(report.measured, Limits(failure_ratio=0.01))[0]
 
 
-def test_what_is_under_way_when_the_run_is_ended_counts_as_failed(
+def test_requests_cut_off_by_the_end_of_the_run_count_as_failed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("loadtests.load.run.STOP_S", -59.0)

@@ -1,4 +1,4 @@
-"""A command that starts much ends it, also when its test is ended first."""
+"""A command that starts processes ends them, also when its test is ended first."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ except Over:
 """In a process of its own: the signal is that one's, whatever becomes of it."""
 
 
-def test_what_it_gives() -> None:
+def test_output_of_a_command() -> None:
     done = long_commands.done(["sh", "-c", "echo out; echo error >&2; exit 7"], 60)
     assert (done.returncode, done.stdout, done.stderr) == (7, "out\n", "error\n")
 
 
-def test_it_ends_in_order_when_the_test_is_over(tmp_path: Path) -> None:
-    """Two seconds after it began: by then it is waited for, on a busy machine, too."""
+def test_command_is_terminated_when_the_test_ends(tmp_path: Path) -> None:
+    """Two seconds after its start, when it is certainly waited for, also on a busy machine."""
     orderly = f"trap 'echo ended > {tmp_path}/told; exit' TERM; sleep 2; kill -USR1 $PPID; {WAITS}"
     ended = subprocess.run(
         [sys.executable, "-c", A_TEST, orderly],
@@ -49,13 +49,13 @@ def test_it_ends_in_order_when_the_test_is_over(tmp_path: Path) -> None:
     assert (tmp_path / "told").read_text() == "ended\n"
 
 
-def test_it_ends_in_order_when_its_time_is_over() -> None:
+def test_command_is_terminated_at_its_time_limit() -> None:
     with pytest.raises(subprocess.TimeoutExpired) as late:
         long_commands.done(["sh", "-c", f"echo begun; trap 'echo ended >&2; exit' TERM; {WAITS}"], 3)
     assert late.value.__notes__ == ["begun\n\nended\n"]
 
 
-def test_what_does_not_end_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_that_ignores_termination_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(long_commands, "ENDING_S", 0.2)
     with pytest.raises(subprocess.TimeoutExpired):
         long_commands.done(["sh", "-c", "trap '' TERM; exec sleep 60"], 2)

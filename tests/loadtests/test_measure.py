@@ -1,4 +1,4 @@
-"""Measurements of the vectorising benchmark: kept on disk, tied to the code they come from, resumable."""
+"""Measurements of the vectorising benchmark: stored on disk, tied to the code version, resumable."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def picture() -> Picture:
     return Picture(icon, "clean", pixels, pixels, SOURCE)
 
 
-def test_the_source_itself_has_no_error(picture: Picture) -> None:
+def test_source_itself_has_no_error(picture: Picture) -> None:
     row = measure(Function("original", "", lambda p: p.svg, ()), picture)
     assert (row.ssim, row.ssim4, row.mse) == pytest.approx((1.0, 1.0, 0.0), abs=1e-6)
     assert row.bytes == len(SOURCE)
     assert row.paths == 2
 
 
-def test_a_tracer_is_judged_at_both_scales(picture: Picture) -> None:
+def test_tracer_is_measured_at_both_scales(picture: Picture) -> None:
     row = measure(vtracer_method("vtracer", "", VTracerParameters()), picture)
     assert 0.8 < row.ssim < 1.0
     assert 0.8 < row.ssim4 < 1.0
@@ -44,7 +44,7 @@ def test_a_tracer_is_judged_at_both_scales(picture: Picture) -> None:
     assert np.isnan(measure(vtracer_method("vtracer", "", VTracerParameters()), picture, at_4x=False).ssim4)
 
 
-def test_a_refused_conversion_is_a_measurement_with_no_similarity(picture: Picture) -> None:
+def test_refused_conversion_is_a_measurement_without_similarity(picture: Picture) -> None:
     def refuse(_: Picture) -> str:
         raise BadImage("no pixels")
 
@@ -53,7 +53,7 @@ def test_a_refused_conversion_is_a_measurement_with_no_similarity(picture: Pictu
     assert row.failure == "BadImage: no pixels"
 
 
-def test_a_store_remembers_and_forgives_a_half_written_line(tmp_path: Path, picture: Picture) -> None:
+def test_store_ignores_a_half_written_line(tmp_path: Path, picture: Picture) -> None:
     method = Function("original", "", lambda p: p.svg, ())
     row = measure(method, picture)
     store = Store(tmp_path, method)
@@ -65,7 +65,7 @@ def test_a_store_remembers_and_forgives_a_half_written_line(tmp_path: Path, pict
     assert again == row
 
 
-def test_a_fingerprint_follows_the_sources(tmp_path: Path) -> None:
+def test_fingerprint_follows_the_sources(tmp_path: Path) -> None:
     (tmp_path / "tracer").mkdir()
     (tmp_path / "tracer" / "a.py").write_text("x = 1")
     (tmp_path / "tracer" / "notes.txt").write_text("one")

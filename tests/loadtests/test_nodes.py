@@ -1,4 +1,4 @@
-"""What befalls a machine of two: what `python -m loadtests.chaos.nodes` is asked for, writes and exits with."""
+"""Events on one machine of two: the arguments of `python -m loadtests.chaos.nodes`, its files and exit status."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from loadtests.chaos.runner import Outcome
 
 
 def ended(monkeypatch: pytest.MonkeyPatch, folder: Path, *given: str, recovery_s: float = 8.0) -> Any:
-    """The exit status, when each event is recovered from after so long."""
+    """The exit status, when every event takes ``recovery_s`` to recover from."""
 
     def measure(events: Sequence[str], pace: Any) -> tuple[list[Outcome], str, str]:
         right = Entry("HTTP", 0.0, [Attempt(0.0, 0.1, AttemptResult.RIGHT)], ended=0.1)
@@ -26,16 +26,16 @@ def ended(monkeypatch: pytest.MonkeyPatch, folder: Path, *given: str, recovery_s
     monkeypatch.setattr(nodes, "measure", measure)
     monkeypatch.setattr(nodes.signal, "signal", lambda *_: None)
     monkeypatch.setattr(sys, "argv", ["nodes", "--reports", str(folder), *given])
-    with pytest.raises(SystemExit) as told:
+    with pytest.raises(SystemExit) as exited:
         nodes.main()
-    return told.value.code
+    return exited.value.code
 
 
 def done(folder: Path) -> list[str]:
     return [one["fault"] for one in json.loads((folder / "nodes.json").read_text())["faults"]]
 
 
-def test_without_events_all_are_done(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_without_events_all_are_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert ended(monkeypatch, tmp_path) == 0
     assert done(tmp_path) == list(nodes.EVENTS)
     assert ended(monkeypatch, tmp_path, "kill") == 0
@@ -43,9 +43,7 @@ def test_without_events_all_are_done(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     assert ended(monkeypatch, tmp_path, "burn") == 2
 
 
-def test_a_recovery_that_takes_longer_than_its_goal_is_a_failure(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_recovery_longer_than_its_goal_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert ended(monkeypatch, tmp_path, recovery_s=10.5) == 1
     assert "| 10.5 | no |" in (tmp_path / "nodes.md").read_text()
     assert ended(monkeypatch, tmp_path, "--goal-s", "12", recovery_s=10.5) == 0

@@ -1,4 +1,4 @@
-"""PostgreSQL servers of one's own: one whose owner was killed is removed, and no other is."""
+"""The tests' own PostgreSQL servers: one whose owner was killed is removed, and no other is."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ def answers(server: PostgreSQL) -> bool:
 
 @pytest.mark.postgresql
 @pytest.mark.parametrize("frozen", [False, True])
-def test_an_orphan_is_removed_also_when_it_stands_still(
-    others: tuple[subprocess.Popen[str], PostgreSQL], frozen: bool
-) -> None:
+def test_orphan_is_removed_even_when_suspended(others: tuple[subprocess.Popen[str], PostgreSQL], frozen: bool) -> None:
     owner, server = others
     module._remove_orphans()
     assert answers(server), "its owner lives"
@@ -58,7 +56,7 @@ def test_an_orphan_is_removed_also_when_it_stands_still(
 
 
 @pytest.mark.postgresql
-def test_one_that_was_stopped_starts_again(postgresql: PostgreSQL) -> None:
+def test_stopped_server_starts_again(postgresql: PostgreSQL) -> None:
     with PostgreSQL.started(in_memory=True) as server:
         url = server.new_database()
         server.stop()
@@ -70,13 +68,13 @@ def test_one_that_was_stopped_starts_again(postgresql: PostgreSQL) -> None:
 
 
 @pytest.mark.postgresql
-def test_a_pid_in_its_file_that_is_another_process_by_now_is_left_alone(tmp_path: Path) -> None:
+def test_reused_pid_in_its_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "postmaster.pid").write_text(f"{os.getpid()}\n")
     PostgreSQL(tmp_path, module.BINARIES[-1], fsync=False).stop()
 
 
-def test_it_is_in_memory_where_there_is_room_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_data_is_in_memory_if_it_fits(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(module, "MEMORY", tmp_path)
     monkeypatch.setattr(module, "LEAST_FREE_BYTES", shutil.disk_usage(tmp_path).free // 3)
     assert [module._has_room(servers) for servers in (1, 2, 4)] == [True, True, False]

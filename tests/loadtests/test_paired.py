@@ -43,7 +43,7 @@ def test_removed_is_a_ratio_of_sums_and_not_a_mean_of_ratios() -> None:
     assert found.icons == 2
 
 
-def test_only_pictures_that_both_have_are_compared() -> None:
+def test_only_common_pictures_are_compared() -> None:
     ours = [measurement("a:1", 0.99), measurement("a:2", 0.0)]
     found = compare(ours, [measurement("a:1", 0.90)])
     assert found is not None
@@ -52,7 +52,7 @@ def test_only_pictures_that_both_have_are_compared() -> None:
     assert compare(ours, [measurement("a:3", 0.9)]) is None
 
 
-def test_the_base_wins_where_its_ssim_is_higher_by_more_than_a_tie() -> None:
+def test_base_wins_where_its_ssim_is_higher_by_more_than_a_tie() -> None:
     base = [measurement(f"a:{k}", 0.95) for k in range(4)]
     ours = [
         measurement("a:0", 0.94),
@@ -73,7 +73,7 @@ def test_bytes_ratio_is_of_totals() -> None:
     assert found.bytes_ratio == pytest.approx(0.5)
 
 
-def test_the_interval_covers_the_true_share_as_often_as_it_says() -> None:
+def test_interval_covers_the_true_share_at_its_confidence() -> None:
     rng = np.random.default_rng(0)
     covered = 0
     for _ in range(60):
@@ -84,7 +84,7 @@ def test_the_interval_covers_the_true_share_as_often_as_it_says() -> None:
     assert 50 <= covered <= 60
 
 
-def test_conditions_of_one_icon_are_not_independent_draws() -> None:
+def test_conditions_of_one_icon_are_not_independent_samples() -> None:
     """Repeating every picture four times must not narrow the interval."""
     rng = np.random.default_rng(1)
     base, share = rng.gamma(2.0, 0.05, 40), rng.uniform(0.0, 0.4, 40)
@@ -94,7 +94,7 @@ def test_conditions_of_one_icon_are_not_independent_draws() -> None:
     assert four == pytest.approx(once, abs=1e-9)
 
 
-def test_a_missing_4x_measure_leaves_the_rest_intact() -> None:
+def test_missing_4x_measure_leaves_the_rest_intact() -> None:
     ours = [replace(measurement("a:1", 0.99), ssim4=math.nan)]
     found = compare(ours, [measurement("a:1", 0.90)])
     assert found is not None

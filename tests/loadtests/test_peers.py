@@ -1,4 +1,4 @@
-"""What the comparison with other servers is made of: encodings, turns, and that a wrong answer is seen."""
+"""The comparison with other servers: encodings, order of the peers, and detection of wrong responses."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_tensors_survive_both_encodings() -> None:
     assert same(litserve_server.read_from(litserve_server.told_as(ARRAYS)), ARRAYS)
 
 
-def test_the_stock_client_reads_what_the_plain_peer_answers() -> None:
+def test_stock_client_reads_responses_of_the_plain_peer() -> None:
     body, length = wire.encode(ARRAYS, "outputs")
     read = triton_http.InferenceServerClient.parse_response_body(body, header_length=length)
     assert np.array_equal(read.as_numpy("a"), ARRAYS["a"])
@@ -47,7 +47,7 @@ def test_engines_get_inputs_of_the_shapes_in_their_configs(engine: str) -> None:
     assert {len(array) for array in inputs.values()} == {engines.ROWS.get(engine, 1)}
 
 
-def test_litserve_puts_requests_together_and_takes_them_apart() -> None:
+def test_litserve_joins_and_splits_batches() -> None:
     api = litserve_server.Onnx(engines.path_of("quality"), 1, 8)
     one = engines.inputs_of("quality")
     batch = api.batch([one, one, one])
@@ -57,14 +57,14 @@ def test_litserve_puts_requests_together_and_takes_them_apart() -> None:
     assert same(parts[2], one)
 
 
-def test_everybody_is_first_once() -> None:
+def test_each_peer_is_first_once() -> None:
     names = ["a", "b", "c"]
     assert [rotated(names, turn)[0] for turn in range(3)] == names
     assert rotated(names, 0) == names
     assert rotated(names, 1) == ["b", "a", "c"]
 
 
-async def test_failures_are_counted_and_take_no_part_in_waits() -> None:
+async def test_failures_are_counted_and_excluded_from_waits() -> None:
     async def good(_: int) -> None: ...
 
     async def bad(_: int) -> None:
@@ -77,7 +77,7 @@ async def test_failures_are_counted_and_take_no_part_in_waits() -> None:
     assert not found["bad"].waits_s
 
 
-def test_the_table_compares_with_the_first() -> None:
+def test_table_compares_with_the_first() -> None:
     rows = {8: {"Atelier": Samples([0.1] * 4, [10.0, 20.0]), "other": Samples([0.2], [30.0], ["x"])}}
     lines = table("engine", rows).splitlines()
     assert lines[2] == "| Atelier | 8 | 4 | 15.0 | 100.0 | 100.0 | 0 | 1.00 |"

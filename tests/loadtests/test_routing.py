@@ -32,7 +32,7 @@ def test_hindsight_takes_the_cheapest_that_reaches_the_target_else_all_near_the_
     assert best_tiers({"tier1": 0.70, "tier2": 0.80, "tier3": 0.801}, 0.9) == {"tier2", "tier3"}
 
 
-def test_accuracy_counts_too_dear_and_too_cheap_choices_as_wrong() -> None:
+def test_accuracy_counts_too_expensive_and_too_cheap_choices_as_wrong() -> None:
     auto = [row("auto", "p", 0.95, tier="2"), row("auto", "q", 0.93, tier="2"), row("auto", "r", 0.80, tier="2")]
     found = routing(auto, TIERS, 0.9)
     assert found is not None
@@ -52,7 +52,7 @@ def test_foresight_measures_both_bounds() -> None:
     assert foresight([row("tier1", "p", 0.9)]) is None
 
 
-def test_tables_of_the_tiers_are_whole() -> None:
+def test_tables_of_the_tiers_are_complete() -> None:
     rows = TIERS | {"auto": [row("auto", "p", 0.92, 0.9), row("auto", "q", 0.85, 0.8)], "coverage": TIERS["tier1"]}
     titles = {name: name for name in rows}
     stages = tiers_table.stages(rows, titles)

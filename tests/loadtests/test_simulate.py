@@ -1,4 +1,4 @@
-"""Serving on paper: against what can be computed by hand."""
+"""The simulation of serving, compared with values computed by hand."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINEAR = Curve("linear", "made up", {1: 100.0, 4: 400.0})
 M = Curve("one at a time", "made up", {1: 100.0})
 
 
-def test_a_curve_is_straight_between_what_was_measured() -> None:
+def test_curve_is_linear_between_measured_points() -> None:
     curve = Curve("x", "made up", {1: 10.0, 4: 40.0, 8: 60.0}, between_ms=2.0, fixed_ms=5.0)
     assert [curve.step_s(n) for n in (1, 2, 4, 6)] == pytest.approx([0.010, 0.020, 0.040, 0.050])
     assert curve.alone_s(10) == pytest.approx(0.125)
@@ -29,14 +29,14 @@ def test_a_curve_is_straight_between_what_was_measured() -> None:
             Curve("x", "", wrong)
 
 
-def test_the_curves_that_ship_say_where_they_are_from_and_have_the_gain_that_was_measured() -> None:
+def test_shipped_curves_name_their_source_and_have_the_measured_gain() -> None:
     curves = {name: read(name)[0] for name in known()}
     assert curves["h200_512"].gain == pytest.approx(3.2, abs=0.05)
     assert curves["h200_1024"].gain == pytest.approx(1.0)
     assert all(len(curve.source) > 20 for curve in curves.values())
 
 
-def test_a_short_picture_leaves_a_batch_of_steps_and_waits_for_a_batch_of_requests() -> None:
+def test_short_picture_leaves_a_step_batch_early_and_waits_in_a_request_batch() -> None:
     clock, done = Clock(), []
     steps = StepLevel(clock, FLAT, done.append)
     long, short = Picture(0.0, 10), Picture(0.05, 2)
@@ -56,7 +56,7 @@ def test_a_short_picture_leaves_a_batch_of_steps_and_waits_for_a_batch_of_reques
     assert requests.load == steps.load == 0
 
 
-def test_a_cancelled_picture_leaves_at_its_next_step_or_is_drawn_to_its_end() -> None:
+def test_cancelled_picture_leaves_at_its_next_step_or_is_completed() -> None:
     for make, computed, wasted in ((StepLevel, 3, 1), (RequestLevel, 10, 8)):
         clock, done = Clock(), []
         replica = make(clock, FLAT, done.append)
@@ -67,7 +67,7 @@ def test_a_cancelled_picture_leaves_at_its_next_step_or_is_drawn_to_its_end() ->
         assert done == [picture]
 
 
-def test_places_bound_what_is_drawn_at_once() -> None:
+def test_slots_bound_concurrent_pictures() -> None:
     clock, done = Clock(), []
     replica = StepLevel(clock, FLAT, done.append, places=1)
     for _ in range(3):
@@ -76,22 +76,22 @@ def test_places_bound_what_is_drawn_at_once() -> None:
     assert [one.done_s for one in done] == pytest.approx([0.1, 0.2, 0.3])
 
 
-def test_one_queue_that_serves_at_random_waits_as_the_formula_says() -> None:
-    """M/D/1: mean waiting is rho / (2 (1 - rho)) of the time of service."""
+def test_single_server_queue_matches_the_md1_formula() -> None:
+    """M/D/1: the mean wait is rho / (2 (1 - rho)) of the service time."""
     demand, load = Demand((10,)), 0.7
-    asked = pictures(40_000, load * M.per_second(10), demand, M, 3)
-    found = simulate(Site(M, BATCHING["one at a time"], 1), asked)
+    requests = pictures(40_000, load * M.per_second(10), demand, M, 3)
+    found = simulate(Site(M, BATCHING["one at a time"], 1), requests)
     mean_wait = sum(found.latencies_s) / len(found.latencies_s) - 1.0
     assert mean_wait == pytest.approx(load / (2 * (1 - load)), rel=0.08)
     assert found.utilisation == pytest.approx(load, abs=0.02)
 
 
-def test_a_batch_that_gains_nothing_draws_no_more_however_it_is_batched() -> None:
+def test_batching_without_gain_has_the_same_throughput() -> None:
     rates = {way: run(LINEAR, way, 1, 0.8, Demand()).per_second for way in BATCHING}
     assert max(rates.values()) == pytest.approx(min(rates.values()), rel=0.02)
 
 
-def test_encoders_and_vaes_take_the_gpu_however_it_is_batched() -> None:
+def test_encoders_and_vaes_take_gpu_time_in_every_batching() -> None:
     curve = Curve("x", "made up", {1: 100.0}, fixed_ms=400.0)
     rates = {way: run(curve, way, 1, 2.0, Demand((6,))) for way in BATCHING}
     for found in rates.values():
@@ -100,45 +100,45 @@ def test_encoders_and_vaes_take_the_gpu_however_it_is_batched() -> None:
 
 
 @pytest.mark.parametrize("gpus", [1, 200])
-def test_what_is_told_of_a_site_that_keeps_up_is_what_was_asked_of_it(gpus: int) -> None:
+def test_throughput_below_saturation_equals_the_load(gpus: int) -> None:
     found, offered = run(FLAT, OURS, gpus, 0.6, Demand()), 0.6 * gpus * FLAT.per_second(19)
     assert found.per_second == pytest.approx(offered, rel=0.05)
 
 
-def test_a_share_alone_is_all_that_one_at_a_time_draws() -> None:
+def test_share_alone_equals_the_throughput_of_one_at_a_time() -> None:
     (curve,) = read("h200_512")
     found = run(curve, "one at a time", 1, 0.9, Demand())
     assert found.per_second == pytest.approx(curve.share_alone(19) * curve.per_second(19), rel=0.02)
 
 
-def test_batching_steps_is_fairer_to_short_pictures() -> None:
+def test_step_batching_is_fairer_to_short_pictures() -> None:
     (curve,) = read("h200_512")
     ours, theirs = (run(curve, way, 1, 0.5, Demand()) for way in (OURS, "requests batched"))
     assert ours.slowdown(0.95) < theirs.slowdown(0.95)
     assert ours.unfairness < theirs.unfairness
 
 
-def test_every_request_is_drawn_once_whoever_routes_it() -> None:
+def test_every_request_is_drawn_once_by_every_router() -> None:
     demand = Demand(cancels=0.2)
     for route in ROUTES:
-        asked = pictures(500, 20.0, demand, FLAT, 5)
+        requests = pictures(500, 20.0, demand, FLAT, 5)
         site = Site(FLAT, BATCHING[OURS], 8, route)
-        simulate(site, asked)
+        simulate(site, requests)
         assert len(site.done) == 500
-        assert all(one.computed == one.steps for one in asked if one.cancel_s is None)
+        assert all(one.computed == one.steps for one in requests if one.cancel_s is None)
         assert all(replica.load == 0 for replica in site.members)
 
 
-def test_a_router_that_looks_beats_one_that_does_not() -> None:
+def test_informed_router_beats_a_random_one() -> None:
     p99 = {route: run(FLAT, OURS, 10, 0.85, Demand(), route).latency_s(0.99) for route in ("random", "power of two")}
     assert p99["power of two"] < p99["random"]
 
 
-def test_replicas_follow_a_burst_after_the_delay_and_no_further_than_allowed() -> None:
+def test_replicas_follow_a_burst_after_the_delay_up_to_the_limit() -> None:
     curve = Curve("x", "made up", {1: 100.0, 4: 100.0}, start_s=10.0)
-    asked = pictures(800, 8 * curve.per_second(19), Demand(), curve, 1)
+    requests = pictures(800, 8 * curve.per_second(19), Demand(), curve, 1)
     quick, slow = Site(curve, BATCHING[OURS], 1), Site(curve, BATCHING[OURS], 1)
-    _, first = burst(quick, asked, Policy(upscale_delay_s=0, most=6))
+    _, first = burst(quick, requests, Policy(upscale_delay_s=0, most=6))
     _, second = burst(
         slow, pictures(800, 8 * curve.per_second(19), Demand(), curve, 1), Policy(upscale_delay_s=30, most=6)
     )

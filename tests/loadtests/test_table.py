@@ -1,4 +1,4 @@
-"""The benchmark's Markdown: what it claims must follow from the measurements (D-051, D-053)."""
+"""The benchmark's Markdown: its statements must follow from the measurements (D-051, D-053)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_every_line_of_a_table_has_the_header_s_columns() -> None:
         assert len({line.count("|") for line in text.splitlines()}) == 1
 
 
-def test_the_overview_states_error_removed_and_bytes() -> None:
+def test_overview_states_removed_error_and_bytes() -> None:
     line = cells(table.overview(MEASURED, TITLES), "Tier 1")
     assert line[1:4] == ["10", "0.9900", "0.9900"]
     assert line[11].startswith("90.0 % (90.0–90.0)")
@@ -54,7 +54,7 @@ def test_both_definitions_of_improvement_are_shown() -> None:
     assert "possible on 0 of 10 pictures" in table.definitions(MEASURED, TITLES)
 
 
-def test_a_goal_is_met_only_with_bytes_and_wins_too() -> None:
+def test_goal_is_met_only_with_bytes_and_wins_too() -> None:
     assert cells(table.goals(MEASURED), "tier1, whole split")[-1] == "yes"
     large = MEASURED | {"tier1": rows("tier1", 0.99, 600)}
     assert cells(table.goals(large), "tier1, whole split")[-1] == "no"
@@ -63,7 +63,7 @@ def test_a_goal_is_met_only_with_bytes_and_wins_too() -> None:
     assert cells(table.goals(MEASURED), "tier2, clean")[2] == "not measured"
 
 
-def test_a_table_without_lines_is_left_out() -> None:
+def test_table_without_lines_is_left_out() -> None:
     only_base = {"vtracer_pp2": MEASURED["vtracer_pp2"]}
     assert table.by(only_base, TITLES, "condition") == ""
     assert table.definitions(only_base, TITLES) == ""

@@ -1,4 +1,4 @@
-"""What a run looked like, from what was seen: known requests give known moments."""
+"""The timeline of a run, from its observations: known requests give known moments."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ SEEN = [Sample(100.0, 1, 1, 0), Sample(101.0, 2, 1, 2), Sample(102.0, 2, 2, 1), 
 REQUESTS = [{"began": 100.5, "ended": 101.5}, {"began": 100.5, "ended": 103.5}, {"began": 100.5, "ended": 108.5}]
 
 
-def test_what_callers_wait_for_is_beside_what_the_stack_tells() -> None:
+def test_waits_of_callers_are_beside_the_stacks_metrics() -> None:
     moments = timeline(SEEN, REQUESTS)
     assert [m.under_way for m in moments] == [0, 3, 2, 0]
     assert [(m.replicas, m.ready, m.waiting) for m in moments] == [(1, 1, 0), (2, 1, 2), (2, 2, 1), (2, 1, 0)]
 
 
-def test_p95_is_of_what_ended_lately() -> None:
+def test_p95_covers_recently_ended_requests() -> None:
     moments = timeline(SEEN, REQUESTS)
     assert [m.p95_s for m in moments] == [None, None, 1.0, 8.0]
     assert highest_p95_s(moments, 0, 5) == 1.0
@@ -37,7 +37,7 @@ def test_steps_are_read() -> None:
     assert steps_of("1x20,12x90.5") == [(1, 20.0), (12, 90.5)]
 
 
-def test_a_picture_is_drawn(tmp_path: Path) -> None:
+def test_chart_is_drawn(tmp_path: Path) -> None:
     draw(timeline(SEEN, REQUESTS), "title", tmp_path / "media" / "scaling.png")
     with Image.open(tmp_path / "media" / "scaling.png") as picture:
         assert picture.size == (990, 770)
@@ -63,7 +63,7 @@ ray_node_cpu_utilization{} 7.0
 """
 
 
-def test_ready_and_waiting_are_what_the_stack_tells_of_the_illustrator(tmp_path: Path) -> None:
+def test_ready_and_waiting_are_the_metrics_of_the_illustrator(tmp_path: Path) -> None:
     assert read(TOLD) == IllustratorState(2, 4)
     assert read("") == IllustratorState(0, 0)
     node = {"NodeManagerAddress": "127.0.0.1", "MetricsExportPort": 1, "Alive": True}
