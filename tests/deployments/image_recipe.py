@@ -93,8 +93,8 @@ def ignored(path: str, rules: list[str]) -> bool:
 
 def _matches(path: str, pattern: str) -> bool:
     """Matches segment by segment: a star does not cross a slash."""
-    ours, theirs = path.split("/"), pattern.split("/")
-    return len(ours) == len(theirs) and all(map(fnmatch.fnmatchcase, ours, theirs))
+    segments, patterns = path.split("/"), pattern.split("/")
+    return len(segments) == len(patterns) and all(map(fnmatch.fnmatchcase, segments, patterns))
 
 
 def rules() -> list[str]:

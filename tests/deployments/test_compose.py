@@ -215,13 +215,15 @@ def test_models_are_installed_before_the_stack_starts() -> None:
 
 def test_gpu_override_equals_the_gpu_site(clean: pytest.MonkeyPatch) -> None:
     own = yaml.safe_load((FOLDER / "compose.gpu.yaml").read_text())["services"]["atelier"]["environment"]
-    theirs = {leaf.name: leaf.value for leaf in leaves(load(HOME / "deployments" / "gpu.yaml"))}
+    site = {leaf.name: leaf.value for leaf in leaves(load(HOME / "deployments" / "gpu.yaml"))}
     for name, value in (SERVICES["atelier"]["environment"] | own).items():
         clean.setenv(name, value)
     clean.setenv("ATELIER_CONFIG", "")
-    ours = {leaf.name: leaf.value for leaf in leaves(load())}
-    sized = [name for name in ours if name.split(".")[0] in ("gateway", "proxy", "vectorizer", "illustrator", "jobs")]
-    different = {name for name in sized if ours[name] != theirs[name]}
+    compose = {leaf.name: leaf.value for leaf in leaves(load())}
+    sized = [
+        name for name in compose if name.split(".")[0] in ("gateway", "proxy", "vectorizer", "illustrator", "jobs")
+    ]
+    different = {name for name in sized if compose[name] != site[name]}
     assert different == {"vectorizer.model_repository", "illustrator.model_repository", "illustrator.families"}
 
 

@@ -156,13 +156,13 @@ class Container:
 
     def environment(self, **more: str) -> dict[str, str]:
         """The image's environment, with folders moved below ``root`` and free ports."""
-        ours = {
+        variables = {
             name: value.replace("/opt/atelier", str(self.home)).replace("/var/lib/atelier", str(self.state))
             for name, value in self.recipe.environment().items()
         }
-        ours["PATH"] = f"{BIN}:{os.environ['PATH']}"
+        variables["PATH"] = f"{BIN}:{os.environ['PATH']}"
         # Instead of the image's editable install: the same modules by their path.
-        return ours | {"PYTHONPATH": str(self.home), "RAY_USAGE_STATS_ENABLED": "0"} | more
+        return variables | {"PYTHONPATH": str(self.home), "RAY_USAGE_STATS_ENABLED": "0"} | more
 
     def run(self, *command: str, timeout_s: float = 60, **more: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

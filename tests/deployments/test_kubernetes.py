@@ -177,23 +177,23 @@ def doors() -> dict[str, dict[str, Any]]:
     """The ports that the Service finally has, by name. KubeRay 1.7 makes one for each port of the head's first
     container that is named `serve` or `serve-...`; of the manifest's own Service ports it keeps those with such
     names."""
-    ours = {port["name"]: port for port in SERVICE.spec.serveService["spec"]["ports"]}
+    declared = {port["name"]: port for port in SERVICE.spec.serveService["spec"]["ports"]}
     found = {}
     for port in CLUSTER.headGroupSpec.template["spec"]["containers"][0]["ports"]:
         if port["name"] == "serve" or port["name"].startswith("serve-"):
-            found[port["name"]] = ours.get(port["name"], {"name": port["name"], "port": port["containerPort"]})
-    return found or ours
+            found[port["name"]] = declared.get(port["name"], {"name": port["name"], "port": port["containerPort"]})
+    return found or declared
 
 
 def test_ports_agree_with_the_settings() -> None:
     settings = load(CLUSTER_YAML)
-    ours = {"serve": settings.http.port, "serve-grpc": settings.grpc.port}
-    assert {name: port["port"] for name, port in doors().items()} == ours
+    expected = {"serve": settings.http.port, "serve-grpc": settings.grpc.port}
+    assert {name: port["port"] for name, port in doors().items()} == expected
     assert doors()["serve-grpc"]["appProtocol"] == "kubernetes.io/h2c"
     assert len(doors()) == len(SERVICE.spec.serveService["spec"]["ports"]), "one that we write down is dropped"
     for name, template in TEMPLATES.items():
         ports = {port["name"]: port["containerPort"] for port in template["spec"]["containers"][0]["ports"]}
-        assert ours.items() <= ports.items(), name
+        assert expected.items() <= ports.items(), name
         assert ports["proxy-metrics"] == settings.proxy.metrics_port
     scraped = next(one for one in DOCUMENTS if one["kind"] == "PodMonitor")["spec"]["podMetricsEndpoints"]
     assert {one["port"] for one in scraped} <= set(ports)
@@ -312,8 +312,8 @@ def test_selectors_match_our_pods() -> None:
     for document in DOCUMENTS:
         if document["kind"] in ("PodMonitor", "PodDisruptionBudget"):
             wanted = document["spec"]["selector"]["matchLabels"]
-            ours = {item for item in wanted.items() if not item[0].startswith("ray.io/")}  # KubeRay's own labels
-            assert all(ours <= set(one) for one in labels), named(document)
+            expected = {item for item in wanted.items() if not item[0].startswith("ray.io/")}  # KubeRay's own labels
+            assert all(expected <= set(one) for one in labels), named(document)
     policy = next(one for one in DOCUMENTS if named(one) == "NetworkPolicy atelier-nodes")["spec"]
     assert all(set(policy["podSelector"]["matchLabels"].items()) <= set(one) for one in labels)
     open_to_others = {port["port"] for rule in policy["ingress"][1:] for port in rule["ports"]}

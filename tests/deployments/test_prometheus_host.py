@@ -71,7 +71,7 @@ def scraped_targets(url: str, limit_s: float = 60.0) -> set[str]:
         if found:
             return {one["scrapeUrl"] for one in found}
         time.sleep(0.2)
-    raise AssertionError(f"nothing was asked within {limit_s:g} s")
+    raise AssertionError(f"nothing was scraped within {limit_s:g} s")
 
 
 def test_prometheus_user_can_read_the_units_file() -> None:

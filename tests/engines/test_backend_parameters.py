@@ -77,8 +77,8 @@ def parameters(values: dict[str, str]) -> str:
 def properties(model: Any, backend: str, names: list[str]) -> dict[str, Any]:
     """The properties that the runtime of a loaded model reports."""
     if backend == "openvino":
-        ours = {"padded_rows": model._padded_rows, "x": str(model._compiled.input("x").get_partial_shape())}
-        found = {name: ours[name] if name in ours else model._compiled.get_property(name) for name in names}
+        internal = {"padded_rows": model._padded_rows, "x": str(model._compiled.input("x").get_partial_shape())}
+        found = {name: internal[name] if name in internal else model._compiled.get_property(name) for name in names}
         return {name: value.get_type_name() if isinstance(value, Type) else value for name, value in found.items()}
     options = model._session.get_session_options()
     found = {name: options.get_session_config_entry(name) if "." in name else getattr(options, name) for name in names}

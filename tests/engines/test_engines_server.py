@@ -281,13 +281,13 @@ async def test_stub_that_resumed_late_is_replaced(repository: Path) -> None:
     engines = EngineClient(server.url)
     watcher = Supervisor(server, engines, interval_s=60, look_s=30)  # only calls detect it
     refusals: set[str] = set()
-    tell, late = engines.on_stub_lost, stubs(server)[0]
+    report, late = engines.on_stub_lost, stubs(server)[0]
 
     def wake_and_report(engine: str) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.kill(late, signal.SIGCONT)
-        assert tell is not None
-        tell(engine)
+        assert report is not None
+        report(engine)
 
     engines.on_stub_lost = wake_and_report
     watch = asyncio.create_task(watcher.run())

@@ -61,8 +61,8 @@ def test_manifests_match_the_files_and_state_their_sources() -> None:
 @pytest.mark.triton
 def test_pictures_match_the_readme_and_their_prompts() -> None:
     colours = {"red": 0, "green": 1, "blue": 2}
-    asked = [(f"{colour} heart, flat", 3) for colour in colours]
-    shown, *hearts = draw(SHOWN, *asked)
+    prompts = [(f"{colour} heart, flat", 3) for colour in colours]
+    shown, *hearts = draw(SHOWN, *prompts)
     committed = np.asarray(Image.open(ROOT / "docs" / "media" / "drawing.png").convert("RGB"), np.float64)
     assert np.mean((shown - committed) ** 2) < 65  # 30 dB: processors differ in rounding
     for heart, channel in zip(hearts, colours.values(), strict=True):

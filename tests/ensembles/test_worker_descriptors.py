@@ -17,11 +17,11 @@ async def test_worker_with_a_high_descriptor_is_watched() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (limits[1], limits[1]))
     opened = [os.open(os.devnull, os.O_RDONLY)]
     child = subprocess.Popen(["sleep", "60"])  # noqa: ASYNC220 (a moment)
-    ours, theirs = socket.socketpair()
+    parent_socket, child_socket = socket.socketpair()
     try:
         while opened[-1] < SELECT_LIMIT:
             opened.append(os.dup(opened[0]))
-        worker = await WorkerProcess.connect(child.pid, ours)
+        worker = await WorkerProcess.connect(child.pid, parent_socket)
         assert worker.alive
         child.kill()
         child.wait()
@@ -30,7 +30,7 @@ async def test_worker_with_a_high_descriptor_is_watched() -> None:
     finally:
         child.kill()
         child.wait()
-        theirs.close()
+        child_socket.close()
         for descriptor in opened:
             os.close(descriptor)
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)

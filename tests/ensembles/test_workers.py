@@ -94,11 +94,11 @@ NOISE = [b"noise", b"", pack(7), pack(("value",)), pack((1, 2)), pack(("value", 
 
 @pytest.mark.parametrize("answer", NOISE)
 async def test_worker_that_sends_noise_is_lost(answer: bytes) -> None:
-    ours, theirs = socket.socketpair()
+    parent_socket, child_socket = socket.socketpair()
     child = subprocess.Popen(["sleep", "60"])  # noqa: ASYNC220 (a moment)
-    worker = await WorkerProcess.connect(child.pid, ours)
-    with theirs:
-        theirs.sendall(LENGTH.pack(len(answer)) + answer)
+    worker = await WorkerProcess.connect(child.pid, parent_socket)
+    with child_socket:
+        child_socket.sendall(LENGTH.pack(len(answer)) + answer)
         with pytest.raises(WorkerLost):
             await worker.ask(b"")
     worker.kill()

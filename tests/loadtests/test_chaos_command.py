@@ -57,7 +57,7 @@ def done_by(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> t
 
 def test_impossible_fault_is_reported_before_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sites, "mount", lambda disk: ["sh", "-c", NOT_ALLOWED])
-    message, started = done_by(monkeypatch, tmp_path)
+    error, started = done_by(monkeypatch, tmp_path)
     assert (
         message == "'full disk' cannot be done here: nothing may be mounted (mount: permission denied); see --without"
     )
@@ -89,7 +89,7 @@ def test_missed_goal_fails_the_run_and_is_reported(
     monkeypatch.setitem(globals(), "driven", met)
     status, _ = done_by(monkeypatch, tmp_path, "--only", "HAProxy SIGKILL")
     printed = capsys.readouterr()
-    assert (status, f"goal missed: HAProxy SIGKILL: {told}" in printed.err) == (int(bool(message)), bool(message))
+    assert (status, f"goal missed: HAProxy SIGKILL: {message}" in printed.err) == (int(bool(message)), bool(message))
     assert printed.out.splitlines()[-1].startswith("all of it took ")
     assert json.loads((tmp_path / "chaos.json").read_text())["settings"]["took_s"] > 0
 

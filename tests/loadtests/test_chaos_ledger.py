@@ -62,7 +62,7 @@ def test_clear_error_has_retry_after() -> None:
 
 
 ANSWERED = {"x-request-id": "a"}
-"""What a gateway tells with every answer."""
+"""Metadata that a gateway sends with every response."""
 AGAIN = {**ANSWERED, "retry-after": "2"}
 GrpcCode = grpc.StatusCode
 

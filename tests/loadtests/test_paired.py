@@ -34,9 +34,9 @@ def measurement(icon: str, ssim: float, size_bytes: int = 100) -> Measurement:
 
 
 def test_removed_is_a_ratio_of_sums_and_not_a_mean_of_ratios() -> None:
-    ours = [measurement("a:1", 0.99), measurement("a:2", 0.95)]
+    atelier = [measurement("a:1", 0.99), measurement("a:2", 0.95)]
     base = [measurement("a:1", 0.90), measurement("a:2", 0.90)]
-    found = compare(ours, base)
+    found = compare(atelier, base)
     assert found is not None
     assert found.removed == pytest.approx(1 - 0.06 / 0.20)
     assert found.relative_gain == pytest.approx((0.09 / 0.9 + 0.05 / 0.9) / 2)
@@ -44,31 +44,31 @@ def test_removed_is_a_ratio_of_sums_and_not_a_mean_of_ratios() -> None:
 
 
 def test_only_common_pictures_are_compared() -> None:
-    ours = [measurement("a:1", 0.99), measurement("a:2", 0.0)]
-    found = compare(ours, [measurement("a:1", 0.90)])
+    atelier = [measurement("a:1", 0.99), measurement("a:2", 0.0)]
+    found = compare(atelier, [measurement("a:1", 0.90)])
     assert found is not None
     assert found.pictures == 1
     assert found.removed == pytest.approx(0.9)
-    assert compare(ours, [measurement("a:3", 0.9)]) is None
+    assert compare(atelier, [measurement("a:3", 0.9)]) is None
 
 
 def test_base_wins_where_its_ssim_is_higher_by_more_than_a_tie() -> None:
     base = [measurement(f"a:{k}", 0.95) for k in range(4)]
-    ours = [
+    atelier = [
         measurement("a:0", 0.94),
         measurement("a:1", 0.95 - 5e-5),
         measurement("a:2", 0.95),
         measurement("a:3", 0.96),
     ]
-    found = compare(ours, base)
+    found = compare(atelier, base)
     assert found is not None
     assert found.base_wins == 0.25
 
 
 def test_bytes_ratio_is_of_totals() -> None:
     base = [measurement("a:1", 0.9, 1000), measurement("a:2", 0.9, 100)]
-    ours = [measurement("a:1", 0.9, 300), measurement("a:2", 0.9, 250)]
-    found = compare(ours, base)
+    atelier = [measurement("a:1", 0.9, 300), measurement("a:2", 0.9, 250)]
+    found = compare(atelier, base)
     assert found is not None
     assert found.bytes_ratio == pytest.approx(0.5)
 
@@ -78,8 +78,8 @@ def test_interval_covers_the_true_share_at_its_confidence() -> None:
     covered = 0
     for _ in range(60):
         base = rng.gamma(2.0, 0.05, 80)
-        ours = base * rng.uniform(0.0, 0.4, 80)  # removes 80 % on average
-        low, high = interval(ours, base, np.arange(80))
+        atelier = base * rng.uniform(0.0, 0.4, 80)  # removes 80 % on average
+        low, high = interval(atelier, base, np.arange(80))
         covered += low <= 0.8 <= high
     assert 50 <= covered <= 60
 
@@ -95,8 +95,8 @@ def test_conditions_of_one_icon_are_not_independent_samples() -> None:
 
 
 def test_missing_4x_measure_leaves_the_rest_intact() -> None:
-    ours = [replace(measurement("a:1", 0.99), ssim4=math.nan)]
-    found = compare(ours, [measurement("a:1", 0.90)])
+    atelier = [replace(measurement("a:1", 0.99), ssim4=math.nan)]
+    found = compare(atelier, [measurement("a:1", 0.90)])
     assert found is not None
     assert math.isnan(found.removed4)
     assert found.removed == pytest.approx(0.9)

@@ -113,9 +113,9 @@ def test_share_alone_equals_the_throughput_of_one_at_a_time() -> None:
 
 def test_step_batching_is_fairer_to_short_pictures() -> None:
     (curve,) = read("h200_512")
-    ours, theirs = (run(curve, way, 1, 0.5, Demand()) for way in (OURS, "requests batched"))
-    assert ours.slowdown(0.95) < theirs.slowdown(0.95)
-    assert ours.unfairness < theirs.unfairness
+    steps, requests = (run(curve, way, 1, 0.5, Demand()) for way in (OURS, "requests batched"))
+    assert steps.slowdown(0.95) < requests.slowdown(0.95)
+    assert steps.unfairness < requests.unfairness
 
 
 def test_every_request_is_drawn_once_by_every_router() -> None:

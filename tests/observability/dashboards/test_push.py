@@ -42,7 +42,7 @@ def test_token_is_read_from_a_file(grafana: tuple[GrafanaStandIn, str], tmp_path
 
 
 @pytest.mark.parametrize(
-    ("url", "token", "told"),
+    ("url", "token", "message"),
     [
         (None, "wrong", "role Editor"),
         (None, "viewer", "role Editor"),
@@ -51,10 +51,12 @@ def test_token_is_read_from_a_file(grafana: tuple[GrafanaStandIn, str], tmp_path
         ("http://127.0.0.1:9", TOKEN, "no Grafana answers at http://127.0.0.1:9"),
     ],
 )
-def test_push_errors_are_reported(grafana: tuple[GrafanaStandIn, str], url: str | None, token: str, told: str) -> None:
+def test_push_errors_are_reported(
+    grafana: tuple[GrafanaStandIn, str], url: str | None, token: str, message: str
+) -> None:
     result = push(url or grafana[1], token)
     assert result.exit_code == 2
-    assert told in result.stderr
+    assert message in result.stderr
     assert TOKEN not in result.stderr
     assert not grafana[0].dashboards
 

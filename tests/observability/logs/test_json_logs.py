@@ -32,11 +32,11 @@ ID = "0af7651916cd43dd8448eb211c80319c"
 @pytest.fixture
 def restored_logging() -> Iterator[None]:
     """Restores the configuration of `logging` afterwards."""
-    root, ours, rays = (logging.getLogger(name) for name in (None, "serve", "ray.serve"))
+    root, serve_logger, rays = (logging.getLogger(name) for name in (None, "serve", "ray.serve"))
     before = (
         list(root.handlers),
         list(rays.handlers),
-        ours.level,
+        serve_logger.level,
         logging.raiseExceptions,
         logging.getLogRecordFactory(),
     )
@@ -45,7 +45,7 @@ def restored_logging() -> Iterator[None]:
         if handler not in before[0]:
             handler.close()
     root.handlers[:], rays.handlers[:] = before[0], before[1]
-    ours.setLevel(before[2])
+    serve_logger.setLevel(before[2])
     logging.raiseExceptions = before[3]
     logging.setLogRecordFactory(before[4])
 
@@ -203,7 +203,7 @@ async def test_request_is_logged_with_the_id_in_its_response(tmp_path: Path, mon
         made = await site.key("ada.lovelace")
         async with site.door(made.secret) as door:
             failed = await door.post("/v2/models/plus_one/infer", json={"inputs": [tensor]})
-            looked = await door.get(f"/v1/jobs/{'9' * 32}?signature=zanzibar", headers={"x-request-id": "mine-7"})
+            missing = await door.get(f"/v1/jobs/{'9' * 32}?signature=zanzibar", headers={"x-request-id": "mine-7"})
             await door.get("/health/live")
     await state.close()
     entries = lines(tmp_path)
@@ -211,11 +211,11 @@ async def test_request_is_logged_with_the_id_in_its_response(tmp_path: Path, mon
     assert failed.status_code == 500
     assert any("nobody foresaw it" in one.get("exception", "") for one in mine)
     (record,) = [one for one in entries if one.get("request_id") == "mine-7"]
-    assert (looked.status_code, looked.headers["x-request-id"]) == (404, "mine-7")
+    assert (missing.status_code, missing.headers["x-request-id"]) == (404, "mine-7")
     assert record["duration_ms"] > 0
     assert {name: record[name] for name in ("logger", "level", "method", "route", "status", "key_id", "bytes")} == {
         "logger": "serve.requests", "level": "INFO", "method": "GET", "route": "/v1/jobs/{job_id}", "status": 404,
-        "key_id": made.key.id, "bytes": len(looked.content),
+        "key_id": made.key.id, "bytes": len(missing.content),
     }  # fmt: skip
     assert len([one for one in entries if "route" in one]) == 2, "probes are no records"
     whole = json.dumps(entries)

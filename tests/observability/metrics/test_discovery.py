@@ -88,7 +88,7 @@ def test_end_removes_the_file_while_the_head_hangs(head: Head, tmp_path: Path, m
     with nodes.publish_targets(Settings(metrics_file=path)):
         assert calls.wait(20)
     assert gone.is_set()
-    assert not path.exists(), "what was asked before the end is not written after it"
+    assert not path.exists(), "a response to an earlier query is not written after the end"
 
 
 def test_file_written_late_by_a_slow_disk_is_removed(

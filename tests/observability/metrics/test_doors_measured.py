@@ -80,8 +80,8 @@ async def test_unknown_paths_share_one_series(site: KeyedSite) -> None:
 
 async def test_refusals_are_counted_by_reason(site: KeyedSite) -> None:
     with counts(catalogue.REFUSALS, "http", "Unauthorized") as found:
-        async with site.door("atl_wrong") as nobody:
-            assert (await nobody.get("/v1/me")).status_code == 401
+        async with site.door("atl_wrong") as anonymous:
+            assert (await anonymous.get("/v1/me")).status_code == 401
     assert found == [1]
 
 
@@ -111,9 +111,9 @@ async def test_grpc_calls_are_counted_by_method_and_code(site: KeyedSite) -> Non
 
 async def test_probes_are_not_counted_as_requests(site: KeyedSite) -> None:
     before = sum(sample.value for sample in catalogue.REQUESTS.samples())
-    async with site.door() as nobody:
+    async with site.door() as anonymous:
         for path in ("/health/live", "/health/ready", "/v2/health/live"):
-            assert (await nobody.get(path)).status_code == 200
+            assert (await anonymous.get(path)).status_code == 200
     assert sum(sample.value for sample in catalogue.REQUESTS.samples()) == before
 
 
@@ -351,6 +351,6 @@ async def test_costs_without_keys_have_no_user(state: State) -> None:
     async with keyed_site(state, access={"required": "off"}) as site:
         async with site.door((await site.key("ada@example.org")).secret) as ada:
             await drawn(ada)
-        async with site.door(peer="127.0.0.1") as nobody:
-            assert (await nobody.get("/api/admin/costs?by=user")).status_code == 403
-            assert (await nobody.get("/api/admin/costs?by=model")).status_code == 200
+        async with site.door(peer="127.0.0.1") as anonymous:
+            assert (await anonymous.get("/api/admin/costs?by=user")).status_code == 403
+            assert (await anonymous.get("/api/admin/costs?by=model")).status_code == 200

@@ -161,4 +161,4 @@ def test_consumption_of_an_ended_process_is_kept() -> None:
     child.kill()
     child.wait()
     child.stdout.close()
-    assert 0 <= usage.update([os.getpid(), child.pid])[0] < 0.4, "nothing is told twice, or taken away"
+    assert 0 <= usage.update([os.getpid(), child.pid])[0] < 0.4, "nothing is counted twice or subtracted"

@@ -62,10 +62,10 @@ async def test_drawing_is_one_trace_with_steps_as_events(site: KeyedSite, traced
     assert [len(one.events) for one in paints] == [50, 50]
     assert len(spans) < 10, "fifty steps stay readable"
     for paint in paints:
-        assert [told["step"] for _, told in paint.events] == list(range(1, 51))
-        times = [told["timestep"] for _, told in paint.events]
+        assert [attributes["step"] for _, attributes in paint.events] == list(range(1, 51))
+        times = [attributes["timestep"] for _, attributes in paint.events]
         assert times == sorted(times, reverse=True)
-        assert all(told["rows"] == 2 and told["duration_ms"] > 0 for _, told in paint.events)
+        assert all(attributes["rows"] == 2 and attributes["duration_ms"] > 0 for _, attributes in paint.events)
 
 
 async def test_job_and_its_webhook_are_one_trace(site: KeyedSite, traced: Collector) -> None:
@@ -78,7 +78,7 @@ async def test_job_and_its_webhook_are_one_trace(site: KeyedSite, traced: Collec
         await worker.start()
         sending = asyncio.create_task(WebhookDelivery(site.state, lambda: worker.worker_id, "http://a").run())
         async with asyncio.timeout(30):
-            while not receiver.calls:  # noqa: ASYNC110 - it tells nobody
+            while not receiver.calls:  # noqa: ASYNC110 - no event for it
                 await asyncio.sleep(0.02)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)

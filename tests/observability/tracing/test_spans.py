@@ -144,7 +144,7 @@ def test_collector_that_is_down_is_logged_once(caplog: pytest.LogCaptureFixture)
             collector.until(lambda spans: any(one.name == "again" for one in spans))
             _until(lambda: len(_messages(caplog)) == 2)
         export.stop()
-    assert took_s < 20, "nobody waits for it"
+    assert took_s < 20, "no request waits for the collector"
     assert "takes traces again" in _messages(caplog)[1]
 
 

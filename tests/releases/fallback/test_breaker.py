@@ -75,7 +75,7 @@ def test_half_open_breaker_admits_one_trial() -> None:
     assert 4.9 < breaker.wait_s <= 5
     clock.now += 5
     run_trial(breaker, None)
-    assert breaker.state == HALF_OPEN, "what was cancelled tells nothing"
+    assert breaker.state == HALF_OPEN, "a cancelled trial does not count"
     run_trial(breaker, False)
     assert breaker.state == CLOSED
     assert breaker.counts() == (0, 0)

@@ -105,7 +105,7 @@ async def test_open_breaker_skips_the_illustrator_until_a_trial_succeeds(service
     assert fallback.breakers["illustrate"].state == "open"
     clock.now += 15
     await fallback.draw(FOX)
-    assert len(primary.asked) == 4, "one is let in, and fails"
+    assert len(primary.asked) == 4, "one trial is admitted, and fails"
     primary.failure = None
     await fallback.draw(FOX)
     assert len(primary.asked) == 4

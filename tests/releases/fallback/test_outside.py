@@ -127,7 +127,7 @@ async def test_faulty_response_fails_without_leaking_key_or_address(
     output = f"{caught.value!r} {caplog.text}"
     assert KEY not in output
     assert f":{service.port}" not in output
-    assert len(service.requests) == 1, "nothing is asked twice, and no redirection is followed"
+    assert len(service.requests) == 1, "no retry, and no redirect is followed"
 
 
 async def test_response_over_max_bytes_is_refused(service: Service) -> None:

@@ -72,7 +72,9 @@ async def test_load_split_promote_and_rollback_under_load(site: VersionedSite) -
         assert await answers_of(site) == some, "a user has the same version each time, on every replica"
         await changes.split(site.state, ENGINE, 60, ME)
         more = await answers_of(site)
-        assert all(after >= before for before, after in zip(some, more, strict=True)), "nobody goes back as it grows"
+        assert all(after >= before for before, after in zip(some, more, strict=True)), (
+            "no user returns to the old version"
+        )
 
         promoted = await changes.promote(site.state, ENGINE, None, ME)
         assert (promoted.current, promoted.previous, promoted.candidate) == (GOOD, "1", None)
@@ -133,10 +135,10 @@ async def test_replica_started_later_loads_the_current_versions(site: VersionedS
     async with contextlib.AsyncExitStack() as closing:
         late = await opened(site.state, site.state.settings.vectorizer.model_repository, closing)
         assert (late.engine_set.versions.current[ENGINE], late.engine_set.versions.loaded(ENGINE)) == (GOOD, (GOOD,))
-        assert await late.multiply({ENGINE: "1"}) == 1.0, "who has another version all the same gets it"
+        assert await late.multiply({ENGINE: "1"}) == 1.0, "another version is run when it is named"
     async with site.state.database.read() as connection:
         count = await connection.scalar(sa.select(sa.func.count()).select_from(replicas))
-    assert count == 2, "who ends in peace is forgotten at once"
+    assert count == 2, "an orderly end removes the row at once"
 
 
 @pytest.mark.triton
