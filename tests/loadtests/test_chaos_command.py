@@ -58,9 +58,7 @@ def done_by(monkeypatch: pytest.MonkeyPatch, folder: Path, *arguments: str) -> t
 def test_impossible_fault_is_reported_before_the_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(sites, "mount", lambda disk: ["sh", "-c", NOT_ALLOWED])
     error, started = done_by(monkeypatch, tmp_path)
-    assert (
-        message == "'full disk' cannot be done here: nothing may be mounted (mount: permission denied); see --without"
-    )
+    assert error == "'full disk' cannot be done here: nothing may be mounted (mount: permission denied); see --without"
     assert not started
     assert done_by(monkeypatch, tmp_path, "--without", "full disk")[0] == 0
     found = json.loads((tmp_path / "chaos.json").read_text())["faults"]
