@@ -1,4 +1,5 @@
-"""The whole stack, once per session: HAProxy, Ray Serve, Triton, on ports of its own, by the command of the users."""
+"""The whole stack, once per session: HAProxy, Ray Serve and Triton, on their own ports, started by the users'
+command."""
 
 from __future__ import annotations
 
@@ -15,7 +16,7 @@ from tests.observability.tracing.otlp_collector import Collector, collecting
 
 @pytest.fixture(scope="session")
 def collector() -> Iterator[Collector]:
-    """Gets the spans of those requests whose clients want them traced."""
+    """Receives the spans of requests whose clients set the sampled flag."""
     with collecting() as collector:
         yield collector
 
@@ -30,7 +31,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Ite
         "ATELIER_STATE_DIR": str(folder),
         MARK: str(folder),
         "ATELIER_ILLUSTRATOR__MODEL_REPOSITORY": str(write_onnx_family(folder / "family")),
-        # A burst first waits as a whole: 64 have a place, test_every_request_of_a_crowd_is_answered sends more.
+        # A burst is first accepted as a whole: 64 slots; test_every_request_of_a_crowd_is_answered sends more.
         "ATELIER_VECTORIZER__MAX_ONGOING_REQUESTS": "32",
         "ATELIER_VECTORIZER__MAX_QUEUED_REQUESTS": "64",
         "ATELIER_LIMITS__BODY_TIMEOUT_S": str(BODY_TIMEOUT_S),
@@ -51,4 +52,4 @@ def stack(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> Ite
     stopped = running.atelier("down")
     assert stopped.returncode == 0, stopped.stderr
     assert not folder.exists()
-    assert running.atelier("down").returncode == 0  # again is fine
+    assert running.atelier("down").returncode == 0  # a second stop does nothing

@@ -1,4 +1,4 @@
-"""The toy family of `drawn_family` as ONNX engines: for a Triton, where the other's are functions."""
+"""The toy family of `drawn_family` as ONNX engines: for a Triton, where `drawn_family` has functions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _BATCHING = "dynamic_batching { }"
 
 
 def write_onnx_family(repository: Path) -> Path:
-    """Its pictures are those of the functions, to rounding."""
+    """Its pictures equal those of the functions, up to rounding."""
     _text_encoder(repository)
     _unet(repository)
     _vae_decoder(repository)

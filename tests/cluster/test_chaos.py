@@ -1,4 +1,4 @@
-"""Four faults of `make chaos`, one of each kind: nothing is lost or answered wrongly, and all recovers."""
+"""Four faults of `make chaos`, one of each kind: no request is lost or wrong, and the stack recovers."""
 
 from __future__ import annotations
 

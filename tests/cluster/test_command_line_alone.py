@@ -1,4 +1,4 @@
-"""`atelier vectorize` where no stack runs: the Vectorizer, with its Triton, in the command's own process."""
+"""`atelier vectorize` without a running stack: the Vectorizer, with its Triton, in the command's own process."""
 
 from __future__ import annotations
 

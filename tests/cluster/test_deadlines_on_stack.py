@@ -1,4 +1,4 @@
-"""Clients that go, and time that is over, through HAProxy, Ray Serve and a real Triton: no step follows."""
+"""Disconnected clients and expired deadlines, through HAProxy, Ray Serve and a real Triton: no further step is run."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def steps(client: triton.InferenceServerClient) -> int:
 
 
 def stands_still(client: triton.InferenceServerClient, before: int) -> bool:
-    """Some steps were made, and none is any more, but for a supervisor's probe."""
+    """Some steps were run, and none is run any more, except a supervisor's probe."""
     time.sleep(ENDED_S)
     made = steps(client)
     time.sleep(ENDED_S)

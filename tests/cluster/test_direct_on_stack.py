@@ -1,4 +1,4 @@
-"""The direct doors through the whole stack: who goes away ends the drawing, but OpenAI's client may ask again."""
+"""The direct routes through the whole stack: a disconnect ends the drawing, but OpenAI's client may retry it."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def leave(http: httpx.Client, path: str, body: dict[str, Any]) -> None:
 
 
 def test_a_repetition_joins_the_drawing(http: httpx.Client, user: str) -> None:
-    """API_COMPAT 1: no key, no seed, and yet one drawing: it does not end with the client that began it."""
+    """API_COMPAT 1: without key or seed, the retried request joins the first drawing, which outlives its first
+    client."""
     body = {"prompt": "red apple", "user": user, "steps": STEPS}
     leave(http, "/v1/images/generations", body)
     answer = http.post("/v1/images/generations", json=body)

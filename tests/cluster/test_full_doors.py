@@ -1,4 +1,4 @@
-"""Doors that are full, or that someone holds open: every request is answered in time, health first of all."""
+"""Servers that are full, or whose connections are held open: every request gets a response in time, health first."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ANSWERED_WITHIN_S = 5.0
 
 @contextlib.contextmanager
 def slow_uploads(address: str, count: int) -> Iterator[list[socket.socket]]:
-    """``count`` uploads that have sent 20 KB, more than HAProxy itself holds, of a body that they never end."""
+    """``count`` unfinished uploads that have sent 20 KB, more than HAProxy itself buffers."""
     host, _, port = address.rpartition(":")
     head = b"POST /api/convert-ai HTTP/1.1\r\nHost: a\r\nContent-Type: multipart/form-data; boundary=x\r\n"
     part = b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n' + bytes(20_000)
@@ -39,7 +39,7 @@ def slow_uploads(address: str, count: int) -> Iterator[list[socket.socket]]:
 
 
 def test_health_answers_beside_slow_uploads(stack: Stack) -> None:
-    """More of them than a gateway has places. They are told to hurry; who does not read its answer is cut off."""
+    """More uploads than a gateway has slots. They get a 408; a client that does not read its response is cut off."""
     with (
         slow_uploads(stack.http, Settings().gateway.max_ongoing_requests + 100) as uploads,
         unread(stack.http) as answer,
@@ -62,7 +62,7 @@ def test_health_answers_beside_slow_uploads(stack: Stack) -> None:
 
 @contextlib.contextmanager
 def unread(address: str) -> Iterator[socket.socket]:
-    """A conversion to an SVG larger than every buffer on its way, which nobody reads."""
+    """A conversion to an SVG larger than every buffer on its way; the client does not read it."""
     host, _, port = address.rpartition(":")
     noise = np.random.default_rng(0).integers(0, 255, (240, 240, 3), np.uint8).repeat(4, 0).repeat(4, 1)
     files = {"image": ("a", encode(Image.fromarray(noise)))}
@@ -77,8 +77,8 @@ def unread(address: str) -> Iterator[socket.socket]:
 
 
 async def test_every_request_of_a_crowd_is_answered(stack: Stack) -> None:
-    """In JSON, with Retry-After where it was refused, within the deadline of a conversion; as many as the queue holds
-    are served."""
+    """All in JSON, with Retry-After if refused, within the deadline of a conversion; as many as the queue holds
+    succeed."""
     slow = encode(drawn(size=448))
     limits = httpx.Limits(max_connections=None)
     async with httpx.AsyncClient(base_url=f"http://{stack.http}", timeout=300, limits=limits) as client:

@@ -1,4 +1,4 @@
-"""What Triton tells of GPUs, by a real Ray; and what Ray tells of them by itself."""
+"""Triton's GPU metrics exported by a real Ray; and the GPU metrics of Ray itself."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ TOLD = [
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """Of a Ray to which this process tells its numbers."""
+    """The lines of a Ray to which this process exports its metrics."""
     (port,) = free_ports(1)
     ray.init(
         address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, _node_ip_address="127.0.0.1",
@@ -81,7 +81,7 @@ def test_ray_tells_of_gpus_by_the_names_that_are_asked_for() -> None:
 
 @pytest.mark.parametrize("says", [True, False])
 def test_ray_counts_a_gpus_memory_in_mib(says: bool) -> None:
-    """And tells -1 of one that does not say how busy it is."""
+    """And -1 for a GPU without a utilisation."""
     from ray.dashboard.modules.reporter.gpu_providers import NvidiaGpuProvider
 
     def busy(_: Any) -> Any:

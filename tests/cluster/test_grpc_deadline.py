@@ -1,4 +1,5 @@
-"""gRPC's own deadline reaches what Ray Serve puts in the place of our handlers; its own context does not tell it."""
+"""gRPC's own deadline reaches the wrappers that Ray Serve puts around our handlers; its own context does not have
+it."""
 
 from __future__ import annotations
 
@@ -24,7 +25,7 @@ def told() -> bytes:
 
 
 def factory(service_method: str, streaming_type: Any) -> Any:
-    """As Ray Serve's: one handler for each method, unary or not."""
+    """Like Ray Serve's: one handler for each method, unary or not."""
 
     async def unary(request: bytes, context: Any) -> bytes:
         return told()

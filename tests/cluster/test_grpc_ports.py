@@ -1,4 +1,4 @@
-"""The gRPC servers of Ray Serve: on the address that is asked for, each on a port of its own."""
+"""The gRPC servers of Ray Serve: on the configured address, each on its own port."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ async def start(port: int) -> tuple[asyncio.Task[None], Any]:
 
 
 async def test_two_gateways_never_share_a_port() -> None:
-    """A second stack's gateway has to find another port; with the first one's it would take half of its requests."""
+    """A second stack's gateway must use another port; with the first one's port it would receive half of its
+    requests."""
     bind_servers_to("127.0.0.1")
     (port,) = free_ports(1)
     task, server = await start(port)

@@ -46,7 +46,7 @@ def inferences(client: triton.InferenceServerClient) -> int:
 
 
 def test_the_stack_draws_what_the_family_draws(stack: Stack, client: triton.InferenceServerClient) -> None:
-    """The same picture as functions in one process give, over gRPC and HTTP."""
+    """The same picture as from functions in one process, over gRPC and HTTP."""
     repository = Path(stack.environment["ATELIER_ILLUSTRATOR__MODEL_REPOSITORY"])
     own = Illustrator(IllustratorSettings(model_repository=repository), engines=engines())  # type: ignore[arg-type]
     expected = asyncio.run(own.draw(IllustrateOptions(PROMPT, seed=7, num_inference_steps=5))).pictures[0].pixels
@@ -86,7 +86,7 @@ def test_previews_come_while_it_draws_and_a_cancel_ends_it(client: triton.Infere
     time.sleep(0.5)
     begun = inferences(client)
     time.sleep(0.5)
-    assert inferences(client) <= begun + 2  # the supervisor's own probe may come in between
+    assert inferences(client) <= begun + 2  # the supervisor's own probe may run in between
     assert begun - before < 2 * 2 * 900
 
 
@@ -99,8 +99,8 @@ def cpu_s(pids: list[int]) -> float:
 async def test_a_full_illustrator_is_well_and_ends_with_its_clients(
     stack: Stack, client: triton.InferenceServerClient
 ) -> None:
-    """More drawings than there are turns: health and questions are answered at once, and all of them can be abandoned
-    together (with ``option splice-request`` HAProxy 2.8 then spins, and tells no gateway)."""
+    """More drawings than slots: health and metadata respond at once, and all drawings can be abandoned together
+    (with ``option splice-request`` HAProxy 2.8 then spins, and notifies no gateway)."""
     body = {"prompt": PROMPT, "steps": 1000, "n": 4}
     async with httpx.AsyncClient(base_url=f"http://{stack.http}", timeout=60) as http:
         drawings = [
@@ -138,7 +138,7 @@ def test_the_command_draws_with_the_stack(stack: Stack, tmp_path: Path) -> None:
 
 
 def test_the_command_draws_alone(stack: Stack, tmp_path: Path) -> None:
-    """No stack at its port: the Illustrator, with its Triton, in the command's own process."""
+    """No stack at its port: the Illustrator, with its Triton, runs in the command's own process."""
     alone = Stack(stack.http, stack.grpc, stack.dashboard, {**stack.environment, "ATELIER_GRPC__PORT": "9"})
     done = alone.atelier("illustrate", PROMPT, "-o", str(tmp_path / "apple.webp"), "--seed", "7")
     assert done.returncode == 0, done.stderr

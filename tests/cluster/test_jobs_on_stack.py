@@ -1,4 +1,4 @@
-"""Jobs through the whole stack, while its processes are killed: nothing is lost, nothing is told twice."""
+"""Jobs through the whole stack, while its processes are killed: no job is lost, and no event is sent twice."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def add(http: httpx.Client, seed: int, **options: Any) -> str:
 
 
 def until(http: httpx.Client, job_id: str, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
-    """Whoever asks while something is being replaced asks again, as clients do."""
+    """Retries, as clients do, while a process is being replaced."""
     end = time.monotonic() + LIMIT_S
     found: dict[str, Any] = {}
     while time.monotonic() < end:
@@ -73,7 +73,7 @@ def picture(http: httpx.Client, job: dict[str, Any]) -> np.ndarray:
 
 
 def undisturbed(http: httpx.Client, seed: int) -> np.ndarray:
-    """The same request by a direct door, which must not answer it from the cache."""
+    """The same request by a direct route, which must not be served from the cache."""
     asked = {"prompt": "red apple", "seed": seed, "steps": STEPS, "response_format": "url"}
     answer = http.post("/v1/images/generations", json=asked, headers={"Cache-Control": "no-cache"}, timeout=LIMIT_S)
     assert answer.headers["x-atelier-cache"] == "bypass"

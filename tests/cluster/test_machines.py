@@ -1,4 +1,4 @@
-"""A stack on several machines: each one's own address, and what all have to share (A-113)."""
+"""A stack on several machines: each one's own address, and the settings that all must share (A-113)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_one_machine_keeps_to_loopback_and_several_ask_for_a_token() -> None:
 
 
 def test_a_lost_machine_is_lost_in_time() -> None:
-    """It is asked every second, has a second to answer, and is lost after so many silences."""
+    """A node is probed every second with a limit of one second, and is lost after a number of failures."""
     told = ray_environment(load(**{**SHARED, "ray": {"host": "10.0.0.1", "machine_timeout_s": 10}}))
     each_ms = int(told["RAY_health_check_period_ms"]) + int(told["RAY_health_check_timeout_ms"])
     assert each_ms * int(told["RAY_health_check_failure_threshold"]) <= 10_000
@@ -96,7 +96,7 @@ def test_a_token_of_the_site_is_the_same_everywhere() -> None:
 
 @pytest.mark.parametrize("option", ["--node_id", "--node-id"])
 def test_a_machine_that_leaves_finds_its_own_name_among_the_options_of_its_raylet(tmp_path: Path, option: str) -> None:
-    """Whose other options, and whose path, are as long."""
+    """With further options and a path that are as long as in a real raylet."""
     raylet = tmp_path / ("x" * 50) / "raylet"
     raylet.parent.mkdir()
     raylet.symlink_to(sys.executable)

@@ -1,5 +1,5 @@
-"""One stack on two machines (A-113, B-054): replicas spread, both doors answer, and
-one that leaves or dies loses nothing."""
+"""One stack on two machines (A-113, B-054): replicas are spread, both machines serve,
+and a machine that leaves or dies loses nothing."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ def site() -> Iterator[Site]:
 
 @pytest.mark.timeout(900)
 def test_a_machine_that_goes_loses_nothing(site: Site) -> None:
-    """It leaves, or loses its network, with work under way. In a process of its own, which is on the network of the
-    first machine."""
+    """The machine leaves, or loses its network, during work. Runs in a separate process on the first machine's
+    network."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as process:
         outcomes, surplus = process.submit(observe, UNDER_LOAD, SHORT, site).result()
     assert report.missed(outcomes, UNDER_LOAD, surplus, RECOVERY_S) == [], report.table(outcomes, RECOVERY_S)
@@ -79,7 +79,7 @@ def test_prometheus_is_told_of_both_and_both_tell(site: Site) -> None:
 
 
 def test_what_takes_pickles_listens_on_the_machines_own_address(site: Site) -> None:
-    """Ray's processes are another matter: docs/SCALING.md says what listens where, and what keeps others out."""
+    """Ray's own ports are excluded: docs/SCALING.md lists them and what protects them."""
     for machine in (site.first, site.second):
         listening = machine.run(["ss", "-ltnH"])
         served = re.findall(r"(\S+):(?:30000|40000|8404|9101|8500|9500)\s", listening)

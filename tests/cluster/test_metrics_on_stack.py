@@ -1,4 +1,4 @@
-"""A real Prometheus reads a running stack: every metric that there is arrives, under its own name."""
+"""A real Prometheus scrapes a running stack: every metric of the catalogue arrives, under its own name."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SEEDS = 10
 
 
 def use(stack: Stack, user: Mapping[str, str], seed: int) -> None:
-    """Every door, and each thing that is measured, at least once. ``user``: headers of one who has a name."""
+    """Uses every route, and produces each measurement at least once. ``user``: headers with a key."""
     prompt = {**PROMPT, "seed": seed}
     image = {"image": encode(drawn())}
     with httpx.Client(base_url=f"http://{stack.http}", timeout=120) as http, ThreadPoolExecutor(2) as two:
@@ -120,7 +120,7 @@ def test_rays_and_haproxys_own_are_there(prometheus: Prometheus) -> None:
 
 
 def test_counts_are_those_of_what_was_asked(stack: Stack, prometheus: Prometheus) -> None:
-    """Over all processes, and no more often than it happened."""
+    """Summed over all processes, and no more often than it happened."""
     counted = 'sum(atelier_requests_total{route="/api/analyze-image", status="200"})'
     timed = 'sum(atelier_request_duration_seconds_count{route="/api/analyze-image"})'
     with httpx.Client(base_url=f"http://{stack.http}", timeout=60) as http:
@@ -134,8 +134,8 @@ def test_counts_are_those_of_what_was_asked(stack: Stack, prometheus: Prometheus
 
 
 def test_every_panel_shows_something(stack: Stack, prometheus: Prometheus, user: dict[str, str]) -> None:
-    """B-082, D-090. Of every query of every dashboard; what a machine without a GPU cannot have aside. The stack is
-    used meanwhile: of one that rests most quantiles and shares are of nothing."""
+    """B-082, D-090. Every query of every dashboard, except those that need a GPU. The stack is used meanwhile:
+    without requests most quantiles and ratios have no value."""
     queries = {
         f"{board.title}, {panel.title}, {legend}": query.replace(RATE, "2m")
         for board in BOARDS
@@ -155,8 +155,8 @@ def test_every_panel_shows_something(stack: Stack, prometheus: Prometheus, user:
 
 
 def test_alerts_ask_for_what_there_is(prometheus: Prometheus) -> None:
-    """No name in a rule is misspelt: a rule on what nobody tells would be silent for ever. Those of GPUs are asked for
-    in tests/observability/dashboards/test_gpu_panels.py."""
+    """Every metric in a rule exists: a rule on an unknown metric would never fire. Those of GPUs are tested in
+    tests/observability/dashboards/test_gpu_panels.py."""
     told = prometheus.names() | {"up"}
     asked = {name for rule in rules(1.0, 1.0) for name in re.findall(r"\b(?:atelier|nv|ray)_\w+", rule.expression)}
     assert {name for name in asked if not name.startswith(ON_GPUS)} <= told

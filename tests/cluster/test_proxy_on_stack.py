@@ -1,4 +1,4 @@
-"""HAProxy and who keeps it, killed and frozen: it is started again with what it knew, and serves while it is kept."""
+"""HAProxy and its manager, killed and frozen: it is restarted with its configuration, and serves meanwhile."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LIMIT_S = 30
 
 
 def answered(stack: Stack, for_s: float) -> list[int]:
-    """The statuses of ``GET /health/live``, a new connection each, for so long; 0 where there was no answer."""
+    """The statuses of ``GET /health/live`` for that long, a new connection each; 0 for no response."""
     found = []
     end = time.monotonic() + for_s
     while time.monotonic() < end:
@@ -58,7 +58,7 @@ def test_haproxy_serves_while_its_keeper_is_replaced(stack: Stack, number: signa
     assert set(answered(stack, 5)) == {200}
     until_replaced(stack, KEEPER, before)
     assert set(answered(stack, 10)) == {200}
-    until_replaced(stack, HAPROXY, haproxy)  # by the one that the new keeper keeps
+    until_replaced(stack, HAPROXY, haproxy)  # by the HAProxy of the new manager
     assert set(answered(stack, 2)) == {200}
 
 

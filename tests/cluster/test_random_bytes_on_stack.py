@@ -1,4 +1,4 @@
-"""Random bytes at every door of the running stack: no fault of the server's."""
+"""Random bytes at every port and route of the running stack: no server error."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def throw_at_http(address: str, until: float, seen: Counter[str], rng: random.Ra
 
 
 def throw_at_socket(address: str, until: float, seen: Counter[str], rng: random.Random) -> None:
-    """Bytes that are no HTTP at all."""
+    """Bytes that are not HTTP."""
     host, _, port = address.rpartition(":")
     while time.monotonic() < until:
         with socket.create_connection((host, int(port)), timeout=10) as raw:
@@ -68,14 +68,14 @@ def throw_at_socket(address: str, until: float, seen: Counter[str], rng: random.
                 with contextlib.suppress(OSError):  # ENOTCONN: the server was quicker to close
                     raw.shutdown(socket.SHUT_WR)
                 answer = raw.recv(64)
-            except (ConnectionResetError, BrokenPipeError, TimeoutError):  # it may close on what is no HTTP
+            except (ConnectionResetError, BrokenPipeError, TimeoutError):  # it may close on what is not HTTP
                 answer = b""
         status = answer[9:12].decode(errors="replace") if answer.startswith(b"HTTP/1") else "closed"
         seen[f"socket {status}"] += 1
 
 
 def grpc_message(rng: random.Random) -> bytes:
-    """Noise, or a request for an inference that is half right."""
+    """Noise, or an inference request that is half valid."""
     if rng.random() < 0.5:
         return rng.randbytes(rng.randint(0, 400))
     request = pb.ModelInferRequest(model_name="vectorize", raw_input_contents=[rng.randbytes(40)])
@@ -85,7 +85,7 @@ def grpc_message(rng: random.Random) -> bytes:
 
 
 def throw_at_stream(address: str, until: float, seen: Counter[str], rng: random.Random) -> None:
-    """A stream answers every message, and goes on."""
+    """A stream responds to every message, and continues."""
     with grpc.insecure_channel(address) as channel:
         call = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
         while time.monotonic() < until:
@@ -118,7 +118,7 @@ def test_random_bytes(stack: Stack) -> None:
             pool.submit(job, address, until, seen, random.Random(index)) for index, (job, address) in enumerate(jobs)
         ]
     print(dict(seen))
-    # A door that hung up on a well-formed request, or took none, ended its thread with an error.
+    # A server that closes on a well-formed request, or accepts none, fails the test.
     assert [repr(future.exception()) for future in thrown if future.exception() is not None] == []
     faults = [kind for kind in seen if kind.split()[1].startswith("5") or kind.split()[1] in ("INTERNAL", "UNKNOWN")]
     assert faults == []

@@ -1,4 +1,4 @@
-"""One stack on two raylets of one machine (A-113, B-054), which needs no root: one of them dies, nothing is lost."""
+"""One stack on two raylets of one machine (A-113, B-054), without root: one of them dies, nothing is lost."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 
 def test_replicas_spread_over_raylets_and_one_that_dies_loses_nothing() -> None:
-    """`running` waits until each raylet has one of everything."""
+    """`running` waits until each raylet has one of each deployment."""
     with running() as pair:
         assert {name: pair.replicas(name) for name in DEPLOYMENTS} == dict.fromkeys(DEPLOYMENTS, (1, 1))
 

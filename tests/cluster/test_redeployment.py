@@ -1,4 +1,5 @@
-"""What `atelier deploy` and a running stack tell each other (D-091), and what `atelier up` asks for first; no Ray."""
+"""The messages between `atelier deploy` and a running stack (D-091), and the checks of `atelier up` before a start;
+no Ray."""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Of the processes that were to load today's code."""
+    """The processes that have to load today's code."""
     ran: list[list[str]] = []
 
     def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
@@ -120,7 +121,7 @@ def test_a_wish_of_a_stack_that_was_killed_is_forgotten(
 
 @pytest.fixture
 def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
-    """As the commands read them from the environment, and then placed."""
+    """Settings as the commands read them from the environment, and with their location filled in."""
     monkeypatch.setenv("ATELIER_RAY__HOST", "node")
     monkeypatch.setenv("ATELIER_STATE_DIR", str(tmp_path))
     monkeypatch.setenv("ATELIER_CONFIG", "")
@@ -130,7 +131,7 @@ def node(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Settings:
 
 
 def test_a_stack_on_several_machines_is_deployed_anew(node: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A-113: what only a new start can change is the same, though the settings say ``node``."""
+    """A-113: settings that need a restart are unchanged, although the settings say ``node``."""
     there = replace(stack.StackRecord.of(node), fixed=redeployment.fixed_digest(node))
     answers = iter((there, None))
     monkeypatch.setattr(stack, "running_stack", lambda _: next(answers))
@@ -158,7 +159,7 @@ def test_the_new_replicas_know_their_machine(node: Settings, monkeypatch: pytest
 def test_where_others_can_join_everything_is_shared(
     host: str, told: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """A-113: another machine would have a database, pictures and keys of its own."""
+    """A-113: another machine would have its own database, pictures and keys."""
 
     def stops(_: Settings) -> None:
         raise AtelierError("no ports are looked at here")

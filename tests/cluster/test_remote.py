@@ -1,4 +1,4 @@
-"""The hop to an ensemble: Ray's errors become ours, and a call whose replica died is made once more."""
+"""Calls to an ensemble's replica: Ray's errors become ours, and a call whose replica died is repeated once."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ pytestmark = pytest.mark.ray
 
 
 class Response:
-    """What a handle's ``remote`` gives: a stream of one item, and it can be cancelled."""
+    """What a handle's ``remote`` returns: a stream of one item, which can be cancelled."""
 
     def __init__(self, outcome: Any) -> None:
         self.outcome = outcome
@@ -56,7 +56,7 @@ class Response:
 
     @property
     def _replica_result_future(self) -> asyncio.Future[Any]:
-        """Of which replica has taken it: none yet."""
+        """The replica that took the call: none yet."""
         return asyncio.get_running_loop().create_future()
 
     async def __aiter__(self) -> AsyncIterator[Any]:
@@ -74,7 +74,7 @@ class Response:
 
 
 class Handle:
-    """Gives one outcome after the other, and remembers the calls."""
+    """Gives one outcome after the other, and records the calls."""
 
     def __init__(self, *outcomes: Any) -> None:
         self.outcomes = list(outcomes)
@@ -94,7 +94,7 @@ def vectorize(handle: Handle, timeout_s: float = 5.0) -> Any:
 
 
 def understood(*arguments: Any) -> Exception:
-    """As Ray raises what a replica raised: one that is of both kinds."""
+    """Like the error that Ray raises for a replica's: of both types."""
     raised: Exception = RayTaskError(*arguments).as_instanceof_cause()
     return raised
 
@@ -120,7 +120,7 @@ def rpc_error(code: StatusCode) -> AioRpcError:
     ids=lambda death: type(death).__name__,
 )
 async def test_a_dead_replica_is_asked_once_more(death: BaseException) -> None:
-    """Also one on a machine that is gone, whose calls `serve.cluster.routing` ends: nobody here has cancelled them."""
+    """Also a call to a lost machine, which `serve.cluster.routing` ends: no caller here has cancelled it."""
     handle = Handle(death, "svg")
     assert await vectorize(handle) == "svg"
     assert len(handle.responses) == 2
@@ -146,7 +146,7 @@ async def test_errors_are_mapped_and_not_repeated(raised: Exception, expected: t
 
 class Alone(Replica):
     def __del__(self) -> None:  # type: ignore[override]
-        """Ray would await that of its own."""
+        """Ray would await its own kind."""
 
 
 class Broken:
@@ -165,7 +165,7 @@ class Broken:
     "error", [ValueError("secret"), TimeoutError("secret")], ids=lambda error: type(error).__name__
 )
 async def test_a_trace_stays_inside(error: Exception, caplog: pytest.LogCaptureFixture) -> None:
-    """What nobody foresaw is a failure of the ensemble to all who see it, and in its log alone what it was."""
+    """Callers see an unexpected error as a failure of the ensemble; its details are only in the ensemble's log."""
     replica = Alone()
     replica._ensemble, replica._admission = Broken(error), AdmissionQueue(1, 2)
     (answer,) = [item async for item in Replica.answer(replica, "vectorize", {})]
@@ -178,7 +178,7 @@ async def test_a_trace_stays_inside(error: Exception, caplog: pytest.LogCaptureF
 
 
 class Taken:
-    """A call that a replica took just now."""
+    """A call that a replica has just taken."""
 
     def __init__(self) -> None:
         self.cancelled = False
@@ -188,7 +188,7 @@ class Taken:
 
 
 async def test_a_call_that_was_taken_at_this_moment_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The response has not heard of it, and cancels nothing."""
+    """The response does not know it, and cancels nothing."""
     taken, told = Taken(), asyncio.get_running_loop().create_future()
     told.set_result(taken)
     monkeypatch.setattr(Response, "_replica_result_future", told)
@@ -216,7 +216,7 @@ async def test_an_answer_that_cannot_be_sent_is_not_asked_for_again() -> None:
 async def test_what_fails_on_the_way_is_a_failure_of_the_ensemble(
     raised: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Such as a call between two versions that do not understand each other: others may stand in."""
+    """For example a call between two versions with different protocols: another service may stand in."""
     handle = Handle(raised, "svg")
     with pytest.raises(EngineFailure, match="on the way to the Vectorizer") as caught:
         await vectorize(handle)
@@ -266,7 +266,7 @@ def test_errors_survive_the_hop(kind: type[AtelierError]) -> None:
 
 
 class Items:
-    """What a streaming handle gives: items, then an end or an error."""
+    """What a streaming handle returns: items, then an end or an error."""
 
     def __init__(self, items: list[Any]) -> None:
         self.items = list(items)
@@ -322,7 +322,7 @@ DRAWN = Illustration((), Parameters("red", "", "toy", 8, 8, 9, 1.0, 0.0, "ddim",
 
 
 async def test_a_stream_goes_on_from_the_last_checkpoints_of_a_dead_replica() -> None:
-    """A preview that was shown is not shown again, though its step was made again."""
+    """A preview that was sent is not sent again, although its step is repeated."""
     first = [preview(0, 2), checkpoint(0, 2), checkpoint(1, 2), checkpoint(0, 4), preview(0, 6), preview(1, 2), DIED]
     second = [preview(0, 6), preview(1, 4), checkpoint(1, 4), preview(0, 8), DRAWN]
     handle = StreamHandle(first, second)
@@ -336,7 +336,7 @@ async def test_a_stream_goes_on_from_the_last_checkpoints_of_a_dead_replica() ->
     (options, follow, resume), (same, followed, resumed) = handle.asked
     assert (follow, resume) == (StreamOptions(checkpoint_every=2), old)
     assert (same, followed) == (options, follow)
-    assert options.seed is not None  # so that the second draws what the first began
+    assert options.seed is not None  # so that the second attempt resumes the first
     assert {(one.index, one.step) for one in resumed} == {(0, 4), (1, 2), (2, 1)}
 
 
@@ -345,19 +345,20 @@ async def test_a_stream_without_checkpoints_begins_again_and_repeats_nothing() -
     handle = StreamHandle([*shown, DIED], [*shown, preview(0, 5), Progress(6, 9), DRAWN])
     told = [item async for item in stream(handle)]
     assert [item.step for item in told if isinstance(item, Preview)] == [1, 3, 5]
-    assert [item.step for item in told if isinstance(item, Progress)] == [6]  # all came before anyone read
+    assert [item.step for item in told if isinstance(item, Progress)] == [6]  # all arrived before the first was read
     assert [asked[2] for asked in handle.asked] == [(), ()]
 
 
 async def test_a_replica_that_could_use_no_checkpoint_is_believed() -> None:
-    """It began anew, with other engines perhaps: its checkpoints are those that the next one can use."""
+    """The drawing began anew, perhaps with other engines: its checkpoints are the ones that the next attempt can
+    use."""
     handle = StreamHandle([checkpoint(0, 8), DIED], [checkpoint(0, 2), DRAWN])
     told = [item async for item in stream(handle)]
     assert [item.step for item in told if isinstance(item, Checkpoint)] == [2]
 
 
 async def test_what_a_slow_reader_leaves_unread_is_bounded() -> None:
-    """Ray would keep it all."""
+    """Ray would keep all of it."""
     many = [checkpoint(step % 2, step) for step in range(500)]
     handle = StreamHandle([preview(0, 1), *many, DRAWN])
     told = [item async for item in stream(handle)]
@@ -385,7 +386,7 @@ async def test_a_stream_has_a_deadline_and_ends_with_its_reader() -> None:
 
 
 class Crossing(Handle):
-    """Keeps what crosses the hop beside the arguments."""
+    """Keeps what is passed with the call besides the arguments."""
 
     def __init__(self, *outcomes: Any) -> None:
         super().__init__(*outcomes)
@@ -397,7 +398,7 @@ class Crossing(Handle):
 
 
 async def test_what_is_left_of_the_time_crosses_and_the_priority() -> None:
-    """D-052. The earlier of the caller's deadline and the site's own limit; less of it for the second attempt."""
+    """D-052. The earlier of the caller's deadline and the site's own limit; less for the second attempt."""
     handle = Crossing("late death", "svg", "svg")
     with request_context.use(RequestContext(priority=Priority.LOW).with_timeout(2.0)):
         assert await vectorize(handle) == "svg"
@@ -419,7 +420,7 @@ async def test_nothing_is_asked_once_the_time_is_over() -> None:
 
 
 class Ensemble:
-    """Keeps how urgent it finds what it is asked."""
+    """Records the priority of each call."""
 
     def __init__(self) -> None:
         self.begun: list[RequestContext] = []
@@ -454,7 +455,7 @@ def napping(asleep: bool) -> IdleState:
 
 
 async def test_health_wakes_nobody() -> None:
-    """It is a third state: no engine is asked, and the stack is ready (A-113)."""
+    """A third state: no engine is called, and the stack is ready (A-113)."""
     handle = Handle()
     health = await RemoteVectorizer(handle, 5.0, napping(True)).health()  # type: ignore[arg-type]
     assert (health.asleep, health.engines, health.ready) == (("vectorizer",), {}, True)
@@ -468,7 +469,7 @@ async def test_the_first_request_wakes_and_waits() -> None:
 
 
 async def test_a_deadline_shorter_than_the_start_is_told_as_that() -> None:
-    """503 and when to come again, and not 504: whoever asks again finds it awake."""
+    """503 with Retry-After, and not 504: a retry finds the ensemble awake."""
     handle = Handle("hang", ["quality"])
     remote = RemoteVectorizer(handle, 5.0, napping(True))  # type: ignore[arg-type]
     with pytest.raises(ScaledToZero) as caught, request_context.use(RequestContext().with_timeout(0.2)):
@@ -497,7 +498,7 @@ class Streaming(Handle):
 
 @pytest.mark.parametrize("streams", [False, True])
 async def test_the_start_goes_on_when_who_asked_leaves(streams: bool) -> None:
-    """A client that disconnects, or that went to another who draws."""
+    """A client that disconnects, or whose request another service draws."""
     handle = Streaming(["unet"]) if streams else Streaming("hang", ["unet"])
     remote = RemoteIllustrator(handle, 60.0, napping(True))  # type: ignore[arg-type]
     options = IllustrateOptions("red apple", seed=1)

@@ -1,4 +1,4 @@
-"""Calls to a replica that is gone end, and those to one that stops in order do not."""
+"""Calls to a lost replica end, and those to one that stops in order do not."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ ENSEMBLE = DeploymentID("Vectorizer", "atelier")
 
 
 class Call:
-    """As Ray Serve has it of one that went by gRPC."""
+    """As Ray Serve has it for a replica called by gRPC."""
 
     def __init__(self) -> None:
         self.cancelled = False
@@ -49,7 +49,7 @@ class Sender:
 
 
 class Replica(TrackedReplica):
-    """``answers``: seconds until it does, or what it raises."""
+    """``answers``: seconds until the response, or the error to raise."""
 
     def __init__(self, answers: float | Exception, name: str = "one") -> None:
         info: Any = SimpleNamespace(
@@ -100,7 +100,7 @@ async def test_what_a_lost_replica_has_is_ended(answers: float | Exception) -> N
 
 async def test_one_that_stops_in_order_may_end_what_it_has() -> None:
     replica = Replica(0.0)
-    replica.first_s = 60.0  # one look is missed
+    replica.first_s = 60.0  # one check is missed
     call = sent(replica)
     looking = asyncio.create_task(replica.cancel_when_lost())
     await until(lambda: replica.asked > 2)

@@ -1,4 +1,4 @@
-"""A stack of its own: an engine's version and the code are replaced while requests go on, and none fails."""
+"""A separate stack: an engine's version and the code are replaced during requests, and none fails."""
 
 from __future__ import annotations
 
@@ -51,7 +51,8 @@ PLACES = ("serve/api/native/conversion.py", "serve/ensembles/vectorizer/tiers.py
 
 
 def second_version(repository: Path) -> None:
-    """Of ``tier1``: the same network, its last weights a little smaller; and a third whose file is not what it says."""
+    """Versions of ``tier1``: the same network with slightly smaller weights in the last layer; and a third whose
+    file does not match its manifest."""
     folder = repository / "tier1"
     network = onnx.load(folder / "1" / "model.onnx")
     weights = next(one for one in reversed(network.graph.initializer) if len(one.dims) == 2)
@@ -67,7 +68,7 @@ def second_version(repository: Path) -> None:
 
 
 def own_code(folder: Path) -> None:
-    """A copy of the code, which can change, beside all else that is in the tree."""
+    """A copy of the code, which can change, beside links to everything else in the tree."""
     folder.mkdir()
     shutil.copytree(HOME / "serve", folder / "serve", ignore=shutil.ignore_patterns("__pycache__"))
     (folder / "deployments").symlink_to(HOME / "deployments")
@@ -119,7 +120,7 @@ def rolling(site: Path) -> Iterator[Stack]:
 
 @dataclass
 class Load:
-    """``answers``: when a request began, the version of ``tier1`` that it had, and the code (as in ``TODAYS_CODE``)."""
+    """``answers``: when a request began, its version of ``tier1``, and the code (as in ``TODAYS_CODE``)."""
 
     answers: list[tuple[float, str, tuple[str, str]]] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -131,11 +132,11 @@ class Load:
         return {code for at, _, code in self.answers if at >= moment}
 
     def last_of(self, version: str) -> float:
-        """When the last request that had it began."""
+        """When the last request with that version began."""
         return max(at for at, had, _ in self.answers if had == version)
 
     def wait_for(self, version: str, timeout_s: float = 60.0) -> None:
-        """Until a request has had it: how long a request takes depends on the machine."""
+        """Waits until a request has it: how long a request takes depends on the machine."""
         began = time.monotonic()
         while version not in self.versions_since(began):
             assert time.monotonic() < began + timeout_s, f"no answer of {version}"
@@ -149,7 +150,7 @@ def code_of(told: dict[str, Any]) -> tuple[str, str]:
 
 @contextmanager
 def under_load(stack: Stack) -> Iterator[Load]:
-    """Two callers that ask for small drawings, each time a new one, and take no failure for an answer."""
+    """Two callers that send small drawings, a new one each time, and fail on any error."""
     load, ended = Load(), threading.Event()
 
     def ask(caller: int) -> None:
@@ -186,7 +187,7 @@ def under_load(stack: Stack) -> Iterator[Load]:
 
 @dataclass
 class KnownByVersion(ExpectedAnswers):
-    """Of each picture one SVG for each of two versions of ``tier1``, and no third."""
+    """For each picture one SVG for each of two versions of ``tier1``, and no third."""
 
     traced: dict[str, set[str]] = field(default_factory=dict)
 
@@ -201,7 +202,7 @@ class KnownByVersion(ExpectedAnswers):
 
 @contextmanager
 def mixed_load(stack: Stack, expected_answers: ExpectedAnswers | None = None) -> Iterator[AttemptLog]:
-    """SVGs and pictures by HTTP and gRPC, and jobs, each with a known answer. Begins when all were answered once."""
+    """SVGs and pictures by HTTP and gRPC, and jobs, each with a known result. Begins once each has succeeded."""
     attempts_log, warm, ended = AttemptLog(), threading.Event(), threading.Event()
 
     async def ask() -> None:
@@ -226,7 +227,7 @@ def mixed_load(stack: Stack, expected_answers: ExpectedAnswers | None = None) ->
 
 
 def assert_all_right(attempts_log: AttemptLog) -> None:
-    """At every door, and at once."""
+    """By every route, concurrently."""
     assert {entry.door for entry in attempts_log.entries} == {*chain.from_iterable(CALLERS), "job"}
     seen = summary(attempts_log.entries, None)
     assert seen.counts["right"] == seen.sent, seen
@@ -246,7 +247,7 @@ def test_a_connection_that_breaks_is_seen() -> None:
 
 
 def test_promote_and_roll_back_under_load(rolling: Stack, site: Path) -> None:
-    """D-083, D-091: `atelier models` on a running stack; no request fails, and the old version is soon back."""
+    """D-083, D-091: `atelier models` on a running stack; no request fails, and a rollback is fast."""
     expected_answers = KnownByVersion()
     with mixed_load(rolling, expected_answers) as attempts_log, under_load(rolling) as load:
         code, told = models(rolling, site, "promote", "tier1", "3")
@@ -297,7 +298,8 @@ def by_grpc(stack: Stack) -> str:
 
 
 def test_a_split_holds_at_every_door(rolling: Stack, site: Path) -> None:
-    """D-083: everybody gets the candidate, and nobody any more, while another version is current all the time."""
+    """D-083: all users get the candidate, and none after the rollback, while another version is current all the
+    time."""
     assert models(rolling, site, "load", "tier1", "2")[0] == 0
     for percentage, version in (("100", "2.0"), ("0", "1.3")):
         code, told = models(rolling, site, "split", "tier1", percentage)
@@ -333,7 +335,7 @@ def test_what_needs_a_new_start_is_refused(rolling: Stack, site: Path) -> None:
 
 
 def test_spare_replicas_are_for_where_there_is_room() -> None:
-    """A spare ensemble that never finds a place would hold the deployment up for ever."""
+    """A spare ensemble that can never be placed would block the deployment for ever."""
     settings = Settings()
     assert spare_for(settings, {"CPU": 2.0}) == Spare(gateways=1, ensembles=1)
     assert spare_for(settings, {"CPU": 0.8}) == Spare(gateways=1, ensembles=0)

@@ -1,4 +1,4 @@
-"""How many replicas are wanted (A-113, B-054, D-090): by work and not by probes; and what Ray Serve is told."""
+"""How many replicas are wanted (A-113, B-054, D-090): by work and not by probes; and the value given to Ray Serve."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_turns_of_all_replicas_and_what_waits_for_one_are_counted() -> None:
 
 
 def test_probes_keep_nothing_awake() -> None:
-    """Ray Serve counts them as under way; a replica without a turn taken wants no replicas."""
+    """Ray Serve counts them as ongoing; a replica without a used slot wants no replicas."""
     assert (
         by_ongoing_requests(context({ONGOING_REQUESTS: {"a": 0.0}}, current_num_replicas=1, total_num_requests=9.0))[0]
         == 0
@@ -31,7 +31,7 @@ def test_probes_keep_nothing_awake() -> None:
 
 
 def test_a_replica_that_starts_is_not_taken_back() -> None:
-    """Its caller may have gone meanwhile: the next one finds it."""
+    """Its caller may have disconnected: the next one finds it."""
     assert by_ongoing_requests(context(None, current_num_replicas=0, target_num_replicas=1))[0] == 1
 
 
@@ -40,7 +40,7 @@ def test_workers_follow_the_queue_that_all_of_them_see() -> None:
 
 
 def test_workers_that_say_nothing_stay() -> None:
-    """The database is away, or the first of them has only begun."""
+    """The database is unavailable, or the first replica has only just begun."""
     assert by_queue(context(None, target_num_replicas=2))[0] == 2
     assert by_queue(context({}, target_num_replicas=2))[0] == 2
 
@@ -63,7 +63,7 @@ def test_ray_serve_takes_what_it_is_told() -> None:
 
 @pytest.mark.ray
 def test_a_spare_replica_raises_what_it_begins_with() -> None:
-    """D-091: `atelier deploy` has one more than the fewest for a while, whatever the settings begin with."""
+    """D-091: `atelier deploy` adds one to the minimum for a while, whatever the settings' initial number is."""
     from ray.serve.config import AutoscalingConfig
 
     own = AutoscalingSettings(initial_replicas=1)

@@ -1,5 +1,5 @@
-"""Replicas of the Illustrator follow the load, to two, to one and to none, and no request fails on the way (A-113,
-B-054, D-090). One that may have none falls asleep although it is probed, and work wakes it."""
+"""Replicas of the Illustrator follow the load, to two, to one and to none, and no request fails (A-113,
+B-054, D-090). An ensemble with a minimum of none sleeps although it is probed, and work wakes it."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def draw_until(ended: threading.Event, url: str) -> None:
 
 
 def test_replicas_follow_the_load_and_nothing_fails(started: Started) -> None:
-    """The last caller goes on while the second replica leaves."""
+    """The last caller continues while the second replica leaves."""
     url, samples = stack_metrics.endpoint(started.targets), list[Sample]()
 
     def ready() -> int:
@@ -92,7 +92,7 @@ def health(started: Started) -> dict[str, Any]:
 
 
 def fall_asleep(started: Started) -> None:
-    """While its health is asked for four times a second."""
+    """While its health is requested four times a second."""
     wait_until(lambda: health(started).get("asleep") == ["illustrator"])
     wait_until(lambda: replicas(started.pid) == 0)
 

@@ -1,4 +1,4 @@
-"""Whether an ensemble sleeps is looked up seldom, and never waited for long."""
+"""Whether an ensemble sleeps is read rarely, and with a short time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The running stack, from outside: the clients that people have, bad input, load, death of a replica."""
+"""The running stack, from outside: common clients, invalid input, load, death of a replica."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_stock_triton_client(stack: Stack, kind: object, logo: bytes) -> None:
 
 
 def test_engines_are_passed_through(stack: Stack) -> None:
-    """Metadata, config and statistics are Triton's; so is the answer."""
+    """Metadata, config and statistics are Triton's; so is the response."""
     client = tritonclient.http.InferenceServerClient(stack.http)
     wanted = client.get_model_metadata("logo_type")["inputs"]
     assert [entry["name"] for entry in wanted] == ["embedding", "statistics", "structure"]
@@ -115,7 +115,7 @@ def test_an_output_that_is_not_finite_is_the_clients_error(stack: Stack, kind: o
 
 
 def test_kserve_client(stack: Stack, logo: bytes, tmp_path: Path) -> None:
-    """KServe's REST and gRPC clients, from an environment of their own (`make clients`)."""
+    """KServe's REST and gRPC clients, in their own environment (`make clients`)."""
     assert PYTHON_OF_CLIENTS.exists(), "run `make clients` first"
     picture = tmp_path / "logo.png"
     picture.write_bytes(logo)
@@ -170,7 +170,7 @@ def test_headers_that_steer_ray_serve_do_nothing(door: httpx.Client) -> None:
 
 
 async def test_fifty_at_once(stack: Stack, logo: bytes) -> None:
-    """D-055: 50 concurrent conversions, with bad ones among them that disturb nobody."""
+    """D-055: 50 concurrent conversions, with invalid ones among them that do not affect the others."""
     async with httpx.AsyncClient(base_url=f"http://{stack.http}", timeout=120) as client:
 
         async def one(index: int) -> tuple[int, str]:
@@ -186,7 +186,7 @@ async def test_fifty_at_once(stack: Stack, logo: bytes) -> None:
 
 
 def test_a_client_that_leaves_stops_its_work(door: httpx.Client) -> None:
-    """The conversion ends when its caller goes, long before it would have."""
+    """The conversion ends when its caller disconnects, long before its own end."""
 
     def failures() -> int:
         return int(door.get("/v2/models/vectorize/stats").json()["model_stats"][0]["inference_stats"]["fail"]["count"])
@@ -208,7 +208,7 @@ def test_a_client_that_leaves_stops_its_work(door: httpx.Client) -> None:
 
 
 async def test_no_request_is_lost_when_a_replica_dies(stack: Stack, logo: bytes) -> None:
-    """SIGKILL of the Vectorizer's replica under 12 callers: each call is made once more, none fails."""
+    """SIGKILL of the Vectorizer's replica under 12 callers: each call is repeated once, none fails."""
     victims = stack.pids("ServeReplica:atelier:Vectorizer")
     assert len(victims) == 1
     async with httpx.AsyncClient(base_url=f"http://{stack.http}", timeout=120) as client:
@@ -232,13 +232,13 @@ async def test_no_request_is_lost_when_a_replica_dies(stack: Stack, logo: bytes)
 
 
 def test_the_dashboard_is_on_and_locked(stack: Stack) -> None:
-    """Ray's dashboard can run code: its page is there, its API wants the token."""
+    """Ray's dashboard can run code: its page is served, its API requires the token."""
     assert httpx.get(f"http://{stack.dashboard}/", timeout=30).status_code == 200
     assert httpx.get(f"http://{stack.dashboard}/api/version", timeout=30).status_code == 401
 
 
 def test_everything_listens_on_loopback_only(stack: Stack) -> None:
-    """Doors, HAProxy's pages, Ray Serve's and Ray's internal ports, Triton's."""
+    """Ports of the API, HAProxy's pages, Ray Serve's and Ray's internal ports, Triton's."""
     inodes = {}
     for pid in stack.pids():
         with contextlib.suppress(FileNotFoundError):  # it has ended meanwhile

@@ -1,4 +1,4 @@
-"""One request, one trace, through all processes of the stack; and its records, found by its id."""
+"""One request, one trace, through all processes of the stack; and its log records, found by its id."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def folder(stack: Stack) -> Path:
 
 
 def records(stack: Stack) -> list[dict[str, Any]]:
-    """Without the last line of a process that was killed while it wrote."""
+    """Without the last line of a process that was killed while writing it."""
     lines = (line for file in sorted(folder(stack).glob("*.log")) for line in file.read_text().splitlines())
     return [json.loads(line) for line in lines if line.endswith("}")]
 
@@ -106,7 +106,7 @@ def test_a_call_by_grpc(stack: Stack, collector: Collector) -> None:
 
 
 def test_a_job(stack: Stack, collector: Collector, door: httpx.Client) -> None:
-    """From its request through the worker to the Illustrator; and each process's records have the request's id."""
+    """From its request through the worker to the Illustrator; and each process's log records have the request's id."""
     order = {"kind": "illustrate", "input": {"prompt": "red apple", "seed": 9009, "num_inference_steps": 10}}
     answer = door.post("/v1/jobs", json=order, headers={"x-request-id": "job-request"})
     assert answer.status_code == 202, answer.text
@@ -120,7 +120,7 @@ def test_a_job(stack: Stack, collector: Collector, door: httpx.Client) -> None:
 
 
 def test_a_failure_is_found_by_the_id_of_its_answer(stack: Stack, collector: Collector, door: httpx.Client) -> None:
-    """An engine refuses what it is given: its ensemble says so under the id that the client was told."""
+    """An engine refuses invalid input: the ensemble logs it under the id in the client's response."""
     tensor = {"name": "embedding", "datatype": "FP32", "shape": [1, 512], "data": [-3e38] * 512}
     answer = door.post("/v2/models/tier1/infer", json={"inputs": [tensor]})
     assert answer.status_code == 400

@@ -34,7 +34,7 @@ MARK = "WHOLE_STACK"
 def kill(pids: Sequence[int], number: signal.Signals = signal.SIGKILL) -> None:
     there = 0
     for pid in pids:
-        with contextlib.suppress(ProcessLookupError):  # it ended with its parent, that came before it
+        with contextlib.suppress(ProcessLookupError):  # it ended with its parent, which came before it
             os.kill(pid, number)
             there += 1
     assert there
@@ -42,7 +42,7 @@ def kill(pids: Sequence[int], number: signal.Signals = signal.SIGKILL) -> None:
 
 @dataclass(frozen=True)
 class Stack:
-    """``folder``: where its commands run; None: where the tests do."""
+    """``folder``: where its commands run; None: the tests' own working directory."""
 
     http: str
     grpc: str
@@ -51,7 +51,7 @@ class Stack:
     folder: Path | None = field(default=None, kw_only=True)
 
     def pids(self, name: str = "") -> list[int]:
-        """Processes of this stack and no other (they inherit its environment) whose command holds ``name``."""
+        """Processes of this stack only (they inherit its environment) whose command contains ``name``."""
         mark = f"{MARK}={self.environment[MARK]}".encode()
         found = []
         for folder in Path("/proc").iterdir():
@@ -62,7 +62,7 @@ class Stack:
         return found
 
     def temporary_folders(self) -> set[Path]:
-        """Where the processes of Ray, those of this stack, keep what is theirs alone."""
+        """The private folder of this stack's Ray processes."""
         variables = (Path(f"/proc/{pid}/environ").read_bytes().split(b"\0") for pid in self.pids("ray::"))
         named = {variable.decode().removeprefix("TMPDIR=") for some in variables for variable in some}
         return {Path(name) for name in named if name.startswith("/tmp/atelier-")}
