@@ -20,7 +20,7 @@ from serve.api.app import answer
 from serve.api.inference.grpc import add_servicer_to_server
 from serve.api.middleware import authentication
 from serve.api.middleware.admission import Admission
-from serve.api.middleware.authentication import Entry
+from serve.api.middleware.authentication import AuthenticationMiddleware
 from serve.api.middleware.client_address import ClientAddress
 from serve.api.middleware.deadlines import RequestReceived
 from serve.api.middleware.request_trace import RequestTrace
@@ -188,6 +188,6 @@ def before_ray_serve() -> list[Middleware]:
     bind_servers_to(bind_host(settings.ray.host))
     admission = Middleware(Admission, settings.limits, settings.gateway, answer)
     client_address = Middleware(ClientAddress, settings)
-    entry = Middleware(Entry, authentication.here)
+    entry = Middleware(AuthenticationMiddleware, authentication.process_authentication)
     first = [Middleware(RequestId), Middleware(ScrubHeaders), client_address, Middleware(RequestReceived)]
     return [admission, entry, Middleware(RequestTrace, settings.logs.requests), *first]  # the last runs first

@@ -20,7 +20,7 @@ from standin import StandIn
 from serve.api.app import answer, create_app
 from serve.api.inference.grpc import OpenInferenceServicer, add_servicer_to_server
 from serve.api.middleware.admission import Admission
-from serve.api.middleware.authentication import Authentication, Entry
+from serve.api.middleware.authentication import Authentication, AuthenticationMiddleware
 from serve.api.middleware.client_address import ClientAddress
 from serve.api.middleware.request_trace import RequestTrace
 from serve.api.middleware.response_headers import RequestId, ScrubHeaders
@@ -67,7 +67,7 @@ async def keyed_site(
     entrance, direct = await Authentication.opened(state), DirectService(state, illustrator, service, settings)
     app = create_app(service, settings, illustrator=illustrator, state=state, direct=direct, entrance=entrance)
     before: Any = Admission(app, settings.limits, settings.gateway, answer)
-    before = ScrubHeaders(RequestId(RequestTrace(Entry(before, lambda: entrance))))
+    before = ScrubHeaders(RequestId(RequestTrace(AuthenticationMiddleware(before, lambda: entrance))))
     await direct.start()
     yield KeyedSite(app, ClientAddress(before, settings), state, entrance, illustrator)
     await direct.close()

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from serve.api.inference.statistics import Statistics
+from serve.api.inference.usage import Statistics
 from serve.engines.service import EngineHealth, Health
 from serve.ensembles.vectorizer.vectorization import Analysis, Vectorization, VectorizeOptions
 from serve.errors import InvalidRequest, NotFound

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-from fastapi import APIRouter, FastAPI
+from fastapi import FastAPI
 from standin import StandIn
 
 from serve.api.app import create_app
@@ -47,12 +47,10 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def opened(folder: Path, routers: Sequence[APIRouter], max_per_user: int = 1000) -> AsyncIterator[Door]:
+async def opened(folder: Path, max_per_user: int = 1000) -> AsyncIterator[Door]:
     settings = Settings(state_dir=folder, references=ReferencesSettings(max_per_user=max_per_user))
     state, service = await State.open(settings), StandIn()
     app = create_app(service, settings)
-    for router in routers:
-        app.include_router(router)
     app.state.state = state
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60) as client:

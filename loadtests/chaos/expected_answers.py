@@ -20,7 +20,7 @@ from loadtests.chaos.attempts_log import AttemptResult
 from loadtests.chaos.client import AttemptOutcome, of_http
 from loadtests.load.callers import ANEW
 from loadtests.load.drawings import encoded
-from serve.api.inference.grpc_messages import tell_parameters
+from serve.api.inference.grpc_messages import set_parameters
 from serve.api.inference.tensors import bytes_array, from_binary, to_binary
 from serve.ensembles.vectorizer.vectorization import is_lasting
 
@@ -107,7 +107,7 @@ class GrpcClient:
         request = service_pb2.ModelInferRequest(model_name=model)
         request.inputs.add(name=name, datatype="BYTES", shape=[1])
         request.raw_input_contents.append(to_binary(bytes_array([data], (1,), name)))
-        tell_parameters(request, dict(options))
+        set_parameters(request, dict(options))
         answer = await self._stub.ModelInfer(request)
         pairs = zip(answer.outputs, answer.raw_output_contents, strict=True)
         return {one.name: from_binary(raw, one.datatype, tuple(one.shape), one.name) for one, raw in pairs}

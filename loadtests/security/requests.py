@@ -21,7 +21,7 @@ from loadtests.queue.databases import settings_at
 from loadtests.vectorize.table import markdown
 from serve.api.app import answer, create_app
 from serve.api.middleware.admission import Admission
-from serve.api.middleware.authentication import Authentication, Entry
+from serve.api.middleware.authentication import Authentication, AuthenticationMiddleware
 from serve.api.middleware.client_address import ClientAddress
 from serve.api.middleware.response_headers import RequestId, ScrubHeaders
 from serve.errors import EngineUnavailable
@@ -69,7 +69,7 @@ async def added(store: str, url: str, folder: Path, pairs: int) -> list[Added]:
     nobody: Any = _Nobody()
     bare = create_app(nobody, settings, state=state)
     guarded: Any = create_app(nobody, settings, state=state, entrance=entrance)
-    before = Entry(Admission(guarded, settings.limits, settings.gateway, answer), lambda: entrance)
+    before = AuthenticationMiddleware(Admission(guarded, settings.limits, settings.gateway, answer), lambda: entrance)
     whole: Any = ClientAddress(ScrubHeaders(RequestId(before)), settings)
     async with _listening(bare) as plain, _listening(whole) as kept:
         found = await _compared(store, plain, kept, key, pairs)

@@ -21,7 +21,7 @@ from serve.api.inference import http as open_inference
 from serve.api.inference.models import Models
 from serve.api.jobs import JobServices
 from serve.api.library import gallery, references, results
-from serve.api.middleware.authentication import Authentication, Entry, Refusals
+from serve.api.middleware.authentication import Authentication, AuthenticationMiddleware, Refusals
 from serve.api.middleware.deadlines import PRIORITY, REQUEST_TIMEOUT, Deadlines
 from serve.api.middleware.origin_check import OriginCheck
 from serve.api.middleware.request_metrics import HTTP, count_refusal
@@ -83,10 +83,10 @@ def create_app(
     direct: DirectService | None = None,
     entrance: Authentication | None = None,
 ) -> FastAPI:
-    """The services are the ensembles or the same across a Ray hop; ``models`` is shared with the gRPC door.
+    """The services are the ensembles or the same across a Ray hop; ``models`` is shared with gRPC.
 
     Without a ``state`` nothing is kept: there are answers, and no jobs, history or addresses of pictures. Without an
-    ``entrance`` nobody needs a key, and nobody is told to come again later.
+    ``entrance`` there are neither API keys nor rate limits.
     """
     app = Documented(
         title="Atelier",
@@ -117,7 +117,7 @@ def create_app(
     app.add_middleware(Deadlines, gateway=settings.gateway, answer=answer)
     app.add_middleware(OriginCheck, settings=settings, answer=answer)
     app.add_middleware(Refusals, answer=answer)
-    app.add_middleware(Entry, entrance=lambda: entrance)
+    app.add_middleware(AuthenticationMiddleware, entrance=lambda: entrance)
     if settings.http.allowed_origins:
         app.add_middleware(
             CORSMiddleware,

@@ -15,7 +15,7 @@ from pydantic import SecretStr
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from serve.api.inference.grpc_messages import CODE, parameter_of, tell_parameters
+from serve.api.inference.grpc_messages import CODE, parameter_of, set_parameters
 from serve.api.inference.tensors import Array, bytes_array, from_binary, to_binary
 from serve.cluster.http_client import KEY_HINT
 from serve.engines.grpc_options import NO_PROXY
@@ -73,9 +73,9 @@ class GrpcClient:
         """Previews, then the Illustration. Closing the iterator cancels the drawing."""
         fields = {name: value for name, value in dataclasses.asdict(options).items() if value not in (None, "")}
         request = _request("illustrate", "prompt", options.prompt.encode())
-        tell_parameters(request, {name: value for name, value in fields.items() if name not in _NOT_SENT})
+        set_parameters(request, {name: value for name, value in fields.items() if name not in _NOT_SENT})
         if options.timeout_s is not None:
-            tell_parameters(request, {"timeout": round(options.timeout_s * 1e6)})
+            set_parameters(request, {"timeout": round(options.timeout_s * 1e6)})
         limit_s = (options.timeout_s or self._timeout_s) + _GRACE_S
         with self._errors():
             responses = self._stub.ModelStreamInfer(iter([request]), timeout=limit_s, metadata=self._key)

@@ -241,7 +241,7 @@ class Gateway(OpenInferenceServicer):
         self._direct = DirectService(self._state, draws, service, settings)
         await self._direct.start()
         self._authentication = await Authentication.opened(self._state)
-        authentication.open_here(self._authentication)
+        authentication.set_process_authentication(self._authentication)
         state, direct = self._state, self._direct
         self._app = partial(
             create_app, service, settings, illustrator=draws, state=state, direct=direct, entrance=self._authentication
@@ -257,7 +257,7 @@ class Gateway(OpenInferenceServicer):
 
     async def __del__(self) -> None:
         if hasattr(self, "_entrance"):
-            authentication.open_here(None)
+            authentication.set_process_authentication(None)
             await self._authentication.close()
         if hasattr(self, "_direct"):
             await self._direct.close()

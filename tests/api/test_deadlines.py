@@ -17,8 +17,8 @@ from loop_doors import is_late, loop_doors
 from standin import StandIn
 from tritonclient.grpc import service_pb2 as pb
 
-from serve.api.inference.grpc_messages import tell_parameters
-from serve.api.middleware.deadlines import read
+from serve.api.inference.grpc_messages import set_parameters
+from serve.api.middleware.deadlines import read_context
 from serve.errors import Forbidden
 from serve.observability.request_context import Priority
 from serve.security.identity.roles import LINK, LOCAL
@@ -182,7 +182,7 @@ async def test_the_urgent_take_the_place_of_the_less_urgent(doors: Doors) -> Non
 def inference(**parameters: Any) -> Any:
     request = pb.ModelInferRequest(model_name="illustrate")
     request.inputs.add(name="prompt", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"red apple")
-    tell_parameters(request, {"num_inference_steps": STEPS, **parameters})
+    set_parameters(request, {"num_inference_steps": STEPS, **parameters})
     return request
 
 
@@ -241,9 +241,9 @@ async def test_a_body_that_comes_too_late_for_the_deadline(doors: Doors) -> None
 
 def test_who_shows_no_key_where_one_is_needed_may_not_hurry() -> None:
     asked = [(b"x-priority", b"high")]
-    assert read(asked, 0.0, LOCAL, GatewaySettings()).priority is Priority.HIGH
+    assert read_context(asked, 0.0, LOCAL, GatewaySettings()).priority is Priority.HIGH
     with pytest.raises(Forbidden):
-        read(asked, 0.0, LINK, GatewaySettings())
+        read_context(asked, 0.0, LINK, GatewaySettings())
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])

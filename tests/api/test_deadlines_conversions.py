@@ -23,7 +23,7 @@ from pictures import drawn, encode
 from tritonclient.grpc import service_pb2 as pb
 from waiting import until
 
-from serve.api.inference.grpc_messages import tell_parameters
+from serve.api.inference.grpc_messages import set_parameters
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
 
@@ -68,7 +68,7 @@ class Site:
         """What the client reads first."""
         request = pb.ModelInferRequest(model_name="vectorize")
         request.inputs.add(name="image", datatype="BYTES", shape=[1]).contents.bytes_contents.append(self.image())
-        tell_parameters(request, parameters)
+        set_parameters(request, parameters)
         if method == "ModelInfer":
             return asyncio.ensure_future(self.grpc.ModelInfer(request, **more))
         return asyncio.ensure_future(self.grpc.ModelStreamInfer(iter([request]), **more).read())

@@ -17,7 +17,8 @@ from tritonclient.grpc import service_pb2 as pb
 
 from serve.api.http.bodies import ENVELOPE_BYTES
 from serve.api.inference.codec import MAX_NAME, InferRequest
-from serve.api.inference.grpc import MAX_DETAILS, OpenInferenceServicer
+from serve.api.inference.grpc import OpenInferenceServicer
+from serve.api.inference.grpc_messages import MAX_DETAILS
 from serve.api.inference.models import MAX_ROWS, Models
 from serve.api.inference.tensors import Tensor
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions

@@ -21,7 +21,7 @@ from pydantic import SecretStr
 from standin import StandIn
 
 from serve.api.app import create_app
-from serve.api.middleware.authentication import Authentication, Entry
+from serve.api.middleware.authentication import Authentication, AuthenticationMiddleware
 from serve.ensembles.illustrator.illustration import IllustrateOptions, Illustration
 from serve.ensembles.requests import IllustrateRequest
 from serve.errors import EngineLost
@@ -86,7 +86,7 @@ async def door(site: State, primary: IllustratorStandIn) -> AsyncIterator[KeyedS
     draws = with_fallback(primary, site)
     entrance, direct = await Authentication.opened(site), DirectService(site, draws, StandIn(), site.settings)
     app = create_app(StandIn(), site.settings, illustrator=draws, state=site, direct=direct, entrance=entrance)
-    yield KeyedSite(app, Entry(app, lambda: entrance), site, entrance, primary)
+    yield KeyedSite(app, AuthenticationMiddleware(app, lambda: entrance), site, entrance, primary)
     await direct.close()
     await entrance.close()
 

@@ -23,7 +23,7 @@ PATH = "/api/references"
 
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    async with opened(tmp_path, [references.router], max_per_user=3) as door:
+    async with opened(tmp_path, max_per_user=3) as door:
         yield door
 
 

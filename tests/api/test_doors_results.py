@@ -19,7 +19,7 @@ from standin import StandIn
 from stateful_door import Door, opened
 
 from serve.api.http.headers import disposition
-from serve.api.library import renditions, results
+from serve.api.library import renditions
 from serve.api.library.files import CACHED, slug
 from serve.ensembles.illustrator.encoding import Encoding, encode_all
 from serve.ensembles.illustrator.illustration import IllustrateOptions
@@ -37,7 +37,7 @@ SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20" width="40" h
 
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    async with opened(tmp_path, [results.router]) as door:
+    async with opened(tmp_path) as door:
         yield door
 
 

@@ -18,8 +18,8 @@ from stateful_door import is_problem
 from websockets.asyncio.client import ClientConnection, connect
 
 from serve.api.jobs import sockets
-from serve.api.jobs.sockets import MAX_MESSAGE, MESSAGES
-from serve.api.middleware.origin_check import is_welcome
+from serve.api.jobs.sockets import MAX_MESSAGE, MAX_MESSAGES
+from serve.api.middleware.origin_check import is_allowed_origin
 from serve.errors import InvalidRequest, StateUnavailable
 from serve.settings import DatabaseSettings, Settings
 from serve.state import State
@@ -221,7 +221,7 @@ async def test_clients_that_send_too_much(client: httpx.AsyncClient, address: st
         assert await closed(socket) == 1003
     async with follow(address, job_id) as socket:
         with contextlib.suppress(websockets.ConnectionClosed):
-            for _ in range(MESSAGES + 1):
+            for _ in range(MAX_MESSAGES + 1):
                 await socket.send("{}")
         assert await closed(socket) == 1008
     async with follow(address, job_id) as socket:  # all of them gave their place back
@@ -268,7 +268,7 @@ async def test_without_a_state_there_is_nothing_to_follow(settings: Settings) ->
     ],
 )
 def test_pages_of_other_sites_are_not_welcome(settings: Settings, origin: str | None, host: str, welcome: bool) -> None:
-    assert is_welcome(origin, host, settings) is welcome
+    assert is_allowed_origin(origin, host, settings) is welcome
 
 
 async def test_a_page_of_another_site_is_told_so(client: httpx.AsyncClient, address: str) -> None:

@@ -472,7 +472,7 @@ def test_a_stream_keeps_to_its_places_and_the_gateway_to_its_own(
     client: triton.InferenceServerClient, slow: Slow, studio_doors: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stream's surplus waits, unread; the gateway's is refused."""
-    monkeypatch.setattr("serve.api.inference.grpc_stream.MAX_BESIDE", 3)
+    monkeypatch.setattr("serve.api.inference.grpc_stream.MAX_CONCURRENT", 3)
     slow.most = 0
     stream = Stream(client)
     for index in range(6):

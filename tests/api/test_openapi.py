@@ -17,7 +17,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from standin import StandIn
 
 from serve.api.app import create_app
-from serve.api.middleware.deadlines import PRIORITY, REQUEST_TIMEOUT, read
+from serve.api.middleware.deadlines import PRIORITY, REQUEST_TIMEOUT, read_context
 from serve.api.middleware.scopes import DOCS, OPENAPI, needed
 from serve.api.openapi.finish import SCOPE, operations_of
 from serve.api.openapi.vocabularies import OTHERS, TAGS
@@ -159,7 +159,7 @@ def test_shows_examples_that_are_true(name: str) -> None:
 
 def test_times_and_priorities_are_those_that_doors_take() -> None:
     def taken(name: str, value: Any) -> None:
-        read([(name.lower().encode(), str(value).encode())], 0.0, LOCAL, SETTINGS.gateway)
+        read_context([(name.lower().encode(), str(value).encode())], 0.0, LOCAL, SETTINGS.gateway)
 
     told = {name: DOCUMENT["components"]["parameters"][name]["schema"] for name in (REQUEST_TIMEOUT, PRIORITY)}
     least, most = told[REQUEST_TIMEOUT]["minimum"], told[REQUEST_TIMEOUT]["maximum"]

@@ -16,7 +16,7 @@ from standin import StandIn
 from tritonclient.grpc import service_pb2 as pb
 from waiting import until
 
-from serve.api.inference.grpc_messages import tell_parameters
+from serve.api.inference.grpc_messages import set_parameters
 
 HEALTH = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready")
 LOW, NORMAL, HIGH = ("low", 3), ("normal", 2), ("high", 1)
@@ -43,7 +43,7 @@ class Doors:
         word, level = priority
         request = pb.ModelInferRequest(model_name="illustrate")
         request.inputs.add(name="prompt", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"red apple")
-        tell_parameters(request, {"num_inference_steps": 1, "seed": seed})
+        set_parameters(request, {"num_inference_steps": 1, "seed": seed})
         if way == "parameter":
             request.parameters["priority"].uint64_param = level  # as `tritonclient` does
         metadata = [("x-priority", word)] if way == "metadata" else []

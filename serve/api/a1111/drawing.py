@@ -17,7 +17,7 @@ from fastapi import APIRouter, Request, Response
 from serve.api.a1111.drawing_models import DEFAULTS, DrawingRequest, Img2ImgRequest, Txt2ImgRequest, Txt2ImgResponse
 from serve.api.a1111.options import options_of
 from serve.api.a1111.pictures import checked, not_yet
-from serve.api.a1111.progress_registry import Desks, Task
+from serve.api.a1111.progress_registry import ProgressRegistryOf, Task
 from serve.api.http.bodies import CappedRoute
 from serve.api.http.callers import CACHE_HEADER, CallerOf, DrawsDirectly
 from serve.api.http.drawing import with_answer_headers
@@ -37,8 +37,8 @@ LOGGER = logging.getLogger(__name__)
 
 router = APIRouter(prefix="/sdapi/v1", route_class=CappedRoute)
 
-_ALSO = ("flagged", "moderation", "served_by", "degraded")
-"""What ``info`` tells beside, if there is something to tell."""
+_OPTIONAL = ("flagged", "moderation", "served_by", "degraded")
+"""Details of the answer that ``info`` has where they exist."""
 
 
 @router.post(
@@ -48,15 +48,20 @@ _ALSO = ("flagged", "moderation", "served_by", "degraded")
     responses={200: {"headers": CACHE_HEADER}, 499: {}, 501: {}},
 )
 async def txt2img(
-    body: Txt2ImgRequest, request: Request, caller: CallerOf, direct: DrawsDirectly, desk: Desks, settings: SiteSettings
+    body: Txt2ImgRequest,
+    request: Request,
+    caller: CallerOf,
+    direct: DrawsDirectly,
+    registry: ProgressRegistryOf,
+    settings: SiteSettings,
 ) -> Response:
     """Pictures of a prompt."""
     values, families = await request.json(), await direct.families()
-    options, unknown = options_of(desk, caller.user_id, families, settings, body.override_settings)
+    options, unknown = options_of(registry, caller.user_id, families, settings, body.override_settings)
     parsed = body.parsed(values, families, options, unknown)
-    if parsed.notes:  # which have words of the prompt: the answer tells them, and no log
+    if parsed.notes:  # they quote the prompt, so the answer has them and the log only their number
         LOGGER.info("txt2img: %d notes", len(parsed.notes))
-    with desk.task(caller.user_id, parsed.task_id, parsed.pictures) as task:
+    with registry.task(caller.user_id, parsed.task_id, parsed.pictures) as task:
         answer = await task.run(_drawn(parsed, direct, caller, task, settings))
     content = await asyncio.to_thread(_body, values, parsed, answer)
     return with_answer_headers(await asyncio.to_thread(render, content, 200, None), answer)
@@ -77,13 +82,13 @@ async def img2img(body: Img2ImgRequest, settings: SiteSettings) -> Response:
 async def _drawn(
     parsed: DrawingRequest, direct: DirectService, caller: Caller, task: Task, settings: Settings
 ) -> Answer:
-    """Never with somebody else's pictures: two requests for any seed are two wishes here."""
-    wanted = IllustrateRequest(parsed.order.options, parsed.order.encoding)
+    """Never shares another request's pictures: each request for a random seed gets pictures of its own."""
+    drawing_request = IllustrateRequest(parsed.order.options, parsed.order.encoding)
     with rename_fields(parsed.order.names):
-        known = await direct.cached_answer(wanted, caller)
+        known = await direct.cached_answer(drawing_request, caller)
         if known is not None:
             return known
-        drawing = direct.stream(wanted, caller, parsed.preview_every(settings.jobs.previews), task.progressed)
+        drawing = direct.stream(drawing_request, caller, parsed.preview_every(settings.jobs.previews), task.progressed)
         async with contextlib.aclosing(drawing) as items:
             async for item in items:
                 if not isinstance(item, Preview):
@@ -102,14 +107,14 @@ def _body(values: Mapping[str, Any], parsed: DrawingRequest, answer: Answer) -> 
 
 
 def _finite(values: Mapping[str, Any]) -> Any:
-    """``values`` with null for what JSON has no word for."""
+    """``values`` with null for NaN and Infinity, which JSON does not have."""
     return json.loads(json.dumps(values), parse_constant=lambda _: None)
 
 
 def _info(parsed: DrawingRequest, answer: Answer) -> dict[str, Any]:
-    """All that became of the request, as that project's ``Processed`` tells it, and ``comments``."""
-    told = answer.details["parameters"]
-    made = Parameters(**{field.name: told[field.name] for field in fields(Parameters) if field.name in told})
+    """The details of the answer, by the names of that project's ``Processed``, and ``comments``."""
+    values = answer.details["parameters"]
+    made = Parameters(**{field.name: values[field.name] for field in fields(Parameters) if field.name in values})
     seeds = [made.seed if file.seed is None else file.seed for file in answer.files]
     sampler, schedule = provenance.sampler_and_schedule(by_name(made.sampler)) if made.sampler else ("", "")
     count = len(seeds)
@@ -149,5 +154,5 @@ def _info(parsed: DrawingRequest, answer: Answer) -> dict[str, Any]:
         "version": f"atelier {version('atelier')}",
         "comments": "".join(f"{note}\n" for note in parsed.notes),
         "generation_id": answer.generation_id,
-        **{name: answer.details[name] for name in _ALSO if name in answer.details},
+        **{name: answer.details[name] for name in _OPTIONAL if name in answer.details},
     }

@@ -1,8 +1,8 @@
-"""``options``: what a client chooses for all of its requests. Here it is the user's choice, and nobody else's.
+"""``options``: defaults of a user for all of their requests. Each user has their own.
 
 Clients read all of them and send all of them back (Open WebUI). Those that have an effect here are stored; the others
-are in the answer because clients look for them, and what is sent for them is ignored. A gateway keeps the choices of
-the users that chose last, until it restarts.
+are in the answer because clients expect them, and their values in a request are ignored. A gateway keeps the options of
+the most recent users until it restarts.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 from fastapi import APIRouter
 
 from serve.api.a1111.models import NOTHING, OptionsRequest, OptionsResponse
-from serve.api.a1111.progress_registry import Desks, ProgressRegistry
+from serve.api.a1111.progress_registry import ProgressRegistry, ProgressRegistryOf
 from serve.api.http.bodies import CappedRoute
 from serve.api.http.callers import Directly, UserId
 from serve.api.http.drawing import family_for
@@ -36,7 +36,7 @@ _FIXED: Mapping[str, Any] = {
 
 
 def named(families: Sequence[FamilyInfo], title: str) -> FamilyInfo | None:
-    """The family that ``title`` means: its name, with a file's ending or a hash as others write it."""
+    """The family that ``title`` names; a file extension and a hash, as clients add them, are ignored."""
     plain = title.partition(" [")[0].removesuffix(".safetensors").removesuffix(".ckpt")
     return next((family for family in families if family.name in (title, plain)), None)
 
@@ -53,21 +53,21 @@ def resolved(request: OptionsRequest, families: Sequence[FamilyInfo]) -> tuple[d
 
 
 def options_of(
-    desk: ProgressRegistry,
+    registry: ProgressRegistry,
     user_id: str,
     families: Sequence[FamilyInfo],
     settings: Settings,
     override: OptionsRequest = NO_OVERRIDE,
 ) -> tuple[dict[str, Any], list[str]]:
-    """All that hold for a request of the user's with ``override``, and the checkpoints it names that do not exist."""
+    """The options of a user's request with ``override``, and the checkpoints in it that do not exist."""
     overridden, unknown = resolved(override, families)
-    standing = desk.chosen_by(user_id)
+    stored = registry.chosen_by(user_id)
     options: dict[str, Any] = {
         "samples_format": "png",
         "live_previews_enable": True,
         "enable_pnginfo": settings.pictures.embed_metadata,
     }
-    options |= {**standing, **overridden}
+    options |= {**stored, **overridden}
     family = family_for(families, options.get(CHECKPOINT)) if families else None
     options[CHECKPOINT] = family.name if family else None
     return options, unknown
@@ -78,19 +78,21 @@ def options_of(
     response_model=OptionsResponse,
     response_description="Those that mean something here, and others that clients look for",
 )
-async def get_options(user_id: UserId, direct: Directly, desk: Desks, settings: SiteSettings) -> dict[str, Any]:
+async def get_options(
+    user_id: UserId, direct: Directly, registry: ProgressRegistryOf, settings: SiteSettings
+) -> dict[str, Any]:
     """The options that hold for the caller's requests."""
     families = await direct.families()
-    options, _ = options_of(desk, user_id, families, settings)
+    options, _ = options_of(registry, user_id, families, settings)
     family = named(families, options[CHECKPOINT] or "")
     return {**options, "sd_checkpoint_hash": family.version if family else None, **_FIXED}
 
 
 @router.post("/options", responses=NOTHING, response_description="They are chosen")
-async def set_options(body: OptionsRequest, user_id: UserId, direct: Directly, desk: Desks) -> None:
+async def set_options(body: OptionsRequest, user_id: UserId, direct: Directly, registry: ProgressRegistryOf) -> None:
     """Chooses options for the caller's requests that follow. A checkpoint that is not there is 404."""
     options, unknown = resolved(body, await direct.families())
     if unknown:
         raise NotFound(f"model {unknown[0][:128]!a} not found")
     if options:
-        desk.choose(user_id, options)
+        registry.choose(user_id, options)

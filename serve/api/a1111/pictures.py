@@ -22,11 +22,11 @@ router = APIRouter(route_class=CappedRoute)
 
 MAX_ITEMS = 32
 MAX_ITEM = 65_536
-"""Texts of a picture that are told, and characters of each: a few bytes may stand for many."""
+"""Most texts of a picture in an answer, and characters of each: a few bytes may decompress to many."""
 
 
 def not_yet(answer: type[BaseModel], description: str) -> dict[str, Any]:
-    """Of a route that is not offered yet: what clients know of its answer."""
+    """Arguments of the decorator of a route that is not offered yet."""
     return {"response_model": answer, "response_description": description, "responses": {501: {}}}
 
 
@@ -37,8 +37,8 @@ _INTERROGATORS = ("clip", "deepdanbooru", "deepbooru")
 async def png_info(body: models.PictureRequest, settings: SiteSettings) -> Any:
     """How a picture was made, as it tells itself. One that tells nothing has an empty ``info``."""
     data = await asyncio.to_thread(_content, body.image, FIELD, settings)
-    told, items = await asyncio.to_thread(look, data, _texts, _limits(settings))
-    return {"info": told, "items": items, "parameters": await asyncio.to_thread(infotext.parsed, told)}
+    info, items = await asyncio.to_thread(look, data, _texts, _limits(settings))
+    return {"info": info, "items": items, "parameters": await asyncio.to_thread(infotext.parsed, info)}
 
 
 @router.post(
@@ -101,8 +101,8 @@ def _limits(settings: Settings) -> ImageLimits:
 
 
 def _texts(image: Image.Image) -> tuple[str, dict[str, str]]:
-    """The infotext, and the texts that the picture carries beside it."""
-    told = provenance.read(image)
+    """The infotext, and the other texts of the picture."""
+    provenance_texts = provenance.read(image)
     texts = [(str(name), value) for name, value in image.info.items() if isinstance(value, str)]
     items = {name: value[:MAX_ITEM] for name, value in texts[:MAX_ITEMS] if name != "parameters"}
-    return (told[0] if told else ""), items
+    return (provenance_texts[0] if provenance_texts else ""), items

@@ -20,7 +20,7 @@ from serve.api.a1111.models import (
     TaskProgressRequest,
     TaskProgressResponse,
 )
-from serve.api.a1111.progress_registry import Desks, Task
+from serve.api.a1111.progress_registry import ProgressRegistryOf, Task
 from serve.api.http.bodies import CappedRoute
 from serve.api.http.callers import UserId
 from serve.ensembles.illustrator.encoding import Encoding, as_base64, as_url, to_file
@@ -36,9 +36,9 @@ _JPEG = Encoding("jpeg", quality=80, metadata=False)
     response_model=ProgressResponse,
     response_description="How far it is; without a request, all is 0",
 )
-async def progress(query: Annotated[ProgressQuery, Query()], user_id: UserId, desk: Desks) -> Any:
+async def progress(query: Annotated[ProgressQuery, Query()], user_id: UserId, registry: ProgressRegistryOf) -> Any:
     """How far the caller is: of the oldest request that is being drawn, else of the oldest one."""
-    tasks = desk.tasks_of(user_id)
+    tasks = registry.tasks_of(user_id)
     task = next((task for task in tasks if not task.waits), tasks[0] if tasks else None)
     shown = None if task is None or query.skip_current_image else await _picture(task, _PNG)
     return {
@@ -51,17 +51,17 @@ async def progress(query: Annotated[ProgressQuery, Query()], user_id: UserId, de
 
 
 @router.post("/sdapi/v1/interrupt", response_model=NoMembers, response_description="They end")
-async def interrupt(user_id: UserId, desk: Desks) -> Any:
+async def interrupt(user_id: UserId, registry: ProgressRegistryOf) -> Any:
     """Ends all of the caller's requests; each is answered with 499."""
-    for task in desk.tasks_of(user_id):
+    for task in registry.tasks_of(user_id):
         task.interrupt()
     return {}
 
 
 @router.post("/sdapi/v1/skip", responses=NOTHING, response_description="It ends")
-async def skip(user_id: UserId, desk: Desks) -> None:
+async def skip(user_id: UserId, registry: ProgressRegistryOf) -> None:
     """Ends the oldest of the caller's requests."""
-    for task in desk.tasks_of(user_id)[:1]:
+    for task in registry.tasks_of(user_id)[:1]:
         task.interrupt()
 
 
@@ -70,14 +70,14 @@ async def skip(user_id: UserId, desk: Desks) -> None:
     response_model=TaskProgressResponse,
     response_description="How far it is; an unknown id is neither active, queued nor completed",
 )
-async def internal_progress(body: TaskProgressRequest, user_id: UserId, desk: Desks) -> Any:
+async def internal_progress(body: TaskProgressRequest, user_id: UserId, registry: ProgressRegistryOf) -> Any:
     """How far one request is, by the ``force_task_id`` that it came with."""
-    task = desk.find(user_id, body.id_task)
+    task = registry.find(user_id, body.id_task)
     content: dict[str, Any] = {
         "active": task is not None and not task.waits,
         "queued": task is not None and task.waits,
         "paused": False,
-        "completed": task is None and desk.is_over(user_id, body.id_task),
+        "completed": task is None and registry.is_over(user_id, body.id_task),
         "progress": None,
         "eta": None,
         "live_preview": None,
@@ -100,21 +100,21 @@ async def internal_progress(body: TaskProgressRequest, user_id: UserId, desk: De
 @router.get(
     "/internal/pending-tasks", response_model=PendingResponse, response_description="Their ids, the oldest first"
 )
-async def pending_tasks(user_id: UserId, desk: Desks) -> Any:
+async def pending_tasks(user_id: UserId, registry: ProgressRegistryOf) -> Any:
     """The caller's requests that wait to be drawn."""
-    waiting = [task.id for task in desk.tasks_of(user_id) if task.waits]
+    waiting = [task.id for task in registry.tasks_of(user_id) if task.waits]
     return {"size": len(waiting), "tasks": waiting}
 
 
 async def _picture(task: Task, encoding: Encoding) -> bytes | None:
-    """The newest preview, as small as it came: clients ask often."""
+    """The newest preview in its own size, which is small: clients poll often."""
     if task.preview is None:
         return None
     return await asyncio.to_thread(to_file, task.preview.pixels, encoding)
 
 
 def _state(task: Task | None, count: int) -> dict[str, Any]:
-    """``sampling_step`` is of one picture: all of a request are drawn together."""
+    """``sampling_step`` counts for one picture: all pictures of a request are drawn together."""
     each = task.pictures if task else 1
     return {
         "skipped": False,

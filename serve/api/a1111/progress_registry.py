@@ -1,6 +1,6 @@
 """`ProgressRegistry`: the tasks of this vocabulary in progress, their progress, and each user's ``options``.
 
-It is one gateway's. Where a site has several, progress and interruption are of those requests that this one has.
+It belongs to one gateway process. On a site with several, a client sees and interrupts the requests of one only.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from serve.errors import Cancelled
 
 T = TypeVar("T")
 
-MOST_USERS = 4096
-"""Whose choices are remembered."""
-_MOST_OVER = 4096
-"""Tasks that are remembered as completed."""
+MAX_USERS = 4096
+"""Users whose options are kept; the oldest are dropped."""
+_MAX_COMPLETED = 4096
+"""Completed tasks whose ids are kept."""
 
 
 @dataclass(eq=False)
 class Task:
-    """One request under way, for ``pictures``; ``previews`` counts those that came of it."""
+    """One request in progress, for ``pictures`` pictures; ``previews`` counts its previews so far."""
 
     id: str
     user_id: str
@@ -39,11 +39,11 @@ class Task:
     preview: Preview | None = None
     previews: int = 0
     interrupted: bool = False
-    _doing: asyncio.Task[Any] | None = None
+    _work: asyncio.Task[Any] | None = None
 
     @property
     def waits(self) -> bool:
-        """Whether it has not begun to be drawn."""
+        """Whether its drawing has not started."""
         return self.steps == 0
 
     @property
@@ -52,29 +52,29 @@ class Task:
 
     @property
     def eta_s(self) -> float:
-        """0 as long as nobody knows."""
+        """Estimated seconds that remain; 0 while unknown."""
         passed_s = time.monotonic() - self.began
         return passed_s / self.progress - passed_s if self.progress else 0.0
 
     async def run(self, work: Coroutine[Any, Any, T]) -> T:
-        """What ``work`` comes to. Raises Cancelled when it is interrupted; cancelled, it cancels the work."""
-        self._doing = asyncio.create_task(work)
+        """The result of ``work``. Raises Cancelled after `interrupt`; its own cancellation cancels the work."""
+        self._work = asyncio.create_task(work)
         try:
-            result: T = await self._doing
+            result: T = await self._work
             return result
         except asyncio.CancelledError:
-            asking = asyncio.current_task()
-            if asking is not None and asking.cancelling():
+            caller = asyncio.current_task()
+            if caller is not None and caller.cancelling():
                 raise
             raise Cancelled("Interrupted") from None
 
     def interrupt(self) -> None:
-        """Once: a second time would end what tidies up after the first."""
+        """Cancels the work, once: a second cancellation would interrupt the cleanup after the first."""
         if self.interrupted:
             return
         self.interrupted = True
-        if self._doing is not None:
-            self._doing.cancel()
+        if self._work is not None:
+            self._work.cancel()
 
     def progressed(self, progress: Progress) -> None:
         self.step, self.steps = progress.step, progress.steps
@@ -85,7 +85,7 @@ class Task:
 
 
 class ProgressRegistry:
-    """For one event loop; the application's, as ``app.state.a1111``."""
+    """For one event loop; one per application, as ``app.state.a1111``."""
 
     def __init__(self) -> None:
         self._tasks: list[Task] = []
@@ -94,44 +94,44 @@ class ProgressRegistry:
 
     @contextlib.contextmanager
     def task(self, user_id: str, task_id: str, pictures: int) -> Iterator[Task]:
-        """A task that is under way as long as the block is."""
+        """A task that is in progress for the duration of the block."""
         task = Task(task_id, user_id, pictures)
         self._tasks.append(task)
         try:
             yield task
         finally:
             self._tasks.remove(task)
-            _remember(self._over, (user_id, task_id), None, _MOST_OVER)
+            _remember(self._over, (user_id, task_id), None, _MAX_COMPLETED)
 
     def tasks_of(self, user_id: str) -> list[Task]:
         """The oldest first."""
         return [task for task in self._tasks if task.user_id == user_id]
 
     def find(self, user_id: str, task_id: str) -> Task | None:
-        """The newest of that id."""
+        """The newest task with that id."""
         return next((task for task in reversed(self.tasks_of(user_id)) if task.id == task_id), None)
 
     def is_over(self, user_id: str, task_id: str) -> bool:
-        """As far as that is remembered."""
+        """Whether the task is completed, as far as its id is still kept."""
         return (user_id, task_id) in self._over
 
     def chosen_by(self, user_id: str) -> Mapping[str, Any]:
         return self._chosen.get(user_id, {})
 
     def choose(self, user_id: str, chosen: Mapping[str, Any]) -> None:
-        _remember(self._chosen, user_id, {**self.chosen_by(user_id), **chosen}, MOST_USERS)
+        _remember(self._chosen, user_id, {**self.chosen_by(user_id), **chosen}, MAX_USERS)
 
 
-async def desk_of(request: Request) -> ProgressRegistry:
-    desk: ProgressRegistry = request.app.state.a1111
-    return desk
+async def registry_of(request: Request) -> ProgressRegistry:
+    registry: ProgressRegistry = request.app.state.a1111
+    return registry
 
 
-Desks = Annotated[ProgressRegistry, Depends(desk_of)]
+ProgressRegistryOf = Annotated[ProgressRegistry, Depends(registry_of)]
 
 
-def _remember(in_: OrderedDict[Any, Any], name: Any, value: Any, most: int) -> None:
-    in_[name] = value
-    in_.move_to_end(name)
-    if len(in_) > most:
-        in_.popitem(last=False)
+def _remember(entries: OrderedDict[Any, Any], key: Any, value: Any, limit: int) -> None:
+    entries[key] = value
+    entries.move_to_end(key)
+    if len(entries) > limit:
+        entries.popitem(last=False)

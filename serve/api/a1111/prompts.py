@@ -1,4 +1,4 @@
-"""What stands in a prompt beside words: networks, as in ``<lora:name:0.8>``, and styles around it."""
+"""Extensions of a prompt: networks, as in ``<lora:name:0.8>``, and styles, which are templates."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _NETWORK = re.compile(r"<(?:lora|lyco|hypernet):([^:>]{1,256})[^>]{0,256}>")
 
 def without_networks(prompt: str) -> tuple[str, list[str]]:
     """``prompt`` without its networks, and their names."""
-    names = list(dict.fromkeys(found[1] for found in _NETWORK.finditer(prompt)))
+    names = list(dict.fromkeys(match[1] for match in _NETWORK.finditer(prompt)))
     return (_NETWORK.sub("", prompt).strip() if names else prompt), names
 
 
 def styled(names: Sequence[str], prompt: str, negative_prompt: str) -> tuple[str, str, list[str]]:
-    """(prompt, negative prompt, styles that there are none of). A style is one of our templates."""
+    """(prompt, negative prompt, unknown styles). A style is a template of `serve.api.native.presets`."""
     unknown = []
     for name in names:
         try:

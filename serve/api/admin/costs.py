@@ -1,4 +1,4 @@
-"""What requests cost: of all users for whoever runs the site, and one's own (D-055)."""
+"""Costs of requests: of all users for administrators, and of the caller (D-055)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Routes for whoever runs the site, below /api/admin: for keys of administrators."""
+"""Routes below /api/admin for measured quality, and the check for keys of administrators."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For whoever runs the site: breakers and fallback, feature flags, experiments (A-100 to A-102)."""
+"""Routes for administrators: circuit breakers and fallback, feature flags, experiments (A-100 to A-102)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For whoever runs the site: the versions of its engines (D-083, D-091)."""
+"""Routes for administrators: the versions of the engines (D-083, D-091)."""
 
 from __future__ import annotations
 

@@ -55,12 +55,12 @@ def plain(body: bytes, headers: Headers, limits: LimitsSettings) -> bytes:
 
 
 async def read_json(request: Request, limits: LimitsSettings) -> dict[str, Any]:
-    """The object that the body is. NaN and Infinity are read, so that who looks at a value can name its field."""
+    """The object that the body is. NaN and Infinity are read, so that the error of a field can name it."""
     return parse_json(await read_body(request, limits), named_constants=True)
 
 
 def parse_json(text: bytes, *, named_constants: bool = False) -> dict[str, Any]:
-    """The JSON object in ``text``. A name given twice is refused, as are NaN and Infinity, which are not JSON."""
+    """The JSON object in ``text``. Raises InvalidRequest for a repeated name and for NaN and Infinity."""
     if text.count(b"[") + text.count(b"{") > MAX_GROUPS:
         raise TooLarge(f"the body has more than {MAX_GROUPS} lists and objects; send tensors as binary data")
     constant = float if named_constants else _refuse_constant

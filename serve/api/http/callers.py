@@ -55,7 +55,7 @@ class CallerHeaders(KeyHeader):
         ),
     ] = []
 
-    def caller(self, request: Request, user_id: str | None = None, patience_s: float = 0.0) -> Caller:
+    def caller(self, request: Request, user_id: str | None = None, grace_s: float = 0.0) -> Caller:
         """Raises Forbidden for a ``user_id`` that is not the caller's."""
         directives = {part.strip().lower() for value in self.cache_control for part in value.split(",")}
         return Caller(
@@ -63,7 +63,7 @@ class CallerHeaders(KeyHeader):
             idempotency_key=self.idempotency_key,
             bypass_cache=bool(directives & {"no-cache", "no-store"}),
             store="no-store" not in directives,
-            grace_s=patience_s,
+            grace_s=grace_s,
         )
 
 
@@ -90,7 +90,7 @@ async def direct_of(request: Request) -> DirectService:
 
 
 async def drawing_direct(request: Request) -> DirectService:
-    """Raises NotFound where nothing draws."""
+    """Raises NotFound on a site without an Illustrator."""
     if request.app.state.illustrator is None:
         raise no_illustrator_error()
     return await direct_of(request)
@@ -106,15 +106,15 @@ def with_cache_status(response: Response, status: CacheStatus) -> Response:
 
 
 def urls_of(answer: Answer, settings: Settings) -> list[str]:
-    """Of each file: where it is kept; a ``data:`` URL, which holds it, where nothing is kept."""
+    """Of each file its URL; a ``data:`` URL on a site that stores nothing."""
     if answer.kept:
         return [result_url(settings, result_id) for result_id in answer.result_ids]
     return [as_url(file.data, file.media_type) for file in answer.files]
 
 
 def idempotency_key(headers: Headers) -> str | None:
-    """Raises InvalidRequest for one that is none."""
-    given = headers.get(KEY)
-    if given is not None and not _KEY.fullmatch(given):
+    """The idempotency key. Raises InvalidRequest for an invalid one."""
+    key = headers.get(KEY)
+    if key is not None and not _KEY.fullmatch(key):
         raise InvalidRequest(f"must be 1 to {MAX_KEY} printable ASCII characters", KEY)
-    return given
+    return key

@@ -1,5 +1,4 @@
-"""What the drawing routes share: the fields of a request, the order that they become, the headers and metadata of an
-answer."""
+"""Shared by the drawing routes: the fields of a request, the parsed `Order`, headers and metadata of an answer."""
 
 from __future__ import annotations
 
@@ -83,7 +82,7 @@ class DrawingFields(RequestModel):
         return cls.model_fields[name].alias or name
 
     def client_names(self) -> dict[str, str]:
-        """The client's name of each option, by ours."""
+        """The client's name of each option, by the name in `IllustrateOptions`."""
         names = {name: self.client_name(name) for name in type(self).model_fields if name not in _SYNONYMS}
         used = {name: other for other, name in _SYNONYMS.items() if getattr(self, other) is not None}
         return {**names, **{name: self.client_name(other) for name, other in used.items()}}
@@ -142,14 +141,14 @@ def family_for(families: Sequence[FamilyInfo], model: str | None) -> FamilyInfo:
 
 @dataclass(frozen=True)
 class Order:
-    """One drawing request, parsed. ``names``: the client's field names by ours, for errors of the Illustrator."""
+    """One drawing request, parsed. ``names``: the client's field names by those of `IllustrateOptions`, for errors."""
 
     options: IllustrateOptions
     encoding: Encoding
     names: Mapping[str, str]
 
     def with_quality(self, quality: Quality, family: FamilyInfo) -> Order:
-        """``quality`` decides on the steps, unless the caller did."""
+        """With the steps of ``quality``, unless the request sets the steps."""
         if self.options.num_inference_steps is not None:
             return self
         return replace(self, options=replace(self.options, num_inference_steps=steps_of(quality, family)))

@@ -34,7 +34,7 @@ class EventRelay:
                 async for event in source:
                     await self._events.put(event)
         except asyncio.CancelledError:
-            raise  # stopped: nobody reads on
+            raise  # stopped: the reader is gone
         except BaseException:
             await self._events.put(None)
             raise

@@ -1,4 +1,4 @@
-"""Where doors take pictures from that a request names by a URL."""
+"""Dependency of routes that fetch pictures from URLs in a request."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from serve.security.fetching.fetcher import Fetcher
 
 
 async def fetcher_of(request: Request) -> Fetcher:
-    """Of this process."""
+    """The fetcher of this process."""
     state = request.app.state
     if not hasattr(state, "fetcher"):
         state.fetcher = Fetcher(state.settings.fetch)

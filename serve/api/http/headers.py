@@ -1,4 +1,4 @@
-"""What answers tell browsers not to do with them, and names of files that are safe to save under (C-102)."""
+"""Security headers of answers, and safe file names for downloads (C-102)."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ API: Sequence[tuple[bytes, bytes]] = (
     (b"referrer-policy", b"no-referrer"),
     (b"cross-origin-resource-policy", b"same-origin"),
 )
-"""Of every answer that says nothing else. An answer runs nothing, loads nothing, and is nobody's frame."""
+"""Defaults of every answer: it may not run scripts, load anything, or be shown in a frame."""
 
 SVG = {"Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'; sandbox"}
-"""An SVG may hold scripts; ours never does, and this makes sure that no browser would run one."""
+"""An SVG may contain scripts. Atelier's never do; this header keeps browsers from running any."""
 
 _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\.|$)", re.IGNORECASE)
-"""Devices of Windows, which no file can be called."""
-_LONGEST = 200
+"""Names of devices on Windows, which no file can have."""
+_MAX_CHARACTERS = 200
 
 
 def of_files(allowed_origins: Sequence[str]) -> dict[str, str]:
-    """Pages of the same site may show pictures; pages of others, where the site lets any of them call."""
+    """Pages of the same site may show pictures; pages of other sites only if the site allows other origins."""
     return {"Cross-Origin-Resource-Policy": "cross-origin" if allowed_origins else "same-site"}
 
 
 def disposition(kind: str, name: str) -> str:
-    """``Content-Disposition`` (RFC 6266): ``name`` twice when it is not ASCII, roughly and as it is.
+    """``Content-Disposition`` (RFC 6266). A ``name`` that is not ASCII occurs twice: as an ASCII form and in UTF-8.
 
-    What could end the header, leave a folder, hide how a name ends or name a device is no part of it.
+    Characters that could end the header, leave the folder, hide the extension or name a device are replaced.
     """
-    named = "".join(character if _is_plain(character) else "_" for character in name[-_LONGEST:])
+    named = "".join(character if _is_plain(character) else "_" for character in name[-_MAX_CHARACTERS:])
     plain = unicodedata.normalize("NFKD", named).encode("ascii", "ignore").decode()
     plain = "".join(character if _is_plain(character) else "_" for character in plain)  # some become quotes or slashes
-    roughly = _started(plain)
-    told = f'{kind}; filename="{roughly}"'
-    return told if named.isascii() else f"{told}; filename*=UTF-8''{quote(_started(named), safe='')}"
+    ascii_name = _with_valid_start(plain)
+    header = f'{kind}; filename="{ascii_name}"'
+    return header if named.isascii() else f"{header}; filename*=UTF-8''{quote(_with_valid_start(named), safe='')}"
 
 
-def _started(name: str) -> str:
-    """With what a file's name may begin with."""
+def _with_valid_start(name: str) -> str:
+    """``name``, prefixed where a file's name may not begin so."""
     return f"picture{name}" if name[:1] in ("", "-", ".", " ") or _RESERVED.match(name) else name
 
 

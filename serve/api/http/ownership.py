@@ -1,4 +1,4 @@
-"""Whose objects a request is about: what its key says, and what it asks for."""
+"""Ownership: the user whose objects a request concerns, checked against its key."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from starlette.requests import HTTPConnection
 
 from serve.api.http.models import Text
-from serve.api.middleware.authentication import admitted_still, principal_of
+from serve.api.middleware.authentication import principal_of, reauthenticate
 from serve.api.middleware.scopes import READS
 from serve.errors import InvalidRequest, StateUnavailable
 from serve.security.identity.audit import Actor, record, record_now
@@ -26,39 +26,39 @@ UserName = Annotated[Text, Field(min_length=1, max_length=MAX_USER, description=
 
 
 def actor_of(connection: HTTPConnection) -> Actor:
-    """For the audit log."""
+    """The caller, for the audit log."""
     return Actor.of(principal_of(connection), connection.client.host if connection.client else None)
 
 
 def with_owner(connection: HTTPConnection, action: str, subject: str, **details: Any) -> AlsoWrite:
-    """Writes it down in the transaction that does it."""
+    """An entry of the audit log, written in the transaction of the change itself."""
 
-    async def tell(transaction: AsyncConnection) -> None:
+    async def write_entry(transaction: AsyncConnection) -> None:
         await record(transaction, actor_of(connection), action, subject, details)
 
-    return tell
+    return write_entry
 
 
 async def check_own(connection: HTTPConnection, kind: Kind, ids: Sequence[str], field: str = "id") -> None:
-    """What an admin asks to change of others goes into the audit log.
+    """Checks that the caller owns ``ids``. An admin's change to another user's object is written to the audit log.
 
     Raises NotFound for what is another user's, StateUnavailable, OutOfSpace.
     """
     principal = principal_of(connection)
     await _owners(connection).check(principal, kind, ids, field)
     if connection.scope.get("method", "GET") not in READS:
-        await _tell(connection, kind, ids)
+        await _audit(connection, kind, ids)
 
 
 async def check_change(connection: HTTPConnection, kind: Kind, of: str) -> None:
-    """Of one's own, by a key that still holds: a signed address shows, and changes nothing.
+    """`check_own` for a change on a long-lived connection: its key must still be valid.
 
-    For what follows on a connection that was let in. Raises as `check_own` does, Unauthorized and Forbidden.
+    A signed URL allows reading only. Raises as `check_own` does, Unauthorized and Forbidden.
     """
-    principal = replace(await admitted_still(connection), is_linked=False)
+    principal = replace(await reauthenticate(connection), is_linked=False)
     principal.require(GENERATE)
     await _owners(connection).check(principal, kind, [of])
-    await _tell(connection, kind, [of])
+    await _audit(connection, kind, [of])
 
 
 def _owners(connection: HTTPConnection) -> Owners:
@@ -71,7 +71,7 @@ def _owners(connection: HTTPConnection) -> Owners:
     return owners
 
 
-async def _tell(connection: HTTPConnection, kind: Kind, ids: Sequence[str]) -> None:
+async def _audit(connection: HTTPConnection, kind: Kind, ids: Sequence[str]) -> None:
     principal, owners = principal_of(connection), _owners(connection)
     if principal.has_scope(ADMIN):
         action = f"{kind}.{connection.scope.get('method', 'socket').lower()}"
@@ -80,7 +80,7 @@ async def _tell(connection: HTTPConnection, kind: Kind, ids: Sequence[str]) -> N
 
 
 def owner_of(connection: HTTPConnection, user_id: str | None, field: str = "user_id") -> str:
-    """Whose something is, or is to be, where the request names ``user_id``. Without a key it has to name one.
+    """The owner of an object, where the request may name a ``user_id``. It has to name one if it has no key.
 
     Raises InvalidRequest, and Forbidden for another user than the key's.
     """

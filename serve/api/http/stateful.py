@@ -1,4 +1,4 @@
-"""What the routes that need a database and an object store take them from."""
+"""Dependency of routes that need the database and the object store."""
 
 from __future__ import annotations
 

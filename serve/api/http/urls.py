@@ -1,4 +1,4 @@
-"""Where clients reach what an answer speaks of."""
+"""URLs in answers."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def own_url(settings: Settings) -> str:
 
 
 def result_url(settings: Settings, result_id: str) -> str:
-    """Of a picture or a drawing."""
+    """The URL of a picture or a drawing."""
     return shown_url(settings, f"/v1/results/{result_id}")
 
 
 def shown_url(settings: Settings, path: str, query: str = "") -> str:
-    """Of what a page shows or follows by itself, and cannot send a key for: signed where one is needed.
+    """The URL of a resource that a browser loads by itself, without a key: signed if the site needs keys.
 
-    ``query`` goes beside the signature.
+    ``query`` is added beside the signature.
     """
     shown = signed_urls.public_url(settings, path)
     return address(settings, f"{shown}{'&' if '?' in shown else '?'}{query}" if query else shown)
 
 
 def thumbnail_url(settings: Settings, result_id: str) -> str:
-    """Of a small WebP of it."""
+    """The URL of its thumbnail, a WebP."""
     return shown_url(settings, f"/v1/results/{result_id}/thumbnail")

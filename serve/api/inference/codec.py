@@ -34,7 +34,7 @@ MAX_OUTPUTS = 256
 NO_PARAMETERS: Mapping[str, Any] = {}
 
 MAX_JSON_VALUES = 4 * 1024 * 1024
-"""Values of one output in JSON, which takes ten times the memory and time of the binary form."""
+"""Values of one output in JSON, which needs ten times the memory and time of the binary form."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class InferRequest:
 
 
 def decode_request(body: bytes, header_length: int | None = None, *, max_tensors: int = 16) -> InferRequest:
-    """``header_length`` is the value of ``Inference-Header-Content-Length``; none: all of ``body`` is JSON."""
+    """``header_length`` is the value of ``Inference-Header-Content-Length``; without it all of ``body`` is JSON."""
     if header_length is not None and not 0 <= header_length <= len(body):
         raise InvalidRequest(f"must be from 0 to the body's {len(body)} bytes", "Inference-Header-Content-Length")
     document = parse_json(body if header_length is None else body[:header_length])
@@ -117,14 +117,14 @@ def _requested_output(entry: Any) -> RequestedOutput:
 
 
 def check_name(name: Any, field: str) -> str:
-    """``name`` of a tensor, if it is one that an answer can repeat."""
+    """``name`` of a tensor, which answers repeat. Raises ``InvalidRequest`` for one that they cannot."""
     if not isinstance(name, str) or not 1 <= len(name) <= MAX_NAME or not name.isprintable():
         raise InvalidRequest(f"each needs a name of 1 to {MAX_NAME} printable characters", field)
     return name
 
 
 def check_outputs(outputs: Sequence[Any]) -> Sequence[Any]:
-    """``outputs`` that a request asks for, unless they are more than any model has."""
+    """The ``outputs`` that a request names. Raises ``InvalidRequest`` for more than any model has."""
     if len(outputs) > MAX_OUTPUTS:
         raise InvalidRequest(f"must be at most {MAX_OUTPUTS}", "outputs")
     return outputs
@@ -144,7 +144,7 @@ def _list(value: Any, field: str) -> list[Any]:
 
 
 def parameters_of(entry: dict[str, Any], field: str) -> dict[str, Any]:
-    """The member ``parameters`` of ``entry``, which may leave it out."""
+    """The optional member ``parameters`` of ``entry``."""
     parameters = entry.get("parameters")
     if parameters is None:
         return {}
@@ -163,8 +163,8 @@ def encode_response(
     outputs: Mapping[str, Array],
     parameters: Mapping[str, Any] = NO_PARAMETERS,
 ) -> tuple[bytes, int | None]:
-    """The response body, and the length of its JSON part when a binary tail follows it. ``parameters`` are the
-    response's own, single values."""
+    """The response body, and the length of its JSON part when a binary tail follows it. ``parameters`` are those of the
+    response: single values."""
     entries: list[dict[str, Any]] = []
     tail: list[bytes] = []
     for name, array in outputs.items():

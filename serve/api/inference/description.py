@@ -1,4 +1,4 @@
-"""How an ensemble presents itself as a model of the open inference protocol: tensors, what is asked and answered."""
+"""The description of an ensemble as a model of the open inference protocol: its tensors and parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from serve.api.inference.codec import InferRequest
 from serve.api.inference.tensors import DTYPES, Array
 from serve.errors import InvalidRequest
 
-# Parameters of the protocol and of Triton itself: they are no model's, and not a mistake either.
+# Parameters of the protocol and of Triton itself: no model sees them.
 _PROTOCOL_PARAMETERS = frozenset(
     [
         "binary_data_output",
@@ -50,37 +50,37 @@ class ModelDescription:
     version: str = "1"
 
     def metadata(self) -> dict[str, Any]:
-        def told(spec: TensorSpec) -> dict[str, Any]:
+        def entry(spec: TensorSpec) -> dict[str, Any]:
             return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
 
         return {
             "name": self.name,
             "versions": [self.version],
             "platform": self.platform,
-            "inputs": [told(spec) for spec in self.inputs],
-            "outputs": [told(spec) for spec in self.outputs],
+            "inputs": [entry(spec) for spec in self.inputs],
+            "outputs": [entry(spec) for spec in self.outputs],
         }
 
     def config(self) -> dict[str, Any]:
-        """As Triton's ``ModelConfig`` in JSON."""
+        """Triton's ``ModelConfig`` as JSON."""
 
-        def told(spec: TensorSpec) -> dict[str, Any]:
+        def entry(spec: TensorSpec) -> dict[str, Any]:
             datatype = "STRING" if spec.datatype == "BYTES" else spec.datatype
-            entry = {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": list(spec.shape)}
-            return {**entry, "optional": True} if spec.optional else entry
+            item = {"name": spec.name, "data_type": f"TYPE_{datatype}", "dims": list(spec.shape)}
+            return {**item, "optional": True} if spec.optional else item
 
         return {
             "name": self.name,
             "platform": self.platform,
             "backend": "atelier",
             "max_batch_size": 0,
-            "input": [told(spec) for spec in self.inputs],
-            "output": [told(spec) for spec in self.outputs],
+            "input": [entry(spec) for spec in self.inputs],
+            "output": [entry(spec) for spec in self.outputs],
             "model_transaction_policy": {"decoupled": self.decoupled},
         }
 
-    def wanted(self, request: InferRequest) -> list[TensorSpec]:
-        """The outputs that were asked for; all when none was. Raises ``InvalidRequest`` for one that there is not."""
+    def requested_outputs(self, request: InferRequest) -> list[TensorSpec]:
+        """The outputs that ``request`` names; all when it names none. Raises ``InvalidRequest`` for an unknown one."""
         known = {spec.name: spec for spec in self.outputs}
         for output in request.outputs:
             if output.name not in known:
@@ -90,8 +90,8 @@ class ModelDescription:
 
 @dataclass(frozen=True)
 class Answer:
-    """One response to a request; the last one is ``final``. ``parameters`` are the response's own; of an ensemble,
-    ``model_versions`` is JSON of which version each of its engines had, by their manifests' labels."""
+    """One response to a request; the last one is ``final``. ``parameters`` are the response's own: of an ensemble,
+    ``model_versions`` is JSON with the version of each of its engines, by the labels in their manifests."""
 
     version: str
     outputs: dict[str, Array]
@@ -99,8 +99,8 @@ class Answer:
     final: bool = True
 
 
-def told_versions(model_versions: Mapping[str, str]) -> dict[str, Any]:
-    """As a parameter of a response, whose values are single ones."""
+def versions_parameter(model_versions: Mapping[str, str]) -> dict[str, Any]:
+    """The versions as one parameter of a response: JSON, since a parameter holds a single value."""
     return {"model_versions": json.dumps(dict(model_versions))}
 
 
@@ -109,9 +109,9 @@ def own_parameters(request: InferRequest) -> dict[str, Any]:
     return {name: value for name, value in request.parameters.items() if name not in _PROTOCOL_PARAMETERS}
 
 
-def to_tensors(values: Mapping[str, Any], wanted: Sequence[TensorSpec]) -> dict[str, Array]:
-    """The ``wanted`` of ``values``; an array goes as it is, anything else as a tensor of shape [1], None not at all."""
-    return {spec.name: _tensor(values[spec.name], spec.datatype) for spec in wanted if values[spec.name] is not None}
+def to_tensors(values: Mapping[str, Any], specs: Sequence[TensorSpec]) -> dict[str, Array]:
+    """The ``values`` named by ``specs``: arrays unchanged, other values as tensors of shape [1], None left out."""
+    return {spec.name: _tensor(values[spec.name], spec.datatype) for spec in specs if values[spec.name] is not None}
 
 
 def _tensor(value: Any, datatype: str) -> Array:

@@ -1,7 +1,7 @@
 """The open inference protocol over gRPC: ``inference.GRPCInferenceService`` as KServe and Triton define it.
 
-The servicer takes raw bytes and parses them itself: a message that cannot be parsed then is the client's error
-(INVALID_ARGUMENT) and not the server's, and nothing of protobuf has to be pickled on its way through Ray Serve.
+The servicer takes raw bytes and parses them itself. A message that cannot be parsed is then the client's error
+(INVALID_ARGUMENT) and not the server's, and no protobuf message is pickled on its way through Ray Serve.
 """
 
 from __future__ import annotations
@@ -9,26 +9,30 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import Any
 
 import grpc
 from google.protobuf.message import Message
 from tritonclient.grpc import service_pb2 as pb
 
 from serve.api.http.bodies import ENVELOPE_BYTES
-from serve.api.inference.codec import MAX_NAME
-from serve.api.inference.description import Answer
-from serve.api.inference.grpc_authentication import GrpcAuthentication, headers_of
-from serve.api.inference.grpc_deadline import GrpcDeadline
-from serve.api.inference.grpc_messages import CODE, RETRY_AFTER, filled, parse, tell_parameters, to_message, to_request
+from serve.api.inference.grpc_calls import Context, GrpcAuthentication, GrpcDeadline, headers_of, observed
+from serve.api.inference.grpc_messages import (
+    ascii_text,
+    filled,
+    parse,
+    response_of,
+    stream_error,
+    stream_response,
+    to_request,
+)
 from serve.api.inference.grpc_stream import Job, interleaved
-from serve.api.inference.grpc_trace import observed
 from serve.api.inference.models import Models
 from serve.api.middleware.admission import AdmissionSlots
 from serve.api.middleware.authentication import Authentication
-from serve.api.middleware.deadlines import MAX_TIMEOUT_S, asked_by, read
-from serve.api.middleware.request_metrics import GRPC, count_refusal, ends_by
+from serve.api.middleware.deadlines import MAX_TIMEOUT_S, context_with_parameters, read_context
+from serve.api.middleware.request_metrics import GRPC, count_refusal, note_deadline
 from serve.errors import AtelierError, DeadlineExceeded, EngineFailure, Overloaded, TooLarge, Unsupported
 from serve.observability import request_context
 from serve.observability.request_context import RequestContext
@@ -40,22 +44,8 @@ log = logging.getLogger(__name__)
 
 SERVICE = "inference.GRPCInferenceService"
 
-_RAYS = "request_id"
-"""Ray Serve's context adds it to whatever metadata is set."""
-MAX_DETAILS = 1024
-"""Characters of an error's text: clients refuse headers, which carry it, beyond 8 KiB."""
-
-
-class Context(Protocol):
-    """What grpc.aio's context and Ray Serve's have in common."""
-
-    def invocation_metadata(self) -> Sequence[tuple[str, str | bytes]] | None: ...
-    def peer(self) -> str: ...
-    def set_code(self, code: grpc.StatusCode) -> None: ...
-    def set_details(self, details: str) -> None: ...
-    def trailing_metadata(self) -> Any: ...
-    def set_trailing_metadata(self, trailing_metadata: Any) -> None: ...
-    def code(self) -> Any: ...
+_RAY_SERVE_ID = "request_id"
+"""Ray Serve's context adds this name to the metadata that is set."""
 
 
 def add_servicer_to_server(servicer: Any, server: Any) -> None:
@@ -71,10 +61,10 @@ def add_servicer_to_server(servicer: Any, server: Any) -> None:
 
 
 class OpenInferenceServicer:
-    """One coroutine per method. Errors set the status and answer an empty message, so that no trace is logged."""
+    """One coroutine per method. An error sets the status code and returns an empty message: gRPC logs no trace then."""
 
     def __init__(self, models: Models, settings: Settings, entrance: Authentication | None = None) -> None:
-        """Without an ``entrance`` nobody needs a key, and nobody is told to come again later."""
+        """Without an ``entrance`` there are neither API keys nor rate limits."""
         self._models = models
         self._callers = GrpcAuthentication(entrance, settings, models.is_streaming) if entrance is not None else None
         self._max_body_bytes = settings.limits.max_body_bytes + ENVELOPE_BYTES
@@ -93,8 +83,8 @@ class OpenInferenceServicer:
             try:
                 await self._enter(method, context)
                 return await do(self._parse(raw, kind))
-            except Exception as error:  # the last handler, as HTTP has one: what is no error of ours stays in the log
-                _tell(context, as_known(error))
+            except Exception as error:  # the last handler: unexpected errors are logged and get a fixed text
+                _set_error(context, as_known(error))
                 return empty
 
     def _observed(self, method: str, context: Context) -> contextlib.AbstractContextManager[None]:
@@ -104,11 +94,13 @@ class OpenInferenceServicer:
         return (LOCAL, None) if self._callers is None else await self._callers.enter(method, context)
 
     def _begin(self, principal: Principal, context: Context) -> None:
-        """What follows is as urgent as the call says, and ends when gRPC's own deadline does or before. Raises
-        InvalidRequest, Forbidden."""
-        asked = read(headers_of(context), time.monotonic(), principal, self._gateway)
-        request_context.set_current(asked.with_earlier_deadline(request_context.current()))
-        ends_by(request_context.current().deadline)
+        """Sets the `RequestContext` from the call's metadata and gRPC's own deadline; the earlier deadline counts.
+
+        Raises InvalidRequest, Forbidden.
+        """
+        requested = read_context(headers_of(context), time.monotonic(), principal, self._gateway)
+        request_context.set_current(requested.with_earlier_deadline(request_context.current()))
+        note_deadline(request_context.current().deadline)
 
     async def _count(self, client: Client | None, model: str) -> None:
         if self._callers is not None:
@@ -194,14 +186,14 @@ class OpenInferenceServicer:
                 await self._count(client, message.model_name)
                 return await self._infer(message, principal.user_id)
             except Exception as error:  # as for the other methods
-                _tell(grpc_context, as_known(error))
+                _set_error(grpc_context, as_known(error))
                 return pb.ModelInferResponse()
 
     async def ModelStreamInfer(self, requests: AsyncIterator[bytes], grpc_context: Context) -> AsyncIterator[Message]:
         """Every answer to every request; a bad request gets an error message and the stream goes on.
 
-        Models that answer once are asked one request after another, in order. Drawings run beside them and one
-        another, and their answers (previews too, `preview_every`) come as they are ready: the request's id tells which.
+        Requests to models with one answer run in sequence. Drawings run concurrently, and their answers (previews too,
+        `preview_every`) are sent when they are ready, each with the id of its request.
         """
         with self._observed("ModelStreamInfer", grpc_context):
             try:
@@ -211,55 +203,56 @@ class OpenInferenceServicer:
                     async with contextlib.aclosing(interleaved(self._jobs(requests, grpc_context))) as answers:
                         async for answer in answers:
                             yield answer
-                request_context.current().left_s(MAX_TIMEOUT_S)  # as in gRPC: late answers are errors
+                request_context.current().left_s(MAX_TIMEOUT_S)  # as in gRPC, an answer after the deadline is an error
             except Exception as error:  # as for the other methods
-                _tell(grpc_context, as_known(error))
+                _set_error(grpc_context, as_known(error))
 
     async def _jobs(self, requests: AsyncIterator[bytes], context: Context) -> AsyncIterator[Job]:
-        """Until the client says no more, or its deadline is over."""
-        asked = request_context.current()
-        while (raw := await _next_in_time(requests, asked)) is not None:
+        """Until the client ends its side of the stream, or the deadline passes."""
+        stream_context = request_context.current()
+        while (raw := await _next_in_time(requests, stream_context)) is not None:
             try:
-                # A key may end while a stream goes on.
+                # The key may expire or be revoked during the stream.
                 principal, client = await self._enter("ModelStreamInfer", context)
                 message = self._parse(raw, pb.ModelInferRequest)
                 await self._count(client, message.model_name)
             except AtelierError as error:
-                yield Job(_once(_refusal(error)), beside=False)
+                yield Job(_once(_stream_error(error)), concurrent=False)
             else:
-                answers = self._answers(message, asked, principal.user_id)
+                answers = self._answers(message, stream_context, principal.user_id)
                 yield Job(answers, self._models.is_streaming(message.model_name))
 
-    async def _answers(self, message: Any, asked: RequestContext, user_id: str) -> AsyncGenerator[tuple[Message, bool]]:
-        """The messages that answer one request of a stream that is ``asked`` for so, and whether each is the last; an
-        error is a message too."""
-        request_context.set_current(asked)  # the request before it may have had another
+    async def _answers(
+        self, message: Any, stream_context: RequestContext, user_id: str
+    ) -> AsyncGenerator[tuple[Message, bool]]:
+        """The messages that answer one request of a stream, and whether each is the last. An error is a message too."""
+        request_context.set_current(stream_context)  # the previous request may have set another
         flags = message.parameters["triton_enable_empty_final_response"].bool_param
         flagged = flags or self._models.is_streaming(message.model_name)
         try:
             request = to_request(message, self._max_tensors)
-            request_context.set_current(asked_by(request.parameters))
+            request_context.set_current(context_with_parameters(request.parameters))
             with self._inferences.taken(request_context.current().priority):
                 items = self._models.stream(message.model_name, message.model_version, request, user_id)
                 async with contextlib.aclosing(items):
                     async for answer in items:
                         if not answer.final:
-                            yield _streamed(message, answer, flagged), False
-            yield _streamed(message, answer, flagged), True
+                            yield stream_response(message, answer, flagged), False
+            yield stream_response(message, answer, flagged), True
         except Exception as error:  # as for the other methods
-            yield _refusal(as_known(error), message, flagged), True
+            yield _stream_error(as_known(error), message, flagged), True
 
     async def _infer(self, message: Any, user_id: str) -> Any:
         request = to_request(message, self._max_tensors)
-        asked = asked_by(request.parameters)
-        with request_context.use(asked), self._inferences.taken(asked.priority):
+        context = context_with_parameters(request.parameters)
+        with request_context.use(context), self._inferences.taken(context.priority):
             answer = await self._models.infer(message.model_name, message.model_version, request, user_id)
-        return _told(message, answer)
+        return response_of(message, answer)
 
 
-async def _next_in_time(requests: AsyncIterator[bytes], asked: RequestContext) -> bytes | None:
-    """None at the end, and at the deadline."""
-    with contextlib.suppress(DeadlineExceeded, StopAsyncIteration), request_context.use(asked):
+async def _next_in_time(requests: AsyncIterator[bytes], stream_context: RequestContext) -> bytes | None:
+    """The next message; None at the end of the stream and at the deadline."""
+    with contextlib.suppress(DeadlineExceeded, StopAsyncIteration), request_context.use(stream_context):
         async with request_context.deadline_timeout():
             return await anext(requests)
     return None
@@ -269,7 +262,7 @@ def _unsupported(name: str) -> Callable[..., Awaitable[Message]]:
     output = pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods_by_name[name].output_type
 
     async def method(self: OpenInferenceServicer, request: bytes, grpc_context: Context) -> Message:
-        _tell(grpc_context, Unsupported("this extension is not offered here"))
+        _set_error(grpc_context, Unsupported("this extension is not offered here"))
         return getattr(pb, output.name)()
 
     method.__name__ = name
@@ -282,57 +275,27 @@ for _method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
 
 
 def as_known(error: Exception) -> AtelierError:
-    """``error`` if it is one of ours; else a failure with a fixed text, its own being logged and kept inside."""
+    """``error`` if it is an `AtelierError`; else a failure with a fixed text, and the error itself is logged."""
     if isinstance(error, AtelierError):
         return error
     log.error("an unforeseen error at the gRPC door", exc_info=error)
     return EngineFailure("an internal error; the log has it")
 
 
-def _tell(context: Context, error: AtelierError) -> None:
+def _set_error(context: Context, error: AtelierError) -> None:
     count_refusal(GRPC, error)
     if error.status >= 500 and not isinstance(error, Overloaded | Unsupported):
         log.warning("answered %s %s: %s", error.grpc_code, type(error).__name__, error)
     context.set_code(getattr(grpc.StatusCode, error.grpc_code))
     context.set_details(ascii_text(error))
     if error.retry_after_s is not None:
-        told = [one for one in context.trailing_metadata() or () if one[0] != _RAYS]
-        context.set_trailing_metadata([*told, ("retry-after", str(error.retry_after_s))])
+        others = [one for one in context.trailing_metadata() or () if one[0] != _RAY_SERVE_ID]
+        context.set_trailing_metadata([*others, ("retry-after", str(error.retry_after_s))])
 
 
-def ascii_text(error: AtelierError) -> str:
-    """gRPC details travel in a header: ASCII, and not too long for one."""
-    text = str(error).encode("ascii", "backslashreplace").decode()
-    return text if len(text) <= MAX_DETAILS else f"{text[: MAX_DETAILS - 3]}..."
-
-
-def _told(asked: Any, answer: Answer) -> Any:
-    response = to_message(asked.model_name, answer.version, asked.id, answer.outputs)
-    tell_parameters(response, answer.parameters)
-    return response
-
-
-def _streamed(asked: Any, answer: Answer, flagged: bool) -> Message:
-    """``answer`` to the request ``asked``; ``flagged``: it says whether it is the last one."""
-    response = _told(asked, answer)
-    if flagged:
-        tell_parameters(response, {"triton_final_response": answer.final})
-    return pb.ModelStreamInferResponse(infer_response=response)
-
-
-def _refusal(error: AtelierError, asked: Any = None, flagged: bool = False) -> Message:
-    """The error's text; in the response beside it its code, when to come again, and the id of the request that it
-    answers."""
+def _stream_error(error: AtelierError, request: Any = None, flagged: bool = False) -> Message:
     count_refusal(GRPC, error)
-    response = pb.ModelStreamInferResponse(error_message=ascii_text(error))
-    tell_parameters(response.infer_response, {CODE: error.grpc_code})
-    if error.retry_after_s is not None:
-        tell_parameters(response.infer_response, {RETRY_AFTER: error.retry_after_s})
-    if asked is not None:
-        response.infer_response.id = asked.id[:MAX_NAME]
-        if flagged:
-            tell_parameters(response.infer_response, {"triton_final_response": True})
-    return response
+    return stream_error(error, request, flagged)
 
 
 async def _once(message: Message) -> AsyncGenerator[tuple[Message, bool]]:

@@ -1,4 +1,4 @@
-"""Messages of ``inference.GRPCInferenceService`` <-> the requests and arrays that both doors share. Pure functions."""
+"""Messages of ``inference.GRPCInferenceService`` <-> the requests and arrays that HTTP has too. Pure functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from google.protobuf import json_format
 from google.protobuf.message import DecodeError, Message
 from tritonclient.grpc import service_pb2 as pb
 
-from serve.api.inference.codec import InferRequest, RequestedOutput, check_id, check_name, check_outputs
+from serve.api.inference.codec import MAX_NAME, InferRequest, RequestedOutput, check_id, check_name, check_outputs
+from serve.api.inference.description import Answer
 from serve.api.inference.tensors import (
     DTYPES,
     Array,
@@ -23,12 +24,14 @@ from serve.api.inference.tensors import (
     from_numbers,
     to_binary,
 )
-from serve.errors import InvalidRequest
+from serve.errors import AtelierError, InvalidRequest
 
+MAX_DETAILS = 1024
+"""Characters of an error's text. It travels in a header, and clients refuse headers above 8 KiB."""
 CODE = "grpc_status"
-"""The parameter with the name of the status that a unary call would have had: a stream's errors are only text."""
+"""The parameter with the status code's name: an error in a stream has no code of its own, only a text."""
 RETRY_AFTER = "retry_after"
-"""Beside it, in seconds, where to come again may help."""
+"""The parameter with the seconds until a retry may succeed."""
 
 _CONTENTS = {
     "BOOL": "bool_contents",
@@ -40,9 +43,7 @@ _CONTENTS = {
     **{f"INT{bits}": "int_contents" for bits in (8, 16, 32)},
     **{f"UINT{bits}": "uint_contents" for bits in (8, 16, 32)},
 }
-"""Where ``InferTensorContents`` keeps each datatype; FP16 and BF16 only travel raw."""
-
-
+"""The field of ``InferTensorContents`` for each datatype; FP16 and BF16 are sent as raw contents only."""
 _PARAMETERS = {bool: "bool_param", int: "int64_param", float: "double_param", str: "string_param"}
 
 
@@ -58,7 +59,7 @@ def filled(message: Message, values: dict[str, Any]) -> Message:
 
 
 def to_request(message: Any, max_tensors: int) -> InferRequest:
-    """A ``ModelInferRequest`` with raw or typed contents as the request that both doors share."""
+    """A ``ModelInferRequest`` with raw or typed contents as an `InferRequest`."""
     if not 1 <= len(message.inputs) <= max_tensors:
         raise InvalidRequest(f"must name 1 to {max_tensors} tensors", "inputs")
     raw = list(message.raw_input_contents)
@@ -104,7 +105,40 @@ def to_message(model: str, version: str, request_id: str, outputs: dict[str, Arr
     return answer
 
 
-def tell_parameters(message: Any, parameters: Mapping[str, Any]) -> None:
-    """``parameters`` of a request or a response: truth values, numbers or text."""
+def set_parameters(message: Any, parameters: Mapping[str, Any]) -> None:
+    """Sets ``parameters`` of a request or a response: booleans, numbers or text."""
     for name, value in parameters.items():
         setattr(message.parameters[name], _PARAMETERS[type(value)], value)
+
+
+def ascii_text(error: AtelierError) -> str:
+    """The error's text as gRPC details, which travel in a header: ASCII, and cut to ``MAX_DETAILS``."""
+    text = str(error).encode("ascii", "backslashreplace").decode()
+    return text if len(text) <= MAX_DETAILS else f"{text[: MAX_DETAILS - 3]}..."
+
+
+def response_of(request: Any, answer: Answer) -> Any:
+    response = to_message(request.model_name, answer.version, request.id, answer.outputs)
+    set_parameters(response, answer.parameters)
+    return response
+
+
+def stream_response(request: Any, answer: Answer, flagged: bool) -> Message:
+    """``answer`` as a message of a stream; ``flagged``: with Triton's flag for the last answer to a request."""
+    response = response_of(request, answer)
+    if flagged:
+        set_parameters(response, {"triton_final_response": answer.final})
+    return pb.ModelStreamInferResponse(infer_response=response)
+
+
+def stream_error(error: AtelierError, request: Any = None, flagged: bool = False) -> Message:
+    """The error's text, and in the empty response beside it the code, Retry-After and the id of ``request``."""
+    response = pb.ModelStreamInferResponse(error_message=ascii_text(error))
+    set_parameters(response.infer_response, {CODE: error.grpc_code})
+    if error.retry_after_s is not None:
+        set_parameters(response.infer_response, {RETRY_AFTER: error.retry_after_s})
+    if request is not None:
+        response.infer_response.id = request.id[:MAX_NAME]
+        if flagged:
+            set_parameters(response.infer_response, {"triton_final_response": True})
+    return response

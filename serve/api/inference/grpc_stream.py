@@ -1,4 +1,4 @@
-"""The answers of one gRPC stream: those that take long come as they are ready, the others one after another."""
+"""The answers of one gRPC stream: concurrent jobs send theirs when they are ready, the others run in sequence."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ from typing import Any
 
 from serve.ensembles.progress_stream import PREVIEW_TIMEOUT_S, ProgressOutbox, stream_progress
 
-MAX_BESIDE = 16
-"""Requests of one stream that are worked on beside one another; what comes then waits, unread."""
+MAX_CONCURRENT = 16
+"""Concurrent jobs of one stream; above it no further message is read."""
 
-_WAITING = 16
-"""Answers that wait for the reader of a stream."""
+_MAX_UNSENT = 16
+"""Answers that wait for a slow client."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What one message of the stream asks for. ``answers`` are messages, and whether each is the job's last.
+    """The work for one message of the stream. ``answers`` are messages, and whether each is the job's last.
 
-    ``beside``: whether the stream goes on to its next message meanwhile.
+    ``concurrent``: whether the stream's next message is read meanwhile.
     """
 
     answers: AsyncGenerator[tuple[Any, bool]]
-    beside: bool
+    concurrent: bool
 
 
 def interleaved(jobs: AsyncIterator[Job]) -> AsyncGenerator[Any]:
     """The messages of every job, each job's in order; closing it ends all of them."""
-    return stream_progress(partial(_work, jobs), _WAITING)
+    return stream_progress(partial(_run, jobs), _MAX_UNSENT)
 
 
-async def _work(jobs: AsyncIterator[Job], waiting: ProgressOutbox) -> None:
-    places = asyncio.Semaphore(MAX_BESIDE)
+async def _run(jobs: AsyncIterator[Job], outbox: ProgressOutbox) -> None:
+    slots = asyncio.Semaphore(MAX_CONCURRENT)
 
-    async def aside(job: Job) -> None:
+    async def run_concurrently(job: Job) -> None:
         try:
-            await _send(job, waiting)
+            await _send(job, outbox)
         finally:
-            places.release()
+            slots.release()
 
     async with asyncio.TaskGroup() as group:
         async for job in jobs:
-            if job.beside:
-                await places.acquire()
-                group.create_task(aside(job))
+            if job.concurrent:
+                await slots.acquire()
+                group.create_task(run_concurrently(job))
             else:
-                await _send(job, waiting)
+                await _send(job, outbox)
 
 
-async def _send(job: Job, waiting: ProgressOutbox) -> None:
+async def _send(job: Job, outbox: ProgressOutbox) -> None:
     async with contextlib.aclosing(job.answers) as answers:
         async for message, last in answers:
             if last:
-                await waiting.put(message)
+                await outbox.put(message)
             else:
-                await waiting.offer(message, PREVIEW_TIMEOUT_S)
+                await outbox.offer(message, PREVIEW_TIMEOUT_S)

@@ -1,7 +1,7 @@
 """The open inference protocol over HTTP, as KServe and Triton speak it; paths and bodies are theirs.
 
-``tritonclient`` sends no Content-Type and a binary tail by default, so that bodies are read as bytes, never as a
-framework's JSON. kserve's client reads ``live`` from one health answer and ``ready`` from the other: both have both.
+``tritonclient`` sends no Content-Type and a binary tail by default, so bodies are read as bytes and not parsed by
+FastAPI. kserve's client reads ``live`` from one health answer and ``ready`` from the other: both answers have both.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ from serve.api.inference.models import Models
 from serve.api.inference.tensors import Array, Tensor, from_json, to_json
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.conversion import SiteSettings
-from serve.api.openapi.operation import JSON, bodies
 from serve.errors import AtelierError, InvalidRequest, Unauthorized, Unsupported
 
 router = APIRouter(prefix="/v2")
@@ -43,7 +42,7 @@ async def models_of(request: Request) -> Models:
     return models
 
 
-Door = Annotated[Models, Depends(models_of)]
+ModelsOf = Annotated[Models, Depends(models_of)]
 HeaderLength = Annotated[
     str | None,
     Header(
@@ -66,48 +65,8 @@ def _health(ok: bool) -> Response:
     return render({"live": True, "ready": ok}, 200 if ok else 503, None if ok else 2)
 
 
-_UNCHANGED = {"response_model_exclude_unset": True}
-_STATISTICS: dict[str, Any] = {
-    "response_model": schema.Statistics,
-    "response_description": "As Triton's ModelStatistics",
-    **_UNCHANGED,
-}
-_MODEL: dict[str, Any] = {
-    "response_model": schema.ModelMetadata,
-    "response_description": "Its tensors; -1 is a free axis",
-    **_UNCHANGED,
-}
-_CONFIG: dict[str, Any] = {
-    "response_model": schema.ModelConfig,
-    "response_description": "As Triton's ModelConfig in JSON",
-    **_UNCHANGED,
-}
-_MODEL_READY: dict[str, Any] = {
-    "response_model": schema.ModelReady,
-    "response_description": "It is",
-    "responses": {503: {"model": schema.ModelReady | schema.ErrorBody, "description": "It is not, or cannot be asked"}},
-}
-_LOAD: dict[str, Any] = {"openapi_extra": schema.optional_body(schema.LoadRequest)}
-_INFER: dict[str, Any] = {
-    "response_model": schema.InferAnswer,
-    "response_description": "The outputs; as binary data where the request says so",
-    "responses": {200: {"content": schema.BINARY}},
-    "openapi_extra": schema.infer_body(),
-}
-_GENERATE_BODY = bodies({JSON: schema.GenerateBody})
-_GENERATE: dict[str, Any] = {
-    "response_model": schema.GenerateAnswer,
-    "response_description": "The outputs: single values, or flat lists",
-    "openapi_extra": _GENERATE_BODY,
-}
-_STREAM: dict[str, Any] = {
-    "responses": {200: {"description": "Server-sent events", "content": schema.EVENTS}},
-    "openapi_extra": _GENERATE_BODY,
-}
-
-
 @router.get("", response_model=schema.Server, response_description="What is served here, and how")
-async def server_metadata(models: Door) -> dict[str, Any]:
+async def server_metadata(models: ModelsOf) -> dict[str, Any]:
     """What is served here, and which extensions of the protocol."""
     return models.server_metadata()
 
@@ -124,13 +83,13 @@ async def live() -> Response:
     response_description="Every engine is",
     responses={503: {"model": schema.ServerHealth, "description": "An engine is not"}},
 )
-async def ready(models: Door) -> Response:
+async def ready(models: ModelsOf) -> Response:
     """Whether every engine is ready. 503 when one is not."""
     return _health(await models.server_ready())
 
 
-@router.get("/models/stats", **_STATISTICS)
-async def all_statistics(models: Door) -> dict[str, Any]:
+@router.get("/models/stats", **schema.STATISTICS_ROUTE)
+async def all_statistics(models: ModelsOf) -> dict[str, Any]:
     """How often every model was asked, and how long it took."""
     return await models.statistics()
 
@@ -141,14 +100,19 @@ async def all_statistics(models: Door) -> dict[str, Any]:
     response_description="Every model",
     openapi_extra=schema.optional_body(schema.IndexRequest),
 )
-async def repository_index(request: Request, models: Door, settings: SiteSettings) -> list[dict[str, str]]:
+async def repository_index(request: Request, models: ModelsOf, settings: SiteSettings) -> list[dict[str, str]]:
     """Every model, and whether it is ready."""
     await _optional_json(request, settings)
     return await models.index()
 
 
-@router.post("/repository/models/{name}/load", response_description="It is; no body", response_class=Response, **_LOAD)
-async def load(name: str, request: Request, models: Door, settings: SiteSettings) -> Response:
+@router.post(
+    "/repository/models/{name}/load",
+    response_description="It is; no body",
+    response_class=Response,
+    **schema.LOAD_ROUTE,
+)
+async def load(name: str, request: Request, models: ModelsOf, settings: SiteSettings) -> Response:
     """Load a model. Every one is loaded as long as the stack runs: this only checks the name."""
     document = await _optional_json(request, settings)
     await models.load(name, parameters_of(document, "parameters"))
@@ -159,9 +123,9 @@ async def load(name: str, request: Request, models: Door, settings: SiteSettings
     "/repository/models/{name}/unload",
     response_description="Never answered: models stay loaded",
     response_class=Response,
-    **_LOAD,
+    **schema.LOAD_ROUTE,
 )
-async def unload(name: str, request: Request, models: Door, settings: SiteSettings) -> Response:
+async def unload(name: str, request: Request, models: ModelsOf, settings: SiteSettings) -> Response:
     """Unload a model. It is refused: they stay loaded as long as the stack runs."""
     await _optional_json(request, settings)
     await models.unload(name)
@@ -181,40 +145,40 @@ async def unsupported() -> None:
     raise Unsupported("this extension is not offered here")
 
 
-@router.get("/models/{name}", **_MODEL)
-@router.get("/models/{name}/versions/{version}", **_MODEL)
-async def model_metadata(models: Door, name: str, version: str = "") -> dict[str, Any]:
+@router.get("/models/{name}", **schema.METADATA_ROUTE)
+@router.get("/models/{name}/versions/{version}", **schema.METADATA_ROUTE)
+async def model_metadata(models: ModelsOf, name: str, version: str = "") -> dict[str, Any]:
     """A model's inputs and outputs."""
     return await models.metadata(name, version)
 
 
-@router.get("/models/{name}/ready", **_MODEL_READY)
-@router.get("/models/{name}/versions/{version}/ready", **_MODEL_READY)
-async def model_ready(models: Door, name: str, version: str = "") -> Response:
+@router.get("/models/{name}/ready", **schema.READY_ROUTE)
+@router.get("/models/{name}/versions/{version}/ready", **schema.READY_ROUTE)
+async def model_ready(models: ModelsOf, name: str, version: str = "") -> Response:
     """Whether a model is ready. 503 when it is not."""
     is_ready = await models.model_ready(name, version)
     return render({"name": name, "ready": is_ready}, 200 if is_ready else 503, None if is_ready else 2)
 
 
-@router.get("/models/{name}/config", **_CONFIG)
-@router.get("/models/{name}/versions/{version}/config", **_CONFIG)
-async def model_config(models: Door, name: str, version: str = "") -> dict[str, Any]:
+@router.get("/models/{name}/config", **schema.CONFIG_ROUTE)
+@router.get("/models/{name}/versions/{version}/config", **schema.CONFIG_ROUTE)
+async def model_config(models: ModelsOf, name: str, version: str = "") -> dict[str, Any]:
     """A model's configuration."""
     return await models.config(name, version)
 
 
-@router.get("/models/{name}/stats", **_STATISTICS)
-@router.get("/models/{name}/versions/{version}/stats", **_STATISTICS)
-async def model_statistics(models: Door, name: str, version: str = "") -> dict[str, Any]:
+@router.get("/models/{name}/stats", **schema.STATISTICS_ROUTE)
+@router.get("/models/{name}/versions/{version}/stats", **schema.STATISTICS_ROUTE)
+async def model_statistics(models: ModelsOf, name: str, version: str = "") -> dict[str, Any]:
     """How often a model was asked, and how long it took."""
     return await models.statistics(name, version)
 
 
-@router.post("/models/{name}/infer", **_INFER)
-@router.post("/models/{name}/versions/{version}/infer", **_INFER)
+@router.post("/models/{name}/infer", **schema.INFER_ROUTE)
+@router.post("/models/{name}/versions/{version}/infer", **schema.INFER_ROUTE)
 async def infer(
     request: Request,
-    models: Door,
+    models: ModelsOf,
     settings: SiteSettings,
     name: str,
     version: str = "",
@@ -224,7 +188,7 @@ async def infer(
     body = await read_body(request, settings.limits)
     decoded = decode_request(body, _json_bytes(header_length), max_tensors=settings.limits.max_tensors)
     answer = await models.infer(name, version, decoded, principal_of(request).user_id)
-    # In a thread: pixels as JSON would hold every other request up.
+    # In a thread: encoding pixels as JSON takes long enough to block the event loop.
     content, head = await asyncio.to_thread(
         encode_response, name, answer.version, decoded, answer.outputs, answer.parameters
     )
@@ -241,19 +205,21 @@ def _json_bytes(header: str | None) -> int | None:
     return int(header)
 
 
-@router.post("/models/{name}/generate", **_GENERATE)
-@router.post("/models/{name}/versions/{version}/generate", **_GENERATE)
-async def generate(request: Request, models: Door, settings: SiteSettings, name: str, version: str = "") -> Response:
+@router.post("/models/{name}/generate", **schema.GENERATE_ROUTE)
+@router.post("/models/{name}/versions/{version}/generate", **schema.GENERATE_ROUTE)
+async def generate(
+    request: Request, models: ModelsOf, settings: SiteSettings, name: str, version: str = ""
+) -> Response:
     """Ask a model in plain JSON (Triton's generate extension). Inputs and parameters are members of one object."""
     decoded = await _to_request(request, models, settings, name, version)
     answer = await models.infer(name, version, decoded, principal_of(request).user_id)
     return render(await asyncio.to_thread(_to_json, name, answer), 200, None)
 
 
-@router.post("/models/{name}/generate_stream", **_STREAM)
-@router.post("/models/{name}/versions/{version}/generate_stream", **_STREAM)
+@router.post("/models/{name}/generate_stream", **schema.STREAM_ROUTE)
+@router.post("/models/{name}/versions/{version}/generate_stream", **schema.STREAM_ROUTE)
 async def generate_stream(
-    request: Request, models: Door, settings: SiteSettings, name: str, version: str = ""
+    request: Request, models: ModelsOf, settings: SiteSettings, name: str, version: str = ""
 ) -> Response:
     """Ask a model in plain JSON, answered by server-sent events. Previews, if they are asked for, and the answer."""
     decoded = await _to_request(request, models, settings, name, version)
@@ -296,7 +262,7 @@ def _to_json(name: str, answer: Answer) -> dict[str, Any]:
 
 
 def _plain(name: str, array: Array) -> Any:
-    """A single value as it is, more of them as a flat list."""
+    """One value as a scalar, several as a flat list."""
     if array.size > MAX_JSON_VALUES:
         raise InvalidRequest(f"has {array.size} values, too many for JSON; use infer", name)
     values = to_json(name, array)

@@ -6,17 +6,27 @@ import contextlib
 import dataclasses
 import json
 from collections.abc import AsyncGenerator, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from pydantic import Field
 
+from serve.api.http.drawing import Prompt
+from serve.api.http.models import Number, RequestModel, Text, Whole, validate
 from serve.api.inference.codec import InferRequest
-from serve.api.inference.description import Answer, ModelDescription, TensorSpec, to_tensors, told_versions
-from serve.api.inference.illustrate_request import INPUTS, read_options
-from serve.api.inference.recording import Recorder
-from serve.api.inference.tensors import Array
+from serve.api.inference.description import (
+    Answer,
+    ModelDescription,
+    TensorSpec,
+    own_parameters,
+    to_tensors,
+    versions_parameter,
+)
+from serve.api.inference.tensors import Array, Tensor
+from serve.api.inference.usage import Recorder
 from serve.ensembles.illustrator.illustration import (
     ILLUSTRATE,
+    MAX_PROMPT_CHARACTERS,
     FamilyInfo,
     IllustrateOptions,
     Illustration,
@@ -24,10 +34,22 @@ from serve.ensembles.illustrator.illustration import (
     Preview,
 )
 from serve.ensembles.requests import IllustrateRequest
-from serve.errors import AtelierError, TooLarge
+from serve.errors import AtelierError, InvalidRequest, TooLarge, rename_fields
 from serve.jobs.direct.direct_request import assignment_unit
 from serve.releases.fallback.serving import serving
 from serve.releases.rollouts.version_selector import VersionSelector
+
+_TEXTS = ("prompt", "negative_prompt", "model", "sampler")
+_WHOLES = ("width", "height", "num_inference_steps", "n", "preview_every", "seed")
+_NUMBERS = ("guidance_scale", "guidance_rescale")
+
+INPUTS = [
+    TensorSpec("prompt", "BYTES"),
+    *(TensorSpec(name, "BYTES", optional=True) for name in _TEXTS[1:]),
+    *(TensorSpec(name, "INT64", optional=True) for name in _WHOLES),
+    *(TensorSpec(name, "FP32", optional=True) for name in _NUMBERS),
+]
+_NAMES = tuple(spec.name for spec in INPUTS)
 
 DESCRIPTION = ModelDescription(
     name="illustrate",
@@ -44,9 +66,9 @@ DESCRIPTION = ModelDescription(
     ],
     decoupled=True,
 )
-"""``image`` is [n, height, width, 3] sRGB, ``seed`` [n]: each alone, with n = 1, gives its picture again.
+"""``image`` is [n, height, width, 3] sRGB. ``seed`` is [n]: each seed alone, with n = 1, draws the same picture again.
 
-``parameters`` is JSON: what the first picture was made with. ``metadata`` is JSON: that, and all that there is to know.
+``parameters`` is JSON: the parameters of the first picture. ``metadata`` is JSON: the same and all other details.
 """
 
 MAX_ANSWER_BYTES = 60 * 1024 * 1024
@@ -56,10 +78,12 @@ MAX_ANSWER_BYTES = 60 * 1024 * 1024
 class IllustrateModel:
     description = DESCRIPTION
 
-    def __init__(self, service: IllustratorService, choosing: VersionSelector | None, recorder: Recorder) -> None:
-        """Without ``choosing`` the ensemble chooses the versions of its engines."""
+    def __init__(
+        self, service: IllustratorService, version_selector: VersionSelector | None, recorder: Recorder
+    ) -> None:
+        """Without a ``version_selector`` the ensemble selects the versions of its engines."""
         self._service = service
-        self._choosing = choosing
+        self._version_selector = version_selector
         self._recorder = recorder
         self._known: Sequence[FamilyInfo] = ()
 
@@ -72,8 +96,8 @@ class IllustrateModel:
 
     async def config(self) -> dict[str, Any]:
         """With the parameter ``models``: JSON of what each family draws, the default first."""
-        told = json.dumps([dataclasses.asdict(family) for family in await self._families()])
-        return {**DESCRIPTION.config(), "parameters": {"models": {"string_value": told}}}
+        families = json.dumps([dataclasses.asdict(family) for family in await self._families()])
+        return {**DESCRIPTION.config(), "parameters": {"models": {"string_value": families}}}
 
     async def infer(self, request: InferRequest, timeout_s: float | None, user_id: str) -> Answer:
         drawn = await serving(self._service, user_id).draw(await self._options(request, timeout_s, user_id))
@@ -84,7 +108,7 @@ class IllustrateModel:
         await self._recorder.keep(user_id, ILLUSTRATE, drawn.parameters.model, drawn.processing_time_s, drawn.cost)
 
     async def stream(self, request: InferRequest, timeout_s: float | None, user_id: str) -> AsyncGenerator[Answer]:
-        """Previews (``preview_every``) with the output ``image`` alone, and where they are; all outputs at last."""
+        """Previews (``preview_every``) with the output ``image`` and their step, then the answer with all outputs."""
         options = await self._options(request, timeout_s, user_id)
         async with contextlib.aclosing(serving(self._service, user_id).stream(options)) as items:
             async for item in items:
@@ -95,44 +119,44 @@ class IllustrateModel:
                     yield _answer(item, request)
 
     async def _options(self, request: InferRequest, timeout_s: float | None, user_id: str) -> IllustrateOptions:
-        DESCRIPTION.wanted(request)
+        DESCRIPTION.requested_outputs(request)
         options = read_options(request, timeout_s)
         await self._check_size(options)
-        if self._choosing is None:
+        if self._version_selector is None:
             return options
-        asked = IllustrateRequest(options)
-        return (await self._choosing.assign(asked, assignment_unit(asked, user_id))).options
+        drawing_request = IllustrateRequest(options)
+        return (await self._version_selector.assign(drawing_request, assignment_unit(drawing_request, user_id))).options
 
     async def _check_size(self, options: IllustrateOptions) -> None:
-        """Raises ``TooLarge`` before anything is drawn that no answer could hold."""
+        """Raises ``TooLarge``, before drawing, for pictures that one answer cannot hold."""
         for family in await self._families():
             if options.model in (None, family.name):
                 width, height = options.width or family.width, options.height or family.height
-                drawn = max(width, height) <= family.max_px  # else the family refuses it, by the name of the side
+                drawn = max(width, height) <= family.max_px  # else the family raises an error that names the side
                 if drawn and options.n * width * height * 3 > MAX_ANSWER_BYTES:
                     what = f"{options.n} pictures of {width} x {height}"
                     raise TooLarge(f"{what} are more than the {MAX_ANSWER_BYTES} bytes that one answer holds", "n")
                 return
 
     async def _families(self) -> Sequence[FamilyInfo]:
-        """Kept once they are known: they cannot change while the stack runs."""
+        """Cached at the first call: they cannot change while the stack runs."""
         if not self._known:
             self._known = await self._service.families()
         return self._known
 
 
 def _preview(preview: Preview, request: InferRequest) -> Answer:
-    shown = any(spec.name == "image" for spec in DESCRIPTION.wanted(request))
+    shown = any(spec.name == "image" for spec in DESCRIPTION.requested_outputs(request))
     where = {"index": preview.index, "step": preview.step, "steps": preview.steps}
     return Answer(DESCRIPTION.version, {"image": preview.pixels[None]} if shown else {}, where, final=False)
 
 
 def _answer(drawn: Illustration, request: InferRequest) -> Answer:
-    return Answer(DESCRIPTION.version, to_outputs(drawn, request), told_versions(drawn.model_versions))
+    return Answer(DESCRIPTION.version, to_outputs(drawn, request), versions_parameter(drawn.model_versions))
 
 
 def to_outputs(drawn: Illustration, request: InferRequest) -> dict[str, Array]:
-    """The outputs that were asked for, or all."""
+    """The outputs that ``request`` names, or all."""
     parameters = dataclasses.asdict(drawn.parameters)
     details = {key: value for key, value in vars(drawn).items() if key not in ("pictures", "parameters")}
     values = {
@@ -144,4 +168,62 @@ def to_outputs(drawn: Illustration, request: InferRequest) -> dict[str, Array]:
         "parameters": json.dumps(parameters),
         "metadata": json.dumps({"parameters": parameters, **details}),
     }
-    return to_tensors(values, DESCRIPTION.wanted(request))
+    return to_tensors(values, DESCRIPTION.requested_outputs(request))
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+class IllustrateInputs(RequestModel):
+    """The bounds of numbers are those of `IllustrateOptions`."""
+
+    prompt: Prompt
+    negative_prompt: Annotated[Text, Field(max_length=MAX_PROMPT_CHARACTERS)] = ""
+    model: Annotated[Text | None, Field(max_length=MAX_PROMPT_CHARACTERS)] = None
+    sampler: Annotated[Text | None, Field(max_length=MAX_PROMPT_CHARACTERS)] = None
+    width: Whole | None = None
+    height: Whole | None = None
+    num_inference_steps: Whole | None = None
+    n: Whole = 1
+    preview_every: Whole = 0
+    seed: Whole | None = None
+    guidance_scale: Number | None = None
+    guidance_rescale: Number = 0.0
+
+
+def read_options(request: InferRequest, timeout_s: float | None) -> IllustrateOptions:
+    """Raises ``InvalidRequest`` that names the tensor or the parameter at fault."""
+    values = own_parameters(request)
+    for tensor in request.inputs:
+        if tensor.name not in _NAMES:
+            raise InvalidRequest(f"is not an input of illustrate; known: {', '.join(_NAMES)}", tensor.name[:64])
+        if tensor.name in values:
+            raise InvalidRequest("is an input and a parameter; send one of them", tensor.name)
+        values[tensor.name] = _element(tensor)
+    inputs = validate(IllustrateInputs, values)
+    with rename_fields({"timeout_s": "timeout"}):
+        return IllustrateOptions(timeout_s=timeout_s, **inputs.model_dump(exclude_unset=True))
+
+
+def _element(tensor: Tensor) -> Any:
+    """The one element of ``tensor``. Raises ``InvalidRequest`` for a wrong shape or datatype."""
+    name, array = tensor.name, tensor.array
+    if array.shape not in ((1,), (1, 1)):  # the second is a batch of one
+        raise InvalidRequest(f"must have the shape [1], not {list(array.shape)}", name)
+    element = array.ravel()[0]
+    if name in _TEXTS:
+        return _text(element, tensor)
+    if array.dtype.kind not in ("iu" if name in _WHOLES else "iuf"):
+        kind = "a whole number" if name in _WHOLES else "a number"
+        raise InvalidRequest(f"must be {kind} (such as INT64), not {tensor.datatype}", name)
+    # Through the shortest decimal text: 7.1 in FP32 then is 7.1, as in JSON.
+    return float(str(element)) if array.dtype.kind == "f" else int(element)
+
+
+def _text(element: Any, tensor: Tensor) -> str:
+    if tensor.datatype != "BYTES":
+        raise InvalidRequest(f"must be BYTES, not {tensor.datatype}", tensor.name)
+    try:
+        return bytes(element).decode()
+    except UnicodeDecodeError:
+        raise InvalidRequest("is not valid UTF-8", tensor.name) from None

@@ -1,4 +1,4 @@
-"""The models that the open inference doors show: the ensembles, and the engines that they are made of."""
+"""The models of the open inference protocol: the ensembles, and the engines that they are made of."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ import numpy as np
 from serve.api.inference.codec import InferRequest
 from serve.api.inference.description import Answer, ModelDescription
 from serve.api.inference.illustrate_model import IllustrateModel
-from serve.api.inference.recording import Recorder
-from serve.api.inference.statistics import Statistics
 from serve.api.inference.tensors import Array, Tensor
+from serve.api.inference.usage import Recorder, Statistics
 from serve.api.inference.vectorize_model import VectorizeModel
-from serve.api.middleware.deadlines import asked_by, timeout_of
+from serve.api.middleware.deadlines import context_with_parameters, timeout_of
 from serve.engines.service import EngineRouter, EngineService
 from serve.ensembles.illustrator.illustration import HOW_TO_BUILD, IllustratorService
 from serve.ensembles.vectorizer.vectorization import VectorizerService
@@ -31,15 +30,16 @@ from serve.state.job_states import ANONYMOUS
 
 EXTENSIONS = ["binary_tensor_data", "model_repository", "model_configuration", "statistics", "parameters", "generate"]
 
-REMEMBERED_S = 3.0
+METADATA_CACHE_S = 3.0
+"""How long an engine's metadata is cached."""
 
 MAX_ROWS = 4096
 """Most rows of one engine input: the product of its free axes (those of size -1), the batch's among them."""
 
 MAX_PIXELS = 16 * 256 * 256
-"""Instead of MAX_ROWS for inputs with three free axes and more (pictures, latents): a batch of the largest latents.
+"""Instead of MAX_ROWS for inputs with three or more free axes (pictures, latents): a batch of the largest latents.
 
-What one family's engines may be sent is bounded by its own sizes, in its ensemble.
+The ensemble bounds the sizes that one family's engines get.
 """
 
 
@@ -54,33 +54,34 @@ class EnsembleModel(Protocol):
 
 
 class Models:
-    """Requests that both doors (HTTP and gRPC) have already decoded; answers as the protocol's JSON or arrays."""
+    """Takes requests that HTTP or gRPC has decoded; answers as the protocol's JSON or arrays."""
 
     def __init__(
         self,
         vectorizer: VectorizerService,
         settings: Settings,
         illustrator: IllustratorService | None = None,
-        choosing: VersionSelector | None = None,
+        version_selector: VersionSelector | None = None,
         database: Database | None = None,
     ) -> None:
-        """``choosing``: whose users have which versions of the engines behind an ensemble. What ensembles are asked is
-        written down in the ``database``, if there is one."""
+        """``version_selector`` assigns users to versions of an ensemble's engines. The ``database`` gets a row with the
+        cost of each request to an ensemble."""
         recorder = Recorder(database)
         self._ensembles: dict[str, EnsembleModel] = {}
         self._streaming: dict[str, IllustrateModel] = {}
         services: list[EngineService] = [vectorizer]
-        self._add(VectorizeModel(vectorizer, settings.vectorizer.image, choosing, recorder))
+        self._add(VectorizeModel(vectorizer, settings.vectorizer.image, version_selector, recorder))
         if illustrator is not None:
-            drawing = IllustrateModel(illustrator, choosing, recorder)
+            drawing = IllustrateModel(illustrator, version_selector, recorder)
             self._add(drawing)
             self._streaming[drawing.description.name] = drawing
             services.append(illustrator)
         self.engines = EngineRouter(services)
-        shown = [model.description for model in self._ensembles.values()]
-        self._stats = {told.name: Statistics(told.name, told.version) for told in shown}
-        self._told_at: dict[str, float] = {}
-        self._metadata: dict[str, dict[str, Any]] = {told.name: told.metadata() for told in shown}
+        descriptions = [model.description for model in self._ensembles.values()]
+        self._stats = {one.name: Statistics(one.name, one.version) for one in descriptions}
+        self._metadata: dict[str, dict[str, Any]] = {one.name: one.metadata() for one in descriptions}
+        self._metadata_read_at: dict[str, float] = {}
+        """Of engines, by ``time.monotonic``."""
 
     def _add(self, model: EnsembleModel) -> None:
         self._ensembles[model.description.name] = model
@@ -89,7 +90,7 @@ class Models:
         return {"name": "atelier", "version": version("atelier"), "extensions": EXTENSIONS}
 
     async def server_ready(self) -> bool:
-        """Whether every engine of every ensemble is."""
+        """Whether every engine of every ensemble is ready."""
         return (await self.engines.health()).ready
 
     async def model_ready(self, name: str, version: str = "") -> bool:
@@ -100,29 +101,29 @@ class Models:
         return name in engines and engines[name].ready
 
     async def metadata(self, name: str, version: str = "") -> dict[str, Any]:
-        """An engine's is kept for a moment: its versions change when another is loaded or promoted."""
+        """An engine's is cached briefly: its versions change when another is loaded or promoted."""
         known = self._metadata.get(name)
         if known is None or self._is_old(name, version, known):
             if name == IllustrateModel.description.name:
                 raise NotFound(f"there is no illustration model here; {HOW_TO_BUILD}, then start the stack again")
             known = self._metadata[name] = await self.engines.metadata(name)
-            self._told_at[name] = time.monotonic()
+            self._metadata_read_at[name] = time.monotonic()
         if version and version not in known.get("versions", []):
-            raise NotFound(f"the model {name} has no version {_shown(version)}")
+            raise NotFound(f"the model {name} has no version {_ascii(version)}")
         return known
 
     def _is_old(self, name: str, version: str, known: Mapping[str, Any]) -> bool:
         if name in self._ensembles:
             return False
         is_new = bool(version) and version not in known.get("versions", [])
-        return is_new or time.monotonic() - self._told_at[name] >= REMEMBERED_S
+        return is_new or time.monotonic() - self._metadata_read_at[name] >= METADATA_CACHE_S
 
     async def config(self, name: str, version: str = "") -> dict[str, Any]:
         await self.metadata(name, version)
         return await (self._ensembles[name].config() if name in self._ensembles else self.engines.config(name))
 
     async def statistics(self, name: str = "", version: str = "") -> dict[str, Any]:
-        """Of one model, or of all when ``name`` is empty."""
+        """Statistics of one model, or of all when ``name`` is empty."""
         if name:
             await self.metadata(name, version)
         names = [name] if name else [*self._ensembles, *await self.engines.engines()]
@@ -148,15 +149,15 @@ class Models:
         return listed
 
     async def _versions_of(self, name: str) -> list[str]:
-        """Those that are loaded, in order."""
+        """The loaded versions, in order."""
         with contextlib.suppress(AtelierError):
             return sorted((await self.metadata(name)).get("versions", []), key=lambda version: (len(version), version))
         return [""]
 
     async def load(self, name: str, parameters: Iterable[str]) -> None:
-        """Every model is loaded as long as the stack runs, so that this only checks the name.
+        """Checks the name only: every model is loaded as long as the stack runs.
 
-        ``parameters`` of Triton's would replace the model's configuration or files: that is refused.
+        Triton's ``parameters`` would replace the model's configuration or files; they raise InvalidRequest.
         """
         await self.metadata(name)
         overrides = list(parameters)
@@ -172,9 +173,9 @@ class Models:
         return name in self._streaming
 
     async def infer(self, name: str, version: str, request: InferRequest, user_id: str = ANONYMOUS) -> Answer:
-        """An ensemble's engines have the versions that ``user_id`` has of them; an engine that is asked by its own name
-        answers by ``version``, without one by the site's current one. Raises NotFound for one that is not loaded."""
-        with request_context.use(asked_by(request.parameters)):
+        """An ensemble uses the versions of its engines that are assigned to ``user_id``. An engine answers with
+        ``version``, by default the site's current one. Raises NotFound for a version that is not loaded."""
+        with request_context.use(context_with_parameters(request.parameters)):
             return await self._infer(name, version, request, user_id)
 
     async def _infer(self, name: str, version: str, request: InferRequest, user_id: str) -> Answer:
@@ -183,26 +184,26 @@ class Models:
         if name in self._ensembles:
             with self._stats[name].counted():
                 return await self._ensembles[name].infer(request, timeout_s, user_id)
-        answered_by = version or str(next(reversed(described.get("versions", [])), "1"))
+        answering_version = version or str(next(reversed(described.get("versions", [])), "1"))
         _check_rows(described.get("inputs", []), request.inputs)
         outputs = await self.engines.infer(
             name,
             {tensor.name: tensor.array for tensor in request.inputs},
             outputs=[output.name for output in request.outputs] or None,
             timeout_s=timeout_s,
-            version=answered_by,
+            version=answering_version,
         )
         _check_outputs(outputs)
-        return Answer(answered_by, outputs)
+        return Answer(answering_version, outputs)
 
     async def stream(
         self, name: str, version: str, request: InferRequest, user_id: str = ANONYMOUS
     ) -> AsyncGenerator[Answer]:
-        """Every answer to ``request``: one, or previews before it. Closing it ends the work.
+        """Every answer to ``request``: one, or previews before it. Closing it cancels the work.
 
-        The urgency of the task that reads it becomes that of ``request``.
+        The `RequestContext` of the calling task is replaced by that of ``request``.
         """
-        request_context.set_current(asked_by(request.parameters))
+        request_context.set_current(context_with_parameters(request.parameters))
         if not self.is_streaming(name):
             yield await self.infer(name, version, request, user_id)
             return
@@ -221,22 +222,22 @@ def _entry(name: str, version: str, ready: bool, reason: str) -> dict[str, str]:
 
 
 def _check_rows(described: list[dict[str, Any]], tensors: Iterable[Tensor]) -> None:
-    """Raises ``TooLarge``: an engine takes any size along a free axis, and memory in proportion."""
+    """Raises ``TooLarge``: an engine accepts any size along a free axis, and needs memory in proportion."""
     shapes = {entry["name"]: [int(size) for size in entry.get("shape", [])] for entry in described}
     for tensor in tensors:
         declared = shapes.get(tensor.name, ())
-        free = [size for size, wanted in zip(tensor.array.shape, declared, strict=False) if wanted < 0]
+        free = [size for size, declared_size in zip(tensor.array.shape, declared, strict=False) if declared_size < 0]
         rows, most = math.prod(free), MAX_ROWS if len(free) < 3 else MAX_PIXELS
         if rows > most:
             raise TooLarge(f"has {rows} rows on its free axes; at most {most} fit one request", tensor.name)
 
 
 def _check_outputs(outputs: Mapping[str, Array]) -> None:
-    """Inputs are finite; an output that is not tells that they lie far outside what the engine can take."""
+    """Raises ``InvalidRequest`` for an output that is not finite: its finite inputs lie outside the engine's range."""
     for name, array in outputs.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise InvalidRequest(f"the output {name} is not finite for these inputs; send smaller numbers", "inputs")
 
 
-def _shown(text: str) -> str:
+def _ascii(text: str) -> str:
     return ascii(text[:64])

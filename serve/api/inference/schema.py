@@ -1,4 +1,7 @@
-"""Models of the protocol's JSON, for OpenAPI. Requests with tensors are decoded by `codec`, as they may be binary."""
+"""Models of the protocol's JSON, and what its routes declare in OpenAPI.
+
+Requests with tensors may be binary, so `codec` decodes them and not these models.
+"""
 
 from __future__ import annotations
 
@@ -149,7 +152,7 @@ EVENTS = event_stream(
 
 
 def optional_body(model: type[BaseModel]) -> dict[str, Any]:
-    """Of a route whose body may be empty."""
+    """The request body of a route that accepts an empty one."""
     body = bodies({JSON: model})["requestBody"]
     return {"requestBody": {**body, "required": False}}
 
@@ -157,3 +160,45 @@ def optional_body(model: type[BaseModel]) -> dict[str, Any]:
 def infer_body() -> dict[str, Any]:
     body = bodies({JSON: InferBody})["requestBody"]
     return {"requestBody": {**body, "content": {**body["content"], **BINARY}}}
+
+
+# --- arguments of the route decorators -------------------------------------------------------------------------------
+
+_UNCHANGED = {"response_model_exclude_unset": True}
+STATISTICS_ROUTE: dict[str, Any] = {
+    "response_model": Statistics,
+    "response_description": "As Triton's ModelStatistics",
+    **_UNCHANGED,
+}
+METADATA_ROUTE: dict[str, Any] = {
+    "response_model": ModelMetadata,
+    "response_description": "Its tensors; -1 is a free axis",
+    **_UNCHANGED,
+}
+CONFIG_ROUTE: dict[str, Any] = {
+    "response_model": ModelConfig,
+    "response_description": "As Triton's ModelConfig in JSON",
+    **_UNCHANGED,
+}
+READY_ROUTE: dict[str, Any] = {
+    "response_model": ModelReady,
+    "response_description": "It is",
+    "responses": {503: {"model": ModelReady | ErrorBody, "description": "It is not, or cannot be asked"}},
+}
+LOAD_ROUTE: dict[str, Any] = {"openapi_extra": optional_body(LoadRequest)}
+INFER_ROUTE: dict[str, Any] = {
+    "response_model": InferAnswer,
+    "response_description": "The outputs; as binary data where the request says so",
+    "responses": {200: {"content": BINARY}},
+    "openapi_extra": infer_body(),
+}
+_GENERATE_BODY = bodies({JSON: GenerateBody})
+GENERATE_ROUTE: dict[str, Any] = {
+    "response_model": GenerateAnswer,
+    "response_description": "The outputs: single values, or flat lists",
+    "openapi_extra": _GENERATE_BODY,
+}
+STREAM_ROUTE: dict[str, Any] = {
+    "responses": {200: {"description": "Server-sent events", "content": EVENTS}},
+    "openapi_extra": _GENERATE_BODY,
+}

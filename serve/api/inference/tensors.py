@@ -70,7 +70,7 @@ def from_numbers(data: list[Any], datatype: str, shape: tuple[int, ...], name: s
     dtype = DTYPES[datatype]
     flat = _flatten(data, name)
     check_count(len(flat), shape, name)
-    # Types are checked before numpy sees the list: it would widen mixed strings into a huge array.
+    # Types are checked first: numpy would widen mixed strings into a huge array.
     if not set(map(type, flat)) <= _JSON_TYPES[dtype.kind]:
         raise InvalidRequest(f"data does not hold {datatype} values", name)
     if dtype.kind in "iu" and flat:
@@ -134,13 +134,13 @@ def _shaped(values: Array, shape: tuple[int, ...], name: str) -> Array:
 
 
 def check_count(count: int, shape: tuple[int, ...], name: str) -> None:
-    """Raises ``InvalidRequest`` unless ``count`` elements fill ``shape``; before millions of them are looked at."""
+    """Raises ``InvalidRequest`` unless ``count`` elements fill ``shape``; called before the elements are checked."""
     if count != math.prod(shape):
         raise InvalidRequest(f"{count} elements do not fill the shape {list(shape)}", name)
 
 
 def _split_bytes(raw: bytes, most: int, name: str) -> list[bytes]:
-    """The elements in ``raw``; one more than ``most`` tells that the shape is wrong, and the rest is not looked at."""
+    """The elements in ``raw``, at most one more than ``most``: the shape is wrong then, and the rest is not read."""
     elements: list[bytes] = []
     at = 0
     while at < len(raw) and len(elements) <= most:

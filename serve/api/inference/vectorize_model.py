@@ -18,10 +18,10 @@ from serve.api.inference.description import (
     TensorSpec,
     own_parameters,
     to_tensors,
-    told_versions,
+    versions_parameter,
 )
-from serve.api.inference.recording import Recorder
 from serve.api.inference.tensors import Array, Tensor, decode_base64
+from serve.api.inference.usage import Recorder
 from serve.api.native.conversion_models import vectorize_options
 from serve.ensembles.requests import VectorizeRequest
 from serve.ensembles.vectorizer.vectorization import VECTORIZE, Vectorization, VectorizeOptions, VectorizerService
@@ -59,40 +59,40 @@ class VectorizeModel:
         self,
         service: VectorizerService,
         limits: ImageLimitsSettings,
-        choosing: VersionSelector | None,
+        version_selector: VersionSelector | None,
         recorder: Recorder,
     ) -> None:
-        """Without ``choosing`` the ensemble chooses the versions of its engines."""
+        """Without a ``version_selector`` the ensemble selects the versions of its engines."""
         self._service = service
         self._recorder = recorder
         self._limits = limits
-        self._choosing = choosing
+        self._version_selector = version_selector
 
     async def ready(self) -> bool:
-        return True  # it converts without any engine, if it must
+        return True  # it converts without engines too
 
     async def config(self) -> dict[str, Any]:
         return DESCRIPTION.config()
 
     async def infer(self, request: InferRequest, timeout_s: float | None, user_id: str) -> Answer:
-        # In a thread: to pack ten megabytes of pixels would hold every other request up.
+        # In a thread: packing ten megabytes of pixels would block the event loop.
         image = await asyncio.to_thread(read_image, request, self._limits)
         options = await self._versioned(image, read_options(request, timeout_s=timeout_s), user_id)
         result = await self._service.vectorize(image, options)
         await self._recorder.keep(user_id, VECTORIZE, None, result.processing_time_s, result.cost)
-        return Answer(DESCRIPTION.version, to_outputs(result, request), told_versions(result.model_versions))
+        return Answer(DESCRIPTION.version, to_outputs(result, request), versions_parameter(result.model_versions))
 
     async def _versioned(self, image: bytes, options: VectorizeOptions, user_id: str) -> VectorizeOptions:
-        if self._choosing is None:
+        if self._version_selector is None:
             return options
-        asked = VectorizeRequest(await asyncio.to_thread(name_of, image, media_type_of(image)), options)
-        return (await self._choosing.assign(asked, assignment_unit(asked, user_id))).options
+        conversion = VectorizeRequest(await asyncio.to_thread(name_of, image, media_type_of(image)), options)
+        return (await self._version_selector.assign(conversion, assignment_unit(conversion, user_id))).options
 
 
 def read_options(request: InferRequest, **fixed: Any) -> VectorizeOptions:
-    """Options from the request's parameters. Asking for the output ``actual_quality`` validates the result."""
+    """Options from the request's parameters. A request for the output ``actual_quality`` validates the result."""
     values = own_parameters(request)
-    DESCRIPTION.wanted(request)
+    DESCRIPTION.requested_outputs(request)
     if any(output.name == "actual_quality" for output in request.outputs):
         values["validate"] = True
     with rename_fields({"timeout_s": "timeout"}):
@@ -131,8 +131,8 @@ def _to_png(array: Array, limits: ImageLimitsSettings) -> bytes:
 
 
 def to_outputs(result: Vectorization, request: InferRequest) -> dict[str, Array]:
-    """The outputs that were asked for, or all that there are; each of shape [1]."""
+    """The outputs that ``request`` names, or all that there are; each of shape [1]."""
     details = {key: value for key, value in dataclasses.asdict(result).items() if key != "svg"}
     values = {spec.name: getattr(result, spec.name, None) for spec in DESCRIPTION.outputs}
     values |= {"processing_time_ms": result.processing_time_s * 1000.0, "metadata": json.dumps(details)}
-    return to_tensors(values, DESCRIPTION.wanted(request))
+    return to_tensors(values, DESCRIPTION.requested_outputs(request))

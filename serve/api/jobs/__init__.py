@@ -1,4 +1,7 @@
-"""The doors of the queue: jobs, batches, events, and C-043's /api/generate. They need ``app.state.jobs``."""
+"""Routes of the queue: jobs, batches, events, and C-043's /api/generate. They need ``app.state.jobs``.
+
+Begin with `jobs`; `request_models` and `models` are its requests and answers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the routes of jobs share in a process, and the ids in their paths."""
+"""Dependencies of the queue's routes: the services of the process, and checked ids of jobs and batches."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def parts_of(connection: HTTPConnection) -> JobServices:
 
 
 async def job_id_of(job_id: str, connection: HTTPConnection) -> str:
-    """Raises NotFound for another user's, too."""
+    """Raises NotFound, also for another user's job."""
     await check_own(connection, "job", [checked_id(job_id, "job")])
     return job_id
 
@@ -47,11 +47,11 @@ async def batch_id_of(batch_id: str, connection: HTTPConnection) -> str:
     return batch_id
 
 
-def checked_id(given: str, what: str) -> str:
-    """The database is not asked for what cannot be an id. Raises NotFound."""
-    if not _ID.fullmatch(given):
+def checked_id(object_id: str, what: str) -> str:
+    """``object_id`` if it has the form of an id. Raises NotFound before the database is queried."""
+    if not _ID.fullmatch(object_id):
         raise NotFound(f"there is no such {what}", "id")
-    return given
+    return object_id
 
 
 Parts = Annotated[JobServices, Depends(parts_of)]

@@ -1,7 +1,7 @@
 """The events of a job, by server-sent events and by polling; `sockets` has the WebSocket. All three agree.
 
-Every event has a number and the state of the job at that time. A client that was cut off sends the number of the last
-event that it has, and gets those that follow.
+Every event has a number and the state of the job at that time. A client that was disconnected sends the number of its
+last event and gets the following ones.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from serve.api.http.event_stream import EventStream
 from serve.api.http.models import validate
 from serve.api.http.problems import kind_of, render
 from serve.api.jobs.dependencies import JobId, JobServices, Parts
-from serve.api.jobs.models import LAST_EVENT, EventsQuery, EventsResponse, LastEventHeader, StreamQuery
+from serve.api.jobs.models import EventsResponse
 from serve.api.jobs.rendering import event_of
-from serve.api.middleware.authentication import admitted_still
+from serve.api.jobs.request_models import LAST_EVENT, EventsQuery, LastEventHeader, StreamQuery
+from serve.api.middleware.authentication import reauthenticate
 from serve.api.native.conversion import SiteSettings
 from serve.api.openapi.operation import event_stream
 from serve.errors import AtelierError
@@ -57,10 +58,10 @@ async def events(
     """The events of a job. As a stream (`Accept: text/event-stream`), or as JSON, which can wait for news."""
     if SSE in request.headers.get("accept", "") if query.stream is None else query.stream:
         return await _stream(query.after, last_event, request, job_id, parts, settings)
-    found = await parts.follower.wait(job_id, query.after, query.wait_s)
-    documents = [event_of(job_id, event, settings) for event in found.events]
+    news = await parts.follower.wait(job_id, query.after, query.wait_s)
+    documents = [event_of(job_id, event, settings) for event in news.events]
     last = documents[-1]["id"] if documents else query.after
-    return render({"events": documents, "last": last, "over": found.finished}, 200, None)
+    return render({"events": documents, "last": last, "over": news.finished}, 200, None)
 
 
 @router.get(
@@ -85,11 +86,11 @@ async def status_stream(
 async def _stream(
     after: int, last_event: str | None, request: Request, job_id: str, parts: JobServices, settings: Settings
 ) -> Response:
-    """204 when nothing follows any more: browsers then end their requests."""
+    """204 when no event follows: browsers then stop to reconnect."""
     known = validate(LastEventHeader, {LAST_EVENT: last_event}).last_event_id
     after = after if known is None else known
-    found = await event_slice(parts.state.database, job_id, after, limit=1)
-    if found.finished and not found.events:
+    following = await event_slice(parts.state.database, job_id, after, limit=1)
+    if following.finished and not following.events:
         return Response(status_code=204)
     source = _frames(request, job_id, after, parts, settings)
     return await EventStream.of(source, settings.pictures.heartbeat_s, _as_event)
@@ -99,9 +100,9 @@ async def _frames(
     request: Request, job_id: str, after: int, parts: JobServices, settings: Settings
 ) -> AsyncGenerator[str]:
     hint = f"retry: {RECONNECT_MS}\n"
-    async with contextlib.aclosing(parts.follower.follow(job_id, after)) as following:
-        async for event in following:
-            await admitted_still(request)
+    async with contextlib.aclosing(parts.follower.follow(job_id, after)) as job_events:
+        async for event in job_events:
+            await reauthenticate(request)
             document = event_of(job_id, event, settings)
             data = json.dumps(document["data"])
             yield f"{hint}id: {document['id']}\nevent: {document['event']}\ndata: {data}\n\n"

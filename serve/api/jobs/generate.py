@@ -15,8 +15,9 @@ from serve.api.http.models import Text, reported_as_one, validate
 from serve.api.http.ownership import MAX_USER
 from serve.api.http.problems import render
 from serve.api.jobs.dependencies import JobId, Parts
-from serve.api.jobs.models import FAL_PRIORITY, JobFields, Priority, PriorityHeader, Progress, Quality, Status
+from serve.api.jobs.models import Progress
 from serve.api.jobs.rendering import error_of, job_of, time_of
+from serve.api.jobs.request_models import FAL_PRIORITY, JobFields, Priority, PriorityHeader, Quality, Status
 from serve.api.jobs.requests import order_of, parse_drawing
 from serve.api.library.generations import CamelCaseGeneration, generation_in_camel_case
 from serve.api.native.conversion import SiteSettings

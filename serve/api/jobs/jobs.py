@@ -12,21 +12,17 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 from serve.api.http.bodies import CappedRoute
 from serve.api.http.problems import render
 from serve.api.jobs.dependencies import JobId, JobServices, Parts, checked_id
-from serve.api.jobs.models import (
+from serve.api.jobs.models import BatchInfo, JobInfo, JobResult, JobsPage, QueueStatus
+from serve.api.jobs.rendering import batch_of, error_of, job_of, result_of, status_of
+from serve.api.jobs.request_models import (
     MAX_WAIT_S,
-    BatchInfo,
     JobForm,
     JobHeaders,
-    JobInfo,
     JobRequestBody,
-    JobResult,
-    JobsPage,
     JobsQuery,
     PreviewQuery,
     PriorityBody,
-    QueueStatus,
 )
-from serve.api.jobs.rendering import batch_of, error_of, job_of, result_of, status_of
 from serve.api.jobs.requests import parse_body, parse_jobs, wait_s
 from serve.api.middleware.authentication import principal_of
 from serve.api.native.conversion import SiteSettings
@@ -77,11 +73,13 @@ async def add(
         added = await parts.queue.add_batch(jobs.requests, jobs.order)
     else:
         added = await parts.queue.add(jobs.requests[0], jobs.order)
-    wanted_s = wait_s(headers.prefer, MAX_WAIT_S)
-    if wanted_s:
-        await _wait(parts, added, wanted_s)
+    wait_limit_s = wait_s(headers.prefer, MAX_WAIT_S)
+    if wait_limit_s:
+        await _wait(parts, added, wait_limit_s)
         added = replace(added, row=None)
-    return await answer(parts, settings, added, {"Preference-Applied": f"wait={wanted_s:g}"} if wanted_s else {})
+    return await answer(
+        parts, settings, added, {"Preference-Applied": f"wait={wait_limit_s:g}"} if wait_limit_s else {}
+    )
 
 
 async def _wait(parts: JobServices, added: Submission, most_s: float) -> None:
@@ -93,7 +91,7 @@ async def _wait(parts: JobServices, added: Submission, most_s: float) -> None:
 
 
 async def answer(parts: JobServices, settings: Settings, added: Submission, headers: dict[str, str]) -> Response:
-    """202, and 200 where there is nothing to wait for: the key stood for it already, or all of it is over."""
+    """202; or 200 where nothing is left to wait for: a repeated idempotency key, or jobs that are all over."""
     if added.batch_id is None:
         views = [await parts.views.of_submission(added)]
         body, path = job_of(views[0], settings), f"/v1/jobs/{added.ids[0]}"
@@ -102,8 +100,8 @@ async def answer(parts: JobServices, settings: Settings, added: Submission, head
         body, path = batch_of(views, settings), f"/v1/batches/{added.batch_id}"
     done = added.is_replay or all(view.status in TERMINAL for view in views)
     response = render(body, 200 if done else 202, None)
-    again = {"Idempotent-Replayed": "true"} if added.is_replay else {}
-    response.headers.update({"Location": path, **again, **headers})
+    replayed = {"Idempotent-Replayed": "true"} if added.is_replay else {}
+    response.headers.update({"Location": path, **replayed, **headers})
     return response
 
 

@@ -1,4 +1,4 @@
-"""`GET /v1/queue`, and the lanes of the queue for whoever runs the site."""
+"""`GET /v1/queue`, and the lanes of the queue for administrators."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _CHANGED: dict[str, Any] = {
 @router.get("/v1/queue", response_model=QueueInfo, response_description="Now")
 async def queue(parts: Parts) -> Response:
     """The queue: jobs by lane and status, slots of the workers, and whether a lane is paused."""
-    found = await parts.views.lanes(LANES)
+    views = await parts.views.lanes(LANES)
     counts = {
         name: {status: lane.counts.get(status, 0) for status in (PENDING, PROCESSING, PAUSED)}
-        for name, lane in found.items()
+        for name, lane in views.items()
     }
-    lanes = {name: {**counts[name], "slots": lane.slots, "is_paused": lane.paused} for name, lane in found.items()}
+    lanes = {name: {**counts[name], "slots": lane.slots, "is_paused": lane.paused} for name, lane in views.items()}
     sums = {status: sum(one[status] for one in counts.values()) for status in (PENDING, PROCESSING, PAUSED)}
     return render({"lanes": lanes, **sums}, 200, None)
 

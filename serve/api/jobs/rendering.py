@@ -17,14 +17,14 @@ from serve.jobs.queue.views import JobStatus, JobView, ResultView
 from serve.settings import Settings
 from serve.state.job_states import CANCELLED, COMPLETED, FAILED, PROCESSING, TERMINAL
 
-_AS_THEY_ARE = (
+_COPIED = (
     "id", "user_id", "kind", "lane", "status", "wish", "priority", "prompt", "position", "estimated_s", "progress",
     "attempt", "batch_id", "retried_from", "cached", "error", "details", "generation_time_s",
 )  # fmt: skip
 
 
 def links_of(job_id: str, settings: Settings) -> dict[str, str]:
-    """By fal's names, and where the events are."""
+    """The addresses by fal's names, and those of the events."""
     own = address(settings, f"/v1/jobs/{job_id}")
     return {
         "request_id": job_id,
@@ -37,9 +37,9 @@ def links_of(job_id: str, settings: Settings) -> dict[str, str]:
 
 
 def job_of(view: JobView, settings: Settings) -> dict[str, Any]:
-    """``last_event`` is the number of the event that tells the same."""
+    """As `JobInfo`. ``last_event`` is the number of the newest event that it includes."""
     return {
-        **{name: getattr(view, name) for name in _AS_THEY_ARE},
+        **{name: getattr(view, name) for name in _COPIED},
         **_stage(view.id, view.stage, settings),
         "last_event": view.events,
         "parameters": _parameters(view.parameters),
@@ -53,8 +53,8 @@ def job_of(view: JobView, settings: Settings) -> dict[str, Any]:
 
 
 def status_of(view: JobView | JobStatus, settings: Settings) -> dict[str, Any]:
-    """In fal's words: ``queue_position`` counts what is ahead; COMPLETED is over, however it ended."""
-    told: dict[str, Any] = {
+    """The status in fal's terms: ``queue_position`` counts the jobs ahead; COMPLETED includes failed and cancelled."""
+    document: dict[str, Any] = {
         "status": "COMPLETED"
         if view.status in TERMINAL
         else "IN_PROGRESS"
@@ -65,12 +65,12 @@ def status_of(view: JobView | JobStatus, settings: Settings) -> dict[str, Any]:
         **links_of(view.id, settings),
     }
     if view.status in (FAILED, CANCELLED):
-        told |= {"error": error_of(view).message, "error_type": (view.error or {}).get("type", "Cancelled")}
-    return told
+        document |= {"error": error_of(view).message, "error_type": (view.error or {}).get("type", "Cancelled")}
+    return document
 
 
 def result_of(view: JobView, settings: Settings) -> dict[str, Any]:
-    """Of a job that is completed."""
+    """The result of a completed job."""
     return {
         "id": view.id,
         "status": view.status,
@@ -84,7 +84,7 @@ def result_of(view: JobView, settings: Settings) -> dict[str, Any]:
 
 
 def event_of(job_id: str, event: Event, settings: Settings) -> dict[str, Any]:
-    """The same by whatever way it is told. ``data`` says where the job stood then."""
+    """The same document for server-sent events, polling and WebSockets. ``data`` has the job's state at that time."""
     data = {name: value for name, value in event.data.items() if name not in _STAGE}
     data |= _stage(job_id, event.data, settings) | {"at": time_of(event.created_at)}
     if event.kind == COMPLETED:
@@ -93,9 +93,9 @@ def event_of(job_id: str, event: Event, settings: Settings) -> dict[str, Any]:
 
 
 def batch_of(views: Sequence[JobView], settings: Settings) -> dict[str, Any]:
-    """``counts`` by status; ``progress`` from 0 to 1 over all of its jobs, what is over being done.
+    """``counts`` by status; ``progress`` from 0 to 1 over all jobs, where a finished job counts as 1.
 
-    Its jobs are told in brief: there may be many.
+    The jobs are in brief form, as there may be many.
     """
     batch_id = views[0].batch_id
     own = address(settings, f"/v1/batches/{batch_id}")
@@ -116,7 +116,7 @@ def batch_of(views: Sequence[JobView], settings: Settings) -> dict[str, Any]:
 
 
 def _brief(view: JobView, settings: Settings) -> dict[str, Any]:
-    """With its seed, if it names one."""
+    """The brief form of a job, with its seed if the request has one."""
     seed = view.parameters.get("options", {}).get("seed")
     return {
         "id": view.id,
@@ -130,14 +130,14 @@ def _brief(view: JobView, settings: Settings) -> dict[str, Any]:
 
 
 def error_of(view: JobView | JobStatus) -> AtelierError:
-    """Why a job came to nothing, as the error that it is."""
+    """The error of a failed or cancelled job."""
     if view.status == CANCELLED:
         return Gone("this job was cancelled")
-    told = view.error or {}
-    kind = _KINDS.get(str(told.get("type")))
-    if kind is None:  # of elsewhere, or of a later version
-        kind = next((one for one in _KINDS.values() if one.status == told.get("status")), EngineFailure)
-    return error_from_record(kind, told)
+    record = view.error or {}
+    kind = _KINDS.get(str(record.get("type")))
+    if kind is None:  # a class that this version does not have
+        kind = next((one for one in _KINDS.values() if one.status == record.get("status")), EngineFailure)
+    return error_from_record(kind, record)
 
 
 def time_of(value: datetime | None) -> str | None:
@@ -153,21 +153,21 @@ _STAGE = ("step", "steps", "preview")
 
 
 def _stage(job_id: str, stage: Mapping[str, Any], settings: Settings) -> dict[str, Any]:
-    """How far it is. A preview's address changes with the preview."""
+    """Steps and preview. A preview's address changes with the preview."""
     name = stage.get("preview")
     url = name and shown_url(settings, f"/v1/jobs/{job_id}/preview", f"v={name[:12]}")
     return {"step": stage.get("step"), "steps": stage.get("steps"), "preview_url": url}
 
 
 def _parameters(request: Mapping[str, Any]) -> dict[str, Any]:
-    """What is asked for, by the names that `POST /v1/jobs` takes."""
-    told = dict(request.get("options", {}))
+    """The request's parameters by the names that `POST /v1/jobs` takes."""
+    parameters = dict(request.get("options", {}))
     if request.get("kind") != ILLUSTRATE:
-        told["time_budget"] = told.pop("time_budget_s", None)
-        return {**told, "input_sha256": str(request.get("image", "")).partition(".")[0]}
+        parameters["time_budget"] = parameters.pop("time_budget_s", None)
+        return {**parameters, "input_sha256": str(request.get("image", "")).partition(".")[0]}
     encoding = request["encoding"]
-    told |= {"output_format": encoding["format"], "output_compression": encoding["quality"]}
-    return {**told, "metadata": encoding["metadata"], **request["more"]}
+    parameters |= {"output_format": encoding["format"], "output_compression": encoding["quality"]}
+    return {**parameters, "metadata": encoding["metadata"], **request["more"]}
 
 
 def _result(view: ResultView, settings: Settings) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Requests of the queue's routes as orders and requests of the queue, refused where the direct routes refuse them.
 
-Only the Illustrator knows its models, sizes and samplers. It is asked for them with a short timeout: the queue takes
-jobs also while the Illustrator is away.
+Only the Illustrator knows its models, sizes and samplers. They are requested with a short timeout: the queue accepts
+jobs also while the Illustrator is unavailable.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from serve.api.http.callers import KeyHeader
 from serve.api.http.drawing import SizedDrawingFields, family_for
 from serve.api.http.models import validate
 from serve.api.jobs import pictures
-from serve.api.jobs.models import (
+from serve.api.jobs.request_models import (
     PROMPT_TO_SVG,
     ConversionInput,
     DrawingInput,
@@ -54,7 +54,7 @@ VARIATIONS = ("seeds", "prompts", "count")
 """Each makes a batch of jobs out of one request."""
 FAMILIES_TIMEOUT_S = 2.0
 _OF_FAMILY = ("model", "width", "height", "sampler")
-_AWAY = (EngineUnavailable, Overloaded, DeadlineExceeded)
+_UNAVAILABLE = (EngineUnavailable, Overloaded, DeadlineExceeded)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ async def parse_body(request: Request) -> JobRequestBody | JobForm:
 
 
 async def parse_jobs(body: JobRequestBody | JobForm, headers: JobHeaders, request: Request, state: State) -> ParsedJobs:
-    """Raises InvalidRequest naming the field at fault, and what keeping a picture raises."""
+    """Raises InvalidRequest naming the field at fault, and the errors of `keep_picture`."""
     order = order_of(body, headers, headers.fal_priority, request, state.settings)
     if isinstance(body, JobForm):
         image = await _kept_file(body, state, request)
@@ -164,11 +164,11 @@ def check(options: IllustrateOptions, families: Sequence[FamilyInfo]) -> None:
 
 
 async def _families(illustrator: IllustratorService, needed: bool) -> Sequence[FamilyInfo] | None:
-    """None when the Illustrator does not answer, and no answer is ``needed``."""
+    """None if the Illustrator does not answer. Raises EngineUnavailable instead where its answer is ``needed``."""
     try:
         async with asyncio.timeout(FAMILIES_TIMEOUT_S):
             return await illustrator.families()
-    except (TimeoutError, *_AWAY):
+    except (TimeoutError, *_UNAVAILABLE):
         if needed:
             raise EngineUnavailable("the Illustrator is away, and alone knows the steps of a quality") from None
         return None
@@ -223,7 +223,7 @@ def _check_length(values: Sequence[Any], name: str, most: int) -> None:
 
 
 _ANSWER_S = 0.25
-"""What is left of a request's time for its answer, when it waits for the end of a job."""
+"""Seconds before the request's deadline at which it stops to wait for a job, so that its answer is in time."""
 _WAIT = re.compile(r"wait(?:\s*=\s*\"?(\d{1,6})\"?)?", re.ASCII | re.IGNORECASE)
 
 
@@ -234,6 +234,6 @@ def wait_s(headers: Sequence[str], most: float) -> float:
         for preference in header.split(",")[:16]:
             match = _WAIT.fullmatch(preference.partition(";")[0].strip())
             if match is not None:
-                wanted_s = min(most, float(match[1])) if match[1] else most
-                return max(0.0, min(wanted_s, request_context.current().left_s(math.inf) - _ANSWER_S))
+                limit_s = min(most, float(match[1])) if match[1] else most
+                return max(0.0, min(limit_s, request_context.current().left_s(math.inf) - _ANSWER_S))
     return 0.0

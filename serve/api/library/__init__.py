@@ -1,1 +1,3 @@
-"""Routes for what users keep: gallery, results, subject references. Begin with `gallery`."""
+"""Stored results: gallery, files and their renditions, subject references, ZIP downloads. Begin with `results`."""
+
+"""Stored results: gallery, files and their renditions, subject references, ZIP downloads. Begin with `results`."""

@@ -1,4 +1,4 @@
-"""A ZIP that is sent while it is made: its files are stored as they are, for pictures are compressed already."""
+"""A ZIP that is streamed while it is written. Files are stored uncompressed: pictures are compressed already."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _FILE_MODE = 0o644 << 16
 
 
 class _Sink:
-    """A file that can only be written to: `take` gives what was written since."""
+    """A write-only file; `take` returns the bytes written since the last call."""
 
     def __init__(self) -> None:
         self._written = bytearray()
@@ -27,22 +27,22 @@ class _Sink:
     def flush(self) -> None: ...
 
     def take(self) -> bytes:
-        found = bytes(self._written)
+        data = bytes(self._written)
         self._written.clear()
-        return found
+        return data
 
 
 async def zip_stream(files: AsyncIterator[tuple[str, AsyncIterator[bytes]]]) -> AsyncIterator[bytes]:
-    """The pieces of a ZIP of ``files``, each a name and its content; no more than one piece of one is held.
+    """The pieces of a ZIP of ``files``, each a name and its content; at most one piece is in memory.
 
-    Names have to differ. What ``files`` raises ends the ZIP in the middle, and no reader takes it for whole.
+    Names have to differ. An error of ``files`` truncates the ZIP, which readers then report as incomplete.
     """
     sink = _Sink()
     archive = zipfile.ZipFile(cast(Any, sink), "w", zipfile.ZIP_STORED)
     async for name, pieces in files:
         entry = zipfile.ZipInfo(name, time.gmtime()[:6])
         entry.external_attr = _FILE_MODE
-        # How long it becomes is not known yet: the 64-bit form takes any length.
+        # Its length is not known yet: the 64-bit form allows any length.
         with archive.open(entry, "w", force_zip64=True) as file:
             async for piece in pieces:
                 file.write(piece)

@@ -1,6 +1,6 @@
 """Kept files as answers: caching, ranges and names (RFC 9110, 9111, 6266), for results and references alike.
 
-What an address names never changes, so clients may keep it for a year without asking.
+The content at an address never changes, so clients may cache it for a year without revalidation.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from serve.state.objects import EXTENSIONS, PIECE_BYTES, Objects
 CACHED = "private, max-age=31536000, immutable"
 _TAG = re.compile(r'(?:W/)?"[^"]*"')
 _RANGE = re.compile(r"bytes=(?:([0-9]{1,19})-([0-9]{0,19})|-([0-9]{1,19}))", re.ASCII | re.IGNORECASE)
-_LONGEST_SLUG = 60
-_AT_ONCE, _WAITING = 2, 32
+_MAX_SLUG = 60
+_MAX_CONVERSIONS, _MAX_QUEUED_CONVERSIONS = 2, 32
 
 
 class UnsatisfiableRange(InvalidRequest):
@@ -36,10 +36,10 @@ class UnsatisfiableRange(InvalidRequest):
 
 
 async def turns_of(connection: HTTPConnection) -> AdmissionQueue:
-    """Of this process: a conversion takes one core and hundreds of megabytes."""
+    """The conversions of this process: each takes one core and hundreds of megabytes."""
     state = connection.app.state
     if not hasattr(state, "conversions"):
-        state.conversions = AdmissionQueue(_AT_ONCE, _WAITING)
+        state.conversions = AdmissionQueue(_MAX_CONVERSIONS, _MAX_QUEUED_CONVERSIONS)
     turns: AdmissionQueue = state.conversions
     return turns
 
@@ -81,7 +81,7 @@ Ranged = Annotated[RangeHeaders, Header()]
 
 @dataclass(frozen=True)
 class KeptFile:
-    """``object`` names it in the store; ``title`` is its file name for people, without what tells the format."""
+    """``object`` is its name in the object store; ``title`` is the file name for downloads, without extension."""
 
     object: str
     media_type: str
@@ -90,7 +90,7 @@ class KeptFile:
 
     @property
     def hash(self) -> str:
-        """Of the content, in hex."""
+        """SHA-256 of the content, in hex."""
         return self.object.partition(".")[0]
 
 
@@ -100,10 +100,10 @@ async def serve_object(
     """The file as it is, or the part of it that ``Range`` names. Raises NotFound, StateUnavailable."""
     tag = f'"{kept.hash}"'
     if kept.media_type == SVG and "gzip" in request.headers.get("accept-encoding", ""):
-        tag = f"W/{tag}"  # it is compressed on its way: other bytes, the same content
+        tag = f"W/{tag}"  # the answer is compressed: other bytes, the same content
     headers = _headers(request, tag, kept.media_type, kept.title, download) | {"Accept-Ranges": "bytes"}
     if _is_known(conditions, tag):
-        return Response(None, 304, _of_unchanged(headers))
+        return Response(None, 304, _headers_of_304(headers))
     if request.method == "HEAD":
         return Response(None, 200, headers | {"Content-Length": str(kept.bytes)})
     try:
@@ -128,13 +128,14 @@ async def serve_rendition(
     download: bool,
     conditions: ConditionalHeaders,
 ) -> Response:
-    """``kept`` in another form, whose name is ``variant``; it is not made for HEAD and for a client that has it.
-    Raises what ``make`` does.
+    """``kept`` in the form ``variant``, made by ``make``, but not for HEAD and for a client that has it.
+
+    Raises the errors of ``make``.
     """
-    tag = f'W/"{kept.hash}-{variant}"'  # another release may encode it in other bytes
+    tag = f'W/"{kept.hash}-{variant}"'  # weak: another release may encode it in other bytes
     headers = _headers(request, tag, media_type, kept.title, download)
     if _is_known(conditions, tag):
-        return Response(None, 304, _of_unchanged(headers))
+        return Response(None, 304, _headers_of_304(headers))
     if request.method == "HEAD":
         response = Response(None, 200, headers)
         del response.headers["Content-Length"]  # it is not known yet
@@ -146,7 +147,7 @@ async def _streamed(
     objects: Objects, kept: KeptFile, start: int, end: int, status: int, headers: Mapping[str, str]
 ) -> Response:
     pieces = objects.read(kept.object, start, end)
-    first = await anext(pieces, b"")  # before the answer begins: it may be an error still
+    first = await anext(pieces, b"")  # before the answer begins, so that an error still has its status
     if end - start <= PIECE_BYTES:
         return Response(first, status, headers)
 
@@ -171,13 +172,13 @@ def _headers(request: Request, tag: str, media_type: str, title: str, download: 
     return headers | guards.SVG if media_type == SVG else headers
 
 
-def _of_unchanged(headers: Mapping[str, str]) -> dict[str, str]:
+def _headers_of_304(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in headers.items() if name in ("ETag", "Cache-Control")}
 
 
 def slug(text: str) -> str:
-    """``text`` as part of a file name: letters and digits of any script, what is between them as hyphens."""
-    return re.sub(r"[\W_]+", "-", text[: 2 * _LONGEST_SLUG])[:_LONGEST_SLUG].strip("-")
+    """``text`` as part of a file name: letters and digits of any script, everything between them as a hyphen."""
+    return re.sub(r"[\W_]+", "-", text[: 2 * _MAX_SLUG])[:_MAX_SLUG].strip("-")
 
 
 def _is_known(conditions: ConditionalHeaders, tag: str) -> bool:
@@ -209,7 +210,7 @@ def _part(conditions: RangeHeaders, tag: str, size: int) -> tuple[int, int] | No
 
 
 def file_responses(media_types: Sequence[str], ranges: bool = True) -> dict[int | str, dict[str, Any]]:
-    """Of an operation that answers a file, for OpenAPI."""
+    """OpenAPI responses of an operation that answers a file."""
     content = {name: {"schema": {"type": "string", "format": "binary"}} for name in media_types}
     responses: dict[int | str, dict[str, Any]] = {
         200: {"description": "The file, with an ETag; it never changes", "content": content},

@@ -54,7 +54,9 @@ class UserQuery(RequestModel):
             known = _SNAKE_CASE.get(name, name)
             if known in renamed:
                 raise error_at(cls, f"says the same as {known}; send one of them", name)
-            renamed[known] = value[-1] if isinstance(value, list) else value  # the last one counts, as of any name
+            renamed[known] = (
+                value[-1] if isinstance(value, list) else value
+            )  # of a repeated parameter the last value counts
         return renamed
 
 

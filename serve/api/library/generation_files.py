@@ -17,7 +17,7 @@ from serve.state.objects import Objects
 async def files_of(
     objects: Objects, generations: Sequence[Generation], settings: Settings
 ) -> AsyncIterator[tuple[str, AsyncIterator[bytes]]]:
-    """For `serve.api.library.archive`. A picture that is no longer kept is left out: its ``file`` is null.
+    """Files for `serve.api.library.archive`. A deleted picture is left out: its ``file`` in metadata.json is null.
 
     Raises StateUnavailable.
     """
@@ -42,7 +42,7 @@ async def files_of(
 
 
 def _name(number: int, generation: Generation, result: Result) -> str:
-    """Such as ``001-red-apple-7.png``. The number makes it differ from others, and sorts."""
+    """Such as ``001-red-apple-7.png``. The number makes names unique and sorts them."""
     seed = None if result.seed is None else str(result.seed)
     parts = [f"{number:03d}", slug(generation.prompt) or generation.kind, seed]
     return f"{'-'.join(part for part in parts if part)}.{result.object.rpartition('.')[2]}"

@@ -1,7 +1,7 @@
-"""Pictures of subjects that users want to see again (A-021, A-022).
+"""Subject references: pictures of subjects that users draw again (A-021, A-022).
 
-What is kept of an upload is its pixels: upright, as PNG, without any metadata. Names of users and subjects are in the
-database alone, never in a path (F 12).
+Of an upload only the pixels are stored: upright, as PNG, without metadata. Names of users and subjects are stored in
+the database only, never in a path (F 12).
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ PNG, WEBP = "image/png", "image/webp"
 SVG_SIDE_PX = 1024
 MOST_ITEMS = 100
 _LOCKS = 0x73756A65
-"""Sets these locks of PostgreSQL apart from others."""
+"""Namespace of these advisory locks of PostgreSQL."""
 
 _r = subject_references.c
 
@@ -43,7 +43,7 @@ _r = subject_references.c
 class Reference:
     """``object``, a PNG, and ``thumbnail``, a WebP, are names in the object store.
 
-    ``bytes`` are those of the PNG; ``md5`` is of what was uploaded.
+    ``bytes`` is the size of the PNG; ``md5`` is the hash of the uploaded file.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Reference:
 
     @property
     def file_name(self) -> str:
-        """For people: nothing is kept under it."""
+        """The name for downloads; nothing is stored under it."""
         return re.sub(r"[^A-Za-z0-9_-]", "_", f"{self.user_id}_{self.subject_name}_{self.md5[:8]}") + ".png"
 
 
@@ -72,7 +72,7 @@ class ReferencePage:
 
 
 class SubjectReferenceManager:
-    """For one event loop. Another user's reference is not there. Every method raises StateUnavailable."""
+    """For one event loop. Another user's reference raises NotFound. Every method raises StateUnavailable."""
 
     def __init__(self, state: State) -> None:
         self._database: Database = state.database
@@ -81,13 +81,13 @@ class SubjectReferenceManager:
         self._quotas = Quotas(state.database, state.settings.quotas)
 
     async def store_subject_reference(self, user_id: str, subject_name: str, image: bytes) -> Reference:
-        """Of an SVG it keeps what it shows, ``SVG_SIDE_PX`` wide or high, without what is not safe in it.
+        """An SVG is sanitised and stored as pixels, ``SVG_SIDE_PX`` on its longer side.
 
         Raises BadImage, TooLarge and UnsupportedMedia naming ``image``, DeadlineExceeded for a drawing that takes too
         long, Conflict for too many, OutOfSpace and QuotaExceeded.
         """
-        async with self._database.read() as connection:  # before all the work
-            await self._check_room(connection, user_id)
+        async with self._database.read() as connection:  # before the costly work
+            await self._check_limit(connection, user_id)
         limits = ImageLimits(**self._settings.vectorizer.image.model_dump())
         if may_be_svg(image):
             image = await rasterised(image, SVG_SIDE_PX)
@@ -95,7 +95,7 @@ class SubjectReferenceManager:
         await self._quotas.check_storage(user_id, len(png))
         small = await thumbnail(png, PNG, THUMBNAIL_PX)
         kept, kept_small = await self._objects.put_all([(png, PNG), (small, WEBP)])
-        found = Reference(
+        reference = Reference(
             id=secrets.token_hex(16),
             user_id=user_id,
             subject_name=subject_name,
@@ -108,12 +108,12 @@ class SubjectReferenceManager:
             created_at=utc_now(),
         )
         async with self._database.write() as connection:
-            if not self._database.is_sqlite:  # where writers do not take turns anyway
+            if not self._database.is_sqlite:  # SQLite serialises writers anyway
                 lock = sa.func.hashtextextended(user_id, _LOCKS)
                 await connection.execute(sa.select(sa.func.pg_advisory_xact_lock(lock)))
-            await self._check_room(connection, user_id)
-            await connection.execute(subject_references.insert().values(vars(found)))
-        return found
+            await self._check_limit(connection, user_id)
+            await connection.execute(subject_references.insert().values(vars(reference)))
+        return reference
 
     async def get_subject_reference(self, user_id: str, subject_name: str) -> Reference:
         """The newest of that name. Raises NotFound."""
@@ -162,7 +162,7 @@ class SubjectReferenceManager:
             if also is not None:
                 await also(connection)
 
-    async def _check_room(self, connection: AsyncConnection, user_id: str) -> None:
+    async def _check_limit(self, connection: AsyncConnection, user_id: str) -> None:
         most = self._settings.references.max_per_user
         query = sa.select(sa.func.count()).select_from(subject_references).where(_r.user_id == user_id)
         if (await connection.scalar(query) or 0) >= most:

@@ -137,7 +137,7 @@ async def upload(
 
 
 async def _picture(body: ReferenceForm, fetcher: Fetcher) -> tuple[str, bytes]:
-    """The name of the field that has the picture, and the picture: the file, or what the URL leads to."""
+    """The name of the field that has the picture, and the picture's bytes: of the file or fetched from the URL."""
     if body.url is not None and body.image is not None:
         raise InvalidRequest("says the same as image; send one of them", "url")
     if body.url is not None:
@@ -155,9 +155,9 @@ async def page(
 ) -> Response:
     """List a user's references."""
     user_id = owner_of(request, query.user_id)
-    found = await references.page(user_id, query.subject_name, query.cursor, query.limit)
-    items = [_json(one, settings) for one in found.items]
-    return render({"items": items, "next_cursor": found.next_cursor}, 200, None)
+    references_page = await references.page(user_id, query.subject_name, query.cursor, query.limit)
+    items = [_json(one, settings) for one in references_page.items]
+    return render({"items": items, "next_cursor": references_page.next_cursor}, 200, None)
 
 
 @router.get("/{reference_id}", response_model=ReferenceInfo, response_description="It")
@@ -198,12 +198,12 @@ async def thumbnail(
     references: References,
 ) -> Response:
     """A reference's picture as a small WebP."""
-    found = await references.get(owner_of(request, query.user_id), reference_id)
+    stored = await references.get(owner_of(request, query.user_id), reference_id)
 
     async def kept() -> bytes:
-        return await state.objects.get(found.thumbnail)
+        return await state.objects.get(stored.thumbnail)
 
-    return await serve_rendition(request, _as_file(found), WEBP, "thumbnail", kept, query.download, conditions)
+    return await serve_rendition(request, _as_file(stored), WEBP, "thumbnail", kept, query.download, conditions)
 
 
 @router.delete("/{reference_id}", status_code=204, response_description="It is gone")
@@ -217,29 +217,29 @@ async def delete(
     return Response(status_code=204)
 
 
-def _as_file(found: Reference) -> KeptFile:
-    return KeptFile(found.object, PNG, found.bytes, found.file_name.removesuffix(".png"))
+def _as_file(reference: Reference) -> KeptFile:
+    return KeptFile(reference.object, PNG, reference.bytes, reference.file_name.removesuffix(".png"))
 
 
-def _path(found: Reference) -> str:
-    return f"/api/references/{found.id}?{_query(found)}"
+def _path(reference: Reference) -> str:
+    return f"/api/references/{reference.id}?{_query(reference)}"
 
 
-def _shown(found: Reference, part: str, settings: Settings) -> str:
-    """The address of a picture, which a page can show."""
-    return shown_url(settings, f"/api/references/{found.id}/{part}", _query(found))
+def _shown(reference: Reference, part: str, settings: Settings) -> str:
+    """The address of a picture, signed so that a page can show it."""
+    return shown_url(settings, f"/api/references/{reference.id}/{part}", _query(reference))
 
 
-def _query(found: Reference) -> str:
-    return f"user_id={quote(found.user_id, safe='')}"
+def _query(reference: Reference) -> str:
+    return f"user_id={quote(reference.user_id, safe='')}"
 
 
-def _json(found: Reference, settings: Settings) -> dict[str, Any]:
+def _json(reference: Reference, settings: Settings) -> dict[str, Any]:
     names = ("id", "user_id", "subject_name", "file_name", "md5", "width", "height", "bytes")
     return {
-        **{name: getattr(found, name) for name in names},
-        "url": address(settings, _path(found)),
-        "image_url": _shown(found, "image", settings),
-        "thumbnail_url": _shown(found, "thumbnail", settings),
-        "created_at": found.created_at.isoformat(),
+        **{name: getattr(reference, name) for name in names},
+        "url": address(settings, _path(reference)),
+        "image_url": _shown(reference, "image", settings),
+        "thumbnail_url": _shown(reference, "thumbnail", settings),
+        "created_at": reference.created_at.isoformat(),
     }

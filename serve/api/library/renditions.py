@@ -22,10 +22,10 @@ from serve.vector.svg import size_of
 
 THUMBNAILS_PX = (64, 128, 256, 512, 1024)
 THUMBNAIL_PX = 256
-"""The one that is kept."""
+"""The size that is stored."""
 SVG = "image/svg+xml"
 _THUMBNAIL_QUALITY = 80
-_OURS = ImageLimits(max_bytes=256 * MEBIBYTE, max_pixels=MAX_SIDE_PX**2, max_side_px=MAX_SIDE_PX, min_side_px=1)
+_LIMITS = ImageLimits(max_bytes=256 * MEBIBYTE, max_pixels=MAX_SIDE_PX**2, max_side_px=MAX_SIDE_PX, min_side_px=1)
 _RENDER_TIMEOUT_S = 20.0
 
 
@@ -38,10 +38,10 @@ async def thumbnail(data: bytes, media_type: str, size_px: int) -> bytes:
 
 
 async def convert(data: bytes, media_type: str, encoding: Encoding, width: int | None = None) -> bytes:
-    """``data`` in a format of pixels; what a picture tells of how it was made is kept.
+    """``data`` in a raster format; the metadata about how a picture was made is kept.
 
-    ``width``, in pixels, is of drawings alone, which else have their own size. Raises BadImage for what cannot be read,
-    InvalidRequest naming ``width``, DeadlineExceeded.
+    ``width``, in pixels, applies to SVG drawings only; by default they have their own size. Raises BadImage for data
+    that cannot be read, InvalidRequest naming ``width``, DeadlineExceeded.
     """
     if media_type == SVG:
         size = fitting(data, MAX_SIDE_PX, grow=False) if width is None else of_width(data, width)
@@ -53,12 +53,12 @@ async def convert(data: bytes, media_type: str, encoding: Encoding, width: int |
 
 
 def may_be_svg(data: bytes) -> bool:
-    """Whether it begins as XML does: no picture of pixels does."""
+    """Whether ``data`` begins as XML does, which no raster picture does."""
     return data[:64].removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"<")
 
 
 async def rasterised(svg: bytes, side_px: int) -> bytes:
-    """What others drew, as a PNG whose longer side has ``side_px``: of what is safe in it, and nothing else.
+    """An uploaded SVG, sanitised, as a PNG whose longer side has ``side_px``.
 
     Raises as ``sanitise`` and ``render`` do.
     """
@@ -70,7 +70,7 @@ async def rasterised(svg: bytes, side_px: int) -> bytes:
 
 
 def fitting(svg: bytes, side_px: int, grow: bool = True) -> tuple[int, int]:
-    """(width, height) of a drawing whose longer side has ``side_px``, or its own where it shall not grow."""
+    """(width, height) of a drawing whose longer side has ``side_px``; without ``grow`` at most its own size."""
     width, height = _size(svg)
     scale = side_px / max(width, height)
     scale = scale if grow else min(1.0, scale)
@@ -78,13 +78,15 @@ def fitting(svg: bytes, side_px: int, grow: bool = True) -> tuple[int, int]:
 
 
 def of_width(svg: bytes, width_px: int) -> tuple[int, int]:
-    """(width, height). Raises InvalidRequest where the height would be too much."""
+    """(width, height) of a drawing with that width. Raises InvalidRequest where the height exceeds ``MAX_SIDE_PX``."""
     width, height = _size(svg)
-    found = max(1, round(height * width_px / width))
-    if found > MAX_SIDE_PX:
+    height_px = max(1, round(height * width_px / width))
+    if height_px > MAX_SIDE_PX:
         most = int(MAX_SIDE_PX * width / height)
-        raise InvalidRequest(f"makes it {found} px high, and {MAX_SIDE_PX} are allowed; ask for up to {most}", "width")
-    return width_px, found
+        raise InvalidRequest(
+            f"makes it {height_px} px high, and {MAX_SIDE_PX} are allowed; ask for up to {most}", "width"
+        )
+    return width_px, height_px
 
 
 def _size(svg: bytes) -> tuple[float, float]:
@@ -95,30 +97,30 @@ def _size(svg: bytes) -> tuple[float, float]:
 
 
 async def render(svg: bytes, width: int, height: int) -> bytes:
-    """A PNG of exactly that size. Raises BadImage, DeadlineExceeded; who is cancelled ends the work."""
+    """A PNG of exactly that size. Raises BadImage, DeadlineExceeded. Cancellation ends the renderer."""
     starting = asyncio.create_task(asyncio.to_thread(_renderer, width, height))
-    talking = asyncio.create_task(_communicate(starting, svg))
+    communicating = asyncio.create_task(_communicate(starting, svg))
     try:
-        png = await asyncio.shield(talking)
+        png = await asyncio.shield(communicating)
     except subprocess.TimeoutExpired:
         raise DeadlineExceeded("rendering this drawing takes too long; ask for fewer pixels") from None
     finally:
-        await asyncio.shield(_end(starting, talking))
+        await asyncio.shield(_end(starting, communicating))
     if starting.result().returncode != 0:
         raise BadImage("this drawing cannot be rendered")
     return png
 
 
-async def _end(starting: asyncio.Task[subprocess.Popen[bytes]], talking: asyncio.Task[bytes]) -> None:
-    await asyncio.wait({starting})  # it may have been on its way when who asked left
+async def _end(starting: asyncio.Task[subprocess.Popen[bytes]], communicating: asyncio.Task[bytes]) -> None:
+    await asyncio.wait({starting})  # the process may still be starting when the caller is cancelled
     if starting.exception() is not None:
-        await asyncio.wait({talking})
-        talking.exception()  # it has the same to say; who asked may have left, and nobody else hears it
+        await asyncio.wait({communicating})
+        communicating.exception()  # the same error, retrieved here as a cancelled caller does not retrieve it
         return
     process = starting.result()
     if process.poll() is None:
         process.kill()
-        await asyncio.wait({talking})  # two threads must not read the same pipes
+        await asyncio.wait({communicating})  # two threads must not read the same pipes
         await asyncio.to_thread(process.communicate)
 
 
@@ -139,18 +141,18 @@ def _renderer(width: int, height: int) -> subprocess.Popen[bytes]:
 
 
 def _thumbnail(data: bytes, size_px: int, generated: bool) -> bytes:
-    image = Image.fromarray(read(data, _OURS).rgba)
+    image = Image.fromarray(read(data, _LIMITS).rgba)
     image.thumbnail((size_px, size_px), Image.Resampling.LANCZOS)
     small = without_idle_alpha(np.asarray(image))
     return to_file(small, Encoding("webp", _THUMBNAIL_QUALITY), generated=generated)
 
 
 def _converted(data: bytes, encoding: Encoding) -> bytes:
-    pixels = without_idle_alpha(read(data, _OURS).rgba)
+    pixels = without_idle_alpha(read(data, _LIMITS).rgba)
     with Image.open(io.BytesIO(data)) as image:
         return to_file(pixels, encoding, provenance.read(image), generated=provenance.is_marked(data))
 
 
 def without_idle_alpha(rgba: Pixels) -> Pixels:
-    """Three channels where nothing is transparent."""
+    """``rgba`` with three channels if it is opaque."""
     return rgba if rgba[..., 3].min() < 255 else np.ascontiguousarray(rgba[..., :3])

@@ -102,57 +102,57 @@ async def result(
 ) -> Response:
     """A picture or a drawing, as it is or in another format."""
     await check_own(request, "result", [result_id])
-    found = await get_result(state.database, result_id)
-    kept = as_file(found)
-    export = _export(query, found)
+    stored = await get_result(state.database, result_id)
+    kept = as_file(stored)
+    export = _export(query, stored)
     DOWNLOADS.add(1, "result")
     if export is None:
         return await serve_object(request, state.objects, kept, query.download, conditions)
     encoding, width = export
-    if encoding.format == "svg":  # a conversion, which costs as one
+    if encoding.format == "svg":  # a conversion, which needs the same scope as POST /api/convert
         principal_of(request).require(GENERATE)
     variant = f"{encoding.format}-{encoding.quality}" + (f"-{width}" if width else "")
-    make = partial(_exported, state, found, encoding, width, service, turns)
+    make = partial(_exported, state, stored, encoding, width, service, turns)
     return await serve_rendition(request, kept, encoding.media_type, variant, make, query.download, conditions)
 
 
-def as_file(found: OwnedResult) -> KeptFile:
-    """Its file name tells of the prompt and the seed."""
+def as_file(stored: OwnedResult) -> KeptFile:
+    """The result's file; its name has words of the prompt and the seed."""
     parts = (
-        slug(found.prompt) or found.media_type.partition("/")[0],
-        found.seed if found.seed is not None else found.id[:8],
+        slug(stored.prompt) or stored.media_type.partition("/")[0],
+        stored.seed if stored.seed is not None else stored.id[:8],
     )
-    return KeptFile(found.object, found.media_type, found.bytes, "-".join(map(str, parts)))
+    return KeptFile(stored.object, stored.media_type, stored.bytes, "-".join(map(str, parts)))
 
 
-def _export(query: ResultQuery, found: OwnedResult) -> tuple[Encoding, int | None] | None:
-    """The encoding and the width of another form of ``found``; None where the query describes the file as it is."""
-    own = _FORMAT_OF.get(found.media_type, "")
-    wanted = query.format or own
-    if query.width is not None and (own != "svg" or wanted == "svg"):
+def _export(query: ResultQuery, stored: OwnedResult) -> tuple[Encoding, int | None] | None:
+    """The encoding and width to convert ``stored`` to; None where the query matches the stored file."""
+    own = _FORMAT_OF.get(stored.media_type, "")
+    target = query.format or own
+    if query.width is not None and (own != "svg" or target == "svg"):
         raise InvalidRequest("is for drawings (SVG) as png, jpeg or webp", "width")
-    encoded_again = wanted in ("jpeg", "webp") and "quality" in query.model_fields_set
-    if wanted == own and not encoded_again:
+    is_reencoded = target in ("jpeg", "webp") and "quality" in query.model_fields_set
+    if target == own and not is_reencoded:
         return None
-    return Encoding(wanted, query.quality if wanted in ("jpeg", "webp") else DEFAULT_QUALITY), query.width
+    return Encoding(target, query.quality if target in ("jpeg", "webp") else DEFAULT_QUALITY), query.width
 
 
 async def _exported(
     state: State,
-    found: OwnedResult,
+    stored: OwnedResult,
     encoding: Encoding,
     width: int | None,
     service: VectorizerService,
     turns: AdmissionQueue,
 ) -> bytes:
     if encoding.format == "svg":
-        data = await state.objects.get(found.object)
-        with rename_fields({"image": "format"}):  # it may be more than a Vectorizer takes
+        data = await state.objects.get(stored.object)
+        with rename_fields({"image": "format"}):  # it may be too large for the Vectorizer
             svg = (await service.vectorize(data, VectorizeOptions())).svg
         return (mark_svg(svg) if is_marked(data) else svg).encode()
     async with turns.slot():
-        data = await state.objects.get(found.object)
-        return await convert(data, found.media_type, encoding, width)
+        data = await state.objects.get(stored.object)
+        return await convert(data, stored.media_type, encoding, width)
 
 
 @router.head("/v1/results/{result_id}/thumbnail", include_in_schema=False)
@@ -168,26 +168,26 @@ async def result_thumbnail(
     """A picture or a drawing as a small WebP."""
     size_px = min(size for size in THUMBNAILS_PX if size >= query.size)
     await check_own(request, "result", [result_id])
-    found = await get_result(state.database, result_id)
+    stored = await get_result(state.database, result_id)
     DOWNLOADS.add(1, "thumbnail")
-    make = partial(_thumbnail, state, found, size_px, turns)
+    make = partial(_thumbnail, state, stored, size_px, turns)
     name = f"thumbnail-{size_px}"
-    return await serve_rendition(request, as_file(found), WEBP, name, make, query.download, conditions)
+    return await serve_rendition(request, as_file(stored), WEBP, name, make, query.download, conditions)
 
 
-async def _thumbnail(state: State, found: OwnedResult, size_px: int, turns: AdmissionQueue) -> bytes:
-    if size_px == THUMBNAIL_PX and found.thumbnail is not None:
-        return await state.objects.get(found.thumbnail)
+async def _thumbnail(state: State, stored: OwnedResult, size_px: int, turns: AdmissionQueue) -> bytes:
+    if size_px == THUMBNAIL_PX and stored.thumbnail is not None:
+        return await state.objects.get(stored.thumbnail)
     async with turns.slot():
         if size_px == THUMBNAIL_PX:
-            found = await get_result(state.database, found.id)  # another request may have made it meanwhile
-            if found.thumbnail is not None:
-                return await state.objects.get(found.thumbnail)
-        data = await thumbnail(await state.objects.get(found.object), found.media_type, size_px)
+            stored = await get_result(state.database, stored.id)  # another request may have made it meanwhile
+            if stored.thumbnail is not None:
+                return await state.objects.get(stored.thumbnail)
+        data = await thumbnail(await state.objects.get(stored.object), stored.media_type, size_px)
         if size_px == THUMBNAIL_PX:
-            with contextlib.suppress(OutOfSpace, StateUnavailable):  # it is an answer all the same
-                stored = await state.objects.put(data, WEBP)
-                await set_thumbnail(state.database, found.id, stored.name)
+            with contextlib.suppress(OutOfSpace, StateUnavailable):  # the thumbnail is answered without being stored
+                file = await state.objects.put(data, WEBP)
+                await set_thumbnail(state.database, stored.id, file.name)
     return data
 
 
@@ -221,21 +221,21 @@ async def result_metadata(
 ) -> Response:
     """How a picture or a drawing was made."""
     await check_own(request, "result", [result_id])
-    found = await get_result(state.database, result_id)
-    generation = await get_generation(state.database, found.generation_id)
+    stored = await get_result(state.database, result_id)
+    generation = await get_generation(state.database, stored.generation_id)
     body = {
-        **{name: getattr(found, name) for name in _RESULT},
-        "sha256": as_file(found).hash,
-        "created_at": found.created_at.isoformat(),
-        "url": result_url(settings, found.id),
-        "thumbnail_url": thumbnail_url(settings, found.id),
+        **{name: getattr(stored, name) for name in _RESULT},
+        "sha256": as_file(stored).hash,
+        "created_at": stored.created_at.isoformat(),
+        "url": result_url(settings, stored.id),
+        "thumbnail_url": thumbnail_url(settings, stored.id),
         "generation": _generation(generation),
     }
     return render(body, 200, None)
 
 
 def _generation(generation: Generation) -> dict[str, Any]:
-    """Without its user."""
+    """The generation without its user."""
     values = dataclasses.asdict(generation)
     times = {name: time.isoformat() if (time := values[name]) is not None else None for name in _TIMES}
     return {name: values[name] for name in _GENERATION} | times

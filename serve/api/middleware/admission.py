@@ -1,8 +1,8 @@
-"""What is in work at once, and what may wait: bounds that answer in our own words.
+"""Admission control: bounds on concurrent requests and on the bytes of their bodies.
 
-`Admission` runs before Ray Serve counts a request. A body arrives as slowly as its client likes, and a place behind the
-door is worth more than that: the body is read here first, under caps in bytes and seconds, and the request takes its
-place once it is whole. What has a place is in work, with a deadline; nothing waits without one.
+`Admission` runs before Ray Serve counts a request. A client may send its body slowly, so the body is read here first,
+within limits of bytes and seconds, and the request takes one of the `AdmissionSlots` when the body is complete. Every
+admitted request has a deadline; nothing waits for a slot. Errors have the shape of the path's vocabulary.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from fastapi import Request, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.api.http.bodies import capped, plain
-from serve.api.middleware.authentication import entered
-from serve.api.middleware.deadlines import urgency_of
+from serve.api.middleware.authentication import authenticated
+from serve.api.middleware.deadlines import context_or_default
 from serve.errors import AtelierError, Overloaded
 from serve.observability import request_context
 from serve.observability.request_context import Priority
@@ -28,20 +28,20 @@ _WITHOUT_BODY = frozenset(["GET", "HEAD", "OPTIONS"])
 
 
 class AdmissionSlots:
-    """At most ``most`` at once; further requests are refused with Retry-After.
+    """At most ``most`` concurrent requests; further ones get 503 with Retry-After.
 
-    ``kept_share`` of them are for high priority alone, and as many again not for low: who is less urgent is refused
-    before there is no place left.
+    The share ``kept_share`` of the slots is reserved for high priority, and the same share again is closed to low
+    priority. So requests of a lower priority are refused before all slots are taken.
     """
 
     def __init__(self, most: int, kept_share: float) -> None:
-        kept = int(most * kept_share)
-        self._most = {Priority.HIGH: most, Priority.NORMAL: most - kept, Priority.LOW: most - 2 * kept}
+        reserved = int(most * kept_share)
+        self._most = {Priority.HIGH: most, Priority.NORMAL: most - reserved, Priority.LOW: most - 2 * reserved}
         self._taken = 0
 
     @contextlib.contextmanager
     def taken(self, priority: Priority) -> Iterator[None]:
-        """Raises Overloaded."""
+        """Holds a slot for the block. Raises Overloaded."""
         if self._taken >= self._most[priority]:
             raise Overloaded("too many requests are in work; try again later")
         self._taken += 1
@@ -60,35 +60,35 @@ class Admission:
         self._max_held_bytes = gateway.max_held_bytes
         self._held_bytes = 0
         self._gateway = gateway
-        self._places = AdmissionSlots(gateway.max_ongoing_requests, gateway.kept_share)
+        self._slots = AdmissionSlots(gateway.max_ongoing_requests, gateway.kept_share)
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        refused = (found := entered(scope)) is not None and found.refusal is not None
+        refused = (result := authenticated(scope)) is not None and result.refusal is not None
         request = Request(scope, receive)
-        send = self._in_our_words(request, send)
-        if scope["method"] in _WITHOUT_BODY:  # health among them: brief, and never behind those that are not
+        send = self._with_own_refusals(request, send)
+        if scope["method"] in _WITHOUT_BODY:  # short, health probes among them: they need no slot
             await self.app(scope, receive, send)
             return
-        body, asked = bytearray(), urgency_of(scope, self._gateway)
+        body, context = bytearray(), context_or_default(scope, self._gateway)
         try:
-            with request_context.use(asked):
+            with request_context.use(context):
                 async with request_context.deadline_timeout():
                     await self._read(request, body, kept=not refused)
             if not refused:
                 self._inflate(request, body)
-            with self._places.taken(asked.priority):
-                await self.app(_unencoded(scope), _again(bytes(body), receive), send)
+            with self._slots.taken(context.priority):
+                await self.app(_unencoded(scope), _replayed(bytes(body), receive), send)
         except AtelierError as error:
             await (await self._answer(request, error))(scope, receive, send)
         finally:
             self._held_bytes -= len(body)
 
     async def _read(self, request: Request, body: bytearray, kept: bool) -> None:
-        """Fills ``body``. A body that is not kept is read too: a client that still sends sees no answer."""
+        """Fills ``body``. A body that is not ``kept`` is read too: a client sees no answer while it is sending."""
         full = False
         async for chunk in capped(request, self._limits):
             if not kept:
@@ -104,47 +104,47 @@ class Admission:
             raise Overloaded(_TOO_MUCH)
 
     def _inflate(self, request: Request, body: bytearray) -> None:
-        """Counts the inflated body: a few kilobytes may become megabytes."""
-        whole = plain(bytes(body), request.headers, self._limits)
-        more = len(whole) - len(body)
+        """Decompresses ``body`` and counts the bytes it then has: a few kilobytes may become megabytes."""
+        plain_body = plain(bytes(body), request.headers, self._limits)
+        more = len(plain_body) - len(body)
         if self._held_bytes + more > self._max_held_bytes:
             raise Overloaded(_TOO_MUCH)
         self._held_bytes += more
-        body[:] = whole
+        body[:] = plain_body
 
-    def _in_our_words(self, request: Request, send: Send) -> Send:
-        """Ray Serve refuses in plain text."""
+    def _with_own_refusals(self, request: Request, send: Send) -> Send:
+        """``send`` that replaces Ray Serve's refusals, which are plain text, by errors in the path's vocabulary."""
         replaced = False
 
-        async def told(message: Message) -> None:
+        async def replace_refusal(message: Message) -> None:
             nonlocal replaced
-            if message["type"] == "http.response.start" and _is_rays_refusal(message):
+            if message["type"] == "http.response.start" and _is_ray_serve_refusal(message):
                 replaced = True
                 answer = await self._answer(request, Overloaded("too many requests are waiting; try again later"))
                 await answer(request.scope, request.receive, send)
             elif not replaced:
                 await send(message)
 
-        return told
+        return replace_refusal
 
 
-def _is_rays_refusal(start: Message) -> bool:
+def _is_ray_serve_refusal(start: Message) -> bool:
     kinds = [value for name, value in start["headers"] if name.lower() == b"content-type"]
     return start["status"] == 503 and any(kind.startswith(b"text/plain") for kind in kinds)
 
 
 def _unencoded(scope: Scope) -> Scope:
-    """``scope`` of a request whose body is plain by now."""
+    """``scope`` without Content-Encoding, for a body that is decompressed."""
     return {**scope, "headers": [header for header in scope["headers"] if header[0] != b"content-encoding"]}
 
 
-def _again(body: bytes, receive: Receive) -> Receive:
-    """``receive`` as if ``body`` had not been read yet."""
+def _replayed(body: bytes, receive: Receive) -> Receive:
+    """``receive`` that yields ``body`` again."""
     message: Message | None = {"type": "http.request", "body": body, "more_body": False}
 
-    async def replayed() -> Message:
+    async def receive_again() -> Message:
         nonlocal message
         first, message = message, None
         return first or await receive()
 
-    return replayed
+    return receive_again

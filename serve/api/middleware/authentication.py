@@ -1,8 +1,9 @@
 """Authentication, authorisation and rate limits: applied before a request's body is read.
 
-A key says who asks, or a signed address opens itself alone; the request is counted for its address and its user; and
-its scope is looked at. What is found goes along in the ASGI scope. Where the answer is no, the application gives it,
-with all headers that its answers have, and nothing else of the request is looked at.
+A key identifies the user; a signed URL gives access to that URL only. The request is counted for its IP address and
+its user, and the key's scope is checked. `AuthenticationMiddleware` stores the result in the ASGI scope. A refusal is
+rendered by `Refusals` within the application, so that it has all headers of an answer; the rest of the request is not
+read.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ from serve.state import State
 
 Answer = Callable[[Request, Exception], Awaitable[Response]]
 
-ENTERED = "atelier.entered"
-"""Where it is in the scope."""
+_RESULT = "atelier.authenticated"
+"""The key of the result in the ASGI scope."""
 _MAX_QUERY = 8192
-"""Bytes that are searched for a signature."""
+"""Longest query string in bytes that is searched for a signature."""
 
 
 @dataclass(frozen=True)
 class Authenticated:
-    """``headers`` tell how the client stands to its limits."""
+    """The result for one request. ``headers`` are those of the client's rate limits."""
 
     principal: Principal
     headers: Sequence[tuple[str, str]] = ()
@@ -48,7 +49,7 @@ class Authenticated:
 
 @dataclass(frozen=True, eq=False)
 class Authentication:
-    """For one event loop; close it."""
+    """Authenticator and rate limiter. For one event loop; close it."""
 
     gate: Authenticator
     limiter: Limiter
@@ -56,7 +57,7 @@ class Authentication:
 
     @classmethod
     async def opened(cls, state: State) -> Authentication:
-        """Raises StateUnavailable, and InvalidRequest for a `rates.redis_url` that is none."""
+        """Raises StateUnavailable, and InvalidRequest for an invalid `rates.redis_url`."""
         gate = await Authenticator.open(state)
         await asyncio.to_thread(signed_urls.signer_of, state.settings)  # reads the site's secret
         limiter = Limiter.create(state.settings.rates, state.database)
@@ -67,13 +68,13 @@ class Authentication:
         await self.limiter.close()
         await self.gate.close()
 
-    async def enter(self, scope: Scope) -> Authenticated:
-        """Of HTTP or a WebSocket. Raises nothing of ours."""
+    async def check(self, scope: Scope) -> Authenticated:
+        """Checks an HTTP request or a WebSocket. Errors are in the result: no `AtelierError` is raised."""
         method, path = scope.get("method", "GET"), scope["path"]
-        wanted = needed(method, path)
+        required = needed(method, path)
         headers: Sequence[tuple[bytes, bytes]] = scope["headers"]
-        principal, refusal = await self._may(headers, _address(scope), wanted)
-        if wanted is None:
+        principal, refusal = await self._authorize(headers, _address(scope), required)
+        if required is None:
             refusal = None
         elif method in READS and self._is_linked(scope):
             principal, refusal = replace(principal, is_linked=True), None
@@ -85,32 +86,35 @@ class Authentication:
             refusal = error
         return Authenticated(principal, rate_limit_headers(standings), refusal)
 
-    async def admit(
-        self, headers: Sequence[tuple[bytes, bytes]], address: str, wanted: str
+    async def authorize(
+        self, headers: Sequence[tuple[bytes, bytes]], address: str, required: str
     ) -> tuple[Principal, Client]:
-        """For a door without addresses that are signed: who it is, and who is to be counted, by ``limiter.check``, once
-        it is known for what. Raises what refuses, and that is counted here."""
-        principal, refusal = await self._may(headers, address, wanted)
+        """The principal with the scope ``required``, and the client that the caller counts by ``limiter.check``.
+
+        For gRPC, which has no signed URLs, and where the rate class is known after the message is parsed. Raises
+        Unauthorized, Forbidden and TooManyAttempts; a refused call is counted here.
+        """
+        principal, refusal = await self._authorize(headers, address, required)
         client = _client(principal, headers, address)
         if refusal is not None:
             await self.limiter.check(client, "read")
             raise refusal
         return principal, client
 
-    async def known(self, headers: Sequence[tuple[bytes, bytes]], address: str) -> Principal:
-        """Whom the key names. Raises as `Authenticator.admit` does."""
-        given = {name: [value.decode("latin-1") for own, value in headers if own == name] for name in _KEYS}
-        return await self.gate.authenticate(given[_AUTHORIZATION], given[_API_KEY], address or None)
+    async def authenticate(self, headers: Sequence[tuple[bytes, bytes]], address: str) -> Principal:
+        """The principal of the key. Raises as `Authenticator.authenticate` does."""
+        values = {name: [value.decode("latin-1") for own, value in headers if own == name] for name in _KEYS}
+        return await self.gate.authenticate(values[_AUTHORIZATION], values[_API_KEY], address or None)
 
-    async def _may(
-        self, headers: Sequence[tuple[bytes, bytes]], address: str, wanted: str | None
+    async def _authorize(
+        self, headers: Sequence[tuple[bytes, bytes]], address: str, required: str | None
     ) -> tuple[Principal, AtelierError | None]:
-        """Whom the key names, and why he may not, if he may not."""
+        """The principal of the key, and the error if the key is invalid or lacks the scope ``required``."""
         principal = LINK
         try:
-            principal = await self.known(headers, address)
-            if wanted is not None:
-                principal.require(wanted)
+            principal = await self.authenticate(headers, address)
+            if required is not None:
+                principal.require(required)
         except AtelierError as error:
             return principal, error
         return principal, None
@@ -127,82 +131,90 @@ _AUTHORIZATION, _API_KEY = b"authorization", API_KEY.encode()
 _KEYS = (_AUTHORIZATION, _API_KEY)
 
 
-def entered(scope: Scope) -> Authenticated | None:
-    found: Authenticated | None = scope.get(ENTERED)
-    return found
+def authenticated(scope: Scope) -> Authenticated | None:
+    """The result for a request; None for probes and where there is no `Authentication`."""
+    result: Authenticated | None = scope.get(_RESULT)
+    return result
 
 
 def principal_of(connection: HTTPConnection) -> Principal:
-    """The principal of a request. Without an `Authentication` there are no keys either."""
-    found = entered(connection.scope)
-    return LOCAL if found is None else found.principal
+    """The principal of a request; the local user where there is no `Authentication`."""
+    result = authenticated(connection.scope)
+    return LOCAL if result is None else result.principal
 
 
-async def admitted_still(connection: HTTPConnection) -> Principal:
-    """The principal of a long-lived connection, whose key may have ended. Raises Unauthorized and Forbidden."""
-    found = entered(connection.scope)
+async def reauthenticate(connection: HTTPConnection) -> Principal:
+    """The principal of a long-lived connection. Raises Unauthorized and Forbidden if its key has ended meanwhile."""
+    result = authenticated(connection.scope)
     entrance: Authentication | None = getattr(connection.app.state, "entrance", None)
-    if found is None or entrance is None or found.principal.key_id is None:
+    if result is None or entrance is None or result.principal.key_id is None:
         return principal_of(connection)
     headers: Sequence[tuple[bytes, bytes]] = connection.scope["headers"]
-    principal = await entrance.known(headers, _address(connection.scope))
-    return replace(principal, is_linked=found.principal.is_linked)
+    principal = await entrance.authenticate(headers, _address(connection.scope))
+    return replace(principal, is_linked=result.principal.is_linked)
 
 
-class Entry:
-    """Settles it, as early as there is an entrance in this process."""
+class AuthenticationMiddleware:
+    """Checks each request once and stores the result in its ASGI scope.
+
+    It may run several times for a request, in Ray Serve's proxy and in the application: the first that has an
+    ``entrance`` checks.
+    """
 
     def __init__(self, app: ASGIApp, entrance: Callable[[], Authentication | None]) -> None:
         self.app = app
         self._entrance = entrance
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if _is_asked(scope) and ENTERED not in scope and (entrance := self._entrance()) is not None:
-            scope[ENTERED] = await entrance.enter(scope)
+        if _is_checked(scope) and _RESULT not in scope and (entrance := self._entrance()) is not None:
+            scope[_RESULT] = await entrance.check(scope)
         await self.app(scope, receive, send)
 
 
 class Refusals:
-    """Within the application. ``answer`` renders an error in the vocabulary of the request's path."""
+    """Renders refusals, and adds the headers of rate limits to answers. Runs within the application.
+
+    ``answer`` renders an error in the vocabulary of the request's path.
+    """
 
     def __init__(self, app: ASGIApp, answer: Answer) -> None:
         self.app = app
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        found = entered(scope)
-        if found is None:
+        result = authenticated(scope)
+        if result is None:
             await self.app(scope, receive, send)
             return
-        headers = dict(found.headers)
+        headers = dict(result.headers)
 
-        async def told(message: Message) -> None:
+        async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
                 MutableHeaders(scope=message).update(headers)
             await send(message)
 
-        telling = told if headers and scope["type"] == "http" else send
-        if found.refusal is None:
-            await self.app(scope, receive, telling)
+        send_answer = send_with_headers if headers and scope["type"] == "http" else send
+        if result.refusal is None:
+            await self.app(scope, receive, send_answer)
         else:
-            await self._refuse(found, scope, receive, telling)
+            await self._refuse(result, scope, receive, send_answer)
 
-    async def _refuse(self, found: Authenticated, scope: Scope, receive: Receive, send: Send) -> None:
-        assert found.refusal is not None
+    async def _refuse(self, result: Authenticated, scope: Scope, receive: Receive, send: Send) -> None:
+        assert result.refusal is not None
         request = Request({**scope, "type": "http", "method": scope.get("method", "GET")}, receive)
-        response = await self._answer(request, found.refusal)
+        response = await self._answer(request, result.refusal)
         if scope["type"] == "http":
             await response(scope, receive, send)
         elif "websocket.http.response" in scope.get("extensions", {}):
-            response.headers.update(dict(found.headers))
+            response.headers.update(dict(result.headers))
             await response(scope, receive, send)
         else:
-            code = 1013 if found.refusal.retry_after_s is not None else 4000 + found.refusal.status
-            await send({"type": "websocket.close", "code": code, "reason": found.refusal.title})
+            code = 1013 if result.refusal.retry_after_s is not None else 4000 + result.refusal.status
+            await send({"type": "websocket.close", "code": code, "reason": result.refusal.title})
 
 
-def _is_asked(scope: Scope) -> bool:
-    """Probes of health and CORS's questions are not."""
+def _is_checked(scope: Scope) -> bool:
+    """False for health probes and CORS preflight requests."""
     if scope["type"] not in ("http", "websocket") or scope.get("method") == "OPTIONS":
         return False
     path: str = scope["path"]
@@ -215,19 +227,19 @@ def _client(principal: Principal, headers: Sequence[tuple[bytes, bytes]], addres
 
 
 def _address(scope: Scope) -> str:
-    """As `serve.api.middleware.client_address` found it."""
+    """The client's IP address, which `serve.api.middleware.client_address` has put into the scope."""
     client = scope.get("client")
     return client[0] if client else ""
 
 
-_here: Authentication | None = None
+_process_authentication: Authentication | None = None
 
 
-def open_here(entrance: Authentication | None) -> None:
-    """Ray Serve makes its outermost middleware before there is anything that it could be given: it looks here."""
-    global _here
-    _here = entrance
+def set_process_authentication(entrance: Authentication | None) -> None:
+    """Ray Serve creates its outermost middleware before the `Authentication` exists, so that reads it from here."""
+    global _process_authentication
+    _process_authentication = entrance
 
 
-def here() -> Authentication | None:
-    return _here
+def process_authentication() -> Authentication | None:
+    return _process_authentication

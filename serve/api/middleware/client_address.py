@@ -1,4 +1,4 @@
-"""Runs first of all: from here on ``scope["client"]`` is the client, and not the last proxy before the gateway."""
+"""Sets ``scope["client"]`` to the client's address in place of the last proxy's. The first of the middleware."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from serve.settings import Settings
 
 
 class ClientAddress:
-    """Uvicorn's own way is switched off (`serve.cluster.ray_environment`): it believes whoever calls by HAProxy."""
+    """Replaces Uvicorn's own middleware, which trusts every client (`serve.cluster.ray_environment` disables it)."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self.app = app
@@ -19,5 +19,5 @@ class ClientAddress:
         if scope["type"] in ("http", "websocket"):
             peer = scope.get("client")
             scope["client"] = (self._origins.address_of(peer[0] if peer else "", scope["headers"]), 0)
-            scope["headers"] = [header for header in scope["headers"] if header[0] != PEER]  # it has the token
+            scope["headers"] = [header for header in scope["headers"] if header[0] != PEER]  # has the proxy's token
         await self.app(scope, receive, send)

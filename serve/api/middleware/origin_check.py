@@ -1,4 +1,4 @@
-"""Pages of other sites: browsers let them send to us, with whatever they know of their users, unless we refuse."""
+"""Protection against pages of other sites (CSRF, DNS rebinding): browsers send their requests with credentials."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ from serve.settings import Settings
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
-def is_welcome(origin: str | None, host: str, settings: Settings) -> bool:
-    """Whether a page of ``origin`` may change things here; what is no browser has none. ``host``: where it asked."""
+def is_allowed_origin(origin: str | None, host: str, settings: Settings) -> bool:
+    """Whether a page of ``origin`` may change things here. ``host`` is the header Host.
+
+    Clients other than browsers send no origin, and are allowed.
+    """
     allowed = settings.http.allowed_origins
     if origin is None or origin in allowed or "*" in allowed:
         return True
     try:
-        given = urlsplit(origin).netloc
+        authority = urlsplit(origin).netloc
     except ValueError:
         return False
-    return bool(given) and _plain(given) in (_plain(host), _plain(urlsplit(own_url(settings)).netloc))
+    return bool(authority) and _plain(authority) in (_plain(host), _plain(urlsplit(own_url(settings)).netloc))
 
 
-def is_known(host: str, settings: Settings) -> bool:
-    """Whether a site that everybody may use without a key goes by this name: the value of the header Host.
+def is_known_host(host: str, settings: Settings) -> bool:
+    """Whether a site without keys is served under ``host``, the header Host.
 
-    Whoever owns a name can let it lead here, and browsers then take this site for his. Addresses, and names without a
-    dot, nobody owns.
+    The owner of a domain can make it resolve to this site, whose answers browsers then give to the owner's pages (DNS
+    rebinding). IP addresses and names without a dot cannot be owned.
     """
     name = urlsplit(f"//{host}").hostname or ""
     if "." not in name or name.endswith(".localhost") or _is_address(name):
@@ -53,21 +56,22 @@ def _is_address(name: str) -> bool:
 
 
 def _plain(authority: str) -> str:
-    """Without the port where it is the usual one."""
+    """``authority`` without a default port."""
     return authority.lower().removesuffix(":443").removesuffix(":80")
 
 
 class OriginCheck:
-    """Refuses what pages of other sites send, and what comes by another's name where no key is asked for; what pages of
-    other sites read is theirs to see only as CORS has it."""
+    """Refuses changes by pages of other sites and, on a site without keys, unknown names in the header Host.
+
+    CORS limits what pages of other sites may read.
+    """
 
     def __init__(
         self, app: ASGIApp, settings: Settings, answer: Callable[[Request, Exception], Awaitable[Response]]
     ) -> None:
         self.app = app
         self._settings = settings
-        self._by_name_alone = not is_key_required(settings)
-        """No key stands between a page and this site."""
+        self._checks_host = not is_key_required(settings)
         self._answer = answer
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -83,11 +87,11 @@ class OriginCheck:
         if scope["type"] not in ("http", "websocket"):
             return None
         headers = Headers(scope=scope)
-        asks = self._by_name_alone and not scope["path"].startswith(PROBES)
-        if asks and not is_known(headers.get("host", ""), self._settings):
+        checks_host = self._checks_host and not scope["path"].startswith(PROBES)
+        if checks_host and not is_known_host(headers.get("host", ""), self._settings):
             return Forbidden("this site does not go by that name; http.public_url says which one it has", "Host")
         if scope["type"] == "websocket" or scope["method"] in _READING or "origin" not in headers:
-            return None  # sockets look by themselves
-        if is_welcome(headers["origin"], headers.get("host", ""), self._settings):
+            return None  # WebSocket routes check the origin themselves
+        if is_allowed_origin(headers["origin"], headers.get("host", ""), self._settings):
             return None
         return Forbidden("not for pages of other sites; http.allowed_origins names those that may", "Origin")

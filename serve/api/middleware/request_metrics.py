@@ -1,4 +1,4 @@
-"""How requests at the doors are counted and timed, from their arrival to the end of their answer."""
+"""Metrics of requests: their count and duration, from the first byte to the end of the answer."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from serve.observability.metrics import catalogue
 
 HTTP, GRPC = "http", "grpc"
 UNROUTED = "unrouted"
-"""The route of requests that were refused before routing, or have none: no path of a client becomes a label."""
+"""The route label of requests that were refused before routing or match none. A client's path is never a label."""
 ABANDONED = "499"
-"""The status of a request whose client went away before its answer began, as nginx has it."""
+"""The status of a request whose client disconnected before the answer began, as in nginx."""
 LATE = "late"
-"""The status of a request that was not done by the end that its client had set."""
-_OVER = frozenset(["504", "DEADLINE_EXCEEDED"])
+"""The status of a request that missed its client's deadline."""
+_DEADLINE_STATUSES = frozenset(["504", "DEADLINE_EXCEEDED"])
 
 
 @dataclass
@@ -28,40 +28,40 @@ class RequestRecord:
     route: str = UNROUTED
     status: str = ABANDONED
     deadline: float | None = None
-    """Its client's, of ``monotonic``."""
+    """Set by the client; by ``time.monotonic``."""
 
     @property
     def outcome(self) -> str:
-        """A deadline that the client set and missed is `late`; one of the site keeps its status."""
-        own = self.deadline is not None and time.monotonic() >= self.deadline
-        return LATE if own and self.status in _OVER else self.status
+        """`late` if the client's own deadline was missed; for a limit of the site the status itself."""
+        missed = self.deadline is not None and time.monotonic() >= self.deadline
+        return LATE if missed and self.status in _DEADLINE_STATUSES else self.status
 
 
-_note: ContextVar[RequestRecord | None] = ContextVar("note", default=None)
+_record: ContextVar[RequestRecord | None] = ContextVar("record", default=None)
 
 
-def ends_by(deadline: float | None) -> None:
-    """The client of the current request wants it done by then; the earliest that it says counts."""
-    note = _note.get()
-    if note is not None and deadline is not None:
-        note.deadline = deadline if note.deadline is None else min(note.deadline, deadline)
+def note_deadline(deadline: float | None) -> None:
+    """Records the client's deadline for the current request; the earliest one counts."""
+    record = _record.get()
+    if record is not None and deadline is not None:
+        record.deadline = deadline if record.deadline is None else min(record.deadline, deadline)
 
 
 @contextlib.contextmanager
-def measured(door: str, note: RequestRecord) -> Iterator[None]:
-    """``door``: http, websocket or grpc. Probes are not measured: there are many, and no client waits for them."""
+def measured(protocol: str, record: RequestRecord) -> Iterator[None]:
+    """Counts and times the block. ``protocol``: http, websocket or grpc. Probes are not measured."""
     began = time.perf_counter()
-    catalogue.REQUESTS_IN_PROGRESS.add(1, door)
-    before = _note.set(note)
+    catalogue.REQUESTS_IN_PROGRESS.add(1, protocol)
+    token = _record.set(record)
     try:
         yield
     finally:
-        with contextlib.suppress(ValueError):  # a generator that is closed from elsewhere
-            _note.reset(before)
-        catalogue.REQUESTS_IN_PROGRESS.add(-1, door)
-        catalogue.REQUESTS.add(1, door, note.route, note.outcome)
-        catalogue.REQUEST_SECONDS.observe(time.perf_counter() - began, door, note.route)
+        with contextlib.suppress(ValueError):  # a generator that is closed in another context
+            _record.reset(token)
+        catalogue.REQUESTS_IN_PROGRESS.add(-1, protocol)
+        catalogue.REQUESTS.add(1, protocol, record.route, record.outcome)
+        catalogue.REQUEST_SECONDS.observe(time.perf_counter() - began, protocol, record.route)
 
 
-def count_refusal(door: str, error: AtelierError) -> None:
-    catalogue.REFUSALS.add(1, door, error.label)
+def count_refusal(protocol: str, error: AtelierError) -> None:
+    catalogue.REFUSALS.add(1, protocol, error.label)

@@ -1,4 +1,4 @@
-"""What every HTTP answer carries: a request id, and headers that keep a browser from guessing."""
+"""Headers of every HTTP answer: the request id and security headers; and headers of requests that are removed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 
 class RequestId:
-    """Takes the client's ``x-request-id`` when it is plain, else makes one; the request and the answer carry it."""
+    """Sets ``x-request-id`` of the request and the answer: the client's if it is valid, else a new one."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -23,26 +23,26 @@ class RequestId:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        given = dict(scope["headers"]).get(b"x-request-id", b"")
-        request_id = given.decode() if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+        client_id = dict(scope["headers"]).get(b"x-request-id", b"")
+        request_id = client_id.decode() if _REQUEST_ID.fullmatch(client_id) else uuid.uuid4().hex
         scope["request_id"] = request_id
         others = [(name, value) for name, value in scope["headers"] if name != b"x-request-id"]
         scope["headers"] = [*others, (b"x-request-id", request_id.encode())]
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                MutableHeaders(scope=message)["x-request-id"] = request_id  # once: Ray Serve adds one beside ours
-                told = {name for name, _ in message["headers"]}
-                message["headers"] += [one for one in API if one[0] not in told]
+                MutableHeaders(scope=message)["x-request-id"] = request_id  # replaces the one of Ray Serve
+                present = {name for name, _ in message["headers"]}
+                message["headers"] += [one for one in API if one[0] not in present]
             await send(message)
 
         await self.app(scope, receive, send_with_id)
 
 
 class ScrubHeaders:
-    """Runs before Ray Serve sees a request: drops headers that would steer Ray Serve."""
+    """Removes headers that would control Ray Serve. Runs before Ray Serve reads a request."""
 
-    _STEERING = frozenset(
+    _RAY_SERVE_HEADERS = frozenset(
         [b"x-request-timeout-seconds", b"x-request-disconnect-disabled", b"serve_multiplexed_model_id", b"x-session-id"]
     )
 
@@ -54,6 +54,6 @@ class ScrubHeaders:
             scope["headers"] = [
                 (name, value)
                 for name, value in scope["headers"]
-                if name not in self._STEERING and name.replace(b"-", b"_") != b"serve_multiplexed_model_id"
+                if name not in self._RAY_SERVE_HEADERS and name.replace(b"-", b"_") != b"serve_multiplexed_model_id"
             ]
         await self.app(scope, receive, send)

@@ -1,7 +1,7 @@
 """The scope that a request needs: from its method and path, before anything else of it is read.
 
-What no line here names needs `read` to be looked at and `write` to be changed: a new route is closed to those who may
-less until somebody says otherwise.
+A path without a rule here needs `read` for GET and HEAD and `write` for other methods, so that a new route is never
+open by default.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _OPEN_PAGES = frozenset(
         *(f"{DOCS}/{name}" for name in ("start.js", "swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")),
     ]
 )
-"""They tell what this software can do, and nothing of the site."""
+"""Pages about the software, without data of the site."""
 _FIGURES = frozenset(["/api/admin/quality", "/api/admin/costs"])
 _MADE = (
     "/v1/jobs", "/v1/batches", "/v1/images", "/generate", "/api/generate", "/api/illustrations", "/api/diffusion",
@@ -27,7 +27,7 @@ _MADE = (
 
 
 def needed(method: str, path: str) -> str | None:
-    """The scope; None for what is open to everybody. A WebSocket's ``method`` is GET."""
+    """The scope; None for public paths. A WebSocket's ``method`` is GET."""
     if path.startswith(PROBES) or (path in _OPEN_PAGES and method in READS):
         return None
     if _below("/api/admin", path):

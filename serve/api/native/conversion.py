@@ -132,11 +132,13 @@ def _body(svg: str, details: dict[str, Any]) -> dict[str, Any]:
 )
 async def analyze_image(body: Annotated[ImageForm, FORM], caller: CallerOf, direct: Directly) -> Response:
     """Features, kind of logo and recommended tier, without a conversion."""
-    found, word = await direct.analyze(await body.image.read(), caller)
-    analysis = dict(found)
+    result, cache_status = await direct.analyze(await body.image.read(), caller)
+    analysis = dict(result)
     analysis["processing_time"] = analysis.pop("processing_time_s")
     analysis["processing_method"] = analysis.pop("method")
-    return with_cache_status(render({"success": True, **analysis, "cached": word == HIT}, 200, None), word)
+    return with_cache_status(
+        render({"success": True, **analysis, "cached": cache_status == HIT}, 200, None), cache_status
+    )
 
 
 @router.get("/api/ai-health", response_model=AiHealthResponse, response_description="How the engines are")

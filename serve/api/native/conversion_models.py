@@ -33,9 +33,9 @@ class Limits(RequestModel):
 
     def options(self, **options: Any) -> VectorizeOptions:
         """``options`` of `VectorizeOptions` win."""
-        given = {"max_bytes": self.max_bytes, "max_paths": self.max_paths, "validate": self.validated, **options}
+        values = {"max_bytes": self.max_bytes, "max_paths": self.max_paths, "validate": self.validated, **options}
         with rename_fields(_CLIENT_NAMES):
-            return VectorizeOptions(**given)
+            return VectorizeOptions(**values)
 
 
 class ConversionFields(Limits):

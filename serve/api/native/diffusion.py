@@ -114,5 +114,5 @@ async def presets(direct: DrawsDirectly) -> Any:
         {**asdict(quality), "steps": {family.name: steps_of(quality, family) for family in families}}
         for quality in QUALITIES
     ]
-    templates = {name: [asdict(template) for template in found] for name, found in CATEGORIES.items()}
+    templates = {name: [asdict(template) for template in members] for name, members in CATEGORIES.items()}
     return {"categories": templates, "qualities": qualities}

@@ -1,4 +1,4 @@
-"""Probes for whoever runs the stack."""
+"""Health probes for load balancers and administrators."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ async def ready(stack: StackEngines, settings: SiteSettings) -> Response:
     What sleeps, since its site lets it, is ready: it is named, and not woken.
     """
     health = await stack.health()
-    told: dict[str, Any] = {"status": "ready" if health.ready else "not ready"}
+    body: dict[str, Any] = {"status": "ready" if health.ready else "not ready"}
     if health.asleep:
-        told["asleep"] = list(health.asleep)
+        body["asleep"] = list(health.asleep)
     if not is_key_required(settings):
-        told["engines"] = {name: dataclasses.asdict(engine) for name, engine in health.engines.items()}
-    return render(told, 200 if health.ready else 503, None if health.ready else 2)
+        body["engines"] = {name: dataclasses.asdict(engine) for name, engine in health.engines.items()}
+    return render(body, 200 if health.ready else 503, None if health.ready else 2)

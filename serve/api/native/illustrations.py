@@ -69,8 +69,8 @@ class _Context(RequestModel, alias_generator=camel_case):
 
     def texts(self) -> dict[str, str]:
         """By the client's names."""
-        given: dict[str, str] = self.model_dump(by_alias=True, exclude_none=True)
-        return {name: text.strip() for name, text in given.items() if text.strip()}
+        texts: dict[str, str] = self.model_dump(by_alias=True, exclude_none=True)
+        return {name: text.strip() for name, text in texts.items() if text.strip()}
 
 
 class StylePreferences(_Context):

@@ -94,9 +94,9 @@ QUALITIES: tuple[Quality, ...] = (
 
 def template_of(name: str) -> Template:
     """The template called ``category`` (its first) or ``category/template``. Raises ``InvalidRequest``."""
-    category, _, wanted = name.partition("/")
+    category, _, template_name = name.partition("/")
     for template in CATEGORIES.get(category, ()):
-        if wanted in ("", template.name):
+        if template_name in ("", template.name):
             return template
     raise InvalidRequest(f"must be {', '.join(CATEGORIES)}, or one of their templates as category/template", "preset")
 

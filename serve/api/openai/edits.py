@@ -96,7 +96,7 @@ async def vary(
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         raise UnsupportedMedia("must be multipart/form-data", "Content-Type")
     body = await read_edit(request, settings.limits)
-    if len(body.images) > 1 or body.every != body.images:
+    if len(body.images) > 1 or body.all_pictures != body.images:
         raise InvalidRequest("a variation is of one picture, without mask and markup", "image")
     validate(VariationFields, body.values).drawn_size(family_for(await direct.families(), None))
     await _check(body, settings, fetcher, turns)

@@ -1,8 +1,8 @@
 """The bodies of `POST /v1/images/edits` and `/variations`: forms as clients send them, JSON, and the pictures in them.
 
 Source: the reference of OpenAI's Images API (create edit, create variation), as the package openai 3.52 has it. A form
-has its picture as ``image``, or several as ``image[]`` (litellm always); JSON has ``images``, each a URL. Names of
-files are never looked at.
+has its picture as ``image``, or several as ``image[]`` (litellm always); JSON has ``images``, each a URL. File names
+are ignored.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ MAX_IMAGES = 16
 _IMAGE, _IMAGES = ("image", "image[]"), "images"
 _PARTS = ("mask", "markup")
 _FILES = (*_IMAGE, *_PARTS)
-_OTHERS = 2
-"""Files that a form may have beside those that it needs: keys that are not known are accepted."""
-_LONGEST_FIELD = 4 * MAX_PROMPT_CHARACTERS + 1024
+_MAX_UNKNOWN_FILES = 2
+"""Files of a form under unknown names, which are ignored."""
+_MAX_FIELD_BYTES = 4 * MAX_PROMPT_CHARACTERS + 1024
 
 
 @dataclass(frozen=True)
 class SentPicture:
-    """A picture, or where it is; ``field`` is its name in the client's words."""
+    """A picture's bytes, or its URL; ``field`` is its name in the client's request."""
 
     field: str
     data: bytes = b""
@@ -42,7 +42,7 @@ class SentPicture:
 
 @dataclass(frozen=True)
 class SentPictures:
-    """``values`` are all the others. ``images`` is never empty."""
+    """The pictures of a request; ``values`` are its other fields. ``images`` is never empty."""
 
     values: Mapping[str, Any]
     images: Sequence[SentPicture]
@@ -50,17 +50,17 @@ class SentPictures:
     markup: SentPicture | None = None
 
     @property
-    def every(self) -> list[SentPicture]:
+    def all_pictures(self) -> list[SentPicture]:
         return [*self.images, *(one for one in (self.mask, self.markup) if one is not None)]
 
 
 async def read_edit(request: Request, limits: LimitsSettings) -> SentPictures:
-    """Raises InvalidRequest, TooLarge, UnsupportedMedia; nothing is fetched or looked into yet."""
+    """Raises InvalidRequest, TooLarge, UnsupportedMedia; no URL is fetched and no picture decoded yet."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        body = await _of_form(request, limits)
+        body = await _from_form(request, limits)
     elif kind == "application/json":
-        body = _of_json(await read_json(request, limits))
+        body = _from_json(await read_json(request, limits))
     else:
         raise UnsupportedMedia("must be multipart/form-data or application/json", "Content-Type")
     if body.mask is not None and body.markup is not None:
@@ -68,12 +68,12 @@ async def read_edit(request: Request, limits: LimitsSettings) -> SentPictures:
     return body
 
 
-async def _of_form(request: Request, limits: LimitsSettings) -> SentPictures:
-    most_files = MAX_IMAGES + len(_PARTS) + _OTHERS
+async def _from_form(request: Request, limits: LimitsSettings) -> SentPictures:
+    max_files = MAX_IMAGES + len(_PARTS) + _MAX_UNKNOWN_FILES
     values: dict[str, str] = {}
     images: list[SentPicture] = []
     parts: dict[str, SentPicture] = {}
-    for name, value in await read_parts(request, limits, most_files, _LONGEST_FIELD):
+    for name, value in await read_parts(request, limits, max_files, _MAX_FIELD_BYTES):
         if isinstance(value, str) and name in _FILES:
             raise InvalidRequest("must be a file", name)
         if name in values or name in parts:
@@ -88,7 +88,7 @@ async def _of_form(request: Request, limits: LimitsSettings) -> SentPictures:
     return SentPictures(values, images, parts.get("mask"), parts.get("markup"))
 
 
-def _of_json(values: Mapping[str, Any]) -> SentPictures:
+def _from_json(values: Mapping[str, Any]) -> SentPictures:
     listed = values.get(_IMAGES)
     if not isinstance(listed, list):
         raise InvalidRequest('must be a list such as [{"image_url": "https://..."}]', _IMAGES)
@@ -121,31 +121,32 @@ def _check_count(count: int, field: str) -> None:
 
 
 async def fetched(body: SentPictures, fetcher: Fetcher, limits: LimitsSettings) -> SentPictures:
-    """With every picture here, one after another. Together they may have as many bytes as one body."""
-    held = 0
+    """``body`` with its URLs fetched, one after another. Together the pictures are limited to the bytes of one body."""
+    total_bytes = 0
 
-    async def here(sent: SentPicture) -> SentPicture:
-        nonlocal held
+    async def with_data(sent: SentPicture) -> SentPicture:
+        nonlocal total_bytes
         data = sent.data if sent.url is None else await fetcher.fetch_picture(sent.url, sent.field)
-        held += len(data)
-        if held > limits.max_body_bytes:
+        total_bytes += len(data)
+        if total_bytes > limits.max_body_bytes:
             raise TooLarge(f"the pictures have more than the {limits.max_body_bytes} bytes allowed", sent.field)
         return SentPicture(sent.field, data)
 
-    images = [await here(sent) for sent in body.images]
-    mask = await here(body.mask) if body.mask is not None else None
-    markup = await here(body.markup) if body.markup is not None else None
+    images = [await with_data(sent) for sent in body.images]
+    mask = await with_data(body.mask) if body.mask is not None else None
+    markup = await with_data(body.markup) if body.markup is not None else None
     return SentPictures(body.values, images, mask, markup)
 
 
 async def check_pictures(body: SentPictures, limits: ImageLimits) -> None:
-    """Raises what `serve.vector.image.measure` does by the client's names, and InvalidRequest for what does not fit."""
-    found = {id(sent): await _measured(sent, limits) for sent in body.every}
-    first = found[id(body.images[0])]
+    """Raises the errors of `serve.vector.image.measure` with the client's field names, and InvalidRequest for a mask or
+    markup of another size or without transparency."""
+    measured = {id(sent): await _measured(sent, limits) for sent in body.all_pictures}
+    first = measured[id(body.images[0])]
     for sent in (body.mask, body.markup):
         if sent is None:
             continue
-        size = found[id(sent)]
+        size = measured[id(sent)]
         if (size.width, size.height) != (first.width, first.height):
             what = f"is {size.width} x {size.height} px, and the first picture {first.width} x {first.height}"
             raise InvalidRequest(f"{what}: they must be the same", sent.field)

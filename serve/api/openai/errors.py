@@ -1,7 +1,7 @@
-"""Errors in OpenAI's shape: every key is always there, for its clients read them all.
+"""Errors in OpenAI's shape: every key is always present, as its clients read all of them.
 
-Its own clients, and those that build on them, repeat by themselves what failed with 408, 409, 429 or 5xx, twice and
-without asking anybody, unless ``x-should-retry`` says otherwise; after more than two minutes they do not come again.
+OpenAI's clients, and those built on them, retry a request twice after 408, 409, 429 or 5xx unless ``x-should-retry``
+says otherwise; they do not retry when the wait is longer than two minutes.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ from serve.errors import (
     Unauthorized,
 )
 
-LONGEST_WAIT_S = 120
-"""Of OpenAI's own package (`MAX_RETRY_AFTER_DELAY`)."""
+MAX_RETRY_WAIT_S = 120
+"""`MAX_RETRY_AFTER_DELAY` of OpenAI's own package."""
 
 _INVALID, _SERVER, _QUOTA = "invalid_request_error", "server_error", "insufficient_quota"
 _BY_STATUS = {401: "authentication_error", 403: "permission_error", 429: "requests"}
-"""Types of their own: litellm takes all that is called an invalid request for a 400, whatever the status."""
+"""Types by status: litellm treats every ``invalid_request_error`` as a 400, whatever the status."""
 _CODES: Mapping[type[AtelierError], str] = {
     Unauthorized: "invalid_api_key",
     Forbidden: "insufficient_permissions",
@@ -40,10 +40,10 @@ _CODES: Mapping[type[AtelierError], str] = {
     QuotaExceeded: "insufficient_quota",
     ModerationBlocked: "content_policy_violation",
 }
-"""Words of OpenAI's that clients look for; of all else it is the name of the error's class."""
+"""OpenAI's codes that clients check; other errors have the name of their class as the code."""
 
-_IN_VAIN = (TooManyAttempts, EngineLost)
-"""Another key is needed; whoever worked on it died of it as often as it was tried."""
+_NO_RETRY = (TooManyAttempts, EngineLost)
+"""Errors that a retry cannot solve: a wrong key, and a request that has ended its engine at each attempt."""
 
 SCHEMA: dict[str, Any] = {
     "error": {
@@ -80,11 +80,11 @@ def _type_of(error: AtelierError) -> str:
 
 
 def may_succeed_again(error: AtelierError) -> bool:
-    """Whether the same request may get another answer soon; 408 is of a body that came too slowly."""
+    """Whether a retry of the same request may succeed soon. 408 is about a body that arrived too slowly."""
     if error.status == 408:
         return True
     wait_s = error.retry_after_s
-    return wait_s is not None and wait_s <= LONGEST_WAIT_S and not isinstance(error, _IN_VAIN)
+    return wait_s is not None and wait_s <= MAX_RETRY_WAIT_S and not isinstance(error, _NO_RETRY)
 
 
 def as_error(request: Request, error: AtelierError) -> Response:

@@ -61,7 +61,7 @@ async def generate(
     parsed = body.parsed(await direct.families(), settings.pictures.embed_metadata)
     user = (
         parsed.safety_identifier if principal_of(request).key_id is None else None
-    )  # a user of the client's, not ours
+    )  # a user of the client, not of this site
     caller = called_by.caller(request, user, settings.jobs.abandoned_s)
     caller = replace(caller, is_retry=_is_retry(request))
     if parsed.partial_images is not None:
@@ -78,11 +78,15 @@ def _is_retry(request: Request) -> bool:
 
 async def _streamed(parsed: ImagesRequest, direct: DirectService, caller: Caller, settings: Settings) -> Response:
     with rename_fields(parsed.order.names):
-        wanted = await direct.apply_policy(IllustrateRequest(parsed.order.options, parsed.order.encoding))
-        parsed = replace(parsed, order=replace(parsed.order, encoding=wanted.encoding))
-        known = await direct.cached_answer(wanted, caller)
-    source = replayed(parsed, known) if known else events(parsed, direct.stream(wanted, caller, parsed.preview_every))
-    word = HIT if known else MISS if direct.may_use_cache(wanted, caller) else BYPASS
+        drawing_request = await direct.apply_policy(IllustrateRequest(parsed.order.options, parsed.order.encoding))
+        parsed = replace(parsed, order=replace(parsed.order, encoding=drawing_request.encoding))
+        known = await direct.cached_answer(drawing_request, caller)
+    source = (
+        replayed(parsed, known)
+        if known
+        else events(parsed, direct.stream(drawing_request, caller, parsed.preview_every))
+    )
+    word = HIT if known else MISS if direct.may_use_cache(drawing_request, caller) else BYPASS
     return with_cache_status(await EventStream.of(source, settings.pictures.heartbeat_s, _error_event), word)
 
 

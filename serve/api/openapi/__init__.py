@@ -1,4 +1,4 @@
-"""The OpenAPI document: what FastAPI knows of the routes, finished with what is true of all of them."""
+"""The OpenAPI document: FastAPI's own, completed by `finish` with what all routes have in common. Begin there."""
 
 from __future__ import annotations
 

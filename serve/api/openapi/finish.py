@@ -1,7 +1,7 @@
-"""The document as FastAPI makes it, completed: ids, groups, keys, errors, headers, examples.
+"""Completes FastAPI's OpenAPI document: operation ids, tags, security, errors, headers, examples.
 
-A route documents itself: what it does (its docstring; the first sentence is the summary), what it takes and answers
-(its models). A test finds a route that does not; nothing is made up for it here.
+A route documents itself by its docstring, whose first sentence is the summary, and by its models. A test fails for a
+route that does not; nothing is invented for it here.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ _HEADERS: dict[str, tuple[str, dict[str, Any], Any]] = {
 }  # fmt: skip
 _TIMEOUT = {"type": "number", "minimum": 0.001, "maximum": MAX_TIMEOUT_S}
 _PRIORITY = {"type": "string", "enum": list(PRIORITIES), "default": "normal"}
-_URGENCY = {
+_CONTEXT_HEADERS = {
     REQUEST_TIMEOUT: {**header(REQUEST_TIMEOUT, _TIMEOUT, "In how many seconds the answer is of use."), "example": 30},
     PRIORITY: header(PRIORITY, _PRIORITY, "How urgent it is; `high` may be for admins alone."),
 }
-"""Of every operation but probes of health (`serve.api.middleware.deadlines`)."""
+"""Headers of every operation but health probes (`serve.api.middleware.deadlines`)."""
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
     "api_key": {"type": "apiKey", "in": "header", "name": "x-api-key", "description": "`x-api-key: KEY`"},
@@ -67,7 +67,7 @@ _SCHEMES = {
 
 
 def finish(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
-    """``document``, completed; it is left as it is, for parts of it are the routes' own constants."""
+    """A completed copy of ``document``, parts of which are constants of the routes."""
     document = json.loads(json.dumps(document))
     document["info"]["license"] = {"name": "Apache License 2.0", "identifier": "Apache-2.0"}
     if settings.http.public_url is not None:
@@ -79,7 +79,7 @@ def finish(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
         name: {"description": what, "schema": schema, "example": example}
         for name, (what, schema, example) in _HEADERS.items()
     }
-    components["parameters"] = _URGENCY
+    components["parameters"] = _CONTEXT_HEADERS
     optional = not is_key_required(settings)
     used = set()
     for path, method, operation in operations_of(document):
@@ -88,7 +88,7 @@ def finish(document: dict[str, Any], settings: Settings) -> dict[str, Any]:
         used.update(operation["tags"])
         _secure(operation, scope, optional)
         if scope is not None:
-            _add_urgency(operation)
+            _add_context_headers(operation)
         _add_errors(path, method, scope, operation, schemas, responses)
         _add_response_headers(operation, scope)
         _add_examples(operation, schemas)
@@ -106,11 +106,11 @@ def operations_of(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str
 
 def _name(path: str, method: str, operation: dict[str, Any]) -> None:
     """FastAPI's default summary is the name of the function; the first sentence of the docstring replaces it."""
-    told = operation.pop("summary", "")
-    if operation["operationId"].startswith(told.lower().replace(" ", "_") + "_"):
-        told = re.split(r"(?<=[.:;])\s", operation.get("description", ""))[0].rstrip(".:;")
-    if told:
-        operation["summary"] = told
+    summary = operation.pop("summary", "")
+    if operation["operationId"].startswith(summary.lower().replace(" ", "_") + "_"):
+        summary = re.split(r"(?<=[.:;])\s", operation.get("description", ""))[0].rstrip(".:;")
+    if summary:
+        operation["summary"] = summary
     operation["operationId"] = "_".join([method, *re.findall(r"\w+", path.replace("-", "_"))])
     tag = tag_of(path)
     operation.setdefault("tags", [tag])
@@ -120,10 +120,10 @@ def _secure(operation: dict[str, Any], scope: str | None, optional: bool) -> Non
     if scope is None:
         operation["security"] = []
         return
-    ways = ["bearer", "api_key", "basic"]
+    schemes = ["bearer", "api_key", "basic"]
     if any(one.get("name") == "signature" for one in operation.get("parameters", ())):
-        ways.append("signed_address")
-    operation["security"] = [{way: [scope] if way != "signed_address" else []} for way in ways]
+        schemes.append("signed_address")
+    operation["security"] = [{scheme: [scope] if scheme != "signed_address" else []} for scheme in schemes]
     if optional and scope in _USER_SCOPES:
         operation["security"].append({})
     operation[SCOPE] = scope
@@ -131,13 +131,13 @@ def _secure(operation: dict[str, Any], scope: str | None, optional: bool) -> Non
         operation["description"] += f"\n\nNeeds the scope `{scope}`."
 
 
-def _add_urgency(operation: dict[str, Any]) -> None:
-    told = [{"$ref": f"#/components/parameters/{name}"} for name in _URGENCY]
-    operation["parameters"] = [*operation.get("parameters", ()), *told]
+def _add_context_headers(operation: dict[str, Any]) -> None:
+    references = [{"$ref": f"#/components/parameters/{name}"} for name in _CONTEXT_HEADERS]
+    operation["parameters"] = [*operation.get("parameters", ()), *references]
 
 
 _USER_SCOPES = ROLES["user"]
-"""What a site without keys allows without one."""
+"""Scopes of requests without a key on a site without keys."""
 
 
 def _add_errors(
@@ -148,29 +148,29 @@ def _add_errors(
     schemas: dict[str, Any],
     responses: dict[str, Any],
 ) -> None:
-    """The status ranges that a router describes (`problems.described`) name its vocabulary."""
+    """Replaces the status ranges of a router (`problems.described`) by the single statuses of its error schema."""
     own = operation["responses"]
     ranges = [own.pop(name) for name in _RANGES if name in own]
     if not ranges:
         return
-    ((media_type, found),) = ranges[0]["content"].items()
-    fresh = "Problem" if media_type == PROBLEM else _words(operation["tags"][0]) + "Error"
-    name = next((known for known, schema in schemas.items() if schema == found["schema"]), fresh)
+    ((media_type, content),) = ranges[0]["content"].items()
+    new_name = "Problem" if media_type == PROBLEM else _camel_case(operation["tags"][0]) + "Error"
+    name = next((known for known, schema in schemas.items() if schema == content["schema"]), new_name)
     if name not in schemas:
-        schemas[name] = found["schema"]
-        responses.update(responses_of(media_type, name, found["schema"]))
-    said = {int(status) for status in own if status.isdigit() and int(status) in BY_STATUS}
-    for status in sorted({*statuses_of(method, path, scope, operation), *said}):
+        schemas[name] = content["schema"]
+        responses.update(responses_of(media_type, name, content["schema"]))
+    declared = {int(status) for status in own if status.isdigit() and int(status) in BY_STATUS}
+    for status in sorted({*statuses_of(method, path, scope, operation), *declared}):
         if "content" not in own.get(str(status), {}):
             own[str(status)] = {"$ref": f"#/components/responses/{name}{status}"}
 
 
-def _words(tag: str) -> str:
+def _camel_case(tag: str) -> str:
     return "".join(word[0].upper() + word[1:] for word in tag.split())
 
 
 def _add_response_headers(operation: dict[str, Any], scope: str | None) -> None:
-    """FastAPI documents JSON of any kind where a route has no response model: that is removed."""
+    """Adds headers, and removes the untyped JSON that FastAPI documents for a route without a response model."""
     for status, response in operation["responses"].items():
         content = response.get("content", {})
         if content.get("application/json", {}).get("schema") == {}:
@@ -183,7 +183,7 @@ def _add_response_headers(operation: dict[str, Any], scope: str | None) -> None:
 
 
 def _add_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """Examples of bodies, answers and parameters, out of their schemas where they have none."""
+    """Generates examples of bodies, answers and parameters from their schemas, where they have none."""
     bodies = [operation.get("requestBody", {}), *operation["responses"].values()]
     for body in bodies:
         for media_type, content in body.get("content", {}).items():
@@ -201,5 +201,5 @@ def _add_examples(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
 
 
 def _is_text(media_type: str) -> bool:
-    """Whether an example can be written down; of a picture none can."""
+    """Whether an example can be text, unlike that of a picture."""
     return media_type == "application/json" or media_type.startswith("multipart/")

@@ -1,8 +1,8 @@
-"""How a route says what it takes and answers, for OpenAPI (`openapi_extra`)."""
+"""OpenAPI fragments of requests and responses, for arguments of route decorators such as `openapi_extra`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -11,27 +11,11 @@ from serve.api.openapi.samples import inlined
 
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
-NUMBER = {"type": "number"}
 FLAG = {"type": "boolean"}
-OBJECT = {"type": "object", "additionalProperties": True}
 JSON = "application/json"
 CONFLICT: dict[int | str, dict[str, Any]] = {"409": {"description": "It does not fit the state that it is in"}}
 UNKNOWN: dict[int | str, dict[str, Any]] = {"404": {"description": "There is none, or it is another user's"}}
-"""Their bodies are told for every vocabulary in one place, as of every error."""
-
-
-def json_object(properties: Mapping[str, Any], optional: Sequence[str] = ()) -> dict[str, Any]:
-    """All of ``properties`` are always there, but for those that are ``optional``."""
-    required = [name for name in properties if name not in optional]
-    return {"type": "object", "required": required, "properties": dict(properties)}
-
-
-def mapping_of(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": dict(schema)}
-
-
-def list_of(schema: Mapping[str, Any]) -> dict[str, Any]:
-    return {"type": "array", "items": dict(schema)}
+"""`serve.api.openapi.finish` adds the bodies, as of every error."""
 
 
 def answer(
@@ -48,8 +32,8 @@ def said(what: str, schema: Mapping[str, Any], example: Any = None) -> dict[str,
 
 
 def event_stream(example: Mapping[str, Any], data: Mapping[str, Any] | None = None) -> dict[str, Any]:
-    """The content of an answer of server-sent events. As tools for OpenAPI 3.1 have it, its schema is that of each
-    event; ``data`` that of the JSON in it, if it is always JSON."""
+    """The content of an answer of server-sent events. By the convention of OpenAPI 3.1 its schema is that of one event;
+    ``data`` is the schema of the JSON in it, if it is always JSON."""
     inner = {} if data is None else {"contentMediaType": JSON, "contentSchema": dict(data)}
     properties = {"event": TEXT, "id": TEXT, "retry": {**WHOLE, "description": "ms"}, "data": {**TEXT, **inner}}
     schema = {"type": "object", "description": "Of each event.", "required": ["data"], "properties": properties}
@@ -64,14 +48,14 @@ def body(
 
 
 def bodies(models: Mapping[str, type[BaseModel]]) -> dict[str, Any]:
-    """A request body that may have several media types, and that its route reads by itself."""
+    """A request body of several media types, which the route parses itself."""
     return {
         "requestBody": {"required": True, "content": {kind: {"schema": schema_of(one)} for kind, one in models.items()}}
     }
 
 
 def schema_of(model: type[BaseModel]) -> dict[str, Any]:
-    """Without references, for a place that FastAPI does not know of."""
+    """The schema without references, for a place where FastAPI does not resolve them."""
     schema = model.model_json_schema()
     inlined_schema: dict[str, Any] = inlined(schema, schema.pop("$defs", {}))
     return inlined_schema

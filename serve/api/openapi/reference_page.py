@@ -35,7 +35,7 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-"""Swagger UI sets styles of single elements; its own scripts and ours are files."""
+"""Swagger UI sets inline styles; all scripts are files."""
 _PAGE = f"""\
 <!doctype html>
 <html lang="en">
@@ -67,7 +67,7 @@ SwaggerUIBundle({{
 """
 _HTML, _SCRIPT = "text/html; charset=utf-8", "text/javascript; charset=utf-8"
 _REVALIDATED = "no-cache"
-"""Kept, and asked about each time: another release has other files under the same names."""
+"""Cached, and revalidated each time: another release has other files under the same names."""
 
 
 @router.api_route(OPENAPI, methods=["GET", "HEAD"])
@@ -106,14 +106,14 @@ def _document_of(request: Request) -> bytes:
     state = request.app.state
     if not hasattr(state, "document"):
         state.document = json.dumps(request.app.openapi(), separators=(",", ":")).encode()
-    found: bytes = state.document
-    return found
+    document: bytes = state.document
+    return document
 
 
 @cache
 def _file(name: str) -> bytes:
-    found = distribution("fastapi-offline").locate_file(f"fastapi_offline/static/{name}")
-    return Path(str(found)).read_bytes()
+    path = distribution("fastapi-offline").locate_file(f"fastapi_offline/static/{name}")
+    return Path(str(path)).read_bytes()
 
 
 @lru_cache(maxsize=16)
@@ -122,18 +122,18 @@ def _tag_of(content: bytes) -> str:
 
 
 async def _answer(request: Request, media_type: str, content: Callable[[], bytes]) -> Response:
-    """In a thread: files are read, and the document takes a moment to be made."""
-    found = await asyncio.to_thread(content)
-    headers = {"Cache-Control": _REVALIDATED, "ETag": _tag_of(found), "Vary": "Accept-Encoding"}
+    """The content is made in a thread: it reads files, and the document takes long to generate."""
+    body = await asyncio.to_thread(content)
+    headers = {"Cache-Control": _REVALIDATED, "ETag": _tag_of(body), "Vary": "Accept-Encoding"}
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(None, 304, headers)
     if "gzip" in request.headers.get("accept-encoding", ""):
-        found = await asyncio.to_thread(_compressed, found)
+        body = await asyncio.to_thread(_compressed, body)
         headers["Content-Encoding"] = "gzip"
-    return Response(found, 200, headers, media_type)
+    return Response(body, 200, headers, media_type)
 
 
 @lru_cache(maxsize=16)
 def _compressed(content: bytes) -> bytes:
-    """Once: anybody may ask for it, again and again."""
+    """Compressed once and cached: the pages are public."""
     return gzip.compress(content)

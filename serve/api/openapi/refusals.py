@@ -1,4 +1,4 @@
-"""The errors that operations answer, told once for each vocabulary and status, under `components`."""
+"""The error responses of operations, one component for each vocabulary and status."""
 
 from __future__ import annotations
 
@@ -79,17 +79,17 @@ def responses_of(media_type: str, name: str, schema: Mapping[str, Any]) -> dict[
 
 
 def _response(error: AtelierError, media_type: str, name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
-    told = {
+    body = {
         "type": f"urn:atelier:problem:{kind_of(error)}", "title": error.title, "status": error.status,
         "detail": error.message, "field": error.field, "param": error.field, "message": str(error),
         "error": str(error), "code": kind_of(error).replace("-", "_"),
     }  # fmt: skip
     if error.status >= 500:
-        told["type"] = told["type"] if media_type.endswith("problem+json") else "server_error"
+        body["type"] = body["type"] if media_type.endswith("problem+json") else "server_error"
     content = {
         media_type: {
             "schema": {"$ref": f"#/components/schemas/{name}"},
-            "example": example_of(schema, "", {**SAMPLES, **told}),
+            "example": example_of(schema, "", {**SAMPLES, **body}),
         }
     }
     headers = ["X-Request-Id", *(["Retry-After"] if error.retry_after_s is not None else [])]

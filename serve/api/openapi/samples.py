@@ -1,4 +1,4 @@
-"""Examples out of schemas: what is said of a name once is shown wherever the name stands."""
+"""Examples generated from schemas; a property's sample value is defined once, by its name."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SAMPLES: Mapping[str, Any] = {
     "guidance_scale": 5.0, "address": "203.0.113.9", "action": "key.create", "seq": 42, "datatype": "FP32",
     "shape": [1, 4], "platform": "onnxruntime_onnx", "state": "READY", "quality": "standard", "size": "512x512",
 }  # fmt: skip
-"""By the name of a property or parameter."""
+"""Sample values by the name of a property or parameter."""
 _BY_FORMAT = {"date-time": "2026-05-01T12:00:00+00:00", "uri": _URL, "binary": "the bytes of picture.png"}
 _KINDS: Mapping[str, tuple[type, ...]] = {
     "string": (str,), "integer": (int,), "number": (int, float), "boolean": (bool,), "array": (list,),
@@ -65,7 +65,7 @@ def inlined(schema: Any, schemas: Mapping[str, Any]) -> Any:
 
 
 def has_content(schema: Mapping[str, Any]) -> bool:
-    """Whether ``schema`` says anything that an example could be made of."""
+    """Whether ``schema`` has enough information for an example."""
     if "example" in schema or "examples" in schema:
         return True
     if "anyOf" in schema or "oneOf" in schema:
@@ -79,10 +79,10 @@ def has_content(schema: Mapping[str, Any]) -> bool:
 
 
 def fits(value: Any, schema: Mapping[str, Any]) -> bool:
-    """As far as a sample by its name may go wrong."""
+    """Whether ``schema`` allows ``value``, checked as far as a sample by its name may be wrong."""
     types = schema.get("type", ())
-    wanted = [types] if isinstance(types, str) else types
-    kinds = tuple(kind for one in wanted for kind in _KINDS[one])
+    names = [types] if isinstance(types, str) else types
+    kinds = tuple(kind for one in names for kind in _KINDS[one])
     if (isinstance(value, bool) and bool not in kinds) or (kinds and not isinstance(value, kinds)):
         return False
     if "enum" in schema:
@@ -104,9 +104,9 @@ def _type_of(schema: Mapping[str, Any]) -> str:
 
 def _of_type(kind: str, schema: Mapping[str, Any], name: str, known: Mapping[str, Any]) -> Any:
     if kind == "object":
-        found = {own: example_of(one, own, known) for own, one in schema.get("properties", {}).items()}
+        properties = {own: example_of(one, own, known) for own, one in schema.get("properties", {}).items()}
         more = schema.get("additionalProperties")
-        return found or ({"mini": example_of(more, "", known)} if isinstance(more, dict) else {})
+        return properties or ({"mini": example_of(more, "", known)} if isinstance(more, dict) else {})
     if kind == "array":
         return [] if schema.get("maxItems") == 0 else [example_of(schema.get("items", {}), name[:-1], known)]
     if kind == "integer":

@@ -1,4 +1,4 @@
-"""Whose words a path speaks: the groups that the document shows its operations in."""
+"""Tags, which group the operations of the document by path, and descriptions of path parameters."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ _BY_PATH: Sequence[tuple[str, str]] = (
     ("/v1", "OpenAI"),
     ("/api", "Vectorizing"),
 )
-"""The first that a path is below of."""
+"""The first prefix that matches a path counts."""
 OTHERS = "Others"
-"""What no line here knows; a test finds it."""
+"""The tag of paths without a rule; a test fails for one."""
 
 
 def tag_of(path: str) -> str:
@@ -66,4 +66,4 @@ PATH_PARAMETERS: dict[str, str] = {
     "name": "One of `POST /v2/repository/index`.",
     "version": "A version of the model; without one, the current one.",
 }
-"""What the parts of paths are, where their routes do not say."""
+"""Descriptions of path parameters whose routes have none."""

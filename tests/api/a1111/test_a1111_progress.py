@@ -13,7 +13,7 @@ from drawn_pictures import opened
 from illustrator_standin import Gated, IllustratorStandIn
 from standin import StandIn
 
-from serve.api.a1111.progress_registry import MOST_USERS, ProgressRegistry
+from serve.api.a1111.progress_registry import MAX_USERS, ProgressRegistry
 from serve.api.app import create_app
 from serve.ensembles.illustrator.illustration import Progress
 from serve.errors import Cancelled
@@ -210,31 +210,31 @@ async def test_bad_questions(halting: Halting, halted: httpx.AsyncClient, body: 
 
 async def test_everybody_has_tasks_of_their_own() -> None:
     """A-071: neither seen nor stopped by others, even under the same id."""
-    desk, gate = ProgressRegistry(), asyncio.Event()
+    registry, gate = ProgressRegistry(), asyncio.Event()
 
     async def drawn(user_id: str, steps: int) -> str:
-        with desk.task(user_id, "task(a)", 1) as task:
+        with registry.task(user_id, "task(a)", 1) as task:
             task.progressed(Progress(1, steps))
             await task.run(gate.wait())
         return user_id
 
     drawings = [asyncio.create_task(drawn(user_id, steps)) for user_id, steps in (("ada", 2), ("ben", 4))]
     await asyncio.sleep(0)
-    (of_ada,), of_ben = desk.tasks_of("ada"), desk.find("ben", "task(a)")
+    (of_ada,), of_ben = registry.tasks_of("ada"), registry.find("ben", "task(a)")
     assert of_ben is not None
     assert (of_ada.progress, of_ben.progress) == (1 / 2, 1 / 4)
-    assert desk.find("cy", "task(a)") is None
-    for task in desk.tasks_of("ada"):
+    assert registry.find("cy", "task(a)") is None
+    for task in registry.tasks_of("ada"):
         task.interrupt()
     with pytest.raises(Cancelled):
         await drawings[0]
     gate.set()
     assert await drawings[1] == "ben"
-    assert [desk.is_over(user_id, "task(a)") for user_id in ("ada", "ben", "cy")] == [True, True, False]
+    assert [registry.is_over(user_id, "task(a)") for user_id in ("ada", "ben", "cy")] == [True, True, False]
 
 
 async def test_who_interrupts_twice_leaves_the_tidying_alone() -> None:
-    desk, began, tidied = ProgressRegistry(), asyncio.Event(), []
+    registry, began, tidied = ProgressRegistry(), asyncio.Event(), []
 
     async def work() -> None:
         try:
@@ -244,7 +244,7 @@ async def test_who_interrupts_twice_leaves_the_tidying_alone() -> None:
             await asyncio.sleep(0.01)
             tidied.append(True)
 
-    with desk.task("ada", "task(a)", 1) as task:
+    with registry.task("ada", "task(a)", 1) as task:
         running = asyncio.create_task(task.run(work()))
         await began.wait()
         for _ in range(2):
@@ -255,11 +255,11 @@ async def test_who_interrupts_twice_leaves_the_tidying_alone() -> None:
     assert tidied == [True]
 
 
-async def test_the_desk_remembers_so_many_and_no_more() -> None:
-    desk = ProgressRegistry()
-    for index in range(MOST_USERS + 1):
-        desk.choose(f"user {index}", {"samples_format": "webp"})
-        with desk.task("ada", f"task {index}", 1):
+async def test_registry_keeps_a_bounded_number_of_users_and_tasks() -> None:
+    registry = ProgressRegistry()
+    for index in range(MAX_USERS + 1):
+        registry.choose(f"user {index}", {"samples_format": "webp"})
+        with registry.task("ada", f"task {index}", 1):
             pass
-    assert (desk.chosen_by("user 0"), desk.chosen_by("user 1")) == ({}, {"samples_format": "webp"})
-    assert (desk.is_over("ada", "task 0"), desk.is_over("ada", "task 1")) == (False, True)
+    assert (registry.chosen_by("user 0"), registry.chosen_by("user 1")) == ({}, {"samples_format": "webp"})
+    assert (registry.is_over("ada", "task 0"), registry.is_over("ada", "task 1")) == (False, True)

@@ -22,7 +22,7 @@ from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
 from serve.api.inference.grpc import OpenInferenceServicer
-from serve.api.inference.grpc_trace import observed
+from serve.api.inference.grpc_calls import observed
 from serve.api.inference.models import Models
 from serve.api.middleware.request_metrics import LATE
 from serve.ensembles.vectorizer.vectorization import Vectorization, VectorizeOptions

@@ -17,7 +17,6 @@ from stateful_door import Door, opened
 
 from serve.api.app import create_app
 from serve.api.http.headers import disposition
-from serve.api.library import results
 from serve.ensembles.requests import File
 from serve.settings import HttpSettings, Settings
 
@@ -28,7 +27,7 @@ DRAWING = File(
 
 @pytest.fixture
 async def door(tmp_path: Path) -> AsyncIterator[Door]:
-    async with opened(tmp_path, [results.router]) as door:
+    async with opened(tmp_path) as door:
         yield door
 
 

@@ -14,7 +14,6 @@ from pictures import decompression_bomb, drawn, encode
 from PIL import Image
 from stateful_door import Door, is_problem, opened
 
-from serve.api.library import references
 from serve.security.fetching.fetcher import Fetcher
 from serve.state import State
 
@@ -28,7 +27,7 @@ async def named(door: Door, url: str, **more: str) -> httpx.Response:
 async def test_a_reference_by_its_url(tmp_path: Path) -> None:
     data = encode(drawn(size=48))
     pictures = {"/cat": picture(data), "/bomb": picture(decompression_bomb())}
-    async with opened(tmp_path, [references.router]) as door, Host(pictures).listening() as host:
+    async with opened(tmp_path) as door, Host(pictures).listening() as host:
         door.app.state.fetcher = Fetcher(settings())
         told = await named(door, host.url("/cat"))
         assert told.status_code == 201
@@ -41,7 +40,7 @@ async def test_a_reference_by_its_url(tmp_path: Path) -> None:
     "url", ["https://169.254.169.254/latest/meta-data/", "http://localhost/", "file:///etc/passwd"]
 )
 async def test_what_may_not_be_named(tmp_path: Path, url: str) -> None:
-    async with opened(tmp_path, [references.router]) as door:
+    async with opened(tmp_path) as door:
         assert is_problem(await named(door, url), 400, "url")
         both = {"image": ("a.png", encode(drawn()), "image/png"), "url": (None, "https://example.com/")}
         assert is_problem(await door.client.post("/api/references", files=both, data=WHOSE), 400, "url")
@@ -79,7 +78,7 @@ DRAWN = b"""<?xml version="1.0"?><svg xmlns="http://www.w3.org/2000/svg" width="
 )  # fmt: skip
 async def test_a_reference_that_is_drawn(tmp_path: Path, more: bytes) -> None:
     """What is safe in an SVG is drawn; of all else nothing is kept (C-102)."""
-    async with opened(tmp_path, [references.router]) as door:
+    async with opened(tmp_path) as door:
         files = {"image": ("logo.svg", DRAWN % more, "image/svg+xml")}
         told = await door.client.post("/api/references", files=files, data=WHOSE)
         assert told.status_code == 201, told.text
@@ -100,6 +99,6 @@ async def test_a_reference_that_is_drawn(tmp_path: Path, more: bytes) -> None:
     ],
 )  # fmt: skip
 async def test_a_drawing_that_is_none(tmp_path: Path, data: bytes, status: int) -> None:
-    async with opened(tmp_path, [references.router]) as door:
+    async with opened(tmp_path) as door:
         told = await door.client.post("/api/references", files={"image": ("a.svg", data, "image/png")}, data=WHOSE)
         assert is_problem(told, status, "image"), told.text

@@ -11,7 +11,6 @@ from pictures import drawn, encode
 from pydantic import SecretStr
 from stateful_door import opened
 
-from serve.api.library import gallery, results
 from serve.ensembles.requests import File
 from serve.security.signing import signed_urls
 from serve.security.signing.signed_urls import SKEW_S, UrlSigner
@@ -127,7 +126,7 @@ def test_addresses_are_signed_where_the_site_is_limited(tmp_path: Path) -> None:
 
 async def test_every_address_of_an_answer_opens_what_it_names(tmp_path: Path) -> None:
     """For whoever has no key: the doors take what is signed, with and without other words in the query."""
-    async with opened(tmp_path, [results.router, gallery.router]) as door:
+    async with opened(tmp_path) as door:
         site = door.app.state.settings = limited_to(tmp_path, sign_links=True)
         (name,) = await door.draw(File(encode(drawn()), "image/png", 64, 64, 7))
         told = (await door.client.get(f"/v1/results/{name}/metadata")).json()

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocketDisconnect
 
 from serve.api.app import answer, create_app
-from serve.api.middleware.authentication import Authentication, Entry, Refusals
+from serve.api.middleware.authentication import Authentication, AuthenticationMiddleware, Refusals
 from serve.api.middleware.client_address import ClientAddress
 from serve.api.middleware.rate_classes import work_of
 from serve.api.middleware.response_headers import RequestId
@@ -280,7 +280,7 @@ def test_sockets_are_counted(tmp_path: Path) -> None:
     rates = RatesSettings(address_requests=1, loopback=True)
     limiter = Limiter(rates, Counters.create(rates, database), lambda: NOW)
     entrance = Authentication(nobody_needs_a_key(database, settings), limiter, settings)
-    limited = Entry(Refusals(app, answer), lambda: entrance)
+    limited = AuthenticationMiddleware(Refusals(app, answer), lambda: entrance)
 
     async def opened(scope: Any, receive: Any, send: Any) -> None:
         await migrate(database)

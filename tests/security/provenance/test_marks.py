@@ -104,7 +104,7 @@ def test_requests_of_before_are_the_same_text() -> None:
 
 @pytest.mark.parametrize("kind", [*PIXELS, "svg"])
 async def test_other_formats_of_a_result_are_marked(tmp_path: Path, kind: str) -> None:
-    async with opened(tmp_path, []) as door:
+    async with opened(tmp_path) as door:
         data = await file(Encoding(kind))
         (name,) = await door.draw(File(data, Encoding(kind).media_type, 64, 64, 7))
         for wanted in [*PIXELS, "svg"]:
@@ -114,7 +114,7 @@ async def test_other_formats_of_a_result_are_marked(tmp_path: Path, kind: str) -
 
 
 async def test_what_people_bring_is_not_marked(tmp_path: Path) -> None:
-    async with opened(tmp_path, []) as door:
+    async with opened(tmp_path) as door:
         kept = await SubjectReferenceManager(door.state).store_subject_reference("ada", "cat", encode(logo()))
         assert not is_marked(await door.state.objects.get(kept.object))
         traced = await door.client.post("/api/convert?format=svg", files={"image": encode(logo())})
