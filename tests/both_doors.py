@@ -23,7 +23,7 @@ from serve.settings import Settings
 def both_doors(
     illustrator: IllustratorService | None = None, settings: Settings | None = None, vectorizer: StandIn | None = None
 ) -> Iterator[Served]:
-    """A stand-in Vectorizer and ``illustrator`` behind both."""
+    """A stand-in Vectorizer and ``illustrator`` behind HTTP and gRPC."""
     settings, vectorizer = settings or Settings(), vectorizer or StandIn()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -21,10 +21,10 @@ from databases import (  # noqa: F401
 )
 from pictures import drawn, encode
 
-# A process among several is told a width of its terminal, which consoles would take for what a test asks for.
+# pytest-xdist sets COLUMNS in its workers, which consoles would take for a setting of the test.
 os.environ.pop("COLUMNS", None)
 
-# Machines differ in speed: how long an example takes is not what these tests are about.
+# No deadline: the time of an example depends on the machine.
 hypothesis.settings.register_profile(
     "atelier", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
 )
@@ -32,7 +32,7 @@ hypothesis.settings.load_profile("atelier")
 
 
 def pytest_collection_finish() -> None:
-    """What was imported and collected stays: Python's collector need not look through it again and again."""
+    """Freezes imported modules and collected tests: the garbage collector skips them."""
     gc.collect()
     gc.freeze()
 
@@ -44,7 +44,7 @@ def logo() -> bytes:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs PostgreSQL's server is marked so. What asks the whole stack comes last: while it runs, the machine is
+    """Marks tests that need a PostgreSQL server. Tests of the whole stack run last, because it keeps the machine
     busy."""
     items.sort(key=lambda item: "stack" in getattr(item, "fixturenames", ()))
     for item in items:

@@ -1,4 +1,5 @@
-"""A Vectorizer behind turns, as a replica has it: real tracing, and engines or a tracer that can be held. No Ray."""
+"""A Vectorizer behind an admission queue, as in a replica: real tracing, and engines or a tracer that a test can
+block. No Ray."""
 
 from __future__ import annotations
 
@@ -9,7 +10,7 @@ import signal
 from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
-from hop import crossed
+from hop import received_context
 from numpy.typing import NDArray
 from waiting import until
 
@@ -23,18 +24,19 @@ from tests.ensembles.fake_models import models
 from tests.fakes import FakeEngines
 
 NEVER_S = 600.0
-"""Longer than a test: an end that the site itself sets ends nothing here."""
+"""Longer than any test: the timeouts of the site itself never expire."""
 SLOW_S = 60.0
-"""Of a machine that has other things to do."""
+"""Time limit of the helpers, long enough on a busy machine."""
 
 
 class HeldEngines(FakeEngines):
-    """While it ``holds``, who asks waits for as long as he may; ``waiting`` do so, ``asked`` came so far."""
+    """While ``holds``, inferences block until their timeout. ``waiting`` counts the blocked ones, ``inferences`` all of
+    them."""
 
     def __init__(self) -> None:
         super().__init__(models())
         self.holds = False
-        self.asked = self.waiting = 0
+        self.inferences = self.waiting = 0
 
     async def infer(
         self,
@@ -45,7 +47,7 @@ class HeldEngines(FakeEngines):
         timeout_s: float | None = None,
         version: str = "",
     ) -> dict[str, NDArray[Any]]:
-        self.asked += 1
+        self.inferences += 1
         if self.holds:
             await self._hold(timeout_s)
         return await super().infer(engine, inputs, outputs=outputs, timeout_s=timeout_s, version=version)
@@ -62,57 +64,58 @@ class HeldEngines(FakeEngines):
 
 
 class ConversionHop:
-    """One turn, and one tracer. What it does not say itself, the Vectorizer says."""
+    """One slot and one tracer. Other attributes are those of the Vectorizer."""
 
     def __init__(self, waiting: int = 4) -> None:
         self.engines = HeldEngines()
-        self.turns = AdmissionQueue(1, waiting)
+        self.queue = AdmissionQueue(1, waiting)
         limits = {name: NEVER_S for name in ("timeout_s", "engine_timeout_s", "trace_timeout_s")}
         settings = VectorizerSettings(workers=1, **limits)
         self._vectorizer = Vectorizer(settings, engines=self.engines)  # type: ignore[arg-type]
         self._workers = self._vectorizer._resources.workers
         self._stopped: int | None = None
-        """The tracer that stands still."""
+        """Process id of the stopped tracer."""
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._vectorizer, name)
 
     async def vectorize(self, data: bytes, options: VectorizeOptions) -> Vectorization:
-        async with self._turn():
+        async with self._slot():
             return await self._vectorizer.vectorize(data, options)
 
     async def analyze(self, data: bytes, engine_versions: Mapping[str, str] = NO_VERSIONS) -> Analysis:
-        async with self._turn():
+        async with self._slot():
             return await self._vectorizer.analyze(data, engine_versions)
 
     @contextlib.asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        with request_context.use(crossed()):
-            async with self.turns.slot():
+    async def _slot(self) -> AsyncIterator[None]:
+        with request_context.use(received_context()):
+            async with self.queue.slot():
                 yield
 
     async def hold(self, where: str) -> None:
-        """From now on who comes to the ``engine``, or to the ``tracer``, stays there."""
+        """Blocks the ``engine`` or the ``tracer`` for following requests."""
         if where == "engine":
             self.engines.holds = True
             return
-        await until(lambda: bool(self._pids()), SLOW_S)  # the one before it may have been killed
+        await until(lambda: bool(self._pids()), SLOW_S)  # the previous one may have been killed
         (self._stopped,) = self._pids()
         os.kill(self._stopped, signal.SIGSTOP)
 
     async def held(self) -> None:
-        """Until somebody is there."""
+        """Waits until a request is blocked."""
         await until(lambda: bool(self.engines.waiting) if self._stopped is None else self._is_traced(), SLOW_S)
 
     async def is_left(self) -> bool:
-        """Whether the turn, the engine and the tracer are free, without having been let go: a tracer is killed."""
+        """Whether the slot, the engine and the tracer are free without a release; a stopped tracer is killed
+        instead."""
         with contextlib.suppress(TimeoutError):
-            await until(lambda: not (self.turns.size or self.engines.waiting or self._is_traced()), SLOW_S)
+            await until(lambda: not (self.queue.size or self.engines.waiting or self._is_traced()), SLOW_S)
             return self._stopped is None or self._stopped not in self._pids()
         return False
 
     def release(self) -> None:
-        """Nobody is held any more, nor was here before."""
+        """Unblocks the engine and the tracer, and clears the analysis cache."""
         self.engines.holds = False
         if self._stopped in self._pids():
             os.kill(self._stopped, signal.SIGCONT)
@@ -123,5 +126,5 @@ class ConversionHop:
         return [worker.pid for worker in self._workers._all]
 
     def _is_traced(self) -> bool:
-        """Whether the tracer has a task."""
+        """Whether the tracer is busy."""
         return bool(self._workers._all) and self._workers._idle.empty()

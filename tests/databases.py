@@ -1,7 +1,5 @@
-"""Fixtures: what asks for a ``database`` or a ``state`` runs on SQLite and on a real PostgreSQL server.
-
-The migrations run once for each kind; every test has a copy of what they made.
-"""
+"""Fixtures: tests with a ``database`` or a ``state`` run on SQLite and on a real PostgreSQL server. The migrations
+run once for each kind; every test has a copy of the result."""
 
 from __future__ import annotations
 
@@ -34,7 +32,7 @@ def postgresql() -> Iterator[PostgreSQL]:
 
 @pytest.fixture(params=KINDS)
 def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseSettings:
-    """Nothing was ever made in it."""
+    """An empty database, before any migration."""
     if request.param == "sqlite":
         return sqlite_at(tmp_path / "atelier.db")
     server: PostgreSQL = request.getfixturevalue("postgresql")
@@ -43,7 +41,7 @@ def empty_database(request: pytest.FixtureRequest, tmp_path: Path) -> DatabaseSe
 
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A file with the tables of today."""
+    """A SQLite file with the current tables."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
     _migrated(sqlite_at(path))
     return path
@@ -51,7 +49,7 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgresql_template(postgresql: PostgreSQL) -> str:
-    """The name of a database with the tables of today; nobody is connected to it."""
+    """Name of a database with the current tables and no connections."""
     _migrated(DatabaseSettings(url=SecretStr(postgresql.new_database(TEMPLATE))))
     return TEMPLATE
 
@@ -70,7 +68,7 @@ def postgresql_settings(postgresql: PostgreSQL, postgresql_template: str) -> Ite
 
 @pytest.fixture(params=KINDS)
 def database_settings(request: pytest.FixtureRequest) -> DatabaseSettings:
-    """A database of its own for each test, with the tables of today and nothing in them."""
+    """A separate database for each test, with the current tables and no rows."""
     settings: DatabaseSettings = request.getfixturevalue(f"{request.param}_settings")
     return settings
 
@@ -104,5 +102,5 @@ def _migrated(settings: DatabaseSettings) -> None:
         await migrate(opened)
         await opened.close()
 
-    with ThreadPoolExecutor() as elsewhere:  # a loop may run here
+    with ThreadPoolExecutor() as elsewhere:  # an event loop may run in this thread
         elsewhere.submit(asyncio.run, do()).result()

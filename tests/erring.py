@@ -1,4 +1,4 @@
-"""A studio whose prompts say what goes wrong, for clients of other people in processes of their own."""
+"""A stand-in Illustrator whose prompts select an error, for third-party clients in separate processes."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ ERRORS: dict[str, AtelierError] = {
 
 
 class Erring(IllustratorStandIn):
-    """``NAME`` as a prompt raises that error, ``once NAME`` at its first time alone, ``late NAME`` after the previews
-    of a stream; ``slow ...`` takes two seconds. ``times`` counts prompts."""
+    """The prompt ``NAME`` raises that error, ``once NAME`` only the first time, ``late NAME`` after the previews of
+    a stream; ``slow ...`` takes two seconds. ``times`` counts prompts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -69,6 +69,6 @@ class Erring(IllustratorStandIn):
             await asyncio.sleep(2)
         async for item in super()._drawn(options, follow, resume):
             if not isinstance(item, Preview) and how == "late" and error is not None:
-                await asyncio.sleep(1.2)  # the answer has begun by then
+                await asyncio.sleep(1.2)  # the response has started by then
                 raise error
             yield item

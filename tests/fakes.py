@@ -1,4 +1,4 @@
-"""Stand-ins that answer without a process: real objects with real behaviour, not mocks."""
+"""Stand-ins without a process: real objects with real behaviour, not mocks."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ Answer = Callable[[Arrays], Arrays]
 
 
 class FakeEngines:
-    """``Engines`` whose answers are arrays, functions of the inputs, or errors, by engine name.
-
-    An error in an answer's place is raised. ``calls`` keeps what was asked: (engine, inputs).
-    """
+    """``Engines`` whose answers are arrays, functions of the inputs, or errors, by engine name. Errors are raised.
+    ``calls`` records (engine, inputs)."""
 
     url = "fake"
 

@@ -1,4 +1,4 @@
-"""Spellings of hosts that nobody may make a site call."""
+"""Spellings of hosts that a site must never call."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of GPUs where there are some: Triton's lines, and those of Ray's agent."""
+"""GPU metrics as text: Triton's, and those of Ray's agent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from serve.observability.metrics import catalogue
 from serve.observability.metrics.metric import Sample
 
 TRITONS, RAYS, BOTHS, SILENT = "GPU-5b1d", "GPU-77c0", "GPU-e201", "GPU-f93a"
-"""Of whom Triton tells alone, of whom Ray does, of whom both do, and that tells Ray nothing of its work."""
+"""GPUs of Triton alone, of Ray alone, of both, and one whose utilization Ray does not report."""
 MIB = 1024 * 1024
 USED, THERE = 79_000 * MIB, 81_559 * MIB
 BUSY = 0.62
@@ -21,7 +21,7 @@ OF_A_NODE = {"ip": "10.0.0.1", "Version": "2.60.0", "SessionName": "session_x", 
 
 
 def as_triton_tells() -> str:
-    """Its order, kinds and words (core/src/metrics.cc)."""
+    """Triton's order, types and help texts (core/src/metrics.cc)."""
     families = (
         ("nv_gpu_utilization", "gauge", "GPU utilization rate [0.0 - 1.0)", BUSY),
         ("nv_gpu_memory_total_bytes", "gauge", "GPU total memory, in bytes", THERE),
@@ -38,11 +38,11 @@ def as_triton_tells() -> str:
 
 
 def as_ray_tells() -> str:
-    """What this process has counted, each name with Ray's own before it, and the GPUs of a node."""
+    """This process' metrics with Ray's prefix, and the GPUs of a node."""
     lines = [line_of(one, {"WorkerId": "w1", "Component": "core_worker"}) for one in catalogue.samples()]
-    for number, (uuid, told) in enumerate(RAY_TELLS.items()):
+    for number, (uuid, metrics) in enumerate(RAY_TELLS.items()):
         labels = {**OF_A_NODE, "GpuIndex": str(number), "GpuDeviceName": "NVIDIA H100", "GpuUuid": uuid}
-        lines += [line_of(Sample(name, {}, value), labels) for name, value in told.items()]
+        lines += [line_of(Sample(name, {}, value), labels) for name, value in metrics.items()]
     return "\n".join([*lines, ""])
 
 

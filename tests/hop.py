@@ -1,4 +1,4 @@
-"""An Illustrator behind turns, as a replica has it, across a hop that carries what is left of the time. No Ray."""
+"""An Illustrator behind an admission queue, as in a replica, behind a hop that carries the remaining time. No Ray."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tests.fakes import FakeEngines
 
 STEP_S = 0.05
 STEPS = 400
-"""Of what is asked for: nobody waits for its end."""
+"""More steps than any test waits for."""
 
 
 class CountedEngines(FakeEngines):
-    """A step takes STEP_S. ``steps`` were asked for."""
+    """A step takes STEP_S. ``steps`` counts them."""
 
     def __init__(self) -> None:
         super().__init__(engines().answers)
@@ -53,12 +53,13 @@ class CountedEngines(FakeEngines):
 
 
 class Hop:
-    """What it does not say itself, the Illustrator says. ``order`` has the seed of each drawing that got its turn."""
+    """Other attributes are those of the Illustrator. ``order`` has the seeds of the drawings in the order of their
+    slots."""
 
     def __init__(self, folder: Path, at_once: int = 1, waiting: int = 4) -> None:
         write_family(folder)
         self.engines = CountedEngines()
-        self.turns = AdmissionQueue(at_once, waiting)
+        self.queue = AdmissionQueue(at_once, waiting)
         self.order: list[int | None] = []
         settings = IllustratorSettings(model_repository=folder)
         self._illustrator = Illustrator(settings, engines=self.engines)  # type: ignore[arg-type]
@@ -67,36 +68,36 @@ class Hop:
         return getattr(self._illustrator, name)
 
     async def draw(self, options: IllustrateOptions) -> Illustration:
-        with request_context.use(crossed()):
-            async with self.turns.slot():
+        with request_context.use(received_context()):
+            async with self.queue.slot():
                 self.order.append(options.seed)
                 return await self._illustrator.draw(options)
 
     async def stream(
         self, options: IllustrateOptions, follow: StreamOptions = NO_PROGRESS, resume: Sequence[Checkpoint] = ()
     ) -> AsyncGenerator[StreamItem]:
-        request_context.set_current(crossed())
+        request_context.set_current(received_context())
         stream = self._illustrator.stream(options, follow, resume)
-        async with self.turns.slot(), contextlib.aclosing(stream) as items:
+        async with self.queue.slot(), contextlib.aclosing(stream) as items:
             self.order.append(options.seed)
             async for item in items:
                 yield item
 
     async def begun(self) -> None:
-        """Until something is being drawn."""
+        """Waits until a drawing has started."""
         before = self.engines.steps
         async with asyncio.timeout(20):
             while self.engines.steps < before + 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
 
     async def stands_still(self) -> bool:
-        """Whether at most the step that was under way is the last."""
+        """Whether no step starts after the current one."""
         begun = self.engines.steps
         await asyncio.sleep(6 * STEP_S)
         return self.engines.steps <= begun + 1
 
 
-def crossed() -> request_context.RequestContext:
-    """What is current, as a replica has it."""
-    asked = request_context.current()
-    return request_context.from_urgency((asked.left_s(3600.0), asked.priority))
+def received_context() -> request_context.RequestContext:
+    """The current request context, as a replica receives it."""
+    context = request_context.current()
+    return request_context.from_urgency((context.left_s(3600.0), context.priority))

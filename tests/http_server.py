@@ -1,4 +1,4 @@
-"""An application on a real socket, for what a transport in memory cannot show: streams, and clients that go away."""
+"""An application on a real socket, for behaviour that an in-memory transport cannot show: streams and disconnects."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ Opening = Callable[[], contextlib.AbstractAsyncContextManager[FastAPI]]
 
 @contextlib.contextmanager
 def listening(application: FastAPI) -> Iterator[str]:
-    """Its address, as host:port, while a thread serves it."""
+    """Its address, host:port, while a thread serves it."""
     with _served(lambda: contextlib.nullcontext(application)) as address:
         yield address
 
 
 @contextlib.contextmanager
-def keeping(settings: Settings, illustrator: IllustratorService) -> Iterator[str]:
-    """The same of one that draws and keeps what it draws."""
+def listening_with_state(settings: Settings, illustrator: IllustratorService) -> Iterator[str]:
+    """The same with an Illustrator and a state."""
 
     @contextlib.asynccontextmanager
     async def opened() -> AsyncIterator[FastAPI]:
@@ -48,7 +48,7 @@ def keeping(settings: Settings, illustrator: IllustratorService) -> Iterator[str
 
 @contextlib.contextmanager
 def _served(opened: Opening) -> Iterator[str]:
-    """Opened in the event loop that serves it."""
+    """Opened in the server's event loop."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

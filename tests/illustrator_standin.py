@@ -1,4 +1,4 @@
-"""An Illustrator for tests of the doors: real options, samplers' names and sizes; disks in place of drawings."""
+"""A stand-in Illustrator for tests of the endpoints: real options, sampler names and sizes; its pictures are disks."""
 
 from __future__ import annotations
 
@@ -40,11 +40,9 @@ def family(name: str, side: int = 64, **more: object) -> FamilyInfo:
 
 
 class IllustratorStandIn(StandIn):
-    """``step_s`` is how long a step takes; ``failure`` is raised after ``fails_after`` steps of a picture.
-
-    ``asked`` keeps the options, ``steps`` every step that was made: (seed of the picture, step). ``cancelled`` and
-    ``closed`` count drawings and streams that were ended early. Checkpoints are real ones, of latents of one number.
-    """
+    """``step_s`` is the time of a step; ``failure`` is raised after ``fails_after`` steps of a picture. ``asked``
+    records the options, ``steps`` every step: (seed of the picture, step). ``cancelled`` and ``closed`` count
+    drawings and streams that ended early. Checkpoints are real, with latents of one number."""
 
     def __init__(self, *families: FamilyInfo) -> None:
         super().__init__()
@@ -82,7 +80,7 @@ class IllustratorStandIn(StandIn):
     async def _drawn(
         self, options: IllustrateOptions, follow: StreamOptions, resume: Sequence[Checkpoint]
     ) -> AsyncGenerator[StreamItem]:
-        """All pictures take a step together, but for those whose checkpoint is further on."""
+        """All pictures step together, except those with a checkpoint of a later step."""
         self.asked.append(options)
         made, began = self._resolved(options), time.perf_counter()
         steps, seeds = made.num_inference_steps, [made.seed + index for index in range(options.n)]
@@ -97,7 +95,7 @@ class IllustratorStandIn(StandIn):
                     continue
                 stages[index] = step
                 self.steps.append((seeds[index], step))
-                for item in _told(options, follow, replace(made, seed=seeds[index]), index, step):
+                for item in _items_after_step(options, follow, replace(made, seed=seeds[index]), index, step):
                     yield item
             if follow.progress_s and time.monotonic() - told_at >= follow.progress_s:
                 told_at = time.monotonic()
@@ -123,7 +121,7 @@ class IllustratorStandIn(StandIn):
             raise
 
     def _resolved(self, options: IllustrateOptions) -> Parameters:
-        """As the Illustrator does: only the family knows its sizes and samplers."""
+        """As in the Illustrator: sizes and samplers are validated by the family."""
         found = [one for one in self.known if options.model in (None, one.name)]
         if not found:
             raise NotFound("there is no such model", "model")
@@ -147,7 +145,7 @@ class IllustratorStandIn(StandIn):
 
 
 class Gated(IllustratorStandIn):
-    """Draws only while ``gate`` is open. ``begun`` and ``ended`` have a place for each drawing that came so far."""
+    """Draws only while ``gate`` is open. ``begun`` and ``ended`` are released once per drawing."""
 
     def __init__(self, *families: FamilyInfo) -> None:
         super().__init__(*families)
@@ -175,7 +173,7 @@ def _versions(made: Parameters) -> dict[str, str]:
 
 
 def _begun(resume: Sequence[Checkpoint], index: int, made: Parameters) -> int:
-    """Steps of the picture that its checkpoint has, if there is one that fits."""
+    """The number of steps in the picture's checkpoint, if there is one that fits."""
     stage, mark = None, fingerprint(made, _versions(made))
     for checkpoint in resume:
         if checkpoint.index == index:
@@ -183,10 +181,10 @@ def _begun(resume: Sequence[Checkpoint], index: int, made: Parameters) -> int:
     return 0 if stage is None else stage.step
 
 
-def _told(
+def _items_after_step(
     options: IllustrateOptions, follow: StreamOptions, made: Parameters, index: int, step: int
 ) -> Iterator[Preview | Checkpoint]:
-    """After ``step`` of picture ``index``, whose seed ``made`` has."""
+    """The preview and the checkpoint that are due after ``step`` of picture ``index``; ``made`` has its seed."""
     steps = made.num_inference_steps
     if options.preview_every and step % options.preview_every == 0 and step < steps:
         yield Preview(index, step, steps, disk(made.width // 2, made.height // 2, made.seed))
@@ -196,7 +194,7 @@ def _told(
 
 
 def disk(width: int, height: int, seed: int) -> Pixels:
-    """(height, width, 3): a disk whose colour is the seed's."""
+    """A disk of shape (height, width, 3) whose colour depends on the seed."""
     red, green, blue = (int(value) for value in np.random.default_rng(seed % 2**32).integers(0, 200, 3))
     image = Image.new("RGB", (width, height), (255, 255, 255))
     ImageDraw.Draw(image).ellipse((width // 8, height // 8, width * 7 // 8, height * 7 // 8), fill=(red, green, blue))

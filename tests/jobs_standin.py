@@ -1,4 +1,4 @@
-"""The doors of the queue around stand-ins, and a worker that a test moves along step by step."""
+"""The queue's endpoints around stand-ins, and a worker that a test advances step by step."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ PICTURE = File(b"a picture", "image/png", 8, 8, 7)
 
 
 def with_settings(settings: Settings, **sections: Mapping[str, Any]) -> Settings:
-    """``sections`` has the values that differ, by the name of their section."""
+    """``sections`` maps a section name to the settings that differ."""
     changed = {name: getattr(settings, name).model_copy(update=dict(values)) for name, values in sections.items()}
     return settings.model_copy(update=changed)
 
@@ -34,7 +34,7 @@ def with_settings(settings: Settings, **sections: Mapping[str, Any]) -> Settings
 def application(
     settings: Settings, illustrator: IllustratorService | None = None, *, with_state: bool = True
 ) -> FastAPI:
-    """Opens a state of its own where it is served: on its server's loop, as every process does."""
+    """Opens a state in the server's event loop, as every process does."""
 
     @contextlib.asynccontextmanager
     async def opened(app: FastAPI) -> AsyncIterator[None]:
@@ -56,7 +56,7 @@ def install(app: FastAPI, state: State) -> None:
 
 @contextlib.asynccontextmanager
 async def door_of(state: State, illustrator: IllustratorService | None = None) -> AsyncIterator[httpx.AsyncClient]:
-    """A client without a network in between."""
+    """A client over an in-memory transport."""
     app = application(state.settings, illustrator)
     install(app, state)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
@@ -65,7 +65,7 @@ async def door_of(state: State, illustrator: IllustratorService | None = None) -
 
 
 class Hand:
-    """A worker that does what a test says, and nothing by itself."""
+    """A worker without a loop of its own: a test calls its steps."""
 
     def __init__(self, state: State) -> None:
         self.state = state
@@ -81,7 +81,7 @@ class Hand:
         return await self.leases.claim(lane, most)
 
     async def show(self, job: ClaimedJob, step: int, steps: int = 8, preview: bytes | None = None) -> None:
-        """The job is after ``step``, with a checkpoint, and maybe a preview."""
+        """Reports ``step`` of a job, with a checkpoint and optionally a preview."""
         stage: dict[str, Any] = {"step": step, "steps": steps}
         if preview is not None:
             stage["preview"] = (await self.state.objects.put(preview, "image/webp")).name
@@ -98,20 +98,20 @@ class Hand:
                 await self.complete(job, replace(PICTURE, data=f"{job.id} {place}".encode()))
 
 
-def folded(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Where a job stands, from what happened to it alone."""
-    told: dict[str, Any] = {"error": None}
+def fold_events(events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """State of a job, computed from its events alone."""
+    state: dict[str, Any] = {"error": None}
     for event in events:
-        told |= {name: event["data"].get(name) for name in STANDS}
-        told["last_event"] = event["id"]
+        state |= {name: event["data"].get(name) for name in STATE_MEMBERS}
+        state["last_event"] = event["id"]
         if event["event"] == "failed":
-            told["error"] = event["data"]["error"]
-    return told
+            state["error"] = event["data"]["error"]
+    return state
 
 
-STANDS = ("status", "progress", "attempt", "step", "steps", "preview_url")
+STATE_MEMBERS = ("status", "progress", "attempt", "step", "steps", "preview_url")
 
 
-def stands(job: Mapping[str, Any]) -> dict[str, Any]:
-    """The same of the answer about the job."""
-    return {name: job[name] for name in (*STANDS, "error", "last_event")}
+def polled_state(job: Mapping[str, Any]) -> dict[str, Any]:
+    """The same members of the polled job."""
+    return {name: job[name] for name in (*STATE_MEMBERS, "error", "last_event")}

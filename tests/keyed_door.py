@@ -1,4 +1,4 @@
-"""A site that needs keys, with everything before the application that a gateway has, around stand-ins."""
+"""A site that needs keys, with the whole middleware of a gateway, around stand-ins."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ CLIENT = "203.0.113.9"
 
 @dataclass(frozen=True, eq=False)
 class KeyedSite:
-    """``app`` is the application, ``whole`` the same behind all that comes before it."""
+    """``app`` is the application, ``whole`` the same behind all middleware."""
 
     app: FastAPI
     whole: Any
@@ -47,7 +47,7 @@ class KeyedSite:
         return await self.entrance.gate.keys.create(user_id, ME, role=role, **more)
 
     def door(self, key: str | None = None, peer: str = CLIENT) -> httpx.AsyncClient:
-        """A client at the address ``peer``."""
+        """A client whose address is ``peer``."""
         transport = httpx.ASGITransport(self.whole, client=(peer, 5000), raise_app_exceptions=False)
         headers = {} if key is None else {"Authorization": f"Bearer {key}"}
         return httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=60, headers=headers)
@@ -57,8 +57,8 @@ class KeyedSite:
 async def keyed_site(
     state: State, illustrator: Any = None, service: Any = None, **sections: Any
 ) -> AsyncIterator[KeyedSite]:
-    """``sections`` has the settings that differ, by the name of their section; ``illustrator`` and ``service``, the
-    Vectorizer, are for stand-ins."""
+    """``sections`` maps a section name to the settings that differ; ``illustrator`` and ``service`` (the Vectorizer)
+    replace the stand-ins."""
     access = {"required": "on"} | sections.pop("access", {})
     rates = {"per_address": False, "per_user": False} | sections.pop("rates", {})
     settings = with_settings(state.settings, access=access, rates=rates, **sections)
@@ -76,11 +76,11 @@ async def keyed_site(
 
 @contextlib.asynccontextmanager
 async def listening(site: KeyedSite) -> AsyncIterator[str]:
-    """host:port of the site on this loop."""
+    """host:port of the site, served in this event loop."""
     server = uvicorn.Server(uvicorn.Config(site.whole, port=0, log_level="warning", lifespan="off"))
     serving = asyncio.create_task(server.serve())
     async with asyncio.timeout(20):
-        while not server.started:  # noqa: ASYNC110 - it tells nobody
+        while not server.started:  # noqa: ASYNC110 - uvicorn has no event for it
             await asyncio.sleep(0.01)
     yield f"127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
     server.should_exit = True
@@ -89,7 +89,7 @@ async def listening(site: KeyedSite) -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def calling(site: KeyedSite) -> AsyncIterator[str]:
-    """host:port of its gRPC door."""
+    """host:port of its gRPC server."""
     server = grpc.aio.server()
     servicer = OpenInferenceServicer(site.app.state.models, site.state.settings, site.entrance)
     add_servicer_to_server(servicer, server)

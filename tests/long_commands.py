@@ -1,4 +1,4 @@
-"""Commands that start whole stacks, and end them when they are asked to: with SIGKILL these would be left behind."""
+"""Commands that start whole stacks. They are ended with SIGTERM: SIGKILL would leave the stacks behind."""
 
 from __future__ import annotations
 
@@ -6,15 +6,13 @@ import subprocess
 from collections.abc import Sequence
 
 ENDING_S = 300.0
-"""For that: what it waits for comes first, and a stack ends in order."""
+"""Time for an orderly shutdown of a stack."""
 
 
 def done(command: Sequence[str], most_s: float) -> subprocess.CompletedProcess[str]:
-    """What `subprocess.run` gives. SIGTERM ends a command that takes longer than ``most_s``, or whose test is ended.
-
-    A test that calls it needs a limit of its own above ``most_s`` and ``ENDING_S``. Raises TimeoutExpired, with what
-    the command had said.
-    """
+    """Returns what `subprocess.run` does. SIGTERM ends a command that takes longer than ``most_s`` or whose test is
+    interrupted. The calling test needs a timeout above ``most_s`` plus ``ENDING_S``. Raises TimeoutExpired with the
+    output of the command."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         try:
             said = process.communicate(timeout=most_s)

@@ -1,4 +1,5 @@
-"""Both doors on the loop of the test, around ensembles that take turns, and how they tell what is late. No Ray."""
+"""HTTP and gRPC in the event loop of the test, around ensembles with an admission queue, and their deadline errors.
+No Ray."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ ERRORS: dict[str, Callable[[dict[str, Any]], Any]] = {
 async def loop_doors(
     service: Any, illustrator: Any = None, state: State | None = None
 ) -> AsyncIterator[tuple[httpx.AsyncClient, Any]]:
-    """A client of the HTTP application, and a stub of the gRPC door. Without a ``state`` nothing is kept."""
+    """A client of the HTTP application and a stub of the gRPC server. Without a ``state`` nothing is stored."""
     settings = Settings() if state is None else state.settings
     direct = DirectService(state, illustrator, service, settings)
     database = None if state is None else state.database
@@ -51,12 +52,13 @@ async def loop_doors(
 
 
 def is_late(answer: httpx.Response) -> bool:
-    """In the words of its door; a stream that had begun tells it last."""
+    """Whether a response reports a missed deadline, in the error shape of its endpoint; a started stream has it in
+    the last event."""
     path = answer.request.url.path
-    told = next(read for prefix, read in ERRORS.items() if path.startswith(prefix))
+    read_code = next(read for prefix, read in ERRORS.items() if path.startswith(prefix))
     if answer.headers["content-type"].startswith("text/event-stream"):
         last = [line for line in answer.text.splitlines() if line.startswith("data: ")][-1]
-        return bool(told(json.loads(last.removeprefix("data: "))) == "deadline_exceeded")
+        return bool(read_code(json.loads(last.removeprefix("data: "))) == "deadline_exceeded")
     assert int(answer.headers["retry-after"]) >= 1
     assert answer.status_code == 504
-    return bool(told(answer.json()) == "deadline_exceeded")
+    return bool(read_code(answer.json()) == "deadline_exceeded")

@@ -1,4 +1,4 @@
-"""NVIDIA's perf_analyzer (`make clients`), for a second or two against a stack's doors."""
+"""Short runs of NVIDIA's perf_analyzer (`make clients`) against a stack."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 from typing import Any
 
 HOME = Path(__file__).parents[1] / ".venv-perf"
-# It wants three windows that are alike, and here any three are.
+# It needs three similar windows; any three are similar here.
 QUICK = ("--measurement-interval", "400", "--max-trials", "9", "--stability-percentage", "999")
 
 ZEROS = ("--input-data", "zero")
-"""Its random numbers are random bytes, some of them no number at all, which the doors refuse."""
+"""Its random inputs are random bytes, some of them NaN, which the endpoints refuse."""
 
 
 def measured(folder: Path, address: str, protocol: str, model: str, *options: str) -> list[dict[str, float]]:
-    """The rows of its report: for each load, requests a second and times in microseconds. Asserts success."""
+    """The rows of its report: for each load, requests per second and times in microseconds. Asserts success."""
     report = folder / f"{model}-{protocol}.csv"
     done = run(address, protocol, model, *QUICK, "-f", str(report), *options)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -40,12 +40,12 @@ def run(address: str, protocol: str, model: str, *options: str) -> subprocess.Co
 
 
 def input_data(folder: Path, inputs: Sequence[dict[str, Any]]) -> tuple[str, str]:
-    """The option that has it send ``inputs``, one after another: what each tensor holds, by its name."""
+    """The option for sending ``inputs`` in turn: tensor values by name."""
     path = folder / "inputs.json"
     path.write_text(json.dumps({"data": list(inputs)}))
     return "--input-data", str(path)
 
 
 def as_bytes(data: bytes) -> dict[str, str]:
-    """``data`` as the one element of a BYTES tensor: it wants the length before it."""
+    """``data`` as the only element of a BYTES tensor, with its length prefix."""
     return {"b64": base64.b64encode(struct.pack("<I", len(data)) + data).decode()}

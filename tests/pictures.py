@@ -1,4 +1,4 @@
-"""Small pictures of every awkward kind, for the tests of everything that takes pictures."""
+"""Small pictures of unusual and invalid kinds."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def decompression_bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + pixels + chunk(b"IEND", b"")
 
 
-# Pictures that must be refused with 4xx, and what may be said of them.
+# Pictures that must be refused with 4xx.
 REFUSED: dict[str, bytes] = {
     "not_an_image": b"this is not a picture",
     "truncated": encode(drawn(size=256))[:300],
@@ -61,7 +61,7 @@ def _rotated() -> bytes:
     return encode(drawn("RGB", 96).resize((96, 48)), "JPEG", exif=exif)
 
 
-# Pictures that are unusual, and fine.
+# Unusual pictures that must be accepted.
 ACCEPTED: dict[str, bytes] = {
     "cmyk": encode(drawn("CMYK"), "JPEG"),
     "sixteen_bit": encode(Image.fromarray(np.linspace(0, 65535, 64 * 64).reshape(64, 64).astype(np.uint16))),

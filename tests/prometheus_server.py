@@ -1,4 +1,4 @@
-"""A real Prometheus, from Debian's package, on loopback, that reads what a stack tells; or an Alertmanager."""
+"""A real Prometheus or Alertmanager from Debian's packages, on loopback; Prometheus scrapes a stack."""
 
 from __future__ import annotations
 
@@ -26,16 +26,14 @@ _LISTENS = re.compile(r'msg="Listening on" address=(127\.0\.0\.1:\d+)')
 
 @dataclass(frozen=True)
 class Prometheus:
-    """``url`` without a slash at its end."""
+    """``url`` has no trailing slash."""
 
     url: str
 
     def query(self, text: str) -> list[dict[str, Any]]:
-        """The vector that ``text`` gives now: its ``metric`` (labels) and ``value`` (time, number as text).
-
-        Without what is no number, such as 0/0 or a quantile of nothing: Grafana draws nothing there. Raises
-        AssertionError with Prometheus' words for a query that is none.
-        """
+        """The instant vector of the query ``text``: ``metric`` (labels) and ``value`` (time, number as text). Leaves
+        out NaN and infinity, such as 0/0 or a quantile without samples: Grafana draws nothing there. Raises
+        AssertionError with Prometheus' message for an invalid query."""
         answer = httpx.get(f"{self.url}/api/v1/query", params={"query": text}, timeout=30).json()
         assert answer["status"] == "success", answer
         assert answer["data"]["resultType"] == "vector", answer
@@ -43,13 +41,13 @@ class Prometheus:
         return [one for one in found if math.isfinite(float(one["value"][1]))]
 
     def value(self, text: str) -> float | None:
-        """Of the one series that ``text`` gives; None where there is none."""
+        """The value of the only series of ``text``; None without one."""
         found = self.query(text)
         assert len(found) <= 1, found
         return float(found[0]["value"][1]) if found else None
 
     def until(self, text: str, limit_s: float = 60.0) -> list[dict[str, Any]]:
-        """What ``text`` gives once it gives anything. Raises AssertionError after ``limit_s``."""
+        """The first result of ``text`` that is not empty. Raises AssertionError after ``limit_s``."""
         deadline = time.monotonic() + limit_s
         while not (found := self.query(text)):
             assert time.monotonic() < deadline, f"{text} gave nothing within {limit_s:g} s"
@@ -57,18 +55,16 @@ class Prometheus:
         return found
 
     def names(self) -> set[str]:
-        """Of every metric that it has."""
+        """Names of all metrics."""
         answer = httpx.get(f"{self.url}/api/v1/label/__name__/values", timeout=30).json()
         return set(answer["data"])
 
 
 @contextlib.contextmanager
 def started(*targets: Path, interval_s: float = 4.0, rules: Path | None = None) -> Iterator[Prometheus]:
-    """It reads the endpoints that the files ``targets`` name (a stack's `metrics-PORT.json`), each ``interval_s``.
-
-    ``rules`` is a file of alerts. Returns once it is ready and every target is up. Raises AssertionError that says what
-    to install.
-    """
+    """Scrapes the endpoints in the files ``targets`` (a stack's `metrics-PORT.json`) every ``interval_s``. ``rules``
+    is a file of alerts. Returns once it is ready and every target is up. Raises AssertionError that names the
+    package to install."""
     with tempfile.TemporaryDirectory(prefix="atelier-prometheus-") as name:
         folder = Path(name)
         document = configuration([str(target) for target in targets], interval_s)
@@ -83,15 +79,13 @@ def started(*targets: Path, interval_s: float = 4.0, rules: Path | None = None) 
 
 @contextlib.contextmanager
 def listening(command: Sequence[str], log: Path) -> Iterator[str]:
-    """The URL, without a slash at its end, of a server that runs meanwhile: a Prometheus or an Alertmanager.
-
-    Its port is one that the kernel chose, which it tells in its ``log``; the end of that is shown with what fails.
-    Raises AssertionError that says what to install.
-    """
+    """Runs a Prometheus or an Alertmanager; gives its URL without a trailing slash. The kernel chooses the port,
+    which is read from ``log``; the end of the log is added to failures. Raises AssertionError that names the package
+    to install."""
     assert shutil.which(command[0]), "run `make prometheus` first: it installs Debian's packages"
     with log.open("wb") as output:
-        given = [*command, "--web.listen-address=127.0.0.1:0"]
-        process = subprocess.Popen(given, stdout=subprocess.DEVNULL, stderr=output)
+        arguments = [*command, "--web.listen-address=127.0.0.1:0"]
+        process = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=output)
     try:
         yield _url(process, log)
         assert process.poll() is None, "it has ended"
@@ -117,13 +111,13 @@ def _url(process: subprocess.Popen[bytes], log: Path) -> str:
 
 
 def _wait_up(url: str) -> None:
-    deadline, told = time.monotonic() + _START_S, "it did not answer"
+    deadline, reason = time.monotonic() + _START_S, "it did not answer"
     while time.monotonic() < deadline:
         with contextlib.suppress(httpx.TransportError):
             if httpx.get(f"{url}/-/ready", timeout=5).status_code == 200:
                 active = httpx.get(f"{url}/api/v1/targets", timeout=5).json()["data"]["activeTargets"]
                 if active and all(one["health"] == "up" for one in active):
                     return
-                told = str([(one["scrapeUrl"], one["health"], one["lastError"]) for one in active])
+                reason = str([(one["scrapeUrl"], one["health"], one["lastError"]) for one in active])
         time.sleep(0.2)
-    raise AssertionError(f"Prometheus has not its targets: {told}")
+    raise AssertionError(f"Prometheus has not its targets: {reason}")

@@ -1,4 +1,5 @@
-"""A Vectorizer for tests of the doors: real decoding and VTracer, an engine that adds one. No models, Triton or Ray."""
+"""A stand-in Vectorizer for tests of the endpoints: real decoding and VTracer, an engine that adds one. No models,
+Triton or Ray."""
 
 from __future__ import annotations
 
@@ -26,15 +27,15 @@ Array = npt.NDArray[Any]
 
 @dataclass(frozen=True)
 class Served:
-    """Where both doors listen, as host:port."""
+    """Addresses of the HTTP and the gRPC server, as host:port."""
 
     http: str
     grpc: str
 
 
 class StandIn:
-    """``delay_s`` holds each conversion up; ``broken`` makes the engine's probe fail; ``cancelled`` counts;
-    ``degraded`` is what conversions tell."""
+    """``delay_s`` delays each conversion; ``broken`` makes the engine unhealthy; ``cancelled`` counts cancelled
+    conversions; ``degraded`` is reported by conversions."""
 
     def __init__(self, settings: Any = None) -> None:
         self.delay_s = 0.0
@@ -111,7 +112,7 @@ class StandIn:
         if list(inputs) != ["x"] or inputs["x"].dtype != np.float32 or inputs["x"].ndim != 2:
             raise InvalidRequest("must be FP32 with 2 dimensions", "x")
         with np.errstate(over="ignore"):
-            return {"y": inputs["x"] * np.float32(2) - inputs["x"] + 1}  # overflows, as engines do
+            return {"y": inputs["x"] * np.float32(2) - inputs["x"] + 1}  # overflows to infinity, as engines do
 
     def _known(self, engine: str) -> None:
         if engine != "plus_one":

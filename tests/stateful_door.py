@@ -1,4 +1,4 @@
-"""The real application around a stand-in Vectorizer, with a state of its own: SQLite and a folder."""
+"""The real application around a stand-in Vectorizer, with a state in SQLite and a folder."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Door:
     service: StandIn
 
     async def draw(self, *files: File, prompt: str = "red apple, flat", user_id: str = "ada") -> list[str]:
-        """As a finished generation leaves them behind; the ids of its results."""
+        """Stores a completed generation; returns the ids of its results."""
         outcome = Outcome(files, {"timings_s": {"draw": 0.5}}, "mini", 0.5)
         stored = await self.state.objects.put_all(object_store_items(files))
         async with self.state.database.write() as connection:
@@ -59,5 +59,5 @@ async def opened(folder: Path, max_per_user: int = 1000) -> AsyncIterator[Door]:
 
 
 def is_problem(answer: httpx.Response, status: int, field: str | None = None) -> bool:
-    told = json.loads(answer.content)
-    return answer.status_code == status == told["status"] and told["field"] == field
+    problem = json.loads(answer.content)
+    return answer.status_code == status == problem["status"] and problem["field"] == field

@@ -1,4 +1,4 @@
-"""What no event tells of is looked at again and again."""
+"""Polling for conditions without an event."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 
 async def until(holds: Callable[[], bool], most_s: float = 10.0) -> None:
-    """Raises TimeoutError when that takes longer than ``most_s``."""
+    """Waits until ``holds()`` is true. Raises TimeoutError after ``most_s``."""
     async with asyncio.timeout(most_s):
         while not holds():  # noqa: ASYNC110
             await asyncio.sleep(0.01)

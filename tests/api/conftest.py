@@ -22,7 +22,7 @@ def service() -> StandIn:
 
 @pytest.fixture
 async def door(service: StandIn) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application without a network between them."""
+    """A client of the application over an in-memory transport."""
     transport = httpx.ASGITransport(create_app(service, Settings()), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as client:
         yield client
@@ -35,7 +35,7 @@ def illustrator() -> IllustratorStandIn:
 
 @pytest.fixture
 async def studio(service: StandIn, illustrator: IllustratorStandIn) -> AsyncIterator[httpx.AsyncClient]:
-    """A client of the application that also draws."""
+    """A client of the application with an Illustrator."""
     app = create_app(service, Settings(), illustrator=illustrator)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier", timeout=30) as client:
@@ -44,6 +44,6 @@ async def studio(service: StandIn, illustrator: IllustratorStandIn) -> AsyncIter
 
 @pytest.fixture(scope="session")
 def served() -> Iterator[Served]:
-    """Both doors on real sockets, for the clients that people have."""
+    """HTTP and gRPC on real sockets, for stock clients."""
     with both_doors() as doors:
         yield doors

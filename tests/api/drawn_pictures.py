@@ -1,4 +1,4 @@
-"""Reads pictures out of answers, and what their metadata tells: with Pillow, as any reader would."""
+"""Decodes pictures of responses and reads their metadata with Pillow."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def content(text: str) -> bytes:
 
 
 def infotext(image: Image.Image) -> str | None:
-    """AUTOMATIC1111's text, wherever this format keeps it."""
+    """AUTOMATIC1111's infotext, read from where the format stores it."""
     if image.format == "PNG":
         return image.info.get("parameters")
     comment = image.getexif().get_ifd(0x8769).get(0x9286)
@@ -30,6 +30,6 @@ def infotext(image: Image.Image) -> str | None:
 
 
 def record(image: Image.Image) -> dict[str, Any] | None:
-    """The JSON object."""
+    """The metadata record, a JSON object."""
     text = image.info.get("atelier") if image.format == "PNG" else image.getexif().get(0x010E)
     return None if text is None else json.loads(text)

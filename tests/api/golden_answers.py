@@ -1,7 +1,5 @@
-"""Answers to the requests of `golden_requests`, without what differs from run to run and without human sentences.
-
-`PYTHONPATH=.:tests python tests/api/golden_answers.py [FOLDER]` records them anew in `tests/api/golden/`.
-"""
+"""Responses to the requests of `golden_requests`, without values that differ from run to run and without prose.
+`PYTHONPATH=.:tests python tests/api/golden_answers.py [FOLDER]` records them again in `tests/api/golden/`."""
 
 from __future__ import annotations
 
@@ -37,7 +35,7 @@ _HEADERS = (
     "location", "preference-applied", "retry-after", "www-authenticate", "x-atelier-cache", "x-should-retry",
 )  # fmt: skip
 _SENTENCES = ("detail", "message", "errors", "error_description")
-"""Members of an error's body that are for people."""
+"""Members of an error body that are prose."""
 _VARIES = re.compile(
     r"(_at|At|_s|S|_ms|_ns|^ns|^last|[tT]ime|timings.*|latency.*|created|since|expires|reset|free|used|total)$"
 )
@@ -70,7 +68,7 @@ def golden_document() -> dict[str, Any]:
 
 
 async def answers_of(vocabulary: str, folder: Path) -> Answers:
-    """By the name of the request; brief ones by route and field, then by value."""
+    """Keyed by request name; brief cases keyed by route and field, then by value."""
     found: Answers = {}
     async with golden_site(folder) as site, contextlib.AsyncExitStack() as stack:
         people = {"user": "ada", "other": "bob", "reader": "eve", "admin": "root"}
@@ -85,7 +83,7 @@ async def answers_of(vocabulary: str, folder: Path) -> Answers:
                 await (await Hand.of(site.state)).do_all()
                 await (await Hand.of(site.state)).do_all("vectorize")
                 continue
-            answer = await _ask(doors[case.role], case, saved)
+            answer = await _send(doors[case.role], case, saved)
             if case.save:
                 saved[case.save] = _id_of(answer.json())
             if case.brief:
@@ -98,7 +96,7 @@ async def answers_of(vocabulary: str, folder: Path) -> Answers:
     return {name: _merged(one) if _is_brief(one) else one for name, one in found.items()}
 
 
-async def _ask(door: httpx.AsyncClient, case: Case, saved: Mapping[str, str]) -> httpx.Response:
+async def _send(door: httpx.AsyncClient, case: Case, saved: Mapping[str, str]) -> httpx.Response:
     path, more = case.path, dict(case.more)
     for name, value in saved.items():
         path = path.replace(f"{{{name}}}", value)
@@ -118,7 +116,7 @@ def _is_brief(entry: Mapping[str, Any]) -> bool:
 
 
 def _merged(values: Mapping[str, str]) -> dict[str, str]:
-    """Answer -> the values that have it, so that the file is short."""
+    """Response -> the values that produce it, which keeps the file short."""
     merged: dict[str, list[str]] = {}
     for value, answer in values.items():
         merged.setdefault(answer, []).append(value)
@@ -129,10 +127,10 @@ def brief(answer: httpx.Response) -> str:
     """The status, the field of an error, or a digest of the answer."""
     found = normalised(answer)
     if answer.status_code < 400:
-        told = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:6]
+        summary = hashlib.sha256(json.dumps(found, sort_keys=True).encode()).hexdigest()[:6]
     else:
-        told = _field(found["body"])
-    return f"{answer.status_code} {told}".rstrip()
+        summary = _field(found["body"])
+    return f"{answer.status_code} {summary}".rstrip()
 
 
 def _field(body: Any) -> str:
@@ -166,7 +164,7 @@ def normalised(answer: httpx.Response) -> dict[str, Any]:
 
 
 def _error(body: Any) -> Any:
-    """Without its sentences; what begins with a field keeps its name."""
+    """The error without prose. A sentence that begins with a field name is reduced to that name."""
     if not isinstance(body, dict):
         return body
     return {name: _error_value(name, value) for name, value in body.items()}
@@ -181,7 +179,7 @@ def _error_value(name: str, value: Any) -> Any:
 
 
 def _subject(sentence: str) -> str:
-    """Errors without a member for it name the field at the beginning."""
+    """The field name at the beginning of a sentence, for errors without a field member."""
     match = re.match(r"([\w.\[\]-]{1,64}): ", sentence)
     return f"<{match.group(1)}>" if match else "<>"
 
@@ -213,7 +211,7 @@ def _plain(value: Any, name: str = "") -> Any:
 
 
 def _is_drawn(seed: Any) -> bool:
-    """Whether a seed is a random one: larger than those of the requests, but for the largest that there is."""
+    """Whether a seed is random: larger than the seeds of the requests, except the largest possible seed."""
     return isinstance(seed, int) and 10**6 < seed < 2**62
 
 
@@ -225,7 +223,7 @@ def _text(value: str) -> str:
 
 
 def openapi_digest(document: Mapping[str, Any]) -> Answers:
-    """Of each operation: scope, parameters and members of the body (with * where required), media types, statuses."""
+    """For each operation: scope, parameters and members of the body (required ones with *), media types, statuses."""
     resolved = _Resolver(document)
     found: Answers = {}
     for path, item in document["paths"].items():
@@ -244,7 +242,7 @@ def openapi_digest(document: Mapping[str, Any]) -> Answers:
 
 
 def _types(responses: Mapping[str, Any]) -> set[str]:
-    """Media types of answers that are no errors."""
+    """Media types of successful responses."""
     return {kind for status, one in responses.items() if status < "4" for kind in one.get("content", {})}
 
 
@@ -275,7 +273,7 @@ async def main(folder: Path) -> None:
 
 
 def write(path: Path, found: Answers) -> None:
-    """A line for each request."""
+    """One line per request."""
     lines = ",\n".join(f"{json.dumps(name)}:{json.dumps(one, separators=(',', ':'))}" for name, one in found.items())
     path.write_text(f"{{\n{lines}\n}}\n")
 

@@ -1,7 +1,5 @@
-"""Requests of all vocabularies, whose answers are recorded in `golden/`: valid ones, and every field with wrong values.
-
-`{name}` in a path stands for an id that an earlier request left under that name (``save``).
-"""
+"""Requests of all vocabularies whose responses are recorded in `golden/`: valid ones, and every field with wrong
+values. `{name}` in a path is replaced by the id that an earlier request saved under that name (``save``)."""
 
 from __future__ import annotations
 
@@ -24,11 +22,11 @@ PROBES: Mapping[str, Any] = {
     "null": None, "true": True, "-1": -1, "7.5": 7.5, "1e30": 10**30, "'7'": "7", "''": "", "'x'": "x",
     "long": "x" * 33_000, "nul": "a\0b", "[]": [],
 }  # fmt: skip
-"""Values for each field of a JSON body."""
+"""Probe values for each field of a JSON body."""
 TEXT_PROBES: Mapping[str, str] = {
     "''": "", "x": "x", "7": "7", "-1": "-1", "7.5": "7.5", "true": "true", "long": "x" * 5_000, "nul": "a\0b",
 }  # fmt: skip
-"""Values for each field of a form, and for each query parameter."""
+"""Probe values for each field of a form, and for each query parameter."""
 BODIES: Mapping[str, tuple[bytes, Mapping[str, str]]] = {
     "empty": (b"", {"Content-Type": JSON}),
     "cut": (b'{"prompt": "x', {"Content-Type": JSON}),
@@ -85,7 +83,7 @@ def bodies(method: str, path: str, role: str = "user") -> Iterator[Case]:
 def fields(
     method: str, path: str, body: Mapping[str, Any], names: Mapping[str, tuple[Any, ...]], role: str = "user"
 ) -> Iterator[Case]:
-    """``names`` has more values for each field of the body."""
+    """``names`` maps a field of the body to additional values."""
     for name, extra in {**names, "unknown_field": ()}.items():
         values = {**PROBES, **{json.dumps(value)[:40]: value for value in extra}}
         for what, value in values.items():
@@ -100,7 +98,7 @@ def fields(
 def form(
     path: str, data: Mapping[str, str], names: Mapping[str, tuple[str, ...]], file: str = "image", role: str = "user"
 ) -> Iterator[Case]:
-    """Multipart: ``file`` with a picture, and ``data``."""
+    """Multipart form: ``file`` with a picture, and ``data``."""
     picture = {file: ("picture.png", PNG, "image/png")}
     yield send("POST", path, "form", role, files=picture, data=dict(data))
     wrong: dict[str, dict[str, Any]] = {
@@ -129,7 +127,7 @@ def form(
 def queries(
     path: str, names: Mapping[str, tuple[str, ...]], role: str = "user", method: str = "GET", rest: str = ""
 ) -> Iterator[Case]:
-    """``rest`` is what the query has besides."""
+    """``rest`` is the remainder of the query."""
     for name, extra in {**names, "unknown_parameter": ()}.items():
         for what, value in {**TEXT_PROBES, **dict(zip(extra, extra, strict=True))}.items():
             query = {**dict(one.split("=") for one in rest.split("&") if one), name: value}
@@ -139,7 +137,7 @@ def queries(
 
 
 def drawing_options(camel: bool = False) -> dict[str, tuple[Any, ...]]:
-    """Of all vocabularies that draw with the project's own names."""
+    """Drawing options of all vocabularies with the project's own names."""
     names: dict[str, tuple[Any, ...]] = {
         "prompt": ("x" * 32_001,),
         "negative_prompt": ("blurry",),

@@ -1,4 +1,5 @@
-"""A keyed site on a real socket, with a loop of its own, that makes what a path names."""
+"""A site with keys on a real socket, in an event loop of its own, which creates the objects that path parameters
+name."""
 
 from __future__ import annotations
 
@@ -21,12 +22,12 @@ from serve.state import State
 
 T = TypeVar("T")
 NAME = "plus_one"
-"""A model here; and a flag and an experiment, for they are named by the same part of paths."""
+"""A model, a flag and an experiment: paths name all three by the same parameter."""
 DRAWING = {"prompt": "red apple", "output_format": "png", "num_inference_steps": 2}
 
 
 class PromisedSite:
-    """``keys`` by role. Its methods are called from other threads."""
+    """``keys`` by role. Methods are called from other threads."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, site: KeyedSite, keys: dict[str, str]) -> None:
         self._loop = loop
@@ -36,7 +37,7 @@ class PromisedSite:
         self._made = 0
 
     def known(self, names: list[str], role: str) -> dict[str, str]:
-        """What the path parameters ``names`` may be: things of whom ``role`` stands for, made for this."""
+        """Values for the path parameters ``names``: objects created for this call, owned by the user with ``role``."""
         return {name: self._do(_MAKERS[name](self, role)) for name in names}
 
     def _do(self, what: Coroutine[Any, Any, T]) -> T:
@@ -49,7 +50,7 @@ class PromisedSite:
         return dict(answer.json())
 
     async def job(self, role: str) -> str:
-        """One that is completed: a stream of its events ends."""
+        """A completed job: a stream of its events ends."""
         made = await self._post(role, "/v1/jobs", 202, json={"kind": "illustrate", "input": DRAWING})
         await self._do_all()
         return str(made["id"])
@@ -61,7 +62,7 @@ class PromisedSite:
         return str(made["id"])
 
     async def _do_all(self) -> None:
-        await (await Hand.of(self._site.state)).do_all()  # a new one each time: a worker that stands idle is given up
+        await (await Hand.of(self._site.state)).do_all()  # a new one each time: an idle worker counts as lost
 
     async def result(self, role: str) -> str:
         made = await self._post(role, "/generate", 200, json=DRAWING)
@@ -81,10 +82,10 @@ class PromisedSite:
 
 
 def _always(value: str) -> Callable[[PromisedSite, str], Coroutine[Any, Any, str]]:
-    async def given(_: PromisedSite, __: str) -> str:
+    async def make(_: PromisedSite, __: str) -> str:
         return value
 
-    return given
+    return make
 
 
 _MAKERS: dict[str, Callable[[PromisedSite, str], Coroutine[Any, Any, str]]] = {
@@ -105,7 +106,7 @@ _MAKERS: dict[str, Callable[[PromisedSite, str], Coroutine[Any, Any, str]]] = {
 
 @contextlib.contextmanager
 def promised_site(folder: Path) -> Iterator[PromisedSite]:
-    """While a thread serves it."""
+    """The site, served by a thread."""
     ready: list[PromisedSite] = []
     begun, ending = threading.Event(), asyncio.Event()
     loops: list[asyncio.AbstractEventLoop] = []

@@ -1,4 +1,5 @@
-"""With a state: what OpenAI's client left goes on for `jobs.abandoned_s`, and all else ends with its client (D-052)."""
+"""With a state: a drawing that OpenAI's client abandons continues for `jobs.abandoned_s`; every other request ends
+with its client (D-052)."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from serve.state import State
 
 OPENAI = "/v1/images/generations"
 STEPS, FEWEST = 1000, 150
-"""Of a drawing here, and of A1111's, which takes no more."""
+"""Numbers of steps of a drawing; A1111 accepts at most 150."""
 DRAWN = {"prompt": "red apple", "steps": STEPS}
 STREAMED = {**DRAWN, "stream": True, "partial_images": 1}
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -41,17 +42,17 @@ class Doors:
     http: httpx.AsyncClient
 
     async def leave(self, path: str, body: dict[str, Any]) -> float:
-        """While it is drawn; when that was, of ``monotonic``."""
-        asking = asyncio.create_task(self.http.post(path, json=body))
+        """Disconnects during the drawing. Returns the time of that, as of ``monotonic``."""
+        pending = asyncio.create_task(self.http.post(path, json=body))
         await self.hop.begun()
         left = time.monotonic()
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
+        pending.cancel()
+        await asyncio.gather(pending, return_exceptions=True)
         return left
 
     async def ends(self) -> None:
-        """Long before it would have been drawn."""
-        await until(lambda: self.hop.turns.size == 0, 60)
+        """The drawing ends long before its last step."""
+        await until(lambda: self.hop.queue.size == 0, 60)
         assert await self.hop.stands_still()
         assert self.hop.engines.steps < FEWEST
 
@@ -64,9 +65,9 @@ async def doors(state: State, tmp_path: Path, abandoned_s: float) -> AsyncIterat
 
 
 @pytest.mark.parametrize("abandoned_s", [SHORT_S])
-async def test_what_openais_client_left_goes_on_for_so_long_and_no_longer(doors: Doors, abandoned_s: float) -> None:
+async def test_openai_drawing_continues_for_abandoned_s_after_disconnect(doors: Doors, abandoned_s: float) -> None:
     left = await doors.leave(OPENAI, DRAWN)
-    assert doors.hop.turns.size == 1
+    assert doors.hop.queue.size == 1
     await doors.ends()
     assert time.monotonic() - left >= abandoned_s
     answer = await doors.http.post(OPENAI, json={**DRAWN, "steps": 1})
@@ -75,14 +76,14 @@ async def test_what_openais_client_left_goes_on_for_so_long_and_no_longer(doors:
 
 @pytest.mark.parametrize("abandoned_s", [LONG_S])
 @pytest.mark.parametrize("door", OTHERS)
-async def test_all_else_ends_at_once(doors: Doors, door: str) -> None:
-    """A stream too: what repeats it would not join it."""
+async def test_other_requests_end_at_disconnect(doors: Doors, door: str) -> None:
+    """Includes streams: a retry could not join one."""
     await doors.leave(*OTHERS[door])
     await doors.ends()
 
 
 @pytest.mark.parametrize("abandoned_s", [LONG_S])
 @pytest.mark.parametrize("body", [DRAWN, STREAMED], ids=["at once", "stream"])
-async def test_a_deadline_is_not_put_off(doors: Doors, body: dict[str, Any]) -> None:
+async def test_deadline_is_not_extended(doors: Doors, body: dict[str, Any]) -> None:
     assert is_late(await doors.http.post(OPENAI, json=body, headers={"X-Request-Timeout": "0.8"}))
     await doors.ends()

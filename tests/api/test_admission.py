@@ -1,4 +1,5 @@
-"""What stands before Ray Serve: slow bodies take no place, full doors say so in the words of their path."""
+"""Middleware before Ray Serve: slow bodies occupy no slot, and a full gateway responds in the error shape of the
+path."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import pytest
 from standin import StandIn
 from starlette.responses import PlainTextResponse
 from starlette.types import Receive, Scope, Send
-from test_door_limits import Told, question, streamed
+from test_door_limits import GrpcContext, question, streamed
 from tritonclient.grpc import service_pb2 as pb
 
 from serve.api.app import answer, create_app
@@ -28,7 +29,7 @@ CAP = LIMITS.max_body_bytes + ENVELOPE_BYTES
 
 
 class RayServe:
-    """Runs ``app`` in places that it counts; ``full`` refuses as Ray Serve does."""
+    """Runs ``app`` and counts its requests; ``full`` refuses them as Ray Serve does."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
@@ -60,21 +61,21 @@ async def slow(release: asyncio.Event | None = None) -> AsyncIterator[bytes]:
         yield b"--x--\r\n"
 
 
-def refused(told: httpx.Response, status: int) -> dict[str, Any]:
-    body: dict[str, Any] = told.json()
-    assert told.status_code == status
+def refused(response: httpx.Response, status: int) -> dict[str, Any]:
+    body: dict[str, Any] = response.json()
+    assert response.status_code == status
     if status == 503:
-        assert int(told.headers["retry-after"]) >= 1
-    assert told.headers["x-request-id"]
-    if told.request.url.path.startswith("/api"):
-        assert told.headers["content-type"] == "application/problem+json"
-        assert body["request_id"] == told.headers["x-request-id"]
+        assert int(response.headers["retry-after"]) >= 1
+    assert response.headers["x-request-id"]
+    if response.request.url.path.startswith("/api"):
+        assert response.headers["content-type"] == "application/problem+json"
+        assert body["request_id"] == response.headers["x-request-id"]
     else:
         assert list(body) == ["error"]
     return body
 
 
-async def test_slow_bodies_take_no_place(ray_serve: RayServe) -> None:
+async def test_slow_bodies_occupy_no_slot(ray_serve: RayServe) -> None:
     async with client(ray_serve) as door:
         uploads = [asyncio.ensure_future(door.post("/api/convert", content=slow())) for _ in range(20)]
         await asyncio.sleep(0.1)
@@ -85,15 +86,15 @@ async def test_slow_bodies_take_no_place(ray_serve: RayServe) -> None:
     assert ray_serve.taken == 1
 
 
-async def test_the_body_arrives_whole(ray_serve: RayServe, logo: bytes) -> None:
+async def test_body_arrives_complete(ray_serve: RayServe, logo: bytes) -> None:
     async with client(ray_serve) as door:
-        told = await door.post("/api/convert", files={"image": ("a.png", logo)})
-        assert told.status_code == 200
-        assert len(told.headers.get_list("x-request-id")) == 1
+        response = await door.post("/api/convert", files={"image": ("a.png", logo)})
+        assert response.status_code == 200
+        assert len(response.headers.get_list("x-request-id")) == 1
 
 
 @pytest.mark.parametrize("path", ["/api/convert", "/v2/models/plus_one/infer"])
-async def test_a_full_gateway_says_so_and_health_answers(service: StandIn, path: str, logo: bytes) -> None:
+async def test_full_gateway_returns_503_and_health_answers(service: StandIn, path: str, logo: bytes) -> None:
     service.delay_s = 1.0
     inside = RayServe(create_app(service, Settings(limits=LIMITS)))
     async with client(inside, max_ongoing_requests=2) as door:
@@ -102,10 +103,10 @@ async def test_a_full_gateway_says_so_and_health_answers(service: StandIn, path:
         refused(await door.post(path, content=b"{}"), 503)
         assert (await door.get("/health/live")).status_code == 200
         assert [done.status_code for done in await asyncio.gather(*post)] == [200, 200]
-        assert (await door.post(path, content=b"{}")).status_code == 400  # a place again
+        assert (await door.post(path, content=b"{}")).status_code == 400  # a slot is free again
 
 
-async def test_held_bodies_are_bounded(ray_serve: RayServe) -> None:
+async def test_buffered_bodies_are_bounded(ray_serve: RayServe) -> None:
     async with client(ray_serve, max_held_bytes=150_000) as door:
         release = asyncio.Event()
 
@@ -122,8 +123,8 @@ async def test_held_bodies_are_bounded(ray_serve: RayServe) -> None:
         assert (await door.post("/v2/models/plus_one/infer", content=bytes(100_000))).status_code == 400
 
 
-async def test_held_bodies_count_as_they_are_once_inflated(service: StandIn, logo: bytes) -> None:
-    """Bodies of 200 bytes that stand for 100,000 do not get past the bound on what is held."""
+async def test_buffered_bodies_count_inflated(service: StandIn, logo: bytes) -> None:
+    """Bodies of 200 bytes that inflate to 100,000 count as 100,000 towards the bound."""
     service.delay_s = 1.0
     inside = RayServe(create_app(service, Settings(limits=LIMITS)))
     form = httpx.Request("POST", "http://atelier", files={"image": ("a", logo + bytes(90_000))})
@@ -138,7 +139,7 @@ async def test_held_bodies_count_as_they_are_once_inflated(service: StandIn, log
         assert (await door.post("/api/convert", content=packed, headers=headers)).status_code == 200
 
 
-async def test_too_large_a_body_is_read_to_a_bound_and_refused(ray_serve: RayServe) -> None:
+async def test_too_large_body_is_read_up_to_a_bound_and_refused(ray_serve: RayServe) -> None:
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -154,13 +155,13 @@ async def test_too_large_a_body_is_read_to_a_bound_and_refused(ray_serve: RaySer
 
 
 @pytest.mark.parametrize("path", ["/api/convert", "/v2/models/plus_one/infer"])
-async def test_what_ray_serve_refuses_is_a_problem_too(ray_serve: RayServe, path: str) -> None:
+async def test_ray_serve_rejections_become_problem_responses(ray_serve: RayServe, path: str) -> None:
     ray_serve.full = True
     async with client(ray_serve) as door:
         assert "try again" in str(refused(await door.post(path, content=b"{}"), 503))
 
 
-async def test_headers_that_steer_ray_serve_are_dropped() -> None:
+async def test_ray_serve_control_headers_are_dropped() -> None:
     seen = {}
 
     async def inside(scope: Scope, receive: Receive, send: Send) -> None:
@@ -184,18 +185,18 @@ async def test_grpc_inferences_and_streams_are_bounded(logo: bytes) -> None:
     picture.inputs.add(name="image", datatype="BYTES", shape=[1]).contents.bytes_contents.append(logo)
     first = asyncio.ensure_future(streamed(servicer, picture.SerializeToString()))
     await asyncio.sleep(0.2)
-    context = Told()
+    context = GrpcContext()
     await servicer.ModelInfer(question(), context)
-    assert context.told is not None
-    assert context.told.name == "UNAVAILABLE"
-    context = Told()
+    assert context.status is not None
+    assert context.status.name == "UNAVAILABLE"
+    context = GrpcContext()
     await servicer.ServerLive(b"", context)
-    assert context.told is None
+    assert context.status is None
 
     async def nothing() -> AsyncIterator[bytes]:
         for _ in ():
             yield b""
 
     assert [answer async for answer in servicer.ModelStreamInfer(nothing(), context)] == []
-    assert context.told is not None
+    assert context.status is not None
     assert await first == [""]

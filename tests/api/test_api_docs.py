@@ -1,4 +1,4 @@
-"""The examples of docs/API.md, as they stand there, against a site that needs keys (C-110)."""
+"""The examples of docs/API.md, verbatim, against a site that needs keys (C-110)."""
 
 from __future__ import annotations
 
@@ -32,26 +32,26 @@ async def state(tmp_path: Path) -> AsyncIterator[State]:
 
 @contextlib.asynccontextmanager
 async def working(site: KeyedSite) -> AsyncIterator[None]:
-    """Somebody does the jobs."""
+    """A worker that executes the jobs."""
     worker = await SiteWorker.start(site.state.settings, site.app.state.service, site.illustrator, "http://atelier")
     yield
     await worker.close()
 
 
-def test_there_are_examples() -> None:
+def test_document_has_examples() -> None:
     assert [kind for kind, _ in EXAMPLES] == ["sh", "sh", "python", "python", "python", "python"]
 
 
 @pytest.mark.parametrize("number", range(len(EXAMPLES)))
-async def test_an_example(number: int, state: State, logo: bytes, tmp_path: Path) -> None:
+async def test_example_runs(number: int, state: State, logo: bytes, tmp_path: Path) -> None:
     kind, text = EXAMPLES[number]
     (tmp_path / "logo.png").write_bytes(logo)
     clients = HOME / (".venv" if TRITON in text else ".venv-clients") / "bin" / "python"
     command = ["bash", "-euo", "pipefail", "-c", text] if kind == "sh" else [str(clients), "-c", text]
     async with keyed_site(state) as site, listening(site) as http, calling(site) as grpc, working(site):
-        told = {"URL": f"http://{http}", "GRPC": grpc, "KEY": (await site.key("ada")).secret}
+        variables = {"URL": f"http://{http}", "GRPC": grpc, "KEY": (await site.key("ada")).secret}
         process = await asyncio.create_subprocess_exec(
-            *command, cwd=tmp_path, env={**os.environ, **told}, stdout=-1, stderr=-1
+            *command, cwd=tmp_path, env={**os.environ, **variables}, stdout=-1, stderr=-1
         )
         async with asyncio.timeout(120):
             _, complaint = await process.communicate()

@@ -1,4 +1,4 @@
-"""`atelier` as people type it, against a server on a real socket."""
+"""The `atelier` command against a server on a real socket."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from serve.settings import Settings, leaves
 run = CliRunner().invoke
 
 
-def test_help_names_every_command() -> None:
+def test_help_lists_every_command() -> None:
     shown = run(app, ["--help"]).output
     assert all(command in shown for command in ("up", "down", "status", "settings", "vectorize", "illustrate"))
 
 
-def test_settings_as_table_json_and_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_print_as_table_json_and_markdown(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATELIER_HTTP__PORT", "8123")
     assert json.loads(run(app, ["settings", "--json"]).stdout)["http"]["port"] == 8123
     document = run(app, ["settings", "--markdown"]).stdout
@@ -29,7 +29,7 @@ def test_settings_as_table_json_and_markdown(monkeypatch: pytest.MonkeyPatch) ->
     assert "8123" in run(app, ["settings"]).stdout
 
 
-def test_a_wrong_setting_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_setting_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATELIER_HTTP__PORT", "many")
     done = run(app, ["status"])
     assert done.exit_code == 2
@@ -44,7 +44,9 @@ def test_a_wrong_setting_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
         ("ATELIER_CONFIG", "[/no such tag].yaml", "[/no such tag].yaml"),
     ],
 )
-def test_no_setting_ends_in_a_trace(monkeypatch: pytest.MonkeyPatch, variable: str, value: str, word: str) -> None:
+def test_invalid_setting_prints_no_traceback(
+    monkeypatch: pytest.MonkeyPatch, variable: str, value: str, word: str
+) -> None:
     monkeypatch.setenv(variable, value)
     done = run(app, ["settings"], env={"COLUMNS": "200"})
     assert done.exit_code == 2, done.exception
@@ -52,7 +54,7 @@ def test_no_setting_ends_in_a_trace(monkeypatch: pytest.MonkeyPatch, variable: s
 
 
 @pytest.mark.parametrize("applications", ["3", "[]", "[none]", "{}"])
-def test_a_broken_config_of_ray_serve_is_told(
+def test_invalid_ray_serve_config_is_reported(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, applications: str
 ) -> None:
     config = tmp_path / "site.yaml"
@@ -63,7 +65,7 @@ def test_a_broken_config_of_ray_serve_is_told(
     assert "applications" in done.stderr
 
 
-def test_one_picture(served: Served, logo: bytes, tmp_path: Path) -> None:
+def test_vectorize_one_picture(served: Served, logo: bytes, tmp_path: Path) -> None:
     picture = tmp_path / "logo.png"
     picture.write_bytes(logo)
     out = tmp_path / "out.svg"
@@ -77,7 +79,7 @@ def test_one_picture(served: Served, logo: bytes, tmp_path: Path) -> None:
     assert (tmp_path / "logo.svg").exists()
 
 
-def test_a_folder_with_a_bad_picture(served: Served, logo: bytes, tmp_path: Path) -> None:
+def test_vectorize_folder_with_an_invalid_picture(served: Served, logo: bytes, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(logo)
     (tmp_path / "c.png").write_bytes(b"no picture")
@@ -104,7 +106,7 @@ def test_a_folder_with_a_bad_picture(served: Served, logo: bytes, tmp_path: Path
         (["--url", "http://127.0.0.1:9"], "no stack answers"),
     ],
 )
-def test_a_wrong_question_says_what_is_wrong(logo: bytes, tmp_path: Path, options: list[str], word: str) -> None:
+def test_wrong_arguments_are_named(logo: bytes, tmp_path: Path, options: list[str], word: str) -> None:
     picture = tmp_path / "logo.png"
     picture.write_bytes(logo)
     options = options if "--url" in options else [*options, "--url", "http://127.0.0.1:9"]
@@ -114,7 +116,7 @@ def test_a_wrong_question_says_what_is_wrong(logo: bytes, tmp_path: Path, option
     assert "Traceback" not in done.output
 
 
-def test_pictures_of_one_name_keep_their_ending(served: Served, logo: bytes, tmp_path: Path) -> None:
+def test_pictures_with_the_same_stem_keep_their_suffix(served: Served, logo: bytes, tmp_path: Path) -> None:
     for name in ("a.png", "a.jpg", "b.png"):
         (tmp_path / name).write_bytes(logo)
     done = run(app, ["vectorize", str(tmp_path), "--url", served.http, "--json"])
@@ -127,7 +129,7 @@ def test_pictures_of_one_name_keep_their_ending(served: Served, logo: bytes, tmp
     assert {path.name for path in tmp_path.glob("*.svg")} == {"a.jpg.svg", "a.png.svg", "b.svg"}
 
 
-def test_two_pictures_never_share_an_svg(served: Served, logo: bytes, tmp_path: Path) -> None:
+def test_pictures_with_the_same_output_path_are_refused(served: Served, logo: bytes, tmp_path: Path) -> None:
     pictures = [tmp_path / folder / "a.png" for folder in ("one", "two")]
     for picture in pictures:
         picture.parent.mkdir()
@@ -142,21 +144,21 @@ def test_two_pictures_never_share_an_svg(served: Served, logo: bytes, tmp_path: 
 
 
 @pytest.mark.parametrize("output", ["-", "out.svg", "notes"])
-@pytest.mark.parametrize("given", [["a.png", "b.png"], ["."]])
-def test_several_pictures_go_into_a_folder(
-    served: Served, logo: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: list[str], output: str
+@pytest.mark.parametrize("arguments", [["a.png", "b.png"], ["."]])
+def test_several_pictures_are_written_to_a_folder(
+    served: Served, logo: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], output: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "b.png"):
         Path(name).write_bytes(logo)
     Path("notes").write_text("a file")
-    done = run(app, ["vectorize", *given, "-o", output, "--url", served.http])
+    done = run(app, ["vectorize", *arguments, "-o", output, "--url", served.http])
     assert done.exit_code == 2
     assert f"--output {output} is no folder" in done.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "b.png", "notes"]
 
 
-def test_a_folder_that_cannot_be_read(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_folder_is_reported(served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied")
 
@@ -166,7 +168,7 @@ def test_a_folder_that_cannot_be_read(served: Served, tmp_path: Path, monkeypatc
     assert f"the folder {tmp_path} cannot be read: Permission denied" in done.stderr
 
 
-def test_the_table_shows_whole_paths(served: Served, logo: bytes, tmp_path: Path) -> None:
+def test_table_shows_full_paths(served: Served, logo: bytes, tmp_path: Path) -> None:
     deep = tmp_path / ("a-long-name-" * 8)
     deep.mkdir()
     (deep / "logo.png").write_bytes(logo)
@@ -174,10 +176,10 @@ def test_the_table_shows_whole_paths(served: Served, logo: bytes, tmp_path: Path
     assert f" {deep / 'logo.svg'} " in done.stderr
 
 
-def test_names_that_look_like_markup_are_shown_as_they_are(served: Served, logo: bytes, tmp_path: Path) -> None:
+def test_names_with_markup_are_printed_literally(served: Served, logo: bytes, tmp_path: Path) -> None:
     folder = tmp_path / "x["
     folder.mkdir()
-    (folder / "red].png").write_bytes(logo)  # "[/red]" would end a colour that was never begun
+    (folder / "red].png").write_bytes(logo)  # "[/red]" would close a markup tag that is not open
     done = run(app, ["vectorize", str(folder), "--url", served.http])
     assert done.exit_code == 0, done.exception
     assert "x[/red].svg" in done.stderr
@@ -195,7 +197,7 @@ def test_numbers_in_messages_are_plain(logo: bytes, tmp_path: Path) -> None:
     assert "from 100 to 2147483647" in done.stderr
 
 
-def test_an_empty_folder_is_told(served: Served, tmp_path: Path) -> None:
+def test_empty_folder_is_reported(served: Served, tmp_path: Path) -> None:
     done = run(app, ["vectorize", str(tmp_path), "--url", served.http])
     assert done.exit_code == 2
     assert "no pictures" in done.stderr
@@ -215,7 +217,7 @@ def test_down_without_a_stack(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert "no stack of these settings is running" in done.stderr
 
 
-def test_up_names_the_port_that_is_taken(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_up_names_the_port_in_use(served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ATELIER_STATE_DIR", str(tmp_path))
     monkeypatch.setenv("ATELIER_HTTP__PORT", served.http.rpartition(":")[2])
     done = run(app, ["up"])

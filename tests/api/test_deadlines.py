@@ -1,4 +1,5 @@
-"""Every door, every way to end a request: its place is free within a step, and what is late is told so (D-052)."""
+"""Every endpoint, every way to end a request: the slot is free within a step, and a missed deadline is reported
+(D-052)."""
 
 from __future__ import annotations
 
@@ -57,7 +58,7 @@ class Doors:
         return await self.http.post(path, json=body, headers={"Cache-Control": "no-store", **headers})
 
     async def is_free(self) -> bool:
-        """The next one has the place, and is drawn."""
+        """The next request gets the slot and is drawn."""
         answer = await self.http.post("/api/diffusion/generate", json={**DRAWN, "steps": 1})
         return answer.status_code == 200
 
@@ -70,18 +71,18 @@ async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_a_client_that_goes_frees_its_place(doors: Doors, door: str) -> None:
-    """As Ray Serve does it: the application's task is cancelled."""
-    asking = asyncio.create_task(doors.post(door))
+async def test_client_disconnect_frees_the_slot(doors: Doors, door: str) -> None:
+    """Ray Serve cancels the task of the application."""
+    pending = asyncio.create_task(doors.post(door))
     await doors.hop.begun()
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
+    pending.cancel()
+    await asyncio.gather(pending, return_exceptions=True)
     assert await doors.hop.stands_still()
     assert await doors.is_free()
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_a_deadline_frees_the_place_and_is_told(doors: Doors, door: str) -> None:
+async def test_deadline_frees_the_slot_and_is_reported(doors: Doors, door: str) -> None:
     began = time.monotonic()
     answer = await doors.post(door, **{"X-Request-Timeout": str(LATE_S)})
     assert time.monotonic() - began >= LATE_S
@@ -92,40 +93,40 @@ async def test_a_deadline_frees_the_place_and_is_told(doors: Doors, door: str) -
 
 
 @pytest.mark.parametrize("door", DOORS)
-async def test_who_waits_past_its_deadline_is_never_begun(doors: Doors, door: str) -> None:
+async def test_request_queued_past_its_deadline_never_starts(doors: Doors, door: str) -> None:
     first = asyncio.create_task(doors.post("native"))
     await doors.hop.begun()
     answer = await doors.post(door, **{"X-Request-Timeout": str(LATE_S)})
     assert is_late(answer)
-    assert doors.hop.turns.queued == 0
+    assert doors.hop.queue.queued == 0
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     assert await doors.hop.stands_still()
 
 
 @pytest.mark.parametrize("method", ["generate", "infer"])
-async def test_the_protocols_own_timeout_counts_while_it_waits(doors: Doors, method: str) -> None:
+async def test_protocol_timeout_includes_queueing(doors: Doors, method: str) -> None:
     first = asyncio.create_task(doors.post("native"))
     await doors.hop.begun()
     timeout = {"timeout": 200_000}
     body = {**INFERRED, **timeout} if method == "generate" else {**TENSORS, "parameters": timeout}
     answer = await doors.http.post(f"/v2/models/illustrate/{method}", json=body)
     assert is_late(answer)
-    assert doors.hop.turns.queued == 0
+    assert doors.hop.queue.queued == 0
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
 
 
-async def test_an_interrupt_frees_the_place(doors: Doors) -> None:
-    asking = asyncio.create_task(doors.post("a1111"))
+async def test_interrupt_frees_the_slot(doors: Doors) -> None:
+    pending = asyncio.create_task(doors.post("a1111"))
     await doors.hop.begun()
     assert (await doors.http.post("/sdapi/v1/interrupt")).status_code == 200
-    assert (await asking).status_code == 499
+    assert (await pending).status_code == 499
     assert await doors.hop.stands_still()
 
 
-async def test_a_conversion_ends_too_where_nothing_is_kept(doors: Doors, logo: bytes) -> None:
-    """Conversions, with all that a gateway has: `test_deadlines_conversions`."""
+async def test_conversion_without_state_ends_at_its_deadline(doors: Doors, logo: bytes) -> None:
+    """Conversions behind a complete gateway: `test_deadlines_conversions`."""
     doors.service.delay_s = 30.0
     for path in ("/api/convert", "/api/convert-ai"):
         answer = await doors.http.post(path, files={"image": logo}, headers={"X-Request-Timeout": "0.3"})
@@ -133,16 +134,16 @@ async def test_a_conversion_ends_too_where_nothing_is_kept(doors: Doors, logo: b
     assert doors.service.cancelled == 2
 
 
-@pytest.mark.parametrize("given", ["0", "-1", "soon", "1e3", "", "3601", "nan", "0.0", "1,2", "9" * 40])
+@pytest.mark.parametrize("value", ["0", "-1", "soon", "1e3", "", "3601", "nan", "0.0", "1,2", "9" * 40])
 @pytest.mark.parametrize("door", DOORS)
-async def test_a_time_that_is_none_is_refused(doors: Doors, door: str, given: str) -> None:
-    answer = await doors.post(door, **{"X-Request-Timeout": given})
+async def test_invalid_timeout_is_refused(doors: Doors, door: str, value: str) -> None:
+    answer = await doors.post(door, **{"X-Request-Timeout": value})
     assert answer.status_code == 400
     assert "X-Request-Timeout" in answer.text
     assert doors.hop.engines.steps == 0
 
 
-async def test_a_priority_that_is_none_is_refused(doors: Doors) -> None:
+async def test_invalid_priority_is_refused(doors: Doors) -> None:
     answer = await doors.post("native", **{"X-Priority": "urgent"})
     assert (answer.status_code, answer.json()["field"]) == (400, "X-Priority")
     twice = [("X-Priority", "low"), ("X-Priority", "high")]
@@ -155,14 +156,14 @@ async def test_a_priority_that_is_none_is_refused(doors: Doors) -> None:
     assert doors.hop.engines.steps == 0
 
 
-async def test_the_urgent_take_the_place_of_the_less_urgent(doors: Doors) -> None:
-    """By every door's own word; who gives way is told when to come again, at once. Health stays green."""
+async def test_full_queue_sheds_the_lowest_priority(doors: Doors) -> None:
+    """Priorities in the syntax of each endpoint. The shed request gets Retry-After immediately. Health stays green."""
     first = asyncio.create_task(doors.post("native"))
     await doors.hop.begun()
     waiting = [asyncio.create_task(doors.post("openai", **{"X-Priority": word})) for word in ("normal", "low", "low")]
     body = {**INFERRED, "priority": 3}
     waiting.append(asyncio.create_task(doors.http.post("/v2/models/illustrate/generate", json=body)))
-    while doors.hop.turns.queued < 4:  # noqa: ASYNC110
+    while doors.hop.queue.queued < 4:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     full = await doors.post("diffusion", **{"X-Priority": "low"})
     assert (full.status_code, 1 <= int(full.headers["retry-after"]) <= 60) == (503, True)
@@ -194,7 +195,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_deadline_of_an_inference(doors: Doors, way: str) -> None:
+async def test_inference_deadline(doors: Doors, way: str) -> None:
     parameters = {"timeout": round(LATE_S * 1e6)} if way == "parameter" else {}
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await doors.grpc.ModelInfer(inference(**parameters), **WAYS[way])
@@ -205,8 +206,8 @@ async def test_a_deadline_of_an_inference(doors: Doors, way: str) -> None:
 
 
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_deadline_of_a_stream(doors: Doors, way: str) -> None:
-    """A message of the stream tells it, unless gRPC itself has ended all of it."""
+async def test_stream_deadline(doors: Doors, way: str) -> None:
+    """The last message of the stream reports the deadline, unless gRPC itself has ended the whole stream."""
     parameters = {"timeout": round(LATE_S * 1e6)} if way == "parameter" else {}
     call = doors.grpc.ModelStreamInfer(iter([inference(**parameters)]), **WAYS[way])
     if way == "grpc-timeout":
@@ -220,14 +221,14 @@ async def test_a_deadline_of_a_stream(doors: Doors, way: str) -> None:
     assert await doors.is_free()
 
 
-async def test_a_stream_that_says_nothing_ends_at_its_deadline(doors: Doors) -> None:
+async def test_silent_stream_ends_at_its_deadline(doors: Doors) -> None:
     call = doors.grpc.ModelStreamInfer(metadata=[("x-request-timeout", "0.2")])
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await asyncio.wait_for(call.read(), 5)
     assert caught.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
 
 
-async def test_a_body_that_comes_too_late_for_the_deadline(doors: Doors) -> None:
+async def test_body_after_the_deadline(doors: Doors) -> None:
     async def slow() -> AsyncIterator[bytes]:
         for _ in range(50):
             yield b" "
@@ -239,15 +240,15 @@ async def test_a_body_that_comes_too_late_for_the_deadline(doors: Doors) -> None
     assert time.monotonic() - began < 2
 
 
-def test_who_shows_no_key_where_one_is_needed_may_not_hurry() -> None:
-    asked = [(b"x-priority", b"high")]
-    assert read_context(asked, 0.0, LOCAL, GatewaySettings()).priority is Priority.HIGH
+def test_high_priority_without_a_required_key_is_forbidden() -> None:
+    headers = [(b"x-priority", b"high")]
+    assert read_context(headers, 0.0, LOCAL, GatewaySettings()).priority is Priority.HIGH
     with pytest.raises(Forbidden):
-        read_context(asked, 0.0, LINK, GatewaySettings())
+        read_context(headers, 0.0, LINK, GatewaySettings())
 
 
 @pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
-async def test_a_call_that_is_cancelled(doors: Doors, method: str) -> None:
+async def test_cancelled_call_frees_the_slot(doors: Doors, method: str) -> None:
     call = (
         doors.grpc.ModelInfer(inference())
         if method == "ModelInfer"
@@ -262,15 +263,15 @@ async def test_a_call_that_is_cancelled(doors: Doors, method: str) -> None:
     assert await doors.is_free()
 
 
-async def test_a_request_of_a_stream_keeps_its_deadline_to_itself(doors: Doors) -> None:
-    asked = iter([inference(timeout=200_000), inference(num_inference_steps=2)])
-    call = doors.grpc.ModelStreamInfer(asked)
+async def test_deadline_of_one_stream_request_does_not_affect_the_next(doors: Doors) -> None:
+    requests = iter([inference(timeout=200_000), inference(num_inference_steps=2)])
+    call = doors.grpc.ModelStreamInfer(requests)
     answers = [await call.read(), await call.read()]
     assert [bool(answer.error_message) for answer in answers] == [True, False]
 
 
 @pytest.mark.parametrize("metadata", [("x-request-timeout", "soon"), ("x-priority", "urgent")])
-async def test_metadata_that_is_wrong_is_refused(doors: Doors, metadata: tuple[str, str]) -> None:
+async def test_invalid_metadata_is_refused(doors: Doors, metadata: tuple[str, str]) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await doors.grpc.ModelInfer(inference(), metadata=[metadata])
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -1,7 +1,6 @@
-"""Conversions and analyses that end early, by every door: turn, engine and tracer are free at once (D-052).
-
-A real Vectorizer, held at an engine that does not answer or in a tracer that stands still, behind doors with a state.
-"""
+"""Conversions and analyses that end early, at every endpoint: slot, engine and tracer are free at once (D-052). A
+real Vectorizer, blocked in an engine that does not respond or in a stopped tracer process, behind endpoints with a
+state."""
 
 from __future__ import annotations
 
@@ -35,7 +34,7 @@ PROTOCOL = {"kserve": "/v2/models/vectorize/generate", "kserve infer": "/v2/mode
 HELD = [
     (door, where)
     for door, where in itertools.product([*FORMS, *PROTOCOL], ["engine", "tracer"])
-    if (door, where) != ("convert", "engine")  # it asks none
+    if (door, where) != ("convert", "engine")  # it uses no engine
 ]
 METHODS = ["ModelInfer", "ModelStreamInfer"]
 EVERYWHERE = pytest.mark.parametrize(("door", "where"), HELD)
@@ -47,7 +46,7 @@ WAYS: dict[str, dict[str, Any]] = {
 
 
 class Site:
-    """Every picture is another one: nothing is known of it."""
+    """Every picture is different, so that nothing is cached."""
 
     def __init__(self, hop: ConversionHop, http: httpx.AsyncClient, stub: Any) -> None:
         self.hop = hop
@@ -65,7 +64,7 @@ class Site:
         return await self.http.post(PROTOCOL[door], json=body, headers=headers)
 
     def call(self, method: str, parameters: Mapping[str, int] = {}, **more: Any) -> asyncio.Future[Any]:
-        """What the client reads first."""
+        """The first response of the call."""
         request = pb.ModelInferRequest(model_name="vectorize")
         request.inputs.add(name="image", datatype="BYTES", shape=[1]).contents.bytes_contents.append(self.image())
         set_parameters(request, parameters)
@@ -77,7 +76,7 @@ class Site:
         return encode(drawn(size=next(self._sizes)))
 
     async def is_free(self) -> bool:
-        """Everything was left, and the next one is converted."""
+        """Slot, engine and tracer are free, and the next picture is converted."""
         if not await self.hop.is_left():
             return False
         self.hop.release()
@@ -110,18 +109,18 @@ async def site(whole_site: Site) -> AsyncIterator[Site]:
 
 
 @EVERYWHERE
-async def test_a_client_that_goes_frees_its_place(site: Site, door: str, where: str) -> None:
-    """As Ray Serve does it: the application's task is cancelled."""
+async def test_client_disconnect_frees_the_slot(site: Site, door: str, where: str) -> None:
+    """Ray Serve cancels the task of the application."""
     await site.hop.hold(where)
-    asking = asyncio.create_task(site.post(door))
+    pending = asyncio.create_task(site.post(door))
     await site.hop.held()
-    asking.cancel()
-    await asyncio.gather(asking, return_exceptions=True)
+    pending.cancel()
+    await asyncio.gather(pending, return_exceptions=True)
     assert await site.is_free()
 
 
 @EVERYWHERE
-async def test_a_deadline_frees_the_place_and_is_told(site: Site, door: str, where: str) -> None:
+async def test_deadline_frees_the_slot_and_is_reported(site: Site, door: str, where: str) -> None:
     await site.hop.hold(where)
     assert is_late(await site.post(door, {"X-Request-Timeout": str(LATE_S)}))
     assert await site.is_free()
@@ -129,21 +128,21 @@ async def test_a_deadline_frees_the_place_and_is_told(site: Site, door: str, whe
 
 @pytest.mark.parametrize("where", ["engine", "tracer"])
 @pytest.mark.parametrize("door", PROTOCOL)
-async def test_the_protocols_own_timeout_frees_the_place(site: Site, door: str, where: str) -> None:
+async def test_protocol_timeout_frees_the_slot(site: Site, door: str, where: str) -> None:
     await site.hop.hold(where)
     assert is_late(await site.post(door, timeout=round(LATE_S * 1e6)))
     assert await site.is_free()
 
 
 @pytest.mark.parametrize("door", [*FORMS, *PROTOCOL])
-async def test_who_waits_past_its_deadline_is_never_begun(site: Site, door: str) -> None:
+async def test_request_queued_past_its_deadline_never_starts(site: Site, door: str) -> None:
     await site.hop.hold("engine")
     first = asyncio.create_task(site.post("convert-ai"))
     await site.hop.held()
-    asked = site.hop.engines.asked
+    calls = site.hop.engines.inferences
     assert is_late(await site.post(door, {"X-Request-Timeout": str(LATE_S)}))
-    await until(lambda: site.hop.turns.queued == 0)
-    assert site.hop.engines.asked == asked
+    await until(lambda: site.hop.queue.queued == 0)
+    assert site.hop.engines.inferences == calls
     first.cancel()
     await asyncio.gather(first, return_exceptions=True)
     assert await site.is_free()
@@ -151,7 +150,7 @@ async def test_who_waits_past_its_deadline_is_never_begun(site: Site, door: str)
 
 @pytest.mark.parametrize("where", ["engine", "tracer"])
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_deadline_of_an_inference(site: Site, way: str, where: str) -> None:
+async def test_inference_deadline(site: Site, way: str, where: str) -> None:
     await site.hop.hold(where)
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await site.call("ModelInfer", **WAYS[way])
@@ -161,8 +160,9 @@ async def test_a_deadline_of_an_inference(site: Site, way: str, where: str) -> N
 
 @pytest.mark.parametrize("where", ["engine", "tracer"])
 @pytest.mark.parametrize("way", WAYS)
-async def test_a_deadline_of_a_stream(site: Site, way: str, where: str) -> None:
-    """A message of the stream tells it, unless gRPC's own timeout has ended all of it before that."""
+async def test_stream_deadline(site: Site, way: str, where: str) -> None:
+    """The last message of the stream reports the deadline, unless gRPC's own timeout has ended the whole stream
+    before."""
     await site.hop.hold(where)
     reading = site.call("ModelStreamInfer", **WAYS[way])
     await asyncio.wait({reading})
@@ -176,8 +176,8 @@ async def test_a_deadline_of_a_stream(site: Site, way: str, where: str) -> None:
 
 @pytest.mark.parametrize("where", ["engine", "tracer"])
 @pytest.mark.parametrize("method", METHODS)
-async def test_a_call_that_is_cancelled(site: Site, method: str, where: str) -> None:
-    """A task that reads a call ends it when it is cancelled."""
+async def test_cancelled_call_frees_the_slot(site: Site, method: str, where: str) -> None:
+    """Cancelling the task that reads a call cancels the call."""
     await site.hop.hold(where)
     calling = site.call(method)
     await site.hop.held()

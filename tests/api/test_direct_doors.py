@@ -1,7 +1,5 @@
-"""The direct doors with a state behind them: every vocabulary tells of the cache, and its pictures have addresses.
-
-A-070, A-072, A-080, A-115, C-020, C-090, D-014, D-060; API_COMPAT 1. Both databases.
-"""
+"""The direct endpoints with a state: every vocabulary reports the cache, and pictures have URLs. A-070, A-072,
+A-080, A-115, C-020, C-090, D-014, D-060; API_COMPAT 1. Both databases."""
 
 from __future__ import annotations
 
@@ -38,15 +36,15 @@ HEADER = "x-atelier-cache"
 
 @dataclass(frozen=True)
 class Door:
-    """``body`` is JSON; without one, a picture is sent. ``told`` finds in the answer whether it is a stored one."""
+    """``body`` is JSON; without it, a picture is sent. ``read_cached`` reads the flag `cached` from a response body."""
 
     path: str
     user: str
-    told: Callable[[Mapping[str, Any]], Any]
+    read_cached: Callable[[Mapping[str, Any]], Any]
     generation: Callable[[Mapping[str, Any]], str | None]
     body: Mapping[str, Any] = field(default_factory=dict)
 
-    async def ask(self, client: httpx.AsyncClient, headers: Mapping[str, str] = {}, **more: Any) -> httpx.Response:
+    async def request(self, client: httpx.AsyncClient, headers: Mapping[str, str] = {}, **more: Any) -> httpx.Response:
         if not self.body:
             image = more.pop("image", None) or encode(drawn())
             return await client.post(self.path, files={"image": ("a.png", image)}, headers=headers)
@@ -97,13 +95,13 @@ async def studio(state: State, illustrator: IllustratorStandIn) -> AsyncIterator
         yield client
 
 
-async def test_every_vocabulary_tells_of_the_cache(studio: httpx.AsyncClient, state: State) -> None:
-    """And both times are history, of the user whom it names."""
+async def test_every_vocabulary_reports_the_cache(studio: httpx.AsyncClient, state: State) -> None:
+    """Both requests are recorded in the history of the named user."""
     for door in DOORS:
-        first, again = await door.ask(studio), await door.ask(studio)
+        first, again = await door.request(studio), await door.request(studio)
         assert (first.status_code, again.status_code) == (200, 200), first.text
         assert (first.headers[HEADER], again.headers[HEADER]) == ("miss", "hit"), door.path
-        assert (door.told(first.json()), door.told(again.json())) == (False, True)
+        assert (door.read_cached(first.json()), door.read_cached(again.json())) == (False, True)
         ids = door.generation(first.json()), door.generation(again.json())
         assert ids[0] != ids[1]
         async with state.database.read() as connection:
@@ -112,30 +110,30 @@ async def test_every_vocabulary_tells_of_the_cache(studio: httpx.AsyncClient, st
                 assert (row.user_id, row.direct, row.cached, row.status) == (door.user, True, cached, "completed")
 
 
-async def test_the_same_request_in_other_words_is_the_same_request(studio: httpx.AsyncClient) -> None:
+async def test_equivalent_requests_of_two_vocabularies_share_the_cache(studio: httpx.AsyncClient) -> None:
     await studio.post(A072, json={"prompt": "fox", "user_id": "ada", "seed": 7, "steps": 8})
     answer = await studio.post(OPENAI, json={"prompt": "fox", "seed": 7, "size": "64x64"})
     assert answer.headers[HEADER] == "hit"
 
 
-async def test_a_request_can_pass_the_cache_by(studio: httpx.AsyncClient) -> None:
+async def test_request_can_bypass_the_cache(studio: httpx.AsyncClient) -> None:
     for door in DOORS:
-        await door.ask(studio)
-        for wish in ("no-cache", "No-Store, max-age=0"):
-            answer = await door.ask(studio, {"cache-control": wish})
-            assert (answer.headers[HEADER], door.told(answer.json())) == ("bypass", False), door.path
-        assert (await door.ask(studio)).headers[HEADER] == "hit"
+        await door.request(studio)
+        for directive in ("no-cache", "No-Store, max-age=0"):
+            answer = await door.request(studio, {"cache-control": directive})
+            assert (answer.headers[HEADER], door.read_cached(answer.json())) == ("bypass", False), door.path
+        assert (await door.request(studio)).headers[HEADER] == "hit"
     for door in DRAWING:
-        answer = await door.ask(studio, seed=-1)
-        assert (answer.headers[HEADER], door.told(answer.json())) == ("bypass", False)
+        answer = await door.request(studio, seed=-1)
+        assert (answer.headers[HEADER], door.read_cached(answer.json())) == ("bypass", False)
 
 
-async def test_pictures_have_addresses(studio: httpx.AsyncClient) -> None:
-    """A-115. Those of stored answers too."""
+async def test_pictures_have_urls(studio: httpx.AsyncClient) -> None:
+    """A-115. Includes cached responses."""
     for door in DRAWING:
         for _ in range(2):
             body = (
-                await door.ask(studio, response_format="url") if door.path == OPENAI else await door.ask(studio)
+                await door.request(studio, response_format="url") if door.path == OPENAI else await door.request(studio)
             ).json()
             url = body.get("imageUrl") or body.get("image_url") or body["data"][0]["url"]
             assert url.startswith("http://127.0.0.1:8000/v1/results/")
@@ -143,40 +141,40 @@ async def test_pictures_have_addresses(studio: httpx.AsyncClient) -> None:
             assert picture.headers["content-type"] == "image/png"
             with Image.open(io.BytesIO(picture.content)) as image:
                 np.testing.assert_array_equal(np.asarray(image), disk(64, 64, 7))
-    images = (await DRAWING[2].ask(studio, n=2)).json()["images"]
+    images = (await DRAWING[2].request(studio, n=2)).json()["images"]
     assert len({image["image_url"] for image in images}) == 2
     assert [image["seed"] for image in images] == [7, 8]
 
 
-async def test_base64_is_the_same_picture(studio: httpx.AsyncClient) -> None:
+async def test_base64_and_url_return_the_same_picture(studio: httpx.AsyncClient) -> None:
     door = DRAWING[3]
-    first, again = (await door.ask(studio)).json(), (await door.ask(studio)).json()
+    first, again = (await door.request(studio)).json(), (await door.request(studio)).json()
     assert content(first["data"][0]["b64_json"]) == content(again["data"][0]["b64_json"])
     assert first["usage"] == again["usage"]
     assert first["usage"]["input_tokens"] == 2
 
 
-async def test_metadata_of_a_stored_answer_is_that_of_the_first(studio: httpx.AsyncClient) -> None:
+async def test_cached_metadata_equals_the_original(studio: httpx.AsyncClient) -> None:
     for door in DRAWING:
-        first, again = (await door.ask(studio)).json(), (await door.ask(studio)).json()
+        first, again = (await door.request(studio)).json(), (await door.request(studio)).json()
         one, two = first.get("metadata") or first["atelier"], again.get("metadata") or again["atelier"]
         changed = {name for name in one if one[name] != two[name]}
         assert changed <= {"cached", "generation_id"}
         assert one["parameters"]["seed"] == 7
-    assert (await DRAWING[0].ask(studio)).json()["metadata"]["parameters"]["stylePreferences"] == {"mood": "calm"}
+    assert (await DRAWING[0].request(studio)).json()["metadata"]["parameters"]["stylePreferences"] == {"mood": "calm"}
 
 
-async def test_an_svg_by_itself_tells_in_its_header(studio: httpx.AsyncClient) -> None:
+async def test_svg_response_reports_the_cache_in_its_header(studio: httpx.AsyncClient) -> None:
     files = {"image": ("a.png", encode(drawn()))}
     svgs = [await studio.post(CONVERT, files=files, params={"format": "svg"}) for _ in range(2)]
     assert [answer.headers[HEADER] for answer in svgs] == ["miss", "hit"]
     assert svgs[0].content == svgs[1].content
-    # The same conversion, whatever form its answer has.
+    # The same conversion, whatever the response format is.
     assert (await studio.post(CONVERT, files=files)).headers[HEADER] == "hit"
 
 
-async def test_analyses_are_given_again(studio: httpx.AsyncClient, state: State) -> None:
-    """D-014: without history."""
+async def test_analyses_are_cached(studio: httpx.AsyncClient, state: State) -> None:
+    """D-014: analyses are not recorded."""
     files = {"image": ("a.png", encode(drawn()))}
     answers = [await studio.post(ANALYZE, files=files) for _ in range(2)]
     assert [answer.headers[HEADER] for answer in answers] == ["miss", "hit"]
@@ -187,25 +185,25 @@ async def test_analyses_are_given_again(studio: httpx.AsyncClient, state: State)
         assert (await connection.execute(generations.select())).all() == []
 
 
-async def test_a_key_is_honoured_by_every_door(studio: httpx.AsyncClient) -> None:
+async def test_every_endpoint_honours_the_idempotency_key(studio: httpx.AsyncClient) -> None:
     for place, door in enumerate(DOORS):
         key = {"idempotency-key": f"key {place}", "cache-control": "no-cache"}
-        answers = [await door.ask(studio, key) for _ in range(2)]
+        answers = [await door.request(studio, key) for _ in range(2)]
         ids = [door.generation(answer.json()) for answer in answers]
         assert ids[0] == ids[1], door.path
         assert answers[1].headers[HEADER] == "hit"
         other = await (
-            door.ask(studio, key, seed=8) if door.body else door.ask(studio, key, image=encode(drawn(size=48)))
+            door.request(studio, key, seed=8) if door.body else door.request(studio, key, image=encode(drawn(size=48)))
         )
         assert other.status_code == 422
         assert "Idempotency-Key" in other.text
         for bad in (b"", b"x" * 256, b"\xff", b"tab\there"):
-            refused = await door.ask(studio, {"idempotency-key": bad})  # type: ignore[dict-item]
+            refused = await door.request(studio, {"idempotency-key": bad})  # type: ignore[dict-item]
             assert refused.status_code == 400, bad
             assert "Idempotency-Key" in refused.text
 
 
-async def test_streams_are_history_and_stored(studio: httpx.AsyncClient, state: State) -> None:
+async def test_streams_are_recorded_and_cached(studio: httpx.AsyncClient, state: State) -> None:
     body = {"prompt": "fox", "seed": 7, "stream": True, "partial_images": 2, "user": "cy"}
     first, again = await studio.post(OPENAI, json=body), await studio.post(OPENAI, json=body)
     assert (first.headers[HEADER], again.headers[HEADER]) == ("miss", "hit")
@@ -235,14 +233,14 @@ def events_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines[:-1]]
 
 
-async def test_failures_are_history(studio: httpx.AsyncClient, illustrator: IllustratorStandIn, state: State) -> None:
+async def test_failures_are_recorded(studio: httpx.AsyncClient, illustrator: IllustratorStandIn, state: State) -> None:
     illustrator.failure = EngineFailure("the engine is ill")
     for door in DRAWING:
-        assert (await door.ask(studio)).status_code == 500
+        assert (await door.request(studio)).status_code == 500
     illustrator.failure = None
     for door in DRAWING:
         assert (
-            await door.ask(studio, width=63) if door.path != OPENAI else await door.ask(studio, n=0)
+            await door.request(studio, width=63) if door.path != OPENAI else await door.request(studio, n=0)
         ).status_code == 400
     async with state.database.read() as connection:
         rows = (await connection.execute(generations.select())).all()
@@ -250,19 +248,20 @@ async def test_failures_are_history(studio: httpx.AsyncClient, illustrator: Illu
 
 
 def patient(settings: Settings) -> Settings:
-    """However slow the machine is, a repetition comes in time."""
+    """A retry window that is long enough on a slow machine."""
     return settings.model_copy(update={"jobs": settings.jobs.model_copy(update={"abandoned_s": 60.0})})
 
 
-async def test_the_openai_clients_repetition_joins(state: State) -> None:
-    """Its client gave up, and asks again without a key: one drawing. Elsewhere who goes away ends the drawing."""
+async def test_openai_retry_joins_the_running_drawing(state: State) -> None:
+    """A retry without an idempotency key after a disconnect joins the running drawing. At other endpoints a
+    disconnect ends the drawing."""
     gated = Gated()
     async with studio_of(state, gated, patient(state.settings)) as studio:
         headers = {"x-stainless-retry-count": "0"}
-        asking = asyncio.create_task(studio.post(OPENAI, json={"prompt": "fox"}, headers=headers))
+        pending = asyncio.create_task(studio.post(OPENAI, json={"prompt": "fox"}, headers=headers))
         await gated.begun.acquire()
-        asking.cancel()
-        await asyncio.gather(asking, return_exceptions=True)
+        pending.cancel()
+        await asyncio.gather(pending, return_exceptions=True)
         headers = {"x-stainless-retry-count": "1"}
         again = asyncio.create_task(studio.post(OPENAI, json={"prompt": "fox"}, headers=headers))
         await asyncio.sleep(0)
@@ -271,18 +270,16 @@ async def test_the_openai_clients_repetition_joins(state: State) -> None:
         assert (len(gated.asked), gated.cancelled) == (1, 0)
         gated.gate.clear()
         await gated.ended.acquire()
-        asking = asyncio.create_task(studio.post(C021, json={"prompt": "fox"}))
+        pending = asyncio.create_task(studio.post(C021, json={"prompt": "fox"}))
         await gated.begun.acquire()
-        asking.cancel()
+        pending.cancel()
         await gated.ended.acquire()
         assert gated.cancelled == 1
 
 
-async def test_the_openai_clients_repetition_of_what_is_done_is_answered_with_it(
-    state: State, illustrator: IllustratorStandIn
-) -> None:
-    """Its client lost the answer on its way. Whoever does not say that they repeat, wants something else, is someone
-    else or comes late has a drawing of their own."""
+async def test_openai_retry_returns_the_completed_drawing(state: State, illustrator: IllustratorStandIn) -> None:
+    """A retry returns the completed drawing. Requests without the retry header, with other parameters, of another
+    user, or after `jobs.abandoned_s` draw again."""
     body = {"prompt": "fox", "user": "ada"}
     settings = patient(state.settings)
     async with studio_of(state, illustrator, settings) as studio:
@@ -308,23 +305,23 @@ async def test_the_openai_clients_repetition_of_what_is_done_is_answered_with_it
         assert late.headers[HEADER] == "bypass"
 
 
-async def test_without_a_store_the_answer_is_503(studio: httpx.AsyncClient, state: State) -> None:
+async def test_missing_object_store_returns_503(studio: httpx.AsyncClient, state: State) -> None:
     folder = state.settings.state_dir / "objects"
     folder.rename(folder.with_name("away"))
     for door in DOORS:
-        answer = await door.ask(studio)
+        answer = await door.request(studio)
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) >= 1
     folder.with_name("away").rename(folder)
     for door in DOORS:
-        assert (await door.ask(studio)).headers[HEADER] == "miss"
+        assert (await door.request(studio)).headers[HEADER] == "miss"
 
 
-async def test_a_full_disk_is_507(state: State, illustrator: IllustratorStandIn) -> None:
+async def test_full_disk_returns_507(state: State, illustrator: IllustratorStandIn) -> None:
     class Full:
         async def put_all(self, files: Any) -> Any:
             raise OutOfSpace("there is no space left to keep this")
 
     async with studio_of(replace(state, objects=Full()), illustrator) as studio:  # type: ignore[arg-type]
         for door in DOORS:
-            assert (await door.ask(studio)).status_code == 507
+            assert (await door.request(studio)).status_code == 507

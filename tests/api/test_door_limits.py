@@ -1,4 +1,4 @@
-"""What the doors keep from the stack behind them: errors of its inside, endless names, rows and forms, slow packing."""
+"""Limits of the endpoints: internal errors stay internal, names, rows and forms are bounded, packing does not block."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ CAP = 100_000 + ENVELOPE_BYTES
 SMALL = Settings(limits=LimitsSettings(max_body_bytes=100_000))
 
 
-class Told:
-    """A gRPC context that keeps what it is told."""
+class GrpcContext:
+    """A gRPC context that records the status, the details and the trailing metadata."""
 
-    told: grpc.StatusCode | None = None
+    status: grpc.StatusCode | None = None
     details = ""
 
     def invocation_metadata(self) -> Sequence[tuple[str, str]]:
         return ()
 
     def set_code(self, code: grpc.StatusCode) -> None:
-        self.told = code
+        self.status = code
 
     def code(self) -> grpc.StatusCode | None:
-        return self.told
+        return self.status
 
     def trailing_metadata(self) -> Sequence[tuple[str, str]]:
         return ()
@@ -55,7 +55,7 @@ class Told:
 
 
 class Failing(StandIn):
-    """Has a fault that nobody foresaw, and a reason without end."""
+    """Fails with an unexpected error, or with an error message of unbounded length."""
 
     async def infer(self, engine: str, *_: Any, **__: Any) -> dict[str, Any]:
         raise RuntimeError("secret of the inside")
@@ -84,32 +84,32 @@ async def streamed(servicer: OpenInferenceServicer, *messages: bytes) -> list[st
         for message in messages:
             yield message
 
-    return [answer.error_message async for answer in servicer.ModelStreamInfer(requests(), Told())]
+    return [answer.error_message async for answer in servicer.ModelStreamInfer(requests(), GrpcContext())]
 
 
-async def test_an_unforeseen_error_keeps_its_text_to_the_log(
+async def test_unexpected_error_text_is_only_logged(
     failing: OpenInferenceServicer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    context = Told()
+    context = GrpcContext()
     with caplog.at_level(logging.ERROR):
         answer = await failing.ModelInfer(question(), context)
     assert answer == pb.ModelInferResponse()
-    assert (context.told, context.details) == (grpc.StatusCode.INTERNAL, "an internal error; the log has it")
+    assert (context.status, context.details) == (grpc.StatusCode.INTERNAL, "an internal error; the log has it")
     assert "secret of the inside" in caplog.text
     assert await streamed(failing, question(), question()) == ["an internal error; the log has it"] * 2
 
 
-async def test_details_fit_a_header(failing: OpenInferenceServicer) -> None:
-    context = Told()
+async def test_error_details_fit_a_header(failing: OpenInferenceServicer) -> None:
+    context = GrpcContext()
     await failing.ModelMetadata(pb.ModelMetadataRequest(name="unknown").SerializeToString(), context)
-    assert context.told is grpc.StatusCode.NOT_FOUND
+    assert context.status is grpc.StatusCode.NOT_FOUND
     assert len(context.details) == MAX_DETAILS
     assert context.details.isascii()
     assert context.details.endswith("...")
 
 
-async def test_a_stream_keeps_the_cap_of_a_message() -> None:
-    """And goes on after a message beyond it."""
+async def test_stream_enforces_the_message_size_limit() -> None:
+    """The stream continues after a message over the limit."""
     servicer = OpenInferenceServicer(Models(StandIn(), SMALL), SMALL)
     errors = await streamed(servicer, question(), bytes(CAP + 1), question())
     assert [bool(error) for error in errors] == [False, True, False]
@@ -117,23 +117,23 @@ async def test_a_stream_keeps_the_cap_of_a_message() -> None:
 
 
 @pytest.mark.parametrize("name", ["", "n" * (MAX_NAME + 1), "a\0b"])
-async def test_names_are_as_limited_as_over_http(name: str) -> None:
+async def test_grpc_names_are_limited_as_over_http(name: str) -> None:
     servicer = OpenInferenceServicer(Models(StandIn(), SMALL), SMALL)
     output = pb.ModelInferRequest.InferRequestedOutputTensor(name=name)
     for raw, field in ((question(name), "inputs"), (question(outputs=[output]), "outputs")):
-        context = Told()
+        context = GrpcContext()
         await servicer.ModelInfer(raw, context)
-        assert context.told is grpc.StatusCode.INVALID_ARGUMENT
+        assert context.status is grpc.StatusCode.INVALID_ARGUMENT
         assert context.details.startswith(f"{field}: each needs a name of 1 to {MAX_NAME}")
-    context = Told()
+    context = GrpcContext()
     await servicer.ModelInfer(question(id="i" * (MAX_NAME + 1)), context)
-    assert context.told is grpc.StatusCode.INVALID_ARGUMENT
+    assert context.status is grpc.StatusCode.INVALID_ARGUMENT
     assert context.details.startswith("id: ")
 
 
 @pytest.mark.parametrize("charset", ["undefined", '"a\0b"', "idna", "punycode", "nothing", "hex", "utf-16", "utf-7"])
 @pytest.mark.parametrize("path", ["/api/convert", "/api/convert-ai", "/api/analyze-image"])
-async def test_no_charset_of_a_form_breaks_the_server(door: httpx.AsyncClient, path: str, charset: str) -> None:
+async def test_form_charsets_cause_no_server_error(door: httpx.AsyncClient, path: str, charset: str) -> None:
     body = b'--x\r\nContent-Disposition: form-data; name="\xff\xd8"\r\n\r\n\xff\xfe\xd8\r\n--x--\r\n'
     headers = {"content-type": f"multipart/form-data; boundary=x; charset={charset}"}
     answer = await door.post(path, content=body, headers=headers)
@@ -141,7 +141,7 @@ async def test_no_charset_of_a_form_breaks_the_server(door: httpx.AsyncClient, p
     assert answer.json()["detail"]
 
 
-async def test_rows_on_a_free_axis_are_capped(door: httpx.AsyncClient) -> None:
+async def test_rows_on_a_variable_axis_are_capped(door: httpx.AsyncClient) -> None:
     for rows, status in ((MAX_ROWS, 200), (MAX_ROWS + 1, 413)):
         tensor = {"name": "x", "datatype": "FP32", "shape": [rows, 1], "data": [0.0] * rows}
         answer = await door.post("/v2/models/plus_one/infer", json={"inputs": [tensor]})
@@ -149,8 +149,8 @@ async def test_rows_on_a_free_axis_are_capped(door: httpx.AsyncClient) -> None:
     assert answer.json()["error"].startswith("x: ")
 
 
-async def test_the_free_axes_count_together() -> None:
-    """As in the engine `quality`: a batch of [candidates, 10], with the sizes as text, as Triton's JSON has them."""
+async def test_variable_axes_are_capped_together() -> None:
+    """As in the engine `quality`: a batch of [candidates, 10], with sizes as text, as in Triton's JSON."""
 
     class Free(StandIn):
         async def metadata(self, engine: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Keys at every door: who comes in, what his scope lets him do, and what of others he sees (A-071, A-120, B-083)."""
+"""Keys at every endpoint: authentication, scopes, and access to objects of other users (A-071, A-120, B-083)."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ async def site(state: State) -> AsyncIterator[KeyedSite]:
 
 
 def every_route(app: FastAPI) -> set[tuple[str, str]]:
-    """(method, path) of each, documented or not, with something for what is variable."""
+    """(method, path) of each route, documented or not, with a value for each path parameter."""
     found = set(_routes(app.routes, ""))
     documented = set(app.openapi()["paths"])
-    assert documented <= {path for _, path in found}, "those that are hidden are found, too"
+    assert documented <= {path for _, path in found}, "includes hidden routes"
     return {(method, re.sub(r"{[^}]+}", "0" * 32, path)) for method, path in found} | {("GET", "/none")}
 
 
@@ -46,25 +46,25 @@ def _routes(routes: Iterable[Any], prefix: str) -> Iterator[tuple[str, str]]:
             yield from ((method, path) for method in getattr(route, "methods", None) or ())
 
 
-async def test_no_door_opens_without_a_key(site: KeyedSite) -> None:
-    asked = [(method, path) for method, path in every_route(site.app) if needed(method, path) is not None]
-    assert len(asked) > 60
-    async with site.door() as nobody:
-        for method, path in asked:
-            answer = await nobody.request(method, path, content=b"{}" if method in ("POST", "PUT") else None)
+async def test_every_route_without_a_key_returns_401(site: KeyedSite) -> None:
+    routes = [(method, path) for method, path in every_route(site.app) if needed(method, path) is not None]
+    assert len(routes) > 60
+    async with site.door() as anonymous:
+        for method, path in routes:
+            answer = await anonymous.request(method, path, content=b"{}" if method in ("POST", "PUT") else None)
             assert answer.status_code == 401, (method, path, answer.text)
             assert answer.headers["www-authenticate"], path
             assert answer.headers["x-request-id"]
 
 
-async def test_what_is_open_to_everybody_is_little(site: KeyedSite) -> None:
+async def test_public_routes(site: KeyedSite) -> None:
     open_ = {path for method, path in every_route(site.app) if needed(method, path) is None}
     files = {f"/docs/{name}" for name in ("start.js", "swagger-ui-bundle.js", "swagger-ui.css", "favicon.png")}
     health = {f"{at}/health/{what}" for at in ("", "/v2") for what in ("live", "ready")}
     assert open_ == {*health, "/openapi.json", "/docs", *files}
-    async with site.door() as nobody:
-        assert (await nobody.get("/health/live")).status_code == 200
-        assert (await nobody.get("/openapi.json")).status_code == 200
+    async with site.door() as anonymous:
+        assert (await anonymous.get("/health/live")).status_code == 200
+        assert (await anonymous.get("/openapi.json")).status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -88,8 +88,8 @@ def test_scopes_of_requests(method: str, path: str, scope: str) -> None:
     assert needed(method, path) == scope
 
 
-async def test_a_key_may_what_its_scopes_say(site: KeyedSite) -> None:
-    asks: Mapping[str, tuple[str, str]] = {
+async def test_scopes_of_a_key_are_enforced(site: KeyedSite) -> None:
+    requests: Mapping[str, tuple[str, str]] = {
         READ: ("GET", "/v1/jobs"), WRITE: ("POST", "/api/references"), GENERATE: ("POST", "/v1/jobs"),
         INFERENCE: ("POST", "/v2/models/plus_one/infer"), METRICS: ("GET", "/api/admin/quality"),
         ADMIN: ("POST", "/api/admin/lanes/illustrate/resume"),
@@ -97,12 +97,12 @@ async def test_a_key_may_what_its_scopes_say(site: KeyedSite) -> None:
     for scope in SCOPES:
         made = await site.key("root", "admin", scopes=[scope])
         async with site.door(made.secret) as client:
-            for wanted, (method, path) in asks.items():
+            for wanted, (method, path) in requests.items():
                 status = (await client.request(method, path)).status_code
                 assert (status == 403) is (wanted != scope), (scope, wanted, status)
 
 
-async def test_read_only_users_change_nothing(site: KeyedSite) -> None:
+async def test_read_only_users_cannot_write(site: KeyedSite) -> None:
     async with site.door((await site.key("eve", "read-only")).secret) as eve:
         assert (await eve.get("/v1/jobs")).status_code == 200
         for method, path in every_route(site.app):
@@ -112,7 +112,7 @@ async def test_read_only_users_change_nothing(site: KeyedSite) -> None:
 
 
 @pytest.mark.parametrize("way", ["bearer", "x-api-key", "basic"])
-async def test_every_way_to_show_a_key(site: KeyedSite, way: str) -> None:
+async def test_every_way_to_send_a_key(site: KeyedSite, way: str) -> None:
     secret = (await site.key("ada")).secret
     shown = {
         "bearer": {"Authorization": f"Bearer {secret}"},
@@ -123,10 +123,10 @@ async def test_every_way_to_show_a_key(site: KeyedSite, way: str) -> None:
         assert (await client.get("/v1/jobs", headers=shown[way])).status_code == 200
 
 
-async def test_refusals_speak_as_their_door_does(site: KeyedSite) -> None:
-    async with site.door("atl_wrong") as nobody:
-        native, openai = await nobody.get("/v1/jobs"), await nobody.post("/v1/images/generations", json=DRAW)
-        triton = await nobody.get("/v2/models/vectorize")
+async def test_errors_have_the_shape_of_their_endpoint(site: KeyedSite) -> None:
+    async with site.door("atl_wrong") as anonymous:
+        native, openai = await anonymous.get("/v1/jobs"), await anonymous.post("/v1/images/generations", json=DRAW)
+        triton = await anonymous.get("/v2/models/vectorize")
     assert {answer.status_code for answer in (native, openai, triton)} == {401}
     assert native.json()["type"] == "urn:atelier:problem:unauthorized"
     assert openai.json()["error"]["code"]
@@ -136,15 +136,15 @@ async def test_refusals_speak_as_their_door_does(site: KeyedSite) -> None:
         assert answer.headers["www-authenticate"]
 
 
-async def test_a_refused_body_is_not_looked_at(site: KeyedSite) -> None:
-    async with site.door() as nobody:
-        answer = await nobody.post("/v1/jobs", content=b"\x1f\x8b not gzip", headers={"Content-Encoding": "gzip"})
+async def test_body_of_a_refused_request_is_not_parsed(site: KeyedSite) -> None:
+    async with site.door() as anonymous:
+        answer = await anonymous.post("/v1/jobs", content=b"\x1f\x8b not gzip", headers={"Content-Encoding": "gzip"})
         assert answer.status_code == 401
-        too_large = await nobody.post("/api/convert", content=b"x" * (11 * 1024 * 1024))
+        too_large = await anonymous.post("/api/convert", content=b"x" * (11 * 1024 * 1024))
         assert too_large.status_code in (401, 413)
 
 
-async def test_a_job_is_its_users(
+async def test_jobs_of_other_users_return_404(
     site: KeyedSite, ada: httpx.AsyncClient, bob: httpx.AsyncClient, admin: httpx.AsyncClient
 ) -> None:
     job = (await ada.post("/v1/jobs", json=FOX)).json()
@@ -167,12 +167,14 @@ async def test_a_job_is_its_users(
     for method, path in changes:
         body = {"priority": 1} if path.endswith("priority") else None
         assert (await bob.request(method, path, json=body)).status_code == 404, (method, path)
-    assert (await ada.get(own)).json()["status"] == "pending", "nobody else changed it"
+    assert (await ada.get(own)).json()["status"] == "pending", "unchanged by other users"
     assert (await admin.get(own)).status_code == 200
     assert (await admin.post(f"{own}/cancel")).status_code == 200
 
 
-async def test_lists_show_ones_own(ada: httpx.AsyncClient, bob: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
+async def test_lists_contain_only_own_items(
+    ada: httpx.AsyncClient, bob: httpx.AsyncClient, admin: httpx.AsyncClient
+) -> None:
     mine = (await ada.post("/v1/jobs", json=FOX)).json()["id"]
     for path, name in (
         ("/v1/jobs", "jobs"),
@@ -187,7 +189,7 @@ async def test_lists_show_ones_own(ada: httpx.AsyncClient, bob: httpx.AsyncClien
         assert (await admin.get(path, params={"user_id": "bob"})).json()[name] == []
 
 
-async def test_nobody_acts_in_anothers_name(ada: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
+async def test_acting_for_another_user_is_refused(ada: httpx.AsyncClient, admin: httpx.AsyncClient) -> None:
     for body in ({**FOX, "user_id": "bob"}, {**FOX, "user_id": "root"}, {**FOX, "user_id": "anonymous"}):
         answer = await ada.post("/v1/jobs", json=body)
         assert (answer.status_code, answer.json()["field"]) == (403, "user_id")
@@ -198,49 +200,49 @@ async def test_nobody_acts_in_anothers_name(ada: httpx.AsyncClient, admin: httpx
     assert (await ada.get("/api/references")).json()["items"] == []
     assert (await admin.post("/v1/jobs", json={**FOX, "user_id": "bob"})).json()["user_id"] == "bob"
     drawn_for = await ada.post("/api/illustrations/generate", json=DRAW)
-    assert drawn_for.status_code == 200, "a key says who it is"
+    assert drawn_for.status_code == 200, "the key names the user"
 
 
-async def test_results_open_to_their_user_and_by_signed_addresses(
+async def test_results_need_their_owner_or_a_signed_url(
     site: KeyedSite, ada: httpx.AsyncClient, bob: httpx.AsyncClient
 ) -> None:
-    asked = {**DRAW, "response_format": "url"}
-    url = (await ada.post("/v1/images/generations", json=asked)).json()["data"][0]["url"]
+    body = {**DRAW, "response_format": "url"}
+    url = (await ada.post("/v1/images/generations", json=body)).json()["data"][0]["url"]
     path = url.removeprefix("http://127.0.0.1:8000")
     plain = path.partition("?")[0]
     assert "signature=" in path
-    async with site.door() as nobody:
-        assert (await nobody.get(path)).content.startswith(b"\x89PNG")
-        assert (await nobody.get(f"{path}&format=webp")).headers["content-type"] == "image/webp"
-        assert (await nobody.head(path)).status_code == 200
+    async with site.door() as anonymous:
+        assert (await anonymous.get(path)).content.startswith(b"\x89PNG")
+        assert (await anonymous.get(f"{path}&format=webp")).headers["content-type"] == "image/webp"
+        assert (await anonymous.head(path)).status_code == 200
         for other in (
             plain,
             f"{plain}/thumbnail?{path.partition('?')[2]}",
             f"{plain}/metadata?{path.partition('?')[2]}",
         ):
-            assert (await nobody.get(other)).status_code == 401, other
-        assert (await nobody.get(path[:-1] + ("A" if path[-1] != "A" else "B"))).status_code == 401
-        assert (await nobody.post(path)).status_code == 401
-        assert (await nobody.delete(path.replace("results", "generations"))).status_code == 401
+            assert (await anonymous.get(other)).status_code == 401, other
+        assert (await anonymous.get(path[:-1] + ("A" if path[-1] != "A" else "B"))).status_code == 401
+        assert (await anonymous.post(path)).status_code == 401
+        assert (await anonymous.delete(path.replace("results", "generations"))).status_code == 401
     assert (await ada.get(plain)).status_code == 200
     assert (await bob.get(plain)).status_code == 404
-    assert (await bob.get(path)).status_code == 200, "who was given the address may look"
+    assert (await bob.get(path)).status_code == 200, "a signed URL is valid for every user"
 
 
-async def test_signed_addresses_end(site: KeyedSite, ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_signed_urls_expire(site: KeyedSite, ada: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = await ada.post("/v1/images/generations", json={**DRAW, "response_format": "url"})
     path = answer.json()["data"][0]["url"].removeprefix("http://127.0.0.1:8000")
     signer = signed_urls.signer_of(site.state.settings)
     later = signer._now() + site.state.settings.secrets.link_s + 60
     monkeypatch.setattr(signer, "_now", lambda: later)
-    async with site.door() as nobody:
-        assert (await nobody.get(path)).status_code == 401
+    async with site.door() as anonymous:
+        assert (await anonymous.get(path)).status_code == 401
 
 
-async def test_the_same_prompt_of_two_users_is_two_histories(ada: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
-    """The picture may come of one drawing; each sees it under an address of his own."""
-    asked = {**DRAW, "response_format": "url"}
-    urls = [(await one.post("/v1/images/generations", json=asked)).json()["data"][0]["url"] for one in (ada, bob)]
+async def test_same_prompt_of_two_users_has_two_generations(ada: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+    """Both users may share one cached picture; each sees it under a URL of their own."""
+    body = {**DRAW, "response_format": "url"}
+    urls = [(await one.post("/v1/images/generations", json=body)).json()["data"][0]["url"] for one in (ada, bob)]
     plain = [url.removeprefix("http://127.0.0.1:8000").partition("?")[0] for url in urls]
     assert plain[0] != plain[1]
     for one, own, foreign in ((ada, *plain), (bob, *reversed(plain))):
@@ -248,16 +250,18 @@ async def test_the_same_prompt_of_two_users_is_two_histories(ada: httpx.AsyncCli
         assert (await one.get(foreign)).status_code == 404
 
 
-async def test_a_picture_of_another_user_starts_no_job(ada: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
+async def test_job_with_a_result_of_another_user_is_refused(ada: httpx.AsyncClient, bob: httpx.AsyncClient) -> None:
     answer = await ada.post("/v1/images/generations", json={**DRAW, "response_format": "url"})
     result = answer.json()["data"][0]["url"].partition("?")[0].rpartition("/")[2]
-    asked = {"kind": "vectorize", "input": {"result_id": result}}
-    assert (await ada.post("/v1/jobs", json=asked)).status_code == 202
-    refused = await bob.post("/v1/jobs", json=asked)
+    body = {"kind": "vectorize", "input": {"result_id": result}}
+    assert (await ada.post("/v1/jobs", json=body)).status_code == 202
+    refused = await bob.post("/v1/jobs", json=body)
     assert (refused.status_code, refused.json()["field"]) == (404, "result_id")
 
 
-async def test_references_are_their_users(ada: httpx.AsyncClient, bob: httpx.AsyncClient, site: KeyedSite) -> None:
+async def test_references_of_other_users_return_404(
+    ada: httpx.AsyncClient, bob: httpx.AsyncClient, site: KeyedSite
+) -> None:
     files = {"image": ("fox.png", encode(drawn()), "image/png")}
     kept = (await ada.post("/api/references", files=files, data={"subject_name": "fox"})).json()
     assert kept["user_id"] == "ada"
@@ -267,14 +271,14 @@ async def test_references_are_their_users(ada: httpx.AsyncClient, bob: httpx.Asy
         assert (await bob.get(path)).status_code == 404
         assert (await bob.get(path, params={"user_id": "ada"})).status_code == 403
     assert (await bob.delete(own)).status_code == 404
-    async with site.door() as nobody:
+    async with site.door() as anonymous:
         for name in ("image_url", "thumbnail_url"):
-            shown = await nobody.get(kept[name].removeprefix("http://127.0.0.1:8000"))
+            shown = await anonymous.get(kept[name].removeprefix("http://127.0.0.1:8000"))
             assert (shown.status_code, shown.headers["content-type"].partition("/")[0]) == (200, "image")
     assert (await ada.delete(own)).status_code == 204
 
 
-async def test_a_key_that_ends_opens_nothing(site: KeyedSite) -> None:
+async def test_revoked_and_expired_keys_are_refused(site: KeyedSite) -> None:
     made = await site.key("ada")
     async with site.door(made.secret) as ada:
         assert (await ada.get("/v1/jobs")).status_code == 200
@@ -284,10 +288,10 @@ async def test_a_key_that_ends_opens_nothing(site: KeyedSite) -> None:
     assert "revoked" in refused.json()["detail"]
 
 
-async def test_guessing_is_slowed(state: State) -> None:
-    async with keyed_site(state, access={"max_failures": 3}) as site, site.door() as nobody:
+async def test_repeated_wrong_keys_are_throttled(state: State) -> None:
+    async with keyed_site(state, access={"max_failures": 3}) as site, site.door() as anonymous:
         found = [
-            (await nobody.get("/v1/jobs", headers={"X-API-Key": f"atl_{n:016x}_{'x' * 36}"})).status_code
+            (await anonymous.get("/v1/jobs", headers={"X-API-Key": f"atl_{n:016x}_{'x' * 36}"})).status_code
             for n in range(6)
         ]
         assert found[:3] == [401] * 3
@@ -296,7 +300,7 @@ async def test_guessing_is_slowed(state: State) -> None:
             assert (await ada.get("/v1/jobs")).status_code == 200
 
 
-async def test_users_are_counted_by_their_keys(state: State) -> None:
+async def test_rate_limit_by_user(state: State) -> None:
     async with keyed_site(state, rates={"per_user": True, "user_requests": 3}) as site:
         keys = [(await site.key(name)).secret for name in ("ada", "bob")]
         async with site.door(keys[0]) as ada, site.door(keys[1]) as bob:
@@ -306,14 +310,14 @@ async def test_users_are_counted_by_their_keys(state: State) -> None:
             assert (await bob.get("/v1/jobs")).status_code == 200
 
 
-async def test_wrong_keys_are_counted_by_address(state: State) -> None:
-    async with keyed_site(state, rates={"per_address": True, "address_requests": 3}) as site, site.door() as nobody:
-        found = [(await nobody.get("/v1/jobs")).status_code for _ in range(5)]
+async def test_rate_limit_of_wrong_keys_by_address(state: State) -> None:
+    async with keyed_site(state, rates={"per_address": True, "address_requests": 3}) as site, site.door() as anonymous:
+        found = [(await anonymous.get("/v1/jobs")).status_code for _ in range(5)]
     assert found == [401] * 3 + [429] * 2
 
 
-async def test_the_count_is_taken_once(state: State) -> None:
-    """Before the body is read, and not again by the application."""
+async def test_request_is_counted_once(state: State) -> None:
+    """Counted before the body is read, and not again by the application."""
     async with keyed_site(state, rates={"per_user": True, "user_requests": 100}) as site:
         key = await site.key("ada")
         async with site.door(key.secret) as ada:
@@ -321,17 +325,22 @@ async def test_the_count_is_taken_once(state: State) -> None:
     assert left == [99, 98]
 
 
-async def test_browsers_may_read_why_they_are_refused(state: State) -> None:
-    async with keyed_site(state, http={"allowed_origins": ("https://studio.example",)}) as site, site.door() as nobody:
-        refused = await nobody.post("/v1/jobs", json=FOX, headers={"Origin": "https://studio.example"})
-        asks = {"Origin": "https://studio.example", "Access-Control-Request-Method": "POST"}
-        asked = await nobody.options("/v1/jobs", headers={**asks, "Access-Control-Request-Headers": "authorization"})
+async def test_refusals_have_cors_headers(state: State) -> None:
+    async with (
+        keyed_site(state, http={"allowed_origins": ("https://studio.example",)}) as site,
+        site.door() as anonymous,
+    ):
+        refused = await anonymous.post("/v1/jobs", json=FOX, headers={"Origin": "https://studio.example"})
+        headers = {"Origin": "https://studio.example", "Access-Control-Request-Method": "POST"}
+        preflight = await anonymous.options(
+            "/v1/jobs", headers={**headers, "Access-Control-Request-Headers": "authorization"}
+        )
     assert refused.status_code == 401
     assert refused.headers["access-control-allow-origin"] == "https://studio.example"
-    assert asked.status_code == 200
+    assert preflight.status_code == 200
 
 
-async def test_without_need_of_keys_everybody_is_anonymous_and_no_admin(state: State) -> None:
+async def test_without_required_keys_callers_are_anonymous_non_admins(state: State) -> None:
     async with keyed_site(state, access={"required": "off"}) as site, site.door(peer="127.0.0.1") as local:
         assert (await local.post("/v1/jobs", json=FOX)).json()["user_id"] == "anonymous"
         assert (await local.post("/v1/jobs", json={**FOX, "user_id": "bob"})).json()["user_id"] == "bob"
@@ -344,33 +353,33 @@ async def test_without_need_of_keys_everybody_is_anonymous_and_no_admin(state: S
             assert (await root.post("/api/admin/lanes/illustrate/pause")).status_code == 200
 
 
-async def test_ids_that_no_database_takes_are_nobodys(ada: httpx.AsyncClient) -> None:
+async def test_ids_with_null_bytes_are_not_found(ada: httpx.AsyncClient) -> None:
     for path in ("/v1/results/%00", "/v1/results/a%00b/metadata", "/v1/generations/download?ids=%00"):
         assert (await ada.get(path)).status_code in (400, 404), path
 
 
-async def test_open_pages_are_counted_and_health_is_not(state: State) -> None:
-    async with keyed_site(state, rates={"per_address": True, "address_requests": 3}) as site, site.door() as nobody:
+async def test_public_pages_are_rate_limited_and_health_is_not(state: State) -> None:
+    async with keyed_site(state, rates={"per_address": True, "address_requests": 3}) as site, site.door() as anonymous:
         paths = ("/docs", "/docs/swagger-ui-bundle.js", "/openapi.json", "/docs", "/openapi.json")
-        assert [(await nobody.get(path)).status_code for path in paths] == [200, 200, 200, 429, 429]
-        assert (await nobody.get("/health/live")).status_code == 200
-        told = await nobody.get("/health/ready")
-    assert told.json() == {"status": "ready"}, "of a site that needs keys nothing more"
+        assert [(await anonymous.get(path)).status_code for path in paths] == [200, 200, 200, 429, 429]
+        assert (await anonymous.get("/health/live")).status_code == 200
+        response = await anonymous.get("/health/ready")
+    assert response.json() == {"status": "ready"}, "no details on a site that needs keys"
 
 
-async def test_another_drawing_of_a_result_needs_more_than_reading(site: KeyedSite, ada: httpx.AsyncClient) -> None:
+async def test_converting_a_result_needs_more_than_the_read_scope(site: KeyedSite, ada: httpx.AsyncClient) -> None:
     answer = await ada.post("/v1/images/generations", json={**DRAW, "response_format": "url"})
     signed = answer.json()["data"][0]["url"].removeprefix("http://127.0.0.1:8000")
     plain = signed.partition("?")[0]
     assert (await ada.get(f"{plain}?format=svg")).status_code == 200
-    async with site.door((await site.key("ada", scopes=["read"])).secret) as reader, site.door() as nobody:
+    async with site.door((await site.key("ada", scopes=["read"])).secret) as reader, site.door() as anonymous:
         assert (await reader.get(plain)).status_code == 200
         assert (await reader.get(f"{plain}?format=svg")).status_code == 403
-        assert (await nobody.get(f"{signed}&format=svg")).status_code == 403
+        assert (await anonymous.get(f"{signed}&format=svg")).status_code == 403
 
 
-async def test_a_name_of_somebody_else_leads_nowhere(state: State) -> None:
-    """DNS rebinding: a page of another site that lets its name lead here (A-120)."""
+async def test_foreign_host_name_is_refused(state: State) -> None:
+    """DNS rebinding: a host name of another site resolves to this server (A-120)."""
     async with keyed_site(state, access={"required": "off"}) as site, site.door(peer="127.0.0.1") as local:
         for host in ("evil.example", "evil.example:8000", "127.0.0.1.evil.example", "localhost.evil.example"):
             headers = {"Host": host, "Origin": f"http://{host}"}
@@ -381,14 +390,14 @@ async def test_a_name_of_somebody_else_leads_nowhere(state: State) -> None:
     async with keyed_site(state, http={"public_url": "https://art.example"}) as site:
         key = await site.key("ada")
         async with site.door(key.secret) as ada:
-            assert (await ada.get("/v1/me", headers={"Host": "other.example"})).status_code == 200, "keys decide there"
+            assert (await ada.get("/v1/me", headers={"Host": "other.example"})).status_code == 200, (
+                "host names are not restricted where keys are required"
+            )
 
 
 @pytest.mark.parametrize("name", ["user", "safety_identifier"])
-async def test_openais_word_for_its_own_users_is_none_of_ours(
-    site: KeyedSite, ada: httpx.AsyncClient, name: str
-) -> None:
-    """Ordinary clients send it with every request: it is repeated, and the pictures are the key's user's."""
+async def test_openai_user_field_does_not_change_the_owner(site: KeyedSite, ada: httpx.AsyncClient, name: str) -> None:
+    """Ordinary clients send it with every request: it is echoed, and the pictures belong to the key's user."""
     answer = await ada.post("/v1/images/generations", json={**DRAW, name: "customer-17"})
     assert answer.status_code == 200, answer.text
     assert answer.json()["safety_identifier"] == "customer-17"

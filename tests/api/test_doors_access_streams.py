@@ -1,4 +1,4 @@
-"""Keys where a request goes on for a while: server-sent events, WebSockets, and gRPC with its streams (B-083)."""
+"""Keys of long-lived requests: server-sent events, WebSockets, and gRPC with its streams (B-083)."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ async def site(state: State) -> AsyncIterator[KeyedSite]:
         yield opened
 
 
-async def test_events_by_key_and_by_the_address_in_the_answer(site: KeyedSite) -> None:
+async def test_events_need_a_key_or_the_signed_url(site: KeyedSite) -> None:
     ada, bob = (await site.key("ada")).secret, (await site.key("bob")).secret
     async with listening(site) as address, site.door(ada) as door:
         job = (await door.post("/v1/jobs", json=FOX)).json()
         signed = job["events_url"].partition(":8000")[2]
         plain = signed.partition("?")[0]
-        asked = [(plain, ada, 200), (signed, None, 200), (plain, None, 401), (plain, bob, 404), (signed, "atl_x", 200)]
+        cases = [(plain, ada, 200), (signed, None, 200), (plain, None, 401), (plain, bob, 404), (signed, "atl_x", 200)]
         async with httpx.AsyncClient(base_url=f"http://{address}", timeout=20) as client:
-            for path, key, status in asked:
+            for path, key, status in cases:
                 headers = {"Accept": "text/event-stream"} | ({"Authorization": f"Bearer {key}"} if key else {})
                 async with client.stream("GET", path, headers=headers) as answer:
                     assert answer.status_code == status, (path, key)
@@ -45,7 +45,7 @@ async def test_events_by_key_and_by_the_address_in_the_answer(site: KeyedSite) -
                         assert "queued" in await anext(answer.aiter_text())
 
 
-async def test_sockets_by_key_and_by_the_address_in_the_answer(site: KeyedSite) -> None:
+async def test_sockets_need_a_key_or_the_signed_url(site: KeyedSite) -> None:
     ada, bob = (await site.key("ada")).secret, (await site.key("bob")).secret
     async with listening(site) as address, site.door(ada) as door:
         job = (await door.post("/v1/jobs", json=FOX)).json()
@@ -56,8 +56,8 @@ async def test_sockets_by_key_and_by_the_address_in_the_answer(site: KeyedSite) 
             async with websockets.connect(url, additional_headers=headers) as socket:
                 assert '"queued"' in await socket.recv()
                 await socket.send('{"type": "cancel"}')
-                told = await socket.recv()
-                assert ("problem" in told) is (key is None), "an address shows, and does nothing"
+                message = await socket.recv()
+                assert ("problem" in message) is (key is None), "a signed URL is read-only"
         for headers in ({}, {"Authorization": "Bearer atl_wrong"}):
             with pytest.raises(websockets.InvalidStatus) as refused:
                 await websockets.connect(plain, additional_headers=headers)
@@ -88,7 +88,7 @@ async def test_grpc_needs_a_key(site: KeyedSite) -> None:
     key, reader = (await site.key("ada")).secret, (await site.key("eve", "read-only")).secret
     async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
-        asks = [
+        calls = [
             (stub.ServerMetadata, pb.ServerMetadataRequest(), False),
             (stub.ModelMetadata, pb.ModelMetadataRequest(name="plus_one"), False),
             (stub.ModelConfig, pb.ModelConfigRequest(name="plus_one"), False),
@@ -98,7 +98,7 @@ async def test_grpc_needs_a_key(site: KeyedSite) -> None:
             (stub.RepositoryModelLoad, pb.RepositoryModelLoadRequest(model_name="plus_one"), True),
         ]
         shown: list[Any] = [("authorization", f"Bearer {key}")]
-        for method, request, changes in asks:
+        for method, request, changes in calls:
             for metadata in ([], [("authorization", "Bearer atl_no")], [("x-atelier-peer", "x 127.0.0.1")]):
                 assert await code_of(method(request, metadata=metadata)) == grpc.StatusCode.UNAUTHENTICATED
             for metadata in (shown, [("x-api-key", key)]):
@@ -116,7 +116,7 @@ async def test_grpc_needs_a_key(site: KeyedSite) -> None:
         assert refused.value.code() == grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_the_stock_client_shows_its_key(site: KeyedSite) -> None:
+async def test_stock_client_sends_its_key(site: KeyedSite) -> None:
     made = await site.key("ada")
     async with calling(site) as address, triton.InferenceServerClient(address) as client:
         headers = {"authorization": f"Bearer {made.secret}"}
@@ -126,7 +126,7 @@ async def test_the_stock_client_shows_its_key(site: KeyedSite) -> None:
             await client.infer("plus_one", [tensor()])
 
 
-async def test_a_key_that_ends_ends_its_stream(site: KeyedSite) -> None:
+async def test_revoked_key_ends_its_stream(site: KeyedSite) -> None:
     made = await site.key("ada")
     more = asyncio.Event()
 
@@ -138,19 +138,19 @@ async def test_a_key_that_ends_ends_its_stream(site: KeyedSite) -> None:
     async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
         stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
         stream = aiter(stub.ModelStreamInfer(requests(), metadata=[("x-api-key", made.secret)]))
-        assert "tensors" in (await anext(stream)).error_message, "let in, and told what is wrong"
+        assert "tensors" in (await anext(stream)).error_message, "authenticated; the request itself is invalid"
         await site.entrance.gate.keys.revoke(made.key.id, ME)
         more.set()
         assert "revoked" in (await anext(stream)).error_message
 
 
-async def test_grpc_counts_by_user_and_by_what_is_asked(state: State) -> None:
+async def test_grpc_rate_limit_by_user_and_cost(state: State) -> None:
     async with keyed_site(state, rates={"per_user": True, "user_requests": 8}) as site:
         key = (await site.key("ada")).secret
         async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             metadata = [("x-api-key", key)]
-            draw = pb.ModelInferRequest(model_name="illustrate")  # 5 of 8
+            draw = pb.ModelInferRequest(model_name="illustrate")  # costs 5 of 8
             assert await code_of(stub.ModelInfer(draw, metadata=metadata)) != grpc.StatusCode.RESOURCE_EXHAUSTED
             for _ in range(3):
                 assert await code_of(stub.ServerMetadata(pb.ServerMetadataRequest(), metadata=metadata)) == (
@@ -160,13 +160,13 @@ async def test_grpc_counts_by_user_and_by_what_is_asked(state: State) -> None:
             assert refused == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_grpc_tells_when_to_come_again(state: State) -> None:
-    """A call and a whole stream in the trailing metadata, a message of a stream beside its code."""
+async def test_grpc_refusals_have_retry_after(state: State) -> None:
+    """Calls and whole streams have it in the trailing metadata, messages of a stream beside their code."""
     more = asyncio.Event()
 
     async def requests() -> AsyncIterator[pb.ModelInferRequest]:
         for _ in range(2):
-            yield pb.ModelInferRequest(model_name="illustrate")  # 5 of 8
+            yield pb.ModelInferRequest(model_name="illustrate")  # costs 5 of 8
         await more.wait()
 
     rates = {"per_user": True, "user_requests": 8}
@@ -176,8 +176,8 @@ async def test_grpc_tells_when_to_come_again(state: State) -> None:
             stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
             stream = stub.ModelStreamInfer(requests(), metadata=metadata)
             answers = [(await stream.read()).infer_response.parameters for _ in range(2)]
-            bad, limited = sorted(answers, key=lambda told: told["grpc_status"].string_param)
-            assert "retry_after" not in bad, "the same again would be as bad"
+            bad, limited = sorted(answers, key=lambda parameters: parameters["grpc_status"].string_param)
+            assert "retry_after" not in bad, "a retry of an invalid request would fail again"
             assert limited["retry_after"].int64_param > 0
             refused = stub.ModelStreamInfer(metadata=metadata)
             with pytest.raises(grpc.aio.AioRpcError) as full:
@@ -187,11 +187,11 @@ async def test_grpc_tells_when_to_come_again(state: State) -> None:
                 await stub.ModelInfer(pb.ModelInferRequest(model_name="illustrate"), metadata=metadata)
             with pytest.raises(grpc.aio.AioRpcError) as unknown:
                 await stub.ModelMetadata(pb.ModelMetadataRequest(name="nothing"), metadata=metadata)
-    told = {one.value.code().name: dict(one.value.trailing_metadata() or ()) for one in (full, over, unknown)}
-    assert int(told["UNAVAILABLE"]["retry-after"]) == 1
-    assert int(told["RESOURCE_EXHAUSTED"]["retry-after"]) > 1
-    assert "retry-after" not in told["NOT_FOUND"]
-    assert all(len(some["x-request-id"]) == 32 for some in told.values()), "the others stay"
+    trailing = {one.value.code().name: dict(one.value.trailing_metadata() or ()) for one in (full, over, unknown)}
+    assert int(trailing["UNAVAILABLE"]["retry-after"]) == 1
+    assert int(trailing["RESOURCE_EXHAUSTED"]["retry-after"]) > 1
+    assert "retry-after" not in trailing["NOT_FOUND"]
+    assert all(len(some["x-request-id"]) == 32 for some in trailing.values()), "other metadata is kept"
 
 
 @pytest.mark.parametrize(
@@ -201,11 +201,11 @@ async def test_grpc_tells_when_to_come_again(state: State) -> None:
         ("unix:/tmp/x", ""), ("", ""),
     ],
 )  # fmt: skip
-def test_whom_grpc_names(peer: str, address: str) -> None:
+def test_address_of_a_grpc_peer(peer: str, address: str) -> None:
     assert address_of(peer) == address
 
 
-async def test_an_address_and_somebody_elses_key_change_nothing(site: KeyedSite) -> None:
+async def test_signed_url_with_a_foreign_key_is_read_only(site: KeyedSite) -> None:
     ada, bob = (await site.key("ada")).secret, (await site.key("bob")).secret
     async with listening(site) as address, site.door(ada) as door:
         job = (await door.post("/v1/jobs", json=FOX)).json()
@@ -221,7 +221,7 @@ async def test_an_address_and_somebody_elses_key_change_nothing(site: KeyedSite)
             assert '"cancelled"' in await socket.recv()
 
 
-async def test_what_is_open_ends_with_its_key(site: KeyedSite) -> None:
+async def test_revoked_key_ends_its_events_and_sockets(site: KeyedSite) -> None:
     made, other = await site.key("ada"), await site.key("ada")
     shown = {"X-API-Key": made.secret}
     async with listening(site) as address, site.door(other.secret) as door:
@@ -232,9 +232,9 @@ async def test_what_is_open_ends_with_its_key(site: KeyedSite) -> None:
             httpx.AsyncClient(timeout=20) as client,
             client.stream("GET", f"http://{url}/events?stream=true", headers=shown) as stream,
         ):
-            told = stream.aiter_text()
+            chunks = stream.aiter_text()
             assert '"queued"' in await socket.recv()
-            assert "queued" in await anext(told)
+            assert "queued" in await anext(chunks)
             await site.entrance.gate.keys.revoke(made.key.id, ME)
             await socket.send('{"type": "cancel"}')
             assert "revoked" in await socket.recv()
@@ -243,6 +243,6 @@ async def test_what_is_open_ends_with_its_key(site: KeyedSite) -> None:
                 await socket.recv()
             assert closed.value.rcvd is not None
             assert closed.value.rcvd.code == 4401
-            rest = "".join([text async for text in told])
+            rest = "".join([text async for text in chunks])
             assert "event: problem" in rest
             assert "cancelled" not in rest

@@ -1,4 +1,4 @@
-"""`/v1/me`, and what admins do over HTTP: keys, users, the audit log (B-083, C-142)."""
+"""`/v1/me`, and the admin routes: keys, users, the audit log (B-083, C-142)."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ async def site(state: State) -> AsyncIterator[KeyedSite]:
         yield opened
 
 
-async def test_who_asks(site: KeyedSite) -> None:
+async def test_me_returns_the_key_and_user(site: KeyedSite) -> None:
     made = await site.key("eve", "read-only", name="laptop")
     async with site.door(made.secret) as eve:
-        told = (await eve.get("/v1/me")).json()
-    assert told == {"user_id": "eve", "role": "read-only", "scopes": ["read"], "key_id": made.key.id, "name": "laptop"}
+        body = (await eve.get("/v1/me")).json()
+    assert body == {"user_id": "eve", "role": "read-only", "scopes": ["read"], "key_id": made.key.id, "name": "laptop"}
 
 
-async def test_the_life_of_a_key(site: KeyedSite, admin: httpx.AsyncClient) -> None:
-    asked = {"user_id": "ada", "role": "user", "scopes": ["read"], "name": "laptop", "expires_in_s": 60}
-    answer = await admin.post("/api/admin/keys", json=asked)
+async def test_key_lifecycle(site: KeyedSite, admin: httpx.AsyncClient) -> None:
+    body = {"user_id": "ada", "role": "user", "scopes": ["read"], "name": "laptop", "expires_in_s": 60}
+    answer = await admin.post("/api/admin/keys", json=body)
     made = answer.json()
     assert (answer.status_code, answer.headers["cache-control"]) == (201, "no-store")
     assert (made["user_id"], made["role"], made["scopes"], made["status"]) == ("ada", "user", ["read"], "active")
@@ -42,7 +42,7 @@ async def test_the_life_of_a_key(site: KeyedSite, admin: httpx.AsyncClient) -> N
     assert active["keys"] == []
 
 
-async def test_users_are_made_changed_and_kept_out(site: KeyedSite, admin: httpx.AsyncClient) -> None:
+async def test_users_are_created_changed_and_disabled(site: KeyedSite, admin: httpx.AsyncClient) -> None:
     assert (await admin.post("/api/admin/users", json={"id": "ada", "role": "user"})).status_code == 201
     assert (await admin.post("/api/admin/users", json={"id": "ada"})).status_code == 409
     async with site.door((await site.key("ada")).secret) as ada:
@@ -56,7 +56,7 @@ async def test_users_are_made_changed_and_kept_out(site: KeyedSite, admin: httpx
     assert [one["id"] for one in (await admin.get("/api/admin/users")).json()["users"]] == ["ada", "root"]
 
 
-async def test_the_audit_log_tells_who_did_what(admin: httpx.AsyncClient) -> None:
+async def test_audit_log_lists_admin_actions(admin: httpx.AsyncClient) -> None:
     await admin.post("/api/admin/users", json={"id": "ada"})
     await admin.post("/api/admin/lanes/illustrate/pause")
     found = (await admin.get("/api/admin/audit", params={"user_id": "root"})).json()["entries"]
@@ -88,14 +88,14 @@ async def test_the_audit_log_tells_who_did_what(admin: httpx.AsyncClient) -> Non
         ("GET", "/api/admin/keys?limit=0", None, 400, "limit"),
     ],
 )
-async def test_what_cannot_be_is_told(
+async def test_invalid_admin_requests_name_the_field(
     admin: httpx.AsyncClient, method: str, path: str, body: Any, status: int, field: str
 ) -> None:
     answer = await admin.request(method, path, json=body)
     assert (answer.status_code, answer.json()["field"]) == (status, field), answer.text
 
 
-async def test_what_is_deleted_and_done_to_others_is_told(site: KeyedSite, admin: httpx.AsyncClient) -> None:
+async def test_audit_log_has_deletions_and_acts_on_other_users(site: KeyedSite, admin: httpx.AsyncClient) -> None:
     fox = {"kind": "illustrate", "input": {"prompt": "a fox", "seed": 7}}
     async with site.door((await site.key("ada")).secret) as ada:
         mine, other = [(await ada.post("/v1/jobs", json=fox)).json()["id"] for _ in range(2)]
@@ -104,8 +104,8 @@ async def test_what_is_deleted_and_done_to_others_is_told(site: KeyedSite, admin
     assert (await admin.post(f"/v1/jobs/{other}/cancel")).status_code == 200
     assert (await admin.get(f"/v1/jobs/{other}")).status_code == 200
     found = (await admin.get("/api/admin/audit", params={"limit": "2"})).json()["entries"]
-    told = [(one["user_id"], one["action"], one["subject"], one["details"]) for one in found]
-    assert told == [
+    entries = [(one["user_id"], one["action"], one["subject"], one["details"]) for one in found]
+    assert entries == [
         ("root", "job.post", other, {"path": f"/v1/jobs/{other}/cancel"}),
         ("ada", "generation.delete", mine, {"user_id": "ada"}),
     ]

@@ -1,4 +1,4 @@
-"""The routes for who runs the site are for keys that may."""
+"""Admin routes are for keys with the admin role."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def site(state: State) -> AsyncIterator[KeyedSite]:
         yield opened
 
 
-async def test_users_may_not(site: KeyedSite) -> None:
+async def test_admin_routes_are_forbidden_for_users(site: KeyedSite) -> None:
     for role in ("user", "read-only"):
         async with site.door((await site.key(role, role)).secret) as client:
             answer = await client.get("/api/admin/quality")
@@ -30,10 +30,15 @@ async def test_users_may_not(site: KeyedSite) -> None:
             assert answer.json()["type"] == "urn:atelier:problem:forbidden"
 
 
-async def test_quality(admin: httpx.AsyncClient) -> None:
+async def test_quality_report(admin: httpx.AsyncClient) -> None:
     """A-091."""
-    told = (await admin.get("/api/admin/quality?range=24h")).json()
-    assert (told["range"], told["total"], told["success_rate"], told["p95_generation_time_s"]) == ("24h", 1, 1.0, 2.5)
+    report = (await admin.get("/api/admin/quality?range=24h")).json()
+    assert (report["range"], report["total"], report["success_rate"], report["p95_generation_time_s"]) == (
+        "24h",
+        1,
+        1.0,
+        2.5,
+    )
     assert (await admin.get("/api/admin/quality")).json()["range"] == "7d"
     wrong = await admin.get("/api/admin/quality?range=ever")
     assert (wrong.status_code, wrong.json()["field"]) == (400, "range")

@@ -1,4 +1,4 @@
-"""Every door tells who served it, and those who run the site see and steer it (A-100 to A-102)."""
+"""Every endpoint reports the model that served a request, and admins see and change the fallback (A-100 to A-102)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from serve.settings import AccessSettings, ExperimentSettings, FallbackSettings,
 from serve.state import State
 from serve.state.tables import audit, cache, generations
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "releases" / "fallback"))  # the services outside are there
+sys.path.insert(0, str(Path(__file__).parents[1] / "releases" / "fallback"))  # the remote services exist
 from outside import KEY, Service, openai_answers, openai_step
 
 QUICK = {"poll_s": 0.01, "beat_s": 0.05, "lease_s": 0.5, "progress_s": 0.0, "retry_s": 0.01}
@@ -44,7 +44,7 @@ HEADER = "x-atelier-served-by"
 
 
 class OneBroken(IllustratorStandIn):
-    """Its model ``mini`` breaks, as long as it is broken."""
+    """Its model ``mini`` fails while ``is_broken``."""
 
     is_broken = True
 
@@ -67,7 +67,7 @@ def primary() -> IllustratorStandIn:
 
 @pytest.fixture
 async def site(state: State, service: Service) -> State:
-    """With a key that is kept sealed, and a flag for whom the Illustrator serves."""
+    """A site with a sealed key and a flag that selects the users of the Illustrator."""
     step = openai_step(service.url, api_key=None, secret="cloud")
     settings = with_settings(state.settings, jobs=QUICK).model_copy(
         update={
@@ -93,7 +93,7 @@ async def door(site: State, primary: IllustratorStandIn) -> AsyncIterator[KeyedS
 
 @pytest.fixture
 async def client(door: KeyedSite) -> AsyncIterator[httpx.AsyncClient]:
-    """Of an admin, who may ask for others."""
+    """A client of an admin, which may act for other users."""
     async with door.door((await door.key("root", "admin")).secret) as opened:
         yield opened
 
@@ -106,7 +106,7 @@ DOORS: list[tuple[str, dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("path", "body", "name"), DOORS)
-async def test_every_door_tells(
+async def test_every_endpoint_reports_the_serving_model(
     client: httpx.AsyncClient, primary: IllustratorStandIn, service: Service, path: str, body: dict[str, Any], name: str
 ) -> None:
     answer = await client.post(path, json=body)
@@ -117,10 +117,10 @@ async def test_every_door_tells(
     assert (answer.status_code, answer.headers[HEADER]) == (200, "fallback:openai:cloud")
     assert answer.json()["metadata"][name] == "fallback:openai:cloud"
     assert service.requests[0][1]["authorization"] == f"Bearer {KEY}"
-    assert service.requests[0][2]["size"] == "64x64", "the model's own, which is away"
+    assert service.requests[0][2]["size"] == "64x64", "the default size of the unavailable model"
 
 
-async def test_openais_door_at_once_and_as_a_stream(client: httpx.AsyncClient, primary: IllustratorStandIn) -> None:
+async def test_openai_endpoint_plain_and_streamed(client: httpx.AsyncClient, primary: IllustratorStandIn) -> None:
     primary.failure = EngineLost("gone")
     body = {"prompt": "a fox", "size": "64x64", "seed": 7}
     answer = await client.post("/v1/images/generations", json=body)
@@ -132,10 +132,10 @@ async def test_openais_door_at_once_and_as_a_stream(client: httpx.AsyncClient, p
     assert events[0]["atelier"]["served_by"] == "fallback:openai:cloud"
 
 
-async def test_history_tells_and_the_cache_forgets(
+async def test_fallback_result_is_recorded_and_not_cached(
     client: httpx.AsyncClient, primary: IllustratorStandIn, site: State
 ) -> None:
-    """The same request is the Illustrator's again as soon as it is back."""
+    """The Illustrator serves the same request again as soon as it is available."""
     body = {"prompt": "a fox", "user_id": "ada", "seed": 7}
     primary.failure = EngineLost("gone")
     await client.post("/generate", json=body)
@@ -149,26 +149,28 @@ async def test_history_tells_and_the_cache_forgets(
     assert (again.headers[HEADER], again.headers["x-atelier-cache"]) == ("illustrate", "miss")
 
 
-async def test_what_another_model_drew_is_not_remembered_for_the_one_that_failed(state: State) -> None:
+async def test_drawing_of_a_fallback_model_is_not_cached(state: State) -> None:
     primary, turbo = OneBroken(), FallbackSettings(steps=[{"kind": "model", "model": "turbo"}])  # type: ignore[list-item]
     site = replace(state, settings=state.settings.model_copy(update={"fallback": turbo}))
     direct = DirectService(site, with_fallback(primary, site), StandIn(), site.settings)
-    wish = IllustrateRequest(IllustrateOptions("a fox", seed=7))
-    drawn = await direct.draw(wish, Caller("ada"))
+    request = IllustrateRequest(IllustrateOptions("a fox", seed=7))
+    drawn = await direct.draw(request, Caller("ada"))
     assert (drawn.cache, drawn.details["served_by"]) == ("miss", "fallback:model:turbo")
     primary.is_broken = False
     for word in ("miss", "hit"):
-        again = await direct.draw(wish, Caller("ada"))
+        again = await direct.draw(request, Caller("ada"))
         assert (again.cache, again.details["served_by"]) == (word, "illustrate")
     await direct.close()
 
 
-async def test_jobs_tell(client: httpx.AsyncClient, primary: IllustratorStandIn, site: State) -> None:
+async def test_jobs_report_the_serving_model(
+    client: httpx.AsyncClient, primary: IllustratorStandIn, site: State
+) -> None:
     primary.failure, primary.fails_after = EngineLost("gone"), 3
     worker = Worker(site, JobExecutor(site, StandIn(), with_fallback(primary, site)))
     await worker.start()
-    asked = {"kind": "illustrate", "input": {"prompt": "a fox"}, "user_id": "ada"}
-    url = f"/v1/jobs/{(await client.post('/v1/jobs', json=asked)).json()['id']}"
+    body = {"kind": "illustrate", "input": {"prompt": "a fox"}, "user_id": "ada"}
+    url = f"/v1/jobs/{(await client.post('/v1/jobs', json=body)).json()['id']}"
     async with asyncio.timeout(30):
         while (job := (await client.get(url)).json())["status"] != "completed":  # noqa: ASYNC110
             await asyncio.sleep(0.02)
@@ -180,10 +182,9 @@ async def test_jobs_tell(client: httpx.AsyncClient, primary: IllustratorStandIn,
     assert picture.content.startswith(b"\x89PNG")
 
 
-async def test_a_share_of_users_is_served_by_the_new_ensemble(
-    client: httpx.AsyncClient, site: State, service: Service
-) -> None:
-    """A-101: the others get the outside service, until the percentage is 100; kept as an option after that."""
+async def test_flag_percentage_selects_users(client: httpx.AsyncClient, site: State, service: Service) -> None:
+    """A-101: the other users get the remote service until the percentage is 100; the service stays an option after
+    that."""
     changed = await client.put("/api/admin/flags/own", json={"percentage": 50, "users": ["user-1"]})
     flag = Flag("own", True, 50, frozenset(["user-1"]))
     assert changed.json() == {"name": "own", "enabled": True, "percentage": 50, "users": ["user-1"]}
@@ -197,9 +198,7 @@ async def test_a_share_of_users_is_served_by_the_new_ensemble(
     assert set(served.values()) == {"illustrate", "fallback:openai:cloud"}
 
 
-async def test_the_open_inference_door_serves_a_user_like_the_others(
-    client: httpx.AsyncClient, door: KeyedSite
-) -> None:
+async def test_open_inference_endpoint_applies_the_flag(client: httpx.AsyncClient, door: KeyedSite) -> None:
     await client.put("/api/admin/flags/own", json={"percentage": 0, "users": ["ada"]})
     served = {}
     for user in ("ada", "bob"):
@@ -209,7 +208,7 @@ async def test_the_open_inference_door_serves_a_user_like_the_others(
     assert served == {"ada": "illustrate", "bob": "fallback:openai:cloud"}
 
 
-async def test_when_the_outside_fails_those_users_get_the_illustrator(
+async def test_failing_remote_service_falls_back_to_the_illustrator(
     client: httpx.AsyncClient, service: Service
 ) -> None:
     service.answer = openai_answers("***")
@@ -219,17 +218,17 @@ async def test_when_the_outside_fails_those_users_get_the_illustrator(
     assert len(service.requests) == 1
 
 
-async def test_the_state_of_breakers(client: httpx.AsyncClient, primary: IllustratorStandIn) -> None:
+async def test_breaker_states_are_reported(client: httpx.AsyncClient, primary: IllustratorStandIn) -> None:
     primary.failure = EngineLost("gone")
     for seed in range(6):
         await client.post("/generate", json={"prompt": "a fox", "user_id": "ada", "seed": seed})
-    told = (await client.get("/api/admin/fallback")).json()
-    assert [(one["name"], one["state"]) for one in told["chain"]] == [
+    report = (await client.get("/api/admin/fallback")).json()
+    assert [(one["name"], one["state"]) for one in report["chain"]] == [
         ("illustrate", "open"), ("fallback:openai:cloud", "closed"),
     ]  # fmt: skip
-    assert 0 < told["chain"][0]["wait_s"] <= 15
-    assert (told["chain"][1]["ended"], told["chain"][1]["failed"]) == (6, 0)
-    assert KEY not in json.dumps(told)
+    assert 0 < report["chain"][0]["wait_s"] <= 15
+    assert (report["chain"][1]["ended"], report["chain"][1]["failed"]) == (6, 0)
+    assert KEY not in json.dumps(report)
 
 
 @pytest.mark.parametrize(
@@ -239,9 +238,9 @@ async def test_the_state_of_breakers(client: httpx.AsyncClient, primary: Illustr
         ("DELETE", "/api/admin/flags/own"), ("GET", "/api/admin/experiments/steps"),
     ],
 )  # fmt: skip
-async def test_who_is_no_admin_sees_and_changes_nothing(door: KeyedSite, method: str, path: str) -> None:
-    async with door.door() as nobody, door.door((await door.key("ada")).secret) as user:
-        assert (await nobody.request(method, path)).status_code == 401
+async def test_admin_routes_are_refused_without_the_admin_role(door: KeyedSite, method: str, path: str) -> None:
+    async with door.door() as anonymous, door.door((await door.key("ada")).secret) as user:
+        assert (await anonymous.request(method, path)).status_code == 401
         assert (await user.request(method, path)).status_code == 403
 
 
@@ -253,12 +252,12 @@ async def test_who_is_no_admin_sees_and_changes_nothing(door: KeyedSite, method:
         ({"users": ["x"] * 1001}, "users"), ({"percent": 5}, "percent"),
     ],
 )  # fmt: skip
-async def test_flags_that_cannot_be(client: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
+async def test_invalid_flags_are_refused(client: httpx.AsyncClient, body: dict[str, Any], field: str) -> None:
     answer = await client.put("/api/admin/flags/own", json=body)
     assert (answer.status_code, answer.json()["field"]) == (400, field)
 
 
-async def test_flags_by_the_door_are_in_the_audit_log(client: httpx.AsyncClient, site: State) -> None:
+async def test_flag_changes_are_in_the_audit_log(client: httpx.AsyncClient, site: State) -> None:
     await client.put("/api/admin/flags/own", json={"percentage": 10})
     assert (await client.get("/api/admin/flags")).json()["flags"][0]["percentage"] == 10
     assert (await client.delete("/api/admin/flags/own")).json()["percentage"] == 100
@@ -270,7 +269,7 @@ async def test_flags_by_the_door_are_in_the_audit_log(client: httpx.AsyncClient,
     assert [tuple(row) for row in rows] == [("flag.change", "root", "own"), ("flag.reset", "root", "own")]
 
 
-async def test_the_report_by_the_door(client: httpx.AsyncClient) -> None:
+async def test_experiment_report(client: httpx.AsyncClient) -> None:
     await client.post("/generate", json={"prompt": "a fox", "user_id": "ada", "seed": 7})
     found = (await client.get("/api/admin/experiments/steps")).json()
     assert sum(arm["generations"] for arm in found["arms"]) == 1
@@ -279,7 +278,7 @@ async def test_the_report_by_the_door(client: httpx.AsyncClient) -> None:
     assert (await client.get("/api/admin/experiments/none")).status_code == 404
 
 
-async def test_without_a_fallback_the_chain_is_the_illustrator(state: State, primary: IllustratorStandIn) -> None:
+async def test_chain_without_fallbacks_is_the_illustrator(state: State, primary: IllustratorStandIn) -> None:
     draws = with_fallback(primary, state)
     assert isinstance(draws, FallbackIllustrator)
     assert list(draws.breakers) == ["illustrate"]

@@ -65,7 +65,7 @@ async def add(state: State, number: int, pictures: int = 1, **values: Any) -> No
             await connection.execute(results.insert(), kept)
 
 
-async def test_history_speaks_c_044(state: State, client: httpx.AsyncClient) -> None:
+async def test_history_has_c_044_fields(state: State, client: httpx.AsyncClient) -> None:
     await add(state, 1, user_id="bob")
     await add(
         state, 2, completed_at=START, enhanced_prompt="a red apple", analysis={"mood": "calm"}, models=["diffusion"]
@@ -74,23 +74,30 @@ async def test_history_speaks_c_044(state: State, client: httpx.AsyncClient) -> 
     assert answer.status_code == 200
     body = answer.json()
     assert body["nextCursor"] is None
-    (told,) = body["generations"]
-    assert (told["id"], told["userId"], told["prompt"]) == ("g2", "ada", "Red apple, flat!")
-    assert (told["enhancedPrompt"], told["analysis"], told["models"]) == (
+    (generation,) = body["generations"]
+    assert (generation["id"], generation["userId"], generation["prompt"]) == ("g2", "ada", "Red apple, flat!")
+    assert (generation["enhancedPrompt"], generation["analysis"], generation["models"]) == (
         "a red apple",
         {"mood": "calm"},
         ["diffusion"],
     )
-    assert (told["status"], told["priority"], told["parameters"]) == ("completed", 0, {"guidanceScale": 7.5})
-    assert (told["createdAt"], told["completedAt"]) == ("2026-01-01T02:00:00+00:00", "2026-01-01T00:00:00+00:00")
-    (result,) = told["results"]
+    assert (generation["status"], generation["priority"], generation["parameters"]) == (
+        "completed",
+        0,
+        {"guidanceScale": 7.5},
+    )
+    assert (generation["createdAt"], generation["completedAt"]) == (
+        "2026-01-01T02:00:00+00:00",
+        "2026-01-01T00:00:00+00:00",
+    )
+    (result,) = generation["results"]
     assert result["imageUrl"] == "https://art.example/v1/results/r2-0"
     assert (result["id"], result["model"], result["score"]) == ("r2-0", "mini", None)
     assert result["generatedAt"] == "2026-01-01T00:00:00+00:00"
     assert (result["metadata"]["mediaType"], result["metadata"]["seed"]) == ("image/png", 7)
 
 
-async def test_v1_tells_the_same_with_underscores(state: State, client: httpx.AsyncClient) -> None:
+async def test_v1_has_the_same_fields_in_snake_case(state: State, client: httpx.AsyncClient) -> None:
     await add(state, 1)
     (listed,) = (await client.get("/v1/generations?user_id=ada")).json()["generations"]
     assert listed == (await client.get("/v1/generations/g1")).json()
@@ -128,7 +135,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize(("query", "field"), WRONG.items())
-async def test_a_wrong_question_names_its_field(client: httpx.AsyncClient, query: str, field: str) -> None:
+async def test_invalid_query_names_its_field(client: httpx.AsyncClient, query: str, field: str) -> None:
     for path in ("/api/generate/history", "/v1/generations"):
         answer = await client.get(f"{path}?{query}")
         assert is_problem(answer, 400, field)
@@ -157,12 +164,12 @@ async def test_deletion(state: State, client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["nothing", "a%00b", "x" * 129, "%F0%9F%8D%8E", "a%0A"])
-async def test_what_is_not_there(client: httpx.AsyncClient, name: str) -> None:
+async def test_unknown_generation_returns_404(client: httpx.AsyncClient, name: str) -> None:
     answer = await client.get(f"/v1/generations/{name}")
     assert is_problem(answer, 404, "id") if name == "nothing" else is_problem(answer, 400, "generation_id")
 
 
-async def test_a_download_has_every_picture_and_what_made_it(state: State, client: httpx.AsyncClient) -> None:
+async def test_download_has_every_picture_and_its_metadata(state: State, client: httpx.AsyncClient) -> None:
     await add(state, 1, 2)
     await add(state, 2, prompt="Füchse 狐/..\\", user_id="bob")
     await add(state, 3, 0, status="failed")
@@ -182,12 +189,12 @@ async def test_a_download_has_every_picture_and_what_made_it(state: State, clien
     assert archive.namelist() == names
     assert archive.read(names[1]) == PICTURE + b"1"
     assert archive.getinfo(names[0]).compress_type == zipfile.ZIP_STORED
-    told = json.loads(archive.read("metadata.json"))["generations"]
-    assert [one["id"] for one in told] == ["g1", "g2", "g3"]
-    assert [result["file"] for one in told for result in one["results"]] == names[:3]
+    entries = json.loads(archive.read("metadata.json"))["generations"]
+    assert [one["id"] for one in entries] == ["g1", "g2", "g3"]
+    assert [result["file"] for one in entries for result in one["results"]] == names[:3]
 
 
-async def test_a_download_tells_of_a_picture_that_is_gone(state: State, client: httpx.AsyncClient) -> None:
+async def test_download_reports_a_missing_picture(state: State, client: httpx.AsyncClient) -> None:
     await add(state, 1)
     await add(state, 2)
     async with state.database.write() as connection:
@@ -196,18 +203,18 @@ async def test_a_download_tells_of_a_picture_that_is_gone(state: State, client: 
     answer = await client.get("/v1/generations/download?ids=g1,g2")
     archive = zipfile.ZipFile(io.BytesIO(answer.content))
     assert archive.namelist() == ["002-Red-apple-flat-7.png", "metadata.json"]
-    told = json.loads(archive.read("metadata.json"))["generations"]
-    assert [one["results"][0]["file"] for one in told] == [None, "002-Red-apple-flat-7.png"]
+    entries = json.loads(archive.read("metadata.json"))["generations"]
+    assert [one["results"][0]["file"] for one in entries] == [None, "002-Red-apple-flat-7.png"]
 
 
 @pytest.mark.parametrize("ids", ["", ",", "g1,nothing", ",".join(f"g{n}" for n in range(501))])
-async def test_a_download_of_what_is_not_there(state: State, client: httpx.AsyncClient, ids: str) -> None:
+async def test_download_of_unknown_ids_is_refused(state: State, client: httpx.AsyncClient, ids: str) -> None:
     await add(state, 1)
     answer = await client.get("/v1/generations/download", params={"ids": ids})
     assert is_problem(answer, 404, "id") if "nothing" in ids else is_problem(answer, 400, "ids")
 
 
-async def test_without_a_database_the_answer_is_503() -> None:
+async def test_missing_database_returns_503() -> None:
     transport = httpx.ASGITransport(application(Settings(), None), raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier") as client:
         answer = await client.get("/v1/generations")

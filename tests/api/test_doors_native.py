@@ -22,7 +22,7 @@ LEAKS = re.compile(r"Traceback|site-packages|/home/|/root/|\.py\b|pid[ =]\d|0x[0
 
 
 def assert_problem(answer: httpx.Response, status: int | None, field: str | None) -> None:
-    """RFC 9457, with the field and the reason, and nothing of the inside."""
+    """RFC 9457, with the field and the reason, without internals."""
     assert 400 <= answer.status_code < 500
     if status is not None:
         assert answer.status_code == status
@@ -36,7 +36,7 @@ def assert_problem(answer: httpx.Response, status: int | None, field: str | None
     assert not LEAKS.search(answer.text)
 
 
-async def test_convert_ai_answers_as_d060_says(door: httpx.AsyncClient, logo: bytes) -> None:
+async def test_convert_ai_response_matches_d060(door: httpx.AsyncClient, logo: bytes) -> None:
     """D-060, D-054."""
     form = {"tier": "2", "target_quality": "0.95", "validate": "true"}
     answer = await door.post("/api/convert-ai", files={"image": ("a.png", logo)}, data=form)
@@ -46,11 +46,11 @@ async def test_convert_ai_answers_as_d060_says(door: httpx.AsyncClient, logo: by
     assert body["svg_content"].startswith("<svg")
     assert body["processing_time"] > 0
     assert body["model_info"] == {"versions": {"plus_one": "1"}, "inference_engine": "exported_models"}
-    told = body["ai_metadata"]
-    assert told["selected_tier"] == "2"
-    assert told["actual_quality"] == 0.95
-    assert {"logo_type", "confidence", "predicted_quality", "parameters_used", "model_versions"} <= told.keys()
-    assert (told["width"], told["height"]) == (64, 64)
+    metadata = body["ai_metadata"]
+    assert metadata["selected_tier"] == "2"
+    assert metadata["actual_quality"] == 0.95
+    assert {"logo_type", "confidence", "predicted_quality", "parameters_used", "model_versions"} <= metadata.keys()
+    assert (metadata["width"], metadata["height"]) == (64, 64)
 
 
 async def test_convert_is_the_basic_tier(door: httpx.AsyncClient, logo: bytes) -> None:
@@ -106,7 +106,7 @@ async def test_bad_pictures_are_refused(door: httpx.AsyncClient, path: str, kind
 
 @pytest.mark.parametrize("path", FORMS)
 @pytest.mark.parametrize("kind", ACCEPTED)
-async def test_unusual_pictures_are_taken(door: httpx.AsyncClient, path: str, kind: str) -> None:
+async def test_unusual_pictures_are_accepted(door: httpx.AsyncClient, path: str, kind: str) -> None:
     answer = await door.post(path, files={"image": ("a", ACCEPTED[kind])})
     assert answer.status_code == 200, answer.text
 
@@ -140,7 +140,7 @@ async def test_bad_options_are_refused(door: httpx.AsyncClient, logo: bytes, nam
 
 
 @pytest.mark.parametrize("path", FORMS)
-async def test_forms_that_are_none(door: httpx.AsyncClient, path: str, logo: bytes) -> None:
+async def test_invalid_forms_are_refused(door: httpx.AsyncClient, path: str, logo: bytes) -> None:
     form = {"content-type": "multipart/form-data; boundary=x"}
     for content, headers in [
         (b"", {}),
@@ -160,7 +160,7 @@ async def test_forms_that_are_none(door: httpx.AsyncClient, path: str, logo: byt
 
 
 async def test_a_compressed_form_is_inflated(door: httpx.AsyncClient, logo: bytes) -> None:
-    """Or refused, where it is compressed in a way that is not known."""
+    """Unknown content encodings are refused."""
     plain = httpx.Request("POST", "http://a", files={"image": ("a.png", logo)}, data={"max_paths": "1e2"})
     kind = plain.headers["content-type"]
     for encoding, body, status in (
@@ -179,8 +179,8 @@ async def test_a_field_sent_twice_is_refused(door: httpx.AsyncClient, logo: byte
     assert_problem(answer, 400, "image")
 
 
-async def test_an_endless_body_is_cut_off(door: httpx.AsyncClient) -> None:
-    """C-130: no more than a bounded part of it is ever read."""
+async def test_endless_body_is_refused_after_a_bound(door: httpx.AsyncClient) -> None:
+    """C-130: a bounded part of the body is read."""
     sent = 0
 
     async def endless() -> AsyncIterator[bytes]:
@@ -196,7 +196,7 @@ async def test_an_endless_body_is_cut_off(door: httpx.AsyncClient) -> None:
     assert sent < 6 * LimitsSettings().max_body_bytes
 
 
-async def test_a_body_that_never_ends_is_not_waited_for(service: StandIn) -> None:
+async def test_stalled_body_times_out(service: StandIn) -> None:
     async def trickle() -> AsyncIterator[bytes]:
         yield b"--x\r\n"
         await asyncio.sleep(30)
@@ -208,7 +208,7 @@ async def test_a_body_that_never_ends_is_not_waited_for(service: StandIn) -> Non
         assert_problem(await client.post("/api/convert", content=trickle(), headers=headers), 408, None)
 
 
-async def test_the_openapi_document_describes_the_forms(door: httpx.AsyncClient) -> None:
+async def test_openapi_document_describes_the_forms(door: httpx.AsyncClient) -> None:
     document = (await door.get("/openapi.json")).json()
     paths = document["paths"]
     form = paths["/api/convert-ai"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
@@ -219,12 +219,12 @@ async def test_the_openapi_document_describes_the_forms(door: httpx.AsyncClient)
 
 
 @pytest.mark.parametrize("path", FORMS)
-async def test_the_openapi_document_describes_the_answers(door: httpx.AsyncClient, path: str, logo: bytes) -> None:
+async def test_openapi_document_describes_the_responses(door: httpx.AsyncClient, path: str, logo: bytes) -> None:
     document = (await door.get("/openapi.json")).json()
     described, schemas = document["paths"][path]["post"], document["components"]["schemas"]
-    assert "HTTPValidationError" not in schemas  # FastAPI's own, which is never the answer
-    for told in ("400", "422", "500"):
-        assert described["responses"][told] == {"$ref": f"#/components/responses/Problem{told}"}
+    assert "HTTPValidationError" not in schemas  # FastAPI's own, which is never sent
+    for status in ("400", "422", "500"):
+        assert described["responses"][status] == {"$ref": f"#/components/responses/Problem{status}"}
     problem = (await door.post(path)).json()
     assert set(schemas["Problem"]["required"]) <= problem.keys() == schemas["Problem"]["properties"].keys()
     formats = [one for one in described["parameters"] if one.get("name") == "format"]
@@ -238,8 +238,8 @@ async def test_the_openapi_document_describes_the_answers(door: httpx.AsyncClien
         assert answer.headers["content-type"] == kind
 
 
-async def test_exactly_ten_mebibytes_are_read(door: httpx.AsyncClient, logo: bytes) -> None:
-    """C-130: the cap is on the file, not on the form around it."""
+async def test_exactly_ten_mebibytes_are_accepted(door: httpx.AsyncClient, logo: bytes) -> None:
+    """C-130: the limit is on the file, not on the form around it."""
     padded = logo + bytes(10 * 1024 * 1024 - len(logo))
     assert (await door.post("/api/analyze-image", files={"image": ("a", padded)})).status_code == 200
     answer = await door.post("/api/analyze-image", files={"image": ("a", padded + b"\0")})
@@ -251,19 +251,19 @@ async def test_unknown_paths_and_methods(door: httpx.AsyncClient) -> None:
     assert_problem(await door.get("/api/convert"), 405, None)
 
 
-async def test_request_ids_are_echoed_when_plain(door: httpx.AsyncClient) -> None:
+async def test_plain_request_ids_are_echoed(door: httpx.AsyncClient) -> None:
     answer = await door.get("/health/live", headers={"x-request-id": "abc-1"})
     assert answer.headers["x-request-id"] == "abc-1"
     answer = await door.get("/health/live", headers={"x-request-id": "<script>"})
     assert re.fullmatch("[0-9a-f]{32}", answer.headers["x-request-id"])
 
 
-async def test_large_answers_are_compressed(door: httpx.AsyncClient, logo: bytes) -> None:
+async def test_large_responses_are_compressed(door: httpx.AsyncClient, logo: bytes) -> None:
     answer = await door.post("/api/convert", files={"image": ("a.png", logo)})
     assert answer.headers["content-encoding"] == "gzip"
 
 
-async def test_an_unforeseen_error_tells_nothing(door: httpx.AsyncClient, logo: bytes, service: StandIn) -> None:
+async def test_unexpected_error_reveals_nothing(door: httpx.AsyncClient, logo: bytes, service: StandIn) -> None:
     service.delay_s = "no number"  # type: ignore[assignment]
     answer = await door.post("/api/convert", files={"image": ("a.png", logo)})
     assert answer.status_code == 500
@@ -271,14 +271,14 @@ async def test_an_unforeseen_error_tells_nothing(door: httpx.AsyncClient, logo: 
     assert "number" not in answer.text
 
 
-async def test_nobody_is_sent_where_the_host_header_says(door: httpx.AsyncClient) -> None:
+async def test_host_header_causes_no_redirect(door: httpx.AsyncClient) -> None:
     answer = await door.get("/health/live/", headers={"host": "evil.example"})
     assert answer.status_code == 404
     assert "location" not in answer.headers
 
 
-async def test_health_answers_head(door: httpx.AsyncClient) -> None:
-    """Load balancers ask with HEAD."""
+async def test_health_answers_head_requests(door: httpx.AsyncClient) -> None:
+    """Load balancers use HEAD requests."""
     for path in ("/health/live", "/health/ready"):
         answer = await door.head(path)
         assert answer.status_code == 200

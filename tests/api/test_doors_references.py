@@ -32,26 +32,31 @@ async def upload(door: Door, image: bytes | None = None, **fields: str) -> httpx
     return await door.client.post(PATH, files=files, data={"subject_name": "cat", "user_id": "ada lovelace", **fields})
 
 
-async def test_an_upload_is_told_of_and_found(door: Door) -> None:
+async def test_upload_is_described_and_listed(door: Door) -> None:
     answer = await upload(door)
-    told = answer.json()
+    reference = answer.json()
     assert answer.status_code == 201
-    assert answer.headers["location"] == f"{PATH}/{told['id']}?user_id=ada%20lovelace"
-    assert told["file_name"] == f"ada_lovelace_cat_{told['md5'][:8]}.png"
-    assert (told["subject_name"], told["user_id"], told["width"], told["height"]) == ("cat", "ada lovelace", 64, 64)
-    assert (await door.client.get(answer.headers["location"])).json() == told
+    assert answer.headers["location"] == f"{PATH}/{reference['id']}?user_id=ada%20lovelace"
+    assert reference["file_name"] == f"ada_lovelace_cat_{reference['md5'][:8]}.png"
+    assert (reference["subject_name"], reference["user_id"], reference["width"], reference["height"]) == (
+        "cat",
+        "ada lovelace",
+        64,
+        64,
+    )
+    assert (await door.client.get(answer.headers["location"])).json() == reference
     listed = (await door.client.get(PATH, params={"user_id": "ada lovelace"})).json()
-    assert listed == {"items": [told], "next_cursor": None}
+    assert listed == {"items": [reference], "next_cursor": None}
 
 
-async def test_the_picture_and_its_thumbnail_are_served_like_results(door: Door) -> None:
-    told = (await upload(door, encode(drawn("RGB", 600)))).json()
-    base, user = f"{PATH}/{told['id']}", {"user_id": "ada lovelace"}
+async def test_picture_and_thumbnail_are_served_like_results(door: Door) -> None:
+    reference = (await upload(door, encode(drawn("RGB", 600)))).json()
+    base, user = f"{PATH}/{reference['id']}", {"user_id": "ada lovelace"}
     whole = await door.client.get(f"{base}/image", params=user)
     assert Image.open(io.BytesIO(whole.content)).size == (600, 600)
-    assert len(whole.content) == told["bytes"] == int(whole.headers["content-length"])
+    assert len(whole.content) == reference["bytes"] == int(whole.headers["content-length"])
     assert whole.headers["cache-control"] == "private, max-age=31536000, immutable"
-    assert whole.headers["content-disposition"] == f'inline; filename="{told["file_name"]}"'
+    assert whole.headers["content-disposition"] == f'inline; filename="{reference["file_name"]}"'
     known = {"If-None-Match": whole.headers["etag"]}
     assert (await door.client.get(f"{base}/image", params=user, headers=known)).status_code == 304
     part = await door.client.get(f"{base}/image", params=user, headers={"Range": "bytes=8-15"})
@@ -65,7 +70,7 @@ async def test_the_picture_and_its_thumbnail_are_served_like_results(door: Door)
     assert (await door.client.get(f"{base}/thumbnail", params=user, headers=known)).status_code == 304
 
 
-async def test_pages_and_names(door: Door) -> None:
+async def test_paging_and_filtering_by_name(door: Door) -> None:
     for name in ("cat", "dog", "cat"):
         await upload(door, subject_name=name)
     first = (await door.client.get(PATH, params={"user_id": "ada lovelace", "limit": 2})).json()
@@ -77,16 +82,16 @@ async def test_pages_and_names(door: Door) -> None:
     assert len(cats["items"]) == 2
 
 
-async def test_anothers_is_not_there(door: Door) -> None:
-    told = (await upload(door)).json()
+async def test_reference_of_another_user_returns_404(door: Door) -> None:
+    reference = (await upload(door)).json()
     for method, part in (("GET", ""), ("GET", "/image"), ("GET", "/thumbnail"), ("DELETE", "")):
-        for name in (told["id"], "none", "%00"):
+        for name in (reference["id"], "none", "%00"):
             answer = await door.client.request(method, f"{PATH}/{name}{part}", params={"user_id": "bob"})
             assert is_problem(answer, 404, "id")
     assert (await door.client.get(PATH, params={"user_id": "bob"})).json()["items"] == []
 
 
-async def test_a_deleted_one_is_gone(door: Door) -> None:
+async def test_deleted_reference_returns_404(door: Door) -> None:
     where = (await upload(door)).headers["location"]
     answer = await door.client.delete(where)
     assert (answer.status_code, answer.content) == (204, b"")
@@ -96,7 +101,7 @@ async def test_a_deleted_one_is_gone(door: Door) -> None:
 
 @pytest.mark.parametrize("part", ["", "/x", "/x/image", "/x/thumbnail"])
 @pytest.mark.parametrize("user", [None, "", "x" * 257, "\0"])
-async def test_it_is_always_said_whose(door: Door, part: str, user: str | None) -> None:
+async def test_missing_or_invalid_user_id_is_refused(door: Door, part: str, user: str | None) -> None:
     query = {} if user is None else {"user_id": user}
     assert is_problem(await door.client.get(PATH + part, params=query), 400, "user_id")
 
@@ -105,7 +110,7 @@ async def test_it_is_always_said_whose(door: Door, part: str, user: str | None) 
     ("query", "field"),
     [({"limit": "0"}, "limit"), ({"limit": "101"}, "limit"), ({"cursor": "x"}, "cursor"), ({"sort": "x"}, "sort")],
 )
-async def test_pages_refuse_what_makes_no_sense(door: Door, query: dict[str, str], field: str) -> None:
+async def test_invalid_page_queries_are_refused(door: Door, query: dict[str, str], field: str) -> None:
     assert is_problem(await door.client.get(PATH, params={"user_id": "ada", **query}), 400, field)
 
 
@@ -121,7 +126,7 @@ async def test_pages_refuse_what_makes_no_sense(door: Door, query: dict[str, str
         ({"subject_name": "cat"}, {"image": b"x", "user_id": b"ada"}, "user_id"),
     ],
 )
-async def test_forms_that_make_no_sense_are_refused(
+async def test_invalid_forms_are_refused(
     door: Door, fields: dict[str, str], files: dict[str, bytes], field: str
 ) -> None:
     sent: dict[str, Any] = {name: (name, data, "image/png") for name, data in files.items()}
@@ -130,21 +135,21 @@ async def test_forms_that_make_no_sense_are_refused(
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED))
-async def test_pictures_that_cannot_be_used_are_refused(door: Door, name: str) -> None:
+async def test_unusable_pictures_are_refused(door: Door, name: str) -> None:
     answer = await upload(door, REFUSED[name])
     assert answer.status_code in (400, 413, 415, 422)
     assert is_problem(answer, answer.status_code, "image")
 
 
-async def test_a_user_keeps_so_many(door: Door) -> None:
-    """Also when all come at once."""
+async def test_references_of_a_user_are_limited(door: Door) -> None:
+    """Includes concurrent uploads."""
     answers = await asyncio.gather(*(upload(door) for _ in range(5)))
     assert sorted(answer.status_code for answer in answers) == [201, 201, 201, 409, 409]
     refused = next(answer for answer in answers if answer.status_code == 409)
     assert "3 references" in refused.json()["detail"]
 
 
-async def test_uploads_wait_for_their_turn_in_a_bounded_queue(door: Door) -> None:
+async def test_uploads_wait_in_a_bounded_queue(door: Door) -> None:
     turns = door.app.state.conversions = AdmissionQueue(max_concurrency=1, max_queued=0)
     async with turns.slot():
         answer = await upload(door)
@@ -153,7 +158,7 @@ async def test_uploads_wait_for_their_turn_in_a_bounded_queue(door: Door) -> Non
     assert (await upload(door)).status_code == 201
 
 
-def test_every_route_is_described() -> None:
+def test_openapi_document_describes_every_route() -> None:
     app = FastAPI()
     app.include_router(references.router)
     app.include_router(results.router)

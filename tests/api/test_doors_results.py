@@ -1,4 +1,4 @@
-"""Results over HTTP: the file, parts of it, what a client keeps, other formats, thumbnails, metadata (A-115, C-140)."""
+"""Results over HTTP: the file, ranges, conditional requests, conversions, thumbnails, metadata (A-115, C-140)."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def door(tmp_path: Path) -> AsyncIterator[Door]:
 
 
 async def picture(kind: str = "png", prompt: str = "red apple, flat") -> File:
-    """Drawn by a stand-in, with metadata."""
+    """A picture of a stand-in, with metadata."""
     illustration = await IllustratorStandIn().draw(IllustrateOptions(prompt, seed=7, width=128, height=64))
     encoding = Encoding(kind)
     (data,) = await encode_all(illustration, encoding, StandIn())
@@ -59,7 +59,7 @@ def image_in(data: bytes) -> Image.Image:
     return image
 
 
-async def test_a_result_is_the_object_as_it_is(door: Door) -> None:
+async def test_result_is_the_stored_object(door: Door) -> None:
     file = await picture()
     (name,) = await door.draw(file)
     answer = await door.client.get(f"/v1/results/{name}")
@@ -74,7 +74,7 @@ async def test_a_result_is_the_object_as_it_is(door: Door) -> None:
     assert answer.headers["content-disposition"] == 'inline; filename="red-apple-flat-7.png"'
 
 
-async def test_a_head_tells_the_same_without_the_body(door: Door) -> None:
+async def test_head_returns_the_same_headers_without_body(door: Door) -> None:
     (name,) = await door.draw(await picture())
     for query in ({}, {"download": "1"}):
         whole = await door.client.get(f"/v1/results/{name}", params=query)
@@ -87,7 +87,7 @@ async def test_a_head_tells_the_same_without_the_body(door: Door) -> None:
 
 
 @pytest.mark.parametrize(
-    ("asked", "start", "end"),
+    ("requested", "start", "end"),
     [
         ("bytes=0-9", 0, 10),
         ("bytes=10-", 10, None),
@@ -97,10 +97,10 @@ async def test_a_head_tells_the_same_without_the_body(door: Door) -> None:
         ("bytes=-99999999", 0, None),
     ],
 )
-async def test_a_range_is_that_part(door: Door, asked: str, start: int, end: int | None) -> None:
+async def test_range_returns_that_part(door: Door, requested: str, start: int, end: int | None) -> None:
     file = await picture()
     (name,) = await door.draw(file)
-    answer = await door.client.get(f"/v1/results/{name}", headers={"Range": asked})
+    answer = await door.client.get(f"/v1/results/{name}", headers={"Range": requested})
     part, size = file.data[start:end], len(file.data)
     first = start % size
     assert answer.status_code == 206
@@ -109,25 +109,27 @@ async def test_a_range_is_that_part(door: Door, asked: str, start: int, end: int
     assert answer.headers["content-length"] == str(len(part))
 
 
-@pytest.mark.parametrize("asked", ["bytes=0-1,3-4", "bytes=9-5", "lines=0-1", "bytes=", "bytes=a-b", "bytes=٣-٤", ""])
-async def test_what_is_no_single_range_is_the_whole(door: Door, asked: str) -> None:
+@pytest.mark.parametrize(
+    "requested", ["bytes=0-1,3-4", "bytes=9-5", "lines=0-1", "bytes=", "bytes=a-b", "bytes=٣-٤", ""]
+)
+async def test_unsupported_range_returns_the_whole(door: Door, requested: str) -> None:
     file = await picture()
     (name,) = await door.draw(file)
-    answer = await door.client.get(f"/v1/results/{name}", headers={"Range": asked.encode()})
+    answer = await door.client.get(f"/v1/results/{name}", headers={"Range": requested.encode()})
     assert (answer.status_code, answer.content) == (200, file.data)
 
 
-@pytest.mark.parametrize("asked", ["bytes=99999999-", "bytes=-0", "bytes=9999999999999999999-"])
-async def test_a_range_behind_the_end_is_refused(door: Door, asked: str) -> None:
+@pytest.mark.parametrize("requested", ["bytes=99999999-", "bytes=-0", "bytes=9999999999999999999-"])
+async def test_range_past_the_end_returns_416(door: Door, requested: str) -> None:
     file = await picture()
     (name,) = await door.draw(file)
-    answer = await door.client.get(f"/v1/results/{name}", headers={"Range": asked})
+    answer = await door.client.get(f"/v1/results/{name}", headers={"Range": requested})
     assert answer.status_code == 416
     assert answer.headers["content-range"] == f"bytes */{len(file.data)}"
     assert answer.json()["type"] == "urn:atelier:problem:unsatisfiable-range"
 
 
-async def test_a_client_that_has_it_is_told_so(door: Door) -> None:
+async def test_matching_etag_returns_304(door: Door) -> None:
     (name,) = await door.draw(await picture())
     tag = (await door.client.get(f"/v1/results/{name}")).headers["etag"]
     for known in (tag, f'"other", W/{tag}', "*"):
@@ -139,7 +141,7 @@ async def test_a_client_that_has_it_is_told_so(door: Door) -> None:
         assert (await door.client.get(f"/v1/results/{name}", headers={"If-None-Match": other})).status_code == 200
 
 
-async def test_a_range_of_what_has_changed_is_the_whole(door: Door) -> None:
+async def test_range_with_an_old_etag_returns_the_whole(door: Door) -> None:
     (name,) = await door.draw(await picture())
     tag = (await door.client.get(f"/v1/results/{name}")).headers["etag"]
     for condition, status in ((tag, 206), ('"other"', 200), (f"W/{tag}", 200), ("Sun, 06 Nov 1994 08:49:37 GMT", 200)):
@@ -147,7 +149,7 @@ async def test_a_range_of_what_has_changed_is_the_whole(door: Door) -> None:
         assert (await door.client.get(f"/v1/results/{name}", headers=headers)).status_code == status
 
 
-async def test_a_large_one_is_streamed_in_pieces(door: Door) -> None:
+async def test_large_result_is_streamed_in_chunks(door: Door) -> None:
     data = os.urandom(2 * PIECE_BYTES + 17)
     (name,) = await door.draw(File(data, "image/png", 1, 1, 7))
     answer = await door.client.get(f"/v1/results/{name}")
@@ -157,7 +159,7 @@ async def test_a_large_one_is_streamed_in_pieces(door: Door) -> None:
     assert part.content == data[5 : PIECE_BYTES + 51]
 
 
-async def test_a_drawing_cannot_run_anything(door: Door) -> None:
+async def test_svg_cannot_run_scripts(door: Door) -> None:
     (name,) = await door.draw(drawing())
     answer = await door.client.get(f"/v1/results/{name}")
     assert answer.content == SVG
@@ -165,8 +167,8 @@ async def test_a_drawing_cannot_run_anything(door: Door) -> None:
     assert answer.headers["content-disposition"] == f'inline; filename="red-apple-flat-{name[:8]}.svg"'
 
 
-async def test_a_drawing_is_compressed_and_its_parts_are_not(door: Door) -> None:
-    """A weak tag keeps a client from adding bytes of the one to bytes of the other."""
+async def test_svg_is_compressed_and_its_ranges_are_not(door: Door) -> None:
+    """A weak ETag keeps a client from combining ranges of the compressed and the plain body."""
     svg = SVG.replace(b"</svg>", b'<path d="M0 0L1 1"/>' * 200 + b"</svg>")
     (name,) = await door.draw(drawing(svg))
     zipped = await door.client.get(f"/v1/results/{name}", headers={"Accept-Encoding": "gzip"})
@@ -183,7 +185,7 @@ async def test_a_drawing_is_compressed_and_its_parts_are_not(door: Door) -> None
 
 
 @pytest.mark.parametrize(
-    ("prompt", "told"),
+    ("prompt", "header"),
     [
         ("a/../b\\c: \"d\"\r\nX: y", 'attachment; filename="a-b-c-d-X-y-7.png"'),
         ("Füchse", "attachment; filename=\"Fuchse-7.png\"; filename*=UTF-8''F%C3%BCchse-7.png"),
@@ -192,13 +194,13 @@ async def test_a_drawing_is_compressed_and_its_parts_are_not(door: Door) -> None
         ("word " * 60, f'attachment; filename="{("word-" * 12)[:-1]}-7.png"'),
     ],
 )  # fmt: skip
-async def test_downloads_have_a_name(door: Door, prompt: str, told: str) -> None:
+async def test_downloads_have_a_file_name(door: Door, prompt: str, header: str) -> None:
     (name,) = await door.draw(await picture(), prompt=prompt)
     answer = await door.client.get(f"/v1/results/{name}?download=1")
-    assert answer.headers["content-disposition"] == told
+    assert answer.headers["content-disposition"] == header
 
 
-def test_names_are_safe() -> None:
+def test_file_names_are_safe() -> None:
     assert slug("\x00\u202egnp.exe") == "gnp-exe"
     assert (
         disposition("inline", "\N{CROSS MARK}.png")
@@ -229,7 +231,7 @@ async def test_an_export_has_the_same_pixels_and_metadata(door: Door, source: st
     assert again.status_code == 304
 
 
-async def test_quality_is_size_and_another_tag(door: Door) -> None:
+async def test_quality_changes_size_and_etag(door: Door) -> None:
     (name,) = await door.draw(File(encode(drawn("RGB", 256)), "image/png", 256, 256, 7))
     answers = [
         await door.client.get(f"/v1/results/{name}", params={"format": "webp", "quality": quality})
@@ -244,7 +246,7 @@ async def test_quality_is_size_and_another_tag(door: Door) -> None:
     assert len(smaller.content) < len((await picture("jpeg")).data)
 
 
-async def test_what_is_transparent_is_white_in_a_jpeg(door: Door) -> None:
+async def test_transparency_becomes_white_in_jpeg(door: Door) -> None:
     (name,) = await door.draw(File(encode(drawn()), "image/png", 64, 64, 7))
     jpeg = image_in((await door.client.get(f"/v1/results/{name}?format=jpeg")).content)
     assert min(jpeg.getpixel((0, 0))) > 240
@@ -252,7 +254,7 @@ async def test_what_is_transparent_is_white_in_a_jpeg(door: Door) -> None:
     assert webp.getpixel((0, 0))[3] == 0
 
 
-async def test_pixels_become_a_drawing(door: Door) -> None:
+async def test_raster_result_is_converted_to_svg(door: Door) -> None:
     (name,) = await door.draw(await picture())
     answer = await door.client.get(f"/v1/results/{name}?format=svg")
     assert answer.content.startswith(b"<svg")
@@ -264,7 +266,7 @@ async def test_pixels_become_a_drawing(door: Door) -> None:
     ("query", "size"), [({}, (40, 20)), ({"width": "80"}, (80, 40)), ({"width": "4096"}, (4096, 2048))]
 )
 @pytest.mark.parametrize("target", ["png", "jpeg", "webp"])
-async def test_a_drawing_becomes_pixels(door: Door, target: str, query: dict[str, str], size: tuple[int, int]) -> None:
+async def test_svg_result_is_rendered(door: Door, target: str, query: dict[str, str], size: tuple[int, int]) -> None:
     (name,) = await door.draw(drawing())
     answer = await door.client.get(f"/v1/results/{name}", params={"format": target, **query})
     image = image_in(answer.content)
@@ -288,7 +290,7 @@ async def test_a_drawing_becomes_pixels(door: Door, target: str, query: dict[str
         ("png", {"fromat": "png"}, "fromat"),
     ],
 )
-async def test_wishes_that_make_no_sense_are_refused(door: Door, kind: str, query: dict[str, str], field: str) -> None:
+async def test_invalid_conversion_queries_are_refused(door: Door, kind: str, query: dict[str, str], field: str) -> None:
     tall = drawing(SVG.replace(b'viewBox="0 0 40 20" width="40" height="20"', b'viewBox="0 0 20 40"'))
     file = {"png": await picture(), "svg": drawing(), "tall": tall}[kind]
     (name,) = await door.draw(file)
@@ -297,14 +299,14 @@ async def test_wishes_that_make_no_sense_are_refused(door: Door, kind: str, quer
     assert field in answer.text
 
 
-async def test_a_drawing_that_reads_elsewhere_is_not_rendered(door: Door) -> None:
+async def test_svg_with_external_references_is_not_rendered(door: Door) -> None:
     svg = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><image href="/etc/hostname"/></svg>'
     (name,) = await door.draw(drawing(svg))
     for path in ("?format=png", "/thumbnail"):
         assert (await door.client.get(f"/v1/results/{name}{path}")).status_code == 422
 
 
-async def test_rendering_has_a_limit_of_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_rendering_has_a_time_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(renditions, "_RENDER_TIMEOUT_S", 0.001)
     with pytest.raises(DeadlineExceeded):
         await renditions.render(SVG, 4096, 2048)
@@ -312,7 +314,7 @@ async def test_rendering_has_a_limit_of_time(monkeypatch: pytest.MonkeyPatch) ->
         await renditions.convert(b"<svg/>", "image/svg+xml", Encoding())
 
 
-async def test_who_goes_away_ends_the_rendering() -> None:
+async def test_cancellation_ends_the_render_process() -> None:
     shapes = b'<circle cx="20" cy="10" r="9" fill="#0f0" opacity="0.5"/>' * 2000
     rendering = asyncio.create_task(renditions.render(SVG.replace(b"</svg>", shapes + b"</svg>"), 4096, 2048))
     while not (processes := _renderers()) and not rendering.done():  # noqa: ASYNC110 (another process)
@@ -323,7 +325,7 @@ async def test_who_goes_away_ends_the_rendering() -> None:
     assert not processes & _renderers()
 
 
-async def test_whoever_goes_away_whenever_nothing_is_left_of_it() -> None:
+async def test_cancellation_at_any_moment_leaves_no_render_process() -> None:
     shapes = b'<circle cx="20" cy="10" r="9" fill="#0f0" opacity="0.5"/>' * 2000
     for moment in range(12):
         rendering = asyncio.create_task(renditions.render(SVG.replace(b"</svg>", shapes + b"</svg>"), 2048, 1024))
@@ -339,8 +341,8 @@ def _renderers() -> set[int]:
     return {pid for pid in running if b"serve.vector.rendering" in Path(f"/proc/{pid}/cmdline").read_bytes()}
 
 
-async def test_the_loop_goes_on_while_a_drawing_is_rendered() -> None:
-    """resvg holds the interpreter's lock."""
+async def test_rendering_does_not_block_the_event_loop() -> None:
+    """resvg holds the GIL."""
     shapes = b'<circle cx="20" cy="10" r="9" fill="#0f0" opacity="0.5"/>' * 40
     rendering = asyncio.create_task(renditions.render(SVG.replace(b"</svg>", shapes + b"</svg>"), 2048, 1024))
     turns = 0
@@ -351,10 +353,10 @@ async def test_the_loop_goes_on_while_a_drawing_is_rendered() -> None:
     assert turns > 10
 
 
-@pytest.mark.parametrize(("asked", "side"), [(None, 256), (64, 64), (65, 128), (300, 512), (1024, 700)])
-async def test_thumbnails_are_small_webp(door: Door, asked: int | None, side: int) -> None:
+@pytest.mark.parametrize(("size", "side"), [(None, 256), (64, 64), (65, 128), (300, 512), (1024, 700)])
+async def test_thumbnails_are_small_webp(door: Door, size: int | None, side: int) -> None:
     (name,) = await door.draw(File(encode(drawn("RGB", 700)), "image/png", 700, 700, 7))
-    query = {} if asked is None else {"size": asked}
+    query = {} if size is None else {"size": size}
     answer = await door.client.get(f"/v1/results/{name}/thumbnail", params=query)
     image = image_in(answer.content)
     assert (image.format, image.size) == ("WEBP", (side, side))
@@ -364,17 +366,17 @@ async def test_thumbnails_are_small_webp(door: Door, asked: int | None, side: in
 
 
 @pytest.mark.parametrize("size", ["63", "1025", "x"])
-async def test_thumbnails_have_bounds(door: Door, size: str) -> None:
+async def test_thumbnail_size_is_bounded(door: Door, size: str) -> None:
     (name,) = await door.draw(await picture())
     assert (await door.client.get(f"/v1/results/{name}/thumbnail", params={"size": size})).status_code == 400
 
 
-async def test_the_usual_thumbnail_is_made_once(door: Door) -> None:
+async def test_default_thumbnail_is_made_once(door: Door) -> None:
     (name,) = await door.draw(await picture())
     assert (await get_result(door.state.database, name)).thumbnail is None
     head = await door.client.head(f"/v1/results/{name}/thumbnail")
     assert head.status_code == 200
-    assert (await get_result(door.state.database, name)).thumbnail is None, "nobody asked for the bytes"
+    assert (await get_result(door.state.database, name)).thumbnail is None, "a HEAD request stores no thumbnail"
     answers = await asyncio.gather(*(door.client.get(f"/v1/results/{name}/thumbnail") for _ in range(4)))
     kept = (await get_result(door.state.database, name)).thumbnail
     assert kept is not None
@@ -385,7 +387,7 @@ async def test_the_usual_thumbnail_is_made_once(door: Door) -> None:
     assert (await door.client.get(f"/v1/results/{name}/thumbnail?size=64")).status_code == 404
 
 
-async def test_drawings_have_thumbnails_too(door: Door) -> None:
+async def test_svg_results_have_thumbnails(door: Door) -> None:
     (name,) = await door.draw(drawing())
     image = image_in((await door.client.get(f"/v1/results/{name}/thumbnail")).content)
     assert image.size == (256, 128)
@@ -393,25 +395,25 @@ async def test_drawings_have_thumbnails_too(door: Door) -> None:
     assert (await door.client.get(f"/v1/results/{blank}/thumbnail")).status_code == 200
 
 
-async def test_metadata_tells_how_it_was_made_and_not_whose_it_is(door: Door) -> None:
+async def test_metadata_has_parameters_and_no_owner(door: Door) -> None:
     (name,) = await door.draw(await picture(), user_id="somebody-secret")
     answer = await door.client.get(f"/v1/results/{name}/metadata")
-    told = answer.json()
-    assert (told["id"], told["seed"], told["width"], told["media_type"]) == (name, 7, 128, "image/png")
-    assert told["url"].endswith(f"/v1/results/{name}")
-    assert told["generation"]["prompt"] == "red apple, flat"
-    assert told["generation"]["details"] == {"timings_s": {"draw": 0.5}}
-    assert told["generation"]["completed_at"] is not None
+    body = answer.json()
+    assert (body["id"], body["seed"], body["width"], body["media_type"]) == (name, 7, 128, "image/png")
+    assert body["url"].endswith(f"/v1/results/{name}")
+    assert body["generation"]["prompt"] == "red apple, flat"
+    assert body["generation"]["details"] == {"timings_s": {"draw": 0.5}}
+    assert body["generation"]["completed_at"] is not None
     assert "somebody-secret" not in answer.text
 
 
 @pytest.mark.parametrize("path", ["", "/thumbnail", "/metadata"])
 @pytest.mark.parametrize("name", ["none", "%00", "..%2f..%2fetc", "0" * 5000])
-async def test_what_is_not_there_is_not_found(door: Door, name: str, path: str) -> None:
+async def test_unknown_result_returns_404(door: Door, name: str, path: str) -> None:
     assert (await door.client.get(f"/v1/results/{name}{path}")).status_code == 404
 
 
-async def test_a_store_that_is_gone_answers_503_until_it_is_back(door: Door) -> None:
+async def test_unavailable_object_store_returns_503_until_it_is_back(door: Door) -> None:
     (name,) = await door.draw(await picture())
     folder = door.state.settings.state_dir / "objects"
     away = shutil.move(folder, folder.with_name("away"))
@@ -434,7 +436,7 @@ async def test_conversions_are_bounded(door: Door) -> None:
     assert (await door.client.get(f"/v1/results/{name}/thumbnail")).status_code == 200
 
 
-async def test_without_a_state_the_answer_is_503(door: Door) -> None:
+async def test_missing_state_returns_503(door: Door) -> None:
     door.app.state.state = None
     answer = await door.client.get("/v1/results/x")
     assert answer.status_code == 503

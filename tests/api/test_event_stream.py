@@ -1,4 +1,4 @@
-"""Server-sent events from slow work, without a socket."""
+"""Server-sent events of slow work, without a socket."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from serve.api.http.event_stream import WAITING_EVENTS, EventRelay
 
 
-async def test_what_makes_events_waits_for_a_slow_reader() -> None:
+async def test_slow_reader_blocks_the_event_source() -> None:
     made = []
 
     async def source() -> AsyncGenerator[str]:
@@ -26,7 +26,7 @@ async def test_what_makes_events_waits_for_a_slow_reader() -> None:
     assert [await relay.next(1) for _ in range(101)] == [*map(str, range(100)), None]
 
 
-async def test_stopping_closes_a_source_that_waits_for_its_reader() -> None:
+async def test_stopping_closes_a_blocked_source() -> None:
     closed = asyncio.Event()
 
     async def source() -> AsyncGenerator[str]:
@@ -43,8 +43,8 @@ async def test_stopping_closes_a_source_that_waits_for_its_reader() -> None:
         await closed.wait()
 
 
-async def test_an_error_comes_after_the_events_before_it() -> None:
-    """Also one that asyncio uses itself: it is no silence."""
+async def test_error_follows_the_events_before_it() -> None:
+    """Includes TimeoutError, which asyncio raises itself: it must not be taken for silence."""
 
     async def source() -> AsyncGenerator[str]:
         for _ in range(WAITING_EVENTS):
@@ -58,8 +58,8 @@ async def test_an_error_comes_after_the_events_before_it() -> None:
         await relay.next(1)
 
 
-async def test_events_that_come_at_the_very_end_of_the_wait_are_not_lost() -> None:
-    """A busy loop sees the end of the work and the end of the wait at once."""
+async def test_events_at_the_heartbeat_timeout_are_not_lost() -> None:
+    """On a busy loop the work and the timeout end in the same iteration."""
 
     async def source() -> AsyncGenerator[str]:
         await asyncio.sleep(0.01)
@@ -68,6 +68,6 @@ async def test_events_that_come_at_the_very_end_of_the_wait_are_not_lost() -> No
     relay = EventRelay(source())
     waiting = asyncio.create_task(relay.next(0.02))
     for _ in range(3):
-        await asyncio.sleep(0)  # both wait by now
+        await asyncio.sleep(0)  # both are due by now
     time.sleep(0.05)  # noqa: ASYNC251  # that is what is tested
     assert [await waiting, await relay.next(1)] == ["event", None]

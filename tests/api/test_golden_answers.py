@@ -1,9 +1,6 @@
-"""The answers to all requests of `golden_requests` are the recorded ones: status, media type, headers, body, and of an
-error its code and field.
-
-After a change that clients are meant to see, record anew and read the difference:
-`PYTHONPATH=.:tests python tests/api/golden_answers.py && git diff tests/api/golden`.
-"""
+"""Responses to all requests of `golden_requests` match the recorded ones: status, media type, headers, body; code
+and field of errors. After an intended change of the API, record again and review the difference: `PYTHONPATH=.:tests
+python tests/api/golden_answers.py && git diff tests/api/golden`."""
 
 from __future__ import annotations
 
@@ -21,17 +18,17 @@ def recorded(name: str) -> dict[str, Any]:
 
 
 def differences(name: str, answers: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """(recorded, answered) by request."""
+    """(recorded, actual) by request."""
     expected = recorded(name)
     assert answers.keys() == expected.keys()
     return {request: (expected[request], one) for request, one in answers.items() if expected[request] != one}
 
 
 @pytest.mark.parametrize("vocabulary", VOCABULARIES)
-async def test_answers_are_the_recorded_ones(vocabulary: str, tmp_path: Path) -> None:
+async def test_responses_match_the_recorded_ones(vocabulary: str, tmp_path: Path) -> None:
     answers = json.loads(json.dumps(await answers_of(vocabulary, tmp_path)))
     assert differences(vocabulary, answers) == {}
 
 
-def test_operations_are_the_recorded_ones() -> None:
+def test_operations_match_the_recorded_ones() -> None:
     assert differences("openapi", json.loads(json.dumps(openapi_digest(golden_document())))) == {}

@@ -1,4 +1,4 @@
-"""`atelier illustrate` as people type it: through a stack on real sockets, and without one."""
+"""The command `atelier illustrate`, with a stack on real sockets and without one."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def run(*arguments: object, stack: Served | None = None) -> Any:
     return CliRunner().invoke(app, ["illustrate", *map(str, arguments), *at])
 
 
-def test_a_picture_that_tells_how_it_was_made(stack: Served) -> None:
+def test_picture_contains_its_metadata(stack: Served) -> None:
     done = run(
         PROMPT, "-o", "apple.png", "--seed", 7, "--steps", 5, "--negative", "pear", "--guidance", 2.5,
         "--sampler", "ddim", "--width", 96, "--height", 72, "--model", "mini", stack=stack,
@@ -77,20 +77,20 @@ def test_a_picture_that_tells_how_it_was_made(stack: Served) -> None:
 
 
 @pytest.mark.parametrize(("name", "form"), [("a.jpg", "JPEG"), ("a.JPEG", "JPEG"), ("a.webp", "WEBP")])
-def test_the_ending_decides_on_the_format(stack: Served, name: str, form: str) -> None:
+def test_suffix_selects_the_format(stack: Served, name: str, form: str) -> None:
     assert run(PROMPT, "-o", name, "--no-metadata", "--quality", 60, stack=stack).exit_code == 0
     picture = Image.open(name)
     assert picture.format == form
     assert not picture.getexif()
 
 
-def test_svg_goes_through_the_vectorizer(stack: Served) -> None:
+def test_svg_output_uses_the_vectorizer(stack: Served) -> None:
     assert run(PROMPT, "-o", "new/apple.svg", "-n", 2, stack=stack).exit_code == 0
     assert Path("new/apple-1.svg").read_text().startswith("<svg")
     assert Path("new/apple-2.svg").exists()
 
 
-def test_several_pictures_have_seeds_of_their_own(stack: Served) -> None:
+def test_several_pictures_have_different_seeds(stack: Served) -> None:
     done = run(PROMPT, "-o", "apple.png", "--n", 3, "--seed", 40, "--json", stack=stack)
     lines = [json.loads(line) for line in done.stdout.splitlines()]
     assert [(line["image"], line["seed"]) for line in lines] == [(f"apple-{i + 1}.png", 40 + i) for i in range(3)]
@@ -100,7 +100,7 @@ def test_several_pictures_have_seeds_of_their_own(stack: Served) -> None:
     assert np.array_equal(np.asarray(Image.open("again.png")), np.asarray(Image.open("apple-2.png")))
 
 
-def test_without_a_name_the_prompt_is_one(stack: Served) -> None:
+def test_default_file_name_comes_from_the_prompt(stack: Served) -> None:
     assert run(PROMPT, stack=stack).exit_code == 0
     assert Path("red-apple-flat.png").exists()
     Path("folder").mkdir()
@@ -108,13 +108,15 @@ def test_without_a_name_the_prompt_is_one(stack: Served) -> None:
     assert Path("folder/illustration.png").exists()
 
 
-def test_standard_output_takes_the_picture_alone(stack: Served) -> None:
+def test_standard_output_has_only_the_picture(stack: Served) -> None:
     done = run(PROMPT, "-o", "-", "--json", stack=stack)
     assert Image.open(io.BytesIO(done.stdout_bytes)).size == (64, 64)
     assert json.loads(done.stderr.splitlines()[0])["image"] == "-"
 
 
-def test_a_terminal_sees_a_bar(stack: Served, artist: IllustratorStandIn, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_terminal_shows_a_progress_bar(
+    stack: Served, artist: IllustratorStandIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shown = io.StringIO()
     monkeypatch.setattr(illustrate, "err", Console(file=shown, force_terminal=True, width=100))
     monkeypatch.setattr(artist, "step_s", 0.02)
@@ -126,7 +128,7 @@ def test_a_terminal_sees_a_bar(stack: Served, artist: IllustratorStandIn, monkey
     assert artist.asked[-1].preview_every == 3
 
 
-def test_nobody_pays_for_previews_that_nobody_sees(stack: Served, artist: IllustratorStandIn) -> None:
+def test_no_previews_without_a_terminal(stack: Served, artist: IllustratorStandIn) -> None:
     run(PROMPT, stack=stack)
     assert artist.asked[-1].preview_every == 0
 
@@ -155,7 +157,7 @@ def test_nobody_pays_for_previews_that_nobody_sees(stack: Served, artist: Illust
         ([], "prompt"),
     ],
 )
-def test_a_wrong_question_names_what_is_wrong(stack: Served, arguments: list[str], words: str) -> None:
+def test_wrong_arguments_are_named(stack: Served, arguments: list[str], words: str) -> None:
     done = run(*arguments, stack=None if "--url" in arguments else stack)
     assert done.exit_code == 2
     assert words in " ".join(done.stderr.split())
@@ -164,7 +166,7 @@ def test_a_wrong_question_names_what_is_wrong(stack: Served, arguments: list[str
 
 
 @pytest.mark.parametrize("error", [EngineFailure("it burst"), Overloaded("it burst"), RuntimeError("it burst")])
-def test_a_drawing_that_fails(
+def test_failed_drawing_is_reported(
     stack: Served, artist: IllustratorStandIn, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(artist, "failure", error)
@@ -174,26 +176,26 @@ def test_a_drawing_that_fails(
     assert not list(Path().iterdir())
 
 
-def test_a_file_that_cannot_be_written(stack: Served) -> None:
+def test_unwritable_file_is_reported(stack: Served) -> None:
     Path("file").touch()
     done = run(PROMPT, "-o", "file/apple.png", stack=stack)
     assert done.exit_code == 1
     assert "error:" in done.stderr
 
 
-def test_no_stack_answers() -> None:
+def test_missing_stack_is_reported() -> None:
     done = run(PROMPT, "--url", NOWHERE)
     assert done.exit_code == 1
     assert f"no stack answers at {NOWHERE}" in done.stderr
 
 
-def test_a_stack_that_draws_nothing_says_what_to_run(served: Served) -> None:
+def test_stack_without_models_prints_the_command_to_run(served: Served) -> None:
     done = run(PROMPT, stack=served)
     assert done.exit_code == 2
     assert "python -m build_engines illustrate" in done.stderr
 
 
-def test_who_stops_reading_ends_the_drawing(
+def test_closed_output_ends_the_drawing(
     stack: Served, artist: IllustratorStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(artist, "step_s", 0.05)
@@ -213,7 +215,7 @@ def test_who_stops_reading_ends_the_drawing(
 
 @pytest.fixture
 def alone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """No stack at the ports of the settings; a family whose engines are functions, and a stand-in Vectorizer."""
+    """No stack listens at the configured ports; a family whose engines are functions, and a stand-in Vectorizer."""
     repository = write_family(tmp_path_factory.mktemp("repository"))
     monkeypatch.setenv("ATELIER_GRPC__PORT", "9")
     monkeypatch.setenv("ATELIER_ILLUSTRATOR__MODEL_REPOSITORY", str(repository))
@@ -226,26 +228,26 @@ def alone(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPa
     return repository
 
 
-def test_this_process_draws_when_there_is_no_stack(alone: Path) -> None:
+def test_command_draws_in_process_without_a_stack(alone: Path) -> None:
     assert run("red apple", "-o", "apple.png", "--seed", 7, "-n", 2).exit_code == 0
     assert record(Image.open("apple-1.png"))["model_versions"]["toy_unet"] == "7"  # type: ignore[index]
     assert run("red apple", "-o", "apple.svg", "--seed", 7).exit_code == 0
     assert Path("apple.svg").read_text().startswith("<svg")
 
 
-def test_it_keeps_to_the_policy_of_the_site(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_moderation_policy_applies_without_a_stack(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ATELIER_MODERATION__RULES", '[{"category": "fruit", "words": ["apple"]}]')
     monkeypatch.setenv("ATELIER_MODERATION__POLICY", "flag")
     flagged = run("red apple", "-o", "apple.png", "--seed", 7)
     assert (flagged.exit_code, "flag: prompt is fruit (1.00)" in flagged.stderr) == (0, True)
-    told = json.loads(run("red apple", "-o", "apple.png", "--seed", 7, "--json").stdout)
-    assert told["moderation"]["category"] == "fruit"
+    report = json.loads(run("red apple", "-o", "apple.png", "--seed", 7, "--json").stdout)
+    assert report["moderation"]["category"] == "fruit"
     monkeypatch.setenv("ATELIER_MODERATION__POLICY", "refuse")
     refused = run("red apple", "-o", "refused.png")
     assert (refused.exit_code, Path("refused.png").exists()) == (2, False)
 
 
-def test_a_bar_without_a_stack(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_bar_without_a_stack(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = io.StringIO()
     monkeypatch.setattr(illustrate, "err", Console(file=shown, force_terminal=True, width=100))
     assert run("red apple", "--steps", 20).exit_code == 0
@@ -253,27 +255,27 @@ def test_a_bar_without_a_stack(alone: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.mark.parametrize(("option", "value"), [("--sampler", "magic"), ("--width", 65), ("--model", "sdxl")])
-def test_a_wrong_question_without_a_stack(alone: Path, option: str, value: object) -> None:
+def test_wrong_arguments_without_a_stack(alone: Path, option: str, value: object) -> None:
     done = run("red apple", option, value)
     assert done.exit_code == 2
     assert f"{option}: " in done.stderr
 
 
-def test_without_any_model_it_says_what_to_run(alone: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_models_print_the_command_to_run(alone: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("ATELIER_ILLUSTRATOR__MODEL_REPOSITORY", str(tmp_path))
     done = run("red apple")
     assert done.exit_code == 2
     assert "python -m build_engines illustrate" in " ".join(done.stderr.split())
 
 
-def test_a_manifest_that_is_broken(alone: Path) -> None:
+def test_invalid_manifest_is_reported(alone: Path) -> None:
     (alone / "toy_unet" / "manifest.json").write_text("{")
     done = run("red apple")
     assert done.exit_code == 1
     assert "cannot be read" in done.stderr
 
 
-def test_engines_that_do_not_start(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_engine_start_failure_is_reported(alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def refuse(self: Illustrator) -> None:
         raise EngineUnavailable("no Triton here")
 

@@ -1,4 +1,5 @@
-"""The native drawing doors (A-070, A-072, C-020 to C-022): requests to the real application, around disks."""
+"""The native drawing endpoints (A-070, A-072, C-020 to C-022): requests to the real application; stand-in pictures
+are disks."""
 
 from __future__ import annotations
 
@@ -36,7 +37,7 @@ def picture_of(body: Mapping[str, Any]) -> str:
 
 
 @pytest.mark.parametrize("path", DOORS)
-async def test_a_prompt_is_all_it_takes(studio: httpx.AsyncClient, path: str) -> None:
+async def test_minimal_request_is_a_prompt(studio: httpx.AsyncClient, path: str) -> None:
     answer = await studio.post(path, json=LEAST[path])
     assert answer.status_code == 200, answer.text
     body = answer.json()
@@ -55,9 +56,9 @@ async def test_a070_folds_style_and_memory_into_the_prompt(
     memory = {"title": "Day (one)", "content": "we met a fox", "date": "2024-05-01"}
     body = {**LEAST[A070], "stylePreferences": style, "memoryContext": memory, "subjectReferences": []}
     metadata = (await studio.post(A070, json=body)).json()["metadata"]
-    (asked,) = illustrator.asked
-    assert asked.prompt == r"fox, flat style, teal and sand colours, calm mood, Day \(one\), we met a fox"
-    assert metadata["parameters"]["prompt"] == asked.prompt
+    (options,) = illustrator.asked
+    assert options.prompt == r"fox, flat style, teal and sand colours, calm mood, Day \(one\), we met a fox"
+    assert metadata["parameters"]["prompt"] == options.prompt
     assert metadata["parameters"]["stylePreferences"] == {**style, "colorPalette": "teal and sand"}
     assert metadata["parameters"]["memoryContext"] == memory
     assert metadata["parameters"]["numInferenceSteps"] == 8
@@ -65,18 +66,18 @@ async def test_a070_folds_style_and_memory_into_the_prompt(
     assert metadata["modelVersions"] == {"mini_unet": "1"}
 
 
-def test_what_is_folded_in_weighs_nothing() -> None:
+def test_folded_text_has_weight_one() -> None:
     ((first, second),) = parse(folded("(a fox:1.5)", {"mood": r"[odd] \(one)"}, {}))
     assert first == Piece("a fox", 1.5)
     assert second == Piece(r", [odd] \(one) mood", 1.0)
 
 
-async def test_a070_speaks_camel_case(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
+async def test_a070_uses_camel_case(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
     options = {"negativePrompt": "rain", "numInferenceSteps": 3, "guidanceScale": 2.5, "outputFormat": "webp"}
     answer = await studio.post(A070, json={**LEAST[A070], **options, "width": 96, "height": 64, "seed": 2**62 + 1})
-    (asked,) = illustrator.asked
-    assert (asked.negative_prompt, asked.num_inference_steps, asked.guidance_scale) == ("rain", 3, 2.5)
-    assert (asked.width, asked.height, asked.seed) == (96, 64, 2**62 + 1)
+    (drawn,) = illustrator.asked
+    assert (drawn.negative_prompt, drawn.num_inference_steps, drawn.guidance_scale) == ("rain", 3, 2.5)
+    assert (drawn.width, drawn.height, drawn.seed) == (96, 64, 2**62 + 1)
     image = opened(picture_of(answer.json()))
     assert (image.format, image.size) == ("WEBP", (96, 64))
 
@@ -88,17 +89,19 @@ async def test_a070_speaks_camel_case(studio: httpx.AsyncClient, illustrator: Il
         (A072, {"subject_reference_url": "https://a/b.png"}, "subject_reference_url"),
     ],
 )
-async def test_references_are_not_yet(studio: httpx.AsyncClient, path: str, extra: dict[str, Any], field: str) -> None:
+async def test_references_are_refused_as_unsupported(
+    studio: httpx.AsyncClient, path: str, extra: dict[str, Any], field: str
+) -> None:
     answer = await studio.post(path, json={**LEAST[path], **extra})
     assert_problem(answer, 422, field)
     assert "not offered yet" in answer.json()["detail"]
 
 
-async def test_a072_answers_as_it_says(studio: httpx.AsyncClient) -> None:
+async def test_a072_response_matches_its_document(studio: httpx.AsyncClient) -> None:
     body = {**LEAST[A072], "subject_reference_url": None, "style_scale": 0.8, "content_scale": 1.0, "seed": -1}
-    told = (await studio.post(A072, json=body)).json()
-    assert told.keys() == {"image_url", "generation_id", "metadata"}
-    assert {"model", "parameters", "generation_time"} <= told["metadata"].keys()
+    response = (await studio.post(A072, json=body)).json()
+    assert response.keys() == {"image_url", "generation_id", "metadata"}
+    assert {"model", "parameters", "generation_time"} <= response["metadata"].keys()
 
 
 async def test_c021_presets_and_qualities(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
@@ -108,19 +111,19 @@ async def test_c021_presets_and_qualities(studio: httpx.AsyncClient, illustrator
     assert [quality["steps"]["mini"] for quality in presets["qualities"]] == [4, 8, 16]
     template = presets["categories"]["sci-fi"][1]
     body = {"prompt": "a fox", "negative_prompt": "rain", "preset": f"sci-fi/{template['name']}", "quality": "draft"}
-    told = (await studio.post(C021, json=body)).json()["metadata"]["parameters"]
-    (asked,) = illustrator.asked
-    assert asked.prompt == template["prompt"].replace("{prompt}", "a fox")
-    assert asked.negative_prompt == f"rain, {template['negative_prompt']}"
-    assert asked.num_inference_steps == 4
-    assert (told["preset"], told["quality"]) == (body["preset"], "draft")
+    parameters = (await studio.post(C021, json=body)).json()["metadata"]["parameters"]
+    (options,) = illustrator.asked
+    assert options.prompt == template["prompt"].replace("{prompt}", "a fox")
+    assert options.negative_prompt == f"rain, {template['negative_prompt']}"
+    assert options.num_inference_steps == 4
+    assert (parameters["preset"], parameters["quality"]) == (body["preset"], "draft")
 
 
 async def test_c020_options(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
     body = {"prompt": "fox", "steps": 5, "guidance": 7.5, "width": 64, "height": 96, "seed": 3, "sampler": "DPM++ 2M"}
     answer = (await studio.post(C021, json={**body, "n": 3, "quality": "high quality", "model": "turbo"})).json()
-    (asked,) = illustrator.asked
-    assert (asked.num_inference_steps, asked.guidance_scale, asked.model) == (5, 7.5, "turbo")
+    (options,) = illustrator.asked
+    assert (options.num_inference_steps, options.guidance_scale, options.model) == (5, 7.5, "turbo")
     assert answer["success"] is True
     assert [image["seed"] for image in answer["images"]] == [3, 4, 5]
     assert answer["image_url"] == answer["images"][0]["image_url"]
@@ -136,13 +139,15 @@ async def test_prompt_to_svg(studio: httpx.AsyncClient, path: str) -> None:
     assert content(url).startswith(b"<svg")
 
 
-@pytest.mark.parametrize(("site", "asked", "told"), [(True, False, False), (False, None, False), (False, True, True)])
-async def test_metadata_can_be_switched_off(site: bool, asked: bool | None, told: bool) -> None:
+@pytest.mark.parametrize(
+    ("site", "requested", "expected"), [(True, False, False), (False, None, False), (False, True, True)]
+)
+async def test_metadata_can_be_switched_off(site: bool, requested: bool | None, expected: bool) -> None:
     settings = Settings(pictures=PicturesSettings(embed_metadata=site))
     transport = httpx.ASGITransport(create_app(StandIn(), settings, illustrator=IllustratorStandIn()))
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier") as door:
-        image = opened(picture_of((await door.post(C021, json={"prompt": "fox", "metadata": asked})).json()))
-    assert (record(image) is not None, infotext(image) is not None) == (told, told)
+        image = opened(picture_of((await door.post(C021, json={"prompt": "fox", "metadata": requested})).json()))
+    assert (record(image) is not None, infotext(image) is not None) == (expected, expected)
 
 
 BAD: list[tuple[dict[str, Any], str]] = [
@@ -183,7 +188,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 @pytest.mark.parametrize("path", DOORS)
 @pytest.mark.parametrize(("bad", "field"), BAD, ids=[f"{f}-{i}" for i, (_, f) in enumerate(BAD)])
-async def test_bad_values_are_refused_by_name(
+async def test_invalid_values_are_refused_by_name(
     studio: httpx.AsyncClient, illustrator: IllustratorStandIn, path: str, bad: dict[str, Any], field: str
 ) -> None:
     camel = {
@@ -226,12 +231,14 @@ async def test_bad_values_are_refused_by_name(
         (C021, {"n": 0}, "n"),
     ],
 )
-async def test_bad_values_of_one_door(studio: httpx.AsyncClient, path: str, bad: dict[str, Any], field: str) -> None:
+async def test_invalid_values_of_single_endpoints(
+    studio: httpx.AsyncClient, path: str, bad: dict[str, Any], field: str
+) -> None:
     assert_problem(await studio.post(path, content=json.dumps({**LEAST[path], **bad})), 400, field)
 
 
 @pytest.mark.parametrize("path", DOORS)
-async def test_a_model_that_is_not_there(studio: httpx.AsyncClient, path: str) -> None:
+async def test_unknown_model_is_refused(studio: httpx.AsyncClient, path: str) -> None:
     assert_problem(await studio.post(path, json={**LEAST[path], "model": "sdxl"}), 404, "model")
 
 
@@ -243,14 +250,14 @@ BODIES = {
 
 @pytest.mark.parametrize("path", DOORS)
 @pytest.mark.parametrize("kind", BODIES)
-async def test_bodies_that_are_no_object(studio: httpx.AsyncClient, path: str, kind: str) -> None:
+async def test_bodies_that_are_not_objects_are_refused(studio: httpx.AsyncClient, path: str, kind: str) -> None:
     answer = await studio.post(path, content=BODIES[kind])
     assert_problem(answer, 400, None)
     assert "the body" in answer.json()["detail"]
 
 
 @pytest.mark.parametrize("path", DOORS)
-async def test_bodies_have_a_limit(path: str) -> None:
+async def test_body_size_is_limited(path: str) -> None:
     settings = Settings(limits=LimitsSettings(max_body_bytes=1024))
     transport = httpx.ASGITransport(create_app(StandIn(), settings, illustrator=IllustratorStandIn()))
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier") as door:
@@ -258,7 +265,7 @@ async def test_bodies_have_a_limit(path: str) -> None:
 
 
 @pytest.mark.parametrize("path", DOORS)
-async def test_errors_of_the_drawing_are_passed_on(
+async def test_errors_of_the_illustrator_are_returned(
     studio: httpx.AsyncClient, illustrator: IllustratorStandIn, path: str
 ) -> None:
     for failure in (Overloaded("too many"), DeadlineExceeded("too long")):
@@ -268,7 +275,7 @@ async def test_errors_of_the_drawing_are_passed_on(
         assert int(answer.headers["retry-after"]) >= 1
 
 
-async def test_without_an_illustrator_the_answer_says_what_to_run(door: httpx.AsyncClient) -> None:
+async def test_missing_illustrator_error_names_the_command_to_run(door: httpx.AsyncClient) -> None:
     for path in DOORS:
         answer = await door.post(path, json=LEAST[path])
         assert_problem(answer, 404, "model")
@@ -277,7 +284,7 @@ async def test_without_an_illustrator_the_answer_says_what_to_run(door: httpx.As
 
 
 @pytest.mark.parametrize("path", DOORS)
-async def test_the_openapi_document_describes_them(studio: httpx.AsyncClient, path: str) -> None:
+async def test_openapi_document_describes_the_endpoints(studio: httpx.AsyncClient, path: str) -> None:
     document = (await studio.get("/openapi.json")).json()
     described = inlined(document["paths"][path]["post"], document["components"]["schemas"])
     content = described["requestBody"]["content"]["application/json"]

@@ -1,8 +1,6 @@
-"""The polling twin never disagrees (USERS_ASK 15): what happened, folded, is where the job stands, at every moment.
-
-Random lives of a job: whatever its user and its workers do, polling, server-sent events and the WebSocket tell the same
-events, also to who is cut off after each of them.
-"""
+"""Polling and events agree (USERS_ASK 15): folding the events of a job gives its polled state, at every moment.
+Random histories of a job: polling, server-sent events and the WebSocket return the same events, also to clients that
+reconnect after each event."""
 
 from __future__ import annotations
 
@@ -17,7 +15,7 @@ import httpx
 import pytest
 import websockets
 from http_server import listening
-from jobs_standin import Hand, application, door_of, folded, stands, with_settings
+from jobs_standin import Hand, application, door_of, fold_events, polled_state, with_settings
 
 from serve.errors import Conflict, EngineFailure, InvalidRequest, Overloaded
 from serve.jobs.queue.generation_queue import GenerationQueue
@@ -38,7 +36,7 @@ def settings(settings: Settings) -> Settings:
 
 
 class Life:
-    """What may happen to one job, at random."""
+    """State machine of random actions on one job."""
 
     def __init__(self, state: State, job_id: str, seed: int) -> None:
         self.queue = GenerationQueue(state)
@@ -73,7 +71,7 @@ class Life:
         if self.job is not None:
             return
         self.hand = await Hand.of(self.state)
-        async with self.state.database.write() as connection:  # whatever it waits for is now
+        async with self.state.database.write() as connection:  # retry delays end now
             await connection.execute(table.update().values(available_at=utc_now()))
         for job in await self.hand.claim():
             self.job = job
@@ -110,7 +108,7 @@ class Life:
             await self.hand.complete(job)
 
 
-async def told(door: httpx.AsyncClient, job_id: str, after: int = 0) -> list[dict[str, Any]]:
+async def polled_events(door: httpx.AsyncClient, job_id: str, after: int = 0) -> list[dict[str, Any]]:
     found = (await door.get(f"/v1/jobs/{job_id}/events", params={"after": after})).json()
     events: list[dict[str, Any]] = found["events"]
     assert found["last"] == (events[-1]["id"] if events else after)
@@ -118,7 +116,7 @@ async def told(door: httpx.AsyncClient, job_id: str, after: int = 0) -> list[dic
 
 
 async def streamed(client: httpx.AsyncClient, job_id: str, after: int, most: int = 10**6) -> list[dict[str, Any]]:
-    """Server-sent events from ``after`` on, until the end or for ``most`` of them."""
+    """Server-sent events after number ``after``, until the end or at most ``most``."""
     events: list[dict[str, Any]] = []
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": str(after)} if after else {})}
     async with client.stream("GET", f"/v1/jobs/{job_id}/events", headers=headers) as answer:
@@ -137,7 +135,7 @@ async def streamed(client: httpx.AsyncClient, job_id: str, after: int, most: int
 
 
 async def heard(address: str, job_id: str, after: int, most: int = 10**6) -> list[dict[str, Any]]:
-    """The same from a WebSocket."""
+    """The same over a WebSocket."""
     events: list[dict[str, Any]] = []
     async with websockets.connect(f"ws://{address}/v1/jobs/{job_id}/ws?after={after}") as socket:
         with contextlib.suppress(websockets.ConnectionClosedOK):
@@ -148,28 +146,28 @@ async def heard(address: str, job_id: str, after: int, most: int = 10**6) -> lis
 
 @pytest.mark.parametrize("seed", range(16))
 @pytest.mark.slow
-async def test_events_say_at_every_moment_where_the_job_stands(state: State, seed: int) -> None:
+async def test_folded_events_equal_the_polled_job(state: State, seed: int) -> None:
     async with door_of(state) as door:
         job_id = (await door.post("/v1/jobs", json=BODY)).json()["id"]
         life = Life(state, job_id, seed)
         for _ in range(60):
             await life.act()
-            job, events = (await door.get(f"/v1/jobs/{job_id}")).json(), await told(door, job_id)
+            job, events = (await door.get(f"/v1/jobs/{job_id}")).json(), await polled_events(door, job_id)
             assert [event["id"] for event in events] == list(range(1, len(events) + 1))
-            assert folded(events) == stands(job)
+            assert fold_events(events) == polled_state(job)
             if events[-1]["event"] in OVER:
                 break
         await life.end()
-        whole = await told(door, job_id)
-        assert folded(whole) == stands((await door.get(f"/v1/jobs/{job_id}")).json())
+        whole = await polled_events(door, job_id)
+        assert fold_events(whole) == polled_state((await door.get(f"/v1/jobs/{job_id}")).json())
         assert whole[-1]["event"] in OVER
         for after in range(len(whole) + 1):
-            assert await told(door, job_id, after) == whole[after:]
+            assert await polled_events(door, job_id, after) == whole[after:]
             assert await streamed(door, job_id, after) == whole[after:]
 
 
 class Cut:
-    """A client that is cut off after each event, and comes back with the number of the last one."""
+    """A client that reconnects after each event with the number of the last one."""
 
     def __init__(self, follow: Callable[[int], Awaitable[list[dict[str, Any]]]]) -> None:
         self.events: list[dict[str, Any]] = []
@@ -189,7 +187,9 @@ async def served(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, s
 
 
 @pytest.mark.parametrize("seed", range(2))
-async def test_all_ways_tell_the_same_while_it_happens(state: State, settings: Settings, seed: int) -> None:
+async def test_polling_events_and_websocket_agree_while_the_job_runs(
+    state: State, settings: Settings, seed: int
+) -> None:
     async with served(settings) as (client, address):
         job_id = (await client.post("/v1/jobs", json=BODY)).json()["id"]
         followers = [
@@ -209,7 +209,7 @@ async def test_all_ways_tell_the_same_while_it_happens(state: State, settings: S
         await life.end()
         async with asyncio.timeout(30):
             lists = await asyncio.gather(*followers)
-        whole = await told(client, job_id)
+        whole = await polled_events(client, job_id)
         assert len(whole) > 2
         assert lists == [whole] * 5
         for after in range(len(whole)):
@@ -217,7 +217,7 @@ async def test_all_ways_tell_the_same_while_it_happens(state: State, settings: S
 
 
 async def waited(client: httpx.AsyncClient, job_id: str, after: int) -> list[dict[str, Any]]:
-    """By long polls; what comes together is told together."""
+    """By long polls; events of the same poll come in one response."""
     answer = await client.get(f"/v1/jobs/{job_id}/events", params={"after": after, "wait_s": 30})
     events: list[dict[str, Any]] = answer.json()["events"]
     assert events or answer.json()["over"]

@@ -30,7 +30,7 @@ async def hand(state: State) -> Hand:
     return await Hand.of(state)
 
 
-async def added(door: httpx.AsyncClient, values: dict[str, Any], **more: Any) -> dict[str, Any]:
+async def add_batch(door: httpx.AsyncClient, values: dict[str, Any], **more: Any) -> dict[str, Any]:
     answer = await door.post("/v1/jobs", json={"kind": "illustrate", "input": values, "user_id": "ana", **more})
     assert answer.status_code == 202, answer.text
     batch: dict[str, Any] = answer.json()
@@ -55,31 +55,31 @@ def each(batch: dict[str, Any], name: str) -> list[Any]:
 async def test_one_prompt_and_many_seeds(
     door: httpx.AsyncClient, values: dict[str, Any], more: dict[str, Any], seeds: list[int]
 ) -> None:
-    """``count`` draws no picture twice."""
-    batch = await added(door, values, **more)
+    """``count`` draws distinct seeds."""
+    batch = await add_batch(door, values, **more)
     assert each(batch, "seed") == seeds
     whole = [(await door.get(f"/v1/jobs/{id_}")).json()["parameters"] for id_ in each(batch, "id")]
     assert [(one["seed"], one["negative_prompt"]) for one in whole] == [(seed, "rain") for seed in seeds]
 
 
 async def test_many_prompts(door: httpx.AsyncClient) -> None:
-    batch = await added(door, {"negative_prompt": "rain"}, prompts=["a fox", "a cat"])
+    batch = await add_batch(door, {"negative_prompt": "rain"}, prompts=["a fox", "a cat"])
     assert each(batch, "prompt") == ["a fox", "a cat"]
     assert (await door.get(f"/v1/batches/{batch['batch_id']}")).json() == batch
     listed = (await door.get("/v1/jobs", params={"batch_id": batch["batch_id"]})).json()["jobs"]
     assert [job["prompt"] for job in listed] == ["a cat", "a fox"]
 
 
-async def test_its_jobs_are_told_in_brief(door: httpx.AsyncClient, hand: Hand) -> None:
-    """As the schema has it: what is the same for many jobs is not repeated for each."""
+async def test_batch_lists_its_jobs_in_brief(door: httpx.AsyncClient, hand: Hand) -> None:
+    """As in the schema: members that many jobs share are not repeated for each."""
     long = "a fox " * 100
-    batch = await added(door, {}, prompts=[long, "a cat"])
+    batch = await add_batch(door, {}, prompts=[long, "a cat"])
     (drawn,) = await hand.claim()
     await hand.complete(drawn)
     schemas = (await door.get("/openapi.json")).json()["components"]["schemas"]
-    told = (await door.get(f"/v1/batches/{batch['id']}")).json()
-    assert set(told) == set(schemas["BatchInfo"]["properties"])
-    first, second = told["jobs"]
+    body = (await door.get(f"/v1/batches/{batch['id']}")).json()
+    assert set(body) == set(schemas["BatchInfo"]["properties"])
+    first, second = body["jobs"]
     assert set(first) == set(second) == set(schemas["BriefJob"]["properties"])
     assert (first["status"], first["progress"], first["prompt"]) == ("completed", 1.0, long[:200])
     (result,) = first["results"]
@@ -88,20 +88,20 @@ async def test_its_jobs_are_told_in_brief(door: httpx.AsyncClient, hand: Hand) -
 
 
 async def test_progress_and_the_results_as_a_zip(door: httpx.AsyncClient, hand: Hand) -> None:
-    batch = await added(door, FOX, count=3)
+    batch = await add_batch(door, FOX, count=3)
     own = f"/v1/batches/{batch['batch_id']}"
     assert is_problem(await door.get(f"{own}/download"), 409, "id")
     first, second = await hand.claim(most=2)
     await hand.complete(first)
     await hand.show(second, 4, 8)
-    told = (await door.get(own)).json()
-    assert told["counts"] == {"completed": 1, "processing": 1, "pending": 1}
-    assert (told["progress"], told["over"]) == (0.5, False)
+    body = (await door.get(own)).json()
+    assert body["counts"] == {"completed": 1, "processing": 1, "pending": 1}
+    assert (body["progress"], body["over"]) == (0.5, False)
     assert list(await unpacked(door, own)) == ["001-a-fox-7.png", "metadata.json"]
     await hand.complete(second)
     await hand.do_all()
-    told = (await door.get(own)).json()
-    assert (told["counts"], told["progress"], told["over"]) == ({"completed": 3}, 1.0, True)
+    body = (await door.get(own)).json()
+    assert (body["counts"], body["progress"], body["over"]) == ({"completed": 3}, 1.0, True)
     files = await unpacked(door, own)
     described = json.loads(files["metadata.json"])["generations"]
     assert [one["id"] for one in described] == [job["id"] for job in batch["jobs"]]
@@ -115,8 +115,8 @@ async def unpacked(door: httpx.AsyncClient, own: str) -> dict[str, bytes]:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-async def test_a_batch_is_cancelled(door: httpx.AsyncClient, hand: Hand) -> None:
-    batch = await added(door, FOX, count=3)
+async def test_cancelling_a_batch(door: httpx.AsyncClient, hand: Hand) -> None:
+    batch = await add_batch(door, FOX, count=3)
     own = f"/v1/batches/{batch['batch_id']}"
     (claimed,) = await hand.claim()
     answer = await door.post(f"{own}/cancel")
@@ -128,7 +128,7 @@ async def test_a_batch_is_cancelled(door: httpx.AsyncClient, hand: Hand) -> None
 
 async def test_waiting_for_a_whole_batch(door: httpx.AsyncClient, hand: Hand) -> None:
     body = {"kind": "illustrate", "input": FOX, "count": 3}
-    asking = asyncio.create_task(door.post("/v1/jobs", json=body, headers={"Prefer": "wait=30"}))
+    pending = asyncio.create_task(door.post("/v1/jobs", json=body, headers={"Prefer": "wait=30"}))
     done = 0
     async with asyncio.timeout(20):
         while done < 3:
@@ -136,5 +136,5 @@ async def test_waiting_for_a_whole_batch(door: httpx.AsyncClient, hand: Hand) ->
                 await hand.complete(claimed)
                 done += 1
             await asyncio.sleep(0.01)
-    answer = await asking
+    answer = await pending
     assert (answer.status_code, answer.json()["over"]) == (200, True)

@@ -1,4 +1,4 @@
-"""C-043's routes in the words of C-044, and the lanes of the queue."""
+"""C-043's routes with C-044's fields, and the lanes of the queue."""
 
 from __future__ import annotations
 
@@ -32,17 +32,23 @@ async def hand(state: State) -> Hand:
     return await Hand.of(state)
 
 
-async def generated(door: httpx.AsyncClient, **values: Any) -> dict[str, Any]:
+async def add_generation(door: httpx.AsyncClient, **values: Any) -> dict[str, Any]:
     answer = await door.post("/api/generate", json={"prompt": "a fox", "userId": "ana", **values})
     assert answer.status_code == 202, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    body: dict[str, Any] = answer.json()
+    return body
 
 
-async def test_a_generation_in_c043s_words(door: httpx.AsyncClient, hand: Hand) -> None:
-    told = await generated(door, models=["diffusion"], priority="high", numInferenceSteps=3, seed=7, n=2)
-    own = f"/api/generate/{told['id']}"
-    assert told == {"success": True, "id": told["id"], "status": "pending", "position": 1, "estimatedTime": None}
+async def test_generation_with_c043_fields(door: httpx.AsyncClient, hand: Hand) -> None:
+    generation = await add_generation(door, models=["diffusion"], priority="high", numInferenceSteps=3, seed=7, n=2)
+    own = f"/api/generate/{generation['id']}"
+    assert generation == {
+        "success": True,
+        "id": generation["id"],
+        "status": "pending",
+        "position": 1,
+        "estimatedTime": None,
+    }
     status = (await door.get(f"{own}/status")).json()
     assert (status["userId"], status["status"], status["progress"], status["position"]) == ("ana", "pending", 0.0, 1)
     assert (status["priority"], status["models"], status["completedAt"]) == (5, ["diffusion"], None)
@@ -53,7 +59,7 @@ async def test_a_generation_in_c043s_words(door: httpx.AsyncClient, hand: Hand) 
     await hand.show(claimed, 1, 3, preview=b"half")
     status = (await door.get(f"{own}/status")).json()
     assert (status["status"], status["step"], status["steps"]) == ("processing", 1, 3)
-    assert status["previewUrl"].startswith(f"http://127.0.0.1:8000/v1/jobs/{told['id']}/preview")
+    assert status["previewUrl"].startswith(f"http://127.0.0.1:8000/v1/jobs/{generation['id']}/preview")
     await hand.complete(claimed)
     answer = await door.get(f"{own}/result")
     made = answer.json()
@@ -66,17 +72,17 @@ async def test_a_generation_in_c043s_words(door: httpx.AsyncClient, hand: Hand) 
     assert is_problem(await door.delete(own), 409, "id")
 
 
-async def test_how_a_generation_ends_otherwise(door: httpx.AsyncClient, hand: Hand) -> None:
+async def test_failed_and_cancelled_generations(door: httpx.AsyncClient, hand: Hand) -> None:
     for error, status in ((EngineFailure("broke"), 500), (InvalidRequest("no such size", "width"), 400)):
-        own = f"/api/generate/{(await generated(door))['id']}"
+        own = f"/api/generate/{(await add_generation(door))['id']}"
         await hand.leases.fail((await hand.claim())[0], error, 0.1)
         assert (await door.get(f"{own}/status")).json()["error"]["detail"] == error.message
         assert is_problem(await door.get(f"{own}/result"), status, error.field)
-    own = f"/api/generate/{(await generated(door))['id']}"
+    own = f"/api/generate/{(await add_generation(door))['id']}"
     answer = await door.delete(own)
     assert (answer.status_code, answer.json()["success"], answer.json()["status"]) == (200, True, "cancelled")
     assert is_problem(await door.get(f"{own}/result"), 410)
-    running = f"/api/generate/{(await generated(door))['id']}"
+    running = f"/api/generate/{(await add_generation(door))['id']}"
     await hand.claim()
     assert (await door.delete(running)).status_code == 202
 
@@ -97,30 +103,32 @@ async def test_how_a_generation_ends_otherwise(door: httpx.AsyncClient, hand: Ha
         ({"quality": "best"}, 400, "quality"),
     ],
 )
-async def test_what_is_refused(door: httpx.AsyncClient, values: dict[str, Any], status: int, field: str) -> None:
+async def test_invalid_requests_are_refused(
+    door: httpx.AsyncClient, values: dict[str, Any], status: int, field: str
+) -> None:
     answer = await door.post("/api/generate", json={"prompt": "a fox", **values})
     assert is_problem(answer, status, field)
 
 
-async def test_history_is_not_taken_for_an_id(state: State) -> None:
+async def test_history_route_is_not_matched_as_an_id(state: State) -> None:
     app = application(state.settings)
     install(app, state)
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier") as door:
-        told = await generated(door)
+        generation = await add_generation(door)
         history = await door.get("/api/generate/history")
-        assert [one["id"] for one in history.json()["generations"]] == [told["id"]]
+        assert [one["id"] for one in history.json()["generations"]] == [generation["id"]]
         assert is_problem(await door.delete("/api/generate/history"), 404, "id")
 
 
-async def test_the_queue_by_lane(door: httpx.AsyncClient, hand: Hand) -> None:
+async def test_queue_by_lane(door: httpx.AsyncClient, hand: Hand) -> None:
     for _ in range(3):
-        await generated(door)
-    paused = (await generated(door))["id"]
+        await add_generation(door)
+    paused = (await add_generation(door))["id"]
     await door.post(f"/v1/jobs/{paused}/pause")
     await hand.claim()
-    told = (await door.get("/v1/queue")).json()
-    assert told == {
+    queue = (await door.get("/v1/queue")).json()
+    assert queue == {
         "lanes": {
             "illustrate": {"pending": 2, "processing": 1, "paused": 1, "slots": 4, "is_paused": False},
             "vectorize": {"pending": 0, "processing": 0, "paused": 0, "slots": 2, "is_paused": False},
@@ -131,8 +139,8 @@ async def test_the_queue_by_lane(door: httpx.AsyncClient, hand: Hand) -> None:
     }
 
 
-async def test_a_lane_is_paused_by_who_runs_the_site(state: State, door: httpx.AsyncClient, hand: Hand) -> None:
-    await generated(door)
+async def test_lane_is_paused_by_admins_only(state: State, door: httpx.AsyncClient, hand: Hand) -> None:
+    await add_generation(door)
     lane = "/api/admin/lanes/illustrate"
     assert is_problem(await door.post(f"{lane}/pause"), 403)
     async with keyed_site(state) as site, site.door((await site.key("root", "admin")).secret) as admin:

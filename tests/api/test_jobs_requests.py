@@ -1,4 +1,4 @@
-"""What `POST /v1/jobs` takes and refuses: kinds and their inputs, batches, webhooks, headers (C-140, A-081)."""
+"""`POST /v1/jobs`, accepted and refused requests: kinds and their inputs, batches, webhooks, headers (C-140, A-081)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ SECRET = SecretStr("whsec_" + base64.b64encode(bytes(32)).decode())
 
 @pytest.fixture
 def database_settings(sqlite_settings: DatabaseSettings) -> DatabaseSettings:
-    """What is asked for is the same on either database."""
+    """SQLite alone: request parsing does not depend on the database."""
     return sqlite_settings
 
 
@@ -50,8 +50,8 @@ async def hand(state: State) -> Hand:
     return await Hand.of(state)
 
 
-async def asked(door: httpx.AsyncClient, hand: Hand, **body: Any) -> IllustrateRequest:
-    """What a worker gets to do."""
+async def claimed_request(door: httpx.AsyncClient, hand: Hand, **body: Any) -> IllustrateRequest:
+    """The request that a worker claims."""
     answer = await door.post("/v1/jobs", json={"kind": "illustrate", **body})
     assert answer.status_code == 202, answer.text
     (claimed,) = await hand.claim()
@@ -63,13 +63,13 @@ def url_of(picture: bytes, kind: str = "image/png") -> str:
     return f"data:{kind};base64,{base64.b64encode(picture).decode()}"
 
 
-async def test_an_illustration(door: httpx.AsyncClient, hand: Hand) -> None:
+async def test_illustration_job(door: httpx.AsyncClient, hand: Hand) -> None:
     values = {
         "prompt": "a fox", "negative_prompt": "rain", "model": "turbo", "width": 96, "height": 64, "steps": 3,
         "guidance_scale": 2.5, "sampler": "ddim", "seed": 2**62 + 1, "n": 2, "output_format": "webp",
         "output_compression": 80, "metadata": False,
     }  # fmt: skip
-    made = await asked(door, hand, input=values)
+    made = await claimed_request(door, hand, input=values)
     options = made.options
     assert (options.prompt, options.negative_prompt, options.model) == ("a fox", "rain", "turbo")
     assert (options.width, options.height, options.num_inference_steps) == (96, 64, 3)
@@ -77,19 +77,19 @@ async def test_an_illustration(door: httpx.AsyncClient, hand: Hand) -> None:
     assert (made.encoding.format, made.encoding.quality, made.encoding.metadata) == ("webp", 80, False)
 
 
-async def test_a_quality_means_the_models_steps(door: httpx.AsyncClient, hand: Hand) -> None:
-    made = await asked(door, hand, input={**FOX, "quality": "high quality"})
+async def test_quality_sets_the_steps_of_the_model(door: httpx.AsyncClient, hand: Hand) -> None:
+    made = await claimed_request(door, hand, input={**FOX, "quality": "high quality"})
     assert (made.options.num_inference_steps, made.more) == (16, {"quality": "high quality"})
 
 
 async def test_prompt_to_svg(door: httpx.AsyncClient, hand: Hand) -> None:
-    made = await asked(door, hand, kind="prompt_to_svg", input=FOX)
+    made = await claimed_request(door, hand, kind="prompt_to_svg", input=FOX)
     assert made.encoding.format == "svg"
 
 
-async def test_nobody_named_the_seed(door: httpx.AsyncClient, hand: Hand) -> None:
-    """It is drawn as the job comes in, so that another attempt draws the same."""
-    made = await asked(door, hand, input={**FOX, "seed": -1})
+async def test_random_seed_is_chosen_at_submission(door: httpx.AsyncClient, hand: Hand) -> None:
+    """The seed is chosen when the job is submitted, so that a retry draws the same picture."""
+    made = await claimed_request(door, hand, input={**FOX, "seed": -1})
     assert made.options.seed is not None
     assert made.options.seed >= 0
 
@@ -113,12 +113,14 @@ async def test_nobody_named_the_seed(door: httpx.AsyncClient, hand: Hand) -> Non
         ({**FOX, "steps": 3, "num_inference_steps": 3}, "steps"),
     ],
 )
-async def test_drawings_that_are_refused(door: httpx.AsyncClient, values: dict[str, Any], field: str) -> None:
+async def test_invalid_illustration_inputs_are_refused(
+    door: httpx.AsyncClient, values: dict[str, Any], field: str
+) -> None:
     assert is_problem(await door.post("/v1/jobs", json={"kind": "illustrate", "input": values}), 400, field)
     assert (await door.get("/v1/jobs")).json()["jobs"] == []
 
 
-async def test_an_unknown_model_is_not_found(door: httpx.AsyncClient) -> None:
+async def test_unknown_model_returns_404(door: httpx.AsyncClient) -> None:
     answer = await door.post("/v1/jobs", json={"kind": "illustrate", "input": {**FOX, "model": "x"}})
     assert is_problem(answer, 404, "model")
     assert "mini" in answer.json()["detail"]
@@ -136,7 +138,7 @@ class Stuck(IllustratorStandIn):
 
 
 @pytest.mark.parametrize("kind", [Away, Stuck])
-async def test_jobs_are_taken_while_the_illustrator_is_away(
+async def test_jobs_are_accepted_while_the_illustrator_is_unavailable(
     state: State, kind: type[IllustratorStandIn], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(requests, "FAMILIES_TIMEOUT_S", 0.05)
@@ -147,7 +149,7 @@ async def test_jobs_are_taken_while_the_illustrator_is_away(
         assert is_problem(unknown, 503)
 
 
-async def test_where_nothing_draws_nothing_is_queued(state: State) -> None:
+async def test_illustration_job_without_an_illustrator_returns_404(state: State) -> None:
     async with door_of(state) as door:
         door._transport.app.state.illustrator = None  # type: ignore[attr-defined]
         assert is_problem(await door.post("/v1/jobs", json={"kind": "illustrate", "input": FOX}), 404, "model")
@@ -195,15 +197,17 @@ async def test_where_nothing_draws_nothing_is_queued(state: State) -> None:
         ({"kind": "vectorize", "input": {"image": "x"}, "count": 2}, 400, "count"),
     ],
 )  # fmt: skip
-async def test_bodies_that_are_refused(door: httpx.AsyncClient, body: dict[str, Any], status: int, field: str) -> None:
+async def test_invalid_bodies_are_refused(
+    door: httpx.AsyncClient, body: dict[str, Any], status: int, field: str
+) -> None:
     assert is_problem(await door.post("/v1/jobs", json=body), status, field)
     assert (await door.get("/v1/jobs")).json()["jobs"] == []
 
 
 @pytest.mark.parametrize("priority", [("low", -5), ("high", 5), (-10, -10), (3, 3), (None, 0)])
 async def test_priorities(door: httpx.AsyncClient, priority: tuple[Any, int]) -> None:
-    given, meant = priority
-    body = {"kind": "illustrate", "input": FOX, "priority": given}
+    value, meant = priority
+    body = {"kind": "illustrate", "input": FOX, "priority": value}
     assert (await door.post("/v1/jobs", json=body)).json()["priority"] == meant
 
 
@@ -244,10 +248,10 @@ async def test_without_a_secret_there_are_no_webhooks(state: State) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(ACCEPTED))
-async def test_pictures_by_either_way_are_one_object(
+async def test_json_and_form_pictures_are_stored_as_one_object(
     door: httpx.AsyncClient, hand: Hand, name: str, settings: Settings
 ) -> None:
-    """It is in the store before there is a job, as it came."""
+    """The picture is stored before the job exists, with its bytes unchanged."""
     picture = ACCEPTED[name]
     values = {"image": url_of(picture), "tier": "2", "max_paths": 9, "validate": True}
     by_json = await door.post("/v1/jobs", json={"kind": "vectorize", "input": values})
@@ -265,8 +269,8 @@ async def test_pictures_by_either_way_are_one_object(
 
 
 @pytest.mark.parametrize("name", sorted(set(REFUSED) - {"truncated", "transparent"}))
-async def test_pictures_that_cannot_be_decoded_are_refused(door: httpx.AsyncClient, name: str) -> None:
-    """By what their headers show, and before anything of them is kept."""
+async def test_undecodable_pictures_are_refused(door: httpx.AsyncClient, name: str) -> None:
+    """Refused by the image header, before anything is stored."""
     answer = await door.post("/v1/jobs", files={"image": ("a.png", REFUSED[name])})
     assert answer.status_code in (413, 415, 422), answer.text
     assert answer.json()["field"] in ("image", None)
@@ -284,16 +288,18 @@ async def test_pictures_that_cannot_be_decoded_are_refused(door: httpx.AsyncClie
         ({"max_paths": "x"}, "max_paths"),
     ],
 )
-async def test_forms_that_are_refused(door: httpx.AsyncClient, logo: bytes, fields: dict[str, str], field: str) -> None:
+async def test_invalid_forms_are_refused(
+    door: httpx.AsyncClient, logo: bytes, fields: dict[str, str], field: str
+) -> None:
     assert is_problem(await door.post("/v1/jobs", files={"image": ("a", logo)}, data=fields), 400, field)
 
 
-async def test_a_form_without_a_picture(door: httpx.AsyncClient, logo: bytes) -> None:
+async def test_form_without_a_picture_is_refused(door: httpx.AsyncClient, logo: bytes) -> None:
     assert is_problem(await door.post("/v1/jobs", files={"picture": ("a", logo)}), 400, "picture")
     assert is_problem(await door.post("/v1/jobs", files={"tier": (None, "1")}), 400, "image")
 
 
-async def test_a_stored_result_is_vectorized(door: httpx.AsyncClient, hand: Hand, logo: bytes) -> None:
+async def test_stored_result_is_vectorized(door: httpx.AsyncClient, hand: Hand, logo: bytes) -> None:
     first = await door.post("/v1/jobs", json={"kind": "illustrate", "input": FOX})
     await hand.complete((await hand.claim())[0], File(logo, "image/png", 64, 64, 7), File(b"<svg/>", "image/svg+xml"))
     drawn = (await door.get(f"/v1/jobs/{first.json()['id']}")).json()["results"]

@@ -1,4 +1,4 @@
-"""Streams of events: their form, their ends, who may follow, and clients that misbehave (B-080, USERS_ASK 15)."""
+"""Event streams: format, end, access, and misbehaving clients (B-080, USERS_ASK 15)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ SSE = {"Accept": "text/event-stream"}
 
 @pytest.fixture
 def database_settings(sqlite_settings: DatabaseSettings) -> DatabaseSettings:
-    """test_jobs_agree has both databases."""
+    """SQLite alone: test_jobs_agree covers both databases."""
     return sqlite_settings
 
 
@@ -63,7 +63,7 @@ async def client(address: str) -> AsyncIterator[httpx.AsyncClient]:
         yield found
 
 
-async def added(client: httpx.AsyncClient) -> str:
+async def add_job(client: httpx.AsyncClient) -> str:
     job_id: str = (await client.post("/v1/jobs", json=FOX)).json()["id"]
     return job_id
 
@@ -73,7 +73,7 @@ def follow(address: str, job_id: str, query: str = "", **more: Any) -> connect:
 
 
 async def closed(socket: ClientConnection) -> int | None:
-    """The code that it is closed with, after what it may still say."""
+    """The close code, after any remaining messages."""
     async with asyncio.timeout(10):
         with contextlib.suppress(websockets.ConnectionClosed):
             while True:
@@ -83,7 +83,7 @@ async def closed(socket: ClientConnection) -> int | None:
 
 async def test_server_sent_events(state: State, hand: Hand) -> None:
     async with door_of(state) as door:
-        job_id = await added(door)
+        job_id = await add_job(door)
         await hand.do_all()
         answer = await door.get(f"/v1/jobs/{job_id}/events", headers=SSE)
         assert answer.headers["content-type"].startswith("text/event-stream")
@@ -100,12 +100,12 @@ async def test_server_sent_events(state: State, hand: Hand) -> None:
         for path in ("/status/stream", "/events?stream=true", "/events?stream=1&after=0"):
             assert (await door.get(f"/v1/jobs/{job_id}{path}")).text == answer.text
         rest = await door.get(f"/v1/jobs/{job_id}/events?after=1", headers={**SSE, "Last-Event-ID": "2"})
-        assert rest.text.count("event: ") == 1  # the header is newer than the address
+        assert rest.text.count("event: ") == 1  # the header has precedence over the query
 
 
-async def test_a_browser_that_has_seen_the_end_stops_asking(state: State, hand: Hand) -> None:
+async def test_last_event_id_at_the_end_returns_204(state: State, hand: Hand) -> None:
     async with door_of(state) as door:
-        job_id = await added(door)
+        job_id = await add_job(door)
         await hand.do_all()
         for after in ("3", "99", "2147483647"):
             answer = await door.get(f"/v1/jobs/{job_id}/events", headers={**SSE, "Last-Event-ID": after})
@@ -126,16 +126,16 @@ async def test_a_browser_that_has_seen_the_end_stops_asking(state: State, hand: 
         ("", {**SSE, "Last-Event-ID": "x"}, "Last-Event-ID"),
     ],
 )
-async def test_numbers_that_are_none(state: State, query: str, headers: dict[str, str], field: str) -> None:
+async def test_invalid_event_numbers_are_refused(state: State, query: str, headers: dict[str, str], field: str) -> None:
     async with door_of(state) as door:
-        job_id = await added(door)
+        job_id = await add_job(door)
         assert is_problem(await door.get(f"/v1/jobs/{job_id}/events{query}", headers=headers), 400, field)
 
 
-async def test_of_a_job_long_over_one_event_is_left(state: State, hand: Hand) -> None:
-    """Events go some time after the job; where it stands does not."""
+async def test_pruned_events_of_a_finished_job_leave_the_last_one(state: State, hand: Hand) -> None:
+    """Events are pruned some time after the job ends; its state is not."""
     async with door_of(state) as door:
-        job_id = await added(door)
+        job_id = await add_job(door)
         (claimed,) = await hand.claim()
         await hand.show(claimed, 3, preview=b"a preview")
         await hand.leases.fail(claimed, InvalidRequest("no such size", "width"), 0.1)
@@ -148,19 +148,19 @@ async def test_of_a_job_long_over_one_event_is_left(state: State, hand: Hand) ->
         assert (await door.get(f"/v1/jobs/{job_id}/events?after=4")).json() == {"events": [], "last": 4, "over": True}
 
 
-async def test_a_long_poll_ends_with_an_event_or_the_time(state: State, hand: Hand) -> None:
+async def test_long_poll_ends_with_an_event_or_at_its_timeout(state: State, hand: Hand) -> None:
     async with door_of(state) as door:
-        job_id = await added(door)
+        job_id = await add_job(door)
         silent = (await door.get(f"/v1/jobs/{job_id}/events?after=1&wait_s=0.05")).json()
         assert silent == {"events": [], "last": 1, "over": False}
-        asking = asyncio.create_task(door.get(f"/v1/jobs/{job_id}/events?after=1&wait_s=60"))
+        pending = asyncio.create_task(door.get(f"/v1/jobs/{job_id}/events?after=1&wait_s=60"))
         await asyncio.sleep(0.05)
         await hand.claim()
-        assert [event["event"] for event in (await asking).json()["events"]] == ["started"]
+        assert [event["event"] for event in (await pending).json()["events"]] == ["started"]
 
 
-async def test_a_silent_stream_is_kept_alive(client: httpx.AsyncClient, hand: Hand) -> None:
-    job_id = await added(client)
+async def test_silent_stream_sends_heartbeats(client: httpx.AsyncClient, hand: Hand) -> None:
+    job_id = await add_job(client)
     lines: list[str] = []
     async with client.stream("GET", f"/v1/jobs/{job_id}/events", headers=SSE) as answer:
         async for line in answer.aiter_lines():
@@ -170,8 +170,8 @@ async def test_a_silent_stream_is_kept_alive(client: httpx.AsyncClient, hand: Ha
     assert [line for line in lines if line.startswith("id")] == ["id: 1", "id: 2", "id: 3"]
 
 
-async def test_a_job_that_is_deleted_ends_its_streams(client: httpx.AsyncClient, address: str, state: State) -> None:
-    job_id = await added(client)
+async def test_deleted_job_ends_its_streams(client: httpx.AsyncClient, address: str, state: State) -> None:
+    job_id = await add_job(client)
     async with follow(address, job_id) as socket, client.stream("GET", f"/v1/jobs/{job_id}/events", headers=SSE) as sse:
         assert json.loads(await socket.recv())["event"] == "queued"
         async with state.database.write() as connection:
@@ -183,15 +183,15 @@ async def test_a_job_that_is_deleted_ends_its_streams(client: httpx.AsyncClient,
 
 
 async def test_a_websocket_cancels_and_closes_at_the_end(client: httpx.AsyncClient, address: str, hand: Hand) -> None:
-    job_id = await added(client)
+    job_id = await add_job(client)
     async with follow(address, job_id) as socket:
         assert json.loads(await socket.recv())["event"] == "queued"
         (claimed,) = await hand.claim()
         assert json.loads(await socket.recv())["data"]["attempt"] == 1
         for strange in ("{}", "[]", "x", '{"type": "dance"}'):
             await socket.send(strange)
-            told = json.loads(await socket.recv())
-            assert (told["event"], told["data"]["status"], "id" in told) == ("problem", 400, False)
+            message = json.loads(await socket.recv())
+            assert (message["event"], message["data"]["status"], "id" in message) == ("problem", 400, False)
         await socket.send('{"type": "cancel"}')
         async with asyncio.timeout(10):
             while not await hand.leases.requested_changes():  # noqa: ASYNC110 (a database has no event)
@@ -204,15 +204,15 @@ async def test_a_websocket_cancels_and_closes_at_the_end(client: httpx.AsyncClie
         assert await closed(socket) == 1000
 
 
-async def test_sockets_that_are_closed_at_once(client: httpx.AsyncClient, address: str) -> None:
-    job_id = await added(client)
+async def test_invalid_sockets_are_closed_immediately(client: httpx.AsyncClient, address: str) -> None:
+    job_id = await add_job(client)
     for which, query, code in (("0" * 32, "", 4404), ("x", "", 4404), (job_id, "?after=x", 4400)):
         async with follow(address, which, query) as socket:
             assert await closed(socket) == code
 
 
-async def test_clients_that_send_too_much(client: httpx.AsyncClient, address: str) -> None:
-    job_id = await added(client)
+async def test_sockets_of_clients_that_send_too_much_are_closed(client: httpx.AsyncClient, address: str) -> None:
+    job_id = await add_job(client)
     async with follow(address, job_id) as socket:
         await socket.send("x" * (MAX_MESSAGE + 1))
         assert await closed(socket) == 1009
@@ -224,12 +224,12 @@ async def test_clients_that_send_too_much(client: httpx.AsyncClient, address: st
             for _ in range(MAX_MESSAGES + 1):
                 await socket.send("{}")
         assert await closed(socket) == 1008
-    async with follow(address, job_id) as socket:  # all of them gave their place back
+    async with follow(address, job_id) as socket:  # all slots are free again
         assert json.loads(await socket.recv())["event"] == "queued"
 
 
-async def test_as_many_follow_as_may(client: httpx.AsyncClient, address: str, hand: Hand) -> None:
-    """Two for one job."""
+async def test_followers_of_a_job_are_limited(client: httpx.AsyncClient, address: str, hand: Hand) -> None:
+    """At most two followers per job."""
     key = {"Idempotency-Key": "fox"}
     job_id = (await client.post("/v1/jobs", json=FOX, headers=key)).json()["id"]
     async with follow(address, job_id) as first, follow(address, job_id) as second:
@@ -240,12 +240,12 @@ async def test_as_many_follow_as_may(client: httpx.AsyncClient, address: str, ha
         assert is_problem(await client.get(f"/v1/jobs/{job_id}/events", headers=SSE), 503)
         assert is_problem(await client.get(f"/v1/jobs/{job_id}/events?after=1&wait_s=5"), 503)
         answer = await client.post("/v1/jobs", json=FOX, headers={**key, "Prefer": "wait=30"})
-        assert answer.json()["status"] == "pending"  # a preference
+        assert answer.json()["status"] == "pending"  # `Prefer` is not binding
         await hand.do_all()
         assert [await closed(first), await closed(second)] == [1000, 1000]
 
 
-async def test_without_a_state_there_is_nothing_to_follow(settings: Settings) -> None:
+async def test_streams_without_a_state_are_refused(settings: Settings) -> None:
     with listening(application(settings, with_state=False)) as address:
         async with follow(address, "0" * 32) as socket:
             assert await closed(socket) == 1013
@@ -267,23 +267,23 @@ async def test_without_a_state_there_is_nothing_to_follow(settings: Settings) ->
         ("http://[", "10.0.0.1:8000", False),
     ],
 )
-def test_pages_of_other_sites_are_not_welcome(settings: Settings, origin: str | None, host: str, welcome: bool) -> None:
+def test_foreign_origins_are_refused(settings: Settings, origin: str | None, host: str, welcome: bool) -> None:
     assert is_allowed_origin(origin, host, settings) is welcome
 
 
-async def test_a_page_of_another_site_is_told_so(client: httpx.AsyncClient, address: str) -> None:
-    job_id = await added(client)
+async def test_foreign_origin_is_reported_on_the_socket(client: httpx.AsyncClient, address: str) -> None:
+    job_id = await add_job(client)
     async with follow(address, job_id, origin="https://evil.example") as socket:
         assert await closed(socket) == 4403
     async with follow(address, job_id, origin=f"http://{address}") as socket:
         assert json.loads(await socket.recv())["event"] == "queued"
 
 
-async def test_a_database_that_comes_back_is_followed_on(state: State, hand: Hand) -> None:
-    """Silence while it is away, and nothing is lost."""
+async def test_streams_resume_after_a_database_outage(state: State, hand: Hand) -> None:
+    """The stream is silent during the outage, and no event is lost."""
     found: list[str] = []
     async with door_of(state) as door:
-        job_id = await added(door)
+        job_id = await add_job(door)
         follower = door._transport.app.state.jobs.follower  # type: ignore[attr-defined]
         away = Broken(follower._database)
         follower._database = away
@@ -308,7 +308,7 @@ async def collect(following: Any, found: list[str]) -> None:
 
 
 class Broken:
-    """A database that a test takes away and brings back."""
+    """A database that a test makes unavailable and available again."""
 
     def __init__(self, database: Any) -> None:
         self.is_away = False
@@ -320,28 +320,28 @@ class Broken:
         return self._database.read(kind)
 
 
-async def test_who_does_not_read_gives_his_place_back(
+async def test_socket_that_does_not_read_frees_its_slot(
     client: httpx.AsyncClient, address: str, state: State, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What waits for him is bounded, and so is how long."""
+    """The send buffer of a socket is bounded, and so is the send time."""
     monkeypatch.setattr(sockets, "SEND_TIMEOUT_S", 0.2)
-    job_id, data = await added(client), {"status": "pending", "progress": 0.0, "attempt": 0, "much": "x" * 4000}
-    told = [
+    job_id, data = await add_job(client), {"status": "pending", "progress": 0.0, "attempt": 0, "much": "x" * 4000}
+    rows = [
         {"generation_id": job_id, "n": n, "kind": "moved", "data": data, "created_at": utc_now()}
         for n in range(2, 4000)
     ]
     async with state.database.write() as connection:
-        await connection.execute(events.insert(), told)
-        await connection.execute(jobs.update().values(events=len(told) + 1))
+        await connection.execute(events.insert(), rows)
+        await connection.execute(jobs.update().values(events=len(rows) + 1))
     idle = [await follow(address, job_id, max_queue=1, compression=None) for _ in range(2)]
     async with asyncio.timeout(20):
-        while not await is_told(address, job_id):  # noqa: ASYNC110 (a place has no event)
+        while not await is_followable(address, job_id):  # noqa: ASYNC110 (a slot has no event)
             await asyncio.sleep(0.05)
     for socket in idle:
         socket.transport.abort()
 
 
-async def is_told(address: str, job_id: str) -> bool:
+async def is_followable(address: str, job_id: str) -> bool:
     socket = await follow(address, job_id)
     try:
         return bool(json.loads(await socket.recv())["event"] == "queued")

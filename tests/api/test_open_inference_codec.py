@@ -1,4 +1,4 @@
-"""The open inference codec: what goes in comes out, and no bytes break it."""
+"""The open inference codec: round trips, and arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ def test_bytes_round_trip(elements: list[bytes]) -> None:
 
 
 @given(NUMBERS, st.booleans())
-def test_a_request_survives_either_form(array: np.ndarray[Any, Any], binary: bool) -> None:
-    """As a client would write it, as JSON numbers or with a binary tail."""
+def test_request_round_trip_in_json_and_binary(array: np.ndarray[Any, Any], binary: bool) -> None:
+    """As a client encodes it: JSON numbers or a binary tail."""
     datatype = datatype_of(array)
     if datatype == "FP16" and not binary:
-        return  # the protocol carries it in binary only
+        return  # the protocol has it in binary only
     entry: dict[str, Any] = {"name": "x", "shape": list(array.shape), "datatype": datatype}
     tail = to_binary(array) if binary else b""
     if binary:
@@ -68,7 +68,7 @@ def test_a_request_survives_either_form(array: np.ndarray[Any, Any], binary: boo
 
 
 @given(NUMBERS, st.booleans())
-def test_a_response_reads_back(array: np.ndarray[Any, Any], binary: bool) -> None:
+def test_response_round_trip(array: np.ndarray[Any, Any], binary: bool) -> None:
     request = InferRequest((), parameters={"binary_data_output": binary})
     body, head = encode_response("m", "1", request, {"y": array})
     document = json.loads(body[:head])
@@ -82,13 +82,13 @@ def test_a_response_reads_back(array: np.ndarray[Any, Any], binary: bool) -> Non
     np.testing.assert_array_equal(values, array)
 
 
-def test_bf16_is_the_upper_half_of_a_float() -> None:
+def test_bf16_is_the_upper_half_of_fp32() -> None:
     array = from_binary(b"\x80\x3f\x00\xc0", "BF16", (2,), "x")
     assert array.tolist() == [1.0, -2.0]
 
 
 @given(st.binary(max_size=400), st.none() | st.integers(0, 500))
-def test_random_bytes_are_the_clients_error(body: bytes, head: int | None) -> None:
+def test_random_bytes_are_client_errors(body: bytes, head: int | None) -> None:
     with pytest.raises(InvalidRequest):
         decode_request(body, head)
 
@@ -111,8 +111,8 @@ FIELDS = st.fixed_dictionaries(
 
 
 @given(st.fixed_dictionaries({"inputs": st.lists(FIELDS, max_size=3)}, optional={"id": JSON, "outputs": JSON}))
-def test_almost_right_requests_are_answered_or_refused(document: dict[str, Any]) -> None:
-    """Nothing but our own error of the client's, whatever the types."""
+def test_nearly_valid_requests_are_answered_or_refused(document: dict[str, Any]) -> None:
+    """Raises only the codec's own client error, whatever the types."""
     try:
         request = decode_request(json.dumps(document).encode())
     except InvalidRequest:
@@ -140,27 +140,27 @@ def test_almost_right_requests_are_answered_or_refused(document: dict[str, Any])
         b'{"inputs":[{"name":"x","datatype":"UINT8","shape":[1],"data":%s1%s}]}' % (b"[" * 9, b"]" * 9),
     ],
 )
-def test_known_traps(text: bytes) -> None:
+def test_malformed_requests_are_refused(text: bytes) -> None:
     with pytest.raises(InvalidRequest):
         decode_request(text)
 
 
 @pytest.mark.parametrize("size", [1, 3])
-def test_a_million_empty_elements_are_counted_and_not_read(size: int) -> None:
-    """Their lengths alone are 4 MB: reading them all would hold every other request up."""
+def test_million_empty_elements_are_counted_without_reading(size: int) -> None:
+    """The length prefixes alone are 4 MB: parsing them all would block every other request."""
     raw = memoryview(bytes(4_000_000))
     with pytest.raises(InvalidRequest, match=f"{size + 1} elements"):
         from_binary(raw, "BYTES", (size,), "x")
 
 
-def test_lists_within_lists_have_as_many_levels_as_a_shape() -> None:
+def test_nesting_depth_equals_the_rank_of_the_shape() -> None:
     for levels, fits in ((8, True), (9, False)):
         data = json.loads("[" * levels + "1" + "]" * levels)
         with contextlib.nullcontext() if fits else pytest.raises(InvalidRequest, match="levels"):
             assert from_numbers(data, "UINT8", (1,), "x").tolist() == [1]
 
 
-def test_mixed_strings_do_not_swell() -> None:
+def test_strings_of_mixed_length_are_not_widened() -> None:
     """numpy would widen every element to the longest string."""
     data = json.dumps(["a" * 1_000_000] + [""] * 100_000)
     with pytest.raises(InvalidRequest):

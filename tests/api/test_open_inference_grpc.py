@@ -1,4 +1,4 @@
-"""The open inference protocol over gRPC: the stock client against a real server, and bytes that are no message."""
+"""The open inference protocol over gRPC: the stock client against a real server, and undecodable messages."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def image_input(data: bytes) -> triton.InferInput:
     return tensor
 
 
-def test_stock_client_asks_around(client: triton.InferenceServerClient) -> None:
+def test_stock_client_reads_health_and_metadata(client: triton.InferenceServerClient) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("vectorize")
@@ -63,12 +63,12 @@ def test_stock_client_vectorizes(client: triton.InferenceServerClient, logo: byt
 
 
 @pytest.mark.parametrize("kind", ACCEPTED)
-def test_unusual_pictures_are_taken(client: triton.InferenceServerClient, kind: str) -> None:
+def test_unusual_pictures_are_accepted(client: triton.InferenceServerClient, kind: str) -> None:
     assert client.infer("vectorize", [image_input(ACCEPTED[kind])]).as_numpy("svg")[0].startswith(b"<svg")
 
 
 def test_typed_contents(channel: grpc.Channel, logo: bytes) -> None:
-    """tritonclient only sends raw contents; the protocol has typed ones too."""
+    """tritonclient sends only raw contents; the protocol also has typed ones."""
     call = channel.unary_unary(METHOD, pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString)
     request = pb.ModelInferRequest(model_name="vectorize")
     request.inputs.add(name="image", datatype="BYTES", shape=[1]).contents.bytes_contents.append(logo)
@@ -79,8 +79,8 @@ def test_typed_contents(channel: grpc.Channel, logo: bytes) -> None:
     assert np.frombuffer(call(request).raw_output_contents[0], np.float32).tolist() == [2, 3]
 
 
-def test_stream_goes_on_after_a_bad_request(client: triton.InferenceServerClient, logo: bytes) -> None:
-    """One bad request does not sink the rest."""
+def test_stream_continues_after_an_invalid_request(client: triton.InferenceServerClient, logo: bytes) -> None:
+    """An invalid request does not end the stream."""
     answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
     client.start_stream(lambda result, error: answers.put((result, error)))
     for data in (logo, b"no picture", logo):
@@ -127,8 +127,8 @@ def test_wrong_tensors_and_models_are_refused(client: triton.InferenceServerClie
     assert refused(client, image_input(logo), model_version="9").status() == "StatusCode.NOT_FOUND"
 
 
-def test_bytes_that_are_no_message(channel: grpc.Channel) -> None:
-    """INVALID_ARGUMENT: the client's error, not the server's."""
+def test_undecodable_messages_are_refused(channel: grpc.Channel) -> None:
+    """INVALID_ARGUMENT: a client error, not a server error."""
     for method in pb.DESCRIPTOR.services_by_name["GRPCInferenceService"].methods:
         if method.client_streaming:
             continue
@@ -138,7 +138,7 @@ def test_bytes_that_are_no_message(channel: grpc.Channel) -> None:
         assert caught.value.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.UNIMPLEMENTED), method.name
 
 
-def test_contents_that_do_not_fit(channel: grpc.Channel) -> None:
+def test_contents_of_the_wrong_type_or_length_are_refused(channel: grpc.Channel) -> None:
     call = channel.unary_unary(METHOD, pb.ModelInferRequest.SerializeToString, pb.ModelInferResponse.FromString)
     requests = [pb.ModelInferRequest(model_name="vectorize") for _ in range(4)]
     requests[1].inputs.add(name="image", datatype="BYTES", shape=[1])

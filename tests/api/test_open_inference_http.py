@@ -1,4 +1,4 @@
-"""The open inference protocol over HTTP: stock clients, KServe's and Triton's traps, and what must be refused."""
+"""The open inference protocol over HTTP: stock clients, peculiarities of KServe and Triton, and refused requests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def client(served: Served) -> triton.InferenceServerClient:
     return triton.InferenceServerClient(served.http)
 
 
-def test_stock_client_asks_around(client: triton.InferenceServerClient) -> None:
+def test_stock_client_reads_health_and_metadata(client: triton.InferenceServerClient) -> None:
     assert client.is_server_live()
     assert client.is_server_ready()
     assert client.is_model_ready("vectorize")
@@ -57,7 +57,7 @@ def test_stock_client_asks_around(client: triton.InferenceServerClient) -> None:
 
 
 def test_stock_client_vectorizes_a_file(client: triton.InferenceServerClient, logo: bytes) -> None:
-    """Binary both ways, without a Content-Type, and parameters."""
+    """Binary request and response, without a Content-Type, with parameters."""
     result = client.infer("vectorize", [image_input(logo)], request_id="7", parameters={"tier": "1"})
     assert result.as_numpy("svg")[0].startswith(b"<svg")
     assert result.as_numpy("tier")[0] == b"1"
@@ -103,7 +103,7 @@ def test_stock_client_reaches_an_engine(client: triton.InferenceServerClient) ->
     assert len(client.get_inference_statistics()["model_stats"]) == 2
 
 
-async def test_who_has_no_key_is_told_what_to_send(door: httpx.AsyncClient, service: StandIn) -> None:
+async def test_missing_key_error_names_the_header(door: httpx.AsyncClient, service: StandIn) -> None:
     async def unknown() -> None:
         raise Unauthorized("a key is needed")
 
@@ -113,8 +113,8 @@ async def test_who_has_no_key_is_told_what_to_send(door: httpx.AsyncClient, serv
     assert answer.headers["www-authenticate"] == "Bearer"
 
 
-async def test_health_has_both_words(door: httpx.AsyncClient, service: StandIn) -> None:
-    """kserve reads `live` from the one and `ready` from the other."""
+async def test_health_has_live_and_ready_members(door: httpx.AsyncClient, service: StandIn) -> None:
+    """kserve reads `live` from one endpoint and `ready` from the other."""
     for path in ("/v2/health/live", "/v2/health/ready"):
         assert (await door.get(path)).json() == {"live": True, "ready": True}
     service.broken = True
@@ -166,7 +166,7 @@ async def test_bad_pictures_are_refused(door: httpx.AsyncClient, kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", ACCEPTED)
-async def test_unusual_pictures_are_taken(door: httpx.AsyncClient, kind: str) -> None:
+async def test_unusual_pictures_are_accepted(door: httpx.AsyncClient, kind: str) -> None:
     assert (await door.post(INFER, json=json_request(ACCEPTED[kind]))).status_code == 200
 
 
@@ -249,7 +249,7 @@ async def test_wrong_requests_are_refused(door: httpx.AsyncClient, logo: bytes) 
 
 
 @pytest.mark.parametrize("binary", [False, True])
-def test_an_output_that_is_not_finite_is_refused(client: triton.InferenceServerClient, binary: bool) -> None:
+def test_non_finite_output_is_refused(client: triton.InferenceServerClient, binary: bool) -> None:
     tensor = triton.InferInput("x", [1, 4], "FP32")
     tensor.set_data_from_numpy(np.full((1, 4), -3e38, np.float32))
     output = triton.InferRequestedOutput("y", binary_data=binary)

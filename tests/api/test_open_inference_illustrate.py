@@ -1,4 +1,4 @@
-"""The model `illustrate`, by stock clients: the real Illustrator on engines that are functions, behind both doors."""
+"""The model `illustrate` with stock clients: the real Illustrator on engines that are functions, over HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ PLACES = 20
 
 
 class Slow(FakeEngines):
-    """A denoising step takes ``step_s``; ``most`` is how many there were at once."""
+    """A denoising step takes ``step_s`` seconds; ``most`` is the highest number of concurrent steps."""
 
     step_s = 0.0
     at_once = most = 0
@@ -55,7 +55,7 @@ class Slow(FakeEngines):
         return sum(engine == "toy_unet" for engine, _ in self.calls)
 
     def rest(self) -> int:
-        """Steps begun, once none has been for a while."""
+        """Number of steps started, read after a period without a new one."""
         before = -1
         while before != self.steps:
             before = self.steps
@@ -64,15 +64,15 @@ class Slow(FakeEngines):
 
 
 @pytest.fixture(scope="module")
-def asked() -> Slow:
+def slow_engines() -> Slow:
     return Slow(engines().answers)
 
 
 @pytest.fixture(scope="module")
-def studio_doors(asked: Slow, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+def studio_doors(slow_engines: Slow, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     own = IllustratorSettings(model_repository=write_family(tmp_path_factory.mktemp("repository")))
     settings = Settings(illustrator=own, gateway=GatewaySettings(max_ongoing_requests=PLACES, kept_share=0))
-    with both_doors(Illustrator(own, engines=asked), settings) as doors:  # type: ignore[arg-type]
+    with both_doors(Illustrator(own, engines=slow_engines), settings) as doors:  # type: ignore[arg-type]
         yield doors
 
 
@@ -88,11 +88,11 @@ def over_http(studio_doors: Served) -> triton_http.InferenceServerClient:
 
 
 @pytest.fixture
-def slow(asked: Slow) -> Iterator[Slow]:
-    asked.step_s = 0.02
-    yield asked
-    asked.step_s = 0.0
-    asked.rest()
+def slow(slow_engines: Slow) -> Iterator[Slow]:
+    slow_engines.step_s = 0.02
+    yield slow_engines
+    slow_engines.step_s = 0.0
+    slow_engines.rest()
 
 
 TYPES = {"BYTES": object, "INT64": np.int64, "INT32": np.int32, "FP32": np.float32, "UINT8": np.uint8, "BOOL": bool}
@@ -109,43 +109,45 @@ def prompt(text: str | bytes = "red apple", kind: Any = triton) -> Any:
     return tensor("prompt", [text.encode() if isinstance(text, str) else text], "BYTES", kind)
 
 
-# --- what there is ----------------------------------------------------------------------------------------------------
+# --- metadata ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("kind", ["grpc", "http"])
-def test_stock_clients_ask_around(kind: str, studio_doors: Served, client: Any, over_http: Any) -> None:
-    asker = client if kind == "grpc" else over_http
-    told = {"as_json": True} if kind == "grpc" else {}
-    assert asker.is_server_ready()
+def test_stock_clients_read_health_and_metadata(kind: str, studio_doors: Served, client: Any, over_http: Any) -> None:
+    triton_client = client if kind == "grpc" else over_http
+    options = {"as_json": True} if kind == "grpc" else {}
+    assert triton_client.is_server_ready()
     for model in ("illustrate", "toy_unet", "toy_vae_decoder", "vectorize", "plus_one"):
-        assert asker.is_model_ready(model), model
-    metadata = asker.get_model_metadata("illustrate", **told)
+        assert triton_client.is_model_ready(model), model
+    metadata = triton_client.get_model_metadata("illustrate", **options)
     assert {entry["name"]: entry["datatype"] for entry in metadata["inputs"]}["prompt"] == "BYTES"
     assert metadata["outputs"][0]["name"] == "image"
-    config = asker.get_model_config("illustrate", **told)
+    config = triton_client.get_model_config("illustrate", **options)
     config = config.get("config", config)
     assert config["model_transaction_policy"]["decoupled"] is True
     assert [entry["name"] for entry in config["input"] if not entry.get("optional")] == ["prompt"]
     (family,) = json.loads(config["parameters"]["models"]["string_value"])
     assert (family["name"], family["num_inference_steps"]) == ("toy", 6)
-    index = asker.get_model_repository_index(**told)
+    index = triton_client.get_model_repository_index(**options)
     listed = {entry["name"]: entry["state"] for entry in (index["models"] if kind == "grpc" else index)}
     assert set(listed) == {"vectorize", "illustrate", "plus_one", "toy_text_encoder", "toy_unet", "toy_vae_decoder"}
     assert set(listed.values()) == {"READY"}
-    asker.load_model("toy_unet")
+    triton_client.load_model("toy_unet")
     with pytest.raises(InferenceServerException, match="no version"):
-        asker.get_model_metadata("illustrate", "9")
+        triton_client.get_model_metadata("illustrate", "9")
 
 
-def test_engines_that_fail_are_told(studio_doors: Served, asked: Slow, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not ready as a whole; what does not need them is."""
+def test_failing_engines_are_reported(
+    studio_doors: Served, slow_engines: Slow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The site is not ready; models that do not need the failed engine are."""
     monkeypatch.setattr("serve.engines.engine_set.HEALTH_CACHE_S", 0.0)
-    monkeypatch.setitem(asked.answers, "toy_unet", EngineUnavailable("gone"))
+    monkeypatch.setitem(slow_engines.answers, "toy_unet", EngineUnavailable("gone"))
     address = f"http://{studio_doors.http}"
     assert httpx.get(f"{address}/v2/health/ready").status_code == 503
-    told = httpx.get(f"{address}/health/ready")
-    assert told.status_code == 503
-    assert {name: engine["ready"] for name, engine in told.json()["engines"].items()} == {
+    response = httpx.get(f"{address}/health/ready")
+    assert response.status_code == 503
+    assert {name: engine["ready"] for name, engine in response.json()["engines"].items()} == {
         "plus_one": True, "toy_text_encoder": True, "toy_unet": False, "toy_vae_decoder": True,
     }  # fmt: skip
     assert httpx.get(f"{address}/api/ai-health").json()["models_ready"] == 3
@@ -156,7 +158,7 @@ def test_engines_that_fail_are_told(studio_doors: Served, asked: Slow, monkeypat
     assert index["illustrate"]["reason"]
 
 
-async def test_without_an_illustrator_there_is_no_such_model(door: httpx.AsyncClient) -> None:
+async def test_model_without_an_illustrator_is_unknown(door: httpx.AsyncClient) -> None:
     for path in ("", "/config", "/stats", "/ready"):
         answer = await door.get(f"/v2/models/illustrate{path}")
         assert answer.status_code == 404
@@ -164,7 +166,7 @@ async def test_without_an_illustrator_there_is_no_such_model(door: httpx.AsyncCl
     assert (await door.post(INFER, json=json_request("red"))).status_code == 404
 
 
-def test_engines_are_reached_through_the_doors(client: triton.InferenceServerClient) -> None:
+def test_engines_are_reached_through_both_protocols(client: triton.InferenceServerClient) -> None:
     latents = triton.InferInput("latents", [1, 3, 8, 8], "FP32")
     latents.set_data_from_numpy(np.zeros((1, 3, 8, 8), np.float32))
     assert client.infer("toy_vae_decoder", [latents]).as_numpy("image").shape == (1, 64, 64, 3)
@@ -175,7 +177,7 @@ def test_engines_are_reached_through_the_doors(client: triton.InferenceServerCli
         client.infer("toy_vae_decoder", [latents])
 
 
-# --- one answer -------------------------------------------------------------------------------------------------------
+# --- unary -------------------------------------------------------------------------------------------------------
 
 
 def json_request(text: Any, **parameters: Any) -> dict[str, Any]:
@@ -183,8 +185,8 @@ def json_request(text: Any, **parameters: Any) -> dict[str, Any]:
     return {"inputs": [entry], "parameters": parameters}
 
 
-def test_tensors_and_parameters_say_the_same(client: triton.InferenceServerClient, over_http: Any) -> None:
-    """Over both doors, in binary and in JSON: the same picture."""
+def test_tensors_and_parameters_are_equivalent(client: triton.InferenceServerClient, over_http: Any) -> None:
+    """HTTP and gRPC, binary and JSON, return the same picture."""
     options = {"seed": 7, "num_inference_steps": 4, "guidance_scale": 2.1, "n": 2, "width": 96, "sampler": "euler"}
     first = client.infer("illustrate", [prompt()], request_id="9", parameters=options)
     assert first.get_response().id == "9"
@@ -196,12 +198,12 @@ def test_tensors_and_parameters_say_the_same(client: triton.InferenceServerClien
     assert made["guidance_scale"] == 2.1
     assert made["negative_prompt"] == ""
     assert json.loads(first.as_numpy("metadata")[0])["model_versions"]["toy_unet"] == "7"
-    given = [
+    inputs = [
         tensor("seed", [7], "INT64"), tensor("num_inference_steps", [4], "INT32"), tensor("n", [2], "UINT8"),
         tensor("guidance_scale", [2.1], "FP32"), tensor("width", [[96]], "INT64"),
         tensor("sampler", ["euler"], "BYTES"),
     ]  # fmt: skip
-    second = client.infer("illustrate", [prompt(), *given])
+    second = client.infer("illustrate", [prompt(), *inputs])
     assert json.loads(second.as_numpy("parameters")[0]) == made
     assert np.array_equal(second.as_numpy("image"), pictures)
     for binary in (True, False):
@@ -213,7 +215,7 @@ def test_tensors_and_parameters_say_the_same(client: triton.InferenceServerClien
         assert [output["name"] for output in third.get_response()["outputs"]] == ["image", "seed"]
 
 
-def test_generate_takes_plain_members(studio_doors: Served) -> None:
+def test_generate_accepts_plain_members(studio_doors: Served) -> None:
     address = f"http://{studio_doors.http}/v2/models/illustrate"
     body = {
         "prompt": "red apple",
@@ -222,12 +224,12 @@ def test_generate_takes_plain_members(studio_doors: Served) -> None:
         "guidance_scale": 2,
         "parameters": {"width": 32},
     }
-    told = httpx.post(f"{address}/generate", json=body).json()
-    assert (told["seed"], told["tokens"], len(told["image"])) == (7, 2, 64 * 32 * 3)
+    response = httpx.post(f"{address}/generate", json=body).json()
+    assert (response["seed"], response["tokens"], len(response["image"])) == (7, 2, 64 * 32 * 3)
     text = httpx.post(f"{address}/generate_stream", json={**body, "preview_every": 2}).text
     events = [json.loads(line.removeprefix("data: ")) for line in text.splitlines() if line]
     assert [(event.get("step"), event.get("seed")) for event in events] == [(2, None), (None, 7)]
-    assert events[1]["image"] == told["image"]
+    assert events[1]["image"] == response["image"]
     refused = httpx.post(f"{address}/generate_stream", json={**body, "sampler": "magic"})
     assert (refused.status_code, refused.json()["error"].partition(":")[0]) == (400, "sampler")
     for wrong in ({"seed": [1]}, {"seed": None}, {"guidance_scale": "high"}, {"prompt": 5}):
@@ -235,7 +237,7 @@ def test_generate_takes_plain_members(studio_doors: Served) -> None:
         assert (refused.status_code, refused.json()["error"].partition(":")[0]) == (400, next(iter(wrong)))
 
 
-def test_pixels_too_many_for_json_are_refused(studio_doors: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_pixels_for_json_are_refused(studio_doors: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.api.inference.codec.MAX_JSON_VALUES", 100)
     monkeypatch.setattr("serve.api.inference.http.MAX_JSON_VALUES", 100)
     answer = httpx.post(f"http://{studio_doors.http}{INFER}", json=json_request("red"))
@@ -246,26 +248,26 @@ def test_pixels_too_many_for_json_are_refused(studio_doors: Served, monkeypatch:
     assert answer.status_code == 400
 
 
-def test_more_pictures_than_an_answer_holds_are_refused_at_once(
-    client: triton.InferenceServerClient, asked: Slow, monkeypatch: pytest.MonkeyPatch
+def test_more_pictures_than_a_response_holds_are_refused_before_drawing(
+    client: triton.InferenceServerClient, slow_engines: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("serve.api.inference.illustrate_model.MAX_ANSWER_BYTES", 2 * 64 * 64 * 3)
-    begun = asked.steps
+    begun = slow_engines.steps
     for options in ({"n": 3}, {"n": 2, "width": 72}, {"width": 512, "model": "toy"}):
         with pytest.raises(InferenceServerException, match=r"n: .* are more than"):
             client.infer("illustrate", [prompt()], parameters=options)
-    assert asked.steps == begun
+    assert slow_engines.steps == begun
     assert client.infer("illustrate", [prompt()], parameters={"n": 2}).as_numpy("image").shape[0] == 2
 
 
-def test_the_timeout_of_the_protocol_ends_a_drawing(client: triton.InferenceServerClient, slow: Slow) -> None:
+def test_protocol_timeout_ends_the_drawing(client: triton.InferenceServerClient, slow: Slow) -> None:
     with pytest.raises(InferenceServerException, match="not enough time") as caught:
         client.infer("illustrate", [prompt()], parameters={"num_inference_steps": 500}, timeout=200_000)
     assert caught.value.status() == "StatusCode.DEADLINE_EXCEEDED"
     assert slow.rest() == slow.steps
 
 
-def test_a_client_that_gives_up_ends_its_drawing(client: triton.InferenceServerClient, slow: Slow) -> None:
+def test_client_timeout_ends_the_drawing(client: triton.InferenceServerClient, slow: Slow) -> None:
     begun = slow.steps
     with pytest.raises(InferenceServerException):
         client.infer("illustrate", [prompt()], parameters={"num_inference_steps": 900}, client_timeout=0.3)
@@ -306,7 +308,7 @@ def test_wrong_parameters_name_their_field(
     answer = httpx.post(f"http://{studio_doors.http}{INFER}", json=json_request("red", **parameters))
     assert answer.status_code in (400, 404)
     assert answer.json()["error"].startswith(f"{field}: ")
-    if "timeout" not in parameters:  # of which tritonclient makes its own
+    if "timeout" not in parameters:  # from which tritonclient makes its own
         with pytest.raises(InferenceServerException) as caught:
             client.infer("illustrate", [prompt()], parameters=parameters)
         assert str(caught.value.message()).startswith(f"{field}: ")
@@ -345,25 +347,25 @@ def test_wrong_tensors_name_their_field(client: triton.InferenceServerClient, in
     assert str(caught.value.message()).startswith(f"{field}: ")
 
 
-def test_an_output_that_there_is_not_is_refused(client: triton.InferenceServerClient, asked: Slow) -> None:
-    begun = asked.steps
+def test_unknown_output_is_refused(client: triton.InferenceServerClient, slow_engines: Slow) -> None:
+    begun = slow_engines.steps
     with pytest.raises(InferenceServerException, match="svg: is not an output of illustrate"):
         client.infer("illustrate", [prompt()], outputs=[triton.InferRequestedOutput("svg")])
-    assert asked.steps == begun
+    assert slow_engines.steps == begun
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------
 
 
 class Stream:
-    """tritonclient's stream, its answers in a queue."""
+    """tritonclient's stream with its responses in a queue."""
 
     def __init__(self, client: triton.InferenceServerClient) -> None:
         self.client = client
         self.answers: queue.Queue[tuple[Any, Any]] = queue.Queue()
         client.start_stream(lambda result, error: self.answers.put((result, error)))
 
-    def ask(self, model: str = "illustrate", inputs: list[Any] | None = None, **options: Any) -> None:
+    def infer(self, model: str = "illustrate", inputs: list[Any] | None = None, **options: Any) -> None:
         names = ("request_id", "outputs", "enable_empty_final_response", "timeout")
         own = {name: options.pop(name) for name in names if name in options}
         self.client.async_stream_infer(model, inputs or [prompt()], parameters=options, **own)
@@ -378,27 +380,27 @@ def stream(client: triton.InferenceServerClient) -> Iterator[Stream]:
     client.stop_stream(cancel_requests=True)
 
 
-def told(result: Any) -> dict[str, Any]:
+def parameters_of(result: Any) -> dict[str, Any]:
     parameters = result.get_response().parameters
     return {name: getattr(value, value.WhichOneof("parameter_choice")) for name, value in parameters.items()}
 
 
 @pytest.mark.parametrize("flag", [False, True])
-def test_previews_come_before_the_answer(stream: Stream, client: triton.InferenceServerClient, flag: bool) -> None:
-    """The final answer is not empty: whoever asks for an empty one gets none on top."""
+def test_previews_precede_the_final_response(stream: Stream, client: triton.InferenceServerClient, flag: bool) -> None:
+    """The final response has outputs: `enable_empty_final_response` adds no empty one."""
     options = {"seed": 7, "num_inference_steps": 6, "n": 2, "preview_every": 2}
-    stream.ask(request_id="a", enable_empty_final_response=flag, **options)
+    stream.infer(request_id="a", enable_empty_final_response=flag, **options)
     answers = [stream.next() for _ in range(5)]
     assert all(error is None for _, error in answers)
     results = [result for result, _ in answers]
     assert {result.get_response().id for result in results} == {"a"}
     for index in (0, 1):
-        of_one = [told(result) for result in results[:4] if told(result)["index"] == index]
+        of_one = [parameters_of(result) for result in results[:4] if parameters_of(result)["index"] == index]
         assert of_one == [{"index": index, "step": step, "steps": 6, "triton_final_response": False} for step in (2, 4)]
     for preview in results[:4]:
         assert [output.name for output in preview.get_response().outputs] == ["image"]
         assert preview.as_numpy("image").shape == (1, 64, 64, 3)
-    final = told(results[4])
+    final = parameters_of(results[4])
     assert json.loads(final.pop("model_versions"))["toy_unet"] == "7"
     assert final == {"triton_final_response": True}
     plain = client.infer("illustrate", [prompt()], parameters=options)
@@ -407,25 +409,25 @@ def test_previews_come_before_the_answer(stream: Stream, client: triton.Inferenc
 
 
 def test_progress_without_pixels(stream: Stream) -> None:
-    """Only the outputs that were asked for: previews then tell the step alone."""
-    stream.ask(outputs=[triton.InferRequestedOutput("seed")], preview_every=3, seed=5)
+    """Only requested outputs are returned: without the image, previews have the step alone."""
+    stream.infer(outputs=[triton.InferRequestedOutput("seed")], preview_every=3, seed=5)
     first, last = stream.next()[0], stream.next()[0]
-    assert (told(first)["step"], list(first.get_response().outputs)) == (3, [])
+    assert (parameters_of(first)["step"], list(first.get_response().outputs)) == (3, [])
     assert [output.name for output in last.get_response().outputs] == ["seed"]
 
 
-def test_a_bad_request_gets_an_error_and_the_stream_goes_on(stream: Stream, logo: bytes) -> None:
-    stream.ask(request_id="bad", sampler="magic")
+def test_invalid_request_gets_an_error_and_the_stream_continues(stream: Stream, logo: bytes) -> None:
+    stream.infer(request_id="bad", sampler="magic")
     error = stream.next()[1]
     assert str(error.message()).startswith("sampler: ")
-    stream.ask(request_id="good")
+    stream.infer(request_id="good")
     assert stream.next()[0].get_response().id == "good"
-    stream.ask("vectorize", [tensor("image", [logo], "BYTES")])
+    stream.infer("vectorize", [tensor("image", [logo], "BYTES")])
     assert stream.next()[0].as_numpy("svg")[0].startswith(b"<svg")
 
 
-def test_an_error_tells_whose_it_is(studio_doors: Served) -> None:
-    """Drawings of a stream run beside one another: the id says which one failed."""
+def test_stream_error_has_the_request_id(studio_doors: Served) -> None:
+    """Drawings of a stream run concurrently: the id names the failed request."""
     request = pb.ModelInferRequest(model_name="illustrate", id="mine")
     with grpc.insecure_channel(studio_doors.grpc) as channel:
         call = channel.stream_stream(
@@ -438,45 +440,43 @@ def test_an_error_tells_whose_it_is(studio_doors: Served) -> None:
     assert answer.infer_response.parameters["grpc_status"].string_param == "INVALID_ARGUMENT"
 
 
-def test_drawings_of_a_stream_run_beside_one_another(stream: Stream, slow: Slow) -> None:
-    """The short one that came last is answered first; what answers once does not wait for either."""
-    stream.ask(request_id="long", num_inference_steps=40)
-    stream.ask(request_id="short", num_inference_steps=10)
+def test_drawings_of_a_stream_run_concurrently(stream: Stream, slow: Slow) -> None:
+    """The later, shorter drawing is answered first; requests with one response wait for neither."""
+    stream.infer(request_id="long", num_inference_steps=40)
+    stream.infer(request_id="short", num_inference_steps=10)
     rows = tensor("x", [[1.0]], "FP32")
-    stream.ask("plus_one", [rows], request_id="engine")
+    stream.infer("plus_one", [rows], request_id="engine")
     assert [stream.next()[0].get_response().id for _ in range(3)] == ["engine", "short", "long"]
 
 
-def test_the_end_of_a_streams_requests_waits_for_their_answers(
-    client: triton.InferenceServerClient, slow: Slow
-) -> None:
+def test_half_closed_stream_waits_for_its_responses(client: triton.InferenceServerClient, slow: Slow) -> None:
     stream = Stream(client)
-    stream.ask(num_inference_steps=10)
+    stream.infer(num_inference_steps=10)
     client.stop_stream()
     assert stream.next()[0].as_numpy("image").shape == (1, 64, 64, 3)
 
 
-def test_cancelling_a_stream_ends_its_drawings_within_a_step(client: triton.InferenceServerClient, slow: Slow) -> None:
+def test_cancelled_stream_ends_its_drawings_within_a_step(client: triton.InferenceServerClient, slow: Slow) -> None:
     slow.step_s = 0.1
     stream = Stream(client)
     for _ in range(3):
-        stream.ask(num_inference_steps=900, preview_every=1)
+        stream.infer(num_inference_steps=900, preview_every=1)
     for _ in range(3):
         stream.next()
     client.stop_stream(cancel_requests=True)
     begun = slow.steps
-    assert slow.rest() <= begun + 3  # a step of each may have begun before the news came
+    assert slow.rest() <= begun + 3  # a step of each may have started before the cancellation arrived
 
 
-def test_a_stream_keeps_to_its_places_and_the_gateway_to_its_own(
+def test_concurrency_limits_of_stream_and_gateway(
     client: triton.InferenceServerClient, slow: Slow, studio_doors: Served, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stream's surplus waits, unread; the gateway's is refused."""
+    """Surplus requests of a stream wait unread; those of the gateway are refused."""
     monkeypatch.setattr("serve.api.inference.grpc_stream.MAX_CONCURRENT", 3)
     slow.most = 0
     stream = Stream(client)
     for index in range(6):
-        stream.ask(request_id=str(index), num_inference_steps=5)
+        stream.infer(request_id=str(index), num_inference_steps=5)
     assert {stream.next()[0].get_response().id for _ in range(6)} == {str(index) for index in range(6)}
     assert slow.most == 3
     client.stop_stream()
@@ -484,7 +484,7 @@ def test_a_stream_keeps_to_its_places_and_the_gateway_to_its_own(
     with triton.InferenceServerClient(studio_doors.grpc) as other:
         streams = [Stream(client), Stream(other)]
         for index in range(PLACES + 4):
-            streams[index % 2].ask(num_inference_steps=40)
+            streams[index % 2].infer(num_inference_steps=40)
         outcomes = [streams[index % 2].next() for index in range(PLACES + 4)]
         other.stop_stream()
         client.stop_stream()
@@ -493,7 +493,7 @@ def test_a_stream_keeps_to_its_places_and_the_gateway_to_its_own(
     assert all("too many requests are in work" in text for text in refused)
 
 
-async def test_a_slow_reader_misses_previews_and_holds_nothing_up(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_reader_misses_previews_without_blocking(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("serve.api.inference.grpc_stream.PREVIEW_TIMEOUT_S", 0.01)
     done = asyncio.Event()
 

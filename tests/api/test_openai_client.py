@@ -1,4 +1,4 @@
-"""Other people's clients of OpenAI's API, from environments of their own (`make clients`), on a real socket."""
+"""Third-party clients of OpenAI's API, in environments of their own (`make clients`), on a real socket."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from erring import ERRORS, Erring
-from http_server import keeping, listening
+from http_server import listening, listening_with_state
 from illustrator_standin import IllustratorStandIn
 from standin import StandIn
 
@@ -23,26 +23,27 @@ pytestmark = pytest.mark.slow
 
 
 def checked(script: str, environment: str, address: str) -> dict[str, Any]:
-    """What ``script`` tells of the stack at ``address``; all of it is true."""
+    """The checks that ``script`` reports for the stack at ``address``; all are true."""
     python = HOME / environment / "bin" / "python"
     assert python.exists(), "run `make clients` first"
     done = subprocess.run([python, CLIENTS / script, address], capture_output=True, text=True, timeout=180)
     assert done.returncode == 0, done.stderr
-    told: dict[str, Any] = json.loads(done.stdout)
-    assert [key for key, value in told.items() if value is not True] == []
-    return told
+    checks: dict[str, Any] = json.loads(done.stdout)
+    assert [key for key, value in checks.items() if value is not True] == []
+    return checks
 
 
-def test_the_package_openai() -> None:
+def test_openai_package() -> None:
     """Sync, async, streams, edits and bad values."""
     with listening(create_app(StandIn(), Settings(), illustrator=IllustratorStandIn())) as address:
         assert len(checked("openai_check.py", ".venv-clients", address)) > 20
 
 
-def test_its_errors_and_what_it_does_then(tmp_path: Path) -> None:
-    """Three questions where another may help, one where none does; who left and asks again is told what was begun."""
+def test_openai_package_errors_and_retries(tmp_path: Path) -> None:
+    """Three attempts for retryable errors, one for others; a retry after a disconnect gets the drawing that was
+    started."""
     studio = Erring()
-    with keeping(Settings(state_dir=tmp_path), studio) as address:
+    with listening_with_state(Settings(state_dir=tmp_path), studio) as address:
         assert len(checked("openai_errors_check.py", ".venv-clients", address)) > 15
     again = {"TooManyRequests", "Overloaded", "DeadlineExceeded"}
     twice = {"Unauthorized", "TooManyRequestsToday", "EngineFailure"}
@@ -52,9 +53,9 @@ def test_its_errors_and_what_it_does_then(tmp_path: Path) -> None:
     assert others.keys() | again | twice < studio.times.keys()
 
 
-def test_the_package_litellm(tmp_path: Path) -> None:
+def test_litellm_package(tmp_path: Path) -> None:
     studio = Erring()
-    with keeping(Settings(state_dir=tmp_path), studio) as address:
+    with listening_with_state(Settings(state_dir=tmp_path), studio) as address:
         assert len(checked("litellm_check.py", ".venv-litellm", address)) > 10
     again = {"Overloaded", "DeadlineExceeded"}
     assert {name: studio.times[name] for name in ERRORS if name in studio.times} == {

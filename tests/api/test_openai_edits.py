@@ -1,4 +1,4 @@
-"""`POST /v1/images/edits` and `/variations`: read and checked in every shape that clients send, then refused."""
+"""`POST /v1/images/edits` and `/variations`: parsed and validated in every shape that clients send, then refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SMALL = encode(drawn(size=32))
 LYING = encode(Image.new("RGB", (48, 32), (200, 10, 10)), "JPEG", exif=bytes.fromhex(
     "45786966000049492a000800000001001201030001000000060000000000000000"
 ))  # fmt: skip
-"""48 x 32 pixels whose EXIF orientation stands them upright."""
+"""A picture of 48 x 32 pixels whose EXIF orientation rotates it upright."""
 
 Files = list[tuple[str, tuple[str, bytes, str]]]
 
@@ -41,7 +41,7 @@ def assert_not_offered(answer: httpx.Response, param: str) -> None:
     error = assert_error(answer, 400, param)
     assert error["code"] == "unsupported_operation"
     assert "/v1/images/generations" in error["message"]
-    assert "x-should-retry" not in answer.headers  # 400 is never asked again
+    assert "x-should-retry" not in answer.headers  # 400 is never retried
     assert "retry-after" not in answer.headers
 
 
@@ -62,8 +62,8 @@ FORMS: list[Files] = [
 
 
 @pytest.mark.parametrize("files", FORMS, ids=range(len(FORMS)))
-async def test_forms_are_taken(studio: httpx.AsyncClient, illustrator: IllustratorStandIn, files: Files) -> None:
-    """With every field as text."""
+async def test_forms_are_accepted(studio: httpx.AsyncClient, illustrator: IllustratorStandIn, files: Files) -> None:
+    """Every field as text."""
     fields = {
         "prompt": "a hat on it", "model": "gpt-image-2", "n": "2", "size": "auto", "quality": "high",
         "background": "transparent", "output_format": "webp", "output_compression": "80", "stream": "true",
@@ -74,7 +74,7 @@ async def test_forms_are_taken(studio: httpx.AsyncClient, illustrator: Illustrat
     assert illustrator.asked == []
 
 
-async def test_a_long_prompt_fits_a_form(studio: httpx.AsyncClient) -> None:
+async def test_long_prompt_fits_a_form(studio: httpx.AsyncClient) -> None:
     assert_not_offered(await studio.post(EDITS, data={"prompt": "帽" * 32_000}, files=[file("image")]), "image")
     assert_error(await studio.post(EDITS, data={"prompt": "帽" * 32_001}, files=[file("image")]), 400, "prompt")
 
@@ -89,12 +89,14 @@ BODIES: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
-async def test_json_is_taken(studio: httpx.AsyncClient, body: dict[str, Any]) -> None:
+async def test_json_is_accepted(studio: httpx.AsyncClient, body: dict[str, Any]) -> None:
     assert_not_offered(await studio.post(EDITS, json={"prompt": "a hat", **body}), "images")
 
 
-@pytest.mark.parametrize(("bad", "param"), [one for one in BAD if one[1] != "sampler"], ids=repr)  # who draws knows it
-async def test_bad_values_are_refused_by_name(studio: httpx.AsyncClient, bad: dict[str, Any], param: str) -> None:
+@pytest.mark.parametrize(
+    ("bad", "param"), [one for one in BAD if one[1] != "sampler"], ids=repr
+)  # validated by the Illustrator
+async def test_invalid_values_are_refused_by_name(studio: httpx.AsyncClient, bad: dict[str, Any], param: str) -> None:
     body = {"prompt": "a hat", "images": [{"image_url": url()}], **bad}
     headers = {"content-type": "application/json"}
     assert_error(await studio.post(EDITS, content=json.dumps(body), headers=headers), 400, param)
@@ -119,7 +121,7 @@ WRONG_FORMS: list[tuple[dict[str, str], Files, int, str | None]] = [
 
 
 @pytest.mark.parametrize(("fields", "files", "status", "param"), WRONG_FORMS, ids=range(len(WRONG_FORMS)))
-async def test_wrong_forms_are_refused(
+async def test_invalid_forms_are_refused(
     studio: httpx.AsyncClient, fields: dict[str, str], files: Files, status: int, param: str | None
 ) -> None:
     assert_error(await studio.post(EDITS, data=fields, files=files), status, param)
@@ -160,11 +162,13 @@ WRONG_BODIES: list[tuple[dict[str, Any], int, str]] = [
 
 
 @pytest.mark.parametrize(("body", "status", "param"), WRONG_BODIES, ids=range(len(WRONG_BODIES)))
-async def test_wrong_json_is_refused(studio: httpx.AsyncClient, body: dict[str, Any], status: int, param: str) -> None:
+async def test_invalid_json_is_refused(
+    studio: httpx.AsyncClient, body: dict[str, Any], status: int, param: str
+) -> None:
     assert_error(await studio.post(EDITS, json={"prompt": "a hat", **body}), status, param)
 
 
-async def test_other_bodies_are_refused(studio: httpx.AsyncClient) -> None:
+async def test_other_content_types_are_refused(studio: httpx.AsyncClient) -> None:
     for kind in ("text/plain", "application/x-www-form-urlencoded", "multipart/mixed"):
         assert_error(await studio.post(EDITS, content=b"a=b", headers={"content-type": kind}), 415, "Content-Type")
     assert_error(await studio.post(EDITS, content=b""), 415, "Content-Type")
@@ -173,7 +177,7 @@ async def test_other_bodies_are_refused(studio: httpx.AsyncClient) -> None:
     assert_error(await studio.post(VARIATIONS, json={"images": [ONE]}), 415, "Content-Type")
 
 
-async def test_a_large_body_is_refused() -> None:
+async def test_large_body_is_refused() -> None:
     settings = Settings(limits=LimitsSettings(max_body_bytes=1024))
     transport = httpx.ASGITransport(create_app(StandIn(), settings, illustrator=IllustratorStandIn()))
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier") as door:
@@ -197,7 +201,7 @@ async def test_without_an_illustrator(door: httpx.AsyncClient) -> None:
         assert error["code"] == "model_not_found"
 
 
-async def test_the_openapi_document_describes_them(studio: httpx.AsyncClient) -> None:
+async def test_openapi_document_describes_edits_and_variations(studio: httpx.AsyncClient) -> None:
     paths = (await studio.get("/openapi.json")).json()["paths"]
     bodies = {path: paths[path]["post"]["requestBody"]["content"] for path in (EDITS, VARIATIONS)}
     assert bodies[EDITS].keys() == {"multipart/form-data", "application/json"}

@@ -1,4 +1,5 @@
-"""OpenAI's `POST /v1/images/generations` and `GET /v1/models`: what its clients send, and the errors that they read."""
+"""OpenAI's `POST /v1/images/generations` and `GET /v1/models`: requests of its clients, and the errors that they
+parse."""
 
 from __future__ import annotations
 
@@ -53,7 +54,7 @@ def assert_error(answer: httpx.Response, status: int, param: str | None) -> dict
     return error
 
 
-async def test_the_least_of_requests(studio: httpx.AsyncClient) -> None:
+async def test_minimal_request(studio: httpx.AsyncClient) -> None:
     answer = await studio.post(PATH, json={"prompt": "red apple flat"})
     assert answer.status_code == 200, answer.text
     assert answer.headers["x-request-id"]
@@ -69,7 +70,7 @@ async def test_the_least_of_requests(studio: httpx.AsyncClient) -> None:
     assert body["atelier"]["model_versions"] == {"mini_unet": "1"}
 
 
-async def test_every_key_of_openais_is_taken(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
+async def test_every_openai_member_is_accepted(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
     body = {
         "prompt": "apple", "model": "gpt-image-2.6-sunburst", "n": 2, "size": "1024x1024", "quality": "high",
         "background": "transparent", "output_format": "webp", "output_compression": 80, "moderation": "low",
@@ -80,26 +81,31 @@ async def test_every_key_of_openais_is_taken(studio: httpx.AsyncClient, illustra
     answer = (await studio.post(PATH, json=body)).json()
     assert (answer["size"], answer["quality"], answer["safety_identifier"]) == ("128x128", "high", "hash")
     assert [opened(data["b64_json"]).format for data in answer["data"]] == ["WEBP", "WEBP"]
-    (asked,) = illustrator.asked
-    assert (asked.model, asked.n, asked.num_inference_steps) == ("mini", 2, 16)
+    (options,) = illustrator.asked
+    assert (options.model, options.n, options.num_inference_steps) == ("mini", 2, 16)
 
 
-async def test_every_optional_key_may_be_null(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
+async def test_every_optional_member_may_be_null(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
     document = (await studio.get("/openapi.json")).json()
     described = inlined(document["paths"][PATH]["post"], document["components"]["schemas"])
     names = described["requestBody"]["content"]["application/json"]["schema"]["properties"]
     answer = await studio.post(PATH, json={**dict.fromkeys(names), "prompt": "apple"})
     assert answer.status_code == 200, answer.text
-    (asked,) = illustrator.asked
-    assert (asked.n, asked.width, asked.seed, asked.num_inference_steps) == (1, 64, None, 8)
+    (options,) = illustrator.asked
+    assert (options.n, options.width, options.seed, options.num_inference_steps) == (1, 64, None, 8)
 
 
-async def test_ours_are_honoured(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
+async def test_extension_members_are_honoured(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
     body = {"prompt": "apple", "seed": 9, "negative_prompt": "no text", "guidance_scale": 2.5, "sampler": "UniPC"}
     answer = (await studio.post(PATH, json={**body, "steps": 3, "quality": "high", "metadata": False})).json()
-    (asked,) = illustrator.asked
-    assert (asked.seed, asked.negative_prompt, asked.guidance_scale, asked.sampler) == (9, "no text", 2.5, "UniPC")
-    assert asked.num_inference_steps == 3
+    (options,) = illustrator.asked
+    assert (options.seed, options.negative_prompt, options.guidance_scale, options.sampler) == (
+        9,
+        "no text",
+        2.5,
+        "UniPC",
+    )
+    assert options.num_inference_steps == 3
     assert answer["usage"]["input_tokens"] == 3
     image = opened(answer["data"][0]["b64_json"])
     assert (infotext(image), record(image)) == (None, None)
@@ -111,7 +117,7 @@ async def test_ours_are_honoured(studio: httpx.AsyncClient, illustrator: Illustr
     ("model", "drawn_by"),
     [("mini", "mini"), ("turbo", "turbo"), ("dall-e-3", "mini"), ("", "mini"), (None, "mini"), ("x" * 5000, "mini")],
 )
-async def test_any_model_is_taken(
+async def test_any_model_name_is_accepted(
     studio: httpx.AsyncClient, illustrator: IllustratorStandIn, model: str | None, drawn_by: str
 ) -> None:
     assert (await studio.post(PATH, json={"prompt": "apple", "model": model})).status_code == 200
@@ -133,17 +139,18 @@ async def test_any_model_is_taken(
     ],
 )
 def test_sizes_are_snapped(size: str, drawn: tuple[int, int]) -> None:
-    """To the nearest that the family draws: sides of 32 to 128 px in steps of 8, of the same shape where it can be."""
+    """To the nearest size of the family: sides of 32 to 128 px in steps of 8, with the same aspect ratio where
+    possible."""
     assert snapped(size, family("mini")) == drawn
 
 
-async def test_the_snapped_size_is_drawn_and_told(studio: httpx.AsyncClient) -> None:
+async def test_snapped_size_is_drawn_and_reported(studio: httpx.AsyncClient) -> None:
     body = (await studio.post(PATH, json={"prompt": "apple", "size": "1536x1024"})).json()
     assert body["size"] == "128x88"
     assert opened(body["data"][0]["b64_json"]).size == (128, 88)
 
 
-async def test_urls_hold_the_picture(studio: httpx.AsyncClient) -> None:
+async def test_data_urls_hold_the_picture(studio: httpx.AsyncClient) -> None:
     body = (await studio.post(PATH, json={"prompt": "apple", "response_format": "url", "output_format": "jpeg"})).json()
     (data,) = body["data"]
     assert "b64_json" not in data
@@ -151,7 +158,7 @@ async def test_urls_hold_the_picture(studio: httpx.AsyncClient) -> None:
     assert opened(data["url"]).format == "JPEG"
 
 
-async def test_svg(studio: httpx.AsyncClient) -> None:
+async def test_svg_output(studio: httpx.AsyncClient) -> None:
     body = (await studio.post(PATH, json={"prompt": "apple", "output_format": "svg", "n": 2})).json()
     assert body["output_format"] == "svg"
     assert all(content(data["b64_json"]).startswith(b"<svg") for data in body["data"])
@@ -204,7 +211,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
 
 
 @pytest.mark.parametrize(("bad", "param"), BAD, ids=[f"{param}-{i}" for i, (_, param) in enumerate(BAD)])
-async def test_bad_values_are_refused_by_name(studio: httpx.AsyncClient, bad: dict[str, Any], param: str) -> None:
+async def test_invalid_values_are_refused_by_name(studio: httpx.AsyncClient, bad: dict[str, Any], param: str) -> None:
     answer = await studio.post(PATH, content=json.dumps({"prompt": "apple", **bad}))
     error = assert_error(answer, 400, param)
     assert error["message"].startswith(f"{param}: ")
@@ -213,13 +220,11 @@ async def test_bad_values_are_refused_by_name(studio: httpx.AsyncClient, bad: di
 @pytest.mark.parametrize(
     "body", [b"", b"apple", b'{"prompt"', b"[]", b'"apple"', b'{"a":' * 100_000, b'{"prompt": "a", "prompt": "b"}']
 )
-async def test_bodies_that_are_no_object(studio: httpx.AsyncClient, body: bytes) -> None:
+async def test_bodies_that_are_not_objects_are_refused(studio: httpx.AsyncClient, body: bytes) -> None:
     assert "the body" in assert_error(await studio.post(PATH, content=body), 400, None)["message"]
 
 
-async def test_every_error_under_v1_has_openais_shape(
-    studio: httpx.AsyncClient, illustrator: IllustratorStandIn
-) -> None:
+async def test_every_v1_error_has_openais_shape(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
     assert_error(await studio.get("/v1/nothing"), 404, None)
     assert_error(await studio.get(PATH), 405, None)
     assert_error(await studio.post(PATH, content=b"{}", headers={"content-encoding": "br"}), 415, "Content-Encoding")
@@ -228,7 +233,7 @@ async def test_every_error_under_v1_has_openais_shape(
     assert "secret" not in error["message"]
 
 
-async def test_a_large_body_is_refused() -> None:
+async def test_large_body_is_refused() -> None:
     settings = Settings(limits=LimitsSettings(max_body_bytes=1024))
     transport = httpx.ASGITransport(create_app(StandIn(), settings, illustrator=IllustratorStandIn()))
     async with httpx.AsyncClient(transport=transport, base_url="http://atelier") as door:
@@ -255,7 +260,7 @@ async def test_a_large_body_is_refused() -> None:
     ],
     ids=lambda value: type(value).__name__ if isinstance(value, Exception) else None,
 )
-async def test_errors_say_whether_to_ask_again(
+async def test_errors_have_x_should_retry(
     studio: httpx.AsyncClient,
     illustrator: IllustratorStandIn,
     failure: AtelierError,
@@ -271,20 +276,20 @@ async def test_errors_say_whether_to_ask_again(
 
 
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/nothing", "/v1/images/" + "\u202e" * 200])
-async def test_what_is_not_offered_is_no_address(studio: httpx.AsyncClient, path: str) -> None:
-    """As OpenAI says it of its own."""
+async def test_unsupported_routes_return_404(studio: httpx.AsyncClient, path: str) -> None:
+    """The error has OpenAI's wording for unknown URLs."""
     error = assert_error(await studio.post(path, json={"messages": []}), 404, None)
     assert error["code"] == "unknown_url"
     assert error["message"].startswith("Invalid URL (POST /v1/")
     assert len(error["message"]) < 1000
 
 
-async def test_the_clients_request_id_is_kept(studio: httpx.AsyncClient) -> None:
+async def test_request_id_of_the_client_is_echoed(studio: httpx.AsyncClient) -> None:
     answer = await studio.get("/v1/models/none", headers={"x-request-id": "mine-1"})
     assert answer.headers.get_list("x-request-id") == ["mine-1"]
 
 
-async def test_models(studio: httpx.AsyncClient) -> None:
+async def test_models_are_listed(studio: httpx.AsyncClient) -> None:
     listed = (await studio.get("/v1/models")).json()
     assert listed["object"] == "list"
     assert [model["id"] for model in listed["data"]] == ["mini", "turbo"]
@@ -309,7 +314,7 @@ async def test_without_a_family(studio: httpx.AsyncClient, illustrator: Illustra
     assert "python -m build_engines illustrate" in error["message"]
 
 
-async def test_the_openapi_document_describes_them(studio: httpx.AsyncClient) -> None:
+async def test_openapi_document_describes_images_and_models(studio: httpx.AsyncClient) -> None:
     document = (await studio.get("/openapi.json")).json()
     paths = document["paths"]
     described = inlined(paths[PATH]["post"], document["components"]["schemas"])

@@ -1,4 +1,4 @@
-"""Streams of previews under /v1, on a real socket: shape and order of events, heartbeats, errors, clients that go."""
+"""Preview streams under /v1, on a real socket: format and order of events, heartbeats, errors, disconnects."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def body(**more: Any) -> dict[str, Any]:
 
 
 def events_of(text: str) -> list[dict[str, Any]]:
-    """What was sent as data; each event's name is its type."""
+    """The data of the events; each event's name is its type."""
     found = []
     for block in text.split("\n\n"):
         fields = dict(line.split(": ", 1) for line in block.splitlines() if not line.startswith(":"))
@@ -69,7 +69,7 @@ def until(true: Callable[[], bool]) -> bool:
 
 
 @pytest.mark.parametrize("partial_images", [0, 1, 3])
-def test_partial_images_then_the_picture(
+def test_partial_images_precede_the_picture(
     client: httpx.Client, illustrator: IllustratorStandIn, partial_images: int
 ) -> None:
     answer = client.post(PATH, json=body(partial_images=partial_images, size="512x256", seed=5, output_format="jpeg"))
@@ -92,7 +92,7 @@ def test_partial_images_then_the_picture(
     assert "Seed: 5" in (infotext(opened(completed["b64_json"])) or "")
 
 
-def test_several_pictures_are_each_previewed_and_completed(
+def test_several_pictures_each_have_previews_and_completion(
     client: httpx.Client, illustrator: IllustratorStandIn
 ) -> None:
     events = events_of(client.post(PATH, json=body(partial_images=2, n=2, seed=5)).text)
@@ -103,7 +103,7 @@ def test_several_pictures_are_each_previewed_and_completed(
 @pytest.mark.parametrize("partial_images", [1, 2, 3])
 @pytest.mark.parametrize("steps", [1, 2, 3, 4, 5, 6, 7, 8, 11, 30, 39, 999])
 def test_previews_are_spread_over_the_steps(steps: int, partial_images: int) -> None:
-    """As many as asked for where there are steps enough, and as far apart as can be."""
+    """The requested number where there are enough steps, at the largest possible distance."""
     request = validate(ImagesBody, body(partial_images=partial_images, steps=steps)).parsed([FAMILY], True)
     made = [step for step in range(1, steps) if step % request.preview_every == 0]
     shown: list[int] = []
@@ -116,7 +116,7 @@ def test_previews_are_spread_over_the_steps(steps: int, partial_images: int) -> 
         assert max(gaps) <= 2 * steps / (partial_images + 1) + 1
 
 
-def test_silence_is_filled_with_comments(client: httpx.Client, illustrator: IllustratorStandIn) -> None:
+def test_silent_stream_sends_comments(client: httpx.Client, illustrator: IllustratorStandIn) -> None:
     illustrator.step_s = 1.2
     answer = client.post(PATH, json=body(steps=1))
     assert answer.text.startswith(": still drawing\n\n")
@@ -127,7 +127,7 @@ def test_silence_is_filled_with_comments(client: httpx.Client, illustrator: Illu
         assert [next(lines) for _ in range(6)] == [": still drawing", ""] * 3
 
 
-def test_an_error_at_the_start_is_a_status(client: httpx.Client, illustrator: IllustratorStandIn) -> None:
+def test_error_before_the_first_event_is_a_status(client: httpx.Client, illustrator: IllustratorStandIn) -> None:
     illustrator.failure = EngineFailure("the engine is ill")
     answer = client.post(PATH, json=body())
     assert answer.status_code == 500
@@ -136,7 +136,7 @@ def test_an_error_at_the_start_is_a_status(client: httpx.Client, illustrator: Il
 
 
 @pytest.mark.parametrize("failure", [EngineFailure("the engine is ill"), RuntimeError("secret of the inside")])
-def test_an_error_in_the_middle_is_an_event(
+def test_error_in_mid_stream_is_an_event(
     client: httpx.Client, illustrator: IllustratorStandIn, failure: Exception
 ) -> None:
     illustrator.failure, illustrator.fails_after = failure, 5
@@ -146,7 +146,7 @@ def test_an_error_in_the_middle_is_an_event(
             for piece in answer.iter_text():
                 text += piece
     except httpx.RemoteProtocolError:
-        assert isinstance(failure, RuntimeError)  # what nobody foresaw ends in the log
+        assert isinstance(failure, RuntimeError)  # unexpected errors are logged
     partial, last = events_of(text)
     assert partial["type"] == "image_generation.partial_image"
     assert last.keys() == {"error"}
@@ -156,8 +156,8 @@ def test_an_error_in_the_middle_is_an_event(
     assert "[DONE]" not in text
 
 
-def test_an_error_in_the_middle_says_when_to_come_again(client: httpx.Client, illustrator: IllustratorStandIn) -> None:
-    """Its status and headers are sent by then."""
+def test_error_in_mid_stream_has_retry_after(client: httpx.Client, illustrator: IllustratorStandIn) -> None:
+    """The status and headers are sent by then."""
     illustrator.failure, illustrator.fails_after = EngineLost("the Illustrator is restarting; try again"), 5
     partial, last = events_of(client.post(PATH, json=body(partial_images=1)).text)
     assert partial["type"] == "image_generation.partial_image"
@@ -165,7 +165,7 @@ def test_an_error_in_the_middle_says_when_to_come_again(client: httpx.Client, il
 
 
 @pytest.mark.parametrize("previews", [0, 3])
-def test_a_client_that_goes_ends_the_drawing(
+def test_client_disconnect_ends_the_drawing(
     client: httpx.Client, illustrator: IllustratorStandIn, previews: int
 ) -> None:
     illustrator.step_s = 0.3

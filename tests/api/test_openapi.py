@@ -1,4 +1,4 @@
-"""`/openapi.json` says everything of every operation, and `/docs` shows it with nothing from elsewhere."""
+"""`/openapi.json` describes every operation completely, and `/docs` shows it without external resources."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def resolved(found: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def contents(operation: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
-    """(where, media type, content) of its body and its answers."""
+    """(where, media type, content) of the body and the responses."""
     for where, body in (("body", operation.get("requestBody", {})), *operation["responses"].items()):
         for media_type, content in resolved(body).get("content", {}).items():
             yield where, media_type, content
@@ -68,7 +68,7 @@ def test_operation_ids_are_unique() -> None:
 
 
 @every
-def test_says_what_it_does(name: str) -> None:
+def test_operation_has_summary_and_description(name: str) -> None:
     operation = OPERATIONS[name]
     assert 3 <= len(operation.get("summary", "")) <= 120, "write a docstring; its first sentence is the summary"
     assert operation.get("description"), "write a docstring"
@@ -79,7 +79,7 @@ def test_says_what_it_does(name: str) -> None:
 
 
 @every
-def test_says_who_may(name: str) -> None:
+def test_operation_has_scope_and_security(name: str) -> None:
     method, path = name.split(" ", 1)
     operation, scope = OPERATIONS[name], needed(method, path)
     assert operation.get(SCOPE) == scope
@@ -88,30 +88,32 @@ def test_says_who_may(name: str) -> None:
         return
     assert f"`{scope}`" in operation["description"]
     assert {"bearer", "api_key", "basic"} <= {way for one in operation["security"] for way in one}
-    assert all(one for one in operation["security"]), "this site needs keys"
+    assert all(one for one in operation["security"]), "the site needs keys"
     assert set().union(*operation["security"]) <= DOCUMENT["components"]["securitySchemes"].keys()
 
 
 @every
-def test_says_what_it_takes(name: str) -> None:
+def test_operation_describes_its_parameters_and_body(name: str) -> None:
     method, path = name.split(" ", 1)
     operation = OPERATIONS[name]
     parameters = [resolved(one) for one in operation.get("parameters", ())]
-    told = {(one["in"], one["name"]) for one in parameters}
+    described = {(one["in"], one["name"]) for one in parameters}
     urgency = {("header", REQUEST_TIMEOUT), ("header", PRIORITY)}
-    assert urgency & told == (urgency if needed(method, path) is not None else set()), "all but probes take them"
-    assert {("path", part) for part in re.findall(r"\{(\w+)\}", path)} <= told
+    assert urgency & described == (urgency if needed(method, path) is not None else set()), (
+        "every route except probes has them"
+    )
+    assert {("path", part) for part in re.findall(r"\{(\w+)\}", path)} <= described
     for parameter in parameters:
         assert parameter.get("description"), f"say what {parameter['name']} is"
         assert parameter["schema"], parameter["name"]
     body = operation.get("requestBody")
     if body is not None:
         assert method in ("POST", "PUT", "PATCH")
-        assert body["content"], "say what the body is"
+        assert body["content"], "describe the body"
 
 
 @every
-def test_says_what_it_answers(name: str) -> None:
+def test_operation_describes_its_responses(name: str) -> None:
     operation = OPERATIONS[name]
     good = {status: one for status, one in operation["responses"].items() if status.startswith("2")}
     assert good
@@ -123,7 +125,7 @@ def test_says_what_it_answers(name: str) -> None:
 
 
 @every
-def test_says_how_it_fails(name: str) -> None:
+def test_operation_describes_its_errors(name: str) -> None:
     method, path = name.split(" ", 1)
     responses = OPERATIONS[name]["responses"]
     assert "4XX" not in responses
@@ -144,7 +146,7 @@ def test_says_how_it_fails(name: str) -> None:
 
 
 @every
-def test_shows_examples_that_are_true(name: str) -> None:
+def test_examples_match_their_schemas(name: str) -> None:
     operation = OPERATIONS[name]
     for where, media_type, content in contents(operation):
         if is_bytes(content):
@@ -157,24 +159,24 @@ def test_shows_examples_that_are_true(name: str) -> None:
             jsonschema.validate(parameter["example"], parameter["schema"], Draft202012Validator)
 
 
-def test_times_and_priorities_are_those_that_doors_take() -> None:
+def test_timeout_and_priority_schemas_match_the_parser() -> None:
     def taken(name: str, value: Any) -> None:
         read_context([(name.lower().encode(), str(value).encode())], 0.0, LOCAL, SETTINGS.gateway)
 
-    told = {name: DOCUMENT["components"]["parameters"][name]["schema"] for name in (REQUEST_TIMEOUT, PRIORITY)}
-    least, most = told[REQUEST_TIMEOUT]["minimum"], told[REQUEST_TIMEOUT]["maximum"]
+    schemas = {name: DOCUMENT["components"]["parameters"][name]["schema"] for name in (REQUEST_TIMEOUT, PRIORITY)}
+    least, most = schemas[REQUEST_TIMEOUT]["minimum"], schemas[REQUEST_TIMEOUT]["maximum"]
     for value in (least, most, least + 1e-17, most / 7):
         taken(REQUEST_TIMEOUT, value)
     for value in (0, -least, most + 1, "soon"):
         with pytest.raises(InvalidRequest):
             taken(REQUEST_TIMEOUT, value)
-    for value in told[PRIORITY]["enum"]:
+    for value in schemas[PRIORITY]["enum"]:
         taken(PRIORITY, value)
-    with pytest.raises(InvalidRequest, match=", ".join(told[PRIORITY]["enum"])):
+    with pytest.raises(InvalidRequest, match=", ".join(schemas[PRIORITY]["enum"])):
         taken(PRIORITY, "urgent")
 
 
-def test_errors_have_the_words_of_their_vocabulary() -> None:
+def test_errors_have_the_schema_of_their_vocabulary() -> None:
     kinds = {
         "GET /v1/models": "OpenAIError", "POST /v1/images/generations": "OpenAIError", "GET /v1/jobs": "Problem",
         "POST /v2/models/{name}/infer": "OpenInferenceError", "POST /api/convert": "Problem", "GET /v1/me": "Problem",
@@ -188,7 +190,7 @@ def test_errors_have_the_words_of_their_vocabulary() -> None:
     assert problem["status"] == 429
 
 
-def test_nothing_is_made_up_for_a_route_that_says_nothing() -> None:
+def test_undescribed_route_gets_no_invented_description() -> None:
     app = create_app(StandIn(), SETTINGS)
 
     @app.get("/new/{thing}")
@@ -204,33 +206,33 @@ def test_nothing_is_made_up_for_a_route_that_says_nothing() -> None:
     assert "4XX" not in operation["responses"]
 
 
-async def asked(settings: Settings, path: str, **more: Any) -> httpx.Response:
+async def get_path(settings: Settings, path: str, **more: Any) -> httpx.Response:
     app = create_app(StandIn(), settings, illustrator=IllustratorStandIn())
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://atelier") as client:
         return await client.get(path, **more)
 
 
-async def test_document_tells_where_the_site_is_and_whether_keys_are_needed() -> None:
+async def test_document_has_public_url_and_security_of_the_site() -> None:
     public = Settings(http=HttpSettings(public_url="https://art.example/here/"))
-    told = (await asked(public, OPENAPI)).json()
-    assert told["servers"] == [{"url": "https://art.example/here"}]
-    told = (await asked(Settings(access=AccessSettings(required="off")), OPENAPI)).json()
-    assert {} in told["paths"]["/v1/jobs"]["post"]["security"]
-    assert {} not in told["paths"]["/api/admin/keys"]["get"]["security"]
+    document = (await get_path(public, OPENAPI)).json()
+    assert document["servers"] == [{"url": "https://art.example/here"}]
+    document = (await get_path(Settings(access=AccessSettings(required="off")), OPENAPI)).json()
+    assert {} in document["paths"]["/v1/jobs"]["post"]["security"]
+    assert {} not in document["paths"]["/api/admin/keys"]["get"]["security"]
     assert "servers" not in DOCUMENT
 
 
-async def test_document_is_made_once_and_asked_about_again() -> None:
-    first = await asked(SETTINGS, OPENAPI)
+async def test_document_is_built_once_and_revalidated() -> None:
+    first = await get_path(SETTINGS, OPENAPI)
     assert first.headers["content-type"] == "application/json"
     assert first.json() == json.loads(json.dumps(DOCUMENT))
-    again = await asked(SETTINGS, OPENAPI, headers={"If-None-Match": first.headers["etag"]})
+    again = await get_path(SETTINGS, OPENAPI, headers={"If-None-Match": first.headers["etag"]})
     assert (again.status_code, again.content) == (304, b"")
     assert again.headers["etag"] == first.headers["etag"]
 
 
 class Page(HTMLParser):
-    """What it loads, and the scripts that stand in it."""
+    """URLs that the page loads, and its inline scripts."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -248,8 +250,8 @@ class Page(HTMLParser):
             self.inline.append(data)
 
 
-async def test_page_loads_its_own_files_alone() -> None:
-    answer = await asked(SETTINGS, DOCS)
+async def test_docs_page_loads_only_its_own_files() -> None:
+    answer = await get_path(SETTINGS, DOCS)
     assert answer.headers["content-type"] == "text/html; charset=utf-8"
     policy = dict(one.strip().partition(" ")[::2] for one in answer.headers["content-security-policy"].split(";"))
     assert policy["default-src"] == "'none'"
@@ -262,14 +264,14 @@ async def test_page_loads_its_own_files_alone() -> None:
         "favicon.png", "start.js", "swagger-ui-bundle.js", "swagger-ui.css",
     )]  # fmt: skip
     for path in page.loads:
-        file = await asked(SETTINGS, path)
+        file = await get_path(SETTINGS, path)
         assert file.status_code == 200
         assert len(file.content) > 100
         assert file.headers["x-content-type-options"] == "nosniff"
         assert file.headers["cache-control"] == "no-cache"
-        known = await asked(SETTINGS, path, headers={"If-None-Match": file.headers["etag"]})
+        known = await get_path(SETTINGS, path, headers={"If-None-Match": file.headers["etag"]})
         assert known.status_code == 304
-    start = (await asked(SETTINGS, f"{DOCS}/start.js")).text
+    start = (await get_path(SETTINGS, f"{DOCS}/start.js")).text
     assert f'"{OPENAPI}"' in start
     assert "://" not in start
 
@@ -277,5 +279,5 @@ async def test_page_loads_its_own_files_alone() -> None:
 @pytest.mark.parametrize(
     "path", ["/docs/", "/docs/core.py", "/docs/../openapi.json", "/docs/%2e%2e/rights.py", "/docs/redoc.standalone.js"]
 )
-def test_nothing_else_of_the_page_is_open(path: str) -> None:
+def test_other_files_of_the_docs_page_need_a_key(path: str) -> None:
     assert needed("GET", path) is not None

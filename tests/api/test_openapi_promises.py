@@ -1,8 +1,6 @@
-"""What the OpenAPI document promises is what the doors do: schemathesis asks all of it, right and wrong.
-
-It is asked with the key of a user and of an admin, half of the time about things that are there. No operation is left
-out; streams are those of jobs that are over, for others would go on until somebody works on them.
-"""
+"""The endpoints conform to the OpenAPI document: schemathesis sends valid and invalid requests to every operation.
+Requests have the key of a user and of an admin; half of the path parameters name existing objects. Streams are those
+of finished jobs, because others do not end."""
 
 from __future__ import annotations
 
@@ -38,8 +36,8 @@ pytestmark = pytest.mark.slow
 
 
 def no_server_error(ctx: Any, response: Any, case: schemathesis.Case) -> bool | None:
-    """But for 501, where it is promised: something that is known and not offered here; and for 504 when there was
-    a deadline."""
+    """Except 501 where the document has it (a known feature that is not offered), and 504 for requests with a
+    deadline."""
     promised = case.operation.definition.raw["responses"]
     if response.status_code == 501 and "501" in promised:
         return None
@@ -57,11 +55,11 @@ CHECKS = [
     ignored_auth,
 ]
 EXAMPLES = int(os.environ.get("PROMISED_EXAMPLES", "3"))
-"""Of each operation, for each key, right and wrong. More of them find what is rare: `make attack` has 60."""
+"""Examples per operation and key, valid and invalid. More of them find rare failures: `make attack` has 60."""
 TIMEOUT_S = 20
 MOST_WAIT_S = 0.05
 LONGEST = 60_000
-"""Of an address: longer ones the server itself refuses, in plain text, before there is an application."""
+"""Length of a URL: the server itself refuses longer ones in plain text, before the application."""
 
 DOCUMENT = create_app(
     StandIn(), Settings(access=AccessSettings(required="on")), illustrator=IllustratorStandIn()
@@ -69,7 +67,7 @@ DOCUMENT = create_app(
 SCHEMA = schemathesis.openapi.from_dict(DOCUMENT)
 OPERATIONS = {found.ok().label: found.ok() for found in SCHEMA.get_all_operations()}
 FRAMING = ("content-length", "transfer-encoding", "host", "connection", "expect", "upgrade")
-"""Headers that are the connection's: what is wrong with them, the server itself refuses in plain text as well."""
+"""Connection headers: the server itself refuses invalid ones in plain text as well."""
 ROLES = ("user", "admin")
 
 
@@ -79,7 +77,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PromisedSite]:
         yield found
 
 
-def asked(site: PromisedSite, label: str, role: str, mode: GenerationMode) -> None:
+def check_operation(site: PromisedSite, label: str, role: str, mode: GenerationMode) -> None:
     operation = OPERATIONS[label]
     names = re.findall(r"\{(\w+)\}", label)
 
@@ -92,14 +90,14 @@ def asked(site: PromisedSite, label: str, role: str, mode: GenerationMode) -> No
         suppress_health_check=list(HealthCheck),
     )
     @given(case=operation.as_strategy(generation_mode=mode), is_known=st.booleans())
-    def ask(case: schemathesis.Case, is_known: bool) -> None:
+    def check_case(case: schemathesis.Case, is_known: bool) -> None:
         if is_known and names:
             case.path_parameters = site.known(names, role)
         for name in [one for one in case.headers or {} if one.lower() in FRAMING]:
             del case.headers[name]
         query: Any = case.query
         if isinstance(query, dict) and "wait_s" in query:
-            query["wait_s"] = MOST_WAIT_S  # what happens is the same, sooner
+            query["wait_s"] = MOST_WAIT_S  # the same outcome, sooner
         assume(len(case.as_transport_kwargs(base_url=site.address)["url"]) + len(urlencode(query or {})) < LONGEST)
         case.call_and_validate(
             base_url=site.address,
@@ -109,20 +107,20 @@ def asked(site: PromisedSite, label: str, role: str, mode: GenerationMode) -> No
         )
 
     with contextlib.suppress(Unsatisfiable) if mode is GenerationMode.NEGATIVE else contextlib.nullcontext():
-        ask()  # nothing can be wrong about a path without parameters
+        check_case()  # a path without parameters has no invalid requests
 
 
-def test_every_operation_is_asked() -> None:
+def test_every_operation_is_tested() -> None:
     paths = [(path, method) for path, item in DOCUMENT["paths"].items() for method in item]
     assert len(OPERATIONS) == len(paths)
 
 
 @pytest.mark.parametrize("role", ROLES)
 @pytest.mark.parametrize("label", OPERATIONS)
-def test_right_requests_are_answered_as_promised(site: PromisedSite, label: str, role: str) -> None:
-    asked(site, label, role, GenerationMode.POSITIVE)
+def test_valid_requests_conform_to_the_document(site: PromisedSite, label: str, role: str) -> None:
+    check_operation(site, label, role, GenerationMode.POSITIVE)
 
 
 @pytest.mark.parametrize("label", OPERATIONS)
-def test_wrong_requests_are_answered_as_promised(site: PromisedSite, label: str) -> None:
-    asked(site, label, "admin", GenerationMode.NEGATIVE)
+def test_invalid_requests_conform_to_the_document(site: PromisedSite, label: str) -> None:
+    check_operation(site, label, "admin", GenerationMode.NEGATIVE)

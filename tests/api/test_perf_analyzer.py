@@ -1,4 +1,4 @@
-"""NVIDIA's own load generator against both doors: what it asks for beforehand, and what it then finds."""
+"""NVIDIA's perf_analyzer against HTTP and gRPC: its preliminary requests and its measurements."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ def address_of(doors: Served, protocol: str) -> str:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else value,
 )
-def test_an_engine(doors: Served, tmp_path: Path, protocol: str, options: tuple[str, ...]) -> None:
-    """It believes no answer of which the statistics know nothing."""
+def test_engine_load(doors: Served, tmp_path: Path, protocol: str, options: tuple[str, ...]) -> None:
+    """It discards responses that the model statistics do not count."""
     loads = measured(tmp_path, address_of(doors, protocol), protocol, "plus_one", *ZEROS, *options)
     assert len(loads) == (2 if "2:3" in options else 1)
     for load in loads:
@@ -50,7 +50,7 @@ def test_an_engine(doors: Served, tmp_path: Path, protocol: str, options: tuple[
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
-def test_the_vectorizer(doors: Served, tmp_path: Path, logo: bytes, protocol: str) -> None:
+def test_vectorizer_load(doors: Served, tmp_path: Path, logo: bytes, protocol: str) -> None:
     pictures = input_data(tmp_path, [{"image": as_bytes(logo)}])
     (load,) = measured(tmp_path, address_of(doors, protocol), protocol, "vectorize", *pictures)
     assert load["Inferences/Second"] > 1
@@ -58,21 +58,21 @@ def test_the_vectorizer(doors: Served, tmp_path: Path, logo: bytes, protocol: st
 
 
 @pytest.mark.parametrize(("protocol", "options"), [("http", ()), ("grpc", ("--async", "--streaming"))])
-def test_the_illustrator(doors: Served, tmp_path: Path, protocol: str, options: tuple[str, ...]) -> None:
-    """A model of several answers: it measures the first, and waits for the one that says it is the last."""
+def test_illustrator_load(doors: Served, tmp_path: Path, protocol: str, options: tuple[str, ...]) -> None:
+    """A model with several responses: it measures the first, and waits for the one marked final."""
     prompts = input_data(tmp_path, [{"prompt": ["red apple"]}, {"prompt": ["green pear"]}])
     report = tmp_path / "requests.json"
     more = (*options, "--profile-export-file", str(report))
     (load,) = measured(tmp_path, address_of(doors, protocol), protocol, "illustrate", *prompts, *more)
     assert load["Inferences/Second"] > 1
-    text = report.read_text("latin-1")  # it writes pixels as they are into what it calls JSON
-    (told,) = json.loads(text, strict=False)["experiments"]
-    assert all(len(request["response_timestamps"]) == 1 for request in told["requests"])
+    text = report.read_text("latin-1")  # it writes raw pixel bytes into its JSON
+    (experiment,) = json.loads(text, strict=False)["experiments"]
+    assert all(len(request["response_timestamps"]) == 1 for request in experiment["requests"])
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 @pytest.mark.parametrize(
-    ("model", "options", "told"),
+    ("model", "options", "message"),
     [
         ("nothing", (), "there is no model named"),
         ("plus_one", ("-x", "9"), "has no version '9'"),
@@ -81,15 +81,15 @@ def test_the_illustrator(doors: Served, tmp_path: Path, protocol: str, options: 
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
 )
-def test_it_tells_what_is_not_there(
-    doors: Served, protocol: str, model: str, options: tuple[str, ...], told: str
+def test_missing_model_or_input_is_reported(
+    doors: Served, protocol: str, model: str, options: tuple[str, ...], message: str
 ) -> None:
     done = run(address_of(doors, protocol), protocol, model, *options)
     assert done.returncode != 0
-    assert told in done.stdout + done.stderr
+    assert message in done.stdout + done.stderr
 
 
-def test_it_tells_why_a_request_was_refused(doors: Served, tmp_path: Path) -> None:
+def test_reason_of_a_refusal_is_reported(doors: Served, tmp_path: Path) -> None:
     done = run(doors.http, "http", "vectorize", *input_data(tmp_path, [{"image": ["no picture"]}]))
     assert done.returncode != 0
     assert "is not a readable picture" in done.stdout + done.stderr

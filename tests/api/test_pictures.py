@@ -1,4 +1,4 @@
-"""Pictures as files: formats, what they tell of how they were made, and that the loop goes on meanwhile."""
+"""Pictures as files: formats, their metadata, and encoding that does not block the event loop."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ async def files(illustration: Illustration, encoding: Encoding) -> list[bytes]:
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-async def test_pictures_tell_how_they_were_made(kind: str) -> None:
+async def test_pictures_contain_their_metadata(kind: str) -> None:
     options = {"negative_prompt": "täxt", "sampler": "DPM++ 2M Karras", "guidance_rescale": 0.5, "n": 2}
     illustration = await drawn(**options)
     for index, data in enumerate(await files(illustration, Encoding(kind))):
@@ -40,16 +40,16 @@ async def test_pictures_tell_how_they_were_made(kind: str) -> None:
             f"Steps: 8, Sampler: DPM++ 2M, Schedule type: Karras, CFG scale: 3, Seed: {7 + index}, Size: 64x64, "
         )
         assert "CFG rescale: 0.5, Model: mini, Version: atelier " in lines[2]
-        told = record(image)
-        assert told is not None
-        assert told["software"].startswith("atelier ")
-        assert told["model_versions"] == {"mini_unet": "1"}
+        metadata = record(image)
+        assert metadata is not None
+        assert metadata["software"].startswith("atelier ")
+        assert metadata["model_versions"] == {"mini_unet": "1"}
         made = dataclasses.replace(illustration.parameters, seed=7 + index)
-        assert {name: told[name] for name in dataclasses.asdict(made)} == dataclasses.asdict(made)
+        assert {name: metadata[name] for name in dataclasses.asdict(made)} == dataclasses.asdict(made)
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg", "webp"])
-async def test_pictures_can_keep_it_to_themselves(kind: str) -> None:
+async def test_metadata_can_be_omitted(kind: str) -> None:
     (data,) = await files(await drawn(), Encoding(kind, metadata=False))
     image = opened(base64.b64encode(data).decode())
     assert infotext(image) is None
@@ -57,26 +57,26 @@ async def test_pictures_can_keep_it_to_themselves(kind: str) -> None:
     assert b"apple" not in data
 
 
-async def test_no_negative_prompt_is_no_line() -> None:
+async def test_infotext_without_negative_prompt_has_no_such_line() -> None:
     text = provenance.infotext((await drawn()).parameters)
     assert text.count("\n") == 1
     assert "Sampler: Euler, Schedule type: Automatic, CFG scale" in text
 
 
 @pytest.mark.parametrize("characters", [9_000, 16_000, 31_000])
-async def test_exif_has_a_limit(characters: int) -> None:
-    """The JSON of a long prompt in another alphabet goes first; what is left is whole."""
+async def test_exif_size_is_limited(characters: int) -> None:
+    """The JSON of a long non-ASCII prompt is dropped first; the rest stays complete."""
     prompt = "é" * characters
     illustration = await IllustratorStandIn().draw(IllustrateOptions(prompt, negative_prompt=prompt[:12_000]))
     (data,) = await files(illustration, Encoding("jpeg"))
     image = opened(base64.b64encode(data).decode())
-    text, told = infotext(image), record(image)
-    assert (text is None, told is None) == (characters > 20_000, True)
+    text, metadata = infotext(image), record(image)
+    assert (text is None, metadata is None) == (characters > 20_000, True)
     assert text is None or text.startswith(prompt)
 
 
 @pytest.mark.parametrize("kind", ["jpeg", "webp"])
-async def test_quality_is_size(kind: str) -> None:
+async def test_quality_sets_the_file_size(kind: str) -> None:
     illustration = await drawn(width=128, height=128)
     sizes = [len((await files(illustration, Encoding(kind, quality)))[0]) for quality in (0, 1, 60, 100)]
     assert sizes == sorted(sizes)
@@ -89,7 +89,7 @@ async def test_svg_comes_from_the_vectorizer() -> None:
     assert all(svg.startswith(b"<svg") and b"</svg>" in svg for svg in svgs)
 
 
-async def test_a_preview_has_the_size_of_its_picture() -> None:
+async def test_preview_has_the_size_of_its_picture() -> None:
     pixels = (await drawn()).pictures[0].pixels[::4, ::4]
     image = opened(base64.b64encode(await encode_preview(pixels, (96, 64), Encoding("webp"))).decode())
     assert image.size == (96, 64)

@@ -18,7 +18,7 @@ def test_categories_and_qualities() -> None:
 
 
 @pytest.mark.parametrize("template", [t for found in CATEGORIES.values() for t in found], ids=lambda t: t.name)
-def test_templates_hold_the_prompt_once_and_weigh_nothing(template: object) -> None:
+def test_templates_hold_the_prompt_once_and_have_no_weights(template: object) -> None:
     prompt, negative = apply(template, "a (red:1.3) {prompt} fox", "rain")  # type: ignore[arg-type]
     assert prompt.count("a (red:1.3) {prompt} fox") == 1
     assert negative.startswith("rain, ")
@@ -26,14 +26,14 @@ def test_templates_hold_the_prompt_once_and_weigh_nothing(template: object) -> N
     assert piece.weight == 1.0
 
 
-def test_a_category_is_its_first_template() -> None:
+def test_category_name_selects_its_first_template() -> None:
     assert template_of("fantasy") is CATEGORIES["fantasy"][0]
     assert template_of("fantasy/legend").name == "legend"
     assert apply(template_of("fantasy"), "x", "")[1] == CATEGORIES["fantasy"][0].negative_prompt
 
 
 @pytest.mark.parametrize("name", ["", "food", "fantasy/nothing", "/legend", "Fantasy"])
-def test_unknown_templates(name: str) -> None:
+def test_unknown_templates_are_refused(name: str) -> None:
     with pytest.raises(InvalidRequest, match="landscape, portrait") as caught:
         template_of(name)
     assert caught.value.field == "preset"

@@ -1,4 +1,4 @@
-"""gRPC's two words for urgency, metadata and the parameter: the urgent go first, and the others give way."""
+"""Priority over gRPC, by metadata and by parameter: higher priorities run first and are not shed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HEALTH = ("/health/live", "/health/ready", "/v2/health/live", "/v2/health/ready"
 LOW, NORMAL, HIGH = ("low", 3), ("normal", 2), ("high", 1)
 EVERY_WAY = pytest.mark.parametrize("way", ["metadata", "parameter"])
 EVERY_METHOD = pytest.mark.parametrize("method", ["ModelInfer", "ModelStreamInfer"])
-Asked = asyncio.Task[str]
+StatusTask = asyncio.Task[str]
 
 
 class Doors:
@@ -30,16 +30,16 @@ class Doors:
         self.hop = hop
         self.http = http
         self.grpc = stub
-        self.asked: list[Asked] = []
+        self.tasks: list[StatusTask] = []
 
     async def occupy(self) -> None:
-        """The one place, until the end."""
+        """Occupies the only slot until the end."""
         body = {"prompt": "red apple", "steps": STEPS, "seed": 0}
-        self.asked.append(asyncio.create_task(self.http.post("/api/diffusion/generate", json=body)))
+        self.tasks.append(asyncio.create_task(self.http.post("/api/diffusion/generate", json=body)))
         await self.hop.begun()
 
-    def ask(self, method: str, way: str, priority: tuple[str, int], seed: int = 1) -> Asked:
-        """The name of the status that is told."""
+    def infer(self, method: str, way: str, priority: tuple[str, int], seed: int = 1) -> StatusTask:
+        """The name of the resulting gRPC status."""
         word, level = priority
         request = pb.ModelInferRequest(model_name="illustrate")
         request.inputs.add(name="prompt", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"red apple")
@@ -48,33 +48,33 @@ class Doors:
             request.parameters["priority"].uint64_param = level  # as `tritonclient` does
         metadata = [("x-priority", word)] if way == "metadata" else []
         call = self._infer if method == "ModelInfer" else self._read
-        self.asked.append(asyncio.create_task(call(request, metadata)))
-        return self.asked[-1]
+        self.tasks.append(asyncio.create_task(call(request, metadata)))
+        return self.tasks[-1]
 
     async def _infer(self, request: Any, metadata: Any) -> str:
         try:
             await self.grpc.ModelInfer(request, metadata=metadata)
         except grpc.aio.AioRpcError as error:
-            told = dict(error.trailing_metadata() or ())
-            assert 1 <= int(told["retry-after"]) <= 60
+            metadata_ = dict(error.trailing_metadata() or ())
+            assert 1 <= int(metadata_["retry-after"]) <= 60
             return str(error.code().name)
         return "OK"
 
     async def _read(self, request: Any, metadata: Any) -> str:
         answer = await self.grpc.ModelStreamInfer(iter([request]), metadata=metadata).read()
-        told = answer.infer_response.parameters
+        metadata_ = answer.infer_response.parameters
         if not answer.error_message:
             return "OK"
-        assert 1 <= told["retry_after"].int64_param <= 60
-        return str(told["grpc_status"].string_param)
+        assert 1 <= metadata_["retry_after"].int64_param <= 60
+        return str(metadata_["grpc_status"].string_param)
 
     async def waits(self, count: int) -> None:
-        await until(lambda: self.hop.turns.queued == count)
+        await until(lambda: self.hop.queue.queued == count)
 
     async def close(self) -> None:
-        for one in self.asked:
+        for one in self.tasks:
             one.cancel()
-        await asyncio.gather(*self.asked, return_exceptions=True)
+        await asyncio.gather(*self.tasks, return_exceptions=True)
 
 
 @pytest.fixture
@@ -88,30 +88,30 @@ async def doors(tmp_path: Path) -> AsyncIterator[Doors]:
 
 @EVERY_WAY
 @EVERY_METHOD
-async def test_the_urgent_go_first(doors: Doors, method: str, way: str) -> None:
+async def test_higher_priority_runs_first(doors: Doors, method: str, way: str) -> None:
     await doors.occupy()
-    asked = []
+    tasks = []
     for seed, priority in enumerate((LOW, NORMAL, HIGH), 1):
-        asked.append(doors.ask(method, way, priority, seed))
+        tasks.append(doors.infer(method, way, priority, seed))
         await doors.waits(seed)
-    doors.asked[0].cancel()
-    assert await asyncio.gather(*asked) == ["OK"] * 3
+    doors.tasks[0].cancel()
+    assert await asyncio.gather(*tasks) == ["OK"] * 3
     assert doors.hop.order == [0, 3, 2, 1]
 
 
 @EVERY_WAY
 @EVERY_METHOD
-async def test_a_full_queue_sheds_the_less_urgent(doors: Doors, method: str, way: str) -> None:
-    """Who gives way is told when to come again, at once. Health stays green."""
+async def test_full_queue_sheds_the_lowest_priority(doors: Doors, method: str, way: str) -> None:
+    """The shed request gets `retry-after` immediately. Health stays green."""
     await doors.occupy()
     waiting = []
     for count, priority in enumerate((NORMAL, LOW, LOW, LOW), 1):
-        waiting.append(doors.ask(method, way, priority))
+        waiting.append(doors.infer(method, way, priority))
         await doors.waits(count)
-    assert await doors.ask(method, way, LOW) == "UNAVAILABLE"
-    urgent = doors.ask(method, way, HIGH)
+    assert await doors.infer(method, way, LOW) == "UNAVAILABLE"
+    urgent = doors.infer(method, way, HIGH)
     assert await waiting[-1] == "UNAVAILABLE"
     assert (await doors.grpc.ServerReady(pb.ServerReadyRequest())).ready
     for path in HEALTH:
         assert (await doors.http.get(path)).status_code == 200
-    assert not any(one.done() for one in (doors.asked[0], urgent, *waiting[:-1]))
+    assert not any(one.done() for one in (doors.tasks[0], urgent, *waiting[:-1]))

@@ -1,4 +1,4 @@
-"""Who may ask for high priority, and what is kept for those who may: in the words of both doors."""
+"""Permission for high priority, and slots reserved for it, over HTTP and gRPC."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def site(state: State) -> AsyncIterator[KeyedSite]:
         yield found
 
 
-async def test_a_users_key_may_not_ask_for_high_priority(site: KeyedSite) -> None:
+async def test_user_key_with_high_priority_is_forbidden(site: KeyedSite) -> None:
     ada, admin = await site.key("ada"), await site.key("root", role="admin")
     async with site.door(ada.secret) as door:
         answer = await door.post(PATH, json=DRAWN, headers=HIGH)
@@ -40,7 +40,7 @@ async def test_a_users_key_may_not_ask_for_high_priority(site: KeyedSite) -> Non
         assert (await door.post(PATH, json=DRAWN, headers=HIGH)).status_code == 200
 
 
-async def test_nor_over_grpc(site: KeyedSite) -> None:
+async def test_user_key_with_high_priority_over_grpc_is_forbidden(site: KeyedSite) -> None:
     ada, admin = await site.key("ada"), await site.key("root", role="admin")
     by_metadata, by_parameter = (drawing(), [("x-priority", "high")]), (drawing(1), [])
     async with calling(site) as address, grpc.aio.insecure_channel(address) as channel:
@@ -57,7 +57,7 @@ async def test_nor_over_grpc(site: KeyedSite) -> None:
 
 
 def drawing(priority: int | None = None) -> pb.ModelInferRequest:
-    """With the parameter as `tritonclient` sends it."""
+    """Sets the parameter as `tritonclient` does."""
     request = pb.ModelInferRequest(model_name="illustrate")
     request.inputs.add(name="prompt", datatype="BYTES", shape=[1]).contents.bytes_contents.append(b"a fox")
     if priority is not None:
@@ -65,14 +65,14 @@ def drawing(priority: int | None = None) -> pb.ModelInferRequest:
     return request
 
 
-async def test_a_site_may_let_everybody(state: State) -> None:
+async def test_setting_allows_high_priority_for_everybody(state: State) -> None:
     async with keyed_site(state, gateway={"high_priority": "everybody"}) as site:
         ada = await site.key("ada")
         async with site.door(ada.secret) as door:
             assert (await door.post(PATH, json=DRAWN, headers=HIGH)).status_code == 200
 
 
-def test_the_less_urgent_are_refused_before_there_is_no_place() -> None:
+def test_slots_are_reserved_for_higher_priorities() -> None:
     places = AdmissionSlots(10, 0.1)
     held = [places.taken(Priority.HIGH) for _ in range(8)]
     for one in held:

@@ -1,4 +1,4 @@
-"""Random bytes at every door: answered, and never with a fault of the server's."""
+"""Random bytes at every endpoint: a response without a server error."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_random_messages(channel: grpc.Channel, method: str, message: bytes) -> 
 
 @given(messages=st.lists(st.binary(max_size=300), max_size=5))
 def test_random_messages_of_a_stream(channel: grpc.Channel, messages: list[bytes]) -> None:
-    """Each has its answer, and none is a fault of the server's."""
+    """Each message gets a response, and none is a server error."""
     call = channel.stream_stream("/inference.GRPCInferenceService/ModelStreamInfer")
     answers = [pb.ModelStreamInferResponse.FromString(raw) for raw in call(iter(messages), timeout=20)]
     assert len(answers) == len(messages)

@@ -1,4 +1,4 @@
-"""Random values under known names at every drawing door: answered, and never with a fault of the server's."""
+"""Random values of known fields at every drawing endpoint: a response without a server error."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ FILES = st.sampled_from([b"image", b"image[]", b"mask", b"markup", b"prompt", b"
     st.lists(PICTURES, max_size=3) | VALUES, st.fixed_dictionaries({}, optional={"mask": PICTURES, "markup": PICTURES})
 )
 def test_random_pictures_in_json(images: Any, parts: dict[str, Any]) -> None:
-    """None is ever drawn from, and nothing is fetched: random text is no address."""
+    """No picture is used or fetched: random text is no URL."""
     answer = post("/v1/images/edits", {"prompt": "a hat", "images": images, **parts})
     assert 400 <= answer.status_code < 500, answer.text
     assert answer.json()["error"]["code"]
@@ -74,7 +74,7 @@ def test_random_pictures_in_json(images: Any, parts: dict[str, Any]) -> None:
 
 @given(EDITS, st.lists(st.tuples(FILES, st.booleans(), st.data()), max_size=5))
 def test_random_forms(path: str, parts: list[tuple[bytes, bool, st.DataObject]]) -> None:
-    """Parts of all names, as files and as text, with damaged pictures in them."""
+    """Parts with all names, as files and as text, with damaged pictures in them."""
     body = b"".join(_part(name, is_file, _damaged(data)) for name, is_file, data in parts) + b"--x--\r\n"
     answer = send(path, body, b"multipart/form-data; boundary=x")
     assert 400 <= answer.status_code < 500, answer.text

@@ -1,4 +1,4 @@
-"""The process behind `atelier up -d` and `atelier down`, and `atelier vectorize` when something fails: no Ray."""
+"""The process of `atelier up -d` and `atelier down`, and failures of `atelier vectorize`: no Ray."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from serve.cluster.ray_environment import temporary_folder
 from serve.errors import EngineUnavailable
 from serve.settings import Settings, load
 
-# Stands in for the interpreter: records itself as a stack does, says "ready" in the log, and stays.
+# Replaces the interpreter: writes a stack record, logs "ready", and stays alive.
 CHILD = """#!/bin/sh
 {trap}
 echo $$ > {folder}/child
@@ -43,9 +43,9 @@ def stand_in(monkeypatch: pytest.MonkeyPatch, settings: Settings, folder: Path, 
     monkeypatch.setattr(sys, "executable", str(script))
 
 
-def test_a_word_in_the_log_is_not_readiness(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """And a stack that is not ready in time is ended."""
-    settings = settings_at(tmp_path, 9)  # nothing answers there
+def test_log_message_alone_is_not_readiness(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A stack that is not ready in time is terminated."""
+    settings = settings_at(tmp_path, 9)  # nothing listens there
     stand_in(monkeypatch, settings, tmp_path)
     with pytest.raises(EngineUnavailable, match="already ready"):
         stack.start_detached(settings, [], spare_s=0.5)
@@ -54,7 +54,7 @@ def test_a_word_in_the_log_is_not_readiness(monkeypatch: pytest.MonkeyPatch, tmp
         os.kill(pid, 0)
 
 
-def test_record_and_door_together_are_readiness(
+def test_record_and_health_endpoint_together_are_readiness(
     served: Served, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     settings = settings_at(tmp_path, int(served.http.rpartition(":")[2]))
@@ -67,7 +67,7 @@ def test_record_and_door_together_are_readiness(
     assert stack.running_stack(settings) is None
 
 
-def test_a_child_that_ignores_the_signal_is_ended_too(tmp_path: Path) -> None:
+def test_child_that_ignores_sigterm_is_killed(tmp_path: Path) -> None:
     shell = "trap '' TERM; echo up; while :; do sleep 0.1; done"
     with subprocess.Popen(["/bin/sh", "-c", shell], stdout=subprocess.PIPE, start_new_session=True) as child:
         assert child.stdout is not None
@@ -76,7 +76,7 @@ def test_a_child_that_ignores_the_signal_is_ended_too(tmp_path: Path) -> None:
         assert child.returncode == -9
 
 
-def test_stopping_what_has_ended_is_no_error() -> None:
+def test_stopping_an_ended_process_is_no_error() -> None:
     child = subprocess.Popen(["true"])
     child.wait()
     assert stack.stop(stack.StackRecord(child.pid, "", "", None), 1)
@@ -84,7 +84,7 @@ def test_stopping_what_has_ended_is_no_error() -> None:
 
 @pytest.fixture
 def _signals() -> Iterator[None]:
-    """As they were before a test."""
+    """Restores the signal handlers after a test."""
     handlers = {name: signal.getsignal(name) for name in (signal.SIGTERM, signal.SIGINT)}
     yield
     for name, handler in handlers.items():
@@ -95,13 +95,11 @@ def _signals() -> Iterator[None]:
 @pytest.mark.parametrize(
     "moment", ["serve.cli.main.ray_cluster", "serve.cluster.stack.wait_ready", "serve.cli.main.show"]
 )
-def test_a_stack_that_is_ended_while_it_starts_has_not_failed(
+def test_stack_stopped_during_startup_has_not_failed(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, moment: str
 ) -> None:
-    """`up --detach` returns when the doors are ready, a moment before the stack itself knows.
-
-    The handler is called here: a real signal ends a process in which OpenVINO has been, as no stack's own process is.
-    """
+    """`up --detach` returns when the endpoints are ready, shortly before the stack itself has started. The test
+    calls the handler: a real signal would end the test process, in which OpenVINO is loaded."""
 
     def ended(_: object) -> None:
         handler = signal.getsignal(signal.SIGTERM)
@@ -118,7 +116,7 @@ def test_a_stack_that_is_ended_while_it_starts_has_not_failed(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_temporary_folder_goes_with_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_folder_is_removed_with_the_stack(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "environ", dict(os.environ))
     with temporary_folder():
         folder = Path(os.environ["TMPDIR"])
@@ -128,7 +126,7 @@ def test_a_temporary_folder_goes_with_the_stack(monkeypatch: pytest.MonkeyPatch)
     assert not folder.exists()
 
 
-def test_engines_that_are_not_there_are_told_and_leave_no_thread(tmp_path: Path) -> None:
+def test_missing_engines_are_reported_and_leave_no_thread(tmp_path: Path) -> None:
     for engine in ("image_features", "quality"):
         (tmp_path / engine).mkdir()
         (tmp_path / engine / "manifest.json").write_text("{")
@@ -138,10 +136,10 @@ def test_engines_that_are_not_there_are_told_and_leave_no_thread(tmp_path: Path)
     assert set(threading.enumerate()) <= before
 
 
-def test_an_svg_that_cannot_be_written_fails_alone(served: Served, logo: bytes, tmp_path: Path) -> None:
+def test_unwritable_svg_fails_alone(served: Served, logo: bytes, tmp_path: Path) -> None:
     for name in ("a.png", "b.png"):
         (tmp_path / name).write_bytes(logo)
-    (tmp_path / "svg" / "a.svg").mkdir(parents=True)  # a folder where a file should go
+    (tmp_path / "svg" / "a.svg").mkdir(parents=True)  # a folder instead of a file
     arguments = ["vectorize", str(tmp_path), "-o", str(tmp_path / "svg"), "--url", served.http]
     done = CliRunner().invoke(app, arguments, env={"COLUMNS": "200"})
     assert done.exit_code == 1

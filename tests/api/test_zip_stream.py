@@ -1,4 +1,4 @@
-"""A ZIP that is made while it is sent: readable, bounded in memory, never whole when its making failed."""
+"""A ZIP that is created while it is sent: readable, bounded in memory, and never complete after a failure."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ async def files(counts: Sequence[int]) -> AsyncIterator[tuple[str, AsyncIterator
         yield f"{number}.bin", pieces(count)
 
 
-async def test_what_goes_in_comes_out() -> None:
+async def test_zip_round_trip() -> None:
     data = b"".join([piece async for piece in zip_stream(files([2, 0, 1]))])
     archive = zipfile.ZipFile(io.BytesIO(data))
     assert [archive.read(f"{n}.bin") for n in range(3)] == [PIECE * 2, b"", PIECE]
 
 
-async def test_none_at_all_is_an_empty_zip() -> None:
+async def test_no_files_make_an_empty_zip() -> None:
     data = b"".join([piece async for piece in zip_stream(files([]))])
     assert zipfile.ZipFile(io.BytesIO(data)).namelist() == []
 
 
-async def test_memory_stays_bounded() -> None:
-    """200 MiB pass through."""
+async def test_memory_is_bounded() -> None:
+    """Streams 200 MiB."""
     tracemalloc.start()
     total = 0
     async for piece in zip_stream(files([100, 100])):
@@ -47,7 +47,7 @@ async def test_memory_stays_bounded() -> None:
     assert most < 8 * len(PIECE)
 
 
-async def test_one_that_fails_is_not_taken_for_whole() -> None:
+async def test_failed_stream_is_not_a_valid_zip() -> None:
     async def failing() -> AsyncIterator[bytes]:
         yield PIECE
         raise OSError("gone")

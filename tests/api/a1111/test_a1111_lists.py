@@ -1,4 +1,4 @@
-"""What A1111's clients choose from, and what pictures tell: lists, options, `png-info`, and what is not there yet."""
+"""Lists and options of A1111's clients, metadata of pictures (`png-info`), and routes that are not implemented."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ API = "/sdapi/v1"
     ["loras", "upscalers", "latent-upscale-modes", "sd-vae", "sd-modules", "hypernetworks", "face-restorers",
      "realesrgan-models", "script-info", "extensions"],
 )  # fmt: skip
-async def test_of_what_there_is_nothing_the_list_is_empty(studio: httpx.AsyncClient, name: str) -> None:
+async def test_unsupported_lists_are_empty(studio: httpx.AsyncClient, name: str) -> None:
     answer = await studio.get(f"{API}/{name}")
     assert (answer.status_code, answer.json()) == (200, [])
 
 
-async def test_other_shapes_of_nothing(studio: httpx.AsyncClient) -> None:
+async def test_unsupported_routes_return_the_expected_empty_shapes(studio: httpx.AsyncClient) -> None:
     shapes = {
         f"{API}/embeddings": {"loaded": {}, "skipped": {}},
         f"{API}/scripts": {"txt2img": [], "img2img": []},
@@ -57,14 +57,14 @@ async def test_other_shapes_of_nothing(studio: httpx.AsyncClient) -> None:
     assert memory["cuda"] == {"error": "unavailable"}
 
 
-async def test_models(studio: httpx.AsyncClient, door: httpx.AsyncClient) -> None:
+async def test_models_are_listed(studio: httpx.AsyncClient, door: httpx.AsyncClient) -> None:
     first, second = (await studio.get(f"{API}/sd-models")).json()
     assert (first["title"], first["model_name"], second["title"]) == ("mini", "mini", "turbo")
     assert first.keys() == {"title", "model_name", "hash", "sha256", "filename", "config"}
     assert (await door.get(f"{API}/sd-models")).json() == []
 
 
-async def test_samplers_and_schedulers(door: httpx.AsyncClient) -> None:
+async def test_samplers_and_schedulers_are_listed(door: httpx.AsyncClient) -> None:
     known = family("mini", samplers=("euler", "dpmpp_2m", "dpmpp_2m_karras")), family("flow", samplers=("flow_euler",))
     async with client_of(IllustratorStandIn(*known)) as client:
         samplers = (await client.get(f"{API}/samplers")).json()
@@ -85,7 +85,7 @@ async def test_samplers_and_schedulers(door: httpx.AsyncClient) -> None:
     assert (await door.get(f"{API}/samplers")).json() == []
 
 
-async def test_the_whole_dictionary_comes_back(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
+async def test_options_accept_the_whole_dictionary(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
     """Open WebUI reads all options, changes the model, and posts all of them."""
     options = (await studio.get(f"{API}/options")).json()
     assert (options["sd_model_checkpoint"], options["samples_format"]) == ("mini", "png")
@@ -97,10 +97,10 @@ async def test_the_whole_dictionary_comes_back(studio: httpx.AsyncClient, illust
     override = {"sd_model_checkpoint": "mini"}
     await studio.post(f"{API}/txt2img", json={"prompt": "fox", "override_settings": override})
     await studio.post(f"{API}/txt2img", json={"prompt": "fox"})
-    assert [asked.model for asked in illustrator.asked] == ["turbo", "mini", "turbo"]
+    assert [request.model for request in illustrator.asked] == ["turbo", "mini", "turbo"]
 
 
-async def test_a_choice_of_what_is_gone_does_no_harm(
+async def test_chosen_model_that_is_gone_falls_back_to_the_default(
     studio: httpx.AsyncClient, illustrator: IllustratorStandIn
 ) -> None:
     await studio.post(f"{API}/options", json={"sd_model_checkpoint": "turbo"})
@@ -118,45 +118,47 @@ async def test_a_choice_of_what_is_gone_does_no_harm(
         ({"live_previews_enable": "perhaps"}, 400, "live_previews_enable: "),
     ],
 )
-async def test_bad_options(studio: httpx.AsyncClient, bad: dict[str, Any], status: int, detail: str) -> None:
+async def test_invalid_options_are_refused(
+    studio: httpx.AsyncClient, bad: dict[str, Any], status: int, detail: str
+) -> None:
     before = (await studio.get(f"{API}/options")).json()
     assert_error(await studio.post(f"{API}/options", json={"enable_pnginfo": False, **bad}), status, detail)
     assert (await studio.get(f"{API}/options")).json() == before
 
 
-async def test_options_where_nothing_draws(door: httpx.AsyncClient) -> None:
+async def test_options_without_an_illustrator(door: httpx.AsyncClient) -> None:
     assert (await door.get(f"{API}/options")).json()["sd_model_checkpoint"] is None
 
 
 @pytest.mark.parametrize("kind", ["png", "jpg", "webp"])
-async def test_a_picture_tells_how_it_was_made(studio: httpx.AsyncClient, kind: str) -> None:
-    """What was written is read again, by every format, with or without a `data:` URL around it."""
+async def test_png_info_returns_generation_parameters(studio: httpx.AsyncClient, kind: str) -> None:
+    """Metadata round trip for every format, with and without a `data:` URL."""
     body = {"prompt": "fox, red: (big:1.2)\nand calm", "negative_prompt": "text, frame", "seed": 7}
     drawn_one = (
         await studio.post(f"{API}/txt2img", json={**body, "override_settings": {"samples_format": kind}})
     ).json()["images"][0]
     for image in (drawn_one, f"data:image/{kind};base64,{drawn_one}", base64.encodebytes(base64.b64decode(drawn_one))):
         text = image if isinstance(image, str) else image.decode()
-        told = (await studio.post(f"{API}/png-info", json={"image": text})).json()
-        assert told["info"].startswith("fox, red: (big:1.2)\nand calm\nNegative prompt: text, frame\nSteps: 8")
-        assert told["parameters"].items() >= {
+        info = (await studio.post(f"{API}/png-info", json={"image": text})).json()
+        assert info["info"].startswith("fox, red: (big:1.2)\nand calm\nNegative prompt: text, frame\nSteps: 8")
+        assert info["parameters"].items() >= {
             "Prompt": body["prompt"], "Negative prompt": "text, frame", "Steps": "8", "Sampler": "Euler",
             "Schedule type": "Automatic", "CFG scale": "3", "Seed": "7", "Size-1": "64", "Size-2": "64",
             "Model": "mini",
         }.items()  # fmt: skip
     if kind == "png":
         assert record(Image.open(io.BytesIO(base64.b64decode(drawn_one)))) is not None
-        assert told["items"].keys() == {"atelier", "XML:com.adobe.xmp"}
+        assert info["items"].keys() == {"atelier", "XML:com.adobe.xmp"}
 
 
-async def test_a_picture_that_tells_nothing(studio: httpx.AsyncClient) -> None:
+async def test_png_info_of_a_picture_without_metadata(studio: httpx.AsyncClient) -> None:
     assert (await studio.post(f"{API}/png-info", json={"image": LOGO})).json() == {
         "info": "", "items": {}, "parameters": {},
     }  # fmt: skip
 
 
-async def test_texts_of_a_picture_are_capped(studio: httpx.AsyncClient) -> None:
-    """C-102: a few bytes that stand for a megabyte each."""
+async def test_png_info_caps_text_chunks(studio: httpx.AsyncClient) -> None:
+    """C-102: a few compressed bytes that inflate to a megabyte each."""
     texts = PngInfo()
     for index in range(40):
         texts.add_text(f"text {index}", "x" * 1_000_000, zip=True)
@@ -173,7 +175,7 @@ PICTURES = [("png-info", "image"), ("extra-single-image", "image"), ("interrogat
 
 
 @pytest.mark.parametrize(("name", "field"), PICTURES)
-async def test_what_is_no_picture(studio: httpx.AsyncClient, name: str, field: str) -> None:
+async def test_png_info_refuses_invalid_pictures(studio: httpx.AsyncClient, name: str, field: str) -> None:
     for bad, status in (
         ("", 400),
         ("not base64!", 400),
@@ -189,13 +191,13 @@ async def test_what_is_no_picture(studio: httpx.AsyncClient, name: str, field: s
         assert_error(answer, status, f"{field}: ")
 
 
-async def test_a_picture_that_is_too_large(studio: httpx.AsyncClient) -> None:
+async def test_too_large_picture_is_refused(studio: httpx.AsyncClient) -> None:
     settings = Settings(vectorizer=VectorizerSettings(image=ImageLimitsSettings(max_bytes=100)))
     async with client_of(IllustratorStandIn(), settings) as client:
         assert_error(await client.post(f"{API}/png-info", json={"image": LOGO}), 413, "image: ")
 
 
-async def test_what_is_not_there_yet_says_so(studio: httpx.AsyncClient) -> None:
+async def test_unimplemented_routes_return_501(studio: httpx.AsyncClient) -> None:
     picture = {"image": LOGO}
     for path, body, detail in (
         (f"{API}/img2img", {"prompt": "fox", "init_images": [LOGO]}, "pictures from pictures are not offered yet"),
@@ -221,13 +223,13 @@ async def test_what_is_not_there_yet_says_so(studio: httpx.AsyncClient) -> None:
         ({"init_images": [LOGO], "mask": "bm8gcGljdHVyZQ=="}, 415, "mask: "),
     ],
 )
-async def test_img2img_checks_its_pictures(
+async def test_img2img_validates_its_pictures(
     studio: httpx.AsyncClient, body: dict[str, Any], status: int, detail: str
 ) -> None:
     assert_error(await studio.post(f"{API}/img2img", json=body), status, detail)
 
 
-async def test_interrogate_in_a1111s_words(studio: httpx.AsyncClient) -> None:
+async def test_interrogate_errors_have_a1111s_shape(studio: httpx.AsyncClient) -> None:
     assert_error(await studio.post(f"{API}/interrogate", json={}), 404, "Image not found")
     assert_error(await studio.post(f"{API}/interrogate", json={"image": LOGO, "model": "x"}), 404, "Model not found")
 
@@ -235,19 +237,19 @@ async def test_interrogate_in_a1111s_words(studio: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize(
     "name", ["server-kill", "server-restart", "server-stop", "unload-checkpoint", "reload-checkpoint", "nothing"]
 )
-async def test_what_is_not_offered(studio: httpx.AsyncClient, name: str) -> None:
+async def test_unsupported_routes_return_404(studio: httpx.AsyncClient, name: str) -> None:
     assert_error(await studio.post(f"{API}/{name}"), 404, "Not Found")
 
 
-async def test_methods_and_paths(studio: httpx.AsyncClient) -> None:
+async def test_wrong_methods_and_paths_return_405_and_404(studio: httpx.AsyncClient) -> None:
     assert_error(await studio.get(f"{API}/txt2img"), 405, "Method Not Allowed")
     assert_error(await studio.post(f"{API}/samplers"), 405, "Method Not Allowed")
     for path in ("/internal/nothing", "/controlnet/nothing"):
         assert_error(await studio.get(path), 404, "Not Found")
 
 
-async def test_who_has_no_key_is_asked_as_these_clients_know() -> None:
-    """A-071: Basic, and not Bearer."""
+async def test_missing_key_returns_a_basic_challenge() -> None:
+    """A-071: a Basic challenge instead of Bearer."""
     app = create_app(StandIn(), Settings())
 
     @app.get(f"{API}/test-only")
@@ -280,13 +282,13 @@ async def test_who_has_no_key_is_asked_as_these_clients_know() -> None:
         }),
     ],
 )  # fmt: skip
-def test_infotexts(text: str, found: dict[str, str]) -> None:
+def test_infotext_parsing(text: str, found: dict[str, str]) -> None:
     assert parsed(text) == found
 
 
 @pytest.mark.parametrize(
     "text", ["a" * 99_999, 'a:"' * 33_333, ",a:" * 33_333, 'a:"\\' * 25_000, "a " * 49_999, '"' * 99_999]
 )
-def test_infotexts_that_are_made_to_be_slow(text: str) -> None:
-    """Ends; a quadratic reader would take minutes."""
+def test_infotext_parsing_is_linear(text: str) -> None:
+    """A parser of quadratic time would take minutes."""
     assert parsed(f"x\n{text}")["Prompt"].startswith("x")

@@ -1,4 +1,4 @@
-"""How far requests are, and their end before time, by A1111's doors (USERS_ASK 2: which progress is of which job?)."""
+"""Progress, interrupt and skip at A1111's endpoints (USERS_ASK 2: which progress belongs to which job?)."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ IDLE = {"queued": False, "active": False, "completed": False, "progress": None, 
 
 
 class Halting(IllustratorStandIn):
-    """Stops before ``halt`` of every drawing's steps until ``gate`` opens; ``reached`` counts those that came there."""
+    """Blocks before step ``halt`` of every drawing until ``gate`` opens; ``reached`` counts the blocked drawings."""
 
     def __init__(self, halt: int) -> None:
         super().__init__()
         self.halt = halt
-        self.step_s = 0.005  # longer than the shortest time between two reports
+        self.step_s = 0.005  # longer than the minimum interval of two reports
         self.gate = asyncio.Event()
         self.reached = asyncio.Semaphore(0)
 
@@ -66,70 +66,70 @@ async def halted(halting: Halting) -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-async def asked(client: httpx.AsyncClient, task_id: str = "task(a)", has: int = -1) -> dict[str, Any]:
+async def get_task(client: httpx.AsyncClient, task_id: str = "task(a)", has: int = -1) -> dict[str, Any]:
     answer = await client.post(TASK, json={"id_task": task_id, "id_live_preview": has})
     assert answer.status_code == 200, answer.text
-    told: dict[str, Any] = answer.json()
-    return told
+    body: dict[str, Any] = answer.json()
+    return body
 
 
-async def test_nothing_is_under_way(studio: httpx.AsyncClient) -> None:
-    """As webuiapi and SillyTavern wait for it: no progress, no job."""
-    told = (await studio.get(PROGRESS)).json()
-    assert (told["progress"], told["eta_relative"], told["current_image"]) == (0.0, 0.0, None)
-    assert told["state"] == {
+async def test_progress_of_an_idle_server(studio: httpx.AsyncClient) -> None:
+    """What webuiapi and SillyTavern expect of an idle server: no progress, no job."""
+    body = (await studio.get(PROGRESS)).json()
+    assert (body["progress"], body["eta_relative"], body["current_image"]) == (0.0, 0.0, None)
+    assert body["state"] == {
         "skipped": False, "interrupted": False, "stopping_generation": False, "job": "", "job_count": 0,
         "job_timestamp": "0", "job_no": 0, "sampling_step": 0, "sampling_steps": 0,
     }  # fmt: skip
-    assert (await asked(studio)).items() >= {**IDLE, "id_live_preview": -1, "textinfo": "Waiting..."}.items()
+    assert (await get_task(studio)).items() >= {**IDLE, "id_live_preview": -1, "textinfo": "Waiting..."}.items()
     assert (await studio.get(PENDING)).json() == {"size": 0, "tasks": []}
     assert (await studio.post(INTERRUPT)).json() == {}
     assert (await studio.post("/sdapi/v1/skip")).status_code == 200
 
 
 async def test_progress_with_a_preview(halting: Halting, halted: httpx.AsyncClient) -> None:
-    """Five of eight steps are made; a preview came after the second and the fourth."""
+    """Five of eight steps are done; previews came after the second and the fourth."""
     drawing = asyncio.create_task(
         halted.post(TXT2IMG, json={"prompt": "fox", "batch_size": 2, "force_task_id": "task(a)"})
     )
     await halting.reached.acquire()
-    told = (await halted.get(PROGRESS)).json()
-    assert told["progress"] == 10 / 16
-    assert told["eta_relative"] > 0
-    state = told["state"]
+    body = (await halted.get(PROGRESS)).json()
+    assert body["progress"] == 10 / 16
+    assert body["eta_relative"] > 0
+    state = body["state"]
     assert (state["job"], state["job_count"]) == ("task(a)", 1)
     assert (state["sampling_step"], state["sampling_steps"], state["interrupted"]) == (5, 8, False)
-    image = opened(told["current_image"])
+    image = opened(body["current_image"])
     assert (image.format, image.size, image.info) == ("PNG", (32, 32), {})
     bare = (await halted.get(PROGRESS, params={"skip_current_image": "true"})).json()
-    assert (bare["current_image"], bare["progress"]) == (None, told["progress"])
-    of_task = await asked(halted)
+    assert (bare["current_image"], bare["progress"]) == (None, body["progress"])
+    of_task = await get_task(halted)
     assert (of_task["active"], of_task["queued"], of_task["completed"]) == (True, False, False)
-    assert (of_task["progress"], of_task["id_live_preview"]) == (told["progress"], 4)
+    assert (of_task["progress"], of_task["id_live_preview"]) == (body["progress"], 4)
     assert of_task["eta"] > 0
     kind, _, data = of_task["live_preview"].partition(",")
     assert kind == "data:image/jpeg;base64"
     assert base64.b64decode(data, validate=True).startswith(b"\xff\xd8\xff")
-    assert (await asked(halted, has=4))["live_preview"] is None
-    assert (await asked(halted, "task(b)")).items() >= IDLE.items()
+    assert (await get_task(halted, has=4))["live_preview"] is None
+    assert (await get_task(halted, "task(b)")).items() >= IDLE.items()
     halting.gate.set()
     assert (await drawing).status_code == 200
-    assert (await asked(halted)).items() >= {**IDLE, "completed": True}.items()
+    assert (await get_task(halted)).items() >= {**IDLE, "completed": True}.items()
     assert (await halted.get(PROGRESS)).json()["state"]["job_count"] == 0
 
 
-async def test_previews_can_be_left_out(halting: Halting, halted: httpx.AsyncClient) -> None:
+async def test_previews_can_be_disabled(halting: Halting, halted: httpx.AsyncClient) -> None:
     override = {"live_previews_enable": False}
     drawing = asyncio.create_task(halted.post(TXT2IMG, json={"prompt": "fox", "override_settings": override}))
     await halting.reached.acquire()
-    told = (await halted.get(PROGRESS)).json()
-    assert (told["progress"], told["current_image"]) == (5 / 8, None)
+    body = (await halted.get(PROGRESS)).json()
+    assert (body["progress"], body["current_image"]) == (5 / 8, None)
     assert halting.asked[0].preview_every == 0
     halting.gate.set()
     assert (await drawing).status_code == 200
 
 
-async def test_what_waits_is_pending() -> None:
+async def test_queued_requests_are_pending() -> None:
     gated = Gated()
     async with client_of(gated) as client:
         drawings = []
@@ -138,16 +138,16 @@ async def test_what_waits_is_pending() -> None:
             drawings.append(asyncio.create_task(client.post(TXT2IMG, json=body)))
             await gated.begun.acquire()
         assert (await client.get(PENDING)).json() == {"size": 2, "tasks": ["task(a)", "task(b)"]}
-        told = await asked(client, "task(b)")
-        assert (told["queued"], told["active"], told["textinfo"]) == (True, False, "Queued...")
-        told = (await client.get(PROGRESS)).json()
-        assert (told["progress"], told["textinfo"], told["state"]["job_count"]) == (0.0, "Queued...", 2)
+        progress = await get_task(client, "task(b)")
+        assert (progress["queued"], progress["active"], progress["textinfo"]) == (True, False, "Queued...")
+        progress = (await client.get(PROGRESS)).json()
+        assert (progress["progress"], progress["textinfo"], progress["state"]["job_count"]) == (0.0, "Queued...", 2)
         gated.gate.set()
         assert [answer.status_code for answer in await asyncio.gather(*drawings)] == [200, 200]
         assert (await client.get(PENDING)).json()["size"] == 0
 
 
-async def test_interrupt_ends_all_of_the_callers_requests(halting: Halting, halted: httpx.AsyncClient) -> None:
+async def test_interrupt_cancels_all_requests_of_the_caller(halting: Halting, halted: httpx.AsyncClient) -> None:
     drawings = [asyncio.create_task(halted.post(TXT2IMG, json={"prompt": "fox"})) for _ in range(2)]
     for _ in drawings:
         await halting.reached.acquire()
@@ -160,7 +160,7 @@ async def test_interrupt_ends_all_of_the_callers_requests(halting: Halting, halt
     assert (await halted.post(TXT2IMG, json={"prompt": "fox"})).status_code == 200
 
 
-async def test_skip_ends_the_oldest_request(halting: Halting, halted: httpx.AsyncClient) -> None:
+async def test_skip_cancels_the_oldest_request(halting: Halting, halted: httpx.AsyncClient) -> None:
     drawings = []
     for prompt in ("fox", "owl"):
         drawings.append(asyncio.create_task(halted.post(TXT2IMG, json={"prompt": prompt})))
@@ -171,7 +171,7 @@ async def test_skip_ends_the_oldest_request(halting: Halting, halted: httpx.Asyn
     assert (await drawings[1]).status_code == 200
 
 
-async def test_who_goes_away_ends_the_drawing(halting: Halting, halted: httpx.AsyncClient) -> None:
+async def test_client_disconnect_cancels_the_drawing(halting: Halting, halted: httpx.AsyncClient) -> None:
     drawing = asyncio.create_task(halted.post(TXT2IMG, json={"prompt": "fox"}))
     await halting.reached.acquire()
     drawing.cancel()
@@ -180,7 +180,7 @@ async def test_who_goes_away_ends_the_drawing(halting: Halting, halted: httpx.As
     assert (await halted.get(PROGRESS)).json()["state"]["job_count"] == 0
 
 
-async def test_what_was_interrupted_is_history(state: State, halting: Halting) -> None:
+async def test_interrupted_request_is_stored_as_cancelled(state: State, halting: Halting) -> None:
     direct = DirectService(state, halting, StandIn(), state.settings)
     app = create_app(StandIn(), state.settings, illustrator=halting, state=state, direct=direct)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://atelier", timeout=30) as client:
@@ -197,7 +197,9 @@ async def test_what_was_interrupted_is_history(state: State, halting: Halting) -
 @pytest.mark.parametrize(
     "body", [{"id_task": 7}, {"id_task": "x" * 257}, {"id_task": "a", "id_live_preview": "b"}, {"live_preview": 2.5}]
 )
-async def test_bad_questions(halting: Halting, halted: httpx.AsyncClient, body: dict[str, Any]) -> None:
+async def test_invalid_progress_requests_return_400(
+    halting: Halting, halted: httpx.AsyncClient, body: dict[str, Any]
+) -> None:
     drawing = asyncio.create_task(halted.post(TXT2IMG, json={"prompt": "fox", "force_task_id": "a"}))
     await halting.reached.acquire()
     answer = await halted.post(TASK, json={"id_task": "a", **body})
@@ -208,8 +210,8 @@ async def test_bad_questions(halting: Halting, halted: httpx.AsyncClient, body: 
     await drawing
 
 
-async def test_everybody_has_tasks_of_their_own() -> None:
-    """A-071: neither seen nor stopped by others, even under the same id."""
+async def test_tasks_are_separate_for_each_user() -> None:
+    """A-071: the same task id of two users names two tasks, each visible to its user alone."""
     registry, gate = ProgressRegistry(), asyncio.Event()
 
     async def drawn(user_id: str, steps: int) -> str:
@@ -233,7 +235,7 @@ async def test_everybody_has_tasks_of_their_own() -> None:
     assert [registry.is_over(user_id, "task(a)") for user_id in ("ada", "ben", "cy")] == [True, True, False]
 
 
-async def test_who_interrupts_twice_leaves_the_tidying_alone() -> None:
+async def test_second_interrupt_does_not_cancel_the_cleanup() -> None:
     registry, began, tidied = ProgressRegistry(), asyncio.Event(), []
 
     async def work() -> None:
@@ -255,7 +257,7 @@ async def test_who_interrupts_twice_leaves_the_tidying_alone() -> None:
     assert tidied == [True]
 
 
-async def test_registry_keeps_a_bounded_number_of_users_and_tasks() -> None:
+async def test_progress_registry_is_bounded() -> None:
     registry = ProgressRegistry()
     for index in range(MAX_USERS + 1):
         registry.choose(f"user {index}", {"samples_format": "webp"})

@@ -1,4 +1,4 @@
-"""A1111's `txt2img`: what its clients send and read, and the errors (API_COMPAT 2; USERS_ASK 1, 5)."""
+"""A1111's `txt2img`: requests of its clients, responses and errors (API_COMPAT 2; USERS_ASK 1, 5)."""
 
 from __future__ import annotations
 
@@ -75,19 +75,24 @@ async def info_of(client: httpx.AsyncClient, **values: Any) -> dict[str, Any]:
     return info
 
 
-async def test_the_least_of_requests(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
-    """What it does not say is the model's own."""
+async def test_minimal_request(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
+    """Omitted parameters have the defaults of the model."""
     body = (await studio.post(PATH, json={"prompt": "fox"})).json()
     assert body.keys() == {"images", "parameters", "info"}
     np.testing.assert_array_equal(np.asarray(opened(body["images"][0])), disk(64, 64, 41))
-    (asked,) = illustrator.asked
-    assert (asked.num_inference_steps, asked.guidance_scale, asked.width, asked.sampler) == (None, None, 64, "euler")
+    (options,) = illustrator.asked
+    assert (options.num_inference_steps, options.guidance_scale, options.width, options.sampler) == (
+        None,
+        None,
+        64,
+        "euler",
+    )
     info = json.loads(body["info"])
     assert info.keys() >= INFO
     assert (info["steps"], info["cfg_scale"], info["seed"], info["index_of_first_image"]) == (8, 3.0, 41, 0)
 
 
-async def test_pictures_and_what_is_told_of_them(studio: httpx.AsyncClient) -> None:
+async def test_pictures_and_their_metadata(studio: httpx.AsyncClient) -> None:
     sent = {**FOX, "negative_prompt": "text", "batch_size": 2, "n_iter": 2, "steps": 4, "cfg_scale": 2.5}
     body = (await studio.post(PATH, json={**sent, "sampler_name": "DDIM"})).json()
     info = json.loads(body["info"])
@@ -106,7 +111,7 @@ async def test_pictures_and_what_is_told_of_them(studio: httpx.AsyncClient) -> N
 
 
 @pytest.mark.parametrize("sent", [OF_OPEN_WEBUI, OF_WEBUIAPI, OF_SILLYTAVERN, OF_LIBRECHAT])
-async def test_what_clients_send_is_drawn(studio: httpx.AsyncClient, sent: dict[str, Any]) -> None:
+async def test_parameters_of_clients_are_honoured(studio: httpx.AsyncClient, sent: dict[str, Any]) -> None:
     answer = await studio.post(PATH, json=sent)
     assert answer.status_code == 200, answer.text
     assert len(answer.json()["images"]) == sent.get("batch_size", 1)
@@ -128,17 +133,19 @@ async def test_any_key_may_be_null_or_unknown(studio: httpx.AsyncClient) -> None
         ((64, 64), (64, 64)),
     ],
 )
-async def test_sizes_are_snapped_and_told(
+async def test_sizes_are_snapped_and_reported(
     studio: httpx.AsyncClient, size: tuple[int, int], drawn: tuple[int, int]
 ) -> None:
     info = await info_of(studio, **FOX, width=size[0], height=size[1])
     assert (info["width"], info["height"]) == drawn
-    told = "" if size == drawn else f"{size[0]}x{size[1]} is no size of this model; {drawn[0]}x{drawn[1]} is drawn\n"
-    assert info["comments"] == told
+    comments = (
+        "" if size == drawn else f"{size[0]}x{size[1]} is no size of this model; {drawn[0]}x{drawn[1]} is drawn\n"
+    )
+    assert info["comments"] == comments
 
 
 @pytest.mark.parametrize(
-    ("name", "schedule", "drawn", "told"),
+    ("name", "schedule", "drawn", "reported"),
     [
         ("Euler", None, "euler", ("Euler", "Automatic")),
         ("euler", "Automatic", "euler", ("Euler", "Automatic")),
@@ -155,15 +162,15 @@ async def test_sizes_are_snapped_and_told(
     ],
 )
 async def test_samplers_and_schedules(
-    name: str | None, schedule: str | None, drawn: str, told: tuple[str, str]
+    name: str | None, schedule: str | None, drawn: str, reported: tuple[str, str]
 ) -> None:
-    """By itself "DPM++ 2M" has Karras sigmas there."""
+    """Without a schedule, "DPM++ 2M" means Karras sigmas in A1111."""
     known = family("mini", samplers=("euler", "euler_a", "dpmpp_2m", "dpmpp_2m_karras"))
     illustrator = IllustratorStandIn(known)
     async with client_of(illustrator) as client:
         info = await info_of(client, **FOX, sampler_name=name, scheduler=schedule)
-    assert (illustrator.asked[0].sampler, info["sampler_name"], info["scheduler"]) == (drawn, *told)
-    assert f"Sampler: {told[0]}, Schedule type: {told[1]}, " in info["infotexts"][0]
+    assert (illustrator.asked[0].sampler, info["sampler_name"], info["scheduler"]) == (drawn, *reported)
+    assert f"Sampler: {reported[0]}, Schedule type: {reported[1]}, " in info["infotexts"][0]
     assert info["comments"] == ""
 
 
@@ -178,7 +185,7 @@ async def test_samplers_and_schedules(
         ("Euler", "x" * 10_000),
     ],
 )
-async def test_a_schedule_that_does_not_go_is_told(
+async def test_unsupported_schedule_is_reported(
     studio: httpx.AsyncClient, illustrator: IllustratorStandIn, name: str, schedule: str | None
 ) -> None:
     info = await info_of(studio, **FOX, sampler_name=name, scheduler=schedule)
@@ -188,7 +195,9 @@ async def test_a_schedule_that_does_not_go_is_told(
 
 
 @pytest.mark.parametrize("name", ["nothing", "DPM++ SDE Karras", "Karras", " ", "x" * 10_000])
-async def test_an_unknown_sampler(studio: httpx.AsyncClient, illustrator: IllustratorStandIn, name: str) -> None:
+async def test_unknown_sampler_is_refused(
+    studio: httpx.AsyncClient, illustrator: IllustratorStandIn, name: str
+) -> None:
     for key in ("sampler_name", "sampler_index"):
         answer = await studio.post(PATH, json={**FOX, key: name})
         assert_error(answer, 404, "Sampler not found")
@@ -196,10 +205,10 @@ async def test_an_unknown_sampler(studio: httpx.AsyncClient, illustrator: Illust
     assert illustrator.asked == []
 
 
-async def test_networks_that_are_not_there_are_told(
+async def test_missing_networks_are_reported(
     studio: httpx.AsyncClient, illustrator: IllustratorStandIn, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And do not become words of the prompt; no log has them."""
+    """Network tags are neither part of the prompt nor logged."""
     caplog.set_level(logging.INFO, "serve")
     prompt = "fox <lora:pixel art:0.8>, <b> <lyco:x:1:te=0.5><lora:pixel art:1>"
     info = await info_of(studio, prompt=prompt, negative_prompt="<hypernet:y> text")
@@ -209,7 +218,7 @@ async def test_networks_that_are_not_there_are_told(
     assert "pixel art" not in caplog.text
 
 
-async def test_styles_are_our_templates(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
+async def test_styles_are_templates(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
     styles = (await studio.get("/sdapi/v1/prompt-styles")).json()
     one = next(style for style in styles if style["name"] == "portrait/studio")
     info = await info_of(studio, prompt="fox", negative_prompt="red", styles=["portrait/studio", "none such"])
@@ -218,7 +227,9 @@ async def test_styles_are_our_templates(studio: httpx.AsyncClient, illustrator: 
     assert (info["styles"], info["comments"]) == (["portrait/studio"], "Style not found: none such\n")
 
 
-async def test_settings_of_one_request(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
+async def test_override_settings_apply_to_one_request(
+    studio: httpx.AsyncClient, illustrator: IllustratorStandIn
+) -> None:
     settings = {"sd_model_checkpoint": "turbo.safetensors [abc]", "samples_format": "webp", "enable_pnginfo": False}
     answer = await studio.post(PATH, json={**FOX, "override_settings": {**settings, "sd_vae": "x"}})
     image = opened(answer.json()["images"][0])
@@ -226,17 +237,17 @@ async def test_settings_of_one_request(studio: httpx.AsyncClient, illustrator: I
     assert json.loads(answer.json()["info"])["infotexts"][0].startswith("a red fox\nSteps: 2")
     info = await info_of(studio, **FOX, override_settings={"sd_model_checkpoint": "nothing"})
     assert (info["sd_model_name"], info["comments"]) == ("mini", "Checkpoint not found: nothing\n")
-    assert [asked.model for asked in illustrator.asked] == ["turbo", "mini"]
+    assert [options.model for options in illustrator.asked] == ["turbo", "mini"]
 
 
-async def test_what_has_no_effect_is_told(studio: httpx.AsyncClient) -> None:
+async def test_options_without_effect_are_reported(studio: httpx.AsyncClient) -> None:
     info = await info_of(studio, **FOX, restore_faces=True, tiling=True, subseed_strength=0.5)
     assert info["comments"].splitlines() == [
         f"{name} has no effect here" for name in ("restore_faces", "tiling", "subseed_strength")
     ]
 
 
-async def test_pictures_can_be_left_out(studio: httpx.AsyncClient) -> None:
+async def test_pictures_can_be_omitted(studio: httpx.AsyncClient) -> None:
     assert (await studio.post(PATH, json={**FOX, "send_images": False})).json()["images"] == []
 
 
@@ -277,7 +288,7 @@ BAD: list[tuple[dict[str, Any], int, str]] = [
 @pytest.mark.parametrize(
     ("bad", "status", "detail"), BAD, ids=[f"{next(iter(b))}-{i}" for i, (b, *_) in enumerate(BAD)]
 )
-async def test_bad_values_are_refused_by_name(
+async def test_invalid_values_are_refused_by_name(
     studio: httpx.AsyncClient, illustrator: IllustratorStandIn, bad: dict[str, Any], status: int, detail: str
 ) -> None:
     answer = await studio.post(PATH, content=json.dumps({**FOX, **bad}))
@@ -286,19 +297,17 @@ async def test_bad_values_are_refused_by_name(
     assert illustrator.asked == []
 
 
-async def test_what_the_illustrator_refuses_is_named_as_the_client_does(
-    studio: httpx.AsyncClient, illustrator: IllustratorStandIn
-) -> None:
+async def test_illustrator_errors_name_a1111s_field(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
     illustrator.failure = InvalidRequest("does not serve this model", "sampler")
     assert_error(await studio.post(PATH, json=FOX), 400, "sampler_name: does not serve this model")
 
 
 @pytest.mark.parametrize("body", [b"", b"fox", b'{"prompt"', b"[]", b'{"prompt": "a", "prompt": "b"}'])
-async def test_bodies_that_are_no_object(studio: httpx.AsyncClient, body: bytes) -> None:
+async def test_bodies_that_are_not_objects_are_refused(studio: httpx.AsyncClient, body: bytes) -> None:
     assert_error(await studio.post(PATH, content=body), 400, "the body")
 
 
-async def test_errors_of_the_server(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
+async def test_server_errors(studio: httpx.AsyncClient, illustrator: IllustratorStandIn) -> None:
     for failure, again in ((Overloaded("many"), True), (DeadlineExceeded("late"), True), (EngineFailure("bad"), False)):
         illustrator.failure = failure
         answer = await studio.post(PATH, json=FOX)
@@ -311,7 +320,7 @@ async def test_errors_of_the_server(studio: httpx.AsyncClient, illustrator: Illu
     assert "secret" not in answer.text
 
 
-async def test_a_large_body_is_refused() -> None:
+async def test_large_body_is_refused() -> None:
     settings = Settings(limits=LimitsSettings(max_body_bytes=1024))
     async with client_of(IllustratorStandIn(), settings) as client:
         assert_error(await client.post(PATH, json={"prompt": "x" * 100_000}), 413, "the body")
@@ -326,8 +335,8 @@ async def test_without_a_family(studio: httpx.AsyncClient, illustrator: Illustra
     assert_error(await studio.post(PATH, json=FOX), 404, "there is no illustration model here")
 
 
-async def test_it_is_on_the_path_of_the_direct_doors(state: State, illustrator: IllustratorStandIn) -> None:
-    """Cache and history: what another door drew is not drawn again."""
+async def test_cache_and_history_are_shared_with_other_endpoints(state: State, illustrator: IllustratorStandIn) -> None:
+    """Cache and history: a drawing of another endpoint is a cache hit here."""
     service = StandIn()
     direct = DirectService(state, illustrator, service, state.settings)
     app = create_app(service, state.settings, illustrator=illustrator, state=state, direct=direct)
@@ -352,7 +361,7 @@ async def test_it_is_on_the_path_of_the_direct_doors(state: State, illustrator: 
     ]
 
 
-async def test_two_wishes_for_any_seed_are_two_drawings(state: State) -> None:
+async def test_two_requests_for_a_random_seed_are_two_drawings(state: State) -> None:
     illustrator = IllustratorStandIn()
     illustrator.step_s = 0.01
     service = StandIn()
@@ -376,7 +385,7 @@ APPLICATION = create_app(StandIn(), Settings(), illustrator=IllustratorStandIn()
 
 @given(st.dictionaries(NAMES, VALUES, max_size=5), st.sampled_from(["txt2img", "img2img", "options"]))
 def test_random_values(values: dict[str, Any], name: str) -> None:
-    """Answered, and never with a fault of the server's; every answer is JSON, as the standard has it."""
+    """Every request gets a response without a server error, in standard JSON."""
 
     async def send() -> httpx.Response:
         transport = httpx.ASGITransport(APPLICATION, raise_app_exceptions=False)
@@ -388,7 +397,7 @@ def test_random_values(values: dict[str, Any], name: str) -> None:
     json.loads(answer.text, parse_constant=lambda constant: pytest.fail(constant))
 
 
-async def test_what_json_has_no_word_for_is_null(studio: httpx.AsyncClient) -> None:
+async def test_non_finite_numbers_are_returned_as_null(studio: httpx.AsyncClient) -> None:
     answer = await studio.post(
         PATH, content=json.dumps({**FOX, "denoising_strength": float("nan"), "script_args": [1e999]})
     )
@@ -398,7 +407,7 @@ async def test_what_json_has_no_word_for_is_null(studio: httpx.AsyncClient) -> N
     )
 
 
-async def test_the_openapi_document_describes_it(studio: httpx.AsyncClient) -> None:
+async def test_openapi_document_describes_txt2img(studio: httpx.AsyncClient) -> None:
     document = (await studio.get("/openapi.json")).json()
     described = inlined(document["paths"][PATH]["post"], document["components"]["schemas"])
     content = described["requestBody"]["content"]["application/json"]

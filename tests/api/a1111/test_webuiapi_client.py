@@ -1,4 +1,4 @@
-"""The package webuiapi, from an environment of its own (`make clients`), against the doors on a real socket."""
+"""The package webuiapi, in an environment of its own (`make clients`), against the endpoints on a real socket."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from serve.settings import Settings
 
 
 @pytest.mark.slow
-def test_the_package_webuiapi() -> None:
-    """Every list, pictures, models, what is not there yet, progress and interruption; sync and async."""
+def test_webuiapi_package() -> None:
+    """Lists, pictures, models, unimplemented routes, progress and interruption; sync and async."""
     illustrator = IllustratorStandIn()
     illustrator.step_s = 0.005
     with listening(create_app(StandIn(), Settings(), illustrator=illustrator)) as address:
