@@ -9,15 +9,15 @@ Every error has an HTTP status and a gRPC code as class attributes. It takes pos
     │   ├── KeyReused           422  INVALID_ARGUMENT
     │   ├── UnsupportedOperation 400 UNIMPLEMENTED
     │   └── ModerationBlocked   400  INVALID_ARGUMENT
-        ├── NotFound                404  NOT_FOUND
-        │   └── Gone                410  NOT_FOUND
+    ├── NotFound                404  NOT_FOUND
+    │   └── Gone                410  NOT_FOUND
     ├── UnsupportedMedia        415  INVALID_ARGUMENT
     ├── Unsupported             501  UNIMPLEMENTED
     ├── Overloaded              503  UNAVAILABLE         (Retry-After)
     ├── EngineUnavailable       503  UNAVAILABLE         (Retry-After)
-        │   ├── ScaledToZero        503  UNAVAILABLE         (Retry-After)
+    │   ├── ScaledToZero        503  UNAVAILABLE         (Retry-After)
     │   ├── EngineLost          503  UNAVAILABLE         (Retry-After)
-        │   └── PictureNotClassified 503 UNAVAILABLE         (Retry-After)
+    │   └── PictureNotClassified 503 UNAVAILABLE         (Retry-After)
     ├── StateUnavailable        503  UNAVAILABLE         (Retry-After)
     ├── OutOfSpace              507  RESOURCE_EXHAUSTED  (Retry-After)
     │   └── QuotaExceeded       507  RESOURCE_EXHAUSTED
@@ -54,10 +54,10 @@ class AtelierError(Exception):
         self.message = message
         self.field = field
 
-    @property
-    def label(self) -> str:
-        """``kind`` in the spelling of class names, `NotFound`: in metrics and A1111's errors."""
-        return "".join(word.capitalize() for word in self.kind.split("-")) if self.kind else type(self).__name__
+    @classmethod
+    def label(cls) -> str:
+        """``kind`` spelled like a class, `NotFound`: in stored records, metrics, traces and A1111's errors."""
+        return "".join(word.capitalize() for word in cls.kind.split("-")) if cls.kind else cls.__name__
 
     @property
     def extra_fields(self) -> Mapping[str, str | float]:
@@ -113,11 +113,6 @@ class ModerationBlocked(InvalidRequest):
         self.args = (message, field, category, score)  # for pickling
         self.category = category
         self.score = score
-
-    @property
-    def label(self) -> str:
-        """``kind`` in the spelling of class names, `NotFound`: in metrics and A1111's errors."""
-        return "".join(word.capitalize() for word in self.kind.split("-")) if self.kind else type(self).__name__
 
     @property
     def extra_fields(self) -> Mapping[str, str | float]:

@@ -154,7 +154,7 @@ async def answer(request: Request, error: Exception) -> Response:
     error = as_ours(error)
     count_refusal(HTTP, error)
     if error.status >= 500 and not isinstance(error, _NOT_LOGGED):
-        LOGGER.warning("answered %d %s: %s", error.status, type(error).__name__, error)
+        LOGGER.warning("answered %d %s: %s", error.status, error.label(), error)
     response = _render_error(request, error)
     if isinstance(error, Unauthorized):
         response.headers.setdefault("WWW-Authenticate", error.challenge)

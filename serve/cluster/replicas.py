@@ -136,7 +136,7 @@ class Replica:
         freeze_gc()
 
     async def __del__(self) -> None:
-        if hasattr(self, "_steward"):
+        if hasattr(self, "_reconciler"):
             await self._reconciler.close()
         if hasattr(self, "_ensemble"):
             await self._ensemble.close()
@@ -256,7 +256,7 @@ class Gateway(OpenInferenceServicer):
         return app
 
     async def __del__(self) -> None:
-        if hasattr(self, "_entrance"):
+        if hasattr(self, "_authentication"):
             authentication.set_process_authentication(None)
             await self._authentication.close()
         if hasattr(self, "_direct"):

@@ -210,7 +210,7 @@ async def read_stored(state: State, generation_id: str) -> StoredOutcome | None:
 
 def error_of(details: Mapping[str, Any]) -> AtelierError:
     """The inverse of `error_details`."""
-    kind = next((known for known in _subclasses(AtelierError) if known.__name__ == details["type"]), EngineFailure)
+    kind = next((known for known in _subclasses(AtelierError) if known.label() == details["type"]), EngineFailure)
     return error_from_record(kind, details)
 
 
@@ -243,5 +243,5 @@ def model_of(request: JobRequest) -> str | None:
 
 
 def error_details(error: AtelierError) -> dict[str, Any]:
-    details = {"type": type(error).__name__, "status": error.status, "detail": error.message, "field": error.field}
+    details = {"type": error.label(), "status": error.status, "detail": error.message, "field": error.field}
     return {**details, **error.extra_fields}

@@ -16,7 +16,7 @@ _OF_THE_REQUEST = "HTTPException"
 
 
 def as_error(error: AtelierError) -> Response:
-    kind = _OF_THE_REQUEST if error.status < 500 else error.label
+    kind = _OF_THE_REQUEST if error.status < 500 else error.label()
     body = {"error": kind, "detail": str(error), "body": "", "errors": str(error)}
     response = render(body, error.status, error.retry_after_s)
     if isinstance(error, Unauthorized):

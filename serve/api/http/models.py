@@ -114,7 +114,7 @@ def invalid_request(errors: Sequence[Mapping[str, Any]], skip: int = 0) -> Inval
     if location and isinstance(location[-1], int):
         location.pop()  # a bad item is an error of its list
     field = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
-    return InvalidRequest(_message(first, bool(field)), field.removeprefix(".") or None)
+    return InvalidRequest(_message(first, bool(field)), field.removeprefix(".") if field else None)
 
 
 def _message(error: Mapping[str, Any], located: bool) -> str:

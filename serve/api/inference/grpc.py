@@ -285,7 +285,7 @@ def as_known(error: Exception) -> AtelierError:
 def _set_error(context: Context, error: AtelierError) -> None:
     count_refusal(GRPC, error)
     if error.status >= 500 and not isinstance(error, Overloaded | Unsupported):
-        log.warning("answered %s %s: %s", error.grpc_code, type(error).__name__, error)
+        log.warning("answered %s %s: %s", error.grpc_code, error.label(), error)
     context.set_code(getattr(grpc.StatusCode, error.grpc_code))
     context.set_details(ascii_text(error))
     if error.retry_after_s is not None:

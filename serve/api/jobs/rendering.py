@@ -145,8 +145,8 @@ def time_of(value: datetime | None) -> str | None:
 
 
 _KINDS: Mapping[str, type[AtelierError]] = {
-    name: one
-    for name, one in vars(errors).items()
+    one.label(): one
+    for one in vars(errors).values()
     if isinstance(one, type) and issubclass(one, AtelierError) and one is not AtelierError
 }
 _STAGE = ("step", "steps", "preview")

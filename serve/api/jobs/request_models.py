@@ -136,7 +136,7 @@ class JobRequestBody(JobFields):
             ],
         }
     )
-    kept_empty: ClassVar = ("input", "seeds", "prompts", "count")
+    kept_empty: ClassVar = ("input", "seeds", "prompts")
 
     kind: Annotated[str, one_of((ILLUSTRATE, VECTORIZE, PROMPT_TO_SVG))]
     input: Annotated[DrawingInput | ConversionInput, WrapValidator(_any_object)] = Field(

@@ -64,4 +64,4 @@ def measured(protocol: str, record: RequestRecord) -> Iterator[None]:
 
 
 def count_refusal(protocol: str, error: AtelierError) -> None:
-    catalogue.REFUSALS.add(1, protocol, error.label)
+    catalogue.REFUSALS.add(1, protocol, error.label())

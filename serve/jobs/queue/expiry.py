@@ -35,7 +35,7 @@ async def fail_expired(database: Database) -> int:
     if not ids:
         return 0
     failure = DeadlineExceeded("its time was over before its turn came")
-    error = {"type": type(failure).__name__, "status": failure.status, "detail": failure.message, "field": None}
+    error = {"type": failure.label(), "status": failure.status, "detail": failure.message, "field": None}
     columns = {"error": error, "completed_at": now}
     async with database.write() as connection:
         rows = await transition(

@@ -194,8 +194,8 @@ class Worker:
         except AtelierError as error:
             failure = error
             if error.status >= 500:
-                span.failed(type(error).__name__)
-                LOGGER.warning("job %s, attempt %d: %s: %s", job.id, job.attempt, type(error).__name__, error)
+                span.failed(error.label())
+                LOGGER.warning("job %s, attempt %d: %s: %s", job.id, job.attempt, error.label(), error)
             return await self._retry_write(lambda: self._leases.fail(job, failure, time.monotonic() - started))
         await self._retry_write(lambda: self._complete(job, result))
         return COMPLETED

@@ -100,6 +100,11 @@ def event(name: str, **attributes: Value) -> None:
         found.add_event(name, _named(attributes))
 
 
+def error_type(error: BaseException) -> str:
+    """The value of the attribute ``error.type``."""
+    return error.label() if isinstance(error, AtelierError) else type(error).__name__.lstrip("_")
+
+
 class _Block:
     """Sets the context for its block. A generator may be closed from another task; then there is nothing to restore."""
 
@@ -162,9 +167,9 @@ class span(_Block):
 
     def _record_error(self, error: BaseException) -> None:
         if isinstance(error, _CLIENT_GONE) or (isinstance(error, AtelierError) and error.status < 500):
-            self.note(error__type=type(error).__name__)  # the client's error, not ours
+            self.note(error__type=error_type(error))  # the client's error, not ours
         else:
-            self.failed(type(error).__name__.lstrip("_"))
+            self.failed(error_type(error))
 
 
 class entry_span(span):
@@ -221,7 +226,7 @@ class step(_Block):
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._token is not None:
-            outcome: dict[str, Value] = {} if error is None else {"error__type": type(error).__name__}
+            outcome: dict[str, Value] = {} if error is None else {"error__type": error_type(error)}
             event(self._name, duration_ms=(time.perf_counter() - self._began) * 1000, **self._attributes, **outcome)
         self._restore()
 

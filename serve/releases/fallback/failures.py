@@ -61,4 +61,4 @@ def timeout_error(limit_s: float) -> DeadlineExceeded:
 
 
 def summary(error: AtelierError) -> str:
-    return f"{type(error).__name__}: {error.message[:200]}"
+    return f"{error.label()}: {error.message[:200]}"

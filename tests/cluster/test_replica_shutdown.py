@@ -1,0 +1,52 @@
+"""Replicas close what they opened when Ray Serve ends them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from serve.cluster import replicas
+
+pytestmark = pytest.mark.ray
+
+
+class Closable:
+    def __init__(self) -> None:
+        self.closed = False
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+@pytest.fixture(autouse=True)
+def no_export(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replicas.export, "stop", lambda: None)
+
+
+async def end(kind: type[Any], attributes: dict[str, Closable]) -> None:
+    """Runs the class's destructor on an instance whose constructor only set ``attributes``."""
+    instance = type("Opened", (), {**vars(kind), "__init__": lambda self: None, "__del__": lambda self: None})()
+    for name, value in attributes.items():
+        setattr(instance, name, value)
+    await kind.__del__(instance)
+
+
+def opened_by(kind: type[Any], *methods: str) -> set[str]:
+    """The attributes with a `close` that the class sets in ``methods``."""
+    names = [name for method in methods for name in getattr(kind, method).__code__.co_names]
+    return {name for name in names if name.startswith("_")}
+
+
+async def test_gateway_closes_authentication_direct_service_and_state() -> None:
+    parts = {name: Closable() for name in ("_authentication", "_direct", "_state")}
+    assert parts.keys() <= opened_by(replicas.Gateway, "__init__")
+    await end(replicas.Gateway, parts)
+    assert all(part.closed for part in parts.values())
+
+
+async def test_ensemble_replica_closes_reconciler_and_ensemble() -> None:
+    parts = {name: Closable() for name in ("_reconciler", "_ensemble")}
+    assert "_reconciler" in opened_by(replicas.Replica, "_begin")
+    await end(replicas.Replica, parts)
+    assert all(part.closed for part in parts.values())
