@@ -16,7 +16,7 @@ from starlette.routing import BaseRoute
 
 from serve.api import a1111, jobs, openai
 from serve.api.admin import accounts, costs, quality, releases, versions
-from serve.api.http.problems import as_ours, as_problem, described
+from serve.api.http.problems import as_atelier_error, as_problem, described
 from serve.api.inference import http as open_inference
 from serve.api.inference.models import Models
 from serve.api.jobs import JobServices
@@ -151,7 +151,7 @@ def _routes() -> list[BaseRoute]:
 
 async def answer(request: Request, error: Exception) -> Response:
     """Renders any error, in the shape of the path's vocabulary: also FastAPI's `RequestValidationError`."""
-    error = as_ours(error)
+    error = as_atelier_error(error)
     count_refusal(HTTP, error)
     if error.status >= 500 and not isinstance(error, _NOT_LOGGED):
         LOGGER.warning("answered %d %s: %s", error.status, error.label(), error)

@@ -41,7 +41,7 @@ from serve.state.job_states import new_id
 
 MAX_INIT_IMAGES = 16
 MAX_SIDE = 16_384
-"""Of a size that is snapped; above it nobody means it."""
+"""Largest side in pixels that is rounded to a size of the model; above it the request is refused."""
 DEFAULTS: Mapping[str, Any] = {
     "prompt": "", "negative_prompt": "", "styles": [], "seed": -1, "subseed": -1, "subseed_strength": 0,
     "seed_resize_from_h": -1, "seed_resize_from_w": -1, "sampler_name": None, "scheduler": None, "sampler_index": None,
@@ -185,11 +185,13 @@ class Txt2ImgRequest(LenientModel):
         return prompt, negative_prompt, [name for name in self.styles if name not in unknown], notes
 
     def _notes(self, values: Mapping[str, Any], size: tuple[int, int], unknown: Sequence[str]) -> list[str]:
-        """What a client should know of what it sent."""
+        """Notes for the client on parts of its request that have no effect or are replaced."""
         width, height = size
-        wanted = self.width or width, self.height or height
+        requested = self.width or width, self.height or height
         notes = (
-            [] if wanted == size else [f"{wanted[0]}x{wanted[1]} is no size of this model; {width}x{height} is drawn"]
+            []
+            if requested == size
+            else [f"{requested[0]}x{requested[1]} is no size of this model; {width}x{height} is drawn"]
         )
         notes += [f"Checkpoint not found: {title[:128]}" for title in unknown]
         return notes + [f"{name} has no effect here" for name in _IDLE if values.get(name)]

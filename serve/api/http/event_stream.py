@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from fastapi.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from serve.api.http.problems import as_ours
+from serve.api.http.problems import as_atelier_error
 from serve.errors import AtelierError
 
 FIRST_EVENT_S = 1.0
@@ -95,7 +95,7 @@ async def _events(
         try:
             event = await relay.next(heartbeat_s)
         except Exception as error:
-            yield as_event(as_ours(error))
+            yield as_event(as_atelier_error(error))
             if not isinstance(error, AtelierError):
                 raise  # the status is sent: the log has it
             return

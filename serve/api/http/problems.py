@@ -45,7 +45,7 @@ def render(body: Any, status: int, retry_after_s: int | None, media_type: str = 
     return Response(json.dumps(body), status, headers, media_type)
 
 
-def as_ours(error: Exception) -> AtelierError:
+def as_atelier_error(error: Exception) -> AtelierError:
     """Any error as an `AtelierError`: Starlette's 404 and 405, FastAPI's validation errors, and unexpected ones."""
     if isinstance(error, AtelierError):
         return error

@@ -278,7 +278,7 @@ def as_known(error: Exception) -> AtelierError:
     """``error`` if it is an `AtelierError`; else a failure with a fixed text, and the error itself is logged."""
     if isinstance(error, AtelierError):
         return error
-    log.error("an unforeseen error at the gRPC door", exc_info=error)
+    log.error("an unexpected error in a gRPC call", exc_info=error)
     return EngineFailure("an internal error; the log has it")
 
 

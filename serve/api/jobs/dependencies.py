@@ -28,12 +28,12 @@ class JobServices:
         self.follower = EventFollower(state)
 
 
-async def parts_of(connection: HTTPConnection) -> JobServices:
+async def services_of(connection: HTTPConnection) -> JobServices:
     """Of a request or a WebSocket. Raises StateUnavailable as long as there is no state."""
-    parts: JobServices | None = getattr(connection.app.state, "jobs", None)
-    if parts is None:
+    services: JobServices | None = getattr(connection.app.state, "jobs", None)
+    if services is None:
         raise StateUnavailable("the database is not open; try again")
-    return parts
+    return services
 
 
 async def job_id_of(job_id: str, connection: HTTPConnection) -> str:
@@ -54,6 +54,6 @@ def checked_id(object_id: str, what: str) -> str:
     return object_id
 
 
-Parts = Annotated[JobServices, Depends(parts_of)]
+JobServicesOf = Annotated[JobServices, Depends(services_of)]
 JobId = Annotated[str, Depends(job_id_of)]
 BatchId = Annotated[str, Depends(batch_id_of)]

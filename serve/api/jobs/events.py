@@ -16,7 +16,7 @@ from fastapi import APIRouter, Header, Query, Request, Response
 from serve.api.http.event_stream import EventStream
 from serve.api.http.models import validate
 from serve.api.http.problems import kind_of, render
-from serve.api.jobs.dependencies import JobId, JobServices, Parts
+from serve.api.jobs.dependencies import JobId, JobServices, JobServicesOf
 from serve.api.jobs.models import EventsResponse
 from serve.api.jobs.rendering import event_of
 from serve.api.jobs.request_models import LAST_EVENT, EventsQuery, LastEventHeader, StreamQuery
@@ -51,14 +51,14 @@ async def events(
     query: Annotated[EventsQuery, Query()],
     request: Request,
     job_id: JobId,
-    parts: Parts,
+    services: JobServicesOf,
     settings: SiteSettings,
     last_event: LastEvent = None,
 ) -> Response:
     """The events of a job. As a stream (`Accept: text/event-stream`), or as JSON, which can wait for news."""
     if SSE in request.headers.get("accept", "") if query.stream is None else query.stream:
-        return await _stream(query.after, last_event, request, job_id, parts, settings)
-    news = await parts.follower.wait(job_id, query.after, query.wait_s)
+        return await _stream(query.after, last_event, request, job_id, services, settings)
+    news = await services.follower.wait(job_id, query.after, query.wait_s)
     documents = [event_of(job_id, event, settings) for event in news.events]
     last = documents[-1]["id"] if documents else query.after
     return render({"events": documents, "last": last, "over": news.finished}, 200, None)
@@ -75,32 +75,32 @@ async def status_stream(
     query: Annotated[StreamQuery, Query()],
     request: Request,
     job_id: JobId,
-    parts: Parts,
+    services: JobServicesOf,
     settings: SiteSettings,
     last_event: LastEvent = None,
 ) -> Response:
     """The events of a job, as a stream (fal's name for it)."""
-    return await _stream(query.after, last_event, request, job_id, parts, settings)
+    return await _stream(query.after, last_event, request, job_id, services, settings)
 
 
 async def _stream(
-    after: int, last_event: str | None, request: Request, job_id: str, parts: JobServices, settings: Settings
+    after: int, last_event: str | None, request: Request, job_id: str, services: JobServices, settings: Settings
 ) -> Response:
     """204 when no event follows: browsers then stop to reconnect."""
     known = validate(LastEventHeader, {LAST_EVENT: last_event}).last_event_id
     after = after if known is None else known
-    following = await event_slice(parts.state.database, job_id, after, limit=1)
+    following = await event_slice(services.state.database, job_id, after, limit=1)
     if following.finished and not following.events:
         return Response(status_code=204)
-    source = _frames(request, job_id, after, parts, settings)
+    source = _frames(request, job_id, after, services, settings)
     return await EventStream.of(source, settings.pictures.heartbeat_s, _as_event)
 
 
 async def _frames(
-    request: Request, job_id: str, after: int, parts: JobServices, settings: Settings
+    request: Request, job_id: str, after: int, services: JobServices, settings: Settings
 ) -> AsyncGenerator[str]:
     hint = f"retry: {RECONNECT_MS}\n"
-    async with contextlib.aclosing(parts.follower.follow(job_id, after)) as job_events:
+    async with contextlib.aclosing(services.follower.follow(job_id, after)) as job_events:
         async for event in job_events:
             await reauthenticate(request)
             document = event_of(job_id, event, settings)

@@ -14,7 +14,7 @@ from serve.api.http.drawing import Count, Prompt, SizedDrawingFields, camel_case
 from serve.api.http.models import Text, reported_as_one, validate
 from serve.api.http.ownership import MAX_USER
 from serve.api.http.problems import render
-from serve.api.jobs.dependencies import JobId, Parts
+from serve.api.jobs.dependencies import JobId, JobServicesOf
 from serve.api.jobs.models import Progress
 from serve.api.jobs.rendering import error_of, job_of, time_of
 from serve.api.jobs.request_models import FAL_PRIORITY, JobFields, Priority, PriorityHeader, Quality, Status
@@ -97,7 +97,7 @@ async def generate(
     body: GenerationRequest,
     headers: Keyed,
     request: Request,
-    parts: Parts,
+    services: JobServicesOf,
     settings: SiteSettings,
 ) -> Response:
     """Put an illustration on the queue."""
@@ -107,8 +107,8 @@ async def generate(
     with rename_fields({"user_id": "userId"}):
         order = order_of(fields, headers, header.fal_priority, request, settings)
     drawing = await parse_drawing(body, settings, request.app.state.illustrator)
-    added = await parts.queue.add(drawing, order)
-    view = await parts.views.get(added.ids[0])
+    added = await services.queue.add(drawing, order)
+    view = await services.views.get(added.ids[0])
     content = {
         "success": True,
         "id": view.id,
@@ -130,9 +130,9 @@ def _check_models(models: Sequence[str] | None) -> None:
 
 
 @router.get("/api/generate/{job_id}/status", response_model=GenerationStatus, response_description="Its progress")
-async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
+async def status(job_id: JobId, services: JobServicesOf, settings: SiteSettings) -> Response:
     """The progress of a generation."""
-    return render(_status(await parts.views.get(job_id), settings), 200, None)
+    return render(_status(await services.views.get(job_id), settings), 200, None)
 
 
 @router.get(
@@ -146,14 +146,14 @@ async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> Respons
         501: {"description": "It was cancelled"},
     },
 )
-async def result(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
+async def result(job_id: JobId, services: JobServicesOf, settings: SiteSettings) -> Response:
     """The result of a generation. 202 while it is not over, and its own error when it failed."""
-    view = await parts.views.get(job_id)
+    view = await services.views.get(job_id)
     if view.status not in TERMINAL:
         return render(_status(view, settings), 202, 1)
     if view.status != COMPLETED:
         raise error_of(view)
-    return render(generation_in_camel_case(await get_generation(parts.state.database, job_id), settings), 200, None)
+    return render(generation_in_camel_case(await get_generation(services.state.database, job_id), settings), 200, None)
 
 
 @router.delete(
@@ -162,10 +162,10 @@ async def result(job_id: JobId, parts: Parts, settings: SiteSettings) -> Respons
     response_description="Its progress",
     responses={**_STARTED, **CONFLICT},
 )
-async def cancel(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
+async def cancel(job_id: JobId, services: JobServicesOf, settings: SiteSettings) -> Response:
     """Cancel a generation. 202 while its worker has not let go of it yet; 409 when it is over."""
-    await parts.queue.cancel(job_id)
-    view = await parts.views.get(job_id)
+    await services.queue.cancel(job_id)
+    view = await services.views.get(job_id)
     return render({"success": True, **_status(view, settings)}, 200 if view.status in TERMINAL else 202, None)
 
 

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Header, Query, Request, Response
 
 from serve.api.http.bodies import CappedRoute
 from serve.api.http.problems import render
-from serve.api.jobs.dependencies import JobId, JobServices, Parts, checked_id
+from serve.api.jobs.dependencies import JobId, JobServices, JobServicesOf, checked_id
 from serve.api.jobs.models import BatchInfo, JobInfo, JobResult, JobsPage, QueueStatus
 from serve.api.jobs.rendering import batch_of, error_of, job_of, result_of, status_of
 from serve.api.jobs.request_models import (
@@ -64,39 +64,39 @@ async def add(
     headers: Annotated[JobHeaders, Header()],
     body: Annotated[JobRequestBody | JobForm, Depends(parse_body)],
     request: Request,
-    parts: Parts,
+    services: JobServicesOf,
     settings: SiteSettings,
 ) -> Response:
     """Put a request, or a batch of them, on the queue. `Prefer: wait=N` waits up to N seconds for the end."""
-    jobs = await parse_jobs(body, headers, request, parts.state)
+    jobs = await parse_jobs(body, headers, request, services.state)
     if jobs.is_batch:
-        added = await parts.queue.add_batch(jobs.requests, jobs.order)
+        added = await services.queue.add_batch(jobs.requests, jobs.order)
     else:
-        added = await parts.queue.add(jobs.requests[0], jobs.order)
+        added = await services.queue.add(jobs.requests[0], jobs.order)
     wait_limit_s = wait_s(headers.prefer, MAX_WAIT_S)
     if wait_limit_s:
-        await _wait(parts, added, wait_limit_s)
+        await _wait(services, added, wait_limit_s)
         added = replace(added, row=None)
     return await answer(
-        parts, settings, added, {"Preference-Applied": f"wait={wait_limit_s:g}"} if wait_limit_s else {}
+        services, settings, added, {"Preference-Applied": f"wait={wait_limit_s:g}"} if wait_limit_s else {}
     )
 
 
-async def _wait(parts: JobServices, added: Submission, most_s: float) -> None:
+async def _wait(services: JobServices, added: Submission, most_s: float) -> None:
     """Until every job is over, or for ``most_s``."""
     deadline = time.monotonic() + most_s
     with contextlib.suppress(Overloaded, StateUnavailable):  # the answer then has the present progress
         for job_id in added.ids:
-            await parts.follower.wait_until_finished(job_id, 0, max(0.0, deadline - time.monotonic()))
+            await services.follower.wait_until_finished(job_id, 0, max(0.0, deadline - time.monotonic()))
 
 
-async def answer(parts: JobServices, settings: Settings, added: Submission, headers: dict[str, str]) -> Response:
+async def answer(services: JobServices, settings: Settings, added: Submission, headers: dict[str, str]) -> Response:
     """202; or 200 where nothing is left to wait for: a repeated idempotency key, or jobs that are all over."""
     if added.batch_id is None:
-        views = [await parts.views.of_submission(added)]
+        views = [await services.views.of_submission(added)]
         body, path = job_of(views[0], settings), f"/v1/jobs/{added.ids[0]}"
     else:
-        views = list(await parts.views.of_batch(added.batch_id))
+        views = list(await services.views.of_batch(added.batch_id))
         body, path = batch_of(views, settings), f"/v1/batches/{added.batch_id}"
     done = added.is_replay or all(view.status in TERMINAL for view in views)
     response = render(body, 200 if done else 202, None)
@@ -107,7 +107,7 @@ async def answer(parts: JobServices, settings: Settings, added: Submission, head
 
 @router.get("/v1/jobs", response_model=JobsPage, response_description="A page, the newest first", responses=UNKNOWN)
 async def page(
-    query: Annotated[JobsQuery, Query()], request: Request, parts: Parts, settings: SiteSettings
+    query: Annotated[JobsQuery, Query()], request: Request, services: JobServicesOf, settings: SiteSettings
 ) -> Response:
     """List jobs, the newest first. Positions are told of single jobs alone."""
     filters = JobFilters(
@@ -116,20 +116,20 @@ async def page(
         kind=query.kind,
         batch_id=None if query.batch_id is None else checked_id(query.batch_id, "batch"),
     )
-    views, cursor = await parts.views.page(filters, query.cursor, query.limit)
+    views, cursor = await services.views.page(filters, query.cursor, query.limit)
     return render({"jobs": [job_of(view, settings) for view in views], "next_cursor": cursor}, 200, None)
 
 
 @router.get("/v1/jobs/{job_id}", **_JOB)
-async def get(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
+async def get(job_id: JobId, services: JobServicesOf, settings: SiteSettings) -> Response:
     """Everything about a job."""
-    return await _shown(job_id, parts, settings)
+    return await _shown(job_id, services, settings)
 
 
 @router.get("/v1/jobs/{job_id}/status", response_model=QueueStatus, response_description="Its place in the queue")
-async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
+async def status(job_id: JobId, services: JobServicesOf, settings: SiteSettings) -> Response:
     """The status of a job in fal's words. COMPLETED is also the status of what failed or was cancelled."""
-    return render(status_of(await parts.views.status_of(job_id), settings), 200, None)
+    return render(status_of(await services.views.status_of(job_id), settings), 200, None)
 
 
 @router.get(
@@ -143,9 +143,9 @@ async def status(job_id: JobId, parts: Parts, settings: SiteSettings) -> Respons
         501: _GONE,
     },
 )
-async def result(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
+async def result(job_id: JobId, services: JobServicesOf, settings: SiteSettings) -> Response:
     """The result of a job. 202 while it is not over, and its own error when it failed."""
-    view = await parts.views.get(job_id)
+    view = await services.views.get(job_id)
     if view.status not in TERMINAL:
         return render(status_of(view, settings), 202, 1)
     if view.status != COMPLETED:
@@ -162,58 +162,58 @@ async def result(job_id: JobId, parts: Parts, settings: SiteSettings) -> Respons
         }
     },
 )
-async def preview(_query: Annotated[PreviewQuery, Query()], job_id: JobId, parts: Parts) -> Response:
+async def preview(_query: Annotated[PreviewQuery, Query()], job_id: JobId, services: JobServicesOf) -> Response:
     """The newest preview of a picture that is being drawn."""
-    view = await parts.views.get(job_id)
+    view = await services.views.get(job_id)
     name = view.stage.get("preview")
     if not name:
         raise NotFound("there is no preview of this job", "id")
     media_type = _MEDIA_TYPES.get(name.rpartition(".")[2], "application/octet-stream")
-    return Response(await parts.state.objects.get(name), 200, {"Cache-Control": "no-store"}, media_type)
+    return Response(await services.state.objects.get(name), 200, {"Cache-Control": "no-store"}, media_type)
 
 
 @router.delete("/v1/jobs/{job_id}", **_CHANGED)
 @router.put("/v1/jobs/{job_id}/cancel", **_CHANGED)
 @router.post("/v1/jobs/{job_id}/cancel", **_CHANGED)
-async def cancel(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
+async def cancel(job_id: JobId, services: JobServicesOf, settings: SiteSettings) -> Response:
     """Cancel a job. 202 while its worker has not let go of it yet; 409 when it is over."""
-    await parts.queue.cancel(job_id)
-    return await _changed(job_id, parts, settings)
+    await services.queue.cancel(job_id)
+    return await _changed(job_id, services, settings)
 
 
 @router.put("/v1/jobs/{job_id}/pause", **_CHANGED)
 @router.post("/v1/jobs/{job_id}/pause", **_CHANGED)
-async def pause(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
+async def pause(job_id: JobId, services: JobServicesOf, settings: SiteSettings) -> Response:
     """Pause a job. What is half drawn is kept. 202 while its worker has not let go of it yet; 409 when it is over."""
-    await parts.queue.pause(job_id)
-    return await _changed(job_id, parts, settings)
+    await services.queue.pause(job_id)
+    return await _changed(job_id, services, settings)
 
 
 @router.put("/v1/jobs/{job_id}/resume", **_CHANGED)
 @router.post("/v1/jobs/{job_id}/resume", **_CHANGED)
-async def resume(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
+async def resume(job_id: JobId, services: JobServicesOf, settings: SiteSettings) -> Response:
     """Resume a job. It goes on from where it was paused; 409 when it is over."""
-    await parts.queue.resume(job_id)
-    return await _shown(job_id, parts, settings)
+    await services.queue.resume(job_id)
+    return await _shown(job_id, services, settings)
 
 
 @router.post("/v1/jobs/{job_id}/retry", status_code=202, response_description="The new job", **_ADDED)
-async def retry(job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
+async def retry(job_id: JobId, services: JobServicesOf, settings: SiteSettings) -> Response:
     """Retry a job: the same request, seed and all, as a new one. 409 unless it failed or was cancelled."""
-    return await answer(parts, settings, await parts.queue.retry(job_id), {})
+    return await answer(services, settings, await services.queue.retry(job_id), {})
 
 
 @router.put("/v1/jobs/{job_id}/priority", responses=CONFLICT, **_JOB)
-async def set_priority(body: PriorityBody, job_id: JobId, parts: Parts, settings: SiteSettings) -> Response:
+async def set_priority(body: PriorityBody, job_id: JobId, services: JobServicesOf, settings: SiteSettings) -> Response:
     """Change the priority of a job that waits. 409 for any other."""
-    await parts.queue.set_priority(job_id, body.priority)
-    return await _shown(job_id, parts, settings)
+    await services.queue.set_priority(job_id, body.priority)
+    return await _shown(job_id, services, settings)
 
 
-async def _changed(job_id: str, parts: JobServices, settings: Settings) -> Response:
-    view = await parts.views.get(job_id)
+async def _changed(job_id: str, services: JobServices, settings: Settings) -> Response:
+    view = await services.views.get(job_id)
     return render(job_of(view, settings), 202 if view.status == PROCESSING else 200, None)
 
 
-async def _shown(job_id: str, parts: JobServices, settings: Settings) -> Response:
-    return render(job_of(await parts.views.get(job_id), settings), 200, None)
+async def _shown(job_id: str, services: JobServices, settings: Settings) -> Response:
+    return render(job_of(await services.views.get(job_id), settings), 200, None)

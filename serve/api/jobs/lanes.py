@@ -9,7 +9,7 @@ from fastapi import APIRouter, Request, Response
 from serve.api.admin.quality import Admin
 from serve.api.http.ownership import actor_of
 from serve.api.http.problems import render
-from serve.api.jobs.dependencies import Parts
+from serve.api.jobs.dependencies import JobServicesOf
 from serve.api.jobs.models import LaneState, QueueInfo
 from serve.ensembles.requests import ILLUSTRATE, VECTORIZE
 from serve.errors import NotFound
@@ -26,9 +26,9 @@ _CHANGED: dict[str, Any] = {
 
 
 @router.get("/v1/queue", response_model=QueueInfo, response_description="Now")
-async def queue(parts: Parts) -> Response:
+async def queue(services: JobServicesOf) -> Response:
     """The queue: jobs by lane and status, slots of the workers, and whether a lane is paused."""
-    views = await parts.views.lanes(LANES)
+    views = await services.views.lanes(LANES)
     counts = {
         name: {status: lane.counts.get(status, 0) for status in (PENDING, PROCESSING, PAUSED)}
         for name, lane in views.items()
@@ -39,19 +39,19 @@ async def queue(parts: Parts) -> Response:
 
 
 @router.post("/api/admin/lanes/{lane}/pause", **_CHANGED)
-async def pause(request: Request, lane: str, parts: Parts) -> Response:
+async def pause(request: Request, lane: str, services: JobServicesOf) -> Response:
     """Pause a lane. Nothing of it starts any more; what is being done goes on."""
-    return await _set(request, lane, parts, paused=True)
+    return await _set(request, lane, services, paused=True)
 
 
 @router.post("/api/admin/lanes/{lane}/resume", **_CHANGED)
-async def resume(request: Request, lane: str, parts: Parts) -> Response:
+async def resume(request: Request, lane: str, services: JobServicesOf) -> Response:
     """Resume a lane. What waits starts again."""
-    return await _set(request, lane, parts, paused=False)
+    return await _set(request, lane, services, paused=False)
 
 
-async def _set(request: Request, lane: str, parts: Parts, paused: bool) -> Response:
+async def _set(request: Request, lane: str, services: JobServicesOf, paused: bool) -> Response:
     if lane not in LANES:
         raise NotFound(f"there is no such lane; there are {', '.join(LANES)}", "lane")
-    await set_lane_paused(parts.state.database, lane, paused, actor_of(request))
+    await set_lane_paused(services.state.database, lane, paused, actor_of(request))
     return render({"lane": lane, "is_paused": paused}, 200, None)

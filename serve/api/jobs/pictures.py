@@ -20,17 +20,17 @@ RESULT = "result_id"
 
 
 async def keep_picture(url: str | None, result_id: str | None, state: State, request: Request) -> str:
-    """The name of the object of a picture: ``url`` is a ``data:`` or ``https:`` URL, ``result_id`` a kept result.
+    """The name of the object of a picture: ``url`` is a ``data:`` or ``https:`` URL, ``result_id`` a stored result.
 
-    Raises as ``keep`` does, and InvalidRequest for an address that is not fetched from.
+    Raises as ``keep`` does, and InvalidRequest for a URL that may not be fetched.
     """
     if url is not None and result_id is not None:
         raise InvalidRequest(f"says the same as {FIELD}; send one of them", RESULT)
     if result_id is not None:
         with rename_fields({"id": RESULT, FIELD: RESULT}):
             await check_own(request, "result", [checked_id(result_id, "result")])
-            found = await get_result(state.database, result_id)
-            return await keep(await state.objects.get(found.object), state)
+            stored = await get_result(state.database, result_id)
+            return await keep(await state.objects.get(stored.object), state)
     if url is None:
         raise InvalidRequest("is required: a data: or https: URL, or name a result_id", FIELD)
     if not is_data_url(url):

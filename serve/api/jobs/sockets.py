@@ -22,7 +22,7 @@ from starlette.websockets import WebSocketDisconnect
 from serve.api.http.bodies import parse_json
 from serve.api.http.models import validate
 from serve.api.http.ownership import check_change
-from serve.api.jobs.dependencies import JobServices, job_id_of, parts_of
+from serve.api.jobs.dependencies import JobServices, job_id_of, services_of
 from serve.api.jobs.events import problem_of
 from serve.api.jobs.rendering import event_of
 from serve.api.jobs.request_models import StreamQuery
@@ -63,8 +63,8 @@ async def _serve(socket: WebSocket, job_id: str, settings: Settings) -> tuple[in
     if not is_allowed_origin(socket.headers.get("origin"), socket.headers.get("host", ""), settings):
         return FORBIDDEN_ORIGIN, "not for pages of other sites"
     try:
-        parts, after = await parts_of(socket), validate(StreamQuery, dict(socket.query_params)).after
-        return await _exchange(socket, parts, await job_id_of(job_id, socket), after, settings)
+        services, after = await services_of(socket), validate(StreamQuery, dict(socket.query_params)).after
+        return await _exchange(socket, services, await job_id_of(job_id, socket), after, settings)
     except WebSocketDisconnect:
         raise
     except NotFound as error:
@@ -83,11 +83,11 @@ async def _serve(socket: WebSocket, job_id: str, settings: Settings) -> tuple[in
 
 
 async def _exchange(
-    socket: WebSocket, parts: JobServices, job_id: str, after: int, settings: Settings
+    socket: WebSocket, services: JobServices, job_id: str, after: int, settings: Settings
 ) -> tuple[int, str]:
     tasks = [
-        asyncio.create_task(_send_events(socket, parts, job_id, after, settings)),
-        asyncio.create_task(_receive_messages(socket, parts, job_id)),
+        asyncio.create_task(_send_events(socket, services, job_id, after, settings)),
+        asyncio.create_task(_receive_messages(socket, services, job_id)),
     ]
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -99,16 +99,16 @@ async def _exchange(
 
 
 async def _send_events(
-    socket: WebSocket, parts: JobServices, job_id: str, after: int, settings: Settings
+    socket: WebSocket, services: JobServices, job_id: str, after: int, settings: Settings
 ) -> tuple[int, str]:
-    async with contextlib.aclosing(parts.follower.follow(job_id, after)) as job_events:
+    async with contextlib.aclosing(services.follower.follow(job_id, after)) as job_events:
         async for event in job_events:
             await reauthenticate(socket)
             await _send(socket, event_of(job_id, event, settings))
     return NORMAL, "the job is over"
 
 
-async def _receive_messages(socket: WebSocket, parts: JobServices, job_id: str) -> tuple[int, str]:
+async def _receive_messages(socket: WebSocket, services: JobServices, job_id: str) -> tuple[int, str]:
     """Raises WebSocketDisconnect when the client disconnects."""
     received_at: deque[float] = deque(maxlen=MAX_MESSAGES)
     while True:
@@ -124,16 +124,16 @@ async def _receive_messages(socket: WebSocket, parts: JobServices, job_id: str) 
             return POLICY_VIOLATION, f"at most {MAX_MESSAGES} messages in {MESSAGES_WINDOW_S:g} s"
         received_at.append(time.monotonic())
         try:
-            await _handle_message(text, socket, parts, job_id)
+            await _handle_message(text, socket, services, job_id)
         except AtelierError as error:
             await _send(socket, {"event": "problem", "data": problem_of(error)})
 
 
-async def _handle_message(text: str, socket: WebSocket, parts: JobServices, job_id: str) -> None:
+async def _handle_message(text: str, socket: WebSocket, services: JobServices, job_id: str) -> None:
     if parse_json(text.encode(errors="replace")).get("type") != "cancel":
         raise InvalidRequest('must be {"type": "cancel"}', "type")
     await check_change(socket, "job", job_id)
-    await parts.queue.cancel(job_id)
+    await services.queue.cancel(job_id)
 
 
 async def _send(socket: WebSocket, document: dict[str, object]) -> None:

@@ -152,12 +152,12 @@ class SubjectReferenceManager:
         raise _missing()
 
     async def delete(self, user_id: str, reference_id: str, also: AlsoWrite | None = None) -> None:
-        """Its files go when nothing else uses them and `objects.keep_unused_h` have passed. ``also`` is done in
+        """Its files are deleted when nothing else uses them and `objects.keep_unused_h` have passed. ``also`` runs in
         the same transaction. Raises NotFound."""
-        found = await self.get(user_id, reference_id)
+        reference = await self.get(user_id, reference_id)
         async with self._database.write() as connection:
-            gone = await connection.execute(sa.delete(subject_references).where(_r.id == found.id))
-            if gone.rowcount == 0:
+            deleted = await connection.execute(sa.delete(subject_references).where(_r.id == reference.id))
+            if deleted.rowcount == 0:
                 raise _missing()
             if also is not None:
                 await also(connection)

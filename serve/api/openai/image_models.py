@@ -138,8 +138,8 @@ def snapped(size: str, family: FamilyInfo) -> tuple[int, int]:
     """
     if size == "auto":
         return family.width, family.height
-    found = _SIZE.fullmatch(size)
-    width, height = (int(found[1]), int(found[2])) if found else (0, 0)
+    match = _SIZE.fullmatch(size)
+    width, height = (int(match[1]), int(match[2])) if match else (0, 0)
     if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE):
         raise InvalidRequest(f"must be auto or WIDTHxHEIGHT, with sides from 1 to {MAX_SIDE}", "size")
     return family.nearest_size(width, height)
